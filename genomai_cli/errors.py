@@ -1,0 +1,34 @@
+"""The errors that a user can cause, each shown as one line and turned into an exit status in `cli`."""
+
+from pathlib import Path
+
+
+class GenomaiError(Exception):
+    """Base of every error whose message is meant for the user; exit status 1."""
+
+    exit_status = 1
+
+
+class InputError(GenomaiError):
+    """Bad data in an input: `FILE:LINE: what is wrong` (the line only where it is known)."""
+
+    def __init__(self, message: str, *, path: str | Path, line: int | None = None) -> None:
+        self.message = message
+        self.path = "<stdin>" if str(path) == "-" else str(path)
+        self.line = line
+        where = self.path if line is None else f"{self.path}:{line}"
+        super().__init__(f"{where}: {message}")
+
+
+class BundleError(GenomaiError):
+    """A model bundle that is missing, damaged, or of a newer format."""
+
+
+class TrainingError(GenomaiError):
+    """Training that cannot start or go on (no labels, one class, a loss that is not finite)."""
+
+
+class UsageError(GenomaiError):
+    """Options that contradict each other; exit status 2."""
+
+    exit_status = 2
