@@ -1,0 +1,1 @@
+"""Model bundles: where they lie, and how they are loaded, saved and verified."""

@@ -1,0 +1,154 @@
+"""The installed model bundles: names, folders and configs, found without loading any of them.
+
+A bundle is a folder with a `config.json`. Bundles are looked for in the folders that
+`GENOMAI_MODELS` lists (separated as in PATH), then among those shipped with the program.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genomai_cli.errors import BundleError
+
+FORMAT_VERSION = 1
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+PANEL = "panel.tsv"
+FOLDERS_VARIABLE = "GENOMAI_MODELS"
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def folders() -> list[Path]:
+    """The folders that hold bundles, in the order in which a name is looked for."""
+    given = os.environ.get(FOLDERS_VARIABLE, "")
+    return [*(Path(folder) for folder in given.split(os.pathsep) if folder), *_shipped()]
+
+
+def names() -> list[str]:
+    """The names of the installed bundles, in alphabetical order."""
+    return sorted({path.name for folder in folders() for path in _bundles_in(folder)})
+
+
+def find(name: str | Path) -> Path:
+    """The folder of the bundle that `name` names: a folder, or the name of an installed bundle."""
+    if _looks_like_folder(str(name)):
+        return _as_bundle(Path(name))
+    for folder in folders():
+        if (folder / name / CONFIG).is_file():
+            return folder / name
+    if Path(name).is_dir():
+        return _as_bundle(Path(name))
+    raise BundleError(f"no model named {str(name)!r}: installed are {', '.join(names()) or 'none'}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The bundle's `config.json`, refused if this program is too old to understand it."""
+    file = path / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{file}: not JSON: {error}") from error
+    _check_format(config, file)
+    return dict(config)
+
+
+def panel_of(name: str | Path) -> Path:
+    """The panel file of a bundle; a shipped panel is found even without a model beside it."""
+    shipped = (folder / name / PANEL for folder in folders())
+    if not _looks_like_folder(str(name)) and (found := next(filter(Path.is_file, shipped), None)):
+        return found
+    file = find(name) / PANEL
+    if not file.is_file():
+        raise BundleError(f"the model {str(name)!r} has no panel: it does not read VCF")
+    return file
+
+
+def problems(name: str | Path) -> list[str]:
+    """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
+    try:
+        return list(_damaged_files(find(name)))
+    except BundleError as error:
+        return [str(error)]
+
+
+def _damaged_files(path: Path) -> Iterator[str]:
+    recorded = read_config(path).get("files") or {}
+    if WEIGHTS not in recorded:
+        yield f"{path / CONFIG}: no checksum of {WEIGHTS}"
+    for name, expected in recorded.items():
+        file = path / name
+        if not file.is_file():
+            yield f"{file}: missing"
+        elif sha256(file) != expected:
+            yield f"{file}: SHA-256 differs from the one recorded in {CONFIG}"
+
+
+def sha256(file: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every tensor of the bundle's weights, from the file's header alone."""
+    file = path / WEIGHTS
+    try:
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(_header_length(stream.read(8), file)))
+        return {
+            name: tuple(tensor["shape"])
+            for name, tensor in header.items()
+            if name != "__metadata__"
+        }
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{file}: damaged safetensors header") from error
+
+
+def _header_length(prefix: bytes, file: Path) -> int:
+    """The length that the first 8 bytes tell, which may not pass the end of the file."""
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or length > file.stat().st_size:
+        raise ValueError("header passes the end of the file")
+    return length
+
+
+def _shipped() -> list[Path]:
+    """The folder of models inside the installed package, or at the top of its checkout."""
+    checkout = _PACKAGE.parent
+    in_checkout = [checkout / "models"] if (checkout / "pyproject.toml").is_file() else []
+    return [folder for folder in (_PACKAGE / "_models", *in_checkout) if folder.is_dir()]
+
+
+def _bundles_in(folder: Path) -> Iterator[Path]:
+    return (config.parent for config in folder.glob(f"*/{CONFIG}"))
+
+
+def _looks_like_folder(name: str) -> bool:
+    return os.sep in name or name in (".", "..")
+
+
+def _as_bundle(path: Path) -> Path:
+    if not (path / CONFIG).is_file():
+        reason = f"no {CONFIG} in it" if path.is_dir() else "no such folder"
+        raise BundleError(f"{path}: not a model bundle: {reason}")
+    return path
+
+
+def _check_format(config: object, file: Path) -> None:
+    version = config.get("format_version") if isinstance(config, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise BundleError(f"{file}: not a model's config: no format_version")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{file}: format {version} is newer than this program knows ({FORMAT_VERSION}): "
+            "update genomai"
+        )

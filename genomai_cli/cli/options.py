@@ -1,0 +1,115 @@
+"""The arguments and options that several commands share, each spelled once as an annotated type.
+
+A command names the type and the default: `output: Output = STANDARD_OUTPUT`. The options of every
+command (`-q`, `-v`, `--report-json`) are read by `cli.run.Run` from the command's context.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STANDARD_OUTPUT = Path("-")
+DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Names of the installed models that begin with what has been typed."""
+    from genomai_cli.bundles import catalog
+
+    return [name for name in catalog.names() if name.startswith(incomplete)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Devices that begin with what has been typed."""
+    return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
+
+
+def check_device(device: str) -> str:
+    """The device as given, if it is one that a run can ask for."""
+    if not DEVICE_PATTERN.fullmatch(device):
+        raise typer.BadParameter(f"{device!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    return device
+
+
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FILE]...",
+        help="FASTA, FASTQ, VCF or BCF, plain or compressed; none or - is standard input.",
+        show_default=False,
+    ),
+]
+
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write here, whole or not at all; .gz in the name compresses as BGZF.",
+    ),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Where the model runs.",
+        callback=check_device,
+        autocompletion=complete_device,
+    ),
+]
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="CPU threads; the results do not depend on it.  [default: all]",
+        show_default=False,
+    ),
+]
+
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Same seed, input and device: the same bytes."),
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help="An installed model (see `genomai models list`) or a bundle's folder.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+
+AbsentIsRef = Annotated[
+    bool,
+    typer.Option(
+        "--absent-is-ref",
+        help="The VCF lists variants only: a site that it lacks is homozygous reference.",
+    ),
+]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
+
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="More messages; tracebacks of unexpected errors.")
+]
+
+ReportJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--report-json",
+        metavar="FILE",
+        help="Write the run's record: version, arguments, model, counts, time.",
+        show_default=False,
+    ),
+]

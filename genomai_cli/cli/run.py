@@ -1,0 +1,107 @@
+"""One run of a command: its inputs, its console, and the record that `--report-json` asks for.
+
+A command is a paragraph around it:
+
+    def embed(context: typer.Context, inputs: Inputs = None, ..., quiet: Quiet = False,
+              verbose: Verbose = False, report_json: ReportJson = None) -> None:
+        \"\"\"Help text.\"\"\"
+        from genomai_cli.formats import sequences
+
+        with Run(context) as run:
+            for path in run.inputs:
+                for record in sequences.read(path):
+                    run.count(read=1, used=1)
+            run.console.say("done")
+"""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import typer
+
+from genomai_cli.cli.console import Console
+from genomai_cli.cli.run_report import ModelUsed, RunReport
+from genomai_cli.errors import UsageError
+
+STANDARD_INPUT = Path("-")
+
+
+class Run:
+    """What every command needs, read from its own options (`-q`, `-v`, `--report-json`...)."""
+
+    def __init__(self, context: typer.Context) -> None:
+        options = context.params
+        self.console = Console(
+            context.command_path, options.get("quiet", False), options.get("verbose", False)
+        )
+        self.report = RunReport(
+            command=context.command_path.removeprefix("genomai "),
+            arguments=_plain(options),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=options.get("seed"),
+            device=options.get("device"),
+        )
+        self._report_path: Path | None = options.get("report_json")
+        self._given: list[Path] = list(options.get("inputs") or ())
+        self._clock = time.monotonic()
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files to read, `-` for standard input, which is also what no file at all means."""
+        if not self._given and sys.stdin is not None and sys.stdin.isatty():
+            raise UsageError("no input: name a file, or pipe data in (- reads the terminal)")
+        paths = self._given or [STANDARD_INPUT]
+        if paths.count(STANDARD_INPUT) > 1:
+            raise UsageError("standard input (-) can be read only once")
+        self.report.inputs = [str(path) for path in paths]
+        return paths
+
+    def count(self, *, read: int = 0, used: int = 0, refused: int = 0) -> None:
+        """Add to the record's counts."""
+        records = self.report.records
+        records.read += read
+        records.used += used
+        records.refused += refused
+
+    def used_model(self, name: str, version: str, sha256: str) -> None:
+        """Record the model, with the checksum of its weights."""
+        self.report.model = ModelUsed(name, version, sha256)
+
+    def used_device(self, device: object) -> None:
+        """Record the device that `--device auto` came to."""
+        self.report.device = str(device)
+
+    def note(self, **facts: object) -> None:
+        """Record facts of this command only, under `details`."""
+        self.report.details.update(facts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._report_path is None:
+            return
+        self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
+        self.report.status = "done" if error is None else "failed"
+        self.report.error = None if error is None else str(error) or type(error).__name__
+        self.report.write(self._report_path)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as JSON can hold them, under their long names."""
+    return {name.replace("_", "-"): _plain_value(value) for name, value in options.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain_value(item) for item in value]
+    return value if isinstance(value, int | float | str | None) else str(value)
