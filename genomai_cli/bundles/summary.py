@@ -8,7 +8,6 @@ from typing import Any
 
 from genomai_cli.bundles import catalog
 
-
 COLUMNS = ("name", "version", "heads", "parameters", "bytes", "description")
 
 

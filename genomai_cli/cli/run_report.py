@@ -1,9 +1,6 @@
 """The record of a run that `--report-json FILE` writes: what was done, with what, and when."""
 
 import json
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,19 +52,7 @@ class RunReport:
 
     def write(self, path: Path) -> None:
         """Put the document at `path`, whole or not at all."""
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.to_json())
-            os.chmod(beside, 0o666 & ~_umask())
-            os.replace(beside, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(beside)
-            raise
+        from genomai_cli.formats.outputs import atomic_text
 
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with atomic_text(path) as file:
+            file.write(self.to_json())

@@ -1,0 +1,83 @@
+"""What every tokenizer offers, and the letters they all start from.
+
+Word ids are a contract, since trained embeddings are stored in their order: first the DNA words, then
+`[PAD]`, `[MASK]` and, for the kinds that have it, `[UNK]`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ids = NDArray[np.int32]
+
+PAD = "[PAD]"
+MASK = "[MASK]"
+UNK = "[UNK]"
+
+
+class Tokenizer(Protocol):
+    """Turns a DNA sequence into ids of words, and back where the words allow it.
+
+    `unk_id` is what an unknown letter becomes; a kind without one (None) uses `mask_id` for it.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The name in the registry and in configs."""
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The words; a word's id is its place."""
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up a batch."""
+
+    @property
+    def mask_id(self) -> int:
+        """The id of a hidden word."""
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of a word that is not known, if there is a word for that."""
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether ids determine the sequence."""
+
+    def encode(self, sequence: str) -> Ids:
+        """The ids of the sequence's words; lower case and U are read as upper case and T."""
+
+    def words(self, sequence: str) -> list[str]:
+        """The sequence's words."""
+
+    def decode(self, ids: ArrayLike) -> str:
+        """The sequence that the ids stand for: [PAD] is skipped, hidden and unknown letters are N."""
+
+    def length(self, letters: int) -> int:
+        """How many words a sequence of so many letters has."""
+
+    def to_config(self) -> dict[str, Any]:
+        """What `from_config` needs to build the same tokenizer."""
+
+
+def letters_of(sequence: str) -> NDArray[np.uint8]:
+    """The sequence as one byte a letter; a letter outside ASCII becomes `?`."""
+    return np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)
+
+
+def letter_table(codes: Mapping[str, int], *, other: int) -> Ids:
+    """A table from a letter's byte to its code: either case, U as T, `other` for every other byte."""
+    table = np.full(256, other, dtype=np.int32)
+    for letter, code in codes.items():
+        table[[ord(letter), ord(letter.lower())]] = code
+    if "T" in codes:
+        table[[ord("U"), ord("u")]] = codes["T"]
+    return table
+
+
+def spell(vocabulary: list[str], ids: Iterable[int]) -> list[str]:
+    """The words that the ids stand for."""
+    return [vocabulary[id_] for id_ in ids]
