@@ -80,7 +80,7 @@ def _first_members(k: int) -> NDArray[np.int64]:
     reversed_ = _digits(kmers, k) @ 4 ** np.arange(k)
     last = 4**k - 1  # complementing every base is subtracting from TTT...T
     images = np.stack([kmers, reversed_, last - kmers, last - reversed_])
-    return images.min(axis=0)
+    return np.asarray(images.min(axis=0))
 
 
 def _digits(kmers: NDArray[np.int64], k: int) -> NDArray[np.int64]:
