@@ -1,0 +1,280 @@
+"""One door for every input: path or standard input, compression and kind found from the content.
+
+The bytes pass through at most three layers: the file or standard input, a decompressor, a buffer. What
+was read to recognise the content is put back, so pipes, redirects and files give the same bytes.
+"""
+
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from gzip import BadGzipFile, GzipFile
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.bgzf import END_MARKER, is_bgzf
+
+try:
+    from isal import igzip, isal_zlib  # two to three times as fast as zlib
+except ImportError:  # isal has no wheel for some machines
+    _GZIP_FILE: Any = GzipFile
+    _ZLIB_ERRORS: Any = (BadGzipFile, zlib.error)
+else:
+    _GZIP_FILE = igzip.IGzipFile
+    _ZLIB_ERRORS = (BadGzipFile, zlib.error, isal_zlib.error)
+
+STANDARD_INPUTS = ("-", "/dev/stdin")
+_BUFFER = 1 << 20
+_SNIFF = 64  # non-blank bytes that settle the kind
+_BLANKS = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Kind(Enum):
+    """What an input holds."""
+
+    FASTA = "FASTA"
+    FASTQ = "FASTQ"
+    VCF = "VCF"
+    BCF = "BCF"
+
+
+@dataclass(frozen=True)
+class Input:
+    """An open input: its decompressed bytes in `stream`, to be read once, and what they are.
+
+    `file` is the path of a regular file (an index may lie beside it), None for pipes and `-`.
+    """
+
+    path: str
+    kind: Kind
+    compression: str  # "plain", "gzip" or "bgzf"
+    stream: BinaryIO
+    file: Path | None = None
+
+    @property
+    def has_variants(self) -> bool:
+        return self.kind in (Kind.VCF, Kind.BCF)
+
+    def __enter__(self) -> "Input":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.path not in STANDARD_INPUTS:
+            self.stream.close()
+
+
+def open_inputs(paths: Sequence[str | Path]) -> Iterator[Input]:
+    """The inputs, each opened when its turn comes; none at all means standard input."""
+    names = [str(path) for path in paths] or ["-"]
+    if sum(name in STANDARD_INPUTS for name in names) > 1:
+        raise UsageError("standard input (-) is given more than once")
+    return (open_input(name) for name in names)
+
+
+def open_input(path: str | Path) -> Input:
+    """An input whose kind and compression were found from its content."""
+    name = str(path)
+    raw, compression = _decompressed(name)
+    head = _take(raw, lambda got: len(got.lstrip(_BLANKS)) >= _SNIFF)
+    try:
+        kind = _kind(head, name)
+    except InputError:
+        _close(raw, name)
+        raise
+    head = head.removeprefix(_BOM)
+    stream = io.BufferedReader(_Rewound(head, raw), _BUFFER)
+    return Input(name, kind, compression, cast(BinaryIO, stream), _regular(name))
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """Decompressed bytes of any file or standard input; its kind is the caller's business."""
+    raw, _ = _decompressed(str(path))
+    return cast(BinaryIO, io.BufferedReader(raw, _BUFFER))
+
+
+def _decompressed(name: str) -> tuple["_Rewound | _Inflated", str]:
+    source = _open_raw(name)
+    try:
+        head = _take(source, lambda got: len(got) >= 18)
+    except OSError as error:
+        raise InputError(_reason(error), path=name) from None
+    if not head:
+        _close(source, name)
+        raise InputError("the input is empty", path=name)
+    rewound = _Rewound(head, source, path=name)
+    if not head.startswith(b"\x1f\x8b"):
+        return rewound, "plain"
+    bgzf = is_bgzf(head)
+    return _Inflated(rewound, name, bgzf=bgzf), "bgzf" if bgzf else "gzip"
+
+
+def _open_raw(name: str) -> Any:
+    if name in STANDARD_INPUTS:
+        if sys.stdin is None:
+            raise InputError("standard input is closed", path="-")
+        return sys.stdin.buffer
+    try:
+        return open(name, "rb", buffering=0)
+    except (OSError, ValueError) as error:
+        raise InputError(_reason(error), path=name) from None
+
+
+def _reason(error: Exception) -> str:
+    strerror = getattr(error, "strerror", None)
+    return (strerror[0].lower() + strerror[1:]) if strerror else f"cannot be read ({error})"
+
+
+def _close(raw: Any, name: str) -> None:
+    if name not in STANDARD_INPUTS:
+        raw.close()
+
+
+def _regular(name: str) -> Path | None:
+    path = Path(name)
+    return path if name not in STANDARD_INPUTS and path.is_file() else None
+
+
+def _take(raw: Any, enough: Callable[[bytes], bool]) -> bytes:
+    """The first bytes in as few reads as needed, because a slow pipe may not give more for long."""
+    head = b""
+    read = getattr(raw, "read1", raw.read)
+    while not enough(head) and len(head) < _BUFFER:
+        piece = read(1 << 16)
+        if not piece:
+            break
+        head += piece
+    return head
+
+
+class _Rewound(io.RawIOBase):
+    """A stream with its first bytes put back; it remembers its last bytes, to tell a cut file."""
+
+    def __init__(self, head: bytes, rest: Any, *, path: str | None = None) -> None:
+        self._head, self._rest, self._path = head, rest, path
+        # A BufferedReader's readinto waits for a full buffer; readinto1 takes what a pipe has now.
+        self._readinto = getattr(rest, "readinto1", rest.readinto)
+        self.tail = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        size = self._from_head(view) if self._head else self._from_rest(view)
+        self.tail = (self.tail + bytes(view[max(0, size - 28) : size]))[-28:]
+        return size
+
+    def _from_head(self, view: memoryview) -> int:
+        piece, self._head = self._head[: len(view)], self._head[len(view) :]
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def _from_rest(self, view: memoryview) -> int:
+        try:
+            return int(self._readinto(view) or 0)
+        except OSError as error:
+            if self._path is None:
+                raise
+            raise InputError(_reason(error), path=self._path) from None
+
+    def close(self) -> None:
+        if self._rest is not getattr(sys.stdin, "buffer", None):
+            self._rest.close()
+        super().close()
+
+
+class _Inflated(io.RawIOBase):
+    """The content of a gzip or BGZF stream of any number of members."""
+
+    def __init__(self, compressed: _Rewound, path: str, *, bgzf: bool) -> None:
+        self._compressed, self._path, self._bgzf = compressed, path, bgzf
+        self._file = _GZIP_FILE(fileobj=io.BufferedReader(compressed, _BUFFER), mode="rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            size = int(self._file.readinto(buffer))
+        except EOFError:
+            raise InputError("the compressed data are truncated", path=self._path) from None
+        except _ZLIB_ERRORS as error:
+            raise InputError(
+                f"the compressed data are damaged ({error})", path=self._path
+            ) from None
+        if size == 0 and len(buffer):
+            self._check_end()
+        return size
+
+    def _check_end(self) -> None:
+        # A BGZF file cut between two blocks inflates without complaint; only the marker tells.
+        if self._bgzf and self._compressed.tail != END_MARKER:
+            message = "truncated: the BGZF end-of-file marker is missing"
+            raise InputError(message, path=self._path)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+            self._compressed.close()
+        super().close()
+
+
+_OTHERS = (
+    (b"BAM\1", "a BAM file"),
+    (b"CRAM", "a CRAM file"),
+    (b"@HD\t", "a SAM file"),
+    (b"@SQ\t", "a SAM file"),
+    (b"PK\3\4", "a zip archive"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"\x1f\x8b", "compressed twice"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+    (b"##", "a VCF without its first line, ##fileformat=VCFv4"),
+    (b"#CHROM", "a VCF without its first line, ##fileformat=VCFv4"),
+    (b";", "a FASTA with comments"),
+)
+
+
+def _kind(head: bytes, name: str) -> Kind:
+    text = head.removeprefix(_BOM)
+    if text.startswith(b"##fileformat=VCF"):
+        return Kind.VCF
+    if text.startswith(b"BCF\2"):
+        return Kind.BCF
+    text = text.lstrip(_BLANKS)
+    if not text:
+        raise InputError("the input is empty", path=name)
+    found = next((what for magic, what in _OTHERS if text.startswith(magic)), None)
+    if found is None and text[:1] in (b">", b"@"):
+        return Kind.FASTA if text[:1] == b">" else Kind.FASTQ
+    raise InputError(_unknown(text, found), path=name, line=_line_of_text(head, text))
+
+
+def _line_of_text(head: bytes, text: bytes) -> int | None:
+    return head[: len(head) - len(text)].count(b"\n") + 1 if text[:16].isascii() else None
+
+
+def _unknown(text: bytes, found: str | None) -> str:
+    wanted = "not FASTA, FASTQ, VCF or BCF"
+    if found:
+        return (
+            f"{wanted}: it looks {found}" if found.startswith("like") else f"{wanted} but {found}"
+        )
+    shown = text.splitlines()[0][:20].decode("ascii", "backslashreplace")
+    printable = shown.isprintable() and "\\x" not in shown
+    return f"{wanted}: it begins with '{shown}'" if printable else f"{wanted} but binary data"
+
+
+def text_of(raw: bytes) -> str:
+    """Text of a name or a header; bytes that are no UTF-8 survive the way to an output."""
+    return raw.decode("utf-8", "surrogateescape")

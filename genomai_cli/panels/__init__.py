@@ -1,0 +1,1 @@
+"""Panels of SNP sites, and barcodes: how a VCF becomes a sequence."""
