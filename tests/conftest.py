@@ -109,7 +109,7 @@ def _replaced(descriptor: int, file: io.BufferedRandom, name: str, mode: str) ->
     if mode == "w":
         stream.flush()
     os.dup2(file.fileno(), descriptor)
-    setattr(sys, name, open(descriptor, mode, encoding="utf-8", newline="", closefd=False))
+    setattr(sys, name, io.open(descriptor, mode, encoding="utf-8", newline="", closefd=False))  # noqa: SIM115, UP020
     try:
         yield
     finally:

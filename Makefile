@@ -1,0 +1,53 @@
+# Needs Python 3.11 or later, pip, make and git. Everything is installed into .venv, nothing elsewhere.
+
+PYTHON ?= python3
+BIN := .venv/bin
+GENOMAI := $(BIN)/genomai
+# An installation is made anew when what it is made from changes.
+SOURCES := pyproject.toml constraints.txt $(shell find genomai_cli models completions -type f -not -path '*/__pycache__/*')
+FORMATTED := genomai_cli tests $(wildcard benchmarks)
+
+.PHONY: demo test check format quick completions expected clean
+
+demo: .venv/demo-installed  ## install into .venv and classify the example samples, from VCF and from FASTA
+	$(GENOMAI) classify examples/samples.vcf.gz
+	$(GENOMAI) classify examples/samples.fa
+
+test: check  ## install the checks as well, and run them all
+
+check: .venv/checks-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(FORMATTED)
+	$(BIN)/mypy
+	$(BIN)/pytest $(PYTEST)
+
+quick: .venv/checks-installed  ## the tests that take less than a few seconds each
+	$(BIN)/pytest -m "not slow" $(PYTEST)
+
+format: .venv/checks-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format $(FORMATTED)
+
+completions: .venv/checks-installed  ## write completions/ anew
+	_GENOMAI_COMPLETE=source_bash $(GENOMAI) > completions/genomai.bash
+	_GENOMAI_COMPLETE=source_zsh $(GENOMAI) > completions/_genomai
+	_GENOMAI_COMPLETE=source_fish $(GENOMAI) > completions/genomai.fish
+
+expected: .venv/checks-installed  ## write tests/expected anew; read the diff before committing it
+	GENOMAI_UPDATE_EXPECTED=1 $(BIN)/pytest -q tests $(PYTEST)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genomai needs Python 3.11 or later")'
+	$(PYTHON) -m venv .venv
+
+# An editable installation (from `make test`) serves the demo as well.
+.venv/demo-installed: .venv/bin/python $(SOURCES)
+	test -e .venv/checks-installed || $(BIN)/python -m pip install -q -c constraints.txt .
+	touch $@
+
+.venv/checks-installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
