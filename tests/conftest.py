@@ -43,9 +43,13 @@ def run(arguments: str | list[str], stdin: str | bytes | Path = b"") -> Result:
     from genomai_cli.cli.app import main
 
     words = shlex.split(arguments) if isinstance(arguments, str) else arguments
-    with _standard_streams(_bytes(stdin)) as (output, errors):
-        status = main([str(word) for word in words])
-    return Result(status, _content(output), _content(errors).decode())
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(_bytes(stdin))
+        files[0].seek(0)
+        with _standard_streams(files):
+            status = main([str(word) for word in words])
+        return Result(status, _content(files[1]), _content(files[2]).decode())
 
 
 def run_process(
@@ -88,19 +92,13 @@ def _content(file: io.BufferedRandom) -> bytes:
 
 
 @contextmanager
-def _standard_streams(stdin: bytes) -> Iterator[tuple[io.BufferedRandom, io.BufferedRandom]]:
+def _standard_streams(files: list[io.BufferedRandom]) -> Iterator[None]:
     """Files in the place of the descriptors 0, 1 and 2, and of `sys.stdin` and its sisters."""
     with ExitStack() as stack:
-        source, output, errors = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-        source.write(stdin)
-        source.seek(0)
-        for descriptor, file, name, mode in (
-            (0, source, "stdin", "r"),
-            (1, output, "stdout", "w"),
-            (2, errors, "stderr", "w"),
-        ):
-            stack.enter_context(_replaced(descriptor, file, name, mode))
-        yield output, errors
+        for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+            mode = "r" if descriptor == 0 else "w"
+            stack.enter_context(_replaced(descriptor, files[descriptor], name, mode))
+        yield
 
 
 @contextmanager

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
+from genomai_cli.cli.exits import Commands
 from genomai_cli.cli.options import Quiet, ReportJson, Verbose, complete_model
 from genomai_cli.cli.run import Run
 
 app = typer.Typer(
+    cls=Commands,
     help="List, show and verify the installed models.",
     no_args_is_help=True,
     rich_markup_mode=None,

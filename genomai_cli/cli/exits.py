@@ -1,0 +1,89 @@
+"""The one place where errors become messages on standard error and exit statuses."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from genomai_cli.errors import GenomaiError
+
+INTERRUPTED = 130
+TERMINATED = 143
+BROKEN_PIPE = 141  # what a shell reports for death by SIGPIPE
+
+
+class Commands(TyperGroup):
+    """The group of subcommands; every error that leaves one passes through `exit_statuses`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        with exit_statuses(info_name or "genomai", verbose=False):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        words = [*ctx._protected_args, *ctx.args]
+        command = " ".join([ctx.command_path, *words[:1]])
+        with exit_statuses(command, verbose=_is_verbose(words)):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
+    """Turn whatever goes wrong inside into one line on standard error and an exit status."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (typer.TyperException, typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if verbose:
+            _print_traceback(error)
+        raise typer.Exit(fail(command, error)) from error
+    except KeyboardInterrupt as error:
+        print(f"{command}: interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def fail(command: str, error: Exception) -> int:
+    """The exit status of an error, whose message has been written unless it is a closed pipe."""
+    if isinstance(error, BrokenPipeError):
+        drop_standard_output()
+        return BROKEN_PIPE
+    with suppress(OSError):
+        print(f"{command}: {describe(error)}", file=sys.stderr)
+    return error.exit_status if isinstance(error, GenomaiError) else 1
+
+
+def describe(error: Exception) -> str:
+    """One line that says what is wrong: `FILE:LINE: message` where the error knows them."""
+    if isinstance(error, GenomaiError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, MemoryError):
+        text = "out of memory"
+    else:
+        text = f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
+    return " ".join(text.split())
+
+
+def _is_verbose(words: Sequence[str]) -> bool:
+    return any(word in ("-v", "--verbose") for word in words)
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    if not isinstance(error, GenomaiError | BrokenPipeError):
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def drop_standard_output() -> None:
+    """Let later flushes succeed in silence: nobody reads standard output any more."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

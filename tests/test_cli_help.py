@@ -1,0 +1,338 @@
+"""The frame of the program: help, version, usage errors, messages, exit statuses, completions."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from conftest import REPOSITORY, assert_expected, run, run_process
+
+from genomai_cli import __version__
+from genomai_cli.cli import app as app_module
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import InputError, UsageError
+
+COMMANDS = sorted(
+    command.name or command.callback.__name__ for command in app_module.app.registered_commands
+)
+START_LIMIT = 0.3  # seconds
+BARE_LIMIT = 8  # times the start of bare Python
+
+
+def genomai():
+    """The installed program, or its module where only that is there."""
+    beside = shutil.which("genomai", path=os.path.dirname(sys.executable))
+    return [beside] if beside else [sys.executable, "-m", "genomai_cli"]
+
+
+def test_version():
+    assert run("--version").stdout == f"genomai {__version__}\n"
+
+
+def test_help_names_every_command():
+    result = run("--help")
+    assert result.status == 0
+    assert result.stderr == ""
+    for name in [*COMMANDS, "models"]:
+        assert f"  {name} " in result.stdout
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "models list", "models show", "models verify"])
+def test_every_command_has_help_with_an_example(command):
+    result = run(f"{command} --help")
+    assert result.status == 0
+    assert f"genomai {command}" in result.stdout.split("Options:")[0].split("\n", 2)[2]
+    for option in ("-q, --quiet", "-v, --verbose", "--report-json FILE", "-h, --help"):
+        assert option in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["frobnicate", "--frobnicate", "models frobnicate", "models show", "models list --report-json"],
+)
+def test_wrong_usage_is_status_2(arguments):
+    result = run(arguments)
+    assert result.status == 2
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_command_at_all_is_wrong_usage():
+    assert run("").status == 2
+
+
+def test_a_typing_error_brings_a_suggestion():
+    assert "Did you mean 'models'?" in run("modles list").stderr
+
+
+def fastest(command, repeats=7):
+    """The least time in seconds that a command takes: the noise of a shared machine only adds."""
+
+    def once():
+        start = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(repeats))
+
+
+def test_help_starts_fast():
+    help_time = fastest([*genomai(), "--help"])
+    assert help_time <= START_LIMIT
+    assert help_time <= BARE_LIMIT * fastest([sys.executable, "-c", "pass"])
+
+
+# --- errors and statuses -------------------------------------------------------------------
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """`genomai models list` made to fail with a given error."""
+
+    def fail_with(error):
+        def names():
+            raise error
+
+        monkeypatch.setattr("genomai_cli.bundles.catalog.names", names)
+
+    return fail_with
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (InputError("odd", path="x.fa", line=3), 1, "x.fa:3: odd"),
+        (InputError("odd", path="-"), 1, "<stdin>: odd"),
+        (UsageError("--a and --b"), 2, "--a and --b"),
+        (FileNotFoundError(2, "No such file or directory", "x.fa"), 1, "x.fa: No such file or directory"),
+        (OSError(28, "No space left on device"), 1, "No space left on device"),
+        (MemoryError(), 1, "out of memory"),
+        (ValueError("two\nlines"), 1, "unexpected ValueError: two lines (-v shows the traceback)"),
+        (EOFError("cut"), 1, "unexpected EOFError: cut (-v shows the traceback)"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_and_a_status(failing, error, status, message):
+    failing(error)
+    result = run("models list")
+    assert result.status == status
+    assert result.stderr == f"genomai models list: {message}\n"
+
+
+def test_a_closed_pipe_is_silent(failing):
+    failing(BrokenPipeError(32, "Broken pipe"))
+    result = run("models list")
+    assert result.status == 141
+    assert result.stderr == ""
+
+
+def test_verbose_shows_the_traceback_of_the_unexpected_only(failing):
+    failing(ValueError("odd"))
+    assert "Traceback" in run("models list -v").stderr
+    failing(InputError("odd", path="x.fa"))
+    assert "Traceback" not in run("models list -v").stderr
+
+
+def test_a_reader_that_leaves_ends_the_program_as_sigpipe_would():
+    """`genomai models list | true`, with standard output closed before the first byte."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as output:
+        ended = subprocess.run(
+            [sys.executable, "-m", "genomai_cli", "models", "list"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ended.stderr == b""
+    assert ended.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_an_error():
+    with open("/dev/full", "wb") as output:
+        ended = subprocess.run(
+            [sys.executable, "-m", "genomai_cli", "models", "list"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert b"No space left on device" in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_termination_unwinds_the_stack(monkeypatch, tmp_path):
+    """SIGTERM leaves no half-written file behind, and status 143."""
+    from genomai_cli.formats.outputs import atomic_output
+
+    def names():
+        with atomic_output(tmp_path / "out.tsv") as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    monkeypatch.setattr("genomai_cli.bundles.catalog.names", names)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("models list").status == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# --- the run's record, inputs, messages --------------------------------------------------------
+
+
+def test_report_json(tmp_path):
+    path = tmp_path / "report.json"
+    assert run(["models", "list", "--report-json", path]).status == 0
+    report = json.loads(path.read_text())
+    assert report["schema_version"] == 1
+    assert report["program"] == "genomai"
+    assert report["version"] == __version__
+    assert report["command"] == "models list"
+    assert report["arguments"]["report-json"] == str(path)
+    assert report["status"] == "done"
+    assert report["records"]["refused"] == 0
+    assert set(report) == {
+        *("schema_version", "program", "version", "command", "arguments", "started", "seed"),
+        *("device", "model", "inputs", "records", "details", "elapsed_seconds", "status", "error"),
+    }
+
+
+def test_report_json_is_written_for_a_failed_run_as_well(tmp_path):
+    path = tmp_path / "report.json"
+    assert run(["models", "show", "nothing", "--report-json", path]).status == 1
+    report = json.loads(path.read_text())
+    assert report["status"] == "failed"
+    assert "no model named 'nothing'" in report["error"]
+
+
+def test_report_json_into_a_missing_folder_is_an_error(tmp_path):
+    result = run(["models", "list", "--report-json", tmp_path / "no" / "report.json"])
+    assert result.status == 1
+    assert "its folder does not exist" in result.stderr
+
+
+def run_with(**options):
+    """A `Run` as a command with these options would make it."""
+    context = typer.Context(typer.main.get_command(app_module.app), info_name="genomai")
+    context.params = options
+    return Run(context)
+
+
+def test_no_input_is_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert [str(path) for path in run_with(inputs=None).inputs] == ["-"]
+
+
+def test_no_input_on_a_terminal_is_wrong_usage(monkeypatch):
+    class Terminal:
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    with pytest.raises(UsageError, match="no input: name a file"):
+        assert run_with(inputs=None).inputs
+    assert run_with(inputs=["-"]).inputs == ["-"]
+
+
+def test_progress_passes_the_items_on_and_draws_nothing_off_a_terminal(capsys):
+    console = run_with().console
+    assert list(console.progress(range(3), "counting")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_messages_obey_quiet_and_verbose(capsys):
+    for quiet, verbose, expected in [
+        (False, False, "genomai: said\ngenomai: warning: warned\n"),
+        (False, True, "genomai: said\ngenomai: warning: warned\ngenomai: detailed\n"),
+        (True, True, ""),
+    ]:
+        console = run_with(quiet=quiet, verbose=verbose).console
+        console.say("said")
+        console.warn("warned")
+        console.detail("detailed")
+        assert capsys.readouterr().err == expected
+
+
+# --- completions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shell", "file"), [("bash", "genomai.bash"), ("zsh", "_genomai"), ("fish", "genomai.fish")]
+)
+def test_completions_are_current(shell, file):
+    result = run_process("", environment={"_GENOMAI_COMPLETE": f"source_{shell}"})
+    committed = (REPOSITORY / "completions" / file).read_text()
+    assert committed == result.stdout, "run `make completions`"
+
+
+@pytest.mark.parametrize(("shell", "file"), [("bash", "genomai.bash"), ("zsh", "_genomai")])
+def test_completions_are_valid_for_the_shell(shell, file):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    subprocess.run([shell, "-n", REPOSITORY / "completions" / file], check=True)
+
+
+def test_completions_are_valid_for_fish():
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not installed")
+    subprocess.run(["fish", "-n", REPOSITORY / "completions" / "genomai.fish"], check=True)
+
+
+def bash_completes(*words):
+    """What bash offers for the last of the words, by the committed script."""
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    script = f"""
+        genomai() {{ {" ".join(genomai())} "$@"; }}
+        source {REPOSITORY}/completions/genomai.bash
+        COMP_WORDS=({" ".join(repr(word) for word in ("genomai", *words))})
+        COMP_CWORD={len(words)}
+        _genomai_completion {genomai()[0]}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    return ended.stdout.split()
+
+
+def test_bash_completes_commands():
+    assert bash_completes("mod") == ["models"]
+
+
+def test_bash_completes_options():
+    assert bash_completes("models", "list", "--rep") == ["--report-json"]
+
+
+def test_bash_completes_models(models_folder):
+    for name in ("toy-one", "toy-two", "other"):
+        (models_folder / name).mkdir()
+        (models_folder / name / "config.json").write_text("{}")
+    assert bash_completes("models", "show", "toy") == ["toy-one", "toy-two"]
+
+
+def test_fish_completes_commands():
+    result = run_process(
+        "",
+        environment={
+            "_GENOMAI_COMPLETE": "complete_fish",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            "_TYPER_COMPLETE_ARGS": "genomai mod",
+        },
+    )
+    assert result.stdout.split("\t")[0] == "models"
+
+
+# --- golden help ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["models", "models-list", "models-show", "models-verify"])
+def test_help_text(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert_expected(f"help-{command}.txt", run(f"{command.replace('-', ' ')} --help").stdout)
