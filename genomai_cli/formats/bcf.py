@@ -1,0 +1,193 @@
+"""BCF, the binary VCF, read from any stream.
+
+htslib would need a file or a pipe of its own and decodes every record in full; here the records that are
+not wanted are skipped by their length, and a damaged file cannot bring the interpreter down.
+"""
+
+import re
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.genotypes import ABSENT, MISSING
+from genomai_cli.formats.streams import Input, text_of
+
+_FIXED = struct.Struct("<IIiiifII")
+_LARGEST_SHARED, _LARGEST_CALLS = 1 << 27, 1 << 31
+_INTEGERS = {1: "<i1", 2: "<i2", 3: "<i4"}
+_WIDTHS = {0: 0, 1: 1, 2: 2, 3: 4, 5: 4, 7: 1}
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError)
+
+
+@dataclass(frozen=True)
+class BcfHeader:
+    """The header's ## lines, its #CHROM line, and the numbers that records use instead of names."""
+
+    lines: tuple[str, ...]
+    columns: str
+    contigs: tuple[str, ...]
+    genotype_key: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BcfRecord:
+    """One record; `genotypes` as in `Variant`."""
+
+    contig: str
+    position: int
+    ref: str
+    alts: tuple[str, ...]
+    genotypes: NDArray[np.int16]
+    phased: NDArray[np.bool_]
+    has_genotypes: bool
+
+
+def read_bcf_header(source: Input) -> BcfHeader:
+    """The header of a BCF stream, which is left at its first record."""
+    source.stream.read(5)
+    size = source.stream.read(4)
+    length = int.from_bytes(size, "little")
+    text = source.stream.read(length) if length < _LARGEST_SHARED else b""
+    if len(size) < 4 or len(text) < length or not text:
+        raise InputError("the BCF header is truncated", path=source.path)
+    lines = text_of(text.rstrip(b"\0")).splitlines()
+    columns = next((line for line in lines if line.startswith("#CHROM")), "")
+    if not columns:
+        raise InputError("the BCF header has no #CHROM line", path=source.path)
+    meta = tuple(line for line in lines if line.startswith("##"))
+    keys = _numbered(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
+    key = keys.index("GT") if "GT" in keys else None
+    return BcfHeader(meta, columns, tuple(_numbered(meta, ("contig",), [])), key)
+
+
+def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> list[str]:
+    """Names by number: the IDX field where there is one, the order of first appearance otherwise."""
+    names = {name: number for number, name in enumerate(known)}
+    for line in lines:
+        found = re.match(r"##(\w+)=<(?:.*?,)?ID=([^,>]+)", line)
+        if found and found[1] in kinds and found[2] not in names:
+            given = re.search(r",IDX=(\d+)>?\s*$", line)
+            names[found[2]] = int(given[1]) if given else len(names)
+    table = [""] * (max(names.values(), default=-1) + 1)
+    for name, number in names.items():
+        table[number] = name
+    return table
+
+
+def read_bcf_records(
+    source: Input, header: BcfHeader, samples: int, sites: Sequence[Collection[int]] | None
+) -> Iterator[BcfRecord]:
+    """The records whose position is among their contig's `sites` (all records for None)."""
+    number = 0
+    while head := source.stream.read(_FIXED.size):
+        number += 1
+        try:
+            fields = _FIXED.unpack(head)
+            _check_sizes(fields, header)
+            shared = _exactly(source.stream, fields[0] - 24)
+            calls = _exactly(source.stream, fields[1])
+            if sites is None or fields[3] + 1 in sites[fields[2]]:
+                yield _record(fields, shared, calls, header, samples)
+        except _DAMAGE:
+            raise InputError(f"record {number} is damaged or truncated", path=source.path) from None
+
+
+def _check_sizes(fields: tuple[int, ...], header: BcfHeader) -> None:
+    shared, calls, contig = fields[:3]
+    if not 24 <= shared < _LARGEST_SHARED or calls > _LARGEST_CALLS:
+        raise ValueError("impossible length")
+    if not 0 <= contig < len(header.contigs):
+        raise ValueError("unknown contig")
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise ValueError("truncated")
+    return data
+
+
+def _record(
+    fields: tuple[int, ...], shared: bytes, calls: bytes, header: BcfHeader, samples: int
+) -> BcfRecord:
+    n_alleles, n_formats, n_samples = fields[6] >> 16, fields[7] >> 24, fields[7] & 0xFFFFFF
+    if n_samples != samples:
+        raise ValueError("another number of samples than the header")
+    alleles = _alleles(shared, n_alleles)
+    found = _genotype_values(calls, n_formats, n_samples, header.genotype_key)
+    genotypes, phased = _decode(found, n_samples)
+    if genotypes.size and int(genotypes.max()) >= n_alleles:
+        raise ValueError("a genotype names an allele that is not there")
+    contig, position = header.contigs[fields[2]], fields[3] + 1
+    return BcfRecord(
+        contig, position, alleles[0], tuple(alleles[1:]), genotypes, phased, found is not None
+    )
+
+
+def _alleles(shared: bytes, count: int) -> list[str]:
+    _, length, start = _typed(shared, 0)  # the ID
+    at = start + length
+    alleles = []
+    for _ in range(count):
+        _, length, start = _typed(shared, at)
+        at = start + length
+        alleles.append(text_of(shared[start:at]))
+    if at > len(shared) or not alleles:
+        raise ValueError("alleles run over the record's end")
+    return alleles
+
+
+def _genotype_values(
+    calls: bytes, n_formats: int, samples: int, key: int | None
+) -> NDArray[np.int32] | None:
+    """The encoded genotypes (samples, ploidy), None for a record without any."""
+    at = 0
+    for _ in range(n_formats):
+        kind, length, start = _typed(calls, at)
+        name = int.from_bytes(calls[start : start + length * _WIDTHS[kind]], "little")
+        kind, length, start = _typed(calls, start + length * _WIDTHS[kind])
+        at = start + length * _WIDTHS[kind] * samples
+        if at > len(calls):
+            raise ValueError("values run over the record's end")
+        if name == key and length:
+            return _integers(calls[start:at], _INTEGERS[kind]).reshape(samples, length)
+    return None
+
+
+def _integers(data: bytes, kind: str) -> NDArray[np.int32]:
+    """Values with the end-of-vector mark of any width as -1."""
+    values = np.frombuffer(data, kind)
+    end = np.iinfo(values.dtype).min + 1
+    return np.where(values == end, -1, values).astype(np.int32)
+
+
+def _typed(data: bytes, at: int) -> tuple[int, int, int]:
+    """Type, number of values and where they start."""
+    kind, length = data[at] & 15, data[at] >> 4
+    if length < 15:
+        return kind, length, at + 1
+    width = _WIDTHS[data[at + 1] & 15]
+    start = at + 2 + width
+    return kind, int.from_bytes(data[at + 2 : start], "little"), start
+
+
+def _decode(
+    values: NDArray[np.int32] | None, samples: int
+) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    genotypes = np.full((samples, 2), MISSING, np.int16)
+    if values is None:
+        return genotypes, np.zeros(samples, np.bool_)
+    ended = values < 0
+    alleles = np.where(ended, ABSENT, (values >> 1) - 1)
+    phased = np.ones(samples, np.bool_)
+    genotypes[:, 0] = np.where(ended[:, 0], MISSING, alleles[:, 0])
+    genotypes[:, 1] = alleles[:, 1] if values.shape[1] > 1 else ABSENT
+    if values.shape[1] > 1:
+        phased = ended[:, 1] | ((values[:, 1] & 1) == 1)
+    genotypes[(~ended[:, 2:]).any(axis=1)] = MISSING  # no barcode letter tells three alleles apart
+    return genotypes, phased
