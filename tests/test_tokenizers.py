@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers import KINDS, from_config
-from genomai_cli.tokenizers.base import MASK, PAD, UNK
+from genomai_cli.tokenizers.base import MASK, PAD, UNK, encode_in_pieces
 
 CONFIGS = [
     {"kind": "characters"},
@@ -84,13 +84,21 @@ def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer):
     assert (tokenizer.encode("ACGTACGTACGT") == first).all()
 
 
+@given(sequence=any_letters, words=st.integers(1, 9))
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_encoding_in_pieces_is_encoding(config, sequence, words):
+    tokenizer = from_config(config)
+    pieces = [*encode_in_pieces(tokenizer, sequence, words)]
+    assert all(0 < len(piece) <= words for piece in pieces)
+    assert [id_ for piece in pieces for id_ in piece] == tokenizer.encode(sequence).tolist()
+
+
 @given(sequence=dna)
 @pytest.mark.parametrize("config", [c for c in CONFIGS if from_config(c).can_decode], ids=str)
 def test_decoding_gives_back_the_letters_that_words_cover(config, sequence):
     tokenizer = from_config(config)
-    k, stride = config.get("k", 3 if "kmers" in config["kind"] else 1), config.get("stride", 1)
     words = tokenizer.length(len(sequence))
-    covered = (words - 1) * stride + k if words else 0
+    covered = (words - 1) * tokenizer.stride + tokenizer.k if words else 0
     assert tokenizer.decode(tokenizer.encode(sequence)) == sequence[:covered]
 
 

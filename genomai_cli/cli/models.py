@@ -25,7 +25,7 @@ Name = Annotated[
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME|DIR]...",
+        metavar="NAME|DIR",
         help="Models' names or folders; none means all.",
         autocompletion=complete_model,
         show_default=False,

@@ -36,7 +36,7 @@ def check_device(device: str) -> str:
 Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[FILE]...",
+        metavar="FILE",
         help="FASTA, FASTQ, VCF or BCF, plain or compressed; none or - is standard input.",
         show_default=False,
     ),

@@ -46,7 +46,8 @@ class Run:
             device=options.get("device"),
         )
         self._report_path: Path | None = options.get("report_json")
-        self._given: list[Path] = list(options.get("inputs") or ())
+        given = options.get("inputs") or []
+        self._given: list[Path] = given if isinstance(given, list) else [given]
         self._clock = time.monotonic()
 
     @property

@@ -4,7 +4,7 @@ Word ids are a contract, since trained embeddings are stored in their order: fir
 `[PAD]`, `[MASK]` and, for the kinds that have it, `[UNK]`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,14 @@ class Tokenizer(Protocol):
     @property
     def kind(self) -> str:
         """The name in the registry and in configs."""
+
+    @property
+    def k(self) -> int:
+        """How many letters a word covers."""
+
+    @property
+    def stride(self) -> int:
+        """How many letters after one word the next begins."""
 
     @property
     def vocabulary(self) -> list[str]:
@@ -81,3 +89,10 @@ def letter_table(codes: Mapping[str, int], *, other: int) -> Ids:
 def spell(vocabulary: list[str], ids: Iterable[int]) -> list[str]:
     """The words that the ids stand for."""
     return [vocabulary[id_] for id_ in ids]
+
+
+def encode_in_pieces(tokenizer: Tokenizer, sequence: str, words: int = 1 << 18) -> Iterator[Ids]:
+    """The sequence's ids in arrays of at most so many words, so that a chromosome needs little memory."""
+    step, overlap = words * tokenizer.stride, tokenizer.k - tokenizer.stride
+    for start in range(0, tokenizer.length(len(sequence)) * tokenizer.stride, step):
+        yield tokenizer.encode(sequence[start : start + step + overlap])

@@ -18,6 +18,8 @@ class Characters:
     """One word a letter of an alphabet, in which N stands for every letter outside it."""
 
     can_decode: ClassVar[bool] = True
+    k: ClassVar[int] = 1
+    stride: ClassVar[int] = 1
 
     kind: str = "characters"
     letters: str = NUCLEOTIDES
