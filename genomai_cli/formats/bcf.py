@@ -6,7 +6,7 @@ not wanted are skipped by their length, and a damaged file cannot bring the inte
 
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.genotypes import ABSENT, MISSING
+from genomai_cli.formats.regions import Sites
 from genomai_cli.formats.streams import Input, text_of
 
 _FIXED = struct.Struct("<IIiiifII")
@@ -80,7 +81,7 @@ def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) ->
 
 
 def read_bcf_records(
-    source: Input, header: BcfHeader, samples: int, sites: Sequence[Collection[int]] | None
+    source: Input, header: BcfHeader, samples: int, sites: Sequence[Sites] | None
 ) -> Iterator[BcfRecord]:
     """The records whose position is among their contig's `sites` (all records for None)."""
     number = 0

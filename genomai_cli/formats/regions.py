@@ -1,6 +1,7 @@
 """Lines of a big bgzipped VCF at wanted positions only, through the index beside it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pysam
@@ -13,12 +14,33 @@ _WORTH = 1 << 15
 Interval = tuple[str, int, int]  # contig, first and last position
 
 
+class Stretches:
+    """The positions of some intervals (first, last) of one contig, without listing them."""
+
+    def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
+        self.intervals: list[tuple[int, int]] = []
+        for first, last in sorted(intervals):
+            if self.intervals and first <= self.intervals[-1][1] + 1:
+                before = self.intervals.pop()
+                first, last = before[0], max(before[1], last)
+            self.intervals.append((first, last))
+        self._starts = [first for first, _ in self.intervals]
+
+    def __contains__(self, position: int) -> bool:
+        at = bisect_right(self._starts, position) - 1
+        return at >= 0 and position <= self.intervals[at][1]
+
+
+Sites = Collection[int] | Stretches
+Wanted = Mapping[str, Sites]  # by normalised contig
+
+
 def indexed_lines(
-    source: Input, wanted: Mapping[str, Collection[int]], normal: Callable[[str], str]
+    source: Input, wanted: Wanted, normal: Callable[[str], str]
 ) -> Iterator[bytes] | None:
     """The wanted lines, or None where the file has no good index or is too small to profit."""
     index = _index(source)
-    count = sum(1 if isinstance(sites, range) else len(sites) for sites in wanted.values())
+    count = sum(len(_spans(sites)) for sites in wanted.values())
     if index is None or source.file is None or source.file.stat().st_size < _WORTH * count:
         return None
     before = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
@@ -44,15 +66,17 @@ def _index(source: Input) -> Path | None:
 
 
 def _intervals(
-    contigs: list[str], wanted: Mapping[str, Collection[int]], normal: Callable[[str], str]
+    contigs: list[str], wanted: Wanted, normal: Callable[[str], str]
 ) -> Iterator[Interval]:
     for contig in contigs:
-        sites = wanted.get(normal(contig), ())
-        if isinstance(sites, range):
-            yield contig, sites.start, sites.stop - 1
-        else:
-            for site in sorted(sites):
-                yield contig, site, site
+        for first, last in _spans(wanted.get(normal(contig), ())):
+            yield contig, first, last
+
+
+def _spans(sites: Sites) -> list[tuple[int, int]]:
+    if isinstance(sites, Stretches):
+        return sites.intervals
+    return [(site, site) for site in sorted(sites)]
 
 
 def _fetch(table: pysam.TabixFile, intervals: list[Interval]) -> Iterator[bytes]:

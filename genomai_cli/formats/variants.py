@@ -5,7 +5,7 @@ parses the few lines that are wanted, their genotypes as one numpy operation ove
 stands between: no chatter on standard error, pipes work as files do, and every complaint has its line.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.genotypes import MISSING, GenotypeError, parse_genotypes
-from genomai_cli.formats.regions import indexed_lines
+from genomai_cli.formats.regions import Sites, Wanted, indexed_lines
 from genomai_cli.formats.streams import Input, Kind, text_of
-
-# Normalised contig -> positions; a set, a frozenset, or a range for a whole stretch.
-Wanted = Mapping[str, Collection[int]]
 
 _FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 
@@ -126,7 +123,8 @@ def _wanted_rows(
     source: Input, wanted: Wanted | None, columns: int, first: int
 ) -> Iterator[tuple[bytes, int | None]]:
     """Lines at wanted positions. The loop runs over every line of the file, so it is kept bare."""
-    contig, positions, tabs = None, None, columns - 1
+    contig, tabs = None, columns - 1
+    positions: Sites | None = None
     number = first - 1
     raw = b"\n"
     for number, raw in enumerate(source.stream, start=first):

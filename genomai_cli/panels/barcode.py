@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError
+from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input
 from genomai_cli.panels.cohorts import MatchReport, SiteCalls, read_cohorts
 from genomai_cli.panels.panel import Panel
@@ -105,6 +105,8 @@ def read_haplotypes(
 
 
 def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    if not blocks:
+        raise UsageError("no input is given")
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 

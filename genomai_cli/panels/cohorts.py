@@ -119,7 +119,7 @@ class Cohort:
         if len(letters) > 1 and not any(letters[1:]):
             return
         carries = np.array([False, *map(bool, letters[1:]), False, False])
-        carriers = carries[variant.genotypes].any(axis=1)
+        carriers = np.asarray(carries[variant.genotypes].any(axis=1))
         before = self._others.get(place)
         self._others[place] = carriers if before is None else before | carriers
 
