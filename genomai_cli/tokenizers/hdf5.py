@@ -1,4 +1,4 @@
-"""Tokens out: lines of a TSV, or an HDF5 file of one flat array with offsets."""
+"""Tokens in HDF5: one flat array with offsets."""
 
 import json
 import tempfile
@@ -8,50 +8,13 @@ from typing import IO
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from genomai_cli import __version__
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids, Tokenizer, encode_in_pieces
 
-HEADER = b"id\ttokens\n"
 FORMAT_VERSION = 1
 _BATCH = 1 << 20  # words gathered before they are written
-
-
-def write_tsv(
-    out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer, *, words: bool = False
-) -> int:
-    """Write a header and a line a record, and return how many: ids, or `words`, between spaces.
-
-    The header waits for the first record, so that bad input leaves no plausible, empty table behind.
-    """
-    vocabulary = tokenizer.vocabulary
-    shown = [word if words else str(id_) for id_, word in enumerate(vocabulary)]
-    spelled = [word.encode() for word in shown]
-    count = 0
-    for count, record in enumerate(records, start=1):
-        if count == 1:
-            out.write(HEADER)
-        out.write(_field(record.name) + b"\t")
-        _write_words(out, record.sequence, tokenizer, spelled)
-        out.write(b"\n")
-    if not count:
-        out.write(HEADER)
-    return count
-
-
-def _write_words(
-    out: IO[bytes], sequence: str, tokenizer: Tokenizer, spelled: Sequence[bytes]
-) -> None:
-    for place, ids in enumerate(encode_in_pieces(tokenizer, sequence)):
-        if place:
-            out.write(b" ")
-        out.write(b" ".join([spelled[id_] for id_ in ids.tolist()]))
-
-
-def _field(name: str) -> bytes:
-    return name.replace("\t", " ").encode("utf-8", "surrogateescape")
 
 
 def write_hdf5(out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer) -> int:
@@ -99,7 +62,7 @@ def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokeniz
     return len(names)
 
 
-def _append(tokens: h5py.Dataset, pieces: Sequence[NDArray[np.int32]]) -> None:
+def _append(tokens: h5py.Dataset, pieces: Sequence[Ids]) -> None:
     start, more = len(tokens), sum(map(len, pieces))
     tokens.resize((start + more,))
     if more:

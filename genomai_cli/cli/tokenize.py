@@ -1,0 +1,195 @@
+"""`genomai tokenize`: sequences and genotypes as the words that models read."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    AbsentIsRef,
+    Inputs,
+    Model,
+    Output,
+    Quiet,
+    ReportJson,
+    Verbose,
+)
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.panels.panel import Panel
+    from genomai_cli.records import SequenceRecord
+    from genomai_cli.tokenizers import Tokenizer
+
+DEFAULT_PANEL = "ancestry"
+
+
+class Kind(StrEnum):
+    """The tokenizers (the same as `tokenizers.KINDS`, which would need numpy)."""
+
+    CHARACTERS = "characters"
+    KMERS = "kmers"
+    SYMMETRIC = "symmetric"
+    IUPAC = "iupac"
+
+
+class Target(StrEnum):
+    """What is written."""
+
+    TSV = "tsv"
+    FASTA = "fasta"
+    HDF5 = "hdf5"
+
+
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--tokenizer",
+        help="The words.  [default: iupac for VCF, characters with --haplotypes, else symmetric]",
+        show_default=False,
+    ),
+]
+
+K = Annotated[
+    int | None,
+    typer.Option("-k", metavar="N", min=1, max=8, help="Letters a word.  [default: 3]"),
+]
+
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        "--stride", metavar="N", min=1, help="Letters from one word to the next.  [default: 1]"
+    ),
+]
+
+To = Annotated[
+    Target,
+    typer.Option("--to", help="A table of words, the letters themselves, or arrays in HDF5."),
+]
+
+Words = Annotated[bool, typer.Option("--words", help="Write the words instead of their ids.")]
+
+PanelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--panel",
+        metavar="FILE",
+        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry]",
+        show_default=False,
+    ),
+]
+
+Haplotypes = Annotated[
+    bool,
+    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
+]
+
+
+def tokenize(
+    context: typer.Context,
+    inputs: Inputs = None,
+    tokenizer: KindOption = None,
+    k: K = None,
+    stride: Stride = None,
+    words: Words = False,
+    to: To = Target.TSV,
+    model: Model = None,
+    panel: PanelFile = None,
+    haplotypes: Haplotypes = False,
+    absent_is_ref: AbsentIsRef = False,
+    output: Output = STANDARD_OUTPUT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Turn sequences, or the genotypes of a VCF, into tokens.
+
+    A sample of a VCF becomes a barcode first: one IUPAC letter for each site of a panel. The table has the columns
+    id and tokens (ids between spaces); --to fasta writes the letters, --to hdf5 one flat array with offsets.
+
+    \b
+    genomai tokenize --tokenizer kmers -k 6 --stride 6 genome.fa.gz > tokens.tsv
+    genomai tokenize --to fasta cohort.vcf.gz | genomai classify
+    genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
+    """
+    from genomai_cli.cli import reading
+    from genomai_cli.cli.held_output import held_output
+
+    with Run(context) as run:
+        first, sources = reading.open_run_inputs(run)
+        if haplotypes and not first.has_variants:
+            raise UsageError("--haplotypes needs a VCF")
+        kind = tokenizer or _default_kind(first.has_variants, haplotypes)
+        if model and not tokenizer:
+            chosen = _of_model(model, k, stride)
+        else:
+            chosen = _of_options(kind, k, stride)
+        records = reading.read_records(
+            run,
+            sources,
+            lambda: _panel(panel, model),
+            absent_is_ref=absent_is_ref,
+            haplotypes=haplotypes,
+        )
+        with held_output(output) as out:
+            run.count(used=_write(out, records, chosen, to, words))
+        run.note(tokenizer=chosen.to_config())
+
+
+def _default_kind(has_variants: bool, haplotypes: bool) -> Kind:
+    if not has_variants:
+        return Kind.SYMMETRIC
+    return Kind.CHARACTERS if haplotypes else Kind.IUPAC
+
+
+def _of_options(kind: Kind, k: int | None, stride: int | None) -> "Tokenizer":
+    from genomai_cli.tokenizers import KINDS_OF_WINDOWS, from_config
+
+    given = {name: value for name, value in (("k", k), ("stride", stride)) if value is not None}
+    if given and kind not in KINDS_OF_WINDOWS:
+        raise UsageError(f"-k and --stride are not for the tokenizer {kind}")
+    return from_config({"kind": str(kind), **given})
+
+
+def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
+    if k is not None or stride is not None:
+        raise UsageError("-k and --stride contradict --model, which has its own tokenizer")
+    from genomai_cli.bundles import catalog
+    from genomai_cli.tokenizers import from_config
+
+    return from_config(catalog.read_config(catalog.find(model)).get("tokenizer") or {})
+
+
+def _panel(file: Path | None, model: str | None) -> "Panel":
+    from genomai_cli.bundles import catalog
+    from genomai_cli.panels.panel import Panel
+
+    if file is not None:
+        return Panel.read(file)
+    name = model or DEFAULT_PANEL
+    return Panel.read(catalog.panel_of(name), name=Path(name).name)
+
+
+def _write(
+    out: IO[bytes],
+    records: Iterator["SequenceRecord"],
+    tokenizer: "Tokenizer",
+    to: Target,
+    words: bool,
+) -> int:
+    from genomai_cli.formats.sequences import write_fasta
+
+    if to is Target.FASTA:
+        return write_fasta(out, records)
+    # h5py takes 0.08 s to import, which a table need not wait for.
+    if to is Target.HDF5:
+        from genomai_cli.tokenizers.hdf5 import write_hdf5
+
+        return write_hdf5(out, records, tokenizer)
+    from genomai_cli.tokenizers.table import write_tsv
+
+    return write_tsv(out, records, tokenizer, words=words)

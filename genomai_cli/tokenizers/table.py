@@ -1,0 +1,44 @@
+"""Tokens as lines of a TSV."""
+
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers.base import Tokenizer, encode_in_pieces
+
+HEADER = b"id\ttokens\n"
+
+
+def write_tsv(
+    out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer, *, words: bool = False
+) -> int:
+    """Write a header and a line a record, and return how many: ids, or `words`, between spaces.
+
+    The header waits for the first record, so that bad input leaves no plausible, empty table behind.
+    """
+    vocabulary = tokenizer.vocabulary
+    shown = [word if words else str(id_) for id_, word in enumerate(vocabulary)]
+    spelled = [word.encode() for word in shown]
+    count = 0
+    for count, record in enumerate(records, start=1):
+        if count == 1:
+            out.write(HEADER)
+        out.write(_field(record.name) + b"\t")
+        _write_words(out, record.sequence, tokenizer, spelled)
+        out.write(b"\n")
+    if not count:
+        out.write(HEADER)
+    return count
+
+
+def _write_words(
+    out: IO[bytes], sequence: str, tokenizer: Tokenizer, spelled: Sequence[bytes]
+) -> None:
+    for place, ids in enumerate(encode_in_pieces(tokenizer, sequence)):
+        if place:
+            out.write(b" ")
+        out.write(b" ".join([spelled[id_] for id_ in ids.tolist()]))
+
+
+def _field(name: str) -> bytes:
+    return name.replace("\t", " ").encode("utf-8", "surrogateescape")
