@@ -122,8 +122,7 @@ def _record(
     alleles = _alleles(shared, n_alleles)
     found = _genotype_values(calls, n_formats, n_samples, header.genotype_key)
     genotypes, phased = _decode(found, n_samples)
-    if genotypes.size and int(genotypes.max()) >= n_alleles:
-        raise ValueError("a genotype names an allele that is not there")
+    genotypes[genotypes >= n_alleles] = MISSING
     contig, position = header.contigs[fields[2]], fields[3] + 1
     return BcfRecord(
         contig, position, alleles[0], tuple(alleles[1:]), genotypes, phased, found is not None

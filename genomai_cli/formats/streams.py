@@ -82,8 +82,8 @@ def open_input(path: str | Path) -> Input:
     """An input whose kind and compression were found from its content."""
     name = str(path)
     raw, compression = _decompressed(name)
-    head = _take(raw, lambda got: len(got.lstrip(_BLANKS)) >= _SNIFF)
     try:
+        head = _take(raw, lambda got: len(got.lstrip(_BLANKS)) >= _SNIFF)
         kind = _kind(head, name)
     except InputError:
         _close(raw, name)
@@ -270,7 +270,7 @@ def _unknown(text: bytes, found: str | None) -> str:
         return (
             f"{wanted}: it looks {found}" if found.startswith("like") else f"{wanted} but {found}"
         )
-    shown = text.splitlines()[0][:20].decode("ascii", "backslashreplace")
+    shown = text.splitlines()[0][:20].replace(b"\t", b" ").decode("ascii", "backslashreplace")
     printable = shown.isprintable() and "\\x" not in shown
     return f"{wanted}: it begins with '{shown}'" if printable else f"{wanted} but binary data"
 

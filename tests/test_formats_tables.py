@@ -1,0 +1,75 @@
+"""Tables in and out: labels, their gaps and faults; the header that waits for the first row."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.tables import TableWriter, read_labels, read_table
+
+
+def write(folder: Path, content: bytes) -> Path:
+    path = folder / "labels.tsv"
+    path.write_bytes(content)
+    return path
+
+
+LABELS = b"sample\tpop\tsex\na\tGBR\tmale\nb\t.\tfemale\nc\t\t.\n"
+
+
+@pytest.mark.parametrize("content", [LABELS, gzip.compress(LABELS), LABELS.replace(b"\n", b"\r\n")])
+def test_labels(tmp_path: Path, content: bytes) -> None:
+    labels = read_labels(write(tmp_path, content))
+    assert labels.samples == ("a", "b", "c")
+    assert labels.columns["pop"] == ("GBR", None, None)
+    assert labels.column("sex") == {"a": "male", "b": "female"}
+    assert labels.row("b") == {"pop": None, "sex": "female"}
+    with pytest.raises(InputError, match=r"no column 'age'.*pop, sex"):
+        labels.column("age")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words"),
+    [
+        (b"", None, "empty"),
+        (b"\n\n", None, "empty"),
+        (b"sample\n", 1, "two or more columns"),
+        (b"sample\tpop\n", None, "no samples"),
+        (b"sample\tpop\na\tx\na\ty\n", 3, "sample a again (first in line 2)"),
+        (b"sample\tpop\na\tx\ty\n", 2, "3 columns where the header has 2"),
+        (b"sample\tpop\na\n", 2, "1 columns"),
+        (b"sample\tpop\n\n\tx\n", 3, "without a sample"),
+        (b"sample\t\na\tx\n", 1, "column without a name"),
+        (b"sample\tpop\tpop\na\tx\ty\n", 1, "column pop is there twice"),
+        (b"sample\tpop\na\tx\0\n", None, "binary"),
+    ],
+)
+def test_faulty_labels(tmp_path: Path, content: bytes, line: int | None, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_labels(write(tmp_path, content))
+    assert caught.value.line == line
+    assert words in str(caught.value)
+
+
+def test_a_table_keeps_its_lines(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, b"#a\tb\n\n1\t2\n3\t4\n"))
+    assert dict(table.columns) == {"a": ("1", "3"), "b": ("2", "4")}
+    assert table.lines == (3, 4)
+
+
+def test_the_header_comes_with_the_first_row() -> None:
+    handle = io.StringIO()
+    table = TableWriter(handle, ["sample", "p"])
+    assert handle.getvalue() == ""
+    table.write(["a", 0.5])
+    table.write(["b", "."])
+    assert handle.getvalue() == "sample\tp\na\t0.5\nb\t.\n"
+
+
+def test_a_field_with_a_tab_is_refused_before_anything_is_written() -> None:
+    handle = io.StringIO()
+    with pytest.raises(InputError, match="tab or line end"):
+        TableWriter(handle, ["sample"]).write(["a\tb"])
+    assert handle.getvalue() == ""
