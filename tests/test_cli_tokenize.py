@@ -121,6 +121,43 @@ def test_haplotypes(files):
     assert tokens(files / "a.vcf", *options).stdout.splitlines()[1] == "P1_A\t0 1 0"
 
 
+@pytest.fixture
+def regions(files):
+    """A reference of two contigs, and the options that name it with two regions."""
+    bases = {"1": "A" * 99 + "A" + "G" * 99 + "C" + "A" * 100, "2": "T" * 299 + "G" + "T" * 9}
+    (files / "ref.fa").write_text("".join(f">{name}\n{text}\n" for name, text in bases.items()))
+    (files / "r.bed").write_text("1\t98\t102\tfirst\n2\t297\t301\n")
+    return ["--reference", files / "ref.fa", "--regions", files / "r.bed"]
+
+
+def test_haplotype_sequences_of_regions(files, regions):
+    result = tokens(files / "a.vcf", "--to", "fasta", *regions)
+    assert result.status == 0
+    assert_expected("tokenize-regions.fa", result.stdout)
+    words = tokens(files / "a.vcf", "--words", *regions)
+    assert words.rows[1] == ["P1_A|first", "AAG AGG"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--reference ref.fa", "go together"),
+        ("--regions r.bed", "go together"),
+        ("--reference ref.fa --regions r.bed --haplotypes", "leave it out"),
+    ],
+)
+def test_options_about_phase_that_contradict_each_other(files, options, message):
+    result = tokens(files / "a.vcf", *options.split())
+    assert result.status == 2
+    assert message in result.stderr
+
+
+def test_a_reference_needs_a_vcf(files, regions):
+    result = tokens(files / "a.fa", *regions)
+    assert result.status == 2
+    assert "--reference needs a VCF" in result.stderr
+
+
 def test_absent_sites(files):
     vcf = "\n".join(line for line in VCF.split("\n") if "rs2" not in line)
     options = ["--to", "fasta", "--panel", files / "panel.tsv"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genomai_cli.cli.run import Run
@@ -45,6 +46,17 @@ def read_records(
                 for record in read_sequences(source):
                     run.count(read=1)
                     yield record
+
+
+def read_haplotype_sequences(
+    run: Run, inputs: Iterable["Input"], reference: Path, regions: Path
+) -> Iterator["SequenceRecord"]:
+    """Both haplotypes of every sample of the VCFs over the regions of a BED file, counted as read."""
+    from genomai_cli.panels.haplotypes import haplotype_sequences
+
+    for record in haplotype_sequences(inputs, reference, regions, warn=run.console.warn):
+        run.count(read=1)
+        yield record
 
 
 def _of_variants(

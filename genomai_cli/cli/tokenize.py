@@ -89,6 +89,27 @@ Haplotypes = Annotated[
 ]
 
 
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="With --regions: from a VCF each sample's two haplotype sequences, not its barcode.",
+        show_default=False,
+    ),
+]
+
+Regions = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        metavar="BED",
+        help="The regions of the reference to build the sequences of.",
+        show_default=False,
+    ),
+]
+
+
 def tokenize(
     context: typer.Context,
     inputs: Inputs = None,
@@ -100,6 +121,8 @@ def tokenize(
     model: Model = None,
     panel: PanelFile = None,
     haplotypes: Haplotypes = False,
+    reference: Reference = None,
+    regions: Regions = None,
     absent_is_ref: AbsentIsRef = False,
     output: Output = STANDARD_OUTPUT,
     quiet: Quiet = False,
@@ -110,10 +133,12 @@ def tokenize(
 
     A sample of a VCF becomes a barcode first: one IUPAC letter for each site of a panel. The table has the columns
     id and tokens (ids between spaces); --to fasta writes the letters, --to hdf5 one flat array with offsets.
+    With --reference and --regions a sample becomes its two haplotype sequences, SAMPLE_A|REGION and SAMPLE_B|REGION.
 
     \b
     genomai tokenize --tokenizer kmers -k 6 --stride 6 genome.fa.gz > tokens.tsv
     genomai tokenize --to fasta cohort.vcf.gz | genomai classify
+    genomai tokenize --to fasta --reference ref.fa --regions genes.bed cohort.vcf.gz > haplotypes.fa
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
     from genomai_cli.cli import reading
@@ -121,23 +146,35 @@ def tokenize(
 
     with Run(context) as run:
         first, sources = reading.open_run_inputs(run)
-        if haplotypes and not first.has_variants:
-            raise UsageError("--haplotypes needs a VCF")
-        kind = tokenizer or _default_kind(first.has_variants, haplotypes)
+        _check_phasing_options(first.has_variants, haplotypes, reference, regions)
+        kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
+        chosen = _of_options(kind, k, stride)
         if model and not tokenizer:
             chosen = _of_model(model, k, stride)
+        if reference and regions:
+            records = reading.read_haplotype_sequences(run, sources, reference, regions)
         else:
-            chosen = _of_options(kind, k, stride)
-        records = reading.read_records(
-            run,
-            sources,
-            lambda: _panel(panel, model),
-            absent_is_ref=absent_is_ref,
-            haplotypes=haplotypes,
-        )
+            records = reading.read_records(
+                run,
+                sources,
+                lambda: _panel(panel, model),
+                absent_is_ref=absent_is_ref,
+                haplotypes=haplotypes,
+            )
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())
+
+
+def _check_phasing_options(
+    has_variants: bool, haplotypes: bool, reference: Path | None, regions: Path | None
+) -> None:
+    if (reference is None) != (regions is None):
+        raise UsageError("--reference and --regions go together")
+    if haplotypes and reference is not None:
+        raise UsageError("--haplotypes is about a panel's sites: leave it out with --reference")
+    if (haplotypes or reference is not None) and not has_variants:
+        raise UsageError(f"{'--haplotypes' if haplotypes else '--reference'} needs a VCF")
 
 
 def _default_kind(has_variants: bool, haplotypes: bool) -> Kind:
