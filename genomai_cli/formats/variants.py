@@ -147,6 +147,8 @@ def _refuse_row(raw: bytes, path: str, line: int) -> None:
     """An InputError, unless the line is blank."""
     if not raw.strip():
         return
+    if not raw.endswith(b"\n"):
+        raise InputError("truncated in the middle of a record", path=path, line=line)
     if b"\t" not in raw:
         raise InputError("a record must have columns separated by tabs", path=path, line=line)
     shown = text_of(raw.split(b"\t")[1])[:20].strip()
