@@ -317,16 +317,36 @@ def test_bash_completes_models(models_folder):
     assert bash_completes("models", "show", "toy") == ["toy-one", "toy-two"]
 
 
-def test_fish_completes_commands():
-    result = run_process(
-        "",
-        environment={
-            "_GENOMAI_COMPLETE": "complete_fish",
-            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-            "_TYPER_COMPLETE_ARGS": "genomai mod",
-        },
+def shell_output(shell, script):
+    """What a shell prints, with the installed program in its path."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    folder = os.path.dirname(sys.executable)
+    if shutil.which("genomai", path=folder) is None:
+        pytest.skip("the program is not installed beside python")
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        [shell, "-c", script], capture_output=True, text=True, check=True, env=environment
     )
-    assert result.stdout.split("\t")[0] == "models"
+    return ended.stdout
+
+
+def test_fish_completes_commands_and_options():
+    script = f"source {REPOSITORY}/completions/genomai.fish; complete -C 'genomai {{}}'"
+    assert shell_output("fish", script.format("mod")).split("\t")[0] == "models"
+    assert "--report-json" in shell_output("fish", script.format("models list --rep"))
+
+
+def test_zsh_completes_commands_from_fpath_at_the_first_call():
+    """As compinit does it, with zsh's own `_arguments` replaced by one that prints."""
+    script = f"""
+        _arguments() {{ print -r -- "$@" }}
+        fpath=({REPOSITORY}/completions $fpath)
+        autoload -U _genomai
+        words=(genomai mod) CURRENT=2
+        _genomai
+    """
+    assert '"models"' in shell_output("zsh", script)
 
 
 # --- golden help ---------------------------------------------------------------------------------

@@ -65,7 +65,9 @@ app.add_typer(models.app, name="models")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
     if COMPLETION_VARIABLE in os.environ:
-        _prepare_completion()
+        from genomai_cli.cli import completion
+
+        completion.prepare()
     with _termination_as_exit():
         return _status_of(sys.argv[1:] if argv is None else list(argv))
 
@@ -86,12 +88,6 @@ def _flushed(status: int) -> int:
         drop_standard_output()
         return fail("genomai", error)
     return status
-
-
-def _prepare_completion() -> None:
-    from typer._completion_classes import completion_init
-
-    completion_init()
 
 
 def _end_with_cleanup(_signal: int, _frame: FrameType | None) -> NoReturn:
