@@ -13,7 +13,7 @@ import pytest
 from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.genotypes import parse_genotypes
-from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.sites import Stretches
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.variants import Variant, normal_contig, read_variants
 

@@ -292,3 +292,44 @@ def test_the_training_cohort() -> None:
     haplotypes = read_haplotypes(open_inputs([path]), panel, refuse_unphased=True).letters
     counts = letters_to_genotypes(haplotypes, panel) // 2
     assert (counts.sum(axis=1) == letters_to_genotypes(found.letters, panel)).all()
+
+
+GVCF = (
+    "1 50 . T <NON_REF> . . END=150 GT:DP 0/0:30",
+    "1 151 . T <NON_REF> . . DP=3;END=250 GT:DP ./.:0",
+    "2 300 . G C,<NON_REF> . . . GT:DP 0/1:20",
+    "2 301 . A <NON_REF> . . END=1400 GT 0/0",
+)
+
+
+def test_reference_blocks_of_a_gvcf_cover_their_sites(tmp_path: Path, panel: Panel) -> None:
+    path = vcf(tmp_path, *GVCF)
+    assert words(panel, path) == ["ANSN"]
+    report = barcodes(panel, path).report
+    assert (report.build, report.matched, report.in_blocks, report.absent) == ("GRCh37", 3, 2, 1)
+
+
+@pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not here")
+def test_reference_blocks_through_bcf_and_an_index(
+    tmp_path: Path, panel: Panel, monkeypatch
+) -> None:
+    meta = "".join(f"##contig=<ID={name}>\n" for name in "12")
+    meta += '##INFO=<ID=END,Number=1,Type=Integer,Description="">\n'
+    meta += '##INFO=<ID=DP,Number=1,Type=Integer,Description="">\n'
+    meta += '##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
+    meta += '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="">\n'
+    path = vcf(tmp_path, *GVCF, meta=meta)
+    for name, option in (("x.bcf", "-Ob"), ("x.vcf.gz", "-Oz")):
+        made = tmp_path / name
+        subprocess.run(["bcftools", "view", option, "-o", str(made), str(path)], check=True)
+        assert words(panel, made) == ["ANSN"]
+    subprocess.run(["bcftools", "index", "-t", str(tmp_path / "x.vcf.gz")], check=True)
+    monkeypatch.setattr("genomai_cli.formats.regions._WORTH", 0)
+    assert words(panel, tmp_path / "x.vcf.gz") == ["ANSN"]
+
+
+def test_a_record_of_the_site_counts_more_than_a_block(tmp_path: Path, panel: Panel) -> None:
+    rows = [GVCF[0], site("1", 100, "A", "G", "1/1"), *REST]
+    assert (
+        words(panel, vcf(tmp_path, *rows)) == words(panel, vcf(tmp_path, *rows[::-1])) == ["GYCN"]
+    )

@@ -7,15 +7,16 @@ not wanted are skipped by their length, and a damaged file cannot bring the inte
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.blocks import OrderedSites, is_block
 from genomai_cli.formats.genotypes import ABSENT, MISSING
-from genomai_cli.formats.regions import Sites
+from genomai_cli.formats.sites import Sites
 from genomai_cli.formats.streams import Input, text_of
 
 _FIXED = struct.Struct("<IIiiifII")
@@ -84,7 +85,7 @@ def read_bcf_records(
     source: Input, header: BcfHeader, samples: int, sites: Sequence[Sites] | None
 ) -> Iterator[BcfRecord]:
     """The records whose position is among their contig's `sites` (all records for None)."""
-    number = 0
+    number, ordered = 0, OrderedSites()
     while head := source.stream.read(_FIXED.size):
         number += 1
         try:
@@ -92,8 +93,14 @@ def read_bcf_records(
             _check_sizes(fields, header)
             shared = _exactly(source.stream, fields[0] - 24)
             calls = _exactly(source.stream, fields[1])
-            if sites is None or fields[3] + 1 in sites[fields[2]]:
+            position, wanted = fields[3] + 1, None if sites is None else sites[fields[2]]
+            if wanted is None or position in wanted:
                 yield _record(fields, shared, calls, header, samples)
+            if wanted and fields[4] > 1:
+                within = ordered.within(wanted, position + 1, position + fields[4] - 1)
+                record = _record(fields, shared, calls, header, samples) if within else None
+                if record and is_block(record.alts):
+                    yield from (replace(record, position=site, ref="") for site in within)
         except _DAMAGE:
             raise InputError(f"record {number} is damaged or truncated", path=source.path) from None
 

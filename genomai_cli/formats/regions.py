@@ -1,11 +1,12 @@
 """Lines of a big bgzipped VCF at wanted positions only, through the index beside it."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pysam
 
+from genomai_cli.formats.blocks import block_end
+from genomai_cli.formats.sites import Sites, Stretches, Wanted
 from genomai_cli.formats.streams import Input
 
 # A fetch inflates about one block; below this many compressed bytes a position, reading on is faster.
@@ -14,31 +15,13 @@ _WORTH = 1 << 15
 Interval = tuple[str, int, int]  # contig, first and last position
 
 
-class Stretches:
-    """The positions of some intervals (first, last) of one contig, without listing them."""
-
-    def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
-        self.intervals: list[tuple[int, int]] = []
-        for first, last in sorted(intervals):
-            if self.intervals and first <= self.intervals[-1][1] + 1:
-                before = self.intervals.pop()
-                first, last = before[0], max(before[1], last)
-            self.intervals.append((first, last))
-        self._starts = [first for first, _ in self.intervals]
-
-    def __contains__(self, position: int) -> bool:
-        at = bisect_right(self._starts, position) - 1
-        return at >= 0 and position <= self.intervals[at][1]
-
-
-Sites = Collection[int] | Stretches
-Wanted = Mapping[str, Sites]  # by normalised contig
-
-
 def indexed_lines(
     source: Input, wanted: Wanted, normal: Callable[[str], str]
-) -> Iterator[bytes] | None:
-    """The wanted lines, or None where the file has no good index or is too small to profit."""
+) -> Iterator[tuple[bytes, int]] | None:
+    """The lines that overlap wanted positions, each with 0 or the position after its POS.
+
+    None where the file has no good index or is too small to profit.
+    """
     index = _index(source)
     count = sum(len(_spans(sites)) for sites in wanted.values())
     if index is None or source.file is None or source.file.stat().st_size < _WORTH * count:
@@ -79,10 +62,13 @@ def _spans(sites: Sites) -> list[tuple[int, int]]:
     return [(site, site) for site in sorted(sites)]
 
 
-def _fetch(table: pysam.TabixFile, intervals: list[Interval]) -> Iterator[bytes]:
+def _fetch(table: pysam.TabixFile, intervals: list[Interval]) -> Iterator[tuple[bytes, int]]:
     for contig, first, last in intervals:
         for line in table.fetch(contig, max(first - 1, 0), last):
             raw = line.encode("utf-8", "surrogateescape")
-            # A deletion that begins before the interval overlaps it without being at it.
-            if first <= int(raw.split(b"\t", 2)[1]) <= last:
-                yield raw
+            at = int(raw.split(b"\t", 2)[1])
+            if at >= first:
+                yield raw, 0
+            # A deletion may begin before a position and reach it, which says nothing; a block does.
+            elif first == last and block_end(raw) >= first:
+                yield raw, first

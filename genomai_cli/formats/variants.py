@@ -6,7 +6,7 @@ stands between: no chatter on standard error, pipes work as files do, and every 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
+from genomai_cli.formats.blocks import OrderedSites, block_end
 from genomai_cli.formats.genotypes import MISSING, GenotypeError, parse_genotypes
-from genomai_cli.formats.regions import Sites, Wanted, indexed_lines
+from genomai_cli.formats.regions import indexed_lines
+from genomai_cli.formats.sites import Sites, Wanted
 from genomai_cli.formats.streams import Input, Kind, text_of
+
+_INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
+
+_Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
 
 _FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 
@@ -27,6 +33,8 @@ class Variant:
 
     `contig` is normalised; alleles are upper case; `phased` tells per sample. `has_genotypes` is False
     for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
+    A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
+    first, because the letter there is not told.
     """
 
     contig: str
@@ -76,11 +84,11 @@ def _read_vcf(source: Input, wanted: Wanted | None) -> VariantFile:
     header, columns, line = _text_header(source)
     samples = _samples(columns, source.path, line)
     lines = None if wanted is None else indexed_lines(source, wanted, normal_contig)
-    rows: Iterator[tuple[bytes, int | None]] = _wanted_rows(source, wanted, len(columns), line + 1)
+    rows: Iterator[_Row] = _wanted_rows(source, wanted, len(columns), line + 1)
     if lines is not None:
-        rows = ((raw, None) for raw in lines)
+        rows = ((raw, None, site) for raw, site in lines)
     parser = _Parser(source.path, len(columns), len(samples))
-    records = (parser.variant(raw, number) for raw, number in rows)
+    records = (parser.variant(*row) for row in rows)
     return VariantFile(source.path, samples, header, records)
 
 
@@ -119,11 +127,9 @@ def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]
     return samples
 
 
-def _wanted_rows(
-    source: Input, wanted: Wanted | None, columns: int, first: int
-) -> Iterator[tuple[bytes, int | None]]:
+def _wanted_rows(source: Input, wanted: Wanted | None, columns: int, first: int) -> Iterator[_Row]:
     """Lines at wanted positions. The loop runs over every line of the file, so it is kept bare."""
-    contig, tabs = None, columns - 1
+    contig, tabs, ordered = None, columns - 1, OrderedSites()
     positions: Sites | None = None
     number = first - 1
     raw = b"\n"
@@ -138,7 +144,10 @@ def _wanted_rows(
             contig = raw[:first_tab]
             positions = None if wanted is None else wanted.get(normal_contig(text_of(contig)), ())
         if positions is None or int(position) in positions:
-            yield raw, number
+            yield raw, number, 0
+        if positions and raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
+            for site in ordered.within(positions, int(position) + 1, block_end(raw)):
+                yield raw, number, site
     if not raw.endswith(b"\n") and raw.count(b"\t") != tabs:
         raise InputError("truncated in the middle of a record", path=source.path, line=number)
 
@@ -163,7 +172,12 @@ class _Parser:
         self._format: bytes = b""
         self._key: int | None = None
 
-    def variant(self, raw: bytes, line: int | None) -> Variant:
+    def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
+        """The record, or what it says of a site within its block."""
+        record = self._record(raw, line)
+        return replace(record, position=site, ref="") if site else record
+
+    def _record(self, raw: bytes, line: int | None) -> Variant:
         raw = raw.rstrip(b"\r\n")
         if raw.count(b"\t") + 1 != self._columns:
             found = raw.count(b"\t") + 1

@@ -5,6 +5,7 @@ panel, N otherwise; so a swapped REF and ALT needs no special case. Half-missing
 ploidies than one and two are N, a haploid call is the homozygote's letter. Of several records for one
 site the one with the panel's alleles counts; a sample with an alternate allele in a sibling row (as
 `bcftools norm -m-` splits them) is N, and so is a sample for which two matching records disagree.
+A site within a gVCF's reference block is a homozygote of the panel's ref where the block's call is 0/0.
 """
 
 from collections.abc import Iterable, Iterator

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.blocks import NO_VARIANT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.variants import Variant, VariantFile, read_variants
 from genomai_cli.panels.builds import choose_build, header_build
@@ -14,7 +15,6 @@ from genomai_cli.panels.panel import BUILDS, Panel
 
 MISSING, _SAME_AS_FIRST = 4, 5  # codes beside 0 1 2 3 for A C G T
 _CODES = {"A": 0, "C": 1, "G": 2, "T": 3}
-_NO_VARIANT = frozenset({"<NON_REF>", "<*>", "<X>", "."})
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same people
 
 Place = tuple[str, int]  # build and site number
@@ -30,11 +30,12 @@ class SiteCalls:
 
 @dataclass(frozen=True)
 class MatchReport:
-    """How a cohort's files met the panel; counts are of sites, and the first three add up to all.
+    """How a cohort's files met the panel; counts are of sites, and matched, other_alleles and absent add up.
 
     matched: a record with the panel's alleles, `swapped` of them with REF and ALT exchanged,
-    `conflicting` of them with records that disagree for a sample; other_alleles: only records with
-    other alleles; absent: no record, or no position in this build.
+    `conflicting` of them with records that disagree for a sample, `in_blocks` of them within a gVCF's
+    reference block (read as the panel's ref); other_alleles: only records with other alleles;
+    absent: no record, or no position in this build.
     """
 
     path: str
@@ -47,11 +48,12 @@ class MatchReport:
     conflicting: int
     other_alleles: int
     absent: int
+    in_blocks: int = 0
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
-        counts = ("swapped", "conflicting", "other_alleles", "absent")
+        counts = ("swapped", "conflicting", "other_alleles", "in_blocks", "absent")
         parts += [f"{getattr(self, name)} {name.replace('_', ' ')}" for name in counts]
         shown = "<stdin>" if self.path == "-" else self.path
         return f"{shown}: " + ", ".join(part for part in parts if not part.startswith("0 "))
@@ -65,6 +67,7 @@ class _Call:
     phased: NDArray[np.bool_]
     swapped: bool
     path: str
+    in_block: bool = False
     conflicting: bool = False
 
 
@@ -99,6 +102,9 @@ class Cohort:
 
     def _take(self, place: Place, variant: Variant, path: str, shared: list[int]) -> None:
         letters = _letters(variant)
+        in_block = not variant.ref
+        if in_block:
+            letters[0] = self._panel.ref[place[1]]
         table, matches = _translation(letters, self._panel, place[1])
         if not matches:
             self._note_other(place, variant, letters)
@@ -107,8 +113,11 @@ class Cohort:
         codes = table[variant.genotypes]
         codes[:, 1] = np.where(codes[:, 1] == _SAME_AS_FIRST, codes[:, 0], codes[:, 1])
         swapped = letters[0] == self._panel.alt[place[1]]
-        new = _Call(codes, variant.phased, swapped, path)
+        new = _Call(codes, variant.phased, swapped, path, in_block)
         old = self._calls.get(place)
+        if old is not None and in_block != old.in_block:  # a record of the site itself counts more
+            self._calls[place] = old if in_block else new
+            return
         self._calls[place] = new if old is None else _merged(old, new)
         if old is not None and old.path != path:
             shared[0] += 1
@@ -149,12 +158,14 @@ class Cohort:
             codes[:] = _CODES[self._panel.ref[place[1]]]
 
     def _matched(self, build: str) -> int:
-        return sum(place[0] == build for place in self._calls)
+        # Blocks cover the positions of either build, so they cannot tell which one it is.
+        calls = self._calls.items()
+        return sum(place[0] == build and not call.in_block for place, call in calls)
 
     def _build(self, header: str | None, absent_is_ref: bool) -> str:
         matched = {build: self._matched(build) for build in BUILDS}
         # A short list of variants may hold none of the sites: then only the header can tell.
-        if not any(matched.values()) and absent_is_ref and header:
+        if not any(matched.values()) and (absent_is_ref or self._calls) and header:
             return header
         build = choose_build(matched, header) if any(matched.values()) else None
         if build is None:
@@ -184,6 +195,7 @@ class Cohort:
             conflicting=sum(call.conflicting for call in calls),
             other_alleles=others,
             absent=total - matched - others,
+            in_blocks=sum(call.in_block for call in calls),
             warnings=tuple(_warnings(build, header, matched, others)),
         )
 
@@ -227,7 +239,7 @@ def _letters(variant: Variant) -> list[str]:
 
 def _other(alt: str) -> str:
     # A spanning deletion removes the base; an indel beside the site leaves it as it is.
-    return "*" if alt == "*" else "-" if alt in _NO_VARIANT else ""
+    return "*" if alt == "*" else "-" if alt in NO_VARIANT else ""
 
 
 def _translation(letters: list[str], panel: Panel, site: int) -> tuple[NDArray[np.uint8], bool]:
@@ -247,7 +259,7 @@ def _merged(old: _Call, new: _Call) -> _Call:
     codes[conflict] = MISSING
     phased = np.where(unknown, new.phased, old.phased)
     conflicting = old.conflicting or new.conflicting or bool(conflict.any())
-    return _Call(codes, phased, old.swapped, old.path, conflicting)
+    return _Call(codes, phased, old.swapped, old.path, old.in_block, conflicting)
 
 
 def _conflict(old: _Call, new: _Call) -> NDArray[np.bool_]:

@@ -15,8 +15,8 @@ import pysam
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.sites import Stretches
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
 from genomai_cli.formats.variants import Variant, normal_contig, read_variants
 from genomai_cli.records import SequenceRecord
