@@ -1,5 +1,6 @@
 """From VCF to letters: builds, swapped and other alleles, splits, gaps, cohorts, and the way back."""
 
+import random
 import shutil
 import subprocess
 import sys
@@ -124,9 +125,39 @@ def test_split_multiallelics_read_as_unsplit_ones(tmp_path: Path, panel: Panel) 
     assert [w[0] for w in words(panel, whole)] == ["A", "R", "N", "N", "N"]
 
 
-def test_an_indel_beside_the_snp_does_not_matter(tmp_path: Path, panel: Panel) -> None:
-    rows = [site("1", 100, "A", "ATT", "1/1"), site("1", 100, "A", "G", "0/1"), *REST]
-    assert words(panel, vcf(tmp_path, *rows)) == ["RYCN"]
+def test_an_indel_in_a_row_of_its_own_reads_as_in_one_row(tmp_path: Path, panel: Panel) -> None:
+    rows = [site("1", 100, "A", "ATT", "0/1", "0/0"), site("1", 100, "A", "G", "0/0", "0/1")]
+    apart = words(panel, vcf(tmp_path, *rows, samples="S T"))
+    together = vcf(tmp_path, site("1", 100, "A", "G,ATT", "0/2", "0/1"), samples="S T")
+    assert apart == words(panel, together) == ["NNNN", "RNNN"]
+    # The indel alone tells nothing of the site, except for those who carry it.
+    rest = site("1", 200, "C", "T", "0/1", "0/0")
+    alone = vcf(tmp_path, rows[0], rest, samples="S T")
+    assert words(panel, alone, absent_is_ref=True) == ["NYGT", "ACGT"]
+
+
+def random_site(rng: random.Random, pos: int) -> tuple[str, str]:
+    """A panel row and a VCF row with up to two other alleles."""
+    ref, alt, third = rng.sample("ACGT", 3)
+    shapes = ["{a}", "{a},{t}", "{t},{a}", "{t}", "{a},{r}T", "{t},{a},{r}TT"]
+    alts = rng.choice(shapes).format(a=alt, t=third, r=ref)
+    alleles = [".", *map(str, range(alts.count(",") + 2))]
+    calls = [rng.choice(alleles) + rng.choice("/|") + rng.choice(alleles) for _ in range(20)]
+    return f"1\t{pos}\t{ref}\t{alt}\n", site("1", pos, ref, alts, *calls)
+
+
+@pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not here")
+def test_bcftools_norm_does_not_change_a_barcode(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    sites, rows = zip(*(random_site(rng, 100 * n) for n in range(1, 101)), strict=True)
+    (tmp_path / "p.tsv").write_text("chrom\tpos_grch37\tref\talt\n" + "".join(sites))
+    meta = '##contig=<ID=1>\n##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
+    whole = vcf(tmp_path, *rows, samples=" ".join(f"S{n}" for n in range(20)), meta=meta)
+    split = tmp_path / "split.vcf"
+    command = ["bcftools", "norm", "-m-", "-o", str(split), str(whole)]
+    subprocess.run(command, check=True, capture_output=True)
+    panel = Panel.read(tmp_path / "p.tsv")
+    assert words(panel, split) == words(panel, whole)
 
 
 def test_records_that_disagree_give_n_for_that_sample(tmp_path: Path, panel: Panel) -> None:

@@ -79,17 +79,16 @@ class Cohort:
         self.path = file.path
         self._panel = panel
         self._calls: dict[Place, _Call] = {}
-        self._others: dict[Place, NDArray[np.bool_]] = {}
+        self._carriers: dict[Place, NDArray[np.bool_]] = {}
+        self._others: set[Place] = set()
         self._header: list[str] = []
         self._with_genotypes = 0
-        self._records = 0
 
     def add(self, file: VariantFile, sites: "SiteIndex") -> None:
         """Take in the records of one more file of these samples."""
         self._header += file.header
         shared = [0, 0]
         for variant in file.records:
-            self._records += 1
             for place in sites[variant.contig][variant.position]:
                 self._take(place, variant, file.path, shared)
         common, different = shared
@@ -124,13 +123,13 @@ class Cohort:
             shared[1] += _disagreeing(old, new)
 
     def _note_other(self, place: Place, variant: Variant, letters: list[str]) -> None:
-        """Remember which samples carry another base (or none) here; indels beside it do not count."""
-        if len(letters) > 1 and not any(letters[1:]):
-            return
-        carries = np.array([False, *map(bool, letters[1:]), False, False])
-        carriers = np.asarray(carries[variant.genotypes].any(axis=1))
-        before = self._others.get(place)
-        self._others[place] = carriers if before is None else before | carriers
+        """Remember which samples carry another allele than the panel's in a row of its own."""
+        carriers = np.asarray((variant.genotypes > 0).any(axis=1))
+        before = self._carriers.get(place)
+        self._carriers[place] = carriers if before is None else before | carriers
+        # An indel beside the site does not tell whether the site itself was looked at.
+        if len(letters) == 1 or any(letters[1:]):
+            self._others.add(place)
 
     def calls(self, *, absent_is_ref: bool) -> tuple[SiteCalls, MatchReport]:
         """The calls in the build that the sites speak for, and how they came about."""
@@ -149,13 +148,17 @@ class Cohort:
         phased: NDArray[np.bool_],
         absent_is_ref: bool,
     ) -> None:
-        call, others = self._calls.get(place), self._others.get(place)
+        call, carriers = self._calls.get(place), self._carriers.get(place)
         if call is not None:
             codes[:], phased[:] = call.codes, call.phased
-            if others is not None:
-                codes[others] = MISSING
-        elif absent_is_ref and others is None and self._panel.positions[place[0]][place[1]]:
+        elif absent_is_ref and self._may_be_ref(place):
             codes[:] = _CODES[self._panel.ref[place[1]]]
+        if carriers is not None:
+            codes[carriers] = MISSING
+
+    def _may_be_ref(self, place: Place) -> bool:
+        """Whether a site without a call has a position in the build, and no other allele there."""
+        return place not in self._others and bool(self._panel.positions[place[0]][place[1]])
 
     def _matched(self, build: str) -> int:
         # Blocks cover the positions of either build, so they cannot tell which one it is.
