@@ -112,6 +112,11 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
         assert source.stream.read() == FASTA
 
 
+def test_a_missing_second_input_is_told_before_the_first_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        open_inputs([write(tmp_path, FASTA), tmp_path / "nowhere"])
+
+
 def test_standard_input_is_given_once() -> None:
     for twice in (["-", "-"], ["-", "/dev/stdin"]):
         with pytest.raises(UsageError):

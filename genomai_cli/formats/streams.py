@@ -5,6 +5,7 @@ was read to recognise the content is put back, so pipes, redirects and files giv
 """
 
 import io
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,9 @@ def open_inputs(paths: Sequence[str | Path]) -> Iterator[Input]:
     names = [str(path) for path in paths] or ["-"]
     if sum(name in STANDARD_INPUTS for name in names) > 1:
         raise UsageError("standard input (-) is given more than once")
+    for name in names:  # better now than after the work on those before it
+        if name not in STANDARD_INPUTS and not os.path.exists(name):
+            raise InputError("no such file or directory", path=name)
     return (open_input(name) for name in names)
 
 

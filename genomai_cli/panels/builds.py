@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from genomai_cli.formats.variants import normal_contig
 from genomai_cli.panels.panel import BUILDS, GRCH37, GRCH38
 
+_CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
 # Lengths of the autosomes and X, enough to tell the two builds apart.
-_LENGTHS = {
+_LENGTHS_IN_ORDER = {
     GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
     "141213431 135534747 135006516 133851895 115169878 107349540 102531392 90354753 "
     "81195210 78077248 59128983 63025520 48129895 51304566 155270560",
@@ -15,7 +16,10 @@ _LENGTHS = {
     "138394717 133797422 135086622 133275309 114364328 107043718 101991189 90338345 "
     "83257441 80373285 58617616 64444167 46709983 50818468 156040895",
 }
-_CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
+_LENGTHS = {
+    build: frozenset(zip(_CONTIGS, map(int, lengths.split()), strict=True))
+    for build, lengths in _LENGTHS_IN_ORDER.items()
+}
 _NAMES = {
     GRCH37: re.compile(r"grch37|hg19|b37|hs37|g1k_v37", re.IGNORECASE),
     GRCH38: re.compile(r"grch38|hg38|b38|hs38", re.IGNORECASE),
@@ -34,12 +38,8 @@ def header_build(lines: Iterable[str]) -> str | None:
 
 def _speaks_for(line: str, build: str) -> bool:
     if line.startswith("##contig="):
-        return _contig_length(line) in _lengths(build) or _named(r"assembly=([^,>]+)", line, build)
+        return _contig_length(line) in _LENGTHS[build] or _named(r"assembly=([^,>]+)", line, build)
     return line.startswith(("##reference=", "##assembly=")) and _named("=(.*)", line, build)
-
-
-def _lengths(build: str) -> set[tuple[str, int]]:
-    return set(zip(_CONTIGS, map(int, _LENGTHS[build].split()), strict=True))
 
 
 def _contig_length(line: str) -> tuple[str, int] | None:
