@@ -1,0 +1,223 @@
+"""People in folds, sites hidden, methods tried: the out-of-fold probabilities of everybody, kept on disk.
+
+Every method sees the same folds and the same hidden sites; what it does with its own people (choose
+settings, select sites, calibrate) is its affair and happens inside the fold.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.formats.streams import open_inputs
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.panels.barcode import letters_to_genotypes, read_barcodes
+from genomai_cli.panels.panel import Panel
+from genomai_cli.training.samples import Samples, folds, gather, others
+
+Array = NDArray[np.float64]
+Letters = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+Conditions = dict[str, NDArray[np.bool_]]
+
+VCF, LABELS, PANEL = "train.grch37.vcf.gz", "train.labels.tsv", "panel.tsv"
+HEADS = {"superpop": "superpopulation", "pop": "population"}
+HIDDEN = (0, 25, 50, 75, 90)  # per cent of the sites
+KIDD = "kidd55"
+_MISSING = ord("N")
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Labelled people and the panel that their barcodes follow."""
+
+    samples: Samples
+    panel: Panel
+
+    @classmethod
+    def read(cls, folder: Path) -> "Cohort":
+        """The training individuals in a folder as shared/data/1kgp."""
+        panel = Panel.read(folder / PANEL)
+        table = read_labels(folder / LABELS)
+        labels = {head: table.column(column) for head, column in HEADS.items()}
+        barcodes = read_barcodes(open_inputs([folder / VCF]), panel)
+        samples, _ = gather(barcodes.records(), labels)
+        return cls(samples, panel)
+
+    def digest(self) -> str:
+        """A digest of everything that a method could learn from."""
+        samples = self.samples
+        parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
+        parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
+        return hashlib.sha256(b"".join([*parts, self.panel.sha256.encode()])).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """People to learn from, and the others' letters (n, sites) under every condition."""
+
+    number: int
+    seed: int
+    panel: Panel
+    learn: Samples
+    judged: dict[str, Letters]
+
+    def copies(self, letters: Letters) -> NDArray[np.int8]:
+        """Copies of the alternate allele, -1 where missing."""
+        return letters_to_genotypes(letters, self.panel)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method makes of a fold: `probabilities[condition, head]` (n, classes), NaN for UNKNOWN."""
+
+    probabilities: dict[tuple[str, str], Array]
+    seconds: float  # to learn
+    sites: int  # that it reads
+    note: str = ""
+
+
+class Method(Protocol):
+    """A way to tell populations apart."""
+
+    @property
+    def name(self) -> str:
+        """What its row and its files are called."""
+
+    @property
+    def settings(self) -> str:
+        """What its results depend on, beside the code."""
+
+    def run(self, fold: Fold) -> Outcome:
+        """Learn from the fold's people, then judge the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """A method's outcomes in all folds, put together in the order of the cohort."""
+
+    probabilities: dict[tuple[str, str], Array]
+    seconds: float  # the mean of the folds
+    sites: int
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A cohort in folds, and where outcomes are kept."""
+
+    cohort: Cohort
+    seed: int
+    count: int
+    folder: Path
+    say: Callable[[str], None] = lambda _: None
+
+    def pooled(self, method: Method, *, fresh: bool = False) -> Pooled:
+        """The out-of-fold probabilities of everybody; folds done before are read, unless `fresh`."""
+        parts = folds(self.cohort.samples, self.count, self.seed)
+        outcomes = [self._outcome(method, n, rows, fresh) for n, rows in enumerate(parts)]
+        order = np.argsort(np.concatenate(parts))
+        keys = outcomes[0].probabilities
+        tables = {k: np.concatenate([o.probabilities[k] for o in outcomes])[order] for k in keys}
+        seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
+        return Pooled(tables, seconds, outcomes[0].sites)
+
+    def _outcome(self, method: Method, number: int, rows: Rows, fresh: bool) -> Outcome:
+        file = self.folder / f"{method.name}-fold{number}.npz"
+        key = self._key(method)
+        outcome = None if fresh else load(file, key)
+        if outcome is None:
+            outcome = method.run(self.fold(number, rows))
+            save(file, outcome, key)
+        tag = f"{method.name}, fold {number + 1} of {self.count}"
+        self.say(f"{tag}: {self._summary(outcome, rows)} {outcome.note}".rstrip())
+        return outcome
+
+    def fold(self, number: int, rows: Rows) -> Fold:
+        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        samples, panel = self.cohort.samples, self.cohort.panel
+        letters = samples.letters[rows]
+        known = conditions(len(samples), panel, self.seed)
+        judged = {
+            condition: np.where(mask[rows], letters, np.uint8(_MISSING))
+            for condition, mask in known.items()
+        }
+        return Fold(number, self.seed, panel, subset(samples, others(samples, rows)), judged)
+
+    def _key(self, method: Method) -> str:
+        values = {
+            "data": self.cohort.digest(),
+            "seed": self.seed,
+            "folds": self.count,
+            "hidden": HIDDEN,
+            "settings": method.settings,
+        }
+        return json.dumps(values, sort_keys=True)
+
+    def _summary(self, outcome: Outcome, rows: Rows) -> str:
+        truth = self.cohort.samples.labels
+        tables = {head: outcome.probabilities.get(("0", head)) for head in truth}
+        words = [
+            f"{head} {float((table.argmax(axis=1) == truth[head][rows]).mean()):.3f}"
+            for head, table in tables.items()
+            if table is not None
+        ]
+        return f"{', '.join(words)}, learnt in {outcome.seconds:.1f} s"
+
+
+def conditions(people: int, panel: Panel, seed: int) -> Conditions:
+    """For every condition which sites are known (people, sites); with more hidden, the same and others."""
+    draws = np.random.default_rng([seed, 0x41DE]).random((people, len(panel)))
+    known = {str(percent): draws >= percent / 100 for percent in HIDDEN}
+    kidd = np.array([KIDD in tags.split(",") for tags in panel.tags])
+    return {**known, KIDD: np.tile(kidd, (people, 1))}
+
+
+def subset(samples: Samples, rows: Rows) -> Samples:
+    """Only these samples, the classes' numbers staying as they are."""
+    return Samples(
+        [samples.names[row] for row in rows],
+        [samples.sequences[row] for row in rows],
+        {head: labels[rows] for head, labels in samples.labels.items()},
+        samples.classes,
+        samples.individuals[rows],
+    )
+
+
+def save(file: Path, outcome: Outcome, key: str) -> None:
+    """Keep an outcome, with the key of what it was made from."""
+    tables = {"/".join(k): v.astype(np.float32) for k, v in outcome.probabilities.items()}
+    about = {"key": key, "seconds": outcome.seconds, "sites": outcome.sites, "note": outcome.note}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    with temporary.open("wb") as handle:
+        np.savez_compressed(handle, about=np.array(json.dumps(about)), **tables)
+    temporary.replace(file)
+
+
+def load(file: Path, key: str) -> Outcome | None:
+    """The outcome that was kept in the file; None if there is none, or one made from something else."""
+    if not file.is_file():
+        return None
+    with np.load(file) as kept:
+        about = json.loads(str(kept["about"]))
+        if about["key"] != key:
+            return None
+        tables = {name: kept[name].astype(np.float64) for name in kept.files if name != "about"}
+    probabilities = {(name.split("/")[0], name.split("/")[1]): t for name, t in tables.items()}
+    return Outcome(probabilities, about["seconds"], about["sites"], about["note"])
+
+
+def by_condition(
+    fold: Fold, judge: Callable[[Letters], Mapping[str, Array]]
+) -> dict[tuple[str, str], Array]:
+    """The probabilities that `judge` gives to the fold's people under every condition."""
+    return {
+        (condition, head): table
+        for condition, letters in fold.judged.items()
+        for head, table in judge(letters).items()
+    }
