@@ -12,7 +12,8 @@ def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDAr
     73:1402, equation 4.
     """
     frequency = np.stack([_frequency(copies[groups == g]) for g in np.unique(groups)])
-    return _entropy(frequency.mean(axis=0)) - _entropy(frequency).mean(axis=0)
+    within: NDArray[np.float64] = _entropy(frequency).mean(axis=0)
+    return _entropy(frequency.mean(axis=0)) - within
 
 
 def most_informative(

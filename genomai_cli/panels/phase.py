@@ -5,7 +5,14 @@ from numpy.typing import NDArray
 
 Letters = NDArray[np.uint8]
 
-_PAIRS = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"}
+_PAIRS = {
+    "R": ("A", "G"),
+    "Y": ("C", "T"),
+    "S": ("C", "G"),
+    "W": ("A", "T"),
+    "K": ("G", "T"),
+    "M": ("A", "C"),
+}
 _CODES = "ACGT"
 
 

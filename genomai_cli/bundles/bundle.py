@@ -1,0 +1,193 @@
+"""A model in memory, and its way to a folder and back: config, weights, panel, recipe, card.
+
+Weights are safetensors, everything else is text; nothing in a bundle can run.
+"""
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genomai_cli import tokenizers
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError
+from genomai_cli.nets.classifier import Classifier, build_network
+from genomai_cli.nets.fusion import Fusion
+from genomai_cli.nets.genotypes import Genotypes
+from genomai_cli.nets.likelihood import PopulationLikelihood
+from genomai_cli.panels.panel import Panel
+
+RECIPE = "recipe.toml"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model ready to use: `config` is what config.json holds."""
+
+    config: dict[str, Any]
+    classifier: Classifier
+    panel: Panel | None = None
+    weights_sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.config["name"])
+
+    @property
+    def version(self) -> str:
+        return str(self.config["version"])
+
+    @property
+    def heads(self) -> dict[str, list[str]]:
+        """The labels of every head, in the order of its logits."""
+        return {head: list(labels) for head, labels in self.config["heads"].items()}
+
+    @property
+    def required_panel(self) -> Panel:
+        """The panel, for reading a VCF; BundleError for a model that reads plain DNA."""
+        if self.panel is None:
+            raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
+        return self.panel
+
+    @cached_property
+    def fusion(self) -> Fusion:
+        """The classifier's fusion on the CPU in double precision, whatever the rest runs in."""
+        return copy.deepcopy(self.classifier.fusion).cpu().double()
+
+    @property
+    def tokenizer(self) -> tokenizers.Tokenizer:
+        return tokenizers.from_config(self.config["tokenizer"])
+
+
+@dataclass(frozen=True)
+class Extras:
+    """The files of a bundle that only people read."""
+
+    card: str
+    recipe: str
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
+    """The classifier that a config describes, with no values in it yet.
+
+    Raises BundleError for a config that lacks something or contradicts itself.
+    """
+    try:
+        classes = {head: len(labels) for head, labels in config["heads"].items()}
+        members = [build_network(config["network"], classes) for _ in range(config["members"])]
+        likelihood = config.get("likelihood")
+        fusion = Fusion(classes, likelihood["nesting"] if likelihood else {})
+        return Classifier(
+            members,
+            fusion,
+            _genotypes(config, panel) if config["network"]["kind"] == "sites" else None,
+            _likelihood(likelihood, panel) if likelihood else None,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
+
+
+def _genotypes(config: Mapping[str, Any], panel: Panel | None) -> Genotypes:
+    if panel is None:
+        raise BundleError(f"{config.get('name')}: a network of sites needs a panel")
+    words = len(tokenizers.from_config(config["tokenizer"]).vocabulary)
+    return Genotypes(torch.zeros(len(panel), words))
+
+
+def _likelihood(config: Mapping[str, Any], panel: Panel | None) -> PopulationLikelihood:
+    if panel is None:
+        raise BundleError("a population likelihood needs a panel")
+    populations = len(config["nesting"][config["head"]])
+    return PopulationLikelihood(populations, len(panel), config["axes"])
+
+
+def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
+    """The bundle called `name` or in the folder `name`, on the device, ready for inference.
+
+    Raises BundleError if it is not there, damaged, incomplete, or made for a newer program.
+    """
+    path = catalog.find(name)
+    config = catalog.read_config(path)
+    damaged = catalog.problems(path)
+    if damaged:
+        raise BundleError(damaged[0])
+    panel = Panel.read(path / catalog.PANEL) if (path / catalog.PANEL).is_file() else None
+    classifier = build(config, panel)
+    _fill(classifier, path / catalog.WEIGHTS)
+    classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return Bundle(config, classifier, panel, catalog.sha256(path / catalog.WEIGHTS))
+
+
+def _fill(classifier: Classifier, file: Path) -> None:
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{file}: {error}") from error
+    expected = classifier.state_dict()
+    missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    if missing or unknown:
+        what, which = ("missing", missing) if missing else ("unknown", unknown)
+        raise BundleError(f"{file}: {what} tensor {min(which)} ({len(which)} in all)")
+    for tensor_name, tensor in tensors.items():
+        if tensor.shape != expected[tensor_name].shape:
+            raise BundleError(
+                f"{file}: tensor {tensor_name} has another shape than the config says"
+            )
+    classifier.load_state_dict(tensors)
+
+
+def save(bundle: Bundle, target: Path, extras: Extras) -> None:
+    """Write the bundle as the folder `target`, which appears whole or not at all.
+
+    An existing bundle there is replaced; any other existing folder is left alone (BundleError).
+    """
+    if target.exists() and not (target / catalog.CONFIG).is_file():
+        raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        written = Path(folder) / target.name
+        written.mkdir()
+        _write(bundle, written, extras)
+        if target.exists():
+            target.rename(Path(folder) / "replaced")
+        shutil.move(written, target)
+
+
+def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
+    save_file(_stored(bundle.classifier), folder / catalog.WEIGHTS)
+    if bundle.panel is not None:
+        bundle.panel.write(folder / catalog.PANEL)
+    texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    config = {
+        "format_version": catalog.FORMAT_VERSION,
+        **bundle.config,
+        "trainable_parameters": bundle.classifier.trainable_parameters,
+        "files": _checksums(folder, (catalog.WEIGHTS, catalog.PANEL, RECIPE)),
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / catalog.CONFIG).write_text(text, encoding="utf-8")
+
+
+def _stored(classifier: Classifier) -> dict[str, Tensor]:
+    """The tensors as they are stored: floating point as float32, contiguous, on the CPU."""
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
+        for name, tensor in classifier.state_dict().items()
+    }
+
+
+def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: catalog.sha256(folder / name) for name in names if (folder / name).is_file()}

@@ -1,0 +1,99 @@
+"""`genomai classify`: which labels the samples have, with calibrated probabilities."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    AbsentIsRef,
+    Device,
+    Inputs,
+    Model,
+    Output,
+    Quiet,
+    ReportJson,
+    Threads,
+    Verbose,
+)
+from genomai_cli.cli.run import Run
+
+if TYPE_CHECKING:
+    from genomai_cli.panels.panel import Panel
+
+DEFAULT_MODEL = "ancestry"
+
+Probabilities = Annotated[
+    bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
+]
+
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        min=1,
+        help="Sequences at once; the results do not depend on it.  [default: as fit in memory]",
+        show_default=False,
+    ),
+]
+
+
+def classify(
+    context: typer.Context,
+    inputs: Inputs = None,
+    model: Model = None,
+    probs: Probabilities = False,
+    absent_is_ref: AbsentIsRef = False,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    output: Output = STANDARD_OUTPUT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Tell which reference groups samples are most similar to.
+
+    Reads a VCF, or barcodes (one IUPAC letter for each site of the model's panel) in FASTA; other models read plain
+    DNA. Writes one row a sample: label and calibrated probability of every head, the sites used, and flags.
+    The groups are reference samples of the 1000 Genomes Project: similarity to them is not race or ethnicity.
+
+    \b
+    genomai classify samples.vcf.gz > populations.tsv
+    bcftools view -s NA12878 cohort.bcf | genomai classify
+    genomai classify --model my-model --probs sequences.fa > labels.tsv
+    """
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.cli import reading
+    from genomai_cli.cli.held_output import held_output
+    from genomai_cli.inference.call_table import write_calls
+    from genomai_cli.inference.classify import classify_records
+    from genomai_cli.inference.engine import Batching
+
+    with Run(context) as run:
+        _, sources = reading.open_run_inputs(run)
+        devices.use_threads(threads)
+        chosen = devices.choose(device)
+        bundle = bundles.load(model or DEFAULT_MODEL, chosen, devices.exact_precision(chosen))
+        run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+        run.used_device(chosen)
+        records = reading.read_records(
+            run, sources, lambda: bundle.required_panel, absent_is_ref=absent_is_ref
+        )
+        batching = Batching(pieces=batch_size)
+        calls = classify_records(bundle, records, panels=_panels(), batching=batching)
+        with held_output(output) as out:
+            used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
+        run.count(used=used, refused=unknown)
+
+
+def _panels() -> "dict[str, Panel]":
+    """The panels of the installed models: barcodes of any of them can be read where they suffice."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.panels.panel import Panel
+
+    files = {name: catalog.find(name) / catalog.PANEL for name in catalog.names()}
+    return {name: Panel.read(file) for name, file in files.items() if Path(file).is_file()}

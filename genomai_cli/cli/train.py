@@ -1,0 +1,249 @@
+"""`genomai train`: a model from labelled samples."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    AbsentIsRef,
+    Device,
+    Inputs,
+    Quiet,
+    ReportJson,
+    Seed,
+    Threads,
+    Verbose,
+)
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from genomai_cli.panels.panel import Panel
+    from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.make import Fitted
+    from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.samples import Samples
+    from genomai_cli.training.workspace import Workspace
+
+FOR_VARIANTS, FOR_SEQUENCES = "ancestry", "sequences"
+DEFAULT_PANEL = "ancestry"
+
+Labels = Annotated[
+    Path,
+    typer.Option(
+        "--labels",
+        metavar="TSV",
+        help="A table with a header: the sample in the first column, labels in others, . if missing.",
+        show_default=False,
+    ),
+]
+
+Target = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="The bundle's folder, written whole or not at all."
+    ),
+]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of presets that begin with what has been typed."""
+    from genomai_cli.training import recipe
+
+    return [name for name in recipe.presets() if name.startswith(incomplete)]
+
+
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="PRESET|TOML",
+        help="How to train.  [default: ancestry for VCF, sequences for FASTA]",
+        autocompletion=complete_recipe,
+        show_default=False,
+    ),
+]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change a value of the recipe; may be repeated.",
+        show_default=False,
+    ),
+]
+
+HeadColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--head",
+        metavar="HEAD[=COLUMN]",
+        help="What to learn: a column of the labels; may be repeated.  [default: the recipe's heads, "
+        "or every column]",
+        show_default=False,
+    ),
+]
+
+PanelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--panel",
+        metavar="TSV",
+        help="The sites of a barcode.  [default: the panel of the model ancestry]",
+        show_default=False,
+    ),
+]
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace an existing bundle, or start over an interrupted run."),
+]
+
+
+def train(
+    context: typer.Context,
+    labels: Labels,
+    output: Target,
+    inputs: Inputs = None,
+    recipe: RecipeName = None,
+    changes: Changes = None,
+    head: HeadColumns = None,
+    panel: PanelFile = None,
+    absent_is_ref: AbsentIsRef = False,
+    resume: Resume = False,
+    force: Force = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Train a classifier on labelled samples, and write it as a model bundle.
+
+    Samples are split by individual, so that no one whose data judge a network has been learnt from; probabilities are
+    calibrated on the people held out. An interrupted run goes on with --resume, bit for bit as if it had not stopped.
+
+    \b
+    genomai train cohort.vcf.gz --labels people.tsv --head superpop=superpopulation -o my-model
+    genomai train promoters.fa --labels classes.tsv --set optimization.steps=3000 -o promoters
+    genomai classify --model ./my-model new.vcf.gz
+    """
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.cli import reading
+    from genomai_cli.training import make, workspace
+    from genomai_cli.training import recipe as recipes
+
+    with Run(context) as run:
+        first, sources = reading.open_run_inputs(run)
+        kind = FOR_VARIANTS if first.has_variants else FOR_SEQUENCES
+        chosen, text = recipes.read(recipe or kind, changes or [])
+        columns = _columns(chosen, labels, head or [])
+        sites = _panel(chosen, panel)
+        records = reading.read_records(
+            run, sources, lambda: _needed(sites, chosen), absent_is_ref=absent_is_ref
+        )
+        samples = _samples(run, records, columns, sites)
+        devices.use_threads(threads)
+        where = devices.choose(device)
+        run.used_device(where)
+        work = workspace.claim(output, text, samples, seed, resume=resume, force=force)
+        fitted = make.fit(
+            samples,
+            chosen,
+            sites,
+            seed=seed,
+            device=where,
+            work=work.folder,
+            report=_reporter(run, chosen, work),
+        )
+        bundles.save(fitted.bundle, output, work.extras(fitted, _command()))
+        work.remove()
+        run.count(used=len(samples))
+        _tell(run, fitted, output)
+
+
+def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, Mapping[str, str]]":
+    """The labels of every head: as the command line says, else the recipe, else every column."""
+    from genomai_cli.formats.tables import read_labels
+    from genomai_cli.training.recipe import check_head_name
+
+    table = read_labels(labels)
+    heads = dict(_head(text) for text in given) or recipe.heads or {c: c for c in table.columns}
+    for name in heads:
+        try:
+            check_head_name(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return {name: table.column(column) for name, column in heads.items()}
+
+
+def _head(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    return name, column if equals else name
+
+
+def _panel(recipe: "Recipe", file: Path | None) -> "Panel | None":
+    from genomai_cli.bundles import catalog
+    from genomai_cli.panels.panel import Panel
+    from genomai_cli.training.recipe import BARCODE
+
+    if recipe.input.kind != BARCODE:
+        if file is not None:
+            raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
+        return None
+    return Panel.read(file or catalog.panel_of(DEFAULT_PANEL))
+
+
+def _needed(panel: "Panel | None", recipe: "Recipe") -> "Panel":
+    if panel is None:
+        raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
+    return panel
+
+
+def _samples(
+    run: Run,
+    records: "Iterable[SequenceRecord]",
+    columns: "Mapping[str, Mapping[str, str]]",
+    panel: "Panel | None",
+) -> "Samples":
+    from genomai_cli.training.samples import gather
+
+    samples, unlabelled = gather(records, columns, letters=len(panel) if panel else None)
+    if unlabelled:
+        run.console.warn(f"{unlabelled} samples have no label and are left out")
+    run.count(refused=unlabelled)
+    return samples
+
+
+def _reporter(
+    run: Run, recipe: "Recipe", work: "Workspace"
+) -> "Callable[[int, int, float, float], None]":
+    members, steps = max(1, recipe.split.folds), recipe.optimization.steps
+
+    def report(member: int, step: int, loss: float, best: float) -> None:
+        work.log(member, step, loss, best)
+        part = f"network {member + 1} of {members}, " if members > 1 else ""
+        run.console.say(f"{part}step {step} of {steps}: loss {loss:.4f}, best held out {best:.4f}")
+
+    return report
+
+
+def _tell(run: Run, fitted: "Fitted", output: Path) -> None:
+    for head, found in fitted.validation.items():
+        message = f"{head}: accuracy {found['accuracy']:.4f} on {found['n']} held-out samples"
+        run.console.say(message)
+    run.note(validation=fitted.validation)
+    run.console.say(f"wrote {output}")
+
+
+def _command() -> list[str]:
+    return ["genomai", *sys.argv[1:]]

@@ -1,0 +1,54 @@
+"""Which device to compute on, and in which precision."""
+
+import torch
+
+from genomai_cli.errors import UsageError
+
+
+def choose(name: str = "auto") -> torch.device:
+    """The device called `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes the first GPU there is.
+
+    Raises UsageError if the device asked for is not there.
+    """
+    if name == "auto":
+        return torch.device(_best())
+    device = torch.device(name)
+    if device.type == "cuda" and not _has_cuda(device.index or 0):
+        raise UsageError(f"--device {name}: no such CUDA device here")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: no Apple GPU here")
+    return device
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """The 16-bit type for training on the device: bfloat16 where the card has it, else float16.
+
+    None on CPU and MPS, where training stays in float32.
+    """
+    if device.type != "cuda":
+        return None
+    with torch.cuda.device(device):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def exact_precision(device: torch.device) -> torch.dtype:
+    """The type for inference: float64 where the device has it, so that neither the batch size nor the
+    number of threads shows in the printed digits; float32 on MPS, which has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with so many CPU threads; None leaves torch's own choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _has_cuda(index: int) -> bool:
+    return torch.cuda.is_available() and index < torch.cuda.device_count()

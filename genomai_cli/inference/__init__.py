@@ -1,0 +1,1 @@
+"""Using a model: records to pieces, pieces to scores, scores to answers."""

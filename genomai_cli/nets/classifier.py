@@ -1,0 +1,122 @@
+"""A classifier as it is shipped: one or more networks of a kind, a population likelihood, their fusion.
+
+Ids in, scores out, and scores to probabilities: in between, the scores of a record's sequences (two
+haplotypes, several windows) are averaged by whoever calls. It knows no letters, names or files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.errors import BundleError
+from genomai_cli.nets.admixture import ancestry_shares
+from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
+from genomai_cli.nets.genotypes import Genotypes, allele_counts
+from genomai_cli.nets.likelihood import PopulationLikelihood
+from genomai_cli.nets.sites import SitesConfig, SitesNetwork
+from genomai_cli.nets.transformer import TransformerConfig, TransformerNetwork
+
+NETWORKS: dict[str, tuple[type, type]] = {
+    "transformer": (TransformerConfig, TransformerNetwork),
+    "sites": (SitesConfig, SitesNetwork),
+}
+SURPRISE = "surprise"  # names of scores beside the heads'
+SHARES = "shares"
+
+
+class Classifier(nn.Module):
+    """Members that vote by the mean of their logits, beside an optional likelihood.
+
+    With `genotypes`, ids are turned into copies of the alternate allele first, which is what the
+    network kind `sites` and the likelihood read.
+    """
+
+    def __init__(
+        self,
+        members: list[nn.Module],
+        fusion: Fusion,
+        genotypes: Genotypes | None = None,
+        likelihood: PopulationLikelihood | None = None,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.fusion = fusion
+        self.genotypes = genotypes
+        self.likelihood = likelihood
+
+    def inputs(self, ids_BT: Tensor) -> Tensor:
+        """What a member network reads: the ids themselves, or allele copies (B, S)."""
+        if self.genotypes is None:
+            return ids_BT
+        copies_BS: Tensor = self.genotypes(ids_BT)
+        return copies_BS
+
+    def scores(self, ids_BT: Tensor) -> dict[str, Tensor]:
+        """The members' mean logits (B, C) of every head and, where there is a likelihood, its values
+        (B, P), the surprise at the sample (B,) and its shares of the coarsest groups (B, G)."""
+        inputs = self.inputs(ids_BT)
+        votes: list[dict[str, Tensor]] = [member(inputs) for member in self.members]
+        scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
+        if self.likelihood is not None:
+            scores |= self._of_populations(self.likelihood, inputs)
+        return scores
+
+    def _of_populations(
+        self, likelihood: PopulationLikelihood, copies_BS: Tensor
+    ) -> dict[str, Tensor]:
+        counts = allele_counts(copies_BS, self.dtype)
+        log_BP = likelihood(*counts)
+        groups_GS = self._group_frequencies(likelihood)
+        return {
+            LIKELIHOOD: log_BP,
+            SURPRISE: likelihood.surprise(*counts, log_BP.argmax(1)),
+            SHARES: ancestry_shares(*counts, groups_GS),
+        }
+
+    def _group_frequencies(self, likelihood: PopulationLikelihood) -> Tensor:
+        """Allele frequencies (G, S) of the classes of the coarsest head that the populations nest in."""
+        parents = min(self.fusion.nesting.values(), key=lambda parents: len(set(parents)))
+        parent_P = torch.tensor(parents, device=likelihood.theta.device)
+        frequency_PS = torch.sigmoid(likelihood.theta)
+        return torch.stack([frequency_PS[parent_P == g].mean(0) for g in range(max(parents) + 1)])
+
+    def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
+        """The scores; see `scores`."""
+        return self.scores(ids_BT)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type that the classifier computes in."""
+        return next(self.parameters()).dtype
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers gradient descent has set."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build_network(config: Mapping[str, Any], classes: Mapping[str, int]) -> nn.Module:
+    """One untrained network of the kind and sizes that `config` gives.
+
+    Raises BundleError for an unknown kind or size.
+    """
+    sizes = {name: value for name, value in config.items() if name != "kind"}
+    try:
+        settings, network = NETWORKS[config["kind"]]
+        built: nn.Module = network(settings(**sizes), dict(classes))
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"network {config.get('kind')!r}: {error}") from error
+    return built
+
+
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every size spelled out, defaults included."""
+    sizes = {name: value for name, value in config.items() if name != "kind"}
+    try:
+        settings, _ = NETWORKS[config["kind"]]
+        return {"kind": config["kind"], **asdict(settings(**sizes))}
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"network {config.get('kind')!r}: {error}") from error

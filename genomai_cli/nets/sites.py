@@ -1,0 +1,65 @@
+"""The barcode network: one embedding a site and letter, summed over the sites, then a small MLP.
+
+A site and its letter enter as two numbers, the alternate alleles beyond those expected and whether the
+site is heterozygous; a site that is missing adds nothing. The sum is divided by the square root of the
+number of known sites, so that its size does not tell how many there were.
+
+Shape suffixes: B samples, S sites, D width, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.nets.heads import Heads
+
+EXPECTED_HETEROZYGOSITY = 0.35
+
+
+@dataclass(frozen=True)
+class SitesConfig:
+    """Sizes of a `SitesNetwork`."""
+
+    sites: int
+    width: int = 256
+    dropout: float = 0.3
+
+
+class SitesNetwork(nn.Module):
+    """Copies of the alternate allele (B, S), -1 where missing, to logits (B, C) of every head."""
+
+    frequency: Tensor
+
+    def __init__(self, config: SitesConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.register_buffer("frequency", torch.full((config.sites,), 0.5))
+        self.alleles = nn.Linear(config.sites, width)
+        self.heterozygote = nn.Linear(config.sites, width, bias=False)
+        self.body = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = Heads(classes, lambda count: nn.Linear(width, count))
+
+    def pooled(self, copies_BS: Tensor) -> Tensor:
+        """One vector a sample (B, D)."""
+        known_BS = (copies_BS >= 0).to(self.frequency.dtype)
+        scale_B1 = known_BS.sum(1, keepdim=True).clamp(min=1).rsqrt()
+        surplus_BS = (copies_BS - 2 * self.frequency) * known_BS * scale_B1
+        heterozygous_BS = (copies_BS == 1).to(known_BS.dtype)
+        mixed_BS = (heterozygous_BS - EXPECTED_HETEROZYGOSITY) * known_BS * scale_B1
+        pooled_BD: Tensor = self.body(self.alleles(surplus_BS) + self.heterozygote(mixed_BS))
+        return pooled_BD
+
+    def forward(self, copies_BS: Tensor) -> dict[str, Tensor]:
+        """The logits of every head."""
+        logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(copies_BS)))
+        return logits

@@ -1,0 +1,69 @@
+"""The reference network: words and learned positions, a post-norm transformer encoder, mean pooling, heads.
+
+Shape suffixes: B sequences, T words, D width, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.nets.heads import Heads
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes; the defaults are those of `genomai-v2`."""
+
+    vocabulary: int = 22
+    pad_id: int = 20
+    width: int = 128
+    heads: int = 4
+    layers: int = 3
+    feed_forward: int = 512
+    positions: int = 1000
+    head_width: int = 64
+    dropout: float = 0.1
+
+
+class TransformerNetwork(nn.Module):
+    """Ids (B, T) to logits (B, C) of every head; at most `config.positions` words a sequence.
+
+    With one head of five classes the defaults make 734,213 trainable parameters.
+    """
+
+    def __init__(self, config: TransformerConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(config.vocabulary, config.width)
+        self.positions = nn.Embedding(config.positions, config.width)
+        layer = nn.TransformerEncoderLayer(
+            config.width, config.heads, config.feed_forward, config.dropout, batch_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.heads = Heads(classes, self._head)
+
+    def _head(self, classes: int) -> nn.Module:
+        width, hidden = self.config.width, self.config.head_width
+        return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+    def hidden(self, ids_BT: Tensor) -> Tensor:
+        """The encoder's output (B, T, D); [PAD] is neither attended to nor meaningful in it."""
+        places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        x_BTD = self.words(ids_BT) + self.positions(places_T)
+        padding_BT = ids_BT == self.config.pad_id
+        output: Tensor = self.encoder(
+            x_BTD, src_key_padding_mask=padding_BT if padding_BT.any() else None
+        )
+        return output
+
+    def pooled(self, ids_BT: Tensor) -> Tensor:
+        """The mean of the hidden vectors over the words that are not [PAD]: (B, D)."""
+        known_BT1 = (ids_BT != self.config.pad_id).unsqueeze(2)
+        total_BD = (self.hidden(ids_BT) * known_BT1).sum(1)
+        return total_BD / known_BT1.sum(1).clamp(min=1)
+
+    def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
+        """The logits of every head."""
+        logits: dict[str, Tensor] = self.heads(self.pooled(ids_BT))
+        return logits

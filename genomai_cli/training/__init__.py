@@ -1,0 +1,1 @@
+"""Learning from labelled samples: splits, views, the loop, checkpoints, calibration."""

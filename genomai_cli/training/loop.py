@@ -1,0 +1,179 @@
+"""The training loop: any network, any loss, no opinion about either.
+
+Every random draw of a step is a function of (seed, step), so a run that was interrupted goes on bit for
+bit as if it had not been.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from genomai_cli.device import mixed_precision
+from genomai_cli.errors import TrainingError
+from genomai_cli.training import checkpoint
+
+Report = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with linear warm-up and cosine decay, and an exponential average of the weights."""
+
+    steps: int = 1200
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    average: float = 0.998
+    clip: float = 1.0
+    evaluate_every: int = 100
+    patience: int = 5
+
+
+@dataclass
+class Progress:
+    """Where a run stands: steps done, the best validation loss so far and how long ago it was."""
+
+    step: int = 0
+    best_loss: float = math.inf
+    stale: int = 0
+
+    def exhausted(self, settings: Optimization) -> bool:
+        """Whether the run has had its steps, or has not become better for `patience` evaluations."""
+        return self.step >= settings.steps or self.stale >= settings.patience
+
+
+class Loop:
+    """One run of training; `fit` leaves the best averaged weights in the network.
+
+    `loss_at(network, step)` gives the loss of a step's batch, `validation_loss(network)` that of the
+    held-out samples. Raises TrainingError when a loss is not finite.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Optimization,
+        *,
+        seed: int,
+        device: torch.device,
+        checkpoint_file: Path | None = None,
+    ) -> None:
+        self.network = network.to(device)
+        self.settings = settings
+        self.seed = seed
+        self.device = device
+        self.progress = Progress()
+        self.averaged = AveragedModel(self.network, avg_fn=self._average)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), betas=(0.9, 0.98), weight_decay=settings.weight_decay
+        )
+        self.precision = mixed_precision(device)
+        self.scaler = torch.amp.GradScaler(enabled=self.precision == torch.float16)
+        self.best = _copy_of(self.averaged.module)
+        self.checkpoint_file = checkpoint_file
+
+    def fit(
+        self,
+        loss_at: Callable[[nn.Module, int], Tensor],
+        validation_loss: Callable[[nn.Module], float],
+        report: Report,
+    ) -> float:
+        """Train to the end, or on from the checkpoint; the best validation loss."""
+        if self.checkpoint_file and self.checkpoint_file.exists():
+            self._restore(checkpoint.load(self.checkpoint_file, self.device))
+        while not self.progress.exhausted(self.settings):
+            loss = self._step(loss_at)
+            if self._evaluates_now():
+                self._evaluate(validation_loss)
+                report(self.progress.step, float(loss), self.progress.best_loss)
+        self.network.load_state_dict(self.best)
+        self.network.eval()
+        return self.progress.best_loss
+
+    def _step(self, loss_at: Callable[[nn.Module, int], Tensor]) -> Tensor:
+        step = self.progress.step
+        torch.manual_seed(step_seed(self.seed, step))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, self.settings)
+        self.network.train()
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            loss = loss_at(self.network, step)
+        self._require_finite(loss)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.averaged.update_parameters(self.network)
+        self.progress.step += 1
+        return loss.detach()
+
+    def _evaluates_now(self) -> bool:
+        step, settings = self.progress.step, self.settings
+        return step % settings.evaluate_every == 0 or step == settings.steps
+
+    def _evaluate(self, validation_loss: Callable[[nn.Module], float]) -> None:
+        candidate = self.averaged.module.eval()
+        loss = validation_loss(candidate)
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.stale = loss, 0
+            self.best = _copy_of(candidate)
+        else:
+            self.progress.stale += 1
+        if self.checkpoint_file:
+            checkpoint.save(self.checkpoint_file, self._state())
+
+    def _average(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        """An exponential average that forgets its beginning: a plain mean's weight at first."""
+        keep = min(self.settings.average, (int(updates) + 1) / (int(updates) + 10))
+        return average.lerp(current, 1 - keep)
+
+    def _state(self) -> checkpoint.State:
+        progress = self.progress
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+            "progress": [progress.step, progress.best_loss, progress.stale],
+        }
+
+    def _restore(self, state: checkpoint.State) -> None:
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best = state["best"]
+        self.progress = Progress(*state["progress"])
+
+    def _require_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {float(loss)} at step {self.progress.step}: lower the learning rate"
+            )
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of everything random in one step of one run."""
+    return (seed * 1_000_003 + step) % 2**31
+
+
+def learning_rate(step: int, settings: Optimization) -> float:
+    """Linear warm-up over the first share of the steps, then a cosine down to zero."""
+    warmup = max(1, round(settings.warmup * settings.steps))
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,193 @@
+"""A recipe: everything that makes one model from one data set, as TOML. The presets are recipes too."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING as REQUIRED
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.training.loop import Optimization
+
+BARCODE, SEQUENCE = "barcode", "sequence"
+HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class InputRecipe:
+    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), or a `sequence`.
+
+    `best_sites` keeps only so many sites of the panel, those most informative about `best_for`.
+    """
+
+    kind: str = SEQUENCE
+    haplotypes: bool = False
+    best_sites: int | None = None
+    best_for: str | None = None
+
+
+@dataclass(frozen=True)
+class LikelihoodRecipe:
+    """The population likelihood beside the networks: of which head, with how many ancestry axes.
+
+    `shrinkage` is how many haplotypes the frequencies that the other classes predict are worth.
+    """
+
+    head: str
+    axes: int = 3
+    shrinkage: float = 30.0
+
+
+@dataclass(frozen=True)
+class SplitRecipe:
+    """With `folds` one network a fold is trained, each stopped and calibrated on its own fold;
+    with one fold, a single network, with the share `holdout` of the individuals put aside for that."""
+
+    folds: int = 1
+    holdout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ViewsRecipe:
+    """How samples are varied while training.
+
+    `cross` is the share of samples made by crossing members of a class; `hide` the largest share of
+    sites hidden, uniformly up to it, in the share `hide_often` of the samples; `haploid` the share shown
+    as one haplotype only; `reverse_complement` the share of sequences read on the other strand.
+    """
+
+    cross: float = 0.0
+    hide: float = 0.0
+    hide_often: float = 0.0
+    haploid: float = 0.0
+    reverse_complement: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of one training run."""
+
+    name: str
+    network: dict[str, Any]
+    tokenizer: dict[str, Any]
+    description: str = ""
+    version: str = "1.0.0"
+    heads: dict[str, str] = field(default_factory=dict)
+    input: InputRecipe = field(default_factory=InputRecipe)
+    split: SplitRecipe = field(default_factory=SplitRecipe)
+    views: ViewsRecipe = field(default_factory=ViewsRecipe)
+    optimization: Optimization = field(default_factory=Optimization)
+    likelihood: LikelihoodRecipe | None = None
+
+
+SECTIONS: dict[str, type] = {
+    "input": InputRecipe,
+    "split": SplitRecipe,
+    "views": ViewsRecipe,
+    "optimization": Optimization,
+    "likelihood": LikelihoodRecipe,
+}
+
+
+def presets() -> list[str]:
+    """The names of the recipes that come with the program."""
+    folder = resources.files("genomai_cli") / "presets"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if _is_toml(file))
+
+
+def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
+    """The recipe of that preset or file with `SECTION.KEY=VALUE` changes made, and its TOML text.
+
+    Raises UsageError for an unknown preset or change, InputError for a damaged file.
+    """
+    text, shown = _text(name)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", path=shown) from error
+    changes = list(changes)
+    for change in changes:
+        _apply(tables, change)
+    try:
+        recipe = from_tables(tables)
+    except ValueError as error:
+        raise InputError(str(error), path=shown) from error
+    return recipe, text + "".join(
+        f"# changed on the command line: {change}\n" for change in changes
+    )
+
+
+def from_tables(tables: Mapping[str, Any]) -> Recipe:
+    """The recipe of parsed TOML; ValueError for a key that is unknown, missing or of another type."""
+    values = dict(tables)
+    for section, kind in SECTIONS.items():
+        if section in values:
+            values[section] = _checked(kind, values[section], f"{section}.")
+    recipe: Recipe = _checked(Recipe, values, "")
+    if recipe.input.kind not in (BARCODE, SEQUENCE):
+        raise ValueError(f"input.kind is {BARCODE!r} or {SEQUENCE!r}, not {recipe.input.kind!r}")
+    for head in recipe.heads:
+        check_head_name(head)
+    return recipe
+
+
+def check_head_name(head: str) -> None:
+    """ValueError unless the name can be a column of a table and part of a tensor's name."""
+    if not HEAD_NAME.fullmatch(head):
+        raise ValueError(
+            f"head {head!r}: a name is letters, digits, - and _, beginning with a letter"
+        )
+
+
+def _checked(kind: type, values: object, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"[{prefix.rstrip('.')}] is not a table")
+    known = {f.name: f for f in fields(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"unknown key {prefix}{name} (there are: {', '.join(known)})")
+        _check_type(prefix + name, value, known[name].default)
+    for name, f in known.items():
+        if name not in values and f.default is REQUIRED and f.default_factory is REQUIRED:
+            raise ValueError(f"missing key {prefix}{name}")
+    return kind(**values)
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    """Numbers, words and truth values keep their kind; a whole number may stand for a float."""
+    if default in (None, REQUIRED) or is_dataclass(value):
+        return
+    expected: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
+    if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
+        raise ValueError(f"{name} is a {type(default).__name__}, not {value!r}")
+
+
+def _text(name: str | Path) -> tuple[str, str]:
+    preset = resources.files("genomai_cli") / "presets" / f"{name}.toml"
+    if preset.is_file():
+        return preset.read_text(encoding="utf-8"), str(name)
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"no recipe {str(name)!r}: a TOML file, or one of {', '.join(presets())}")
+    return path.read_text(encoding="utf-8"), str(path)
+
+
+def _is_toml(file: Any) -> bool:
+    return bool(file.name.endswith(".toml"))
+
+
+def _apply(tables: dict[str, Any], change: str) -> None:
+    place, equals, text = change.partition("=")
+    *sections, key = place.split(".")
+    if not equals or not key or len(sections) > 1:
+        raise UsageError(f"--set {change}: write SECTION.KEY=VALUE")
+    table = tables
+    for section in sections:
+        table = table.setdefault(section, {})
+    try:
+        table[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[key] = text

@@ -1,0 +1,93 @@
+"""The folder beside a bundle-to-be in which an interrupted run waits: checkpoints and the log."""
+
+import hashlib
+import json
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from genomai_cli.bundles import catalog
+from genomai_cli.bundles.bundle import Extras
+from genomai_cli.errors import UsageError
+from genomai_cli.training.card import card
+from genomai_cli.training.make import Fitted
+from genomai_cli.training.samples import Samples
+
+ENDING = ".training"
+RUN, LOG = "run.json", "metrics.tsv"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One run's folder."""
+
+    folder: Path
+    recipe: str
+
+    def log(self, member: int, step: int, loss: float, best: float) -> None:
+        """Append a row to metrics.tsv."""
+        file = self.folder / LOG
+        new = not file.exists()
+        with file.open("a", encoding="utf-8") as handle:
+            if new:
+                handle.write("member\tstep\tloss\tbest_held_out_loss\ttime\n")
+            handle.write(f"{member}\t{step}\t{loss:.6f}\t{best:.6f}\t{time.time():.0f}\n")
+
+    def extras(self, fitted: Fitted, command: list[str]) -> Extras:
+        """The bundle's files for people: the card, the recipe and the log."""
+        log = (self.folder / LOG).read_text(encoding="utf-8")
+        return Extras(card(fitted, shlex.join(command)), self.recipe, {LOG: log})
+
+    def remove(self) -> None:
+        """Clear the folder away, once the bundle is written."""
+        shutil.rmtree(self.folder)
+
+
+def claim(
+    output: Path, recipe: str, samples: Samples, seed: int, *, resume: bool, force: bool
+) -> Workspace:
+    """The folder for a run that will write `output`: a new one, or with `resume` the interrupted one's.
+
+    Raises UsageError where something is in the way that `force` would replace, and where the run to
+    resume was another one (other samples, recipe or seed).
+    """
+    folder = output.with_name(output.name + ENDING)
+    if (output / catalog.CONFIG).exists() and not force:
+        raise UsageError(f"{output} exists: --force replaces it")
+    run = {"samples": _digest(samples), "recipe": recipe, "seed": seed}
+    if folder.exists() and not resume and not force:
+        raise UsageError(
+            f"{folder} holds an interrupted run: --resume goes on, --force starts over"
+        )
+    if folder.exists() and resume:
+        _require_same(folder, run)
+    else:
+        _begin(folder, run)
+    return Workspace(folder, recipe)
+
+
+def _begin(folder: Path, run: dict[str, object]) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / RUN).write_text(json.dumps(run), encoding="utf-8")
+
+
+def _require_same(folder: Path, run: dict[str, object]) -> None:
+    try:
+        before = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{folder} holds no run that could be resumed: --force starts over"
+        ) from error
+    changed = [name for name, value in run.items() if before.get(name) != value]
+    if changed:
+        raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")
+
+
+def _digest(samples: Samples) -> str:
+    labels = {head: numbers.tolist() for head, numbers in samples.labels.items()}
+    content = json.dumps([samples.names, samples.sequences, labels, samples.classes])
+    return hashlib.sha256(content.encode()).hexdigest()
