@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,15 +12,19 @@ from numpy.typing import NDArray
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inference.engine import AS_FITS, Batching, Scores, score
 from genomai_cli.inference.pieces import Reading, reader
-from genomai_cli.nets.classifier import SHARES, SURPRISE
+from genomai_cli.nets.classifier import MIXTURE, SURPRISE
 from genomai_cli.nets.genotypes import HAPLOID_CALLS
 from genomai_cli.panels.panel import Panel
 from genomai_cli.records import SequenceRecord
 
+Item = TypeVar("Item")
+
 UNKNOWN = "UNKNOWN"
+GROUP = 256  # samples whose probabilities are computed together
 LOW_CALL_RATE_BELOW = 0.5
-ADMIXED_BELOW = 0.75  # the largest share of a single reference group
-ADMIXED_FROM = 100  # sites: with fewer the shares say too little
+ADMIXED_ABOVE = (
+    10.0  # nats by which a mixture of reference groups explains a sample better than one
+)
 NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best population are
 
 
@@ -52,16 +58,46 @@ def classify_records(
     items = ((reading, reading.pieces if reading.letters else []) for reading in readings)
     pad_id = bundle.tokenizer.pad_id
     scored = score(bundle.classifier, items, pad_id=pad_id, device=device, batching=batching)
-    for reading, scores in scored:
-        yield _unknown(bundle, reading) if scores is None else _call(bundle, reading, scores)
+    for group in _groups(scored, GROUP):
+        yield from _calls(bundle, group)
 
 
-def _call(bundle: Bundle, reading: Reading, scores: Scores) -> Call:
-    batch = {name: values[None].double() for name, values in scores.items()}
-    share = torch.tensor([reading.share], dtype=torch.float64)
+def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while group := list(islice(items, size)):
+        yield group
+
+
+def _calls(bundle: Bundle, group: list[tuple[Reading, Scores | None]]) -> Iterator[Call]:
+    """The calls of a group of readings, whose probabilities are computed together."""
+    known = [(reading, scores) for reading, scores in group if scores is not None]
+    rows = iter(_probabilities(bundle, known) if known else ())
+    for reading, scores in group:
+        yield (
+            _unknown(bundle, reading)
+            if scores is None
+            else _call(bundle, reading, scores, next(rows))
+        )
+
+
+def _probabilities(
+    bundle: Bundle, known: list[tuple[Reading, Scores]]
+) -> Iterator[dict[str, NDArray[np.float64]]]:
+    """Every reading's probabilities of every head."""
+    names = known[0][1]
+    stacked = {name: torch.stack([s[name] for _, s in known]).double() for name in names}
+    share = torch.tensor([reading.share for reading, _ in known], dtype=torch.float64)
     with torch.inference_mode():
-        logs = bundle.fusion(batch, share)
-    probabilities = {head: rows[0].exp().numpy() for head, rows in logs.items()}
+        logs = bundle.fusion(stacked, share)
+    tables = {head: rows.exp().numpy() for head, rows in logs.items()}
+    return ({head: table[row] for head, table in tables.items()} for row in range(len(known)))
+
+
+def _call(
+    bundle: Bundle,
+    reading: Reading,
+    scores: Scores,
+    probabilities: dict[str, NDArray[np.float64]],
+) -> Call:
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
     flags = tuple(_flags(bundle, reading, scores))
     return Call(reading.name, labels, dict(probabilities), reading.letters, reading.share, flags)
@@ -78,11 +114,7 @@ def _flags(bundle: Bundle, reading: Reading, scores: Scores) -> Iterator[str]:
         yield "LOW_CALL_RATE"
     if bundle.panel is not None and not reading.heterozygous and reading.letters >= HAPLOID_CALLS:
         yield "HAPLOID"
-    if (
-        SHARES in scores
-        and reading.letters >= ADMIXED_FROM
-        and float(scores[SHARES].max()) < ADMIXED_BELOW
-    ):
+    if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
         yield "ADMIXED"
     if SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE:
         yield "NOVEL"

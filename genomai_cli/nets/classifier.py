@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.errors import BundleError
-from genomai_cli.nets.admixture import ancestry_shares
+from genomai_cli.nets.admixture import mixture_gain
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
@@ -24,7 +24,7 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "sites": (SitesConfig, SitesNetwork),
 }
 SURPRISE = "surprise"  # names of scores beside the heads'
-SHARES = "shares"
+MIXTURE = "mixture"
 
 
 class Classifier(nn.Module):
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
 
     def scores(self, ids_BT: Tensor) -> dict[str, Tensor]:
         """The members' mean logits (B, C) of every head and, where there is a likelihood, its values
-        (B, P), the surprise at the sample (B,) and its shares of the coarsest groups (B, G)."""
+        (B, P), the surprise at the sample (B,) and the gain of seeing it as a mixture of groups (B,)."""
         inputs = self.inputs(ids_BT)
         votes: list[dict[str, Tensor]] = [member(inputs) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
@@ -73,7 +73,7 @@ class Classifier(nn.Module):
         return {
             LIKELIHOOD: log_BP,
             SURPRISE: likelihood.surprise(*counts, log_BP.argmax(1)),
-            SHARES: ancestry_shares(*counts, groups_GS),
+            MIXTURE: mixture_gain(*counts, groups_GS),
         }
 
     def _group_frequencies(self, likelihood: PopulationLikelihood) -> Tensor:

@@ -12,9 +12,11 @@ Shape suffixes: B samples, P populations, S sites, J axes.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 NEWTON_STEPS = 3
 LONGEST_STEP = 3.0
+ROWS_AT_ONCE = 16  # samples x populations x sites of a part should fit into a processor's cache
 
 
 class PopulationLikelihood(nn.Module):
@@ -34,13 +36,23 @@ class PopulationLikelihood(nn.Module):
 
     def forward(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
         """Log likelihood plus log prior of every population (B, P)."""
+        parts = [
+            self._log_odds(alternate_BS[at : at + ROWS_AT_ONCE], total_BS[at : at + ROWS_AT_ONCE])
+            for at in range(0, len(alternate_BS), ROWS_AT_ONCE)
+        ]
+        return torch.cat(parts)
+
+    def _log_odds(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
         precision_PJJ = torch.linalg.inv(self.spread)
         u_BPJ = mode(alternate_BS, total_BS, self.theta, self.axes, precision_PJJ)
-        f_BPS = torch.sigmoid(self.theta + u_BPJ @ self.axes.T)
-        fit_BP = torch.einsum("bs,bps->bp", alternate_BS, f_BPS.log())
-        fit_BP += torch.einsum("bs,bps->bp", total_BS - alternate_BS, torch.log1p(-f_BPS))
+        logit_BPS = self.theta + u_BPJ @ self.axes.T
+        # log f = logit - softplus(logit) and log(1 - f) = -softplus(logit).
+        fit_BP = (
+            alternate_BS @ self.theta.T + (u_BPJ @ (alternate_BS @ self.axes).unsqueeze(2))[..., 0]
+        )
+        fit_BP = fit_BP - torch.einsum("bs,bps->bp", total_BS, softplus(logit_BPS))
         prior_BP = -0.5 * torch.einsum("bpj,pjk,bpk->bp", u_BPJ, precision_PJJ, u_BPJ)
-        information = curvature(total_BS, f_BPS, self.axes)
+        information = curvature(total_BS, torch.sigmoid(logit_BPS), self.axes)
         identity = torch.eye(u_BPJ.shape[-1], dtype=u_BPJ.dtype, device=u_BPJ.device)
         volume_BP = -0.5 * torch.linalg.slogdet(identity + self.spread @ information).logabsdet
         odds_BP: Tensor = fit_BP + prior_BP + volume_BP + self.log_prior
@@ -72,12 +84,15 @@ def mode(
 
     `theta_PS` and `precision_PJJ` may have a first dimension B of their own.
     """
-    shape = (alternate_BS.shape[0], theta_PS.shape[-2], axes_SJ.shape[1])
-    u_BPJ = alternate_BS.new_zeros(shape)
-    for _ in range(NEWTON_STEPS):
-        f_BPS = torch.sigmoid(theta_PS + u_BPJ @ axes_SJ.T)
-        surplus_BPS = alternate_BS.unsqueeze(1) - total_BS.unsqueeze(1) * f_BPS
-        slope_BPJ = surplus_BPS @ axes_SJ - (u_BPJ.unsqueeze(-2) @ precision_PJJ).squeeze(-2)
+    seen_B1J = (alternate_BS @ axes_SJ).unsqueeze(1)
+    f_BPS = torch.sigmoid(theta_PS)  # at u = 0 the same for all samples, which spares a step
+    f_BPS = f_BPS if f_BPS.dim() == 3 else f_BPS.expand(len(alternate_BS), -1, -1)
+    u_BPJ = alternate_BS.new_zeros(*f_BPS.shape[:2], axes_SJ.shape[1])
+    for step in range(NEWTON_STEPS):
+        if step:
+            f_BPS = torch.sigmoid(theta_PS + u_BPJ @ axes_SJ.T)
+        expected_BPJ = (total_BS.unsqueeze(1) * f_BPS) @ axes_SJ
+        slope_BPJ = seen_B1J - expected_BPJ - (u_BPJ.unsqueeze(-2) @ precision_PJJ).squeeze(-2)
         bend_BPJJ = curvature(total_BS, f_BPS, axes_SJ) + precision_PJJ
         step_BPJ = torch.linalg.solve(bend_BPJJ, slope_BPJ.unsqueeze(-1)).squeeze(-1)
         u_BPJ = u_BPJ + step_BPJ.clamp(-LONGEST_STEP, LONGEST_STEP)

@@ -18,9 +18,9 @@ from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input
 from genomai_cli.panels.cohorts import MatchReport, SiteCalls, read_cohorts
 from genomai_cli.panels.panel import Panel
+from genomai_cli.panels.phase import join
 from genomai_cli.records import SequenceRecord
 
-BASES = "ACGT"
 # Rows and columns are A C G T N: the letter of two alleles.
 _PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
 _HAPLOID = np.frombuffer(b"ACGTN", np.uint8)
@@ -160,5 +160,4 @@ def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.u
 
 def heterozygote_codes(panel: Panel) -> NDArray[np.uint8]:
     """The ASCII code of each site's heterozygote letter."""
-    pairs = zip(panel.ref, panel.alt, strict=True)
-    return np.array([_PAIRS[BASES.index(r), BASES.index(a)] for r, a in pairs], np.uint8)
+    return join(panel.ref_codes, panel.alt_codes)

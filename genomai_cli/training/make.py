@@ -195,7 +195,8 @@ class Maker:
             return Member(self._sequence_views(), learn, judge, classifier.inputs)
         views = self._barcode_views(learn)
         inputs = classifier.to(self.device).inputs
-        return Member(views, learn, judge, inputs, JUDGED_HIDDEN, CALIBRATED_HIDDEN)
+        judged = JUDGED_HIDDEN if self.recipe.views.hide else (0.0,)
+        return Member(views, learn, judge, inputs, judged, CALIBRATED_HIDDEN)
 
     def _barcode_views(self, learn: Rows) -> Views:
         assert self.copies is not None

@@ -87,21 +87,22 @@ class BarcodeViews:
         shares = rng.random(len(rows)) * self.recipe.hide
         shares *= rng.random(len(rows)) < self.recipe.hide_often
         hidden_BS = hide(join(*pair_2BS), shares, rng) == ord("N")
-        return self._batch(rows, np.where(hidden_BS, np.uint8(ord("N")), pair_2BS))
+        pair_2BS = np.where(hidden_BS, np.uint8(ord("N")), pair_2BS)
+        # One haplotype of each of many people teaches more than both of half as many.
+        return self._batch(rows, pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None])
 
     def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
         rng = np.random.default_rng([seed, len(rows)])
         letters_BS = hide(self.letters[rows], np.full(len(rows), hidden), rng)
-        return self._batch(rows, resolve(letters_BS))
+        pair_2BS = resolve(letters_BS)
+        return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
 
-    def _batch(self, rows: Rows, pair_2BS: Letters) -> Batch:
-        if not self.haplotypes:
-            pair_2BS = join(*pair_2BS)[None]
-        flat = pair_2BS.reshape(-1, pair_2BS.shape[-1])
+    def _batch(self, rows: Rows, pieces_PBS: Letters) -> Batch:
+        flat = pieces_PBS.reshape(-1, pieces_PBS.shape[-1])
         ids = np.stack([self.tokenizer.encode(row.tobytes().decode("ascii")) for row in flat])
-        share = torch.from_numpy((pair_2BS[0] != ord("N")).mean(axis=1))
+        share = torch.from_numpy((pieces_PBS[0] != ord("N")).mean(axis=1))
         labels = _labels(self.samples, rows)
-        return Batch(torch.from_numpy(ids).long(), len(pair_2BS), share, labels)
+        return Batch(torch.from_numpy(ids).long(), len(pieces_PBS), share, labels)
 
 
 class SequenceViews:
