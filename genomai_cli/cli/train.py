@@ -147,6 +147,8 @@ def train(
         kind = FOR_VARIANTS if first.has_variants else FOR_SEQUENCES
         chosen, text = recipes.read(recipe or kind, changes or [])
         columns = _columns(chosen, labels, head or [])
+        if head:
+            chosen = recipes.about(chosen, columns)
         sites = _panel(chosen, panel)
         records = reading.read_records(
             run, sources, lambda: _needed(sites, chosen), absent_is_ref=absent_is_ref
@@ -156,15 +158,16 @@ def train(
         where = devices.choose(device)
         run.used_device(where)
         work = workspace.claim(output, text, samples, seed, resume=resume, force=force)
-        fitted = make.fit(
-            samples,
-            chosen,
-            sites,
-            seed=seed,
-            device=where,
-            work=work.folder,
-            report=_reporter(run, chosen, work),
-        )
+        with work.kept_once_begun():
+            fitted = make.fit(
+                samples,
+                chosen,
+                sites,
+                seed=seed,
+                device=where,
+                work=work.folder,
+                report=_reporter(run, chosen, work),
+            )
         bundles.save(fitted.bundle, output, work.extras(fitted, _command()))
         work.remove()
         run.count(used=len(samples))
@@ -238,6 +241,10 @@ def _reporter(
 
 
 def _tell(run: Run, fitted: "Fitted", output: Path) -> None:
+    from genomai_cli.bundles import catalog
+
+    weights = catalog.sha256(output / catalog.WEIGHTS)
+    run.used_model(fitted.bundle.name, fitted.bundle.version, weights)
     for head, found in fitted.validation.items():
         message = f"{head}: accuracy {found['accuracy']:.4f} on {found['n']} held-out samples"
         run.console.say(message)

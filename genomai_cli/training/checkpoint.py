@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def load(path: Path, device: torch.device) -> State:
     """The saved state; InputError for a file that holds none."""
     try:
         state: State = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
+    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
         message = f"not a checkpoint: {str(error).splitlines()[0]}"
         raise InputError(message, path=path) from error
     return state

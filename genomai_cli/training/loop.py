@@ -104,7 +104,7 @@ class Loop:
         self.network.train()
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             loss = loss_at(self.network, step)
-        self._require_finite(loss)
+        self._require_finite(float(loss.detach()))
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -122,6 +122,7 @@ class Loop:
     def _evaluate(self, validation_loss: Callable[[nn.Module], float]) -> None:
         candidate = self.averaged.module.eval()
         loss = validation_loss(candidate)
+        self._require_finite(loss)
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.stale = loss, 0
             self.best = _copy_of(candidate)
@@ -154,10 +155,10 @@ class Loop:
         self.best = state["best"]
         self.progress = Progress(*state["progress"])
 
-    def _require_finite(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {float(loss)} at step {self.progress.step}: lower the learning rate"
+                f"the loss is {loss} at step {self.progress.step}: lower the learning rate"
             )
 
 

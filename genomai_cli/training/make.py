@@ -27,7 +27,14 @@ from genomai_cli.training.frequencies import fit_likelihood
 from genomai_cli.training.loop import step_seed
 from genomai_cli.training.members import Member, held_out_scores, train_member
 from genomai_cli.training.recipe import BARCODE, Recipe
-from genomai_cli.training.samples import Rows, Samples, folds, others
+from genomai_cli.training.samples import (
+    Rows,
+    Samples,
+    folds,
+    nesting,
+    others,
+    require_all_classes,
+)
 from genomai_cli.training.views import BarcodeViews, SequenceViews, Views
 
 JUDGED_HIDDEN = (0.0, 0.5, 0.85)  # shares of sites hidden in the validation loss of barcodes
@@ -90,9 +97,13 @@ class Maker:
         """The rows that each member is judged by."""
         split = self.recipe.split
         if split.folds > 1:
-            return folds(self.samples, split.folds, self.seed)
-        count = max(2, round(1 / split.holdout))
-        return folds(self.samples, count, self.seed)[:1]
+            parts = folds(self.samples, split.folds, self.seed)
+        else:
+            count = max(2, round(1 / split.holdout))
+            parts = folds(self.samples, count, self.seed)[:1]
+        for part in parts:
+            require_all_classes(self.samples, part)
+        return parts
 
     def _read_genotypes(self, panel: Panel) -> None:
         """Allele copies of the panel's sites, the panel cut down to its best sites if asked for."""
@@ -100,9 +111,10 @@ class Maker:
         best = self.recipe.input.best_sites
         if best is not None and best < len(panel):
             learn = others(self.samples, self.parts[0])
-            groups = self.samples.labels[
-                self.recipe.input.best_for or next(iter(self.samples.labels))
-            ]
+            head = self.recipe.input.best_for or next(iter(self.samples.labels))
+            if head not in self.samples.labels:
+                raise TrainingError(f"input.best_for is the head {head!r}, which has no labels")
+            groups = self.samples.labels[head]
             learn = learn[groups[learn] != MISSING]
             chosen = most_informative(self.copies[learn], groups[learn], best)
             self.panel, self.copies = panel.subset(chosen), self.copies[:, chosen]
@@ -232,6 +244,8 @@ class Maker:
         found = {}
         for head, log_BC in logs.items():
             known = held_out.labels[head] != MISSING
+            if not known.any():
+                continue
             truth = held_out.labels[head][known]
             right = log_BC.argmax(1)[known] == truth
             found[head] = {
@@ -269,31 +283,6 @@ def fit(
         report=report,
     )
     return maker.fit()
-
-
-def nesting(samples: Samples, fine: str) -> dict[str, list[int]]:
-    """For each head whose classes the classes of `fine` fall into, the class of each of those.
-
-    A head is left out if some class of `fine` has members in two of its classes.
-    """
-    if fine not in samples.labels:
-        raise TrainingError(f"the likelihood is of the head {fine!r}, which has no labels")
-    found = {}
-    for head, labels in samples.labels.items():
-        parents = [_parents(samples.labels[fine] == c, labels) for c in _numbers(samples, fine)]
-        if all(len(parent) == 1 for parent in parents):
-            found[head] = [int(parent[0]) for parent in parents]
-    return found
-
-
-def _numbers(samples: Samples, head: str) -> range:
-    return range(len(samples.classes[head]))
-
-
-def _parents(members: NDArray[np.bool_], labels: Rows) -> Rows:
-    found = np.unique(labels[members])
-    known: Rows = found[found != MISSING]
-    return known
 
 
 def _initialise(network: nn.Module) -> None:

@@ -1,13 +1,15 @@
 """A recipe: everything that makes one model from one data set, as TOML. The presets are recipes too."""
 
+import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training.loop import Optimization
@@ -91,6 +93,21 @@ SECTIONS: dict[str, type] = {
     "likelihood": LikelihoodRecipe,
 }
 
+_AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
+LIMITS: dict[str, tuple[float, float]] = {
+    "input.best_sites": _AT_LEAST_1,
+    "likelihood.axes": _AT_LEAST_1,
+    "likelihood.shrinkage": (0, math.inf),
+    "split.folds": _AT_LEAST_1,
+    "split.holdout": (0.001, 0.5),
+    "optimization.steps": _AT_LEAST_1,
+    "optimization.learning_rate": (0, math.inf),
+    "optimization.batch_size": _AT_LEAST_1,
+    "optimization.evaluate_every": _AT_LEAST_1,
+    "optimization.patience": _AT_LEAST_1,
+    **{f"views.{view.name}": _SHARE for view in fields(ViewsRecipe)},
+}
+
 
 def presets() -> list[str]:
     """The names of the recipes that come with the program."""
@@ -108,16 +125,27 @@ def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML: {error}", path=shown) from error
-    changes = list(changes)
-    for change in changes:
-        _apply(tables, change)
     try:
-        recipe = from_tables(tables)
+        from_tables(tables)
     except ValueError as error:
         raise InputError(str(error), path=shown) from error
-    return recipe, text + "".join(
-        f"# changed on the command line: {change}\n" for change in changes
-    )
+    for change in changes:
+        _apply(tables, change)
+        text += f"# changed on the command line: {change}\n"
+    try:
+        return from_tables(tables), text
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+
+
+def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
+    """The recipe for other heads than its own: what it says of a head that is not learnt is said of the last."""
+    likelihood, given = recipe.likelihood, recipe.input
+    if likelihood is not None and likelihood.head not in heads:
+        likelihood = replace(likelihood, head=list(heads)[-1])
+    if given.best_for is not None and given.best_for not in heads:
+        given = replace(given, best_for=None)
+    return replace(recipe, likelihood=likelihood, input=given)
 
 
 def from_tables(tables: Mapping[str, Any]) -> Recipe:
@@ -149,20 +177,30 @@ def _checked(kind: type, values: object, prefix: str) -> Any:
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"unknown key {prefix}{name} (there are: {', '.join(known)})")
-        _check_type(prefix + name, value, known[name].default)
+        _check_type(prefix + name, value, known[name].type)
+        _check_limits(prefix + name, value)
     for name, f in known.items():
         if name not in values and f.default is REQUIRED and f.default_factory is REQUIRED:
             raise ValueError(f"missing key {prefix}{name}")
     return kind(**values)
 
 
-def _check_type(name: str, value: object, default: object) -> None:
+def _check_type(name: str, value: object, expected: Any) -> None:
     """Numbers, words and truth values keep their kind; a whole number may stand for a float."""
-    if default in (None, REQUIRED) or is_dataclass(value):
+    if is_dataclass(value):
         return
-    expected: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
-    if not isinstance(value, expected) or isinstance(value, bool) != isinstance(default, bool):
-        raise ValueError(f"{name} is a {type(default).__name__}, not {value!r}")
+    kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
+    allowed = tuple(get_origin(kind) or kind for kind in kinds)
+    whole = (int,) if float in allowed else ()
+    if not isinstance(value, allowed + whole) or (isinstance(value, bool) and bool not in allowed):
+        raise ValueError(f"{name} is a {allowed[0].__name__}, not {value!r}")
+
+
+def _check_limits(name: str, value: object) -> None:
+    low, high = LIMITS.get(name, (-math.inf, math.inf))
+    if isinstance(value, int | float) and not low <= value <= high:
+        wanted = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} is {wanted}, not {value!r}")
 
 
 def _text(name: str | Path) -> tuple[str, str]:
@@ -187,6 +225,8 @@ def _apply(tables: dict[str, Any], change: str) -> None:
     table = tables
     for section in sections:
         table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {change}: {section} has no keys")
     try:
         table[key] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -100,15 +100,22 @@ def _label(name: str, column: Mapping[str, str]) -> str | None:
 
 
 def _individual(name: str, known: Mapping[str, str]) -> str:
-    """The person whom a sequence comes from: NAME of NAME_A, if only NAME has a label."""
+    """The name that has the label: NAME of NAME_A, if only NAME has one."""
     person = name[:-2] if name.endswith(_HAPLOTYPE_ENDINGS) else name
     return person if person in known and name not in known else name
 
 
 def _individuals(names: list[str], labels: Mapping[str, Mapping[str, str]]) -> Rows:
-    known = {name: "" for column in labels.values() for name in column}
-    people = [_individual(name, known) for name in names]
+    there = {*names, *(name for column in labels.values() for name in column)}
+    people = [_person(name, there) for name in names]
     return np.asarray(np.unique(people, return_inverse=True)[1])
+
+
+def _person(name: str, there: set[str]) -> str:
+    """NAME for NAME_A and NAME_B, if NAME or both of these are there."""
+    stem = name[:-2]
+    pair = {f"{stem}{ending}" for ending in _HAPLOTYPE_ENDINGS}
+    return stem if name in pair and (stem in there or pair <= there) else name
 
 
 def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
@@ -126,3 +133,40 @@ def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
 def others(samples: Samples, rows: Rows) -> Rows:
     """All rows but these."""
     return np.setdiff1d(np.arange(len(samples)), rows)
+
+
+def require_all_classes(samples: Samples, judge: Rows) -> None:
+    """TrainingError unless there is something to judge by, and every class is left to learn from."""
+    if not len(judge):
+        raise TrainingError(f"{len(samples)} samples are too few to hold some out in every part")
+    learn = others(samples, judge)
+    for head, labels in samples.labels.items():
+        absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[learn])
+        if len(absent):
+            label = samples.classes[head][absent[0]]
+            message = f"head {head}: too few individuals are {label} to learn from some and hold others out"
+            raise TrainingError(message)
+
+
+def nesting(samples: Samples, fine: str) -> dict[str, list[int]]:
+    """For each head whose classes the classes of `fine` fall into, the class of each of those.
+
+    A head is left out if some class of `fine` has members in two of its classes, or if a class of its
+    own has no class of `fine` in it.
+    """
+    if fine not in samples.labels:
+        raise TrainingError(f"the likelihood is of the head {fine!r}, which has no labels")
+    found = {}
+    for head, labels in samples.labels.items():
+        classes = range(len(samples.classes[fine]))
+        parents = [_parents(samples.labels[fine] == c, labels) for c in classes]
+        nested = all(len(parent) == 1 for parent in parents)
+        if nested and len(np.unique(parents)) == len(samples.classes[head]):
+            found[head] = [int(parent[0]) for parent in parents]
+    return found
+
+
+def _parents(members: NDArray[np.bool_], labels: Rows) -> Rows:
+    found = np.unique(labels[members])
+    known: Rows = found[found != MISSING]
+    return known

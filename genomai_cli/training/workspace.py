@@ -5,6 +5,8 @@ import json
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,16 @@ class Workspace:
         log = (self.folder / LOG).read_text(encoding="utf-8")
         return Extras(card(fitted, shlex.join(command)), self.recipe, {LOG: log})
 
+    @contextmanager
+    def kept_once_begun(self) -> Iterator[None]:
+        """Clear the folder away if the block fails before its first checkpoint: nothing could be resumed."""
+        try:
+            yield
+        except BaseException:
+            if not any(self.folder.glob("*.pt")):
+                self.remove()
+            raise
+
     def remove(self) -> None:
         """Clear the folder away, once the bundle is written."""
         shutil.rmtree(self.folder)
@@ -54,7 +66,10 @@ def claim(
     resume was another one (other samples, recipe or seed).
     """
     folder = output.with_name(output.name + ENDING)
-    if (output / catalog.CONFIG).exists() and not force:
+    is_bundle = (output / catalog.CONFIG).is_file()
+    if output.exists() and not is_bundle:
+        raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
+    if is_bundle and not force:
         raise UsageError(f"{output} exists: --force replaces it")
     run = {"samples": _digest(samples), "recipe": recipe, "seed": seed}
     if folder.exists() and not resume and not force:
