@@ -1,6 +1,6 @@
 """`genomai classify`: which labels the samples have, with calibrated probabilities."""
 
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,7 +93,11 @@ def classify(
 def _panels() -> "dict[str, Panel]":
     """The panels of the installed models: barcodes of any of them can be read where they suffice."""
     from genomai_cli.bundles import catalog
+    from genomai_cli.errors import GenomaiError
     from genomai_cli.panels.panel import Panel
 
-    files = {name: catalog.find(name) / catalog.PANEL for name in catalog.names()}
-    return {name: Panel.read(file) for name, file in files.items() if Path(file).is_file()}
+    panels = {}
+    for name in catalog.names():
+        with suppress(GenomaiError):  # another model than the one in use may be damaged
+            panels[name] = Panel.read(catalog.panel_of(name))
+    return panels

@@ -84,17 +84,23 @@ class BarcodeReader:
 
 
 class SequenceReader:
-    """Reads sequences of any length; a long one in windows that overlap by half."""
+    """Reads sequences of any length; a long one in windows that overlap by half.
+
+    A window without a single known word has nothing to say and is left out.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.tokenizer = bundle.tokenizer
+        unknown = self.tokenizer.unk_id
+        self.unknown = self.tokenizer.mask_id if unknown is None else unknown
         self.longest = int(bundle.config["network"]["positions"])
 
     def __call__(self, record: SequenceRecord) -> Reading:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
         ids = self.tokenizer.encode(record.sequence)
         used = int(np.isin(letters, np.frombuffer(b"ACGT", np.uint8)).sum())
-        return Reading(record.name, self._windows(ids), used, len(letters))
+        windows = [window for window in self._windows(ids) if (window != self.unknown).any()]
+        return Reading(record.name, windows, used, len(letters))
 
     def _windows(self, ids: Ids) -> list[Ids]:
         if len(ids) <= self.longest:
