@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TESTS = Path(__file__).parent
@@ -123,4 +124,182 @@ def models_folder(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.setenv("GENOMAI_MODELS", str(folder))
+    return folder
+
+
+# A made-up cohort: three populations in two superpopulations, every allele drawn by itself.
+POPULATIONS = {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+MEMBERS, SITES = 25, 120
+GRCH38_SHIFT = 1000
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Files of made-up people: those to learn from, with labels, and newcomers to classify.
+
+    `alleles` are the newcomers' haplotypes (people, 2, sites): 0 for ref, 1 for alt, -1 missing.
+    """
+
+    panel: Path
+    vcf: Path
+    labels: Path
+    newcomers: Path
+    names: list[str]
+    alleles: np.ndarray
+
+    def variant_text(self, **changes) -> str:
+        """The newcomers as a VCF, changed as `variant_text` says."""
+        return variant_text(self.names, self.alleles, **changes)
+
+
+def site(number: int) -> tuple[int, int, str, str]:
+    """Chromosome, position in GRCh37, ref and alt of a panel site."""
+    pair = ("AG", "CT", "GC", "TA", "AC", "TG")[number % 6]
+    return 1 + number // 60, 1000 * (number % 60 + 1), pair[0], pair[1]
+
+
+def panel_text(sites: int = SITES) -> str:
+    """The cohort's panel, or the first sites of it."""
+    lines = ["chrom\tpos_grch37\tpos_grch38\trsid\tref\talt"]
+    for number in range(sites):
+        chrom, position, ref, alt = site(number)
+        lines.append(f"{chrom}\t{position}\t{position + GRCH38_SHIFT}\trs{number}\t{ref}\t{alt}")
+    return "\n".join(lines) + "\n"
+
+
+def variant_text(
+    names: list[str],
+    alleles: np.ndarray,
+    *,
+    build: str = "GRCh37",
+    prefix: str = "",
+    swapped: frozenset[int] = frozenset(),
+) -> str:
+    """People as a phased VCF, in either build, with REF and ALT exchanged at some sites."""
+    shift = GRCH38_SHIFT if build == "GRCh38" else 0
+    lines = ["##fileformat=VCFv4.2", f"##reference={build}"]
+    lines += [f"##contig=<ID={prefix}{chrom}>" for chrom in (1, 2)]
+    lines.append('##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">')
+    lines.append(
+        "\t".join(["#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT".replace(" ", "\t"), *names])
+    )
+    for number in range(alleles.shape[2]):
+        chrom, position, *letters = site(number)
+        flip = number in swapped
+        calls = ["|".join(_allele(a, flip) for a in pair) for pair in alleles[:, :, number]]
+        fixed = [
+            f"{prefix}{chrom}",
+            str(position + shift),
+            f"rs{number}",
+            *letters[:: -1 if flip else 1],
+        ]
+        lines.append("\t".join([*fixed, ".", "PASS", ".", "GT", *calls]))
+    return "\n".join(lines) + "\n"
+
+
+def _allele(allele: int, flip: bool) -> str:
+    return "." if allele == MISSING else str(1 - allele if flip else allele)
+
+
+def frequencies() -> dict[str, np.ndarray]:
+    """Allele frequencies by population: superpopulations differ a lot, populations within one a little."""
+    rng = np.random.default_rng(11)
+    logit = rng.normal(0, 1, SITES)
+    bases = {name: logit + rng.normal(0, 0.9, SITES) for name in ("NORTH", "SOUTH")}
+    drawn = {p: bases[parent] + rng.normal(0, 0.5, SITES) for p, parent in POPULATIONS.items()}
+    return {population: 1 / (1 + np.exp(-values)) for population, values in drawn.items()}
+
+
+def born(rng: np.random.Generator, mother: np.ndarray, father: np.ndarray) -> np.ndarray:
+    """The alleles (2, sites) of someone whose parents come from populations of these frequencies."""
+    return np.stack([(rng.random(len(f)) < f).astype(np.int8) for f in (mother, father)])
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> Cohort:
+    """The files of the cohort, and newcomers: two of each population, a child of two continents, someone
+    with nine tenths of the sites missing, and someone with none at all."""
+    folder = tmp_path_factory.mktemp("cohort")
+    rng, of = np.random.default_rng(12), frequencies()
+    people = [(f"{p}_{i}", p) for p in POPULATIONS for i in range(MEMBERS)]
+    alleles = np.stack([born(rng, of[p], of[p]) for _, p in people])
+    newcomers = {f"{p}_new{i}": born(rng, of[p], of[p]) for p in POPULATIONS for i in (1, 2)}
+    newcomers["child"] = born(rng, of["NOA"], of["SOC"])
+    sparse = born(rng, of["SOC"], of["SOC"])
+    sparse[:, np.arange(SITES) % 10 > 0] = MISSING
+    newcomers |= {"sparse": sparse, "nobody": np.full((2, SITES), MISSING, np.int8)}
+    made = Cohort(
+        *(folder / name for name in ("panel.tsv", "cohort.vcf", "labels.tsv", "newcomers.vcf")),
+        list(newcomers),
+        np.stack(list(newcomers.values())),
+    )
+    made.panel.write_text(panel_text())
+    made.vcf.write_text(variant_text([name for name, _ in people], alleles))
+    rows = [f"{name}\t{p}\t{POPULATIONS[p]}\n" for name, p in people]
+    made.labels.write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
+    made.newcomers.write_text(made.variant_text())
+    return made
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> None:
+    """Torch computes with one thread: tiny networks are faster so, and other tests have a core too."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+TINY = (
+    "network.width=16 split.folds=2 likelihood.axes=2 optimization.steps=40 "
+    "optimization.batch_size=32 optimization.evaluate_every=20"
+)
+TINY_SEQUENCES = (
+    "network.width=16 network.heads=2 network.layers=1 network.feed_forward=32 network.positions=32 "
+    "tokenizer.k=3 optimization.steps=60 optimization.batch_size=16 optimization.evaluate_every=30 "
+    "optimization.learning_rate=5e-3"
+)
+
+
+def changes(text: str) -> list[str]:
+    """`--set` for each of the words."""
+    return [word for change in text.split() for word in ("--set", change)]
+
+
+def trained(arguments: list[str | Path]) -> Result:
+    """`genomai train` on the CPU, which must succeed."""
+    result = run(["train", *arguments, "--device", "cpu"])
+    assert result.status == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(cohort, one_thread, tmp_path_factory) -> Path:
+    """A bundle like the shipped `ancestry`, trained on the cohort in a second."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel, "-o", folder]
+    trained([*files, "--set", "name=tiny", *changes(TINY)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sequences(tmp_path_factory) -> tuple[Path, Path]:
+    """FASTA and labels of made-up sequences of two kinds, rich in A and T or in C and G."""
+    folder, rng = tmp_path_factory.mktemp("sequences"), np.random.default_rng(13)
+    fasta, labels = folder / "sequences.fa", folder / "labels.tsv"
+    drawn = [("at" if i % 2 else "gc", int(rng.integers(20, 30))) for i in range(40)]
+    weights = {"at": [0.4, 0.1, 0.1, 0.4], "gc": [0.1, 0.4, 0.4, 0.1]}
+    words = ["".join(rng.choice(list("ACGT"), size, p=weights[kind])) for kind, size in drawn]
+    fasta.write_text("".join(f">s{i}\n{word}\n" for i, word in enumerate(words)))
+    rows = [f"s{i}\t{kind}\n" for i, (kind, _) in enumerate(drawn)]
+    labels.write_text("name\tcontent\n" + "".join(rows))
+    return fasta, labels
+
+
+@pytest.fixture(scope="session")
+def tiny_sequence_bundle(sequences, one_thread, tmp_path_factory) -> Path:
+    """A bundle that reads plain DNA in windows of 32 words, trained in a second."""
+    fasta, labels = sequences
+    folder = tmp_path_factory.mktemp("models") / "tiny-sequences"
+    trained([fasta, "--labels", labels, "-o", folder, *changes(TINY_SEQUENCES)])
     return folder
