@@ -27,6 +27,7 @@ def load(path: Path, device: torch.device) -> State:
     try:
         state: State = torch.load(path, map_location=device, weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
-        message = f"not a checkpoint: {str(error).splitlines()[0]}"
+        reason = str(error).splitlines() or [type(error).__name__]
+        message = f"not a checkpoint: {reason[0]}"
         raise InputError(message, path=path) from error
     return state
