@@ -282,6 +282,54 @@ def tiny_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     return folder
 
 
+# Whether alt is common, site by site in turn: NORTH and SOUTH differ at two of six, NOA and NOB at one.
+COMMON = {"NOA": (1, 0, 1, 0, 1, 0), "NOB": (1, 0, 0, 0, 1, 0), "SOC": (0, 1, 1, 0, 1, 0)}
+
+
+def common_allele(population: str, number: int) -> int:
+    """Which allele most members of a population have at a site of the handmade bundle."""
+    return COMMON[population][number % 6]
+
+
+@pytest.fixture(scope="session")
+def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
+    """A bundle without training: the common allele of a population has the frequency 0.8 in it, the networks
+    say nothing, so that its answers are those of naive Bayes and the same on every machine."""
+    import torch
+
+    from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+    from genomai_cli.panels.panel import Panel
+
+    nesting = {"superpop": [0, 0, 1], "pop": [0, 1, 2]}
+    config = {
+        "name": "handmade",
+        "version": "0.1",
+        "description": "a test",
+        "input": {"kind": "barcode", "haplotypes": False},
+        "tokenizer": {"kind": "iupac"},
+        "network": {"kind": "sites", "sites": SITES, "width": 4, "dropout": 0.0},
+        "members": 1,
+        "heads": {"superpop": ["NORTH", "SOUTH"], "pop": list(POPULATIONS)},
+        "likelihood": {"head": "pop", "axes": 1, "nesting": nesting},
+    }
+    panel = Panel.read(cohort.panel)
+    classifier = build(config, panel).requires_grad_(False)
+    for parameter in classifier.parameters():
+        parameter.zero_()
+    letters = [classifier.genotypes.table[:, "ACGTRYSWKMN".index(x)] for x in "ACGTRYSWKM"]
+    heterozygote = {"AG": "R", "CT": "Y", "GC": "S", "TA": "W", "AC": "M", "TG": "K"}
+    classifier.genotypes.table.fill_(MISSING)
+    for number in range(SITES):
+        ref, alt = panel.ref[number], panel.alt[number]
+        for copies, letter in enumerate((ref, heterozygote[ref + alt], alt)):
+            letters["ACGTRYSWKM".index(letter)][number] = copies
+        common = torch.tensor([common_allele(p, number) for p in POPULATIONS])
+        classifier.likelihood.theta[:, number] = (2 * common - 1) * float(np.log(4))
+    folder = tmp_path_factory.mktemp("models") / "handmade"
+    save(Bundle(config, classifier, panel), folder, Extras("# handmade\n\nA test.\n", ""))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def sequences(tmp_path_factory) -> tuple[Path, Path]:
     """FASTA and labels of made-up sequences of two kinds, rich in A and T or in C and G."""

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from genomai_cli import tokenizers
@@ -28,6 +28,7 @@ from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.panels.panel import Panel
 
 RECIPE = "recipe.toml"
+NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     """
     path = catalog.find(name)
     config = catalog.read_config(path)
+    absent = [key for key in NEEDED if key not in config]
+    if absent:
+        raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
     damaged = catalog.problems(path)
     if damaged:
         raise BundleError(damaged[0])
@@ -126,12 +130,15 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     classifier = build(config, panel)
     _fill(classifier, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    if classifier.likelihood is not None and device.type == "mps":
+        # Apple's GPUs have neither double precision nor all of the linear algebra.
+        classifier.likelihood = classifier.likelihood.to(device="cpu", dtype=torch.float64)
     return Bundle(config, classifier, panel, catalog.sha256(path / catalog.WEIGHTS))
 
 
 def _fill(classifier: Classifier, file: Path) -> None:
     try:
-        tensors = load_file(file)
+        tensors = safetensors.torch.load_file(file)
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{file}: {error}") from error
     expected = classifier.state_dict()
@@ -165,7 +172,7 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
 
 
 def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
-    save_file(_stored(bundle.classifier), folder / catalog.WEIGHTS)
+    (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle.classifier)))
     if bundle.panel is not None:
         bundle.panel.write(folder / catalog.PANEL)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}

@@ -79,7 +79,9 @@ def problems(name: str | Path) -> list[str]:
 
 
 def _damaged_files(path: Path) -> Iterator[str]:
-    recorded = read_config(path).get("files") or {}
+    recorded = read_config(path).get("files")
+    if not isinstance(recorded, dict):
+        recorded = {}
     if WEIGHTS not in recorded:
         yield f"{path / CONFIG}: no checksum of {WEIGHTS}"
     for name, expected in recorded.items():
