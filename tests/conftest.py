@@ -284,6 +284,7 @@ def tiny_bundle(cohort, one_thread, tmp_path_factory) -> Path:
 
 # Whether alt is common, site by site in turn: NORTH and SOUTH differ at two of six, NOA and NOB at one.
 COMMON = {"NOA": (1, 0, 1, 0, 1, 0), "NOB": (1, 0, 0, 0, 1, 0), "SOC": (0, 1, 1, 0, 1, 0)}
+PRIOR = (0.5, 0.3, 0.2)
 
 
 def common_allele(population: str, number: int) -> int:
@@ -325,6 +326,7 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
             letters["ACGTRYSWKM".index(letter)][number] = copies
         common = torch.tensor([common_allele(p, number) for p in POPULATIONS])
         classifier.likelihood.theta[:, number] = (2 * common - 1) * float(np.log(4))
+    classifier.likelihood.log_prior.copy_(torch.tensor(PRIOR).log())
     folder = tmp_path_factory.mktemp("models") / "handmade"
     save(Bundle(config, classifier, panel), folder, Extras("# handmade\n\nA test.\n", ""))
     return folder
