@@ -357,27 +357,32 @@ def test_a_run_that_fails_leaves_no_bundle(train, output):
 LONG = f"{SHORT} optimization.steps=200 optimization.evaluate_every=20"
 
 
+def killed_in_the_second_network(command, folder):
+    """Start a run and kill it when its second network has been evaluated; whether it was still running."""
+    log = folder / "model.training" / "metrics.tsv"
+    process = subprocess.Popen([*command, "-o", str(folder / "model")], env=os.environ)
+    deadline = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and "\n1\t" in log.read_text():
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL and not (folder / "model").exists()
+
+
 @pytest.fixture(scope="module")
 def killed(cohort, tmp_path_factory):
     """The folder of a run that was killed while it trained its second network, and its arguments."""
-    folder = tmp_path_factory.mktemp("killed")
     files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel]
     arguments = [*files, "--device", "cpu", "--threads", "1", "-q", *changes(LONG)]
     command = [sys.executable, "-m", "genomai_cli", "train", *map(str, arguments)]
-    log = folder / "model.training" / "metrics.tsv"
-    process = subprocess.Popen([*command, "-o", str(folder / "model")], env=os.environ)
-    try:
-        deadline = time.monotonic() + 100
-        while not (log.exists() and "\n1\t" in log.read_text()):
-            assert process.poll() is None, "ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "model").exists()
-    assert (folder / "model.training" / "member-1.pt").exists()
+    for _ in range(3):  # on a busy machine the run may be over before we see how far it is
+        folder = tmp_path_factory.mktemp("killed")
+        if killed_in_the_second_network(command, folder):
+            break
+    assert {file.name for file in (folder / "model.training").iterdir()} >= {
+        "run.json", "metrics.tsv", "member-0.pt", "member-1.pt"
+    }  # fmt: skip
     return folder, arguments
 
 

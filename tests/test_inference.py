@@ -369,6 +369,7 @@ def test_any_batch_size_and_thread_count_gives_the_same_bytes(
         expected = run(command)
         assert expected.status == 0
         assert run([*command, *options.split()]).output == expected.output
+    assert torch.get_num_threads() == (2 if "threads 2" in options else 1)
 
 
 def test_any_order_gives_the_same_rows(tiny_sequence_bundle, mixed_fasta):
