@@ -290,6 +290,15 @@ class TestBarcodeViews:
         batch = barcode_views(people, cross=1.0).varied(ROWS, step_rng(6))
         assert (letters_of(batch) == people[0].letters[ROWS]).mean() < 0.9
 
+    def test_the_two_haplotypes_of_a_crossed_person_are_drawn_apart(self, people):
+        _, panel = people
+        letters = np.where(np.arange(75)[:, None] % 2, panel.ref_codes, panel.alt_codes)
+        seen = letters_of(
+            barcode_views(people, letters=letters, cross=1.0).varied(ROWS, step_rng(8))
+        )
+        heterozygous = ~np.isin(seen, np.frombuffer(b"ACGT", np.uint8))
+        assert heterozygous.mean() == pytest.approx(0.5, abs=0.1)
+
     def test_missing_letters_stay_missing(self, people):
         letters = people[0].letters.copy()
         letters[:, :30] = ord("N")
@@ -423,6 +432,23 @@ class TestLoop:
         assert same(resumed._state(), whole._state())
         assert same(resumed.network.state_dict(), whole.network.state_dict())
 
+    def test_the_best_weights_before_an_interruption_are_not_forgotten(self, problem, tmp_path):
+        def fit(loop):
+            def validation_loss(_):
+                return 0.5 if loop.progress.step == 10 else 0.9
+
+            return loop.fit(problem.loss_at, validation_loss, lambda *_: None)
+
+        whole = problem.loop()
+        fit(whole)
+        problem.dies_at = 27
+        with pytest.raises(InterruptionError):
+            fit(problem.loop(tmp_path / "state.pt"))
+        problem.dies_at = None
+        resumed = problem.loop(tmp_path / "state.pt")
+        assert fit(resumed) == 0.5
+        assert same(resumed.network.state_dict(), whole.network.state_dict())
+
     def test_a_run_that_had_ended_is_not_trained_further(self, problem, tmp_path):
         first = problem.loop(tmp_path / "state.pt")
         problem.fit(first)
@@ -453,6 +479,12 @@ class TestLoop:
         assert loop.progress.step == 25
         assert same(loop.network.state_dict(), seen[1])
         assert not loop.network.training
+
+    def test_progress_renews_the_patience(self, problem):
+        losses = iter([0.9, 0.95, 0.5, 0.6, 0.7, 0.8])
+        loop = problem.loop(changed=Optimization(steps=60, evaluate_every=5, patience=2))
+        loop.fit(problem.loss_at, lambda _: next(losses), lambda *_: None)
+        assert loop.progress.step == 25
 
     def test_equal_losses_are_no_progress(self, problem):
         loop = problem.loop(changed=Optimization(steps=60, evaluate_every=5, patience=2))

@@ -15,6 +15,7 @@ from genomai_cli.cli.options import (
     Quiet,
     ReportJson,
     Threads,
+    UnusedSeed,
     Verbose,
 )
 from genomai_cli.cli.run import Run
@@ -47,6 +48,7 @@ def classify(
     probs: Probabilities = False,
     absent_is_ref: AbsentIsRef = False,
     batch_size: BatchSize = None,
+    seed: UnusedSeed = 0,
     device: Device = "auto",
     threads: Threads = None,
     output: Output = STANDARD_OUTPUT,

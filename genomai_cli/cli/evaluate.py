@@ -12,6 +12,8 @@ from genomai_cli.cli.options import (
     Quiet,
     ReportJson,
     Seed,
+    UnusedDevice,
+    UnusedThreads,
     Verbose,
 )
 from genomai_cli.cli.run import Run
@@ -84,6 +86,8 @@ def evaluate(
     confusion: Confusion = None,
     output: Output = STANDARD_OUTPUT,
     seed: Seed = 0,
+    device: UnusedDevice = "auto",
+    threads: UnusedThreads = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     report_json: ReportJson = None,

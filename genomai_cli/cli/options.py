@@ -79,6 +79,11 @@ Seed = Annotated[
     typer.Option("--seed", metavar="N", min=0, help="Same seed, input and device: the same bytes."),
 ]
 
+# Options of every command that have nothing to decide in some: accepted there, not advertised.
+UnusedDevice = Annotated[str, typer.Option("--device", callback=check_device, hidden=True)]
+UnusedThreads = Annotated[int | None, typer.Option("--threads", min=1, hidden=True)]
+UnusedSeed = Annotated[int, typer.Option("--seed", min=0, hidden=True)]
+
 Model = Annotated[
     str | None,
     typer.Option(

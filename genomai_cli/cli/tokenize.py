@@ -15,6 +15,9 @@ from genomai_cli.cli.options import (
     Output,
     Quiet,
     ReportJson,
+    UnusedDevice,
+    UnusedSeed,
+    UnusedThreads,
     Verbose,
 )
 from genomai_cli.cli.run import Run
@@ -125,6 +128,9 @@ def tokenize(
     regions: Regions = None,
     absent_is_ref: AbsentIsRef = False,
     output: Output = STANDARD_OUTPUT,
+    seed: UnusedSeed = 0,
+    device: UnusedDevice = "auto",
+    threads: UnusedThreads = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     report_json: ReportJson = None,

@@ -15,6 +15,7 @@ from genomai_cli.cli.options import (
     Seed,
     Threads,
     Verbose,
+    complete_model,
 )
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -99,6 +100,17 @@ PanelFile = Annotated[
     ),
 ]
 
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help="Begin with the networks of this model instead of from scratch; heads are learnt anew.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 
 Force = Annotated[
@@ -116,6 +128,7 @@ def train(
     changes: Changes = None,
     head: HeadColumns = None,
     panel: PanelFile = None,
+    model: Start = None,
     absent_is_ref: AbsentIsRef = False,
     resume: Resume = False,
     force: Force = False,
@@ -157,7 +170,16 @@ def train(
         devices.use_threads(threads)
         where = devices.choose(device)
         run.used_device(where)
-        work = workspace.claim(output, text, samples, seed, resume=resume, force=force)
+        start = bundles.load(model, where) if model else None
+        work = workspace.claim(
+            output,
+            text,
+            samples,
+            seed,
+            start=start.weights_sha256 if start else None,
+            resume=resume,
+            force=force,
+        )
         with work.kept_once_begun():
             fitted = make.fit(
                 samples,
@@ -165,6 +187,7 @@ def train(
                 sites,
                 seed=seed,
                 device=where,
+                start=start,
                 work=work.folder,
                 report=_reporter(run, chosen, work),
             )

@@ -67,7 +67,8 @@ class Classifier(nn.Module):
     def _of_populations(
         self, likelihood: PopulationLikelihood, copies_BS: Tensor
     ) -> dict[str, Tensor]:
-        counts = allele_counts(copies_BS, self.dtype)
+        theta = likelihood.theta  # may lie on another device than the networks
+        counts = allele_counts(copies_BS.to(theta.device), theta.dtype)
         log_BP = likelihood(*counts)
         groups_GS = self._group_frequencies(likelihood)
         return {
@@ -86,11 +87,6 @@ class Classifier(nn.Module):
     def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
         """The scores; see `scores`."""
         return self.scores(ids_BT)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type that the classifier computes in."""
-        return next(self.parameters()).dtype
 
     @property
     def trainable_parameters(self) -> int:

@@ -25,7 +25,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.frequencies import fit_likelihood
 from genomai_cli.training.loop import step_seed
-from genomai_cli.training.members import Member, held_out_scores, train_member
+from genomai_cli.training.members import Member, held_out_scores, start_from, train_member
 from genomai_cli.training.recipe import BARCODE, Recipe
 from genomai_cli.training.samples import (
     Rows,
@@ -63,11 +63,13 @@ class Maker:
         *,
         seed: int,
         device: torch.device,
+        start: Bundle | None,
         work: Path | None,
         report: Report,
     ) -> None:
         self.samples, self.recipe, self.panel = samples, recipe, panel
         self.seed, self.device, self.work, self.report = seed, device, work, report
+        self.start = start
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         self.parts = self._parts()
         self.copies: NDArray[np.int8] | None = None
@@ -188,6 +190,9 @@ class Maker:
         seed = step_seed(self.seed, 7919 * (number + 1))
         torch.manual_seed(seed)
         _initialise(network)
+        if self.start is not None:
+            trained = self.start.classifier.members
+            start_from(network, trained[number % len(trained)])
         member = self._member(classifier, judge)
         train_member(
             network,
@@ -263,12 +268,14 @@ def fit(
     *,
     seed: int = 0,
     device: torch.device | None = None,
+    start: Bundle | None = None,
     work: Path | None = None,
     report: Report = lambda *_: None,
 ) -> Fitted:
     """Train the model that the recipe describes on the samples.
 
-    `panel` gives the sites of barcodes. With `work`, a folder, a run that was interrupted there goes on
+    `panel` gives the sites of barcodes. The networks begin with the values of those of `start`, if it is
+    given, with new heads. With `work`, a folder, a run that was interrupted there goes on
     where it stopped. Raises TrainingError where the samples cannot teach what the recipe asks for.
     """
     if (recipe.input.kind == BARCODE) != (panel is not None):
@@ -279,6 +286,7 @@ def fit(
         panel,
         seed=seed,
         device=device or torch.device("cpu"),
+        start=start,
         work=work,
         report=report,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genomai_cli.errors import TrainingError
 from genomai_cli.nets.fusion import LIKELIHOOD
 from genomai_cli.nets.genotypes import allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
@@ -33,6 +34,22 @@ class Member:
     inputs: Inputs  # ids to what the network reads
     judged: tuple[float, ...] = (0.0,)  # shares of letters to hide when judging
     calibrated: tuple[float, ...] = (0.0,)  # and when calibrating
+
+
+def start_from(network: nn.Module, trained: nn.Module) -> None:
+    """Give the network the trained one's parameters, all but those of the heads, which are learnt anew.
+
+    Raises TrainingError if the two are not of the same kind and size.
+    """
+    theirs = dict(trained.named_parameters())
+    for name, parameter in network.named_parameters():
+        if name.startswith("heads."):
+            continue
+        if name not in theirs or theirs[name].shape != parameter.shape:
+            raise TrainingError(
+                f"the model to begin from has other networks than the recipe: {name}"
+            )
+        parameter.data.copy_(theirs[name])
 
 
 def train_member(
