@@ -299,6 +299,21 @@ def test_inputs_follow_one_another(handmade, cohort, tmp_path):
     assert result.rows[1:] == [row for rows in separate for row in rows]
 
 
+def test_the_model_answers_in_double_precision(tiny, cohort, monkeypatch):
+    from genomai_cli.bundles import bundle as bundles
+
+    loaded, load = [], bundles.load
+
+    def spy(*arguments):
+        loaded.append(load(*arguments))
+        return loaded[0]
+
+    monkeypatch.setattr(bundles, "load", spy)
+    assert tiny(cohort.newcomers).status == 0
+    kinds = {str(p.dtype) for p in loaded[0].classifier.parameters()}
+    assert kinds == {"torch.float64"}
+
+
 def test_the_same_bytes_again(tiny, cohort, expected):
     assert tiny("--probs", cohort.newcomers).output == expected.output
 

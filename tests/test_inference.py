@@ -82,6 +82,15 @@ def test_a_batch_has_about_so_many_words():
     assert network.batches == [(5, 10)] * 4
 
 
+def test_a_long_piece_does_not_make_the_later_batches_small():
+    network = Sums()
+    sizes = [30] + [5] * 12
+    scored(
+        iter([(n, pieces([1] * size)) for n, size in enumerate(sizes)]), Batching(words=30), network
+    )
+    assert network.batches == [(1, 30), (6, 5), (6, 5)]
+
+
 def test_only_a_batch_is_held_of_an_endless_input():
     items = ((n, pieces([n % 5])) for n in count())
     found = score(Sums(), items, pad_id=PAD, device=CPU, batching=Batching(pieces=3))
