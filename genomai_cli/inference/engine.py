@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from genomai_cli.tokenizers.base import Ids
+from genomai_cli.tokenizers.base import Ids, padded
 
 Item = TypeVar("Item")
 Scores = dict[str, Tensor]
@@ -90,14 +89,6 @@ def _score_batches(
             rows = _rows({name: rows.cpu() for name, rows in scores.items()})
         for number, item, ids in batch:
             yield number, item, None if ids is None else next(rows)
-
-
-def padded(pieces: list[Ids], pad_id: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The pieces as rows of one array, filled up with [PAD]."""
-    array = np.full((len(pieces), max(map(len, pieces))), pad_id, np.int64)
-    for row, ids in zip(array, pieces, strict=True):
-        row[: len(ids)] = ids
-    return array
 
 
 def _rows(scores: Mapping[str, Tensor]) -> Iterator[Scores]:

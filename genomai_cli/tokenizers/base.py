@@ -4,7 +4,7 @@ Word ids are a contract, since trained embeddings are stored in their order: fir
 `[PAD]`, `[MASK]` and, for the kinds that have it, `[UNK]`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,3 +96,11 @@ def encode_in_pieces(tokenizer: Tokenizer, sequence: str, words: int = 1 << 18) 
     step, overlap = words * tokenizer.stride, tokenizer.k - tokenizer.stride
     for start in range(0, tokenizer.length(len(sequence)) * tokenizer.stride, step):
         yield tokenizer.encode(sequence[start : start + step + overlap])
+
+
+def padded(pieces: Sequence[Ids], pad_id: int) -> NDArray[np.int64]:
+    """The ids of several sequences as the rows of one array, filled up with [PAD]; at least one wide."""
+    array = np.full((len(pieces), max((1, *map(len, pieces)))), pad_id, np.int64)
+    for row, ids in zip(array, pieces, strict=True):
+        row[: len(ids)] = ids
+    return array

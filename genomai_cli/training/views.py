@@ -15,6 +15,7 @@ from torch import Tensor
 from genomai_cli.augmentations import Pool, hide, reverse_complement
 from genomai_cli.panels.phase import join, resolve
 from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.base import padded
 from genomai_cli.training.recipe import ViewsRecipe
 from genomai_cli.training.samples import Rows, Samples
 
@@ -147,12 +148,9 @@ class SequenceViews:
         encoded = [
             self.tokenizer.encode(letters.tobytes().decode("ascii")) for letters in sequences
         ]
-        width = max(1, *(len(ids) for ids in encoded))
-        padded = np.full((len(encoded), width), self.tokenizer.pad_id, np.int64)
-        for row, ids in zip(padded, encoded, strict=True):
-            row[: len(ids)] = ids
         share = torch.tensor([float(np.mean(s != ord("N"))) if len(s) else 0.0 for s in sequences])
-        return Batch(torch.from_numpy(padded), 1, share.double(), _labels(self.samples, rows))
+        ids = torch.from_numpy(padded(encoded, self.tokenizer.pad_id))
+        return Batch(ids, 1, share.double(), _labels(self.samples, rows))
 
 
 def _labels(samples: Samples, rows: Rows) -> dict[str, Tensor]:
