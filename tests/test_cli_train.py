@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import TINY, TINY_SEQUENCES, changes, run
 from safetensors.torch import load_file
 
@@ -257,6 +258,38 @@ def test_report_json(train, output, cohort, tmp_path):
     assert report["device"] == "cpu"
 
 
+def test_networks_begin_with_those_of_another_model(train, output, tiny_bundle):
+    still = changes("network.width=16 optimization.learning_rate=1e-30")
+    assert train("--model", tiny_bundle, "--head", "region=superpopulation", *still).status == 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_bundle, output))
+    compared = [n for n in after if n.startswith("members.") and ".heads." not in n]
+    assert len(compared) > 10
+    for name in compared:
+        torch.testing.assert_close(after[name], before[name])
+    assert after["members.0.heads.0.weight"].shape == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("tiny_bundle", "has other networks than the recipe"),
+        ("tiny_sequence_bundle", "has another tokenizer"),
+        ("handmade_bundle", "has other networks than the recipe"),
+    ],
+)
+def test_a_model_of_another_kind_is_no_beginning(train, request, output, model, message):
+    assert refused(train("--model", request.getfixturevalue(model)), 1, message)
+    assert list(output.parent.iterdir()) == []
+
+
+def test_a_model_of_other_sites_is_no_beginning(train, tiny_bundle, cohort, tmp_path):
+    header, *sites = cohort.panel.read_text().splitlines(keepends=True)
+    other = tmp_path / "other.tsv"
+    other.write_text("".join([header, *sites[::-1]]))
+    options = ["--panel", other, *changes("network.width=16")]
+    assert refused(train("--model", tiny_bundle, *options), 1, "has other sites")
+
+
 def test_a_column_that_is_not_there(train, cohort, output):
     message = f"{cohort.labels}:1: no column 'breed' (there are: population, superpopulation)"
     assert refused(train("--head", "pop=breed"), 1, message)
@@ -422,10 +455,12 @@ def test_an_interrupted_run_is_not_overwritten_by_mistake(interrupted):
         (["--seed", "1"], "holds a run with other seed"),
         (["--set", "optimization.steps=300"], "holds a run with other recipe"),
         (["--head", "pop=population"], "holds a run with other samples"),
+        (["--model", "tiny_bundle"], "holds a run with other start"),
     ],
 )
-def test_another_run_is_not_resumed(interrupted, options, message):
+def test_another_run_is_not_resumed(interrupted, options, message, request):
     model, arguments = interrupted
+    options = [str(request.getfixturevalue(o)) if o == "tiny_bundle" else o for o in options]
     assert refused(run(["train", *arguments, "-o", model, "--resume", *options]), 2, message)
 
 

@@ -25,16 +25,15 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.frequencies import fit_likelihood
 from genomai_cli.training.loop import step_seed
-from genomai_cli.training.members import Member, held_out_scores, start_from, train_member
-from genomai_cli.training.recipe import BARCODE, Recipe
-from genomai_cli.training.samples import (
-    Rows,
-    Samples,
-    folds,
-    nesting,
-    others,
-    require_all_classes,
+from genomai_cli.training.members import (
+    Member,
+    held_out_scores,
+    require_same_words,
+    start_from,
+    train_member,
 )
+from genomai_cli.training.recipe import BARCODE, Recipe
+from genomai_cli.training.samples import Rows, Samples, judged_parts, nesting, others
 from genomai_cli.training.views import BarcodeViews, SequenceViews, Views
 
 JUDGED_HIDDEN = (0.0, 0.5, 0.85)  # shares of sites hidden in the validation loss of barcodes
@@ -63,7 +62,7 @@ class Maker:
         *,
         seed: int,
         device: torch.device,
-        start: Bundle | None,
+        start: Bundle | None = None,
         work: Path | None,
         report: Report,
     ) -> None:
@@ -71,10 +70,13 @@ class Maker:
         self.seed, self.device, self.work, self.report = seed, device, work, report
         self.start = start
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
-        self.parts = self._parts()
+        split = recipe.split
+        self.parts = judged_parts(samples, split.folds, split.holdout, seed)
         self.copies: NDArray[np.int8] | None = None
         if panel is not None:
             self._read_genotypes(panel)
+        if start is not None:
+            require_same_words(start, self.tokenizer, self.panel)
 
     def fit(self) -> Fitted:
         """Train, calibrate and assemble."""
@@ -94,18 +96,6 @@ class Maker:
         }
         bundle = Bundle(config, classifier.float().to(self.device).eval(), self.panel)
         return Fitted(bundle, validation)
-
-    def _parts(self) -> list[Rows]:
-        """The rows that each member is judged by."""
-        split = self.recipe.split
-        if split.folds > 1:
-            parts = folds(self.samples, split.folds, self.seed)
-        else:
-            count = max(2, round(1 / split.holdout))
-            parts = folds(self.samples, count, self.seed)[:1]
-        for part in parts:
-            require_all_classes(self.samples, part)
-        return parts
 
     def _read_genotypes(self, panel: Panel) -> None:
         """Allele copies of the panel's sites, the panel cut down to its best sites if asked for."""

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.fusion import LIKELIHOOD
 from genomai_cli.nets.genotypes import allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.objectives.labelled import cross_entropy
+from genomai_cli.panels.panel import Panel
+from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.training.calibration import HeldOut
 from genomai_cli.training.loop import Loop, Optimization, Report
 from genomai_cli.training.samples import Rows
@@ -34,6 +37,18 @@ class Member:
     inputs: Inputs  # ids to what the network reads
     judged: tuple[float, ...] = (0.0,)  # shares of letters to hide when judging
     calibrated: tuple[float, ...] = (0.0,)  # and when calibrating
+
+
+def require_same_words(start: Bundle, tokenizer: Tokenizer, panel: Panel | None) -> None:
+    """TrainingError unless the ids of words, and of sites, mean to the model begun from what they mean here."""
+    if start.config["tokenizer"] != tokenizer.to_config():
+        raise TrainingError(f"the model to begin from, {start.name}, has another tokenizer")
+    digests = [p.sha256 if p is not None else None for p in (start.panel, panel)]
+    if digests[0] != digests[1]:
+        message = (
+            f"the model to begin from, {start.name}, has other sites: use its panel.tsv as --panel"
+        )
+        raise TrainingError(message)
 
 
 def start_from(network: nn.Module, trained: nn.Module) -> None:

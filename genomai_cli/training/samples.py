@@ -130,6 +130,18 @@ def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
     return [np.flatnonzero(part == number) for number in range(count)]
 
 
+def judged_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
+    """The rows that each of `count` networks is judged by: all in turn, or for one network the share `holdout`.
+
+    Raises TrainingError where some class would not be left to learn from.
+    """
+    shares = count if count > 1 else max(2, round(1 / holdout))
+    parts = folds(samples, shares, seed)[:count]
+    for part in parts:
+        require_all_classes(samples, part)
+    return parts
+
+
 def others(samples: Samples, rows: Rows) -> Rows:
     """All rows but these."""
     return np.setdiff1d(np.arange(len(samples)), rows)
