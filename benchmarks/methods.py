@@ -12,9 +12,12 @@ from crossvalidation import Array, Fold, Letters, Method, Outcome, Rows, by_cond
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
+from genomai_cli.nets.genotypes import allele_counts
 from genomai_cli.panels.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import make, recipe
+from genomai_cli.training.frequencies import fit_likelihood
+from genomai_cli.training.samples import nesting
 
 V2 = "genomai-v2"
 
@@ -76,6 +79,42 @@ class OurMethod:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class LikelihoodMethod:
+    """The population likelihood of the recipe `ancestry` by itself: no network, no calibration."""
+
+    name: str = "likelihood"
+    settings: str = ""
+
+    def run(self, fold: Fold) -> Outcome:
+        """Estimate it from the fold's people, then judge by its posterior probabilities."""
+        plan = recipe.read("ancestry")[0].likelihood
+        assert plan is not None
+        began = time.perf_counter()
+        likelihood = fit_likelihood(
+            fold.copies(fold.learn.letters),
+            fold.learn.labels[plan.head],
+            len(fold.learn.classes[plan.head]),
+            axes=plan.axes,
+            shrinkage=plan.shrinkage,
+        )
+        seconds = time.perf_counter() - began
+        parents = nesting(fold.learn, plan.head)
+
+        @torch.inference_mode()
+        def judge(letters: Letters) -> dict[str, Array]:
+            copies = torch.from_numpy(fold.copies(letters)).long()
+            fine = likelihood(*allele_counts(copies, torch.float64)).softmax(1).numpy()
+            return {head: _summed(fine, np.array(parent)) for head, parent in parents.items()}
+
+        return Outcome(by_condition(fold, judge), seconds, len(fold.panel))
+
+
+def _summed(fine: Array, parent: Rows) -> Array:
+    """The probabilities of coarser classes: the sums over the finer ones inside them."""
+    return np.stack([fine[:, parent == c].sum(axis=1) for c in range(parent.max() + 1)], axis=1)
+
+
 def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
     """The probabilities of every head (n, classes) for barcodes of the panel; NaN where UNKNOWN."""
     records = (
@@ -124,6 +163,7 @@ def baselines() -> list[Method]:
         BaselineMethod("bayes-shrunken", SHRUNKEN_BAYES),
         BaselineMethod("pca-svm", PCA_SVM),
         BaselineMethod("logistic-200", LOGISTIC, sites=sites_of_v2),
+        LikelihoodMethod(),
     ]
 
 

@@ -21,6 +21,7 @@ TITLES = {
     "bayes-shrunken": "naive Bayes, shrunken frequencies",
     "pca-svm": "20 principal components + SVM",
     "logistic-200": "logistic regression, sites of `genomai-v2`",
+    "likelihood": "the likelihood inside `ancestry`, alone",
     "ancestry": "**`ancestry`**",
     "genomai-v2": "**`genomai-v2`**",
 }
