@@ -162,6 +162,8 @@ def train(
         columns = _columns(chosen, labels, head or [])
         if head:
             chosen = recipes.about(chosen, columns)
+        if not any(change.startswith("name=") for change in changes or []):
+            chosen = recipes.named(chosen, output.resolve().name)
         sites = _panel(chosen, panel)
         records = reading.read_records(
             run, sources, lambda: _needed(sites, chosen), absent_is_ref=absent_is_ref
@@ -176,6 +178,7 @@ def train(
             text,
             samples,
             seed,
+            panel=sites.sha256 if sites else None,
             start=start.weights_sha256 if start else None,
             resume=resume,
             force=force,
@@ -203,7 +206,10 @@ def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, 
     from genomai_cli.training.recipe import check_head_name
 
     table = read_labels(labels)
-    heads = dict(_head(text) for text in given) or recipe.heads or {c: c for c in table.columns}
+    pairs = [_head(text) for text in given]
+    if len(dict(pairs)) < len(pairs):
+        raise UsageError("--head: two heads of one name")
+    heads = dict(pairs) or recipe.heads or {c: c for c in table.columns}
     for name in heads:
         try:
             check_head_name(name)

@@ -148,6 +148,13 @@ def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
     return replace(recipe, likelihood=likelihood, input=given)
 
 
+def named(recipe: Recipe, name: str) -> Recipe:
+    """The recipe for a model called `name`; the preset's own description only goes with its own name."""
+    if name == recipe.name:
+        return recipe
+    return replace(recipe, name=name, description=f"Trained by the recipe {recipe.name}")
+
+
 def from_tables(tables: Mapping[str, Any]) -> Recipe:
     """The recipe of parsed TOML; ValueError for a key that is unknown, missing or of another type."""
     values = dict(tables)
@@ -155,6 +162,10 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         if section in values:
             values[section] = _checked(kind, values[section], f"{section}.")
     recipe: Recipe = _checked(Recipe, values, "")
+    if recipe.input.best_sites and recipe.split.folds > 1:
+        raise ValueError(
+            "input.best_sites needs split.folds = 1: each fold would choose other sites"
+        )
     if recipe.input.kind not in (BARCODE, SEQUENCE):
         raise ValueError(f"input.kind is {BARCODE!r} or {SEQUENCE!r}, not {recipe.input.kind!r}")
     for head in recipe.heads:

@@ -71,8 +71,6 @@ class BarcodeViews:
         self.samples, self.letters = samples, letters
         self.tokenizer, self.recipe, self.haplotypes = tokenizer, recipe, haplotypes
         self.groups = np.unique(samples.groups(), return_inverse=True)[1]
-        by_group = np.full(len(samples), -1)
-        by_group[parents] = self.groups[parents]
         present, numbers = np.unique(self.groups[parents], return_inverse=True)
         self.pool = Pool.of(resolve(letters[parents]), numbers)
         self.pool_of_group = {int(group): number for number, group in enumerate(present)}

@@ -63,6 +63,7 @@ def claim(
     samples: Samples,
     seed: int,
     *,
+    panel: str | None = None,
     start: str | None = None,
     resume: bool,
     force: bool,
@@ -70,7 +71,7 @@ def claim(
     """The folder for a run that will write `output`: a new one, or with `resume` the interrupted one's.
 
     Raises UsageError where something is in the way that `force` would replace, and where the run to
-    resume was another one (other samples, recipe, seed or `start`, the model begun from).
+    resume was another one (other samples, recipe, seed, `panel` or `start`, the model begun from).
     """
     folder = output.with_name(output.name + ENDING)
     is_bundle = (output / catalog.CONFIG).is_file()
@@ -78,7 +79,13 @@ def claim(
         raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
     if is_bundle and not force:
         raise UsageError(f"{output} exists: --force replaces it")
-    run = {"samples": _digest(samples), "recipe": recipe, "seed": seed, "start": start}
+    run = {
+        "samples": _digest(samples),
+        "recipe": recipe,
+        "seed": seed,
+        "panel": panel,
+        "start": start,
+    }
     if folder.exists() and not resume and not force:
         raise UsageError(
             f"{folder} holds an interrupted run: --resume goes on, --force starts over"
