@@ -410,7 +410,7 @@ def test_barcodes_of_an_installed_models_larger_panel_are_accepted(
     assert run(command, stdin=long).output == from_vcf.output
     assert run(command, stdin=short).output == from_vcf.output
     wrong = run(command, stdin=">x\nACGT\n")
-    assert "a barcode for the model genomai-v2 has 40 or 120" in wrong.stderr
+    assert "a barcode for the model small has 40 or 120" in wrong.stderr
 
 
 @pytest.mark.parametrize("damage", ["config.json", "panel.tsv"])
