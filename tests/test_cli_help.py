@@ -20,8 +20,6 @@ from genomai_cli.errors import InputError, UsageError
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in app_module.app.registered_commands
 )
-START_LIMIT = 0.3  # seconds
-BARE_LIMIT = 8  # times the start of bare Python
 
 
 def genomai():
@@ -69,23 +67,6 @@ def test_no_command_at_all_is_wrong_usage():
 
 def test_a_typing_error_brings_a_suggestion():
     assert "Did you mean 'models'?" in run("modles list").stderr
-
-
-def fastest(command, repeats=7):
-    """The least time in seconds that a command takes: the noise of a shared machine only adds."""
-
-    def once():
-        start = time.perf_counter()
-        subprocess.run(command, capture_output=True, check=True)
-        return time.perf_counter() - start
-
-    return min(once() for _ in range(repeats))
-
-
-def test_help_starts_fast():
-    help_time = fastest([*genomai(), "--help"])
-    assert help_time <= START_LIMIT
-    assert help_time <= BARE_LIMIT * fastest([sys.executable, "-c", "pass"])
 
 
 # --- errors and statuses -------------------------------------------------------------------

@@ -16,7 +16,6 @@ A command is a paragraph around it:
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +23,6 @@ from typing import Any, Self
 import typer
 
 from genomai_cli.cli.console import Console
-from genomai_cli.cli.run_report import ModelUsed, RunReport
 from genomai_cli.errors import UsageError
 
 STANDARD_INPUT = Path("-")
@@ -34,6 +32,11 @@ class Run:
     """What every command needs, read from its own options (`-q`, `-v`, `--report-json`...)."""
 
     def __init__(self, context: typer.Context) -> None:
+        # Opened here, since `--help` has no run and should not wait for them.
+        from datetime import UTC, datetime
+
+        from genomai_cli.cli.run_report import RunReport
+
         options = context.params
         self.console = Console(
             context.command_path, options.get("quiet", False), options.get("verbose", False)
@@ -70,6 +73,8 @@ class Run:
 
     def used_model(self, name: str, version: str, sha256: str) -> None:
         """Record the model, with the checksum of its weights."""
+        from genomai_cli.cli.run_report import ModelUsed
+
         self.report.model = ModelUsed(name, version, sha256)
 
     def used_device(self, device: object) -> None:
