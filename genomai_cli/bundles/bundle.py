@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from genomai_cli import tokenizers
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.nets.classifier import Classifier, build_network
@@ -28,16 +30,22 @@ from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.panels.panel import Panel
 
 RECIPE = "recipe.toml"
+PLACES = (catalog.PANEL, catalog.REFERENCE, catalog.SITES)
 NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model ready to use: `config` is what config.json holds."""
+    """A model ready to use: `config` is what config.json holds.
+
+    A model of barcodes has a `panel`; one of anchored genomes has a `reference` and its variable `sites`.
+    """
 
     config: dict[str, Any]
     classifier: Classifier
     panel: Panel | None = None
+    reference: Reference | None = None
+    sites: VariableSites | None = None
     weights_sha256: str = ""
 
     @property
@@ -126,14 +134,27 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     damaged = catalog.problems(path)
     if damaged:
         raise BundleError(damaged[0])
-    panel = Panel.read(path / catalog.PANEL) if (path / catalog.PANEL).is_file() else None
+    panel, reference, sites = _read_places(path)
     classifier = build(config, panel)
     _fill(classifier, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
     if classifier.likelihood is not None and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.likelihood = classifier.likelihood.to(device="cpu", dtype=torch.float64)
-    return Bundle(config, classifier, panel, catalog.sha256(path / catalog.WEIGHTS))
+    digest = catalog.sha256(path / catalog.WEIGHTS)
+    return Bundle(config, classifier, panel, reference, sites, weights_sha256=digest)
+
+
+def _read_places(path: Path) -> tuple[Panel | None, Reference | None, VariableSites | None]:
+    """What of its panel, its reference and the sites of that a bundle has."""
+    panel, reference, sites = (
+        path / name for name in (catalog.PANEL, catalog.REFERENCE, catalog.SITES)
+    )
+    return (
+        Panel.read(panel) if panel.is_file() else None,
+        Reference.read(reference) if reference.is_file() else None,
+        VariableSites.read(sites) if sites.is_file() else None,
+    )
 
 
 def _fill(classifier: Classifier, file: Path) -> None:
@@ -175,6 +196,10 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
     (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle.classifier)))
     if bundle.panel is not None:
         bundle.panel.write(folder / catalog.PANEL)
+    if bundle.reference is not None:
+        bundle.reference.write(folder / catalog.REFERENCE)
+    if bundle.sites is not None:
+        bundle.sites.write(folder / catalog.SITES)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -182,7 +207,7 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
         "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(folder, (catalog.WEIGHTS, catalog.PANEL, RECIPE)),
+        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, RECIPE)),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

@@ -18,6 +18,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 PANEL = "panel.tsv"
+REFERENCE = "reference.fa"
+SITES = "sites.tsv"
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -16,12 +16,14 @@ from genomai_cli.nets.admixture import mixture_gain
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
+from genomai_cli.nets.profile import ProfileConfig, ProfileNetwork
 from genomai_cli.nets.sites import SitesConfig, SitesNetwork
 from genomai_cli.nets.transformer import TransformerConfig, TransformerNetwork
 
 NETWORKS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, TransformerNetwork),
     "sites": (SitesConfig, SitesNetwork),
+    "profile": (ProfileConfig, ProfileNetwork),
 }
 SURPRISE = "surprise"  # names of scores beside the heads'
 MIXTURE = "mixture"
