@@ -46,49 +46,61 @@ def score(
 
     Items come out in the order in which they went in, and only a batch of them is held.
     """
-    scored = _score_batches(network, _batches(items, batching), pad_id, device)
-    for _, group in groupby(scored, key=lambda entry: entry[0]):
+    scored = score_pieces(network, _pieces(items), pad_id=pad_id, device=device, batching=batching)
+    for _, group in groupby(scored, key=lambda entry: entry[0][0]):
         entries = list(group)
-        found = [scores for _, _, scores in entries if scores is not None]
-        yield entries[0][1], _mean(found) if found else None
+        found = [scores for _, scores in entries if scores is not None]
+        yield entries[0][0][1], _mean(found) if found else None
 
 
-Entry = tuple[int, Item, Ids | None]
-
-
-def _batches(
-    items: Iterable[tuple[Item, list[Ids]]], batching: Batching
-) -> Iterator[list[Entry[Item]]]:
-    """The pieces of all items, numbered by item, in batches; an item without pieces has one None."""
-    batch: list[Entry[Item]] = []
-    longest = 0
+def _pieces(
+    items: Iterable[tuple[Item, list[Ids]]],
+) -> Iterator[tuple[tuple[int, Item], Ids | None]]:
+    """The pieces of all items, numbered by item; an item without pieces has one None."""
     for number, (item, pieces) in enumerate(items):
-        entries: list[Ids | None] = [*pieces] or [None]
-        for ids in entries:
-            batch.append((number, item, ids))
-            longest = max(longest, 0 if ids is None else len(ids))
-            if batching.full(len(batch), longest):
-                yield batch
-                batch, longest = [], 0
-    if batch:
-        yield batch
+        for ids in pieces:
+            yield (number, item), ids
+        if not pieces:
+            yield (number, item), None
 
 
 @torch.inference_mode()
-def _score_batches(
+def score_pieces(
     network: Callable[[Tensor], Mapping[str, Tensor]],
-    batches: Iterable[list[Entry[Item]]],
+    pieces: Iterable[tuple[Item, Ids | None]],
+    *,
     pad_id: int,
     device: torch.device,
-) -> Iterator[tuple[int, Item, Scores | None]]:
-    for batch in batches:
-        pieces = [ids for _, _, ids in batch if ids is not None]
+    batching: Batching = AS_FITS,
+) -> Iterator[tuple[Item, Scores | None]]:
+    """Every piece with its own row of the network's outputs, on the CPU; None where there are no ids.
+
+    An output (B, T, ...) of every word is as wide as the longest piece of the batch. Pieces are drawn when their
+    batch is formed, come out in the order in which they went in, and only a batch of them is held.
+    """
+    for batch in _batches(pieces, batching):
+        known = [ids for _, ids in batch if ids is not None]
         rows: Iterator[Scores] = iter(())
-        if pieces:
-            scores = network(torch.from_numpy(padded(pieces, pad_id)).to(device))
+        if known:
+            scores = network(torch.from_numpy(padded(known, pad_id)).to(device))
             rows = _rows({name: rows.cpu() for name, rows in scores.items()})
-        for number, item, ids in batch:
-            yield number, item, None if ids is None else next(rows)
+        for item, ids in batch:
+            yield item, None if ids is None else next(rows)
+
+
+def _batches(
+    pieces: Iterable[tuple[Item, Ids | None]], batching: Batching
+) -> Iterator[list[tuple[Item, Ids | None]]]:
+    batch: list[tuple[Item, Ids | None]] = []
+    longest = 0
+    for item, ids in pieces:
+        batch.append((item, ids))
+        longest = max(longest, 0 if ids is None else len(ids))
+        if batching.full(len(batch), longest):
+            yield batch
+            batch, longest = [], 0
+    if batch:
+        yield batch
 
 
 def _rows(scores: Mapping[str, Tensor]) -> Iterator[Scores]:

@@ -69,14 +69,22 @@ class ProfileNetwork(nn.Module):
         self.frequency.copy_(counts_SW[site_V, letter_V] / total_S[site_V])
         self.major.copy_(major_S)
 
-    def pooled(self, ids_BS: Tensor) -> Tensor:
-        """One vector a genome (B, D)."""
+    @property
+    def layers(self) -> int:
+        """How many residual blocks there are."""
+        return self.config.layers
+
+    def pooled(self, ids_BS: Tensor, layer: int | None = None) -> Tensor:
+        """One vector a genome (B, D); with `layer` after so many blocks only, 0 for the sum of the variants."""
         letters_BV = ids_BS[:, self.site]
         presence_BV = (letters_BV == self.letter).to(self.frequency.dtype) - self.frequency
         known_BV = (letters_BV < BASES).to(self.frequency.dtype)
         x_BD = (presence_BV * known_BV) @ self.variants
-        for block in self.blocks:
+        depth = self.layers if layer is None else layer
+        for block in self.blocks[:depth]:
             x_BD = x_BD + block(x_BD)
+        if depth < self.layers:
+            return x_BD
         pooled_BD: Tensor = self.norm(x_BD)
         return pooled_BD
 

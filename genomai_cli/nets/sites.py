@@ -30,6 +30,7 @@ class SitesNetwork(nn.Module):
     """Copies of the alternate allele (B, S), -1 where missing, to logits (B, C) of every head."""
 
     frequency: Tensor
+    layers = 1  # the MLP above the sum over the sites
 
     def __init__(self, config: SitesConfig, classes: dict[str, int]) -> None:
         super().__init__()
@@ -49,14 +50,17 @@ class SitesNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.heads = Heads(classes, lambda count: nn.Linear(width, count))
 
-    def pooled(self, copies_BS: Tensor) -> Tensor:
-        """One vector a sample (B, D)."""
+    def pooled(self, copies_BS: Tensor, layer: int | None = None) -> Tensor:
+        """One vector a sample (B, D); with `layer` 0 the sum over the sites, before the MLP."""
         known_BS = (copies_BS >= 0).to(self.frequency.dtype)
         scale_B1 = known_BS.sum(1, keepdim=True).clamp(min=1).rsqrt()
         surplus_BS = (copies_BS - 2 * self.frequency) * known_BS * scale_B1
         heterozygous_BS = (copies_BS == 1).to(known_BS.dtype)
         mixed_BS = (heterozygous_BS - EXPECTED_HETEROZYGOSITY) * known_BS * scale_B1
-        pooled_BD: Tensor = self.body(self.alleles(surplus_BS) + self.heterozygote(mixed_BS))
+        sum_BD: Tensor = self.alleles(surplus_BS) + self.heterozygote(mixed_BS)
+        if layer == 0:
+            return sum_BD
+        pooled_BD: Tensor = self.body(sum_BD)
         return pooled_BD
 
     def forward(self, copies_BS: Tensor) -> dict[str, Tensor]:

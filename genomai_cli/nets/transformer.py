@@ -47,20 +47,31 @@ class TransformerNetwork(nn.Module):
         width, hidden = self.config.width, self.config.head_width
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """The encoder's output (B, T, D); [PAD] is neither attended to nor meaningful in it."""
-        places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        x_BTD = self.words(ids_BT) + self.positions(places_T)
-        padding_BT = ids_BT == self.config.pad_id
-        output: Tensor = self.encoder(
-            x_BTD, src_key_padding_mask=padding_BT if padding_BT.any() else None
-        )
-        return output
+    @property
+    def layers(self) -> int:
+        """How many encoder layers there are."""
+        return self.config.layers
 
-    def pooled(self, ids_BT: Tensor) -> Tensor:
+    def hidden(self, ids_BT: Tensor, layer: int | None = None) -> Tensor:
+        """The vectors (B, T, D) after `layer` encoder layers, 0 for the embeddings, by default after the last.
+
+        [PAD] is neither attended to nor meaningful in them.
+        """
+        places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        x_BTD: Tensor = self.words(ids_BT) + self.positions(places_T)
+        padding_BT = ids_BT == self.config.pad_id
+        mask_BT = padding_BT if padding_BT.any() else None
+        if layer is None or layer == self.layers:
+            output: Tensor = self.encoder(x_BTD, src_key_padding_mask=mask_BT)
+            return output
+        for block in self.encoder.layers[:layer]:
+            x_BTD = block(x_BTD, src_key_padding_mask=mask_BT)
+        return x_BTD
+
+    def pooled(self, ids_BT: Tensor, layer: int | None = None) -> Tensor:
         """The mean of the hidden vectors over the words that are not [PAD]: (B, D)."""
         known_BT1 = (ids_BT != self.config.pad_id).unsqueeze(2)
-        total_BD = (self.hidden(ids_BT) * known_BT1).sum(1)
+        total_BD = (self.hidden(ids_BT, layer) * known_BT1).sum(1)
         return total_BD / known_BT1.sum(1).clamp(min=1)
 
     def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:

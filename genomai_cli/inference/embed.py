@@ -1,0 +1,289 @@
+"""Records to vectors: one a record, or one a word.
+
+The vector of a strand (`inference.strands`) is, by pool: `mean`, the mean of its windows' means, each weighted by the
+number of its words, so that a word counts as often as windows cover it; `max`, the maximum over all its words;
+`cls`, the first word's. A window without a known word is left out. The vector of a record is the mean of its strands'.
+
+Shape suffixes: B windows, T words of a window, n words of a record, E numbers of a vector.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import UsageError
+from genomai_cli.inference.engine import AS_FITS, Batching, Scores, score_pieces
+from genomai_cli.inference.pieces import reader
+from genomai_cli.inference.strands import ReadStrands, SequenceStrands, Strands, Window
+from genomai_cli.inference.windows import Windows
+from genomai_cli.inference.word_means import WordMeans
+from genomai_cli.nets import vectors
+from genomai_cli.panels.panel import Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers.base import Ids
+
+SEQUENCE = "sequence"  # the input of models that read plain DNA
+VECTORS = "vectors"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to embed; `window` and `stride` in letters, None for as long as the network can read and half of it."""
+
+    pool: str = vectors.MEAN
+    layer: int = -1
+    both_strands: bool = False
+    per_token: bool = False
+    window: int | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """The vector (E,) of a record, float32, from so many windows; all NaN if there was none to read."""
+
+    name: str
+    vector: NDArray[np.float32]
+    windows: int
+
+
+@dataclass(frozen=True, eq=False)
+class WordVectors:
+    """The vectors (n, E), float32, of some of a record's words, in their order; `last` ends the record."""
+
+    name: str
+    vectors: NDArray[np.float32]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window of the record with this number; None stands for a record that has none."""
+
+    record: int
+    name: str
+    window: Window | None
+
+
+Scored = tuple[_Part, Scores | None]
+
+
+def embed_records(
+    bundle: Bundle,
+    records: Iterable[SequenceRecord],
+    settings: Settings | None = None,
+    batching: Batching = AS_FITS,
+    *,
+    panels: Mapping[str, Panel] | None = None,
+) -> Iterator[Embedding]:
+    """One vector a record, in their order; see `Embedder`."""
+    return Embedder(bundle, settings or Settings(), panels).embed(records, batching)
+
+
+class Embedder:
+    """A model and the way in which it embeds, every option settled.
+
+    `panels` are other panels whose barcodes are accepted too, where they hold the model's sites. Raises UsageError
+    for settings that the model cannot follow.
+    """
+
+    def __init__(
+        self, bundle: Bundle, settings: Settings, panels: Mapping[str, Panel] | None = None
+    ) -> None:
+        _check(bundle, settings)
+        self.bundle, self.settings = bundle, settings
+        self.layer = vectors.depth(bundle.classifier, settings.layer)
+        self.width = vectors.width(bundle.classifier)
+        self.windows: Windows | None = None
+        self.strands: Strands
+        if _reads_sequences(bundle):
+            longest = int(bundle.config["network"]["positions"])
+            self.windows = Windows.of(bundle.tokenizer, longest, settings.window, settings.stride)
+            self.strands = SequenceStrands(
+                bundle.tokenizer,
+                self.windows,
+                both=settings.both_strands,
+                first=settings.pool == vectors.CLS,
+            )
+        else:
+            self.strands = ReadStrands(reader(bundle, panels or {}))
+
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """What the vectors depend on; those of two runs with the same attributes can stand in one file."""
+        found: dict[str, str | int] = {
+            "model_name": self.bundle.name,
+            "model_version": self.bundle.version,
+            "model_sha256": self.bundle.weights_sha256,
+            "members": len(self.bundle.classifier.members),
+            "tokenizer": json.dumps(self.bundle.config["tokenizer"]),
+            "pooling": "none" if self.settings.per_token else self.settings.pool,
+            "layer": self.layer,
+            "strand": "both" if self.settings.both_strands else "forward",
+        }
+        if self.windows is not None:
+            found |= {
+                "window": self.windows.size,
+                "stride": self.windows.stride,
+                "window_weights": "words",
+            }
+        return found
+
+    def embed(
+        self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
+    ) -> Iterator[Embedding]:
+        """One vector a record, in their order; a batch of windows is held at a time.
+
+        Raises InputError for a record that the model cannot read.
+        """
+        classifier, pool = self.bundle.classifier, self.settings.pool
+
+        def network(ids_BT: Tensor) -> Tensor:
+            return vectors.of_sequences(classifier, ids_BT, self.layer, pool)
+
+        for group in self._by_record(network, self.strands.known, records, batching):
+            yield self._pooled(group)
+
+    def embed_words(
+        self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
+    ) -> Iterator[WordVectors]:
+        """The vectors of every record's words, which are those of `genomai tokenize`, as soon as they are done.
+
+        A word that several windows cover has the mean of their vectors. Letters after the last whole word have none.
+        """
+
+        def network(ids_BT: Tensor) -> Tensor:
+            return vectors.of_words(self.bundle.classifier, ids_BT, self.layer)
+
+        for group in self._by_record(network, self.strands.ordered, records, batching):
+            yield from self._stretches(group)
+
+    def _by_record(
+        self,
+        network: Callable[[Tensor], Tensor],
+        read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
+        records: Iterable[SequenceRecord],
+        batching: Batching,
+    ) -> Iterator[Iterator[Scored]]:
+        """The outputs for the windows of each record in turn."""
+        scored = score_pieces(
+            lambda ids_BT: {VECTORS: network(ids_BT)},
+            _parts(records, read),
+            pad_id=self.bundle.tokenizer.pad_id,
+            device=next(self.bundle.classifier.parameters()).device,
+            batching=batching,
+        )
+        for _, group in groupby(scored, key=lambda entry: entry[0].record):
+            yield group
+
+    def _pooled(self, group: Iterator[Scored]) -> Embedding:
+        pools: dict[int, _Pool] = {}
+        name, windows = "", 0
+        for part, scores in group:
+            name = part.name
+            if part.window is not None and scores is not None:
+                pool = pools.setdefault(part.window.strand, _Pool(self.settings.pool))
+                pool.add(_doubles(scores), part.window.words)
+                windows += 1
+        if not pools:
+            return Embedding(name, np.full(self.width, np.nan, np.float32), 0)
+        mean_E = np.mean([pool.vector for pool in pools.values()], axis=0)
+        return Embedding(name, mean_E.astype(np.float32), windows)
+
+    def _stretches(self, group: Iterator[Scored]) -> Iterator[WordVectors]:
+        means: WordMeans | None = None
+        name, total = "", 0
+        for part, scores in group:
+            name, window = part.name, part.window
+            if window is None or scores is None:
+                continue
+            if means is None:
+                means = WordMeans(window.strands, self.width)
+            if window.start > means.first:
+                yield WordVectors(name, means.take(window.start), last=False)
+            found_nE = _doubles(scores)[: window.words]
+            means.add(window.strand, window.start, found_nE[::-1] if window.flipped else found_nE)
+            total = window.total
+        none = np.zeros((0, self.width), np.float32)
+        yield WordVectors(name, none if means is None else means.take(total), last=True)
+
+
+class _Pool:
+    """The vector of a strand, from those of its windows."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._total_E: NDArray[np.float64] | None = None
+        self._words = 0
+
+    def add(self, vector_E: NDArray[np.float64], words: int) -> None:
+        self._words += words
+        if self._kind == vectors.MEAN:
+            vector_E = vector_E * words
+        if self._total_E is None:
+            self._total_E = vector_E.copy()
+        elif self._kind == vectors.MEAN:
+            self._total_E += vector_E
+        elif self._kind == vectors.MAX:
+            np.maximum(self._total_E, vector_E, out=self._total_E)
+
+    @property
+    def vector(self) -> NDArray[np.float64]:
+        assert self._total_E is not None
+        return self._total_E / self._words if self._kind == vectors.MEAN else self._total_E
+
+
+def _parts(
+    records: Iterable[SequenceRecord],
+    read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
+) -> Iterator[tuple[_Part, Ids | None]]:
+    for number, record in enumerate(records):
+        empty = True
+        for window, ids in read(record):
+            yield _Part(number, record.name, window), ids
+            empty = False
+        if empty:
+            yield _Part(number, record.name, None), None
+
+
+def _doubles(scores: Scores) -> NDArray[np.float64]:
+    return cast(NDArray[np.float64], scores[VECTORS].double().numpy())
+
+
+def _reads_sequences(bundle: Bundle) -> bool:
+    return bool(bundle.config["input"]["kind"] == SEQUENCE)
+
+
+def _check(bundle: Bundle, settings: Settings) -> None:
+    """Refuse what the model cannot do."""
+    if settings.pool not in vectors.POOLS:
+        raise UsageError(f"--pool {settings.pool}: there are {', '.join(vectors.POOLS)}")
+    of_sequences = (
+        ("--strand both", settings.both_strands),
+        ("--window", settings.window is not None),
+        ("--stride", settings.stride is not None),
+    )
+    of_words = (
+        ("--per-token", settings.per_token),
+        (f"--pool {settings.pool}", settings.pool != vectors.MEAN),
+    )
+    name = bundle.name
+    if not _reads_sequences(bundle):
+        _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
+    if not vectors.reads_words(bundle.classifier):
+        _refuse(of_words, f"the model {name} has one vector a sample and none a word")
+    if settings.per_token and settings.pool != vectors.MEAN:
+        raise UsageError(f"--pool {settings.pool} and --per-token: words are not pooled")
+
+
+def _refuse(options: Iterable[tuple[str, bool]], reason: str) -> None:
+    for option, given in options:
+        if given:
+            raise UsageError(f"{option}: {reason}")
