@@ -21,6 +21,7 @@ FLOORS = {
     "formats": 1,
     "panels": 1,
     "tokenizers": 1,
+    "anchoring": 1,
     "augmentations": 1,
     "metrics": 1,
     "device": 2,

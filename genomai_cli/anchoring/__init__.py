@@ -1,0 +1,1 @@
+"""Sequences brought to the coordinates of a reference, linear or circular: no torch, no panel."""

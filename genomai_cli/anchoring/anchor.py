@@ -1,0 +1,284 @@
+"""A sequence brought to the coordinates of a reference: anchored by k-mers, aligned in between.
+
+The query may begin anywhere on a circular reference, lie on either strand, and hold unknown letters,
+insertions and deletions. A complete circle is first turned to begin at the reference's first anchor, so that
+what comes out does not depend on where the record was cut. Everything is aligned on the reference's strand.
+
+Shapes: Q letters of the query, R letters of the reference, W letters of the reference from some position on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.anchoring import alignment
+from genomai_cli.anchoring.alignment import Block
+from genomai_cli.anchoring.chain import best_chain
+from genomai_cli.anchoring.coordinates import in_coordinates
+from genomai_cli.anchoring.kmers import (
+    UNKNOWN,
+    Codes,
+    Integers,
+    KmerIndex,
+    codes_of,
+    reverse_complement,
+    segments_of,
+)
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.tokenizers.base import letters_of
+
+LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+K = 16
+FEWEST_LETTERS = 24  # in exact stretches: two k-mers that random DNA does not hold in one order
+LEAST_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
+CLOSES = 64  # letters by which the ends of a complete circle may overlap or fall short
+LONGEST_END = 400  # letters after the last anchor that are looked at
+END_ROOM = 32  # more letters of the reference than of the query at a free end
+MOST_COPIES = 4  # of a reference are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Anchored:
+    """A sequence in the coordinates of a reference of R letters.
+
+    `letters` (R,) are ASCII codes of A C G T, and N where the query has no letter or none that is known.
+    `strand` is "+" or "-"; `start` the reference position (from 0) of the query's first letter, read on the
+    reference's strand. `aligned` counts the letters that are known; `identity` is the share of them that
+    equal the reference, positions apart where the reference is unknown. `inserted` and `deleted` count letters
+    between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
+    counts the known letters at the ends, or of further copies, that have no place. `copied` tells that
+    the query was in the reference's coordinates already.
+    """
+
+    letters: NDArray[np.uint8]
+    strand: str
+    start: int
+    aligned: int
+    identity: float
+    inserted: int = 0
+    deleted: int = 0
+    left_out: int = 0
+    insertions: tuple[tuple[int, str], ...] = ()
+    copied: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two."""
+
+    query: Codes  # (Q,)
+    window: Codes  # (W,)
+    origin: int
+    chain: Integers
+    closed: bool
+
+    @property
+    def anchors(self) -> list[Block]:
+        """The chain's rows."""
+        return [(int(q), int(r), int(length)) for q, r, length in self.chain]
+
+
+class Anchorer:
+    """Brings sequences to the coordinates of one reference."""
+
+    def __init__(self, reference: Reference, k: int = K) -> None:
+        self.reference = reference
+        self._codes_R = codes_of(reference.letters)
+        self._index = KmerIndex.of(self._codes_R, k, circular=reference.circular)
+        self._period = len(reference) if reference.circular else None
+
+    def __call__(self, sequence: str) -> Anchored | None:
+        """The sequence in the reference's coordinates, None if it does not belong to the reference."""
+        given = codes_of(letters_of(sequence))
+        copied = in_coordinates(given, self._codes_R)
+        if copied is not None:
+            return self._copied(given, copied)
+        codes_Q = given[: MOST_COPIES * len(self.reference)]
+        strand, codes_Q, chain = self._strand(codes_Q)
+        if not len(chain):
+            return None
+        start = int(chain[0, 1] - chain[0, 0])
+        frame = self._frame(codes_Q, chain)
+        blocks = _aligned(frame)
+        return self._anchored(frame, blocks, strand, start, int((codes_Q != UNKNOWN).sum()))
+
+    def _copied(self, codes_R: Codes, identity: float) -> Anchored:
+        aligned = int((codes_R != UNKNOWN).sum())
+        return Anchored(LETTERS[codes_R], "+", 0, aligned, identity, copied=True)
+
+    def _strand(self, codes_Q: Codes) -> tuple[str, Codes, Integers]:
+        """The strand with the better chain, the query on it, and the chain (empty if neither is good)."""
+        known = int((codes_Q != UNKNOWN).sum())
+        chain = self._chain(codes_Q)
+        if 2 * chain[:, 2].sum() >= known:
+            return "+", codes_Q, chain
+        other_Q = reverse_complement(codes_Q)
+        other = self._chain(other_Q)
+        strand, codes_Q, chain = max(
+            ("+", codes_Q, chain), ("-", other_Q, other), key=lambda one: int(one[2][:, 2].sum())
+        )
+        enough = chain[:, 2].sum() >= max(FEWEST_LETTERS, LEAST_SHARE * known)
+        return strand, codes_Q, chain if enough else chain[:0]
+
+    def _chain(self, codes_Q: Codes) -> Integers:
+        return best_chain(self._segments(*self._index.hits(codes_Q)), self._period)
+
+    def _segments(self, query_H: Integers, reference_H: Integers) -> Integers:
+        return segments_of(query_H, reference_H, self._index.k, self._period)
+
+    def _frame(self, codes_Q: Codes, chain: Integers) -> _Frame:
+        """What is to be aligned with what, once it is known how much of the circle the query covers."""
+        size = len(self.reference)
+        if self._period is None:
+            return _Frame(codes_Q, self._codes_R, 0, chain, closed=False)
+        begin, missing = self._circle(codes_Q, chain)
+        if missing < -CLOSES:  # further copies, or ends that are something else
+            codes_Q = codes_Q[self._similar(codes_Q, chain)]
+            chain = self._chain(codes_Q)
+            begin, missing = self._circle(codes_Q, chain)
+        if missing < -CLOSES:
+            return self._turned(codes_Q[: _place(chain, begin + size)])
+        if missing <= CLOSES:
+            return self._turned(codes_Q)
+        origin = begin - missing // 2
+        moved = chain - np.array([0, origin, 0])
+        return _Frame(codes_Q, np.roll(self._codes_R, -origin), origin, moved, closed=False)
+
+    def _circle(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
+        """The reference position of the first letter, and how many letters the circle lacks after the last."""
+        begin = int(chain[0, 1] - chain[0, 0])
+        end = int(chain[-1, 1] - chain[-1, 0]) + len(codes_Q)
+        return begin, begin + len(self.reference) - end
+
+    def _similar(self, codes_Q: Codes, chain: Integers) -> slice:
+        """The query without what is unlike the reference at its ends."""
+        origin = int(chain[0, 1]) - LONGEST_END - END_ROOM
+        stop = int(chain[-1, 1] + chain[-1, 2]) + LONGEST_END + END_ROOM
+        window = self._codes_R[np.arange(origin, stop) % len(self.reference)]
+        frame = _Frame(codes_Q, window, origin, chain - np.array([0, origin, 0]), closed=False)
+        head, tail = _head(frame), _tail(frame)
+        first = head[0][0] if head else int(chain[0, 0])
+        last = tail[-1] if tail else frame.anchors[-1]
+        return slice(first, last[0] + last[2])
+
+    def _turned(self, codes_Q: Codes) -> _Frame:
+        """A complete circle from the first anchor of the reference on, wherever its record was cut."""
+        n, size, k = len(codes_Q), len(self.reference), self._index.k
+        query_H, reference_H = self._index.hits(np.append(codes_Q, codes_Q[: k - 1]))
+        first_q, first_r = _lowest(best_chain(self._segments(query_H, reference_H), size), size)
+        query_H, reference_H = (query_H - first_q) % n, (reference_H - first_r) % size
+        inside = np.flatnonzero((query_H <= n - k) & (reference_H <= size - k))
+        order = inside[np.argsort(query_H[inside])]
+        segments = segments_of(query_H[order], reference_H[order], k, None)
+        query_Q, reference_W = np.roll(codes_Q, -first_q), np.roll(self._codes_R, -first_r)
+        return _Frame(query_Q, reference_W, first_r, best_chain(segments, None), closed=True)
+
+    def _anchored(
+        self, frame: _Frame, blocks: list[Block], strand: str, start: int, known: int
+    ) -> Anchored:
+        size = len(self.reference)
+        query, window = (_members(blocks, column) for column in (0, 1))
+        codes_R = np.full(size, UNKNOWN, np.uint8)
+        codes_R[(window + frame.origin) % size] = frame.query[query]
+        gaps = list(_gaps(frame, blocks))
+        insertions = tuple(
+            ((frame.origin + r - 1) % size, _text(frame.query[q : q + inserted]))
+            for q, r, inserted, _ in gaps
+            if inserted
+        )
+        compared = (codes_R != UNKNOWN) & (self._codes_R != UNKNOWN)
+        equal = int((compared & (codes_R == self._codes_R)).sum())
+        placed = int((frame.query[query] != UNKNOWN).sum())
+        within = sum(len(letters) - letters.count("N") for _, letters in insertions)
+        return Anchored(
+            LETTERS[codes_R],
+            strand,
+            start % size if self._period else start,
+            int((codes_R != UNKNOWN).sum()),
+            equal / max(1, int(compared.sum())),
+            sum(inserted for _, _, inserted, _ in gaps),
+            sum(deleted for *_, deleted in gaps),
+            known - placed - within,
+            insertions,
+        )
+
+
+def _place(chain: Integers, position: int) -> int:
+    """Where in the query a reference position stands."""
+    after = int(np.searchsorted(chain[:, 1], position, side="right"))
+    place = int(chain[after - 1, 0] - chain[after - 1, 1]) + position
+    return min(place, int(chain[after, 0])) if after < len(chain) else place
+
+
+def _lowest(chain: Integers, size: int) -> tuple[int, int]:
+    """The anchored letter with the lowest reference position: its place in the query, and that position."""
+    position = chain[:, 1] % size
+    ahead = np.where(position + chain[:, 2] > size, size - position, 0)
+    lowest = np.where(ahead > 0, 0, position)
+    first = int(lowest.argmin())
+    return int(chain[first, 0] + ahead[first]), int(lowest[first])
+
+
+def _aligned(frame: _Frame) -> list[Block]:
+    """The blocks of the whole query, in the frame's coordinates."""
+    query_Q, reference_W = frame.query, frame.window
+    n, size = len(query_Q), len(reference_W)
+    chain = frame.anchors
+    if frame.closed:
+        if n == size and all(q == r for q, r, _ in chain):
+            return [(0, 0, n)]
+        chain = [(0, 0, 0), *chain, (n, size, 0)]
+    blocks = [] if frame.closed else _head(frame)
+    for (q, r, length), (next_q, next_r, _) in pairwise(chain):
+        begin_q, begin_r = q + length, r + length
+        inner = alignment.between(query_Q[begin_q:next_q], reference_W[begin_r:next_r])
+        blocks += [(q, r, length), *_moved(inner, begin_q, begin_r)]
+    blocks += [chain[-1], *([] if frame.closed else _tail(frame))]
+    return alignment.gaps_to_the_right(blocks, query_Q, reference_W)
+
+
+def _tail(frame: _Frame) -> list[Block]:
+    """The blocks after the last anchor."""
+    query, reference, length = frame.anchors[-1]
+    return _end(frame.query, frame.window, query + length, reference + length)
+
+
+def _head(frame: _Frame) -> list[Block]:
+    """The blocks before the first anchor: a tail in the mirror."""
+    query, reference, _ = frame.anchors[0]
+    n, size = len(frame.query), len(frame.window)
+    mirrored = _end(frame.query[::-1], frame.window[::-1], n - query, size - reference)
+    return [(n - q - length, size - r - length, length) for q, r, length in reversed(mirrored)]
+
+
+def _end(query_Q: Codes, reference_W: Codes, query: int, reference: int) -> list[Block]:
+    """The blocks of a free end, from these places on."""
+    end_Q = query_Q[query : query + LONGEST_END]
+    end_W = reference_W[reference : reference + len(end_Q) + END_ROOM]
+    return _moved(alignment.free_end(end_Q, end_W), query, reference)
+
+
+def _moved(blocks: list[Block], query: int, reference: int) -> list[Block]:
+    return [(q + query, r + reference, length) for q, r, length in blocks]
+
+
+def _members(blocks: list[Block], column: int) -> Integers:
+    """All places of the blocks in the query (column 0) or the reference (1)."""
+    return np.concatenate([np.arange(block[column], block[column] + block[2]) for block in blocks])
+
+
+def _gaps(frame: _Frame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
+    """Between blocks: place in the query, in the reference, letters inserted and letters deleted there."""
+    n, size = len(frame.query), len(frame.window)
+    around = [(0, 0, 0), *blocks, (n, size, 0)] if frame.closed else blocks
+    for (q, r, length), (next_q, next_r, _) in pairwise(around):
+        inserted, deleted = next_q - q - length, next_r - r - length
+        if inserted or deleted:
+            yield q + length, r + length, inserted, deleted
+
+
+def _text(codes_Q: Codes) -> str:
+    return LETTERS[codes_Q].tobytes().decode("ascii")
