@@ -1,6 +1,9 @@
 """Random changes that leave a sample what it is: for training, and for making new samples from old.
 
 Everything here works on ASCII letters, takes its randomness as an argument, and leaves its input alone.
+Sequences of different lengths are the rows of one array, filled up with `NOTHING` at the right.
+
+Shape suffixes: B sequences, L letters, A letters that a place can hold.
 """
 
 from dataclasses import dataclass
@@ -9,13 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 Letters = NDArray[np.uint8]
+NOTHING = 0  # fills up rows after a sequence's end
 _MISSING = ord("N")
+BASES_1A = np.frombuffer(b"ACGT", np.uint8)[None]
 
 
 def hide(letters: Letters, shares: NDArray[np.float64], rng: np.random.Generator) -> Letters:
     """The barcodes (samples, sites) with about `shares` (samples,) of each one's sites missing."""
     hidden = rng.random(letters.shape, dtype=np.float32) < shares[:, None]
     return np.where(hidden, np.uint8(_MISSING), letters)
+
+
+def outside(
+    places: NDArray[np.float64], lengths: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """What lies outside a stretch of each sample's circle: (samples, sites).
+
+    `places` (sites,) and `lengths` (samples,) are parts of the circle, from 0 to 1; each stretch begins anywhere.
+    """
+    starts = rng.random(len(lengths))
+    found: NDArray[np.bool_] = (places - starts[:, None]) % 1.0 >= lengths[:, None]
+    return found
 
 
 @dataclass(frozen=True)
@@ -58,3 +75,92 @@ _COMPLEMENT[np.frombuffer(b"ACGTRYSWKMBDHVN", np.uint8)] = np.frombuffer(
 def reverse_complement(letters: Letters) -> Letters:
     """The other strand, read in its own direction."""
     return _COMPLEMENT[letters][..., ::-1]
+
+
+def lengths(letters_BL: Letters) -> NDArray[np.int64]:
+    """How many letters each row (B,) has."""
+    count_B: NDArray[np.int64] = np.count_nonzero(letters_BL != NOTHING, axis=1)
+    return count_B
+
+
+def turn(letters_BL: Letters, which_B: NDArray[np.bool_]) -> Letters:
+    """The rows, those of `which_B` as their reverse complements."""
+    places_L = np.arange(letters_BL.shape[1])
+    mirrored_BL = lengths(letters_BL)[:, None] - 1 - places_L
+    turned_BL = np.take_along_axis(_COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
+    turned_BL[mirrored_BL < 0] = NOTHING
+    return np.where(which_B[:, None], turned_BL, letters_BL)
+
+
+def runs(
+    shape: tuple[int, int], share: float | NDArray[np.float64], rng: np.random.Generator, span: int
+) -> NDArray[np.bool_]:
+    """Places (B, L) in runs of at least `span`, about `share` (a number, or one a row) of all places."""
+    rows, places = shape
+    begins = 1 - (1 - np.broadcast_to(np.asarray(share, np.float64), rows)) ** (1 / span)
+    starts = rng.random((rows, places + span - 1), dtype=np.float32) < begins[:, None]
+    chosen = starts[:, :places].copy()
+    for shift in range(1, span):
+        chosen |= starts[:, shift : shift + places]
+    return chosen
+
+
+def mask(letters_BL: Letters, share: float, rng: np.random.Generator, *, span: int = 1) -> Letters:
+    """The sequences with about `share` of the letters missing, in runs of at least `span`."""
+    hidden_BL = runs(letters_BL.shape, share, rng, span) & (letters_BL != NOTHING)
+    return np.where(hidden_BL, np.uint8(_MISSING), letters_BL)
+
+
+def crop(letters_BL: Letters, share: float, rng: np.random.Generator) -> Letters:
+    """A stretch of `share` of each sequence's letters, from a random place."""
+    starts_B, kept_B = _stretches(letters_BL, share, rng)
+    width = int(kept_B.max(initial=1))
+    places_BL = np.minimum(starts_B[:, None] + np.arange(width), letters_BL.shape[1] - 1)
+    cropped = np.take_along_axis(letters_BL, places_BL, axis=1)
+    cropped[np.arange(width) >= kept_B[:, None]] = NOTHING
+    return cropped
+
+
+def hide_outside(letters_BL: Letters, share: float, rng: np.random.Generator) -> Letters:
+    """The sequences with only a stretch of `share` of the letters left in its place: a crop for aligned sites."""
+    starts_B, kept_B = _stretches(letters_BL, share, rng)
+    after_BL = np.arange(letters_BL.shape[1]) - starts_B[:, None]
+    outside_BL = ((after_BL < 0) | (after_BL >= kept_B[:, None])) & (letters_BL != NOTHING)
+    return np.where(outside_BL, np.uint8(_MISSING), letters_BL)
+
+
+def substitute(
+    letters_BL: Letters,
+    share: float,
+    rng: np.random.Generator,
+    *,
+    choices: Letters = BASES_1A,
+) -> Letters:
+    """The sequences with `share` of the letters replaced by others that could stand there, each as likely.
+
+    `choices` (L or 1, A) holds the letters of every place, filled up with `NOTHING`. A letter that is not
+    among them (a missing one) stays, and so does one that is the only choice.
+    """
+    count_L = np.count_nonzero(choices, axis=1)
+    chosen_BL = rng.random(letters_BL.shape, dtype=np.float32) < share
+    rows, places = np.nonzero(chosen_BL)
+    sites = places if len(choices) > 1 else np.zeros_like(places)
+    old, last = letters_BL[rows, places], count_L[sites] - 1
+    # One of all choices but the last; where that is the letter itself, the last: uniform over the others.
+    drawn = (rng.random(len(rows)) * last).astype(np.int64)
+    new = choices[sites, drawn]
+    new = np.where(new == old, choices[sites, np.maximum(last, 0)], new)
+    possible = (choices[sites] == old[:, None]).any(axis=1) & (last > 0) & (old != NOTHING)
+    replaced = letters_BL.copy()
+    replaced[rows[possible], places[possible]] = new[possible]
+    return replaced
+
+
+def _stretches(
+    letters_BL: Letters, share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where a random stretch of `share` of each sequence begins, and how long it is: both (B,)."""
+    length_B = lengths(letters_BL)
+    kept_B = np.minimum(length_B, np.maximum(1, np.rint(share * length_B).astype(np.int64)))
+    starts_B = (rng.random(len(letters_BL)) * (length_B - kept_B + 1)).astype(np.int64)
+    return starts_B, kept_B

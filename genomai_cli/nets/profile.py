@@ -102,6 +102,14 @@ class ProfileNetwork(nn.Module):
             head.bias.copy_(torch.logit(self.frequency, eps=RAREST))
         return head
 
+    def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+        """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
+        logits_BV: Tensor = head(self.pooled(ids_BS))
+        logits_BSW = logits_BV.new_full((len(ids_BS), self.config.sites, BASES), NEVER)
+        logits_BSW[:, torch.arange(self.config.sites), self.major] = 0
+        logits_BSW[:, self.site, self.letter] = logits_BV
+        return logits_BSW if chosen_BS is None else logits_BSW[chosen_BS]
+
 
 def known_variants(counts_SW: Tensor, fewest: int) -> Tensor:
     """Which letters (S, 4) of which sites are variants: not the most frequent one, and seen `fewest` times."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.nets.heads import Heads
+from genomai_cli.nets.heads import Heads, SiteHead
 
 EXPECTED_HETEROZYGOSITY = 0.35
 
@@ -67,3 +67,12 @@ class SitesNetwork(nn.Module):
         """The logits of every head."""
         logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(copies_BS)))
         return logits
+
+    def word_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head that guesses the words of hidden sites; see `nets/companions.py`."""
+        return SiteHead(self.config.width, self.config.sites, vocabulary)
+
+    def guess(self, head: nn.Module, copies_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+        """The head's logits (B, S, V) of every site, or (N, V) of the chosen ones."""
+        logits_BSV: Tensor = head(self.pooled(copies_BS))
+        return logits_BSV if chosen_BS is None else logits_BSV[chosen_BS]

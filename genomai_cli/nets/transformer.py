@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.nets.heads import Heads
+from genomai_cli.nets.heads import Heads, WordHead
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,14 @@ class TransformerNetwork(nn.Module):
     def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
         """The logits of every head."""
         logits: dict[str, Tensor] = self.heads(self.pooled(ids_BT))
+        return logits
+
+    def word_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head that guesses hidden words; see `nets/companions.py`."""
+        return WordHead(self.config.width, vocabulary)
+
+    def guess(self, head: nn.Module, ids_BT: Tensor, chosen_BT: Tensor | None = None) -> Tensor:
+        """The head's logits (B, T, V) of every word, or (N, V) of the chosen ones."""
+        x_BTD = self.hidden(ids_BT)
+        logits: Tensor = head(x_BTD if chosen_BT is None else x_BTD[chosen_BT])
         return logits

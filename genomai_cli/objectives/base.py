@@ -1,0 +1,94 @@
+"""What every self-supervised objective offers, and what it is told about the samples.
+
+An objective makes views of letters (numpy, an rng for every draw) and, from what a network says of them, a
+loss. What it trains beside the network is a companion (`nets/companions.py`), counted apart from the model.
+
+Shape suffixes: B samples, L letters, T words, A letters that a place can hold.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genomai_cli.augmentations import BASES_1A, Letters
+from genomai_cli.tokenizers import Tokenizer
+
+Views = dict[str, NDArray[np.int64]]
+"""Arrays (B, T) by name; those whose names begin with `targets` hold `NO_TARGET` where there is nothing to guess."""
+
+NO_TARGET = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
+
+    `choices` (sites or 1, A) holds the letters that can stand at a place.
+    """
+
+    tokenizer: Tokenizer
+    aligned: bool = False
+    choices: Letters = field(default_factory=lambda: BASES_1A)
+
+
+class Group(Protocol):
+    """The processes that train together; a loss over their common batch asks it for the others' parts."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def gather(self, rows_BD: Tensor) -> Tensor:
+        """The rows of all processes in their order (size * B, D), through which gradients flow back."""
+
+    def total(self, number: Tensor) -> Tensor:
+        """The sum over the processes, without gradients."""
+
+
+class Alone:
+    """A group of one."""
+
+    rank = 0
+    size = 1
+
+    def gather(self, rows_BD: Tensor) -> Tensor:
+        """The rows themselves."""
+        return rows_BD
+
+    def total(self, number: Tensor) -> Tensor:
+        """The number itself."""
+        return number.detach()
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network as an objective sees it; `inputs` turns ids (B, T) into what it reads."""
+
+    network: nn.Module
+    companion: nn.Module
+    inputs: Callable[[Tensor], Tensor]
+
+
+class Objective(Protocol):
+    """One way to learn without labels."""
+
+    @property
+    def name(self) -> str:
+        """The name in the registry, in recipes and in a bundle's tensors."""
+
+    def companion(self) -> dict[str, Any]:
+        """The config of the module that is trained with the network, for `nets.companions.build`."""
+
+    def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
+        """What the network is shown of the samples, drawn at random."""
+
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+        """This process's share of the loss in nats; the mean over the processes is that of the common batch."""

@@ -1,0 +1,85 @@
+"""Two views of one sample should lie closer together than those of different samples: InfoNCE.
+
+The loss of van den Oord et al. 2018 (arXiv:1807.03748, eq. 4), in the symmetric form of Chen et al. 2020
+(SimCLR, arXiv:2002.05709): the projections of the two views are normalised, their cosines are divided by a
+temperature, and each view has to find its partner among the other views of the whole batch. A network that
+knows nothing has the loss log(batch).
+
+Shape suffixes: B samples of this process, G of all processes, L letters, T words, D width of a projection.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from genomai_cli.augmentations import Letters, crop, hide_outside, runs, substitute, turn
+from genomai_cli.objectives.base import Group, Material, Model, Views
+from genomai_cli.tokenizers.rows import encode_rows
+
+
+@dataclass(frozen=True)
+class ContrastiveSettings:
+    """How two views of a sample differ: `mask` is the share of words hidden, `crop` the share of the length
+    kept, `substitute` the share of letters replaced, `reverse_complement` the share of views read on the other
+    strand. `projection` is the width of the vectors that are compared."""
+
+    temperature: float = 0.1
+    projection: int = 128
+    mask: float = 0.15
+    crop: float = 0.8
+    substitute: float = 0.1
+    reverse_complement: float = 0.0
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """InfoNCE between two views of every sample."""
+
+    settings: ContrastiveSettings
+    material: Material
+    name: str = "contrastive"
+
+    def companion(self) -> dict[str, Any]:
+        """A projection head."""
+        return {"kind": "projection", "size": self.settings.projection}
+
+    def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
+        """`ids_first` and `ids_second`."""
+        return {name: self._view(letters_BL, rng) for name in ("ids_first", "ids_second")}
+
+    def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
+        """Both views pass through the network; see `info_nce`."""
+        first_BD, second_BD = (
+            model.companion(model.network.pooled(model.inputs(views[name])))  # type: ignore[operator]
+            for name in ("ids_first", "ids_second")
+        )
+        return info_nce(first_BD, second_BD, self.settings.temperature, group)
+
+    def _view(self, letters_BL: Letters, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        settings, material = self.settings, self.material
+        seen_BL = substitute(letters_BL, settings.substitute, rng, choices=material.choices)
+        if material.aligned:
+            seen_BL = hide_outside(seen_BL, settings.crop, rng)
+        else:
+            seen_BL = crop(seen_BL, settings.crop, rng)
+            seen_BL = turn(seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement)
+        # A word is hidden with any of its k letters: so few letters hide that share of the words.
+        share = 1 - (1 - settings.mask) ** (1 / material.tokenizer.k)
+        return encode_rows(material.tokenizer, seen_BL, runs(seen_BL.shape, share, rng, 1))
+
+
+def info_nce(first_BD: Tensor, second_BD: Tensor, temperature: float, group: Group) -> Tensor:
+    """The mean over this process's samples and both directions, in nats; negatives are those of all processes."""
+    first_BD = functional.normalize(first_BD.float(), dim=1)
+    second_BD = functional.normalize(second_BD.float(), dim=1)
+    partners_B = torch.arange(len(first_BD), device=first_BD.device) + group.rank * len(first_BD)
+    with torch.autocast(first_BD.device.type, enabled=False):
+        forth_BG = first_BD @ group.gather(second_BD).T / temperature
+        back_BG = second_BD @ group.gather(first_BD).T / temperature
+    losses = [functional.cross_entropy(logits, partners_B) for logits in (forth_BG, back_BG)]
+    return torch.stack(losses).mean()
