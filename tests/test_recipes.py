@@ -91,7 +91,10 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
         ),
         (SMALLEST + "[input]\nhaplotypes = 1", r"input\.haplotypes is a bool, not 1"),
         (SMALLEST + "[input]\nbest_sites = 'many'", r"input\.best_sites is a int, not 'many'"),
-        (SMALLEST + "[input]\nkind = 'protein'", r"input\.kind is 'barcode' or 'sequence'"),
+        (
+            SMALLEST + "[input]\nkind = 'protein'",
+            r"input\.kind is one of barcode, sequence, anchored",
+        ),
         (SMALLEST + "[likelihood]\nhead = 3", r"likelihood\.head is a str, not 3"),
         (SMALLEST + "[heads]\n'a b' = 'x'", "head 'a b': a name is letters"),
         ("input = 3\n" + SMALLEST, r"\[input\] is not a table"),

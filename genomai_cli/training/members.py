@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.fusion import LIKELIHOOD
@@ -39,7 +40,9 @@ class Member:
     calibrated: tuple[float, ...] = (0.0,)  # and when calibrating
 
 
-def require_same_words(start: Bundle, tokenizer: Tokenizer, panel: Panel | None) -> None:
+def require_same_words(
+    start: Bundle, tokenizer: Tokenizer, panel: Panel | None, reference: Reference | None
+) -> None:
     """TrainingError unless the ids of words, and of sites, mean to the model begun from what they mean here."""
     if start.config["tokenizer"] != tokenizer.to_config():
         raise TrainingError(f"the model to begin from, {start.name}, has another tokenizer")
@@ -49,6 +52,9 @@ def require_same_words(start: Bundle, tokenizer: Tokenizer, panel: Panel | None)
             f"the model to begin from, {start.name}, has other sites: use its panel.tsv as --panel"
         )
         raise TrainingError(message)
+    genomes = [r.sha256 if r is not None else None for r in (start.reference, reference)]
+    if genomes[0] != genomes[1]:
+        raise TrainingError(f"the model to begin from, {start.name}, has another reference")
 
 
 def start_from(network: nn.Module, trained: nn.Module) -> None:

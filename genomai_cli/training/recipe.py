@@ -14,21 +14,25 @@ from typing import Any, get_args, get_origin
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training.loop import Optimization
 
-BARCODE, SEQUENCE = "barcode", "sequence"
+BARCODE, SEQUENCE, ANCHORED = "barcode", "sequence", "anchored"
+KINDS = (BARCODE, SEQUENCE, ANCHORED)
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
 class InputRecipe:
-    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), or a `sequence`.
+    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), a `sequence`, or a
+    genome `anchored` to a reference.
 
-    `best_sites` keeps only so many sites of the panel, those most informative about `best_for`.
+    `best_sites` keeps only so many sites of the panel, those most informative about `best_for`. An anchored
+    genome is read where it varies: a letter counts as a variant if `fewest` genomes have it.
     """
 
     kind: str = SEQUENCE
     haplotypes: bool = False
     best_sites: int | None = None
     best_for: str | None = None
+    fewest: int = 2
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,16 @@ class SplitRecipe:
 class ViewsRecipe:
     """How samples are varied while training.
 
-    `cross` is the share of samples made by crossing members of a class; `hide` the largest share of
-    sites hidden, uniformly up to it, in the share `hide_often` of the samples; `haploid` the share shown
-    as one haplotype only; `reverse_complement` the share of sequences read on the other strand.
+    `cross` is the share of samples made by crossing members of a class; `hide` the largest share of sites hidden,
+    uniformly up to it, in the share `hide_often` of the samples; `partial` the share of genomes of which only a
+    stretch is shown; `haploid` the share shown as one haplotype only; `reverse_complement` the share of sequences
+    read on the other strand.
     """
 
     cross: float = 0.0
     hide: float = 0.0
     hide_often: float = 0.0
+    partial: float = 0.0
     haploid: float = 0.0
     reverse_complement: float = 0.0
 
@@ -96,6 +102,7 @@ SECTIONS: dict[str, type] = {
 _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
 LIMITS: dict[str, tuple[float, float]] = {
     "input.best_sites": _AT_LEAST_1,
+    "input.fewest": _AT_LEAST_1,
     "likelihood.axes": _AT_LEAST_1,
     "likelihood.shrinkage": (0, math.inf),
     "split.folds": _AT_LEAST_1,
@@ -166,8 +173,8 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         raise ValueError(
             "input.best_sites needs split.folds = 1: each fold would choose other sites"
         )
-    if recipe.input.kind not in (BARCODE, SEQUENCE):
-        raise ValueError(f"input.kind is {BARCODE!r} or {SEQUENCE!r}, not {recipe.input.kind!r}")
+    if recipe.input.kind not in KINDS:
+        raise ValueError(f"input.kind is one of {', '.join(KINDS)}, not {recipe.input.kind!r}")
     for head in recipe.heads:
         check_head_name(head)
     return recipe

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.augmentations import Pool, hide, reverse_complement
+from genomai_cli.augmentations import Pool, hide, outside, reverse_complement
 from genomai_cli.panels.phase import join, resolve
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import padded
@@ -102,6 +102,42 @@ class BarcodeViews:
         share = torch.from_numpy((pieces_PBS[0] != ord("N")).mean(axis=1))
         labels = _labels(self.samples, rows)
         return Batch(torch.from_numpy(ids).long(), len(pieces_PBS), share, labels)
+
+
+class GenomeViews:
+    """Views of anchored genomes, one letter a site; `places` (S,) tells where on the genome, from 0 to 1.
+
+    What is missing of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        letters: Letters,
+        places: NDArray[np.float64],
+        tokenizer: Tokenizer,
+        recipe: ViewsRecipe,
+    ) -> None:
+        self.samples, self.places, self.recipe = samples, places, recipe
+        words = [int(tokenizer.encode(chr(code))[0]) for code in range(128)]
+        self.ids = np.array(words, np.int8)[letters]
+        self.unknown = words[ord("N")]
+
+    def varied(self, rows: Rows, rng: np.random.Generator) -> Batch:
+        shares = rng.random(len(rows)) * self.recipe.hide
+        shares *= rng.random(len(rows)) < self.recipe.hide_often
+        hidden_BS = rng.random((len(rows), len(self.places)), dtype=np.float32) < shares[:, None]
+        lengths = np.where(rng.random(len(rows)) < self.recipe.partial, rng.random(len(rows)), 1.0)
+        return self._batch(rows, hidden_BS | outside(self.places, lengths, rng))
+
+    def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
+        rng = np.random.default_rng([seed, len(rows)])
+        return self._batch(rows, outside(self.places, np.full(len(rows), 1 - hidden), rng))
+
+    def _batch(self, rows: Rows, hidden_BS: NDArray[np.bool_]) -> Batch:
+        ids_BS = np.where(hidden_BS, np.int8(self.unknown), self.ids[rows])
+        share = torch.from_numpy((ids_BS != self.unknown).mean(axis=1))
+        return Batch(torch.from_numpy(ids_BS).long(), 1, share, _labels(self.samples, rows))
 
 
 class SequenceViews:
