@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.anchoring import alignment
 from genomai_cli.anchoring.alignment import Block
 from genomai_cli.anchoring.chain import best_chain
-from genomai_cli.anchoring.coordinates import in_coordinates
+from genomai_cli.anchoring.coordinates import identity_in_place, is_crowded
 from genomai_cli.anchoring.kmers import (
     UNKNOWN,
     Codes,
@@ -49,8 +49,8 @@ class Anchored:
     reference's strand. `aligned` counts the letters that are known; `identity` is the share of them that
     equal the reference, positions apart where the reference is unknown. `inserted` and `deleted` count letters
     between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
-    counts the known letters at the ends, or of further copies, that have no place. `copied` tells that
-    the query was in the reference's coordinates already.
+    counts the known letters at the ends, or of further copies, that have no place. `in_place` tells that
+    the query was in the reference's coordinates already; see `identity_in_place` for its identity.
     """
 
     letters: NDArray[np.uint8]
@@ -62,7 +62,7 @@ class Anchored:
     deleted: int = 0
     left_out: int = 0
     insertions: tuple[tuple[int, str], ...] = ()
-    copied: bool = False
+    in_place: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,21 +93,17 @@ class Anchorer:
     def __call__(self, sequence: str) -> Anchored | None:
         """The sequence in the reference's coordinates, None if it does not belong to the reference."""
         given = codes_of(letters_of(sequence))
-        copied = in_coordinates(given, self._codes_R)
-        if copied is not None:
-            return self._copied(given, copied)
+        in_place = identity_in_place(given, self._codes_R)
+        if in_place is not None and not is_crowded(given, self._codes_R):
+            return _as_it_is(given, in_place)
         codes_Q = given[: MOST_COPIES * len(self.reference)]
         strand, codes_Q, chain = self._strand(codes_Q)
-        if not len(chain):
-            return None
+        if not len(chain):  # too many unknown letters for k-mers?
+            return None if in_place is None else _as_it_is(given, in_place)
         start = int(chain[0, 1] - chain[0, 0])
         frame = self._frame(codes_Q, chain)
         blocks = _aligned(frame)
         return self._anchored(frame, blocks, strand, start, int((codes_Q != UNKNOWN).sum()))
-
-    def _copied(self, codes_R: Codes, identity: float) -> Anchored:
-        aligned = int((codes_R != UNKNOWN).sum())
-        return Anchored(LETTERS[codes_R], "+", 0, aligned, identity, copied=True)
 
     def _strand(self, codes_Q: Codes) -> tuple[str, Codes, Integers]:
         """The strand with the better chain, the query on it, and the chain (empty if neither is good)."""
@@ -204,6 +200,11 @@ class Anchorer:
             known - placed - within,
             insertions,
         )
+
+
+def _as_it_is(codes_R: Codes, identity: float) -> Anchored:
+    aligned = int((codes_R != UNKNOWN).sum())
+    return Anchored(LETTERS[codes_R], "+", 0, aligned, identity, in_place=True)
 
 
 def _place(chain: Integers, position: int) -> int:

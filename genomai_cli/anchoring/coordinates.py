@@ -4,6 +4,7 @@ Aligned genomes and those made from a VCF do. Shape: R letters of the reference.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genomai_cli.anchoring.kmers import UNKNOWN, Codes
 
@@ -12,8 +13,8 @@ LEAST_IDENTITY = 0.75
 WINDOW, MOST_DIFFERENCES = 32, 6  # after a missed insertion three in four letters differ
 
 
-def in_coordinates(codes_R: Codes, reference_R: Codes) -> float | None:
-    """How like the reference a sequence in its coordinates is (0 to 1); None if it does not stand in them.
+def identity_in_place(codes_R: Codes, reference_R: Codes) -> float | None:
+    """How like the reference, 0 to 1, a sequence is letter beside letter; None if it stands elsewhere.
 
     The identity is that of the known letters. Where most of them stand alone, as from a VCF that lists
     variable sites only, the letters that are not told count as equal.
@@ -21,22 +22,24 @@ def in_coordinates(codes_R: Codes, reference_R: Codes) -> float | None:
     if len(codes_R) != len(reference_R):
         return None
     known = codes_R != UNKNOWN
-    different = known & (reference_R != UNKNOWN) & (codes_R != reference_R)
-    differences = int(different.sum())
-    if _stand_alone(known):
-        identity = 1 - differences / len(codes_R)
-        return identity if identity >= LEAST_IDENTITY else None
-    compared = int((known & (reference_R != UNKNOWN)).sum())
-    identity = 1 - differences / compared if compared else 0.0
-    crowded = np.convolve(different, np.ones(WINDOW, np.int64)).max() > MOST_DIFFERENCES
-    if compared < FEWEST_LETTERS or identity < LEAST_IDENTITY or crowded:
-        return None
-    return identity
+    compared = known & (reference_R != UNKNOWN)
+    differences = int((codes_R[compared] != reference_R[compared]).sum())
+    alone = _stand_alone(known)
+    letters = len(codes_R) if alone else int(compared.sum())
+    identity = 1 - differences / max(1, letters)
+    enough = alone or letters >= FEWEST_LETTERS
+    return identity if enough and identity >= LEAST_IDENTITY else None
 
 
-def _stand_alone(known: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:
+def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:
+    """Whether differences crowd somewhere, as they do between an insertion and a deletion that make up for it."""
+    different = (codes_R != reference_R) & (codes_R != UNKNOWN) & (reference_R != UNKNOWN)
+    return bool(np.convolve(different, np.ones(WINDOW, np.int64)).max() > MOST_DIFFERENCES)
+
+
+def _stand_alone(known_R: NDArray[np.bool_]) -> bool:
     """Whether most known letters have no known neighbour; also true if there is none at all."""
-    beside = np.zeros(len(known) + 2, np.bool_)
-    beside[1:-1] = known
-    alone = known & ~beside[:-2] & ~beside[2:]
-    return bool(2 * alone.sum() >= known.sum())
+    beside = np.zeros(len(known_R) + 2, np.bool_)
+    beside[1:-1] = known_R
+    alone = known_R & ~beside[:-2] & ~beside[2:]
+    return bool(2 * alone.sum() >= known_R.sum())
