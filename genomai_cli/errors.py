@@ -28,6 +28,10 @@ class TrainingError(GenomaiError):
     """Training that cannot start or go on (no labels, one class, a loss that is not finite)."""
 
 
+class Stopped(GenomaiError):
+    """A run that was asked to stop, and has left behind what it needs to go on."""
+
+
 class UsageError(GenomaiError):
     """Options that contradict each other; exit status 2."""
 

@@ -16,20 +16,23 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from genomai_cli import tokenizers
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
+from genomai_cli.nets import companions
 from genomai_cli.nets.classifier import Classifier, build_network
 from genomai_cli.nets.fusion import Fusion
 from genomai_cli.nets.genotypes import Genotypes
 from genomai_cli.nets.likelihood import PopulationLikelihood
+from genomai_cli.nets.regression import VariantRegression
 from genomai_cli.panels.panel import Panel
 
 RECIPE = "recipe.toml"
+COMPANIONS = "companions."  # begins the names of their tensors
 PLACES = (catalog.PANEL, catalog.REFERENCE, catalog.SITES)
 NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
@@ -38,7 +41,8 @@ NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads"
 class Bundle:
     """A model ready to use: `config` is what config.json holds.
 
-    A model of barcodes has a `panel`; one of anchored genomes has a `reference` and its variable `sites`.
+    A model of barcodes has a `panel`; one of anchored genomes has a `reference` and its variable `sites`. What was
+    trained beside its network, by objective, is in `companions`; it is counted apart.
     """
 
     config: dict[str, Any]
@@ -47,6 +51,7 @@ class Bundle:
     reference: Reference | None = None
     sites: VariableSites | None = None
     weights_sha256: str = ""
+    companions: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -60,6 +65,14 @@ class Bundle:
     def heads(self) -> dict[str, list[str]]:
         """The labels of every head, in the order of its logits."""
         return {head: list(labels) for head, labels in self.config["heads"].items()}
+
+    def require_heads(self) -> None:
+        """BundleError for a model that was only pretrained, and has no classes to choose from."""
+        if not self.config["heads"]:
+            raise BundleError(
+                f"the model {self.name!r} has no heads: it was only pretrained; "
+                "`genomai train --model DIR` gives it some"
+            )
 
     @property
     def required_panel(self) -> Panel:
@@ -84,7 +97,7 @@ class Extras:
 
     card: str
     recipe: str
-    others: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
 def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
@@ -96,12 +109,15 @@ def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
         classes = {head: len(labels) for head, labels in config["heads"].items()}
         members = [build_network(config["network"], classes) for _ in range(config["members"])]
         likelihood = config.get("likelihood")
-        fusion = Fusion(classes, likelihood["nesting"] if likelihood else {})
+        regression = config.get("regression")
+        evidence = likelihood or regression
+        fusion = Fusion(classes, evidence["nesting"] if evidence else {})
         return Classifier(
             members,
             fusion,
             _genotypes(config, panel) if config["network"]["kind"] == "sites" else None,
             _likelihood(likelihood, panel) if likelihood else None,
+            _regression(regression, config["network"]) if regression else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
@@ -121,6 +137,11 @@ def _likelihood(config: Mapping[str, Any], panel: Panel | None) -> PopulationLik
     return PopulationLikelihood(populations, len(panel), config["axes"])
 
 
+def _regression(config: Mapping[str, Any], network: Mapping[str, Any]) -> VariantRegression:
+    classes = len(config["nesting"][config["head"]])
+    return VariantRegression(classes, network["sites"], network["variants"])
+
+
 def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
     """The bundle called `name` or in the folder `name`, on the device, ready for inference.
 
@@ -136,13 +157,16 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
         raise BundleError(damaged[0])
     panel, reference, sites = _read_places(path)
     classifier = build(config, panel)
-    _fill(classifier, path / catalog.WEIGHTS)
+    beside = companions.build(config.get("companions", {}), classifier.members[0])
+    _fill(classifier, beside, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    beside = beside.to(device=device, dtype=dtype).eval().requires_grad_(False)
     if classifier.likelihood is not None and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.likelihood = classifier.likelihood.to(device="cpu", dtype=torch.float64)
     digest = catalog.sha256(path / catalog.WEIGHTS)
-    return Bundle(config, classifier, panel, reference, sites, weights_sha256=digest)
+    modules = dict(beside.items())
+    return Bundle(config, classifier, panel, reference, sites, digest, modules)
 
 
 def _read_places(path: Path) -> tuple[Panel | None, Reference | None, VariableSites | None]:
@@ -157,12 +181,12 @@ def _read_places(path: Path) -> tuple[Panel | None, Reference | None, VariableSi
     )
 
 
-def _fill(classifier: Classifier, file: Path) -> None:
+def _fill(classifier: Classifier, beside: nn.ModuleDict, file: Path) -> None:
     try:
         tensors = safetensors.torch.load_file(file)
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{file}: {error}") from error
-    expected = classifier.state_dict()
+    expected = classifier.state_dict() | _prefixed(beside)
     missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or unknown:
         what, which = ("missing", missing) if missing else ("unknown", unknown)
@@ -172,7 +196,15 @@ def _fill(classifier: Classifier, file: Path) -> None:
             raise BundleError(
                 f"{file}: tensor {tensor_name} has another shape than the config says"
             )
-    classifier.load_state_dict(tensors)
+    names = classifier.state_dict().keys()
+    classifier.load_state_dict({name: tensors[name] for name in names})
+    begin = len(COMPANIONS)
+    beside.load_state_dict({n[begin:]: t for n, t in tensors.items() if n not in names})
+
+
+def _prefixed(beside: nn.Module) -> dict[str, Tensor]:
+    """The companions' tensors under the names that they are stored by."""
+    return {f"{COMPANIONS}{name}": tensor for name, tensor in beside.state_dict().items()}
 
 
 def save(bundle: Bundle, target: Path, extras: Extras) -> None:
@@ -193,7 +225,7 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
 
 
 def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
-    (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle.classifier)))
+    (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle)))
     if bundle.panel is not None:
         bundle.panel.write(folder / catalog.PANEL)
     if bundle.reference is not None:
@@ -201,8 +233,8 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
     if bundle.sites is not None:
         bundle.sites.write(folder / catalog.SITES)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in texts.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     config = {
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
@@ -213,11 +245,12 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")
 
 
-def _stored(classifier: Classifier) -> dict[str, Tensor]:
+def _stored(bundle: Bundle) -> dict[str, Tensor]:
     """The tensors as they are stored: floating point as float32, contiguous, on the CPU."""
+    beside = _prefixed(nn.ModuleDict(bundle.companions))
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in classifier.state_dict().items()
+        for name, tensor in (bundle.classifier.state_dict() | beside).items()
     }
 
 

@@ -24,7 +24,7 @@ NO_TARGET = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Alphabet:
     """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
 
     `choices` (sites or 1, A) holds the letters that can stand at a place.
@@ -83,6 +83,10 @@ class Objective(Protocol):
     @property
     def name(self) -> str:
         """The name in the registry, in recipes and in a bundle's tensors."""
+
+    @property
+    def settings(self) -> Any:
+        """Its section of a recipe: a frozen dataclass."""
 
     def companion(self) -> dict[str, Any]:
         """The config of the module that is trained with the network, for `nets.companions.build`."""

@@ -8,6 +8,7 @@ knows nothing has the loss log(batch).
 Shape suffixes: B samples of this process, G of all processes, L letters, T words, D width of a projection.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.augmentations import Letters, crop, hide_outside, runs, substitute, turn
-from genomai_cli.objectives.base import Group, Material, Model, Views
+from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.rows import encode_rows
+
+LIMITS = {
+    "temperature": (1e-3, 1e3),
+    "projection": (1, math.inf),
+    "mask": (0, 0.9),
+    "crop": (0.1, 1),
+    "substitute": (0, 1),
+    "reverse_complement": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Contrastive:
     """InfoNCE between two views of every sample."""
 
     settings: ContrastiveSettings
-    material: Material
+    alphabet: Alphabet
     name: str = "contrastive"
 
     def companion(self) -> dict[str, Any]:
@@ -61,16 +71,16 @@ class Contrastive:
         return info_nce(first_BD, second_BD, self.settings.temperature, group)
 
     def _view(self, letters_BL: Letters, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-        settings, material = self.settings, self.material
-        seen_BL = substitute(letters_BL, settings.substitute, rng, choices=material.choices)
-        if material.aligned:
+        settings, alphabet = self.settings, self.alphabet
+        seen_BL = substitute(letters_BL, settings.substitute, rng, choices=alphabet.choices)
+        if alphabet.aligned:
             seen_BL = hide_outside(seen_BL, settings.crop, rng)
         else:
             seen_BL = crop(seen_BL, settings.crop, rng)
             seen_BL = turn(seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement)
         # A word is hidden with any of its k letters: so few letters hide that share of the words.
-        share = 1 - (1 - settings.mask) ** (1 / material.tokenizer.k)
-        return encode_rows(material.tokenizer, seen_BL, runs(seen_BL.shape, share, rng, 1))
+        share = 1 - (1 - settings.mask) ** (1 / alphabet.tokenizer.k)
+        return encode_rows(alphabet.tokenizer, seen_BL, runs(seen_BL.shape, share, rng, 1))
 
 
 def info_nce(first_BD: Tensor, second_BD: Tensor, temperature: float, group: Group) -> Tensor:

@@ -6,6 +6,7 @@ overlapping k-mers beside it do not tell it (Ji et al. 2021, DNABERT, hides runs
 Shape suffixes: B samples, L letters, T words, N guessed words of all samples, V words of the vocabulary.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.augmentations import NOTHING, Letters, runs, substitute
-from genomai_cli.objectives.base import NO_TARGET, Group, Material, Model, Views
+from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.rows import covering, encode_rows
 
 Places = NDArray[np.bool_]
+
+LIMITS = {
+    "share": (0.001, 0.95),
+    "most": (0, 0.99),
+    "span": (1, math.inf),
+    "substitute": (0, 0.5),
+    "keep": (0, 0.5),
+}
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,16 @@ class Masked:
     """Cross-entropy of hidden words."""
 
     settings: MaskedSettings
-    material: Material
+    alphabet: Alphabet
     name: str = "masked"
 
     def companion(self) -> dict[str, Any]:
         """The network's head for words."""
-        return {"kind": "words", "vocabulary": len(self.material.tokenizer.vocabulary)}
+        return {"kind": "words", "vocabulary": len(self.alphabet.tokenizer.vocabulary)}
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
         """`ids`, with words hidden, and `targets`, the hidden words."""
-        tokenizer = self.material.tokenizer
+        tokenizer = self.alphabet.tokenizer
         chosen_BL = self._chosen(letters_BL, rng)
         whole_BT = encode_rows(tokenizer, letters_BL)
         if tokenizer.length(letters_BL.shape[1]) == 0:
@@ -99,7 +108,7 @@ class Masked:
         draws_BL = np.take_along_axis(rng.random(letters_BL.shape), first_BL, axis=1)
         hidden_BL = chosen_BL & (draws_BL >= settings.substitute + settings.keep)
         replaced_BL = chosen_BL & (draws_BL < settings.substitute)
-        other_BL = substitute(letters_BL, 1.0, rng, choices=self.material.choices)
+        other_BL = substitute(letters_BL, 1.0, rng, choices=self.alphabet.choices)
         return np.where(replaced_BL, other_BL, letters_BL), hidden_BL
 
 

@@ -3,6 +3,7 @@
 A new objective is one class as `base.Objective` describes it, its settings, and one entry in `OBJECTIVES`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.nets.classifier import Classifier
-from genomai_cli.objectives.base import Group, Material, Model, Objective
+from genomai_cli.objectives import contrastive, masked
+from genomai_cli.objectives.base import Alphabet, Group, Model, Objective
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings
 from genomai_cli.objectives.masked import Masked, MaskedSettings
 
 
 @dataclass(frozen=True)
 class Kind:
-    """An objective's class and that of its settings."""
+    """An objective's class and that of its settings, with the least and the largest value of each."""
 
     settings: type
-    objective: Callable[[Any, Material], Objective]
+    objective: Callable[[Any, Alphabet], Objective]
+    limits: Mapping[str, tuple[float, float]]
 
 
 OBJECTIVES: dict[str, Kind] = {
-    "contrastive": Kind(ContrastiveSettings, Contrastive),
-    "masked": Kind(MaskedSettings, Masked),
+    "contrastive": Kind(ContrastiveSettings, Contrastive, contrastive.LIMITS),
+    "masked": Kind(MaskedSettings, Masked, masked.LIMITS),
 }
+
+
+def check_objective(name: str, weight: object) -> None:
+    """ValueError unless there is such an objective and its weight is a positive number."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"no objective {name!r} (there are: {', '.join(OBJECTIVES)})")
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 < float(weight) < math.inf:  # type: ignore[arg-type]
+        raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
 
 
 class Learner(nn.Module):

@@ -5,6 +5,7 @@ bit as if it had not been.
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,23 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from genomai_cli.device import mixed_precision
-from genomai_cli.errors import TrainingError
+from genomai_cli.errors import Stopped, TrainingError
 from genomai_cli.training import checkpoint
+from genomai_cli.training.processes import ALONE, Processes
 
 Report = Callable[[int, float, float], None]
+"""Called at every evaluation with the step, its loss and the best validation loss."""
+
+Watch = Callable[[int, Tensor], None]
+"""Called after every step with its number, from 1, and its loss."""
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """AdamW with linear warm-up and cosine decay, and an exponential average of the weights."""
+    """AdamW with linear warm-up and cosine decay, and an exponential average of the weights.
+
+    Besides at every evaluation, a checkpoint is written every `checkpoint_every` seconds.
+    """
 
     steps: int = 1200
     batch_size: int = 256
@@ -33,6 +42,7 @@ class Optimization:
     clip: float = 1.0
     evaluate_every: int = 100
     patience: int = 5
+    checkpoint_every: float = 60.0
 
 
 @dataclass
@@ -52,7 +62,8 @@ class Loop:
     """One run of training; `fit` leaves the best averaged weights in the network.
 
     `loss_at(network, step)` gives the loss of a step's batch, `validation_loss(network)` that of the
-    held-out samples. Raises TrainingError when a loss is not finite.
+    held-out samples. `notes` are numbers of the caller's that travel with the checkpoint. When `stop` says so, the run
+    ends after the step with a checkpoint and raises Stopped. Raises TrainingError when a loss is not finite.
     """
 
     def __init__(
@@ -63,13 +74,19 @@ class Loop:
         seed: int,
         device: torch.device,
         checkpoint_file: Path | None = None,
+        processes: Processes = ALONE,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.network = network.to(device)
         self.settings = settings
         self.seed = seed
         self.device = device
+        self.processes = processes
+        self.stop = stop
         self.progress = Progress()
+        self.notes: dict[str, float] = {}
         self.averaged = AveragedModel(self.network, avg_fn=self._average)
+        self.trained = processes.parallel(self.network)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
@@ -77,33 +94,38 @@ class Loop:
         self.scaler = torch.amp.GradScaler(enabled=self.precision == torch.float16)
         self.best = _copy_of(self.averaged.module)
         self.checkpoint_file = checkpoint_file
+        self.saved_step: int | None = None
+        self._saved_at = time.monotonic()
 
     def fit(
         self,
         loss_at: Callable[[nn.Module, int], Tensor],
         validation_loss: Callable[[nn.Module], float],
         report: Report,
+        watch: Watch = lambda step, loss: None,
     ) -> float:
         """Train to the end, or on from the checkpoint; the best validation loss."""
         if self.checkpoint_file and self.checkpoint_file.exists():
             self._restore(checkpoint.load(self.checkpoint_file, self.device))
         while not self.progress.exhausted(self.settings):
             loss = self._step(loss_at)
-            if self._evaluates_now():
+            watch(self.progress.step, loss)
+            if self.evaluates_now():
                 self._evaluate(validation_loss)
                 report(self.progress.step, float(loss), self.progress.best_loss)
+            self._save_or_stop()
         self.network.load_state_dict(self.best)
         self.network.eval()
         return self.progress.best_loss
 
     def _step(self, loss_at: Callable[[nn.Module, int], Tensor]) -> Tensor:
         step = self.progress.step
-        torch.manual_seed(step_seed(self.seed, step))
+        torch.manual_seed(step_seed(self.seed, step) + self.processes.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.settings)
         self.network.train()
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            loss = loss_at(self.network, step)
+            loss = loss_at(self.trained, step)
         self._require_finite(float(loss.detach()))
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -115,7 +137,24 @@ class Loop:
         self.progress.step += 1
         return loss.detach()
 
-    def _evaluates_now(self) -> bool:
+    def _save_or_stop(self) -> None:
+        """A checkpoint if it is time for one; it comes after the step's report, which is then written once."""
+        due = time.monotonic() - self._saved_at >= self.settings.checkpoint_every
+        due, stopped = self.processes.agree(due, self.stop())
+        if due or stopped or self.evaluates_now():
+            self._save()
+        if stopped:
+            raise Stopped(f"stopped after step {self.progress.step} of {self.settings.steps}")
+
+    def _save(self) -> None:
+        if self.checkpoint_file:
+            state = self._state()
+            if self.processes.rank == 0:
+                checkpoint.save(self.checkpoint_file, state)
+            self.saved_step, self._saved_at = self.progress.step, time.monotonic()
+
+    def evaluates_now(self) -> bool:
+        """Whether the held-out samples are judged after the step that was just taken."""
         step, settings = self.progress.step, self.settings
         return step % settings.evaluate_every == 0 or step == settings.steps
 
@@ -128,8 +167,6 @@ class Loop:
             self.best = _copy_of(candidate)
         else:
             self.progress.stale += 1
-        if self.checkpoint_file:
-            checkpoint.save(self.checkpoint_file, self._state())
 
     def _average(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
         """An exponential average that forgets its beginning: a plain mean's weight at first."""
@@ -145,6 +182,7 @@ class Loop:
             "scaler": self.scaler.state_dict(),
             "best": self.best,
             "progress": [progress.step, progress.best_loss, progress.stale],
+            "notes": self.notes,
         }
 
     def _restore(self, state: checkpoint.State) -> None:
@@ -154,12 +192,14 @@ class Loop:
         self.scaler.load_state_dict(state["scaler"])
         self.best = state["best"]
         self.progress = Progress(*state["progress"])
+        self.notes = dict(state["notes"])
+        self.saved_step = self.progress.step
 
     def _require_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {self.progress.step}: lower the learning rate"
-            )
+            kept = f"; the checkpoint of step {self.saved_step} stays" if self.saved_step else ""
+            message = f"the loss is {loss} at step {self.progress.step}: lower the learning rate"
+            raise TrainingError(message + kept)
 
 
 def step_seed(seed: int, step: int) -> int:

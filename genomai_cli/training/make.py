@@ -85,9 +85,8 @@ class Maker:
         levels = [self._train(classifier, number) for number in range(len(self.parts))]
         joined = HeldOut.joined([part for member in levels for part in member])
         calibrate(classifier.fusion.to("cpu"), joined)
-        if self.recipe.likelihood is not None:
-            everyone = np.arange(len(self.samples))
-            classifier.likelihood = self.material.likelihood(everyone)
+        if self.recipe.evidence is not None:
+            classifier.add_evidence(self.material.evidence(np.arange(len(self.samples))))
         validation = self._validation(classifier, HeldOut.joined([member[0] for member in levels]))
         config["provenance"] |= {
             "seconds": round(time.monotonic() - began),
@@ -123,6 +122,9 @@ class Maker:
                 "axes": recipe.likelihood.axes,
                 "nesting": nesting(self.samples, head),
             }
+        if recipe.regression is not None:
+            head = recipe.regression.head
+            config["regression"] = {"head": head, "nesting": nesting(self.samples, head)}
         return config
 
     def _provenance(self) -> dict[str, Any]:
@@ -138,12 +140,12 @@ class Maker:
         }
 
     def _train(self, classifier: Classifier, number: int) -> list[HeldOut]:
-        """Train one member; its held-out scores beside those of a likelihood fitted to the same
+        """Train one member; its held-out scores beside those of the evidence fitted to the same
         samples, at each level of missingness."""
         network, judge = classifier.members[number], self.parts[number]
         seed = step_seed(self.seed, 7919 * (number + 1))
         torch.manual_seed(seed)
-        _initialise(network)
+        initialise(network)
         if self.start is not None:
             trained = self.start.classifier.members
             start_from(network, trained[number % len(trained)])
@@ -157,8 +159,8 @@ class Maker:
             checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
             report=lambda step, loss, best: self.report(number, step, loss, best),
         )
-        likelihood = self.material.likelihood(member.learn) if self.recipe.likelihood else None
-        return held_out_scores(network, member, likelihood, seed=seed, device=self.device)
+        evidence = self.material.evidence(member.learn) if self.recipe.evidence else None
+        return held_out_scores(network, member, evidence, seed=seed, device=self.device)
 
     def _member(self, classifier: Classifier, judge: Rows) -> Member:
         learn = others(self.samples, judge)
@@ -219,7 +221,7 @@ def fit(
     return maker.fit()
 
 
-def _initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module) -> None:
     """Fresh values for every layer, drawn from torch's current seed."""
     for module in network.modules():
         reset = getattr(module, "reset_parameters", None) or getattr(

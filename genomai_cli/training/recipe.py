@@ -12,6 +12,10 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.objectives.contrastive import ContrastiveSettings
+from genomai_cli.objectives.masked import MaskedSettings
+from genomai_cli.objectives.weighted import OBJECTIVES, check_objective
+from genomai_cli.training.corpus import CorpusRecipe
 from genomai_cli.training.loop import Optimization
 
 BARCODE, SEQUENCE, ANCHORED = "barcode", "sequence", "anchored"
@@ -45,6 +49,14 @@ class LikelihoodRecipe:
     head: str
     axes: int = 3
     shrinkage: float = 30.0
+
+
+@dataclass(frozen=True)
+class RegressionRecipe:
+    """The logistic regression on variants beside the networks: of which head, with what penalty on its weights."""
+
+    head: str
+    penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,16 @@ class Recipe:
     views: ViewsRecipe = field(default_factory=ViewsRecipe)
     optimization: Optimization = field(default_factory=Optimization)
     likelihood: LikelihoodRecipe | None = None
+    regression: RegressionRecipe | None = None
+    objectives: dict[str, float] = field(default_factory=dict)
+    contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
+    masked: MaskedSettings = field(default_factory=MaskedSettings)
+    corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
+
+    @property
+    def evidence(self) -> LikelihoodRecipe | RegressionRecipe | None:
+        """What stands beside the networks, if anything does."""
+        return self.likelihood or self.regression
 
 
 SECTIONS: dict[str, type] = {
@@ -97,6 +119,9 @@ SECTIONS: dict[str, type] = {
     "views": ViewsRecipe,
     "optimization": Optimization,
     "likelihood": LikelihoodRecipe,
+    "regression": RegressionRecipe,
+    "corpus": CorpusRecipe,
+    **{name: kind.settings for name, kind in OBJECTIVES.items()},
 }
 
 _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
@@ -105,6 +130,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "input.fewest": _AT_LEAST_1,
     "likelihood.axes": _AT_LEAST_1,
     "likelihood.shrinkage": (0, math.inf),
+    "regression.penalty": (0, math.inf),
     "split.folds": _AT_LEAST_1,
     "split.holdout": (0.001, 0.5),
     "optimization.steps": _AT_LEAST_1,
@@ -112,6 +138,12 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optimization.batch_size": _AT_LEAST_1,
     "optimization.evaluate_every": _AT_LEAST_1,
     "optimization.patience": _AT_LEAST_1,
+    "optimization.checkpoint_every": (0, math.inf),
+    **{f"{name}.{key}": v for name, kind in OBJECTIVES.items() for key, v in kind.limits.items()},
+    "corpus.window": (0, math.inf),
+    "corpus.windows": _AT_LEAST_1,
+    "corpus.judged": _AT_LEAST_1,
+    "corpus.log_every": _AT_LEAST_1,
     **{f"views.{view.name}": _SHARE for view in fields(ViewsRecipe)},
 }
 
@@ -147,12 +179,14 @@ def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
 
 def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
     """The recipe for other heads than its own: what it says of a head that is not learnt is said of the last."""
-    likelihood, given = recipe.likelihood, recipe.input
+    likelihood, regression, given = recipe.likelihood, recipe.regression, recipe.input
     if likelihood is not None and likelihood.head not in heads:
         likelihood = replace(likelihood, head=list(heads)[-1])
+    if regression is not None and regression.head not in heads:
+        regression = replace(regression, head=list(heads)[-1])
     if given.best_for is not None and given.best_for not in heads:
         given = replace(given, best_for=None)
-    return replace(recipe, likelihood=likelihood, input=given)
+    return replace(recipe, likelihood=likelihood, regression=regression, input=given)
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
@@ -173,10 +207,14 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         raise ValueError(
             "input.best_sites needs split.folds = 1: each fold would choose other sites"
         )
+    if recipe.likelihood and recipe.regression:
+        raise ValueError("[likelihood] is for barcodes, [regression] for genomes: not both")
     if recipe.input.kind not in KINDS:
         raise ValueError(f"input.kind is one of {', '.join(KINDS)}, not {recipe.input.kind!r}")
     for head in recipe.heads:
         check_head_name(head)
+    for name, weight in recipe.objectives.items():
+        check_objective(name, weight)
     return recipe
 
 

@@ -1,0 +1,117 @@
+"""What the losses of self-supervised objectives are compared with: guesses that need no network.
+
+For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
+are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
+
+Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.objectives.base import NO_TARGET, Alphabet
+from genomai_cli.tokenizers.kmers import BASES, Kmers
+from genomai_cli.tokenizers.rows import encode_rows
+from genomai_cli.training.corpus import Corpus
+
+PIECES = 4096  # to count words in
+SMOOTHING = 0.5
+
+
+class Baselines:
+    """The losses of guesses, from the words of the pieces to learn from."""
+
+    def __init__(self, corpus: Corpus, alphabet: Alphabet, longest: int) -> None:
+        self.corpus, self.alphabet, self.longest = corpus, alphabet, longest
+        self._sums: dict[bytes, float] = {}
+
+    def loss(self, objective: str, batches: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> float:
+        """The mean loss in nats over the batches; NaN for an objective without a baseline."""
+        guess = {"contrastive": self._of_views, "masked": self._of_words}.get(objective)
+        losses = [guess(batch[objective]) for batch in batches] if guess else []
+        return float(np.mean(losses)) if losses else math.nan
+
+    def _of_views(self, views: Mapping[str, Tensor]) -> float:
+        return math.log(len(views["ids_first"]))
+
+    def _of_words(self, views: Mapping[str, Tensor]) -> float:
+        targets_BT, ids_BT = views["targets"].numpy(), views["ids"].numpy()
+        rows, places = np.nonzero(targets_BT != NO_TARGET)
+        words = targets_BT[rows, places]
+        if not len(words):
+            return 0.0
+        if not self._sees_parts_of_words:
+            counts_PV = self._counts
+            sites = places if len(counts_PV) > 1 else np.zeros_like(places)
+            return float(-np.log(counts_PV[sites, words] / counts_PV.sum(axis=1)[sites]).mean())
+        visible = [self.alphabet.tokenizer.decode(ids) for ids in ids_BT]
+        return float(
+            np.mean([self._surprise(*a) for a in self._patterns(visible, rows, places, words)])
+        )
+
+    @property
+    def _sees_parts_of_words(self) -> bool:
+        tokenizer = self.alphabet.tokenizer
+        return (
+            isinstance(tokenizer, Kmers)
+            and tokenizer.stride < tokenizer.k
+            and not self.alphabet.aligned
+        )
+
+    def _patterns(
+        self,
+        visible: list[str],
+        rows: NDArray[np.int64],
+        places: NDArray[np.int64],
+        words: NDArray[np.int64],
+    ) -> list[tuple[str, int]]:
+        """What is visible of each guessed word, and the word."""
+        k, stride = self.alphabet.tokenizer.k, self.alphabet.tokenizer.stride
+        starts = (places * stride).tolist()
+        return [
+            (visible[row][start : start + k].ljust(k, "N"), word)
+            for row, start, word in zip(rows.tolist(), starts, words.tolist(), strict=True)
+        ]
+
+    def _surprise(self, pattern: str, word: int) -> float:
+        """-log of the word's frequency among those that agree with the pattern, where N agrees with all."""
+        key = pattern.encode()
+        spelt = np.unravel_index(word, self._cube.shape)
+        if any(p not in ("N", BASES[base]) for p, base in zip(pattern, spelt, strict=True)):
+            key, pattern = b"", "N" * len(pattern)  # a letter that was replaced: nothing is certain
+        if key not in self._sums:
+            agreeing = tuple(slice(None) if p == "N" else BASES.index(p) for p in pattern)
+            self._sums[key] = float(self._cube[agreeing].sum())
+        return -math.log(float(self._cube[spelt]) / self._sums[key])
+
+    @cached_property
+    def _cube(self) -> NDArray[np.float64]:
+        """The counts of k-mers by their letters (4, 4, ...)."""
+        k = self.alphabet.tokenizer.k
+        return self._counts[0, : 4**k].reshape((4,) * k)
+
+    @cached_property
+    def _counts(self) -> NDArray[np.float64]:
+        """How often each word was seen, at each place of rows of sites (P = T), or anywhere (P = 1)."""
+        learn = self.corpus.learn
+        chosen = learn[np.linspace(0, len(learn) - 1, min(PIECES, len(learn))).astype(np.int64)]
+        tokenizer = self.alphabet.tokenizer
+        counts_PV: NDArray[np.float64] | None = None
+        for start in range(0, len(chosen), 64):
+            part = chosen[start : start + 64]
+            letters_BL = self.corpus.windows(part, np.zeros(len(part)), self.longest)
+            ids_BT = encode_rows(tokenizer, letters_BL)
+            if counts_PV is None:
+                places = ids_BT.shape[1] if self.alphabet.aligned else 1
+                counts_PV = np.full((places, len(tokenizer.vocabulary)), SMOOTHING)
+            sites_T = np.arange(ids_BT.shape[1]) if len(counts_PV) > 1 else np.array([0])
+            np.add.at(counts_PV, (np.broadcast_to(sites_T, ids_BT.shape), ids_BT), 1)
+        assert counts_PV is not None
+        special = (tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id)
+        counts_PV[:, [word for word in special if word is not None]] = 0
+        return counts_PV

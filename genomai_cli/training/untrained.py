@@ -1,0 +1,155 @@
+"""The model that a recipe describes, before it has learnt anything from an unlabelled corpus.
+
+Shape suffixes: A letters that are counted, S sites, W words.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from genomai_cli import __version__, tokenizers
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.anchoring.sites import VariableSites
+from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.errors import TrainingError
+from genomai_cli.nets.classifier import Classifier, complete_config
+from genomai_cli.nets.profile import ProfileNetwork, known_variants
+from genomai_cli.nets.sites import SitesNetwork
+from genomai_cli.objectives.base import Alphabet
+from genomai_cli.panels.barcode import letters_to_genotypes
+from genomai_cli.panels.panel import Panel
+from genomai_cli.training.corpus import COUNTED, Corpus
+from genomai_cli.training.recipe import ANCHORED, BARCODE, Recipe
+
+Tables = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the letters of a row stand for: the sites of a panel, or those of a reference that are read.
+
+    Of a reference the corpus holds whole genomes; where `sites` are not given, they follow from the corpus.
+    """
+
+    panel: Panel | None = None
+    reference: Reference | None = None
+    sites: VariableSites | None = None
+
+    @property
+    def row(self) -> int | None:
+        """How many letters a record of the corpus has; None for sequences of any length."""
+        if self.panel is not None:
+            return len(self.panel)
+        return len(self.reference) if self.reference is not None else None
+
+
+NOWHERE = Places()
+
+
+def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, Corpus, Alphabet]:
+    """A bundle without heads whose networks have no values yet, the corpus as they read it, and its letters.
+
+    Raises TrainingError where the places are missing or not for this kind of input.
+    """
+    _require_places(recipe, places)
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    sites = places.sites
+    if places.reference is not None:
+        assert corpus.counts is not None
+        sites = sites or VariableSites.of(corpus.counts[:, :4], recipe.input.fewest)
+        if not len(sites):
+            raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
+        corpus = corpus.at(sites.positions)
+    config = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "description": recipe.description,
+        "input": {"kind": recipe.input.kind, "haplotypes": recipe.input.haplotypes},
+        "tokenizer": tokenizer.to_config(),
+        "network": complete_config(dict(recipe.network) | _sizes(recipe, places.panel, sites)),
+        "members": 1,
+        "heads": {},
+        "provenance": {
+            "program": f"genomai {__version__}",
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+        },
+    }
+    classifier = build(config, places.panel)
+    _fill(classifier, config, corpus, places.panel, sites, recipe.input.fewest)
+    choices = corpus.choices
+    alphabet = Alphabet(tokenizer)
+    if choices is not None:
+        alphabet = Alphabet(tokenizer, aligned=True, choices=choices)
+    return Bundle(config, classifier, places.panel, places.reference, sites), corpus, alphabet
+
+
+def window(config: Mapping[str, Any]) -> int:
+    """How many letters of a sequence the network of this config reads at once."""
+    tokenizer = tokenizers.from_config(config["tokenizer"])
+    words = int(config["network"]["positions"])
+    return (words - 1) * tokenizer.stride + tokenizer.k
+
+
+def _require_places(recipe: Recipe, places: Places) -> None:
+    kind = recipe.input.kind
+    given = (places.panel is not None, places.reference is not None)
+    if given != (kind == BARCODE, kind == ANCHORED):
+        raise TrainingError(
+            f"recipe {recipe.name}: barcodes need a panel, anchored genomes a reference, sequences neither"
+        )
+    best = recipe.input.best_sites
+    if best is not None and places.panel is not None and best < len(places.panel):
+        raise TrainingError(
+            f"input.best_sites = {best} of {len(places.panel)} sites are chosen by labels, of which there "
+            "are none here: give a --panel of so many sites"
+        )
+    if kind == ANCHORED and recipe.network["kind"] != "profile":
+        raise TrainingError(
+            f"recipe {recipe.name}: anchored genomes need a network of kind profile"
+        )
+
+
+def _sizes(recipe: Recipe, panel: Panel | None, sites: VariableSites | None) -> Tables:
+    """The sizes of the network that follow from what it reads."""
+    if sites is not None:
+        known = known_variants(torch.from_numpy(sites.counts), recipe.input.fewest)
+        return {"sites": len(sites), "variants": int(known.sum())}
+    if recipe.network["kind"] == "sites" and panel is not None:
+        return {"sites": len(panel)}
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    return {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
+
+
+def _fill(
+    classifier: Classifier,
+    config: Mapping[str, Any],
+    corpus: Corpus,
+    panel: Panel | None,
+    sites: VariableSites | None,
+    fewest: int,
+) -> None:
+    """What networks of sites know without learning: the meaning of words, and how frequent they are."""
+    network = classifier.members[0]
+    if isinstance(network, ProfileNetwork) and sites is not None:
+        network.table.learn(torch.from_numpy(sites.counts), fewest)
+    if classifier.genotypes is None or panel is None or corpus.counts is None:
+        return
+    vocabulary = tokenizers.from_config(config["tokenizer"]).vocabulary
+    words = [ord(word) if len(word) == 1 else ord("N") for word in vocabulary]
+    classifier.genotypes.table.copy_(torch.from_numpy(_copies(words, panel).T.copy()))
+    if isinstance(network, SitesNetwork):
+        copies_AS = _copies(list(COUNTED), panel)
+        known_AS = (copies_AS >= 0) * corpus.counts.T
+        total_S = np.maximum(2 * known_AS.sum(axis=0), 1)
+        network.frequency.copy_(torch.from_numpy((copies_AS * known_AS).sum(axis=0) / total_S))
+
+
+def _copies(letters: list[int], panel: Panel) -> Any:
+    """The copies of the alternate allele (letters, S) that each letter means at each site."""
+    rows = np.tile(np.array(letters, np.uint8)[:, None], (1, len(panel)))
+    return letters_to_genotypes(rows, panel)
