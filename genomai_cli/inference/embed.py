@@ -9,7 +9,7 @@ Shape suffixes: B windows, T words of a window, n words of a record, E numbers o
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import cast
 
@@ -31,6 +31,7 @@ from genomai_cli.tokenizers.base import Ids
 
 SEQUENCE = "sequence"  # the input of models that read plain DNA
 VECTORS = "vectors"
+PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in double precision
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Embedder:
         self.bundle, self.settings = bundle, settings
         self.layer = vectors.depth(bundle.classifier, settings.layer)
         self.width = vectors.width(bundle.classifier)
+        self._attends = vectors.reads_words(bundle.classifier)
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
@@ -178,7 +180,7 @@ class Embedder:
             _parts(records, read),
             pad_id=self.bundle.tokenizer.pad_id,
             device=next(self.bundle.classifier.parameters()).device,
-            batching=batching,
+            batching=replace(batching, pairs=PAIRS_A_BATCH if self._attends else None),
         )
         for _, group in groupby(scored, key=lambda entry: entry[0].record):
             yield group

@@ -21,14 +21,22 @@ WORDS_A_BATCH = 1 << 16
 
 @dataclass(frozen=True)
 class Batching:
-    """How many pieces go through the network at once: so many words, and at most so many pieces."""
+    """How many pieces go through the network at once: so many words, and at most so many pieces.
+
+    `pairs` of words bound the memory of a network in which every word of a piece attends to every other.
+    """
 
     words: int = WORDS_A_BATCH
     pieces: int | None = None
+    pairs: int | None = None
 
     def full(self, count: int, longest: int) -> bool:
         """Whether a batch of `count` pieces, of which the longest has so many words, is complete."""
-        return count * longest >= self.words or (self.pieces is not None and count >= self.pieces)
+        return (
+            count * longest >= self.words
+            or (self.pieces is not None and count >= self.pieces)
+            or (self.pairs is not None and count * longest**2 >= self.pairs)
+        )
 
 
 AS_FITS = Batching()
