@@ -5,8 +5,7 @@ Shape suffixes: K objectives.
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ from genomai_cli.objectives.base import Objective
 from genomai_cli.objectives.weighted import OBJECTIVES, Learner
 from genomai_cli.tokenizers import from_config
 from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import Corpus, Cut
+from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.diary import Ahead, Diary, Moment
 from genomai_cli.training.loop import Loop
 from genomai_cli.training.make import initialise
 from genomai_cli.training.members import require_same_words, start_from
@@ -31,24 +32,6 @@ from genomai_cli.training.sampling import Batch, Plan, Sampler, words_read
 from genomai_cli.training.untrained import NOWHERE, Places, untrained, window
 
 CHECKPOINT = "pretraining.pt"
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last moment.
-
-    `held_out` and its terms are there only where the held-out samples have just been judged.
-    """
-
-    step: int
-    epoch: float
-    words: int
-    loss: float
-    terms: Mapping[str, float]
-    held_out: float | None
-    held_out_terms: Mapping[str, float]
-    learning_rate: float
-    words_per_second: float
 
 
 @dataclass(frozen=True)
@@ -136,31 +119,49 @@ class Pretraining:
             processes=surroundings.processes,
             stop=surroundings.stop,
         )
+        names = [objective.name for objective in self.objectives]
+        self.diary = Diary(self.loop, names, self.learner.weights, surroundings.report)
         self.judging: list[Batch] = []
-        self.held_out: Tensor | None = None
+        self.held_out_K = torch.zeros(len(names))
+        self.latest_K = torch.zeros(len(names))
+        self.latest_words = 0
 
     def run(self) -> Pretrained:
         """Train, and describe what has become of it."""
         began = time.monotonic()
         self.judging = self.sampler.judging()
-        with _Ahead(self.sampler, self.around.device.type != "cpu") as batches:
-            diary = _Diary(self, batches)
-            self.loop.fit(diary.loss_at, self._validation_loss, diary.evaluated, diary.watch)
-        classifier = self.bundle.classifier.float().eval()
+        with Ahead(self.sampler, in_background=self.around.device.type != "cpu") as batches:
+            self.loop.fit(
+                lambda learner, step: self._loss(learner, batches.at(step)),
+                self._validation_loss,
+                lambda step, loss, best: self._write(step, self.held_out_K),
+                self._watch,
+            )
+        facts = self._facts(round(time.monotonic() - began))
         config = dict(self.bundle.config)
         config["companions"] = {o.name: o.companion() for o in self.objectives}
-        facts = self._facts(round(time.monotonic() - began))
         config["provenance"] = config["provenance"] | facts
-        trained = dict(self.learner.companions.items())
-        bundle = Bundle(
-            config,
-            classifier,
-            self.bundle.panel,
-            self.bundle.reference,
-            self.bundle.sites,
-            companions=trained,
-        )
-        return Pretrained(bundle, facts)
+        learnt = dict(self.learner.companions.items())
+        self.bundle.classifier.float().eval()
+        return Pretrained(replace(self.bundle, config=config, companions=learnt), facts)
+
+    def _loss(self, learner: nn.Module, batch: Batch) -> Tensor:
+        """The weighted loss of a step's batch."""
+        terms_K: Tensor = learner(self._moved(batch))
+        self.latest_K = terms_K.detach()
+        # Of windows of one length, all processes read as many words; nearly so otherwise.
+        self.latest_words = words_read(batch, self.pad_id) * self.around.processes.size
+        return (terms_K * self.learner.weights).sum()
+
+    def _watch(self, step: int, loss: Tensor) -> None:
+        """Add a step up, and write a row where one is due without an evaluation."""
+        del loss
+        self.diary.add(self.latest_K, self.latest_words)
+        if step % self.recipe.corpus.log_every == 0 and not self.loop.evaluates_now():
+            self._write(step, None)
+
+    def _write(self, step: int, held_out_K: Tensor | None) -> None:
+        self.diary.write(step, self.sampler.epoch(step), held_out_K)
 
     def _sampler(self) -> Sampler:
         recipe, processes = self.recipe, self.around.processes
@@ -190,30 +191,24 @@ class Pretraining:
 
     @torch.no_grad()
     def _validation_loss(self, learner: nn.Module) -> float:
-        """The weighted loss of the held-out samples; its terms are kept for the diary."""
-        terms = [learner(self.moved(batch)) for batch in self.judging]
-        self.held_out = self.around.processes.mean(torch.stack(terms).double().mean(0))
-        return float((self.held_out * self.learner.weights.double()).sum())
+        """The weighted loss of the held-out samples; its terms are kept for the log."""
+        terms = [learner(self._moved(batch)) for batch in self.judging]
+        self.held_out_K = self.around.processes.mean(torch.stack(terms).double().mean(0))
+        return float((self.held_out_K * self.learner.weights.double()).sum())
 
-    def moved(self, batch: Batch) -> Batch:
-        """The batch on the run's device."""
+    def _moved(self, batch: Batch) -> Batch:
         device = self.around.device
         return {
             name: {view: ids.to(device, non_blocking=True) for view, ids in views.items()}
             for name, views in batch.items()
         }
 
-    def named(self, terms_K: Tensor | None) -> dict[str, float]:
-        """The objectives' losses by name."""
-        names = [objective.name for objective in self.objectives]
-        return {} if terms_K is None else dict(zip(names, terms_K.tolist(), strict=True))
-
     def _facts(self, seconds: int) -> dict[str, Any]:
         """What the card and the config tell of the run."""
-        self._validation_loss(self.learner)
+        self._validation_loss(self.learner.eval())
         recipe, about = self.recipe, self.corpus.about
-        judged = self.sampler.judging()
-        chance = {o.name: self.baselines.loss(o.name, judged) for o in self.objectives}
+        chance_K = [self.baselines.loss(o.name, self.judging) for o in self.objectives]
+        chance_K = self.around.processes.mean(torch.tensor(chance_K)).tolist()
         return {
             "seed": self.seed,
             "device": self.around.device.type,
@@ -226,94 +221,9 @@ class Pretraining:
             "steps": self.loop.progress.step,
             "words": int(self.loop.notes.get("words", 0)),
             "epochs": round(self.sampler.epoch(self.loop.progress.step), 3),
-            "held_out": _rounded(self.named(self.held_out)),
-            "baseline": _rounded(chance),
+            "held_out": _rounded(self.diary.named(self.held_out_K)),
+            "baseline": _rounded(self.diary.named(torch.tensor(chance_K))),
         }
-
-
-class _Diary:
-    """Losses and words between the rows of the log; they travel with the checkpoint, so that a resumed run's rows
-    are the same."""
-
-    def __init__(self, run: Pretraining, batches: "_Ahead") -> None:
-        self.run, self.batches = run, batches
-        self.terms_K = torch.zeros(len(run.objectives), dtype=torch.float64)
-        self.words = 0
-        self.clock, self.clocked = time.monotonic(), 0
-        self.latest: tuple[Tensor, int] = (self.terms_K, 0)
-
-    def loss_at(self, learner: nn.Module, step: int) -> Tensor:
-        """The weighted loss of a step's batch."""
-        batch = self.batches.at(step)
-        terms_K: Tensor = learner(self.run.moved(batch))
-        self.latest = terms_K.detach(), words_read(batch, self.run.pad_id)
-        return (terms_K * self.run.learner.weights).sum()
-
-    def watch(self, step: int, loss: Tensor) -> None:
-        """Add a step up; write a row where one is due without an evaluation."""
-        del loss
-        notes, names = self.run.loop.notes, [o.name for o in self.run.objectives]
-        terms_K, words = self.latest
-        words *= self.run.around.processes.size  # of windows of one length; nearly so otherwise
-        notes["words"] = notes.get("words", 0) + words
-        notes["steps"] = notes.get("steps", 0) + 1
-        for name, value in zip(names, terms_K.tolist(), strict=True):
-            notes[f"loss_{name}"] = notes.get(f"loss_{name}", 0.0) + value
-        self.clocked += words
-        settings = self.run.recipe
-        if step % settings.corpus.log_every == 0 and not self.run.loop.evaluates_now():
-            self._write(step, None)
-
-    def evaluated(self, step: int, loss: float, best: float) -> None:
-        """Write a row with the held-out losses."""
-        del loss, best
-        self._write(step, self.run.held_out)
-
-    def _write(self, step: int, held_out_K: Tensor | None) -> None:
-        run, notes = self.run, self.run.loop.notes
-        names = [objective.name for objective in run.objectives]
-        sums = torch.tensor([notes.pop(f"loss_{name}") for name in names], dtype=torch.float64)
-        terms_K = run.around.processes.mean(sums.to(run.around.device)).cpu() / notes.pop("steps")
-        weights_K = run.learner.weights.double().cpu()
-        held_out = None if held_out_K is None else float((held_out_K.cpu() * weights_K).sum())
-        seconds = max(time.monotonic() - self.clock, 1e-9)
-        moment = Moment(
-            step,
-            run.sampler.epoch(step),
-            int(notes["words"]),
-            float((terms_K * weights_K).sum()),
-            run.named(terms_K),
-            held_out,
-            run.named(held_out_K),
-            float(run.loop.optimizer.param_groups[0]["lr"]),
-            self.clocked / seconds,
-        )
-        self.clock, self.clocked = time.monotonic(), 0
-        run.around.report(moment)
-
-
-class _Ahead:
-    """The batches of a run; with a GPU, each is made while the one before is being learnt from."""
-
-    def __init__(self, sampler: Sampler, in_background: bool) -> None:
-        self.sampler = sampler
-        self.pool = ThreadPoolExecutor(1) if in_background else None
-        self.coming: dict[int, Future[Batch]] = {}
-
-    def __enter__(self) -> "_Ahead":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
-
-    def at(self, step: int) -> Batch:
-        """The batch of a step."""
-        if self.pool is None:
-            return self.sampler.learning(step)
-        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.learning, step)
-        self.coming = {step + 1: self.pool.submit(self.sampler.learning, step + 1)}
-        return made.result()
 
 
 def _window(recipe: Recipe) -> int:

@@ -1,0 +1,111 @@
+"""What a run of pretraining tells while it goes on: losses, words and speed, row by row of the log.
+
+Shape suffixes: K objectives.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genomai_cli.training.loop import Loop
+from genomai_cli.training.sampling import Batch, Sampler
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last moment.
+
+    `held_out` and its terms are there only where the held-out samples have just been judged.
+    """
+
+    step: int
+    epoch: float
+    words: int
+    loss: float
+    terms: Mapping[str, float]
+    held_out: float | None
+    held_out_terms: Mapping[str, float]
+    learning_rate: float
+    words_per_second: float
+
+
+class Diary:
+    """Losses and words between the rows of the log.
+
+    They are kept in the loop's notes and so travel with the checkpoint: a resumed run writes the same rows.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        names: Sequence[str],
+        weights_K: Tensor,
+        report: Callable[[Moment], None],
+    ) -> None:
+        self.loop, self.names, self.report = loop, list(names), report
+        self.weights_K = weights_K.double().cpu()
+        self._clock, self._clocked = time.monotonic(), 0
+
+    def add(self, terms_K: Tensor, words: int) -> None:
+        """Add up a step's losses, and the words of all processes' batches."""
+        notes = self.loop.notes
+        for name, value in [("steps", 1), *self.named(terms_K).items()]:
+            notes[name] = notes.get(name, 0) + value
+        notes["words"] = notes.get("words", 0) + words
+        self._clocked += words
+
+    def write(self, step: int, epoch: float, held_out_K: Tensor | None = None) -> None:
+        """Report the losses since the last row, with those of the held-out samples if they were just judged."""
+        notes, processes = self.loop.notes, self.loop.processes
+        steps = notes.pop("steps")
+        sums_K = torch.tensor([notes.pop(name) for name in self.names], device=self.loop.device)
+        terms_K = processes.mean(sums_K).double().cpu() / steps
+        seconds = max(time.monotonic() - self._clock, 1e-9)
+        moment = Moment(
+            step,
+            epoch,
+            int(notes["words"]),
+            self._weighted(terms_K),
+            self.named(terms_K),
+            None if held_out_K is None else self._weighted(held_out_K),
+            {} if held_out_K is None else self.named(held_out_K),
+            float(self.loop.optimizer.param_groups[0]["lr"]),
+            self._clocked / seconds,
+        )
+        self._clock, self._clocked = time.monotonic(), 0
+        self.report(moment)
+
+    def named(self, terms_K: Tensor) -> dict[str, float]:
+        """The objectives' losses by name."""
+        return dict(zip(self.names, terms_K.tolist(), strict=True))
+
+    def _weighted(self, terms_K: Tensor) -> float:
+        return float((terms_K.double().cpu() * self.weights_K).sum())
+
+
+class Ahead:
+    """The batches of a run; with a GPU, each is made while the one before is being learnt from."""
+
+    def __init__(self, sampler: Sampler, *, in_background: bool) -> None:
+        self.sampler = sampler
+        self.pool = ThreadPoolExecutor(1) if in_background else None
+        self.coming: dict[int, Future[Batch]] = {}
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
+        if self.pool is None:
+            return self.sampler.learning(step)
+        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.learning, step)
+        self.coming = {step + 1: self.pool.submit(self.sampler.learning, step + 1)}
+        return made.result()
