@@ -7,17 +7,16 @@ what comes out does not depend on where the record was cut. Everything is aligne
 Shapes: Q letters of the query, R letters of the reference, W letters of the reference from some position on.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.anchoring import alignment
+from genomai_cli.anchoring import frames
 from genomai_cli.anchoring.alignment import Block
 from genomai_cli.anchoring.chain import best_chain
-from genomai_cli.anchoring.coordinates import identity_in_place, is_crowded
+from genomai_cli.anchoring.coordinates import FEWEST_LETTERS, compared_in_place, is_crowded
+from genomai_cli.anchoring.frames import END_ROOM, LONGEST_END, Frame
 from genomai_cli.anchoring.kmers import (
     UNKNOWN,
     Codes,
@@ -32,11 +31,8 @@ from genomai_cli.tokenizers.base import letters_of
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 K = 16
-FEWEST_LETTERS = 24  # in exact stretches: two k-mers that random DNA does not hold in one order
 LEAST_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
 CLOSES = 64  # letters by which the ends of a complete circle may overlap or fall short
-LONGEST_END = 400  # letters after the last anchor that are looked at
-END_ROOM = 32  # more letters of the reference than of the query at a free end
 MOST_COPIES = 4  # of a reference are looked at
 
 
@@ -46,39 +42,29 @@ class Anchored:
 
     `letters` (R,) are ASCII codes of A C G T, and N where the query has no letter or none that is known.
     `strand` is "+" or "-"; `start` the reference position (from 0) of the query's first letter, read on the
-    reference's strand. `aligned` counts the letters that are known; `identity` is the share of them that
-    equal the reference, positions apart where the reference is unknown. `inserted` and `deleted` count letters
+    reference's strand. `aligned` counts the letters that are known; of them `compared` were compared with a
+    known letter of the reference, of which they have `differences`. `inserted` and `deleted` count letters
     between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
-    counts the known letters at the ends, or of further copies, that have no place. `in_place` tells that
-    the query was in the reference's coordinates already; see `identity_in_place` for its identity.
+    counts the known letters at the ends that are unlike the reference; further copies of a circle are passed
+    over. `in_place` tells that the query was in the reference's coordinates already: `compared_in_place`.
     """
 
     letters: NDArray[np.uint8]
     strand: str
     start: int
     aligned: int
-    identity: float
+    compared: int
+    differences: int
     inserted: int = 0
     deleted: int = 0
     left_out: int = 0
     insertions: tuple[tuple[int, str], ...] = ()
     in_place: bool = False
 
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two."""
-
-    query: Codes  # (Q,)
-    window: Codes  # (W,)
-    origin: int
-    chain: Integers
-    closed: bool
-
     @property
-    def anchors(self) -> list[Block]:
-        """The chain's rows."""
-        return [(int(q), int(r), int(length)) for q, r, length in self.chain]
+    def identity(self) -> float:
+        """The share of the compared letters that equal the reference, 0 if there is none."""
+        return 1 - self.differences / self.compared if self.compared else 0.0
 
 
 class Anchorer:
@@ -93,7 +79,7 @@ class Anchorer:
     def __call__(self, sequence: str) -> Anchored | None:
         """The sequence in the reference's coordinates, None if it does not belong to the reference."""
         given = codes_of(letters_of(sequence))
-        in_place = identity_in_place(given, self._codes_R)
+        in_place = compared_in_place(given, self._codes_R)
         if in_place is not None and not is_crowded(given, self._codes_R):
             return _as_it_is(given, in_place)
         codes_Q = given[: MOST_COPIES * len(self.reference)]
@@ -102,12 +88,12 @@ class Anchorer:
             return None if in_place is None else _as_it_is(given, in_place)
         start = int(chain[0, 1] - chain[0, 0])
         frame = self._frame(codes_Q, chain)
-        blocks = _aligned(frame)
-        return self._anchored(frame, blocks, strand, start, int((codes_Q != UNKNOWN).sum()))
+        blocks = frames.aligned(frame)
+        return self._anchored(frame, blocks, strand, start, _known(codes_Q))
 
     def _strand(self, codes_Q: Codes) -> tuple[str, Codes, Integers]:
         """The strand with the better chain, the query on it, and the chain (empty if neither is good)."""
-        known = int((codes_Q != UNKNOWN).sum())
+        known = _known(codes_Q)
         chain = self._chain(codes_Q)
         if 2 * chain[:, 2].sum() >= known:
             return "+", codes_Q, chain
@@ -125,23 +111,24 @@ class Anchorer:
     def _segments(self, query_H: Integers, reference_H: Integers) -> Integers:
         return segments_of(query_H, reference_H, self._index.k, self._period)
 
-    def _frame(self, codes_Q: Codes, chain: Integers) -> _Frame:
+    def _frame(self, codes_Q: Codes, chain: Integers) -> Frame:
         """What is to be aligned with what, once it is known how much of the circle the query covers."""
         size = len(self.reference)
         if self._period is None:
-            return _Frame(codes_Q, self._codes_R, 0, chain, closed=False)
+            return Frame(codes_Q, self._codes_R, 0, chain, closed=False)
         begin, missing = self._circle(codes_Q, chain)
         if missing < -CLOSES:  # further copies, or ends that are something else
             codes_Q = codes_Q[self._similar(codes_Q, chain)]
             chain = self._chain(codes_Q)
             begin, missing = self._circle(codes_Q, chain)
         if missing < -CLOSES:
-            return self._turned(codes_Q[: _place(chain, begin + size)])
+            end = _place(chain, begin + size)
+            return replace(self._turned(codes_Q[:end]), passed_over=_known(codes_Q[end:]))
         if missing <= CLOSES:
             return self._turned(codes_Q)
         origin = begin - missing // 2
         moved = chain - np.array([0, origin, 0])
-        return _Frame(codes_Q, np.roll(self._codes_R, -origin), origin, moved, closed=False)
+        return Frame(codes_Q, np.roll(self._codes_R, -origin), origin, moved, closed=False)
 
     def _circle(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
         """The reference position of the first letter, and how many letters the circle lacks after the last."""
@@ -154,13 +141,13 @@ class Anchorer:
         origin = int(chain[0, 1]) - LONGEST_END - END_ROOM
         stop = int(chain[-1, 1] + chain[-1, 2]) + LONGEST_END + END_ROOM
         window = self._codes_R[np.arange(origin, stop) % len(self.reference)]
-        frame = _Frame(codes_Q, window, origin, chain - np.array([0, origin, 0]), closed=False)
-        head, tail = _head(frame), _tail(frame)
+        frame = Frame(codes_Q, window, origin, chain - np.array([0, origin, 0]), closed=False)
+        head, tail = frames.head(frame), frames.tail(frame)
         first = head[0][0] if head else int(chain[0, 0])
         last = tail[-1] if tail else frame.anchors[-1]
         return slice(first, last[0] + last[2])
 
-    def _turned(self, codes_Q: Codes) -> _Frame:
+    def _turned(self, codes_Q: Codes) -> Frame:
         """A complete circle from the first anchor of the reference on, wherever its record was cut."""
         n, size, k = len(codes_Q), len(self.reference), self._index.k
         query_H, reference_H = self._index.hits(np.append(codes_Q, codes_Q[: k - 1]))
@@ -170,115 +157,64 @@ class Anchorer:
         order = inside[np.argsort(query_H[inside])]
         segments = segments_of(query_H[order], reference_H[order], k, None)
         query_Q, reference_W = np.roll(codes_Q, -first_q), np.roll(self._codes_R, -first_r)
-        return _Frame(query_Q, reference_W, first_r, best_chain(segments, None), closed=True)
+        return Frame(query_Q, reference_W, first_r, best_chain(segments, None), closed=True)
 
     def _anchored(
-        self, frame: _Frame, blocks: list[Block], strand: str, start: int, known: int
+        self, frame: Frame, blocks: list[Block], strand: str, start: int, known: int
     ) -> Anchored:
         size = len(self.reference)
-        query, window = (_members(blocks, column) for column in (0, 1))
+        query, window = (frames.members(blocks, column) for column in (0, 1))
         codes_R = np.full(size, UNKNOWN, np.uint8)
         codes_R[(window + frame.origin) % size] = frame.query[query]
-        gaps = list(_gaps(frame, blocks))
+        gaps = list(frames.gaps(frame, blocks))
         insertions = tuple(
             ((frame.origin + r - 1) % size, _text(frame.query[q : q + inserted]))
             for q, r, inserted, _ in gaps
             if inserted
         )
         compared = (codes_R != UNKNOWN) & (self._codes_R != UNKNOWN)
-        equal = int((compared & (codes_R == self._codes_R)).sum())
-        placed = int((frame.query[query] != UNKNOWN).sum())
+        differences = int((compared & (codes_R != self._codes_R)).sum())
+        placed = _known(frame.query[query])
         within = sum(len(letters) - letters.count("N") for _, letters in insertions)
         return Anchored(
             LETTERS[codes_R],
             strand,
             start % size if self._period else start,
-            int((codes_R != UNKNOWN).sum()),
-            equal / max(1, int(compared.sum())),
+            _known(codes_R),
+            int(compared.sum()),
+            differences,
             sum(inserted for _, _, inserted, _ in gaps),
             sum(deleted for *_, deleted in gaps),
-            known - placed - within,
+            known - frame.passed_over - placed - within,
             insertions,
         )
 
 
-def _as_it_is(codes_R: Codes, identity: float) -> Anchored:
-    aligned = int((codes_R != UNKNOWN).sum())
-    return Anchored(LETTERS[codes_R], "+", 0, aligned, identity, in_place=True)
+def _known(codes: Codes) -> int:
+    return int((codes != UNKNOWN).sum())
+
+
+def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> Anchored:
+    return Anchored(LETTERS[codes_R], "+", 0, _known(codes_R), *compared, in_place=True)
 
 
 def _place(chain: Integers, position: int) -> int:
     """Where in the query a reference position stands."""
     after = int(np.searchsorted(chain[:, 1], position, side="right"))
+    after = max(after, 1)
     place = int(chain[after - 1, 0] - chain[after - 1, 1]) + position
     return min(place, int(chain[after, 0])) if after < len(chain) else place
 
 
 def _lowest(chain: Integers, size: int) -> tuple[int, int]:
     """The anchored letter with the lowest reference position: its place in the query, and that position."""
+    if not len(chain):
+        return 0, 0
     position = chain[:, 1] % size
     ahead = np.where(position + chain[:, 2] > size, size - position, 0)
     lowest = np.where(ahead > 0, 0, position)
     first = int(lowest.argmin())
     return int(chain[first, 0] + ahead[first]), int(lowest[first])
-
-
-def _aligned(frame: _Frame) -> list[Block]:
-    """The blocks of the whole query, in the frame's coordinates."""
-    query_Q, reference_W = frame.query, frame.window
-    n, size = len(query_Q), len(reference_W)
-    chain = frame.anchors
-    if frame.closed:
-        if n == size and all(q == r for q, r, _ in chain):
-            return [(0, 0, n)]
-        chain = [(0, 0, 0), *chain, (n, size, 0)]
-    blocks = [] if frame.closed else _head(frame)
-    for (q, r, length), (next_q, next_r, _) in pairwise(chain):
-        begin_q, begin_r = q + length, r + length
-        inner = alignment.between(query_Q[begin_q:next_q], reference_W[begin_r:next_r])
-        blocks += [(q, r, length), *_moved(inner, begin_q, begin_r)]
-    blocks += [chain[-1], *([] if frame.closed else _tail(frame))]
-    return alignment.gaps_to_the_right(blocks, query_Q, reference_W)
-
-
-def _tail(frame: _Frame) -> list[Block]:
-    """The blocks after the last anchor."""
-    query, reference, length = frame.anchors[-1]
-    return _end(frame.query, frame.window, query + length, reference + length)
-
-
-def _head(frame: _Frame) -> list[Block]:
-    """The blocks before the first anchor: a tail in the mirror."""
-    query, reference, _ = frame.anchors[0]
-    n, size = len(frame.query), len(frame.window)
-    mirrored = _end(frame.query[::-1], frame.window[::-1], n - query, size - reference)
-    return [(n - q - length, size - r - length, length) for q, r, length in reversed(mirrored)]
-
-
-def _end(query_Q: Codes, reference_W: Codes, query: int, reference: int) -> list[Block]:
-    """The blocks of a free end, from these places on."""
-    end_Q = query_Q[query : query + LONGEST_END]
-    end_W = reference_W[reference : reference + len(end_Q) + END_ROOM]
-    return _moved(alignment.free_end(end_Q, end_W), query, reference)
-
-
-def _moved(blocks: list[Block], query: int, reference: int) -> list[Block]:
-    return [(q + query, r + reference, length) for q, r, length in blocks]
-
-
-def _members(blocks: list[Block], column: int) -> Integers:
-    """All places of the blocks in the query (column 0) or the reference (1)."""
-    return np.concatenate([np.arange(block[column], block[column] + block[2]) for block in blocks])
-
-
-def _gaps(frame: _Frame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
-    """Between blocks: place in the query, in the reference, letters inserted and letters deleted there."""
-    n, size = len(frame.query), len(frame.window)
-    around = [(0, 0, 0), *blocks, (n, size, 0)] if frame.closed else blocks
-    for (q, r, length), (next_q, next_r, _) in pairwise(around):
-        inserted, deleted = next_q - q - length, next_r - r - length
-        if inserted or deleted:
-            yield q + length, r + length, inserted, deleted
 
 
 def _text(codes_Q: Codes) -> str:

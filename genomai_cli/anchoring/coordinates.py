@@ -8,27 +8,30 @@ from numpy.typing import NDArray
 
 from genomai_cli.anchoring.kmers import UNKNOWN, Codes
 
-FEWEST_LETTERS = 24
-LEAST_IDENTITY = 0.75
+FEWEST_LETTERS = 24  # that must agree: random DNA has no two k-mers of the reference in one order
+SHORT_GAP = 32  # letters not told between two that are
+MOST_DIFFERENT = 0.25
 WINDOW, MOST_DIFFERENCES = 32, 6  # after a missed insertion three in four letters differ
 
 
-def identity_in_place(codes_R: Codes, reference_R: Codes) -> float | None:
-    """How like the reference, 0 to 1, a sequence is letter beside letter; None if it stands elsewhere.
+def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | None:
+    """How many letters were compared, and how many differ, of a sequence letter beside letter; None if it
+    stands elsewhere.
 
-    The identity is that of the known letters. Where most of them stand alone, as from a VCF that lists
-    variable sites only, the letters that are not told count as equal.
+    Compared are the known letters and those in short gaps between them, which count as equal, since a VCF
+    lists variable sites only. Where most known letters stand alone, all others count as equal.
     """
     if len(codes_R) != len(reference_R):
         return None
     known = codes_R != UNKNOWN
-    compared = known & (reference_R != UNKNOWN)
+    compared = np.flatnonzero(known & (reference_R != UNKNOWN))
     differences = int((codes_R[compared] != reference_R[compared]).sum())
     alone = _stand_alone(known)
-    letters = len(codes_R) if alone else int(compared.sum())
-    identity = 1 - differences / max(1, letters)
-    enough = alone or letters >= FEWEST_LETTERS
-    return identity if enough and identity >= LEAST_IDENTITY else None
+    gaps = np.diff(compared) - 1
+    letters = len(compared) + int(gaps[gaps < SHORT_GAP].sum())
+    letters = len(codes_R) if alone else letters
+    enough = alone or len(compared) >= FEWEST_LETTERS
+    return (letters, differences) if enough and differences <= MOST_DIFFERENT * letters else None
 
 
 def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:

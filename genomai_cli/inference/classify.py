@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inference.engine import AS_FITS, Batching, Scores, score
-from genomai_cli.inference.pieces import Reading, reader
+from genomai_cli.inference.pieces import LEAST_IDENTITY, Reading, reader
 from genomai_cli.nets.classifier import MIXTURE, SURPRISE
 from genomai_cli.nets.genotypes import HAPLOID_CALLS
 from genomai_cli.panels.panel import Panel
@@ -26,6 +26,7 @@ ADMIXED_ABOVE = (
     10.0  # nats by which a mixture of reference groups explains a sample better than one
 )
 NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best population are
+NOVEL_IDENTITY = 0.985  # below it; see LEAST_IDENTITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,9 @@ def _call(
 
 def _unknown(bundle: Bundle, reading: Reading) -> Call:
     labels = dict.fromkeys(bundle.heads, UNKNOWN)
-    return Call(reading.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, ("LOW_CALL_RATE",))
+    strange = reading.identity is not None and reading.identity < LEAST_IDENTITY
+    flag = "NOVEL" if strange else "LOW_CALL_RATE"
+    return Call(reading.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, (flag,))
 
 
 def _flags(bundle: Bundle, reading: Reading, scores: Scores) -> Iterator[str]:
@@ -116,5 +119,6 @@ def _flags(bundle: Bundle, reading: Reading, scores: Scores) -> Iterator[str]:
         yield "HAPLOID"
     if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
         yield "ADMIXED"
-    if SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE:
+    surprising = SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE
+    if surprising or (reading.identity is not None and reading.identity < NOVEL_IDENTITY):
         yield "NOVEL"

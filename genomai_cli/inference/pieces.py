@@ -1,11 +1,14 @@
-"""What of a record the network reads: a barcode, its two haplotypes, or a sequence's windows."""
+"""What of a record the network reads: a barcode, its two haplotypes, an anchored genome, or a sequence's windows."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.anchoring.anchor import Anchored, Anchorer
+from genomai_cli.anchoring.coordinates import FEWEST_LETTERS
+from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError
 from genomai_cli.panels.barcode import genotypes_to_letters, letters_to_genotypes
@@ -15,6 +18,11 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids
 
 _MISSING = ord("N")
+LEAST_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
+MOST_EXPECTED, EXPECTED = (
+    10,
+    0.04,
+)  # differences of people in the control region, and their share of letters
 WINDOW_OVERLAP = 2  # a window shares half its words with the next
 
 
@@ -23,7 +31,8 @@ class Reading:
     """A record as the network reads it: ids of its pieces, and how many letters there are to use.
 
     `letters` are those that mean something to the model, of `known` that it could use; `heterozygous`
-    of them stand for two bases.
+    of them stand for two bases. `identity` is how like the model's reference an anchored genome is, 0 for a
+    record that does not belong to it, None for a model without a reference and a record without letters.
     """
 
     name: str
@@ -31,6 +40,7 @@ class Reading:
     letters: int
     known: int
     heterozygous: int = 0
+    identity: float | None = None
 
     @property
     def share(self) -> float:
@@ -48,6 +58,8 @@ def reader(bundle: Bundle, panels: Mapping[str, Panel]) -> Reader:
     """
     if bundle.panel is not None:
         return BarcodeReader(bundle, bundle.panel, panels)
+    if bundle.reference is not None:
+        return AnchoredReader(bundle, bundle.reference)
     return SequenceReader(bundle)
 
 
@@ -81,6 +93,42 @@ class BarcodeReader:
         pieces = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
         used = int((copies >= 0).sum())
         return Reading(record.name, pieces, used, len(self.panel), int((copies == 1).sum()))
+
+
+class AnchoredReader:
+    """Reads the letters at the model's sites of genomes that belong to its reference, complete or partial.
+
+    A record that does not belong to the reference, or not to its species, has no pieces.
+    """
+
+    def __init__(self, bundle: Bundle, reference: Reference) -> None:
+        self.tokenizer = bundle.tokenizer
+        self.anchorer = Anchorer(reference)
+        everywhere = np.arange(len(reference))
+        self.sites = everywhere if bundle.sites is None else bundle.sites.positions
+
+    def __call__(self, record: SequenceRecord) -> Reading:
+        anchored = self.anchorer(record.sequence)
+        nothing = Reading(record.name, [], 0, len(self.sites))
+        if anchored is None:
+            letters = sum(map(record.sequence.count, "ACGT"))
+            return replace(nothing, identity=0.0) if letters >= FEWEST_LETTERS else nothing
+        identity = _identity(anchored)
+        if identity < LEAST_IDENTITY:
+            return replace(nothing, identity=identity)
+        letters_S = anchored.letters[self.sites]
+        used = int((letters_S != _MISSING).sum())
+        ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
+        return replace(nothing, pieces=[ids], letters=used, identity=identity)
+
+
+def _identity(anchored: Anchored) -> float:
+    """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
+    a short sequence may hold nothing else. A record that is mostly something else has 0."""
+    if anchored.left_out > anchored.aligned:
+        return 0.0
+    expected = min(MOST_EXPECTED, EXPECTED * anchored.compared)
+    return 1 - max(0.0, anchored.differences - expected) / max(1, anchored.compared)
 
 
 class SequenceReader:
