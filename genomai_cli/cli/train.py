@@ -1,6 +1,7 @@
 """`genomai train`: a model from labelled samples."""
 
-import sys
+import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,18 @@ from genomai_cli.cli.options import (
     Seed,
     Threads,
     Verbose,
-    complete_model,
+)
+from genomai_cli.cli.recipes import (
+    Changes,
+    Force,
+    PanelFile,
+    Resume,
+    Start,
+    Target,
+    command_line,
+    complete_recipe,
+    named_after,
+    panel_for,
 )
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -31,7 +43,6 @@ if TYPE_CHECKING:
     from genomai_cli.training.workspace import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES = "ancestry", "sequences"
-DEFAULT_PANEL = "ancestry"
 
 Labels = Annotated[
     Path,
@@ -43,21 +54,6 @@ Labels = Annotated[
     ),
 ]
 
-Target = Annotated[
-    Path,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="The bundle's folder, written whole or not at all."
-    ),
-]
-
-
-def complete_recipe(incomplete: str) -> list[str]:
-    """Names of presets that begin with what has been typed."""
-    from genomai_cli.training import recipe
-
-    return [name for name in recipe.presets() if name.startswith(incomplete)]
-
-
 RecipeName = Annotated[
     str | None,
     typer.Option(
@@ -65,16 +61,6 @@ RecipeName = Annotated[
         metavar="PRESET|TOML",
         help="How to train.  [default: ancestry for VCF, sequences for FASTA]",
         autocompletion=complete_recipe,
-        show_default=False,
-    ),
-]
-
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="SECTION.KEY=VALUE",
-        help="Change a value of the recipe; may be repeated.",
         show_default=False,
     ),
 ]
@@ -88,34 +74,6 @@ HeadColumns = Annotated[
         "or every column]",
         show_default=False,
     ),
-]
-
-PanelFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--panel",
-        metavar="TSV",
-        help="The sites of a barcode.  [default: the panel of the model ancestry]",
-        show_default=False,
-    ),
-]
-
-Start = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|DIR",
-        help="Begin with the networks of this model instead of from scratch; heads are learnt anew.",
-        autocompletion=complete_model,
-        show_default=False,
-    ),
-]
-
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Replace an existing bundle, or start over an interrupted run."),
 ]
 
 
@@ -154,6 +112,7 @@ def train(
     from genomai_cli.cli import reading
     from genomai_cli.training import make, workspace
     from genomai_cli.training import recipe as recipes
+    from genomai_cli.training.card import card
 
     with Run(context) as run:
         first, sources = reading.open_run_inputs(run)
@@ -162,9 +121,8 @@ def train(
         columns = _columns(chosen, labels, head or [])
         if head:
             chosen = recipes.about(chosen, columns)
-        if not any(change.startswith("name=") for change in changes or []):
-            chosen = recipes.named(chosen, output.resolve().name)
-        sites = _panel(chosen, panel)
+        chosen = named_after(chosen, output, changes or [])
+        sites = panel_for(chosen, panel)
         records = reading.read_records(
             run, sources, lambda: _needed(sites, chosen), absent_is_ref=absent_is_ref
         )
@@ -173,16 +131,13 @@ def train(
         where = devices.choose(device)
         run.used_device(where)
         start = bundles.load(model, where) if model else None
-        work = workspace.claim(
-            output,
-            text,
-            samples,
-            seed,
-            panel=sites.sha256 if sites else None,
-            start=start.weights_sha256 if start else None,
-            resume=resume,
-            force=force,
-        )
+        same = {
+            "samples": workspace.digest(samples),
+            "seed": seed,
+            "panel": sites.sha256 if sites else None,
+            "start": start.weights_sha256 if start else None,
+        }
+        work = workspace.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun():
             fitted = make.fit(
                 samples,
@@ -194,7 +149,10 @@ def train(
                 work=work.folder,
                 report=_reporter(run, chosen, work),
             )
-        bundles.save(fitted.bundle, output, work.extras(fitted, _command()))
+        told = bundles.Extras(
+            card(fitted, shlex.join(command_line())), text, {workspace.LOG: work.log.text()}
+        )
+        bundles.save(fitted.bundle, output, told)
         work.remove()
         run.count(used=len(samples))
         _tell(run, fitted, output)
@@ -223,18 +181,6 @@ def _head(text: str) -> tuple[str, str]:
     return name, column if equals else name
 
 
-def _panel(recipe: "Recipe", file: Path | None) -> "Panel | None":
-    from genomai_cli.bundles import catalog
-    from genomai_cli.panels.panel import Panel
-    from genomai_cli.training.recipe import BARCODE
-
-    if recipe.input.kind != BARCODE:
-        if file is not None:
-            raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
-        return None
-    return Panel.read(file or catalog.panel_of(DEFAULT_PANEL))
-
-
 def _needed(panel: "Panel | None", recipe: "Recipe") -> "Panel":
     if panel is None:
         raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
@@ -260,9 +206,17 @@ def _reporter(
     run: Run, recipe: "Recipe", work: "Workspace"
 ) -> "Callable[[int, int, float, float], None]":
     members, steps = max(1, recipe.split.folds), recipe.optimization.steps
+    log = work.log
 
     def report(member: int, step: int, loss: float, best: float) -> None:
-        work.log(member, step, loss, best)
+        row = {
+            "member": str(member),
+            "step": str(step),
+            "loss": f"{loss:.6f}",
+            "best_held_out_loss": f"{best:.6f}",
+            "time": f"{time.time():.0f}",
+        }
+        log.add(row, "member")
         part = f"network {member + 1} of {members}, " if members > 1 else ""
         run.console.say(f"{part}step {step} of {steps}: loss {loss:.4f}, best held out {best:.4f}")
 
@@ -279,7 +233,3 @@ def _tell(run: Run, fitted: "Fitted", output: Path) -> None:
         run.console.say(message)
     run.note(validation=fitted.validation)
     run.console.say(f"wrote {output}")
-
-
-def _command() -> list[str]:
-    return ["genomai", *sys.argv[1:]]

@@ -2,19 +2,15 @@
 
 import hashlib
 import json
-import shlex
 import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.bundle import Extras
 from genomai_cli.errors import UsageError
-from genomai_cli.training.card import card
-from genomai_cli.training.make import Fitted
+from genomai_cli.training.metrics_log import MetricsLog
 from genomai_cli.training.samples import Samples
 
 ENDING = ".training"
@@ -28,19 +24,10 @@ class Workspace:
     folder: Path
     recipe: str
 
-    def log(self, member: int, step: int, loss: float, best: float) -> None:
-        """Append a row to metrics.tsv."""
-        file = self.folder / LOG
-        new = not file.exists()
-        with file.open("a", encoding="utf-8") as handle:
-            if new:
-                handle.write("member\tstep\tloss\tbest_held_out_loss\ttime\n")
-            handle.write(f"{member}\t{step}\t{loss:.6f}\t{best:.6f}\t{time.time():.0f}\n")
-
-    def extras(self, fitted: Fitted, command: list[str]) -> Extras:
-        """The bundle's files for people: the card, the recipe and the log."""
-        log = (self.folder / LOG).read_text(encoding="utf-8")
-        return Extras(card(fitted, shlex.join(command)), self.recipe, {LOG: log})
+    @property
+    def log(self) -> MetricsLog:
+        """metrics.tsv."""
+        return MetricsLog(self.folder / LOG)
 
     @contextmanager
     def kept_once_begun(self) -> Iterator[None]:
@@ -58,20 +45,12 @@ class Workspace:
 
 
 def claim(
-    output: Path,
-    recipe: str,
-    samples: Samples,
-    seed: int,
-    *,
-    panel: str | None = None,
-    start: str | None = None,
-    resume: bool,
-    force: bool,
+    output: Path, recipe: str, run: Mapping[str, object], *, resume: bool, force: bool
 ) -> Workspace:
     """The folder for a run that will write `output`: a new one, or with `resume` the interrupted one's.
 
-    Raises UsageError where something is in the way that `force` would replace, and where the run to
-    resume was another one (other samples, recipe, seed, `panel` or `start`, the model begun from).
+    `run` says by name what makes a run the same as another. Raises UsageError where something is in the way that
+    `force` would replace, and where the run to resume was another one.
     """
     folder = output.with_name(output.name + ENDING)
     is_bundle = (output / catalog.CONFIG).is_file()
@@ -79,13 +58,7 @@ def claim(
         raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
     if is_bundle and not force:
         raise UsageError(f"{output} exists: --force replaces it")
-    run = {
-        "samples": _digest(samples),
-        "recipe": recipe,
-        "seed": seed,
-        "panel": panel,
-        "start": start,
-    }
+    run = {"recipe": recipe, **run}
     if folder.exists() and not resume and not force:
         raise UsageError(
             f"{folder} holds an interrupted run: --resume goes on, --force starts over"
@@ -97,14 +70,14 @@ def claim(
     return Workspace(folder, recipe)
 
 
-def _begin(folder: Path, run: dict[str, object]) -> None:
+def _begin(folder: Path, run: Mapping[str, object]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps(run), encoding="utf-8")
 
 
-def _require_same(folder: Path, run: dict[str, object]) -> None:
+def _require_same(folder: Path, run: Mapping[str, object]) -> None:
     try:
         before = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -116,7 +89,8 @@ def _require_same(folder: Path, run: dict[str, object]) -> None:
         raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")
 
 
-def _digest(samples: Samples) -> str:
+def digest(samples: Samples) -> str:
+    """SHA-256 of the samples' names, letters and labels."""
     labels = {head: numbers.tolist() for head, numbers in samples.labels.items()}
     content = json.dumps([samples.names, samples.sequences, labels, samples.classes])
     return hashlib.sha256(content.encode()).hexdigest()
