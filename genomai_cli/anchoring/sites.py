@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.anchoring.reference import Reference
 from genomai_cli.errors import InputError
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.tables import TableWriter, read_table
@@ -28,9 +29,16 @@ class VariableSites:
         return len(self.positions)
 
     @classmethod
-    def of(cls, counts_LW: NDArray[np.int64], fewest: int) -> "VariableSites":
-        """The positions at which at least two bases were seen `fewest` times, from counts (L, 4)."""
-        positions_S = np.flatnonzero((counts_LW >= fewest).sum(1) >= 2)
+    def of(
+        cls, counts_LW: NDArray[np.int64], reference: Reference, fewest: int
+    ) -> "VariableSites":
+        """The positions at which at least two bases were seen `fewest` times, from counts (L, 4).
+
+        Where the reference has no base (3107 of rCRS, a placeholder), genomes have none either: a letter there
+        tells of the pipeline that made the sequence, not of the person.
+        """
+        has_base_L = np.isin(reference.letters, np.frombuffer(BASES.encode(), np.uint8))
+        positions_S = np.flatnonzero(((counts_LW >= fewest).sum(1) >= 2) & has_base_L)
         return cls(positions_S, counts_LW[positions_S])
 
     @classmethod

@@ -17,6 +17,7 @@ from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.nets.profile import ProfileConfig, ProfileNetwork
+from genomai_cli.nets.regression import VariantRegression
 from genomai_cli.nets.sites import SitesConfig, SitesNetwork
 from genomai_cli.nets.transformer import TransformerConfig, TransformerNetwork
 
@@ -25,15 +26,17 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "sites": (SitesConfig, SitesNetwork),
     "profile": (ProfileConfig, ProfileNetwork),
 }
+Evidence = PopulationLikelihood | VariantRegression
 SURPRISE = "surprise"  # names of scores beside the heads'
 MIXTURE = "mixture"
 
 
 class Classifier(nn.Module):
-    """Members that vote by the mean of their logits, beside an optional likelihood.
+    """Members that vote by the mean of their logits, beside evidence that needs no network.
 
-    With `genotypes`, ids are turned into copies of the alternate allele first, which is what the
-    network kind `sites` and the likelihood read.
+    That is a population likelihood for barcodes, a logistic regression for genomes, or nothing. With
+    `genotypes`, ids are turned into copies of the alternate allele first, which is what the network kind
+    `sites` and the likelihood read.
     """
 
     def __init__(
@@ -42,12 +45,21 @@ class Classifier(nn.Module):
         fusion: Fusion,
         genotypes: Genotypes | None = None,
         likelihood: PopulationLikelihood | None = None,
+        regression: VariantRegression | None = None,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.fusion = fusion
         self.genotypes = genotypes
         self.likelihood = likelihood
+        self.regression = regression
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Use this population likelihood, or this regression, beside the members."""
+        if isinstance(evidence, VariantRegression):
+            self.regression = evidence
+        else:
+            self.likelihood = evidence
 
     def inputs(self, ids_BT: Tensor) -> Tensor:
         """What a member network reads: the ids themselves, or allele copies (B, S)."""
@@ -57,13 +69,17 @@ class Classifier(nn.Module):
         return copies_BS
 
     def scores(self, ids_BT: Tensor) -> dict[str, Tensor]:
-        """The members' mean logits (B, C) of every head and, where there is a likelihood, its values
-        (B, P), the surprise at the sample (B,) and the gain of seeing it as a mixture of groups (B,)."""
+        """The members' mean logits (B, C) of every head and the log odds (B, P) of the evidence, if there is any.
+
+        A likelihood adds the surprise at the sample (B,) and the gain of seeing it as a mixture of groups (B,).
+        """
         inputs = self.inputs(ids_BT)
         votes: list[dict[str, Tensor]] = [member(inputs) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
         if self.likelihood is not None:
             scores |= self._of_populations(self.likelihood, inputs)
+        if self.regression is not None:
+            scores[LIKELIHOOD] = self.regression(inputs)
         return scores
 
     def _of_populations(
@@ -94,6 +110,14 @@ class Classifier(nn.Module):
     def trainable_parameters(self) -> int:
         """How many numbers gradient descent has set."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def log_odds(evidence: Evidence, inputs: Tensor) -> Tensor:
+    """What the evidence says about samples in the form that networks read: (B, P)."""
+    if isinstance(evidence, VariantRegression):
+        odds_BP: Tensor = evidence(inputs)
+        return odds_BP
+    return evidence(*allele_counts(inputs, torch.float64))  # type: ignore[no-any-return]
 
 
 def build_network(config: Mapping[str, Any], classes: Mapping[str, int]) -> nn.Module:

@@ -30,23 +30,44 @@ class ProfileConfig:
     dropout: float = 0.0
 
 
-class ProfileNetwork(nn.Module):
-    """Ids of letters (B, S) to logits (B, C) of every head."""
+class VariantTable(nn.Module):
+    """Which variants there are: `site`, `letter` and `frequency` (V,) of each, and the `major` letter (S,) of sites."""
 
     site: Tensor
     letter: Tensor
     frequency: Tensor
     major: Tensor
 
-    def __init__(self, config: ProfileConfig, classes: dict[str, int]) -> None:
+    def __init__(self, sites: int, variants: int) -> None:
         super().__init__()
-        self.config = config
-        variants, width = config.variants, config.width
         self.register_buffer("site", torch.zeros(variants, dtype=torch.int64))
         self.register_buffer("letter", torch.zeros(variants, dtype=torch.int64))
         self.register_buffer("frequency", torch.zeros(variants))
-        self.register_buffer("major", torch.zeros(config.sites, dtype=torch.int64))
-        self.variants = nn.Parameter(torch.empty(variants, width))
+        self.register_buffer("major", torch.zeros(sites, dtype=torch.int64))
+
+    def learn(self, counts_SW: Tensor, fewest: int) -> None:
+        """Take over the variants of letter counts (S, 4): those seen `fewest` times."""
+        self.site, self.letter = known_variants(counts_SW, fewest).nonzero(as_tuple=True)
+        total_S = counts_SW.sum(1).clamp(min=1).double()
+        self.frequency = (counts_SW[self.site, self.letter] / total_S[self.site]).float()
+        self.major = counts_SW.argmax(1)
+
+    def surplus(self, ids_BS: Tensor) -> Tensor:
+        """Presence less frequency of every variant (B, V); 0 where the site is unknown."""
+        letters_BV = ids_BS[:, self.site]
+        presence_BV = (letters_BV == self.letter).to(self.frequency.dtype) - self.frequency
+        return presence_BV * (letters_BV < BASES)
+
+
+class ProfileNetwork(nn.Module):
+    """Ids of letters (B, S) to logits (B, C) of every head."""
+
+    def __init__(self, config: ProfileConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.table = VariantTable(config.sites, config.variants)
+        self.variants = nn.Parameter(torch.empty(config.variants, width))
         self.blocks = nn.ModuleList(_block(width, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
@@ -57,30 +78,15 @@ class ProfileNetwork(nn.Module):
         """Fresh embeddings of the variants; the layers draw their own."""
         nn.init.normal_(self.variants, std=0.05)
 
-    def set_variants(self, counts_SW: Tensor, fewest: int) -> None:
-        """Learn from letter counts (S, 4) which variants there are, and how frequent: those seen `fewest` times."""
-        counts_SW = counts_SW[:, :BASES].double()
-        major_S = counts_SW.argmax(1)
-        known_SW = known_variants(counts_SW, fewest)
-        site_V, letter_V = known_SW.nonzero(as_tuple=True)
-        total_S = counts_SW.sum(1).clamp(min=1)
-        self.site.copy_(site_V)
-        self.letter.copy_(letter_V)
-        self.frequency.copy_(counts_SW[site_V, letter_V] / total_S[site_V])
-        self.major.copy_(major_S)
-
     @property
     def layers(self) -> int:
-        """How many residual blocks there are."""
-        return self.config.layers
+        """The blocks; the last of them with the norm after it."""
+        return len(self.blocks)
 
     def pooled(self, ids_BS: Tensor, layer: int | None = None) -> Tensor:
         """One vector a genome (B, D); with `layer` after so many blocks only, 0 for the sum of the variants."""
-        letters_BV = ids_BS[:, self.site]
-        presence_BV = (letters_BV == self.letter).to(self.frequency.dtype) - self.frequency
-        known_BV = (letters_BV < BASES).to(self.frequency.dtype)
-        x_BD = (presence_BV * known_BV) @ self.variants
         depth = self.layers if layer is None else layer
+        x_BD = self.table.surplus(ids_BS) @ self.variants
         for block in self.blocks[:depth]:
             x_BD = x_BD + block(x_BD)
         if depth < self.layers:
@@ -99,15 +105,15 @@ class ProfileNetwork(nn.Module):
         head = nn.Linear(self.config.width, self.config.variants)
         nn.init.normal_(head.weight, std=0.02)
         with torch.no_grad():
-            head.bias.copy_(torch.logit(self.frequency, eps=RAREST))
+            head.bias.copy_(torch.logit(self.table.frequency, eps=RAREST))
         return head
 
     def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
         """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
         logits_BV: Tensor = head(self.pooled(ids_BS))
         logits_BSW = logits_BV.new_full((len(ids_BS), self.config.sites, BASES), NEVER)
-        logits_BSW[:, torch.arange(self.config.sites), self.major] = 0
-        logits_BSW[:, self.site, self.letter] = logits_BV
+        logits_BSW[:, torch.arange(self.config.sites), self.table.major] = 0
+        logits_BSW[:, self.table.site, self.table.letter] = logits_BV
         return logits_BSW if chosen_BS is None else logits_BSW[chosen_BS]
 
 

@@ -15,9 +15,8 @@ from genomai_cli.anchoring.reference import Reference
 from genomai_cli.anchoring.sites import BASES, VariableSites
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import TrainingError
-from genomai_cli.nets.classifier import Classifier, complete_config
-from genomai_cli.nets.likelihood import PopulationLikelihood
-from genomai_cli.nets.profile import ProfileNetwork, known_variants
+from genomai_cli.nets.classifier import Classifier, Evidence, complete_config
+from genomai_cli.nets.profile import ProfileNetwork, VariantTable, known_variants
 from genomai_cli.nets.sites import SitesNetwork
 from genomai_cli.objectives.labelled import MISSING
 from genomai_cli.panels.barcode import genotypes_to_letters, letters_to_genotypes
@@ -26,6 +25,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.training.frequencies import fit_likelihood
 from genomai_cli.training.recipe import ANCHORED, BARCODE, Recipe
+from genomai_cli.training.regression import fit_regression
 from genomai_cli.training.samples import Rows, Samples
 from genomai_cli.training.views import BarcodeViews, GenomeViews, SequenceViews, Views
 
@@ -54,11 +54,14 @@ class Material(ABC):
     def views(self, learn: Rows) -> Views:
         """Batches of the samples, of which the rows `learn` may be mixed with each other."""
 
-    def likelihood(self, rows: Rows) -> PopulationLikelihood:
-        """The population likelihood of these rows; TrainingError for a material that has none."""
+    def evidence(self, rows: Rows) -> Evidence:
+        """What these rows say about the classes without a network, as the recipe asks for.
+
+        Raises TrainingError for a material of which it cannot be had.
+        """
         del rows
         raise TrainingError(
-            "a population likelihood is of barcodes, whose sites are inherited apart"
+            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for genomes"
         )
 
 
@@ -117,9 +120,10 @@ class Barcodes(Material):
             self.samples, letters, learn, self.tokenizer, recipe, haplotypes=haplotypes
         )
 
-    def likelihood(self, rows: Rows) -> PopulationLikelihood:
-        assert self.recipe.likelihood is not None
+    def evidence(self, rows: Rows) -> Evidence:
         recipe = self.recipe.likelihood
+        if recipe is None:
+            return super().evidence(rows)
         labels = self.samples.labels[recipe.head]
         rows = rows[labels[rows] != MISSING]
         return fit_likelihood(
@@ -159,9 +163,8 @@ class Genomes(Material):
         self.samples, self.recipe, self.tokenizer = samples, recipe, tokenizer
         self.reference = reference
         letters_NL = samples.letters
-        self.sites = sites or VariableSites.of(
-            letter_counts(letters_NL[learn]), recipe.input.fewest
-        )
+        counts = letter_counts(letters_NL[learn])
+        self.sites = sites or VariableSites.of(counts, reference, recipe.input.fewest)
         if not len(self.sites):
             raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
         self.letters_NS = letters_NL[:, self.sites.positions]
@@ -174,13 +177,26 @@ class Genomes(Material):
         """Which variants there are, and how frequent they are."""
         for member in classifier.members:
             assert isinstance(member, ProfileNetwork)
-            member.set_variants(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
+            member.table.learn(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
 
     def views(self, learn: Rows) -> Views:
         del learn  # genomes are not mixed: they are inherited whole
         places = self.sites.positions / len(self.reference)
         recipe = self.recipe.views
         return GenomeViews(self.samples, self.letters_NS, places, self.tokenizer, recipe)
+
+    def evidence(self, rows: Rows) -> Evidence:
+        recipe = self.recipe.regression
+        if recipe is None:
+            return super().evidence(rows)
+        labels = self.samples.labels[recipe.head]
+        rows = rows[labels[rows] != MISSING]
+        ids_NS = self.views(rows).plain(rows).ids
+        count = len(self.samples.classes[recipe.head])
+        table = VariantTable(len(self.sites), self.sizes()["variants"])
+        table.learn(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
+        classes_N = torch.from_numpy(labels[rows])
+        return fit_regression(table, ids_NS, classes_N, count, penalty=recipe.penalty)
 
 
 class Sequences(Material):

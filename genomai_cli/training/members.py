@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import TrainingError
+from genomai_cli.nets.classifier import Evidence, log_odds
 from genomai_cli.nets.fusion import LIKELIHOOD
-from genomai_cli.nets.genotypes import allele_counts
-from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.objectives.labelled import cross_entropy
 from genomai_cli.panels.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
@@ -103,7 +102,7 @@ def train_member(
 def held_out_scores(
     network: nn.Module,
     member: Member,
-    likelihood: PopulationLikelihood | None,
+    evidence: Evidence | None,
     *,
     seed: int,
     device: torch.device,
@@ -113,8 +112,8 @@ def held_out_scores(
     for number, hidden in enumerate(member.calibrated):
         batch = member.views.plain(member.judge, hidden, seed + 1 + number)
         scores = {h: s.double() for h, s in _logits(network, batch, member, device).items()}
-        if likelihood is not None:
-            scores[LIKELIHOOD] = _in_parts(likelihood, member.inputs(batch.ids))
+        if evidence is not None:
+            scores[LIKELIHOOD] = _in_parts(evidence, member.inputs(batch.ids))
         parts.append(HeldOut(scores, batch.share, batch.labels))
     return parts
 
@@ -144,9 +143,9 @@ def _logits(
 
 
 @torch.no_grad()
-def _in_parts(likelihood: PopulationLikelihood, copies: Tensor) -> Tensor:
-    parts = [copies[start : start + ROWS_AT_ONCE] for start in range(0, len(copies), ROWS_AT_ONCE)]
-    return torch.cat([likelihood(*allele_counts(part, torch.float64)) for part in parts])
+def _in_parts(evidence: Evidence, inputs: Tensor) -> Tensor:
+    parts = [inputs[start : start + ROWS_AT_ONCE] for start in range(0, len(inputs), ROWS_AT_ONCE)]
+    return torch.cat([log_odds(evidence, part).double() for part in parts])
 
 
 def _moved(labels: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
