@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -97,10 +98,11 @@ class EmbeddingFile:
         size = replace(old, records=old.records + new.record_count, rows=old.rows + new.row_count)
         whole = self.folder / WHOLE
         writer = Hdf5Writer(whole, self.attributes, size)
-        for source in (self._base, new):
-            if source is not None:
-                writer.add_rows(source.blocks())
-                writer.add_records(source.records())
+        sources: list[Hdf5Reader | RowJournal] = [new]
+        if self._base is not None:
+            sources.insert(0, self._base)
+        writer.add_rows(chain.from_iterable(source.blocks() for source in sources))
+        writer.add_records(chain.from_iterable(source.records() for source in sources))
         writer.close()
         if self.target.exists():
             whole.chmod(stat.S_IMODE(self.target.stat().st_mode))
