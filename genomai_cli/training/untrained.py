@@ -60,7 +60,9 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
     sites = places.sites
     if places.reference is not None:
         assert corpus.counts is not None
-        sites = sites or VariableSites.of(corpus.counts[:, :4], recipe.input.fewest)
+        sites = sites or VariableSites.of(
+            corpus.counts[:, :4], places.reference, recipe.input.fewest
+        )
         if not len(sites):
             raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
         corpus = corpus.at(sites.positions)
