@@ -1,7 +1,6 @@
 """`genomai classify`: which labels the samples have, with calibrated probabilities."""
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,11 +18,6 @@ from genomai_cli.cli.options import (
     Verbose,
 )
 from genomai_cli.cli.run import Run
-
-if TYPE_CHECKING:
-    from genomai_cli.panels.panel import Panel
-
-DEFAULT_MODEL = "ancestry"
 
 Probabilities = Annotated[
     bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
@@ -58,48 +52,37 @@ def classify(
 ) -> None:
     """Tell which reference groups samples are most similar to.
 
-    Reads a VCF, or barcodes (one IUPAC letter for each site of the model's panel) in FASTA; other models read plain
-    DNA. Writes one row a sample: label and calibrated probability of every head, the sites used, and flags.
+    Reads a VCF, or barcodes (one IUPAC letter for each site of the model's panel) in FASTA, or human mitochondrial
+    genomes in either, whole or in part; other models read plain DNA. Without --model the first records choose.
+    Writes one row a sample: label and calibrated probability of every head, the sites used, and flags.
     The groups are reference samples of the 1000 Genomes Project: similarity to them is not race or ethnicity.
 
     \b
     genomai classify samples.vcf.gz > populations.tsv
     bcftools view -s NA12878 cohort.bcf | genomai classify
+    genomai classify mitochondrial-genomes.fa > lineages.tsv
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import reading
+    from genomai_cli.cli import model_choice, reading
     from genomai_cli.cli.held_output import held_output
     from genomai_cli.inference.call_table import write_calls
     from genomai_cli.inference.classify import classify_records
     from genomai_cli.inference.engine import Batching
 
     with Run(context) as run:
-        _, sources = reading.open_run_inputs(run)
+        name, records = model_choice.records_and_model(
+            run, model, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
+        )
         devices.use_threads(threads)
         chosen = devices.choose(device)
-        bundle = bundles.load(model or DEFAULT_MODEL, chosen, devices.exact_precision(chosen))
+        bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
-        records = reading.read_records(
-            run, sources, lambda: bundle.required_panel, absent_is_ref=absent_is_ref
-        )
         batching = Batching(pieces=batch_size)
-        calls = classify_records(bundle, records, panels=_panels(), batching=batching)
+        panels = model_choice.installed_panels()
+        calls = classify_records(bundle, records, panels=panels, batching=batching)
         with held_output(output) as out:
             used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
         run.count(used=used, refused=unknown)
-
-
-def _panels() -> "dict[str, Panel]":
-    """The panels of the installed models: barcodes of any of them can be read where they suffice."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.errors import GenomaiError
-    from genomai_cli.panels.panel import Panel
-
-    panels = {}
-    for name in catalog.names():
-        with suppress(GenomaiError):  # another model than the one in use may be damaged
-            panels[name] = Panel.read(catalog.panel_of(name))
-    return panels

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.classify import BatchSize, _panels
+from genomai_cli.cli.classify import BatchSize
+from genomai_cli.cli.model_choice import installed_panels
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -178,7 +179,7 @@ def embed(
         _check_output(output, hdf5=hdf5, kept=append or resume or force)
         first, sources = reading.open_run_inputs(run)
         records = reading.read_records(
-            run, sources, lambda: bundle.required_panel, absent_is_ref=absent_is_ref
+            run, sources, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
         )
         if model is None and not first.has_variants:
             records = _barcodes(records)
@@ -188,7 +189,7 @@ def embed(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         settings = Settings(pool.value, layer, strand is Strand.BOTH, per_token, window, stride)
-        embedder = Embedder(bundle, settings, _panels())
+        embedder = Embedder(bundle, settings, installed_panels())
         run.note(embedding=embedder.attributes)
         vectors = Vectors(run, embedder, Batching(pieces=batch_size))
         records = run.console.progress(records, "embedding")
@@ -224,7 +225,7 @@ def _barcodes(records: "Iterator[SequenceRecord]") -> "Iterator[SequenceRecord]"
     first = next(records, None)
     if first is None:
         return records
-    lengths = {len(panel) for panel in _panels().values()}
+    lengths = {len(panel) for panel in installed_panels().values()}
     if len(first.sequence) not in lengths:
         raise UsageError(
             f"{first.name} has {len(first.sequence)} letters and is no barcode "

@@ -1,6 +1,7 @@
 """`genomai tokenize`: sequences and genotypes as the words that models read."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -21,9 +22,10 @@ from genomai_cli.cli.options import (
     Verbose,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.anchoring.reference import Reference as Genome
     from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.tokenizers import Tokenizer
@@ -140,6 +142,7 @@ def tokenize(
     A sample of a VCF becomes a barcode first: one IUPAC letter for each site of a panel. The table has the columns
     id and tokens (ids between spaces); --to fasta writes the letters, --to hdf5 one flat array with offsets.
     With --reference and --regions a sample becomes its two haplotype sequences, SAMPLE_A|REGION and SAMPLE_B|REGION.
+    With a model of anchored genomes, like mito, samples and sequences become genomes in its reference's coordinates.
 
     \b
     genomai tokenize --tokenizer kmers -k 6 --stride 6 genome.fa.gz > tokens.tsv
@@ -157,16 +160,20 @@ def tokenize(
         chosen = _of_options(kind, k, stride)
         if model and not tokenizer:
             chosen = _of_model(model, k, stride)
+        against = None if reference or panel else _genome_of(model)
         if reference and regions:
             records = reading.read_haplotype_sequences(run, sources, reference, regions)
         else:
             records = reading.read_records(
                 run,
                 sources,
-                lambda: _panel(panel, model),
+                lambda: against or _panel(panel, model),
                 absent_is_ref=absent_is_ref,
                 haplotypes=haplotypes,
             )
+        if against is not None:
+            sites = None if to is Target.FASTA else _sites_of(model)
+            records = reading.in_coordinates(run, records, against, sites)
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())
@@ -215,6 +222,26 @@ def _panel(file: Path | None, model: str | None) -> "Panel":
         return Panel.read(file)
     name = model or DEFAULT_PANEL
     return Panel.read(catalog.panel_of(name), name=Path(name).name)
+
+
+def _genome_of(model: str | None) -> "Genome | None":
+    """The reference of a model of anchored genomes, None for other models."""
+    from genomai_cli.anchoring.reference import Reference as Genome
+    from genomai_cli.bundles import catalog
+
+    with suppress(BundleError):  # a panel may be there without a model
+        file = catalog.find(model or DEFAULT_PANEL) / catalog.REFERENCE
+        return Genome.read(file) if file.is_file() else None
+    return None
+
+
+def _sites_of(model: str | None) -> "list[int] | None":
+    """The positions of its reference that a model of anchored genomes reads, None for all."""
+    from genomai_cli.anchoring.sites import VariableSites
+    from genomai_cli.bundles import catalog
+
+    file = catalog.find(model or DEFAULT_PANEL) / catalog.SITES
+    return VariableSites.read(file).positions.tolist() if file.is_file() else None
 
 
 def _write(

@@ -9,7 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
@@ -95,6 +95,18 @@ def open_input(path: str | Path) -> Input:
     head = head.removeprefix(_BOM)
     stream = io.BufferedReader(_Rewound(head, raw), _BUFFER)
     return Input(name, kind, compression, cast(BinaryIO, stream), _regular(name))
+
+
+def peeked(source: Input, enough: Callable[[bytes], bool], most: int) -> tuple[bytes, Input]:
+    """The first bytes of an input, read until they are enough, `most` or all; and the input with them put back."""
+    head = b""
+    while len(head) < most and not enough(head):
+        piece = cast(io.BufferedReader, source.stream).read1(_BUFFER)
+        if not piece:
+            break
+        head += piece
+    stream = io.BufferedReader(_Rewound(head, source.stream), _BUFFER)
+    return head, replace(source, stream=cast(BinaryIO, stream))
 
 
 def open_bytes(path: str | Path) -> BinaryIO:

@@ -1,0 +1,140 @@
+"""Which installed model reads an input, where `--model` does not say: barcodes and VCFs of nuclear DNA, or genomes
+that belong to the reference of a model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from genomai_cli.cli import reading
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import GenomaiError, InputError
+
+if TYPE_CHECKING:
+    from genomai_cli.anchoring.anchor import Anchorer
+    from genomai_cli.anchoring.reference import Reference
+    from genomai_cli.formats.streams import Input
+    from genomai_cli.panels.panel import Panel
+    from genomai_cli.records import SequenceRecord
+
+DEFAULT_MODEL = "ancestry"
+FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
+LOOKED_AT = 16  # records
+_MOST = 1 << 26  # bytes of a VCF's header and first records
+_FILE = 1 << 20  # bytes that are looked at of a file
+
+
+def records_and_model(
+    run: Run, model: str | None, places: "Callable[[], Panel | Reference]", *, absent_is_ref: bool
+) -> tuple[str, Iterator["SequenceRecord"]]:
+    """The records of the run's inputs, and the model to read them: the one that is named, or that fits the first.
+
+    `places` are the model's, asked for when a VCF is read, which is not before the first record is taken.
+    """
+    first, sources = reading.open_run_inputs(run)
+    refusal = ""
+    if model is None and first.has_variants:
+        model, first = model_of_variants(run, first)
+        refusal = f"name the model, --model {DEFAULT_MODEL} or --model {model}"
+    rest = islice(sources, 1, None)
+    if model is not None:
+        inputs = chain([first], rest)
+        return model, reading.read_records(
+            run, inputs, places, absent_is_ref=absent_is_ref, refuse_others=refusal
+        )
+    model, records = model_of_sequences(run, reading.read_records(run, [first], places))
+    others = reading.read_records(run, rest, places, absent_is_ref=absent_is_ref)
+    return model, chain(records, others)
+
+
+def installed_panels() -> "dict[str, Panel]":
+    """The panels of the installed models: barcodes of any of them can be read where they suffice."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.panels.panel import Panel
+
+    panels = {}
+    for name in catalog.names():
+        with suppress(GenomaiError):  # another model than the one in use may be damaged
+            panels[name] = Panel.read(catalog.panel_of(name))
+    return panels
+
+
+def installed_references() -> "dict[str, Reference]":
+    """The references of the installed models that have heads, by the model's name."""
+    from genomai_cli.anchoring.reference import Reference
+    from genomai_cli.bundles import catalog
+
+    references = {}
+    for name in sorted(catalog.names(), key=lambda name: (name != FIRST_OF_REFERENCES, name)):
+        with suppress(GenomaiError):
+            folder = catalog.find(name)
+            if (folder / catalog.REFERENCE).is_file() and catalog.read_config(folder).get("heads"):
+                references[name] = Reference.read(folder / catalog.REFERENCE)
+    return references
+
+
+def model_of_sequences(
+    run: Run, records: Iterator["SequenceRecord"]
+) -> tuple[str, Iterator["SequenceRecord"]]:
+    """The model that the first records speak for, and all records.
+
+    A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
+    first records is either.
+    """
+    from genomai_cli.anchoring.anchor import Anchorer
+
+    references = installed_references()
+    if not references:
+        return DEFAULT_MODEL, records
+    anchorers = {name: Anchorer(reference) for name, reference in references.items()}
+    sizes = {len(panel) for panel in installed_panels().values()}
+    seen: list[SequenceRecord] = []
+    for record in islice(records, LOOKED_AT):
+        seen.append(record)
+        name = _model_of(record, anchorers, sizes)
+        if name is not None:
+            if name in references:
+                run.console.say(f"{record.name} belongs to {references[name].name}: model {name}")
+            return name, chain(seen, records)
+    if seen:
+        raise _refusal(seen[0], references, sizes)
+    return DEFAULT_MODEL, records
+
+
+def _model_of(
+    record: "SequenceRecord", anchorers: "dict[str, Anchorer]", sizes: set[int]
+) -> str | None:
+    for name, anchorer in anchorers.items():
+        if anchorer(record.sequence) is not None:
+            return name
+    return DEFAULT_MODEL if len(record.sequence) in sizes else None
+
+
+def _refusal(
+    record: "SequenceRecord", references: "dict[str, Reference]", sizes: set[int]
+) -> InputError:
+    barcodes = " or ".join(map(str, sorted(sizes)))
+    others = ", ".join(f"{reference.name} ({name})" for name, reference in references.items())
+    return InputError(
+        f"{record.name} has {len(record.sequence)} letters: no barcode ({barcodes} letters), and it does not "
+        f"belong to the reference of a model, {others}; if another model reads it, name that with --model",
+        path=record.path,
+        line=record.line or None,
+    )
+
+
+def model_of_variants(run: Run, source: "Input") -> tuple[str, "Input"]:
+    """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it."""
+    from genomai_cli.anchoring.contigs import header_lengths
+    from genomai_cli.formats.first_records import first_records
+    from genomai_cli.formats.variants import normal_contig
+
+    first, source = first_records(source, most=_MOST, of_file=_FILE)
+    for name, reference in installed_references().items():
+        lengths = header_lengths(first.header, reference)
+        # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome
+        other = bool(lengths) and len(reference) not in lengths and not first.complete
+        if first.contigs == {normal_contig(reference.name)} and not other:
+            run.console.say(f"the records are on {reference.name}: model {name}")
+            return name, source
+    return DEFAULT_MODEL, source
