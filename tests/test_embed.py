@@ -8,6 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
@@ -495,6 +497,42 @@ def test_what_the_network_of_sites_cannot_do_is_wrong_usage(sites_model, how, re
 def test_a_barcode_without_a_known_site_has_a_vector_of_nan(sites_model, haplotype_model):
     for bundle in (sites_model, haplotype_model):
         assert np.isnan(vector(bundle, "N" * 30)).all()
+
+
+@pytest.fixture(scope="module")
+def genome_model():
+    """A model of genomes that are anchored to a made-up circular reference: every 20th letter, one variant a site."""
+    reference = Reference("toy", letters(3000, 7), circular=True)
+    sites = np.arange(0, 3000, 20)
+    counts = np.zeros((150, 4), np.int64)
+    counts[np.arange(150), ["ACGT".index(reference.sequence[site]) for site in sites]] = 9
+    counts[np.arange(150), ["CGTA".index(reference.sequence[site]) for site in sites]] = 5
+    config = {
+        "name": "genomes",
+        "version": "1",
+        "input": {"kind": "anchored", "haplotypes": False},
+        "tokenizer": {"kind": "characters"},
+        "network": {"kind": "profile", "sites": 150, "variants": 150, "width": 4, "layers": 1},
+        "members": 1,
+        "heads": {},
+    }
+    torch.manual_seed(4)
+    classifier = bundles.build(config, None)
+    classifier.members[0].table.learn(torch.from_numpy(counts), 2)
+    classifier = classifier.double().eval().requires_grad_(False)
+    return Bundle(config, classifier, None, reference, VariableSites(sites, counts))
+
+
+def test_a_genome_has_its_vector_at_any_rotation_and_on_either_strand(genome_model):
+    genome = genome_model.reference.sequence
+    mutated = genome[:1000] + "CGTA"["ACGT".index(genome[1000])] + genome[1001:]
+    expected = vector(genome_model, mutated)
+    assert not np.allclose(expected, vector(genome_model, genome))
+    for sequence in (mutated[1234:] + mutated[:1234], reverse_complement(mutated)):
+        np.testing.assert_allclose(vector(genome_model, sequence), expected, atol=1e-6)
+    assert np.isnan(vector(genome_model, letters(3000, 8))).all()
+    with pytest.raises(UsageError, match="--per-token: the model genomes has one vector a sample"):
+        Embedder(genome_model, Settings(per_token=True))
 
 
 def test_networks_say_what_they_have(sites_model):

@@ -1,16 +1,12 @@
 """`genomai embed`: sequences and samples as vectors."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from genomai_cli.cli.classify import BatchSize
-from genomai_cli.cli.model_choice import installed_panels
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -25,12 +21,8 @@ from genomai_cli.cli.options import (
     Verbose,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import GenomaiError, UsageError
+from genomai_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from genomai_cli.records import SequenceRecord
-
-DEFAULT_MODEL = "ancestry"
 TABLE_ENDINGS = (".tsv", ".txt", ".tab")
 
 
@@ -169,7 +161,7 @@ def embed(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import reading
+    from genomai_cli.cli import model_choice, reading
     from genomai_cli.cli.embedding_output import Vectors, write_file, write_stream, write_table
     from genomai_cli.inference.embed import Embedder, Settings
     from genomai_cli.inference.engine import Batching
@@ -177,19 +169,16 @@ def embed(
     with Run(context) as run:
         hdf5 = (to or _target(output)) is Target.HDF5
         _check_output(output, hdf5=hdf5, kept=append or resume or force)
-        first, sources = reading.open_run_inputs(run)
-        records = reading.read_records(
-            run, sources, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
+        name, records = model_choice.records_and_model(
+            run, model, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
         )
-        if model is None and not first.has_variants:
-            records = _barcodes(records)
         devices.use_threads(threads)
         chosen = devices.choose(device)
-        bundle = bundles.load(model or DEFAULT_MODEL, chosen, devices.exact_precision(chosen))
+        bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         settings = Settings(pool.value, layer, strand is Strand.BOTH, per_token, window, stride)
-        embedder = Embedder(bundle, settings, installed_panels())
+        embedder = Embedder(bundle, settings, model_choice.installed_panels())
         run.note(embedding=embedder.attributes)
         vectors = Vectors(run, embedder, Batching(pieces=batch_size))
         records = run.console.progress(records, "embedding")
@@ -218,29 +207,3 @@ def _is_stream(output: Path) -> bool:
 def _check_output(output: Path, *, hdf5: bool, kept: bool) -> None:
     if kept and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
-
-
-def _barcodes(records: "Iterator[SequenceRecord]") -> "Iterator[SequenceRecord]":
-    """The same records, if the first is a barcode of an installed panel, which the default model reads."""
-    first = next(records, None)
-    if first is None:
-        return records
-    lengths = {len(panel) for panel in installed_panels().values()}
-    if len(first.sequence) not in lengths:
-        raise UsageError(
-            f"{first.name} has {len(first.sequence)} letters and is no barcode "
-            f"({', '.join(map(str, sorted(lengths)))} letters): name a model that reads plain DNA with --model; "
-            f"installed: {', '.join(_readers_of_sequences()) or 'none (genomai train makes one)'}"
-        )
-    return chain([first], records)
-
-
-def _readers_of_sequences() -> list[str]:
-    """The installed models that read plain DNA."""
-    from genomai_cli.bundles import catalog
-
-    kinds = {}
-    for name in catalog.names():
-        with suppress(GenomaiError):
-            kinds[name] = (catalog.read_config(catalog.find(name)).get("input") or {}).get("kind")
-    return [name for name, kind in kinds.items() if kind == "sequence"]
