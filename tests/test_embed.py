@@ -504,9 +504,10 @@ def genome_model():
     """A model of genomes that are anchored to a made-up circular reference: every 20th letter, one variant a site."""
     reference = Reference("toy", letters(3000, 7), circular=True)
     sites = np.arange(0, 3000, 20)
+    majors = np.array(["ACGT".index(reference.sequence[site]) for site in sites])
     counts = np.zeros((150, 4), np.int64)
-    counts[np.arange(150), ["ACGT".index(reference.sequence[site]) for site in sites]] = 9
-    counts[np.arange(150), ["CGTA".index(reference.sequence[site]) for site in sites]] = 5
+    counts[np.arange(150), majors] = 9
+    counts[np.arange(150), (majors + 1) % 4] = 5
     config = {
         "name": "genomes",
         "version": "1",
