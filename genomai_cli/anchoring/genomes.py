@@ -68,15 +68,18 @@ class Genomes:
                 before = self._calls.get(position)
                 self._calls[position] = calls if before is None else merged(before, calls)
 
-    @property
-    def report(self) -> GenomeReport:
-        """What was found; InputError if there is nothing to use."""
+    def check(self) -> None:
+        """InputError if there is nothing to use."""
         if not self._calls:
             message = f"no record on {self._reference.name}"
             raise InputError(message, path=self.path)
         if not self._with_genotypes:
             message = f"no genotypes: the records on {self._reference.name} have no GT field"
             raise InputError(message, path=self.path)
+
+    @property
+    def report(self) -> GenomeReport:
+        """What was found."""
         size, told = len(self._reference), len(self._calls)
         counts = (len(self.samples), self._reference.name, size, told)
         return GenomeReport(self.path, *counts, self._absent_is_ref)
@@ -124,6 +127,8 @@ def read_genomes(
             cohort.add(file)
     if not cohorts:
         raise UsageError("no input is given")
+    for cohort in cohorts.values():
+        cohort.check()
     return list(cohorts.values())
 
 
