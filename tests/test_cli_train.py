@@ -399,11 +399,11 @@ LONG = f"{SHORT} optimization.steps=200 optimization.evaluate_every=20"
 
 def killed_in_the_second_network(command, folder):
     """Start a run and kill it when its second network has been evaluated; whether it was still running."""
-    log = folder / "model.training" / "metrics.tsv"
+    checkpoint = folder / "model.training" / "member-1.pt"
     process = subprocess.Popen([*command, "-o", str(folder / "model")], env=os.environ)
     deadline = time.monotonic() + 100
     while process.poll() is None and time.monotonic() < deadline:
-        if log.exists() and "\n1\t" in log.read_text():
+        if checkpoint.exists():
             break
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)

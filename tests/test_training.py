@@ -19,6 +19,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.phase import join
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import checkpoint, make
+from genomai_cli.training.averaging import Average
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.loop import Loop, Optimization, learning_rate
 from genomai_cli.training.recipe import ViewsRecipe, from_tables
@@ -531,14 +532,16 @@ class TestLoop:
         weights, averages = [], []
 
         def validation_loss(candidate):
-            weights.append(float(network.weight.detach()))
             averages.append(float(candidate.weight.detach()))
-            return -float(len(weights))
+            return -float(len(averages))
 
         def loss_at(trained, step):
             return trained(torch.ones(1, 1)).sum() * (step + 1)
 
-        loop.fit(loss_at, validation_loss, lambda *_: None)
+        def watch(step, loss):
+            weights.append(float(network.weight.detach()))
+
+        loop.fit(loss_at, validation_loss, lambda *_: None, watch)
         expected = [weights[0]]
         for updates, weight in enumerate(weights[1:], start=1):
             keep = (updates + 1) / (updates + 10)
@@ -546,10 +549,14 @@ class TestLoop:
         assert averages == pytest.approx(expected)
         assert float(network.weight.detach()) == averages[-1] != weights[-1]
 
-    def test_the_average_forgets_as_slowly_as_asked_for(self, problem):
-        loop = problem.loop()
-        old, new = torch.tensor(0.0), torch.tensor(1.0)
-        assert float(loop._average(old, new, 10_000)) == pytest.approx(1 - SETTINGS.average)
+    def test_the_average_forgets_as_slowly_as_asked_for(self):
+        network = torch.nn.Linear(1, 1, bias=False)
+        average = Average(network, SETTINGS.average)
+        average.updates = 10_000
+        torch.nn.init.zeros_(average.weights[0])
+        torch.nn.init.ones_(network.weight)
+        average.update()
+        assert float(average.weights[0]) == pytest.approx(1 - SETTINGS.average)
 
     def test_the_learning_rate_warms_up_and_falls_to_nothing(self):
         settings_ = Optimization(steps=100, warmup=0.1, learning_rate=1.0)

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from genomai_cli import __version__
-from genomai_cli.cli import classify, embed, evaluate, models, tokenize, train
+from genomai_cli.cli import classify, embed, evaluate, models, pretrain, tokenize, train
 from genomai_cli.cli.exits import TERMINATED, Commands, drop_standard_output, fail
 
 COMPLETION_VARIABLE = "_GENOMAI_COMPLETE"
@@ -58,6 +58,7 @@ def genomai(
 
 
 app.command()(tokenize.tokenize)
+app.command()(pretrain.pretrain)
 app.command()(train.train)
 app.command()(classify.classify)
 app.command()(embed.embed)

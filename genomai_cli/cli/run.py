@@ -81,6 +81,11 @@ class Run:
         """Record the device that `--device auto` came to."""
         self.report.device = str(device)
 
+    def keep_quiet(self) -> None:
+        """Say nothing and record nothing: another process of the same run does."""
+        self.console = Console(self.console.command, quiet=True)
+        self._report_path = None
+
     def note(self, **facts: object) -> None:
         """Record facts of this command only, under `details`."""
         self.report.details.update(facts)

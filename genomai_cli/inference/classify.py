@@ -51,8 +51,9 @@ def classify_records(
     """One call a record, in their order; a batch of them is held at a time.
 
     `panels` are other panels whose barcodes are accepted too, where they hold all of the model's sites.
-    Raises InputError for a record that is no barcode of the model's panel.
+    Raises InputError for a record that is no barcode of the model's panel, BundleError for a model without heads.
     """
+    bundle.require_heads()
     read = reader(bundle, panels or {})
     device = next(bundle.classifier.parameters()).device
     readings = map(read, records)

@@ -1,4 +1,4 @@
-"""What a run of pretraining tells while it goes on: losses, words and speed, row by row of the log.
+"""What a run of pretraining tells while it goes on: losses, tokens and speed, row by row of the log.
 
 Shape suffixes: K objectives.
 """
@@ -24,17 +24,17 @@ class Moment:
 
     step: int
     epoch: float
-    words: int
+    tokens: int
     loss: float
     terms: Mapping[str, float]
     held_out: float | None
     held_out_terms: Mapping[str, float]
     learning_rate: float
-    words_per_second: float
+    tokens_per_second: float
 
 
 class Diary:
-    """Losses and words between the rows of the log.
+    """Losses and tokens between the rows of the log.
 
     They are kept in the loop's notes and so travel with the checkpoint: a resumed run writes the same rows.
     """
@@ -50,13 +50,13 @@ class Diary:
         self.weights_K = weights_K.double().cpu()
         self._clock, self._clocked = time.monotonic(), 0
 
-    def add(self, terms_K: Tensor, words: int) -> None:
-        """Add up a step's losses, and the words of all processes' batches."""
+    def add(self, terms_K: Tensor, tokens: int) -> None:
+        """Add up a step's losses, and the tokens of all processes' batches."""
         notes = self.loop.notes
         for name, value in [("steps", 1), *self.named(terms_K).items()]:
             notes[name] = notes.get(name, 0) + value
-        notes["words"] = notes.get("words", 0) + words
-        self._clocked += words
+        notes["tokens"] = notes.get("tokens", 0) + tokens
+        self._clocked += tokens
 
     def write(self, step: int, epoch: float, held_out_K: Tensor | None = None) -> None:
         """Report the losses since the last row, with those of the held-out samples if they were just judged."""
@@ -68,7 +68,7 @@ class Diary:
         moment = Moment(
             step,
             epoch,
-            int(notes["words"]),
+            int(notes["tokens"]),
             self._weighted(terms_K),
             self.named(terms_K),
             None if held_out_K is None else self._weighted(held_out_K),

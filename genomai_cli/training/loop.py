@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from genomai_cli.device import mixed_precision
 from genomai_cli.errors import Stopped, TrainingError
 from genomai_cli.training import checkpoint
+from genomai_cli.training.averaging import Average
 from genomai_cli.training.processes import ALONE, Processes
+
+STATE = ("network", "average", "optimizer", "scaler", "best", "progress", "notes")
 
 Report = Callable[[int, float, float], None]
 """Called at every evaluation with the step, its loss and the best validation loss."""
@@ -77,7 +79,8 @@ class Loop:
         processes: Processes = ALONE,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.network = network.to(device)
+        self.network = network
+        self.trained = processes.parallel(network, device)
         self.settings = settings
         self.seed = seed
         self.device = device
@@ -85,14 +88,13 @@ class Loop:
         self.stop = stop
         self.progress = Progress()
         self.notes: dict[str, float] = {}
-        self.averaged = AveragedModel(self.network, avg_fn=self._average)
-        self.trained = processes.parallel(self.network)
+        self.average = Average(network, settings.average)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
         self.precision = mixed_precision(device)
         self.scaler = torch.amp.GradScaler(enabled=self.precision == torch.float16)
-        self.best = _copy_of(self.averaged.module)
+        self.best = _copy_of(network)
         self.checkpoint_file = checkpoint_file
         self.saved_step: int | None = None
         self._saved_at = time.monotonic()
@@ -106,7 +108,7 @@ class Loop:
     ) -> float:
         """Train to the end, or on from the checkpoint; the best validation loss."""
         if self.checkpoint_file and self.checkpoint_file.exists():
-            self._restore(checkpoint.load(self.checkpoint_file, self.device))
+            self._restore(self.checkpoint_file)
         while not self.progress.exhausted(self.settings):
             loss = self._step(loss_at)
             watch(self.progress.step, loss)
@@ -133,7 +135,7 @@ class Loop:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.averaged.update_parameters(self.network)
+        self.average.update()
         self.progress.step += 1
         return loss.detach()
 
@@ -159,38 +161,46 @@ class Loop:
         return step % settings.evaluate_every == 0 or step == settings.steps
 
     def _evaluate(self, validation_loss: Callable[[nn.Module], float]) -> None:
-        candidate = self.averaged.module.eval()
-        loss = validation_loss(candidate)
-        self._require_finite(loss)
-        if loss < self.progress.best_loss:
-            self.progress.best_loss, self.progress.stale = loss, 0
-            self.best = _copy_of(candidate)
-        else:
-            self.progress.stale += 1
-
-    def _average(self, average: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
-        """An exponential average that forgets its beginning: a plain mean's weight at first."""
-        keep = min(self.settings.average, (int(updates) + 1) / (int(updates) + 10))
-        return average.lerp(current, 1 - keep)
+        with self.average.in_network():
+            loss = validation_loss(self.network.eval())
+            self._require_finite(loss)
+            if loss < self.progress.best_loss:
+                self.progress.best_loss, self.progress.stale = loss, 0
+                self.best = _copy_of(self.network)
+            else:
+                self.progress.stale += 1
 
     def _state(self) -> checkpoint.State:
         progress = self.progress
-        return {
+        state = {
             "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "average": {"weights": self.average.weights, "updates": self.average.updates},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self.best,
             "progress": [progress.step, progress.best_loss, progress.stale],
             "notes": self.notes,
         }
+        whole: checkpoint.State = checkpoint.mapped(state, self.processes.whole)
+        return whole
 
-    def _restore(self, state: checkpoint.State) -> None:
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
+    def _restore(self, file: Path) -> None:
+        """Go back to where the checkpoint was written."""
+        state = checkpoint.load(file, self.device, STATE)
+        share = self.processes.share
+        places = self.network.state_dict()
+        for name, tensor in state["network"].items():
+            places[name].copy_(share(tensor, places[name]))
+        for average, tensor in zip(self.average.weights, state["average"]["weights"], strict=True):
+            average.copy_(share(tensor, average))
+        self.average.updates = state["average"]["updates"]
+        self.best = {name: share(t, places[name]) for name, t in state["best"].items()}
+        parameters = list(self.network.parameters())
+        for number, moments in state["optimizer"]["state"].items():
+            like = parameters[number]
+            moments |= {n: share(t, like) for n, t in moments.items() if t.shape == like.shape}
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.best = state["best"]
         self.progress = Progress(*state["progress"])
         self.notes = dict(state["notes"])
         self.saved_step = self.progress.step

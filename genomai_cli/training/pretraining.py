@@ -28,7 +28,7 @@ from genomai_cli.training.make import initialise
 from genomai_cli.training.members import require_same_words, start_from
 from genomai_cli.training.processes import ALONE, Processes
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.sampling import Batch, Plan, Sampler, words_read
+from genomai_cli.training.sampling import Batch, Plan, Sampler, tokens_read
 from genomai_cli.training.untrained import NOWHERE, Places, untrained, window
 
 CHECKPOINT = "pretraining.pt"
@@ -124,7 +124,7 @@ class Pretraining:
         self.judging: list[Batch] = []
         self.held_out_K = torch.zeros(len(names))
         self.latest_K = torch.zeros(len(names))
-        self.latest_words = 0
+        self.latest_tokens = 0
 
     def run(self) -> Pretrained:
         """Train, and describe what has become of it."""
@@ -150,13 +150,13 @@ class Pretraining:
         terms_K: Tensor = learner(self._moved(batch))
         self.latest_K = terms_K.detach()
         # Of windows of one length, all processes read as many words; nearly so otherwise.
-        self.latest_words = words_read(batch, self.pad_id) * self.around.processes.size
+        self.latest_tokens = tokens_read(batch, self.pad_id) * self.around.processes.size
         return (terms_K * self.learner.weights).sum()
 
     def _watch(self, step: int, loss: Tensor) -> None:
         """Add a step up, and write a row where one is due without an evaluation."""
         del loss
-        self.diary.add(self.latest_K, self.latest_words)
+        self.diary.add(self.latest_K, self.latest_tokens)
         if step % self.recipe.corpus.log_every == 0 and not self.loop.evaluates_now():
             self._write(step, None)
 
@@ -219,7 +219,7 @@ class Pretraining:
             "settings": {o.name: asdict(o.settings) for o in self.objectives},
             "optimization": asdict(recipe.optimization),
             "steps": self.loop.progress.step,
-            "words": int(self.loop.notes.get("words", 0)),
+            "tokens": int(self.loop.notes.get("tokens", 0)),
             "epochs": round(self.sampler.epoch(self.loop.progress.step), 3),
             "held_out": _rounded(self.diary.named(self.held_out_K)),
             "baseline": _rounded(self.diary.named(torch.tensor(chance_K))),

@@ -103,7 +103,7 @@ class Sampler:
         }
 
 
-def words_read(batch: Mapping[str, Mapping[str, Tensor]], pad_id: int) -> int:
+def tokens_read(batch: Mapping[str, Mapping[str, Tensor]], pad_id: int) -> int:
     """How many words the network reads of a batch: those of all views, [PAD] apart."""
     ids = [v for views in batch.values() for n, v in views.items() if n.startswith("ids")]
     return sum(int((ids_BT != pad_id).sum()) for ids_BT in ids)

@@ -52,7 +52,7 @@ def claim(
     `run` says by name what makes a run the same as another. Raises UsageError where something is in the way that
     `force` would replace, and where the run to resume was another one.
     """
-    folder = output.with_name(output.name + ENDING)
+    folder = folder_for(output)
     is_bundle = (output / catalog.CONFIG).is_file()
     if output.exists() and not is_bundle:
         raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
@@ -70,6 +70,19 @@ def claim(
     return Workspace(folder, recipe)
 
 
+def folder_for(output: Path) -> Path:
+    """Where a run that will write `output` waits when it is interrupted."""
+    return output.with_name(output.name + ENDING)
+
+
+def remembered(folder: Path) -> dict[str, object]:
+    """What `claim` wrote down of the run in this folder; nothing if there is none."""
+    try:
+        return dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
 def _begin(folder: Path, run: Mapping[str, object]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
@@ -78,12 +91,9 @@ def _begin(folder: Path, run: Mapping[str, object]) -> None:
 
 
 def _require_same(folder: Path, run: Mapping[str, object]) -> None:
-    try:
-        before = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder} holds no run that could be resumed: --force starts over"
-        ) from error
+    before = remembered(folder)
+    if not before:
+        raise UsageError(f"{folder} holds no run that could be resumed: --force starts over")
     changed = [name for name, value in run.items() if before.get(name) != value]
     if changed:
         raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")

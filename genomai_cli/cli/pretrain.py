@@ -1,0 +1,269 @@
+"""`genomai pretrain`: a network that learns from DNA without labels."""
+
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    AbsentIsRef,
+    Device,
+    Inputs,
+    Quiet,
+    ReportJson,
+    Seed,
+    Threads,
+    Verbose,
+    complete_model,
+)
+from genomai_cli.cli.pretraining_progress import Progress
+from genomai_cli.cli.recipes import (
+    Changes,
+    Force,
+    PanelFile,
+    Resume,
+    StopRequest,
+    Target,
+    command_line,
+    complete_recipe,
+    named_after,
+    panel_for,
+    stop_requests,
+)
+from genomai_cli.cli.run import Run
+from genomai_cli.cli.unlabelled import CORPUS, Unlabelled, places_of, regions_of, signature
+from genomai_cli.errors import Stopped, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.training.diary import Moment
+    from genomai_cli.training.pretraining import Pretrained
+    from genomai_cli.training.processes import Processes
+    from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.untrained import Places
+    from genomai_cli.training.workspace import Workspace
+
+PICTURE = "loss.png"
+
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="PRESET|TOML",
+        help="How to train.  [default: barcodes for VCF, dna for FASTA]",
+        autocompletion=complete_recipe,
+        show_default=False,
+    ),
+]
+
+Objectives = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME[:WEIGHT],...",
+        help="What to learn by: contrastive, masked, or both.  [default: the recipe's]",
+        show_default=False,
+    ),
+]
+
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="The genome of a VCF whose samples are read as haplotype sequences, with --regions; or what the "
+        "recipe's genomes are anchored to.",
+        show_default=False,
+    ),
+]
+
+Regions = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        metavar="BED",
+        help="The regions of the haplotype sequences.",
+        show_default=False,
+    ),
+]
+
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help="Begin with the network of this model instead of from scratch.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+
+Shard = Annotated[
+    bool,
+    typer.Option("--shard", help="Share the network out among torchrun's processes (FSDP)."),
+]
+
+
+def pretrain(
+    context: typer.Context,
+    output: Target,
+    inputs: Inputs = None,
+    objective: Objectives = None,
+    recipe: RecipeName = None,
+    changes: Changes = None,
+    panel: PanelFile = None,
+    reference: ReferenceFile = None,
+    regions: Regions = None,
+    model: Start = None,
+    absent_is_ref: AbsentIsRef = False,
+    shard: Shard = False,
+    resume: Resume = False,
+    force: Force = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.
+
+    Inputs of any size are read once, kept on disk beside the output while the run lasts, and learnt from in shuffled
+    order. Ctrl-C and SIGTERM end the run with a checkpoint; --resume goes on from it, or from the last one after any
+    crash, bit for bit as if the run had not stopped.
+
+    \b
+    genomai pretrain genomes/*.fa.gz -o dna-model
+    genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
+    genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
+    torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
+    """
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training import corpus as corpora
+    from genomai_cli.training import distributed, workspace
+    from genomai_cli.training import recipe as recipes
+
+    with (
+        Run(context) as run,
+        stop_requests() as stop,
+        distributed.joined(device, shard=shard) as (processes, where),
+    ):
+        if processes.rank:
+            run.keep_quiet()
+        devices.use_threads(threads)
+        run.used_device(where)
+        folder = workspace.folder_for(output)
+        before = workspace.remembered(folder) if resume else {}
+        dna, preset = None, str(before.get("preset"))
+        if processes.rank == 0 and not (resume and corpora.is_finished(folder / CORPUS)):
+            dna = Unlabelled(run, regions_of(reference, regions), absent_is_ref=absent_is_ref)
+            preset = dna.preset
+        preset = distributed.from_first(processes, preset)
+        wanted = [*(changes or []), *_objectives(objective)]
+        chosen, text = recipes.read(recipe or preset, wanted)
+        chosen = named_after(chosen, output, wanted)
+        start = bundles.load(model, where) if model else None
+        places = places_of(chosen, panel_for(chosen, panel), reference, start)
+        same = {
+            "seed": seed,
+            "panel": places.panel.sha256 if places.panel else None,
+            "start": start.weights_sha256 if start else None,
+            "inputs": before.get("inputs") if dna is None else signature(inputs or []),
+            "preset": preset,
+        }
+        work = workspace.Workspace(folder, text)
+        if processes.rank == 0:
+            work = workspace.claim(output, text, same, resume=resume, force=force)
+        with work.kept_once_begun() if processes.rank == 0 else nullcontext():
+            if dna is not None:
+                dna.write(folder / CORPUS, chosen, places, seed)
+            distributed.wait_for_all(processes)
+            made = _pretrained(
+                run, work, chosen, places, seed=seed, start=start, processes=processes,
+                device=where, stop=stop,
+            )  # fmt: skip
+        if processes.rank == 0:
+            _write(made, output, work)
+            _tell(run, made, output)
+        distributed.wait_for_all(processes)
+
+
+def _objectives(given: str | None) -> list[str]:
+    """`--objective` as a change of the recipe."""
+    from genomai_cli.objectives.weighted import check_objective
+
+    if given is None:
+        return []
+    weights = {}
+    for part in given.split(","):
+        name, _, weight = part.strip().partition(":")
+        try:
+            weights[name] = float(weight or 1)
+            check_objective(name, weights[name])
+        except ValueError as error:
+            raise UsageError(f"--objective {given}: {error}") from error
+    return ["objectives={" + ", ".join(f"{n} = {w}" for n, w in weights.items()) + "}"]
+
+
+def _pretrained(
+    run: Run,
+    work: "Workspace",
+    recipe: "Recipe",
+    places: "Places",
+    *,
+    seed: int,
+    start: "Bundle | None",
+    processes: "Processes",
+    device: "torch.device",
+    stop: StopRequest,
+) -> "Pretrained":
+    """The trained model; a run that is asked to stop says how it can go on."""
+    from genomai_cli.training.corpus import Corpus
+    from genomai_cli.training.pretraining import Surroundings, pretrain
+
+    with Progress(run.console, recipe.optimization.steps, work.log) as progress:
+        around = Surroundings(
+            device, work.folder, processes, stop, progress.tell if processes.rank == 0 else _silent
+        )
+        corpus = Corpus.open(work.folder / CORPUS)
+        try:
+            return pretrain(corpus, recipe, places, seed=seed, start=start, surroundings=around)
+        except Stopped as stopped:
+            told = Stopped(f"{stopped}: the same command with --resume goes on")
+            told.exit_status = stop.exit_status
+            raise told from stopped
+
+
+def _silent(moment: "Moment") -> None:
+    """Only the first process tells."""
+
+
+def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
+    """The bundle, with its card, log and picture."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training.picture import loss_picture
+    from genomai_cli.training.pretraining_card import card
+    from genomai_cli.training.workspace import LOG
+
+    picture = loss_picture(work.log.rows(), made.bundle.name)
+    others: dict[str, str | bytes] = {LOG: work.log.text(), PICTURE: picture}
+    text = card(made, shlex.join(command_line()))
+    bundles.save(made.bundle, output, bundles.Extras(text, work.recipe, others))
+    work.remove()
+
+
+def _tell(run: Run, made: "Pretrained", output: Path) -> None:
+    from genomai_cli.bundles import catalog
+
+    weights = catalog.sha256(output / catalog.WEIGHTS)
+    run.used_model(made.bundle.name, made.bundle.version, weights)
+    for name, loss in made.facts["held_out"].items():
+        baseline = made.facts["baseline"][name]
+        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} without a network")
+    run.note(**{key: made.facts[key] for key in ("held_out", "baseline", "steps", "tokens")})
+    run.console.say(f"wrote {output}")

@@ -1,0 +1,157 @@
+"""From the inputs of `pretrain` to the corpus of its run, which a resumed run finds again without reading them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genomai_cli.cli.run import STANDARD_INPUT, Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.streams import Input
+    from genomai_cli.panels.panel import Panel
+    from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.corpus import Corpus
+    from genomai_cli.training.corpus_writer import Record
+    from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.untrained import Places
+
+FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
+CORPUS = "corpus"  # the folder of the letters, inside that of the run
+
+
+@dataclass(frozen=True)
+class HaplotypeRegions:
+    """Where haplotype sequences are made from a VCF: in the regions of a BED file, on a reference."""
+
+    reference: Path
+    regions: Path
+
+
+class Unlabelled:
+    """The inputs of a run, opened once."""
+
+    def __init__(self, run: Run, regions: HaplotypeRegions | None, *, absent_is_ref: bool) -> None:
+        from genomai_cli.cli import reading
+
+        self._run, self._regions, self._absent_is_ref = run, regions, absent_is_ref
+        first, self._sources = reading.open_run_inputs(run)
+        self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
+
+    def write(self, folder: Path, recipe: "Recipe", places: "Places", seed: int) -> "Corpus":
+        """Read everything into the folder's corpus."""
+        from genomai_cli.training import corpus_writer
+        from genomai_cli.training.pretraining import cut_for
+
+        records = self._run.console.progress(self._records(recipe, places), "reading")
+        rows = _rows(records, recipe, places)
+        cut = cut_for(recipe, places)
+        holdout = recipe.split.holdout
+        corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
+        self._run.count(used=corpus.about.records)
+        about = corpus.about
+        self._run.console.say(
+            f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces, "
+            f"{about.held_out:,} of them held out"
+        )
+        return corpus
+
+    def _records(self, recipe: "Recipe", places: "Places") -> "Iterator[SequenceRecord]":
+        from genomai_cli.cli import reading
+
+        run, sources = self._run, self._sources
+        if self._regions is not None:
+            _require_variants_for(recipe)
+            where = self._regions
+            return reading.read_haplotype_sequences(run, sources, where.reference, where.regions)
+        panel, reference = places.panel, places.reference
+        if reference is not None:
+            genomes = reading.read_records(
+                run, sources, lambda: reference, absent_is_ref=self._absent_is_ref
+            )
+            return reading.in_coordinates(run, genomes, reference)
+        return reading.read_records(
+            run,
+            _without_variants(sources, recipe) if panel is None else sources,
+            lambda: panel,  # type: ignore[arg-type, return-value]
+            absent_is_ref=self._absent_is_ref,
+            haplotypes=recipe.input.haplotypes,
+        )
+
+
+def signature(inputs: list[Path]) -> list[list[object]]:
+    """Name and size of every input, to tell whether a run is resumed with the same ones."""
+    return [[path.name, _size(path)] for path in inputs or [STANDARD_INPUT]]
+
+
+def places_of(
+    recipe: "Recipe", panel: "Panel | None", reference: Path | None, start: "Bundle | None"
+) -> "Places":
+    """What the letters of the recipe's rows stand for; what the model begun from knows of it comes first."""
+    from genomai_cli.anchoring.reference import Reference
+    from genomai_cli.training.recipe import ANCHORED
+    from genomai_cli.training.untrained import Places
+
+    if recipe.input.kind != ANCHORED:
+        return Places(panel)
+    if start is not None and start.reference is not None:
+        return Places(reference=start.reference, sites=start.sites)
+    if reference is None:
+        raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
+    return Places(reference=Reference.read(reference))
+
+
+def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions | None:
+    """The regions of haplotype sequences, if they are asked for; UsageError if only half of it is."""
+    if regions is None:
+        return None
+    if reference is None:
+        raise UsageError("--regions needs a --reference")
+    return HaplotypeRegions(reference, regions)
+
+
+def _rows(
+    records: "Iterable[SequenceRecord]", recipe: "Recipe", places: "Places"
+) -> "Iterator[Record]":
+    """The records as letters; barcodes with the letters of their sites only, as haplotypes if the recipe says so."""
+    import numpy as np
+
+    from genomai_cli.errors import InputError
+    from genomai_cli.panels.barcode import genotypes_to_letters, letters_to_genotypes
+    from genomai_cli.panels.phase import resolve
+
+    for record in records:
+        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        if places.row is not None and len(letters) != places.row:
+            message = f"{record.name} has {len(letters)} letters, the panel {places.row} sites"
+            raise InputError(message, path=record.path, line=record.line or None)
+        if places.panel is not None:
+            copies = letters_to_genotypes(letters[None], places.panel)
+            letters = genotypes_to_letters(copies, places.panel)[0]
+        if not recipe.input.haplotypes or np.isin(letters, np.frombuffer(b"ACGTN", np.uint8)).all():
+            yield record.name, letters
+            continue
+        for ending, haplotype in zip("AB", resolve(letters), strict=True):
+            yield f"{record.name}_{ending}", haplotype
+
+
+def _without_variants(sources: "Iterable[Input]", recipe: "Recipe") -> "Iterator[Input]":
+    for source in sources:
+        if source.has_variants:
+            raise UsageError(
+                f"the recipe {recipe.name} reads sequences: of a VCF they are made with --reference and --regions"
+            )
+        yield source
+
+
+def _require_variants_for(recipe: "Recipe") -> None:
+    from genomai_cli.training.recipe import SEQUENCE
+
+    if recipe.input.kind != SEQUENCE:
+        raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

@@ -1,0 +1,156 @@
+"""Training by several processes at once, as `torchrun` starts them: one a GPU, or several on CPUs.
+
+Each process reads its slice of every batch. With DDP (Li et al. 2020, arXiv:2006.15704) all hold the whole network and
+average their gradients; with FSDP (Zhao et al. 2023, arXiv:2304.11277; torch's `fully_shard`) each holds a share of
+every weight, for networks that do not fit into one GPU. Process 0 alone writes files and talks.
+
+Shape suffixes: B samples of one process, D width.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from genomai_cli import device as devices
+from genomai_cli.errors import UsageError
+from genomai_cli.training.processes import ALONE, Processes
+
+# Process 0 reads the whole corpus while the others wait; torchrun ends them all when one dies.
+PATIENCE = timedelta(days=7)
+NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def started_together() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return all(name in os.environ for name in NEEDED) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+class Together:
+    """The processes of torchrun; with `shard`, each holds only a share of the network."""
+
+    def __init__(self, device: torch.device, *, shard: bool) -> None:
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self.device, self.shard = device, shard
+
+    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """DDP around the network, or the network with its weights shared out."""
+        if self.shard:
+            return self._sharded(network, device)
+        places = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(network.to(device), places, broadcast_buffers=False)
+
+    def _sharded(self, network: nn.Module, device: torch.device) -> nn.Module:
+        mesh = init_device_mesh(device.type, (self.size,))
+        for module in network.modules():
+            for layer in module if isinstance(module, nn.ModuleList) else ():
+                if any(True for _ in layer.parameters()):
+                    fully_shard(layer, mesh=mesh)
+        fully_shard(network, mesh=mesh)
+        return network
+
+    def gather(self, rows_BD: Tensor) -> Tensor:
+        """The rows of all processes in their order (size * B, D), through which gradients flow back."""
+        gathered: Tensor = _Gather.apply(rows_BD)  # type: ignore[no-untyped-call]
+        return gathered
+
+    def total(self, number: Tensor) -> Tensor:
+        """The sum over the processes, without gradients."""
+        total = number.detach().clone()
+        distributed.all_reduce(total)
+        return total
+
+    def mean(self, number: Tensor) -> Tensor:
+        """The mean over the processes, without gradients."""
+        return self.total(number.to(self.device)) / self.size
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """Which of the wishes any process has."""
+        heard = torch.tensor([float(wish) for wish in wishes], device=self.device)
+        distributed.all_reduce(heard, distributed.ReduceOp.MAX)
+        return tuple(bool(wish) for wish in heard.tolist())
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """All processes' shares put together, on the CPU."""
+        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        return full.cpu() if self.shard else full
+
+    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """This process's share of a whole tensor."""
+        if not isinstance(like, DTensor):
+            return tensor
+        return distribute_tensor(tensor, like.device_mesh, like.placements)
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows; what each made of a process's rows flows back to it."""
+
+    @staticmethod
+    def forward(context: Any, rows_BD: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows_BD) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, rows_BD.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        distributed.all_reduce(total)
+        return total.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+@contextmanager
+def joined(name: str, *, shard: bool = False) -> Iterator[tuple[Processes, torch.device]]:
+    """The processes that torchrun started, this one alone without it, and the device called `name` to use.
+
+    Raises UsageError for a device that cannot be shared out, and for `shard` without other processes.
+    """
+    if not started_together():
+        if shard:
+            raise UsageError(
+                "--shard shares the network out among processes: start them with torchrun"
+            )
+        yield ALONE, devices.choose(name)
+        return
+    device = _device(name)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Together(device, shard=shard), device
+    finally:
+        distributed.destroy_process_group()
+
+
+def wait_for_all(processes: Processes) -> None:
+    """Go on when every process has come here."""
+    if processes.size > 1:
+        distributed.barrier()
+
+
+def from_first(processes: Processes, word: str) -> str:
+    """What the first process says."""
+    words: list[Any] = [word]
+    if processes.size > 1:
+        distributed.broadcast_object_list(words)
+    return str(words[0])
+
+
+def _device(name: str) -> torch.device:
+    """This process's device: each its own GPU, or all the CPU."""
+    device = devices.choose(name)
+    if device.type == "mps":
+        return torch.device("cpu")
+    if device.type == "cuda":
+        if device.index is not None:
+            raise UsageError(f"--device {name}: with torchrun each process takes its own; say cuda")
+        return devices.choose(f"cuda:{os.environ['LOCAL_RANK']}")
+    return device

@@ -1,0 +1,71 @@
+"""The model card that `pretrain` writes: what the model has read, by which objectives, and how well it guesses."""
+
+from typing import Any
+
+from genomai_cli.training.pretraining import Pretrained
+
+BASELINES = {
+    "contrastive": "any sample of the batch: log(batch)",
+    "masked": "the words' frequencies, given the letters still visible",
+}
+
+
+def card(made: Pretrained, command: str) -> str:
+    """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
+    config, facts = made.bundle.config, made.facts
+    corpus = facts["corpus"]
+    own = made.bundle.classifier.trainable_parameters
+    unit = "records" if corpus["by_record"] else "pieces of the sequences"
+    beside = sum(
+        p.numel() for module in made.bundle.companions.values() for p in module.parameters()
+    )
+    return f"""# {config["name"]} {config["version"]}
+
+{config["description"] or "A pretrained network."}
+
+Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some.
+
+## Data
+
+{corpus["records"]:,} records, {corpus["letters"]:,} letters (SHA-256 of names and letters {corpus["sha256"]}).
+The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts["epochs"]:g} times the corpus.
+
+## Method
+
+Network `{config["network"]["kind"]}`, {own:,} trainable parameters, and {beside:,} beside it that only the
+objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}.
+All settings are in `recipe.toml`.
+
+## Results
+
+Loss in nats on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
+chose the best step and so are slightly optimistic:
+
+{_results(facts)}
+
+## Limits
+
+What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
+that the vectors help a task: measure that.
+
+## Reproduce
+
+```
+{command}
+```
+
+{facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {config["provenance"]["program"]}, \
+torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
+"""
+
+
+def _objectives(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} (weight {weight:g})" for name, weight in facts["objectives"].items())
+
+
+def _results(facts: dict[str, Any]) -> str:
+    lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
+    for name, loss in facts["held_out"].items():
+        told = BASELINES.get(name, ".")
+        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {told} |")
+    return "\n".join(lines)
