@@ -393,6 +393,7 @@ def killed(model, tmp_path):
     return command, whole, output
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(killed, tmp_path):
     command, whole, output = killed
     assert not output.exists()
@@ -489,6 +490,16 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path):
     first.close()
 
 
+def test_no_records_are_a_file_without_rows(tmp_path):
+    for per_token in (False, True):
+        with EmbeddingFile(tmp_path / "x.h5", attributes(), 3, per_token=per_token):
+            pass
+        with h5py.File(tmp_path / "x.h5") as file:
+            assert file["tokens" if per_token else "embeddings"].shape == (0, 3)
+            assert file["ids"].shape == (0,)
+            assert not per_token or file["offsets"][:].tolist() == [0]
+
+
 def test_a_short_run_that_fails_leaves_nothing(tmp_path):
     file = EmbeddingFile(tmp_path / "x.h5", attributes(), 3)
     with suppress(KeyError), file:
@@ -578,6 +589,7 @@ def peak_memory(arguments):
     return int(ended.stdout) / (1 << 10 if sys.platform == "linux" else 1 << 20)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
     """Reading takes three bytes a letter; all windows of both strands at once would take hundreds of MB."""
     model = saved_model(tmp_path / "long", k=8, stride=8, positions=1024, width=4)
