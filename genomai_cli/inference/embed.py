@@ -106,7 +106,7 @@ class Embedder:
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            longest = int(bundle.config["network"]["positions"])
+            longest = vectors.longest(bundle.classifier)
             self.windows = Windows.of(bundle.tokenizer, longest, settings.window, settings.stride)
             self.strands = SequenceStrands(
                 bundle.tokenizer,

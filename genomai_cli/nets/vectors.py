@@ -46,6 +46,11 @@ def width(classifier: Classifier) -> int:
     return sum(int(network.config.width) for network in _networks(classifier))
 
 
+def longest(classifier: Classifier) -> int:
+    """How many words the networks can read at once."""
+    return min(int(network.config.positions) for network in _networks(classifier))
+
+
 def reads_words(classifier: Classifier) -> bool:
     """Whether there are vectors of words, and not of whole sequences only."""
     return all(isinstance(network, WordNetwork) for network in _networks(classifier))
