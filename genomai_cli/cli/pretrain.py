@@ -2,6 +2,7 @@
 
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,19 +31,16 @@ from genomai_cli.cli.recipes import (
     complete_recipe,
     named_after,
     panel_for,
+    places_of,
     stop_requests,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.cli.unlabelled import CORPUS, Unlabelled, places_of, regions_of, signature
+from genomai_cli.cli.unlabelled import CORPUS, Unlabelled, regions_of, signature
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.training.diary import Moment
-    from genomai_cli.training.pretraining import Pretrained
-    from genomai_cli.training.processes import Processes
+    from genomai_cli.training.pretraining import Pretrained, Surroundings
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
@@ -147,6 +145,7 @@ def pretrain(
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, workspace
     from genomai_cli.training import recipe as recipes
+    from genomai_cli.training.pretraining import Surroundings
 
     with (
         Run(context) as run,
@@ -183,10 +182,8 @@ def pretrain(
             if dna is not None:
                 dna.write(folder / CORPUS, chosen, places, seed)
             distributed.wait_for_all(processes)
-            made = _pretrained(
-                run, work, chosen, places, seed=seed, start=start, processes=processes,
-                device=where, stop=stop,
-            )  # fmt: skip
+            around = Surroundings(where, folder, processes, stop)
+            made = _pretrained(run, work, chosen, places, around, seed, start, stop)
         if processes.rank == 0:
             _write(made, output, work)
             _tell(run, made, output)
@@ -215,21 +212,18 @@ def _pretrained(
     work: "Workspace",
     recipe: "Recipe",
     places: "Places",
-    *,
+    around: "Surroundings",
     seed: int,
     start: "Bundle | None",
-    processes: "Processes",
-    device: "torch.device",
     stop: StopRequest,
 ) -> "Pretrained":
     """The trained model; a run that is asked to stop says how it can go on."""
     from genomai_cli.training.corpus import Corpus
-    from genomai_cli.training.pretraining import Surroundings, pretrain
+    from genomai_cli.training.pretraining import pretrain
 
     with Progress(run.console, recipe.optimization.steps, work.log) as progress:
-        around = Surroundings(
-            device, work.folder, processes, stop, progress.tell if processes.rank == 0 else _silent
-        )
+        if around.processes.rank == 0:
+            around = replace(around, report=progress.tell)
         corpus = Corpus.open(work.folder / CORPUS)
         try:
             return pretrain(corpus, recipe, places, seed=seed, start=start, surroundings=around)
@@ -237,10 +231,6 @@ def _pretrained(
             told = Stopped(f"{stopped}: the same command with --resume goes on")
             told.exit_status = stop.exit_status
             raise told from stopped
-
-
-def _silent(moment: "Moment") -> None:
-    """Only the first process tells."""
 
 
 def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
