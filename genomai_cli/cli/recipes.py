@@ -14,8 +14,10 @@ from genomai_cli.cli.options import complete_model
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.panels.panel import Panel
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.untrained import Places
 
 DEFAULT_PANEL = "ancestry"
 
@@ -93,6 +95,23 @@ def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
             raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
         return None
     return Panel.read(file or catalog.panel_of(DEFAULT_PANEL))
+
+
+def places_of(
+    recipe: "Recipe", panel: "Panel | None", reference: Path | None, start: "Bundle | None"
+) -> "Places":
+    """What the letters of the recipe's rows stand for; what the model begun from knows of it comes first."""
+    from genomai_cli.anchoring.reference import Reference
+    from genomai_cli.training.recipe import ANCHORED
+    from genomai_cli.training.untrained import Places
+
+    if recipe.input.kind != ANCHORED:
+        return Places(panel)
+    if start is not None and start.reference is not None:
+        return Places(reference=start.reference, sites=start.sites)
+    if reference is None:
+        raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
+    return Places(reference=Reference.read(reference))
 
 
 def command_line() -> list[str]:

@@ -28,6 +28,7 @@ from genomai_cli.cli.recipes import (
     complete_recipe,
     named_after,
     panel_for,
+    places_of,
 )
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -35,11 +36,13 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from genomai_cli.anchoring.reference import Reference
     from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.make import Fitted
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.samples import Samples
+    from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES = "ancestry", "sequences"
@@ -77,6 +80,17 @@ HeadColumns = Annotated[
 ]
 
 
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="What the recipe's genomes are anchored to.  [default: that of --model]",
+        show_default=False,
+    ),
+]
+
+
 def train(
     context: typer.Context,
     labels: Labels,
@@ -86,6 +100,7 @@ def train(
     changes: Changes = None,
     head: HeadColumns = None,
     panel: PanelFile = None,
+    reference: ReferenceFile = None,
     model: Start = None,
     absent_is_ref: AbsentIsRef = False,
     resume: Resume = False,
@@ -105,6 +120,7 @@ def train(
     \b
     genomai train cohort.vcf.gz --labels people.tsv --head superpop=superpopulation -o my-model
     genomai train promoters.fa --labels classes.tsv --set optimization.steps=3000 -o promoters
+    genomai train mt.fa --labels people.tsv --recipe mito --model mito-pretrained -o my-mito
     genomai classify --model ./my-model new.vcf.gz
     """
     from genomai_cli import device as devices
@@ -122,19 +138,22 @@ def train(
         if head:
             chosen = recipes.about(chosen, columns)
         chosen = named_after(chosen, output, changes or [])
-        sites = panel_for(chosen, panel)
-        records = reading.read_records(
-            run, sources, lambda: _needed(sites, chosen), absent_is_ref=absent_is_ref
-        )
-        samples = _samples(run, records, columns, sites)
         devices.use_threads(threads)
         where = devices.choose(device)
         run.used_device(where)
         start = bundles.load(model, where) if model else None
+        places = places_of(chosen, panel_for(chosen, panel), reference, start)
+        records = reading.read_records(
+            run, sources, lambda: _needed(places, chosen), absent_is_ref=absent_is_ref
+        )
+        if places.reference is not None:
+            records = reading.in_coordinates(run, records, places.reference)
+        samples = _samples(run, records, columns, places)
         same = {
             "samples": workspace.digest(samples),
             "seed": seed,
-            "panel": sites.sha256 if sites else None,
+            "panel": places.panel.sha256 if places.panel else None,
+            "reference": places.reference.sha256 if places.reference else None,
             "start": start.weights_sha256 if start else None,
         }
         work = workspace.claim(output, text, same, resume=resume, force=force)
@@ -142,7 +161,8 @@ def train(
             fitted = make.fit(
                 samples,
                 chosen,
-                sites,
+                places.panel,
+                reference=places.reference,
                 seed=seed,
                 device=where,
                 start=start,
@@ -181,21 +201,22 @@ def _head(text: str) -> tuple[str, str]:
     return name, column if equals else name
 
 
-def _needed(panel: "Panel | None", recipe: "Recipe") -> "Panel":
-    if panel is None:
+def _needed(places: "Places", recipe: "Recipe") -> "Panel | Reference":
+    where = places.panel or places.reference
+    if where is None:
         raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
-    return panel
+    return where
 
 
 def _samples(
     run: Run,
     records: "Iterable[SequenceRecord]",
     columns: "Mapping[str, Mapping[str, str]]",
-    panel: "Panel | None",
+    places: "Places",
 ) -> "Samples":
     from genomai_cli.training.samples import gather
 
-    samples, unlabelled = gather(records, columns, letters=len(panel) if panel else None)
+    samples, unlabelled = gather(records, columns, letters=places.row)
     if unlabelled:
         run.console.warn(f"{unlabelled} samples have no label and are left out")
     run.count(refused=unlabelled)

@@ -9,9 +9,7 @@ from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.streams import Input
-    from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.corpus_writer import Record
@@ -84,23 +82,6 @@ class Unlabelled:
 def signature(inputs: list[Path]) -> list[list[object]]:
     """Name and size of every input, to tell whether a run is resumed with the same ones."""
     return [[path.name, _size(path)] for path in inputs or [STANDARD_INPUT]]
-
-
-def places_of(
-    recipe: "Recipe", panel: "Panel | None", reference: Path | None, start: "Bundle | None"
-) -> "Places":
-    """What the letters of the recipe's rows stand for; what the model begun from knows of it comes first."""
-    from genomai_cli.anchoring.reference import Reference
-    from genomai_cli.training.recipe import ANCHORED
-    from genomai_cli.training.untrained import Places
-
-    if recipe.input.kind != ANCHORED:
-        return Places(panel)
-    if start is not None and start.reference is not None:
-        return Places(reference=start.reference, sites=start.sites)
-    if reference is None:
-        raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
-    return Places(reference=Reference.read(reference))
 
 
 def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions | None:
