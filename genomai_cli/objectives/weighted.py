@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genomai_cli.nets.classifier import Classifier
 from genomai_cli.objectives import contrastive, masked
-from genomai_cli.objectives.base import Alphabet, Group, Model, Objective
+from genomai_cli.objectives.base import Alone, Alphabet, Group, Model, Objective
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings
 from genomai_cli.objectives.masked import Masked, MaskedSettings
 
@@ -66,13 +66,18 @@ class Learner(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, views: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
-        """The loss (K,) of each of the K objectives, in their order and not weighted."""
+        """The loss (K,) of each of the K objectives, in their order and not weighted.
+
+        While it learns, the views are this process's part of the group's batch; otherwise they are a batch by
+        themselves.
+        """
+        group = self.group if self.training else Alone()
         network, inputs = self.classifier.members[0], self.classifier.inputs
         losses = [
             objective.loss(
                 Model(network, self.companions[objective.name], inputs),
                 views[objective.name],
-                self.group,
+                group,
             )
             for objective in self.objectives
         ]

@@ -7,7 +7,7 @@ Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P place
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -30,11 +30,10 @@ class Baselines:
         self.corpus, self.alphabet, self.longest = corpus, alphabet, longest
         self._sums: dict[bytes, float] = {}
 
-    def loss(self, objective: str, batches: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> float:
-        """The mean loss in nats over the batches; NaN for an objective without a baseline."""
+    def loss(self, objective: str, batch: Mapping[str, Mapping[str, Tensor]]) -> float:
+        """The loss of a batch in nats; NaN for an objective without a baseline."""
         guess = {"contrastive": self._of_views, "masked": self._of_words}.get(objective)
-        losses = [guess(batch[objective]) for batch in batches] if guess else []
-        return float(np.mean(losses)) if losses else math.nan
+        return guess(batch[objective]) if guess else math.nan
 
     def _of_views(self, views: Mapping[str, Tensor]) -> float:
         return math.log(len(views["ids_first"]))

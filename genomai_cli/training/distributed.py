@@ -46,14 +46,16 @@ class Together:
         if self.shard:
             return self._sharded(network, device)
         places = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(network.to(device), places, broadcast_buffers=False)
+        return DistributedDataParallel(network.to(device), places)
 
     def _sharded(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network's repeated layers are shared out one by one, so that few are whole at any time."""
         mesh = init_device_mesh(device.type, (self.size,))
-        for module in network.modules():
-            for layer in module if isinstance(module, nn.ModuleList) else ():
-                if any(True for _ in layer.parameters()):
-                    fully_shard(layer, mesh=mesh)
+        lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+        for layer in (layer for layers in lists for layer in layers):
+            # One that holds others is a network, whose own weights belong to the outermost module.
+            if not any(isinstance(inside, nn.ModuleList) for inside in layer.modules()):
+                fully_shard(layer, mesh=mesh)
         fully_shard(network, mesh=mesh)
         return network
 

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets import companions
-from genomai_cli.nets.classifier import complete_config
+from genomai_cli.nets.classifier import Classifier, complete_config
 from genomai_cli.objectives.base import Objective
 from genomai_cli.objectives.weighted import OBJECTIVES, Learner
 from genomai_cli.tokenizers import from_config
+from genomai_cli.training import checkpoint
 from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.corpus_writer import Cut
@@ -121,7 +122,7 @@ class Pretraining:
         )
         names = [objective.name for objective in self.objectives]
         self.diary = Diary(self.loop, names, self.learner.weights, surroundings.report)
-        self.judging: list[Batch] = []
+        self.judging: list[tuple[Batch, float]] = []
         self.held_out_K = torch.zeros(len(names))
         self.latest_K = torch.zeros(len(names))
         self.latest_tokens = 0
@@ -141,9 +142,22 @@ class Pretraining:
         config = dict(self.bundle.config)
         config["companions"] = {o.name: o.companion() for o in self.objectives}
         config["provenance"] = config["provenance"] | facts
-        learnt = dict(self.learner.companions.items())
-        self.bundle.classifier.float().eval()
-        return Pretrained(replace(self.bundle, config=config, companions=learnt), facts)
+        classifier, learnt = self._whole(config)
+        bundle = replace(
+            self.bundle, config=config, classifier=classifier.float().eval(), companions=learnt
+        )
+        return Pretrained(bundle, facts)
+
+    def _whole(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
+        """The classifier and the companions, put together again if processes have shares of them."""
+        learner = self.learner
+        if self.around.processes.shard:
+            state = checkpoint.mapped(learner.state_dict(), self.around.processes.whole)
+            classifier = build(config, self.bundle.panel)
+            beside = companions.build(config["companions"], classifier.members[0])
+            learner = Learner(classifier, dict(beside.items()), self.objectives, ALONE)
+            learner.load_state_dict(state)
+        return learner.classifier, dict(learner.companions.items())
 
     def _loss(self, learner: nn.Module, batch: Batch) -> Tensor:
         """The weighted loss of a step's batch."""
@@ -192,9 +206,17 @@ class Pretraining:
     @torch.no_grad()
     def _validation_loss(self, learner: nn.Module) -> float:
         """The weighted loss of the held-out samples; its terms are kept for the log."""
-        terms = [learner(self._moved(batch)) for batch in self.judging]
-        self.held_out_K = self.around.processes.mean(torch.stack(terms).double().mean(0))
+        self.held_out_K = self._over_judging(lambda batch: learner(self._moved(batch)))
         return float((self.held_out_K * self.learner.weights.double()).sum())
+
+    def _over_judging(self, losses: Callable[[Batch], Tensor]) -> Tensor:
+        """The mean of losses (K,) over the batches to judge by of all processes."""
+        weighted = [losses(batch).double() * weight for batch, weight in self.judging]
+        return self.around.processes.total(torch.stack(weighted).sum(0).to(self.around.device))
+
+    def _baseline(self, batch: Batch) -> Tensor:
+        names = [objective.name for objective in self.objectives]
+        return torch.tensor([self.baselines.loss(name, batch) for name in names])
 
     def _moved(self, batch: Batch) -> Batch:
         device = self.around.device
@@ -207,8 +229,7 @@ class Pretraining:
         """What the card and the config tell of the run."""
         self._validation_loss(self.learner.eval())
         recipe, about = self.recipe, self.corpus.about
-        chance_K = [self.baselines.loss(o.name, self.judging) for o in self.objectives]
-        chance_K = self.around.processes.mean(torch.tensor(chance_K)).tolist()
+        baseline_K = self._over_judging(self._baseline)
         return {
             "seed": self.seed,
             "device": self.around.device.type,
@@ -222,7 +243,7 @@ class Pretraining:
             "tokens": int(self.loop.notes.get("tokens", 0)),
             "epochs": round(self.sampler.epoch(self.loop.progress.step), 3),
             "held_out": _rounded(self.diary.named(self.held_out_K)),
-            "baseline": _rounded(self.diary.named(torch.tensor(chance_K))),
+            "baseline": _rounded(self.diary.named(baseline_K)),
         }
 
 

@@ -11,6 +11,10 @@ from genomai_cli.objectives.base import Alone, Group
 class Processes(Group, Protocol):
     """A group that a training loop can ask to act as one."""
 
+    @property
+    def shard(self) -> bool:
+        """Whether each process has only a share of the network."""
+
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network on the device, so that its gradients are those of all processes' batches together."""
 
@@ -29,6 +33,8 @@ class Processes(Group, Protocol):
 
 class OneProcess(Alone):
     """A loop that trains by itself."""
+
+    shard = False
 
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network itself, on the device."""

@@ -56,14 +56,26 @@ class Sampler:
         size = self.plan.batch_size
         places = np.arange(step * size, (step + 1) * size)
         pieces = self.corpus.learn[shuffled(places, len(self.corpus.learn), self.plan.seed)]
-        return self._batch(pieces, (LEARNING, step))
+        share = size // self.group.size
+        mine = slice(self.group.rank * share, (self.group.rank + 1) * share)
+        return self._batch(pieces, (LEARNING, step), mine)
 
-    def judging(self) -> list[Batch]:
-        """The batches to judge by, the same at any time: at most `judged` pieces, evenly chosen."""
+    def judging(self) -> list[tuple[Batch, float]]:
+        """This process's share of the batches to judge by, each with its weight in the mean over all of them.
+
+        They are the same at any time and for any number of processes: at most `judged` pieces, evenly chosen. Every
+        process has as many, if need be one of weight 0.
+        """
         rows = self._judged()
-        size = self._judging_size(len(rows))
+        size = min(self.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
-        return [self._batch(rows[start : start + size], (JUDGING, start)) for start in starts]
+        most = -(-len(starts) // self.group.size)
+        mine = [(start, 1 / len(starts)) for start in starts[self.group.rank :: self.group.size]]
+        mine += [(0, 0.0)] * (most - len(mine))
+        return [
+            (self._batch(rows[start : start + size], (JUDGING, start), slice(0, size)), weight)
+            for start, weight in mine
+        ]
 
     def epoch(self, step: int) -> float:
         """How many times a run has seen every piece after so many steps."""
@@ -71,23 +83,15 @@ class Sampler:
 
     def _judged(self) -> Rows:
         judge = self.corpus.judge
-        count = min(len(judge), max(self.plan.judged, self.group.size))
-        # A judging part smaller than the group is used several times over.
-        count = -(-count // self.group.size) * self.group.size
+        count = min(len(judge), self.plan.judged)
         chosen: Rows = judge[np.linspace(0, len(judge) - 1, count).astype(np.int64)]
         return chosen
 
-    def _judging_size(self, rows: int) -> int:
-        size = min(self.plan.batch_size, rows)
-        return size - size % self.group.size
-
-    def _batch(self, pieces: Rows, stream: tuple[int, int]) -> Batch:
-        """This process's slice of the views of the pieces."""
-        share = len(pieces) // self.group.size
-        first, last = self.group.rank * share, (self.group.rank + 1) * share
-        blocks = range(first // BLOCK * BLOCK, last, BLOCK)
+    def _batch(self, pieces: Rows, stream: tuple[int, int], wanted: slice) -> Batch:
+        """The wanted rows of the views of the pieces."""
+        blocks = range(wanted.start // BLOCK * BLOCK, wanted.stop, BLOCK)
         made = [self._block(pieces[start : start + BLOCK], (*stream, start)) for start in blocks]
-        inside = slice(first - blocks.start, last - blocks.start)
+        inside = slice(wanted.start - blocks.start, wanted.stop - blocks.start)
         return {
             objective.name: _joined([views[objective.name] for views in made], inside, self.pad_id)
             for objective in self.objectives
