@@ -191,7 +191,7 @@ class Anchorer:
 
 
 def _known(codes: Codes) -> int:
-    return int((codes != UNKNOWN).sum())
+    return int(np.count_nonzero(codes != UNKNOWN))
 
 
 def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> Anchored:

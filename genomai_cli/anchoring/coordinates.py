@@ -24,8 +24,9 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
     if len(codes_R) != len(reference_R):
         return None
     known = codes_R != UNKNOWN
-    compared = np.flatnonzero(known & (reference_R != UNKNOWN))
-    differences = int((codes_R[compared] != reference_R[compared]).sum())
+    comparable = known & (reference_R != UNKNOWN)
+    differences = np.count_nonzero(comparable & (codes_R != reference_R))
+    compared = np.flatnonzero(comparable)
     alone = _stand_alone(known)
     gaps = np.diff(compared) - 1
     letters = len(compared) + int(gaps[gaps < SHORT_GAP].sum())
@@ -37,7 +38,9 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
 def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:
     """Whether differences crowd somewhere, as they do between an insertion and a deletion that make up for it."""
     different = (codes_R != reference_R) & (codes_R != UNKNOWN) & (reference_R != UNKNOWN)
-    return bool(np.convolve(different, np.ones(WINDOW, np.int64)).max() > MOST_DIFFERENCES)
+    places = np.flatnonzero(different)
+    spans = places[MOST_DIFFERENCES:] - places[: max(0, len(places) - MOST_DIFFERENCES)]
+    return bool((spans < WINDOW).any())
 
 
 def _stand_alone(known_R: NDArray[np.bool_]) -> bool:
@@ -45,4 +48,4 @@ def _stand_alone(known_R: NDArray[np.bool_]) -> bool:
     beside = np.zeros(len(known_R) + 2, np.bool_)
     beside[1:-1] = known_R
     alone = known_R & ~beside[:-2] & ~beside[2:]
-    return bool(2 * alone.sum() >= known_R.sum())
+    return 2 * np.count_nonzero(alone) >= np.count_nonzero(known_R)
