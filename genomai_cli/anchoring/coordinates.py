@@ -25,7 +25,7 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
         return None
     known = codes_R != UNKNOWN
     comparable = known & (reference_R != UNKNOWN)
-    differences = np.count_nonzero(comparable & (codes_R != reference_R))
+    differences = int(np.count_nonzero(comparable & (codes_R != reference_R)))
     compared = np.flatnonzero(comparable)
     alone = _stand_alone(known)
     gaps = np.diff(compared) - 1
@@ -48,4 +48,4 @@ def _stand_alone(known_R: NDArray[np.bool_]) -> bool:
     beside = np.zeros(len(known_R) + 2, np.bool_)
     beside[1:-1] = known_R
     alone = known_R & ~beside[:-2] & ~beside[2:]
-    return 2 * np.count_nonzero(alone) >= np.count_nonzero(known_R)
+    return bool(2 * np.count_nonzero(alone) >= np.count_nonzero(known_R))
