@@ -50,20 +50,19 @@ class Diary:
         self.weights_K = weights_K.double().cpu()
         self._clock, self._clocked = time.monotonic(), 0
 
-    def add(self, terms_K: Tensor, tokens: int) -> None:
-        """Add up a step's losses, and the tokens of all processes' batches."""
+    def add(self, terms_K: Sequence[float], tokens: int) -> None:
+        """Add up a step's losses and tokens, of all processes' batches."""
         notes = self.loop.notes
-        for name, value in [("steps", 1), *self.named(terms_K).items()]:
+        for name, value in [("steps", 1), *zip(self.names, terms_K, strict=True)]:
             notes[name] = notes.get(name, 0) + value
         notes["tokens"] = notes.get("tokens", 0) + tokens
         self._clocked += tokens
 
     def write(self, step: int, epoch: float, held_out_K: Tensor | None = None) -> None:
         """Report the losses since the last row, with those of the held-out samples if they were just judged."""
-        notes, processes = self.loop.notes, self.loop.processes
-        steps = notes.pop("steps")
-        sums_K = torch.tensor([notes.pop(name) for name in self.names], device=self.loop.device)
-        terms_K = processes.mean(sums_K).double().cpu() / steps
+        notes = self.loop.notes
+        sums_K = torch.tensor([notes.pop(name) for name in self.names], dtype=torch.float64)
+        terms_K = sums_K / notes.pop("steps")
         seconds = max(time.monotonic() - self._clock, 1e-9)
         moment = Moment(
             step,

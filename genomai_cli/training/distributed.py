@@ -56,7 +56,8 @@ class Together:
             # One that holds others is a network, whose own weights belong to the outermost module.
             if not any(isinstance(inside, nn.ModuleList) for inside in layer.modules()):
                 fully_shard(layer, mesh=mesh)
-        fully_shard(network, mesh=mesh)
+        # Resharded after every forward pass, also one without gradients: between steps all weights are shares.
+        fully_shard(network, mesh=mesh, reshard_after_forward=True)
         return network
 
     def gather(self, rows_BD: Tensor) -> Tensor:
@@ -66,13 +67,13 @@ class Together:
 
     def total(self, number: Tensor) -> Tensor:
         """The sum over the processes, without gradients."""
-        total = number.detach().clone()
+        total = number.detach().to(self.device, copy=True)
         distributed.all_reduce(total)
         return total
 
     def mean(self, number: Tensor) -> Tensor:
         """The mean over the processes, without gradients."""
-        return self.total(number.to(self.device)) / self.size
+        return self.total(number) / self.size
 
     def agree(self, *wishes: bool) -> tuple[bool, ...]:
         """Which of the wishes any process has."""

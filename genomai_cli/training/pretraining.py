@@ -163,14 +163,15 @@ class Pretraining:
         """The weighted loss of a step's batch."""
         terms_K: Tensor = learner(self._moved(batch))
         self.latest_K = terms_K.detach()
-        # Of windows of one length, all processes read as many words; nearly so otherwise.
-        self.latest_tokens = tokens_read(batch, self.pad_id) * self.around.processes.size
+        self.latest_tokens = tokens_read(batch, self.pad_id)
         return (terms_K * self.learner.weights).sum()
 
     def _watch(self, step: int, loss: Tensor) -> None:
         """Add a step up, and write a row where one is due without an evaluation."""
         del loss
-        self.diary.add(self.latest_K, self.latest_tokens)
+        processes, tokens = self.around.processes, self.latest_K.new_tensor([self.latest_tokens])
+        *terms_K, mean_tokens = processes.mean(torch.cat([self.latest_K, tokens])).tolist()
+        self.diary.add(terms_K, round(mean_tokens * processes.size))
         if step % self.recipe.corpus.log_every == 0 and not self.loop.evaluates_now():
             self._write(step, None)
 
@@ -207,12 +208,12 @@ class Pretraining:
     def _validation_loss(self, learner: nn.Module) -> float:
         """The weighted loss of the held-out samples; its terms are kept for the log."""
         self.held_out_K = self._over_judging(lambda batch: learner(self._moved(batch)))
-        return float((self.held_out_K * self.learner.weights.double()).sum())
+        return float((self.held_out_K * self.learner.weights.cpu().double()).sum())
 
     def _over_judging(self, losses: Callable[[Batch], Tensor]) -> Tensor:
         """The mean of losses (K,) over the batches to judge by of all processes."""
-        weighted = [losses(batch).double() * weight for batch, weight in self.judging]
-        return self.around.processes.total(torch.stack(weighted).sum(0).to(self.around.device))
+        weighted = [losses(batch).cpu().double() * weight for batch, weight in self.judging]
+        return self.around.processes.total(torch.stack(weighted).sum(0)).cpu()
 
     def _baseline(self, batch: Batch) -> Tensor:
         names = [objective.name for objective in self.objectives]
