@@ -29,9 +29,7 @@ class VariableSites:
         return len(self.positions)
 
     @classmethod
-    def of(
-        cls, counts_LW: NDArray[np.int64], reference: Reference, fewest: int
-    ) -> "VariableSites":
+    def of(cls, counts_LW: NDArray[np.int64], reference: Reference, fewest: int) -> "VariableSites":
         """The positions at which at least two bases were seen `fewest` times, from counts (L, 4).
 
         Where the reference has no base (3107 of rCRS, a placeholder), genomes have none either: a letter there

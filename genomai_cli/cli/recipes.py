@@ -111,7 +111,8 @@ def places_of(
         return Places(reference=start.reference, sites=start.sites)
     if reference is None:
         raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
-    return Places(reference=Reference.read(reference))
+    circular = recipe.input.circular or None
+    return Places(reference=Reference.read(reference, circular))
 
 
 def command_line() -> list[str]:

@@ -29,7 +29,8 @@ class InputRecipe:
     genome `anchored` to a reference.
 
     `best_sites` keeps only so many sites of the panel, those most informative about `best_for`. An anchored
-    genome is read where it varies: a letter counts as a variant if `fewest` genomes have it.
+    genome is read where it varies: a letter counts as a variant if `fewest` genomes have it. The reference is
+    `circular`, or else what its file says.
     """
 
     kind: str = SEQUENCE
@@ -37,6 +38,7 @@ class InputRecipe:
     best_sites: int | None = None
     best_for: str | None = None
     fewest: int = 2
+    circular: bool = False
 
 
 @dataclass(frozen=True)
