@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
-FOR_VARIANTS, FOR_SEQUENCES = "ancestry", "sequences"
+FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
 
 Labels = Annotated[
     Path,
@@ -62,7 +62,7 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: ancestry for VCF, sequences for FASTA]",
+        help="How to train.  [default: ancestry for VCF, sequences for FASTA, mito to begin with a model of genomes]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -120,7 +120,7 @@ def train(
     \b
     genomai train cohort.vcf.gz --labels people.tsv --head superpop=superpopulation -o my-model
     genomai train promoters.fa --labels classes.tsv --set optimization.steps=3000 -o promoters
-    genomai train mt.fa --labels people.tsv --recipe mito --model mito-pretrained -o my-mito
+    genomai train mt.fa --labels people.tsv --model mito-pretrained -o my-mito
     genomai classify --model ./my-model new.vcf.gz
     """
     from genomai_cli import device as devices
@@ -132,8 +132,8 @@ def train(
 
     with Run(context) as run:
         first, sources = reading.open_run_inputs(run)
-        kind = FOR_VARIANTS if first.has_variants else FOR_SEQUENCES
-        chosen, text = recipes.read(recipe or kind, changes or [])
+        preset = recipe or _preset(model, first.has_variants)
+        chosen, text = recipes.read(preset, changes or [])
         columns = _columns(chosen, labels, head or [])
         if head:
             chosen = recipes.about(chosen, columns)
@@ -176,6 +176,16 @@ def train(
         work.remove()
         run.count(used=len(samples))
         _tell(run, fitted, output)
+
+
+def _preset(model: str | None, has_variants: bool) -> str:
+    """The recipe for this kind of input, or of the model begun from."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.training.recipe import ANCHORED
+
+    if model and catalog.read_config(catalog.find(model)).get("input", {}).get("kind") == ANCHORED:
+        return FOR_GENOMES
+    return FOR_VARIANTS if has_variants else FOR_SEQUENCES
 
 
 def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, Mapping[str, str]]":
