@@ -85,6 +85,11 @@ def lengths(letters_BL: Letters) -> NDArray[np.int64]:
 
 def turn(letters_BL: Letters, which_B: NDArray[np.bool_]) -> Letters:
     """The rows, those of `which_B` as their reverse complements."""
+    if len(letters_BL) == 1:  # a chromosome needs no array of places
+        end = int(lengths(letters_BL)[0]) if which_B[0] else 0
+        turned_1L = letters_BL.copy()
+        turned_1L[:, :end] = reverse_complement(letters_BL[:, :end])
+        return turned_1L
     places_L = np.arange(letters_BL.shape[1])
     mirrored_BL = lengths(letters_BL)[:, None] - 1 - places_L
     turned_BL = np.take_along_axis(_COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
@@ -114,6 +119,9 @@ def mask(letters_BL: Letters, share: float, rng: np.random.Generator, *, span: i
 def crop(letters_BL: Letters, share: float, rng: np.random.Generator) -> Letters:
     """A stretch of `share` of each sequence's letters, from a random place."""
     starts_B, kept_B = _stretches(letters_BL, share, rng)
+    if len(letters_BL) == 1:  # a chromosome needs no array of places
+        end = starts_B[0] + max(1, kept_B[0])
+        return letters_BL[:, starts_B[0] : end].copy()
     width = int(kept_B.max(initial=1))
     places_BL = np.minimum(starts_B[:, None] + np.arange(width), letters_BL.shape[1] - 1)
     cropped = np.take_along_axis(letters_BL, places_BL, axis=1)

@@ -1,7 +1,6 @@
 """`genomai tokenize`: sequences and genotypes as the words that models read."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -21,16 +20,13 @@ from genomai_cli.cli.options import (
     UnusedThreads,
     Verbose,
 )
+from genomai_cli.cli.places import DEFAULT_PANEL, PanelFile, genome_of, panel_of
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.anchoring.reference import Reference as Genome
-    from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.tokenizers import Tokenizer
-
-DEFAULT_PANEL = "ancestry"
 
 
 class Kind(StrEnum):
@@ -77,16 +73,6 @@ To = Annotated[
 ]
 
 Words = Annotated[bool, typer.Option("--words", help="Write the words instead of their ids.")]
-
-PanelFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--panel",
-        metavar="FILE",
-        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry]",
-        show_default=False,
-    ),
-]
 
 Haplotypes = Annotated[
     bool,
@@ -160,14 +146,14 @@ def tokenize(
         chosen = _of_options(kind, k, stride)
         if model and not tokenizer:
             chosen = _of_model(model, k, stride)
-        against = None if reference or panel else _genome_of(model)
+        against = None if reference or panel else genome_of(model)
         if reference and regions:
             records = reading.read_haplotype_sequences(run, sources, reference, regions)
         else:
             records = reading.read_records(
                 run,
                 sources,
-                lambda: against or _panel(panel, model),
+                lambda: against or panel_of(panel, model),
                 absent_is_ref=absent_is_ref,
                 haplotypes=haplotypes,
             )
@@ -212,27 +198,6 @@ def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
     from genomai_cli.tokenizers import from_config
 
     return from_config(catalog.read_config(catalog.find(model)).get("tokenizer") or {})
-
-
-def _panel(file: Path | None, model: str | None) -> "Panel":
-    from genomai_cli.bundles import catalog
-    from genomai_cli.panels.panel import Panel
-
-    if file is not None:
-        return Panel.read(file)
-    name = model or DEFAULT_PANEL
-    return Panel.read(catalog.panel_of(name), name=Path(name).name)
-
-
-def _genome_of(model: str | None) -> "Genome | None":
-    """The reference of a model of anchored genomes, None for other models."""
-    from genomai_cli.anchoring.reference import Reference as Genome
-    from genomai_cli.bundles import catalog
-
-    with suppress(BundleError):  # a panel may be there without a model
-        file = catalog.find(model or DEFAULT_PANEL) / catalog.REFERENCE
-        return Genome.read(file) if file.is_file() else None
-    return None
 
 
 def _sites_of(model: str | None) -> "list[int] | None":

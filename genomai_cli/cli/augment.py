@@ -1,0 +1,299 @@
+"""`genomai augment`: random views of sequences and genotypes, to train with."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    AbsentIsRef,
+    Inputs,
+    Model,
+    Output,
+    Quiet,
+    ReportJson,
+    Seed,
+    UnusedDevice,
+    UnusedThreads,
+    Verbose,
+)
+from genomai_cli.cli.places import PanelFile, genome_of, panel_of
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import BundleError, InputError, UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.anchoring.reference import Reference
+    from genomai_cli.formats.tables import LabelTable
+    from genomai_cli.inference.augment import Alignment, Crosses
+    from genomai_cli.records import SequenceRecord
+
+NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp or --cross"
+
+Views = Annotated[int, typer.Option("--views", metavar="N", min=1, help="Views of each record.")]
+
+Mask = Annotated[
+    float | None,
+    typer.Option(
+        "--mask",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Hide this share of the letters: they become N.",
+        show_default=False,
+    ),
+]
+
+Crop = Annotated[
+    float | None,
+    typer.Option(
+        "--crop",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Keep a stretch of this share of the length; of a barcode the rest is hidden.",
+        show_default=False,
+    ),
+]
+
+Mutate = Annotated[
+    float | None,
+    typer.Option(
+        "--mutate",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Replace this share of the letters by others; in a barcode by other genotypes of the site.",
+        show_default=False,
+    ),
+]
+
+ReverseComplement = Annotated[
+    bool, typer.Option("--revcomp", help="Read the views on the other strand (not for barcodes).")
+]
+
+Cross = Annotated[
+    bool,
+    typer.Option(
+        "--cross",
+        help="Barcodes only: new members of the record's group, each site from another member.",
+    ),
+]
+
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="A table whose first column names the records and whose others hold labels.",
+        show_default=False,
+    ),
+]
+
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="The column of the labels that says who is crossed with whom.",
+        show_default=False,
+    ),
+]
+
+LabelsOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels-out",
+        metavar="FILE",
+        help="Write the labels of the views: the records' own rows, under the views' names.",
+        show_default=False,
+    ),
+]
+
+Haplotypes = Annotated[
+    bool,
+    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
+]
+
+
+def augment(
+    context: typer.Context,
+    inputs: Inputs = None,
+    views: Views = 1,
+    mask: Mask = None,
+    crop: Crop = None,
+    mutate: Mutate = None,
+    revcomp: ReverseComplement = False,
+    cross: Cross = False,
+    labels: Labels = None,
+    group: GroupColumn = None,
+    labels_out: LabelsOutput = None,
+    model: Model = None,
+    panel: PanelFile = None,
+    haplotypes: Haplotypes = False,
+    absent_is_ref: AbsentIsRef = False,
+    seed: Seed = 0,
+    device: UnusedDevice = "auto",
+    threads: UnusedThreads = None,
+    output: Output = STANDARD_OUTPUT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Write random views of sequences, or of the genotypes of a VCF.
+
+    The views of NAME are NAME_view1, NAME_view2 ... in FASTA; their descriptions say what was done. Each depends on the
+    seed, the record's name and the view's number alone, not on the other records (a cross also on the group's members).
+    A sample of a VCF becomes a barcode first, as by `genomai tokenize --to fasta`; barcodes in FASTA are known by their
+    length and letters. Hold test samples out before you augment: views of one record are no independent samples.
+
+    \b
+    genomai augment --views 10 --mask 0.15 --crop 0.8 --mutate 0.1 reads.fa.gz > views.fa
+    genomai augment --revcomp reads.fa > other-strand.fa
+    genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
+    """
+    from genomai_cli.cli import reading
+    from genomai_cli.cli.held_output import held_output
+    from genomai_cli.formats.sequences import write_fasta
+    from genomai_cli.formats.tables import read_labels
+    from genomai_cli.inference.augment import Changes, augmented
+
+    with Run(context) as run:
+        changes = Changes(mask, crop, mutate, revcomp)
+        _check_options(changes, cross, labels, group, labels_out)
+        table = read_labels(labels) if labels else None
+        first, sources = reading.open_run_inputs(run)
+        if haplotypes and not first.has_variants:
+            raise UsageError("--haplotypes needs a VCF")
+        genome = None if panel else genome_of(model)
+        records = reading.read_records(
+            run,
+            sources,
+            lambda: genome or panel_of(panel, model),
+            absent_is_ref=absent_is_ref,
+            haplotypes=haplotypes,
+        )
+        if genome is not None:
+            records = reading.in_coordinates(run, records, genome)
+        alignment = _alignment(panel, model, genome)
+        crosses = None
+        if cross and table is not None:
+            crosses, records = _crosses(run, records, alignment, table, group)
+        made = augmented(
+            _used(run, records),
+            changes,
+            views=views,
+            seed=seed,
+            alignment=alignment,
+            crosses=crosses,
+        )
+        with _rows_of_views(labels_out, table) as passed, held_output(output) as out:
+            write_fasta(out, passed(made))
+
+
+def _check_options(
+    changes: object, cross: bool, labels: Path | None, group: str | None, labels_out: Path | None
+) -> None:
+    if not str(changes) and not cross:
+        raise UsageError(NOTHING_ASKED)
+    if cross and labels is None:
+        raise UsageError("--cross needs --labels: who belongs to which group")
+    if group is not None and not cross:
+        raise UsageError("--group is for --cross")
+    if labels is not None and not (cross or labels_out):
+        raise UsageError("--labels is for --cross and --labels-out")
+    if labels_out is not None and labels is None:
+        raise UsageError("--labels-out needs --labels")
+
+
+def _alignment(panel: Path | None, model: str | None, genome: "Reference | None") -> "Alignment":
+    """What the records' letters stand for: the sites of the panel that is named, or of any installed one."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.cli.model_choice import installed_panels
+    from genomai_cli.inference.augment import Alignment
+    from genomai_cli.panels.recognition import BarcodeSites
+
+    if genome is not None:
+        return Alignment(length=len(genome))
+    if panel is not None:
+        return Alignment([BarcodeSites.of(panel_of(panel, None))], required=True)
+    if model is None:
+        return Alignment([BarcodeSites.of(found) for found in installed_panels().values()])
+    try:
+        return Alignment([BarcodeSites.of(panel_of(None, model))], required=True)
+    except BundleError:
+        catalog.find(model)  # complains where it is missing
+        return Alignment()  # a model of plain DNA
+
+
+def _crosses(
+    run: Run,
+    records: Iterable["SequenceRecord"],
+    alignment: "Alignment",
+    table: "LabelTable",
+    group: str | None,
+) -> tuple["Crosses", Iterator["SequenceRecord"]]:
+    """The groups to cross, and the records that have one; others are left out, with a warning."""
+    from genomai_cli.inference.augment import Crosses, groups_of
+
+    column = _group_column(table, group)
+    everyone = list(records)
+    group_of = groups_of((record.name for record in everyone), table.column(column))
+    grouped = [record for record in everyone if record.name in group_of]
+    left_out = len(everyone) - len(grouped)
+    if not grouped:
+        raise InputError(f"none of the {left_out} records has a {column}", path=table.path)
+    for record in grouped:
+        if not alignment.holds(record, alignment.sites(record)):
+            message = f"{record.name} is no barcode of an installed panel: --cross needs barcodes (see --panel)"
+            raise InputError(message, path=record.path, line=record.line or None)
+    if len({len(record.sequence) for record in grouped}) > 1:
+        raise InputError("barcodes of different panels cannot be crossed", path=grouped[0].path)
+    if left_out:
+        run.console.warn(f"{left_out} records without a {column} are left out")
+        run.count(refused=left_out)
+    return Crosses(grouped, group_of), iter(grouped)
+
+
+def _group_column(table: "LabelTable", group: str | None) -> str:
+    if group is None and len(table.columns) > 1:
+        raise UsageError(f"--cross needs --group COLUMN, one of: {', '.join(table.columns)}")
+    return group or next(iter(table.columns))
+
+
+def _used(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+    for record in records:
+        run.count(used=1)
+        yield record
+
+
+Passage = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
+
+
+@contextmanager
+def _rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passage]:
+    """Passes views on; each leaves a row of labels in the file, if one is asked for."""
+    if path is None or table is None:
+        yield iter
+        return
+    from genomai_cli.formats.outputs import atomic_text
+    from genomai_cli.formats.tables import TableWriter
+    from genomai_cli.inference.augment import known_name
+
+    rows = frozenset(table.samples)
+
+    def passed(made: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+        for record in made:
+            known = known_name(record.name.rpartition("_view")[0], rows)
+            if known is not None:
+                labels = table.row(known).values()
+                writer.write([record.name, *(label or "." for label in labels)])
+            yield record
+        if not writer.rows:
+            raise InputError("none of the records is in it", path=table.path)
+
+    with atomic_text(path) as handle:
+        writer = TableWriter(handle, ["sample", *table.columns])
+        yield passed
