@@ -55,14 +55,8 @@ class Material(ABC):
         """Batches of the samples, of which the rows `learn` may be mixed with each other."""
 
     def evidence(self, rows: Rows) -> Evidence:
-        """What these rows say about the classes without a network, as the recipe asks for.
-
-        Raises TrainingError for a material of which it cannot be had.
-        """
-        del rows
-        raise TrainingError(
-            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for genomes"
-        )
+        """What these rows say about the classes without a network, as the recipe asks for."""
+        raise NotImplementedError  # `material` has refused the recipe
 
 
 class Barcodes(Material):
@@ -122,8 +116,7 @@ class Barcodes(Material):
 
     def evidence(self, rows: Rows) -> Evidence:
         recipe = self.recipe.likelihood
-        if recipe is None:
-            return super().evidence(rows)
+        assert recipe is not None
         labels = self.samples.labels[recipe.head]
         rows = rows[labels[rows] != MISSING]
         return fit_likelihood(
@@ -187,8 +180,7 @@ class Genomes(Material):
 
     def evidence(self, rows: Rows) -> Evidence:
         recipe = self.recipe.regression
-        if recipe is None:
-            return super().evidence(rows)
+        assert recipe is not None
         labels = self.samples.labels[recipe.head]
         rows = rows[labels[rows] != MISSING]
         ids_NS = self.views(rows).plain(rows).ids
@@ -235,6 +227,10 @@ def material(
     if (kind == BARCODE) != (panel is not None) or (kind == ANCHORED) != (reference is not None):
         raise TrainingError(
             f"recipe {recipe.name}: barcodes need a panel, anchored genomes a reference, sequences neither"
+        )
+    if (recipe.likelihood and kind != BARCODE) or (recipe.regression and kind != ANCHORED):
+        raise TrainingError(
+            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for anchored genomes"
         )
     if panel is not None:
         return Barcodes(samples, recipe, tokenizer, panel, learn)
