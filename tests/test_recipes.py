@@ -35,8 +35,8 @@ def test_every_preset_describes_a_model(name):
     assert recipe.name == name
     assert recipe.description
     assert tokenizers.from_config(recipe.tokenizer).vocabulary
-    sites = {"sites": 1} if recipe.network["kind"] == "sites" else {}
-    assert complete_config(recipe.network | sites)
+    of_data = {"sites": {"sites": 1}, "profile": {"sites": 2, "variants": 1}}
+    assert complete_config(recipe.network | of_data.get(recipe.network["kind"], {}))
 
 
 def test_the_presets_are_those_of_the_reference_models_and_of_sequences():
