@@ -1,4 +1,4 @@
-"""`genomai evaluate`: how good predictions are, told from the truth."""
+"""`genomai evaluate`: how good predictions are, told from the truth, and generated people, told from real ones."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
+    Model,
     Output,
     Quiet,
     ReportJson,
@@ -16,6 +17,7 @@ from genomai_cli.cli.options import (
     UnusedThreads,
     Verbose,
 )
+from genomai_cli.cli.places import PanelFile, panel_of
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -27,6 +29,7 @@ class Task(StrEnum):
     """What was predicted."""
 
     CLASSIFICATION = "classification"
+    GENERATION = "generation"
 
 
 class Format(StrEnum):
@@ -36,21 +39,43 @@ class Format(StrEnum):
     JSON = "json"
 
 
-Predictions = Annotated[
-    Path | None,
+Files = Annotated[
+    list[Path] | None,
     typer.Argument(
-        metavar="PREDICTIONS",
-        help="The table that `genomai classify` wrote; none or - is standard input.",
+        metavar="FILE",
+        help="The table that `genomai classify` wrote; none or - is standard input. For --task generation two files, "
+        "REAL and SYNTHETIC: VCF, or barcodes in FASTA.",
         show_default=False,
     ),
 ]
 
 Truth = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--truth",
         metavar="LABELS",
         help="A table whose first column names the sample and whose others hold the true labels.",
+        show_default=False,
+    ),
+]
+
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--held-out",
+        metavar="FILE",
+        help="Generation: real people who were not learnt from, for the baselines and membership inference.",
+        show_default=False,
+    ),
+]
+
+Predictions = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions",
+        metavar="FILE",
+        help="Generation: what `genomai classify` calls SYNTHETIC, for the share recognised as requested.",
+        show_default=False,
     ),
 ]
 
@@ -77,13 +102,16 @@ Confusion = Annotated[
 
 def evaluate(
     context: typer.Context,
-    inputs: Predictions = None,
-    *,
-    truth: Truth,
+    inputs: Files = None,
+    truth: Truth = None,
     column: Columns = None,
     task: Annotated[Task, typer.Option("--task", help="What was predicted.")] = Task.CLASSIFICATION,
     format_: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.TSV,
     confusion: Confusion = None,
+    held_out: HeldOut = None,
+    predictions: Predictions = None,
+    model: Model = None,
+    panel: PanelFile = None,
     output: Output = STANDARD_OUTPUT,
     seed: Seed = 0,
     device: UnusedDevice = "auto",
@@ -92,22 +120,43 @@ def evaluate(
     verbose: Verbose = False,
     report_json: ReportJson = None,
 ) -> None:
-    """Measure predictions against the truth.
+    """Measure predictions against the truth, or generated people against real ones.
 
     For every head: accuracy, balanced accuracy, MCC, macro F1, expected calibration error and, from a table with
     --probs, log loss and Brier score; each with a 95 % interval (Wilson for accuracy, else bootstrap) and the value
     that always calling the majority class would have. UNKNOWN counts as wrong.
 
+    With --task generation, REAL being the people learnt from: allele frequencies, linkage (correlation of r^2 over all
+    pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of
+    the nearest real person, principal components, and privacy; the baseline is that of the people of --held-out.
+
     \b
     genomai evaluate populations.tsv --truth labels.tsv
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
+    genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    from genomai_cli.cli import score_table
+    from genomai_cli.cli import generation_report, score_table
     from genomai_cli.formats.tables import read_labels, read_table
     from genomai_cli.metrics import evaluation
     from genomai_cli.metrics.prediction_table import PredictionTable
 
     with Run(context) as run:
+        if task is Task.GENERATION:
+            _refuse(task, {"--truth": truth, "--column": column, "--confusion": confusion})
+            if len(run.inputs) != 2:
+                raise UsageError("--task generation compares two files: REAL SYNTHETIC")
+            real, synthetic = run.inputs
+            files = generation_report.Files(real, synthetic, held_out, predictions)
+            panel_given = panel_of(panel, model) if panel or model else None
+            report = generation_report.report(run, files, panel_given, seed)
+            is_table = format_ is Format.TSV
+            tsv, document = generation_report.tsv, generation_report.document
+            _write(output, tsv(report) if is_table else document(report, files))
+            return
+        others = {"--held-out": held_out, "--predictions": predictions, "--panel": panel}
+        _refuse(task, {**others, "--model": model})
+        if truth is None or len(run.inputs) > 1:
+            raise UsageError("one table of predictions and --truth LABELS are needed")
         table, known = PredictionTable(read_table(run.inputs[0])), read_labels(truth)
         columns = evaluation.columns_for(table, known, _pairs(column or []))
         _tell(run, evaluation.overlap(table, known), len(table.samples))
@@ -119,6 +168,13 @@ def evaluate(
         if confusion is not None:
             _write(confusion, score_table.confusion_tsv(scores))
         _write(output, text)
+
+
+def _refuse(task: Task, given: dict[str, object]) -> None:
+    """Wrong usage if an option is given that another task has."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is not for --task {task}")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

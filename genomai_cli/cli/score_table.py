@@ -42,7 +42,7 @@ def _head(result: "HeadScores") -> dict[str, Any]:
 
 
 def _estimate(estimate: "Estimate") -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in asdict(estimate).items()}
+    return {name: finite(value) for name, value in asdict(estimate).items()}
 
 
 def confusion_tsv(scores: Mapping[str, "HeadScores"]) -> str:
@@ -60,9 +60,10 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """The value, None for one that JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def _number(value: float | None) -> str:
-    return "." if _finite(value) is None else f"{value:.6f}"
+    return "." if finite(value) is None else f"{value:.6f}"

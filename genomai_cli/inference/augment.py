@@ -26,7 +26,7 @@ from genomai_cli.augmentations import (
 )
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.panels.phase import join, resolve
-from genomai_cli.panels.recognition import BarcodeSites, among, is_haplotype, sites_of
+from genomai_cli.panels.recognition import BarcodeSites, among, is_haplotype, letters_of, sites_of
 from genomai_cli.records import SequenceRecord
 
 _CHUNK = (
@@ -81,7 +81,7 @@ class Alignment:
                 f"{record.name} has {len(record.sequence)} letters, the panel {len(sites)} sites"
             )
             raise InputError(message, path=record.path, line=record.line or None)
-        return sites_of(_letters(record)[0], self.panels)
+        return sites_of(letters_of(record), self.panels)
 
     def holds(self, record: SequenceRecord, sites: BarcodeSites | None) -> bool:
         """Whether a letter's place in the record means something, so that what a crop leaves out is hidden."""
@@ -99,7 +99,7 @@ class Crosses:
         members = sorted(records, key=lambda record: (record.name, record.sequence))
         groups = [group_of[record.name] for record in members]
         names, numbers = np.unique(groups, return_inverse=True)
-        letters_BS = np.concatenate([_letters(record) for record in members])
+        letters_BS = np.concatenate([letters_of(record)[None] for record in members])
         self._number = {str(name): number for number, name in enumerate(names)}
         self._group_of = group_of
         self._pool = Pool.of(resolve(letters_BS), numbers)
@@ -159,7 +159,7 @@ def augmented(
         description = " ".join(filter(None, words))
         for view in range(1, views + 1):
             rng = np.random.default_rng([seed, digest, seen[digest], view])
-            letters_BL = crosses.cross(record.name, rng) if crosses else _letters(record)
+            letters_BL = crosses.cross(record.name, rng) if crosses else letters_of(record)[None]
             changed_BL = _changed(letters_BL, changes, sites, aligned, rng)
             yield replace(
                 record,
@@ -215,10 +215,6 @@ def _in_chunks(letters_BL: Letters, change: Callable[[Letters, slice], Letters])
         place = slice(start, start + _CHUNK)
         changed_BL[:, place] = change(letters_BL[:, place], place)
     return changed_BL
-
-
-def _letters(record: SequenceRecord) -> Letters:
-    return np.frombuffer(record.sequence.encode("ascii"), np.uint8)[None]
 
 
 def _digest(name: str) -> int:

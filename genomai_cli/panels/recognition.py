@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.panels.barcode import heterozygote_codes
 from genomai_cli.panels.panel import Panel
+from genomai_cli.records import SequenceRecord
 
 Letters = NDArray[np.uint8]
 _MISSING = ord("N")
@@ -48,6 +49,11 @@ def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites |
     A sequence of n random bases fits a panel of n sites with the probability of about 2 ** -n.
     """
     return next((sites for sites in panels if sites.fit(letters)), None)
+
+
+def letters_of(record: SequenceRecord) -> Letters:
+    """A record's letters as ASCII codes."""
+    return np.frombuffer(record.sequence.encode("ascii"), np.uint8)
 
 
 def among(letters: bytes) -> NDArray[np.bool_]:
