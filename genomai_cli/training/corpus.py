@@ -9,6 +9,7 @@ Shape suffixes: N pieces, S sites, A letters that are counted.
 """
 
 import json
+import mmap
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class Corpus:
             counts = mapped(folder / COUNTS, np.int64) if about.sites else None
             return cls(
                 about,
-                mapped(folder / LETTERS, np.uint8),
+                mapped(folder / LETTERS, np.uint8, anywhere=True),
                 mapped(folder / PIECES, np.int64).reshape(-1, 2),
                 mapped(folder / LEARN, np.int64),
                 mapped(folder / JUDGE, np.int64),
@@ -120,8 +121,13 @@ def is_finished(folder: Path) -> bool:
     return (folder / ABOUT).is_file()
 
 
-def mapped(file: Path, kind: Any) -> NDArray[Any]:
-    """The file's numbers, read from disk where and when they are looked at."""
+def mapped(file: Path, kind: Any, *, anywhere: bool = False) -> NDArray[Any]:
+    """The file's numbers, read from disk where and when they are looked at; `anywhere` says that this will be in no
+    order, so that what lies behind is not read along."""
     if not file.stat().st_size:
         return np.zeros(0, kind)
-    return np.asarray(np.memmap(file, kind, mode="r"))
+    with file.open("rb") as handle:
+        pages = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    if anywhere and hasattr(mmap, "MADV_RANDOM"):
+        pages.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(pages, kind)
