@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import one_hot
 
 from genomai_cli import tokenizers
 from genomai_cli.errors import InputError, TrainingError
@@ -663,6 +664,22 @@ class TestCalibration:
         held_out = overconfident(2.0, 1.0, 50)
         fusion = Fusion({"pop": 3}, {})
         assert calibrate(fusion, held_out) == pytest.approx(log_loss(fusion, held_out), abs=0.01)
+
+    @pytest.mark.parametrize("seed", [4, 52, 190])
+    def test_a_few_people_leave_finite_weights(self, seed):
+        draw = torch.Generator().manual_seed(seed)
+        people = 1 + seed % 6
+        labels = torch.randint(0, 5, (people,), generator=draw)
+        scores = torch.randn(7, people, 5, generator=draw).double() * 3
+        scores += one_hot(labels, 5) * (seed % 7) * 3
+        hidden = torch.tensor([1, 0.75, 0.5, 0.25, 0.1, 0.04, 0.01], dtype=torch.float64)
+        share = hidden[:, None] * torch.rand(7, people, generator=draw).double().clamp(0.7)
+        fusion = Fusion({"pop": 5}, {})
+        loss = calibrate(
+            fusion, HeldOut({"pop": scores.view(-1, 5)}, share.view(-1), {"pop": labels.repeat(7)})
+        )
+        assert np.isfinite(loss)
+        assert torch.isfinite(fusion.network_pop).all()
 
 
 RECIPE = {

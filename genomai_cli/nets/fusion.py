@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 FEATURES = 3
 SMALLEST_SHARE = 0.005
+LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
 LIKELIHOOD = "likelihood"
 
 
@@ -49,7 +50,8 @@ class Fusion(nn.Module):
         """The weight (B, 1) of a source of evidence for samples of which so much is known."""
         log_B = share_B.clamp(min=SMALLEST_SHARE).log()
         features_BF = torch.stack([torch.ones_like(log_B), log_B, log_B.square()], dim=1)
-        return (features_BF @ self.get_buffer(name)).exp().unsqueeze(1)
+        log_weight_B = (features_BF @ self.get_buffer(name)).clamp(max=LARGEST_LOG_WEIGHT)
+        return log_weight_B.exp().unsqueeze(1)
 
     def _sums(self, head: str, evidence_BP: Tensor) -> Tensor:
         """Log of the summed probability of the likelihood's classes inside each class of the head."""
