@@ -6,10 +6,10 @@ settings, select sites, calibrate) is its affair and happens inside the fold.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,25 @@ class Cohort:
         samples, _ = gather(barcodes.records(), labels)
         return cls(samples, panel)
 
+    @property
+    def judged_when(self) -> Sequence[object]:
+        """The shares of sites that are hidden when judging."""
+        return HIDDEN
+
     def digest(self) -> str:
         """A digest of everything that a method could learn from."""
-        samples = self.samples
-        parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
-        parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
-        return hashlib.sha256(b"".join([*parts, self.panel.sha256.encode()])).hexdigest()
+        return digest(self.samples, self.panel.sha256)
+
+    def fold(self, number: int, seed: int, rows: Rows) -> "Fold":
+        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        letters = self.samples.letters[rows]
+        known = conditions(len(self.samples), self.panel, seed)
+        judged = {
+            condition: np.where(mask[rows], letters, np.uint8(_MISSING))
+            for condition, mask in known.items()
+        }
+        learn = subset(self.samples, others(self.samples, rows))
+        return Fold(number, seed, self.panel, learn, judged)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +95,24 @@ class Outcome:
     note: str = ""
 
 
+class People(Protocol):
+    """Labelled people who can be divided into folds."""
+
+    @property
+    def samples(self) -> Samples:
+        """Everybody."""
+
+    @property
+    def judged_when(self) -> Sequence[object]:
+        """Under which conditions they are judged."""
+
+    def digest(self) -> str:
+        """A digest of everything that a method could learn from."""
+
+    def fold(self, number: int, seed: int, rows: Rows) -> Any:
+        """The people in `rows`, to be judged, and the others, to learn from."""
+
+
 class Method(Protocol):
     """A way to tell populations apart."""
 
@@ -93,7 +124,7 @@ class Method(Protocol):
     def settings(self) -> str:
         """What its results depend on, beside the code."""
 
-    def run(self, fold: Fold) -> Outcome:
+    def run(self, fold: Any) -> Outcome:
         """Learn from the fold's people, then judge the others."""
 
 
@@ -110,7 +141,7 @@ class Pooled:
 class Trial:
     """A cohort in folds, and where outcomes are kept."""
 
-    cohort: Cohort
+    cohort: People
     seed: int
     count: int
     folder: Path
@@ -137,30 +168,24 @@ class Trial:
         self.say(f"{tag}: {self._summary(outcome, rows)} {outcome.note}".rstrip())
         return outcome
 
-    def fold(self, number: int, rows: Rows) -> Fold:
+    def fold(self, number: int, rows: Rows) -> Any:
         """The fold whose people in `rows` are judged by a method that learns from all the others."""
-        samples, panel = self.cohort.samples, self.cohort.panel
-        letters = samples.letters[rows]
-        known = conditions(len(samples), panel, self.seed)
-        judged = {
-            condition: np.where(mask[rows], letters, np.uint8(_MISSING))
-            for condition, mask in known.items()
-        }
-        return Fold(number, self.seed, panel, subset(samples, others(samples, rows)), judged)
+        return self.cohort.fold(number, self.seed, rows)
 
     def _key(self, method: Method) -> str:
         values = {
             "data": self.cohort.digest(),
             "seed": self.seed,
             "folds": self.count,
-            "hidden": HIDDEN,
+            "hidden": self.cohort.judged_when,
             "settings": method.settings,
         }
         return json.dumps(values, sort_keys=True)
 
     def _summary(self, outcome: Outcome, rows: Rows) -> str:
         truth = self.cohort.samples.labels
-        tables = {head: outcome.probabilities.get(("0", head)) for head in truth}
+        first, _ = next(iter(outcome.probabilities))
+        tables = {head: outcome.probabilities.get((first, head)) for head in truth}
         words = [
             f"{head} {float((table.argmax(axis=1) == truth[head][rows]).mean()):.3f}"
             for head, table in tables.items()
@@ -175,6 +200,13 @@ def conditions(people: int, panel: Panel, seed: int) -> Conditions:
     known = {str(percent): draws >= percent / 100 for percent in HIDDEN}
     kidd = np.array([KIDD in tags.split(",") for tags in panel.tags])
     return {**known, KIDD: np.tile(kidd, (people, 1))}
+
+
+def digest(samples: Samples, *more: str) -> str:
+    """A digest of sequences, labels and whatever else there is to learn from."""
+    parts = [samples.letters.tobytes(), repr(samples.classes).encode()]
+    parts += [samples.labels[head].tobytes() for head in sorted(samples.labels)]
+    return hashlib.sha256(b"".join([*parts, *(text.encode() for text in more)])).hexdigest()
 
 
 def subset(samples: Samples, rows: Rows) -> Samples:

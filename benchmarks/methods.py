@@ -135,13 +135,14 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
         only_heads(fold, set(plan.heads)),
         plan,
         fold.panel,
+        None,
         seed=fold.seed,
         device=torch.device("cpu"),
         work=None,
         report=lambda *_: None,
     )
     index = fold.panel.index(GRCH37)
-    chosen = maker.panel or fold.panel
+    chosen = maker.material.panel or fold.panel
     places = zip(chosen.chrom, chosen.positions[GRCH37].tolist(), strict=True)
     return np.array([index[place] for place in places], np.int64)
 
