@@ -112,7 +112,8 @@ class ProfileNetwork(nn.Module):
         """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
         logits_BV: Tensor = head(self.pooled(ids_BS))
         logits_BSW = logits_BV.new_full((len(ids_BS), self.config.sites, BASES), NEVER)
-        logits_BSW[:, torch.arange(self.config.sites), self.table.major] = 0
+        sites_S = torch.arange(self.config.sites, device=ids_BS.device)
+        logits_BSW[:, sites_S, self.table.major] = 0
         logits_BSW[:, self.table.site, self.table.letter] = logits_BV
         return logits_BSW if chosen_BS is None else logits_BSW[chosen_BS]
 
