@@ -15,7 +15,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from genomai_cli import __version__
-from genomai_cli.cli import augment, classify, embed, evaluate, models, pretrain, tokenize, train
+from genomai_cli.cli import (
+    augment,
+    classify,
+    embed,
+    evaluate,
+    generate,
+    models,
+    pretrain,
+    tokenize,
+    train,
+)
 from genomai_cli.cli.exits import TERMINATED, Commands, drop_standard_output, fail
 
 COMPLETION_VARIABLE = "_GENOMAI_COMPLETE"
@@ -62,6 +72,7 @@ app.command()(pretrain.pretrain)
 app.command()(train.train)
 app.command()(classify.classify)
 app.command()(embed.embed)
+app.command()(generate.generate)
 app.command()(augment.augment)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")

@@ -88,9 +88,9 @@ def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
     """The sites of the recipe's barcodes, from the file or by default; UsageError for one without barcodes."""
     from genomai_cli.bundles import catalog
     from genomai_cli.panels.panel import Panel
-    from genomai_cli.training.recipe import BARCODE
+    from genomai_cli.training.recipe import BARCODE, PEOPLE
 
-    if recipe.input.kind != BARCODE:
+    if recipe.input.kind not in (BARCODE, PEOPLE):
         if file is not None:
             raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
         return None

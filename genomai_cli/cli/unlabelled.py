@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genomai_cli.cli import people
 from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
+    from genomai_cli.formats.tables import LabelTable
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.corpus_writer import Record
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.untrained import Places
 
-FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
+FOR_VARIANTS, FOR_SEQUENCES, FOR_PEOPLE = "barcodes", "dna", "ancestry-generator"
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
@@ -38,13 +40,23 @@ class Unlabelled:
         first, self._sources = reading.open_run_inputs(run)
         self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
 
-    def write(self, folder: Path, recipe: "Recipe", places: "Places", seed: int) -> "Corpus":
-        """Read everything into the folder's corpus."""
+    def write(
+        self,
+        folder: Path,
+        recipe: "Recipe",
+        places: "Places",
+        seed: int,
+        labels: "LabelTable | None" = None,
+    ) -> "Corpus":
+        """Read everything into the folder's corpus; `labels` are those of people."""
         from genomai_cli.training import corpus_writer
         from genomai_cli.training.pretraining import cut_for
 
         records = self._run.console.progress(self._records(recipe, places), "reading")
-        rows = _rows(records, recipe, places)
+        if places.phenotypes is not None:
+            rows = people.rows(self._run, records, places, labels)
+        else:
+            rows = _rows(records, recipe, places)
         cut = cut_for(recipe, places)
         holdout = recipe.split.holdout
         corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
@@ -81,7 +93,8 @@ class Unlabelled:
 
 def signature(inputs: list[Path]) -> list[list[object]]:
     """Name and size of every input, to tell whether a run is resumed with the same ones."""
-    return [[path.name, _size(path)] for path in inputs or [STANDARD_INPUT]]
+    given = inputs or [STANDARD_INPUT]
+    return [[path.name if path.is_file() else "-", _size(path)] for path in given]
 
 
 def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions | None:

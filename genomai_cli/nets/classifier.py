@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genomai_cli.errors import BundleError
 from genomai_cli.nets.admixture import mixture_gain
+from genomai_cli.nets.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
@@ -25,6 +26,7 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "transformer": (TransformerConfig, TransformerNetwork),
     "sites": (SitesConfig, SitesNetwork),
     "profile": (ProfileConfig, ProfileNetwork),
+    "denoiser": (DenoiserConfig, DenoiserNetwork),
 }
 Evidence = PopulationLikelihood | VariantRegression
 SURPRISE = "surprise"  # names of scores beside the heads'

@@ -14,7 +14,7 @@ from torch import nn
 
 from genomai_cli.errors import BundleError
 
-PROJECTION, WORDS = "projection", "words"
+PROJECTION, WORDS, NONE = "projection", "words", "none"
 
 
 def projection_head(width: int, size: int) -> nn.Module:
@@ -29,6 +29,8 @@ def build(configs: Mapping[str, Mapping[str, Any]], network: nn.Module) -> nn.Mo
 
 def _built(config: Mapping[str, Any], network: nn.Module) -> nn.Module:
     try:
+        if config["kind"] == NONE:
+            return nn.Identity()
         if config["kind"] == PROJECTION:
             return projection_head(network.config.width, config["size"])  # type: ignore[union-attr, arg-type]
         if config["kind"] == WORDS:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli.augmentations import BASES_1A, Letters
+from genomai_cli.panels.people import PersonRows
 from genomai_cli.tokenizers import Tokenizer
 
 Views = dict[str, NDArray[np.int64]]
@@ -27,12 +28,14 @@ NO_TARGET = -1
 class Alphabet:
     """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
 
-    `choices` (sites or 1, A) holds the letters that can stand at a place.
+    `choices` (sites or 1, A) holds the letters that can stand at a place; `people` is the layout of rows that are
+    people instead.
     """
 
     tokenizer: Tokenizer
     aligned: bool = False
     choices: Letters = field(default_factory=lambda: BASES_1A)
+    people: PersonRows | None = None
 
 
 class Group(Protocol):

@@ -26,6 +26,12 @@ _NAMES = {
 }
 
 
+def contig_lengths(build: str) -> dict[str, int]:
+    """The lengths of the autosomes and X, in their order."""
+    lengths = map(int, _LENGTHS_IN_ORDER[build].split())
+    return dict(zip(_CONTIGS, lengths, strict=True))
+
+
 def header_build(lines: Iterable[str]) -> str | None:
     """The build that a VCF's header names, None if it names none or both."""
     votes = {build: 0 for build in BUILDS}

@@ -2,6 +2,7 @@
 
 For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
 are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
+For people, it is that sites are independent, at the allele frequencies of the phenotype.
 
 Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own.
 """
@@ -12,12 +13,14 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from genomai_cli.nets.denoiser import DenoiserNetwork
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
 from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.people import independent_loss
 
 PIECES = 4096  # to count words in
 SMOOTHING = 0.5
@@ -26,17 +29,28 @@ SMOOTHING = 0.5
 class Baselines:
     """The losses of guesses, from the words of the pieces to learn from."""
 
-    def __init__(self, corpus: Corpus, alphabet: Alphabet, longest: int) -> None:
+    def __init__(
+        self, corpus: Corpus, alphabet: Alphabet, longest: int, network: nn.Module | None = None
+    ) -> None:
         self.corpus, self.alphabet, self.longest = corpus, alphabet, longest
+        self.network = network  # which holds the frequencies of people's alleles
         self._sums: dict[bytes, float] = {}
 
     def loss(self, objective: str, batch: Mapping[str, Mapping[str, Tensor]]) -> float:
         """The loss of a batch in nats; NaN for an objective without a baseline."""
-        guess = {"contrastive": self._of_views, "masked": self._of_words}.get(objective)
-        return guess(batch[objective]) if guess else math.nan
+        guesses = {
+            "contrastive": self._of_views,
+            "masked": self._of_words,
+            "diffusion": self._of_people,
+        }
+        return guesses[objective](batch[objective]) if objective in guesses else math.nan
 
     def _of_views(self, views: Mapping[str, Tensor]) -> float:
         return math.log(len(views["ids_first"]))
+
+    def _of_people(self, views: Mapping[str, Tensor]) -> float:
+        assert isinstance(self.network, DenoiserNetwork)
+        return independent_loss(self.network, views)
 
     def _of_words(self, views: Mapping[str, Tensor]) -> float:
         targets_BT, ids_BT = views["targets"].numpy(), views["ids"].numpy()

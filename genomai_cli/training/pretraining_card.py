@@ -7,6 +7,7 @@ from genomai_cli.training.pretraining import Pretrained
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
     "masked": "the words' frequencies, given the letters still visible",
+    "diffusion": "independent sites, at the allele frequencies of the person's phenotype",
 }
 
 

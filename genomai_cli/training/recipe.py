@@ -13,20 +13,21 @@ from typing import Any, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.objectives.contrastive import ContrastiveSettings
+from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.objectives.masked import MaskedSettings
 from genomai_cli.objectives.weighted import OBJECTIVES, check_objective
 from genomai_cli.training.corpus import CorpusRecipe
 from genomai_cli.training.loop import Optimization
 
-BARCODE, SEQUENCE, ANCHORED = "barcode", "sequence", "anchored"
-KINDS = (BARCODE, SEQUENCE, ANCHORED)
+BARCODE, SEQUENCE, ANCHORED, PEOPLE = "barcode", "sequence", "anchored", "people"
+KINDS = (BARCODE, SEQUENCE, ANCHORED, PEOPLE)
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
 class InputRecipe:
-    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), a `sequence`, or a
-    genome `anchored` to a reference.
+    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), a `sequence`, a genome
+    `anchored` to a reference, or `people`: both haplotypes and the `phenotypes`, columns from coarse to fine.
 
     `best_sites` keeps only so many sites of the panel, those most informative about `best_for`. An anchored
     genome is read where it varies: a letter counts as a variant if `fewest` genomes have it. The reference is
@@ -39,6 +40,7 @@ class InputRecipe:
     best_for: str | None = None
     fewest: int = 2
     circular: bool = False
+    phenotypes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Recipe:
     objectives: dict[str, float] = field(default_factory=dict)
     contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
     masked: MaskedSettings = field(default_factory=MaskedSettings)
+    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
 
     @property

@@ -17,13 +17,18 @@ from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.classifier import Classifier, complete_config
+from genomai_cli.nets.denoiser import DenoiserNetwork
 from genomai_cli.nets.profile import ProfileNetwork, known_variants
 from genomai_cli.nets.sites import SitesNetwork
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.panels.barcode import letters_to_genotypes
+from genomai_cli.panels.linkage import linked_pairs
 from genomai_cli.panels.panel import Panel
+from genomai_cli.panels.people import PersonRows
+from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.training import people
 from genomai_cli.training.corpus import COUNTED, Corpus
-from genomai_cli.training.recipe import ANCHORED, BARCODE, Recipe
+from genomai_cli.training.recipe import ANCHORED, BARCODE, PEOPLE, Recipe
 
 Tables = dict[str, Any]
 
@@ -32,16 +37,27 @@ Tables = dict[str, Any]
 class Places:
     """What the letters of a row stand for: the sites of a panel, or those of a reference that are read.
 
-    Of a reference the corpus holds whole genomes; where `sites` are not given, they follow from the corpus.
+    Of a reference the corpus holds whole genomes; where `sites` are not given, they follow from the corpus. With
+    `phenotypes`, which may be none, a row is a person.
     """
 
     panel: Panel | None = None
     reference: Reference | None = None
     sites: VariableSites | None = None
+    phenotypes: Phenotypes | None = None
+
+    @property
+    def people(self) -> PersonRows | None:
+        """How the rows hold people, if they do."""
+        if self.panel is None or self.phenotypes is None:
+            return None
+        return PersonRows(len(self.panel), len(self.phenotypes.labels))
 
     @property
     def row(self) -> int | None:
         """How many letters a record of the corpus has; None for sequences of any length."""
+        if self.people is not None:
+            return len(self.people)
         if self.panel is not None:
             return len(self.panel)
         return len(self.reference) if self.reference is not None else None
@@ -72,7 +88,7 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
         "description": recipe.description,
         "input": {"kind": recipe.input.kind, "haplotypes": recipe.input.haplotypes},
         "tokenizer": tokenizer.to_config(),
-        "network": complete_config(dict(recipe.network) | _sizes(recipe, places.panel, sites)),
+        "network": complete_config(dict(recipe.network) | _sizes(recipe, places, sites)),
         "members": 1,
         "heads": {},
         "provenance": {
@@ -83,10 +99,12 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
     }
     classifier = build(config, places.panel)
     _fill(classifier, config, corpus, places.panel, sites, recipe.input.fewest)
-    choices = corpus.choices
     alphabet = Alphabet(tokenizer)
-    if choices is not None:
-        alphabet = Alphabet(tokenizer, aligned=True, choices=choices)
+    if corpus.choices is not None:
+        alphabet = Alphabet(tokenizer, aligned=True, choices=corpus.choices)
+    if places.people is not None:
+        alphabet = Alphabet(tokenizer, aligned=True, people=places.people)
+        _meet(classifier, config, corpus, places)
     return Bundle(config, classifier, places.panel, places.reference, sites), corpus, alphabet
 
 
@@ -99,8 +117,12 @@ def window(config: Mapping[str, Any]) -> int:
 
 def _require_places(recipe: Recipe, places: Places) -> None:
     kind = recipe.input.kind
+    if {kind == PEOPLE} != {name == "diffusion" for name in recipe.objectives}:
+        raise TrainingError(
+            f"recipe {recipe.name}: the objective diffusion is for input.kind = {PEOPLE!r}, and the only one for it"
+        )
     given = (places.panel is not None, places.reference is not None)
-    if given != (kind == BARCODE, kind == ANCHORED):
+    if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
         raise TrainingError(
             f"recipe {recipe.name}: barcodes need a panel, anchored genomes a reference, sequences neither"
         )
@@ -116,8 +138,12 @@ def _require_places(recipe: Recipe, places: Places) -> None:
         )
 
 
-def _sizes(recipe: Recipe, panel: Panel | None, sites: VariableSites | None) -> Tables:
+def _sizes(recipe: Recipe, places: Places, sites: VariableSites | None) -> Tables:
     """The sizes of the network that follow from what it reads."""
+    panel = places.panel
+    if panel is not None and places.phenotypes is not None:
+        pairs = linked_pairs(panel).shape[1]
+        return {"sites": len(panel), "phenotypes": len(places.phenotypes), "pairs": pairs}
     if sites is not None:
         known = known_variants(torch.from_numpy(sites.counts), recipe.input.fewest)
         return {"sites": len(sites), "variants": int(known.sum())}
@@ -149,6 +175,23 @@ def _fill(
         known_AS = (copies_AS >= 0) * corpus.counts.T
         total_S = np.maximum(2 * known_AS.sum(axis=0), 1)
         network.frequency.copy_(torch.from_numpy((copies_AS * known_AS).sum(axis=0) / total_S))
+
+
+def _meet(classifier: Classifier, config: Tables, corpus: Corpus, places: Places) -> None:
+    """What a network of people, and the config, know of them without learning: how many there are of each phenotype,
+    and how frequent alleles are among them."""
+    network, panel, rows, phenotypes = (
+        classifier.members[0],
+        places.panel,
+        places.people,
+        places.phenotypes,
+    )
+    assert isinstance(network, DenoiserNetwork)
+    assert panel is not None
+    assert rows is not None
+    assert phenotypes is not None
+    config["phenotypes"] = people.counted(corpus, rows, phenotypes).to_config()
+    people.fill(network, corpus, rows, phenotypes, panel)
 
 
 def _copies(letters: list[int], panel: Panel) -> Any:

@@ -1,0 +1,138 @@
+"""New people from a denoiser of a panel's sites.
+
+Everything random about a person follows from the seed, what was asked for and the person's number: neither the batch
+size nor the number of people shows.
+
+Shape suffixes: B people of a batch, L alleles of both haplotypes, S sites, P phenotypes, N chosen alleles.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.diffusion.absorbing import Denoiser, Draws, guided, sample
+from genomai_cli.diffusion.schedule import SCHEDULES
+from genomai_cli.errors import BundleError
+from genomai_cli.generation.asking import Ask
+from genomai_cli.generation.mosaic import Chromosomes
+from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.panels.phenotypes import NULL, Phenotypes
+
+BATCH = 256
+PLAN, DRAWS = 0, 1  # streams of randomness that share a seed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to draw: in so many `steps`, with what `guidance` and `temperature`; 1 and 1 are the model's own."""
+
+    steps: int = 64
+    guidance: float = 1.0
+    temperature: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticPerson:
+    """A person nobody is: the alleles (2, S), 0 or 1, and what had been asked for."""
+
+    name: str
+    phenotype: str
+    alleles: NDArray[np.int8]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A person to be drawn: one ancestor a part, and which of them each site comes from (2, S)."""
+
+    name: str
+    phenotype: str
+    ancestors: list[int]
+    seeds: list[list[int]]
+    sources: NDArray[np.int64]
+
+
+class Generator:
+    """Draws people from a bundle; BundleError for a model that was not made for it."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
+        network = bundle.classifier.members[0]
+        if not isinstance(network, DenoiserNetwork):
+            raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
+        self.network, self.settings, self.batch = network, settings, batch
+        self.phenotypes = Phenotypes.from_config(bundle.config)
+        self.chromosomes = Chromosomes.of(bundle.required_panel)
+        self.schedule = SCHEDULES[bundle.config["provenance"]["settings"]["diffusion"]["schedule"]]
+        with torch.inference_mode():
+            self.table_SS = network.linkage()
+
+    def people(self, asks: Sequence[Ask]) -> Iterator[SyntheticPerson]:
+        """The people asked for, in order."""
+        plans = (self._plan(ask, number + 1) for ask in asks for number in range(ask.people))
+        while chunk := list(islice(plans, self.batch)):
+            yield from self._drawn(chunk)
+
+    def _plan(self, ask: Ask, number: int) -> _Plan:
+        """Everything about a person that is settled before the alleles are drawn."""
+        seed = [self.settings.seed, zlib.crc32(ask.text.encode()), number]
+        rng = np.random.default_rng([*seed, PLAN])
+        ancestors = [self._ancestor(name, rng) for name, _ in ask.parts]
+        weights = [weight for _, weight in ask.parts]
+        sources_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
+        seeds = [[*seed, DRAWS, part] for part in range(len(ancestors))]
+        return _Plan(f"synthetic_{ask.word}_{number}", ask.text, ancestors, seeds, sources_2S)
+
+    def _ancestor(self, name: str, rng: np.random.Generator) -> int:
+        """The phenotype by which to draw: of a coarse label one of the finest within it, by their numbers of people."""
+        if name == NULL:
+            return 0
+        parts = self.phenotypes.parts(name)
+        counts = np.array(list(parts.values()), np.float64)
+        return self.phenotypes.number(list(parts)[rng.choice(len(parts), p=counts / counts.sum())])
+
+    @torch.inference_mode()
+    def _drawn(self, plans: list[_Plan]) -> Iterator[SyntheticPerson]:
+        """The people of some plans: each part is drawn as a person of its own, then the stretches are put together."""
+        numbers = [number for plan in plans for number in plan.ancestors]
+        seeds = [seed for plan in plans for seed in plan.seeds]
+        sites, device = self.network.config.sites, self.table_SS.device
+        letters_BL = sample(
+            self._denoiser(torch.tensor(numbers, device=device)),
+            Draws.of(2 * sites, seeds, device),
+            self.schedule,
+            steps=self.settings.steps,
+            temperature=self.settings.temperature,
+        )
+        alleles_B2S = letters_BL.view(-1, 2, sites).to("cpu", torch.int8).numpy()
+        begin = 0
+        for plan in plans:
+            parts = alleles_B2S[begin : begin + len(plan.ancestors)]
+            begin += len(plan.ancestors)
+            alleles_2S = np.take_along_axis(parts, plan.sources[None], axis=0)[0]
+            yield SyntheticPerson(plan.name, plan.phenotype, alleles_2S)
+
+    def _denoiser(self, number_B: Tensor) -> Denoiser:
+        """The network with phenotypes and guidance put in."""
+        network, guidance = self.network, self.settings.guidance
+
+        def logits(letters_BL: Tensor, numbers_B: Tensor) -> Tensor:
+            weights_BP = functional.one_hot(numbers_B, network.config.phenotypes)
+            alleles_B2S = letters_BL.view(len(letters_BL), 2, -1)
+            return network(alleles_B2S, weights_BP.to(self.table_SS), self.table_SS).flatten(1)  # type: ignore[no-any-return]
+
+        def denoiser(letters_BL: Tensor, due_BL: Tensor) -> Tensor:
+            logits_N = logits(letters_BL, number_B)[due_BL]
+            if guidance != 1:
+                anybody_N = logits(letters_BL, torch.zeros_like(number_B))[due_BL]
+                logits_N = guided(logits_N, anybody_N, guidance)
+            return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
+
+        return denoiser

@@ -1,0 +1,182 @@
+"""The network that guesses the hidden alleles of a person, both haplotypes at once, given a phenotype.
+
+It begins with what is known without it, the allele frequencies of the phenotype, and adds up three things on the
+logit scale: the linkage of near sites, as pairs with a weight each; that of sites further along the chromosome,
+which weakens with distance (a low-rank table); and, for ancestry within the phenotype, an MLP over a summary of both
+haplotypes, which also looks at the phenotype's embeddings by cross-attention. All of them read the alleles' surplus
+over their frequencies, so that a hidden site says nothing and a person without a visible site gets the frequencies.
+
+Shape suffixes: B people, S sites, P phenotypes, M vectors of a phenotype, H attention heads, D width, E pairs of
+sites, R rank, K scales of distance; 2 haplotypes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+SCALES = (
+    5e6,
+    3e7,
+)  # base pairs over which linkage falls to 1/e: tracts of old and of young admixture
+STEEP = 5.0  # the weights of pairs have to become large: sites in full linkage have a log odds ratio of 8 and more
+SUMMARY = 6.0  # times the root of the number of sites, brings the summary of all sites to unit size
+RAREST = 1e-3  # no frequency is nearer to 0 or 1
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Sizes of a `DenoiserNetwork`; `pairs` is the number of ordered pairs of linked sites."""
+
+    sites: int = 1
+    phenotypes: int = 1
+    pairs: int = 0
+    width: int = 192
+    vectors: int = 4
+    heads: int = 4
+    rank: int = 8
+    dropout: float = 0.2
+
+
+class Linkage(nn.Module):
+    """How much an allele speaks for the alternate one at other sites of its haplotype: a table (S, S), from and to."""
+
+    pairs: Tensor
+    contig: Tensor
+    position: Tensor
+
+    def __init__(self, sites: int, pairs: int, rank: int) -> None:
+        super().__init__()
+        self.register_buffer("pairs", torch.zeros(2, pairs, dtype=torch.int64))
+        self.register_buffer("contig", torch.arange(sites))
+        self.register_buffer("position", torch.zeros(sites))
+        self.near = nn.Parameter(torch.empty(pairs))
+        self.source = nn.Parameter(torch.empty(len(SCALES), sites, rank))
+        self.target = nn.Parameter(torch.empty(len(SCALES), sites, rank))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No linkage at first."""
+        nn.init.zeros_(self.near)
+        nn.init.normal_(self.source, std=0.1 * self.source.shape[2] ** -0.5)
+        nn.init.zeros_(self.target)
+
+    def forward(self) -> Tensor:
+        """The table (S, S)."""
+        apart_SS = (self.position[:, None] - self.position).abs()
+        other_SS = self.contig[:, None] != self.contig
+        other_SS |= torch.eye(len(self.contig), dtype=torch.bool, device=self.contig.device)
+        scales_K = torch.tensor(SCALES, dtype=apart_SS.dtype, device=apart_SS.device)
+        decay_KSS = torch.exp(-apart_SS / scales_K[:, None, None]).masked_fill(other_SS, 0)
+        far_SS = (decay_KSS * (self.source @ self.target.transpose(1, 2))).sum(0)
+        table_SS: Tensor = far_SS.index_put(tuple(self.pairs), STEEP * self.near, accumulate=True)
+        return table_SS
+
+
+class PhenotypeAttention(nn.Module):
+    """Cross-attention from a summary (B, 2, C) to the vectors of the phenotypes, each of which counts by its weight."""
+
+    def __init__(self, config: DenoiserConfig, channels: int) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.embeddings = nn.Parameter(torch.empty(config.phenotypes, config.vectors, width))
+        self.query = nn.Linear(channels, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh embeddings."""
+        nn.init.normal_(self.embeddings, std=0.5)
+
+    def forward(self, summary_B2C: Tensor, weights_BP: Tensor) -> Tensor:
+        """What the haplotypes find (B, 2, D)."""
+        people, vectors = len(summary_B2C), self.embeddings.shape[1]
+        keys, values = (
+            part.reshape(1, -1, self.heads, part.shape[2] // self.heads).transpose(1, 2)
+            for part in self.key_value(self.embeddings).chunk(2, dim=2)
+        )
+        query = self.query(summary_B2C).reshape(people, 2, self.heads, -1).transpose(1, 2)
+        weights_BX = weights_BP.repeat_interleave(vectors, dim=1)
+        bias_B11X = weights_BX.clamp(min=1e-30).log()[:, None, None]
+        scores_BH2X = query @ keys.transpose(2, 3) * query.shape[3] ** -0.5 + bias_B11X
+        found_BH2V = scores_BH2X.softmax(dim=3) @ values
+        found_B2D: Tensor = found_BH2V.transpose(1, 2).reshape(people, 2, -1)
+        return found_B2D
+
+
+class Silent(nn.Linear):
+    """A linear layer that says nothing at first."""
+
+    def reset_parameters(self) -> None:
+        """All weights 0."""
+        nn.init.zeros_(self.weight)
+
+
+class DenoiserNetwork(nn.Module):
+    """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1."""
+
+    frequency: Tensor
+
+    def __init__(self, config: DenoiserConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        del classes  # it has no heads
+        self.config = config
+        width, sites = config.width, config.sites
+        self.register_buffer("frequency", torch.full((config.phenotypes, sites), 0.5))
+        self.offset = nn.Parameter(torch.empty(config.phenotypes, sites))
+        self.linkage = Linkage(sites, config.pairs, config.rank)
+        self.partner = nn.Parameter(torch.empty(sites))
+        self.summary = nn.Linear(sites, width, bias=False)
+        self.attention = PhenotypeAttention(config, 2 * width)
+        self.body = nn.Sequential(
+            nn.Linear(3 * width + 2, width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+        )
+        self.sites = Silent(width, sites, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No offset from the known frequencies at first; the layers draw their own values."""
+        nn.init.zeros_(self.offset)
+        nn.init.zeros_(self.partner)
+
+    def learn(self, frequency_PS: Tensor, pairs: Tensor, contig: Tensor, position: Tensor) -> None:
+        """Take over the phenotypes' frequencies, and where the sites are: see `panels.linkage`."""
+        self.frequency.copy_(frequency_PS)
+        self.linkage.pairs.copy_(pairs)
+        self.linkage.contig.copy_(contig)
+        self.linkage.position.copy_(position)
+
+    def frequencies(self, weights_BP: Tensor) -> Tensor:
+        """The frequency (B, S) of allele 1 among people of these phenotypes."""
+        known_PS = self.frequency.clamp(RAREST, 1 - RAREST)
+        of_phenotypes_PS = torch.sigmoid(torch.logit(known_PS) + self.offset)
+        return (weights_BP @ of_phenotypes_PS).clamp(RAREST, 1 - RAREST)
+
+    def forward(
+        self, alleles_B2S: Tensor, weights_BP: Tensor, table_SS: Tensor | None = None
+    ) -> Tensor:
+        """The logits of allele 1; `table_SS` is that of `linkage`, if it has been computed already."""
+        frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
+        known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
+        surplus_B2S = (alleles_B2S - frequency_B1S) * known_B2S
+        table_SS = self.linkage() if table_SS is None else table_SS
+        linked_B2S = surplus_B2S @ table_SS + surplus_B2S.flip(1) * self.partner
+        ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP))
+        logits_B2S: Tensor = torch.logit(frequency_B1S) + linked_B2S + ancestry_B2S
+        return logits_B2S
+
+    def _ancestry(self, surplus_B2S: Tensor, known_B2S: Tensor, weights_BP: Tensor) -> Tensor:
+        """What each haplotype, its partner and the phenotype say about where the haplotype comes from (B, 2, D)."""
+        own_B2D = self.summary(surplus_B2S) * (SUMMARY * self.config.sites**-0.5)
+        both_B2C = torch.cat([own_B2D, own_B2D.flip(1)], dim=2)
+        share_B21 = known_B2S.mean(dim=2, keepdim=True)
+        shares_B22 = torch.cat([share_B21, share_B21.flip(1)], dim=2)
+        found_B2D = self.attention(both_B2C, weights_BP)
+        ancestry_B2D: Tensor = self.body(torch.cat([both_B2C, found_B2D, shares_B22], dim=2))
+        return ancestry_B2D

@@ -1,0 +1,89 @@
+"""What a corpus of people tells before anything is learnt: the allele frequencies of their phenotypes.
+
+Shape suffixes: N people, S sites, P phenotypes, Q labels of the finest column, B people of a batch.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.panels.linkage import linked_pairs, places
+from genomai_cli.panels.panel import Panel
+from genomai_cli.panels.people import UNKNOWN, PersonRows
+from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.frequencies import shrunken_frequencies
+
+SHRINKAGE = 30.0  # haplotypes that what the other populations predict is worth
+RAREST = 0.003
+
+
+def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenotypes:
+    """The phenotypes with the numbers of people to learn from."""
+    numbers_NP = rows.numbers(_rows(corpus, rows))
+    if not numbers_NP.shape[1]:
+        return phenotypes
+    return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
+
+
+def frequencies(
+    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, shrinkage: float = SHRINKAGE
+) -> NDArray[np.float64]:
+    """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label.
+
+    Those of the finest labels are drawn towards what the other labels predict; see `shrunken_frequencies`.
+    """
+    learnt = _rows(corpus, rows)
+    alleles_N2S, numbers_NP = rows.alleles(learnt), rows.numbers(learnt)
+    alternate_PS = np.zeros((len(phenotypes), rows.sites))
+    total_PS = np.zeros_like(alternate_PS)
+    alternate_NS = (alleles_N2S == 1).sum(axis=1)
+    total_NS = (alleles_N2S != UNKNOWN).sum(axis=1)
+    for number in range(len(phenotypes)):
+        member_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(learnt), bool)
+        alternate_PS[number] = alternate_NS[member_N].sum(axis=0)
+        total_PS[number] = total_NS[member_N].sum(axis=0)
+    frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    finest = len(list(phenotypes.labels.values())[-1]) if phenotypes.labels else 0
+    if finest > 2:
+        frequency_PS[-finest:] = shrunken_frequencies(
+            alternate_PS[-finest:], total_PS[-finest:], shrinkage
+        )
+    clipped: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
+    return clipped
+
+
+def fill(
+    network: DenoiserNetwork,
+    corpus: Corpus,
+    rows: PersonRows,
+    phenotypes: Phenotypes,
+    panel: Panel,
+) -> None:
+    """Tell the network how frequent alleles are and where the sites lie."""
+    contig_S, position_S = places(panel)
+    network.learn(
+        torch.from_numpy(frequencies(corpus, rows, phenotypes)),
+        torch.from_numpy(linked_pairs(panel)),
+        torch.from_numpy(contig_S),
+        torch.from_numpy(position_S),
+    )
+
+
+def independent_loss(network: DenoiserNetwork, views: Mapping[str, Tensor]) -> float:
+    """The nats a site of people whose sites are independent, at the frequencies of their phenotypes."""
+    frequency_BS = network.frequency.cpu().double()[views["phenotype"][:, 0]]
+    frequency_B2S = frequency_BS[:, None].expand(-1, 2, -1)
+    truth_B2S = views["targets"].view(frequency_B2S.shape)
+    chance_B2S = torch.where(truth_B2S == 1, frequency_B2S, 1 - frequency_B2S)
+    known_B2S = truth_B2S != UNKNOWN
+    nats_B = -(chance_B2S.log() * known_B2S).sum((1, 2)) / known_B2S.sum((1, 2)).clamp(min=1)
+    return float(nats_B.mean())
+
+
+def _rows(corpus: Corpus, rows: PersonRows) -> NDArray[np.uint8]:
+    return corpus.windows(corpus.learn, np.zeros(len(corpus.learn)), len(rows))
