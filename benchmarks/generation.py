@@ -1,0 +1,229 @@
+"""Generated people beside the people that they were learnt from: simple generators, and any files.
+
+    python benchmarks/generation.py --markdown table.md > table.tsv
+    python benchmarks/generation.py --held-out --file ours=synthetic.vcf.gz
+
+Every generator makes as many people of each population as it has learnt from. With --held-out it learns from four
+fifths of the people; the last fifth says what real people would reach (row `real`), whether those learnt from give
+themselves away (membership AUC), and how well a logistic regression that has seen generated people alone tells the
+super-populations of real ones (transfer). --learnt writes the names of those to learn from, for a model of one's own.
+--chr22 compares at the 2,060 linked sites of chromosome 22 instead of the panel.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from generators import GENERATORS
+from sklearn.linear_model import LogisticRegression
+
+from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.streams import open_input
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.metrics.generation import Material, Report, report
+from genomai_cli.metrics.people import (
+    People,
+    panel_of_variants,
+    people_of_sequences,
+    people_of_variants,
+)
+from genomai_cli.panels.panel import Panel
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
+COHORT, LINKED = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
+PANEL, LABELS = "panel.tsv", "train.labels.tsv"
+HELD_OUT = 5  # one of so many
+COLUMNS = (
+    ("allele_frequency", "r", "AF r"),
+    ("linkage", "r2_r", "LD r"),
+    ("neighbours", "aats", "AATS"),
+    ("neighbours", "aats_truth", "AATS truth"),
+    ("neighbours", "aats_synthetic", "AATS synthetic"),
+    ("copies", "exact_haplotypes", "exact haplotypes"),
+    ("copies", "exact_people", "exact people"),
+    ("nearest_real", "p05", "nearest 5 %"),
+    ("nearest_real", "median", "nearest median"),
+    ("components", "overlap", "PCA overlap"),
+    ("components", "wasserstein_mean", "PCA W1"),
+    ("privacy", "membership_auc", "membership AUC"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Labelled people at the sites of a panel; `groups` (N,) numbers their populations."""
+
+    panel: Panel
+    people: People
+    populations: np.ndarray
+    groups: np.ndarray
+    continents: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path, *, linked: bool) -> "Cohort":
+        """Those in a folder as shared/data/1kgp, at the panel's sites or at the linked ones."""
+        file = folder / (LINKED if linked else COHORT)
+        panel = Panel.read(folder / PANEL)
+        if linked:
+            with open_input(file) as source:
+                panel = panel_of_variants(source)
+        people = people_of_variants([open_input(file)], panel)
+        table = read_labels(folder / LABELS)
+        names = [table.column(column) for column in ("population", "superpopulation")]
+        of_people = [np.array([labels[name] for name in people.names]) for labels in names]
+        groups = np.unique(of_people[0], return_inverse=True)[1]
+        return cls(panel, people, of_people[0], groups, of_people[1])
+
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The people to learn from and those held out, a fifth of every population."""
+        order = np.random.default_rng([seed, 0x5EED]).permutation(len(self.people))
+        order = order[np.argsort(self.groups[order], kind="stable")]
+        held_out = np.sort(order[::HELD_OUT])
+        return np.setdiff1d(order, held_out), held_out
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a generator in one draw; `transfer` is the accuracy of the logistic regression."""
+
+    name: str
+    seed: int
+    report: Report
+    transfer: float
+    seconds: float
+
+    @property
+    def values(self) -> list[float]:
+        """One a column."""
+        nan = float("nan")
+        found = [self.report.get(group, {}).get(metric) for group, metric, _ in COLUMNS]
+        return [nan if value is None else value.value for value in found] + [self.transfer]
+
+
+class Trial:
+    """The people to learn from and those held out, and what is made beside them."""
+
+    def __init__(self, cohort: Cohort, *, held_out: bool, seed: int) -> None:
+        everyone = np.arange(len(cohort.people))
+        self.cohort = cohort
+        self.learn, self.aside = cohort.split(seed) if held_out else (everyone, everyone[:0])
+        self.real = cohort.people.chosen(self.learn)
+        self.held_out = cohort.people.chosen(self.aside) if held_out else None
+
+    def rows(self, files: dict[str, Path], repeats: int) -> Iterator[Row]:
+        """Real people first, then the generators, then the files."""
+        if self.held_out is not None:
+            yield self._row("real", 0, self.held_out, None)
+        for generator in GENERATORS:
+            for seed in range(repeats):
+                rng = np.random.default_rng([seed, 0x6E4])
+                groups = self.cohort.groups[self.learn]
+                alleles = generator.people(self.real.alleles, groups, rng)
+                made = People(self.real.names, alleles, True)
+                yield self._row(generator.name, seed, made, self.cohort.continents[self.learn])
+        for name, path in files.items():
+            made = read_people(path, self.cohort.panel)
+            yield self._row(name, 0, made, self._continents(made))
+
+    def _row(self, name: str, seed: int, made: People, continents: np.ndarray | None) -> Row:
+        began = time.perf_counter()
+        found = report(Material.of(self.cohort.panel, self.real, made, self.held_out), seed)
+        if made is self.held_out:  # they cannot be told from themselves
+            del found["privacy"]
+        seconds = time.perf_counter() - began
+        transfer = float("nan")
+        if continents is not None and self.held_out is not None:
+            transfer = self._transfer(made, continents)
+        return Row(name, seed, found, transfer, seconds)
+
+    def _transfer(self, made: People, continents: np.ndarray) -> float:
+        known = continents != ""
+        if len(np.unique(continents[known])) < 2 or self.held_out is None:
+            return float("nan")
+        model = LogisticRegression(C=0.01, max_iter=1000)
+        model.fit(made.copies[known].astype(np.float32), continents[known])
+        called = model.predict(self.held_out.copies.astype(np.float32))
+        return float((called == self.cohort.continents[self.aside]).mean())
+
+    def _continents(self, made: People) -> np.ndarray:
+        """The super-population that each generated person was asked for as, "" where that is not one."""
+        cohort = self.cohort
+        known = dict(zip(cohort.populations.tolist(), cohort.continents.tolist(), strict=True))
+        known |= {name: name for name in known.values()}
+        return np.array([known.get(made.requested.get(name, ""), "") for name in made.names])
+
+
+def read_people(path: Path, panel: Panel) -> People:
+    """The people of a VCF or FASTA."""
+    source = open_input(path)
+    if source.has_variants:
+        return people_of_variants([source], panel)
+    with source:
+        return people_of_sequences(list(read_sequences(source)), panel)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    options = parser().parse_args(arguments)
+    cohort = Cohort.read(options.data, linked=options.chr22)
+    trial = Trial(cohort, held_out=options.held_out, seed=options.seed)
+    if options.learnt:
+        with atomic_text(options.learnt) as handle:
+            handle.writelines(f"{name}\n" for name in trial.real.names)
+    files = dict(pair.split("=", 1) for pair in options.file)
+    rows: list[Row] = []
+    for row in trial.rows({name: Path(path) for name, path in files.items()}, options.repeats):
+        print(f"{row.name} {row.seed}: {row.seconds:.1f} s", file=sys.stderr, flush=True)
+        rows.append(row)
+    sys.stdout.writelines(tsv(rows))
+    if options.markdown:
+        with atomic_text(options.markdown) as handle:
+            handle.write(markdown(rows))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    description, _, _ = (__doc__ or "").partition("\n")
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made.add_argument("--held-out", action="store_true", help="learn from four fifths")
+    made.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
+    made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
+                      help="people from elsewhere; can be repeated")  # fmt: skip
+    made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of the split; default: 0")
+    made.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table, of means")
+    return made
+
+
+def tsv(rows: Sequence[Row]) -> Iterator[str]:
+    """A line a draw."""
+    yield "\t".join(["generator", "seed", *(f"{g}:{m}" for g, m, _ in COLUMNS), "transfer"]) + "\n"
+    for row in rows:
+        yield "\t".join([row.name, str(row.seed), *map(_cell, row.values)]) + "\n"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A line a generator: the means of its draws."""
+    titles = [*(title for _, _, title in COLUMNS), "transfer"]
+    lines = [f"| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    for name in dict.fromkeys(row.name for row in rows):
+        means = np.mean([row.values for row in rows if row.name == name], axis=0)
+        lines.append(f"| {name} | {' | '.join(map(_cell, means))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float) -> str:
+    if np.isnan(value):
+        return "."
+    return f"{value:g}" if value == round(value) else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()
