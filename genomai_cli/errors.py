@@ -28,7 +28,7 @@ class TrainingError(GenomaiError):
     """Training that cannot start or go on (no labels, one class, a loss that is not finite)."""
 
 
-class Stopped(GenomaiError):
+class Stopped(GenomaiError):  # noqa: N818  (to be stopped is no error)
     """A run that was asked to stop, and has left behind what it needs to go on."""
 
 
