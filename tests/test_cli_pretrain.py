@@ -327,6 +327,8 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(long_run, output, number):
     assert not output.exists()
     assert refused(run([*arguments, "-o", output]), 2, "holds an interrupted run")
     assert refused(run([*arguments, "-o", output, "--resume", "--seed", "9"]), 2, "other seed")
+    other = [*arguments, __file__, "-o", output, "--resume"]
+    assert refused(run(other), 2, "other inputs")
     result = run([*arguments, "-o", output, "--resume"])
     assert result.status == 0, result.stderr
     assert weights(output) == weights(undisturbed)

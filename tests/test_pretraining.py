@@ -384,6 +384,12 @@ class TestPretraining:
         with pytest.raises(TrainingError, match="no objectives"):
             pretrain(dna, recipe(objectives={}))
 
+    def test_windows_too_short_for_words_are_refused(self):
+        with pytest.raises(
+            TrainingError, match="windows of 6 letters are too short for words of 3"
+        ):
+            cut_for(recipe(corpus={"window": 6}))
+
     def test_a_batch_that_cannot_be_shared_is_refused(self, dna):
         with pytest.raises(TrainingError, match="batch_size = 20 cannot be shared by 3"):
             sampler(dna, Slice(0, 3))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli import people
 from genomai_cli.cli.options import (
     AbsentIsRef,
     Device,
@@ -25,7 +26,6 @@ from genomai_cli.cli.recipes import (
     Force,
     PanelFile,
     Resume,
-    StopRequest,
     Target,
     command_line,
     complete_recipe,
@@ -35,7 +35,7 @@ from genomai_cli.cli.recipes import (
     stop_requests,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.cli.unlabelled import CORPUS, Unlabelled, regions_of, signature
+from genomai_cli.cli.unlabelled import CORPUS, FOR_PEOPLE, Unlabelled, regions_of, signature
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: barcodes for VCF, dna for FASTA]",
+        help="How to train.  [default: barcodes for VCF, dna for FASTA, ancestry-generator for diffusion]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -63,7 +63,17 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, or both.  [default: the recipe's]",
+        help="What to learn by: contrastive, masked, both, or diffusion.  [default: the recipe's]",
+        show_default=False,
+    ),
+]
+
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="TSV",
+        help="With diffusion: the people's phenotypes, in the columns that the recipe names from coarse to fine.",
         show_default=False,
     ),
 ]
@@ -111,6 +121,7 @@ def pretrain(
     output: Target,
     inputs: Inputs = None,
     objective: Objectives = None,
+    labels: Labels = None,
     recipe: RecipeName = None,
     changes: Changes = None,
     panel: PanelFile = None,
@@ -137,6 +148,7 @@ def pretrain(
     \b
     genomai pretrain genomes/*.fa.gz -o dna-model
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
+    genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
     """
@@ -149,7 +161,6 @@ def pretrain(
 
     with (
         Run(context) as run,
-        stop_requests() as stop,
         distributed.joined(device, shard=shard) as (processes, where),
     ):
         if processes.rank:
@@ -164,26 +175,29 @@ def pretrain(
             preset = dna.preset
         preset = distributed.from_first(processes, preset)
         wanted = [*(changes or []), *_objectives(objective)]
-        chosen, text = recipes.read(recipe or preset, wanted)
+        chosen, text = recipes.read(recipe or _preset(preset, objective), wanted)
         chosen = named_after(chosen, output, wanted)
         start = bundles.load(model, where) if model else None
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
+        table = people.labels_of(chosen, labels)
+        places = people.with_people(places, chosen, table)
         same = {
             "seed": seed,
             "panel": places.panel.sha256 if places.panel else None,
             "start": start.weights_sha256 if start else None,
-            "inputs": before.get("inputs") if dna is None else signature(inputs or []),
+            "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
             "preset": preset,
+            "labels": signature([labels]) if labels else None,
         }
         work = workspace.Workspace(folder, text)
         if processes.rank == 0:
             work = workspace.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
-                dna.write(folder / CORPUS, chosen, places, seed)
+                dna.write(folder / CORPUS, chosen, places, seed, table)
             distributed.wait_for_all(processes)
-            around = Surroundings(where, folder, processes, stop)
-            made = _pretrained(run, work, chosen, places, around, seed, start, stop)
+            around = Surroundings(where, folder, processes)
+            made = _pretrained(run, work, chosen, places, around, seed, start)
         if processes.rank == 0:
             _write(made, output, work)
             _tell(run, made, output)
@@ -207,6 +221,12 @@ def _objectives(given: str | None) -> list[str]:
     return ["objectives={" + ", ".join(f"{n} = {w}" for n, w in weights.items()) + "}"]
 
 
+def _preset(for_input: str, objective: str | None) -> str:
+    """The recipe where none is named: that of people for diffusion, else the one for the kind of input."""
+    names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
+    return FOR_PEOPLE if "diffusion" in names else for_input
+
+
 def _pretrained(
     run: Run,
     work: "Workspace",
@@ -215,13 +235,16 @@ def _pretrained(
     around: "Surroundings",
     seed: int,
     start: "Bundle | None",
-    stop: StopRequest,
 ) -> "Pretrained":
     """The trained model; a run that is asked to stop says how it can go on."""
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.pretraining import pretrain
 
-    with Progress(run.console, recipe.optimization.steps, work.log) as progress:
+    with (
+        Progress(run.console, recipe.optimization.steps, work.log) as progress,
+        stop_requests() as stop,
+    ):
+        around = replace(around, stop=stop)
         if around.processes.rank == 0:
             around = replace(around, report=progress.tell)
         corpus = Corpus.open(work.folder / CORPUS)

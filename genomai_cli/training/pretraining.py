@@ -63,6 +63,10 @@ def cut_for(recipe: Recipe, places: Places = NOWHERE) -> Cut:
     longest = _window(recipe)
     crop = recipe.contrastive.crop if "contrastive" in recipe.objectives else 1.0
     shortest = int(tokenizer.k / max(crop, 0.01)) + 2
+    if longest < 2 * shortest:
+        raise TrainingError(
+            f"windows of {longest} letters are too short for words of {tokenizer.k}"
+        )
     return Cut(longest * recipe.corpus.windows, shortest, gap=max(1, longest // 2))
 
 
@@ -108,8 +112,11 @@ class Pretraining:
             for name, weight in recipe.objectives.items()
         }
         self.pad_id = alphabet.tokenizer.pad_id
+        self.longest = places.row or _window(recipe)
         self.sampler = self._sampler()
-        self.baselines = Baselines(self.corpus, alphabet, _longest(self.bundle, recipe))
+        self.baselines = Baselines(
+            self.corpus, alphabet, self.longest, self.bundle.classifier.members[0]
+        )
         self.learner = self._learner(start)
         self.loop = Loop(
             self.learner,
@@ -185,7 +192,7 @@ class Pretraining:
             raise TrainingError(
                 f"optimization.batch_size = {size} cannot be shared by {processes.size} processes"
             )
-        plan = Plan(_longest(self.bundle, recipe), size, recipe.corpus.judged, self.seed)
+        plan = Plan(self.longest, size, recipe.corpus.judged, self.seed)
         return Sampler(self.corpus, list(self.objectives), plan, processes, self.pad_id)
 
     def _learner(self, start: Bundle | None) -> Learner:
@@ -251,13 +258,6 @@ class Pretraining:
 def _window(recipe: Recipe) -> int:
     config = {"tokenizer": recipe.tokenizer, "network": complete_config(recipe.network)}
     return min(window(config), recipe.corpus.window or window(config))
-
-
-def _longest(bundle: Bundle, recipe: Recipe) -> int:
-    """How many letters a sample has at most."""
-    if bundle.panel is not None:
-        return len(bundle.panel)
-    return len(bundle.reference) if bundle.reference is not None else _window(recipe)
 
 
 def _rounded(losses: Mapping[str, float]) -> dict[str, float]:
