@@ -29,7 +29,10 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids
 
-SEQUENCE = "sequence"  # the input of models that read plain DNA
+SEQUENCE, PEOPLE = (
+    "sequence",
+    "people",
+)  # the input of models that read plain DNA, and of those that generate people
 VECTORS = "vectors"
 PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in double precision
 
@@ -265,6 +268,8 @@ def _reads_sequences(bundle: Bundle) -> bool:
 
 def _check(bundle: Bundle, settings: Settings) -> None:
     """Refuse what the model cannot do."""
+    if bundle.config["input"]["kind"] == PEOPLE:
+        raise UsageError(f"the model {bundle.name!r} generates people: it has no vectors of them")
     if settings.pool not in vectors.POOLS:
         raise UsageError(f"--pool {settings.pool}: there are {', '.join(vectors.POOLS)}")
     of_sequences = (

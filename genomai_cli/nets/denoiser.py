@@ -1,10 +1,11 @@
 """The network that guesses the hidden alleles of a person, both haplotypes at once, given a phenotype.
 
-It begins with what is known without it, the allele frequencies of the phenotype, and adds up three things on the
-logit scale: the linkage of near sites, as pairs with a weight each; that of sites further along the chromosome,
-which weakens with distance (a low-rank table); and, for ancestry within the phenotype, an MLP over a summary of both
-haplotypes, which also looks at the phenotype's embeddings by cross-attention. All of them read the alleles' surplus
-over their frequencies, so that a hidden site says nothing and a person without a visible site gets the frequencies.
+It begins with what is known without it, the allele frequencies of the phenotype (a table that is not learnt by
+gradient, since held-out people are less surprising so), and adds up three things on the logit scale: the linkage of
+near sites, as pairs with a weight each; that of sites further along the chromosome, which weakens with distance (a
+low-rank table); and, for ancestry within the phenotype, an MLP over a summary of both haplotypes, which also looks at
+the phenotype's embeddings by cross-attention. All of them read the alleles' surplus over their frequencies, so that a
+hidden site says nothing and a person without a visible site gets little else than the frequencies.
 
 Shape suffixes: B people, S sites, P phenotypes, M vectors of a phenotype, H attention heads, D width, E pairs of
 sites, R rank, K scales of distance; 2 haplotypes.
@@ -124,7 +125,6 @@ class DenoiserNetwork(nn.Module):
         self.config = config
         width, sites = config.width, config.sites
         self.register_buffer("frequency", torch.full((config.phenotypes, sites), 0.5))
-        self.offset = nn.Parameter(torch.empty(config.phenotypes, sites))
         self.linkage = Linkage(sites, config.pairs, config.rank)
         self.partner = nn.Parameter(torch.empty(sites))
         self.summary = nn.Linear(sites, width, bias=False)
@@ -141,8 +141,7 @@ class DenoiserNetwork(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """No offset from the known frequencies at first; the layers draw their own values."""
-        nn.init.zeros_(self.offset)
+        """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""
         nn.init.zeros_(self.partner)
 
     def learn(self, frequency_PS: Tensor, pairs: Tensor, contig: Tensor, position: Tensor) -> None:
@@ -154,9 +153,7 @@ class DenoiserNetwork(nn.Module):
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:
         """The frequency (B, S) of allele 1 among people of these phenotypes."""
-        known_PS = self.frequency.clamp(RAREST, 1 - RAREST)
-        of_phenotypes_PS = torch.sigmoid(torch.logit(known_PS) + self.offset)
-        return (weights_BP @ of_phenotypes_PS).clamp(RAREST, 1 - RAREST)
+        return (weights_BP @ self.frequency).clamp(RAREST, 1 - RAREST)
 
     def forward(
         self, alleles_B2S: Tensor, weights_BP: Tensor, table_SS: Tensor | None = None

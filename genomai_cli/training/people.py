@@ -18,7 +18,6 @@ from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.frequencies import shrunken_frequencies
 
-SHRINKAGE = 30.0  # haplotypes that what the other populations predict is worth
 RAREST = 0.003
 
 
@@ -31,7 +30,7 @@ def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenoty
 
 
 def frequencies(
-    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, shrinkage: float = SHRINKAGE
+    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, shrinkage: float
 ) -> NDArray[np.float64]:
     """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label.
 
@@ -63,11 +62,13 @@ def fill(
     rows: PersonRows,
     phenotypes: Phenotypes,
     panel: Panel,
+    *,
+    shrinkage: float,
 ) -> None:
     """Tell the network how frequent alleles are and where the sites lie."""
     contig_S, position_S = places(panel)
     network.learn(
-        torch.from_numpy(frequencies(corpus, rows, phenotypes)),
+        torch.from_numpy(frequencies(corpus, rows, phenotypes, shrinkage)),
         torch.from_numpy(linked_pairs(panel)),
         torch.from_numpy(contig_S),
         torch.from_numpy(position_S),
