@@ -20,6 +20,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import PersonRows, alleles_of
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.tokenizers.iupac import iupac
+from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -180,6 +181,19 @@ def test_stretches_of_a_mosaic_follow_the_chromosome(panel):
     changed = (drawn[:, 1] != drawn[:, 2]).mean()
     assert changed == pytest.approx((1 - np.exp(-0.5)) * 2 * 0.25 * 0.75, abs=0.03)
     assert (drawn[:, 0] != drawn[:, 1]).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.03)
+
+
+def test_an_isolated_population_is_drawn_less_towards_the_others():
+    rng = np.random.default_rng(6)
+    base = rng.normal(0, 1, 600)
+    logits = np.stack([base + rng.normal(0, spread, 600) for spread in (0.1, 0.1, 0.1, 1.0)])
+    total = np.full(logits.shape, 200.0)
+    alternate = rng.binomial(200, 1 / (1 + np.exp(-logits))).astype(float)
+    worth = likeliest_shrinkage(alternate, total)[:, 0]
+    assert worth[3] < 20 < worth[:3].min()
+    frequency = shrunken_frequencies(alternate, total, worth[:, None])
+    error = np.abs(frequency - 1 / (1 + np.exp(-logits))).mean(axis=1)
+    assert (error <= np.abs(alternate / total - 1 / (1 + np.exp(-logits))).mean(axis=1)).all()
 
 
 # --- the network and its objective -------------------------------------------------------------

@@ -8,7 +8,6 @@ knows them all (classifier-free guidance: Ho and Salimans 2022, arXiv:2207.12598
 Shape suffixes: B people, L alleles of both haplotypes, S sites, P labels of a person.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,19 +25,17 @@ from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.panels.people import PersonRows
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
-LIMITS = {"null": (0, 1), "coarse": (0, 1), "shrinkage": (0, math.inf)}
+LIMITS = {"null": (0, 1), "coarse": (0, 1)}
 
 
 @dataclass(frozen=True)
 class DiffusionSettings:
     """The `schedule`, linear or cosine; the share of people shown without a phenotype (`null`), and of those shown
-    with one of their coarser ones (`coarse`) instead of the finest. `shrinkage` is how many haplotypes the allele
-    frequencies that the other phenotypes predict are worth."""
+    with one of their coarser ones (`coarse`) instead of the finest."""
 
     schedule: str = "linear"
     null: float = 0.12
     coarse: float = 0.12
-    shrinkage: float = 80.0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:

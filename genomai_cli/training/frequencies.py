@@ -17,6 +17,7 @@ RIDGE = 0.03  # of the regression, per site
 RAREST = 0.004  # no predicted frequency is nearer than this to 0 or 1
 AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
 CAUTION = 10  # so many members without any spread are added to a population's own
+WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
 KEPT_SPREAD = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
 
 
@@ -54,11 +55,44 @@ def fit_likelihood(
     return likelihood
 
 
-def shrunken_frequencies(alternate_PS: Array, total_PS: Array, shrinkage: float) -> Array:
-    """Allele frequencies (P, S) drawn towards what the other populations predict."""
-    raw_PS = (alternate_PS + 0.5) / (total_PS + 1)
-    predicted_PS = np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
+def shrunken_frequencies(alternate_PS: Array, total_PS: Array, shrinkage: float | Array) -> Array:
+    """Allele frequencies (P, S) drawn towards what the other populations predict; `shrinkage` may be one a population
+    (P, 1)."""
+    predicted_PS = predicted_frequencies(alternate_PS, total_PS)
     return (alternate_PS + shrinkage * predicted_PS) / (total_PS + shrinkage)
+
+
+def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
+    """What the other populations predict of each one (P, S)."""
+    raw_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    return np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
+
+
+def likeliest_shrinkage(alternate_PS: Array, total_PS: Array) -> Array:
+    """How many haplotypes the prediction is worth for each population (P, 1), by the marginal likelihood of its counts.
+
+    If frequencies vary about the predicted ones p as Beta(c p, c (1 - p)) does, the counts are beta-binomial; c is the
+    likeliest of `WORTH`. A population with close relatives has a large one, an isolated one a small one.
+    """
+    alternate, total, predicted = (
+        torch.from_numpy(array)
+        for array in (alternate_PS, total_PS, predicted_frequencies(alternate_PS, total_PS))
+    )
+
+    def log_beta(a: Tensor, b: Tensor) -> Tensor:
+        return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+
+    logs_CP = torch.stack(
+        [
+            (
+                log_beta(alternate + c * predicted, total - alternate + c * (1 - predicted))
+                - log_beta(c * predicted, c * (1 - predicted))
+            ).sum(1)
+            for c in WORTH
+        ]
+    )
+    likeliest_P1: Array = np.array(WORTH)[logs_CP.argmax(0).numpy()][:, None]
+    return likeliest_P1
 
 
 def _predicted(raw_PS: Array, number: int) -> Array:

@@ -16,7 +16,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import UNKNOWN, PersonRows
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.frequencies import shrunken_frequencies
+from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
 RAREST = 0.003
 
@@ -29,12 +29,10 @@ def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenoty
     return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
 
 
-def frequencies(
-    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, shrinkage: float
-) -> NDArray[np.float64]:
+def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDArray[np.float64]:
     """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label.
 
-    Those of the finest labels are drawn towards what the other labels predict; see `shrunken_frequencies`.
+    Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
     """
     learnt = _rows(corpus, rows)
     alleles_N2S, numbers_NP = rows.alleles(learnt), rows.numbers(learnt)
@@ -48,10 +46,9 @@ def frequencies(
         total_PS[number] = total_NS[member_N].sum(axis=0)
     frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
     finest = len(list(phenotypes.labels.values())[-1]) if phenotypes.labels else 0
-    if finest > 2:
-        frequency_PS[-finest:] = shrunken_frequencies(
-            alternate_PS[-finest:], total_PS[-finest:], shrinkage
-        )
+    if finest > 2:  # to predict one population takes two others
+        counts = alternate_PS[-finest:], total_PS[-finest:]
+        frequency_PS[-finest:] = shrunken_frequencies(*counts, likeliest_shrinkage(*counts))
     clipped: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
     return clipped
 
@@ -62,13 +59,11 @@ def fill(
     rows: PersonRows,
     phenotypes: Phenotypes,
     panel: Panel,
-    *,
-    shrinkage: float,
 ) -> None:
     """Tell the network how frequent alleles are and where the sites lie."""
     contig_S, position_S = places(panel)
     network.learn(
-        torch.from_numpy(frequencies(corpus, rows, phenotypes, shrinkage)),
+        torch.from_numpy(frequencies(corpus, rows, phenotypes)),
         torch.from_numpy(linked_pairs(panel)),
         torch.from_numpy(contig_S),
         torch.from_numpy(position_S),

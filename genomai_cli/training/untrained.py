@@ -104,7 +104,7 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
         alphabet = Alphabet(tokenizer, aligned=True, choices=corpus.choices)
     if places.people is not None:
         alphabet = Alphabet(tokenizer, aligned=True, people=places.people)
-        _meet(classifier, config, corpus, places, recipe.diffusion.shrinkage)
+        _meet(classifier, config, corpus, places)
     return Bundle(config, classifier, places.panel, places.reference, sites), corpus, alphabet
 
 
@@ -177,9 +177,7 @@ def _fill(
         network.frequency.copy_(torch.from_numpy((copies_AS * known_AS).sum(axis=0) / total_S))
 
 
-def _meet(
-    classifier: Classifier, config: Tables, corpus: Corpus, places: Places, shrinkage: float
-) -> None:
+def _meet(classifier: Classifier, config: Tables, corpus: Corpus, places: Places) -> None:
     """What a network of people, and the config, know of them without learning: how many there are of each phenotype,
     and how frequent alleles are among them."""
     network, panel, rows, phenotypes = (
@@ -193,7 +191,7 @@ def _meet(
     assert rows is not None
     assert phenotypes is not None
     config["phenotypes"] = people.counted(corpus, rows, phenotypes).to_config()
-    people.fill(network, corpus, rows, phenotypes, panel, shrinkage=shrinkage)
+    people.fill(network, corpus, rows, phenotypes, panel)
 
 
 def _copies(letters: list[int], panel: Panel) -> Any:
