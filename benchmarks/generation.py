@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from generators import GENERATORS
+from generators import GENERATORS, LINKED, Generator
 from sklearn.linear_model import LogisticRegression
 
 from genomai_cli.formats.outputs import atomic_text
@@ -35,7 +35,7 @@ from genomai_cli.metrics.people import (
 from genomai_cli.panels.panel import Panel
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
-COHORT, LINKED = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
+COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
 PANEL, LABELS = "panel.tsv", "train.labels.tsv"
 HELD_OUT = 5  # one of so many
 COLUMNS = (
@@ -67,7 +67,7 @@ class Cohort:
     @classmethod
     def read(cls, folder: Path, *, linked: bool) -> "Cohort":
         """Those in a folder as shared/data/1kgp, at the panel's sites or at the linked ones."""
-        file = folder / (LINKED if linked else COHORT)
+        file = folder / (STRETCH if linked else COHORT)
         panel = Panel.read(folder / PANEL)
         if linked:
             with open_input(file) as source:
@@ -108,9 +108,11 @@ class Row:
 class Trial:
     """The people to learn from and those held out, and what is made beside them."""
 
-    def __init__(self, cohort: Cohort, *, held_out: bool, seed: int) -> None:
+    def __init__(
+        self, cohort: Cohort, generators: Sequence[Generator], *, held_out: bool, seed: int
+    ) -> None:
         everyone = np.arange(len(cohort.people))
-        self.cohort = cohort
+        self.cohort, self.generators = cohort, generators
         self.learn, self.aside = cohort.split(seed) if held_out else (everyone, everyone[:0])
         self.real = cohort.people.chosen(self.learn)
         self.held_out = cohort.people.chosen(self.aside) if held_out else None
@@ -119,7 +121,7 @@ class Trial:
         """Real people first, then the generators, then the files."""
         if self.held_out is not None:
             yield self._row("real", 0, self.held_out, None)
-        for generator in GENERATORS:
+        for generator in self.generators:
             for seed in range(repeats):
                 rng = np.random.default_rng([seed, 0x6E4])
                 groups = self.cohort.groups[self.learn]
@@ -171,7 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data, linked=options.chr22)
-    trial = Trial(cohort, held_out=options.held_out, seed=options.seed)
+    generators = LINKED if options.chr22 else GENERATORS
+    trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
     if options.learnt:
         with atomic_text(options.learnt) as handle:
             handle.writelines(f"{name}\n" for name in trial.real.names)

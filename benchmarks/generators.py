@@ -65,3 +65,4 @@ GENERATORS = (
     Generator("mosaic-5", mosaic(5)),
     Generator("copies", copies),
 )
+LINKED = (Generator("mosaic-200", mosaic(200)), *GENERATORS)

@@ -1,0 +1,252 @@
+"""Does `genomai augment` help where labels are few? Classification with 5 % of the labels, plain and with views.
+
+    python benchmarks/augmentation.py --markdown table.md > table.tsv
+
+A twentieth of the training individuals keep their labels, and methods learn from them, or from them and `--views` views
+of each, made as the command makes them; everybody else is judged. Crosses are within a population, among the people who
+keep their labels. Five such subsets; the intervals are Student's over them, and that of the difference is paired. The
+regularisation of the logistic regression is chosen for each row on a subset of its own. The network is the barcode
+network of the recipe `ancestry` by itself: no likelihood beside it, no views of its own.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from crossvalidation import Cohort, Rows, subset
+from label_subsets import labelled
+from sklearn.linear_model import LogisticRegression
+
+from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented
+from genomai_cli.nets.sites import SitesConfig, SitesNetwork
+from genomai_cli.panels.barcode import letters_to_genotypes
+from genomai_cli.panels.recognition import BarcodeSites
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training.samples import Samples, others
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
+PERCENT, SUBSETS, VIEWS = 5, 5, 20
+STUDENT = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
+LOGISTIC_C = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # divided by the number of samples
+HEADS = ("superpop", "pop")
+STEPS, BATCH = 200, 128
+Copies = np.ndarray
+Labels = dict[str, Rows]
+Learner = Callable[[Copies, Labels, Copies, float], dict[str, Rows]]
+
+
+@dataclass(frozen=True)
+class Views:
+    """A row of the table: what is done to make views, None for no views at all."""
+
+    name: str
+    changes: Changes | None
+    cross: bool = False
+
+
+ROWS = (
+    Views("plain", None),
+    Views("mask 0.3", Changes(mask=0.3)),
+    Views("mutate 0.1", Changes(mutate=0.1)),
+    Views("mask 0.15, crop 0.8, mutate 0.1", Changes(mask=0.15, crop=0.8, mutate=0.1)),
+    Views("cross", Changes(), cross=True),
+    Views("cross, mask 0.3", Changes(mask=0.3), cross=True),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """People with labels, and others to judge: copies of alternate alleles (N, S), -1 where missing."""
+
+    cohort: Cohort
+    few: Samples
+    judged: Rows
+
+    @classmethod
+    def draw(cls, cohort: Cohort, seed: int) -> "Task":
+        """A subset of the people keeps its labels."""
+        few = labelled(cohort.samples, PERCENT, np.random.default_rng([seed, 0xA06]))
+        names = {name: row for row, name in enumerate(cohort.samples.names)}
+        rows = np.array([names[name] for name in few.names])
+        return cls(cohort, subset(cohort.samples, rows), others(cohort.samples, rows))
+
+    def material(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
+        """The people with labels, and the views of them."""
+        pairs = zip(self.few.names, self.few.sequences, strict=True)
+        records = [SequenceRecord(name, sequence) for name, sequence in pairs]
+        own = np.arange(len(records))
+        made: list[SequenceRecord] = []
+        if views.changes is not None:
+            population = map(str, self.few.labels["pop"])
+            crosses = Crosses(records, dict(zip(self.few.names, population, strict=True)))
+            made = list(
+                augmented(
+                    records,
+                    views.changes,
+                    views=count,
+                    seed=seed,
+                    alignment=Alignment([BarcodeSites.of(self.cohort.panel)]),
+                    crosses=crosses if views.cross else None,
+                )
+            )
+        rows = np.concatenate([own, np.repeat(own, len(made) // len(own))])
+        labels = {head: self.few.labels[head][rows] for head in HEADS}
+        return self.copies([record.sequence for record in records + made]), labels
+
+    def copies(self, sequences: Sequence[str]) -> Copies:
+        """Copies of the alternate alleles."""
+        flat = np.frombuffer("".join(sequences).encode(), np.uint8)
+        return letters_to_genotypes(flat.reshape(len(sequences), -1), self.cohort.panel)
+
+    def accuracy(
+        self, learner: Learner, material: tuple[Copies, Labels], setting: float
+    ) -> dict[str, float]:
+        """How many of the others a learner gets right, by head."""
+        truth = self.cohort.samples.labels
+        rest = self.copies([self.cohort.samples.sequences[row] for row in self.judged])
+        called = learner(*material, rest, setting)
+        return {head: float((called[head] == truth[head][self.judged]).mean()) for head in HEADS}
+
+
+def logistic(copies: Copies, labels: Labels, rest: Copies, setting: float) -> dict[str, Rows]:
+    """Logistic regression on the copies, missing ones at the mean; a person and its views weigh as one person."""
+    means = known_means(copies)
+    inputs, judged = (np.where(x >= 0, x - means, 0).astype(np.float32) for x in (copies, rest))
+    called = {}
+    for head in HEADS:
+        model = LogisticRegression(C=setting / len(copies), max_iter=300)
+        model.fit(inputs, labels[head])
+        called[head] = model.predict(judged)
+    return called
+
+
+def known_means(copies: Copies) -> np.ndarray:
+    """The mean of the known copies at every site."""
+    known = copies >= 0
+    return np.where(known, copies, 0).sum(0) / np.maximum(known.sum(0), 1)
+
+
+def network(copies: Copies, labels: Labels, rest: Copies, _: float) -> dict[str, Rows]:
+    """The barcode network after a fixed number of steps of AdamW."""
+    torch.manual_seed(0)
+    classes = {head: int(labels[head].max()) + 1 for head in HEADS}
+    model = SitesNetwork(SitesConfig(copies.shape[1]), classes)
+    model.frequency.copy_(torch.from_numpy(known_means(copies) / 2))
+    inputs = torch.from_numpy(copies).long()
+    targets = {head: torch.from_numpy(labels[head]) for head in HEADS}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
+    rng = np.random.default_rng(0)
+    for _step in range(STEPS):
+        rows = torch.from_numpy(rng.integers(len(inputs), size=BATCH))
+        logits = model(inputs[rows])
+        loss = sum(torch.nn.functional.cross_entropy(logits[h], targets[h][rows]) for h in HEADS)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(rest).long())
+    return {head: logits[head].argmax(1).numpy() for head in HEADS}
+
+
+LEARNERS: dict[str, tuple[Learner, tuple[float, ...]]] = {
+    "logistic regression": (logistic, LOGISTIC_C),
+    "barcode network": (network, (0.0,)),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The accuracy of a learner with the views of a row, for each subset."""
+
+    learner: str
+    views: str
+    head: str
+    setting: float
+    accuracies: tuple[float, ...]
+
+
+def results(cohort: Cohort, count: int, seed: int) -> Iterator[Result]:
+    """Every row, learner by learner."""
+    tuning, *tasks = [Task.draw(cohort, seed + number) for number in range(SUBSETS + 1)]
+    for name, (learner, settings) in LEARNERS.items():
+        for views in ROWS:
+            began = time.perf_counter()
+            setting = dict.fromkeys(HEADS, settings[0])
+            if len(settings) > 1:
+                material = tuning.material(views, count, seed)
+                tried = {value: tuning.accuracy(learner, material, value) for value in settings}
+                setting = {head: max(settings, key=lambda v: tried[v][head]) for head in HEADS}
+            found: dict[str, list[float]] = {head: [] for head in HEADS}
+            for number, task in enumerate(tasks):
+                material = task.material(views, count, seed + number)
+                by_setting = {v: task.accuracy(learner, material, v) for v in set(setting.values())}
+                for head in HEADS:
+                    found[head].append(by_setting[setting[head]][head])
+            seconds = time.perf_counter() - began
+            print(f"{name}, {views.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+            for head in HEADS:
+                yield Result(name, views.name, head, setting[head], tuple(found[head]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run it; the table goes to standard output, progress to standard error."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
+    parser.add_argument("--views", type=int, default=VIEWS, metavar="N", help="of each person")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
+    options = parser.parse_args(arguments)
+    found = list(results(Cohort.read(options.data), options.views, options.seed))
+    sys.stdout.writelines(tsv(found))
+    if options.markdown:
+        with atomic_text(options.markdown) as handle:
+            handle.write(markdown(found))
+
+
+def tsv(found: Sequence[Result]) -> Iterator[str]:
+    """A line a learner, row and head: the mean accuracy, and the mean difference from the plain row, with intervals."""
+    yield "learner\tviews\thead\tsetting\taccuracy\tlow\thigh\tgain\tgain_low\tgain_high\n"
+    for result in found:
+        values = [*interval(result.accuracies), *interval(_gains(result, found))]
+        numbers = "\t".join(f"{value:.4f}" for value in values)
+        yield f"{result.learner}\t{result.views}\t{result.head}\t{result.setting:g}\t{numbers}\n"
+
+
+def markdown(found: Sequence[Result]) -> str:
+    """A line a learner and row: accuracy and gain of both heads."""
+    lines = ["| learns from 5 % of the labels | superpop | gain | pop | gain |"]
+    lines.append("| --- |" + " ---: |" * 4)
+    for first, second in zip(found[::2], found[1::2], strict=True):
+        cells = []
+        for result in (first, second):
+            mean, low, high = interval(_gains(result, found))
+            cells += [f"{np.mean(result.accuracies):.3f}", f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"]  # fmt: skip
+            if result.views == "plain":
+                cells[-1] = ""
+        lines.append(f"| {first.learner}, {first.views} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean and its 95 % interval."""
+    mean, half = np.mean(values), STUDENT * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(mean), float(mean - half), float(mean + half)
+
+
+def _gains(result: Result, found: Sequence[Result]) -> list[float]:
+    """The differences from the plain row, subset by subset."""
+    plain = next(r for r in found if (r.learner, r.head) == (result.learner, result.head))
+    return [a - b for a, b in zip(result.accuracies, plain.accuracies, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

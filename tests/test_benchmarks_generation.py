@@ -1,0 +1,112 @@
+"""The simple generators of people, and the benchmark that measures them, on made-up people."""
+
+# ruff: noqa: E402
+import csv
+import io
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, panel_text, variant_text
+
+sys.path[:0] = [str(REPOSITORY / "benchmarks")]
+
+import augmentation
+import generation
+import generators
+from crossvalidation import Cohort
+
+COHORT, LABELS, PANEL = "train.grch37.vcf.gz", "train.labels.tsv", "panel.tsv"
+
+
+def group(seed, count=400, sites=30):
+    """Haplotypes in which every site equals its neighbour most of the time."""
+    rng = np.random.default_rng(seed)
+    first = rng.random((count, 1)) < 0.5
+    changed = np.cumsum(rng.random((count, sites)) < 0.02, axis=1)
+    return ((first + changed) % 2).astype(np.int8)
+
+
+def agreement(haplotypes):
+    """How often neighbouring sites are equal."""
+    return float((haplotypes[:, 1:] == haplotypes[:, :-1]).mean())
+
+
+def test_independent_sites_have_frequencies_but_no_linkage():
+    members = group(1)
+    made = generators.independent(members, np.random.default_rng(0))
+    assert made.mean(axis=0) == pytest.approx(members.mean(axis=0), abs=0.1)
+    assert agreement(members) > 0.95
+    assert agreement(made) == pytest.approx(0.5, abs=0.05)
+
+
+def test_mosaics_keep_linkage_within_pieces():
+    members = group(2)
+    agreements = [agreement(generators.mosaic(n)(members, np.random.default_rng(0))) for n in (1, 5, 20)]  # fmt: skip
+    assert agreements[0] == pytest.approx(0.5, abs=0.05)
+    assert agreements[0] < agreements[1] < agreements[2] < agreement(members)
+
+
+def test_copies_are_members():
+    members = group(3, count=20)
+    made = generators.copies(members, np.random.default_rng(0))
+    assert {row.tobytes() for row in made} <= {row.tobytes() for row in members}
+
+
+def test_people_come_from_their_own_group():
+    alleles = np.zeros((10, 2, 5), np.int8)
+    alleles[5:] = 1
+    groups = np.repeat([0, 1], 5)
+    for generator in generators.GENERATORS[1:]:
+        made = generator.people(alleles, groups, np.random.default_rng(0))
+        assert (made == alleles).all()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as shared/data/1kgp, of 60 people in four populations of two super-populations."""
+    made, rng = tmp_path_factory.mktemp("cohort"), np.random.default_rng(4)
+    names = [f"p{i}" for i in range(80)]
+    population = np.arange(80) % 4
+    frequency = np.clip(rng.random((2, 60))[population // 2] + 0.1 * population[:, None], 0.05, 0.95)  # fmt: skip
+    alleles = (rng.random((80, 2, 60)) < frequency[:, None]).astype(np.int8)
+    (made / PANEL).write_text(panel_text(60))
+    (made / COHORT).write_text(variant_text(names, alleles))
+    rows = [f"{n}\tPOP{p}\tSUPER{p // 2}\n" for n, p in zip(names, population, strict=True)]
+    (made / LABELS).write_text("sample\tpopulation\tsuperpopulation\n" + "".join(rows))
+    return made
+
+
+def test_the_table_of_generated_people(folder, tmp_path, capsys):
+    file = f"own={folder / COHORT}"
+    learnt = tmp_path / "learnt.txt"
+    options = ["--held-out", "--repeats", "1", "--file", file, "--learnt", str(learnt)]
+    generation.main(["--data", str(folder), *options, "--markdown", str(tmp_path / "table.md")])
+    table = csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")
+    rows = {row["generator"]: row for row in table}
+    assert list(rows) == ["real", "independent", "mosaic-20", "mosaic-5", "copies", "own"]
+    assert rows["real"]["privacy:membership_auc"] == "."
+    assert rows["own"]["copies:exact_people"] == "64"  # those learnt from
+    assert float(rows["copies"]["privacy:membership_auc"]) > 0.7
+    assert float(rows["independent"]["transfer"]) > 0.6
+    assert len(learnt.read_text().split()) == 64
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 8
+
+
+def test_the_gain_of_views_is_paired(folder):
+    results = [
+        augmentation.Result("x", "plain", "pop", 1.0, (0.5, 0.6, 0.7)),
+        augmentation.Result("x", "cross", "pop", 1.0, (0.6, 0.7, 0.8)),
+    ]
+    lines = [line.split("\t") for line in augmentation.tsv(results)]
+    assert lines[2][7:] == ["0.1000", "0.1000", "0.1000\n"]
+
+
+def test_views_bring_their_labels_along(folder):
+    cohort = Cohort.read(folder)
+    task = augmentation.Task.draw(cohort, 0)
+    copies, labels = task.material(augmentation.ROWS[-1], 3, 0)
+    few = len(task.few)
+    assert copies.shape == (4 * few, 60)
+    assert (labels["pop"][few:] == np.repeat(task.few.labels["pop"], 3)).all()
+    assert few + len(task.judged) == 80
