@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import genome_baselines
 import numpy as np
@@ -17,9 +17,12 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
+from genomai_cli.objectives.labelled import MISSING
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import make, recipe
+from genomai_cli.training.samples import Samples
 
+FEWEST = 4  # people of a class that our models learn
 ROTATED, REVERSED = "rotated", "reversed"
 Trainer = Callable[[Variants, Letters, Rows, int], Model]
 
@@ -80,9 +83,8 @@ class EmbeddingMethod:
         return Outcome(tables, seconds, len(self.pretrained.sites or ()))
 
     def _vectors(self, letters: Letters) -> Array:
-        """Vectors of length 1 as `genomai embed` makes them."""
-        found = embed_records(self.pretrained, records_of(letters))
-        vectors = np.stack([embedding.vector for embedding in found]).astype(np.float64)
+        """Vectors of length 1."""
+        vectors = vectors_of(self.pretrained, letters)
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
@@ -108,7 +110,7 @@ class OurMethod:
         plan, _ = recipe.read(self.recipe, self.changes)
         began = time.perf_counter()
         fitted = make.fit(
-            fold.learn,
+            without_rare_classes(fold.learn),
             plan,
             reference=fold.reference,
             seed=fold.seed,
@@ -121,7 +123,7 @@ class OurMethod:
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
         tables = {}
         for condition, sequences in shown(fold):
-            tables |= called(bundle, condition, sequences)
+            tables |= called(bundle, condition, sequences, fold.learn.classes)
         return Outcome(tables, seconds, len(bundle.sites or ()))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
@@ -146,17 +148,40 @@ def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
     return np.roll(known, int(rng.integers(len(known))))
 
 
-def called(bundle: Bundle, condition: str, sequences: list[str]) -> dict[tuple[str, str], Array]:
-    """The probabilities (n, classes) of every head, NaN where UNKNOWN."""
+def without_rare_classes(samples: Samples) -> Samples:
+    """The samples without the labels of classes that hardly anyone has: their people may all be held out at once."""
+    labels, classes = {}, {}
+    for head, numbers in samples.labels.items():
+        counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
+        kept = np.flatnonzero(counts >= FEWEST)
+        new = np.full(len(counts) + 1, MISSING)
+        new[kept] = np.arange(len(kept))
+        labels[head] = new[numbers]
+        classes[head] = [samples.classes[head][number] for number in kept]
+    return replace(samples, labels=labels, classes=classes)
+
+
+def called(
+    bundle: Bundle, condition: str, sequences: list[str], classes: dict[str, list[str]]
+) -> dict[tuple[str, str], Array]:
+    """The probabilities (n, classes) of every head, NaN where UNKNOWN; 0 for a class that the model does not know."""
     records = (SequenceRecord(str(number), text) for number, text in enumerate(sequences))
     calls = list(classify_records(bundle, records))
-    unknown = {head: np.full(len(labels), np.nan) for head, labels in bundle.heads.items()}
-    return {
-        (condition, head): np.array(
-            [nan if (row := call.probabilities[head]) is None else row for call in calls]
-        )
-        for head, nan in unknown.items()
-    }
+    tables = {}
+    for head, labels in bundle.heads.items():
+        columns = [classes[head].index(label) for label in labels]
+        table = np.zeros((len(calls), len(classes[head])))
+        for row, call in zip(table, calls, strict=True):
+            probabilities = call.probabilities[head]
+            row[columns] = np.nan if probabilities is None else probabilities
+        tables[condition, head] = table
+    return tables
+
+
+def vectors_of(bundle: Bundle, letters: Letters) -> Array:
+    """Vectors (n, width) as `genomai embed` makes them."""
+    found = embed_records(bundle, records_of(letters))
+    return np.stack([embedding.vector for embedding in found]).astype(np.float64)
 
 
 def records_of(letters: Letters) -> Iterator[SequenceRecord]:

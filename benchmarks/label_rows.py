@@ -2,13 +2,14 @@
 
 All networks are trained by one recipe, `plain`: that of the shipped model without the evidence that stands beside its
 networks, one network instead of five, and a fixed number of steps, since a twentieth of few labels is too little to
-stop by. The row `shipped` is the recipe as it is. A row's name is its start.
+stop by. The row `shipped` is the recipe as it is. A row's name is its start; with `frozen-` before it, the pretrained
+network stays as it is, and a logistic regression learns from its vectors.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import numpy as np
 import torch
 from baselines import Array
 from crossvalidation import Cohort, Letters, Outcome, People, subset
-from genome_methods import called, texts
+from genome_methods import called, texts, vectors_of
 from genomes import COMPLETE, Genomes
 from label_subsets import labelled
 from pretrained_variants import Workshop, genomes_of_vcf
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
@@ -33,17 +37,18 @@ from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.samples import Samples
 from genomai_cli.training.untrained import Places
 
-LOGISTIC, SCRATCH, SHIPPED = "logistic", "scratch", "shipped"
+LOGISTIC, PCA_ROW, SCRATCH, SHIPPED = "logistic", "pca", "scratch", "shipped"
 VARIANTS = ("contrastive", "masked", "both")
-ROWS = (LOGISTIC, SCRATCH, *VARIANTS, SHIPPED)
+FROZEN = "frozen-"
+ROWS = (LOGISTIC, PCA_ROW, SCRATCH, *VARIANTS, *(f"{FROZEN}{name}" for name in VARIANTS), SHIPPED)
 HEADS = ("superpop", "pop")
 SHIPPED_START = "masked"  # mito-pretrained is learnt so; the ancestry model begins from scratch
 
 PLAIN = ("split.folds=1", "split.holdout=0.05", "optimization.evaluate_every=100000")
-STEPS = {"mito": 300, "ancestry": 300}
+STEPS = {"mito": 500, "ancestry": 200}
 PRETRAINING = {
     "mito": ("optimization.steps=1000",),
-    "ancestry": ("optimization.steps=600", "optimization.batch_size=128"),
+    "ancestry": ("optimization.steps=300", "optimization.batch_size=128"),
 }
 # Of the 8,000 sites of a genome some 30 differ from the common letter: a tenth of them replaced would bury those.
 GENOME_VIEWS = ("contrastive.substitute=0.002",)
@@ -52,6 +57,8 @@ WEIGHTS = {
     "mito": {"contrastive": 0.005, "masked": 1.0},
     "ancestry": {"contrastive": 1.0, "masked": 1.0},
 }
+COMPONENTS = 20  # or as many as there are people
+FROZEN_C = 1.0  # of the logistic regression on standardised vectors
 ANCESTRY_C = {
     "superpop": 0.1,
     "pop": 0.01,
@@ -65,7 +72,8 @@ class Kind:
     """A kind of network and what it learns from; `name` is that of its recipe as well.
 
     `variants` gives the pretrained networks for a fold, `judged` its letters to be judged, `regression` learns a head
-    from samples and gives the probabilities of letters.
+    from samples and gives the probabilities of letters, `features` turns letters into numbers whose principal
+    components are learnt from the people of a fold, labelled or not.
     """
 
     name: str
@@ -75,14 +83,17 @@ class Kind:
     variants: Callable[[Any], dict[str, Bundle]]
     judged: Callable[[Any], Letters]
     regression: Callable[[Samples, str, Letters], Array]
+    features: Callable[[Any, Letters], Array]
     pretraining: str  # what the pretrained networks depend on
     panel: Panel | None = None
     reference: Reference | None = None
 
     def settings(self, row: str) -> str:
         """What a row's results depend on, beside the code."""
-        if row == LOGISTIC:
+        if row in (LOGISTIC, PCA_ROW):
             return ""
+        if row.startswith(FROZEN):
+            return f"{FROZEN_C}\n{self.pretraining}"
         start = "" if row == SCRATCH else self.pretraining
         return f"{recipe.read(self.name, self._changes(row))[1]}\n{start}"
 
@@ -111,11 +122,21 @@ class Kind:
         began = time.perf_counter()
         if row == LOGISTIC:
             tables = {h: self.regression(learn, h, letters) for h in learn.labels}
+        elif row == PCA_ROW or row.startswith(FROZEN):
+            tables = of_vectors(self._vectors(fold, start), learn, letters)
         else:
             tables = self._of_network(row, learn, letters, fold.seed, start)
         seconds = time.perf_counter() - began
         found = {(str(percent), head): table for head, table in tables.items()}
         return Outcome(found, seconds, len(learn))
+
+    def _vectors(self, fold: Any, start: Bundle | None) -> Callable[[Letters], Array]:
+        """What turns letters into vectors: the pretrained network, or principal components."""
+        if start is not None:
+            return partial(vectors_of, start)
+        axes = PCA(COMPONENTS, random_state=fold.seed)
+        axes.fit(self.features(fold, fold.learn.letters))
+        return lambda letters: np.asarray(axes.transform(self.features(fold, letters)))
 
     def _of_network(
         self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
@@ -124,13 +145,29 @@ class Kind:
         fitted = make.fit(learn, plan, self.panel, reference=self.reference, seed=seed, start=start)
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
-        tables = called(bundle, COMPLETE, texts(letters))
+        tables = called(bundle, COMPLETE, texts(letters), learn.classes)
         return {head: table for (_, head), table in tables.items()}
 
     def _start(self, row: str, fold: Any) -> Bundle | None:
         if row == SHIPPED:
             return self.variants(fold)[SHIPPED_START] if self.reference is not None else None
-        return None if row in (LOGISTIC, SCRATCH) else self.variants(fold)[row]
+        if row in (LOGISTIC, PCA_ROW, SCRATCH):
+            return None
+        return self.variants(fold)[row.removeprefix(FROZEN)]
+
+
+def of_vectors(
+    vectors: Callable[[Letters], Array], learn: Samples, letters: Letters
+) -> dict[str, Array]:
+    """What a logistic regression on vectors of letters, standardised, makes of the letters to be judged."""
+    x_learn, x_judged = vectors(learn.letters), vectors(letters)
+    scaler = StandardScaler().fit(x_learn)
+    tables = {}
+    for head, labels in learn.labels.items():
+        regression = LogisticRegression(C=FROZEN_C, max_iter=2000)
+        regression.fit(scaler.transform(x_learn), labels)
+        tables[head] = regression.predict_proba(scaler.transform(x_judged))
+    return tables
 
 
 def mito_kind(
@@ -161,6 +198,10 @@ def mito_kind(
         model = genome_baselines.logistic(seen, learn.letters, learn.labels[head], classes)
         return model(letters, np.ones(letters.shape[1], np.bool_))
 
+    def features(fold: Any, letters: Letters) -> Array:
+        seen = genome_baselines.Variants.of(fold.learn.letters, people.reference.letters)
+        return seen.presence(letters).astype(np.float64)
+
     return Kind(
         "mito",
         people,
@@ -169,6 +210,7 @@ def mito_kind(
         lambda fold: variants(),
         lambda fold: fold.letters,
         regression,
+        features,
         f"{text}\n{weights}",
         reference=people.reference,
     )
@@ -200,6 +242,10 @@ def ancestry_kind(
         train = baselines.logistic(ANCESTRY_C[head])
         return train(copies, learn.labels[head], len(learn.classes[head]))(judged)
 
+    def features(fold: Any, letters: Letters) -> Array:
+        del fold
+        return letters_to_genotypes(letters, panel).astype(np.float64)
+
     return Kind(
         "ancestry",
         people,
@@ -208,6 +254,7 @@ def ancestry_kind(
         lambda fold: variants(fold.number, fold),
         lambda fold: fold.judged["0"],
         regression,
+        features,
         f"{text}\n{weights}",
         panel=panel,
     )

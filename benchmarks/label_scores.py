@@ -12,17 +12,21 @@ from dataclasses import astuple, dataclass, field, fields
 
 import numpy as np
 from crossvalidation import Outcome, Rows, load, save
-from label_rows import HEADS, LOGISTIC, SCRATCH, SHIPPED, Kind
+from label_rows import HEADS, LOGISTIC, PCA_ROW, SCRATCH, SHIPPED, Kind
 
 from genomai_cli.metrics.resampling import bootstrap_intervals
 from genomai_cli.training.samples import folds
 
 TITLES = {
     LOGISTIC: "logistic regression",
+    PCA_ROW: "logistic regression on 20 principal components",
     SCRATCH: "network, from scratch",
     "contrastive": "network, after contrastive",
     "masked": "network, after masked",
     "both": "network, after both",
+    "frozen-contrastive": "logistic regression on its vectors, contrastive",
+    "frozen-masked": "logistic regression on its vectors, masked",
+    "frozen-both": "logistic regression on its vectors, both",
     SHIPPED: "**the shipped recipe**",
 }
 HEAD_TITLES = {"superpop": "superpopulation", "pop": "population"}

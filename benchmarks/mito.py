@@ -30,7 +30,7 @@ PRETRAINED = REPOSITORY / "models" / "mito-pretrained"
 RUNS = REPOSITORY / "runs" / "benchmarks" / "mito"
 NOTE = """
 Position 3107 of rCRS is a placeholder, N, where no genome has a letter; in these files a third of the people
-have one, none of those of GBR, FIN, IBS, PUR, CLM, PEL and CHS and about half of the others: it tells of the batch that
+have one, none of those of GBR, FIN, IBS, PUR, CLM, PEL and CHS and half of most others: it tells of the batch that
 was sequenced, not of the person. One row reads it, to show what that is worth; no other row does, nor do our models.
 """
 

@@ -323,7 +323,14 @@ def test_plain_networks_have_nothing_beside_them(folder):
 
 def test_few_labels_are_tabulated(folder, tmp_path, capsys, one_thread):
     arguments = ["--data", folder, "--mito", folder, "--kinds", "mito", "--runs", tmp_path / "runs"]
-    arguments += ["--rows", "logistic,scratch,masked", "--shares", "50,100", "--judged", "2"]
+    arguments += [
+        "--rows",
+        "logistic,pca,scratch,masked,frozen-masked",
+        "--shares",
+        "50,100",
+        "--judged",
+        "2",
+    ]
     arguments += ["--markdown", tmp_path / "a.md"]
     for change in (*FEW_STEPS, "network.width=8"):
         arguments += ["--set", change, "--pretraining-set", change]
@@ -331,7 +338,7 @@ def test_few_labels_are_tabulated(folder, tmp_path, capsys, one_thread):
     label_efficiency.main(arguments)
     first = capsys.readouterr()
     header, *rows = [line.split("\t") for line in first.out.splitlines()]
-    assert len(rows) == 2 * 3 * 2
+    assert len(rows) == 2 * 5 * 2
     found = [dict(zip(header, row, strict=True)) for row in rows]
     for row in found:
         low, value, high = (float(row[name]) for name in ("low", "accuracy", "high"))
