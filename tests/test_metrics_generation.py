@@ -110,6 +110,8 @@ def test_exact_copies_of_haplotypes_and_people():
     real = people([[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 1]])
     mixed = people([[0, 0, 1], [1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
     rows_equal, people_equal = closeness.exact_copies(mixed, real)
+    nothing = people([[-1, -1, -1], [-1, -1, -1]])
+    assert closeness.exact_copies(nothing, nothing) == (0, 0)
     assert rows_equal == 4
     assert people_equal == 1  # the second, whose haplotypes stand the other way round
 
@@ -289,6 +291,14 @@ def test_the_report_has_the_held_out_people_as_baseline(panel):
     assert found["nearest_real"]["median"].value == 0
     assert found["privacy"]["membership_auc"].value > 0.8
     assert found["components"]["overlap"].value == 1
+
+
+def test_someone_about_whom_nothing_is_known_does_no_harm(panel):
+    alleles = drawn(2).alleles.copy()
+    alleles[0] = -1
+    found = report(Material.of(panel, drawn(1), People(drawn(2).names, alleles, True)), 0)
+    for measures in found.values():
+        assert all(np.isfinite(estimate.value) for estimate in measures.values())
 
 
 def test_haplotypes_alone_are_compared_with_peoples_haplotypes(panel):

@@ -152,7 +152,12 @@ def copy_measures(real: People, other: People) -> Measures:
 def distance_measures(real: People, other: People) -> Measures:
     """Quantiles of the distance from the nearest real people, `closeness.nearest_by_person`."""
     gaps = closeness.nearest_by_person(other, real)
-    return {name: _plain(float(np.quantile(gaps, q))) for name, q in QUANTILES.items()}
+    gaps = gaps[
+        np.isfinite(gaps)
+    ]  # of those who know nothing that a real one knows, nothing can be told
+    return {
+        n: _plain(float(np.quantile(gaps, q)) if len(gaps) else NAN) for n, q in QUANTILES.items()
+    }
 
 
 def component_measures(real: People, other: People) -> Measures:
