@@ -3,10 +3,11 @@
     python benchmarks/augmentation.py --markdown table.md > table.tsv
 
 A twentieth of the training individuals keep their labels, and methods learn from them, or from them and `--views` views
-of each, made as the command makes them; everybody else is judged. Crosses are within a population, among the people who
-keep their labels. Five such subsets; the intervals are Student's over them, and that of the difference is paired. The
-regularisation of the logistic regression is chosen for each row on a subset of its own. The network is the barcode
-network of the recipe `ancestry` by itself: no likelihood beside it, no views of its own.
+of each, made as the command makes them; everybody else is judged, complete and with three quarters of the sites hidden.
+Crosses are within a population, among the people who keep their labels. Five such subsets; the intervals are Student's
+over them, and that of the gain is paired. The regularisation of the logistic regression is chosen for each row on a
+subset of its own. The network is the barcode network of the recipe `ancestry` by itself: no likelihood beside it, no
+views of its own.
 """
 
 import argparse
@@ -33,12 +34,15 @@ from genomai_cli.training.samples import Samples, others
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
 STUDENT = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
-LOGISTIC_C = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # divided by the number of samples
+HIDDEN = (0, 75)  # per cent of the sites of those who are judged
+LOGISTIC_C = (1.0, 10.0, 100.0, 1000.0, 10000.0)  # divided by the number of samples
 HEADS = ("superpop", "pop")
 STEPS, BATCH = 200, 128
 Copies = np.ndarray
 Labels = dict[str, Rows]
-Learner = Callable[[Copies, Labels, Copies, float], dict[str, Rows]]
+Model = Callable[[Copies], dict[str, Rows]]
+Learner = Callable[[Copies, Labels, float], Model]
+Accuracies = dict[tuple[str, int], float]  # by head and per cent of hidden sites
 
 
 @dataclass(frozen=True)
@@ -106,24 +110,31 @@ class Task:
 
     def accuracy(
         self, learner: Learner, material: tuple[Copies, Labels], setting: float
-    ) -> dict[str, float]:
-        """How many of the others a learner gets right, by head."""
+    ) -> Accuracies:
+        """How many of the others a learner gets right."""
         truth = self.cohort.samples.labels
         rest = self.copies([self.cohort.samples.sequences[row] for row in self.judged])
-        called = learner(*material, rest, setting)
-        return {head: float((called[head] == truth[head][self.judged]).mean()) for head in HEADS}
+        draws = np.random.default_rng(len(rest)).random(rest.shape)
+        model = learner(*material, setting)
+        found: Accuracies = {}
+        for hidden in HIDDEN:
+            called = model(np.where(draws < hidden / 100, np.int8(-1), rest))
+            right = {head: called[head] == truth[head][self.judged] for head in HEADS}
+            found |= {(head, hidden): float(right[head].mean()) for head in HEADS}
+        return found
 
 
-def logistic(copies: Copies, labels: Labels, rest: Copies, setting: float) -> dict[str, Rows]:
+def logistic(copies: Copies, labels: Labels, setting: float) -> Model:
     """Logistic regression on the copies, missing ones at the mean; a person and its views weigh as one person."""
     means = known_means(copies)
-    inputs, judged = (np.where(x >= 0, x - means, 0).astype(np.float32) for x in (copies, rest))
-    called = {}
-    for head in HEADS:
-        model = LogisticRegression(C=setting / len(copies), max_iter=300)
-        model.fit(inputs, labels[head])
-        called[head] = model.predict(judged)
-    return called
+
+    def inputs(rows: Copies) -> np.ndarray:
+        return np.where(rows >= 0, rows - means, 0).astype(np.float32)
+
+    models = {head: LogisticRegression(C=setting / len(copies), max_iter=300) for head in HEADS}
+    for head, model in models.items():
+        model.fit(inputs(copies), labels[head])
+    return lambda rows: {head: model.predict(inputs(rows)) for head, model in models.items()}
 
 
 def known_means(copies: Copies) -> np.ndarray:
@@ -132,7 +143,7 @@ def known_means(copies: Copies) -> np.ndarray:
     return np.where(known, copies, 0).sum(0) / np.maximum(known.sum(0), 1)
 
 
-def network(copies: Copies, labels: Labels, rest: Copies, _: float) -> dict[str, Rows]:
+def network(copies: Copies, labels: Labels, _: float) -> Model:
     """The barcode network after a fixed number of steps of AdamW."""
     torch.manual_seed(0)
     classes = {head: int(labels[head].max()) + 1 for head in HEADS}
@@ -152,9 +163,13 @@ def network(copies: Copies, labels: Labels, rest: Copies, _: float) -> dict[str,
         optimizer.step()
         schedule.step()
     model.eval()
-    with torch.inference_mode():
-        logits = model(torch.from_numpy(rest).long())
-    return {head: logits[head].argmax(1).numpy() for head in HEADS}
+
+    @torch.inference_mode()
+    def called(rows: Copies) -> dict[str, Rows]:
+        logits = model(torch.from_numpy(rows).long())
+        return {head: logits[head].argmax(1).numpy() for head in HEADS}
+
+    return called
 
 
 LEARNERS: dict[str, tuple[Learner, tuple[float, ...]]] = {
@@ -170,6 +185,7 @@ class Result:
     learner: str
     views: str
     head: str
+    hidden: int
     setting: float
     accuracies: tuple[float, ...]
 
@@ -184,17 +200,21 @@ def results(cohort: Cohort, count: int, seed: int) -> Iterator[Result]:
             if len(settings) > 1:
                 material = tuning.material(views, count, seed)
                 tried = {value: tuning.accuracy(learner, material, value) for value in settings}
-                setting = {head: max(settings, key=lambda v: tried[v][head]) for head in HEADS}
-            found: dict[str, list[float]] = {head: [] for head in HEADS}
+                sums = {
+                    head: [sum(tried[v][head, h] for h in HIDDEN) for v in settings]
+                    for head in HEADS
+                }
+                setting = {head: settings[int(np.argmax(sums[head]))] for head in HEADS}
+            found: dict[tuple[str, int], list[float]] = {(h, m): [] for m in HIDDEN for h in HEADS}
             for number, task in enumerate(tasks):
                 material = task.material(views, count, seed + number)
                 by_setting = {v: task.accuracy(learner, material, v) for v in set(setting.values())}
-                for head in HEADS:
-                    found[head].append(by_setting[setting[head]][head])
+                for head, hidden in found:
+                    found[head, hidden].append(by_setting[setting[head]][head, hidden])
             seconds = time.perf_counter() - began
             print(f"{name}, {views.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
-            for head in HEADS:
-                yield Result(name, views.name, head, setting[head], tuple(found[head]))
+            for (head, hidden), accuracies in found.items():
+                yield Result(name, views.name, head, hidden, setting[head], tuple(accuracies))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -214,25 +234,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def tsv(found: Sequence[Result]) -> Iterator[str]:
     """A line a learner, row and head: the mean accuracy, and the mean difference from the plain row, with intervals."""
-    yield "learner\tviews\thead\tsetting\taccuracy\tlow\thigh\tgain\tgain_low\tgain_high\n"
+    yield "learner\tviews\thead\thidden\tsetting\taccuracy\tlow\thigh\tgain\tgain_low\tgain_high\n"
     for result in found:
         values = [*interval(result.accuracies), *interval(_gains(result, found))]
         numbers = "\t".join(f"{value:.4f}" for value in values)
-        yield f"{result.learner}\t{result.views}\t{result.head}\t{result.setting:g}\t{numbers}\n"
+        names = f"{result.learner}\t{result.views}\t{result.head}\t{result.hidden}"
+        yield f"{names}\t{result.setting:g}\t{numbers}\n"
 
 
 def markdown(found: Sequence[Result]) -> str:
-    """A line a learner and row: accuracy and gain of both heads."""
-    lines = ["| learns from 5 % of the labels | superpop | gain | pop | gain |"]
-    lines.append("| --- |" + " ---: |" * 4)
-    for first, second in zip(found[::2], found[1::2], strict=True):
+    """A line a learner and row: accuracies, and the gain over the plain row with its interval."""
+    kinds = list(dict.fromkeys((result.head, result.hidden) for result in found))
+    titles = [f"{head}, {hidden} % hidden" if hidden else head for head, hidden in kinds]
+    lines = ["| learns from 5 % of the labels | " + " | gain | ".join(titles) + " | gain |"]
+    lines.append("| --- |" + " ---: |" * 2 * len(kinds))
+    for start in range(0, len(found), len(kinds)):
         cells = []
-        for result in (first, second):
+        for result in found[start : start + len(kinds)]:
             mean, low, high = interval(_gains(result, found))
-            cells += [f"{np.mean(result.accuracies):.3f}", f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"]  # fmt: skip
-            if result.views == "plain":
-                cells[-1] = ""
-        lines.append(f"| {first.learner}, {first.views} | {' | '.join(cells)} |")
+            gain = "" if result.views == "plain" else f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+            cells += [f"{np.mean(result.accuracies):.3f}", gain]
+        lines.append(f"| {found[start].learner}, {found[start].views} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -244,7 +266,8 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 def _gains(result: Result, found: Sequence[Result]) -> list[float]:
     """The differences from the plain row, subset by subset."""
-    plain = next(r for r in found if (r.learner, r.head) == (result.learner, result.head))
+    same = (result.learner, result.head, result.hidden)
+    plain = next(other for other in found if (other.learner, other.head, other.hidden) == same)
     return [a - b for a, b in zip(result.accuracies, plain.accuracies, strict=True)]
 
 

@@ -95,11 +95,11 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
 
 def test_the_gain_of_views_is_paired(folder):
     results = [
-        augmentation.Result("x", "plain", "pop", 1.0, (0.5, 0.6, 0.7)),
-        augmentation.Result("x", "cross", "pop", 1.0, (0.6, 0.7, 0.8)),
+        augmentation.Result("x", "plain", "pop", 0, 1.0, (0.5, 0.6, 0.7)),
+        augmentation.Result("x", "cross", "pop", 0, 1.0, (0.6, 0.7, 0.8)),
     ]
     lines = [line.split("\t") for line in augmentation.tsv(results)]
-    assert lines[2][7:] == ["0.1000", "0.1000", "0.1000\n"]
+    assert lines[2][8:] == ["0.1000", "0.1000", "0.1000\n"]
 
 
 def test_views_bring_their_labels_along(folder):
