@@ -27,7 +27,7 @@ TITLES = {
     "frozen-contrastive": "logistic regression on its vectors, contrastive",
     "frozen-masked": "logistic regression on its vectors, masked",
     "frozen-both": "logistic regression on its vectors, both",
-    SHIPPED: "**the shipped recipe**",
+    SHIPPED: "**the shipped recipe**, one network of five",
 }
 HEAD_TITLES = {"superpop": "superpopulation", "pop": "population"}
 
