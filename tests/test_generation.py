@@ -243,11 +243,12 @@ def test_both_haplotypes_and_the_phenotype_matter(network, weights):
 
 
 def test_linkage_stays_on_the_chromosome(network, panel):
-    table = network.linkage()
+    table, given = network.linkage()
     contig, _ = places(panel)
     same = torch.from_numpy(contig[:, None] == contig) & ~torch.eye(SITES, dtype=torch.bool)
     assert (table[~same] == 0).all()
     assert (table[same] != 0).all()
+    assert given.nonzero().tolist() == linked_pairs(panel).T.tolist()
 
 
 def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):

@@ -81,7 +81,7 @@ def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
     for wanted in ("data", "method", "results", "limits", "reproduce"):
         assert any(wanted in heading for heading in headings), wanted
     assert re.search(r"0\.\d{3}|\d\d\.\d %", card)
-    assert "genomai train" in card
+    assert re.search(r"genomai (pre)?train", card)
 
 
 def test_the_ancestry_model_answers_with_the_labels_of_the_1000_genomes_project():
@@ -169,6 +169,8 @@ def training_people():
 
 
 def test_training_people_are_placed_right(model, training_people):
+    if "superpop" not in catalog.read_config(model)["heads"]:
+        pytest.skip("the model does not classify")
     fasta, truth = training_people
     result = run(["classify", "--device", "cpu", "--model", model], stdin=fasta)
     assert result.status == 0, result.stderr

@@ -20,7 +20,7 @@ SCALES = (
     5e6,
     3e7,
 )  # base pairs over which linkage falls to 1/e: tracts of old and of young admixture
-STEEP = 5.0  # the weights of pairs have to become large: sites in full linkage have a log odds ratio of 8 and more
+STEEP = 20.0  # the weights of pairs have to become large: sites in full linkage have a log odds ratio of 8 and more
 SUMMARY = 6.0  # times the root of the number of sites, brings the summary of all sites to unit size
 RAREST = 1e-3  # no frequency is nearer to 0 or 1
 
@@ -40,7 +40,9 @@ class DenoiserConfig:
 
 
 class Linkage(nn.Module):
-    """How much an allele speaks for the alternate one at other sites of its haplotype: a table (S, S), from and to."""
+    """How much a visible allele speaks for the alternate one at other sites of its haplotype: two tables (2, S, S),
+    from and to. The first counts times the allele's surplus, the second, of near sites only, as it is: where linkage
+    is full, both alleles of a site settle the other one, however rare they are."""
 
     pairs: Tensor
     contig: Tensor
@@ -51,7 +53,7 @@ class Linkage(nn.Module):
         self.register_buffer("pairs", torch.zeros(2, pairs, dtype=torch.int64))
         self.register_buffer("contig", torch.arange(sites))
         self.register_buffer("position", torch.zeros(sites))
-        self.near = nn.Parameter(torch.empty(pairs))
+        self.near = nn.Parameter(torch.empty(2, pairs))
         self.source = nn.Parameter(torch.empty(len(SCALES), sites, rank))
         self.target = nn.Parameter(torch.empty(len(SCALES), sites, rank))
         self.reset_parameters()
@@ -63,15 +65,16 @@ class Linkage(nn.Module):
         nn.init.zeros_(self.target)
 
     def forward(self) -> Tensor:
-        """The table (S, S)."""
+        """The tables (2, S, S)."""
         apart_SS = (self.position[:, None] - self.position).abs()
         other_SS = self.contig[:, None] != self.contig
         other_SS |= torch.eye(len(self.contig), dtype=torch.bool, device=self.contig.device)
         scales_K = torch.tensor(SCALES, dtype=apart_SS.dtype, device=apart_SS.device)
         decay_KSS = torch.exp(-apart_SS / scales_K[:, None, None]).masked_fill(other_SS, 0)
         far_SS = (decay_KSS * (self.source @ self.target.transpose(1, 2))).sum(0)
-        table_SS: Tensor = far_SS.index_put(tuple(self.pairs), STEEP * self.near, accumulate=True)
-        return table_SS
+        tables_2SS = torch.stack([far_SS, torch.zeros_like(far_SS)])
+        tables_2SS[:, self.pairs[0], self.pairs[1]] += STEEP * self.near
+        return tables_2SS
 
 
 class PhenotypeAttention(nn.Module):
@@ -156,14 +159,15 @@ class DenoiserNetwork(nn.Module):
         return (weights_BP @ self.frequency).clamp(RAREST, 1 - RAREST)
 
     def forward(
-        self, alleles_B2S: Tensor, weights_BP: Tensor, table_SS: Tensor | None = None
+        self, alleles_B2S: Tensor, weights_BP: Tensor, tables_2SS: Tensor | None = None
     ) -> Tensor:
-        """The logits of allele 1; `table_SS` is that of `linkage`, if it has been computed already."""
+        """The logits of allele 1; `tables_2SS` are those of `linkage`, if they have been computed already."""
         frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
         known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
         surplus_B2S = (alleles_B2S - frequency_B1S) * known_B2S
-        table_SS = self.linkage() if table_SS is None else table_SS
-        linked_B2S = surplus_B2S @ table_SS + surplus_B2S.flip(1) * self.partner
+        of_surplus_SS, of_known_SS = self.linkage() if tables_2SS is None else tables_2SS
+        linked_B2S = surplus_B2S @ of_surplus_SS + known_B2S @ of_known_SS
+        linked_B2S = linked_B2S + surplus_B2S.flip(1) * self.partner
         ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP))
         logits_B2S: Tensor = torch.logit(frequency_B1S) + linked_B2S + ancestry_B2S
         return logits_B2S
