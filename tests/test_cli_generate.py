@@ -17,7 +17,7 @@ from genomai_cli.generation.people import Generator, Settings
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = (
-    "network.width=16 network.rank=2 optimization.steps=40 optimization.batch_size=32 "
+    "network.width=16 network.rank=2 split.holdout=0.1 optimization.steps=40 optimization.batch_size=32 "
     "optimization.evaluate_every=20"
 )
 

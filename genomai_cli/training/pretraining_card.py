@@ -2,13 +2,24 @@
 
 from typing import Any
 
+from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.training.pretraining import Pretrained
+from genomai_cli.training.recipe import PEOPLE
 
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
     "masked": "the words' frequencies, given the letters still visible",
     "diffusion": "independent sites, at the allele frequencies of the person's phenotype",
 }
+
+PRETRAINED = """\
+Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
+OF_VECTORS = """\
+What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
+that the vectors help a task: measure that."""
+OF_PEOPLE = """\
+New people are as varied as those learnt from, no more. The loss bounds the negative log-likelihood of a site given all
+others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
 
 
 def card(made: Pretrained, command: str) -> str:
@@ -24,7 +35,7 @@ def card(made: Pretrained, command: str) -> str:
 
 {config["description"] or "A pretrained network."}
 
-Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some.
+{_purpose(config)}
 
 ## Data
 
@@ -46,8 +57,7 @@ chose the best step and so are slightly optimistic:
 
 ## Limits
 
-What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
-that the vectors help a task: measure that.
+{_limits(config)}
 
 ## Reproduce
 
@@ -58,6 +68,19 @@ that the vectors help a task: measure that.
 {facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {config["provenance"]["program"]}, \
 torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
 """
+
+
+def _purpose(config: dict[str, Any]) -> str:
+    if config["input"]["kind"] != PEOPLE:
+        return PRETRAINED
+    names = ", ".join(Phenotypes.from_config(config).names)
+    return (
+        f"It makes new people: `genomai generate --model DIR --phenotype NAME`. It knows {names}."
+    )
+
+
+def _limits(config: dict[str, Any]) -> str:
+    return OF_PEOPLE if config["input"]["kind"] == PEOPLE else OF_VECTORS
 
 
 def _objectives(facts: dict[str, Any]) -> str:
