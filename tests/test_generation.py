@@ -243,12 +243,19 @@ def test_both_haplotypes_and_the_phenotype_matter(network, weights):
 
 
 def test_linkage_stays_on_the_chromosome(network, panel):
-    table, given = network.linkage()
+    table, given = network.linkage.tables()
     contig, _ = places(panel)
     same = torch.from_numpy(contig[:, None] == contig) & ~torch.eye(SITES, dtype=torch.bool)
     assert (table[~same] == 0).all()
     assert (table[same] != 0).all()
     assert given.nonzero().tolist() == linked_pairs(panel).T.tolist()
+
+
+def test_chromosomes_by_themselves_say_what_the_whole_tables_say(network):
+    surplus, known = torch.randn(2, 3, 2, SITES, dtype=torch.float64).unbind()
+    table, given = network.linkage.tables()
+    found = network.linkage(surplus, known, network.linkage.blocks())
+    assert torch.allclose(found, surplus @ table + known @ given)
 
 
 def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):

@@ -26,7 +26,7 @@ from genomai_cli.generation.mosaic import Chromosomes
 from genomai_cli.nets.denoiser import DenoiserNetwork
 from genomai_cli.panels.phenotypes import NULL, Phenotypes
 
-BATCH = 256
+BATCH = 128
 PLAN, DRAWS = 0, 1  # streams of randomness that share a seed
 
 
@@ -72,7 +72,7 @@ class Generator:
         self.chromosomes = Chromosomes.of(bundle.required_panel)
         self.schedule = SCHEDULES[bundle.config["provenance"]["settings"]["diffusion"]["schedule"]]
         with torch.inference_mode():
-            self.tables_2SS = network.linkage()
+            self.blocks = network.linkage.blocks()
 
     def people(self, asks: Sequence[Ask]) -> Iterator[SyntheticPerson]:
         """The people asked for, in order."""
@@ -103,7 +103,7 @@ class Generator:
         """The people of some plans: each part is drawn as a person of its own, then the stretches are put together."""
         numbers = [number for plan in plans for number in plan.ancestors]
         seeds = [seed for plan in plans for seed in plan.seeds]
-        sites, device = self.network.config.sites, self.tables_2SS.device
+        sites, device = self.network.config.sites, self.network.frequency.device
         letters_BL = sample(
             self._denoiser(torch.tensor(numbers, device=device)),
             Draws.of(2 * sites, seeds, device),
@@ -126,7 +126,7 @@ class Generator:
         def logits(letters_BL: Tensor, numbers_B: Tensor) -> Tensor:
             weights_BP = functional.one_hot(numbers_B, network.config.phenotypes)
             alleles_B2S = letters_BL.view(len(letters_BL), 2, -1)
-            return network(alleles_B2S, weights_BP.to(self.tables_2SS), self.tables_2SS).flatten(1)  # type: ignore[no-any-return]
+            return network(alleles_B2S, weights_BP.to(network.frequency), self.blocks).flatten(1)  # type: ignore[no-any-return]
 
         def denoiser(letters_BL: Tensor, due_BL: Tensor) -> Tensor:
             logits_N = logits(letters_BL, number_B)[due_BL]

@@ -39,6 +39,10 @@ class DenoiserConfig:
     dropout: float = 0.2
 
 
+Block = tuple[Tensor, Tensor]
+"""The sites (C,) of a chromosome, and what they say of each other (2 C, C)."""
+
+
 class Linkage(nn.Module):
     """How much a visible allele speaks for the alternate one at other sites of its haplotype: two tables (2, S, S),
     from and to. The first counts times the allele's surplus, the second, of near sites only, as it is: where linkage
@@ -64,7 +68,21 @@ class Linkage(nn.Module):
         nn.init.normal_(self.source, std=0.1 * self.source.shape[2] ** -0.5)
         nn.init.zeros_(self.target)
 
-    def forward(self) -> Tensor:
+    def forward(self, surplus_B2S: Tensor, known_B2S: Tensor, blocks: list[Block]) -> Tensor:
+        """What the visible alleles say (B, 2, S) about all sites; `blocks` are those of this module."""
+        both = [
+            torch.cat([surplus_B2S[..., s], known_B2S[..., s]], 2) @ table for s, table in blocks
+        ]
+        order = torch.cat([sites for sites, _ in blocks])
+        return torch.cat(both, 2)[..., order.argsort()]
+
+    def blocks(self) -> list[Block]:
+        """The tables cut into those of each chromosome, since they are 0 between two: its C sites, and (2 C, C)."""
+        tables_2SS = self.tables()
+        chromosomes = [(self.contig == c).nonzero()[:, 0] for c in torch.unique(self.contig)]
+        return [(s, tables_2SS[:, s][:, :, s].flatten(0, 1)) for s in chromosomes]
+
+    def tables(self) -> Tensor:
         """The tables (2, S, S)."""
         apart_SS = (self.position[:, None] - self.position).abs()
         other_SS = self.contig[:, None] != self.contig
@@ -159,14 +177,14 @@ class DenoiserNetwork(nn.Module):
         return (weights_BP @ self.frequency).clamp(RAREST, 1 - RAREST)
 
     def forward(
-        self, alleles_B2S: Tensor, weights_BP: Tensor, tables_2SS: Tensor | None = None
+        self, alleles_B2S: Tensor, weights_BP: Tensor, blocks: list[Block] | None = None
     ) -> Tensor:
-        """The logits of allele 1; `tables_2SS` are those of `linkage`, if they have been computed already."""
+        """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already."""
         frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
         known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
         surplus_B2S = (alleles_B2S - frequency_B1S) * known_B2S
-        of_surplus_SS, of_known_SS = self.linkage() if tables_2SS is None else tables_2SS
-        linked_B2S = surplus_B2S @ of_surplus_SS + known_B2S @ of_known_SS
+        blocks = self.linkage.blocks() if blocks is None else blocks
+        linked_B2S = self.linkage(surplus_B2S, known_B2S, blocks)
         linked_B2S = linked_B2S + surplus_B2S.flip(1) * self.partner
         ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP))
         logits_B2S: Tensor = torch.logit(frequency_B1S) + linked_B2S + ancestry_B2S
