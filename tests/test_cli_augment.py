@@ -58,6 +58,7 @@ def test_nothing_asked_for_is_wrong_usage(fasta):
         (["--mask", "0.1", "--labels", "x.tsv"], "--labels is for"),
         (["--mask", "0.1", "--group", "x"], "--group is for --cross"),
         (["--mask", "0.1", "--labels-out", "x.tsv"], "--labels-out needs --labels"),
+        (["--mask", "0.1", "--labels", "x", "--labels-out", "y", "-o", "./y"], "the same file"),
         (["--mask", "0.1", "--haplotypes"], "--haplotypes needs a VCF"),
     ],
 )

@@ -1,7 +1,6 @@
 """`genomai augment`: random views of sequences and genotypes, to train with."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,13 +155,14 @@ def augment(
     """
     from genomai_cli.cli import reading
     from genomai_cli.cli.held_output import held_output
+    from genomai_cli.cli.view_labels import rows_of_views
     from genomai_cli.formats.sequences import write_fasta
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import Changes, augmented
 
     with Run(context) as run:
         changes = Changes(mask, crop, mutate, revcomp)
-        _check_options(changes, cross, labels, group, labels_out)
+        _check_options(changes, cross, labels, group, labels_out, output)
         table = read_labels(labels) if labels else None
         first, sources = reading.open_run_inputs(run)
         if haplotypes and not first.has_variants:
@@ -189,12 +189,17 @@ def augment(
             alignment=alignment,
             crosses=crosses,
         )
-        with _rows_of_views(labels_out, table) as passed, held_output(output) as out:
+        with rows_of_views(labels_out, table) as passed, held_output(output) as out:
             write_fasta(out, passed(made))
 
 
 def _check_options(
-    changes: object, cross: bool, labels: Path | None, group: str | None, labels_out: Path | None
+    changes: object,
+    cross: bool,
+    labels: Path | None,
+    group: str | None,
+    labels_out: Path | None,
+    output: Path,
 ) -> None:
     if not str(changes) and not cross:
         raise UsageError(NOTHING_ASKED)
@@ -206,6 +211,8 @@ def _check_options(
         raise UsageError("--labels is for --cross and --labels-out")
     if labels_out is not None and labels is None:
         raise UsageError("--labels-out needs --labels")
+    if labels_out is not None and labels_out.resolve() == output.resolve():
+        raise UsageError("--labels-out and --output are the same file")
 
 
 def _alignment(panel: Path | None, model: str | None, genome: "Reference | None") -> "Alignment":
@@ -267,33 +274,3 @@ def _used(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRe
     for record in records:
         run.count(used=1)
         yield record
-
-
-Passage = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
-
-
-@contextmanager
-def _rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passage]:
-    """Passes views on; each leaves a row of labels in the file, if one is asked for."""
-    if path is None or table is None:
-        yield iter
-        return
-    from genomai_cli.formats.outputs import atomic_text
-    from genomai_cli.formats.tables import TableWriter
-    from genomai_cli.inference.augment import known_name
-
-    rows = frozenset(table.samples)
-
-    def passed(made: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
-        for record in made:
-            known = known_name(record.name.rpartition("_view")[0], rows)
-            if known is not None:
-                labels = table.row(known).values()
-                writer.write([record.name, *(label or "." for label in labels)])
-            yield record
-        if not writer.rows:
-            raise InputError("none of the records is in it", path=table.path)
-
-    with atomic_text(path) as handle:
-        writer = TableWriter(handle, ["sample", *table.columns])
-        yield passed
