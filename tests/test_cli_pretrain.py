@@ -231,6 +231,12 @@ class TestRefusals:
         assert refused(result, result.status, message)
         assert list(output.parent.iterdir()) == []
 
+    @pytest.mark.parametrize("folder", [".", "..", "/"])
+    def test_a_folder_without_a_name(self, fasta, tmp_path, monkeypatch, folder):
+        monkeypatch.chdir(tmp_path)
+        assert refused(run(["pretrain", fasta, "-o", folder, "--force"]), 2, "name the folder")
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_vcf_for_a_recipe_of_sequences(self, pretrain, cohort):
         result = pretrain("--recipe", "dna", inputs=[cohort.vcf])
         assert refused(result, 2, "with --reference and --regions")

@@ -71,7 +71,12 @@ def claim(
 
 
 def folder_for(output: Path) -> Path:
-    """Where a run that will write `output` waits when it is interrupted."""
+    """Where a run that will write `output` waits when it is interrupted.
+
+    Raises UsageError where `output` has no name to put an ending to: `.`, `..` and `/`.
+    """
+    if output.name in ("", ".."):
+        raise UsageError(f"{output}: name the folder that is to become a bundle")
     return output.with_name(output.name + ENDING)
 
 
