@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from ancestry import DATA, say, say_on_terminal
-from crossvalidation import Method, Trial
+from crossvalidation import Method, Pooled, Trial
 from genome_methods import EmbeddingMethod, OurMethod, baselines
 from genomes import Genomes
-from mito_scores import Row, Same, markdown, rows_of, same_labels, tsv
+from mito_scores import Gain, Row, Same, gains, markdown, rows_of, same_labels, tsv
 
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REFERENCE = DATA.parent / "mito" / "rCRS.fa"
 PRETRAINED = REPOSITORY / "models" / "mito-pretrained"
 RUNS = REPOSITORY / "runs" / "benchmarks" / "mito"
+COMPARED = (("mito", "mito-scratch"), ("mito", "logistic"), ("mito", "nearest"))
 NOTE = """
 Position 3107 of rCRS is a placeholder, N, where no genome has a letter; in these files a third of the people
 have one, none of those of GBR, FIN, IBS, PUR, CLM, PEL and CHS and half of most others: it tells of the batch that
@@ -44,11 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trial = Trial(people, options.seed, options.folds, options.runs, say)
     rows: list[Row] = []
     same: list[Same] = []
+    all_pooled: dict[str, Pooled] = {}
     for method in chosen_methods(options):
         pooled = trial.pooled(method, fresh=method.name in options.fresh)
+        all_pooled[method.name] = pooled
         rows += rows_of(method.name, pooled, people.samples.labels)
         same += same_labels(method.name, pooled)
-        write(rows, same, options)
+        pairs = [pair for pair in COMPARED if all_pooled.keys() >= set(pair)]
+        truth = people.samples.labels
+        more = [gain for pair in pairs for gain in gains(*pair, all_pooled, truth)]
+        write(rows, same, more, options)
     sys.stdout.writelines(tsv(rows))
 
 
@@ -93,14 +99,16 @@ def chosen_methods(options: argparse.Namespace) -> list[Method]:
     return [m for m in methods if options.methods is None or m.name in options.methods]
 
 
-def write(rows: Sequence[Row], same: Sequence[Same], options: argparse.Namespace) -> None:
+def write(
+    rows: Sequence[Row], same: Sequence[Same], more: Sequence[Gain], options: argparse.Namespace
+) -> None:
     """The files asked for, with the rows so far."""
     if options.output:
         with atomic_text(options.output) as handle:
             handle.writelines(tsv(rows))
     if options.markdown:
         with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows, same) + NOTE)
+            handle.write(markdown(rows, same, more) + NOTE)
 
 
 def _names(text: str) -> list[str]:

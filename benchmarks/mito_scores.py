@@ -62,23 +62,58 @@ class Same:
     high: float
 
 
+@dataclass(frozen=True)
+class Gain:
+    """By how much a method's accuracy lies above that of another, judged by the same people."""
+
+    method: str
+    other: str
+    head: str
+    part: str
+    gain: float
+    low: float
+    high: float
+
+
 def rows_of(method: str, pooled: Pooled, truth: Mapping[str, Rows]) -> list[Row]:
     """The rows of one method."""
     rows = []
     for part in PARTS:
         for head in HEAD_TITLES:
-            tables = [
-                table
-                for (condition, of), table in pooled.probabilities.items()
-                if of == head
-                and condition not in (ROTATED, REVERSED)
-                and part_of(condition) == part
-            ]
+            tables = tables_of(pooled, head, part)
             if tables:
                 rated = method not in WITHOUT_PROBABILITIES
                 measured = measures(tables, truth[head], rated=rated)
                 rows.append(Row(method, head, part, *measured, pooled.seconds))
     return rows
+
+
+def tables_of(pooled: Pooled, head: str, part: str) -> list[Array]:
+    """The probabilities (n, classes) by each stretch that is such a part."""
+    return [
+        table
+        for (condition, of), table in pooled.probabilities.items()
+        if of == head and condition not in (ROTATED, REVERSED) and part_of(condition) == part
+    ]
+
+
+def gains(
+    method: str, other: str, pooled: Mapping[str, Pooled], truth: Mapping[str, Rows]
+) -> list[Gain]:
+    """The gains of a method over another, where both have judged a part."""
+    found = []
+    for head in HEAD_TITLES:
+        for part in PARTS:
+            pair = [tables_of(pooled[name], head, part) for name in (method, other)]
+            if all(pair):
+                right = [
+                    np.mean([called(table) == truth[head] for table in tables], axis=0)
+                    for tables in pair
+                ]
+                more_N = right[0] - right[1]
+                values = (float(more_N.mean()), *interval(more_N))
+                found.append(Gain(method, other, head, part, *values))
+    return found
 
 
 def measures(
@@ -136,11 +171,11 @@ def tsv(rows: Iterable[Row]) -> Iterator[str]:
         yield "\t".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in astuple(row)) + "\n"
 
 
-def markdown(rows: Sequence[Row], same: Sequence[Same]) -> str:
-    """Complete genomes; parts of them; turned copies."""
+def markdown(rows: Sequence[Row], same: Sequence[Same], more: Sequence[Gain]) -> str:
+    """Complete genomes; parts of them; gains; turned copies."""
     tables = [_complete([row for row in rows if row.part == COMPLETE])]
     tables += [_parts(head, [row for row in rows if row.head == head]) for head in HEAD_TITLES]
-    return "\n".join([*tables, *_same(same)])
+    return "\n".join([*tables, *_gains(more), *_same(same)])
 
 
 def _complete(rows: Sequence[Row]) -> str:
@@ -170,6 +205,24 @@ def _parts(head: str, rows: Sequence[Row]) -> str:
         shown.append("" if last is None or np.isnan(last.ece) else f"{last.ece:.3f}")
         lines.append(f"| {TITLES.get(method, method)} | {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
+
+
+def _gains(more: Sequence[Gain]) -> list[str]:
+    tables = []
+    for method, other in dict.fromkeys((gain.method, gain.other) for gain in more):
+        lines = [
+            f"| {TITLES[method]}, less {TITLES[other]} | {' | '.join(PARTS)} |",
+            "| --- |" + " ---: |" * len(PARTS),
+        ]
+        for head, title in HEAD_TITLES.items():
+            cells = {
+                gain.part: f"{gain.gain:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+                for gain in more
+                if (gain.method, gain.other, gain.head) == (method, other, head)
+            }
+            lines.append(f"| {title} | {' | '.join(cells.get(part, '') for part in PARTS)} |")
+        tables.append("\n".join(lines) + "\n")
+    return tables
 
 
 def _same(same: Sequence[Same]) -> list[str]:

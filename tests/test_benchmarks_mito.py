@@ -249,6 +249,16 @@ def test_unknown_is_wrong_and_parts_are_counted():
     assert [s.share for s in mito_scores.same_labels("mito", Pooled(same, 0.0, 0))] == [0.5]
 
 
+def test_gains_are_those_of_the_same_people():
+    truth = {"pop": np.array([0, 1, 1, 0])}
+    tables = {"a": np.eye(2)[[0, 1, 1, 1]], "b": np.eye(2)[[0, 1, 0, 1]]}
+    pooled = {name: Pooled({("complete", "pop"): t}, 0.0, 0) for name, t in tables.items()}
+    (found,) = mito_scores.gains("a", "b", pooled, truth)
+    assert (found.head, found.part, found.gain) == ("pop", "complete", 0.25)
+    assert found.low == 0.0
+    assert found.high == 0.75
+
+
 def test_the_program_prints_the_tables(folder, tmp_path, capsys, one_thread):
     arguments = ["--data", folder, "--reference", folder / "rCRS.fa", "--runs", tmp_path / "runs"]
     arguments += ["--folds", "2", "--baselines-only", "--methods", "majority,logistic"]
