@@ -303,6 +303,15 @@ def test_a_vcf_of_another_reference_is_refused(text, message):
     assert message in result.stderr
 
 
+def test_first_records_on_a_contig_of_another_length_are_warned_of(tmp_path):
+    many = [f"chrM\t{place + 1}\t.\tN\tA\t.\t.\t{'x' * 400}\tGT\t" for place in range(3000)]
+    file = tmp_path / "hg19.vcf"
+    file.write_text(variant_text("chrM", header=["##contig=<ID=chrM,length=16571>"], more=many))
+    result = classify(file)
+    assert (result.status, result.output) == (1, b"")
+    assert "has 16571 letters in the header, not 3000: model" in result.stderr
+
+
 def test_fasta_and_vcf_together(expected, tmp_path):
     (tmp_path / "people.fa").write_text(fasta(PEOPLE))
     (tmp_path / "people.vcf").write_text(variant_text())

@@ -134,7 +134,13 @@ def model_of_variants(run: Run, source: "Input") -> tuple[str, "Input"]:
         lengths = header_lengths(first.header, reference)
         # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome
         other = bool(lengths) and len(reference) not in lengths and not first.complete
-        if first.contigs == {normal_contig(reference.name)} and not other:
+        if first.contigs != {normal_contig(reference.name)}:
+            continue
+        if other:
+            size = f"has {' or '.join(map(str, sorted(lengths)))} letters in the header"
+            message = f"the contig of {reference.name} {size}, not {len(reference)}"
+            run.console.warn(f"{message}: model {name} does not read it")
+        else:
             run.console.say(f"the records are on {reference.name}: model {name}")
             return name, source
     return DEFAULT_MODEL, source
