@@ -189,7 +189,7 @@ def augment(
             alignment=alignment,
             crosses=crosses,
         )
-        with rows_of_views(labels_out, table) as passed, held_output(output) as out:
+        with held_output(output) as out, rows_of_views(labels_out, table) as passed:
             write_fasta(out, passed(made))
 
 

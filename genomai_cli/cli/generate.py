@@ -151,7 +151,7 @@ def generate(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli.held_output import held_output
+    from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.generation.asking import all_asked
     from genomai_cli.generation.people import Generator, Settings
 
@@ -168,7 +168,9 @@ def generate(
         asks = all_asked(phenotype or [EVERYBODY], number, generator.phenotypes)
         total = sum(ask.people for ask in asks)
         people = run.console.progress(generator.people(asks), "generating", total=total)
-        with held_output(output) as out:
+        with atomic_output(
+            output
+        ) as out:  # nothing is read that could be bad: people may come at once
             run.count(used=_write(run, out, people, bundle, to, str(build), seed, haplotypes))
 
 
