@@ -73,6 +73,28 @@ def run_process(
     return Result(ended.returncode, ended.stdout, ended.stderr.decode())
 
 
+# The process's own peak; ru_maxrss would begin with the size of this one, which it is forked from.
+PEAK = """
+import sys
+from genomai_cli.cli.app import main
+status = main(sys.argv[1:])
+peaks = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(peaks[0].split()[1])
+sys.exit(status)
+"""
+
+
+def peak_memory(arguments: list[str | Path]) -> float:
+    """The most memory, in MiB, of a process that runs `genomai ARGUMENTS`, which must not write to standard output."""
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("the peak memory of a process is read from /proc, which is not here")
+    words = [sys.executable, "-c", PEAK, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    return int(ended.stdout) / 1024
+
+
 def assert_expected(name: str, text: str) -> None:
     """Compare with the golden file `expected/NAME`; GENOMAI_UPDATE_EXPECTED=1 rewrites it instead."""
     golden = EXPECTED / name

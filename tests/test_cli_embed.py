@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, run
+from conftest import REPOSITORY, peak_memory, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -567,26 +567,6 @@ def test_ids_are_utf8_whatever_the_names_were(model, tmp_path):
 
 
 # --- memory --------------------------------------------------------------------------------------
-
-
-PEAK = """
-import resource, sys
-from genomai_cli.cli.app import main
-import torch
-torch.set_num_threads(1)
-status = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-sys.exit(status)
-"""
-
-
-def peak_memory(arguments):
-    """The most memory, in MB, of a process that runs the program."""
-    ended = subprocess.run(
-        [sys.executable, "-c", PEAK, *map(str, arguments)], capture_output=True, text=True
-    )
-    assert ended.returncode == 0, ended.stderr
-    return int(ended.stdout) / (1 << 10 if sys.platform == "linux" else 1 << 20)
 
 
 @pytest.mark.slow
