@@ -33,6 +33,9 @@ from genomai_cli.training.untrained import NOWHERE
 SKIPPED = 10  # steps until everything has been allocated and is warm
 
 
+FEWEST_STEPS = 25
+
+
 @dataclass
 class Timing:
     """A run: tokens a second of the clock and of the processor, after the first steps; seconds in all; the held-out
@@ -64,6 +67,10 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--set", action="append", default=[])
     given = options.parse_args()
+    if given.steps < FEWEST_STEPS:
+        options.error(
+            f"--steps is at least {FEWEST_STEPS}: the speed is measured between rows of the log"
+        )
     torch.set_num_threads(given.threads)
     changes = [f"optimization.steps={given.steps}", f"optimization.evaluate_every={given.steps}"]
     recipe, _ = read("dna", ["objectives={masked = 1.0}", *changes, *given.set])
