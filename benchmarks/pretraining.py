@@ -91,7 +91,7 @@ def main() -> None:
             work.mkdir()
             runs["genomai"].append(ours(corpus, recipe, number, work))
             runs["plain"].append(plain(corpus, recipe, number))
-    print("loop\ttokens/s (median)\tleast\tmost\tseconds\theld-out loss\ttokens/s per held-out nat")
+    print("loop\ttokens/s (median)\tleast\tmost\tseconds\theld-out loss")
     for name, timings in runs.items():
         print(row(name, timings))
     for unit in ("tokens_per_second", "tokens_per_processor_second"):
