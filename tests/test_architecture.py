@@ -20,6 +20,7 @@ FLOORS = {
     "records": 0,
     "formats": 1,
     "panels": 1,
+    "phenotypes": 1,
     "tokenizers": 1,
     "anchoring": 1,
     "augmentations": 1,

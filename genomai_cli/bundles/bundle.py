@@ -24,7 +24,8 @@ from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.nets import companions
-from genomai_cli.nets.classifier import Classifier, build_network
+from genomai_cli.nets.classifier import OF_GENOTYPES, Classifier, build_network
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
 from genomai_cli.nets.fusion import Fusion
 from genomai_cli.nets.genotypes import Genotypes
 from genomai_cli.nets.likelihood import PopulationLikelihood
@@ -81,6 +82,18 @@ class Bundle:
             raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
         return self.panel
 
+    @property
+    def crossmodal(self) -> CrossmodalNetwork:
+        """The network of DNA and phenotypes: the model's own, or that beside it; BundleError if there is none."""
+        networks = (self.classifier.members[0], *self.companions.values())
+        for network in networks:
+            if isinstance(network, CrossmodalNetwork) and self.panel is not None:
+                return network
+        raise BundleError(
+            f"the model {self.name!r} knows no phenotypes: "
+            "`genomai pretrain --objective crossmodal` makes one that does"
+        )
+
     @cached_property
     def fusion(self) -> Fusion:
         """The classifier's fusion on the CPU in double precision, whatever the rest runs in."""
@@ -115,7 +128,7 @@ def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
         return Classifier(
             members,
             fusion,
-            _genotypes(config, panel) if config["network"]["kind"] == "sites" else None,
+            _genotypes(config, panel) if config["network"]["kind"] in OF_GENOTYPES else None,
             _likelihood(likelihood, panel) if likelihood else None,
             _regression(regression, config["network"]) if regression else None,
         )
@@ -239,7 +252,7 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
         "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, RECIPE)),
+        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, catalog.PHENOTYPES, RECIPE)),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

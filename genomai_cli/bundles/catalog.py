@@ -20,6 +20,7 @@ CARD = "README.md"
 PANEL = "panel.tsv"
 REFERENCE = "reference.fa"
 SITES = "sites.tsv"
+PHENOTYPES = "phenotypes.tsv"  # the records that a model of phenotypes is asked about by default
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genomai_cli.errors import BundleError
 from genomai_cli.nets.admixture import mixture_gain
+from genomai_cli.nets.crossmodal import CrossmodalConfig, CrossmodalNetwork
 from genomai_cli.nets.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
@@ -27,7 +28,9 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "sites": (SitesConfig, SitesNetwork),
     "profile": (ProfileConfig, ProfileNetwork),
     "denoiser": (DenoiserConfig, DenoiserNetwork),
+    "crossmodal": (CrossmodalConfig, CrossmodalNetwork),
 }
+OF_GENOTYPES = ("sites", "crossmodal")  # kinds that read allele copies instead of ids
 Evidence = PopulationLikelihood | VariantRegression
 SURPRISE = "surprise"  # names of scores beside the heads'
 MIXTURE = "mixture"
@@ -37,8 +40,8 @@ class Classifier(nn.Module):
     """Members that vote by the mean of their logits, beside evidence that needs no network.
 
     That is a population likelihood for barcodes, a logistic regression for genomes, or nothing. With
-    `genotypes`, ids are turned into copies of the alternate allele first, which is what the network kind
-    `sites` and the likelihood read.
+    `genotypes`, ids are turned into copies of the alternate allele first, which is what networks of the
+    kinds `OF_GENOTYPES` and the likelihood read.
     """
 
     def __init__(

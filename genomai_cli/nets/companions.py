@@ -3,6 +3,7 @@
 A network that can guess hidden words has two methods: `word_head(vocabulary)`, a fresh head, and
 `guess(head, inputs, chosen_BT=None)`, the logits that head and network give: (B, T, V) of every word, or (N, V) of
 the N words in `chosen_BT`, row by row. Every network has `pooled(inputs)`, which the projection head reads.
+A crossmodal network beside another one reads the same panel's sites.
 
 Shape suffixes: B sequences, T words, N chosen words, V words of the vocabulary.
 """
@@ -13,8 +14,9 @@ from typing import Any
 from torch import nn
 
 from genomai_cli.errors import BundleError
+from genomai_cli.nets.crossmodal import CrossmodalConfig, CrossmodalNetwork
 
-PROJECTION, WORDS, NONE = "projection", "words", "none"
+PROJECTION, WORDS, NONE, CROSSMODAL = "projection", "words", "none", "crossmodal"
 
 
 def projection_head(width: int, size: int) -> nn.Module:
@@ -33,6 +35,8 @@ def _built(config: Mapping[str, Any], network: nn.Module) -> nn.Module:
             return nn.Identity()
         if config["kind"] == PROJECTION:
             return projection_head(network.config.width, config["size"])  # type: ignore[union-attr, arg-type]
+        if config["kind"] == CROSSMODAL:
+            return CrossmodalNetwork(CrossmodalConfig(**config["network"]))
         if config["kind"] == WORDS:
             head: nn.Module = network.word_head(config["vocabulary"])  # type: ignore[operator]
             return head

@@ -1,0 +1,54 @@
+"""Multi-head attention that tells its weights, for networks whose attention is looked at.
+
+Shape suffixes: Q queries, M places of the memory, D width, H heads, C channels of a head.
+"""
+
+import torch
+from torch import Tensor, nn
+
+FEED = 2  # the hidden layer of a block is so many times as wide as its states
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise TypeError(f"a width of {width} cannot be shared by {heads} heads")
+        self.heads = heads
+        self.query_norm, self.memory_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, queries: Tensor, memory: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the queries (..., Q, D) find in the memory (..., M, D): (..., Q, D), and the weights (..., H, Q, M).
+
+        `known` (..., M) tells which places there are; where there is none at all, nothing is found.
+        """
+        query, seen = self.query_norm(queries), self.memory_norm(memory)
+        query_HQC = self._split(self.query(query))
+        key_HMC, value_HMC = self._split(self.key(seen)), self._split(self.value(seen))
+        logits_HQM = query_HQC @ key_HMC.transpose(-1, -2) * query_HQC.shape[-1] ** -0.5
+        if known is not None:
+            hidden = ~known[..., None, None, :]
+            logits_HQM = logits_HQM.masked_fill(hidden, torch.finfo(logits_HQM.dtype).min)
+        weights_HQM = logits_HQM.softmax(-1)
+        if known is not None:
+            weights_HQM = weights_HQM.masked_fill(hidden, 0)
+        found = (weights_HQM @ value_HMC).transpose(-2, -3).flatten(-2)
+        out: Tensor = self.out(found)
+        return out, weights_HQM
+
+    def _split(self, states: Tensor) -> Tensor:
+        """(..., Q, D) to (..., H, Q, C)."""
+        return states.reshape(*states.shape[:-1], self.heads, -1).transpose(-2, -3)
+
+
+def feed_forward(width: int) -> nn.Module:
+    """The two layers that follow attention, position by position."""
+    return nn.Sequential(nn.Linear(width, FEED * width), nn.GELU(), nn.Linear(FEED * width, width))
