@@ -137,13 +137,24 @@ class DnaTower(nn.Module):
 
     def forward(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
         """What is to become the vectors (B, E) of people."""
-        person_BD, _ = self._person(genotypes_BSG, embeddings_VD)
-        found_BE: Tensor = self.out(person_BD)
+        tokens_SGD, _ = self.tokens(embeddings_VD)
+        found_BE, _ = self.vectors(self.summed(genotypes_BSG, tokens_SGD), embeddings_VD)
         return found_BE
 
     def attention(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
         """How people as a whole attend to the vocabulary: (B, H, V)."""
-        return self._person(genotypes_BSG, embeddings_VD)[1].transpose(0, 1)
+        tokens_SGD, _ = self.tokens(embeddings_VD)
+        return self.vectors(self.summed(genotypes_BSG, tokens_SGD), embeddings_VD)[1]
+
+    def summed(self, genotypes_BSG: Tensor, tokens_SGD: Tensor) -> Tensor:
+        """The sums (B, D) of the tokens that people have, over the root of their number."""
+        known_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1)
+        return genotypes_BSG.flatten(1) @ tokens_SGD.flatten(0, 1) / known_B1.sqrt()
+
+    def vectors(self, summed_BD: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
+        """What is to become the vectors (B, E) of people with these sums, and their attention (B, H, V)."""
+        person_BD, weights = self.person(self.dropout(summed_BD), embeddings_VD)
+        return self.out(person_BD), weights.transpose(0, 1)
 
     def sites(self) -> Tensor:
         """The panel's sites (2 S, D), as records see them: what they are, and what their alternate alleles are."""
@@ -163,13 +174,6 @@ class DnaTower(nn.Module):
             attention.append(weights.unflatten(1, (-1, GENOTYPES)))
         expected_S1D = (self._chances()[..., None] * tokens_SGD).sum(1, keepdim=True)
         return tokens_SGD - expected_S1D, attention
-
-    def _person(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
-        tokens_SGD, _ = self.tokens(embeddings_VD)
-        known_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1)
-        summed_BD = genotypes_BSG.flatten(1) @ tokens_SGD.flatten(0, 1) / known_B1.sqrt()
-        person_BD, weights = self.person(self.dropout(summed_BD), embeddings_VD)
-        return person_BD, weights
 
     def _chances(self) -> Tensor:
         """How frequent the genotypes (S, G) are, in Hardy-Weinberg proportions."""

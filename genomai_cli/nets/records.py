@@ -86,7 +86,7 @@ class Vocabulary(nn.Module):
             apart_RA = (value_R.nan_to_num()[:, None] - self.numbers) / NUMBER_REACH
             found.append((-apart_RA.square() / 2).softmax(1) * ~value_R.isnan()[:, None])
         if records.places.shape[1]:
-            cosine_RA = records.places.nan_to_num() @ self.places.T
+            cosine_RA = records.places.nan_to_num().to(self.places.dtype) @ self.places.T
             near_RA = (cosine_RA / PLACE_REACH**2).softmax(1)
             found.append(near_RA * ~records.places[:, :1].isnan())
         return found
