@@ -34,6 +34,7 @@ FLOORS = {
     "training": 4,
     "inference": 4,
     "generation": 4,
+    "restoration": 4,
     "presets": 4,
     "cli": 5,
     "__main__": 5,

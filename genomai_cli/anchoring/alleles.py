@@ -22,10 +22,10 @@ Calls = NDArray[np.uint8]
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 
 # A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
-_BESIDE, _SAME, _MIXED, _OTHER, _DELETED = 8, 16, 24, 32, 40
+_BESIDE, _SAME, _MIXED, _OTHER, DELETED = 8, 16, 24, 32, 40
 CODE = 7  # what of a call is the base
 UNTOLD = 5
-_MIXED_N, _DELETED_N = _MIXED + UNKNOWN, _DELETED + UNKNOWN
+_MIXED_N, _DELETED_N = _MIXED + UNKNOWN, DELETED + UNKNOWN
 
 
 def told(variant: Variant, codes_R: Codes, *, circular: bool) -> Iterator[tuple[int, Calls]]:
@@ -58,7 +58,7 @@ def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     for row, change in zip(table[1:], changes, strict=False):
         row[: len(change)] = change
     changed = (table != UNTOLD).any(axis=0)
-    substituted = np.asarray(((table >= _MIXED) & (table < _DELETED)).any(axis=0))
+    substituted = np.asarray(((table >= _MIXED) & (table < DELETED)).any(axis=0))
     if all(alt in NO_VARIANT for alt in variant.alts):
         substituted[: len(ref)] = True  # a record of no variant is about the base itself
     same = np.full(width, UNTOLD, np.uint8)

@@ -47,6 +47,7 @@ class Anchored:
     between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
     counts the known letters at the ends that are unlike the reference; further copies of a circle are passed
     over. `in_place` tells that the query was in the reference's coordinates already: `compared_in_place`.
+    `places` (R,) tells which letter of the query stands at each position, known or not, -1 where there is none.
     """
 
     letters: NDArray[np.uint8]
@@ -55,6 +56,7 @@ class Anchored:
     aligned: int
     compared: int
     differences: int
+    places: Integers
     inserted: int = 0
     deleted: int = 0
     left_out: int = 0
@@ -87,7 +89,8 @@ class Anchorer:
         if not len(chain):  # too many unknown letters for k-mers?
             return None if in_place is None else _as_it_is(given, in_place)
         start = int(chain[0, 1] - chain[0, 0])
-        frame = self._frame(codes_Q, chain)
+        numbers_Q = np.arange(len(codes_Q))
+        frame = self._frame(codes_Q, numbers_Q if strand == "+" else numbers_Q[::-1], chain)
         blocks = frames.aligned(frame)
         return self._anchored(frame, blocks, strand, start, _known(codes_Q))
 
@@ -111,24 +114,27 @@ class Anchorer:
     def _segments(self, query_H: Integers, reference_H: Integers) -> Integers:
         return segments_of(query_H, reference_H, self._index.k, self._period)
 
-    def _frame(self, codes_Q: Codes, chain: Integers) -> Frame:
+    def _frame(self, codes_Q: Codes, letters_Q: Integers, chain: Integers) -> Frame:
         """What is to be aligned with what, once it is known how much of the circle the query covers."""
         size = len(self.reference)
         if self._period is None:
-            return Frame(codes_Q, self._codes_R, 0, chain, closed=False)
+            return Frame(codes_Q, letters_Q, self._codes_R, 0, chain, closed=False)
         begin, missing = self._circle(codes_Q, chain)
         if missing < -CLOSES:  # further copies, or ends that are something else
-            codes_Q = codes_Q[self._similar(codes_Q, chain)]
+            similar = self._similar(codes_Q, chain)
+            codes_Q, letters_Q = codes_Q[similar], letters_Q[similar]
             chain = self._chain(codes_Q)
             begin, missing = self._circle(codes_Q, chain)
         if missing < -CLOSES:
             end = _place(chain, begin + size)
-            return replace(self._turned(codes_Q[:end]), passed_over=_known(codes_Q[end:]))
+            turned = self._turned(codes_Q[:end], letters_Q[:end])
+            return replace(turned, passed_over=_known(codes_Q[end:]))
         if missing <= CLOSES:
-            return self._turned(codes_Q)
+            return self._turned(codes_Q, letters_Q)
         origin = begin - missing // 2
         moved = chain - np.array([0, origin, 0])
-        return Frame(codes_Q, np.roll(self._codes_R, -origin), origin, moved, closed=False)
+        window_R = np.roll(self._codes_R, -origin)
+        return Frame(codes_Q, letters_Q, window_R, origin, moved, closed=False)
 
     def _circle(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
         """The reference position of the first letter, and how many letters the circle lacks after the last."""
@@ -141,13 +147,14 @@ class Anchorer:
         origin = int(chain[0, 1]) - LONGEST_END - END_ROOM
         stop = int(chain[-1, 1] + chain[-1, 2]) + LONGEST_END + END_ROOM
         window = self._codes_R[np.arange(origin, stop) % len(self.reference)]
-        frame = Frame(codes_Q, window, origin, chain - np.array([0, origin, 0]), closed=False)
+        moved = chain - np.array([0, origin, 0])
+        frame = Frame(codes_Q, np.arange(len(codes_Q)), window, origin, moved, closed=False)
         head, tail = frames.head(frame), frames.tail(frame)
         first = head[0][0] if head else int(chain[0, 0])
         last = tail[-1] if tail else frame.anchors[-1]
         return slice(first, last[0] + last[2])
 
-    def _turned(self, codes_Q: Codes) -> Frame:
+    def _turned(self, codes_Q: Codes, letters_Q: Integers) -> Frame:
         """A complete circle from the first anchor of the reference on, wherever its record was cut."""
         n, size, k = len(codes_Q), len(self.reference), self._index.k
         query_H, reference_H = self._index.hits(np.append(codes_Q, codes_Q[: k - 1]))
@@ -157,7 +164,8 @@ class Anchorer:
         order = inside[np.argsort(query_H[inside])]
         segments = segments_of(query_H[order], reference_H[order], k, None)
         query_Q, reference_W = np.roll(codes_Q, -first_q), np.roll(self._codes_R, -first_r)
-        return Frame(query_Q, reference_W, first_r, best_chain(segments, None), closed=True)
+        letters_Q, chain = np.roll(letters_Q, -first_q), best_chain(segments, None)
+        return Frame(query_Q, letters_Q, reference_W, first_r, chain, closed=True)
 
     def _anchored(
         self, frame: Frame, blocks: list[Block], strand: str, start: int, known: int
@@ -165,7 +173,9 @@ class Anchorer:
         size = len(self.reference)
         query, window = (frames.members(blocks, column) for column in (0, 1))
         codes_R = np.full(size, UNKNOWN, np.uint8)
-        codes_R[(window + frame.origin) % size] = frame.query[query]
+        places_R = np.full(size, -1, np.int64)
+        position = (window + frame.origin) % size
+        codes_R[position], places_R[position] = frame.query[query], frame.letters[query]
         gaps = list(frames.gaps(frame, blocks))
         insertions = tuple(
             ((frame.origin + r - 1) % size, _text(frame.query[q : q + inserted]))
@@ -183,6 +193,7 @@ class Anchorer:
             _known(codes_R),
             int(compared.sum()),
             differences,
+            places_R,
             sum(inserted for _, _, inserted, _ in gaps),
             sum(deleted for *_, deleted in gaps),
             known - frame.passed_over - placed - within,
@@ -195,7 +206,8 @@ def _known(codes: Codes) -> int:
 
 
 def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> Anchored:
-    return Anchored(LETTERS[codes_R], "+", 0, _known(codes_R), *compared, in_place=True)
+    places_R = np.arange(len(codes_R))
+    return Anchored(LETTERS[codes_R], "+", 0, _known(codes_R), *compared, places_R, in_place=True)
 
 
 def _place(chain: Integers, position: int) -> int:

@@ -19,9 +19,13 @@ END_ROOM = 32  # more letters of the reference than of the query at a free end
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two."""
+    """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two.
+
+    `letters` tells which letter of the sequence as given, whatever its strand, each of the query's is.
+    """
 
     query: Codes  # (Q,)
+    letters: Integers  # (Q,)
     window: Codes  # (W,)
     origin: int
     chain: Integers

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from genomai_cli.anchoring.alleles import CODE, LETTERS, UNTOLD, Calls, merged, told
+from genomai_cli.anchoring.alleles import CODE, DELETED, LETTERS, UNTOLD, Calls, merged, told
 from genomai_cli.anchoring.contigs import ContigOf, header_lengths
 from genomai_cli.anchoring.kmers import UNKNOWN, codes_of
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.variants import Variant, VariantFile, normal_contig, read_variants
 from genomai_cli.records import SequenceRecord
@@ -58,15 +60,27 @@ class Genomes:
         self._absent_is_ref = absent_is_ref
         self._calls: dict[int, Calls] = {}  # by position from 0, one call a sample
         self._with_genotypes = False
+        self.haploid = False  # whether any call has one allele
 
     def add(self, file: VariantFile) -> None:
         """Take in the records of one more file of these samples."""
         for variant in file.records:
             _check(variant, self._reference, file)
             self._with_genotypes |= variant.has_genotypes
+            self.haploid |= bool((variant.genotypes[:, 1] == ABSENT).any())
             for position, calls in told(variant, self._codes, circular=self._reference.circular):
                 before = self._calls.get(position)
                 self._calls[position] = calls if before is None else merged(before, calls)
+
+    def told(self, position: int) -> bool:
+        """Whether a record tells about a position, counted from 0."""
+        return position in self._calls
+
+    def deleted(self, position: int) -> NDArray[np.bool_]:
+        """Whose genome (samples,) has no letter at a position, or none that can be told."""
+        calls = self._calls.get(position)
+        lacking = np.zeros(len(self.samples), np.bool_)
+        return lacking if calls is None else calls >= DELETED
 
     def check(self) -> None:
         """InputError if there is nothing to use."""

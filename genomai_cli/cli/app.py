@@ -18,6 +18,7 @@ from genomai_cli import __version__
 from genomai_cli.cli import (
     augment,
     classify,
+    denoise,
     embed,
     evaluate,
     generate,
@@ -73,6 +74,7 @@ app.command()(train.train)
 app.command()(classify.classify)
 app.command()(embed.embed)
 app.command()(generate.generate)
+app.command()(denoise.denoise)
 app.command()(augment.augment)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")

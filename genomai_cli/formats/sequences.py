@@ -21,7 +21,7 @@ _LETTERS = b"ACGTRYSWKMBDHVN"
 _BLANKS = b" \t\r\n\v\f"
 _GIVEN = _LETTERS + _LETTERS.lower() + b"Uu-." + _BLANKS
 _READ = _LETTERS + _LETTERS + b"TTNN" + b"\n" * len(_BLANKS)
-_CLEAN = bytes(dict(zip(_GIVEN, _READ, strict=True)).get(byte, 0) for byte in range(256))
+CLEAN = bytes(dict(zip(_GIVEN, _READ, strict=True)).get(byte, 0) for byte in range(256))
 _FOREIGN = re.compile(rb"[^" + _LETTERS + _LETTERS.lower() + rb"Uu.\s-]")
 _QUALITIES = bytes(range(33, 127))
 _CHUNK = 1 << 20
@@ -57,8 +57,8 @@ def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
 
 def _read_fasta(source: Input) -> Iterator[SequenceRecord]:
     entry: _Entry | None = None
-    line = 0  # `_parts` puts a line end before the first line
-    for begins, text in _parts(source.stream):
+    line = 0  # `parts` puts a line end before the first line
+    for begins, text in parts(source.stream):
         if begins:
             line += 1
             if entry is not None:
@@ -73,7 +73,7 @@ def _read_fasta(source: Input) -> Iterator[SequenceRecord]:
         yield entry.record()
 
 
-def _parts(stream: BinaryIO) -> Iterator[tuple[bool, bytes]]:
+def parts(stream: BinaryIO) -> Iterator[tuple[bool, bytes]]:
     """The text in pieces, each with whether it follows a '>' at the start of a line."""
     held = b"\n"  # a line end is held back until it is known whether a '>' follows
     while chunk := _read_some(stream):
@@ -132,7 +132,7 @@ def _name_and_rest(title: bytes, path: str, line: int) -> tuple[str, str]:
 
 def clean_letters(raw: bytes, path: str, line: int) -> bytes:
     """Upper-case IUPAC letters without white space; `line` is where the text starts."""
-    clean = raw.translate(_CLEAN)
+    clean = raw.translate(CLEAN)
     if 0 in clean:
         _refuse_letter(raw, path, line)
     return clean.replace(b"\n", b"")

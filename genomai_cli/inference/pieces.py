@@ -113,7 +113,7 @@ class AnchoredReader:
         if anchored is None:
             letters = sum(map(record.sequence.count, "ACGT"))
             return replace(nothing, identity=0.0) if letters >= FEWEST_LETTERS else nothing
-        identity = _identity(anchored)
+        identity = identity_of(anchored)
         if identity < LEAST_IDENTITY:
             return replace(nothing, identity=identity)
         letters_S = anchored.letters[self.sites]
@@ -122,7 +122,7 @@ class AnchoredReader:
         return replace(nothing, pieces=[ids], letters=used, identity=identity)
 
 
-def _identity(anchored: Anchored) -> float:
+def identity_of(anchored: Anchored) -> float:
     """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
     a short sequence may hold nothing else. A record that is mostly something else has 0."""
     if anchored.left_out > anchored.aligned:
@@ -160,7 +160,7 @@ class SequenceReader:
 
 def _places(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
     """Where the sites of `panel` stand in `other`; None unless all of them do."""
-    keys = [_site_keys(p) for p in (panel, other)]
+    keys = [site_keys(p) for p in (panel, other)]
     index = {key: place for place, key in enumerate(keys[1])}
     found = [index.get(key) for key in keys[0]]
     if None in found:
@@ -168,7 +168,8 @@ def _places(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
     return np.array(found, np.int64)
 
 
-def _site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
+def site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
+    """What tells the sites of one panel in another: where they are, and their two alleles in either order."""
     columns = (panel.chrom, panel.positions[GRCH37].tolist(), panel.positions[GRCH38].tolist())
     alleles = [frozenset(pair) for pair in zip(panel.ref, panel.alt, strict=True)]
     return list(zip(*columns, alleles, strict=True))

@@ -22,10 +22,16 @@ Place = tuple[str, int]  # build and site number
 
 @dataclass(frozen=True, eq=False)
 class SiteCalls:
-    """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples)."""
+    """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples).
+
+    `told` (sites,) is where a record, or a reference block, is about the site; `foreign` (sites, samples) who carries
+    another allele than the panel's there.
+    """
 
     codes: NDArray[np.uint8]
     phased: NDArray[np.bool_]
+    told: NDArray[np.bool_]
+    foreign: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,15 @@ class Cohort:
         codes, phased = np.full((*shape, 2), MISSING, np.uint8), np.ones(shape, np.bool_)
         for site in range(len(self._panel)):
             self._fill((build, site), codes[site], phased[site], absent_is_ref)
-        return SiteCalls(codes, phased), self._report(build, header)
+        told = [self._is_told((build, site)) for site in range(len(self._panel))]
+        foreign = np.zeros(shape, np.bool_)
+        for (of_build, site), carriers in self._carriers.items():
+            if of_build == build:
+                foreign[site] = carriers
+        return SiteCalls(codes, phased, np.array(told), foreign), self._report(build, header)
+
+    def _is_told(self, place: Place) -> bool:
+        return place in self._calls or place in self._others
 
     def _fill(
         self,

@@ -1,0 +1,172 @@
+"""`genomai denoise`: missing letters and genotypes restored, doubtful ones corrected, with probabilities."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.changes import Changes, changes_table
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    AbsentIsRef,
+    Device,
+    Inputs,
+    Model,
+    Output,
+    Quiet,
+    ReportJson,
+    Seed,
+    Threads,
+    Verbose,
+)
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.streams import Input
+    from genomai_cli.restoration.base import Settings
+    from genomai_cli.restoration.passage import Passed
+
+WARNED_OF = 10  # records that no model knows, by name
+
+ErrorRate = Annotated[
+    float | None,
+    typer.Option(
+        "--error-rate",
+        metavar="E",
+        min=1e-9,
+        max=0.5,
+        help="So many of the known letters or genotypes are wrong: correct those that are likely to be.",
+        show_default=False,
+    ),
+]
+
+MinConfidence = Annotated[
+    float,
+    typer.Option(
+        "--min-confidence",
+        metavar="P",
+        min=0,
+        max=1,
+        help="Restore and correct only what is at least so probable.",
+    ),
+]
+
+OnlyPresent = Annotated[
+    bool,
+    typer.Option(
+        "--only-present", help="Add no records for sites of the model that the VCF does not have."
+    ),
+]
+
+ChangesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--changes",
+        metavar="FILE",
+        help="Write a table of all changes: sample, place, from, to, probability.",
+        show_default=False,
+    ),
+]
+
+
+def denoise(
+    context: typer.Context,
+    inputs: Inputs = None,
+    error_rate: ErrorRate = None,
+    min_confidence: MinConfidence = 0.0,
+    only_present: OnlyPresent = False,
+    changes: ChangesFile = None,
+    model: Model = None,
+    absent_is_ref: AbsentIsRef = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    output: Output = STANDARD_OUTPUT,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Restore missing letters and genotypes.
+
+    FASTA stays FASTA: the letters N of a barcode or of a human mitochondrial genome (on either strand, whole or in
+    part) are restored where the model can tell, everything else stays byte for byte, and so do sequences that no model
+    knows. VCF or BCF becomes VCF: missing genotypes at the model's sites are filled in, with probabilities (GP) and
+    dosages (DS), and sites that the file does not have are added. Without --model the input chooses.
+
+    \b
+    genomai denoise samples.vcf.gz -o restored.vcf.gz
+    genomai denoise --min-confidence 0.9 --changes restored.tsv genomes.fa > restored.fa
+    genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
+    """
+    from genomai_cli import device as devices
+    from genomai_cli.cli import reading
+    from genomai_cli.cli.held_output import held_output
+    from genomai_cli.restoration.base import Settings
+
+    with Run(context) as run:
+        if changes is not None and changes.resolve() == output.resolve():
+            raise UsageError("--changes and --output are the same file")
+        devices.use_threads(threads)
+        settings = Settings(min_confidence, error_rate, seed)
+        first, sources = reading.open_run_inputs(run)
+        with held_output(output) as out, changes_table(changes) as table:
+            if first.has_variants:
+                raise UsageError("VCF comes next")
+            _denoise_sequences(run, sources, out, table, _bundles(run, model, device), settings)
+        run.note(**table.counts)
+
+
+def _bundles(run: Run, model: str | None, device: str) -> list["Bundle"]:
+    """The model that is named, or those that the program comes with."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.restoration.models import GENOMES_MODEL, PEOPLE_MODEL
+
+    where = devices.choose(device)
+    names = [PEOPLE_MODEL, GENOMES_MODEL] if model is None else [model]
+    found = [bundles.load(name, where, devices.exact_precision(where)) for name in names]
+    run.used_device(where)
+    run.used_model(found[0].name, found[0].version, found[0].weights_sha256)
+    return found
+
+
+def _denoise_sequences(
+    run: Run,
+    sources: Iterable["Input"],
+    out: IO[bytes],
+    table: Changes,
+    bundles: list["Bundle"],
+    settings: "Settings",
+) -> None:
+    from genomai_cli.cli.model_choice import installed_panels
+    from genomai_cli.formats.fasta_entries import read_entries
+    from genomai_cli.restoration.passage import passed
+    from genomai_cli.restoration.restorers import restorer_of
+
+    panels = list(installed_panels().values())
+    restorers = [restorer_of(bundle, settings, panels) for bundle in bundles]
+    names = " and ".join(restorer.name for restorer in restorers)
+    unknown = 0
+    for source in sources:
+        with source:
+            for item in passed(read_entries(source), restorers):
+                unknown += _told(run, item, names, unknown)
+                table.of_entry(item)
+                out.write(item.restored.raw)
+    if unknown > WARNED_OF:
+        run.console.warn(f"{unknown} records in all that are unknown to {names}: unchanged")
+
+
+def _told(run: Run, item: "Passed", names: str, unknown: int) -> bool:
+    """Count an entry, and warn of one that passes as it is since no model knows it; whether it is one."""
+    if not item.entry.begun:
+        return False
+    known = item.proposal is not None
+    run.count(read=1, used=known, refused=not known)
+    if not known and unknown < WARNED_OF:
+        reason = f"nothing in it is known to {item.model}" if item.model else f"unknown to {names}"
+        run.console.warn(f"{item.entry.name}: {reason}: unchanged")
+    return not known
