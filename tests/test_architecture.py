@@ -35,6 +35,7 @@ FLOORS = {
     "inference": 4,
     "generation": 4,
     "restoration": 4,
+    "reports": 4,
     "presets": 4,
     "cli": 5,
     "__main__": 5,

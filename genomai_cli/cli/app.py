@@ -16,6 +16,7 @@ import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli import (
+    align,
     augment,
     classify,
     denoise,
@@ -76,6 +77,7 @@ app.command()(embed.embed)
 app.command()(generate.generate)
 app.command()(denoise.denoise)
 app.command()(augment.augment)
+app.command()(align.align)
 app.command()(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 
