@@ -72,9 +72,10 @@ class Genomes:
                 before = self._calls.get(position)
                 self._calls[position] = calls if before is None else merged(before, calls)
 
-    def told(self, position: int) -> bool:
-        """Whether a record tells about a position, counted from 0."""
-        return position in self._calls
+    @property
+    def positions(self) -> list[int]:
+        """Those, counted from 0, that a record tells about."""
+        return sorted(self._calls)
 
     def deleted(self, position: int) -> NDArray[np.bool_]:
         """Whose genome (samples,) has no letter at a position, or none that can be told."""

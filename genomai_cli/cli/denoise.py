@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.restoration.base import Settings
     from genomai_cli.restoration.passage import Passed
+    from genomai_cli.restoration.variants import Wish
 
 WARNED_OF = 10  # records that no model knows, by name
+ONE_VCF = "a VCF goes alone: two of them do not make one"
 
 ErrorRate = Annotated[
     float | None,
@@ -105,6 +107,7 @@ def denoise(
     from genomai_cli.cli import reading
     from genomai_cli.cli.held_output import held_output
     from genomai_cli.restoration.base import Settings
+    from genomai_cli.restoration.variants import Wish
 
     with Run(context) as run:
         if changes is not None and changes.resolve() == output.resolve():
@@ -114,8 +117,13 @@ def denoise(
         first, sources = reading.open_run_inputs(run)
         with held_output(output) as out, changes_table(changes) as table:
             if first.has_variants:
-                raise UsageError("VCF comes next")
-            _denoise_sequences(run, sources, out, table, _bundles(run, model, device), settings)
+                if len(run.inputs) > 1:
+                    raise UsageError(ONE_VCF)
+                wish = Wish(settings, absent_is_ref, only_present)
+                _denoise_variants(run, first, out, table, model, device, wish)
+            else:
+                bundles = _bundles(run, model, device)
+                _denoise_sequences(run, sources, out, table, bundles, settings)
         run.note(**table.counts)
 
 
@@ -131,6 +139,32 @@ def _bundles(run: Run, model: str | None, device: str) -> list["Bundle"]:
     run.used_device(where)
     run.used_model(found[0].name, found[0].version, found[0].weights_sha256)
     return found
+
+
+def _denoise_variants(
+    run: Run,
+    source: "Input",
+    out: IO[bytes],
+    table: Changes,
+    model: str | None,
+    device: str,
+    wish: "Wish",
+) -> None:
+    from genomai_cli.cli.model_choice import model_of_variants
+    from genomai_cli.restoration.models import GENOMES_MODEL, PEOPLE_MODEL
+    from genomai_cli.restoration.variants import restore_variants
+
+    if model is None:
+        default = (PEOPLE_MODEL, GENOMES_MODEL)
+        model, source = model_of_variants(run, source, *default)
+    (bundle,) = _bundles(run, model, device)
+    summary = restore_variants(source, out, bundle, wish, table.write)
+    for message in summary.messages:
+        run.console.say(message)
+    for warning in summary.warnings:
+        run.console.warn(warning)
+    run.count(read=summary.samples, used=summary.usable, refused=summary.samples - summary.usable)
+    table.count(**summary.counts)
 
 
 def _denoise_sequences(

@@ -123,8 +123,13 @@ def _refusal(
     )
 
 
-def model_of_variants(run: Run, source: "Input") -> tuple[str, "Input"]:
-    """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it."""
+def model_of_variants(
+    run: Run, source: "Input", of_panel: str = DEFAULT_MODEL, of_reference: str | None = None
+) -> tuple[str, "Input"]:
+    """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it.
+
+    `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
+    """
     from genomai_cli.anchoring.contigs import header_lengths
     from genomai_cli.formats.first_records import first_records
     from genomai_cli.formats.variants import normal_contig
@@ -141,6 +146,7 @@ def model_of_variants(run: Run, source: "Input") -> tuple[str, "Input"]:
             message = f"the contig of {reference.name} {size}, not {len(reference)}"
             run.console.warn(f"{message}: model {name} does not read it")
         else:
-            run.console.say(f"the records are on {reference.name}: model {name}")
-            return name, source
-    return DEFAULT_MODEL, source
+            chosen = of_reference or name
+            run.console.say(f"the records are on {reference.name}: model {chosen}")
+            return chosen, source
+    return of_panel, source

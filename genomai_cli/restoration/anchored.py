@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.anchoring.anchor import Anchored, Anchorer
+from genomai_cli.anchoring.coordinates import FEWEST_LETTERS
 from genomai_cli.anchoring.kmers import UNKNOWN, codes_of
 from genomai_cli.formats.fasta_entries import Entry
 from genomai_cli.inference.pieces import LEAST_IDENTITY, identity_of
@@ -47,7 +48,9 @@ class GenomeRestorer:
         if letters is None:
             return None
         anchored = self._anchorer(letters.tobytes().decode("ascii"))
-        if anchored is None or identity_of(anchored) < LEAST_IDENTITY:
+        if anchored is None or anchored.aligned < FEWEST_LETTERS:
+            return None
+        if identity_of(anchored) < LEAST_IDENTITY:
             return None
         return GenomeReading(entries[0].name, letters, anchored)
 
