@@ -16,6 +16,7 @@ from genomai_cli.cli.options import (
     Seed,
     Threads,
     Verbose,
+    check_finite,
 )
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -102,6 +103,7 @@ Guidance = Annotated[
         "--guidance",
         metavar="G",
         min=0.0,
+        callback=check_finite,
         help="Above 1, people who are more typical of the phenotype; 1 is as learnt.",
     ),
 ]
@@ -112,6 +114,7 @@ Temperature = Annotated[
         "--temperature",
         metavar="T",
         min=0.01,
+        callback=check_finite,
         help="Below 1, likelier people and less variety; 1 is as learnt.",
     ),
 ]
