@@ -314,21 +314,21 @@ def knowing(joint):
 
 
 def test_uniform_sampling_with_the_exact_denoiser_gives_the_distribution(joint):
-    seeds = [[11, number] for number in range(6000)]
-    letters = sampled(knowing(joint), seeds, LINEAR, 60, kernel=UNIFORM)
-    assert shares(letters) == pytest.approx(joint, abs=0.03)
+    seeds = [[11, number] for number in range(2000)]
+    letters = sampled(knowing(joint), seeds, LINEAR, 40, kernel=UNIFORM)
+    assert shares(letters) == pytest.approx(joint, abs=0.04)
 
 
 def test_noise_and_the_way_back_leave_the_distribution_as_it_is(joint):
     rng = np.random.default_rng(12)
-    words = rng.choice(LETTERS**LENGTH, 6000, p=joint.ravel())
+    words = rng.choice(LETTERS**LENGTH, 2000, p=joint.ravel())
     begun = torch.from_numpy(np.stack(np.unravel_index(words, joint.shape), axis=1))
     start = Start(begun, torch.zeros_like(begun, dtype=torch.bool))
-    seeds = [[13, number] for number in range(6000)]
+    seeds = [[13, number] for number in range(2000)]
     for kernel, denoiser in ((ABSORBING, exact_denoiser(joint)), (UNIFORM, knowing(joint))):
         way = Way(steps=40, since=0.5)
         letters = kernel.sample(denoiser, start, seeds, LINEAR, LETTERS, way)
-        assert shares(letters) == pytest.approx(joint, abs=0.03)
+        assert shares(letters) == pytest.approx(joint, abs=0.05)
         assert 0.1 < float((letters != begun).double().mean()) < 0.45
 
 

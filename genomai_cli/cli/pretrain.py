@@ -187,11 +187,11 @@ def pretrain(
         wanted = [*(changes or []), *_objectives(objective)]
         fits = _preset(preset, objective, of_people=bool(labels or panel))
         chosen, text = recipes.read(recipe or fits, wanted)
-        chosen = named_after(chosen, output, wanted)
         start = bundles.load(model, where) if model else None
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
         table = people.labels_of(chosen, labels)
         places = people.with_people(places, chosen, table)
+        chosen = named_after(chosen, output, wanted)
         same = {
             "seed": seed,
             "panel": places.panel.sha256 if places.panel else None,

@@ -3,7 +3,7 @@
 Shape suffixes: B sequences, L letters.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from genomai_cli.training.corpus import Corpus
 ORDER = 10
 WEIGHT = 10.0  # letters that the model of the next lower order is worth
 LETTERS = 1 << 25  # of a corpus to count in
+PART = 1 << 21  # letters that are counted at once
 OTHER = 4  # a letter that is no base
 _CODES = np.full(256, OTHER, np.int64)
 _CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
@@ -37,8 +38,8 @@ class Markov:
         """From the letters of sequences. A context's frequencies are mixed with those of the context one letter
         shorter, which count as much as `WEIGHT` letters."""
         counts = np.zeros(4 ** (order + 1))
-        for sequence in sequences:
-            places, known = _words(sequence[None], order)
+        for part in _joined(sequences):
+            places, known = _words(part[None], order)
             counts += np.bincount(places[known], minlength=len(counts))
         table, tables = np.full(1, 0.25), []
         for length in range(1, order + 2):
@@ -66,6 +67,20 @@ class Markov:
             places_BL, known_BL = _words(codes_BL, before)
             nats_BL[:, before:][known_BL] = -table[places_BL[known_BL]]
         return nats_BL
+
+
+def _joined(sequences: Iterable[Codes]) -> Iterator[Codes]:
+    """The sequences one after another, with something unknown in between, in parts of some size."""
+    waiting: list[Codes] = []
+    letters = 0
+    for sequence in sequences:
+        waiting += [sequence, np.array([OTHER])]
+        letters += len(sequence)
+        if letters > PART:
+            yield np.concatenate(waiting)
+            waiting, letters = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _words(codes_BL: Codes, before: int) -> tuple[Codes, NDArray[np.bool_]]:
