@@ -12,7 +12,8 @@ from conftest import SITES, changes, frequencies, run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.tables import read_table
 from genomai_cli.generation.asking import all_asked
-from genomai_cli.generation.people import Generator, Settings
+from genomai_cli.generation.people import Generator
+from genomai_cli.generation.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -256,8 +257,8 @@ def test_admixed_people_lie_between(generator, tmp_path):
         ("--guidance nan", 2, "--guidance"),
         ("--temperature inf", 2, "inf is not a finite number"),
         ("--temperature nan", 2, "--temperature"),
-        ("--length 100", 2, "--length"),
-        ("--prompt ACGT", 2, "--prompt"),
+        ("--length 100", 2, "--length does not fit the model maker: it makes people"),
+        ("--prompt ACGT", 2, "--prompt does not fit"),
     ],
 )
 def test_what_cannot_be_asked_for(generator, arguments, status, message):

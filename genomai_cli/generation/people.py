@@ -18,27 +18,17 @@ from torch import Tensor
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.denoisers import PeopleDenoiser
-from genomai_cli.diffusion.kernel import Kernel, Start, Way
-from genomai_cli.diffusion.schedule import Schedule
+from genomai_cli.diffusion.kernel import Start
 from genomai_cli.errors import BundleError
 from genomai_cli.generation.asking import Ask
 from genomai_cli.generation.mosaic import Chromosomes
+from genomai_cli.generation.settings import Settings, process_of
 from genomai_cli.nets.denoiser import DenoiserNetwork
-from genomai_cli.objectives.diffusion import ALLELES, DiffusionSettings
+from genomai_cli.objectives.diffusion import ALLELES
 from genomai_cli.panels.phenotypes import NULL, Phenotypes
 
 BATCH = 128
 PLAN, DRAWS = 0, 1  # streams of randomness that share a seed
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to draw: in so many `steps`, with what `guidance` and `temperature`; 1 and 1 are the model's own."""
-
-    steps: int = 64
-    guidance: float = 1.0
-    temperature: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +101,7 @@ class Generator:
             seeds,
             self.schedule,
             ALLELES,
-            Way(self.settings.steps, self.settings.temperature),
+            self.settings.way,
         )
         alleles_B2S = letters_BL.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         begin = 0
@@ -125,13 +115,3 @@ class Generator:
         """The network with phenotypes and guidance put in."""
         guidance, doubts = self.settings.guidance, self.kernel.doubts
         return PeopleDenoiser(self.network, number_B, guidance, self.blocks, veiled=doubts)
-
-
-def process_of(bundle: Bundle) -> tuple[Kernel, Schedule]:
-    """The diffusion process that a bundle was trained by; BundleError for one that was not."""
-    try:
-        settings = bundle.config["provenance"]["settings"]["diffusion"]
-        return DiffusionSettings(**settings).process
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"the model {bundle.name!r} generates nothing: it was not trained by diffusion"
-        raise BundleError(message) from error

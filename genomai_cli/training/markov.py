@@ -3,6 +3,7 @@
 Shape suffixes: B sequences, L letters.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -52,10 +53,12 @@ class Markov:
 
     @classmethod
     def of_corpus(cls, corpus: Corpus, order: int = ORDER) -> "Markov":
-        """From the pieces to learn from, or as many of them, evenly chosen, as hold `LETTERS` letters."""
+        """From the pieces to learn from, or as many of them, evenly chosen, as hold `LETTERS` letters; of a lower order
+        where there are fewer letters than contexts."""
         bounds = corpus.bounds[corpus.learn]
-        step = max(1, -(-int((bounds[:, 1] - bounds[:, 0]).sum()) // LETTERS))
-        pieces = bounds[::step].tolist()
+        letters = int((bounds[:, 1] - bounds[:, 0]).sum())
+        pieces = bounds[:: max(1, -(-letters // LETTERS))].tolist()
+        order = min(order, int(math.log(max(letters, 4), 4)))
         return cls.of((codes(corpus.letters[begin:end]) for begin, end in pieces), order)
 
     def nats(self, codes_BL: Codes) -> NDArray[np.float64]:
