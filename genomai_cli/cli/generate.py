@@ -1,11 +1,12 @@
 """`genomai generate`: new people, for whom nobody stands, and new DNA."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from genomai_cli.cli.generated import Target
+from genomai_cli.cli.generated import EVERYBODY, Target
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Device,
@@ -22,7 +23,6 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 DEFAULT_MODEL = "ancestry-generator"
-EVERYBODY = "reference"
 
 
 class Build(StrEnum):
@@ -136,6 +136,38 @@ Temperature = Annotated[
     ),
 ]
 
+Quality = Annotated[
+    Path | None,
+    typer.Option(
+        "--quality",
+        metavar="FILE",
+        help="Write a report on the people there, TSV or JSON by its name: beside the model's summaries of the "
+        "people learnt from, or beside those of --against.",
+        show_default=False,
+    ),
+]
+
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="FILE",
+        help="With --quality: the real people learnt from (VCF, or barcodes in FASTA), for all measures of "
+        "`genomai evaluate --task generation`.",
+        show_default=False,
+    ),
+]
+
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--held-out",
+        metavar="FILE",
+        help="With --against: real people who were not learnt from, for baselines and membership inference.",
+        show_default=False,
+    ),
+]
+
 
 def generate(
     context: typer.Context,
@@ -149,6 +181,9 @@ def generate(
     steps: Steps = 64,
     guidance: Guidance = 1.0,
     temperature: Temperature = 1.0,
+    quality: Quality = None,
+    against: Against = None,
+    held_out: HeldOut = None,
     model: Model = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -168,18 +203,20 @@ def generate(
     \b
     genomai generate --phenotype EUR -n 100 > people.fa
     genomai generate --phenotype EUR:0.7,AFR:0.3 -n 20 --to vcf -o admixed.vcf.gz
-    genomai generate -n 2504 --to vcf | bcftools view -S names.txt
+    genomai generate -n 2504 --to vcf --quality report.tsv | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import generated
+    from genomai_cli.cli.quality import Report
     from genomai_cli.generation.settings import Settings
 
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
             raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
+        report = Report(quality, against, held_out)
         devices.use_threads(threads)
         where = devices.choose(device)
         bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
@@ -193,6 +230,7 @@ def generate(
                 "--build": build,
                 "--to": to is not Target.FASTA,
                 "--guidance": guidance != 1,
+                "--quality": quality,
             }
             generated.refuse(bundle, of_people, "makes DNA without phenotypes, in FASTA")
             generated.dna(run, bundle, settings, number, length, prompt, output)
@@ -200,6 +238,11 @@ def generate(
         of_dna = {"--length": length, "--prompt": prompt is not None}
         generated.refuse(bundle, of_dna, "makes people of a panel, not DNA")
         asked = generated.Asked(
-            phenotype or [EVERYBODY], number, to, str(build or Build.GRCH37), haplotypes
+            model or DEFAULT_MODEL,
+            phenotype or [EVERYBODY],
+            number,
+            to,
+            str(build or Build.GRCH37),
+            haplotypes,
         )
-        generated.people(run, bundle, settings, asked, output)
+        generated.people(run, bundle, settings, asked, report, output)

@@ -9,8 +9,11 @@ from typing import IO, TYPE_CHECKING
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
+EVERYBODY = "reference"
+
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.cli.quality import Report
     from genomai_cli.generation.people import SyntheticPerson
     from genomai_cli.generation.settings import Settings
 
@@ -25,8 +28,9 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Asked:
-    """Which people, how many of each phenotype, and how they are written."""
+    """Which people of which model, how many of each phenotype, and how they are written."""
 
+    model: str
     phenotypes: list[str]
     number: int
     to: Target
@@ -62,8 +66,16 @@ def dna(
         run.count(used=write_fasta(out, counted))
 
 
-def people(run: Run, bundle: "Bundle", settings: "Settings", asked: Asked, output: Path) -> None:
-    """Write new people."""
+def people(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    asked: Asked,
+    report: "Report",
+    output: Path,
+) -> None:
+    """Write new people, and the report on them if there is to be one."""
+    from genomai_cli.bundles import people_summary
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.generation.asking import all_asked
     from genomai_cli.generation.people import Generator
@@ -73,7 +85,10 @@ def people(run: Run, bundle: "Bundle", settings: "Settings", asked: Asked, outpu
     total = sum(ask.people for ask in asks)
     made = run.console.progress(generator.people(asks), "generating", total=total)
     with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
-        run.count(used=_write(run, out, made, bundle, asked, settings.seed))
+        run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
+        everybody = asked.phenotypes == [EVERYBODY]
+        summary = people_summary.read(asked.model)
+        report.write(run, bundle, summary, settings.seed, everybody=everybody)
 
 
 def _write(

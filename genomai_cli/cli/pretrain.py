@@ -273,12 +273,15 @@ def _pretrained(
 def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
     """The bundle, with its card, log and picture."""
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import catalog, people_summary
     from genomai_cli.training.picture import loss_picture
     from genomai_cli.training.pretraining_card import card
     from genomai_cli.training.workspace import LOG
 
     picture = loss_picture(work.log.rows(), made.bundle.name)
     others: dict[str, str | bytes] = {LOG: work.log.text(), PICTURE: picture}
+    if made.summary is not None:
+        others[catalog.SUMMARY] = people_summary.to_bytes(made.summary)
     text = card(made, shlex.join(command_line()))
     bundles.save(made.bundle, output, bundles.Extras(text, work.recipe, others))
     work.remove()
