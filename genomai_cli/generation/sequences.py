@@ -9,6 +9,7 @@ Shape suffixes: B sequences of a batch, L words, A words of the alphabet, K lett
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.denoisers import WordDenoiser, Words
-from genomai_cli.diffusion.kernel import HIDDEN, Start, Way
+from genomai_cli.diffusion.kernel import HIDDEN, Start
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.generation.settings import Settings, process_of
 from genomai_cli.nets.transformer import TransformerNetwork
 from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers.rows import encode_rows
 
 BATCH = 32
 OPEN = ord("N")  # a letter that is to be drawn
@@ -29,6 +31,11 @@ UNKNOWN = 4  # the code of a letter that is no base
 _CODES = np.full(256, UNKNOWN, np.int64)
 _CODES[np.frombuffer(b"ACGTacgtUu", np.uint8)] = [0, 1, 2, 3, 0, 1, 2, 3, 3, 3]
 Codes = NDArray[np.int64]
+
+
+def codes_of(letters: NDArray[np.uint8]) -> Codes:
+    """0 to 3 for A C G T (or U) in either case, `UNKNOWN` for everything else."""
+    return _CODES[letters]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         letters = np.frombuffer(self.prompt.encode("ascii", "replace"), np.uint8)
-        wrong = (_CODES[letters] == UNKNOWN) & (letters != OPEN) & (letters != ord("n"))
+        wrong = (codes_of(letters) == UNKNOWN) & (letters != OPEN) & (letters != ord("n"))
         if wrong.any():
             raise UsageError(
                 f"--prompt: A, C, G, T, or N to be filled in, not {chr(letters[wrong][0])!r}"
@@ -82,23 +89,39 @@ class SequenceGenerator:
         prompt = np.frombuffer(wanted.prompt.encode().ljust(length, b"N"), np.uint8)
         numbers = iter(range(1, wanted.number + 1))
         while chunk := list(islice(numbers, self.batch)):
-            given = np.tile(_CODES[prompt], (len(chunk), 1))
+            given = np.tile(codes_of(prompt), (len(chunk), 1))
             made = self.filled(given, [[seed, number] for number in chunk])
             for number, letters in zip(chunk, made, strict=True):
                 told = f"model={self.name} seed={seed}"
                 yield SequenceRecord(f"synthetic_{number}", letters, told)
 
-    def filled(self, codes_BX: Codes, seeds: Sequence[Sequence[int]]) -> list[str]:
-        """The sequences with their unknown letters drawn, each by its own seed; from nothing if none is known."""
+    def filled(
+        self,
+        codes_BX: Codes,
+        seeds: Sequence[Sequence[int]],
+        drawn_BX: NDArray[np.bool_] | None = None,
+    ) -> list[str]:
+        """The sequences with some letters drawn, by default the unknown ones, each by its own seed.
+
+        With a time `since` below 1, known letters that are to be drawn are blurred up to it first. A letter that is
+        neither known nor to be drawn is N.
+        """
+        drawn_BX = codes_BX == UNKNOWN if drawn_BX is None else drawn_BX
         rows, length = codes_BX.shape
         size = self.words.letters
-        padded = np.full((rows, -(-length // size) * size), UNKNOWN)
-        padded[:, :length] = codes_BX
-        codes_BLK = padded.reshape(rows, -1, size)
+        more = -length % size
+        codes_BLK = np.pad(codes_BX, ((0, 0), (0, more)), constant_values=UNKNOWN).reshape(
+            rows, -1, size
+        )
+        drawn_BLK = np.pad(drawn_BX, ((0, 0), (0, more)), constant_values=True).reshape(
+            rows, -1, size
+        )
         for block, place in enumerate(self.blocks(codes_BLK.shape[1])):
             block_seeds = [[*seed, block] for seed in seeds]
-            codes_BLK[:, place] = self._drawn(codes_BLK[:, place], block_seeds)
-        letters = np.frombuffer(b"ACGT", np.uint8)[codes_BLK.reshape(rows, -1)[:, :length]]
+            part = codes_BLK[:, place], drawn_BLK[:, place]
+            codes_BLK[:, place] = self._drawn(*part, block_seeds)
+            drawn_BLK[:, place] = False
+        letters = np.frombuffer(b"ACGTN", np.uint8)[codes_BLK.reshape(rows, -1)[:, :length]]
         return [row.tobytes().decode() for row in letters]
 
     def blocks(self, length: int) -> Iterator[slice]:
@@ -111,34 +134,52 @@ class SequenceGenerator:
                 return
 
     @torch.inference_mode()
-    def _drawn(self, codes_BLK: Codes, seeds: Sequence[Sequence[int]]) -> Codes:
-        """The letters of words, the unknown ones drawn."""
-        known_BLK = codes_BLK != UNKNOWN
-        way = Way(self.settings.steps, self.settings.temperature)
-        if known_BLK.all():
+    def _drawn(
+        self, codes_BLK: Codes, drawn_BLK: NDArray[np.bool_], seeds: Sequence[Sequence[int]]
+    ) -> Codes:
+        """The letters of words, some of them drawn."""
+        due_BL = np.logical_or.reduce(drawn_BLK, axis=2)
+        if not due_BL.any():
             return codes_BLK
-        spelt_AK = self._spelt
-        barred_BLA = np.zeros((*codes_BLK.shape[:2], len(spelt_AK)), np.bool_)
-        for place in range(codes_BLK.shape[2]):
-            letter_BL1 = codes_BLK[:, :, place, None]
-            barred_BLA |= (letter_BL1 != UNKNOWN) & (letter_BL1 != spelt_AK[:, place])
-        known_BL = torch.from_numpy(known_BLK.all(axis=2)).to(self.device)
-        barred = torch.from_numpy(barred_BLA).to(self.device)
-        words_BL = torch.where(known_BL, (~barred).int().argmax(2), HIDDEN)
-        partly = bool((known_BLK.any(axis=2) & ~known_BLK.all(axis=2)).any())
-        denoiser = self.denoiser(barred if partly else None)
-        start = Start(words_BL, known_BL)
-        drawn_BL = self.kernel.sample(denoiser, start, seeds, self.schedule, len(spelt_AK), way)
-        drawn_BLK: Codes = spelt_AK[drawn_BL.cpu().numpy()]
-        return drawn_BLK
+        spelt_AK, given_BLK = self._spelt, np.where(drawn_BLK, UNKNOWN, codes_BLK)
+        words_BL = self._words(codes_BLK)
+        unknown_BL = (words_BL == HIDDEN) & ~due_BL
+        others_BL = np.where(unknown_BL, self.tokenizer.unk_id or 0, self.words.mask_id)
+        partly = bool((due_BL[:, :, None] & (given_BLK != UNKNOWN)).any())
+        denoiser = WordDenoiser(
+            self.network,
+            self.head,
+            self.words,
+            self._tensor(others_BL),
+            self._tensor(_barred(given_BLK, spelt_AK)) if partly else None,
+            veiled=self.kernel.doubts,
+        )
+        start = Start(self._tensor(words_BL), self._tensor(~due_BL))
+        way, size = self.settings.way, self.words.size
+        made_BL = self.kernel.sample(denoiser, start, seeds, self.schedule, size, way)
+        made_BLK = spelt_AK[made_BL.clamp(min=0).cpu().numpy()]
+        return np.where(due_BL[:, :, None], made_BLK, codes_BLK)
 
-    def denoiser(self, barred_BLA: Tensor | None = None) -> WordDenoiser:
-        """The network and its head; words that are barred are impossible at their places."""
-        doubts = self.kernel.doubts
-        return WordDenoiser(self.network, self.head, self.words, barred=barred_BLA, veiled=doubts)
+    def _words(self, codes_BLK: Codes) -> Codes:
+        """The words (B, L) of letters, `HIDDEN` where one is unknown."""
+        letters = np.frombuffer(b"ACGTN", np.uint8)[codes_BLK.reshape(len(codes_BLK), -1)]
+        ids_BL = encode_rows(self.tokenizer, letters)
+        return np.where(ids_BL < self.words.size, ids_BL, HIDDEN)
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
     @property
     def _spelt(self) -> Codes:
         """The letters (A, K) of every word."""
         words = "".join(self.tokenizer.vocabulary[: self.words.size]).encode()
         return _CODES[np.frombuffer(words, np.uint8)].reshape(-1, self.words.letters)
+
+
+def _barred(given_BLK: Codes, spelt_AK: Codes) -> NDArray[np.bool_]:
+    """The words (B, L, A) that have another letter than is given."""
+    barred_BLA = np.zeros((*given_BLK.shape[:2], len(spelt_AK)), np.bool_)
+    for place in range(given_BLK.shape[2]):
+        letter_BL1 = given_BLK[:, :, place, None]
+        barred_BLA |= (letter_BL1 != UNKNOWN) & (letter_BL1 != spelt_AK[:, place])
+    return barred_BLA
