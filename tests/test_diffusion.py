@@ -293,6 +293,14 @@ def test_a_wrong_guess_costs_what_the_rates_say():
     assert nats.tolist() == pytest.approx([1 - 3 + 3 * math.log(3)])
 
 
+def test_uniform_times_are_dense_near_nothing_and_weighed_by_their_pace():
+    even = np.linspace(0.01, 0.99, 99)
+    numeric = (UNIFORM.times(even + 1e-6) - UNIFORM.times(even - 1e-6)) / 2e-6
+    assert UNIFORM.pace(UNIFORM.times(even)) == pytest.approx(numeric)
+    assert (UNIFORM.times(even) < even).all()
+    assert (ABSORBING.pace(ABSORBING.times(even)) == 1).all()
+
+
 def test_letters_are_replaced_as_often_as_the_schedule_says(schedule):
     letters = np.repeat([[0], [1], [HIDDEN]], 20000, axis=1)
     kept = schedule.kept(np.array([0.3, 0.7, 0.7]))

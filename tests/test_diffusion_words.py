@@ -72,7 +72,7 @@ def test_views_blur_letters_and_say_when(kernel):
     known = truth != NO_TARGET
     changed = (ids != truth) & known
     assert (ids[changed] == MASK).all() == (kernel == "absorbing")
-    late = views["time"][:, 0] / TICKS > 0.5
+    late = views["time"][:, 0] / TICKS > 0.25
     assert changed[~late].mean() < changed[late].mean()
 
 

@@ -25,6 +25,14 @@ class Absorbing:
     name: str = "absorbing"
     doubts: bool = False
 
+    def times(self, even_B: Times) -> Times:
+        """The numbers themselves."""
+        return even_B
+
+    def pace(self, times_B: Times) -> Times:
+        """1 at any time."""
+        return np.ones_like(times_B)
+
     def noised(
         self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
     ) -> Letters:

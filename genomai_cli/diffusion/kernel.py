@@ -61,6 +61,12 @@ class Kernel(Protocol):
     def doubts(self) -> bool:
         """Whether a letter that is shown may be another than it was."""
 
+    def times(self, even_B: Times) -> Times:
+        """The times (B,) to judge at, from numbers that are spread evenly from 0 to 1."""
+
+    def pace(self, times_B: Times) -> Times:
+        """How fast the times of `times` pass, which is what the bound at them counts: their derivative."""
+
     def noised(
         self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
     ) -> Letters:

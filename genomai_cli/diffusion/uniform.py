@@ -33,6 +33,15 @@ class Uniform:
     name: str = "uniform"
     doubts: bool = True
 
+    def times(self, even_B: Times) -> Times:
+        """The squares of the numbers: most surprising is a letter that is replaced when hardly any is, so that a
+        thousandth of the time next to 0 makes some per cent of the bound."""
+        return even_B**2
+
+    def pace(self, times_B: Times) -> Times:
+        """2 u at the time u^2."""
+        return 2 * np.sqrt(times_B)
+
     def noised(
         self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
     ) -> Letters:

@@ -78,9 +78,9 @@ class Diffusion:
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
         """`ids`, of which some are blurred, all letters as `targets`, and the `time`; of people the `phenotype`."""
-        times_B = spread_times(len(letters_BL), rng)
-        time_B1 = (times_B * TICKS).astype(np.int64)[:, None]
         kernel, schedule = self.settings.process
+        times_B = kernel.times(spread_times(len(letters_BL), rng))
+        time_B1 = (times_B * TICKS).astype(np.int64)[:, None]
         kept_B, people = schedule.kept(times_B), self.alphabet.people
         if people is not None:
             alleles_BL = people.alleles(letters_BL).reshape(len(letters_BL), -1).astype(np.int64)
@@ -106,7 +106,7 @@ class Diffusion:
         times_B = views["time"][:, 0].cpu().numpy() / TICKS
         kept_B1, slope_B1 = (
             torch.from_numpy(values).to(ids_BL.device, torch.float32)[:, None]
-            for values in (schedule.kept(times_B), schedule.slope(times_B))
+            for values in (schedule.kept(times_B), schedule.slope(times_B) * kernel.pace(times_B))
         )
         trust_BL = kept_B1.expand(ids_BL.shape)
         logits_NA = denoiser(shown_BL, due_BL, trust_BL).float()
