@@ -223,11 +223,13 @@ def unlabelled(folder: Path, data: Path) -> Bundle:
     return bundles.load(folder, torch.device("cpu"))
 
 
-def results(cohort: Cohort, count: int, seed: int, model: Bundle) -> Iterator[Result]:
+def results(
+    cohort: Cohort, count: int, seed: int, model: Bundle, rows: Sequence[Views] = ROWS
+) -> Iterator[Result]:
     """Every row, learner by learner."""
     tuning, *tasks = [Task.draw(cohort, seed + number, model) for number in range(SUBSETS + 1)]
     for name, (learner, settings) in LEARNERS.items():
-        for views in ROWS:
+        for views in rows:
             began = time.perf_counter()
             setting = dict.fromkeys(HEADS, settings[0])
             if len(settings) > 1:
@@ -257,10 +259,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=VIEWS, metavar="N", help="of each person")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
+    parser.add_argument(
+        "--row", action="append", metavar="NAME", help="only this one, beside plain"
+    )
     parser.add_argument("--model", type=Path, default=MODEL, metavar="DIR", help="of --diffuse")
     options = parser.parse_args(arguments)
     model = unlabelled(options.model, options.data)
-    found = list(results(Cohort.read(options.data), options.views, options.seed, model))
+    rows = [row for row in ROWS if not options.row or row.name in ("plain", *options.row)]
+    cohort = Cohort.read(options.data)
+    found = list(results(cohort, options.views, options.seed, model, rows))
     sys.stdout.writelines(tsv(found))
     if options.markdown:
         with atomic_text(options.markdown) as handle:
