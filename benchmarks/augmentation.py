@@ -8,6 +8,9 @@ Crosses are within a population, among the people who keep their labels. Five su
 over them, and that of the gain is paired. The regularisation of the logistic regression is chosen for each row on a
 subset of its own. The network is the barcode network of the recipe `ancestry` by itself: no likelihood beside it, no
 views of its own.
+
+The model that draws blurred views again has learnt from all people without a single label, so the genotypes of those
+who are judged are among what it has seen. It is made once, by `genomai pretrain --objective diffusion`, in --model.
 """
 
 import argparse
@@ -23,7 +26,12 @@ from crossvalidation import Cohort, Rows, subset
 from label_subsets import labelled
 from sklearn.linear_model import LogisticRegression
 
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.cli.app import main as genomai
 from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.generation.diffusing import PeopleDiffuser
+from genomai_cli.generation.settings import Settings
 from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented
 from genomai_cli.nets.sites import SitesConfig, SitesNetwork
 from genomai_cli.panels.barcode import letters_to_genotypes
@@ -31,7 +39,9 @@ from genomai_cli.panels.recognition import BarcodeSites
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.samples import Samples, others
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data" / "1kgp"
+MODEL = ROOT / "runs" / "benchmarks" / "augmentation" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
 STUDENT = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
 HIDDEN = (0, 75)  # per cent of the sites of those who are judged
@@ -61,6 +71,9 @@ ROWS = (
     Views("mask 0.15, crop 0.8, mutate 0.1", Changes(mask=0.15, crop=0.8, mutate=0.1)),
     Views("cross", Changes(), cross=True),
     Views("cross, mask 0.3", Changes(mask=0.3), cross=True),
+    Views("diffuse 0.2", Changes(diffuse=0.2)),
+    Views("diffuse 0.5", Changes(diffuse=0.5)),
+    Views("cross, diffuse 0.5", Changes(diffuse=0.5), cross=True),
 )
 
 
@@ -71,14 +84,15 @@ class Task:
     cohort: Cohort
     few: Samples
     judged: Rows
+    model: Bundle
 
     @classmethod
-    def draw(cls, cohort: Cohort, seed: int) -> "Task":
+    def draw(cls, cohort: Cohort, seed: int, model: Bundle) -> "Task":
         """A subset of the people keeps its labels."""
         few = labelled(cohort.samples, PERCENT, np.random.default_rng([seed, 0xA06]))
         names = {name: row for row, name in enumerate(cohort.samples.names)}
         rows = np.array([names[name] for name in few.names])
-        return cls(cohort, subset(cohort.samples, rows), others(cohort.samples, rows))
+        return cls(cohort, subset(cohort.samples, rows), others(cohort.samples, rows), model)
 
     def material(self, views: Views, count: int, seed: int) -> tuple[Copies, Labels]:
         """The people with labels, and the views of them."""
@@ -88,6 +102,8 @@ class Task:
         made: list[SequenceRecord] = []
         if views.changes is not None:
             population = map(str, self.few.labels["pop"])
+            time = views.changes.diffuse
+            settings = Settings(seed=seed, since=time or 0)
             crosses = Crosses(records, dict(zip(self.few.names, population, strict=True)))
             made = list(
                 augmented(
@@ -97,6 +113,7 @@ class Task:
                     seed=seed,
                     alignment=Alignment([BarcodeSites.of(self.cohort.panel)]),
                     crosses=crosses if views.cross else None,
+                    diffuser=PeopleDiffuser(self.model, settings) if time else None,
                 )
             )
         rows = np.concatenate([own, np.repeat(own, len(made) // len(own))])
@@ -190,11 +207,29 @@ class Result:
     accuracies: tuple[float, ...]
 
 
-def results(cohort: Cohort, count: int, seed: int) -> Iterator[Result]:
+def unlabelled(folder: Path, data: Path) -> Bundle:
+    """The diffusion model of everybody without labels; it is made if it is not there."""
+    if not folder.is_dir():
+        command = [
+            "pretrain",
+            "--objective",
+            "diffusion",
+            data / "train.grch37.vcf.gz",
+            "-o",
+            folder,
+        ]
+        if genomai([str(word) for word in [*command, "--device", "cpu"]]):
+            sys.exit("the diffusion model could not be made")
+    return bundles.load(folder, torch.device("cpu"))
+
+
+def results(
+    cohort: Cohort, count: int, seed: int, model: Bundle, rows: Sequence[Views] = ROWS
+) -> Iterator[Result]:
     """Every row, learner by learner."""
-    tuning, *tasks = [Task.draw(cohort, seed + number) for number in range(SUBSETS + 1)]
+    tuning, *tasks = [Task.draw(cohort, seed + number, model) for number in range(SUBSETS + 1)]
     for name, (learner, settings) in LEARNERS.items():
-        for views in ROWS:
+        for views in rows:
             began = time.perf_counter()
             setting = dict.fromkeys(HEADS, settings[0])
             if len(settings) > 1:
@@ -224,8 +259,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=int, default=VIEWS, metavar="N", help="of each person")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
+    parser.add_argument(
+        "--row", action="append", metavar="NAME", help="only this one, beside plain"
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, metavar="DIR", help="of --diffuse")
     options = parser.parse_args(arguments)
-    found = list(results(Cohort.read(options.data), options.views, options.seed))
+    model = unlabelled(options.model, options.data)
+    rows = [row for row in ROWS if not options.row or row.name in ("plain", *options.row)]
+    cohort = Cohort.read(options.data)
+    found = list(results(cohort, options.views, options.seed, model, rows))
     sys.stdout.writelines(tsv(found))
     if options.markdown:
         with atomic_text(options.markdown) as handle:

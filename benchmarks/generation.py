@@ -7,13 +7,14 @@ Every generator makes as many people of each population as it has learnt from. W
 fifths of the people; the last fifth says what real people would reach (row `real`), whether those learnt from give
 themselves away (membership AUC), and how well a logistic regression that has seen generated people alone tells the
 super-populations of real ones (transfer). --learnt writes the names of those to learn from, for a model of one's own.
---chr22 compares at the 2,060 linked sites of chromosome 22 instead of the panel.
+--chr22 compares at the 2,060 linked sites of chromosome 22 instead of the panel, --snp805 at the 805 sites of it for
+which Yelmen et al. 2021 (PLoS Genet 17:e1009303) released people made by a GAN and an RBM, whose figures are added.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,27 @@ from genomai_cli.panels.panel import Panel
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
 COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
 PANEL, LABELS = "panel.tsv", "train.labels.tsv"
+EMPTY: Mapping[str, Mapping[str, float]] = {}
 HELD_OUT = 5  # one of so many
+SNP805 = "snp805"  # in the panel's column
+# Of 5,000 artificial haplotypes that Yelmen et al. 2021 released, against the real ones (../shared/data/README.md).
+PUBLISHED = {
+    "GAN, published": {
+        "AF r": 0.982,
+        "LD r": 0.924,
+        "AATS": 0.600,
+        "AATS truth": 0.208,
+        "AATS synthetic": 0.993,
+    },
+    "RBM, published": {
+        "AF r": 0.994,
+        "LD r": 0.977,
+        "AATS": 0.516,
+        "AATS truth": 0.547,
+        "AATS synthetic": 0.485,
+    },
+    "real against real, published": {"AATS truth": 0.482, "AATS synthetic": 0.456},
+}
 COLUMNS = (
     ("allele_frequency", "r", "AF r"),
     ("linkage", "r2_r", "LD r"),
@@ -65,10 +86,12 @@ class Cohort:
     continents: np.ndarray
 
     @classmethod
-    def read(cls, folder: Path, *, linked: bool) -> "Cohort":
-        """Those in a folder as shared/data/1kgp, at the panel's sites or at the linked ones."""
+    def read(cls, folder: Path, *, linked: bool, published: bool = False) -> "Cohort":
+        """Those in a folder as shared/data/1kgp, at the panel's sites, at the linked ones or at the published ones."""
         file = folder / (STRETCH if linked else COHORT)
         panel = Panel.read(folder / PANEL)
+        if published:
+            panel = panel.tagged(SNP805)
         if linked:
             with open_input(file) as source:
                 panel = panel_of_variants(source)
@@ -172,7 +195,7 @@ def read_people(path: Path, panel: Panel) -> People:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    cohort = Cohort.read(options.data, linked=options.chr22)
+    cohort = Cohort.read(options.data, linked=options.chr22, published=options.snp805)
     generators = LINKED if options.chr22 else GENERATORS
     trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
     if options.learnt:
@@ -186,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.writelines(tsv(rows))
     if options.markdown:
         with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows))
+            handle.write(markdown(rows, PUBLISHED if options.snp805 else {}))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -196,6 +219,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
     made.add_argument("--held-out", action="store_true", help="learn from four fifths")
     made.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
+    made.add_argument("--snp805", action="store_true", help="the sites of the published models")
     made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
                       help="people from elsewhere; can be repeated")  # fmt: skip
     made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
@@ -212,13 +236,16 @@ def tsv(rows: Sequence[Row]) -> Iterator[str]:
         yield "\t".join([row.name, str(row.seed), *map(_cell, row.values)]) + "\n"
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A line a generator: the means of its draws."""
+def markdown(rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] = EMPTY) -> str:
+    """A line a generator: the means of its draws; then what others published, by the titles of columns."""
     titles = [*(title for _, _, title in COLUMNS), "transfer"]
     lines = [f"| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
     for name in dict.fromkeys(row.name for row in rows):
         means = np.mean([row.values for row in rows if row.name == name], axis=0)
         lines.append(f"| {name} | {' | '.join(map(_cell, means))} |")
+    for name, figures in published.items():
+        cells = [_cell(figures.get(title, float("nan"))) for title in titles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -104,8 +104,8 @@ def test_the_gain_of_views_is_paired(folder):
 
 def test_views_bring_their_labels_along(folder):
     cohort = Cohort.read(folder)
-    task = augmentation.Task.draw(cohort, 0)
-    copies, labels = task.material(augmentation.ROWS[-1], 3, 0)
+    task = augmentation.Task.draw(cohort, 0, None)
+    copies, labels = task.material(augmentation.ROWS[5], 3, 0)
     few = len(task.few)
     assert copies.shape == (4 * few, 60)
     assert (labels["pop"][few:] == np.repeat(task.few.labels["pop"], 3)).all()

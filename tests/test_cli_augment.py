@@ -44,7 +44,7 @@ def test_an_output_named_gz_is_compressed(fasta, tmp_path):
 def test_nothing_asked_for_is_wrong_usage(fasta):
     result = run(["augment", fasta, "--views", "3"])
     assert result.status == 2
-    for option in ("--mask", "--crop", "--mutate", "--revcomp", "--cross"):
+    for option in ("--mask", "--crop", "--mutate", "--revcomp", "--diffuse", "--cross"):
         assert option in result.stderr
 
 
@@ -56,7 +56,7 @@ def test_nothing_asked_for_is_wrong_usage(fasta):
         (["--views", "0", "--mask", "0.1"], "--views"),
         (["--cross"], "--cross needs --labels"),
         (["--mask", "0.1", "--labels", "x.tsv"], "--labels is for"),
-        (["--mask", "0.1", "--group", "x"], "--group is for --cross"),
+        (["--mask", "0.1", "--group", "x"], "--group is for --cross and --diffuse"),
         (["--mask", "0.1", "--labels-out", "x.tsv"], "--labels-out needs --labels"),
         (["--mask", "0.1", "--labels", "x", "--labels-out", "y", "-o", "./y"], "the same file"),
         (["--mask", "0.1", "--haplotypes"], "--haplotypes needs a VCF"),

@@ -328,3 +328,17 @@ def test_the_runs_record_counts(tmp_path):
     text = report.read_text()
     assert '"read": 6' in text
     assert '"used": 5' in text
+
+
+def test_genomes_and_barcodes_in_one_file_are_refused():
+    barcode = ">bar\n" + "N" * 967 + "\n"
+    for text, said in (
+        (fasta(PEOPLE) + barcode, "bar is a barcode, and the records before it are genomes"),
+        (
+            barcode + fasta(PEOPLE),
+            "person0 is a genome for the model mito, and the records before it are barcodes",
+        ),
+    ):
+        result = run("classify", stdin=text)
+        assert (result.status, said in result.stderr) == (1, True)
+        assert len(result.stderr.splitlines()) <= 2

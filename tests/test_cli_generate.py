@@ -12,7 +12,8 @@ from conftest import SITES, changes, frequencies, run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.tables import read_table
 from genomai_cli.generation.asking import all_asked
-from genomai_cli.generation.people import Generator, Settings
+from genomai_cli.generation.people import Generator
+from genomai_cli.generation.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,19 +84,34 @@ def test_without_labels_there_is_only_null(cohort, tmp_path):
     assert (result.status, "reference null" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--objective", "masked,diffusion"], "the only one for it"),
-        (["--recipe", "barcodes", "--objective", "diffusion"], "input.kind = 'people'"),
-    ],
-)
-def test_diffusion_is_learnt_from_people_and_alone(cohort, tmp_path, arguments, message):
-    result = run(
-        ["pretrain", cohort.vcf, "--panel", cohort.panel, "-o", tmp_path / "m", *arguments]
-    )
+def test_people_are_learnt_from_by_diffusion_alone(cohort, tmp_path):
+    words = ["--objective", "masked,diffusion", "-o", tmp_path / "m"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words])
     assert result.status == 1
-    assert message in result.stderr
+    assert "by diffusion alone" in result.stderr
+
+
+def test_barcodes_can_be_blurred_as_words(cohort, tmp_path):
+    words = ["--recipe", "barcodes", "--objective", "diffusion", "--set", "optimization.steps=2"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words, "-o", tmp_path / "m"])
+    assert result.status == 0, result.stderr
+    assert (
+        "independent sites, at the frequencies of their words"
+        in (tmp_path / "m" / "README.md").read_text()
+    )
+    made = run(["generate", "--model", tmp_path / "m"])
+    assert (made.status, "generates nobody" in made.stderr) == (1, True)
+
+
+def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
+    words = ["--labels", cohort.labels, "--set", "diffusion.kernel=uniform"]
+    assert pretrained(cohort, tmp_path / "maker", *words).status == 0
+    facts = json.loads((tmp_path / "maker" / "config.json").read_text())["provenance"]
+    assert 0.4 < facts["held_out"]["diffusion"] < 1.0
+    made = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "3", "--steps", "8"))
+    again = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "1", "--steps", "8"))
+    assert made[:1] == again
+    assert len({sequence for *_, sequence in made}) == 3
 
 
 def test_labels_are_for_people(cohort, tmp_path):
@@ -249,6 +265,12 @@ def test_admixed_people_lie_between(generator, tmp_path):
         ("--phenotype reference --phenotype NOA -n 5", 2, "NOA twice"),
         ("--to vcf --haplotypes", 2, "a VCF is phased"),
         ("-n 0", 2, "greater than or equal to 1"),
+        ("--guidance inf", 2, "inf is not a finite number"),
+        ("--guidance nan", 2, "--guidance"),
+        ("--temperature inf", 2, "inf is not a finite number"),
+        ("--temperature nan", 2, "--temperature"),
+        ("--length 100", 2, "--length does not fit the model maker: it makes people"),
+        ("--prompt ACGT", 2, "--prompt does not fit"),
     ],
 )
 def test_what_cannot_be_asked_for(generator, arguments, status, message):

@@ -252,7 +252,9 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
         "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, catalog.PHENOTYPES, RECIPE)),
+        "files": _checksums(
+            folder, (catalog.WEIGHTS, *PLACES, catalog.PHENOTYPES, catalog.SUMMARY, RECIPE)
+        ),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

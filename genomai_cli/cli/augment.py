@@ -9,27 +9,27 @@ import typer
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
+    Device,
     Inputs,
     Model,
     Output,
     Quiet,
     ReportJson,
     Seed,
-    UnusedDevice,
-    UnusedThreads,
+    Threads,
     Verbose,
+    check_finite,
 )
 from genomai_cli.cli.places import PanelFile, genome_of, panel_of
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.anchoring.reference import Reference
-    from genomai_cli.formats.tables import LabelTable
-    from genomai_cli.inference.augment import Alignment, Crosses
+    from genomai_cli.inference.augment import Alignment, Changes
     from genomai_cli.records import SequenceRecord
 
-NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp or --cross"
+NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp, --diffuse or --cross"
 
 Views = Annotated[int, typer.Option("--views", metavar="N", min=1, help="Views of each record.")]
 
@@ -73,6 +73,20 @@ ReverseComplement = Annotated[
     bool, typer.Option("--revcomp", help="Read the views on the other strand (not for barcodes).")
 ]
 
+Diffuse = Annotated[
+    float | None,
+    typer.Option(
+        "--diffuse",
+        metavar="TIME",
+        min=0,
+        max=1,
+        callback=check_finite,
+        help="Blur up to this time and draw again from there, by a diffusion model: --model, or for barcodes "
+        "ancestry-generator. At 1 nothing is left of the record.",
+        show_default=False,
+    ),
+]
+
 Cross = Annotated[
     bool,
     typer.Option(
@@ -96,7 +110,7 @@ GroupColumn = Annotated[
     typer.Option(
         "--group",
         metavar="COLUMN",
-        help="The column of the labels that says who is crossed with whom.",
+        help="The column of the labels that says who is crossed with whom, and as what --diffuse draws people.",
         show_default=False,
     ),
 ]
@@ -125,6 +139,7 @@ def augment(
     crop: Crop = None,
     mutate: Mutate = None,
     revcomp: ReverseComplement = False,
+    diffuse: Diffuse = None,
     cross: Cross = False,
     labels: Labels = None,
     group: GroupColumn = None,
@@ -134,8 +149,8 @@ def augment(
     haplotypes: Haplotypes = False,
     absent_is_ref: AbsentIsRef = False,
     seed: Seed = 0,
-    device: UnusedDevice = "auto",
-    threads: UnusedThreads = None,
+    device: Device = "auto",
+    threads: Threads = None,
     output: Output = STANDARD_OUTPUT,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -151,9 +166,10 @@ def augment(
     \b
     genomai augment --views 10 --mask 0.15 --crop 0.8 --mutate 0.1 reads.fa.gz > views.fa
     genomai augment --revcomp reads.fa > other-strand.fa
+    genomai augment --diffuse 0.3 --labels people.tsv --group population --views 5 cohort.vcf.gz > views.fa
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
-    from genomai_cli.cli import reading
+    from genomai_cli.cli import diffusing, groups, reading
     from genomai_cli.cli.held_output import held_output
     from genomai_cli.cli.view_labels import rows_of_views
     from genomai_cli.formats.sequences import write_fasta
@@ -161,7 +177,7 @@ def augment(
     from genomai_cli.inference.augment import Changes, augmented
 
     with Run(context) as run:
-        changes = Changes(mask, crop, mutate, revcomp)
+        changes = Changes(mask, crop, mutate, revcomp, diffuse)
         _check_options(changes, cross, labels, group, labels_out, output)
         table = read_labels(labels) if labels else None
         first, sources = reading.open_run_inputs(run)
@@ -180,7 +196,11 @@ def augment(
         alignment = _alignment(panel, model, genome)
         crosses = None
         if cross and table is not None:
-            crosses, records = _crosses(run, records, alignment, table, group)
+            crosses, records = groups.crosses(run, records, alignment, table, group)
+        diffuser = None
+        if diffuse is not None:
+            grouped = (table, groups.column(table, group)) if table and group else None
+            diffuser = diffusing.diffuser(run, model, diffuse, seed, grouped, device, threads)
         made = augmented(
             _used(run, records),
             changes,
@@ -188,13 +208,14 @@ def augment(
             seed=seed,
             alignment=alignment,
             crosses=crosses,
+            diffuser=diffuser,
         )
         with held_output(output) as out, rows_of_views(labels_out, table) as passed:
             write_fasta(out, passed(made))
 
 
 def _check_options(
-    changes: object,
+    changes: "Changes",
     cross: bool,
     labels: Path | None,
     group: str | None,
@@ -205,10 +226,12 @@ def _check_options(
         raise UsageError(NOTHING_ASKED)
     if cross and labels is None:
         raise UsageError("--cross needs --labels: who belongs to which group")
-    if group is not None and not cross:
-        raise UsageError("--group is for --cross")
-    if labels is not None and not (cross or labels_out):
-        raise UsageError("--labels is for --cross and --labels-out")
+    if group is not None and not (cross or changes.diffuse is not None):
+        raise UsageError("--group is for --cross and --diffuse")
+    if group is not None and labels is None:
+        raise UsageError("--group needs --labels")
+    if labels is not None and not (cross or labels_out or group):
+        raise UsageError("--labels is for --cross, --labels-out, and --diffuse with --group")
     if labels_out is not None and labels is None:
         raise UsageError("--labels-out needs --labels")
     if labels_out is not None and labels_out.resolve() == output.resolve():
@@ -233,41 +256,6 @@ def _alignment(panel: Path | None, model: str | None, genome: "Reference | None"
     except BundleError:
         catalog.find(model)  # complains where it is missing
         return Alignment()  # a model of plain DNA
-
-
-def _crosses(
-    run: Run,
-    records: Iterable["SequenceRecord"],
-    alignment: "Alignment",
-    table: "LabelTable",
-    group: str | None,
-) -> tuple["Crosses", Iterator["SequenceRecord"]]:
-    """The groups to cross, and the records that have one; others are left out, with a warning."""
-    from genomai_cli.inference.augment import Crosses, groups_of
-
-    column = _group_column(table, group)
-    everyone = list(records)
-    group_of = groups_of((record.name for record in everyone), table.column(column))
-    grouped = [record for record in everyone if record.name in group_of]
-    left_out = len(everyone) - len(grouped)
-    if not grouped:
-        raise InputError(f"none of the {left_out} records has a {column}", path=table.path)
-    for record in grouped:
-        if not alignment.holds(record, alignment.sites(record)):
-            message = f"{record.name} is no barcode of an installed panel: --cross needs barcodes (see --panel)"
-            raise InputError(message, path=record.path, line=record.line or None)
-    if len({len(record.sequence) for record in grouped}) > 1:
-        raise InputError("barcodes of different panels cannot be crossed", path=grouped[0].path)
-    if left_out:
-        run.console.warn(f"{left_out} records without a {column} are left out")
-        run.count(refused=left_out)
-    return Crosses(grouped, group_of), iter(grouped)
-
-
-def _group_column(table: "LabelTable", group: str | None) -> str:
-    if group is None and len(table.columns) > 1:
-        raise UsageError(f"--cross needs --group COLUMN, one of: {', '.join(table.columns)}")
-    return group or next(iter(table.columns))
 
 
 def _used(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:

@@ -1,11 +1,12 @@
-"""`genomai generate`: new people, for whom nobody stands."""
+"""`genomai generate`: new people, for whom nobody stands, and new DNA."""
 
-from collections.abc import Iterator
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from genomai_cli.cli.generated import EVERYBODY, Target
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Device,
@@ -16,24 +17,12 @@ from genomai_cli.cli.options import (
     Seed,
     Threads,
     Verbose,
+    check_finite,
 )
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.generation.people import SyntheticPerson
-
 DEFAULT_MODEL = "ancestry-generator"
-EVERYBODY = "reference"
-
-
-class Target(StrEnum):
-    """What is written."""
-
-    FASTA = "fasta"
-    VCF = "vcf"
-    TSV = "tsv"
 
 
 class Build(StrEnum):
@@ -70,7 +59,31 @@ PhenotypeNames = Annotated[
 ]
 
 Number = Annotated[
-    int, typer.Option("-n", "--number", metavar="N", min=1, help="People of each --phenotype.")
+    int,
+    typer.Option(
+        "-n", "--number", metavar="N", min=1, help="People of each --phenotype, or sequences."
+    ),
+]
+
+Length = Annotated[
+    int | None,
+    typer.Option(
+        "--length",
+        metavar="N",
+        min=1,
+        help="Letters of a sequence (models of DNA).  [default: those of the prompt, or of the model's window]",
+        show_default=False,
+    ),
+]
+
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="DNA",
+        help="What each sequence begins with (models of DNA); N in it is filled in.",
+        show_default=False,
+    ),
 ]
 
 To = Annotated[
@@ -83,7 +96,12 @@ Haplotypes = Annotated[
 ]
 
 BuildOption = Annotated[
-    Build, typer.Option("--build", help="The genome build of positions in VCF and TSV.")
+    Build | None,
+    typer.Option(
+        "--build",
+        help="The genome build of positions in VCF and TSV.  [default: GRCh37]",
+        show_default=False,
+    ),
 ]
 
 Steps = Annotated[
@@ -102,6 +120,7 @@ Guidance = Annotated[
         "--guidance",
         metavar="G",
         min=0.0,
+        callback=check_finite,
         help="Above 1, people who are more typical of the phenotype; 1 is as learnt.",
     ),
 ]
@@ -112,7 +131,40 @@ Temperature = Annotated[
         "--temperature",
         metavar="T",
         min=0.01,
+        callback=check_finite,
         help="Below 1, likelier people and less variety; 1 is as learnt.",
+    ),
+]
+
+Quality = Annotated[
+    Path | None,
+    typer.Option(
+        "--quality",
+        metavar="FILE",
+        help="Write a report on the people there, TSV or JSON by its name: beside the model's summaries of the "
+        "people learnt from, or beside those of --against.",
+        show_default=False,
+    ),
+]
+
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="FILE",
+        help="With --quality: the real people learnt from (VCF, or barcodes in FASTA), for all measures of "
+        "`genomai evaluate --task generation`.",
+        show_default=False,
+    ),
+]
+
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--held-out",
+        metavar="FILE",
+        help="With --against: real people who were not learnt from, for baselines and membership inference.",
+        show_default=False,
     ),
 ]
 
@@ -123,10 +175,15 @@ def generate(
     number: Number = 1,
     to: To = Target.FASTA,
     haplotypes: Haplotypes = False,
-    build: BuildOption = Build.GRCH37,
+    build: BuildOption = None,
+    length: Length = None,
+    prompt: Prompt = None,
     steps: Steps = 64,
     guidance: Guidance = 1.0,
     temperature: Temperature = 1.0,
+    quality: Quality = None,
+    against: Against = None,
+    held_out: HeldOut = None,
     model: Model = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -136,7 +193,7 @@ def generate(
     verbose: Verbose = False,
     report_json: ReportJson = None,
 ) -> None:
-    """Make up new people, by a diffusion model of a panel's sites.
+    """Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.
 
     They resemble the people whom the model has learnt from, and are none of them. FASTA has one barcode a person, an
     IUPAC letter a site; VCF is phased. Of a super-population, each person belongs to one of its populations, in their
@@ -146,54 +203,46 @@ def generate(
     \b
     genomai generate --phenotype EUR -n 100 > people.fa
     genomai generate --phenotype EUR:0.7,AFR:0.3 -n 20 --to vcf -o admixed.vcf.gz
-    genomai generate -n 2504 --to vcf | bcftools view -S names.txt
+    genomai generate -n 2504 --to vcf --quality report.tsv | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
+    genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.formats.outputs import atomic_output
-    from genomai_cli.generation.asking import all_asked
-    from genomai_cli.generation.people import Generator, Settings
+    from genomai_cli.cli import generated
+    from genomai_cli.cli.quality import Report
+    from genomai_cli.generation.settings import Settings
 
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
             raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
+        report = Report(quality, against, held_out)
         devices.use_threads(threads)
         where = devices.choose(device)
         bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(where)
         settings = Settings(steps, guidance, temperature, seed)
-        generator = Generator(bundle, settings)
-        asks = all_asked(phenotype or [EVERYBODY], number, generator.phenotypes)
-        total = sum(ask.people for ask in asks)
-        people = run.console.progress(generator.people(asks), "generating", total=total)
-        with atomic_output(
-            output
-        ) as out:  # nothing is read that could be bad: people may come at once
-            run.count(used=_write(run, out, people, bundle, to, str(build), seed, haplotypes))
-
-
-def _write(
-    run: Run,
-    out: IO[bytes],
-    people: Iterator["SyntheticPerson"],
-    bundle: "Bundle",
-    to: Target,
-    build: str,
-    seed: int,
-    haplotypes: bool,
-) -> int:
-    """Write the people; how many there are."""
-    from genomai_cli.generation import writing
-
-    panel = bundle.required_panel
-    origin = f"model={bundle.name} seed={seed}"
-    if to is Target.FASTA:
-        return writing.write_barcodes(out, people, panel, origin, haplotypes=haplotypes)
-    if to is Target.TSV:
-        return writing.write_table(out, people, panel, build, haplotypes=haplotypes)
-    count, absent = writing.write_people_as_variants(out, people, panel, build, f"genomai {origin}")
-    if absent:
-        run.console.say(f"{absent} sites of the panel have no position in {build}: left out")
-    return count
+        if bundle.panel is None:
+            of_people: dict[str, object] = {
+                "--phenotype": phenotype,
+                "--haplotypes": haplotypes,
+                "--build": build,
+                "--to": to is not Target.FASTA,
+                "--guidance": guidance != 1,
+                "--quality": quality,
+            }
+            generated.refuse(bundle, of_people, "makes DNA without phenotypes, in FASTA")
+            generated.dna(run, bundle, settings, number, length, prompt, output)
+            return
+        of_dna = {"--length": length, "--prompt": prompt is not None}
+        generated.refuse(bundle, of_dna, "makes people of a panel, not DNA")
+        asked = generated.Asked(
+            model or DEFAULT_MODEL,
+            phenotype or [EVERYBODY],
+            number,
+            to,
+            str(build or Build.GRCH37),
+            haplotypes,
+        )
+        generated.people(run, bundle, settings, asked, report, output)

@@ -42,7 +42,7 @@ def report(run: Run, files: Files, panel: "Panel | None", seed: int) -> "Report"
     sources = list(open_inputs(named))
     records = [None if source.has_variants else _records(source) for source in sources]
     sites = panel or _panel(sources[0], [found for found in records if found is not None])
-    people = [_people(*pair, sites) for pair in zip(sources, records, strict=True)]
+    people = [people_at(*pair, sites) for pair in zip(sources, records, strict=True)]
     for path, these in zip(named, people, strict=True):
         phase = "phased" if these.phased else "without phase"
         run.console.say(f"{path}: {len(these)} people at {len(sites)} sites, {phase}")
@@ -67,7 +67,16 @@ def _records(source: "Input") -> "list[SequenceRecord]":
     return records
 
 
-def _people(source: "Input", records: "list[SequenceRecord] | None", panel: "Panel") -> "People":
+def people_in(path: Path, panel: "Panel") -> "People":
+    """The people of a VCF or FASTA at the sites of a panel."""
+    from genomai_cli.formats.streams import open_input
+
+    source = open_input(path)
+    return people_at(source, None if source.has_variants else _records(source), panel)
+
+
+def people_at(source: "Input", records: "list[SequenceRecord] | None", panel: "Panel") -> "People":
+    """The people of an input of which `records` are those of a FASTA."""
     from genomai_cli.metrics.people import people_of_sequences, people_of_variants
 
     if records is not None:
@@ -118,7 +127,7 @@ def tsv(found: "Report") -> str:
 def _rows(found: "Report") -> Iterator[tuple[str, ...]]:
     for group, measures in found.items():
         for name, estimate in measures.items():
-            yield (group, name, *map(_number, asdict(estimate).values()))
+            yield (group, name, *map(number, asdict(estimate).values()))
 
 
 def document(found: "Report", files: Files) -> str:
@@ -136,7 +145,7 @@ def _values(estimate: "Estimate") -> dict[str, float | None]:
     return {name: finite(value) for name, value in asdict(estimate).items()}
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     if isinstance(value, int):
         return str(value)
     return "." if finite(value) is None else f"{value:.6f}"

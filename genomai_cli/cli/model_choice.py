@@ -1,8 +1,9 @@
 """Which installed model reads an input, where `--model` does not say: barcodes and VCFs of nuclear DNA, or genomes
 that belong to the reference of a model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
 LOOKED_AT = 16  # records
 _MOST = 1 << 26  # bytes of a VCF's header and first records
 _FILE = 1 << 20  # bytes that are looked at of a file
+Guard = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
 
 
 def records_and_model(
@@ -42,9 +44,9 @@ def records_and_model(
         return model, reading.read_records(
             run, inputs, places, absent_is_ref=absent_is_ref, refuse_others=refusal
         )
-    model, records = model_of_sequences(run, reading.read_records(run, [first], places))
+    model, records, guard = model_of_sequences(run, reading.read_records(run, [first], places))
     others = reading.read_records(run, rest, places, absent_is_ref=absent_is_ref)
-    return model, chain(records, others)
+    return model, guard(chain(records, others))
 
 
 def installed_panels() -> "dict[str, Panel]":
@@ -75,8 +77,8 @@ def installed_references() -> "dict[str, Reference]":
 
 def model_of_sequences(
     run: Run, records: Iterator["SequenceRecord"]
-) -> tuple[str, Iterator["SequenceRecord"]]:
-    """The model that the first records speak for, and all records.
+) -> tuple[str, Iterator["SequenceRecord"], Guard]:
+    """The model that the first records speak for, all records, and what refuses records of the other kind.
 
     A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
     first records is either.
@@ -85,9 +87,10 @@ def model_of_sequences(
 
     references = installed_references()
     if not references:
-        return DEFAULT_MODEL, records
+        return DEFAULT_MODEL, records, iter
     anchorers = {name: Anchorer(reference) for name, reference in references.items()}
-    sizes = {len(panel) for panel in installed_panels().values()}
+    panels = installed_panels()
+    sizes = {len(panel) for panel in panels.values()}
     seen: list[SequenceRecord] = []
     for record in islice(records, LOOKED_AT):
         seen.append(record)
@@ -95,10 +98,49 @@ def model_of_sequences(
         if name is not None:
             if name in references:
                 run.console.say(f"{record.name} belongs to {references[name].name}: model {name}")
-            return name, chain(seen, records)
+            whole = chain(seen, records)
+            if name in references:
+                return name, whole, partial(_no_barcodes, model=name, panels=panels)
+            return name, whole, partial(_no_genomes, anchorers=anchorers, sizes=sizes)
     if seen:
         raise _refusal(seen[0], references, sizes)
-    return DEFAULT_MODEL, records
+    return DEFAULT_MODEL, records, iter
+
+
+def _no_barcodes(
+    records: Iterable["SequenceRecord"], model: str, panels: "dict[str, Panel]"
+) -> Iterator["SequenceRecord"]:
+    """The records; InputError for a barcode, which the model of genomes would take for something unheard of."""
+    from genomai_cli.panels.recognition import BarcodeSites, letters_of, sites_of
+
+    sites = [BarcodeSites.of(panel) for panel in panels.values()]
+    sizes = {len(each) for each in sites}
+    for record in records:
+        if len(record.sequence) in sizes and sites_of(letters_of(record), sites):
+            raise _other_kind(record, "a barcode", "genomes", model)
+        yield record
+
+
+def _no_genomes(
+    records: Iterable["SequenceRecord"], anchorers: "dict[str, Anchorer]", sizes: set[int]
+) -> Iterator["SequenceRecord"]:
+    """The records; InputError for a genome, which is no barcode. What is neither is left to the model to refuse."""
+    for record in records:
+        if len(record.sequence) not in sizes:
+            name = _model_of(record, anchorers, sizes)
+            if name is not None:
+                raise _other_kind(
+                    record, f"a genome for the model {name}", "barcodes", DEFAULT_MODEL
+                )
+        yield record
+
+
+def _other_kind(record: "SequenceRecord", what: str, others: str, model: str) -> InputError:
+    message = (
+        f"{record.name} is {what}, and the records before it are {others}, read by the model {model}: "
+        "one run reads one kind"
+    )
+    return InputError(message, path=record.path, line=record.line or None)
 
 
 def _model_of(

@@ -4,6 +4,7 @@ A command names the type and the default: `output: Output = STANDARD_OUTPUT`. Th
 command (`-q`, `-v`, `--report-json`) are read by `cli.run.Run` from the command's context.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,13 @@ def check_device(device: str) -> str:
     if not DEVICE_PATTERN.fullmatch(device):
         raise typer.BadParameter(f"{device!r} is not one of auto, cpu, cuda, cuda:N, mps")
     return device
+
+
+def check_finite(number: float | None) -> float | None:
+    """The number as given; infinity and nan, which no range keeps out, are none that can be worked with."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number")
+    return number
 
 
 Inputs = Annotated[

@@ -35,7 +35,15 @@ from genomai_cli.cli.recipes import (
     stop_requests,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.cli.unlabelled import CORPUS, FOR_PEOPLE, Unlabelled, regions_of, signature
+from genomai_cli.cli.unlabelled import (
+    CORPUS,
+    FOR_DNA,
+    FOR_PEOPLE,
+    FOR_SEQUENCES,
+    Unlabelled,
+    regions_of,
+    signature,
+)
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +60,8 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: barcodes for VCF, dna for FASTA, ancestry-generator for diffusion]",
+        help="How to train.  [default: barcodes for VCF, dna for FASTA; for diffusion ancestry-generator, "
+        "or dna-diffusion for FASTA without --labels]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -149,6 +158,7 @@ def pretrain(
     genomai pretrain genomes/*.fa.gz -o dna-model
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
+    genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
     """
@@ -175,12 +185,13 @@ def pretrain(
             preset = dna.preset
         preset = distributed.from_first(processes, preset)
         wanted = [*(changes or []), *_objectives(objective)]
-        chosen, text = recipes.read(recipe or _preset(preset, objective), wanted)
-        chosen = named_after(chosen, output, wanted)
+        fits = _preset(preset, objective, of_people=bool(labels or panel))
+        chosen, text = recipes.read(recipe or fits, wanted)
         start = bundles.load(model, where) if model else None
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
         table = people.labels_of(chosen, labels)
         places = people.with_people(places, chosen, table)
+        chosen = named_after(chosen, output, wanted)
         same = {
             "seed": seed,
             "panel": places.panel.sha256 if places.panel else None,
@@ -221,10 +232,13 @@ def _objectives(given: str | None) -> list[str]:
     return ["objectives={" + ", ".join(f"{n} = {w}" for n, w in weights.items()) + "}"]
 
 
-def _preset(for_input: str, objective: str | None) -> str:
-    """The recipe where none is named: that of people for diffusion, else the one for the kind of input."""
+def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
+    """The recipe where none is named: for diffusion that of DNA for sequences, unless labels or a panel say that they
+    are people, else that of people; for other objectives the one for the kind of input."""
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
-    return FOR_PEOPLE if "diffusion" in names else for_input
+    if "diffusion" not in names:
+        return for_input
+    return FOR_DNA if for_input == FOR_SEQUENCES and not of_people else FOR_PEOPLE
 
 
 def _pretrained(
@@ -259,12 +273,15 @@ def _pretrained(
 def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
     """The bundle, with its card, log and picture."""
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import catalog, people_summary
     from genomai_cli.training.picture import loss_picture
     from genomai_cli.training.pretraining_card import card
     from genomai_cli.training.workspace import LOG
 
     picture = loss_picture(work.log.rows(), made.bundle.name)
     others: dict[str, str | bytes] = {LOG: work.log.text(), PICTURE: picture}
+    if made.summary is not None:
+        others[catalog.SUMMARY] = people_summary.to_bytes(made.summary)
     text = card(made, shlex.join(command_line()))
     bundles.save(made.bundle, output, bundles.Extras(text, work.recipe, others))
     work.remove()

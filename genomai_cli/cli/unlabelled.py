@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genomai_cli.training.untrained import Places
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_PEOPLE = "barcodes", "dna", "ancestry-generator"
+FOR_DNA = "dna-diffusion"
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 

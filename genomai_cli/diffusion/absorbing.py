@@ -6,96 +6,83 @@ negative log-likelihood (Sahoo et al. 2024, arXiv:2406.07524), and its guesses, 
 Shape suffixes: B samples, L letters, N chosen letters of all samples, A letters of the alphabet.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from genomai_cli.diffusion.kernel import HIDDEN, Denoiser, Letters, Start, Way, drawn, numbers
 from genomai_cli.diffusion.schedule import Schedule, Times
-
-HIDDEN = -1
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""From letters (B, L), `HIDDEN` or 0 to A - 1, the logits (N, A) of the places (B, L) asked for, row by row."""
-
-
-def hide(
-    letters_BL: NDArray[np.int64], times_B: Times, schedule: Schedule, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """The letters as they are at a time: each hidden, by itself, with the probability 1 - alpha_t."""
-    hidden_BL = rng.random(letters_BL.shape) >= schedule.kept(times_B)[:, None]
-    return np.where(hidden_BL, HIDDEN, letters_BL)
-
-
-def bound(surprise_BL: Tensor, hidden_BL: Tensor, weight_B: Tensor, known_BL: Tensor) -> Tensor:
-    """An unbiased estimate (B,) of the bound on -log p, in nats a letter.
-
-    `surprise` is -log of the probability that was given to the true letter, which is known of at least one letter a
-    sample; `weight` is the schedule's at the sample's time.
-    """
-    counted_BL = surprise_BL * (hidden_BL & known_BL)
-    nats_B: Tensor = weight_B * counted_BL.sum(1) / known_BL.sum(1)
-    return nats_B
 
 
 @dataclass(frozen=True)
-class Draws:
-    """All randomness of some samples: two uniform numbers a place (B, L), its time to appear and its letter."""
+class Absorbing:
+    """Letters are hidden; those that are visible can be trusted."""
 
-    order: Tensor
-    letter: Tensor
+    name: str = "absorbing"
+    doubts: bool = False
 
-    @classmethod
-    def of(cls, length: int, seeds: list[list[int]], device: torch.device) -> "Draws":
-        """Each sample's from a seed of its own: they don't depend on the samples beside it."""
-        drawn = np.stack([np.random.default_rng(seed).random((2, length)) for seed in seeds])
-        uniform = torch.from_numpy(drawn).to(torch.float32 if device.type == "mps" else None)
-        order_BL, letter_BL = uniform.to(device).unbind(1)
-        return cls(order_BL, letter_BL)
+    def times(self, even_B: Times) -> Times:
+        """The numbers themselves."""
+        return even_B
 
+    def pace(self, times_B: Times) -> Times:
+        """1 at any time."""
+        return np.ones_like(times_B)
 
-def sample(
-    denoiser: Denoiser,
-    draws: Draws,
-    schedule: Schedule,
-    *,
-    steps: int,
-    temperature: float = 1.0,
-    known_BL: Tensor | None = None,
-) -> Tensor:
-    """Letters (B, L) by ancestral sampling in so many steps; a letter that is visible stays as it is.
+    def noised(
+        self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
+    ) -> Letters:
+        """Each letter hidden, by itself, with the probability 1 - alpha."""
+        del size
+        hidden_BL = rng.random(letters_BL.shape) >= kept_B[:, None]
+        return np.where(hidden_BL, HIDDEN, letters_BL)
 
-    From time t to s a hidden letter appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as if it
-    had drawn a uniform number beforehand and appeared when alpha passes it. Letters that appear in one step are
-    independent of each other given those before. `known_BL` are letters to begin with, `HIDDEN` where there is none.
-    """
-    letters_BL = torch.full_like(draws.order, HIDDEN, dtype=torch.int64)
-    if known_BL is not None:
-        letters_BL = known_BL.clone()
-    # The last step takes what remains: alpha is 1 but for rounding.
-    kept = [*schedule.kept(np.linspace(1, 0, steps + 1)).tolist()[:-1], 2.0]
-    for before, after in pairwise(kept):
-        due_BL = (draws.order < after) & (letters_BL == HIDDEN)
-        if before == after or not due_BL.any():
-            continue
-        logits_NA = denoiser(letters_BL, due_BL)
-        letters_BL[due_BL] = drawn(logits_NA / temperature, draws.letter[due_BL])
-    return letters_BL
+    def judged(self, shown_BL: Tensor, truth_BL: Tensor) -> Tensor:
+        """The hidden letters that are known."""
+        return (shown_BL == HIDDEN) & (truth_BL != HIDDEN)
 
+    def nats(
+        self, logits_NA: Tensor, truth_N: Tensor, shown_N: Tensor, kept_N: Tensor, slope_N: Tensor
+    ) -> Tensor:
+        """The cross-entropy, weighted by -alpha' / (1 - alpha) (Sahoo et al. 2024, eq. 10)."""
+        del shown_N
+        surprise_N: Tensor = functional.cross_entropy(logits_NA, truth_N, reduction="none")
+        return -slope_N / (1 - kept_N) * surprise_N
 
-def drawn(logits_NA: Tensor, uniform_N: Tensor) -> Tensor:
-    """The letters (N,) that uniform numbers choose: the first whose cumulative probability exceeds the number."""
-    cumulative_NA = logits_NA.softmax(1).cumsum(1)
-    above_N: Tensor = (uniform_N[:, None] >= cumulative_NA[:, :-1]).sum(1)
-    return above_N
+    def sample(
+        self,
+        denoiser: Denoiser,
+        start: Start,
+        seeds: Sequence[Sequence[int]],
+        schedule: Schedule,
+        size: int,
+        way: Way,
+    ) -> Tensor:
+        """Letters (B, L) by ancestral sampling; a letter that is visible stays as it is.
 
-
-def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598): logits moved away from those without a
-    condition; 1 leaves the conditional ones as they are, 0 takes the others."""
-    moved: Tensor = unconditional + guidance * (conditional - unconditional)
-    return moved
+        From time t to s a hidden letter appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as
+        if it had drawn a uniform number beforehand and appeared when alpha passes it. So the letters that are hidden
+        at the time `since` are those whose number alpha has not passed. Letters that appear in one step are
+        independent of each other given those before.
+        """
+        del size
+        generators = [np.random.default_rng(list(seed)) for seed in seeds]
+        order_BL, letter_BL = (numbers(generators, start.letters) for _ in range(2))
+        left = float(schedule.kept(np.array(way.since))) if way.since < 1 else 0.0
+        stay_BL = start.fixed | (order_BL < left)
+        letters_BL = start.letters.masked_fill(~stay_BL, HIDDEN)
+        # The last step takes what remains: alpha is 1 but for rounding.
+        kept = [*schedule.kept(np.linspace(way.since, 0, way.steps + 1)).tolist()[:-1], 2.0]
+        for before, after in pairwise(kept):
+            due_BL = (order_BL < after) & (letters_BL == HIDDEN) & ~start.fixed
+            if before == after or not due_BL.any():
+                continue
+            trust_BL = (letters_BL != HIDDEN).to(order_BL.dtype)
+            logits_NA = denoiser(letters_BL, due_BL, trust_BL)
+            chance_NA = (logits_NA / way.temperature).softmax(1)
+            letters_BL[due_BL] = drawn(chance_NA, letter_BL[due_BL])
+        return letters_BL

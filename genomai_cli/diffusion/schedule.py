@@ -24,12 +24,6 @@ class Schedule:
     kept: Callable[[Times], Times]
     slope: Callable[[Times], Times]
 
-    def weight(self, times_B: Times) -> Times:
-        """-alpha'_t / (1 - alpha_t): what a hidden letter's cross-entropy counts in the bound on the likelihood
-        (Sahoo et al. 2024, arXiv:2406.07524, eq. 10)."""
-        weight_B: Times = -self.slope(times_B) / (1 - self.kept(times_B))
-        return weight_B
-
 
 LINEAR = Schedule("linear", lambda t: 1 - t, lambda t: np.full_like(t, -1.0))
 COSINE = Schedule(

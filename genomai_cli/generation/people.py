@@ -15,29 +15,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.diffusion.absorbing import Denoiser, Draws, guided, sample
-from genomai_cli.diffusion.schedule import SCHEDULES
+from genomai_cli.diffusion.denoisers import PeopleDenoiser
+from genomai_cli.diffusion.kernel import Start
 from genomai_cli.errors import BundleError
 from genomai_cli.generation.asking import Ask
 from genomai_cli.generation.mosaic import Chromosomes
+from genomai_cli.generation.settings import Settings, process_of
 from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.objectives.diffusion import ALLELES
 from genomai_cli.panels.phenotypes import NULL, Phenotypes
 
 BATCH = 128
 PLAN, DRAWS = 0, 1  # streams of randomness that share a seed
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to draw: in so many `steps`, with what `guidance` and `temperature`; 1 and 1 are the model's own."""
-
-    steps: int = 64
-    guidance: float = 1.0
-    temperature: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +61,7 @@ class Generator:
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
         self.chromosomes = Chromosomes.of(bundle.required_panel)
-        self.schedule = SCHEDULES[bundle.config["provenance"]["settings"]["diffusion"]["schedule"]]
+        self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
             self.blocks = network.linkage.blocks()
 
@@ -104,12 +95,13 @@ class Generator:
         numbers = [number for plan in plans for number in plan.ancestors]
         seeds = [seed for plan in plans for seed in plan.seeds]
         sites, device = self.network.config.sites, self.network.frequency.device
-        letters_BL = sample(
-            self._denoiser(torch.tensor(numbers, device=device)),
-            Draws.of(2 * sites, seeds, device),
+        letters_BL = self.kernel.sample(
+            self.denoiser(torch.tensor(numbers, device=device)),
+            Start.of_nothing(len(seeds), 2 * sites, device),
+            seeds,
             self.schedule,
-            steps=self.settings.steps,
-            temperature=self.settings.temperature,
+            ALLELES,
+            self.settings.way,
         )
         alleles_B2S = letters_BL.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         begin = 0
@@ -119,20 +111,7 @@ class Generator:
             alleles_2S = np.take_along_axis(parts, plan.sources[None], axis=0)[0]
             yield SyntheticPerson(plan.name, plan.phenotype, alleles_2S)
 
-    def _denoiser(self, number_B: Tensor) -> Denoiser:
+    def denoiser(self, number_B: Tensor) -> PeopleDenoiser:
         """The network with phenotypes and guidance put in."""
-        network, guidance = self.network, self.settings.guidance
-
-        def logits(letters_BL: Tensor, numbers_B: Tensor) -> Tensor:
-            weights_BP = functional.one_hot(numbers_B, network.config.phenotypes)
-            alleles_B2S = letters_BL.view(len(letters_BL), 2, -1)
-            return network(alleles_B2S, weights_BP.to(network.frequency), self.blocks).flatten(1)  # type: ignore[no-any-return]
-
-        def denoiser(letters_BL: Tensor, due_BL: Tensor) -> Tensor:
-            logits_N = logits(letters_BL, number_B)[due_BL]
-            if guidance != 1:
-                anybody_N = logits(letters_BL, torch.zeros_like(number_B))[due_BL]
-                logits_N = guided(logits_N, anybody_N, guidance)
-            return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
-
-        return denoiser
+        guidance, doubts = self.settings.guidance, self.kernel.doubts
+        return PeopleDenoiser(self.network, number_B, guidance, self.blocks, veiled=doubts)

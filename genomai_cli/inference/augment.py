@@ -3,7 +3,7 @@
 A view is drawn from (seed, name, which of the records of that name, number of the view) and from nothing else, so it
 is the same whatever other records stand in the file and in whatever order. Only a cross depends on others: on the
 members of the record's group. The changes come in the order in which the contrastive objective makes them: a cross,
-substitutions, a crop, the other strand, hidden letters.
+diffusion, substitutions, a crop, the other strand, hidden letters.
 
 Shape suffixes: B sequences (one here), L letters, S sites, A letters that a place can hold.
 """
@@ -41,21 +41,31 @@ _KINDS = tuple(
 @dataclass(frozen=True)
 class Changes:
     """What is done to a record: the share of letters hidden, of the length kept, of letters replaced (None: nothing
-    of the kind), and whether it is read on the other strand. UsageError for a share outside of 0 to 1."""
+    of the kind), whether it is read on the other strand, and the time up to which it is blurred by `augmented`'s
+    diffuser. UsageError for a share or a time outside of 0 to 1."""
 
     mask: float | None = None
     crop: float | None = None
     mutate: float | None = None
     revcomp: bool = False
+    diffuse: float | None = None
 
     def __post_init__(self) -> None:
-        for name, share in (("mask", self.mask), ("crop", self.crop), ("mutate", self.mutate)):
+        for name, share in self._shares.items():
             if share is not None and not 0 <= share <= 1:
                 raise UsageError(f"--{name} {share:g}: a share is a number from 0 to 1")
 
+    @property
+    def _shares(self) -> dict[str, float | None]:
+        return {
+            "diffuse": self.diffuse,
+            "mask": self.mask,
+            "crop": self.crop,
+            "mutate": self.mutate,
+        }
+
     def __str__(self) -> str:
-        shares = {"mask": self.mask, "crop": self.crop, "mutate": self.mutate}
-        words = [f"{name}={share:g}" for name, share in shares.items() if share is not None]
+        words = [f"{name}={share:g}" for name, share in self._shares.items() if share is not None]
         return " ".join([*words, *(["revcomp"] if self.revcomp else [])])
 
 
@@ -128,6 +138,23 @@ def groups_of(names: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]
     return {name: labels[found] for name, found in known.items() if found is not None}
 
 
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A view before its changes: the letters (1, L) of its record, or of a cross, and what it is drawn by."""
+
+    record: SequenceRecord
+    letters: Letters
+    number: int
+    seed: tuple[int, ...]
+    rng: np.random.Generator
+    sites: BarcodeSites | None
+    aligned: bool
+
+
+Diffuser = Callable[[Iterable[Begun]], Iterator[Begun]]
+"""Views with other letters, in their order."""
+
+
 def augmented(
     records: Iterable[SequenceRecord],
     changes: Changes,
@@ -136,13 +163,35 @@ def augmented(
     seed: int = 0,
     alignment: Alignment | None = None,
     crosses: Crosses | None = None,
+    diffuser: Diffuser | None = None,
 ) -> Iterator[SequenceRecord]:
     """The views of every record, NAME_view1 to NAME_viewN, with what was done as their description.
 
     Raises UsageError for the other strand of a barcode, which has none. A few dozen bytes are kept of every record, to
     tell those of one name apart.
     """
-    alignment = alignment or Alignment()
+    begun = _begun(records, changes, views, seed, alignment or Alignment(), crosses)
+    for view in begun if diffuser is None else diffuser(begun):
+        words = [str(changes), f"seed={seed}"]
+        if crosses is not None:
+            words.insert(0, f"cross={crosses.group(view.record.name)}")
+        changed_BL = _changed(view.letters, changes, view.sites, view.aligned, view.rng)
+        yield replace(
+            view.record,
+            name=f"{view.record.name}_view{view.number}",
+            sequence=changed_BL.tobytes().decode("ascii"),
+            description=" ".join(filter(None, words)),
+        )
+
+
+def _begun(
+    records: Iterable[SequenceRecord],
+    changes: Changes,
+    views: int,
+    seed: int,
+    alignment: Alignment,
+    crosses: Crosses | None,
+) -> Iterator[Begun]:
     seen: Counter[int] = Counter()
     for record in records:
         sites = alignment.sites(record)
@@ -153,20 +202,11 @@ def augmented(
             )
         digest = _digest(record.name)
         seen[digest] += 1
-        words = [str(changes), f"seed={seed}"]
-        if crosses is not None:
-            words.insert(0, f"cross={crosses.group(record.name)}")
-        description = " ".join(filter(None, words))
         for view in range(1, views + 1):
-            rng = np.random.default_rng([seed, digest, seen[digest], view])
+            seeds = (seed, digest, seen[digest], view)
+            rng = np.random.default_rng(seeds)
             letters_BL = crosses.cross(record.name, rng) if crosses else letters_of(record)[None]
-            changed_BL = _changed(letters_BL, changes, sites, aligned, rng)
-            yield replace(
-                record,
-                name=f"{record.name}_view{view}",
-                sequence=changed_BL.tobytes().decode("ascii"),
-                description=description,
-            )
+            yield Begun(record, letters_BL, view, seeds, rng, sites, aligned)
 
 
 def _changed(

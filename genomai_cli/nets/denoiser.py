@@ -177,12 +177,25 @@ class DenoiserNetwork(nn.Module):
         return (weights_BP @ self.frequency).clamp(RAREST, 1 - RAREST)
 
     def forward(
-        self, alleles_B2S: Tensor, weights_BP: Tensor, blocks: list[Block] | None = None
+        self,
+        alleles_B2S: Tensor,
+        weights_BP: Tensor,
+        blocks: list[Block] | None = None,
+        trust_B2S: Tensor | None = None,
     ) -> Tensor:
-        """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already."""
+        """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already.
+
+        `trust` is the probability that a visible allele is what it was, not drawn at random: with less than 1 an allele
+        counts as its expectation, given what is seen and how frequent it is.
+        """
         frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
         known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
-        surplus_B2S = (alleles_B2S - frequency_B1S) * known_B2S
+        seen_B2S = alleles_B2S
+        if trust_B2S is not None:
+            seen_B2S = expected(alleles_B2S, frequency_B1S, trust_B2S)
+        surplus_B2S = (seen_B2S - frequency_B1S) * known_B2S
+        if trust_B2S is not None:
+            known_B2S = known_B2S * trust_B2S
         blocks = self.linkage.blocks() if blocks is None else blocks
         linked_B2S = self.linkage(surplus_B2S, known_B2S, blocks)
         linked_B2S = linked_B2S + surplus_B2S.flip(1) * self.partner
@@ -199,3 +212,11 @@ class DenoiserNetwork(nn.Module):
         found_B2D = self.attention(both_B2C, weights_BP)
         ancestry_B2D: Tensor = self.body(torch.cat([both_B2C, found_B2D, shares_B22], dim=2))
         return ancestry_B2D
+
+
+def expected(alleles_B2S: Tensor, frequency_B1S: Tensor, trust_B2S: Tensor) -> Tensor:
+    """The expectation of alleles of which each was kept with the probability `trust`, else drawn from 0 and 1."""
+    agrees_B2S, differs_B2S = 1 + trust_B2S, 1 - trust_B2S
+    one_B2S = frequency_B1S * torch.where(alleles_B2S == 1, agrees_B2S, differs_B2S)
+    zero_B2S = (1 - frequency_B1S) * torch.where(alleles_B2S == 1, differs_B2S, agrees_B2S)
+    return one_B2S / (one_B2S + zero_B2S)

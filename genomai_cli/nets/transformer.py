@@ -26,6 +26,14 @@ class TransformerConfig:
     dropout: float = 0.1
 
 
+@dataclass(frozen=True, eq=False)
+class Veil:
+    """How far words are seen as if they were another one, `word`: by a share (B, T), from 0 not at all to 1 wholly."""
+
+    word: int
+    share: Tensor
+
+
 class TransformerNetwork(nn.Module):
     """Ids (B, T) to logits (B, C) of every head; at most `config.positions` words a sequence.
 
@@ -52,13 +60,17 @@ class TransformerNetwork(nn.Module):
         """How many encoder layers there are."""
         return self.config.layers
 
-    def hidden(self, ids_BT: Tensor, layer: int | None = None) -> Tensor:
+    def hidden(self, ids_BT: Tensor, layer: int | None = None, veil: Veil | None = None) -> Tensor:
         """The vectors (B, T, D) after `layer` encoder layers, 0 for the embeddings, by default after the last.
 
         [PAD] is neither attended to nor meaningful in them.
         """
         places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        x_BTD: Tensor = self.words(ids_BT) + self.positions(places_T)
+        words_BTD = self.words(ids_BT)
+        if veil is not None:
+            share_BT1 = veil.share.to(words_BTD.dtype).unsqueeze(2)
+            words_BTD = torch.lerp(words_BTD, self.words.weight[veil.word], share_BT1)
+        x_BTD: Tensor = words_BTD + self.positions(places_T)
         padding_BT = ids_BT == self.config.pad_id
         mask_BT = padding_BT if padding_BT.any() else None
         if layer is None or layer == self.layers:
@@ -83,8 +95,14 @@ class TransformerNetwork(nn.Module):
         """A fresh head that guesses hidden words; see `nets/companions.py`."""
         return WordHead(self.config.width, vocabulary)
 
-    def guess(self, head: nn.Module, ids_BT: Tensor, chosen_BT: Tensor | None = None) -> Tensor:
+    def guess(
+        self,
+        head: nn.Module,
+        ids_BT: Tensor,
+        chosen_BT: Tensor | None = None,
+        veil: Veil | None = None,
+    ) -> Tensor:
         """The head's logits (B, T, V) of every word, or (N, V) of the chosen ones."""
-        x_BTD = self.hidden(ids_BT)
+        x_BTD = self.hidden(ids_BT, veil=veil)
         logits: Tensor = head(x_BTD if chosen_BT is None else x_BTD[chosen_BT])
         return logits

@@ -2,7 +2,8 @@
 
 For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
 are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
-For people, it is that sites are independent, at the allele frequencies of the phenotype.
+For blurred letters of people or at sites, it is that places are independent, at the allele frequencies of the phenotype
+or of the site; for sequences, a Markov model of their letters.
 
 Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own.
 """
@@ -20,6 +21,7 @@ from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
 from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.markov import Markov, codes
 from genomai_cli.training.people import independent_loss
 
 PIECES = 4096  # to count words in
@@ -41,16 +43,40 @@ class Baselines:
         guesses = {
             "contrastive": self._of_views,
             "masked": self._of_words,
-            "diffusion": self._of_people,
+            "diffusion": self._of_letters,
         }
         return guesses[objective](batch[objective]) if objective in guesses else math.nan
 
     def _of_views(self, views: Mapping[str, Tensor]) -> float:
         return math.log(len(views["ids_first"]))
 
-    def _of_people(self, views: Mapping[str, Tensor]) -> float:
-        assert isinstance(self.network, DenoiserNetwork)
-        return independent_loss(self.network, views)
+    def _of_letters(self, views: Mapping[str, Tensor]) -> float:
+        if isinstance(self.network, DenoiserNetwork):
+            return independent_loss(self.network, views)
+        tokenizer, truth_BT = self.alphabet.tokenizer, views["targets"].numpy()
+        known_BT = truth_BT != NO_TARGET
+        if self.alphabet.aligned or not tokenizer.can_decode:
+            nats_BT, letters = self._of_places(truth_BT), tokenizer.k
+        else:
+            ids_BT = np.where(known_BT, truth_BT, tokenizer.mask_id)
+            rows = [tokenizer.decode(ids).encode() for ids in ids_BT]
+            letters_BL = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+            nats_BT, letters = self._markov.nats(codes(letters_BL)), tokenizer.k
+        total_B, known_B = nats_BT.sum(axis=1), letters * known_BT.sum(axis=1)
+        return float((total_B / np.maximum(known_B, 1)).mean())
+
+    def _of_places(self, truth_BT: NDArray[np.int64]) -> NDArray[np.float64]:
+        """-log of the frequency (B, T) of each word, at its place in rows of sites."""
+        counts_PV = self._counts
+        chance_PV = counts_PV / counts_PV.sum(axis=1, keepdims=True)
+        nats_PV = -np.log(np.where(counts_PV > 0, chance_PV, 1))
+        sites_T = np.arange(truth_BT.shape[1]) if len(nats_PV) > 1 else np.array([0])
+        nats_BT: NDArray[np.float64] = nats_PV[sites_T, np.maximum(truth_BT, 0)]
+        return np.where(truth_BT == NO_TARGET, 0.0, nats_BT)
+
+    @cached_property
+    def _markov(self) -> Markov:
+        return Markov.of_corpus(self.corpus)
 
     def _of_words(self, views: Mapping[str, Tensor]) -> float:
         targets_BT, ids_BT = views["targets"].numpy(), views["ids"].numpy()

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.metrics.people import People
+from genomai_cli.metrics.summary import Summary
 from genomai_cli.nets.denoiser import DenoiserNetwork
 from genomai_cli.panels.linkage import linked_pairs, places
 from genomai_cli.panels.panel import Panel
@@ -27,6 +29,14 @@ def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenoty
     if not numbers_NP.shape[1]:
         return phenotypes
     return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
+
+
+def summary(corpus: Corpus, rows: PersonRows) -> Summary:
+    """The summaries of all people of the corpus, those held out included."""
+    everyone = corpus.windows(
+        np.arange(len(corpus.bounds)), np.zeros(len(corpus.bounds)), len(rows)
+    )
+    return Summary.of(People([""] * len(everyone), rows.alleles(everyone), phased=True))
 
 
 def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
+from genomai_cli.metrics.summary import Summary
 from genomai_cli.nets import companions
 from genomai_cli.nets.classifier import Classifier, complete_config
 from genomai_cli.objectives.base import Objective
@@ -27,6 +28,7 @@ from genomai_cli.training.diary import Ahead, Diary, Moment
 from genomai_cli.training.loop import Loop
 from genomai_cli.training.make import initialise
 from genomai_cli.training.members import require_same_words, start_from
+from genomai_cli.training.people import summary
 from genomai_cli.training.processes import ALONE, Processes
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sampling import Batch, Plan, Sampler, tokens_read
@@ -41,6 +43,7 @@ class Pretrained:
 
     bundle: Bundle
     facts: dict[str, Any]
+    summary: Summary | None = None  # of people
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Pretraining:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to learn by")
         self.recipe, self.seed, self.around = recipe, seed, surroundings
+        self.places = places
         self.bundle, self.corpus, alphabet = untrained(recipe, corpus, places)
         if start is not None:
             require_same_words(start, alphabet.tokenizer, places.panel, places.reference)
@@ -153,7 +157,8 @@ class Pretraining:
         bundle = replace(
             self.bundle, config=config, classifier=classifier.float().eval(), companions=learnt
         )
-        return Pretrained(bundle, facts)
+        rows = self.places.people
+        return Pretrained(bundle, facts, None if rows is None else summary(self.corpus, rows))
 
     def _whole(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
         """The classifier and the companions, put together again if processes have shares of them."""

@@ -3,15 +3,24 @@
 from typing import Any
 
 from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.training.markov import ORDER
 from genomai_cli.training.pretraining import Pretrained
-from genomai_cli.training.recipe import PEOPLE
+from genomai_cli.training.recipe import PEOPLE, SEQUENCE
 
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
     "masked": "the words' frequencies, given the letters still visible",
-    "diffusion": "independent sites, at the allele frequencies of the person's phenotype",
 }
+BLURRED = {
+    PEOPLE: "independent sites, at the allele frequencies of the person's phenotype",
+    SEQUENCE: f"a Markov model of the letters, interpolated up to order {ORDER}",
+}
+INDEPENDENT = "independent sites, at the frequencies of their words"
 
+OF_DNA = """\
+It makes new DNA: `genomai generate --model DIR --length 1000 --prompt ACGT`. The loss bounds the negative
+log-likelihood of a letter in its window; what is made looks like the corpus over tens of letters, and is neither a gene
+nor anybody's genome. Pretrained without labels: `genomai train --model DIR` gives it heads."""
 PRETRAINED = """\
 Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
 OF_VECTORS = """\
@@ -53,7 +62,7 @@ All settings are in `recipe.toml`.
 Loss in nats on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
 chose the best step and so are slightly optimistic:
 
-{_results(facts)}
+{_results(facts, config["input"]["kind"])}
 
 ## Limits
 
@@ -72,7 +81,8 @@ torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
 
 def _purpose(config: dict[str, Any]) -> str:
     if config["input"]["kind"] != PEOPLE:
-        return PRETRAINED
+        made = "diffusion" in config["companions"] and config["input"]["kind"] == SEQUENCE
+        return OF_DNA if made else PRETRAINED
     names = ", ".join(Phenotypes.from_config(config).names)
     return (
         f"It makes new people: `genomai generate --model DIR --phenotype NAME`. It knows {names}."
@@ -87,9 +97,9 @@ def _objectives(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} (weight {weight:g})" for name, weight in facts["objectives"].items())
 
 
-def _results(facts: dict[str, Any]) -> str:
+def _results(facts: dict[str, Any], kind: str) -> str:
     lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
     for name, loss in facts["held_out"].items():
-        told = BASELINES.get(name, ".")
+        told = BASELINES.get(name) or BLURRED.get(kind, INDEPENDENT)
         lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {told} |")
     return "\n".join(lines)

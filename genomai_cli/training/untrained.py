@@ -15,6 +15,7 @@ from genomai_cli import __version__, tokenizers
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.diffusion.denoisers import Words
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.classifier import Classifier, complete_config
 from genomai_cli.nets.denoiser import DenoiserNetwork
@@ -117,10 +118,10 @@ def window(config: Mapping[str, Any]) -> int:
 
 def _require_places(recipe: Recipe, places: Places) -> None:
     kind = recipe.input.kind
-    if {kind == PEOPLE} != {name == "diffusion" for name in recipe.objectives}:
-        raise TrainingError(
-            f"recipe {recipe.name}: the objective diffusion is for input.kind = {PEOPLE!r}, and the only one for it"
-        )
+    if kind == PEOPLE and set(recipe.objectives) != {"diffusion"}:
+        raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
+    if kind != PEOPLE and "diffusion" in recipe.objectives:
+        _require_words_of_diffusion(recipe)
     given = (places.panel is not None, places.reference is not None)
     if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
         raise TrainingError(
@@ -135,6 +136,18 @@ def _require_places(recipe: Recipe, places: Places) -> None:
     if kind == ANCHORED and recipe.network["kind"] != "profile":
         raise TrainingError(
             f"recipe {recipe.name}: anchored genomes need a network of kind profile"
+        )
+
+
+def _require_words_of_diffusion(recipe: Recipe) -> None:
+    try:
+        Words.of(tokenizers.from_config(recipe.tokenizer))
+    except ValueError as error:
+        raise TrainingError(f"recipe {recipe.name}: {error}") from error
+    kernel, _ = recipe.diffusion.process
+    if kernel.doubts and recipe.network["kind"] != "transformer":
+        raise TrainingError(
+            f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind transformer"
         )
 
 

@@ -1,0 +1,115 @@
+"""What `genomai generate` makes: people of a panel, or DNA, from the model to the file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+EVERYBODY = "reference"
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.cli.quality import Report
+    from genomai_cli.generation.people import SyntheticPerson
+    from genomai_cli.generation.settings import Settings
+
+
+class Target(StrEnum):
+    """What is written."""
+
+    FASTA = "fasta"
+    VCF = "vcf"
+    TSV = "tsv"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which people of which model, how many of each phenotype, and how they are written."""
+
+    model: str
+    phenotypes: list[str]
+    number: int
+    to: Target
+    build: str
+    haplotypes: bool
+
+
+def refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
+    """Wrong usage if an option is given that the model has no use for."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
+
+
+def dna(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    number: int,
+    length: int | None,
+    prompt: str | None,
+    output: Path,
+) -> None:
+    """Write new DNA."""
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.formats.sequences import write_fasta
+    from genomai_cli.generation.sequences import SequenceGenerator, Wanted
+
+    wanted = Wanted(number, length, prompt or "")
+    records = SequenceGenerator(bundle, settings).records(wanted)
+    counted = run.console.progress(records, "generating", total=number)
+    with atomic_output(output) as out:
+        run.count(used=write_fasta(out, counted))
+
+
+def people(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    asked: Asked,
+    report: "Report",
+    output: Path,
+) -> None:
+    """Write new people, and the report on them if there is to be one."""
+    from genomai_cli.bundles import people_summary
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.generation.asking import all_asked
+    from genomai_cli.generation.people import Generator
+
+    generator = Generator(bundle, settings)
+    asks = all_asked(asked.phenotypes, asked.number, generator.phenotypes)
+    total = sum(ask.people for ask in asks)
+    made = run.console.progress(generator.people(asks), "generating", total=total)
+    with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
+        run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
+        everybody = asked.phenotypes == [EVERYBODY]
+        summary = people_summary.read(asked.model)
+        report.write(run, bundle, summary, settings.seed, everybody=everybody)
+
+
+def _write(
+    run: Run,
+    out: IO[bytes],
+    people: Iterable["SyntheticPerson"],
+    bundle: "Bundle",
+    asked: Asked,
+    seed: int,
+) -> int:
+    """Write the people; how many there are."""
+    from genomai_cli.generation import writing
+
+    panel = bundle.required_panel
+    origin = f"model={bundle.name} seed={seed}"
+    if asked.to is Target.FASTA:
+        return writing.write_barcodes(out, people, panel, origin, haplotypes=asked.haplotypes)
+    if asked.to is Target.TSV:
+        return writing.write_table(out, people, panel, asked.build, haplotypes=asked.haplotypes)
+    source = f"genomai {origin}"
+    count, absent = writing.write_people_as_variants(out, people, panel, asked.build, source)
+    if absent:
+        run.console.say(f"{absent} sites of the panel have no position in {asked.build}: left out")
+    return count
