@@ -23,7 +23,7 @@ from genomai_cli.diffusion.schedule import SCHEDULES
 from genomai_cli.errors import BundleError
 from genomai_cli.generation.asking import Ask
 from genomai_cli.generation.mosaic import Chromosomes
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.panels.phenotypes import NULL, Phenotypes
 
 BATCH = 128
@@ -65,14 +65,14 @@ class Generator:
 
     def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
         network = bundle.classifier.members[0]
-        if not isinstance(network, DenoiserNetwork):
+        if not isinstance(network, PeopleNetwork):
             raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
         self.chromosomes = Chromosomes.of(bundle.required_panel)
         self.schedule = SCHEDULES[bundle.config["provenance"]["settings"]["diffusion"]["schedule"]]
         with torch.inference_mode():
-            self.blocks = network.linkage.blocks()
+            self.logits = network.settled()
 
     def people(self, asks: Sequence[Ask]) -> Iterator[SyntheticPerson]:
         """The people asked for, in order."""
@@ -103,7 +103,7 @@ class Generator:
         """The people of some plans: each part is drawn as a person of its own, then the stretches are put together."""
         numbers = [number for plan in plans for number in plan.ancestors]
         seeds = [seed for plan in plans for seed in plan.seeds]
-        sites, device = self.network.config.sites, self.network.frequency.device
+        sites, device = self.network.frequency.shape[1], self.network.frequency.device
         letters_BL = sample(
             self._denoiser(torch.tensor(numbers, device=device)),
             Draws.of(2 * sites, seeds, device),
@@ -124,9 +124,9 @@ class Generator:
         network, guidance = self.network, self.settings.guidance
 
         def logits(letters_BL: Tensor, numbers_B: Tensor) -> Tensor:
-            weights_BP = functional.one_hot(numbers_B, network.config.phenotypes)
+            weights_BP = functional.one_hot(numbers_B, len(network.frequency))
             alleles_B2S = letters_BL.view(len(letters_BL), 2, -1)
-            return network(alleles_B2S, weights_BP.to(network.frequency), self.blocks).flatten(1)  # type: ignore[no-any-return]
+            return self.logits(alleles_B2S, weights_BP.to(network.frequency)).flatten(1)
 
         def denoiser(letters_BL: Tensor, due_BL: Tensor) -> Tensor:
             logits_N = logits(letters_BL, number_B)[due_BL]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
@@ -49,7 +49,7 @@ class Baselines:
         return math.log(len(views["ids_first"]))
 
     def _of_people(self, views: Mapping[str, Tensor]) -> float:
-        assert isinstance(self.network, DenoiserNetwork)
+        assert isinstance(self.network, PeopleNetwork)
         return independent_loss(self.network, views)
 
     def _of_words(self, views: Mapping[str, Tensor]) -> float:
