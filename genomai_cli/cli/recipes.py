@@ -87,7 +87,7 @@ def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
 def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
     """The sites of the recipe's barcodes, from the file or by default; UsageError for one without barcodes."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.formats.streams import open_input
+    from genomai_cli.formats.streams import open_bytes, open_input
     from genomai_cli.metrics.people import panel_of_variants
     from genomai_cli.panels.panel import Panel
     from genomai_cli.training.recipe import BARCODE, PEOPLE
@@ -98,10 +98,12 @@ def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
         return None
     if file is None:
         return Panel.read(catalog.panel_of(DEFAULT_PANEL))
+    with open_bytes(file) as stream:
+        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
+    if is_table:
+        return Panel.read(file)
     with open_input(file) as source:
-        if source.has_variants:
-            return panel_of_variants(source)
-    return Panel.read(file)
+        return panel_of_variants(source)
 
 
 def places_of(

@@ -93,7 +93,8 @@ class Library(nn.Module):
         """The Cholesky factor (N, N) of the kernel of the people learnt from, with the ridge."""
         like_NN = self._kernel(seen_NK, seen_NK)
         like_NN.diagonal().add_(RIDGE)
-        return torch.linalg.cholesky(like_NN)
+        factor_NN: Tensor = torch.linalg.cholesky(like_NN)
+        return factor_NN
 
     def _targets(self) -> tuple[Tensor, Tensor]:
         """Which genotypes the people have (N, S, 2), less the mean (S, 2), 0 where unknown; and the mean."""
