@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.writelines(tsv(rows))
     if options.markdown:
         with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows))
+            handle.write(markdown(rows) + (decay(rows) if options.chr22 else ""))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -219,6 +219,22 @@ def markdown(rows: Sequence[Row]) -> str:
     for name in dict.fromkeys(row.name for row in rows):
         means = np.mean([row.values for row in rows if row.name == name], axis=0)
         lines.append(f"| {name} | {' | '.join(map(_cell, means))} |")
+    return "\n".join(lines) + "\n"
+
+
+def decay(rows: Sequence[Row]) -> str:
+    """A line a generator: the mean r2 of two sites by their distance, beside that of the people learnt from."""
+    first = "mean_r2_real:"
+    bins = [
+        name.removeprefix(first) for name in rows[0].report["linkage"] if name.startswith(first)
+    ]
+    lines = [f"\n| mean r² | {' | '.join(bins)} |", "| --- |" + " ---: |" * len(bins)]
+    real = [rows[0].report["linkage"][first + bin_].value for bin_ in bins]
+    lines.append(f"| learnt from | {' | '.join(map(_cell, real))} |")
+    for name in dict.fromkeys(row.name for row in rows):
+        found = [row.report["linkage"] for row in rows if row.name == name]
+        means = [np.mean([each[f"mean_r2:{bin_}"].value for each in found]) for bin_ in bins]
+        lines.append(f"| {name} | {' | '.join(_cell(float(mean)) for mean in means)} |")
     return "\n".join(lines) + "\n"
 
 

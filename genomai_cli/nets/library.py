@@ -43,7 +43,7 @@ class Library(nn.Module):
 
     def genotypes(self, copies_BS: Tensor) -> Tensor:
         """The probabilities (B, S, 3) of the genotypes, given those that are not -1."""
-        found_BS3 = torch.empty(*copies_BS.shape, 3, device=copies_BS.device)
+        found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
             predicted_BS2 = self._predicted(copies_BS[rows][:, sites_K], sites_K)
             found_BS3[rows] = self.calibration(predicted_BS2, len(sites_K)).softmax(dim=2)
@@ -77,7 +77,8 @@ class Library(nn.Module):
         """Copies as they differ from the mean; those that are unknown do not."""
         learnt_NK = self.copies[:, sites_K]
         known_NK = learnt_NK >= 0
-        mean_K = (learnt_NK * known_NK).sum(0) / known_NK.sum(0).clamp(min=1)
+        total_K = (learnt_NK * known_NK).sum(0).to(self.calibration.mean)
+        mean_K = total_K / known_NK.sum(0).clamp(min=1)
         surplus: Tensor = (copies - mean_K) * (copies >= 0)
         return surplus
 

@@ -50,10 +50,11 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     calibration.last.copy_(torch.from_numpy(outer))
     values = [calibration.weight, calibration.bias, calibration.last]
     optimizer = torch.optim.Adam([value.requires_grad_() for value in values], LEARNING_RATE)
+    size = min(BATCH, 1 + len(examples.features) // 8)
     loss = torch.zeros(())
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
-        chosen = torch.from_numpy(rng.integers(len(examples.features), size=BATCH))
+        chosen = torch.from_numpy(rng.integers(len(examples.features), size=size))
         logits = calibration.logits(examples.features[chosen])
         loss = functional.cross_entropy(logits, examples.genotypes[chosen])
         optimizer.zero_grad()
@@ -72,8 +73,9 @@ def _examples(library: Library, rng: np.random.Generator) -> Iterator[Examples]:
         hidden = np.setdiff1d(np.arange(sites), known_K)
         if not len(hidden):
             continue
-        person_X = torch.from_numpy(rng.integers(people, size=EXAMPLES // SETS))
-        site_X = torch.from_numpy(rng.choice(hidden, size=EXAMPLES // SETS))
+        count = min(EXAMPLES // SETS, people * len(hidden))
+        person_X = torch.from_numpy(rng.integers(people, size=count))
+        site_X = torch.from_numpy(rng.choice(hidden, size=count))
         told_X = library.copies[person_X, site_X] >= 0
         person_X, site_X = person_X[told_X], site_X[told_X]
         calibration = library.calibration
