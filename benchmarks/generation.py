@@ -59,6 +59,7 @@ PUBLISHED = {
     },
     "real against real, published": {"AATS truth": 0.482, "AATS synthetic": 0.456},
 }
+STRETCHES = 200  # haplotypes whose longest copied stretch is looked for
 COLUMNS = (
     ("allele_frequency", "r", "AF r"),
     ("linkage", "r2_r", "LD r"),
@@ -119,6 +120,7 @@ class Row:
     report: Report
     transfer: float
     seconds: float
+    stretches: np.ndarray  # see `longest_shared`
 
     @property
     def values(self) -> list[float]:
@@ -164,7 +166,11 @@ class Trial:
         transfer = float("nan")
         if continents is not None and self.held_out is not None:
             transfer = self._transfer(made, continents)
-        return Row(name, seed, found, transfer, seconds)
+        stretches = np.zeros(0)
+        if made.phased:
+            some = np.linspace(0, len(made.rows) - 1, STRETCHES).astype(np.int64)
+            stretches = longest_shared(made.rows[some], self.real.rows)
+        return Row(name, seed, found, transfer, seconds, stretches)
 
     def _transfer(self, made: People, continents: np.ndarray) -> float:
         known = continents != ""
@@ -181,6 +187,17 @@ class Trial:
         known = dict(zip(cohort.populations.tolist(), cohort.continents.tolist(), strict=True))
         known |= {name: name for name in known.values()}
         return np.array([known.get(made.requested.get(name, ""), "") for name in made.names])
+
+
+def longest_shared(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """For each haplotype (H, S), the sites of the longest stretch that it has in common with a real one (R, S)."""
+    longest = np.zeros((len(made), len(real)), np.int32)
+    lasting = np.zeros_like(longest)
+    for one, other in zip(made.T, real.T, strict=True):
+        lasting += 1
+        lasting *= one[:, None] == other
+        np.maximum(longest, lasting, out=longest)
+    return longest.max(axis=1)
 
 
 def read_people(path: Path, panel: Panel) -> People:
@@ -209,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.writelines(tsv(rows))
     if options.markdown:
         with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows, PUBLISHED if options.snp805 else {}))
+            published = PUBLISHED if options.snp805 else {}
+            handle.write(markdown(rows, published) + (decay(rows) if options.chr22 else ""))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -246,6 +264,26 @@ def markdown(rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] =
     for name, figures in published.items():
         cells = [_cell(figures.get(title, float("nan"))) for title in titles]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def decay(rows: Sequence[Row]) -> str:
+    """A line a generator: the mean r2 of two sites by their distance, beside that of the people learnt from; and how
+    long a stretch a haplotype has in common with one of theirs."""
+    first = "mean_r2_real:"
+    bins = [
+        name.removeprefix(first) for name in rows[0].report["linkage"] if name.startswith(first)
+    ]
+    titles = [*(f"r² {bin_}" for bin_ in bins), "longest shared stretch", "95 %"]
+    lines = [f"\n| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    real = [rows[0].report["linkage"][first + bin_].value for bin_ in bins]
+    lines.append(f"| learnt from | {' | '.join(map(_cell, real))} | . | . |")
+    for name in dict.fromkeys(row.name for row in rows):
+        found = [row.report["linkage"] for row in rows if row.name == name]
+        means = [np.mean([each[f"mean_r2:{bin_}"].value for each in found]) for bin_ in bins]
+        shared = np.concatenate([row.stretches for row in rows if row.name == name])
+        means += [np.quantile(shared, share) if len(shared) else np.nan for share in (0.5, 0.95)]
+        lines.append(f"| {name} | {' | '.join(_cell(float(mean)) for mean in means)} |")
     return "\n".join(lines) + "\n"
 
 

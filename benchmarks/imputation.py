@@ -34,6 +34,7 @@ from genomai_cli.restoration.models import model_of
 
 RUNS = Path(__file__).resolve().parent.parent / "runs" / "benchmarks" / "imputation"
 HIDDEN = (50, 75, 90)
+PEOPLE = "people.vcf.gz"
 OURS, TRUE = "genomai denoise", "frequencies of the true population"
 Genotypes = np.ndarray
 
@@ -132,27 +133,24 @@ def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Name
     return Fold(model_of(bundle), frequency, prior, true, learnt)
 
 
-def made(cohort: Cohort, rows: np.ndarray, folder: Path, options: argparse.Namespace) -> Path:
-    """The folder of the generator that is made from some of the people, now or before."""
+def made(
+    cohort: Cohort,
+    rows: np.ndarray,
+    folder: Path,
+    options: argparse.Namespace,
+    how: Sequence[str] = ("--objective", "diffusion"),
+) -> Path:
+    """The folder of the model that is made from some of the people, now or before; they lie beside it, `PEOPLE`."""
     bundle = folder / "model"
     if not bundle.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        people = folder / "people.vcf.gz"
+        people = folder / PEOPLE
         columns = sites(cohort.panel, GRCH37)
         names = {cohort.people.names[row]: str(cohort.populations[row]) for row in rows}
         with atomic_output(people) as out:
             write_variants(out, columns, names, cohort.people.alleles[rows], build=GRCH37,
                            contigs={}, source="benchmarks/imputation.py")  # fmt: skip
-        command = [
-            "pretrain",
-            "--objective",
-            "diffusion",
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            "-q",
-        ]
+        command = ["pretrain", *how, "--device", "cpu", "--threads", "1", "-q"]
         command += [word for pair in options.set for word in ("--set", pair)]
         command += ["--labels", options.data / LABELS, people, "-o", bundle]
         subprocess.run([sys.executable, "-m", "genomai_cli", *map(str, command)], check=True)

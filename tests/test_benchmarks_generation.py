@@ -110,3 +110,9 @@ def test_views_bring_their_labels_along(folder):
     assert copies.shape == (4 * few, 60)
     assert (labels["pop"][few:] == np.repeat(task.few.labels["pop"], 3)).all()
     assert few + len(task.judged) == 80
+
+
+def test_the_longest_stretch_shared_with_one_real_haplotype():
+    real = np.array([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
+    made = np.array([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
+    assert generation.longest_shared(made, real).tolist() == [3, 6, 1]

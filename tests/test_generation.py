@@ -207,7 +207,8 @@ def network(panel):
     config = DenoiserConfig(sites=SITES, phenotypes=6, pairs=2, width=16, heads=2, dropout=0.0)
     network = DenoiserNetwork(config, {})
     contig, position = map(torch.from_numpy, places(panel))
-    network.learn(torch.rand(6, SITES) * 0.8 + 0.1, pairs, contig, position)
+    network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
+    network.linkage.learn(pairs, contig, position)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return network.double().eval().requires_grad_(False)

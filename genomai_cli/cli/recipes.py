@@ -50,8 +50,8 @@ PanelFile = Annotated[
     Path | None,
     typer.Option(
         "--panel",
-        metavar="TSV",
-        help="The sites of a barcode.  [default: the panel of the model ancestry]",
+        metavar="TSV|VCF",
+        help="The sites of a barcode; of a VCF or BCF, its biallelic SNPs.  [default: the panel of the model ancestry]",
         show_default=False,
     ),
 ]
@@ -87,6 +87,8 @@ def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
 def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
     """The sites of the recipe's barcodes, from the file or by default; UsageError for one without barcodes."""
     from genomai_cli.bundles import catalog
+    from genomai_cli.formats.streams import open_bytes, open_input
+    from genomai_cli.metrics.people import panel_of_variants
     from genomai_cli.panels.panel import Panel
     from genomai_cli.training.recipe import BARCODE, PEOPLE
 
@@ -94,7 +96,14 @@ def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
         if file is not None:
             raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
         return None
-    return Panel.read(file or catalog.panel_of(DEFAULT_PANEL))
+    if file is None:
+        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
+    with open_bytes(file) as stream:
+        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
+    if is_table:
+        return Panel.read(file)
+    with open_input(file) as source:
+        return panel_of_variants(source)
 
 
 def places_of(

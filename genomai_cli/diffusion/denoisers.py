@@ -13,20 +13,21 @@ from torch.nn import functional
 
 from genomai_cli.diffusion.kernel import HIDDEN, guided
 from genomai_cli.errors import BundleError
-from genomai_cli.nets.denoiser import Block, DenoiserNetwork
+from genomai_cli.nets.denoiser import Logits, PeopleNetwork
 from genomai_cli.nets.transformer import TransformerNetwork, Veil
 from genomai_cli.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
 class PeopleDenoiser:
-    """The alleles of both haplotypes, one after the other, of people of one phenotype each (B,); `blocks` are those of
-    the network's linkage, if they have been computed already. `veiled` says that letters have to be doubted."""
+    """The alleles of both haplotypes, one after the other, of people of one phenotype each (B,); `settled` is the
+    network made ready for many calls, if it has been. `veiled` says that letters have to be doubted, which not every
+    network can."""
 
-    network: DenoiserNetwork
+    network: PeopleNetwork
     phenotype: Tensor
     guidance: float = 1.0
-    blocks: list[Block] | None = None
+    settled: Logits | None = None
     veiled: bool = False
 
     def __call__(self, letters_BL: Tensor, due_BL: Tensor, trust_BL: Tensor) -> Tensor:
@@ -39,13 +40,13 @@ class PeopleDenoiser:
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
 
     def _logits(self, letters_BL: Tensor, trust_BL: Tensor, phenotype_B: Tensor) -> Tensor:
-        network = self.network
-        shape = (len(letters_BL), 2, network.config.sites)
-        weights_BP = functional.one_hot(phenotype_B, network.config.phenotypes)
-        weights_BP = weights_BP.to(network.frequency)
-        trust_B2S = trust_BL.view(shape).to(network.frequency) if self.veiled else None
-        logits_B2S: Tensor = network(letters_BL.view(shape), weights_BP, self.blocks, trust_B2S)
-        return logits_B2S.flatten(1)
+        frequency_PS = self.network.frequency
+        phenotypes, sites = frequency_PS.shape
+        shape = (len(letters_BL), 2, sites)
+        weights_BP = functional.one_hot(phenotype_B, phenotypes).to(frequency_PS)
+        logits = self.settled or self.network
+        doubts = {"trust_B2S": trust_BL.view(shape).to(frequency_PS)} if self.veiled else {}
+        return logits(letters_BL.view(shape), weights_BP, **doubts).flatten(1)
 
 
 @dataclass(frozen=True, eq=False)

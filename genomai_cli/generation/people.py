@@ -23,7 +23,7 @@ from genomai_cli.errors import BundleError
 from genomai_cli.generation.asking import Ask
 from genomai_cli.generation.mosaic import Chromosomes
 from genomai_cli.generation.settings import Settings, process_of
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.objectives.diffusion import ALLELES
 from genomai_cli.panels.phenotypes import NULL, Phenotypes
 
@@ -56,14 +56,14 @@ class Generator:
 
     def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
         network = bundle.classifier.members[0]
-        if not isinstance(network, DenoiserNetwork):
+        if not isinstance(network, PeopleNetwork):
             raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
         self.chromosomes = Chromosomes.of(bundle.required_panel)
         self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
-            self.blocks = network.linkage.blocks()
+            self.logits = network.settled()
 
     def people(self, asks: Sequence[Ask]) -> Iterator[SyntheticPerson]:
         """The people asked for, in order."""
@@ -94,7 +94,7 @@ class Generator:
         """The people of some plans: each part is drawn as a person of its own, then the stretches are put together."""
         numbers = [number for plan in plans for number in plan.ancestors]
         seeds = [seed for plan in plans for seed in plan.seeds]
-        sites, device = self.network.config.sites, self.network.frequency.device
+        sites, device = self.network.frequency.shape[1], self.network.frequency.device
         letters_BL = self.kernel.sample(
             self.denoiser(torch.tensor(numbers, device=device)),
             Start.of_nothing(len(seeds), 2 * sites, device),
@@ -114,4 +114,4 @@ class Generator:
     def denoiser(self, number_B: Tensor) -> PeopleDenoiser:
         """The network with phenotypes and guidance put in."""
         guidance, doubts = self.settings.guidance, self.kernel.doubts
-        return PeopleDenoiser(self.network, number_B, guidance, self.blocks, veiled=doubts)
+        return PeopleDenoiser(self.network, number_B, guidance, self.logits, veiled=doubts)

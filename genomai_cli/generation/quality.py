@@ -16,7 +16,7 @@ from genomai_cli.metrics.generation import Measures, Report
 from genomai_cli.metrics.heads import Estimate
 from genomai_cli.metrics.people import People
 from genomai_cli.metrics.summary import Summary, compare_frequencies
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.panels.barcode import genotypes_to_letters
 from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.phenotypes import Phenotypes
@@ -65,7 +65,7 @@ def gathered(made: Sequence[SyntheticPerson]) -> People:
 class Known:
     """What the bundle knows: its network with the phenotypes' frequencies, and summaries of everybody."""
 
-    network: DenoiserNetwork
+    network: PeopleNetwork
     phenotypes: Phenotypes
     summary: Summary | None
     everybody: bool  # whether people in the proportions of those learnt from were asked for
@@ -74,7 +74,7 @@ class Known:
     def of(cls, bundle: Bundle, summary: Summary | None, *, everybody: bool) -> "Known":
         """What a generator's bundle knows; the summaries are a file beside it."""
         network = bundle.classifier.members[0]
-        assert isinstance(network, DenoiserNetwork)
+        assert isinstance(network, PeopleNetwork)
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 
 

@@ -19,6 +19,7 @@ from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
 from genomai_cli.nets.profile import ProfileConfig, ProfileNetwork
+from genomai_cli.nets.region import RegionConfig, RegionNetwork
 from genomai_cli.nets.regression import VariantRegression
 from genomai_cli.nets.sites import SitesConfig, SitesNetwork
 from genomai_cli.nets.transformer import TransformerConfig, TransformerNetwork
@@ -28,6 +29,7 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "sites": (SitesConfig, SitesNetwork),
     "profile": (ProfileConfig, ProfileNetwork),
     "denoiser": (DenoiserConfig, DenoiserNetwork),
+    "region": (RegionConfig, RegionNetwork),
     "crossmodal": (CrossmodalConfig, CrossmodalNetwork),
 }
 OF_GENOTYPES = ("sites", "crossmodal")  # kinds that read allele copies instead of ids

@@ -11,7 +11,9 @@ Shape suffixes: B people, S sites, P phenotypes, M vectors of a phenotype, H att
 sites, R rank, K scales of distance; 2 haplotypes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ SCALES = (
 )  # base pairs over which linkage falls to 1/e: tracts of old and of young admixture
 STEEP = 20.0  # the weights of pairs have to become large: sites in full linkage have a log odds ratio of 8 and more
 SUMMARY = 6.0  # times the root of the number of sites, brings the summary of all sites to unit size
-RAREST = 1e-3  # no frequency is nearer to 0 or 1
+RAREST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Linkage(nn.Module):
         nn.init.zeros_(self.near)
         nn.init.normal_(self.source, std=0.1 * self.source.shape[2] ** -0.5)
         nn.init.zeros_(self.target)
+
+    def learn(self, pairs: Tensor, contig: Tensor, position: Tensor) -> None:
+        """Take over where the sites are: see `panels.linkage`."""
+        self.pairs.copy_(pairs)
+        self.contig.copy_(contig)
+        self.position.copy_(position)
 
     def forward(self, surplus_B2S: Tensor, known_B2S: Tensor, blocks: list[Block]) -> Tensor:
         """What the visible alleles say (B, 2, S) about all sites; `blocks` are those of this module."""
@@ -135,17 +143,38 @@ class Silent(nn.Linear):
         nn.init.zeros_(self.weight)
 
 
-class DenoiserNetwork(nn.Module):
-    """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1."""
+Logits = Callable[..., Tensor]
+"""From alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, logits (B, 2, S) of allele 1;
+a network that can doubt letters takes `trust_B2S` as well."""
+
+
+class PeopleNetwork(nn.Module):
+    """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
 
     frequency: Tensor
+    rarest = RAREST  # no frequency that it reads is nearer to 0 or 1
+
+    def __init__(self, phenotypes: int, sites: int) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.full((phenotypes, sites), 0.5))
+
+    def frequencies(self, weights_BP: Tensor) -> Tensor:
+        """The frequency (B, S) of allele 1 among people of these phenotypes."""
+        return (weights_BP @ self.frequency).clamp(self.rarest, 1 - self.rarest)
+
+    def settled(self) -> Logits:
+        """The network as it is now, for many calls: what does not depend on the people may be computed beforehand."""
+        return self
+
+
+class DenoiserNetwork(PeopleNetwork):
+    """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1."""
 
     def __init__(self, config: DenoiserConfig, classes: dict[str, int]) -> None:
-        super().__init__()
+        super().__init__(config.phenotypes, config.sites)
         del classes  # it has no heads
         self.config = config
         width, sites = config.width, config.sites
-        self.register_buffer("frequency", torch.full((config.phenotypes, sites), 0.5))
         self.linkage = Linkage(sites, config.pairs, config.rank)
         self.partner = nn.Parameter(torch.empty(sites))
         self.summary = nn.Linear(sites, width, bias=False)
@@ -165,16 +194,9 @@ class DenoiserNetwork(nn.Module):
         """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""
         nn.init.zeros_(self.partner)
 
-    def learn(self, frequency_PS: Tensor, pairs: Tensor, contig: Tensor, position: Tensor) -> None:
-        """Take over the phenotypes' frequencies, and where the sites are: see `panels.linkage`."""
-        self.frequency.copy_(frequency_PS)
-        self.linkage.pairs.copy_(pairs)
-        self.linkage.contig.copy_(contig)
-        self.linkage.position.copy_(position)
-
-    def frequencies(self, weights_BP: Tensor) -> Tensor:
-        """The frequency (B, S) of allele 1 among people of these phenotypes."""
-        return (weights_BP @ self.frequency).clamp(RAREST, 1 - RAREST)
+    def settled(self) -> Logits:
+        """The network with its linkage tables computed."""
+        return partial(self, blocks=self.linkage.blocks())
 
     def forward(
         self,

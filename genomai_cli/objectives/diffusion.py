@@ -24,7 +24,7 @@ from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.denoisers import PeopleDenoiser, WordDenoiser, Words
 from genomai_cli.diffusion.kernel import HIDDEN, Denoiser, Kernel
 from genomai_cli.diffusion.schedule import SCHEDULES, Schedule, spread_times
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.rows import encode_rows
 
@@ -123,7 +123,7 @@ class Diffusion:
         """The network as the process sees it, the size of its alphabet, and how many letters are in a word."""
         network = model.network
         if self.alphabet.people is not None:
-            assert isinstance(network, DenoiserNetwork)
+            assert isinstance(network, PeopleNetwork)
             people = PeopleDenoiser(network, views["phenotype"][:, 0], veiled=doubts)
             return people, ALLELES, 1
         ids_BL, words = views["ids"], self._words

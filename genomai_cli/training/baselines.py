@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
@@ -51,7 +51,7 @@ class Baselines:
         return math.log(len(views["ids_first"]))
 
     def _of_letters(self, views: Mapping[str, Tensor]) -> float:
-        if isinstance(self.network, DenoiserNetwork):
+        if isinstance(self.network, PeopleNetwork):
             return independent_loss(self.network, views)
         tokenizer, truth_BT = self.alphabet.tokenizer, views["targets"].numpy()
         known_BT = truth_BT != NO_TARGET

@@ -1,4 +1,5 @@
-"""What a corpus of people tells before anything is learnt: the allele frequencies of their phenotypes.
+"""What a corpus of people tells before anything is learnt: the allele frequencies of their phenotypes, and, to those
+that keep one, the library of their genotypes.
 
 Shape suffixes: N people, S sites, P phenotypes, Q labels of the finest column, B people of a batch.
 """
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from genomai_cli.metrics.people import People
 from genomai_cli.metrics.summary import Summary
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import DenoiserNetwork, PeopleNetwork
+from genomai_cli.nets.region import RegionNetwork
 from genomai_cli.panels.linkage import linked_pairs, places
 from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import UNKNOWN, PersonRows
 from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.training import library
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
@@ -39,8 +42,10 @@ def summary(corpus: Corpus, rows: PersonRows) -> Summary:
     return Summary.of(People([""] * len(everyone), rows.alleles(everyone), phased=True))
 
 
-def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDArray[np.float64]:
-    """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label.
+def frequencies(
+    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, rarest: float = RAREST
+) -> NDArray[np.float64]:
+    """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label; none below `rarest`.
 
     Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
     """
@@ -59,28 +64,45 @@ def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDA
     if finest > 2:  # to predict one population takes two others
         counts = alternate_PS[-finest:], total_PS[-finest:]
         frequency_PS[-finest:] = shrunken_frequencies(*counts, likeliest_shrinkage(*counts))
-    clipped: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
+    clipped: NDArray[np.float64] = np.clip(frequency_PS, rarest, 1 - rarest)
     return clipped
 
 
 def fill(
-    network: DenoiserNetwork,
+    network: PeopleNetwork,
     corpus: Corpus,
     rows: PersonRows,
     phenotypes: Phenotypes,
     panel: Panel,
 ) -> None:
-    """Tell the network how frequent alleles are and where the sites lie."""
-    contig_S, position_S = places(panel)
-    network.learn(
-        torch.from_numpy(frequencies(corpus, rows, phenotypes)),
-        torch.from_numpy(linked_pairs(panel)),
-        torch.from_numpy(contig_S),
-        torch.from_numpy(position_S),
-    )
+    """Tell the network how frequent alleles are, where the sites lie, and who is in its library."""
+    rarest = network.rarest if isinstance(network, RegionNetwork) else RAREST
+    network.frequency.copy_(torch.from_numpy(frequencies(corpus, rows, phenotypes, rarest)))
+    if isinstance(network, DenoiserNetwork):
+        contig_S, position_S = places(panel)
+        network.linkage.learn(
+            torch.from_numpy(linked_pairs(panel)),
+            torch.from_numpy(contig_S),
+            torch.from_numpy(position_S),
+        )
+    if isinstance(network, RegionNetwork) and network.library is not None:
+        copies_NS = _genotypes(corpus, rows)[evenly(len(corpus.learn), len(network.library.copies))]
+        library.fill(network.library, torch.from_numpy(copies_NS))
 
 
-def independent_loss(network: DenoiserNetwork, views: Mapping[str, Tensor]) -> float:
+def evenly(count: int, chosen: int) -> NDArray[np.int64]:
+    """So many of `count` numbers, evenly spread."""
+    return np.linspace(0, count - 1, chosen).astype(np.int64)
+
+
+def _genotypes(corpus: Corpus, rows: PersonRows) -> NDArray[np.int8]:
+    """The copies (N, S) of allele 1 of the people to learn from, -1 where one is unknown."""
+    alleles_N2S = rows.alleles(_rows(corpus, rows))
+    known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
+    return np.where(known_NS, alleles_N2S.sum(axis=1), UNKNOWN).astype(np.int8)
+
+
+def independent_loss(network: PeopleNetwork, views: Mapping[str, Tensor]) -> float:
     """The nats a site of people whose sites are independent, at the frequencies of their phenotypes."""
     frequency_BS = network.frequency.cpu().double()[views["phenotype"][:, 0]]
     frequency_B2S = frequency_BS[:, None].expand(-1, 2, -1)

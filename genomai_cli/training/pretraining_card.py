@@ -30,6 +30,12 @@ OF_PEOPLE = """\
 New people are as varied as those learnt from, no more. The loss bounds the negative log-likelihood of a site given all
 others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
 
+OF_LIBRARY = """
+
+**It holds the genotypes of {people} people it was trained on** (the tensor `library.copies`), by which
+`genomai denoise` restores those of others: share it as you would share their data. `--set network.people=0` makes a
+model without them, which restores less well."""
+
 
 def card(made: Pretrained, command: str) -> str:
     """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
@@ -84,9 +90,11 @@ def _purpose(config: dict[str, Any]) -> str:
         made = "diffusion" in config["companions"] and config["input"]["kind"] == SEQUENCE
         return OF_DNA if made else PRETRAINED
     names = ", ".join(Phenotypes.from_config(config).names)
-    return (
+    told = (
         f"It makes new people: `genomai generate --model DIR --phenotype NAME`. It knows {names}."
     )
+    people = config["network"].get("people", 0)
+    return told + (OF_LIBRARY.format(people=people) if people else "")
 
 
 def _limits(config: dict[str, Any]) -> str:

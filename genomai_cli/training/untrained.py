@@ -18,7 +18,7 @@ from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.diffusion.denoisers import Words
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.classifier import Classifier, complete_config
-from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.nets.profile import ProfileNetwork, known_variants
 from genomai_cli.nets.sites import SitesNetwork
 from genomai_cli.objectives.base import Alphabet
@@ -89,7 +89,7 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
         "description": recipe.description,
         "input": {"kind": recipe.input.kind, "haplotypes": recipe.input.haplotypes},
         "tokenizer": tokenizer.to_config(),
-        "network": complete_config(dict(recipe.network) | _sizes(recipe, places, sites)),
+        "network": complete_config(dict(recipe.network) | _sizes(recipe, corpus, places, sites)),
         "members": 1,
         "heads": {},
         "provenance": {
@@ -120,8 +120,8 @@ def _require_places(recipe: Recipe, places: Places) -> None:
     kind = recipe.input.kind
     if kind == PEOPLE and set(recipe.objectives) != {"diffusion"}:
         raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
-    if kind != PEOPLE and "diffusion" in recipe.objectives:
-        _require_words_of_diffusion(recipe)
+    if "diffusion" in recipe.objectives:
+        _require_diffusion(recipe)
     given = (places.panel is not None, places.reference is not None)
     if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
         raise TrainingError(
@@ -139,24 +139,29 @@ def _require_places(recipe: Recipe, places: Places) -> None:
         )
 
 
-def _require_words_of_diffusion(recipe: Recipe) -> None:
-    try:
-        Words.of(tokenizers.from_config(recipe.tokenizer))
-    except ValueError as error:
-        raise TrainingError(f"recipe {recipe.name}: {error}") from error
+def _require_diffusion(recipe: Recipe) -> None:
+    doubting = "denoiser" if recipe.input.kind == PEOPLE else "transformer"
+    if recipe.input.kind != PEOPLE:
+        try:
+            Words.of(tokenizers.from_config(recipe.tokenizer))
+        except ValueError as error:
+            raise TrainingError(f"recipe {recipe.name}: {error}") from error
     kernel, _ = recipe.diffusion.process
-    if kernel.doubts and recipe.network["kind"] != "transformer":
+    if kernel.doubts and recipe.network["kind"] != doubting:
         raise TrainingError(
-            f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind transformer"
+            f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {doubting}"
         )
 
 
-def _sizes(recipe: Recipe, places: Places, sites: VariableSites | None) -> Tables:
+def _sizes(recipe: Recipe, corpus: Corpus, places: Places, sites: VariableSites | None) -> Tables:
     """The sizes of the network that follow from what it reads."""
     panel = places.panel
     if panel is not None and places.phenotypes is not None:
-        pairs = linked_pairs(panel).shape[1]
-        return {"sites": len(panel), "phenotypes": len(places.phenotypes), "pairs": pairs}
+        sizes = {"sites": len(panel), "phenotypes": len(places.phenotypes)}
+        if recipe.network["kind"] == "region":
+            wanted = complete_config(dict(recipe.network))["people"]
+            return sizes | {"people": min(wanted, len(corpus.learn))}
+        return sizes | {"pairs": linked_pairs(panel).shape[1]}
     if sites is not None:
         known = known_variants(torch.from_numpy(sites.counts), recipe.input.fewest)
         return {"sites": len(sites), "variants": int(known.sum())}
@@ -199,7 +204,7 @@ def _meet(classifier: Classifier, config: Tables, corpus: Corpus, places: Places
         places.people,
         places.phenotypes,
     )
-    assert isinstance(network, DenoiserNetwork)
+    assert isinstance(network, PeopleNetwork)
     assert panel is not None
     assert rows is not None
     assert phenotypes is not None
