@@ -20,6 +20,7 @@ import torch
 from ancestry import DATA, say
 from crossvalidation import Rows
 from genomes import Genomes
+from mito_errors import corrections
 from mito_hiding import CONDITIONS, MAIN, UNKNOWN, Codes, Judged, Row, hidden, markdown, row, tsv
 from mito_restorers import (
     ByCopies,
@@ -29,6 +30,7 @@ from mito_restorers import (
     ByReference,
     Known,
     Method,
+    OfBundle,
     Restorer,
     identical,
 )
@@ -52,6 +54,10 @@ A twin is a genome of the world that has the same letters as the person wherever
 the circle in a piece. Letters right are of all hidden letters, variants are letters that rCRS does not have, false
 changes are letters of rCRS that were replaced. ECE is the calibration error of the probability of a letter other than
 that of rCRS, of letters where it is above 0.01.
+"""
+ERRORS = """
+Letters exchanged at random (`genomai denoise --error-rate 0.001`), complete genomes of the first fold:
+
 """
 
 
@@ -92,6 +98,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pretrained", type=Path, default=PRETRAINED, metavar="DIR",
                       help="an older model to compare with; default: %(default)s")  # fmt: skip
     made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    made.add_argument("--errors", type=int, default=0, metavar="N",
+                      help="also put wrong letters into N genomes of the first fold")  # fmt: skip
     made.add_argument("--only", type=int, metavar="N", help="judge only the first N folds")
     made.add_argument("--methods", type=_names, metavar="NAME,...", help="only these rows")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
@@ -141,6 +149,7 @@ class Data:
         self.rest = [others(people.samples, part) for part in self.parts]
         known_NL = (self.people != UNKNOWN) & (self.codes_L != UNKNOWN)
         self.varying = np.flatnonzero(((self.people != self.codes_L) & known_NL).any(axis=0))
+        self.errors, self.corrected = options.errors, list[str]()
         self.twin_N = identical(self.people, world, self.varying)
 
     @classmethod
@@ -160,6 +169,10 @@ class Data:
             restorer = entry.method.learn(self._known(entry, part, rest))
             seconds.append(time.perf_counter() - began)
             say(f"{entry.method.name}, fold {number}: {seconds[-1]:.0f} s to learn")
+            if self.errors and number == 1 and isinstance(restorer, OfBundle):
+                some = self.people[part[: self.errors]]
+                told = corrections(restorer.bundle, some, self.codes_L, self.seed)
+                self.corrected.append(f"{entry.title}: {told}")
             for condition, of in judged.items():
                 of.append(self._judged(restorer, condition, part))
         joined = {condition: Judged.joined(of) for condition, of in judged.items()}
@@ -196,6 +209,8 @@ def write(
         note = NOTE.format(twins=twins, people=people, alone=people - twins)
         with atomic_text(options.markdown) as handle:
             handle.write(markdown(rows, titles) + note)
+            if data.corrected:
+                handle.write(ERRORS + "".join(f"- {line}\n" for line in data.corrected))
 
 
 def _names(text: str) -> list[str]:

@@ -7,8 +7,8 @@ W the bases A C G T.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from genomai_cli.anchoring.kmers import codes_of
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.nets.lineages import LineageNetwork
+from genomai_cli.restoration.guessing import GuessedGenomes
 from genomai_cli.restoration.models import model_of
 from genomai_cli.training import corpus_writer, recipe
 from genomai_cli.training.corpus_writer import Cut
@@ -114,7 +115,7 @@ class ByModel:
 
     def learn(self, known: Known) -> Restorer:
         """It has learnt already."""
-        return restorer_of(self.bundle, known.letters)
+        return OfBundle(self.bundle, known.letters)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ByRecipe:
 
     def learn(self, known: Known) -> Restorer:
         """Train as `genomai pretrain` would."""
-        return restorer_of(self.trained(known), known.letters)
+        return OfBundle(self.trained(known), known.letters)
 
     def trained(self, known: Known) -> Bundle:
         """The bundle of this fold."""
@@ -158,14 +159,8 @@ class ByCopies:
         assert isinstance(network, LineageNetwork)
         assert bundle.sites is not None
         copies = copies_of(network, known, bundle.sites.positions)
-        classifier = replace_member(bundle, copies.network())
-        return restorer_of(classifier, known.letters)
-
-
-def replace_member(bundle: Bundle, network: LineageNetwork) -> Bundle:
-    """The bundle with another network."""
-    bundle.classifier.members[0] = network
-    return replace(bundle)
+        bundle.classifier.members[0] = copies.network()
+        return OfBundle(bundle, known.letters)
 
 
 def copies_of(network: LineageNetwork, known: Known, positions_S: NDArray[np.int64]) -> Lineages:
@@ -178,34 +173,34 @@ def copies_of(network: LineageNetwork, known: Known, positions_S: NDArray[np.int
     ]
     lineage, variant = np.nonzero(np.concatenate(has))
     chance_V = torch.sigmoid(network.chance).detach().double().numpy()
-    worlds, people = len(known.world), len(known.people)
-    one_K = np.ones(worlds + people)
-    second_K = one_K / 2 + np.r_[np.zeros(worlds), np.full(people, worlds / people)]
-    style_Z = torch.softmax(network.weight.detach().double().logsumexp(1), 0).numpy()
-    frequency_ZK = np.stack([one_K / one_K.sum(), second_K / second_K.sum()]) * style_Z[:, None]
+    style_Z1 = torch.softmax(network.weight.detach().double().logsumexp(1), 0)[:, None].numpy()
+    frequency_ZK = style_Z1 / len(known.both) * np.ones((1, len(known.both)))
     reported_ZV = torch.sigmoid(network.reported).detach().double().numpy()
     share = np.full(len(variant), COPIED)
     return Lineages(lineage, variant, share, chance_V, frequency_ZK, reported_ZV, table)
 
 
-def restorer_of(bundle: Bundle, reference_L: Codes) -> Restorer:
-    """The bundle as `genomai denoise` asks it: the reference's letters stand between its sites."""
-    model = model_of(bundle)
-    assert bundle.sites is not None
-    positions_S = bundle.sites.positions
-    sites_S = np.arange(len(positions_S))
+@dataclass(frozen=True, eq=False)
+class OfBundle:
+    """A bundle as `genomai denoise` asks it: the reference's letters stand between its sites."""
 
-    def restorer(shown_NL: Codes) -> Restored:
-        codes_NL = np.tile(reference_L, (len(shown_NL), 1))
+    bundle: Bundle
+    reference: Codes
+
+    def __call__(self, shown_NL: Codes) -> Restored:
+        """The letters, and how probable others than the reference's are."""
+        model = model_of(self.bundle)
+        assert isinstance(model, GuessedGenomes)
+        positions_S = model.sites.positions
+        sites_S = np.arange(len(positions_S))
+        codes_NL = np.tile(self.reference, (len(shown_NL), 1))
         other_NL = np.zeros(shown_NL.shape, np.float32)
         for rows in blocks(len(shown_NL)):
-            ids_BS = shown_NL[rows][:, positions_S].astype(np.int64)
-            p_BSW = model.letters(ids_BS)  # type: ignore[union-attr]
+            p_BSW = model.letters(shown_NL[rows][:, positions_S].astype(np.int64))
             codes_NL[np.ix_(rows, positions_S)] = p_BSW.argmax(axis=2)
-            other_NL[np.ix_(rows, positions_S)] = 1 - p_BSW[:, sites_S, reference_L[positions_S]]
+            same_BS = p_BSW[:, sites_S, self.reference[positions_S]]
+            other_NL[np.ix_(rows, positions_S)] = 1 - same_BS
         return Restored(codes_NL, other_NL)
-
-    return restorer
 
 
 def blocks(count: int) -> Iterator[NDArray[np.int64]]:
@@ -239,6 +234,3 @@ def identical(people_NL: Codes, world_ML: Codes, places_P: NDArray[np.int64]) ->
     """Which of two sets of genomes have the same letters at the places: those of the people (N,)."""
     there = {row.tobytes() for row in world_ML[:, places_P]}
     return np.array([row.tobytes() in there for row in people_NL[:, places_P]])
-
-
-Methods = Sequence[Method]
