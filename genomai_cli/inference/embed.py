@@ -270,6 +270,8 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     """Refuse what the model cannot do."""
     if bundle.config["input"]["kind"] == PEOPLE:
         raise UsageError(f"the model {bundle.name!r} generates people: it has no vectors of them")
+    if not vectors.has_vectors(bundle.classifier):
+        raise UsageError(f"the model {bundle.name!r} restores letters: it has no vectors")
     if settings.pool not in vectors.POOLS:
         raise UsageError(f"--pool {settings.pool}: there are {', '.join(vectors.POOLS)}")
     of_sequences = (

@@ -18,6 +18,7 @@ from genomai_cli.nets.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
 from genomai_cli.nets.likelihood import PopulationLikelihood
+from genomai_cli.nets.lineages import LineageNetwork, LineagesConfig
 from genomai_cli.nets.profile import ProfileConfig, ProfileNetwork
 from genomai_cli.nets.region import RegionConfig, RegionNetwork
 from genomai_cli.nets.regression import VariantRegression
@@ -30,6 +31,7 @@ NETWORKS: dict[str, tuple[type, type]] = {
     "profile": (ProfileConfig, ProfileNetwork),
     "denoiser": (DenoiserConfig, DenoiserNetwork),
     "region": (RegionConfig, RegionNetwork),
+    "lineages": (LineagesConfig, LineageNetwork),
     "crossmodal": (CrossmodalConfig, CrossmodalNetwork),
 }
 OF_GENOTYPES = ("sites", "crossmodal")  # kinds that read allele copies instead of ids

@@ -41,6 +41,11 @@ class WordNetwork(Protocol):
         """The vectors (B, T, D) after `layer` layers, by default after the last."""
 
 
+def has_vectors(classifier: Classifier) -> bool:
+    """Whether the networks have any; those that only restore letters do not."""
+    return all(hasattr(network, "pooled") for network in classifier.members)
+
+
 def width(classifier: Classifier) -> int:
     """The size E of the classifier's vectors."""
     return sum(int(network.config.width) for network in _networks(classifier))

@@ -28,8 +28,11 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import PersonRows
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.training import people
+from genomai_cli.training.census import variants_of
 from genomai_cli.training.corpus import COUNTED, Corpus
+from genomai_cli.training.lineages import Lineages
 from genomai_cli.training.recipe import ANCHORED, BARCODE, PEOPLE, Recipe
+from genomai_cli.training.styles import lineages_of
 
 Tables = dict[str, Any]
 
@@ -83,13 +86,17 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
         if not len(sites):
             raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
         corpus = corpus.at(sites.positions)
+    grown = _grown(recipe, corpus, places, sites)
     config = {
         "name": recipe.name,
         "version": recipe.version,
         "description": recipe.description,
         "input": {"kind": recipe.input.kind, "haplotypes": recipe.input.haplotypes},
         "tokenizer": tokenizer.to_config(),
-        "network": complete_config(dict(recipe.network) | _sizes(recipe, corpus, places, sites)),
+        "network": complete_config(
+            dict(recipe.network)
+            | (grown.sizes() if grown else _sizes(recipe, corpus, places, sites))
+        ),
         "members": 1,
         "heads": {},
         "provenance": {
@@ -100,6 +107,8 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
     }
     classifier = build(config, places.panel)
     _fill(classifier, config, corpus, places.panel, sites, recipe.input.fewest)
+    if grown is not None:
+        grown.fill(classifier.members[0])  # type: ignore[arg-type]
     alphabet = Alphabet(tokenizer)
     if corpus.choices is not None:
         alphabet = Alphabet(tokenizer, aligned=True, choices=corpus.choices)
@@ -133,9 +142,9 @@ def _require_places(recipe: Recipe, places: Places) -> None:
             f"input.best_sites = {best} of {len(places.panel)} sites are chosen by labels, of which there "
             "are none here: give a --panel of so many sites"
         )
-    if kind == ANCHORED and recipe.network["kind"] != "profile":
+    if kind == ANCHORED and recipe.network["kind"] not in ("profile", "lineages"):
         raise TrainingError(
-            f"recipe {recipe.name}: anchored genomes need a network of kind profile"
+            f"recipe {recipe.name}: anchored genomes need a network of kind profile or lineages"
         )
 
 
@@ -151,6 +160,19 @@ def _require_diffusion(recipe: Recipe) -> None:
         raise TrainingError(
             f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {doubting}"
         )
+
+
+def _grown(
+    recipe: Recipe, corpus: Corpus, places: Places, sites: VariableSites | None
+) -> Lineages | None:
+    """The lineages of the genomes, for a network of them."""
+    if recipe.network["kind"] != "lineages":
+        return None
+    if places.reference is None or sites is None:
+        raise TrainingError(f"recipe {recipe.name}: only anchored genomes have lineages")
+    least = int(complete_config(recipe.network)["least"])
+    table = variants_of(sites, places.reference, recipe.input.fewest)
+    return lineages_of(corpus, table, tokenizers.from_config(recipe.tokenizer), least)
 
 
 def _sizes(recipe: Recipe, corpus: Corpus, places: Places, sites: VariableSites | None) -> Tables:

@@ -1,0 +1,162 @@
+"""Mitochondrial genomes with letters hidden, and how well those were restored.
+
+Position 3107 of rCRS is a placeholder, N: nothing is asked there.
+
+Shape suffixes: N genomes, L letters of the reference.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.metrics.calibration import expected_calibration_error
+from genomai_cli.metrics.resampling import bootstrap_intervals
+
+Codes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Array = NDArray[np.float64]
+
+UNKNOWN = 4  # after A C G T
+HALF = "half"
+SHARES = {"60 %": 0.6, "30 %": 0.3, "90 %": 0.9}
+CONDITIONS = (*SHARES, HALF)
+MAIN = "60 %"
+LEAST = 0.01  # of probability of another letter than the reference's: the rest is certain and would hide all else
+PEOPLE = ("letters", "right", "variants", "restored", "false")
+
+
+def hidden(condition: str, genomes: int, letters: int, seed: int) -> Mask:
+    """Which letters (N, L) are hidden: a share of them at random, or half of the circle in one piece."""
+    rng = np.random.default_rng([seed, CONDITIONS.index(condition)])
+    if condition == HALF:
+        places_L = np.arange(letters)
+        begins_N1 = rng.integers(letters, size=(genomes, 1))
+        found: Mask = (places_L - begins_N1) % letters < letters // 2
+        return found
+    return rng.random((genomes, letters), dtype=np.float32) < SHARES[condition]
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """The letters (N, L) that a method gives, and how probable it takes a letter other than the reference's to be."""
+
+    codes: Codes
+    other: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Of every genome, by `PEOPLE` (N, 5): hidden letters, those restored right, hidden variants (letters other than
+    the reference's), those restored right, and letters of the reference that were changed. Beside it, of letters
+    that are not certain, the probability of another than the reference's and whether there is one."""
+
+    people: Array
+    probability: Array
+    truth: Mask
+
+    @classmethod
+    def of(cls, found: Restored, truth_NL: Codes, hidden_NL: Mask, reference_L: Codes) -> "Judged":
+        """The judgement of what a method has made of the hidden letters."""
+        asked_NL = hidden_NL & (truth_NL != UNKNOWN) & (reference_L != UNKNOWN)
+        right_NL = asked_NL & (found.codes == truth_NL)
+        variant_NL = asked_NL & (truth_NL != reference_L)
+        false_NL = asked_NL & ~variant_NL & ~right_NL
+        masks = (asked_NL, right_NL, variant_NL, variant_NL & right_NL, false_NL)
+        people = np.stack([mask.sum(axis=1) for mask in masks], axis=1).astype(np.float64)
+        if found.other is None:
+            return cls(people, np.zeros(0), np.zeros(0, np.bool_))
+        doubtful_NL = asked_NL & (found.other >= LEAST)
+        return cls(people, found.other[doubtful_NL].astype(np.float64), variant_NL[doubtful_NL])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Judged"]) -> "Judged":
+        """Those of several folds."""
+        return cls(*(np.concatenate(part) for part in zip(*map(_parts, parts), strict=True)))
+
+    def of_people(self, rows: NDArray[np.int64]) -> "Judged":
+        """Some of the genomes, without their probabilities."""
+        return Judged(self.people[rows], np.zeros(0), np.zeros(0, np.bool_))
+
+
+def _parts(judged: Judged) -> tuple[Array, Array, Mask]:
+    return judged.people, judged.probability, judged.truth
+
+
+@dataclass(frozen=True)
+class Row:
+    """The measures of a method and condition with 95 % intervals of a bootstrap over people: hidden `letters` right,
+    hidden `variants` right, `false` changes and `missed` variants a genome, and the calibration error."""
+
+    method: str
+    condition: str
+    n: int
+    letters: float
+    letters_low: float
+    letters_high: float
+    variants: float
+    variants_low: float
+    variants_high: float
+    false: float
+    false_low: float
+    false_high: float
+    missed: float
+    ece: float
+    seconds: float
+
+
+def row(method: str, condition: str, judged: Judged, seconds: float) -> Row:
+    """The measures."""
+    people = judged.people
+    found = {name: [value] for name, value in _measures(people).items()}
+    rng = np.random.default_rng(0)
+    measure: Callable[[NDArray[np.int64]], dict[str, float]] = lambda rows: _measures(people[rows])  # noqa: E731
+    for name, interval in bootstrap_intervals(measure, len(people), rng).items():
+        found[name] += interval
+    ece = float("nan")
+    if len(judged.probability):
+        ece = expected_calibration_error(judged.probability, judged.truth)
+    values = [*found["letters"], *found["variants"], *found["false"], found["missed"][0]]
+    return Row(method, condition, len(people), *values, ece=ece, seconds=seconds)
+
+
+def _measures(people: Array) -> dict[str, float]:
+    letters, right, variants, restored, false = people.sum(axis=0).tolist()
+    return {
+        "letters": right / letters,
+        "variants": restored / variants,
+        "false": false / len(people),
+        "missed": (variants - restored) / len(people),
+    }
+
+
+def tsv(rows: Sequence[Row]) -> Iterator[str]:
+    """The lines of the table."""
+    yield "\t".join(field.name for field in fields(Row)) + "\n"
+    for one in rows:
+        yield "\t".join(f"{v:.6f}" if isinstance(v, float) else str(v) for v in astuple(one)) + "\n"
+
+
+def markdown(rows: Sequence[Row], titles: dict[str, str]) -> str:
+    """A table for each condition."""
+    lines = []
+    for condition in dict.fromkeys(one.condition for one in rows):
+        lines += [
+            f"| {condition} hidden | letters right | variants restored | false changes a genome | missed | ECE |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        lines += [_line(one, titles) for one in rows if one.condition == condition]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(one: Row, titles: dict[str, str]) -> str:
+    cells = [
+        f"{one.letters:.5f} ({one.letters_low:.5f}-{one.letters_high:.5f})",
+        f"{one.variants:.3f} ({one.variants_low:.3f}-{one.variants_high:.3f})",
+        f"{one.false:.2f} ({one.false_low:.2f}-{one.false_high:.2f})",
+        f"{one.missed:.2f}",
+        "" if np.isnan(one.ece) else f"{one.ece:.3f}",
+    ]
+    return f"| {titles.get(one.method, one.method)} | {' | '.join(cells)} |"
