@@ -1,6 +1,5 @@
 """`genomai pretrain`: a network that learns from DNA without labels."""
 
-import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli import people
+from genomai_cli.cli import described, people, pretrained_output
 from genomai_cli.cli.options import (
     AbsentIsRef,
     Device,
@@ -27,7 +26,6 @@ from genomai_cli.cli.recipes import (
     PanelFile,
     Resume,
     Target,
-    command_line,
     complete_recipe,
     named_after,
     panel_for,
@@ -35,7 +33,14 @@ from genomai_cli.cli.recipes import (
     stop_requests,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.cli.unlabelled import CORPUS, FOR_PEOPLE, Unlabelled, regions_of, signature
+from genomai_cli.cli.unlabelled import (
+    CORPUS,
+    FOR_DESCRIBED,
+    FOR_PEOPLE,
+    Unlabelled,
+    regions_of,
+    signature,
+)
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
@@ -45,14 +50,13 @@ if TYPE_CHECKING:
     from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
-PICTURE = "loss.png"
-
 RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: barcodes for VCF, dna for FASTA, ancestry-generator for diffusion]",
+        help="How to train.  [default: barcodes for VCF, dna for FASTA, ancestry-generator for diffusion, "
+        "crossmodal for crossmodal]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -63,7 +67,7 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, both, or diffusion.  [default: the recipe's]",
+        help="What to learn by: contrastive, masked, both, diffusion, or crossmodal.  [default: the recipe's]",
         show_default=False,
     ),
 ]
@@ -104,7 +108,8 @@ Start = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help="Begin with the network of this model instead of from scratch.",
+        help="Begin with the network of this model instead of from scratch. With crossmodal, any model of genotypes "
+        "is kept as it is, and the new network put beside its own.",
         autocompletion=complete_model,
         show_default=False,
     ),
@@ -122,6 +127,7 @@ def pretrain(
     inputs: Inputs = None,
     objective: Objectives = None,
     labels: Labels = None,
+    phenotypes: described.Phenotypes = None,
     recipe: RecipeName = None,
     changes: Changes = None,
     panel: PanelFile = None,
@@ -149,6 +155,7 @@ def pretrain(
     genomai pretrain genomes/*.fa.gz -o dna-model
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
+    genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
     """
@@ -181,6 +188,8 @@ def pretrain(
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
         table = people.labels_of(chosen, labels)
         places = people.with_people(places, chosen, table)
+        records = described.phenotypes_of(chosen, phenotypes)
+        places = described.with_columns(places, chosen, records)
         same = {
             "seed": seed,
             "panel": places.panel.sha256 if places.panel else None,
@@ -188,18 +197,20 @@ def pretrain(
             "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
             "preset": preset,
             "labels": signature([labels]) if labels else None,
+            "phenotypes": signature([phenotypes]) if phenotypes else None,
         }
         work = workspace.Workspace(folder, text)
         if processes.rank == 0:
             work = workspace.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
-                dna.write(folder / CORPUS, chosen, places, seed, table)
+                dna.write(folder / CORPUS, chosen, places, seed, table or records)
             distributed.wait_for_all(processes)
             around = Surroundings(where, folder, processes)
             made = _pretrained(run, work, chosen, places, around, seed, start)
         if processes.rank == 0:
-            _write(made, output, work)
+            host = _host(made, start, model)
+            pretrained_output.write(made, output, work, records, host)
             _tell(run, made, output)
         distributed.wait_for_all(processes)
 
@@ -222,9 +233,10 @@ def _objectives(given: str | None) -> list[str]:
 
 
 def _preset(for_input: str, objective: str | None) -> str:
-    """The recipe where none is named: that of people for diffusion, else the one for the kind of input."""
+    """The recipe where none is named: that of the objective if it has its own, else the one for the kind of input."""
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
-    return FOR_PEOPLE if "diffusion" in names else for_input
+    own = {"diffusion": FOR_PEOPLE, "crossmodal": FOR_DESCRIBED}
+    return next((own[name] for name in names if name in own), for_input)
 
 
 def _pretrained(
@@ -256,18 +268,12 @@ def _pretrained(
             raise told from stopped
 
 
-def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
-    """The bundle, with its card, log and picture."""
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.training.picture import loss_picture
-    from genomai_cli.training.pretraining_card import card
-    from genomai_cli.training.workspace import LOG
+def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:
+    """The folder of the model begun from, if that was kept and the network put beside it."""
+    from genomai_cli.bundles import catalog
 
-    picture = loss_picture(work.log.rows(), made.bundle.name)
-    others: dict[str, str | bytes] = {LOG: work.log.text(), PICTURE: picture}
-    text = card(made, shlex.join(command_line()))
-    bundles.save(made.bundle, output, bundles.Extras(text, work.recipe, others))
-    work.remove()
+    kept = start is not None and made.bundle.classifier is start.classifier
+    return catalog.find(name) if kept and name else None
 
 
 def _tell(run: Run, made: "Pretrained", output: Path) -> None:

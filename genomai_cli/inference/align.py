@@ -127,8 +127,8 @@ class Aligner:
             ends = [similarity(point_BD) for point_BD in (summed_BD, nobody_BD)]
             attention_BHV = self._dna.vectors(summed_BD, self._words_VD)[1]
             gradients_BD = mean_gradients(similarity, summed_BD, nobody_BD)
-            share_B1 = genotypes_BSG.sum((1, 2)).clamp(min=1).rsqrt()[:, None]
-            added_BSG = torch.einsum("bd,sgd->bsg", gradients_BD * share_B1, self._tokens_SGD)
+            counted_BD = gradients_BD * self._dna.shares(genotypes_BSG)
+            added_BSG = torch.einsum("bd,sgd->bsg", counted_BD, self._tokens_SGD)
             values_BS = (added_BSG * genotypes_BSG).sum(2)
         names = [found.name for found, _ in wanted]
         parts = (numbers, *(part.double() for part in (*ends, values_BS, attention_BHV)))

@@ -2,7 +2,8 @@
 
 For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
 are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
-For people, it is that sites are independent, at the allele frequencies of the phenotype.
+For described people, any order of those that a record could be of, and the other way round. For people to be
+generated, it is that sites are independent, at the allele frequencies of the phenotype.
 
 Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli.nets.denoiser import DenoiserNetwork
+from genomai_cli.objectives import crossmodal
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
@@ -42,6 +44,7 @@ class Baselines:
             "contrastive": self._of_views,
             "masked": self._of_words,
             "diffusion": self._of_people,
+            "crossmodal": crossmodal.guess,
         }
         return guesses[objective](batch[objective]) if objective in guesses else math.nan
 

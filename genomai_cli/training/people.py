@@ -13,8 +13,9 @@ from torch import Tensor
 from genomai_cli.nets.denoiser import DenoiserNetwork
 from genomai_cli.panels.linkage import linked_pairs, places
 from genomai_cli.panels.panel import Panel
-from genomai_cli.panels.people import UNKNOWN, PersonRows
+from genomai_cli.panels.people import UNKNOWN, PersonRows, alleles_of
 from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.phenotypes.families import Families
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
@@ -51,6 +52,28 @@ def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDA
         frequency_PS[-finest:] = shrunken_frequencies(*counts, likeliest_shrinkage(*counts))
     clipped: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
     return clipped
+
+
+def group_frequencies(families: Families, panel: Panel) -> NDArray[np.float64]:
+    """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, drawn
+    towards what the other groups predict as far as that is likely; of a label without people, that of everybody."""
+    pool = families.pool
+    alleles_HS = alleles_of(pool.haplotypes, panel)
+    parts = [
+        alleles_HS[begin : begin + size]
+        for begin, size in zip(pool.starts, pool.counts, strict=True)
+    ]
+    alternate_PS = np.array([(part == 1).sum(axis=0) for part in parts], np.float64)
+    total_PS = np.array([(part != UNKNOWN).sum(axis=0) for part in parts], np.float64)
+    frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    if len(parts) > 2:  # to predict one group takes two others
+        shrinkage_P1 = likeliest_shrinkage(alternate_PS, total_PS)
+        frequency_PS = shrunken_frequencies(alternate_PS, total_PS, shrinkage_P1)
+    known = families.numbers != UNKNOWN
+    everybody_S = alternate_PS.sum(axis=0) / np.maximum(total_PS.sum(axis=0), 1)
+    found_PS = np.where(known[:, None], frequency_PS[families.numbers], everybody_S)
+    clipped_PS: NDArray[np.float64] = np.clip(found_PS, RAREST, 1 - RAREST)
+    return clipped_PS
 
 
 def fill(

@@ -1,0 +1,54 @@
+"""Described people to learn from: how their rows are laid out, and the groups that new people are crossed from.
+
+Shape suffixes: N people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.augmentations import Pool
+from genomai_cli.panels.phase import resolve
+from genomai_cli.phenotypes.encoding import UNKNOWN, Encoded
+from genomai_cli.phenotypes.rows import Bytes, DescribedRows
+
+MOST = 20_000  # people whose haplotypes are drawn from
+
+
+@dataclass(frozen=True, eq=False)
+class Families:
+    """The haplotypes of groups; `numbers` gives each label of the category in `column` its group, or `UNKNOWN`."""
+
+    column: int
+    numbers: NDArray[np.int64]
+    pool: Pool
+
+    @classmethod
+    def of(cls, rows: Bytes, layout: DescribedRows, groups: str) -> "Families":
+        """The groups of people with the same label in the category called `groups`; ValueError if there is none."""
+        names = [category.name for category in layout.columns.categories]
+        if groups not in names:
+            raise ValueError(f"no category {groups!r} (there are: {', '.join(names) or 'none'})")
+        rows = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(np.int64)]
+        column = names.index(groups)
+        label_N = layout.encoded(rows).categories[:, column]
+        told_N = label_N != UNKNOWN
+        present, group_N = np.unique(label_N[told_N], return_inverse=True)
+        numbers = np.full(len(layout.columns.categories[column].labels), UNKNOWN)
+        numbers[present] = np.arange(len(present))
+        return cls(column, numbers, Pool.of(resolve(layout.letters(rows)[told_N]), group_N))
+
+    def groups(self, records: Encoded) -> NDArray[np.int64]:
+        """The group (N,) of each record, `UNKNOWN` for one without."""
+        label_N = records.categories[:, self.column]
+        found: NDArray[np.int64] = np.where(label_N == UNKNOWN, UNKNOWN, self.numbers[label_N])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """The layout of the rows of a corpus, and the groups that people are crossed in, if they are."""
+
+    rows: DescribedRows
+    families: Families | None = None
