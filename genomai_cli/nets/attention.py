@@ -72,6 +72,28 @@ class Attention(nn.Module):
         return states.reshape(*states.shape[:-1], self.heads, -1).transpose(-2, -3)
 
 
+class Block(nn.Module):
+    """A layer of a transformer that attends to the other side: pre-norm, residual."""
+
+    def __init__(self, width: int, heads: int, strengths: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, strengths)
+        self.forward_norm = nn.LayerNorm(width)
+        self.feed = feed_forward(width)
+
+    def forward(
+        self,
+        states: Tensor,
+        memory: Tensor,
+        known: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The next states (..., Q, D), and how they attend to the memory (..., M, D), by head: see `Attention`."""
+        found, weights = self.attention(states, memory, known, bias)
+        states = states + found
+        return states + self.feed(self.forward_norm(states)), weights
+
+
 def feed_forward(width: int) -> nn.Module:
     """The two layers that follow attention, position by position."""
     return nn.Sequential(nn.Linear(width, FEED * width), nn.GELU(), nn.Linear(FEED * width, width))

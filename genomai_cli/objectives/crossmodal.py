@@ -105,7 +105,8 @@ class Crossmodal:
         copies_BS = model.inputs(views["ids"])
         sites = self._some_sites(copies_BS, learns=network.training)
         seen_BS = copies_BS if sites is None else copies_BS[:, sites]
-        people_BE = network.people(seen_BS, sites).float()  # type: ignore[operator]
+        members_B = self._members(facts) if network.training else None
+        people_BE = network.people(seen_BS, sites, members_B).float()  # type: ignore[operator]
         records_BE = network.records(facts.records(), sites).float()  # type: ignore[operator]
         everybody = facts.gathered(group)
         partners_B = torch.arange(len(people_BE), device=people_BE.device)
@@ -128,13 +129,19 @@ class Crossmodal:
         share = self.settings.sites + (1 - self.settings.sites) * float(torch.rand(()))
         return torch.randperm(count)[: max(1, round(share * count))].to(device)
 
+    def _members(self, facts: "Facts") -> Tensor | None:
+        """The groups (B,) that people are of."""
+        families = self._people.families
+        return None if families is None else facts.categories[:, families.column]
+
     def _crossed(self, letters_BS: Letters, truth: Encoded, rng: np.random.Generator) -> Letters:
-        """The people's letters, of some of them those of a new member of the same group."""
+        """The people's letters; of some of those learnt from, those of a new member of their group."""
         families = self._people.families
         if families is None or not self.settings.cross:
             return letters_BS
         group_B = families.groups(truth)
-        chosen_B = (rng.random(len(letters_BS)) < self.settings.cross) & (group_B != UNKNOWN)
+        chosen_B = rng.random(len(letters_BS)) < self.settings.cross
+        chosen_B &= (group_B != UNKNOWN) & families.knows(letters_BS)
         pair_2BS = [families.pool.cross(np.maximum(group_B, 0), rng) for _ in range(2)]
         return np.where(chosen_B[:, None], join(*pair_2BS), letters_BS)
 

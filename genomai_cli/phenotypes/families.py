@@ -1,9 +1,10 @@
 """Described people to learn from: how their rows are laid out, and the groups that new people are crossed from.
 
-Shape suffixes: N people.
+Shape suffixes: N people, S sites.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Families:
     column: int
     numbers: NDArray[np.int64]
     pool: Pool
+    people: frozenset[int] = field(repr=False)  # hashes of their letters
 
     @classmethod
     def of(cls, rows: Bytes, layout: DescribedRows, groups: str) -> "Families":
@@ -37,7 +39,12 @@ class Families:
         present, group_N = np.unique(label_N[told_N], return_inverse=True)
         numbers = np.full(len(layout.columns.categories[column].labels), UNKNOWN)
         numbers[present] = np.arange(len(present))
-        return cls(column, numbers, Pool.of(resolve(layout.letters(rows)[told_N]), group_N))
+        letters = layout.letters(rows)[told_N]
+        return cls(column, numbers, Pool.of(resolve(letters), group_N), frozenset(_hashes(letters)))
+
+    def knows(self, letters_NS: Bytes) -> NDArray[np.bool_]:
+        """Which people (N,) are among those of the groups."""
+        return np.array([number in self.people for number in _hashes(letters_NS)], np.bool_)
 
     def groups(self, records: Encoded) -> NDArray[np.int64]:
         """The group (N,) of each record, `UNKNOWN` for one without."""
@@ -52,3 +59,7 @@ class Described:
 
     rows: DescribedRows
     families: Families | None = None
+
+
+def _hashes(letters_NS: Bytes) -> Iterator[int]:
+    return (hash(row.tobytes()) for row in letters_NS)

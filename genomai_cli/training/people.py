@@ -20,6 +20,8 @@ from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
 RAREST = 0.003
+PRIOR = 2.0  # haplotypes
+EVERYBODY = 1e9  # haplotypes, of a group without people
 
 
 def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenotypes:
@@ -54,26 +56,28 @@ def frequencies(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> NDA
     return clipped
 
 
-def group_frequencies(families: Families, panel: Panel) -> NDArray[np.float64]:
-    """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, drawn
-    towards what the other groups predict as far as that is likely; of a label without people, that of everybody."""
-    pool = families.pool
+def group_frequencies(
+    families: Families, panel: Panel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, and how many
+    haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
+
+    They are not drawn towards related groups', so that a person can be taken out of them again: see `nets.crossmodal`.
+    """
+    pool, present = families.pool, families.numbers != UNKNOWN
     alleles_HS = alleles_of(pool.haplotypes, panel)
-    parts = [
-        alleles_HS[begin : begin + size]
-        for begin, size in zip(pool.starts, pool.counts, strict=True)
-    ]
-    alternate_PS = np.array([(part == 1).sum(axis=0) for part in parts], np.float64)
-    total_PS = np.array([(part != UNKNOWN).sum(axis=0) for part in parts], np.float64)
-    frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
-    if len(parts) > 2:  # to predict one group takes two others
-        shrinkage_P1 = likeliest_shrinkage(alternate_PS, total_PS)
-        frequency_PS = shrunken_frequencies(alternate_PS, total_PS, shrinkage_P1)
-    known = families.numbers != UNKNOWN
-    everybody_S = alternate_PS.sum(axis=0) / np.maximum(total_PS.sum(axis=0), 1)
-    found_PS = np.where(known[:, None], frequency_PS[families.numbers], everybody_S)
-    clipped_PS: NDArray[np.float64] = np.clip(found_PS, RAREST, 1 - RAREST)
-    return clipped_PS
+    everybody_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
+    alternate_PS = np.zeros((len(present), len(panel)))
+    total_PS = np.zeros_like(alternate_PS)
+    for label in np.flatnonzero(present):
+        begin, size = (part[families.numbers[label]] for part in (pool.starts, pool.counts))
+        part_HS = alleles_HS[begin : begin + size]
+        alternate_PS[label] = (part_HS == 1).sum(axis=0)
+        total_PS[label] = (part_HS != UNKNOWN).sum(axis=0)
+    frequency_PS = (alternate_PS + PRIOR * everybody_S) / (total_PS + PRIOR)
+    clipped_PS: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
+    worth_P = total_PS.mean(axis=1) + PRIOR
+    return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
 def fill(

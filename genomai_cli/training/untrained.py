@@ -241,8 +241,9 @@ def _introduce(classifier: Classifier, described: Described, places: Places) -> 
     assert isinstance(network, CrossmodalNetwork)
     assert panel is not None
     if described.families is not None:
-        frequency_PS = people.group_frequencies(described.families, panel)
-        network.dna.group_frequency.copy_(torch.from_numpy(frequency_PS.T.copy()))
+        frequency_PS, worth_P = people.group_frequencies(described.families, panel)
+        network.dna.evidence.worth.copy_(torch.from_numpy(worth_P))
+        network.dna.evidence.frequency.copy_(torch.from_numpy(frequency_PS.T.copy()))
 
 
 def _copies(letters: list[int], panel: Panel) -> Any:
