@@ -147,6 +147,12 @@ def _require_places(recipe: Recipe, places: Places) -> None:
         raise TrainingError(
             f"recipe {recipe.name}: the objective crossmodal is the one for networks of kind crossmodal"
         )
+    groups = recipe.crossmodal.groups
+    if places.columns is not None and groups:
+        names = [category.name for category in places.columns.categories]
+        if groups not in names:
+            there = ", ".join(names) or "none"
+            raise TrainingError(f"crossmodal.groups: no category {groups!r} (there are: {there})")
     given = (places.panel is not None, places.reference is not None)
     if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
         raise TrainingError(
@@ -229,10 +235,7 @@ def _described(recipe: Recipe, corpus: Corpus, layout: DescribedRows) -> Describ
     if not settings.groups:
         return Described(layout)
     rows = corpus.windows(corpus.learn, np.zeros(len(corpus.learn)), len(layout))
-    try:
-        return Described(layout, Families.of(rows, layout, settings.groups))
-    except ValueError as error:
-        raise TrainingError(f"crossmodal.groups: {error}") from error
+    return Described(layout, Families.of(rows, layout, settings.groups))
 
 
 def _introduce(classifier: Classifier, described: Described, places: Places) -> None:
