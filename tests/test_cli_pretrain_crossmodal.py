@@ -81,7 +81,9 @@ def test_beside_another_model_that_stays_as_it_is(pretrain, tiny_bundle, cohort,
         file.name for file in target.iterdir()
     }
     card = (target / "README.md").read_text()
-    assert card.startswith((tiny_bundle / "README.md").read_text().rstrip())
+    heading, kept = (tiny_bundle / "README.md").read_text().rstrip().split("\n", 1)
+    assert (heading, card.split("\n")[0]) == ("# tiny 1.0.0", "# both 1.1.0")
+    assert kept in card
     assert "\n# crossmodal\n" in card
     calls = [
         run(["classify", cohort.newcomers, "--model", f, "-q"]).rows for f in (tiny_bundle, target)

@@ -67,7 +67,8 @@ def _beside(made: "Extras", host: Path) -> "Extras":
         name if name == catalog.PHENOTYPES else f"{BESIDE}-{name}": content
         for name, content in made.others.items()
     }
-    card = (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {BESIDE}")[0].rstrip()
-    _, _, beside = made.card.partition("\n")
-    text = f"{card}\n\n# {BESIDE}\n{beside}"
+    card = (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {BESIDE}")[0]
+    heading, _, beside = made.card.partition("\n")
+    _, _, kept_card = card.rstrip().partition("\n")
+    text = f"{heading}\n{kept_card}\n\n# {BESIDE}\n{beside}"
     return bundles.Extras(text, (host / bundles.RECIPE).read_text(encoding="utf-8"), others)
