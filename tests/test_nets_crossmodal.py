@@ -34,13 +34,21 @@ COLUMNS = Columns.of(TABLE)
 
 
 def network(groups="pop"):
-    """A network that is not trained, with frequencies of its groups."""
+    """A network that is not trained, with frequencies of its groups, whose genotypes mean something by chance."""
     torch.manual_seed(5)
     config = CrossmodalConfig(SITES, COLUMNS.to_config(), groups, width=16, size=8, layers=2)
     made = CrossmodalNetwork(config).eval()
     made.dna.evidence.frequency.copy_(torch.rand(made.dna.evidence.frequency.shape) * 0.8 + 0.1)
     made.frequency.copy_(torch.rand(SITES))
+    for parameter in (made.dna.allele, made.dna.heterozygote):
+        torch.nn.init.normal_(parameter, std=0.25)
     return made
+
+
+def test_genotypes_mean_nothing_before_something_is_learnt():
+    config = CrossmodalConfig(SITES, COLUMNS.to_config(), width=16, size=8)
+    people = CrossmodalNetwork(config).eval().people(torch.randint(-1, 3, (PEOPLE, SITES)))
+    assert torch.allclose(people, people[:1].expand(PEOPLE, -1), atol=1e-6)
 
 
 @pytest.fixture(params=["pop", ""], ids=["groups", "no groups"])

@@ -63,9 +63,11 @@ class DnaTower(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Small tokens; the layers draw their own values."""
-        for parameter in (self.site, self.allele, self.heterozygote):
-            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+        """Sites differ, but their genotypes mean nothing before something is learnt of them: few steps would leave
+        much of what they meant by chance, which attributions would show. The layers draw their own values."""
+        nn.init.normal_(self.site, std=self.site.shape[1] ** -0.5)
+        nn.init.zeros_(self.allele)
+        nn.init.zeros_(self.heterozygote)
         nn.init.constant_(self.gain, FIRST_GAIN)
 
     def forward(
