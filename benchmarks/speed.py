@@ -1,9 +1,10 @@
-"""How long the commands take, as whole processes: start-up, tokenizing and classifying 2,504 made-up people.
+"""How long the commands take, as whole processes: start-up, tokenizing, classifying and aligning 2,504 made-up people.
 
     python benchmarks/speed.py [--runs 5]
 
 Prints a TSV: command, median and slowest seconds. The people are drawn from the allele frequencies of the
-shipped model `ancestry`, so that no data are needed; their VCF is phased, bgzipped, 967 sites.
+shipped model `ancestry`, so that no data are needed; their VCF is phased, bgzipped, 967 sites. The 1,000 phenotype
+records are the model's own with some columns left out and their places moved.
 """
 
 import argparse
@@ -20,8 +21,9 @@ from safetensors.numpy import load_file
 from genomai_cli.bundles import catalog
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.panels.panel import GRCH37, Panel
+from genomai_cli.phenotypes.table import read_phenotypes
 
-PEOPLE = 2504
+PEOPLE, RECORDS = 2504, 1000
 
 
 def write_cohort(path: Path) -> None:
@@ -48,6 +50,26 @@ def write_cohort(path: Path) -> None:
             out.write(fixed + "\t" + "\t".join(genotypes[:, site]) + "\n")
 
 
+def write_records(path: Path) -> None:
+    """Phenotype records with any of the columns that the model knows, no two the same."""
+    table = read_phenotypes(catalog.find("ancestry") / catalog.PHENOTYPES)
+    rng = np.random.default_rng(0)
+    with atomic_text(path) as out:
+        out.write("\t".join(["record", *table.columns, "sex"]) + "\n")
+        for number in range(RECORDS):
+            known = {name: table.column(name)[number % len(table)] for name in table.columns}
+            for name, reach in (("latitude", 3.0), ("longitude", 3.0)):
+                known[name] = f"{float(known[name] or 0) + rng.uniform(-reach, reach):.3f}"
+            if number % 3 == 1:
+                known["pop"] = None
+            if number % 3 == 2:
+                known["superpop"] = None
+            fields = [value or "." for value in known.values()]
+            out.write(
+                "\t".join([f"record_{number}", *fields, ("female", "male", ".")[number % 3]]) + "\n"
+            )
+
+
 def seconds(command: list[str], runs: int) -> list[float]:
     """The wall time of each run, after one that is not counted."""
     taken = []
@@ -67,6 +89,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "cohort.vcf.gz"
         write_cohort(cohort)
+        records = Path(folder) / "records.tsv"
+        write_records(records)
+        align = [*genomai, "align", str(cohort), "--phenotypes", str(records), "--threads", "2"]
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "python -c 'import torch'": [sys.executable, "-c", "import torch"],
@@ -75,6 +100,10 @@ def main() -> None:
             f"genomai classify, {PEOPLE:,} people": [*genomai, "classify", str(cohort)],
             f"genomai classify --model genomai-v2, {PEOPLE:,} people": [
                 *genomai, "classify", "--model", "genomai-v2", str(cohort),
+            ],
+            f"genomai align, {PEOPLE:,} people and {RECORDS:,} records": align,
+            "the same with --attention and --plot": [
+                *align, "--attention", f"{folder}/why.h5", "--plot", f"{folder}/why.png",
             ],
         }  # fmt: skip
         print("command\tmedian_seconds\tslowest_seconds")

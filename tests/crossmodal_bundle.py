@@ -12,7 +12,8 @@ import torch
 from conftest import POPULATIONS, SITES, common_allele
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.nets.crossmodal import CrossmodalConfig, CrossmodalNetwork
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
+from genomai_cli.nets.towers import CrossmodalConfig
 from genomai_cli.phenotypes.columns import Category, Columns, Place
 
 LABELS = list(POPULATIONS)
@@ -42,15 +43,14 @@ def handmade_network() -> CrossmodalNetwork:
     config = CrossmodalConfig(SITES, columns, width=WIDTH, size=WIDTH, heads=2, layers=2)
     network = CrossmodalNetwork(config).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
-        if name.endswith(
-            ("attention.out.weight", "attention.out.bias", "feed.2.weight", "feed.2.bias")
-        ):
+        if name.endswith((".out.weight", ".out.bias", "feed.2.weight", "feed.2.bias")):
             parameter.zero_()
     for tower in (network.dna, network.phenotypes):
         tower.out.weight.copy_(torch.eye(WIDTH))
         tower.out.bias.zero_()
     network.dna.out.bias[-1] = BIAS
     network.phenotypes.query.zero_()
+    network.dna.gain.fill_(1)
     network.dna.site.zero_()
     network.dna.heterozygote.zero_()
     for site in range(SITES):

@@ -146,7 +146,10 @@ def align(
     from genomai_cli.inference.align import AS_FITS, Aligner
 
     with Run(context) as run:
-        _check(run, phenotypes, pairs, plot, plot_of, ranked=top is not None or reverse)
+        _check_pictures(plot, plot_of)
+        _check_files([*run.inputs, phenotypes, pairs], [output, attention, plot])
+        if pairs is not None and (top is not None or reverse):
+            raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
         name, records = model_choice.records_and_model(
             run, model, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
         )
@@ -163,22 +166,17 @@ def align(
         write(run, aligner, aligned, asked, Wanted(attention, plot, plot_of or []))
 
 
-def _check(
-    run: Run,
-    phenotypes: Path | None,
-    pairs: Path | None,
-    plot: Path | None,
-    plot_of: list[str] | None,
-    *,
-    ranked: bool,
-) -> None:
-    """Refuse options that contradict each other before anything is read."""
-    if pairs is not None and ranked:
-        raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
+def _check_pictures(plot: Path | None, plot_of: list[str] | None) -> None:
     if plot is not None and plot.suffix not in PICTURES:
         raise UsageError(f"--plot {plot}: the name tells the kind, {', '.join(PICTURES)}")
     if plot_of and plot is None:
         raise UsageError("--plot-of is for --plot")
-    inputs = [*run.inputs, *(path for path in (phenotypes, pairs) if path is not None)]
+
+
+def _check_files(inputs: list[Path | None], outputs: list[Path | None]) -> None:
+    """Refuse what would be read or written twice."""
     if inputs.count(STANDARD_OUTPUT) > 1:
         raise UsageError("standard input (-) can be read only once")
+    named = [path for path in outputs if path is not None]
+    if len(set(named)) < len(named):
+        raise UsageError("--output, --attention and --plot are files of their own")

@@ -101,8 +101,8 @@ def _picture(suffix: str, tracks: "list[Track]", aligner: "Aligner") -> bytes:
     from genomai_cli.reports.page import page
 
     title = f"{TITLE} ({aligner.bundle.name} {aligner.bundle.version})"
-    figure = manhattan(aligner.panel, tracks, title=title, unit=UNIT)
     if suffix != HTML:
+        figure = manhattan(aligner.panel, tracks, title=title, unit=UNIT)
         return picture(figure, suffix.removeprefix("."))
-    svg = picture(figure, "svg")
+    svg = picture(manhattan(aligner.panel, tracks, unit=UNIT), "svg")
     return page(svg, aligner.panel, tracks, title=title, facts=aligner.attributes)

@@ -1,6 +1,5 @@
 """`genomai pretrain`: a network that learns from DNA without labels."""
 
-import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli import people
+from genomai_cli.cli import described, people, pretrained_output
 from genomai_cli.cli.options import (
     AbsentIsRef,
     Device,
@@ -27,7 +26,6 @@ from genomai_cli.cli.recipes import (
     PanelFile,
     Resume,
     Target,
-    command_line,
     complete_recipe,
     named_after,
     panel_for,
@@ -37,6 +35,7 @@ from genomai_cli.cli.recipes import (
 from genomai_cli.cli.run import Run
 from genomai_cli.cli.unlabelled import (
     CORPUS,
+    FOR_DESCRIBED,
     FOR_DNA,
     FOR_PEOPLE,
     FOR_SEQUENCES,
@@ -53,15 +52,13 @@ if TYPE_CHECKING:
     from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
-PICTURE = "loss.png"
-
 RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: barcodes for VCF, dna for FASTA; for diffusion ancestry-generator, "
-        "or dna-diffusion for FASTA without --labels]",
+        help="How to train.  [default: barcodes for VCF, dna for FASTA; for crossmodal crossmodal, for diffusion "
+        "ancestry-generator, or dna-diffusion for FASTA without --labels]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -72,7 +69,7 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, both, or diffusion.  [default: the recipe's]",
+        help="What to learn by: contrastive, masked, both, diffusion, or crossmodal.  [default: the recipe's]",
         show_default=False,
     ),
 ]
@@ -113,7 +110,8 @@ Start = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help="Begin with the network of this model instead of from scratch.",
+        help="Begin with the network of this model instead of from scratch. With crossmodal, any model of genotypes "
+        "is kept as it is, and the new network put beside its own.",
         autocompletion=complete_model,
         show_default=False,
     ),
@@ -131,6 +129,7 @@ def pretrain(
     inputs: Inputs = None,
     objective: Objectives = None,
     labels: Labels = None,
+    phenotypes: described.Phenotypes = None,
     recipe: RecipeName = None,
     changes: Changes = None,
     panel: PanelFile = None,
@@ -159,6 +158,7 @@ def pretrain(
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
     genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
+    genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
     """
@@ -191,6 +191,8 @@ def pretrain(
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
         table = people.labels_of(chosen, labels)
         places = people.with_people(places, chosen, table)
+        records = described.phenotypes_of(chosen, phenotypes)
+        places = described.with_columns(places, chosen, records)
         chosen = named_after(chosen, output, wanted)
         same = {
             "seed": seed,
@@ -199,18 +201,20 @@ def pretrain(
             "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
             "preset": preset,
             "labels": signature([labels]) if labels else None,
+            "phenotypes": signature([phenotypes]) if phenotypes else None,
         }
         work = workspace.Workspace(folder, text)
         if processes.rank == 0:
             work = workspace.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
-                dna.write(folder / CORPUS, chosen, places, seed, table)
+                dna.write(folder / CORPUS, chosen, places, seed, table or records)
             distributed.wait_for_all(processes)
             around = Surroundings(where, folder, processes)
             made = _pretrained(run, work, chosen, places, around, seed, start)
         if processes.rank == 0:
-            _write(made, output, work)
+            host = _host(made, start, model)
+            pretrained_output.write(made, output, work, records, host)
             _tell(run, made, output)
         distributed.wait_for_all(processes)
 
@@ -233,12 +237,14 @@ def _objectives(given: str | None) -> list[str]:
 
 
 def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
-    """The recipe where none is named: for diffusion that of DNA for sequences, unless labels or a panel say that they
-    are people, else that of people; for other objectives the one for the kind of input."""
+    """The recipe where none is named: that of the objective if it has its own, else the one for the kind of input.
+
+    Diffusion of sequences is that of DNA, unless labels or a panel say that they are people.
+    """
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
-    if "diffusion" not in names:
-        return for_input
-    return FOR_DNA if for_input == FOR_SEQUENCES and not of_people else FOR_PEOPLE
+    of_dna = for_input == FOR_SEQUENCES and not of_people
+    own = {"diffusion": FOR_DNA if of_dna else FOR_PEOPLE, "crossmodal": FOR_DESCRIBED}
+    return next((own[name] for name in names if name in own), for_input)
 
 
 def _pretrained(
@@ -270,21 +276,12 @@ def _pretrained(
             raise told from stopped
 
 
-def _write(made: "Pretrained", output: Path, work: "Workspace") -> None:
-    """The bundle, with its card, log and picture."""
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.bundles import catalog, people_summary
-    from genomai_cli.training.picture import loss_picture
-    from genomai_cli.training.pretraining_card import card
-    from genomai_cli.training.workspace import LOG
+def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:
+    """The folder of the model begun from, if that was kept and the network put beside it."""
+    from genomai_cli.bundles import catalog
 
-    picture = loss_picture(work.log.rows(), made.bundle.name)
-    others: dict[str, str | bytes] = {LOG: work.log.text(), PICTURE: picture}
-    if made.summary is not None:
-        others[catalog.SUMMARY] = people_summary.to_bytes(made.summary)
-    text = card(made, shlex.join(command_line()))
-    bundles.save(made.bundle, output, bundles.Extras(text, work.recipe, others))
-    work.remove()
+    kept = start is not None and made.bundle.classifier is start.classifier
+    return catalog.find(name) if kept and name else None
 
 
 def _tell(run: Run, made: "Pretrained", output: Path) -> None:

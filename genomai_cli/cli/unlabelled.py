@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genomai_cli.cli import people
+from genomai_cli.cli import described, people
 from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.formats.tables import LabelTable
+    from genomai_cli.phenotypes.table import PhenotypeTable
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.corpus_writer import Record
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.untrained import Places
 
-FOR_VARIANTS, FOR_SEQUENCES, FOR_PEOPLE = "barcodes", "dna", "ancestry-generator"
-FOR_DNA = "dna-diffusion"
+FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
+FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
@@ -47,17 +48,14 @@ class Unlabelled:
         recipe: "Recipe",
         places: "Places",
         seed: int,
-        labels: "LabelTable | None" = None,
+        told: "LabelTable | PhenotypeTable | None" = None,
     ) -> "Corpus":
-        """Read everything into the folder's corpus; `labels` are those of people."""
+        """Read everything into the folder's corpus; `told` are the labels or the phenotypes of people."""
         from genomai_cli.training import corpus_writer
         from genomai_cli.training.pretraining import cut_for
 
         records = self._run.console.progress(self._records(recipe, places), "reading")
-        if places.phenotypes is not None:
-            rows = people.rows(self._run, records, places, labels)
-        else:
-            rows = _rows(records, recipe, places)
+        rows = self._rows(records, recipe, places, told)
         cut = cut_for(recipe, places)
         holdout = recipe.split.holdout
         corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
@@ -68,6 +66,22 @@ class Unlabelled:
             f"{about.held_out:,} of them held out"
         )
         return corpus
+
+    def _rows(
+        self,
+        records: "Iterable[SequenceRecord]",
+        recipe: "Recipe",
+        places: "Places",
+        told: "LabelTable | PhenotypeTable | None",
+    ) -> "Iterator[Record]":
+        """The rows of the corpus: letters, and whatever is told of people."""
+        from genomai_cli.phenotypes.table import PhenotypeTable
+
+        if isinstance(told, PhenotypeTable):
+            return described.described(self._run, _rows(records, recipe, places), places, told)
+        if places.phenotypes is not None:
+            return people.rows(self._run, records, places, told)
+        return _rows(records, recipe, places)
 
     def _records(self, recipe: "Recipe", places: "Places") -> "Iterator[SequenceRecord]":
         from genomai_cli.cli import reading
@@ -119,8 +133,9 @@ def _rows(
 
     for record in records:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        if places.row is not None and len(letters) != places.row:
-            message = f"{record.name} has {len(letters)} letters, the panel {places.row} sites"
+        wanted = places.row if places.panel is None else len(places.panel)
+        if wanted is not None and len(letters) != wanted:
+            message = f"{record.name} has {len(letters)} letters, the panel {wanted} sites"
             raise InputError(message, path=record.path, line=record.line or None)
         if places.panel is not None:
             copies = letters_to_genotypes(letters[None], places.panel)

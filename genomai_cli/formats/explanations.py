@@ -42,8 +42,8 @@ class Attention:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Some rows: samples, the numbers of their records (n,), their similarities (n,), those of somebody with the
-    expected genotypes (n,), what each site adds to that (n, S), and how samples attend to words (n, H, V)."""
+    """Some rows: samples, the numbers of their records (n,), their similarities (n,), those of somebody of whom no site
+    is known (n,), what each site adds to that (n, S), and how samples attend to words (n, H, V)."""
 
     samples: Sequence[str]
     records: NDArray[np.int64]

@@ -29,7 +29,7 @@ from genomai_cli.phenotypes.table import PhenotypeTable
 from genomai_cli.records import SequenceRecord
 
 SIMILARITY, COPIES = "similarity", "copies"
-BASELINE = "the genotypes expected at the model's allele frequencies"
+BASELINE = "somebody of whom no site is known"
 EXACT_DIGITS = 9  # beyond which the size of the batch shows; equal similarities stay equal so
 PEOPLE_A_BATCH = 256
 AS_FITS = Batching(words=1 << 18)
@@ -114,8 +114,8 @@ class Aligner:
     def explain(self, wanted: Sequence[tuple[Aligned, int]]) -> Explained:
         """What the sites of samples add to their similarities with records, by the records' numbers.
 
-        The baseline is somebody of whom nothing is known but what is expected of everybody. The sum over the sites is
-        linear in them, so that integrated gradients of the sum are divided among the sites exactly.
+        The baseline is somebody of whom no site is known. A person is the sum of the tokens of her sites, so that the
+        gradients of the sum, integrated, times a site's part in it are what that site adds.
         """
         copies_BS = torch.from_numpy(np.stack([found.copies for found, _ in wanted]))
         numbers = torch.tensor([number for _, number in wanted], device=self._device)
@@ -127,8 +127,8 @@ class Aligner:
             ends = [similarity(point_BD) for point_BD in (summed_BD, nobody_BD)]
             attention_BHV = self._dna.vectors(summed_BD, self._words_VD)[1]
             gradients_BD = mean_gradients(similarity, summed_BD, nobody_BD)
-            share_B1 = genotypes_BSG.sum((1, 2)).clamp(min=1).rsqrt()[:, None]
-            added_BSG = torch.einsum("bd,sgd->bsg", gradients_BD * share_B1, self._tokens_SGD)
+            weights_BD = gradients_BD * self._dna.shares(genotypes_BSG)
+            added_BSG = torch.einsum("bd,sgd->bsg", weights_BD, self._tokens_SGD)
             values_BS = (added_BSG * genotypes_BSG).sum(2)
         names = [found.name for found, _ in wanted]
         parts = (numbers, *(part.double() for part in (*ends, values_BS, attention_BHV)))

@@ -3,6 +3,8 @@
 Shape suffixes: Q queries, M places of the memory, D width, H heads, C channels of a head.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,9 +12,13 @@ FEED = 2  # the hidden layer of a block is so many times as wide as its states
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+    """Scaled dot-product attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
-    def __init__(self, width: int, heads: int) -> None:
+    With `strengths`, one a head, it can be told beforehand what speaks for a place: a bias on the logits, which counts
+    so much at first.
+    """
+
+    def __init__(self, width: int, heads: int, strengths: Sequence[float] | None = None) -> None:
         super().__init__()
         if width % heads:
             raise TypeError(f"a width of {width} cannot be shared by {heads} heads")
@@ -22,18 +28,35 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
+        self.strengths = strengths
+        if strengths is not None:
+            self.log_strength = nn.Parameter(torch.empty(heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first strengths; the layers draw their own values."""
+        if self.strengths is not None:
+            with torch.no_grad():
+                self.log_strength.copy_(torch.tensor(self.strengths).log())
 
     def forward(
-        self, queries: Tensor, memory: Tensor, known: Tensor | None = None
+        self,
+        queries: Tensor,
+        memory: Tensor,
+        known: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the queries (..., Q, D) find in the memory (..., M, D): (..., Q, D), and the weights (..., H, Q, M).
 
-        `known` (..., M) tells which places there are; where there is none at all, nothing is found.
+        `known` (..., M) tells which places there are; where there is none at all, nothing is found. `bias` (..., Q, M)
+        is what was told beforehand.
         """
         query, seen = self.query_norm(queries), self.memory_norm(memory)
         query_HQC = self._split(self.query(query))
         key_HMC, value_HMC = self._split(self.key(seen)), self._split(self.value(seen))
         logits_HQM = query_HQC @ key_HMC.transpose(-1, -2) * query_HQC.shape[-1] ** -0.5
+        if bias is not None:
+            logits_HQM = logits_HQM + self.log_strength.exp()[:, None, None] * bias[..., None, :, :]
         if known is not None:
             hidden = ~known[..., None, None, :]
             logits_HQM = logits_HQM.masked_fill(hidden, torch.finfo(logits_HQM.dtype).min)
@@ -47,6 +70,28 @@ class Attention(nn.Module):
     def _split(self, states: Tensor) -> Tensor:
         """(..., Q, D) to (..., H, Q, C)."""
         return states.reshape(*states.shape[:-1], self.heads, -1).transpose(-2, -3)
+
+
+class Block(nn.Module):
+    """A layer of a transformer that attends to the other side: pre-norm, residual."""
+
+    def __init__(self, width: int, heads: int, strengths: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, strengths)
+        self.forward_norm = nn.LayerNorm(width)
+        self.feed = feed_forward(width)
+
+    def forward(
+        self,
+        states: Tensor,
+        memory: Tensor,
+        known: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The next states (..., Q, D), and how they attend to the memory (..., M, D), by head: see `Attention`."""
+        found, weights = self.attention(states, memory, known, bias)
+        states = states + found
+        return states + self.feed(self.forward_norm(states)), weights
 
 
 def feed_forward(width: int) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genomai_cli.errors import BundleError
 from genomai_cli.nets.admixture import mixture_gain
-from genomai_cli.nets.crossmodal import CrossmodalConfig, CrossmodalNetwork
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
 from genomai_cli.nets.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.nets.fusion import LIKELIHOOD, Fusion
 from genomai_cli.nets.genotypes import Genotypes, allele_counts
@@ -23,6 +23,7 @@ from genomai_cli.nets.profile import ProfileConfig, ProfileNetwork
 from genomai_cli.nets.region import RegionConfig, RegionNetwork
 from genomai_cli.nets.regression import VariantRegression
 from genomai_cli.nets.sites import SitesConfig, SitesNetwork
+from genomai_cli.nets.towers import CrossmodalConfig
 from genomai_cli.nets.transformer import TransformerConfig, TransformerNetwork
 
 NETWORKS: dict[str, tuple[type, type]] = {

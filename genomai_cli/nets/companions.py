@@ -14,7 +14,8 @@ from typing import Any
 from torch import nn
 
 from genomai_cli.errors import BundleError
-from genomai_cli.nets.crossmodal import CrossmodalConfig, CrossmodalNetwork
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
+from genomai_cli.nets.towers import CrossmodalConfig
 
 PROJECTION, WORDS, NONE, CROSSMODAL = "projection", "words", "none", "crossmodal"
 

@@ -8,39 +8,27 @@ to the vocabulary once more. A phenotype record is a query that attends to the t
 the sites of the panel. Neither tower sees an item of the other side, so that each is computed once, however many pairs
 there are; cosines of their vectors are similarities, as in CLIP (Radford et al. 2021, arXiv:2103.00020).
 
+Where the allele frequencies of groups of people are told, tokens and people attend to the groups' labels by how likely
+they make the genotypes, beside what is learnt (`nets.evidence`).
+
 Shape suffixes: B people, S sites, G genotypes (0, 1, 2 copies of the alternate allele), R records, K columns of
-phenotypes, V words of their vocabulary, D width, H attention heads, E size of the common space, X a unit vector in 3D.
+phenotypes, V words of their vocabulary, D width, H attention heads, E size of the common space.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.nets.attention import Attention, feed_forward
+from genomai_cli.nets.evidence import GENOTYPES
 from genomai_cli.nets.heads import Heads
 from genomai_cli.nets.records import Records, Vocabulary
+from genomai_cli.nets.towers import CrossmodalConfig, DnaTower, PhenotypeTower
 from genomai_cli.phenotypes.columns import Columns
 
-GENOTYPES = 3
 FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.01  # as in CLIP
-
-
-@dataclass(frozen=True)
-class CrossmodalConfig:
-    """Sizes of a `CrossmodalNetwork`; `columns` is `Columns.to_config()` of the phenotypes that it knows."""
-
-    sites: int = 1
-    columns: dict[str, Any] = field(default_factory=dict)
-    width: int = 96
-    size: int = 128
-    heads: int = 4
-    layers: int = 2
-    dropout: float = 0.1
 
 
 class CrossmodalNetwork(nn.Module):
@@ -52,7 +40,7 @@ class CrossmodalNetwork(nn.Module):
         self.columns = Columns.from_config(config.columns)
         self.layers = config.layers
         self.vocabulary = Vocabulary(self.columns, config.width)
-        self.dna = DnaTower(config)
+        self.dna = DnaTower(config, self.columns)
         self.phenotypes = PhenotypeTower(config)
         self.log_scale = nn.Parameter(torch.empty(()))
         self.heads = Heads(classes or {}, lambda count: nn.Linear(config.size, count))
@@ -72,18 +60,30 @@ class CrossmodalNetwork(nn.Module):
         """How frequent the alternate alleles (S,) are, for what is expected at a site."""
         return self.dna.frequency
 
-    def people(self, copies_BS: Tensor) -> Tensor:
-        """The unit vectors (B, E) of people."""
-        return self.people_of(genotypes_of(copies_BS).to(self.log_scale.dtype))
+    def people(
+        self, copies_BS: Tensor, sites: Tensor | None = None, members: Tensor | None = None
+    ) -> Tensor:
+        """The unit vectors (B, E) of people, of whom all sites are told, or those with the numbers `sites`.
 
-    def people_of(self, genotypes_BSG: Tensor) -> Tensor:
+        `members` (B,) are the groups, -1 for none, whose frequencies these very people are part of: while the network
+        learns, they are taken out again.
+        """
+        return self.people_of(genotypes_of(copies_BS).to(self.log_scale.dtype), sites, members)
+
+    def people_of(
+        self,
+        genotypes_BSG: Tensor,
+        sites: Tensor | None = None,
+        members: Tensor | None = None,
+    ) -> Tensor:
         """The same of weights of genotypes, differentiable: (1, 0, 0) is surely 0 copies, (0, 0, 0) nothing known."""
-        return functional.normalize(self.dna(genotypes_BSG, self.vocabulary.embeddings), dim=1)
+        found_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
+        return functional.normalize(found_BE, dim=1)
 
-    def records(self, records: Records) -> Tensor:
-        """The unit vectors (R, E) of phenotype records."""
+    def records(self, records: Records, sites: Tensor | None = None) -> Tensor:
+        """The unit vectors (R, E) of phenotype records that look at all sites, or at those with the numbers `sites`."""
         tokens_RKD, known_RK = self.vocabulary(records)
-        found_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites())
+        found_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
         return functional.normalize(found_RE, dim=1)
 
     def site_attention(self) -> list[Tensor]:
@@ -110,124 +110,6 @@ class CrossmodalNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """The logits of the heads, if there are any."""
         return self.heads(self.pooled(inputs))  # type: ignore[no-any-return]
-
-
-class DnaTower(nn.Module):
-    """Tokens of sites and genotypes, their layers, and the sum over a person."""
-
-    frequency: Tensor
-
-    def __init__(self, config: CrossmodalConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.register_buffer("frequency", torch.full((config.sites,), 0.5))
-        self.site = nn.Parameter(torch.empty(config.sites, width))
-        self.allele = nn.Parameter(torch.empty(config.sites, width))
-        self.heterozygote = nn.Parameter(torch.empty(config.sites, width))
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
-        self.dropout = nn.Dropout(config.dropout)
-        self.person = Block(width, config.heads)
-        self.out = nn.Linear(width, config.size)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Small tokens; the layers draw their own values."""
-        for parameter in (self.site, self.allele, self.heterozygote):
-            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
-
-    def forward(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
-        """What is to become the vectors (B, E) of people."""
-        tokens_SGD, _ = self.tokens(embeddings_VD)
-        found_BE, _ = self.vectors(self.summed(genotypes_BSG, tokens_SGD), embeddings_VD)
-        return found_BE
-
-    def attention(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
-        """How people as a whole attend to the vocabulary: (B, H, V)."""
-        tokens_SGD, _ = self.tokens(embeddings_VD)
-        return self.vectors(self.summed(genotypes_BSG, tokens_SGD), embeddings_VD)[1]
-
-    def summed(self, genotypes_BSG: Tensor, tokens_SGD: Tensor) -> Tensor:
-        """The sums (B, D) of the tokens that people have, over the root of their number."""
-        known_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1)
-        return genotypes_BSG.flatten(1) @ tokens_SGD.flatten(0, 1) / known_B1.sqrt()
-
-    def vectors(self, summed_BD: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
-        """What is to become the vectors (B, E) of people with these sums, and their attention (B, H, V)."""
-        person_BD, weights = self.person(self.dropout(summed_BD), embeddings_VD)
-        return self.out(person_BD), weights.transpose(0, 1)
-
-    def sites(self) -> Tensor:
-        """The panel's sites (2 S, D), as records see them: what they are, and what their alternate alleles are."""
-        return torch.cat([self.site, self.site + self.allele])
-
-    def tokens(self, embeddings_VD: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The tokens (S, G, D), each less what is expected at its site, and their attention (H, S, G, V) by layer."""
-        copies_G = torch.arange(GENOTYPES, device=self.site.device, dtype=self.site.dtype)
-        surplus_SG1 = (copies_G - 2 * self.frequency[:, None])[..., None]
-        mixed_G1 = (copies_G == 1).to(self.site.dtype)[:, None]
-        tokens_SGD = self.site[:, None] + surplus_SG1 * self.allele[:, None]
-        tokens_SGD = tokens_SGD + mixed_G1 * self.heterozygote[:, None]
-        attention = []
-        for block in self.blocks:
-            flat, weights = block(tokens_SGD.flatten(0, 1), embeddings_VD)
-            tokens_SGD = flat.view_as(tokens_SGD)
-            attention.append(weights.unflatten(1, (-1, GENOTYPES)))
-        expected_S1D = (self._chances()[..., None] * tokens_SGD).sum(1, keepdim=True)
-        return tokens_SGD - expected_S1D, attention
-
-    def _chances(self) -> Tensor:
-        """How frequent the genotypes (S, G) are, in Hardy-Weinberg proportions."""
-        f_S = self.frequency
-        return torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], dim=1)
-
-
-class PhenotypeTower(nn.Module):
-    """A query that looks at the columns of a record, and at the sites of the panel, layer by layer."""
-
-    def __init__(self, config: CrossmodalConfig) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.empty(config.width))
-        self.columns = nn.ModuleList(
-            Block(config.width, config.heads) for _ in range(config.layers)
-        )
-        self.sites = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
-        self.out = nn.Linear(config.width, config.size)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """A small query; the layers draw their own values."""
-        nn.init.normal_(self.query, std=self.query.shape[0] ** -0.5)
-
-    def forward(
-        self, tokens_RKD: Tensor, known_RK: Tensor, sites_SD: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """What is to become the vectors (R, E), and the attention to sites (R, H, S) by layer."""
-        summed_RD = (tokens_RKD * known_RK[..., None]).sum(1)
-        state_RD = self.query + summed_RD
-        attention = []
-        for columns, sites in zip(self.columns, self.sites, strict=True):
-            state_R1D, _ = columns(state_RD[:, None], tokens_RKD, known_RK)
-            state_RD, weights_HRS = sites(state_R1D[:, 0], sites_SD)
-            attention.append(sum(weights_HRS.chunk(2, dim=2)).transpose(0, 1))
-        return self.out(state_RD), attention
-
-
-class Block(nn.Module):
-    """A layer of a transformer that attends to the other side: pre-norm, residual."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attention = Attention(width, heads)
-        self.forward_norm = nn.LayerNorm(width)
-        self.feed = feed_forward(width)
-
-    def forward(
-        self, states: Tensor, memory: Tensor, known: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The next states (..., Q, D), and how they attend to the memory (..., M, D), by head: see `Attention`."""
-        found, weights = self.attention(states, memory, known)
-        states = states + found
-        return states + self.feed(self.forward_norm(states)), weights
 
 
 def genotypes_of(copies_BS: Tensor) -> Tensor:

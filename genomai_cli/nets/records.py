@@ -13,7 +13,7 @@ from genomai_cli.phenotypes.columns import NUMBER_ANCHORS, Columns, place_anchor
 from genomai_cli.phenotypes.encoding import Encoded
 
 NUMBER_REACH = 0.5  # standard deviations over which a number is told by an anchor
-PLACE_REACH = 0.2  # radians, 1,270 km
+PLACE_REACH = 0.3  # radians, 1,900 km
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genomai_cli.augmentations import BASES_1A, Letters
 from genomai_cli.panels.people import PersonRows
+from genomai_cli.phenotypes.families import Described
 from genomai_cli.tokenizers import Tokenizer
 
 Views = dict[str, NDArray[np.int64]]
@@ -29,13 +30,14 @@ class Alphabet:
     """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
 
     `choices` (sites or 1, A) holds the letters that can stand at a place; `people` is the layout of rows that are
-    people instead.
+    people instead, `described` that of people with their phenotypes.
     """
 
     tokenizer: Tokenizer
     aligned: bool = False
     choices: Letters = field(default_factory=lambda: BASES_1A)
     people: PersonRows | None = None
+    described: Described | None = None
 
 
 class Group(Protocol):

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.nets.classifier import Classifier
-from genomai_cli.objectives import contrastive, diffusion, masked
+from genomai_cli.objectives import contrastive, crossmodal, diffusion, masked
 from genomai_cli.objectives.base import Alone, Alphabet, Group, Model, Objective
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings
+from genomai_cli.objectives.crossmodal import Crossmodal, CrossmodalSettings
 from genomai_cli.objectives.diffusion import Diffusion, DiffusionSettings
 from genomai_cli.objectives.masked import Masked, MaskedSettings
 
@@ -32,6 +33,7 @@ OBJECTIVES: dict[str, Kind] = {
     "contrastive": Kind(ContrastiveSettings, Contrastive, contrastive.LIMITS),
     "masked": Kind(MaskedSettings, Masked, masked.LIMITS),
     "diffusion": Kind(DiffusionSettings, Diffusion, diffusion.LIMITS),
+    "crossmodal": Kind(CrossmodalSettings, Crossmodal, crossmodal.LIMITS),
 }
 
 

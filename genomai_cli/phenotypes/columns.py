@@ -20,7 +20,7 @@ from genomai_cli.phenotypes.table import PhenotypeTable
 
 LATITUDE, LONGITUDE, PLACE = "latitude", "longitude", "place"
 NUMBER_ANCHORS = np.linspace(-2.5, 2.5, 11)  # standard deviations from the mean
-PLACE_ANCHORS = 162  # about 1,800 km apart
+PLACE_ANCHORS = 64  # about 2,800 km apart
 MOST_LABELS = 10_000
 
 

@@ -98,12 +98,13 @@ def _order(chrom: str) -> tuple[int, str]:
     return (int(chrom) if chrom.isdigit() else _LAST, chrom)
 
 
-def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str, unit: str) -> Figure:
+def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str = "", unit: str) -> Figure:
     """The tracks under one another, with the top sites of each named."""
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 1.1 + 2.1 * len(tracks)), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(title, x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK)
+        if title:
+            figure.suptitle(title, x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK)
         figure.supylabel(unit, fontsize=9, color=INK)
         axis, names = axis_of(panel), site_names(panel)
         all_axes = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]

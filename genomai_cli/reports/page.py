@@ -12,16 +12,16 @@ XLINK = "http://www.w3.org/1999/xlink"
 LISTED = 20  # sites of a track's table
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #333; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #333; background: #fff;
+       max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 svg { width: 100%; height: auto; } svg use:hover { stroke: #c8442e; stroke-width: 3; cursor: default; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 0 0 .3rem; }
 .tables { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .1rem .6rem .1rem 0; border-bottom: 1px solid #ddd; }
-td:last-child, th:last-child { text-align: right; padding-right: 0; }
+td:first-child { white-space: nowrap; } td:last-child, th:last-child { text-align: right; padding-right: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; font-size: .85rem; }
 dt { color: #777; } dd { margin: 0; overflow-wrap: anywhere; }
-@media (prefers-color-scheme: dark) { body { background: #fff; } }
 """
 
 

@@ -3,7 +3,8 @@
 For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
 are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
 For blurred letters of people or at sites, it is that places are independent, at the allele frequencies of the phenotype
-or of the site; for sequences, a Markov model of their letters.
+or of the site; for sequences, a Markov model of their letters. For described people, any order of those that a record
+could be of, and the other way round.
 
 Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli.nets.denoiser import PeopleNetwork
+from genomai_cli.objectives import crossmodal
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
@@ -44,6 +46,7 @@ class Baselines:
             "contrastive": self._of_views,
             "masked": self._of_words,
             "diffusion": self._of_letters,
+            "crossmodal": crossmodal.guess,
         }
         return guesses[objective](batch[objective]) if objective in guesses else math.nan
 

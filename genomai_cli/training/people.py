@@ -17,13 +17,16 @@ from genomai_cli.nets.denoiser import DenoiserNetwork, PeopleNetwork
 from genomai_cli.nets.region import RegionNetwork
 from genomai_cli.panels.linkage import linked_pairs, places
 from genomai_cli.panels.panel import Panel
-from genomai_cli.panels.people import UNKNOWN, PersonRows
+from genomai_cli.panels.people import UNKNOWN, PersonRows, alleles_of
 from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.phenotypes.families import Families
 from genomai_cli.training import library
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
 
 RAREST = 0.003
+PRIOR = 2.0  # haplotypes
+EVERYBODY = 1e9  # haplotypes, of a group without people
 
 
 def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenotypes:
@@ -66,6 +69,30 @@ def frequencies(
         frequency_PS[-finest:] = shrunken_frequencies(*counts, likeliest_shrinkage(*counts))
     clipped: NDArray[np.float64] = np.clip(frequency_PS, rarest, 1 - rarest)
     return clipped
+
+
+def group_frequencies(
+    families: Families, panel: Panel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, and how many
+    haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
+
+    They are not drawn towards related groups', so that a person can be taken out of them again: see `nets.crossmodal`.
+    """
+    pool, present = families.pool, families.numbers != UNKNOWN
+    alleles_HS = alleles_of(pool.haplotypes, panel)
+    everybody_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
+    alternate_PS = np.zeros((len(present), len(panel)))
+    total_PS = np.zeros_like(alternate_PS)
+    for label in np.flatnonzero(present):
+        begin, size = (part[families.numbers[label]] for part in (pool.starts, pool.counts))
+        part_HS = alleles_HS[begin : begin + size]
+        alternate_PS[label] = (part_HS == 1).sum(axis=0)
+        total_PS[label] = (part_HS != UNKNOWN).sum(axis=0)
+    frequency_PS = (alternate_PS + PRIOR * everybody_S) / (total_PS + PRIOR)
+    clipped_PS: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
+    worth_P = total_PS.mean(axis=1) + PRIOR
+    return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
 def fill(

@@ -20,7 +20,7 @@ from genomai_cli.nets.classifier import Classifier, complete_config
 from genomai_cli.objectives.base import Objective
 from genomai_cli.objectives.weighted import OBJECTIVES, Learner
 from genomai_cli.tokenizers import from_config
-from genomai_cli.training import checkpoint
+from genomai_cli.training import beside, checkpoint
 from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.corpus_writer import Cut
@@ -85,9 +85,9 @@ def pretrain(
     """Train the recipe's network on the corpus by the recipe's objectives.
 
     `places` says what the letters of rows mean; sequences have none. The network begins with the values of
-    that of `start`, and the companions too where they fit. With a folder `work`, a run that was interrupted
-    there goes on where it stopped. Raises TrainingError where the recipe or the corpus does not allow it, Stopped
-    when asked to stop.
+    that of `start`, and the companions too where they fit; a crossmodal network is put beside that of another kind.
+    With a folder `work`, a run that was interrupted there goes on where it stopped. Raises TrainingError where the
+    recipe or the corpus does not allow it, Stopped when asked to stop.
     """
     return Pretraining(corpus, recipe, places, seed, start, surroundings or Surroundings()).run()
 
@@ -111,6 +111,7 @@ class Pretraining:
         self.bundle, self.corpus, alphabet = untrained(recipe, corpus, places)
         if start is not None:
             require_same_words(start, alphabet.tokenizer, places.panel, places.reference)
+        self.host = start if beside.stands_beside(start, self.bundle.config["network"]) else None
         self.objectives: dict[Objective, float] = {
             OBJECTIVES[name].objective(getattr(recipe, name), alphabet): weight
             for name, weight in recipe.objectives.items()
@@ -121,7 +122,7 @@ class Pretraining:
         self.baselines = Baselines(
             self.corpus, alphabet, self.longest, self.bundle.classifier.members[0]
         )
-        self.learner = self._learner(start)
+        self.learner = self._learner(None if self.host else start)
         self.loop = Loop(
             self.learner,
             recipe.optimization,
@@ -157,6 +158,8 @@ class Pretraining:
         bundle = replace(
             self.bundle, config=config, classifier=classifier.float().eval(), companions=learnt
         )
+        if self.host is not None:
+            bundle = beside.joined(self.host, bundle)
         rows = self.places.people
         return Pretrained(bundle, facts, None if rows is None else summary(self.corpus, rows))
 

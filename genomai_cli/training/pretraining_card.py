@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import nn
+
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.training.markov import ORDER
 from genomai_cli.training.pretraining import Pretrained
@@ -10,6 +12,7 @@ from genomai_cli.training.recipe import PEOPLE, SEQUENCE
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
     "masked": "the words' frequencies, given the letters still visible",
+    "crossmodal": "any order of those that differ: log(1 + number of negatives)",
 }
 BLURRED = {
     PEOPLE: "independent sites, at the allele frequencies of the person's phenotype",
@@ -23,6 +26,11 @@ log-likelihood of a letter in its window; what is made looks like the corpus ove
 nor anybody's genome. Pretrained without labels: `genomai train --model DIR` gives it heads."""
 PRETRAINED = """\
 Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
+DESCRIBED = """\
+It ranks phenotype records by how similar they are to DNA: `genomai align --model DIR`. It knows the columns """
+OF_DESCRIBED = """\
+A similarity is no cause: it says what records people with such DNA had among those learnt from. What DNA cannot tell
+(sex, from autosomes) is ranked by chance. How well records of held-out people are found has to be measured."""
 OF_VECTORS = """\
 What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
 that the vectors help a task: measure that."""
@@ -41,16 +49,15 @@ def card(made: Pretrained, command: str) -> str:
     """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
     config, facts = made.bundle.config, made.facts
     corpus = facts["corpus"]
-    own = made.bundle.classifier.trainable_parameters
+    own = parameters(_trained(made))
     unit = "records" if corpus["by_record"] else "pieces of the sequences"
-    beside = sum(
-        p.numel() for module in made.bundle.companions.values() for p in module.parameters()
-    )
+    others = [m for m in made.bundle.companions.values() if m is not _trained(made)]
+    beside = sum(parameters(module) for module in others)
     return f"""# {config["name"]} {config["version"]}
 
 {config["description"] or "A pretrained network."}
 
-{_purpose(config)}
+{_purpose(made)}
 
 ## Data
 
@@ -59,7 +66,7 @@ The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts[
 
 ## Method
 
-Network `{config["network"]["kind"]}`, {own:,} trainable parameters, and {beside:,} beside it that only the
+Network `{_kind(made)}`, {own:,} trainable parameters, and {beside:,} beside it that only the
 objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}.
 All settings are in `recipe.toml`.
 
@@ -72,7 +79,7 @@ chose the best step and so are slightly optimistic:
 
 ## Limits
 
-{_limits(config)}
+{_limits(made)}
 
 ## Reproduce
 
@@ -85,10 +92,31 @@ torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
 """
 
 
-def _purpose(config: dict[str, Any]) -> str:
+def parameters(module: nn.Module) -> int:
+    """How many numbers gradient descent has set."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _trained(made: Pretrained) -> nn.Module:
+    """The network that was trained: the model's own, or one beside it."""
+    return made.bundle.crossmodal if _described(made) else made.bundle.classifier
+
+
+def _described(made: Pretrained) -> bool:
+    return "crossmodal" in made.facts["objectives"]
+
+
+def _kind(made: Pretrained) -> str:
+    return "crossmodal" if _described(made) else str(made.bundle.config["network"]["kind"])
+
+
+def _purpose(made: Pretrained) -> str:
+    config = made.bundle.config
+    if _described(made):
+        return f"{DESCRIBED}{', '.join(made.bundle.crossmodal.columns.fields)}."
     if config["input"]["kind"] != PEOPLE:
-        made = "diffusion" in config["companions"] and config["input"]["kind"] == SEQUENCE
-        return OF_DNA if made else PRETRAINED
+        of_dna = "diffusion" in config["companions"] and config["input"]["kind"] == SEQUENCE
+        return OF_DNA if of_dna else PRETRAINED
     names = ", ".join(Phenotypes.from_config(config).names)
     told = (
         f"It makes new people: `genomai generate --model DIR --phenotype NAME`. It knows {names}."
@@ -97,8 +125,10 @@ def _purpose(config: dict[str, Any]) -> str:
     return told + (OF_LIBRARY.format(people=people) if people else "")
 
 
-def _limits(config: dict[str, Any]) -> str:
-    return OF_PEOPLE if config["input"]["kind"] == PEOPLE else OF_VECTORS
+def _limits(made: Pretrained) -> str:
+    if _described(made):
+        return OF_DESCRIBED
+    return OF_PEOPLE if made.bundle.config["input"]["kind"] == PEOPLE else OF_VECTORS
 
 
 def _objectives(facts: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.objectives.contrastive import ContrastiveSettings
+from genomai_cli.objectives.crossmodal import CrossmodalSettings
 from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.objectives.masked import MaskedSettings
 from genomai_cli.objectives.weighted import OBJECTIVES, check_objective
@@ -110,6 +111,7 @@ class Recipe:
     contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
     masked: MaskedSettings = field(default_factory=MaskedSettings)
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
+    crossmodal: CrossmodalSettings = field(default_factory=CrossmodalSettings)
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
 
     @property

@@ -18,6 +18,7 @@ from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.diffusion.denoisers import Words
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.classifier import Classifier, complete_config
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
 from genomai_cli.nets.denoiser import PeopleNetwork
 from genomai_cli.nets.profile import ProfileNetwork, known_variants
 from genomai_cli.nets.sites import SitesNetwork
@@ -27,6 +28,9 @@ from genomai_cli.panels.linkage import linked_pairs
 from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import PersonRows
 from genomai_cli.panels.phenotypes import Phenotypes
+from genomai_cli.phenotypes.columns import Columns
+from genomai_cli.phenotypes.families import Described, Families
+from genomai_cli.phenotypes.rows import DescribedRows
 from genomai_cli.training import people
 from genomai_cli.training.census import variants_of
 from genomai_cli.training.corpus import COUNTED, Corpus
@@ -42,13 +46,14 @@ class Places:
     """What the letters of a row stand for: the sites of a panel, or those of a reference that are read.
 
     Of a reference the corpus holds whole genomes; where `sites` are not given, they follow from the corpus. With
-    `phenotypes`, which may be none, a row is a person.
+    `phenotypes`, which may be none, a row is a person; with `columns`, a person's barcode and phenotype record.
     """
 
     panel: Panel | None = None
     reference: Reference | None = None
     sites: VariableSites | None = None
     phenotypes: Phenotypes | None = None
+    columns: Columns | None = None
 
     @property
     def people(self) -> PersonRows | None:
@@ -58,10 +63,19 @@ class Places:
         return PersonRows(len(self.panel), len(self.phenotypes.labels))
 
     @property
+    def described(self) -> DescribedRows | None:
+        """How the rows hold people with phenotype records, if they do."""
+        if self.panel is None or self.columns is None:
+            return None
+        return DescribedRows(len(self.panel), self.columns)
+
+    @property
     def row(self) -> int | None:
         """How many letters a record of the corpus has; None for sequences of any length."""
         if self.people is not None:
             return len(self.people)
+        if self.described is not None:
+            return len(self.described)
         if self.panel is not None:
             return len(self.panel)
         return len(self.reference) if self.reference is not None else None
@@ -115,6 +129,10 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
     if places.people is not None:
         alphabet = Alphabet(tokenizer, aligned=True, people=places.people)
         _meet(classifier, config, corpus, places)
+    if places.described is not None:
+        described = _described(recipe, corpus, places.described)
+        alphabet = Alphabet(tokenizer, aligned=True, described=described)
+        _introduce(classifier, described, places)
     return Bundle(config, classifier, places.panel, places.reference, sites), corpus, alphabet
 
 
@@ -131,6 +149,7 @@ def _require_places(recipe: Recipe, places: Places) -> None:
         raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
     if "diffusion" in recipe.objectives:
         _require_diffusion(recipe)
+    _require_columns(recipe, places)
     given = (places.panel is not None, places.reference is not None)
     if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
         raise TrainingError(
@@ -146,6 +165,23 @@ def _require_places(recipe: Recipe, places: Places) -> None:
         raise TrainingError(
             f"recipe {recipe.name}: anchored genomes need a network of kind profile or lineages"
         )
+
+
+def _require_columns(recipe: Recipe, places: Places) -> None:
+    if {places.columns is None} != {name != "crossmodal" for name in recipe.objectives}:
+        raise TrainingError(
+            f"recipe {recipe.name}: the objective crossmodal needs phenotypes, and is the only one that does"
+        )
+    if (recipe.network["kind"] == "crossmodal") != (places.columns is not None):
+        raise TrainingError(
+            f"recipe {recipe.name}: the objective crossmodal is the one for networks of kind crossmodal"
+        )
+    groups = recipe.crossmodal.groups
+    if places.columns is not None and groups:
+        names = [category.name for category in places.columns.categories]
+        if groups not in names:
+            there = ", ".join(names) or "none"
+            raise TrainingError(f"crossmodal.groups: no category {groups!r} (there are: {there})")
 
 
 def _require_diffusion(recipe: Recipe) -> None:
@@ -187,6 +223,9 @@ def _sizes(recipe: Recipe, corpus: Corpus, places: Places, sites: VariableSites 
     if sites is not None:
         known = known_variants(torch.from_numpy(sites.counts), recipe.input.fewest)
         return {"sites": len(sites), "variants": int(known.sum())}
+    if panel is not None and places.columns is not None:
+        columns, groups = places.columns.to_config(), recipe.crossmodal.groups
+        return {"sites": len(panel), "columns": columns, "groups": groups}
     if recipe.network["kind"] == "sites" and panel is not None:
         return {"sites": len(panel)}
     tokenizer = tokenizers.from_config(recipe.tokenizer)
@@ -210,9 +249,9 @@ def _fill(
     vocabulary = tokenizers.from_config(config["tokenizer"]).vocabulary
     words = [ord(word) if len(word) == 1 else ord("N") for word in vocabulary]
     classifier.genotypes.table.copy_(torch.from_numpy(_copies(words, panel).T.copy()))
-    if isinstance(network, SitesNetwork):
+    if isinstance(network, SitesNetwork | CrossmodalNetwork):
         copies_AS = _copies(list(COUNTED), panel)
-        known_AS = (copies_AS >= 0) * corpus.counts.T
+        known_AS = (copies_AS >= 0) * corpus.counts[: len(panel)].T
         total_S = np.maximum(2 * known_AS.sum(axis=0), 1)
         network.frequency.copy_(torch.from_numpy((copies_AS * known_AS).sum(axis=0) / total_S))
 
@@ -232,6 +271,26 @@ def _meet(classifier: Classifier, config: Tables, corpus: Corpus, places: Places
     assert phenotypes is not None
     config["phenotypes"] = people.counted(corpus, rows, phenotypes).to_config()
     people.fill(network, corpus, rows, phenotypes, panel)
+
+
+def _described(recipe: Recipe, corpus: Corpus, layout: DescribedRows) -> Described:
+    """The layout of the rows, and the groups to cross within, from the people to learn from."""
+    settings = recipe.crossmodal
+    if not settings.groups:
+        return Described(layout)
+    rows = corpus.windows(corpus.learn, np.zeros(len(corpus.learn)), len(layout))
+    return Described(layout, Families.of(rows, layout, settings.groups))
+
+
+def _introduce(classifier: Classifier, described: Described, places: Places) -> None:
+    """What a crossmodal network knows of groups without learning: how frequent alleles are among their people."""
+    network, panel = classifier.members[0], places.panel
+    assert isinstance(network, CrossmodalNetwork)
+    assert panel is not None
+    if described.families is not None:
+        frequency_PS, worth_P = people.group_frequencies(described.families, panel)
+        network.dna.evidence.worth.copy_(torch.from_numpy(worth_P))
+        network.dna.evidence.frequency.copy_(torch.from_numpy(frequency_PS.T.copy()))
 
 
 def _copies(letters: list[int], panel: Panel) -> Any:
