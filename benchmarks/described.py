@@ -13,9 +13,10 @@ from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.nets.crossmodal import CrossmodalNetwork
 from genomai_cli.nets.records import Records
+from genomai_cli.nets.towers import CrossmodalConfig
 from genomai_cli.panels.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.panels.panel import Panel
-from genomai_cli.phenotypes.columns import Columns, degrees, place_anchors, unit_vectors
+from genomai_cli.phenotypes.columns import Columns, place_anchors, unit_vectors
 from genomai_cli.phenotypes.encoding import encode
 from genomai_cli.phenotypes.table import PhenotypeTable, read_phenotypes
 from genomai_cli.training import corpus_writer, recipe
@@ -72,7 +73,7 @@ class Described:
 
     def places(self) -> Array:
         """Where each person was sampled, a point of the sphere (N, 3)."""
-        return unit_vectors(*(np.array([float(str(f[c])) for f in self.facts]) for c in PLACE))
+        return places_of(self.facts)
 
     def table(self, rows: Rows) -> PhenotypeTable:
         """The phenotypes of these people."""
@@ -84,7 +85,6 @@ class Network:
     """A trained network, and the columns that it knows."""
 
     network: CrossmodalNetwork
-    seconds: float
 
     @torch.no_grad()
     def similarities(self, copies: np.ndarray, records: Sequence[Facts]) -> Array:
@@ -95,11 +95,14 @@ class Network:
         found: Array = (people_NE @ self.network.records(Records.of(encoded)).T).double().numpy()
         return found
 
-    def located(self, copies: np.ndarray) -> Array:
-        """The most similar place (N, 3) of a grid on the globe."""
-        points = place_anchors(GRID)
-        told = [dict(zip(PLACE, map(str, place), strict=True)) for place in degrees(points)]
-        return points[self.similarities(copies, told).argmax(axis=1)]
+    def located(self, copies: np.ndarray, groups: Sequence[Facts]) -> Array:
+        """Where people are most likely from (N, 3): the place of a grid to which groups are nearest on average, each
+        weighted by the similarity of its record (by the softmax that the network was trained with)."""
+        similarity_NR = self.similarities(copies, groups) * float(self.network.scale)
+        weights_NR = np.exp(similarity_NR - similarity_NR.max(axis=1, keepdims=True))
+        grid = place_anchors(GRID)
+        apart = kilometres(places_of(groups)[:, None], grid)
+        return grid[(weights_NR @ apart).argmin(axis=1)]
 
 
 def as_table(facts: Sequence[Facts], names: Sequence[str]) -> PhenotypeTable:
@@ -111,28 +114,44 @@ def as_table(facts: Sequence[Facts], names: Sequence[str]) -> PhenotypeTable:
 
 
 def learnt_from(
-    people: Described, rows: Rows, plan: recipe.Recipe, seed: int, say: Callable[[str], None]
+    people: Described,
+    rows: Rows,
+    plan: recipe.Recipe,
+    seed: int,
+    say: Callable[[str], None],
+    keep: tuple[Path, str],
 ) -> Network:
-    """The network that `genomai pretrain --objective crossmodal` would make of these people alone."""
+    """The network that `genomai pretrain --objective crossmodal` would make of these people alone.
+
+    It is kept in a file, and read again as long as the key is the same: see `kept`.
+    """
     table = people.table(rows)
     columns = Columns.of(table)
     places = Places(people.panel, columns=columns)
     layout = places.described
     assert layout is not None
     made_of = layout.rows(people.samples.letters[rows], encode(table, columns))
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = corpus_writer.write(
-            Path(folder) / "corpus",
-            zip(table.names, made_of, strict=True),
-            cut_for(plan, places),
-            holdout=plan.split.holdout,
-            seed=seed,
-        )
-        made = pretrain(corpus, plan, places, seed=seed)
-    network = made.bundle.classifier.members[0]
-    assert isinstance(network, CrossmodalNetwork)
-    say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
-    return Network(network.eval().requires_grad_(False), made.facts["seconds"])
+    sizes = {name: value for name, value in plan.network.items() if name != "kind"}
+    sizes |= {"sites": len(people.panel), "columns": columns.to_config()}
+    network = CrossmodalNetwork(CrossmodalConfig(**sizes, groups=plan.crossmodal.groups))
+
+    def trained() -> dict[str, np.ndarray]:
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = corpus_writer.write(
+                Path(folder) / "corpus",
+                zip(table.names, made_of, strict=True),
+                cut_for(plan, places),
+                holdout=plan.split.holdout,
+                seed=seed,
+            )
+            made = pretrain(corpus, plan, places, seed=seed)
+        say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
+        state = made.bundle.classifier.members[0].state_dict()
+        return {name: tensor.numpy() for name, tensor in state.items()}
+
+    state = kept(*keep, trained)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    return Network(network.eval().requires_grad_(False))
 
 
 def ranks(similarity_NR: Array, truth_N: Rows) -> Array:
@@ -141,6 +160,11 @@ def ranks(similarity_NR: Array, truth_N: Rows) -> Array:
     above_N = (similarity_NR > own_N1 + 1e-9).sum(axis=1)
     equal_N = (np.abs(similarity_NR - own_N1) <= 1e-9).sum(axis=1)
     return 1 + above_N + (equal_N - 1) / 2
+
+
+def places_of(facts: Sequence[Facts]) -> Array:
+    """The places of records, points of the sphere (R, 3)."""
+    return unit_vectors(*(np.array([float(str(f[column])) for f in facts]) for column in PLACE))
 
 
 def kilometres(one: Array, other: Array) -> Array:
@@ -153,7 +177,9 @@ def described_by(groups: Sequence[Facts], *columns: str) -> list[Facts]:
     return [{name: facts[name] for name in columns} for facts in groups]
 
 
-def kept(file: Path, key: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
+def kept(
+    file: Path, key: str, make: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     """What `make` gives, kept in the file and read again as long as the key is the same."""
     if file.is_file():
         with np.load(file) as before:

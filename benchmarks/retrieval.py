@@ -17,7 +17,18 @@ import numpy as np
 import torch
 from baselines import BAYES, MAJORITY, Baseline, Problem, each_head, logistic
 from crossvalidation import Array, Rows
-from described import PLACE, POP, SEX, SUPERPOP, Described, described_by, kept, learnt_from, ranks
+from described import (
+    PLACE,
+    POP,
+    SEX,
+    SUPERPOP,
+    Described,
+    Network,
+    described_by,
+    kept,
+    learnt_from,
+    ranks,
+)
 
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.metrics.classification import wilson_interval
@@ -81,26 +92,20 @@ def of_fold(
 ) -> dict[str, Array]:
     """The ranks of the truth by method and head, for the people in `judge`."""
     plan, text = recipe.read(PRESET, options.set)
-    learn = np.setdiff1d(np.arange(len(people)), judge)
+    learn, folder = np.setdiff1d(np.arange(len(people)), judge), options.runs / "retrieval"
     key = key_of(people, text, options.seed, judge)
-    ours = kept(
-        options.runs / "retrieval" / f"ours-{number}.npz",
-        key,
-        lambda: our_ranks(people, learn, judge, plan, options.seed),
-    )
+    file = folder / f"network-{number}.npz"
+    network = learnt_from(people, learn, plan, options.seed, say, (file, key))
     others = kept(
-        options.runs / "retrieval" / f"others-{number}.npz",
+        folder / f"others-{number}.npz",
         key_of(people, "", options.seed, judge),
         lambda: other_ranks(people, learn, judge, options.seed),
     )
-    return others | ours
+    return others | our_ranks(people, network, judge)
 
 
-def our_ranks(
-    people: Described, learn: Rows, judge: Rows, plan: recipe.Recipe, seed: int
-) -> Mapping[str, Array]:
+def our_ranks(people: Described, network: Network, judge: Rows) -> dict[str, Array]:
     """Those of the network."""
-    network = learnt_from(people, learn, plan, seed, say)
     copies, found = people.copies[judge], {}
     for head in HEADS:
         records = [{head: label} for label in people.labels(head)]
