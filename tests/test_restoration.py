@@ -238,6 +238,17 @@ def test_a_doubted_call_is_corrected_if_another_is_likelier():
     assert made.corrected.tolist() == [True, False]
 
 
+def test_counts_in_info_are_brought_up_to_date_where_they_were_right():
+    pairs = np.array([[[0, 0], [0, 1]]] * 3, np.float32)
+    read = read_of([[0, 1], [-1, -1], [1, -2]])
+    made = outcome(read, pairs, np.zeros(3, bool), Settings())
+    counts = [writing.allele_counts(read, new, 2) for new in (None, made)]
+    assert counts == [[1, 2], [1, 4]]
+    assert writing.recounted(b"X;AC=2;AF=0.7;AN=3;Y=1", *counts) == b"X;AC=4;AF=0.8;AN=5;Y=1"
+    assert writing.recounted(b"AC=2;AN=802", *counts) == b"AC=2;AN=802"
+    assert writing.recounted(b".", *counts) == b"."
+
+
 def test_fields_beside_genotypes():
     assert writing.fields_of(b"GT") == (b"GT:GP:DS", [1, 2])
     assert writing.fields_of(b"GT:DS:DP") == (b"GT:DS:DP:GP", [3, 1])

@@ -16,7 +16,7 @@ class Changes:
     """Writes a row a change if there is a file for it, and counts in any case."""
 
     def __init__(self, handle: IO[str] | None) -> None:
-        self._handle = handle
+        self._handle, self.wanted = handle, handle is not None
         self.counts = {"missing": 0, "restored": 0, "corrected": 0}
         if handle is not None:
             handle.write("\t".join(COLUMNS) + "\n")

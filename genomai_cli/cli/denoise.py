@@ -158,7 +158,8 @@ def _denoise_variants(
         default = (PEOPLE_MODEL, GENOMES_MODEL)
         model, source = model_of_variants(run, source, *default)
     (bundle,) = _bundles(run, model, device)
-    summary = restore_variants(source, out, bundle, wish, table.write)
+    report = table.write if table.wanted else None
+    summary = restore_variants(source, out, bundle, wish, report)
     for message in summary.messages:
         run.console.say(message)
     for warning in summary.warnings:

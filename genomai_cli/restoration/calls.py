@@ -5,11 +5,12 @@ Shape suffixes: N samples, A alleles of the record, G genotypes in the order of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.formats.genotypes import ABSENT
+from genomai_cli.formats.genotypes import ABSENT, MISSING
 from genomai_cli.restoration.base import Flags, Settings
 from genomai_cli.restoration.decisions import LIKELIER_THAN_NOT
 
@@ -17,7 +18,7 @@ Shares = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 DIGITS = 10_000  # probabilities and dosages have four decimals
-SHARE_TEXT = [f"{number / DIGITS:g}".encode() for number in range(DIGITS + 1)]
+TEXT = [f"{number / DIGITS:g}".encode() for number in range(2 * DIGITS + 1)]
 FIELDS = (b"GP", b"DS")
 NOTHING = b"."
 
@@ -119,25 +120,21 @@ def shares_text(outcome: Outcome, haploid: Flags, count: int) -> tuple[list[byte
     dosage_NA = shares @ copies_GA
     dosage_NA[haploid] /= 2
     single = np.flatnonzero(small == large)
-    gp, ds = _texts(shares), _dosages(dosage_NA)
-    for sample in np.flatnonzero(haploid):
+    gp, ds = _texts(shares), _texts(dosage_NA)
+    for sample in np.flatnonzero(haploid).tolist():
         gp[sample] = b",".join(gp[sample].split(b",")[number] for number in single)
-    for sample in np.flatnonzero(total[:, 0] <= 0):
+    for sample in np.flatnonzero(total[:, 0] <= 0).tolist():
         gp[sample] = ds[sample] = NOTHING
     return gp, ds
 
 
-def _texts(shares: Shares) -> list[bytes]:
-    rounded = np.rint(shares * DIGITS).astype(np.int64)
-    return [b",".join([SHARE_TEXT[number] for number in row]) for row in rounded.tolist()]
+def _texts(numbers: Shares) -> list[bytes]:
+    """Numbers from 0 to 2, those of a row between commas."""
+    rounded = np.rint(numbers * DIGITS).astype(np.int64)
+    return [b",".join([TEXT[number] for number in row]) or NOTHING for row in rounded.tolist()]
 
 
-def _dosages(dosage_NA: Shares) -> list[bytes]:
-    rounded = np.rint(dosage_NA * DIGITS).astype(np.int64)
-    texts = ([f"{number / DIGITS:g}".encode() for number in row] for row in rounded.tolist())
-    return [b",".join(row) or NOTHING for row in texts]
-
-
+@cache
 def call_text(first: int, second: int, *, haploid: bool, phased: bool) -> bytes:
     """A genotype as VCF writes it; one that is not phased has the smaller allele first."""
     if haploid:
@@ -161,3 +158,34 @@ def with_fields(call: bytes, places: Sequence[int], values: Sequence[bytes]) -> 
     for place, value in zip(places, values, strict=True):
         fields[place] = value
     return b":".join(fields)
+
+
+def allele_counts(read: Read, made: Outcome | None, count: int) -> list[int]:
+    """How often each of so many alleles is called, before, or with an outcome after."""
+    alleles = read.genotypes.astype(np.int64)
+    if made is not None:
+        second = np.where(read.haploid, MISSING, made.second)
+        new = np.stack([made.first, second], axis=1)
+        alleles = np.where(made.changed[:, None], new, alleles)
+    counts = np.bincount(alleles[alleles >= 0], minlength=count)
+    return [int(number) for number in counts]
+
+
+def recounted(info: bytes, before: Sequence[int], after: Sequence[int]) -> bytes:
+    """INFO with AN, AC and AF of the new calls, if AN and AC were those of the calls before; else as it is."""
+    fields = dict(field.partition(b"=")[::2] for field in info.split(b";"))
+    old, new = _told(before), _told(after)
+    if any(fields.get(key) != value for key, value in old.items()):
+        return info
+    total = max(1, sum(after))
+    if b"AF" in fields:
+        new[b"AF"] = b",".join(f"{count / total:g}".encode() for count in after[1:])
+    texts = info.split(b";")
+    keys = [text.partition(b"=")[0] for text in texts]
+    pairs = zip(keys, texts, strict=True)
+    return b";".join(key + b"=" + new[key] if key in new else text for key, text in pairs)
+
+
+def _told(counts: Sequence[int]) -> dict[bytes, bytes]:
+    texts = [str(count).encode() for count in counts[1:]]
+    return {b"AN": str(sum(counts)).encode(), b"AC": b",".join(texts)}

@@ -15,9 +15,11 @@ from genomai_cli.restoration.base import Settings
 from genomai_cli.restoration.calls import (
     Outcome,
     Read,
+    allele_counts,
     call_text,
     fields_of,
     outcome,
+    recounted,
     shares_text,
     with_fields,
 )
@@ -44,7 +46,12 @@ class RecordEditor:
     """
 
     def __init__(
-        self, plan: Plan, samples: Sequence[str], settings: Settings, origin: str, report: Report
+        self,
+        plan: Plan,
+        samples: Sequence[str],
+        settings: Settings,
+        origin: str,
+        report: Report | None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._plan, self._samples, self._settings = plan, samples, settings
@@ -75,6 +82,8 @@ class RecordEditor:
         if not (made.changed.any() or (read.missing & read.open).any()):
             return raw
         columns[4] = ",".join(found).encode() or b"."
+        counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
+        columns[7] = recounted(columns[7], *counts)
         layout, places = fields_of(columns[8])
         calls = columns[9].split(b"\t")
         where = f"{text_of(columns[0])}:{text_of(columns[1])}"
@@ -119,21 +128,29 @@ class RecordEditor:
         self.counts["missing"] += int(read.missing.sum())
         self.counts["restored"] += int(made.filled.sum())
         self.counts["corrected"] += int(made.corrected.sum())
-        phased = read.phased | (read.missing & self._plan.phased)
-        texts = calls.copy()
-        for sample in np.flatnonzero(made.changed).tolist():
-            first, second = int(made.first[sample]), int(made.second[sample])
-            one = bool(read.haploid[sample])
-            text = call_text(first, second, haploid=one, phased=bool(phased[sample]))
-            before = calls[sample].split(b":")[places[0]]
-            texts[sample] = with_fields(calls[sample], places[:1], [text])
-            p = float(made.probability[sample])
-            self._report(self._samples[sample], where, text_of(before), text_of(text), p)
-        if places == [0, 1, 2]:
-            rows = zip(texts, gp, ds, strict=True)
-            return [b":".join((text.split(b":", 1)[0], g, d)) for text, g, d in rows]
+        texts = self._with_genotypes(made, read, calls, places[0], where)
         rows = zip(texts, gp, ds, strict=True)
+        if places == [0, 1, 2] and not any(b":" in text for text in texts):
+            return [b"%b:%b:%b" % row for row in rows]
         return [with_fields(text, places[1:], (g, d)) for text, g, d in rows]
+
+    def _with_genotypes(
+        self, made: Outcome, read: Read, calls: list[bytes], place: int, where: str
+    ) -> list[bytes]:
+        """The calls with their new genotypes, each of which is reported."""
+        phased_N = read.phased | (read.missing & self._plan.phased)
+        texts = calls.copy()
+        samples = np.flatnonzero(made.changed)
+        columns = (made.first, made.second, read.haploid, phased_N, made.probability)
+        rows = zip(samples.tolist(), *(column[samples].tolist() for column in columns), strict=True)
+        for sample, first, second, haploid, phased, p in rows:
+            text = call_text(first, second, haploid=haploid, phased=phased)
+            plain = b":" not in calls[sample]
+            texts[sample] = text if plain else with_fields(calls[sample], [place], [text])
+            if self._report is not None:
+                before = calls[sample].split(b":")[place]
+                self._report(self._samples[sample], where, text_of(before), text_of(text), p)
+        return texts
 
     def added(self, addition: Addition, contig: bytes) -> bytes:
         """See `Editor`."""

@@ -57,7 +57,7 @@ class _Found:
 
 
 def restore_variants(
-    source: Input, out: IO[bytes], bundle: Bundle, wish: Wish, report: Report
+    source: Input, out: IO[bytes], bundle: Bundle, wish: Wish, report: Report | None
 ) -> Summary:
     """Write the VCF with its missing genotypes at the model's sites filled in; `report` takes every change.
 
@@ -113,7 +113,7 @@ def _passed(
     found: _Found,
     plan: PeoplePlan | GenomesPlan,
     wish: Wish,
-    report: Report,
+    report: Report | None,
     origin: str,
 ) -> Summary:
     editor = RecordEditor(plan, found.samples, wish.settings, f"model={origin}", report)
