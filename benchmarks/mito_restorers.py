@@ -26,8 +26,8 @@ from genomai_cli.restoration.models import model_of
 from genomai_cli.training import corpus_writer, recipe
 from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.lineages import Lineages
+from genomai_cli.training.places import Places
 from genomai_cli.training.pretraining import pretrain
-from genomai_cli.training.untrained import Places
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 BLOCK = 64

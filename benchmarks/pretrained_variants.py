@@ -21,9 +21,9 @@ from genomai_cli.tokenizers.base import letters_of
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus, is_finished
 from genomai_cli.training.diary import Moment
+from genomai_cli.training.places import Places
 from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.untrained import Places
 
 KEY, CORPUS, CARD = "key.txt", "corpus", "A network pretrained for a benchmark.\n"
 EVERY = 100  # steps between lines of progress

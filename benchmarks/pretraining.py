@@ -26,9 +26,9 @@ from genomai_cli.tokenizers import from_config
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.loop import learning_rate
+from genomai_cli.training.places import NOWHERE
 from genomai_cli.training.pretraining import Pretraining, Surroundings, cut_for
 from genomai_cli.training.recipe import Recipe, read
-from genomai_cli.training.untrained import NOWHERE
 
 SKIPPED = 10  # steps until everything has been allocated and is warm
 

@@ -20,6 +20,7 @@ from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import COUNTED, Corpus, is_finished
 from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.metrics_log import MetricsLog
+from genomai_cli.training.places import NOWHERE, Places
 from genomai_cli.training.pretraining import (
     CHECKPOINT,
     Pretraining,
@@ -30,7 +31,6 @@ from genomai_cli.training.pretraining import (
 from genomai_cli.training.recipe import from_tables
 from genomai_cli.training.sampling import BLOCK
 from genomai_cli.training.shuffling import shuffled
-from genomai_cli.training.untrained import NOWHERE, Places
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from genomai_cli.cli.options import (
     Verbose,
     check_finite,
 )
-from genomai_cli.cli.places import PanelFile, genome_of, panel_of
+from genomai_cli.cli.places import Haplotypes, PanelFile, genome_of, panel_of
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, UsageError
 
@@ -123,11 +123,6 @@ LabelsOutput = Annotated[
         help="Write the labels of the views: the records' own rows, under the views' names.",
         show_default=False,
     ),
-]
-
-Haplotypes = Annotated[
-    bool,
-    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
 ]
 
 

@@ -13,8 +13,8 @@ from genomai_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from genomai_cli.phenotypes.table import PhenotypeTable
     from genomai_cli.training.corpus_writer import Record
+    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.untrained import Places
 
 Phenotypes = Annotated[
     Path | None,

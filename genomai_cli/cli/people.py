@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus_writer import Record
+    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.untrained import Places
 
 
 def labels_of(recipe: "Recipe", file: Path | None) -> "LabelTable | None":
@@ -76,11 +76,11 @@ def _pairs(
     records: Iterable["SequenceRecord"], sites: int
 ) -> Iterator[tuple[str, tuple["SequenceRecord", "SequenceRecord"]]]:
     """Names of people with their two haplotypes; InputError for a record without its partner."""
+    from genomai_cli.panels.barcode import require_sites
+
     first: SequenceRecord | None = None
     for record in records:
-        if len(record.sequence) != sites:
-            message = f"{record.name} has {len(record.sequence)} letters, the panel {sites} sites"
-            raise InputError(message, path=record.path, line=record.line or None)
+        require_sites(record, sites)
         if first is None:
             first = record
             continue

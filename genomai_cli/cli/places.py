@@ -25,6 +25,12 @@ PanelFile = Annotated[
 ]
 
 
+Haplotypes = Annotated[
+    bool,
+    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
+]
+
+
 def panel_of(file: Path | None, model: str | None) -> "Panel":
     """The panel in a file, else that of the model, else the default one."""
     from genomai_cli.bundles import catalog

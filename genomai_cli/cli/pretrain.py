@@ -47,9 +47,9 @@ from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.training.places import Places
     from genomai_cli.training.pretraining import Pretrained, Surroundings
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
 RecipeName = Annotated[

@@ -20,7 +20,7 @@ from genomai_cli.cli.options import (
     UnusedThreads,
     Verbose,
 )
-from genomai_cli.cli.places import DEFAULT_PANEL, PanelFile, genome_of, panel_of
+from genomai_cli.cli.places import DEFAULT_PANEL, Haplotypes, PanelFile, genome_of, panel_of
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -73,11 +73,6 @@ To = Annotated[
 ]
 
 Words = Annotated[bool, typer.Option("--words", help="Write the words instead of their ids.")]
-
-Haplotypes = Annotated[
-    bool,
-    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
-]
 
 
 Reference = Annotated[

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.make import Fitted
+    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.samples import Samples
-    from genomai_cli.training.untrained import Places
     from genomai_cli.training.workspace import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.corpus_writer import Record
+    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.untrained import Places
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
@@ -127,16 +127,18 @@ def _rows(
     """The records as letters; barcodes with the letters of their sites only, as haplotypes if the recipe says so."""
     import numpy as np
 
-    from genomai_cli.errors import InputError
-    from genomai_cli.panels.barcode import genotypes_to_letters, letters_to_genotypes
+    from genomai_cli.panels.barcode import (
+        genotypes_to_letters,
+        letters_to_genotypes,
+        require_sites,
+    )
     from genomai_cli.panels.phase import resolve
 
     for record in records:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
         wanted = places.row if places.panel is None else len(places.panel)
-        if wanted is not None and len(letters) != wanted:
-            message = f"{record.name} has {len(letters)} letters, the panel {wanted} sites"
-            raise InputError(message, path=record.path, line=record.line or None)
+        if wanted is not None:
+            require_sites(record, wanted)
         if places.panel is not None:
             copies = letters_to_genotypes(letters[None], places.panel)
             letters = genotypes_to_letters(copies, places.panel)[0]

@@ -24,7 +24,8 @@ from genomai_cli.augmentations import (
     substitute,
     turn,
 )
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import UsageError
+from genomai_cli.panels.barcode import require_sites
 from genomai_cli.panels.phase import join, resolve
 from genomai_cli.panels.recognition import BarcodeSites, among, is_haplotype, letters_of, sites_of
 from genomai_cli.records import SequenceRecord
@@ -84,13 +85,8 @@ class Alignment:
     def sites(self, record: SequenceRecord) -> BarcodeSites | None:
         """The sites of a barcode, None for other sequences; InputError for one that had to be a barcode."""
         if self.required:
-            sites = self.panels[0]
-            if len(record.sequence) == len(sites):
-                return sites
-            message = (
-                f"{record.name} has {len(record.sequence)} letters, the panel {len(sites)} sites"
-            )
-            raise InputError(message, path=record.path, line=record.line or None)
+            require_sites(record, len(self.panels[0]))
+            return self.panels[0]
         return sites_of(letters_of(record), self.panels)
 
     def holds(self, record: SequenceRecord, sites: BarcodeSites | None) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.variants import read_variants
-from genomai_cli.panels.barcode import letters_to_genotypes
+from genomai_cli.panels.barcode import letters_to_genotypes, require_sites
 from genomai_cli.panels.builds import header_build
 from genomai_cli.panels.cohorts import MISSING, read_cohorts
 from genomai_cli.panels.panel import BUILDS, GRCH37, Panel
@@ -101,11 +101,7 @@ def people_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> Peop
     if not records:
         raise InputError("no records", path="-")
     for record in records:
-        if len(record.sequence) != len(panel):
-            message = (
-                f"{record.name} has {len(record.sequence)} letters, the panel {len(panel)} sites"
-            )
-            raise InputError(message, path=record.path, line=record.line or None)
+        require_sites(record, len(panel))
     flat = np.frombuffer("".join(record.sequence for record in records).encode(), np.uint8)
     copies_RS = letters_to_genotypes(flat.reshape(len(records), -1), panel)
     names = [record.name for record in records]

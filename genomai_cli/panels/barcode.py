@@ -150,6 +150,18 @@ def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np
     return states
 
 
+def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
+    """What each of these letters means at each site (letters, sites), as `letters_to_genotypes` counts."""
+    return letters_to_genotypes(np.tile(letters[:, None], (1, len(panel))), panel)
+
+
+def require_sites(record: SequenceRecord, sites: int) -> None:
+    """InputError unless the record has one letter for each of so many sites."""
+    if len(record.sequence) != sites:
+        message = f"{record.name} has {len(record.sequence)} letters, the panel {sites} sites"
+        raise InputError(message, path=record.path, line=record.line or None)
+
+
 def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
     """The letters of alt allele counts, N for -1: the inverse of `letters_to_genotypes`."""
     missing = np.full(len(panel), _MISSING, np.uint8)

@@ -86,6 +86,11 @@ def letter_table(codes: Mapping[str, int], *, other: int) -> Ids:
     return table
 
 
+def letters_of_words(vocabulary: Sequence[str]) -> NDArray[np.uint8]:
+    """The ASCII code of every word that is a letter, and that of N for the special words."""
+    return np.array([ord(word) if len(word) == 1 else ord("N") for word in vocabulary], np.uint8)
+
+
 def spell(vocabulary: list[str], ids: Iterable[int]) -> list[str]:
     """The words that the ids stand for."""
     return [vocabulary[id_] for id_ in ids]

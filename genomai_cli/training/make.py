@@ -1,6 +1,5 @@
 """From labelled samples and a recipe to a bundle: split, train the members, calibrate, put together."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from genomai_cli import __version__, tokenizers
+from genomai_cli import tokenizers
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle, build
-from genomai_cli.nets.classifier import Classifier, complete_config
+from genomai_cli.nets.classifier import Classifier
 from genomai_cli.objectives.labelled import MISSING
 from genomai_cli.panels.panel import Panel
 from genomai_cli.training.calibration import HeldOut, calibrate
@@ -27,6 +26,7 @@ from genomai_cli.training.members import (
     start_from,
     train_member,
 )
+from genomai_cli.training.outline import outline
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.samples import Rows, Samples, judged_parts, nesting, others
 
@@ -104,16 +104,18 @@ class Maker:
 
     def _config(self) -> dict[str, Any]:
         recipe = self.recipe
-        config: dict[str, Any] = {
-            "name": recipe.name,
-            "version": recipe.version,
-            "description": recipe.description,
-            "input": {"kind": recipe.input.kind, "haplotypes": recipe.input.haplotypes},
-            "tokenizer": self.tokenizer.to_config(),
-            "network": complete_config(dict(recipe.network) | self.material.sizes()),
-            "members": len(self.parts),
-            "heads": self.samples.classes,
-            "provenance": self._provenance(),
+        config = outline(
+            recipe,
+            self.tokenizer,
+            self.material.sizes(),
+            members=len(self.parts),
+            heads=self.samples.classes,
+        )
+        config["provenance"] |= {
+            "seed": self.seed,
+            "device": self.device.type,
+            "samples": len(self.samples),
+            "individuals": len(np.unique(self.samples.individuals)),
         }
         if recipe.likelihood is not None:
             head = recipe.likelihood.head
@@ -126,18 +128,6 @@ class Maker:
             head = recipe.regression.head
             config["regression"] = {"head": head, "nesting": nesting(self.samples, head)}
         return config
-
-    def _provenance(self) -> dict[str, Any]:
-        people = len(np.unique(self.samples.individuals))
-        return {
-            "program": f"genomai {__version__}",
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-            "seed": self.seed,
-            "device": self.device.type,
-            "samples": len(self.samples),
-            "individuals": people,
-        }
 
     def _train(self, classifier: Classifier, number: int) -> list[HeldOut]:
         """Train one member; its held-out scores beside those of the evidence fitted to the same

@@ -16,13 +16,19 @@ from genomai_cli.anchoring.sites import BASES, VariableSites
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import TrainingError
 from genomai_cli.nets.classifier import Classifier, Evidence, complete_config
-from genomai_cli.nets.profile import ProfileNetwork, VariantTable, known_variants
+from genomai_cli.nets.profile import ProfileNetwork, VariantTable
 from genomai_cli.nets.sites import SitesNetwork
 from genomai_cli.objectives.labelled import MISSING
-from genomai_cli.panels.barcode import genotypes_to_letters, letters_to_genotypes
+from genomai_cli.panels.barcode import (
+    copies_of_letters,
+    genotypes_to_letters,
+    letters_to_genotypes,
+)
 from genomai_cli.panels.informativeness import most_informative
 from genomai_cli.panels.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.base import letters_of_words
+from genomai_cli.training import genomes
 from genomai_cli.training.frequencies import fit_likelihood
 from genomai_cli.training.recipe import ANCHORED, BARCODE, Recipe
 from genomai_cli.training.regression import fit_regression
@@ -94,11 +100,9 @@ class Barcodes(Material):
         """The meaning of the words at each site, and the frequencies of its alleles."""
         if classifier.genotypes is None:
             return
-        vocabulary = self.tokenizer.vocabulary
-        words = np.array([ord(w) if len(w) == 1 else ord("N") for w in vocabulary], np.uint8)
-        letters_SW = np.tile(words[:, None], (1, len(self.panel)))
-        table = letters_to_genotypes(letters_SW, self.panel).T
-        classifier.genotypes.table.copy_(torch.from_numpy(np.ascontiguousarray(table)))
+        words = letters_of_words(self.tokenizer.vocabulary)
+        table = copies_of_letters(words, self.panel).T
+        classifier.genotypes.table.copy_(torch.from_numpy(table.copy()))
         known = self.copies_NS >= 0
         total = np.maximum(2 * known.sum(axis=0), 1)
         frequency = torch.from_numpy(np.where(known, self.copies_NS, 0).sum(axis=0) / total).float()
@@ -149,22 +153,16 @@ class Genomes(Material):
         sites: VariableSites | None,
         learn: Rows,
     ) -> None:
-        if recipe.network["kind"] != "profile":
-            raise TrainingError(
-                f"recipe {recipe.name}: anchored genomes need a network of kind profile"
-            )
         self.samples, self.recipe, self.tokenizer = samples, recipe, tokenizer
         self.reference = reference
         letters_NL = samples.letters
-        counts = letter_counts(letters_NL[learn])
-        self.sites = sites or VariableSites.of(counts, reference, recipe.input.fewest)
-        if not len(self.sites):
-            raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
+        self.sites = genomes.sites_to_read(
+            sites, lambda: letter_counts(letters_NL[learn]), reference, recipe
+        )
         self.letters_NS = letters_NL[:, self.sites.positions]
 
     def sizes(self) -> dict[str, Any]:
-        known = known_variants(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
-        return {"sites": len(self.sites), "variants": int(known.sum())}
+        return genomes.sizes(self.sites, self.recipe)
 
     def fill(self, classifier: Classifier) -> None:
         """Which variants there are, and how frequent they are."""

@@ -29,10 +29,11 @@ from genomai_cli.training.loop import Loop
 from genomai_cli.training.make import initialise
 from genomai_cli.training.members import require_same_words, start_from
 from genomai_cli.training.people import summary
+from genomai_cli.training.places import NOWHERE, Places
 from genomai_cli.training.processes import ALONE, Processes
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sampling import Batch, Plan, Sampler, tokens_read
-from genomai_cli.training.untrained import NOWHERE, Places, untrained, window
+from genomai_cli.training.untrained import untrained, window
 
 CHECKPOINT = "pretraining.pt"
 

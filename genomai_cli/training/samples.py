@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError, TrainingError
+from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.labelled import MISSING
+from genomai_cli.panels.barcode import require_sites
 from genomai_cli.records import SequenceRecord
 
 Rows = NDArray[np.int64]
@@ -60,7 +61,9 @@ def gather(
     for record in records:
         row = [_label(record.name, column) for column in labels.values()]
         if any(label is not None for label in row):
-            labelled.append(_checked(record, letters))
+            if letters is not None:
+                require_sites(record, letters)
+            labelled.append(record)
             rows.append(row)
         else:
             unlabelled += 1
@@ -72,13 +75,6 @@ def gather(
     names = [record.name for record in labelled]
     sequences = [record.sequence for record in labelled]
     return Samples(names, sequences, numbers, classes, _individuals(names, labels)), unlabelled
-
-
-def _checked(record: SequenceRecord, letters: int | None) -> SequenceRecord:
-    if letters is not None and len(record.sequence) != letters:
-        message = f"{record.name} has {len(record.sequence)} letters, the panel {letters} sites"
-        raise InputError(message, path=record.path, line=record.line or None)
-    return record
 
 
 def _classes(head: str, column: Sequence[str | None]) -> list[str]:
