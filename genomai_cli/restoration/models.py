@@ -12,7 +12,7 @@ from genomai_cli.restoration.guessing import GuessedDna, GuessedGenomes
 from genomai_cli.restoration.people import PeopleOfHaplotypes, PeopleOfPopulations
 
 PEOPLE_MODEL = "ancestry-generator"  # who restores what, where nobody says
-GENOMES_MODEL = "mito-pretrained"
+GENOMES_MODEL = "mito-denoiser"
 COMPANIONS = ("denoiser", "diffusion", "masked")  # who may guess hidden words, the best first
 
 Model = PeopleOfHaplotypes | PeopleOfPopulations | GuessedGenomes | GuessedDna
