@@ -85,6 +85,15 @@ def test_a_summary_has_nobody_in_it():
         assert not set(array.shape) & {60, 120}, name
 
 
+def test_of_many_sites_the_linkage_of_some_is_kept(monkeypatch):
+    monkeypatch.setattr("genomai_cli.metrics.summary.MOST", 10)
+    real = people(300, 3)
+    summary = Summary.of(real)
+    assert (len(summary.frequency), len(summary.linkage)) == (40, 45)
+    assert summary.linkage_measures(real)["r2_r"] == pytest.approx(1)
+    assert summary.component_measures(real)["overlap"] == pytest.approx(1)
+
+
 def test_unphased_people_have_another_linkage_than_phased_ones():
     real = people(60, 4)
     assert Summary.of(real).linkage_measures(real.without_phase()) == {}

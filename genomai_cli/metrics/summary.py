@@ -18,6 +18,7 @@ from genomai_cli.metrics.people import People
 
 Array = NDArray[np.float64]
 FEWEST = 3
+MOST = 2500  # sites between which linkage is kept; of more, as many evenly chosen ones
 SHARES_Q = np.linspace(0.025, 0.975, 39)
 BEYOND = 0.05  # of the people's range on each side, which the plane's cells cover too
 
@@ -38,6 +39,7 @@ class Summary:
     @classmethod
     def of(cls, people: People) -> "Summary":
         """The summaries of real people."""
+        whole, people = people, people.at(_chosen(people.alleles.shape[2]))
         components = structure.Components.of(people)
         places_NC = components(people)
         limits = _limits(places_NC[:, :2])
@@ -46,7 +48,7 @@ class Summary:
         return cls(
             len(people),
             people.phased,
-            structure.frequencies(people),
+            structure.frequencies(whole),
             structure.linkage(people)[_pairs(people.alleles.shape[2])],
             components,
             np.quantile(places_NC, SHARES_Q, axis=0),
@@ -90,7 +92,8 @@ class Summary:
         """As in `metrics.generation`: Pearson's r over all pairs of sites of r^2, and of r with its sign."""
         if other.phased != self.phased:
             return {}
-        theirs_E = structure.linkage(other)[_pairs(len(self.frequency))]
+        other = other.at(_chosen(len(self.frequency)))
+        theirs_E = structure.linkage(other)[_pairs(other.alleles.shape[2])]
         return {
             "r2_r": structure.correlation(self.linkage**2, theirs_E**2),
             "signed_r": structure.correlation(self.linkage, theirs_E),
@@ -99,11 +102,12 @@ class Summary:
     def component_measures(self, other: People) -> dict[str, float]:
         """How much of the plane of the first two components is shared, over the cells with people in them, and the
         mean over the components of the Wasserstein distance between quantiles, in standard deviations."""
-        places_NC = self.components(other)
+        places_NC = self.components(other.at(_chosen(len(self.frequency))))
         theirs = _counts(places_NC, self.limits) / len(other)
+        kept = self.plane.sum()  # 0 of a few people, none of whom shares a cell with two others
         gaps_QC = np.abs(np.quantile(places_NC, SHARES_Q, axis=0) - self.quantiles)
         return {
-            "overlap": float(np.minimum(self.plane, theirs).sum() / max(self.plane.sum(), 1e-12)),
+            "overlap": float(np.minimum(self.plane, theirs).sum() / kept) if kept else float("nan"),
             "wasserstein_mean": float(gaps_QC.mean()),
         }
 
@@ -117,6 +121,11 @@ def compare_frequencies(frequency_S: Array, other: People) -> dict[str, float]:
         "mean_difference": float(np.nanmean(gaps_S)),
         "largest_difference": float(np.nanmax(gaps_S)),
     }
+
+
+def _chosen(sites: int) -> NDArray[np.int64]:
+    """The sites whose linkage is kept."""
+    return np.linspace(0, sites - 1, min(sites, MOST)).astype(np.int64)
 
 
 def _pairs(sites: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
