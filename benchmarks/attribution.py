@@ -269,16 +269,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan, text = recipe.read(PRESET, options.set)
     parts = folds(people.samples, options.folds, options.seed)
 
-    def outcome(judged: Rows) -> dict[str, Array]:
+    def outcome(number: int, judged: Rows) -> dict[str, Array]:
         learn = np.setdiff1d(np.arange(len(people)), judged)
-        made = learnt_from(people, learn, plan, options.seed, say)
+        keep = options.runs / "retrieval" / f"network-{number}.npz", keys[number]
+        made = learnt_from(people, learn, plan, options.seed, say, keep)
         return of_fold(people, with_network(made), judged, options.seed)
 
+    keys = [key_of(people, text, options.seed, rows) for rows in parts]
     outcomes = [
         kept(
             options.runs / "attribution" / f"fold{number}.npz",
-            key_of(people, text, options.seed, rows),
-            partial(outcome, rows),
+            keys[number],
+            partial(outcome, number, rows),
         )
         for number, rows in enumerate(parts)
     ]
