@@ -13,10 +13,9 @@ from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.nets.crossmodal import CrossmodalNetwork
 from genomai_cli.nets.records import Records
-from genomai_cli.nets.towers import CrossmodalConfig
 from genomai_cli.panels.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.panels.panel import Panel
-from genomai_cli.phenotypes.columns import Columns, place_anchors, unit_vectors
+from genomai_cli.phenotypes.columns import Columns, degrees, place_anchors, unit_vectors
 from genomai_cli.phenotypes.encoding import encode
 from genomai_cli.phenotypes.table import PhenotypeTable, read_phenotypes
 from genomai_cli.training import corpus_writer, recipe
@@ -95,14 +94,11 @@ class Network:
         found: Array = (people_NE @ self.network.records(Records.of(encoded)).T).double().numpy()
         return found
 
-    def located(self, copies: np.ndarray, groups: Sequence[Facts]) -> Array:
-        """Where people are most likely from (N, 3): the place of a grid to which groups are nearest on average, each
-        weighted by the similarity of its record (by the softmax that the network was trained with)."""
-        similarity_NR = self.similarities(copies, groups) * float(self.network.scale)
-        weights_NR = np.exp(similarity_NR - similarity_NR.max(axis=1, keepdims=True))
-        grid = place_anchors(GRID)
-        apart = kilometres(places_of(groups)[:, None], grid)
-        return grid[(weights_NR @ apart).argmin(axis=1)]
+    def located(self, copies: np.ndarray) -> Array:
+        """The most similar place (N, 3) of a grid on the globe."""
+        points = place_anchors(GRID)
+        told = [dict(zip(PLACE, map(str, place), strict=True)) for place in degrees(points)]
+        return points[self.similarities(copies, told).argmax(axis=1)]
 
 
 def as_table(facts: Sequence[Facts], names: Sequence[str]) -> PhenotypeTable:
@@ -114,43 +110,27 @@ def as_table(facts: Sequence[Facts], names: Sequence[str]) -> PhenotypeTable:
 
 
 def learnt_from(
-    people: Described,
-    rows: Rows,
-    plan: recipe.Recipe,
-    seed: int,
-    say: Callable[[str], None],
-    keep: tuple[Path, str],
+    people: Described, rows: Rows, plan: recipe.Recipe, seed: int, say: Callable[[str], None]
 ) -> Network:
-    """The network that `genomai pretrain --objective crossmodal` would make of these people alone.
-
-    It is kept in a file, and read again as long as the key is the same: see `kept`.
-    """
+    """The network that `genomai pretrain --objective crossmodal` would make of these people alone."""
     table = people.table(rows)
     columns = Columns.of(table)
     places = Places(people.panel, columns=columns)
     layout = places.described
     assert layout is not None
     made_of = layout.rows(people.samples.letters[rows], encode(table, columns))
-    sizes = {name: value for name, value in plan.network.items() if name != "kind"}
-    sizes |= {"sites": len(people.panel), "columns": columns.to_config()}
-    network = CrossmodalNetwork(CrossmodalConfig(**sizes, groups=plan.crossmodal.groups))
-
-    def trained() -> dict[str, np.ndarray]:
-        with tempfile.TemporaryDirectory() as folder:
-            corpus = corpus_writer.write(
-                Path(folder) / "corpus",
-                zip(table.names, made_of, strict=True),
-                cut_for(plan, places),
-                holdout=plan.split.holdout,
-                seed=seed,
-            )
-            made = pretrain(corpus, plan, places, seed=seed)
-        say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
-        state = made.bundle.classifier.members[0].state_dict()
-        return {name: tensor.numpy() for name, tensor in state.items()}
-
-    state = kept(*keep, trained)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = corpus_writer.write(
+            Path(folder) / "corpus",
+            zip(table.names, made_of, strict=True),
+            cut_for(plan, places),
+            holdout=plan.split.holdout,
+            seed=seed,
+        )
+        made = pretrain(corpus, plan, places, seed=seed)
+    network = made.bundle.classifier.members[0]
+    assert isinstance(network, CrossmodalNetwork)
+    say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
     return Network(network.eval().requires_grad_(False))
 
 

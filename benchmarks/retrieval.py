@@ -94,14 +94,17 @@ def of_fold(
     plan, text = recipe.read(PRESET, options.set)
     learn, folder = np.setdiff1d(np.arange(len(people)), judge), options.runs / "retrieval"
     key = key_of(people, text, options.seed, judge)
-    file = folder / f"network-{number}.npz"
-    network = learnt_from(people, learn, plan, options.seed, say, (file, key))
+    ours = kept(
+        folder / f"ours-{number}.npz",
+        key,
+        lambda: our_ranks(people, learnt_from(people, learn, plan, options.seed, say), judge),
+    )
     others = kept(
         folder / f"others-{number}.npz",
         key_of(people, "", options.seed, judge),
         lambda: other_ranks(people, learn, judge, options.seed),
     )
-    return others | our_ranks(people, network, judge)
+    return others | ours
 
 
 def our_ranks(people: Described, network: Network, judge: Rows) -> dict[str, Array]:

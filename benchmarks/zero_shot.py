@@ -4,8 +4,8 @@
 
 Each of the 26 populations is left out in turn, people and records; the network learns from the others by its preset.
 Then the left-out people are asked for: their super-population; their population among 26 that are described by
-super-population and place only; and where they were sampled: the place nearest to the other populations, weighted by
-how similar they are. The networks of finished folds are kept in runs/benchmarks/zero_shot; `--only` does some.
+super-population and place only; and where they were sampled, the most similar place of a grid on the globe. Finished
+folds are kept in runs/benchmarks/zero_shot; `--only` does some of them.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from described import (
     POP,
     SUPERPOP,
     Described,
-    Network,
     described_by,
+    kept,
     kilometres,
     learnt_from,
     ranks,
@@ -74,24 +74,26 @@ def left_out(people: Described, name: str, options: argparse.Namespace) -> dict[
     judge = np.flatnonzero(people.numbers(POP) == people.labels(POP).index(name))
     learn = np.setdiff1d(np.arange(len(people)), judge)
     say(f"{name}: {len(judge)} people left out")
-    file = options.runs / "zero_shot" / f"network-{name}.npz"
-    key = key_of(people, text, options.seed, judge)
-    network = learnt_from(people, learn, plan, options.seed, say, (file, key))
-    return of_ours(people, network, judge) | of_others(people, learn, judge)
+    return kept(
+        options.runs / "zero_shot" / f"{name}.npz",
+        key_of(people, text, options.seed, judge),
+        lambda: of_ours(people, learn, judge, plan, options.seed) | of_others(people, learn, judge),
+    )
 
 
-def of_ours(people: Described, network: Network, judge: Rows) -> dict[str, Array]:
+def of_ours(
+    people: Described, learn: Rows, judge: Rows, plan: recipe.Recipe, seed: int
+) -> dict[str, Array]:
     """Ranks of the super-population and of the described population, and kilometres to the place."""
+    network = learnt_from(people, learn, plan, seed, say)
     copies = people.copies[judge]
     coarse = [{SUPERPOP: label} for label in people.labels(SUPERPOP)]
     attributes = described_by(people.groups, SUPERPOP, *PLACE)
     superpop, pop = (people.numbers(column)[judge] for column in (SUPERPOP, POP))
-    known = [facts for number, facts in enumerate(people.groups) if number != pop[0]]
-    known = described_by(known, SUPERPOP, POP, *PLACE)
     return {
         f"{OURS}_superpop": ranks(network.similarities(copies, coarse), superpop),
         f"{OURS}_pop": ranks(network.similarities(copies, attributes), pop),
-        f"{OURS}_km": kilometres(network.located(copies, known), people.places()[judge]),
+        f"{OURS}_km": kilometres(network.located(copies), people.places()[judge]),
     }
 
 
