@@ -27,7 +27,7 @@ def diffuser(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.generation.diffusing import PeopleDiffuser, SequenceDiffuser
-    from genomai_cli.generation.settings import Settings
+    from genomai_cli.generation.settings import Settings, steps_of
     from genomai_cli.panels.phenotypes import Phenotypes
 
     devices.use_threads(threads)
@@ -35,7 +35,7 @@ def diffuser(
     bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     run.used_device(where)
-    settings = Settings(seed=seed, since=time)
+    settings = Settings(steps_of(bundle), seed=seed, since=time)
     if bundle.panel is not None:
         people = PeopleDiffuser(bundle, settings)
         if grouped is not None:

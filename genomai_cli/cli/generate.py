@@ -105,12 +105,14 @@ BuildOption = Annotated[
 ]
 
 Steps = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--steps",
         metavar="N",
         min=1,
-        help="Steps in which the alleles appear; few are quick, but then sites know less of each other.",
+        help="Steps in which the letters appear; few are quick, but then they know less of each other.  "
+        "[default: the model's, mostly 64]",
+        show_default=False,
     ),
 ]
 
@@ -178,7 +180,7 @@ def generate(
     build: BuildOption = None,
     length: Length = None,
     prompt: Prompt = None,
-    steps: Steps = 64,
+    steps: Steps = None,
     guidance: Guidance = 1.0,
     temperature: Temperature = 1.0,
     quality: Quality = None,
@@ -211,7 +213,7 @@ def generate(
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import generated
     from genomai_cli.cli.quality import Report
-    from genomai_cli.generation.settings import Settings
+    from genomai_cli.generation.settings import Settings, steps_of
 
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
@@ -222,7 +224,7 @@ def generate(
         bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(where)
-        settings = Settings(steps, guidance, temperature, seed)
+        settings = Settings(steps or steps_of(bundle), guidance, temperature, seed)
         if bundle.panel is None:
             of_people: dict[str, object] = {
                 "--phenotype": phenotype,

@@ -9,6 +9,7 @@ Salimans 2022, arXiv:2207.12598).
 Shape suffixes: B samples, L letters (words, or alleles of both haplotypes), N those judged, P labels of a person.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,18 +31,20 @@ from genomai_cli.tokenizers.rows import encode_rows
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
 ALLELES = 2
-LIMITS = {"null": (0, 1), "coarse": (0, 1)}
+LIMITS = {"null": (0, 1), "coarse": (0, 1), "steps": (1, math.inf)}
 
 
 @dataclass(frozen=True)
 class DiffusionSettings:
     """The `kernel`, absorbing or uniform, and its `schedule`, linear or cosine; the share of people shown without a
-    phenotype (`null`), and of those shown with one of their coarser ones (`coarse`) instead of the finest."""
+    phenotype (`null`), and of those shown with one of their coarser ones (`coarse`) instead of the finest. Samples are
+    drawn in so many `steps` unless another number is asked for: the closer the linkage, the more it takes."""
 
     kernel: str = "absorbing"
     schedule: str = "linear"
     null: float = 0.12
     coarse: float = 0.12
+    steps: int = 64
 
     def __post_init__(self) -> None:
         for name, value, known in (
