@@ -282,7 +282,7 @@ def test_what_cannot_be_asked_for(generator, arguments, status, message):
 def test_a_classifier_generates_nobody(tiny_bundle):
     result = run(["generate", "--model", tiny_bundle])
     assert (result.status, result.stdout) == (1, "")
-    assert "'tiny' generates nothing" in result.stderr
+    assert "'tiny' generates nobody" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["classify", "embed"])

@@ -17,8 +17,8 @@ WINDOW = 24
 KINDS = ("AC", "GT")  # every sequence is made of the letters of one kind
 TINY = (
     f"network.width=16 network.heads=2 network.layers=1 network.feed_forward=32 network.positions={WINDOW} "
-    "optimization.steps=80 optimization.batch_size=16 optimization.learning_rate=1e-2 optimization.evaluate_every=80 "
-    "corpus.judged=64"
+    "optimization.steps=120 optimization.batch_size=16 optimization.learning_rate=1e-2 optimization.evaluate_every=120 "
+    "corpus.judged=512 split.holdout=0.2"  # the bound of one window varies much
 )
 WORDS = {
     "letters": [],
@@ -29,7 +29,7 @@ WORDS = {
 def pretrained(folder, *options, objective="diffusion"):
     """A model of DNA that is made of either A and C, or G and T."""
     fasta, rng = folder / "kinds.fa", np.random.default_rng(7)
-    sequences = ["".join(rng.choice(list(KINDS[n % 2]), 200)) for n in range(40)]
+    sequences = ["".join(rng.choice(list(KINDS[n % 2]), 200)) for n in range(200)]
     fasta.write_text("".join(f">s{n}\n{sequence}\n" for n, sequence in enumerate(sequences)))
     words = [word for option in options for word in ("--set", option)]
     made = folder / "model"

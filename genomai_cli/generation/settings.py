@@ -30,17 +30,15 @@ class Settings:
 
 def process_of(bundle: Bundle) -> tuple[Kernel, Schedule]:
     """The diffusion process that a bundle was trained by; BundleError for one that was not."""
-    return _learnt_by(bundle).process
-
-
-def steps_of(bundle: Bundle) -> int:
-    """In how many steps the bundle's samples are drawn by default; BundleError for one that draws none."""
-    return _learnt_by(bundle).steps
-
-
-def _learnt_by(bundle: Bundle) -> DiffusionSettings:
     try:
-        return DiffusionSettings(**bundle.config["provenance"]["settings"]["diffusion"])
+        settings = bundle.config["provenance"]["settings"]["diffusion"]
+        return DiffusionSettings(**settings).process
     except (KeyError, TypeError, ValueError) as error:
         message = f"the model {bundle.name!r} generates nothing: it was not trained by diffusion"
         raise BundleError(message) from error
+
+
+def steps_of(bundle: Bundle) -> int:
+    """In how many steps the bundle's samples are drawn by default; what draws none is for its generator to refuse."""
+    settings = bundle.config["provenance"].get("settings", {}).get("diffusion", {})
+    return DiffusionSettings(**settings).steps
