@@ -46,6 +46,15 @@ def rows(file):
     return {(line[0], line[1]): line[2:] for line in lines}
 
 
+def test_the_report_and_the_people_are_no_mixture(generator, tmp_path):
+    for same in ([], ["-o", tmp_path / "out"]):
+        result = run(
+            ["generate", "--model", generator, "--quality", same[-1] if same else "-", *same]
+        )
+        assert (result.status, result.stdout) == (2, "")
+        assert "--quality and --output are the same file" in result.stderr
+
+
 # --- summaries -----------------------------------------------------------------------------------
 
 

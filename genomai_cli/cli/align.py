@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from genomai_cli.cli.classify import BatchSize
+from genomai_cli.cli.held_output import require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -19,7 +20,7 @@ from genomai_cli.cli.options import (
     Threads,
     Verbose,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
 PICTURES = (".png", ".svg", ".html")
@@ -147,7 +148,9 @@ def align(
 
     with Run(context) as run:
         _check_pictures(plot, plot_of)
-        _check_files([*run.inputs, phenotypes, pairs], [output, attention, plot])
+        if [*run.inputs, phenotypes, pairs].count(STANDARD_INPUT) > 1:
+            raise UsageError("standard input (-) can be read only once")
+        require_apart(output=output, attention=attention, plot=plot)
         if pairs is not None and (top is not None or reverse):
             raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
         name, records = model_choice.records_and_model(
@@ -171,12 +174,3 @@ def _check_pictures(plot: Path | None, plot_of: list[str] | None) -> None:
         raise UsageError(f"--plot {plot}: the name tells the kind, {', '.join(PICTURES)}")
     if plot_of and plot is None:
         raise UsageError("--plot-of is for --plot")
-
-
-def _check_files(inputs: list[Path | None], outputs: list[Path | None]) -> None:
-    """Refuse what would be read or written twice."""
-    if inputs.count(STANDARD_OUTPUT) > 1:
-        raise UsageError("standard input (-) can be read only once")
-    named = [path for path in outputs if path is not None]
-    if len(set(named)) < len(named):
-        raise UsageError("--output, --attention and --plot are files of their own")

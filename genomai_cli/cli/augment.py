@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.held_output import held_output, require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -165,7 +166,6 @@ def augment(
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
     from genomai_cli.cli import diffusing, groups, reading
-    from genomai_cli.cli.held_output import held_output
     from genomai_cli.cli.view_labels import rows_of_views
     from genomai_cli.formats.sequences import write_fasta
     from genomai_cli.formats.tables import read_labels
@@ -229,8 +229,7 @@ def _check_options(
         raise UsageError("--labels is for --cross, --labels-out, and --diffuse with --group")
     if labels_out is not None and labels is None:
         raise UsageError("--labels-out needs --labels")
-    if labels_out is not None and labels_out.resolve() == output.resolve():
-        raise UsageError("--labels-out and --output are the same file")
+    require_apart(labels_out=labels_out, output=output)
 
 
 def _alignment(panel: Path | None, model: str | None, genome: "Reference | None") -> "Alignment":

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.changes import Changes, changes_table
+from genomai_cli.cli.held_output import held_output, require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -105,13 +106,11 @@ def denoise(
     """
     from genomai_cli import device as devices
     from genomai_cli.cli import reading
-    from genomai_cli.cli.held_output import held_output
     from genomai_cli.restoration.base import Settings
     from genomai_cli.restoration.variants import Wish
 
     with Run(context) as run:
-        if changes is not None and changes.resolve() == output.resolve():
-            raise UsageError("--changes and --output are the same file")
+        require_apart(changes=changes, output=output)
         devices.use_threads(threads)
         settings = Settings(min_confidence, error_rate, seed)
         first, sources = reading.open_run_inputs(run)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from genomai_cli.cli.generated import EVERYBODY, Target
+from genomai_cli.cli.held_output import require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Device,
@@ -218,6 +219,7 @@ def generate(
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
             raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
+        require_apart(quality=quality, output=output)
         report = Report(quality, against, held_out)
         devices.use_threads(threads)
         where = devices.choose(device)

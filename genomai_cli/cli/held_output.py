@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from genomai_cli.errors import UsageError
+
 HELD_BACK = 1 << 26  # bytes: 64 MiB
 
 
@@ -26,6 +28,18 @@ def held_output(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             passage.blocked = True
             raise
+
+
+def require_apart(**outputs: Path | None) -> None:
+    """UsageError where two outputs, named as their options are, would go to the same file or both to a pipe."""
+    seen: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        name = f"--{option.replace('_', '-')}"
+        first = seen.setdefault(path.resolve(), name)
+        if first != name:
+            raise UsageError(f"{first} and {name} are the same file")
 
 
 class _Passage(io.RawIOBase):
