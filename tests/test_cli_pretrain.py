@@ -311,7 +311,15 @@ def interrupted(arguments, output, number):
     return process.returncode, told
 
 
-def test_a_second_signal_acts_as_usual():
+@pytest.fixture
+def usual_interrupt():
+    """What a process in the background would ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_acts_as_usual(usual_interrupt):
     with stop_requests() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
