@@ -55,19 +55,18 @@ def write_records(path: Path) -> None:
     table = read_phenotypes(catalog.find("ancestry") / catalog.PHENOTYPES)
     rng = np.random.default_rng(0)
     with atomic_text(path) as out:
-        out.write("\t".join(["record", *table.columns, "sex"]) + "\n")
+        out.write("\t".join(["record", *table.columns]) + "\n")
         for number in range(RECORDS):
             known = {name: table.column(name)[number % len(table)] for name in table.columns}
             for name, reach in (("latitude", 3.0), ("longitude", 3.0)):
                 known[name] = f"{float(known[name] or 0) + rng.uniform(-reach, reach):.3f}"
+            known["sex"] = (None, "female", "male")[number % 3]
             if number % 3 == 1:
                 known["pop"] = None
             if number % 3 == 2:
                 known["superpop"] = None
             fields = [value or "." for value in known.values()]
-            out.write(
-                "\t".join([f"record_{number}", *fields, ("female", "male", ".")[number % 3]]) + "\n"
-            )
+            out.write("\t".join([f"record_{number}", *fields]) + "\n")
 
 
 def seconds(command: list[str], runs: int) -> list[float]:
