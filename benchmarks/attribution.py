@@ -33,7 +33,7 @@ from genomai_cli.phenotypes.encoding import encode
 from genomai_cli.phenotypes.table import PhenotypeTable
 from genomai_cli.reports.genes import GENES
 from genomai_cli.training import recipe
-from genomai_cli.training.samples import folds
+from genomai_cli.training.labelled.samples import folds
 
 MARKERS = {  # sites, and the super-population that they separate from the others
     "rs2814778": "AFR",

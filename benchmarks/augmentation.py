@@ -37,7 +37,7 @@ from genomai_cli.nets.sites import SitesConfig, SitesNetwork
 from genomai_cli.panels.barcode import letters_to_genotypes
 from genomai_cli.panels.recognition import BarcodeSites
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.samples import Samples, others
+from genomai_cli.training.labelled.samples import Samples, others
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "1kgp"

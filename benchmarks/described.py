@@ -18,10 +18,11 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.phenotypes.columns import Columns, degrees, place_anchors, unit_vectors
 from genomai_cli.phenotypes.encoding import encode
 from genomai_cli.phenotypes.table import PhenotypeTable, read_phenotypes
-from genomai_cli.training import corpus_writer, recipe
-from genomai_cli.training.places import Places
-from genomai_cli.training.pretraining import cut_for, pretrain
-from genomai_cli.training.samples import Samples, gather
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled.samples import Samples, gather
+from genomai_cli.training.unlabelled import corpus_writer
+from genomai_cli.training.unlabelled.places import Places
+from genomai_cli.training.unlabelled.pretraining import cut_for, pretrain
 
 EARTH = 6371.0  # km
 GRID = 4000  # places about 360 km apart

@@ -19,8 +19,9 @@ from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
 from genomai_cli.objectives.labelled import MISSING
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training import make, recipe
-from genomai_cli.training.samples import Samples
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.samples import Samples
 
 FEWEST = 4  # people of a class that our models learn
 ROTATED, REVERSED = "rotated", "reversed"

@@ -20,7 +20,7 @@ from genomai_cli.formats.sequences import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.samples import Samples, gather, others
+from genomai_cli.training.labelled.samples import Samples, gather, others
 
 Mask = NDArray[np.bool_]
 

@@ -40,7 +40,7 @@ from genomai_cli.anchoring.kmers import codes_of
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.streams import open_inputs
-from genomai_cli.training.samples import folds, others
+from genomai_cli.training.labelled.samples import folds, others
 
 WORLD = DATA.parent / "mito" / "world.vcf.gz"
 REFERENCE = DATA.parent / "mito" / "rCRS.fa"

@@ -25,7 +25,7 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.generation.people import Generator
 from genomai_cli.generation.settings import Settings
 from genomai_cli.metrics.people import people_of_variants
-from genomai_cli.training.shuffling import mixed
+from genomai_cli.training.unlabelled.shuffling import mixed
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "1kgp"
 HOLDOUT, TIMES, SEED = 0.2, 32, 0

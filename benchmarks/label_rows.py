@@ -32,10 +32,11 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.panels.barcode import letters_to_genotypes
 from genomai_cli.panels.panel import Panel
-from genomai_cli.training import make, recipe
-from genomai_cli.training.places import Places
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.samples import Samples
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.samples import Samples
+from genomai_cli.training.unlabelled.places import Places
 
 LOGISTIC, PCA_ROW, SCRATCH, SHIPPED = "logistic", "pca", "scratch", "shipped"
 VARIANTS = ("contrastive", "masked", "both")

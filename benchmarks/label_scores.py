@@ -15,7 +15,7 @@ from crossvalidation import Outcome, Rows, load, save
 from label_rows import HEADS, LOGISTIC, PCA_ROW, SCRATCH, SHIPPED, Kind
 
 from genomai_cli.metrics.resampling import bootstrap_intervals
-from genomai_cli.training.samples import folds
+from genomai_cli.training.labelled.samples import folds
 
 TITLES = {
     LOGISTIC: "logistic regression",

@@ -15,9 +15,10 @@ from genomai_cli.inference.classify import classify_records
 from genomai_cli.nets.genotypes import allele_counts
 from genomai_cli.panels.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training import make, recipe
-from genomai_cli.training.frequencies import fit_likelihood
-from genomai_cli.training.samples import nesting
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.frequencies import fit_likelihood
+from genomai_cli.training.labelled.samples import nesting
 
 V2 = "genomai-v2"
 

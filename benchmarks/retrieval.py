@@ -34,8 +34,8 @@ from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.nets.genotypes import allele_counts
 from genomai_cli.training import recipe
-from genomai_cli.training.frequencies import fit_likelihood
-from genomai_cli.training.samples import folds
+from genomai_cli.training.labelled.frequencies import fit_likelihood
+from genomai_cli.training.labelled.samples import folds
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = REPOSITORY.parent / "shared" / "data" / "1kgp"

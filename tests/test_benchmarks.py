@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from genomai_cli.panels.barcode import genotypes_to_letters
 from genomai_cli.panels.panel import GRCH37, GRCH38, Panel
-from genomai_cli.training.samples import Samples
+from genomai_cli.training.labelled.samples import Samples
 
 sys.path[:0] = [str(REPOSITORY / "benchmarks"), str(REPOSITORY / "examples")]
 

@@ -20,7 +20,7 @@ from genomai_cli.formats.streams import open_inputs  # noqa: E402
 from genomai_cli.formats.tables import read_labels  # noqa: E402
 from genomai_cli.panels.barcode import read_barcodes  # noqa: E402
 from genomai_cli.panels.panel import Panel  # noqa: E402
-from genomai_cli.training.samples import gather  # noqa: E402
+from genomai_cli.training.labelled.samples import gather  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,8 +11,8 @@ from conftest import REPOSITORY
 
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.training import recipe
-from genomai_cli.training.places import Places
-from genomai_cli.training.samples import Samples
+from genomai_cli.training.labelled.samples import Samples
+from genomai_cli.training.unlabelled.places import Places
 
 sys.path[:0] = [str(REPOSITORY / "benchmarks")]
 

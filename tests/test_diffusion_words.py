@@ -16,10 +16,10 @@ from genomai_cli.nets.denoiser import expected
 from genomai_cli.nets.transformer import Veil
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
-from genomai_cli.training.markov import OTHER, Markov, codes
-from genomai_cli.training.places import NOWHERE
 from genomai_cli.training.recipe import read
-from genomai_cli.training.untrained import untrained
+from genomai_cli.training.unlabelled.markov import OTHER, Markov, codes
+from genomai_cli.training.unlabelled.places import NOWHERE
+from genomai_cli.training.unlabelled.untrained import untrained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,7 +20,7 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import PersonRows, alleles_of
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.tokenizers.iupac import iupac
-from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
+from genomai_cli.training.labelled.frequencies import likeliest_shrinkage, shrunken_frequencies
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import InputError
 from genomai_cli.nets.profile import BASES, NEVER, ProfileConfig, ProfileNetwork, VariantTable
-from genomai_cli.training.regression import fit_regression
+from genomai_cli.training.labelled.regression import fit_regression
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE, SITES, PEOPLE = 2400, 30, 90

@@ -8,8 +8,12 @@ from sklearn.linear_model import Ridge
 from genomai_cli.nets.admixture import mixture_gain
 from genomai_cli.nets.likelihood import PopulationLikelihood, mode
 from genomai_cli.panels.informativeness import informativeness, most_informative
-from genomai_cli.training import frequencies
-from genomai_cli.training.frequencies import fit_likelihood, principal_axes, shrunken_frequencies
+from genomai_cli.training.labelled import frequencies
+from genomai_cli.training.labelled.frequencies import (
+    fit_likelihood,
+    principal_axes,
+    shrunken_frequencies,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SITES = 40

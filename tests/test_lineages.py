@@ -8,10 +8,10 @@ from conftest import run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.nets.lineages import LineageNetwork, LineagesConfig
 from genomai_cli.nets.profile import BASES, VariantTable
-from genomai_cli.training.census import Census
-from genomai_cli.training.lineages import summary
-from genomai_cli.training.styles import MANY, reported, styles_of
-from genomai_cli.training.tree import Lists, Tree, grow
+from genomai_cli.training.genealogy.census import Census
+from genomai_cli.training.genealogy.lineages import summary
+from genomai_cli.training.genealogy.styles import MANY, reported, styles_of
+from genomai_cli.training.genealogy.tree import Lists, Tree, grow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 UNKNOWN = 4

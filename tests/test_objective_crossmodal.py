@@ -26,10 +26,10 @@ from genomai_cli.phenotypes.columns import Columns
 from genomai_cli.phenotypes.encoding import encode
 from genomai_cli.phenotypes.families import Described, Families
 from genomai_cli.phenotypes.table import PhenotypeTable
-from genomai_cli.training import corpus_writer
-from genomai_cli.training.places import Places
-from genomai_cli.training.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
 from genomai_cli.training.recipe import from_tables
+from genomai_cli.training.unlabelled import corpus_writer
+from genomai_cli.training.unlabelled.places import Places
+from genomai_cli.training.unlabelled.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SITES, PEOPLE = 30, 60

@@ -15,22 +15,22 @@ from genomai_cli.bundles.bundle import Extras, load, save
 from genomai_cli.errors import InputError, Stopped, TrainingError
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet
 from genomai_cli.panels.panel import Panel
-from genomai_cli.training import corpus_writer
-from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import COUNTED, Corpus, is_finished
-from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.metrics_log import MetricsLog
-from genomai_cli.training.places import NOWHERE, Places
-from genomai_cli.training.pretraining import (
+from genomai_cli.training.recipe import from_tables
+from genomai_cli.training.unlabelled import corpus_writer
+from genomai_cli.training.unlabelled.baselines import Baselines
+from genomai_cli.training.unlabelled.corpus import COUNTED, Corpus, is_finished
+from genomai_cli.training.unlabelled.corpus_writer import Cut
+from genomai_cli.training.unlabelled.places import NOWHERE, Places
+from genomai_cli.training.unlabelled.pretraining import (
     CHECKPOINT,
     Pretraining,
     Surroundings,
     cut_for,
     pretrain,
 )
-from genomai_cli.training.recipe import from_tables
-from genomai_cli.training.sampling import BLOCK
-from genomai_cli.training.shuffling import shuffled
+from genomai_cli.training.unlabelled.sampling import BLOCK
+from genomai_cli.training.unlabelled.shuffling import shuffled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

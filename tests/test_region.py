@@ -10,7 +10,7 @@ from genomai_cli.cli.app import app
 from genomai_cli.formats.variant_writer import Site, write_variants
 from genomai_cli.nets.library import RIDGE, SPREAD, Library
 from genomai_cli.nets.region import Neighbours, RegionConfig, RegionNetwork, haplotypes_of
-from genomai_cli.training.library import fill, known_sets
+from genomai_cli.training.unlabelled.library import fill, known_sets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

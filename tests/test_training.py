@@ -19,12 +19,11 @@ from genomai_cli.panels.informativeness import most_informative
 from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.phase import join
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training import checkpoint, make
+from genomai_cli.training import checkpoint
 from genomai_cli.training.averaging import Average
-from genomai_cli.training.calibration import HeldOut, calibrate
-from genomai_cli.training.loop import Loop, Optimization, learning_rate
-from genomai_cli.training.recipe import ViewsRecipe, from_tables
-from genomai_cli.training.samples import (
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.calibration import HeldOut, calibrate
+from genomai_cli.training.labelled.samples import (
     Samples,
     folds,
     gather,
@@ -32,7 +31,9 @@ from genomai_cli.training.samples import (
     others,
     require_all_classes,
 )
-from genomai_cli.training.views import BarcodeViews, Batch, SequenceViews
+from genomai_cli.training.labelled.views import BarcodeViews, Batch, SequenceViews
+from genomai_cli.training.loop import Loop, Optimization, learning_rate
+from genomai_cli.training.recipe import ViewsRecipe, from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

@@ -12,9 +12,9 @@ from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.phenotypes.table import PhenotypeTable
-    from genomai_cli.training.corpus_writer import Record
-    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.unlabelled.corpus_writer import Record
+    from genomai_cli.training.unlabelled.places import Places
 
 Phenotypes = Annotated[
     Path | None,

@@ -11,9 +11,9 @@ from genomai_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.records import SequenceRecord
-    from genomai_cli.training.corpus_writer import Record
-    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.unlabelled.corpus_writer import Record
+    from genomai_cli.training.unlabelled.places import Places
 
 
 def labels_of(recipe: "Recipe", file: Path | None) -> "LabelTable | None":

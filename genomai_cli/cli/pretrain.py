@@ -47,9 +47,9 @@ from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.training.places import Places
-    from genomai_cli.training.pretraining import Pretrained, Surroundings
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.unlabelled.places import Places
+    from genomai_cli.training.unlabelled.pretraining import Pretrained, Surroundings
     from genomai_cli.training.workspace import Workspace
 
 RecipeName = Annotated[
@@ -164,10 +164,10 @@ def pretrain(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, workspace
     from genomai_cli.training import recipe as recipes
-    from genomai_cli.training.pretraining import Surroundings
+    from genomai_cli.training.unlabelled import corpus as corpora
+    from genomai_cli.training.unlabelled.pretraining import Surroundings
 
     with (
         Run(context) as run,
@@ -257,8 +257,8 @@ def _pretrained(
     start: "Bundle | None",
 ) -> "Pretrained":
     """The trained model; a run that is asked to stop says how it can go on."""
-    from genomai_cli.training.corpus import Corpus
-    from genomai_cli.training.pretraining import pretrain
+    from genomai_cli.training.unlabelled.corpus import Corpus
+    from genomai_cli.training.unlabelled.pretraining import pretrain
 
     with (
         Progress(run.console, recipe.optimization.steps, work.log) as progress,

@@ -9,7 +9,7 @@ from genomai_cli.cli.recipes import command_line
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle, Extras
     from genomai_cli.phenotypes.table import PhenotypeTable
-    from genomai_cli.training.pretraining import Pretrained
+    from genomai_cli.training.unlabelled.pretraining import Pretrained
     from genomai_cli.training.workspace import Workspace
 
 PICTURE = "loss.png"
@@ -26,8 +26,8 @@ def write(
     """Save it with its card, log and picture; `host` is the folder of the model that the network was put beside."""
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.bundles import catalog, people_summary
-    from genomai_cli.training.picture import loss_picture
-    from genomai_cli.training.pretraining_card import card
+    from genomai_cli.training.unlabelled.picture import loss_picture
+    from genomai_cli.training.unlabelled.pretraining_card import card
     from genomai_cli.training.workspace import LOG
 
     text = card(made, shlex.join(command_line()))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from genomai_cli.cli.console import Console
 
 if TYPE_CHECKING:
-    from genomai_cli.training.diary import Moment
     from genomai_cli.training.metrics_log import MetricsLog
+    from genomai_cli.training.unlabelled.diary import Moment
 
 ABSENT = "."
 

@@ -16,8 +16,8 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.panels.panel import Panel
-    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.unlabelled.places import Places
 
 DEFAULT_PANEL = "ancestry"
 
@@ -111,8 +111,8 @@ def places_of(
 ) -> "Places":
     """What the letters of the recipe's rows stand for; what the model begun from knows of it comes first."""
     from genomai_cli.anchoring.reference import Reference
-    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import ANCHORED
+    from genomai_cli.training.unlabelled.places import Places
 
     if recipe.input.kind != ANCHORED:
         return Places(panel)

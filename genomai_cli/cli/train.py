@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from genomai_cli.anchoring.reference import Reference
     from genomai_cli.panels.panel import Panel
     from genomai_cli.records import SequenceRecord
-    from genomai_cli.training.make import Fitted
-    from genomai_cli.training.places import Places
+    from genomai_cli.training.labelled.make import Fitted
+    from genomai_cli.training.labelled.samples import Samples
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.samples import Samples
+    from genomai_cli.training.unlabelled.places import Places
     from genomai_cli.training.workspace import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
@@ -126,9 +126,10 @@ def train(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import reading
-    from genomai_cli.training import make, workspace
     from genomai_cli.training import recipe as recipes
-    from genomai_cli.training.card import card
+    from genomai_cli.training import workspace
+    from genomai_cli.training.labelled import make
+    from genomai_cli.training.labelled.card import card
 
     with Run(context) as run:
         first, sources = reading.open_run_inputs(run)
@@ -224,7 +225,7 @@ def _samples(
     columns: "Mapping[str, Mapping[str, str]]",
     places: "Places",
 ) -> "Samples":
-    from genomai_cli.training.samples import gather
+    from genomai_cli.training.labelled.samples import gather
 
     samples, unlabelled = gather(records, columns, letters=places.row)
     if unlabelled:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.phenotypes.table import PhenotypeTable
     from genomai_cli.records import SequenceRecord
-    from genomai_cli.training.corpus import Corpus
-    from genomai_cli.training.corpus_writer import Record
-    from genomai_cli.training.places import Places
     from genomai_cli.training.recipe import Recipe
+    from genomai_cli.training.unlabelled.corpus import Corpus
+    from genomai_cli.training.unlabelled.corpus_writer import Record
+    from genomai_cli.training.unlabelled.places import Places
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
@@ -51,8 +51,8 @@ class Unlabelled:
         told: "LabelTable | PhenotypeTable | None" = None,
     ) -> "Corpus":
         """Read everything into the folder's corpus; `told` are the labels or the phenotypes of people."""
-        from genomai_cli.training import corpus_writer
-        from genomai_cli.training.pretraining import cut_for
+        from genomai_cli.training.unlabelled import corpus_writer
+        from genomai_cli.training.unlabelled.pretraining import cut_for
 
         records = self._run.console.progress(self._records(recipe, places), "reading")
         rows = self._rows(records, recipe, places, told)

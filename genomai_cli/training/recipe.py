@@ -17,8 +17,8 @@ from genomai_cli.objectives.crossmodal import CrossmodalSettings
 from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.objectives.masked import MaskedSettings
 from genomai_cli.objectives.weighted import OBJECTIVES, check_objective
-from genomai_cli.training.corpus import CorpusRecipe
 from genomai_cli.training.loop import Optimization
+from genomai_cli.training.unlabelled.corpus import CorpusRecipe
 
 BARCODE, SEQUENCE, ANCHORED, PEOPLE = "barcode", "sequence", "anchored", "people"
 KINDS = (BARCODE, SEQUENCE, ANCHORED, PEOPLE)

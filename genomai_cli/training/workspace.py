@@ -10,8 +10,8 @@ from pathlib import Path
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import UsageError
+from genomai_cli.training.labelled.samples import Samples
 from genomai_cli.training.metrics_log import MetricsLog
-from genomai_cli.training.samples import Samples
 
 ENDING = ".training"
 RUN, LOG = "run.json", "metrics.tsv"

@@ -20,20 +20,21 @@ from genomai_cli.nets.classifier import Classifier, complete_config
 from genomai_cli.objectives.base import Objective
 from genomai_cli.objectives.weighted import OBJECTIVES, Learner
 from genomai_cli.tokenizers import from_config
-from genomai_cli.training import beside, checkpoint
-from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.diary import Ahead, Diary, Moment
+from genomai_cli.training import checkpoint
+from genomai_cli.training.labelled.make import initialise
+from genomai_cli.training.labelled.members import require_same_words, start_from
 from genomai_cli.training.loop import Loop
-from genomai_cli.training.make import initialise
-from genomai_cli.training.members import require_same_words, start_from
-from genomai_cli.training.people import summary
-from genomai_cli.training.places import NOWHERE, Places
 from genomai_cli.training.processes import ALONE, Processes
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.sampling import Batch, Plan, Sampler, tokens_read
-from genomai_cli.training.untrained import untrained, window
+from genomai_cli.training.unlabelled import beside
+from genomai_cli.training.unlabelled.baselines import Baselines
+from genomai_cli.training.unlabelled.corpus import Corpus
+from genomai_cli.training.unlabelled.corpus_writer import Cut
+from genomai_cli.training.unlabelled.diary import Ahead, Diary, Moment
+from genomai_cli.training.unlabelled.people import summary
+from genomai_cli.training.unlabelled.places import NOWHERE, Places
+from genomai_cli.training.unlabelled.sampling import Batch, Plan, Sampler, tokens_read
+from genomai_cli.training.unlabelled.untrained import untrained, window
 
 CHECKPOINT = "pretraining.pt"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.unlabelled.corpus import Corpus
 
 ORDER = 10
 WEIGHT = 10.0  # letters that the model of the next lower order is worth

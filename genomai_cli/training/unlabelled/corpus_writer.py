@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.augmentations import Letters
 from genomai_cli.errors import TrainingError
-from genomai_cli.training.corpus import (
+from genomai_cli.training.unlabelled.corpus import (
     ABOUT,
     COUNTED,
     COUNTS,
@@ -32,7 +32,7 @@ from genomai_cli.training.corpus import (
     Corpus,
     mapped,
 )
-from genomai_cli.training.shuffling import mixed
+from genomai_cli.training.unlabelled.shuffling import mixed
 
 FEWEST_RECORDS = (
     100  # with fewer individuals, pieces of sequences are held out instead of whole records

@@ -16,10 +16,10 @@ from genomai_cli.nets.fusion import LIKELIHOOD
 from genomai_cli.objectives.labelled import cross_entropy
 from genomai_cli.panels.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.training.calibration import HeldOut
+from genomai_cli.training.labelled.calibration import HeldOut
+from genomai_cli.training.labelled.samples import Rows
+from genomai_cli.training.labelled.views import Batch, Views
 from genomai_cli.training.loop import Loop, Optimization, Report
-from genomai_cli.training.samples import Rows
-from genomai_cli.training.views import Batch, Views
 
 ROWS_AT_ONCE = 128
 TEMPERATURES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from genomai_cli.nets.lineages import SMALLEST, LineageNetwork, LineagesConfig
 from genomai_cli.nets.profile import VariantTable
-from genomai_cli.training.census import Census
-from genomai_cli.training.tree import Floats, Numbers, Tree
+from genomai_cli.training.genealogy.census import Census
+from genomai_cli.training.genealogy.tree import Floats, Numbers, Tree
 
 TOWARDS = 0.5  # genomes that the node above is worth
 PRIVATE = 0.3  # genomes that a variant is believed to be in by chance, beside those in which it was seen so

@@ -20,9 +20,9 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.panels.people import UNKNOWN, PersonRows, alleles_of
 from genomai_cli.panels.phenotypes import Phenotypes
 from genomai_cli.phenotypes.families import Families
-from genomai_cli.training import library
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.frequencies import likeliest_shrinkage, shrunken_frequencies
+from genomai_cli.training.labelled.frequencies import likeliest_shrinkage, shrunken_frequencies
+from genomai_cli.training.unlabelled import library
+from genomai_cli.training.unlabelled.corpus import Corpus
 
 RAREST = 0.003
 PRIOR = 2.0  # haplotypes

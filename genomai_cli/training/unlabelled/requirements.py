@@ -3,8 +3,8 @@
 from genomai_cli import tokenizers
 from genomai_cli.diffusion.denoisers import Words
 from genomai_cli.errors import TrainingError
-from genomai_cli.training.places import Places
 from genomai_cli.training.recipe import ANCHORED, BARCODE, PEOPLE, Recipe
+from genomai_cli.training.unlabelled.places import Places
 
 
 def require_places(recipe: Recipe, places: Places) -> None:

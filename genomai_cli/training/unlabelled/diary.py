@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genomai_cli.training.loop import Loop
-from genomai_cli.training.sampling import Batch, Sampler
+from genomai_cli.training.unlabelled.sampling import Batch, Sampler
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from genomai_cli.objectives import crossmodal
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.tokenizers.rows import encode_rows
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.markov import Markov, codes
-from genomai_cli.training.people import independent_loss
+from genomai_cli.training.unlabelled.corpus import Corpus
+from genomai_cli.training.unlabelled.markov import Markov, codes
+from genomai_cli.training.unlabelled.people import independent_loss
 
 PIECES = 4096  # to count words in
 SMOOTHING = 0.5

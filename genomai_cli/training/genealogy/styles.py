@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from genomai_cli.nets.lineages import LineageNetwork
 from genomai_cli.nets.profile import VariantTable
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.training.census import Census, blocks
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.lineages import Lineages, summary
-from genomai_cli.training.tree import Flags, Floats, Lists, Numbers, grow
+from genomai_cli.training.genealogy.census import Census, blocks
+from genomai_cli.training.genealogy.lineages import Lineages, summary
+from genomai_cli.training.genealogy.tree import Flags, Floats, Lists, Numbers, grow
+from genomai_cli.training.unlabelled.corpus import Corpus
 
 COMMON = 0.9  # a variant that more genomes have is telling
 TELLING = 2  # to lack so many of them is suspicious

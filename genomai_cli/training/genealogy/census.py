@@ -16,8 +16,8 @@ from genomai_cli.anchoring.sites import VariableSites
 from genomai_cli.nets.profile import BASES, VariantTable, known_variants
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.rows import encode_rows
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.tree import Flags, Lists, Numbers
+from genomai_cli.training.genealogy.tree import Flags, Lists, Numbers
+from genomai_cli.training.unlabelled.corpus import Corpus
 
 BLOCK = 512
 

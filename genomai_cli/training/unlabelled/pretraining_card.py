@@ -5,9 +5,9 @@ from typing import Any
 from torch import nn
 
 from genomai_cli.panels.phenotypes import Phenotypes
-from genomai_cli.training.markov import ORDER
-from genomai_cli.training.pretraining import Pretrained
 from genomai_cli.training.recipe import PEOPLE, SEQUENCE
+from genomai_cli.training.unlabelled.markov import ORDER
+from genomai_cli.training.unlabelled.pretraining import Pretrained
 
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",

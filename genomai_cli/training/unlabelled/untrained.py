@@ -25,15 +25,15 @@ from genomai_cli.panels.panel import Panel
 from genomai_cli.phenotypes.families import Described, Families
 from genomai_cli.phenotypes.rows import DescribedRows
 from genomai_cli.tokenizers.base import letters_of_words
-from genomai_cli.training import genomes, people
-from genomai_cli.training.census import variants_of
-from genomai_cli.training.corpus import COUNTED, Corpus
-from genomai_cli.training.lineages import Lineages
+from genomai_cli.training.genealogy.census import variants_of
+from genomai_cli.training.genealogy.lineages import Lineages
+from genomai_cli.training.genealogy.styles import lineages_of
 from genomai_cli.training.outline import outline
-from genomai_cli.training.places import Places
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.requirements import require_places
-from genomai_cli.training.styles import lineages_of
+from genomai_cli.training.unlabelled import genomes, people
+from genomai_cli.training.unlabelled.corpus import COUNTED, Corpus
+from genomai_cli.training.unlabelled.places import Places
+from genomai_cli.training.unlabelled.requirements import require_places
 
 Tables = dict[str, Any]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.objectives.base import NO_TARGET, Group, Objective, Views
-from genomai_cli.training.corpus import Corpus, Rows
-from genomai_cli.training.shuffling import shuffled
+from genomai_cli.training.unlabelled.corpus import Corpus, Rows
+from genomai_cli.training.unlabelled.shuffling import shuffled
 
 BLOCK = 16
 LEARNING, JUDGING = 1, 2  # streams of randomness that share a seed

@@ -28,12 +28,12 @@ from genomai_cli.panels.informativeness import most_informative
 from genomai_cli.panels.panel import Panel
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_words
-from genomai_cli.training import genomes
-from genomai_cli.training.frequencies import fit_likelihood
+from genomai_cli.training.labelled.frequencies import fit_likelihood
+from genomai_cli.training.labelled.regression import fit_regression
+from genomai_cli.training.labelled.samples import Rows, Samples
+from genomai_cli.training.labelled.views import BarcodeViews, GenomeViews, SequenceViews, Views
 from genomai_cli.training.recipe import ANCHORED, BARCODE, Recipe
-from genomai_cli.training.regression import fit_regression
-from genomai_cli.training.samples import Rows, Samples
-from genomai_cli.training.views import BarcodeViews, GenomeViews, SequenceViews, Views
+from genomai_cli.training.unlabelled import genomes
 
 JUDGED_HIDDEN = (0.0, 0.5, 0.85)  # shares of sites hidden in the validation loss
 CALIBRATED_HIDDEN = (0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99)

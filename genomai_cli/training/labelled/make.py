@@ -16,19 +16,19 @@ from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.nets.classifier import Classifier
 from genomai_cli.objectives.labelled import MISSING
 from genomai_cli.panels.panel import Panel
-from genomai_cli.training.calibration import HeldOut, calibrate
-from genomai_cli.training.loop import step_seed
-from genomai_cli.training.material import material
-from genomai_cli.training.members import (
+from genomai_cli.training.labelled.calibration import HeldOut, calibrate
+from genomai_cli.training.labelled.material import material
+from genomai_cli.training.labelled.members import (
     Member,
     held_out_scores,
     require_same_words,
     start_from,
     train_member,
 )
+from genomai_cli.training.labelled.samples import Rows, Samples, judged_parts, nesting, others
+from genomai_cli.training.loop import step_seed
 from genomai_cli.training.outline import outline
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.samples import Rows, Samples, judged_parts, nesting, others
 
 Report = Callable[[int, int, float, float], None]
 """Called with the member's number, the step, the training loss and the best validation loss."""

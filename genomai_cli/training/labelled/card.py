@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genomai_cli.training.make import Fitted
+from genomai_cli.training.labelled.make import Fitted
 
 
 def card(fitted: Fitted, command: str) -> str:

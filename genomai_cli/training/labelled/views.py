@@ -16,8 +16,8 @@ from genomai_cli.augmentations import Pool, hide, outside, reverse_complement
 from genomai_cli.panels.phase import join, resolve
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import padded
+from genomai_cli.training.labelled.samples import Rows, Samples
 from genomai_cli.training.recipe import ViewsRecipe
-from genomai_cli.training.samples import Rows, Samples
 
 Letters = NDArray[np.uint8]
 

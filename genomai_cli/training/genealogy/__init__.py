@@ -1,0 +1,1 @@
+"""The tree of genomes that are inherited without recombination, and its leaves summed up."""
