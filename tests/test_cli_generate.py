@@ -279,6 +279,53 @@ def test_what_cannot_be_asked_for(generator, arguments, status, message):
     assert message in result.stderr
 
 
+RECORDS = "record\tpop\tlatitude\tlongitude\nHelsinki\t.\t60.2\t24.9\nwhoever\tYRI\t.\t.\n"
+
+
+def test_people_are_described_by_records(tmp_path):
+    file = tmp_path / "records.tsv"
+    file.write_text(RECORDS)
+    asked = ["--phenotypes", file, "-n", "6", "--steps", "4", "--device", "cpu"]
+    result = run(["generate", *asked])
+    assert result.status == 0, result.stderr
+    titles = [line[1:].split() for line in result.stdout.splitlines() if line.startswith(">")]
+    assert [title[0] for title in titles] == [
+        f"synthetic_{record}_{number}"
+        for record in ("Helsinki", "whoever")
+        for number in range(1, 7)
+    ]
+    assert {title[1] for title in titles[:6]} == {"phenotype=Helsinki"}
+    rows = run(["classify", "--device", "cpu"], stdin=result.output).stdout.splitlines()[1:]
+    called = [row.split("\t")[1] for row in rows]
+    assert called[6:] == ["AFR"] * 6
+    assert called[:6].count("EUR") >= 4  # the place says Finland for nine in ten
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RECORDS.replace("YRI", "XYZ"), "records.tsv:3: pop 'XYZ' is unknown"),
+        (
+            RECORDS.replace("whoever", "who ever"),
+            "records.tsv:3: 'who ever' cannot be part of a name",
+        ),
+        (RECORDS.replace("60.2", "95"), "records.tsv:2: "),
+    ],
+)
+def test_bad_records_are_refused_by_their_line(tmp_path, text, message):
+    file = tmp_path / "records.tsv"
+    file.write_text(text)
+    result = run(["generate", "--phenotypes", file])
+    assert (result.status, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
+def test_people_are_named_or_described(tmp_path):
+    result = run(["generate", "--phenotype", "EUR", "--phenotypes", tmp_path / "records.tsv"])
+    assert (result.status, result.stdout) == (2, "")
+    assert "not both" in result.stderr
+
+
 def test_a_classifier_generates_nobody(tiny_bundle):
     result = run(["generate", "--model", tiny_bundle])
     assert (result.status, result.stdout) == (1, "")

@@ -59,6 +59,16 @@ PhenotypeNames = Annotated[
     ),
 ]
 
+Described = Annotated[
+    Path | None,
+    typer.Option(
+        "--phenotypes",
+        metavar="TSV",
+        help="Whom, by phenotype records as for `align`: -n people for each, of the populations most like it.",
+        show_default=False,
+    ),
+]
+
 Number = Annotated[
     int,
     typer.Option(
@@ -175,6 +185,7 @@ HeldOut = Annotated[
 def generate(
     context: typer.Context,
     phenotype: PhenotypeNames = None,
+    phenotypes: Described = None,
     number: Number = 1,
     to: To = Target.FASTA,
     haplotypes: Haplotypes = False,
@@ -208,6 +219,7 @@ def generate(
     genomai generate --phenotype EUR:0.7,AFR:0.3 -n 20 --to vcf -o admixed.vcf.gz
     genomai generate -n 2504 --to vcf --quality report.tsv | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
+    genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     """
     from genomai_cli import device as devices
@@ -219,6 +231,8 @@ def generate(
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
             raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
+        if phenotype and phenotypes:
+            raise UsageError("--phenotype names people, --phenotypes describes them: not both")
         require_apart(quality=quality, output=output)
         report = Report(quality, against, held_out)
         devices.use_threads(threads)
@@ -230,6 +244,7 @@ def generate(
         if bundle.panel is None:
             of_people: dict[str, object] = {
                 "--phenotype": phenotype,
+                "--phenotypes": phenotypes,
                 "--haplotypes": haplotypes,
                 "--build": build,
                 "--to": to is not Target.FASTA,
@@ -248,5 +263,6 @@ def generate(
             to,
             str(build or Build.GRCH37),
             haplotypes,
+            phenotypes,
         )
         generated.people(run, bundle, settings, asked, report, output)

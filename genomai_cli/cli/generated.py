@@ -10,12 +10,15 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 EVERYBODY = "reference"
+ALIGNER = "ancestry"  # whose network says how like phenotype records are
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.cli.quality import Report
+    from genomai_cli.generation.asking import Ask
     from genomai_cli.generation.people import SyntheticPerson
     from genomai_cli.generation.settings import Settings
+    from genomai_cli.panels.phenotypes import Phenotypes
 
 
 class Target(StrEnum):
@@ -28,7 +31,7 @@ class Target(StrEnum):
 
 @dataclass(frozen=True)
 class Asked:
-    """Which people of which model, how many of each phenotype, and how they are written."""
+    """Which people of which model, how many of each phenotype or record, and how they are written."""
 
     model: str
     phenotypes: list[str]
@@ -36,6 +39,7 @@ class Asked:
     to: Target
     build: str
     haplotypes: bool
+    records: Path | None = None
 
 
 def refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
@@ -82,13 +86,28 @@ def people(
 
     generator = Generator(bundle, settings)
     asks = all_asked(asked.phenotypes, asked.number, generator.phenotypes)
+    if asked.records is not None:
+        asks = _by_records(run, asked.records, asked.number, generator.phenotypes)
     total = sum(ask.people for ask in asks)
     made = run.console.progress(generator.people(asks), "generating", total=total)
     with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
         run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
-        everybody = asked.phenotypes == [EVERYBODY]
+        everybody = asked.phenotypes == [EVERYBODY] and asked.records is None
         summary = people_summary.read(asked.model)
         report.write(run, bundle, summary, settings.seed, everybody=everybody)
+
+
+def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Ask]":
+    """Those asked for by the phenotype records of a file."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.cli.alignment_output import phenotype_records
+    from genomai_cli.generation.described import asked_by_records
+
+    bundle = bundles.load(ALIGNER, devices.choose("cpu"))
+    table = phenotype_records(run, file, ALIGNER, bundle)
+    populations = phenotype_records(run, None, ALIGNER, bundle)
+    return asked_by_records(table, number, populations, bundle, phenotypes)
 
 
 def _write(

@@ -12,18 +12,22 @@ from genomai_cli.panels.phenotypes import NULL, REFERENCE, Phenotypes
 class Ask:
     """So many people of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
 
-    `word` is what their names contain, `text` what their descriptions say.
+    `word` is what their names contain, `text` what their descriptions say. With the name of a `record`, each person is
+    of one of the parts, drawn by their weights, instead of a mixture of all.
     """
 
     parts: tuple[tuple[str, float], ...]
     people: int
+    record: str = ""
 
     @property
     def word(self) -> str:
-        return "-".join(name for name, _ in self.parts)
+        return self.record or "-".join(name for name, _ in self.parts)
 
     @property
     def text(self) -> str:
+        if self.record:
+            return self.record
         if len(self.parts) == 1:
             return self.parts[0][0]
         return ",".join(f"{name}:{weight:g}" for name, weight in self.parts)

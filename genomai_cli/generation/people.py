@@ -75,8 +75,12 @@ class Generator:
         """Everything about a person that is settled before the alleles are drawn."""
         seed = [self.settings.seed, zlib.crc32(ask.text.encode()), number]
         rng = np.random.default_rng([*seed, PLAN])
-        ancestors = [self._ancestor(name, rng) for name, _ in ask.parts]
-        weights = [weight for _, weight in ask.parts]
+        parts = ask.parts
+        if ask.record:
+            chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
+            parts = ((parts[chosen][0], 1.0),)
+        ancestors = [self._ancestor(name, rng) for name, _ in parts]
+        weights = [weight for _, weight in parts]
         sources_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, DRAWS, part] for part in range(len(ancestors))]
         return _Plan(f"synthetic_{ask.word}_{number}", ask.text, ancestors, seeds, sources_2S)
