@@ -269,18 +269,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan, text = recipe.read(PRESET, options.set)
     parts = folds(people.samples, options.folds, options.seed)
 
-    def outcome(number: int, judged: Rows) -> dict[str, Array]:
+    def outcome(judged: Rows) -> dict[str, Array]:
         learn = np.setdiff1d(np.arange(len(people)), judged)
-        keep = options.runs / "retrieval" / f"network-{number}.npz", keys[number]
-        made = learnt_from(people, learn, plan, options.seed, say, keep)
+        made = learnt_from(people, learn, plan, options.seed, say)
         return of_fold(people, with_network(made), judged, options.seed)
 
-    keys = [key_of(people, text, options.seed, rows) for rows in parts]
     outcomes = [
         kept(
             options.runs / "attribution" / f"fold{number}.npz",
-            keys[number],
-            partial(outcome, number, rows),
+            key_of(people, text, options.seed, rows),
+            partial(outcome, rows),
         )
         for number, rows in enumerate(parts)
     ]
