@@ -17,15 +17,13 @@ from genomai_cli.panels.barcode import genotypes_to_letters
 from genomai_cli.panels.panel import GRCH37, GRCH38, Panel
 from genomai_cli.training.labelled.samples import Samples
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks"), str(REPOSITORY / "examples")]
+sys.path[:0] = [str(REPOSITORY / "examples")]
 
-import ancestry
-import baselines
-import crossvalidation
 import make_examples
-import methods
-import scores
-from baselines import Problem
+
+from benchmarks.ancestry import classification, methods, scores
+from benchmarks.crossvalidation import baselines, trials
+from benchmarks.crossvalidation.baselines import Problem
 
 POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
 PARENTS = np.array([0, 0, 1, 1])
@@ -58,14 +56,14 @@ def toy_problem() -> Problem:
     return Problem(copies, {"superpop": PARENTS[pop], "pop": pop}, {"superpop": 2, "pop": 4})
 
 
-def toy_cohort() -> crossvalidation.Cohort:
+def toy_cohort() -> trials.Cohort:
     problem, panel = toy_problem(), toy_panel()
     letters = genotypes_to_letters(problem.copies, panel)
     sequences = [row.tobytes().decode() for row in letters]
     names = [f"P{number}" for number in range(len(sequences))]
     classes = {"superpop": ["NORTH", "SOUTH"], "pop": list(POPULATIONS)}
     samples = Samples(names, sequences, dict(problem.labels), classes, np.arange(len(names)))
-    return crossvalidation.Cohort(samples, panel)
+    return trials.Cohort(samples, panel)
 
 
 @pytest.fixture(scope="module")
@@ -174,15 +172,15 @@ def test_the_best_setting_is_chosen(problem):
 
 
 def test_more_hidden_sites_include_those_hidden_before():
-    known = crossvalidation.conditions(500, toy_panel(), 0)
+    known = trials.conditions(500, toy_panel(), 0)
     assert list(known) == list(scores.CONDITIONS)
-    levels = [known[str(percent)] for percent in crossvalidation.HIDDEN]
-    for percent, mask in zip(crossvalidation.HIDDEN, levels, strict=True):
+    levels = [known[str(percent)] for percent in trials.HIDDEN]
+    for percent, mask in zip(trials.HIDDEN, levels, strict=True):
         assert 1 - mask.mean() == pytest.approx(percent / 100, abs=0.01)
     for fewer, more in zip(levels[1:], levels[:-1], strict=True):
         assert not (fewer & ~more).any()
     assert known["kidd55"][0].nonzero()[0].tolist() == list(range(0, SITES, 3))
-    again = crossvalidation.conditions(500, toy_panel(), 0)
+    again = trials.conditions(500, toy_panel(), 0)
     assert all(np.array_equal(known[name], again[name]) for name in known)
 
 
@@ -205,7 +203,7 @@ class Oracle:
             for condition in fold.judged
             for head, labels in self.samples.labels.items()
         }
-        return crossvalidation.Outcome(tables, 2.0, SITES)
+        return trials.Outcome(tables, 2.0, SITES)
 
 
 def texts(letters):
@@ -214,7 +212,7 @@ def texts(letters):
 
 @pytest.fixture
 def trial(tmp_path):
-    return crossvalidation.Trial(toy_cohort(), seed=0, count=3, folder=tmp_path / "runs")
+    return trials.Trial(toy_cohort(), seed=0, count=3, folder=tmp_path / "runs")
 
 
 def test_everyone_is_judged_once_and_never_by_a_method_that_has_learnt_from_them(trial):
@@ -332,7 +330,7 @@ def data(tmp_path):
 def test_the_program_prints_the_table_and_writes_it(data, tmp_path, capsys):
     arguments = ["--data", data, "--runs", tmp_path / "runs", "--folds", "3", "--baselines-only"]
     arguments += ["--methods", "majority,bayes", "-o", tmp_path / "a.tsv"]
-    ancestry.main([str(word) for word in [*arguments, "--markdown", tmp_path / "a.md"]])
+    classification.main([str(word) for word in [*arguments, "--markdown", tmp_path / "a.md"]])
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "a.tsv").read_text()
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]

@@ -1,26 +1,22 @@
-"""`benchmarks/attribution.py` on made-up people and a handmade model."""
+"""`benchmarks/alignment/attribution.py` on made-up people and a handmade model."""
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import POPULATIONS, REPOSITORY, SITES
+from conftest import POPULATIONS, SITES
 from crossmodal_bundle import LABELS, with_phenotypes
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import attribution  # noqa: E402
-from attribution import Explained, Judge, deletions, rank_of, records_of  # noqa: E402
-from described import Described  # noqa: E402
-
-from genomai_cli.bundles import bundle as bundles  # noqa: E402
-from genomai_cli.formats.streams import open_inputs  # noqa: E402
-from genomai_cli.formats.tables import read_labels  # noqa: E402
-from genomai_cli.panels.barcode import read_barcodes  # noqa: E402
-from genomai_cli.panels.panel import Panel  # noqa: E402
-from genomai_cli.training.labelled.samples import gather  # noqa: E402
+from benchmarks.alignment import attribution
+from benchmarks.alignment.attribution import Explained, Judge, deletions, rank_of, records_of
+from benchmarks.alignment.crossmodal import Described
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.formats.streams import open_inputs
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.panels.barcode import read_barcodes
+from genomai_cli.panels.panel import Panel
+from genomai_cli.training.labelled.samples import gather
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,20 +1,15 @@
 """The simple generators of people, and the benchmark that measures them, on made-up people."""
 
-# ruff: noqa: E402
 import csv
 import io
-import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, panel_text, variant_text
+from conftest import panel_text, variant_text
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import augmentation
-import generation
-import generators
-from crossvalidation import Cohort
+from benchmarks.augmentation import few_labels
+from benchmarks.crossvalidation.trials import Cohort
+from benchmarks.generation import generators, quality
 
 COHORT, LABELS, PANEL = "train.grch37.vcf.gz", "train.labels.tsv", "panel.tsv"
 
@@ -81,7 +76,7 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
     file = f"own={folder / COHORT}"
     learnt = tmp_path / "learnt.txt"
     options = ["--held-out", "--repeats", "1", "--file", file, "--learnt", str(learnt)]
-    generation.main(["--data", str(folder), *options, "--markdown", str(tmp_path / "table.md")])
+    quality.main(["--data", str(folder), *options, "--markdown", str(tmp_path / "table.md")])
     table = csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")
     rows = {row["generator"]: row for row in table}
     assert list(rows) == ["real", "independent", "mosaic-20", "mosaic-5", "copies", "own"]
@@ -95,17 +90,17 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
 
 def test_the_gain_of_views_is_paired(folder):
     results = [
-        augmentation.Result("x", "plain", "pop", 0, 1.0, (0.5, 0.6, 0.7)),
-        augmentation.Result("x", "cross", "pop", 0, 1.0, (0.6, 0.7, 0.8)),
+        few_labels.Result("x", "plain", "pop", 0, 1.0, (0.5, 0.6, 0.7)),
+        few_labels.Result("x", "cross", "pop", 0, 1.0, (0.6, 0.7, 0.8)),
     ]
-    lines = [line.split("\t") for line in augmentation.tsv(results)]
+    lines = [line.split("\t") for line in few_labels.tsv(results)]
     assert lines[2][8:] == ["0.1000", "0.1000", "0.1000\n"]
 
 
 def test_views_bring_their_labels_along(folder):
     cohort = Cohort.read(folder)
-    task = augmentation.Task.draw(cohort, 0, None)
-    copies, labels = task.material(augmentation.ROWS[5], 3, 0)
+    task = few_labels.Task.draw(cohort, 0, None)
+    copies, labels = task.material(few_labels.ROWS[5], 3, 0)
     few = len(task.few)
     assert copies.shape == (4 * few, 60)
     assert (labels["pop"][few:] == np.repeat(task.few.labels["pop"], 3)).all()
@@ -115,4 +110,4 @@ def test_views_bring_their_labels_along(folder):
 def test_the_longest_stretch_shared_with_one_real_haplotype():
     real = np.array([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]])
     made = np.array([[0, 0, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
-    assert generation.longest_shared(made, real).tolist() == [3, 6, 1]
+    assert quality.longest_shared(made, real).tolist() == [3, 6, 1]

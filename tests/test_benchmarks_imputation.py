@@ -1,16 +1,10 @@
 """Scores of restored genotypes by hand, and the folds of the benchmark."""
 
-# ruff: noqa: E402
-import sys
-
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import imputation
-from imputation_scores import Concordance, Row, markdown, tsv
+from benchmarks.imputation import panel
+from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 
 TRUTH = np.array([[0, 1, 2], [1, 0, -1]])
 HIDDEN = np.array([[True, True, False], [True, True, True]])
@@ -44,13 +38,13 @@ def test_a_gain_is_of_the_same_people():
 
 
 def test_frequencies_give_hardy_weinberg_proportions():
-    found = imputation.of_frequencies(np.array([[0.25]]))
+    found = panel.of_frequencies(np.array([[0.25]]))
     assert found[0, 0] == pytest.approx([0.5625, 0.375, 0.0625])
 
 
 def test_called_populations_are_the_likeliest():
     frequency = np.array([[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]])
-    fold = imputation.Fold(None, frequency, np.array([0.5, 0.5]), np.array([0, 0]), TRUTH)
+    fold = panel.Fold(None, frequency, np.array([0.5, 0.5]), np.array([0, 0]), TRUTH)
     shown = np.array([[[0, 0, -1], [0, 1, -1]], [[1, -1, -1], [1, -1, -1]]], np.int8)
-    found = imputation.called_population(fold, shown)
-    assert found[:, 2] == pytest.approx(imputation.of_frequencies(frequency[[1, 0]])[:, 2])
+    found = panel.called_population(fold, shown)
+    assert found[:, 2] == pytest.approx(panel.of_frequencies(frequency[[1, 0]])[:, 2])

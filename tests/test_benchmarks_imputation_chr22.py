@@ -1,18 +1,11 @@
 """The copying model against all paths through its states, and the benchmark of imputation on a made-up window."""
 
-# ruff: noqa: E402
 import itertools
-import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import copying
-import imputation_chr22
-
+from benchmarks.imputation import chr22, li_stephens
 from genomai_cli.formats.variant_writer import Site, write_variants
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,7 +35,7 @@ def test_forward_and_backward_are_the_sum_over_all_paths(known):
     haplotypes = (rng.random((3, 7)) < 0.5).astype(np.int8)
     positions = np.array([10, 50, 60, 200, 220, 300, 350])
     shown = (rng.random((2, len(known))) < 0.5).astype(np.int8)
-    found = copying.imputed(shown, np.array(known), haplotypes, positions, RATE, ERROR)
+    found = li_stephens.imputed(shown, np.array(known), haplotypes, positions, RATE, ERROR)
     wanted = [by_all_paths(row, known, haplotypes, positions) for row in shown]
     assert found == pytest.approx(np.array(wanted), abs=1e-5)
 
@@ -63,7 +56,7 @@ def test_the_benchmark_without_beagle(tmp_path, capsys):
     given = ["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--judged", "1"]
     changes = ["optimization.steps=2", "network.width=16", "split.holdout=0.1"]
     given += [word for change in changes for word in ("--set", change)]
-    imputation_chr22.main([*given, "--beagle", "no-beagle", "--markdown", str(tmp_path / "t.md")])
+    chr22.main([*given, "--beagle", "no-beagle", "--markdown", str(tmp_path / "t.md")])
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     found = {(row[0], row[1]): float(row[4]) for row in lines[1:]}
     assert len(found) == 5  # no Beagle, and the copying model only where the phase is known

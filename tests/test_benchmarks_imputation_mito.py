@@ -1,22 +1,14 @@
 """The benchmark of restored mitochondrial genomes: what is hidden, how it is judged, the baselines."""
 
-# ruff: noqa: E402
 import gzip
-import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
+from benchmarks.mito import imputation, imputers, masking
+from benchmarks.mito.imputers import ByNearest, ByReference, Known
+from benchmarks.mito.masking import UNKNOWN, Judged, Restored, hidden
 from genomai_cli.anchoring.reference import Reference
-
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import imputation_mito
-import mito_hiding
-import mito_restorers
-from mito_hiding import UNKNOWN, Judged, Restored, hidden
-from mito_restorers import ByNearest, ByReference, Known
 
 SIZE = 400
 
@@ -35,16 +27,16 @@ def known():
     )
 
 
-@pytest.mark.parametrize("condition", mito_hiding.CONDITIONS)
+@pytest.mark.parametrize("condition", masking.CONDITIONS)
 def test_so_much_is_hidden(condition):
     mask = hidden(condition, 300, SIZE, seed=1)
-    share = mito_hiding.SHARES.get(condition, 0.5)
+    share = masking.SHARES.get(condition, 0.5)
     assert mask.mean() == pytest.approx(share, abs=0.01)
     assert np.array_equal(mask, hidden(condition, 300, SIZE, seed=1))
 
 
 def test_half_of_the_circle_is_one_piece():
-    mask = hidden(mito_hiding.HALF, 20, SIZE, seed=1)
+    mask = hidden(masking.HALF, 20, SIZE, seed=1)
     changes = (mask != np.roll(mask, 1, axis=1)).sum(axis=1)
     assert (changes == 2).all()
     assert (mask.sum(axis=1) == SIZE // 2).all()
@@ -64,7 +56,7 @@ def test_a_genome_is_judged_where_it_was_hidden_and_known():
 
 def test_measures_of_people_are_of_all_their_letters():
     people = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
-    row = mito_hiding.row("m", "60 %", Judged(people, np.zeros(0), np.zeros(0, bool)), 1.0)
+    row = masking.row("m", "60 %", Judged(people, np.zeros(0), np.zeros(0, bool)), 1.0)
     assert (row.letters, row.variants, row.false, row.missed) == (38 / 40, 3 / 4, 0.5, 0.5)
     assert row.letters_low <= row.letters <= row.letters_high
     assert np.isnan(row.ece)
@@ -92,7 +84,7 @@ def test_a_letter_that_the_copy_lacks_is_the_reference_s(known):
 def test_twins_have_the_same_letters_where_people_differ():
     people, world = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
     places = np.array([0, 1, 3])
-    assert mito_restorers.identical(people, world, places).tolist() == [True, True, False]
+    assert imputers.identical(people, world, places).tolist() == [True, True, False]
 
 
 def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
@@ -121,10 +113,10 @@ def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
     (tmp_path / "world.vcf").write_text("\n".join(lines) + "\n")
     files = f"--data {tmp_path} --world {tmp_path}/world.vcf --reference {tmp_path}/rCRS.fa"
     methods = "--methods reference,nearest,nearest-world --folds 4"
-    imputation_mito.main(f"{files} {methods} --markdown {tmp_path}/table.md".split())
+    imputation.main(f"{files} {methods} --markdown {tmp_path}/table.md".split())
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.startswith("method\tcondition\tn\tletters")
-    assert len(rows) == 3 * (len(mito_hiding.CONDITIONS) + 1)
+    assert len(rows) == 3 * (len(masking.CONDITIONS) + 1)
     values = {tuple(row.split("\t")[:2]): row.split("\t") for row in rows}
     assert float(values["reference", "60 %"][6]) == 0
     assert "always rCRS" in (tmp_path / "table.md").read_text()

@@ -1,33 +1,20 @@
 """The benchmarks on mitochondrial genomes and on few labels, on made-up people."""
 
-# ruff: noqa: E402
 import gzip
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 
+from benchmarks.crossvalidation import label_subsets
+from benchmarks.crossvalidation.trials import Pooled
+from benchmarks.mito import classification, genome_baselines, genomes, methods, scores
+from benchmarks.mito.genome_baselines import Variants
+from benchmarks.pretraining import label_efficiency, label_rows, label_scores, pretrained_networks
 from genomai_cli.anchoring.reference import Reference
 from genomai_cli.training import recipe
 from genomai_cli.training.labelled.samples import Samples
 from genomai_cli.training.unlabelled.places import Places
-
-sys.path[:0] = [str(REPOSITORY / "benchmarks")]
-
-import genome_baselines
-import genome_methods
-import genomes
-import label_efficiency
-import label_rows
-import label_scores
-import label_subsets
-import mito
-import mito_scores
-import pretrained_variants
-from crossvalidation import Pooled
-from genome_baselines import Variants
 
 POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
 SIZE, PLACEHOLDER, PEOPLE = 3000, 1500, 8
@@ -102,13 +89,13 @@ def workshop(folder):
     plan, text = recipe.read("mito-pretrained", changes)
     weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
     reference = Reference.read(folder / "rCRS.fa", circular=True)
-    return pretrained_variants.Workshop(
+    return pretrained_networks.Workshop(
         folder / "variants", plan, text, Places(reference=reference), weights, seed=0
     )
 
 
 def world(folder, reference):
-    return pretrained_variants.genomes_of_vcf(folder / "world.vcf.gz", reference)
+    return pretrained_networks.genomes_of_vcf(folder / "world.vcf.gz", reference)
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +169,9 @@ def test_naive_bayes_by_hand():
     np.testing.assert_allclose(model(letters("GA"), ~shown), [[0.5, 0.5]])
 
 
-@pytest.mark.parametrize("name", [method.name for method in genome_methods.baselines()])
+@pytest.mark.parametrize("name", [method.name for method in methods.baselines()])
 def test_every_baseline_gives_probabilities_of_every_part(name, people):
-    method = next(m for m in genome_methods.baselines() if m.name == name)
+    method = next(m for m in methods.baselines() if m.name == name)
     judged = np.arange(0, 4 * PEOPLE, 4)
     outcome = method.run(people.fold(0, 0, judged))
     heads = people.samples.classes
@@ -211,28 +198,28 @@ def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown
 
 def test_turned_genomes_are_the_same_circle():
     genome = letters("ACNGT")[0]
-    turned = genome_methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
+    turned = methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
     assert len(turned) == 4
     assert turned in "ACGTACGT"
 
 
 def test_our_model_is_made_and_asked_in_a_fold(people, variants):
     changes = (*FEW_STEPS, "split.folds=2", "network.width=8")
-    method = genome_methods.OurMethod("mito", "mito", variants["both"], changes)
+    method = methods.OurMethod("mito", "mito", variants["both"], changes)
     assert variants["both"].weights_sha256 in method.settings
     judged = np.arange(0, 4 * PEOPLE, 4)
     outcome = method.run(people.fold(0, 0, judged))
-    conditions = {*genomes.stretches(SIZE), genome_methods.ROTATED, genome_methods.REVERSED}
+    conditions = {*genomes.stretches(SIZE), methods.ROTATED, methods.REVERSED}
     assert {condition for condition, _ in outcome.probabilities} == conditions
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
     np.testing.assert_allclose(table.sum(axis=1), 1)
-    for turned in (genome_methods.ROTATED, genome_methods.REVERSED):
+    for turned in (methods.ROTATED, methods.REVERSED):
         np.testing.assert_allclose(outcome.probabilities[turned, "pop"], table, atol=1e-6)
 
 
 def test_the_nearest_vector_has_the_label(people, variants):
     judged = np.arange(0, 4 * PEOPLE, 4)
-    outcome = genome_methods.EmbeddingMethod(variants["both"]).run(people.fold(0, 0, judged))
+    outcome = methods.EmbeddingMethod(variants["both"]).run(people.fold(0, 0, judged))
     table = outcome.probabilities[genomes.COMPLETE, "pop"]
     assert (table.argmax(1) == people.samples.labels["pop"][judged]).mean() > 0.5
     assert {genomes.part_of(c) for c, _ in outcome.probabilities} == {"complete", "halves"}
@@ -240,20 +227,18 @@ def test_the_nearest_vector_has_the_label(people, variants):
 
 def test_unknown_is_wrong_and_parts_are_counted():
     tables = [np.array([[1.0, 0.0], [np.nan, np.nan]]), np.array([[1.0, 0.0], [0.0, 1.0]])]
-    n, parts, accuracy, low, high, ece, loss = mito_scores.measures(
-        tables, np.array([0, 1]), rated=True
-    )
+    n, parts, accuracy, low, high, ece, loss = scores.measures(tables, np.array([0, 1]), rated=True)
     assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
     assert low <= accuracy <= high
     same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
-    assert [s.share for s in mito_scores.same_labels("mito", Pooled(same, 0.0, 0))] == [0.5]
+    assert [s.share for s in scores.same_labels("mito", Pooled(same, 0.0, 0))] == [0.5]
 
 
 def test_gains_are_those_of_the_same_people():
     truth = {"pop": np.array([0, 1, 1, 0])}
     tables = {"a": np.eye(2)[[0, 1, 1, 1]], "b": np.eye(2)[[0, 1, 0, 1]]}
     pooled = {name: Pooled({("complete", "pop"): t}, 0.0, 0) for name, t in tables.items()}
-    (found,) = mito_scores.gains("a", "b", pooled, truth)
+    (found,) = scores.gains("a", "b", pooled, truth)
     assert (found.head, found.part, found.gain) == ("pop", "complete", 0.25)
     assert found.low == 0.0
     assert found.high == 0.75
@@ -263,7 +248,7 @@ def test_the_program_prints_the_tables(folder, tmp_path, capsys, one_thread):
     arguments = ["--data", folder, "--reference", folder / "rCRS.fa", "--runs", tmp_path / "runs"]
     arguments += ["--folds", "2", "--baselines-only", "--methods", "majority,logistic"]
     arguments += ["-o", tmp_path / "a.tsv", "--markdown", tmp_path / "a.md"]
-    mito.main([str(word) for word in arguments])
+    classification.main([str(word) for word in arguments])
     printed = capsys.readouterr()
     assert printed.out == (tmp_path / "a.tsv").read_text()
     header, *rows = [line.split("\t") for line in printed.out.splitlines()]

@@ -1,0 +1,316 @@
+"""Do attributions find the sites that distinguish populations? Told from people whom the model has not learnt from.
+
+    python -m benchmarks.alignment.attribution --markdown table.md > table.tsv
+
+The model of DNA and phenotypes learns from four fifths of the people by its recipe, and the last fifth is explained as
+`genomai align --attention` explains samples, five times over. Three questions: where sites whose differences between
+populations are famous rank among all, for the people of whom they tell; whether attributions rank sites as
+Rosenberg's informativeness does; and how many people are still right as the sites with the largest attributions are
+hidden, person by person, beside as many random sites.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from benchmarks.alignment.crossmodal import (
+    POP,
+    SUPERPOP,
+    Described,
+    Network,
+    as_table,
+    kept,
+    learnt_from,
+)
+from benchmarks.alignment.retrieval import KEPT, PRESET, RECORDS, key_of
+from benchmarks.command_line import DATA, say
+from benchmarks.crossvalidation.trials import Array, Rows
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.inference.align import Aligned, Aligner
+from genomai_cli.nets.records import Records
+from genomai_cli.panels.informativeness import informativeness
+from genomai_cli.phenotypes.encoding import encode
+from genomai_cli.phenotypes.table import PhenotypeTable
+from genomai_cli.reports.genes import GENES
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled.samples import folds
+
+MARKERS = {  # sites, and the super-population that they separate from the others
+    "rs2814778": "AFR",
+    "rs1871534": "AFR",
+    "rs3827760": "EAS",
+    "rs1426654": "EUR",
+    "rs16891982": "EUR",
+    "rs12913832": "EUR",
+}
+APART = 0.5  # the difference of allele frequencies by which a site separates populations
+WANTED = 0.05  # of the sites, among which the markers should be
+HIDDEN = (0, 10, 25, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900)  # sites
+RANDOM = 5  # draws of as many random sites
+HEADS = (SUPERPOP, POP)
+Copies = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """All people, each explained by a model that has not seen her: attributions (people, sites) for the record of her
+    own label, by head; and who is right (people,), by head, order of hiding and number of hidden sites."""
+
+    values: Mapping[str, Array]
+    right: Mapping[tuple[str, str, int], Array]
+
+    @classmethod
+    def pooled(cls, outcomes: Sequence[Mapping[str, Array]], order: Rows) -> "Explained":
+        """What `of_fold` has found in all folds, brought to the order of the cohort."""
+        found = {
+            n: np.concatenate([outcome[n] for outcome in outcomes])[order] for n in outcomes[0]
+        }
+        right = {n: who for n, who in found.items() if "|" in n}
+        keys = {name: name.split("|") for name in right}
+        return cls(
+            {head: found[head] for head in HEADS},
+            {(k[0], k[1], int(k[2])): right[name] for name, k in keys.items()},
+        )
+
+
+def records_of(people: Described, head: str) -> PhenotypeTable:
+    """The records that are compared, in the order of the head's labels: a super-population by its name alone, a
+    population by all that is known of it."""
+    labels = people.labels(head)
+    if head == SUPERPOP:
+        return as_table([{SUPERPOP: label} for label in labels], labels)
+    return as_table(people.groups, labels)
+
+
+class Judge:
+    """A model and the records of a head."""
+
+    def __init__(self, bundle: Bundle, table: PhenotypeTable) -> None:
+        self.aligner = Aligner(bundle, table)
+        self.network = bundle.crossmodal
+        with torch.inference_mode():
+            self.records = self.network.records(Records.of(encode(table, self.network.columns)))
+
+    @torch.inference_mode()
+    def called(self, copies: Copies) -> Rows:
+        """The number of the most similar record of each of the people (n, sites)."""
+        vectors = self.network.people(torch.from_numpy(copies.astype(np.int64)))
+        found: Rows = (vectors @ self.records.T).argmax(1).numpy()
+        return found
+
+    def attributions(self, copies: Copies, records: Rows) -> Array:
+        """What each site adds (n, sites) to the similarity of each of the people with one record each."""
+        nothing = np.zeros(0)
+        wanted = [
+            (Aligned("", nothing, row), int(record))
+            for row, record in zip(copies.astype(np.int64), records, strict=True)
+        ]
+        return self.aligner.explain(wanted).values
+
+
+def of_fold(people: Described, bundle: Bundle, rows: Rows, seed: int) -> dict[str, Array]:
+    """The attributions of the people in `rows` by head, and who is right: `HEAD|ORDER|HIDDEN`."""
+    copies = people.copies[rows]
+    found: dict[str, Array] = {}
+    for head in HEADS:
+        judge, truth = Judge(bundle, records_of(people, head)), people.numbers(head)[rows]
+        found[head] = judge.attributions(copies, truth)
+        for kind, count, who in deletions(judge, copies, truth, seed):
+            share = who / (RANDOM if kind == "random" else 1)
+            name = f"{head}|{kind}|{count}"
+            found[name] = found[name] + share if name in found else share
+    return found
+
+
+def with_network(made: Network) -> Bundle:
+    """The model `ancestry` with a network of the benchmark's beside it."""
+    device = torch.device("cpu")
+    bundle = bundles.load("ancestry", device, torch.float64)
+    return replace(bundle, companions={"crossmodal": made.network.double()})
+
+
+def deletions(
+    judge: Judge, copies: Copies, truth: Rows, seed: int
+) -> Iterator[tuple[str, int, Array]]:
+    """Who is right as sites are hidden: those with the largest attributions to the record that was most similar with
+    all sites, or random ones, `RANDOM` times."""
+    rng = np.random.default_rng([seed, 0xA77])
+    top = np.argsort(-judge.attributions(copies, judge.called(copies)), axis=1, kind="stable")
+    orders = [("top", top)]
+    orders += [("random", rng.random(copies.shape).argsort(axis=1)) for _ in range(RANDOM)]
+    for kind, order in orders:
+        for count in HIDDEN:
+            seen = copies.copy()
+            np.put_along_axis(seen, order[:, :count], -1, axis=1)
+            yield kind, count, judge.called(seen) == truth
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Where a famous site ranks, from 1, among all sites for the people of the populations that it separates, with the
+    95 % interval over them; for all of the super-population; and by the difference of allele frequencies."""
+
+    rsid: str
+    group: str
+    populations: tuple[str, ...]
+    sites: int
+    rank: int
+    lowest: int
+    highest: int
+    rank_of_group: int
+    rank_by_difference: int
+
+
+def markers(people: Described, found: Explained, seed: int, repeats: int = 500) -> Iterator[Marker]:
+    """The famous sites. A site separates those populations of its super-population in which the frequency of an allele
+    is more than `APART` from that of everybody outside."""
+    panel, copies, pop = people.panel, people.copies, people.numbers(POP)
+    rng = np.random.default_rng([seed, 0x3A2])
+    for rsid, group in MARKERS.items():
+        site = panel.rsid.index(rsid)
+        inside = people.numbers(SUPERPOP) == people.labels(SUPERPOP).index(group)
+        outside = copies[~inside].mean(axis=0) / 2
+        apart = [
+            abs(copies[pop == p, site].mean() / 2 - outside[site]) for p in range(pop.max() + 1)
+        ]
+        chosen = [p for p in np.unique(pop[inside]) if apart[p] > APART]
+        values = found.values[SUPERPOP][np.isin(pop, chosen)]
+        draws = [rng.integers(len(values), size=len(values)) for _ in range(repeats)]
+        ranks = [rank_of(values[draw].mean(axis=0), site) for draw in draws]
+        low, high = np.percentile(ranks, [2.5, 97.5])
+        yield Marker(
+            rsid,
+            group,
+            tuple(people.labels(POP)[p] for p in chosen),
+            len(panel),
+            rank_of(values.mean(axis=0), site),
+            int(low),
+            int(high),
+            rank_of(found.values[SUPERPOP][inside].mean(axis=0), site),
+            rank_of(np.abs(copies[inside].mean(axis=0) / 2 - outside), site),
+        )
+
+
+def rank_of(values: Array, site: int) -> int:
+    """The rank of a site from the largest value down, the first being 1."""
+    return 1 + int((values > values[site]).sum())
+
+
+def correlations(people: Described, found: Explained) -> Iterator[tuple[str, str, float]]:
+    """Spearman's correlation with I_n over all sites, by head: of the size of attributions, of each label's mean or of
+    each person, averaged."""
+    for head in HEADS:
+        values, number = found.values[head], people.numbers(head)
+        told = informativeness(people.copies, number)
+        means = np.stack([values[number == label].mean(axis=0) for label in np.unique(number)])
+        for kind, rows in (("groups", means), ("people", values)):
+            yield head, kind, float(spearmanr(np.abs(rows).mean(axis=0), told).statistic)
+
+
+def tsv(people: Described, found: Explained, seed: int) -> Iterator[str]:
+    """All figures: table, row, column and value."""
+    yield "table\trow\tmeasure\tvalue\n"
+    for m in markers(people, found, seed):
+        name = f"{m.rsid} {GENES[m.rsid]} {m.group}"
+        for measure in (
+            "rank",
+            "lowest",
+            "highest",
+            "rank_of_group",
+            "rank_by_difference",
+            "sites",
+        ):
+            yield f"markers\t{name}\t{measure}\t{getattr(m, measure)}\n"
+    for head, kind, value in correlations(people, found):
+        yield f"informativeness\t{head}\tspearman_{kind}\t{value:.4f}\n"
+    for (head, kind, count), who in found.right.items():
+        yield f"deletion\t{head} {count}\t{kind}\t{who.mean():.4f}\n"
+
+
+def markdown(people: Described, found: Explained, seed: int) -> str:
+    """The tables for readers."""
+    famous = [
+        [
+            m.rsid, GENES[m.rsid], m.group, " ".join(m.populations),
+            f"**{m.rank}**" if m.rank <= WANTED * m.sites else m.rank,
+            f"{m.lowest}-{m.highest}", m.rank_of_group, m.rank_by_difference,
+        ]
+        for m in markers(people, found, seed)
+    ]  # fmt: skip
+    kinds = [(head, kind) for head in HEADS for kind in ("top", "random")]
+    curves = [
+        [count, *(f"{found.right[head, kind, count].mean():.3f}" for head, kind in kinds)]
+        for count in HIDDEN
+    ]
+    told = [[head, kind, f"{value:.3f}"] for head, kind, value in correlations(people, found)]
+    parts = [
+        "Famous sites: the rank of the mean attribution among all sites, for the populations that the site separates "
+        "(frequency more than 0.5 from that outside of the super-population), with its 95 % interval over people; bold "
+        "in the top 5 %. Then that for all of the super-population, and the rank by the difference of frequencies.",
+        _table(["site", "gene", "in", "separates", "rank", "95 %", "all", "frequencies"], famous),
+        "Spearman's correlation of the size of attributions with Rosenberg's I_n over the sites:",
+        _table(["labels", "mean attributions of", "correlation"], told),
+        "Accuracy as sites are hidden, those with the largest attributions or random ones:",
+        _table(["hidden", *(f"{head}, {kind}" for head, kind in kinds)], curves),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    options = parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    people = Described.read(options.data, options.records)
+    plan, text = recipe.read(PRESET, options.set)
+    parts = folds(people.samples, options.folds, options.seed)
+
+    def outcome(judged: Rows) -> dict[str, Array]:
+        learn = np.setdiff1d(np.arange(len(people)), judged)
+        made = learnt_from(people, learn, plan, options.seed, say)
+        return of_fold(people, with_network(made), judged, options.seed)
+
+    outcomes = [
+        kept(
+            options.runs / "attribution" / f"fold{number}.npz",
+            key_of(people, text, options.seed, rows),
+            partial(outcome, rows),
+        )
+        for number, rows in enumerate(parts)
+    ]
+    found = Explained.pooled(outcomes, np.argsort(np.concatenate(parts)))
+    sys.stdout.writelines(tsv(people, found, options.seed))
+    if options.markdown:
+        with atomic_text(options.markdown) as handle:
+            handle.write(markdown(people, found, options.seed))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made.add_argument("--records", type=Path, default=RECORDS, metavar="TSV")
+    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
+                      help="change the recipe (to try something)")  # fmt: skip
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="tables for readers")
+    return made
+
+
+if __name__ == "__main__":
+    main()

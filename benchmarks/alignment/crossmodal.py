@@ -1,0 +1,175 @@
+"""People of the 1000 Genomes Project with their phenotypes, and a crossmodal network made from some of them."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.crossvalidation.trials import LABELS, VCF, Array, Rows
+from genomai_cli.formats.streams import open_inputs
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.nets.crossmodal import CrossmodalNetwork
+from genomai_cli.nets.records import Records
+from genomai_cli.panels.barcode import letters_to_genotypes, read_barcodes
+from genomai_cli.panels.panel import Panel
+from genomai_cli.phenotypes.columns import Columns, degrees, place_anchors, unit_vectors
+from genomai_cli.phenotypes.encoding import encode
+from genomai_cli.phenotypes.table import PhenotypeTable, read_phenotypes
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled.samples import Samples, gather
+from genomai_cli.training.unlabelled import corpus_writer
+from genomai_cli.training.unlabelled.places import Places
+from genomai_cli.training.unlabelled.pretraining import cut_for, pretrain
+
+EARTH = 6371.0  # km
+GRID = 4000  # places about 360 km apart
+SUPERPOP, POP, SEX, PLACE = "superpop", "pop", "sex", ("latitude", "longitude")
+Facts = dict[str, str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """`facts` of each of the people in `samples`, as a phenotype table tells them; `groups` those of each population,
+    in alphabetical order, with its sampling place."""
+
+    samples: Samples
+    panel: Panel
+    facts: list[Facts]
+    groups: list[Facts]
+
+    @classmethod
+    def read(cls, folder: Path, records: Path) -> "Described":
+        """The training individuals in a folder as shared/data/1kgp, with places from a table of records."""
+        table = read_phenotypes(records)
+        groups = [{name: v[row] for name, v in table.columns.items()} for row in range(len(table))]
+        labels = read_labels(folder / LABELS)
+        panel = Panel.read(folder / "panel.tsv")
+        barcodes = read_barcodes(open_inputs([folder / VCF]), panel)
+        heads = {POP: labels.column("population")}
+        samples, _ = gather(barcodes.records(), heads)
+        place_of = {facts[POP]: facts for facts in groups}
+        told = [labels.row(name) for name in samples.names]
+        facts = [{**place_of[row["population"]], SEX: row["sex"]} for row in told]
+        return cls(samples, panel, facts, groups)
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    @property
+    def copies(self) -> np.ndarray:
+        """Copies of the alternate alleles (N, S)."""
+        return letters_to_genotypes(self.samples.letters, self.panel)
+
+    def numbers(self, column: str) -> Rows:
+        """The number of each person's label among those of the column, in alphabetical order."""
+        return np.unique([str(facts[column]) for facts in self.facts], return_inverse=True)[1]
+
+    def labels(self, column: str) -> list[str]:
+        """The labels of a column, in alphabetical order."""
+        return sorted({str(facts[column]) for facts in self.facts})
+
+    def places(self) -> Array:
+        """Where each person was sampled, a point of the sphere (N, 3)."""
+        return places_of(self.facts)
+
+    def table(self, rows: Rows) -> PhenotypeTable:
+        """The phenotypes of these people."""
+        return as_table([self.facts[row] for row in rows], [self.samples.names[r] for r in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network, and the columns that it knows."""
+
+    network: CrossmodalNetwork
+
+    @torch.no_grad()
+    def similarities(self, copies: np.ndarray, records: Sequence[Facts]) -> Array:
+        """The cosines (N, R) of people and records."""
+        table = as_table(records, [str(number) for number in range(len(records))])
+        encoded = encode(table, self.network.columns)
+        people_NE = self.network.people(torch.from_numpy(copies.astype(np.int64)))
+        found: Array = (people_NE @ self.network.records(Records.of(encoded)).T).double().numpy()
+        return found
+
+    def located(self, copies: np.ndarray) -> Array:
+        """The most similar place (N, 3) of a grid on the globe."""
+        points = place_anchors(GRID)
+        told = [dict(zip(PLACE, map(str, place), strict=True)) for place in degrees(points)]
+        return points[self.similarities(copies, told).argmax(axis=1)]
+
+
+def as_table(facts: Sequence[Facts], names: Sequence[str]) -> PhenotypeTable:
+    """Facts as a table of records."""
+    columns = sorted({name for row in facts for name in row})
+    lines = tuple(range(2, len(facts) + 2))
+    values = {name: tuple(row.get(name) for row in facts) for name in columns}
+    return PhenotypeTable("benchmark", tuple(names), lines, values)
+
+
+def learnt_from(
+    people: Described, rows: Rows, plan: recipe.Recipe, seed: int, say: Callable[[str], None]
+) -> Network:
+    """The network that `genomai pretrain --objective crossmodal` would make of these people alone."""
+    table = people.table(rows)
+    columns = Columns.of(table)
+    places = Places(people.panel, columns=columns)
+    layout = places.described
+    assert layout is not None
+    made_of = layout.rows(people.samples.letters[rows], encode(table, columns))
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = corpus_writer.write(
+            Path(folder) / "corpus",
+            zip(table.names, made_of, strict=True),
+            cut_for(plan, places),
+            holdout=plan.split.holdout,
+            seed=seed,
+        )
+        made = pretrain(corpus, plan, places, seed=seed)
+    network = made.bundle.classifier.members[0]
+    assert isinstance(network, CrossmodalNetwork)
+    say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
+    return Network(network.eval().requires_grad_(False))
+
+
+def ranks(similarity_NR: Array, truth_N: Rows) -> Array:
+    """The rank (N,) of the true record, from 1; records that are as similar share the mean of their ranks."""
+    own_N1 = similarity_NR[np.arange(len(truth_N)), truth_N][:, None]
+    above_N = (similarity_NR > own_N1 + 1e-9).sum(axis=1)
+    equal_N = (np.abs(similarity_NR - own_N1) <= 1e-9).sum(axis=1)
+    return 1 + above_N + (equal_N - 1) / 2
+
+
+def places_of(facts: Sequence[Facts]) -> Array:
+    """The places of records, points of the sphere (R, 3)."""
+    return unit_vectors(*(np.array([float(str(f[column])) for f in facts]) for column in PLACE))
+
+
+def kilometres(one: Array, other: Array) -> Array:
+    """The distance on the globe between points of the unit sphere."""
+    return EARTH * np.arccos(np.clip((one * other).sum(axis=-1), -1, 1))
+
+
+def described_by(groups: Sequence[Facts], *columns: str) -> list[Facts]:
+    """The groups' records with these columns only."""
+    return [{name: facts[name] for name in columns} for facts in groups]
+
+
+def kept(
+    file: Path, key: str, make: Callable[[], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What `make` gives, kept in the file and read again as long as the key is the same."""
+    if file.is_file():
+        with np.load(file) as before:
+            if str(before["key"]) == key:
+                return {name: before[name] for name in before.files if name != "key"}
+    made = dict(make())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    with temporary.open("wb") as handle:
+        np.savez_compressed(handle, key=np.array(key), **made)
+    temporary.replace(file)
+    return made

@@ -1,0 +1,1 @@
+"""Super-population and population of people, from genotypes."""

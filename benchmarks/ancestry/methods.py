@@ -1,0 +1,195 @@
+"""The rows of the table: the baselines, and our models trained anew in every fold by their recipes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from benchmarks.crossvalidation.baselines import (
+    BAYES,
+    LOGISTIC,
+    MAJORITY,
+    PCA_SVM,
+    SHRUNKEN_BAYES,
+    Baseline,
+    Problem,
+)
+from benchmarks.crossvalidation.trials import (
+    Array,
+    Fold,
+    Letters,
+    Method,
+    Outcome,
+    Rows,
+    by_condition,
+)
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import exact_precision
+from genomai_cli.inference.classify import classify_records
+from genomai_cli.nets.genotypes import allele_counts
+from genomai_cli.panels.panel import GRCH37, Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.frequencies import fit_likelihood
+from genomai_cli.training.labelled.samples import nesting
+
+V2 = "genomai-v2"
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineMethod:
+    """A baseline on all sites, or on those that `sites` chooses from the people that it learns from."""
+
+    name: str
+    baseline: Baseline
+    sites: Callable[[Fold], Rows] | None = None
+    settings: str = ""
+
+    def run(self, fold: Fold) -> Outcome:
+        """Learn with the settings that inner cross-validation finds, then judge."""
+        sites = np.arange(len(fold.panel)) if self.sites is None else self.sites(fold)
+        began = time.perf_counter()
+        fitted = self.baseline(_problem(fold, sites), fold.seed)
+        seconds = time.perf_counter() - began
+
+        def judge(letters: Letters) -> dict[str, Array]:
+            return fitted.probabilities(fold.copies(letters)[:, sites])
+
+        note = ", ".join(f"{head}: {value:g}" for head, value in fitted.chosen.items())
+        return Outcome(by_condition(fold, judge), seconds, len(sites), f"(chosen: {note})")
+
+
+@dataclass(frozen=True, eq=False)
+class OurMethod:
+    """A model of ours, made by its recipe from the fold's people alone."""
+
+    name: str
+    changes: tuple[str, ...] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    say: Callable[[str], None] = lambda _: None
+
+    @property
+    def settings(self) -> str:
+        """The recipe as it is used."""
+        return recipe.read(self.name, self.changes)[1]
+
+    def run(self, fold: Fold) -> Outcome:
+        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        plan, _ = recipe.read(self.name, self.changes)
+        learn = only_heads(fold, set(plan.heads))
+        began = time.perf_counter()
+        fitted = make.fit(
+            learn, plan, fold.panel, seed=fold.seed, device=self.device, report=self._report
+        )
+        seconds = time.perf_counter() - began
+        bundle = fitted.bundle
+        bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
+        tables = by_condition(fold, lambda letters: called(bundle, letters, fold.panel))
+        return Outcome(tables, seconds, len(bundle.panel or fold.panel))
+
+    def _report(self, member: int, step: int, loss: float, best: float) -> None:
+        self.say(
+            f"{self.name}: network {member + 1}, step {step}, loss {loss:.3f}, best {best:.3f}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodMethod:
+    """The population likelihood of the recipe `ancestry` by itself: no network, no calibration."""
+
+    name: str = "likelihood"
+    settings: str = ""
+
+    def run(self, fold: Fold) -> Outcome:
+        """Estimate it from the fold's people, then judge by its posterior probabilities."""
+        plan = recipe.read("ancestry")[0].likelihood
+        assert plan is not None
+        began = time.perf_counter()
+        likelihood = fit_likelihood(
+            fold.copies(fold.learn.letters),
+            fold.learn.labels[plan.head],
+            len(fold.learn.classes[plan.head]),
+            axes=plan.axes,
+            shrinkage=plan.shrinkage,
+        )
+        seconds = time.perf_counter() - began
+        parents = nesting(fold.learn, plan.head)
+
+        @torch.inference_mode()
+        def judge(letters: Letters) -> dict[str, Array]:
+            copies = torch.from_numpy(fold.copies(letters)).long()
+            fine = likelihood(*allele_counts(copies, torch.float64)).softmax(1).numpy()
+            return {head: _summed(fine, np.array(parent)) for head, parent in parents.items()}
+
+        return Outcome(by_condition(fold, judge), seconds, len(fold.panel))
+
+
+def _summed(fine: Array, parent: Rows) -> Array:
+    """The probabilities of coarser classes: the sums over the finer ones inside them."""
+    return np.stack([fine[:, parent == c].sum(axis=1) for c in range(parent.max() + 1)], axis=1)
+
+
+def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
+    """The probabilities of every head (n, classes) for barcodes of the panel; NaN where UNKNOWN."""
+    records = (
+        SequenceRecord(str(number), row.tobytes().decode("ascii"))
+        for number, row in enumerate(letters)
+    )
+    calls = list(classify_records(bundle, records, panels={"all": panel}))
+    return {
+        head: np.array([_row(call.probabilities[head], len(labels)) for call in calls])
+        for head, labels in bundle.heads.items()
+    }
+
+
+def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
+    """The sites that `genomai-v2` chooses when it is trained in this fold."""
+    plan, _ = recipe.read(V2, changes)
+    maker = make.Maker(
+        only_heads(fold, set(plan.heads)),
+        plan,
+        fold.panel,
+        None,
+        seed=fold.seed,
+        device=torch.device("cpu"),
+        work=None,
+        report=lambda *_: None,
+    )
+    index = fold.panel.index(GRCH37)
+    chosen = maker.material.panel or fold.panel
+    places = zip(chosen.chrom, chosen.positions[GRCH37].tolist(), strict=True)
+    return np.array([index[place] for place in places], np.int64)
+
+
+def only_heads(fold: Fold, heads: set[str]) -> make.Samples:
+    """The fold's people with the labels of these heads only."""
+    learn = fold.learn
+    labels = {head: numbers for head, numbers in learn.labels.items() if head in heads}
+    classes = {head: names for head, names in learn.classes.items() if head in heads}
+    return make.Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
+
+
+def baselines() -> list[Method]:
+    """Every baseline, the simplest first."""
+    return [
+        BaselineMethod("majority", MAJORITY),
+        BaselineMethod("logistic", LOGISTIC),
+        BaselineMethod("bayes", BAYES),
+        BaselineMethod("bayes-shrunken", SHRUNKEN_BAYES),
+        BaselineMethod("pca-svm", PCA_SVM),
+        BaselineMethod("logistic-200", LOGISTIC, sites=sites_of_v2),
+        LikelihoodMethod(),
+    ]
+
+
+def _problem(fold: Fold, sites: Rows) -> Problem:
+    learn = fold.learn
+    classes = {head: len(names) for head, names in learn.classes.items()}
+    return Problem(fold.copies(learn.letters)[:, sites], learn.labels, classes)
+
+
+def _row(probabilities: Array | None, classes: int) -> Array:
+    return np.full(classes, np.nan) if probabilities is None else probabilities

@@ -1,0 +1,1 @@
+"""Whether augmented views help where labels are few."""

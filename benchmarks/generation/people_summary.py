@@ -1,0 +1,31 @@
+"""Add summaries of the people that a generator learnt from to its bundle, which stays as it is otherwise.
+
+    python -m benchmarks.generation.people_summary models/ancestry-generator ../shared/data/1kgp/train.grch37.vcf.gz
+
+`genomai pretrain --objective diffusion` writes them by itself; this is for bundles that were made before it did.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from genomai_cli.bundles import catalog, people_summary
+from genomai_cli.formats.streams import open_input
+from genomai_cli.metrics.people import people_of_variants
+from genomai_cli.metrics.summary import Summary
+from genomai_cli.panels.panel import Panel
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the people, and write what is kept of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("people", type=Path, help="a phased VCF")
+    options = parser.parse_args(arguments)
+    panel = Panel.read(options.bundle / catalog.PANEL)
+    people = people_of_variants([open_input(options.people)], panel)
+    people_summary.add(options.bundle, Summary.of(people))
+
+
+if __name__ == "__main__":
+    main()

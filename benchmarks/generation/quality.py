@@ -1,0 +1,297 @@
+"""Generated people beside the people that they were learnt from: simple generators, and any files.
+
+    python -m benchmarks.generation.quality --markdown table.md > table.tsv
+    python -m benchmarks.generation.quality --held-out --file ours=synthetic.vcf.gz
+
+Every generator makes as many people of each population as it has learnt from. With --held-out it learns from four
+fifths of the people; the last fifth says what real people would reach (row `real`), whether those learnt from give
+themselves away (membership AUC), and how well a logistic regression that has seen generated people alone tells the
+super-populations of real ones (transfer). --learnt writes the names of those to learn from, for a model of one's own.
+--chr22 compares at the 2,060 linked sites of chromosome 22 instead of the panel, --snp805 at the 805 sites of it for
+which Yelmen et al. 2021 (PLoS Genet 17:e1009303) released people made by a GAN and an RBM, whose figures are added.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.command_line import DATA
+from benchmarks.generation.generators import GENERATORS, LINKED, Generator
+from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.streams import open_input
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.metrics.generation import Material, Report, report
+from genomai_cli.metrics.people import (
+    People,
+    panel_of_variants,
+    people_of_sequences,
+    people_of_variants,
+)
+from genomai_cli.panels.panel import Panel
+
+COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
+PANEL, LABELS = "panel.tsv", "train.labels.tsv"
+EMPTY: Mapping[str, Mapping[str, float]] = {}
+HELD_OUT = 5  # one of so many
+SNP805 = "snp805"  # in the panel's column
+# Of 5,000 artificial haplotypes that Yelmen et al. 2021 released, against the real ones (../shared/data/README.md).
+PUBLISHED = {
+    "GAN, published": {
+        "AF r": 0.982,
+        "LD r": 0.924,
+        "AATS": 0.600,
+        "AATS truth": 0.208,
+        "AATS synthetic": 0.993,
+    },
+    "RBM, published": {
+        "AF r": 0.994,
+        "LD r": 0.977,
+        "AATS": 0.516,
+        "AATS truth": 0.547,
+        "AATS synthetic": 0.485,
+    },
+    "real against real, published": {"AATS truth": 0.482, "AATS synthetic": 0.456},
+}
+STRETCHES = 200  # haplotypes whose longest copied stretch is looked for
+COLUMNS = (
+    ("allele_frequency", "r", "AF r"),
+    ("linkage", "r2_r", "LD r"),
+    ("neighbours", "aats", "AATS"),
+    ("neighbours", "aats_truth", "AATS truth"),
+    ("neighbours", "aats_synthetic", "AATS synthetic"),
+    ("copies", "exact_haplotypes", "exact haplotypes"),
+    ("copies", "exact_people", "exact people"),
+    ("nearest_real", "p05", "nearest 5 %"),
+    ("nearest_real", "median", "nearest median"),
+    ("components", "overlap", "PCA overlap"),
+    ("components", "wasserstein_mean", "PCA W1"),
+    ("privacy", "membership_auc", "membership AUC"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Labelled people at the sites of a panel; `groups` (N,) numbers their populations."""
+
+    panel: Panel
+    people: People
+    populations: np.ndarray
+    groups: np.ndarray
+    continents: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path, *, linked: bool, published: bool = False) -> "Cohort":
+        """Those in a folder as shared/data/1kgp, at the panel's sites, at the linked ones or at the published ones."""
+        file = folder / (STRETCH if linked else COHORT)
+        panel = Panel.read(folder / PANEL)
+        if published:
+            panel = panel.tagged(SNP805)
+        if linked:
+            with open_input(file) as source:
+                panel = panel_of_variants(source)
+        people = people_of_variants([open_input(file)], panel)
+        table = read_labels(folder / LABELS)
+        names = [table.column(column) for column in ("population", "superpopulation")]
+        of_people = [np.array([labels[name] for name in people.names]) for labels in names]
+        groups = np.unique(of_people[0], return_inverse=True)[1]
+        return cls(panel, people, of_people[0], groups, of_people[1])
+
+    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The people to learn from and those held out, a fifth of every population."""
+        order = np.random.default_rng([seed, 0x5EED]).permutation(len(self.people))
+        order = order[np.argsort(self.groups[order], kind="stable")]
+        held_out = np.sort(order[::HELD_OUT])
+        return np.setdiff1d(order, held_out), held_out
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a generator in one draw; `transfer` is the accuracy of the logistic regression."""
+
+    name: str
+    seed: int
+    report: Report
+    transfer: float
+    seconds: float
+    stretches: np.ndarray  # see `longest_shared`
+
+    @property
+    def values(self) -> list[float]:
+        """One a column."""
+        nan = float("nan")
+        found = [self.report.get(group, {}).get(metric) for group, metric, _ in COLUMNS]
+        return [nan if value is None else value.value for value in found] + [self.transfer]
+
+
+class Trial:
+    """The people to learn from and those held out, and what is made beside them."""
+
+    def __init__(
+        self, cohort: Cohort, generators: Sequence[Generator], *, held_out: bool, seed: int
+    ) -> None:
+        everyone = np.arange(len(cohort.people))
+        self.cohort, self.generators = cohort, generators
+        self.learn, self.aside = cohort.split(seed) if held_out else (everyone, everyone[:0])
+        self.real = cohort.people.chosen(self.learn)
+        self.held_out = cohort.people.chosen(self.aside) if held_out else None
+
+    def rows(self, files: dict[str, Path], repeats: int) -> Iterator[Row]:
+        """Real people first, then the generators, then the files."""
+        if self.held_out is not None:
+            yield self._row("real", 0, self.held_out, None)
+        for generator in self.generators:
+            for seed in range(repeats):
+                rng = np.random.default_rng([seed, 0x6E4])
+                groups = self.cohort.groups[self.learn]
+                alleles = generator.people(self.real.alleles, groups, rng)
+                made = People(self.real.names, alleles, True)
+                yield self._row(generator.name, seed, made, self.cohort.continents[self.learn])
+        for name, path in files.items():
+            made = read_people(path, self.cohort.panel)
+            yield self._row(name, 0, made, self._continents(made))
+
+    def _row(self, name: str, seed: int, made: People, continents: np.ndarray | None) -> Row:
+        began = time.perf_counter()
+        found = report(Material.of(self.cohort.panel, self.real, made, self.held_out), seed)
+        if made is self.held_out:  # they cannot be told from themselves
+            del found["privacy"]
+        seconds = time.perf_counter() - began
+        transfer = float("nan")
+        if continents is not None and self.held_out is not None:
+            transfer = self._transfer(made, continents)
+        stretches = np.zeros(0)
+        if made.phased:
+            some = np.linspace(0, len(made.rows) - 1, STRETCHES).astype(np.int64)
+            stretches = longest_shared(made.rows[some], self.real.rows)
+        return Row(name, seed, found, transfer, seconds, stretches)
+
+    def _transfer(self, made: People, continents: np.ndarray) -> float:
+        known = continents != ""
+        if len(np.unique(continents[known])) < 2 or self.held_out is None:
+            return float("nan")
+        model = LogisticRegression(C=0.01, max_iter=1000)
+        model.fit(made.copies[known].astype(np.float32), continents[known])
+        called = model.predict(self.held_out.copies.astype(np.float32))
+        return float((called == self.cohort.continents[self.aside]).mean())
+
+    def _continents(self, made: People) -> np.ndarray:
+        """The super-population that each generated person was asked for as, "" where that is not one."""
+        cohort = self.cohort
+        known = dict(zip(cohort.populations.tolist(), cohort.continents.tolist(), strict=True))
+        known |= {name: name for name in known.values()}
+        return np.array([known.get(made.requested.get(name, ""), "") for name in made.names])
+
+
+def longest_shared(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """For each haplotype (H, S), the sites of the longest stretch that it has in common with a real one (R, S)."""
+    longest = np.zeros((len(made), len(real)), np.int32)
+    lasting = np.zeros_like(longest)
+    for one, other in zip(made.T, real.T, strict=True):
+        lasting += 1
+        lasting *= one[:, None] == other
+        np.maximum(longest, lasting, out=longest)
+    return longest.max(axis=1)
+
+
+def read_people(path: Path, panel: Panel) -> People:
+    """The people of a VCF or FASTA."""
+    source = open_input(path)
+    if source.has_variants:
+        return people_of_variants([source], panel)
+    with source:
+        return people_of_sequences(list(read_sequences(source)), panel)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    options = parser().parse_args(arguments)
+    cohort = Cohort.read(options.data, linked=options.chr22, published=options.snp805)
+    generators = LINKED if options.chr22 else GENERATORS
+    trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
+    if options.learnt:
+        with atomic_text(options.learnt) as handle:
+            handle.writelines(f"{name}\n" for name in trial.real.names)
+    files = dict(pair.split("=", 1) for pair in options.file)
+    rows: list[Row] = []
+    for row in trial.rows({name: Path(path) for name, path in files.items()}, options.repeats):
+        print(f"{row.name} {row.seed}: {row.seconds:.1f} s", file=sys.stderr, flush=True)
+        rows.append(row)
+    sys.stdout.writelines(tsv(rows))
+    if options.markdown:
+        with atomic_text(options.markdown) as handle:
+            published = PUBLISHED if options.snp805 else {}
+            handle.write(markdown(rows, published) + (decay(rows) if options.chr22 else ""))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    description, _, _ = (__doc__ or "").partition("\n")
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made.add_argument("--held-out", action="store_true", help="learn from four fifths")
+    made.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
+    made.add_argument("--snp805", action="store_true", help="the sites of the published models")
+    made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
+                      help="people from elsewhere; can be repeated")  # fmt: skip
+    made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of the split; default: 0")
+    made.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table, of means")
+    return made
+
+
+def tsv(rows: Sequence[Row]) -> Iterator[str]:
+    """A line a draw."""
+    yield "\t".join(["generator", "seed", *(f"{g}:{m}" for g, m, _ in COLUMNS), "transfer"]) + "\n"
+    for row in rows:
+        yield "\t".join([row.name, str(row.seed), *map(_cell, row.values)]) + "\n"
+
+
+def markdown(rows: Sequence[Row], published: Mapping[str, Mapping[str, float]] = EMPTY) -> str:
+    """A line a generator: the means of its draws; then what others published, by the titles of columns."""
+    titles = [*(title for _, _, title in COLUMNS), "transfer"]
+    lines = [f"| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    for name in dict.fromkeys(row.name for row in rows):
+        means = np.mean([row.values for row in rows if row.name == name], axis=0)
+        lines.append(f"| {name} | {' | '.join(map(_cell, means))} |")
+    for name, figures in published.items():
+        cells = [_cell(figures.get(title, float("nan"))) for title in titles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def decay(rows: Sequence[Row]) -> str:
+    """A line a generator: the mean r2 of two sites by their distance, beside that of the people learnt from; and how
+    long a stretch a haplotype has in common with one of theirs."""
+    first = "mean_r2_real:"
+    bins = [
+        name.removeprefix(first) for name in rows[0].report["linkage"] if name.startswith(first)
+    ]
+    titles = [*(f"r² {bin_}" for bin_ in bins), "longest shared stretch", "95 %"]
+    lines = [f"\n| people | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    real = [rows[0].report["linkage"][first + bin_].value for bin_ in bins]
+    lines.append(f"| learnt from | {' | '.join(map(_cell, real))} | . | . |")
+    for name in dict.fromkeys(row.name for row in rows):
+        found = [row.report["linkage"] for row in rows if row.name == name]
+        means = [np.mean([each[f"mean_r2:{bin_}"].value for each in found]) for bin_ in bins]
+        shared = np.concatenate([row.stretches for row in rows if row.name == name])
+        means += [np.quantile(shared, share) if len(shared) else np.nan for share in (0.5, 0.95)]
+        lines.append(f"| {name} | {' | '.join(_cell(float(mean)) for mean in means)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float) -> str:
+    if np.isnan(value):
+        return "."
+    return f"{value:g}" if value == round(value) else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Mitochondrial genomes: labels told, and hidden letters restored."""

@@ -1,0 +1,113 @@
+"""Labelled mitochondrial genomes in folds, and the parts of a genome by which a method judges people.
+
+All genomes stand in the coordinates of rCRS. A method learns from complete genomes and judges complete ones, halves,
+quarters and stretches of 2,000 letters.
+
+Shape suffixes: N genomes, L letters of the reference.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.crossvalidation.trials import Letters, Rows, digest, subset
+from genomai_cli.anchoring.anchor import Anchorer
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.streams import open_input
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training.labelled.samples import Samples, gather, others
+
+Mask = NDArray[np.bool_]
+
+GENOMES, LABELS, HAPLOGROUPS = "mt.train.fa.gz", "train.labels.tsv", "mt.train.haplogroups.tsv"
+HEADS = {"superpop": "superpopulation", "pop": "population"}
+COMPLETE, HALVES, QUARTERS, SHORT = "complete", "halves", "quarters", "2 kb"
+PARTS = {COMPLETE: 1, HALVES: 2, QUARTERS: 4, SHORT: 8}  # how many of each are judged
+SHORT_LETTERS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Genomes:
+    """Labelled people and their genomes, all of the reference's length."""
+
+    samples: Samples
+    reference: Reference
+
+    @classmethod
+    def read(cls, folder: Path, reference: Path) -> "Genomes":
+        """The genomes in a folder as shared/data/1kgp, and the circular reference in a FASTA file."""
+        circle = Reference.read(reference, circular=True)
+        table = read_labels(folder / LABELS)
+        labels = {head: table.column(column) for head, column in HEADS.items()}
+        haplogroups = read_labels(folder / HAPLOGROUPS).column("haplogroup")
+        labels["haplogroup"] = {name: group[0] for name, group in haplogroups.items()}
+        samples, _ = gather(anchored(folder / GENOMES, circle), labels, letters=len(circle))
+        return cls(samples, circle)
+
+    @property
+    def judged_when(self) -> Sequence[object]:
+        """The parts of genomes."""
+        return [f"{part}:{count}" for part, count in PARTS.items()]
+
+    def digest(self) -> str:
+        """A digest of everything that a method could learn from."""
+        return digest(self.samples, self.reference.sha256)
+
+    def fold(self, number: int, seed: int, rows: Rows) -> "GenomeFold":
+        """The fold whose people in `rows` are judged by a method that learns from all the others."""
+        learn = subset(self.samples, others(self.samples, rows))
+        letters = self.samples.letters[rows]
+        names = [self.samples.names[row] for row in rows]
+        return GenomeFold(number, seed, self.reference, learn, names, letters)
+
+
+@dataclass(frozen=True, eq=False)
+class GenomeFold:
+    """People to learn from, and the others' names and letters (N, L)."""
+
+    number: int
+    seed: int
+    reference: Reference
+    learn: Samples
+    names: list[str]
+    letters: Letters
+
+
+def anchored(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
+    """The genomes of a FASTA file in the reference's coordinates; those that do not belong to it are left out."""
+    anchorer = Anchorer(reference)
+    with open_input(file) as source:
+        for record in read_sequences(source):
+            found = anchorer(record.sequence)
+            if found is not None:
+                letters = found.letters.tobytes().decode("ascii")
+                yield SequenceRecord(record.name, letters)
+
+
+def stretches(size: int) -> dict[str, Mask]:
+    """The letters (L,) that each part of a genome has, `complete`, `halves 1`, `halves 2` and so on."""
+    places = np.arange(size)
+    found = {COMPLETE: np.ones(size, np.bool_)}
+    for part, count in PARTS.items():
+        if part == COMPLETE:
+            continue
+        length = SHORT_LETTERS if part == SHORT else -(-size // count)
+        for number in range(count):
+            begin = number * size // count
+            found[f"{part} {number + 1}"] = (places - begin) % size < length
+    return found
+
+
+def part_of(condition: str) -> str:
+    """Which of `PARTS` a stretch is one of."""
+    return condition if condition == COMPLETE else condition.rpartition(" ")[0]
+
+
+def cut(letters_NL: Letters, mask_L: Mask) -> Letters:
+    """The genomes with N for every letter outside the stretch."""
+    return np.where(mask_L, letters_NL, np.uint8(ord("N")))

@@ -1,0 +1,237 @@
+"""The rows of the table of restored mitochondrial genomes: what anyone would do, and our models.
+
+A method learns from the world's genomes and the people of a fold, and fills in hidden letters of others.
+
+Shape suffixes: N genomes with letters hidden, M genomes learnt from, L letters of the reference, P places, S sites,
+W the bases A C G T.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.mito.masking import UNKNOWN, Codes, Restored
+from genomai_cli.anchoring.kmers import codes_of
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.nets.lineages import LineageNetwork
+from genomai_cli.restoration.guessing import GuessedGenomes
+from genomai_cli.restoration.models import model_of
+from genomai_cli.training import recipe
+from genomai_cli.training.genealogy.lineages import Lineages
+from genomai_cli.training.unlabelled import corpus_writer
+from genomai_cli.training.unlabelled.corpus_writer import Cut
+from genomai_cli.training.unlabelled.places import Places
+from genomai_cli.training.unlabelled.pretraining import pretrain
+
+LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+BLOCK = 64
+COPIED = 0.998  # of the variants of the genome that is copied are in the copy
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What there is to learn from: the world's genomes and some people's, as codes (M, L)."""
+
+    reference: Reference
+    world: Codes
+    people: Codes
+    seed: int
+
+    @property
+    def letters(self) -> Codes:
+        """The reference's letters."""
+        return codes_of(self.reference.letters)
+
+    @property
+    def both(self) -> Codes:
+        """The world's genomes, then the people's."""
+        return np.concatenate([self.world, self.people])
+
+
+class Restorer(Protocol):
+    """What has learnt to fill in hidden letters (N, L), `UNKNOWN`."""
+
+    def __call__(self, shown_NL: Codes) -> Restored:
+        """The letters."""
+
+
+class Method(Protocol):
+    """A row of the table."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def learn(self, known: Known) -> Restorer:
+        """Learn from what there is."""
+
+
+@dataclass(frozen=True)
+class ByReference:
+    """The reference's letters."""
+
+    name: str = "reference"
+
+    def learn(self, known: Known) -> Restorer:
+        """Nothing is learnt."""
+        return lambda shown_NL: Restored(np.broadcast_to(known.letters, shown_NL.shape))
+
+
+@dataclass(frozen=True)
+class ByNearest:
+    """A copy of the genome with the fewest differences among the visible letters, the first of equal ones: of the
+    people alone, or of `world` and people."""
+
+    name: str
+    world: bool = False
+
+    def learn(self, known: Known) -> Restorer:
+        """Keep the genomes."""
+        genomes_ML = known.both if self.world else known.people
+        reference_L = known.letters
+        varies_P = np.flatnonzero((genomes_ML != reference_L).any(axis=0))
+        place_MP = np.ascontiguousarray(genomes_ML[:, varies_P])
+
+        def restorer(shown_NL: Codes) -> Restored:
+            distance_NM = differences(shown_NL[:, varies_P], place_MP)
+            copy_NL = genomes_ML[distance_NM.argmin(axis=1)]
+            return Restored(np.where(copy_NL == UNKNOWN, reference_L, copy_NL))
+
+        return restorer
+
+
+@dataclass(frozen=True)
+class ByModel:
+    """A bundle that `genomai denoise` restores genomes with."""
+
+    name: str
+    bundle: Bundle
+
+    def learn(self, known: Known) -> Restorer:
+        """It has learnt already."""
+        return OfBundle(self.bundle, known.letters)
+
+
+@dataclass(frozen=True)
+class ByRecipe:
+    """Our model, made by its recipe from the world's genomes and the fold's people."""
+
+    name: str
+    recipe: str
+    changes: tuple[str, ...] = ()
+
+    def learn(self, known: Known) -> Restorer:
+        """Train as `genomai pretrain` would."""
+        return OfBundle(self.trained(known), known.letters)
+
+    def trained(self, known: Known) -> Bundle:
+        """The bundle of this fold."""
+        plan, _ = recipe.read(self.recipe, self.changes)
+        places = Places(reference=known.reference)
+        with tempfile.TemporaryDirectory(prefix="mito-") as folder:
+            rows = named(known.both)
+            cut = Cut(sites=len(known.reference))
+            holdout = plan.split.holdout
+            corpus = corpus_writer.write(Path(folder), rows, cut, holdout=holdout, seed=known.seed)
+            made = pretrain(corpus, plan, places, seed=known.seed)
+        return made.bundle
+
+
+@dataclass(frozen=True)
+class ByCopies:
+    """The mean of all genomes, each with its posterior as the one that is copied with few errors: an upper reference.
+
+    It holds everybody's genome, so nobody could be given it. Styles and mutations are those of our model."""
+
+    name: str
+    ours: ByRecipe
+
+    def learn(self, known: Known) -> Restorer:
+        """Every genome is a lineage of its own."""
+        bundle = self.ours.trained(known)
+        network = bundle.classifier.members[0]
+        assert isinstance(network, LineageNetwork)
+        assert bundle.sites is not None
+        copies = copies_of(network, known, bundle.sites.positions)
+        bundle.classifier.members[0] = copies.network()
+        return OfBundle(bundle, known.letters)
+
+
+def copies_of(network: LineageNetwork, known: Known, positions_S: NDArray[np.int64]) -> Lineages:
+    """Each genome as a lineage, with the mutations and styles of a network."""
+    table = network.table
+    site_V, letter_V = table.site.numpy(), table.letter.numpy()
+    has = [
+        known.both[i : i + 512][:, positions_S[site_V]] == letter_V
+        for i in range(0, len(known.both), 512)
+    ]
+    lineage, variant = np.nonzero(np.concatenate(has))
+    chance_V = torch.sigmoid(network.chance).detach().double().numpy()
+    style_Z1 = torch.softmax(network.weight.detach().double().logsumexp(1), 0)[:, None].numpy()
+    frequency_ZK = style_Z1 / len(known.both) * np.ones((1, len(known.both)))
+    reported_ZV = torch.sigmoid(network.reported).detach().double().numpy()
+    share = np.full(len(variant), COPIED)
+    return Lineages(lineage, variant, share, chance_V, frequency_ZK, reported_ZV, table)
+
+
+@dataclass(frozen=True, eq=False)
+class OfBundle:
+    """A bundle as `genomai denoise` asks it: the reference's letters stand between its sites."""
+
+    bundle: Bundle
+    reference: Codes
+
+    def __call__(self, shown_NL: Codes) -> Restored:
+        """The letters, and how probable others than the reference's are."""
+        model = model_of(self.bundle)
+        assert isinstance(model, GuessedGenomes)
+        positions_S = model.sites.positions
+        sites_S = np.arange(len(positions_S))
+        codes_NL = np.tile(self.reference, (len(shown_NL), 1))
+        other_NL = np.zeros(shown_NL.shape, np.float32)
+        for rows in blocks(len(shown_NL)):
+            p_BSW = model.letters(shown_NL[rows][:, positions_S].astype(np.int64))
+            codes_NL[np.ix_(rows, positions_S)] = p_BSW.argmax(axis=2)
+            same_BS = p_BSW[:, sites_S, self.reference[positions_S]]
+            other_NL[np.ix_(rows, positions_S)] = 1 - same_BS
+        return Restored(codes_NL, other_NL)
+
+
+def blocks(count: int) -> Iterator[NDArray[np.int64]]:
+    """Numbers from 0, so many at a time."""
+    return (np.arange(i, min(i + BLOCK, count)) for i in range(0, count, BLOCK))
+
+
+def named(codes_ML: Codes) -> Iterator[tuple[str, Codes]]:
+    """The genomes as records of a corpus."""
+    return ((f"genome{number}", LETTERS[codes_L]) for number, codes_L in enumerate(codes_ML))
+
+
+def differences(shown_NP: Codes, genomes_MP: Codes) -> NDArray[np.float32]:
+    """At how many places (N, M) two genomes differ where both are known."""
+    found = np.empty((len(shown_NP), len(genomes_MP)), np.float32)
+    shown = one_hot(shown_NP)
+    known_NP = (shown_NP != UNKNOWN).astype(np.float32)
+    for start in range(0, len(genomes_MP), 2000):
+        part_MP = genomes_MP[start : start + 2000]
+        both = known_NP @ (part_MP != UNKNOWN).astype(np.float32).T
+        found[:, start : start + 2000] = both - shown @ one_hot(part_MP).T
+    return found
+
+
+def one_hot(codes_NP: Codes) -> NDArray[np.float32]:
+    """1 for the base at each place (N, 4 P)."""
+    return np.concatenate([codes_NP == base for base in range(UNKNOWN)], axis=1).astype(np.float32)
+
+
+def identical(people_NL: Codes, world_ML: Codes, places_P: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of two sets of genomes have the same letters at the places: those of the people (N,)."""
+    there = {row.tobytes() for row in world_ML[:, places_P]}
+    return np.array([row.tobytes() in there for row in people_NL[:, places_P]])

@@ -1,0 +1,209 @@
+"""The rows of the mitochondrial table: the baselines, and our models trained anew in every fold."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from benchmarks.crossvalidation.baselines import Array
+from benchmarks.crossvalidation.trials import Letters, Method, Outcome, Rows
+from benchmarks.mito import genome_baselines
+from benchmarks.mito.genome_baselines import Model, Variants, shares_of_nearest
+from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, cut, part_of, stretches
+from genomai_cli.augmentations import reverse_complement
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import exact_precision
+from genomai_cli.inference.classify import classify_records
+from genomai_cli.inference.embed import embed_records
+from genomai_cli.objectives.labelled import MISSING
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.samples import Samples
+
+FEWEST = 4  # people of a class that our models learn
+ROTATED, REVERSED = "rotated", "reversed"
+Trainer = Callable[[Variants, Letters, Rows, int], Model]
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineMethod:
+    """A baseline on the variants of the people learnt from; it learns every head by itself."""
+
+    name: str
+    train: Trainer
+    placeholder: bool = False
+    settings: str = ""
+
+    def run(self, fold: GenomeFold) -> Outcome:
+        """Learn, then judge every part of the genomes."""
+        began = time.perf_counter()
+        learnt = fold.learn.letters
+        reference = fold.reference.letters
+        variants = Variants.of(learnt, reference, placeholder=self.placeholder)
+        models = {
+            head: self.train(variants, learnt, labels, len(fold.learn.classes[head]))
+            for head, labels in fold.learn.labels.items()
+        }
+        seconds = time.perf_counter() - began
+        tables = {
+            (condition, head): model(fold.letters, mask)
+            for condition, mask in stretches(len(fold.reference)).items()
+            for head, model in models.items()
+        }
+        return Outcome(tables, seconds, len(variants.place))
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingMethod:
+    """The nearest neighbour by the cosine of a pretrained model's vectors, with its labels; no network has seen any."""
+
+    pretrained: Bundle
+    name: str = "embedding"
+
+    @property
+    def settings(self) -> str:
+        """Which model it is."""
+        return self.pretrained.weights_sha256
+
+    def run(self, fold: GenomeFold) -> Outcome:
+        """Compare complete genomes and halves with complete genomes."""
+        began = time.perf_counter()
+        learnt = self._vectors(fold.learn.letters)
+        seconds = time.perf_counter() - began
+        tables = {}
+        for condition, mask in stretches(len(fold.reference)).items():
+            if part_of(condition) not in (COMPLETE, HALVES):
+                continue
+            distance = 1 - self._vectors(cut(fold.letters, mask)) @ learnt.T
+            for head, labels in fold.learn.labels.items():
+                classes = len(fold.learn.classes[head])
+                tables[condition, head] = shares_of_nearest(distance, labels, classes)
+        return Outcome(tables, seconds, len(self.pretrained.sites or ()))
+
+    def _vectors(self, letters: Letters) -> Array:
+        """Vectors of length 1."""
+        vectors = vectors_of(self.pretrained, letters)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+@dataclass(frozen=True, eq=False)
+class OurMethod:
+    """A model made by a recipe from the fold's people alone, from scratch or beginning with a pretrained one."""
+
+    name: str
+    recipe: str
+    start: Bundle | None = None
+    changes: tuple[str, ...] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    say: Callable[[str], None] = lambda _: None
+
+    @property
+    def settings(self) -> str:
+        """The recipe as it is used, and what it begins with."""
+        text = recipe.read(self.recipe, self.changes)[1]
+        return f"{text}# start: {self.start.weights_sha256 if self.start else None}\n"
+
+    def run(self, fold: GenomeFold) -> Outcome:
+        """Train as `genomai train` would, then judge as `genomai classify` would."""
+        plan, _ = recipe.read(self.recipe, self.changes)
+        began = time.perf_counter()
+        fitted = make.fit(
+            without_rare_classes(fold.learn),
+            plan,
+            reference=fold.reference,
+            seed=fold.seed,
+            device=self.device,
+            start=self.start,
+            report=self._report,
+        )
+        seconds = time.perf_counter() - began
+        bundle = fitted.bundle
+        bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
+        tables = {}
+        for condition, sequences in shown(fold):
+            tables |= called(bundle, condition, sequences, fold.learn.classes)
+        return Outcome(tables, seconds, len(bundle.sites or ()))
+
+    def _report(self, member: int, step: int, loss: float, best: float) -> None:
+        self.say(
+            f"{self.name}: network {member + 1}, step {step}, loss {loss:.3f}, best {best:.3f}"
+        )
+
+
+def shown(fold: GenomeFold) -> Iterator[tuple[str, list[str]]]:
+    """The genomes as they are judged: every part of them, and complete ones cut open elsewhere, on either strand."""
+    for condition, mask in stretches(len(fold.reference)).items():
+        yield condition, texts(cut(fold.letters, mask))
+    rng = np.random.default_rng([fold.seed, 0x2072, fold.number])
+    turned = [rotated(row, rng) for row in fold.letters]
+    yield ROTATED, [row.tobytes().decode("ascii") for row in turned]
+    yield REVERSED, [reverse_complement(row).tobytes().decode("ascii") for row in turned]
+
+
+def rotated(letters_L: Letters, rng: np.random.Generator) -> Letters:
+    """The genome without its unknown letters, cut open anywhere."""
+    known = letters_L[letters_L != ord("N")]
+    return np.roll(known, int(rng.integers(len(known))))
+
+
+def without_rare_classes(samples: Samples) -> Samples:
+    """The samples without the labels of classes that hardly anyone has: their people may all be held out at once."""
+    labels, classes = {}, {}
+    for head, numbers in samples.labels.items():
+        counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
+        kept = np.flatnonzero(counts >= FEWEST)
+        new = np.full(len(counts) + 1, MISSING)
+        new[kept] = np.arange(len(kept))
+        labels[head] = new[numbers]
+        classes[head] = [samples.classes[head][number] for number in kept]
+    return replace(samples, labels=labels, classes=classes)
+
+
+def called(
+    bundle: Bundle, condition: str, sequences: list[str], classes: dict[str, list[str]]
+) -> dict[tuple[str, str], Array]:
+    """The probabilities (n, classes) of every head, NaN where UNKNOWN; 0 for a class that the model does not know."""
+    records = (SequenceRecord(str(number), text) for number, text in enumerate(sequences))
+    calls = list(classify_records(bundle, records))
+    tables = {}
+    for head, labels in bundle.heads.items():
+        columns = [classes[head].index(label) for label in labels]
+        table = np.zeros((len(calls), len(classes[head])))
+        for row, call in zip(table, calls, strict=True):
+            probabilities = call.probabilities[head]
+            row[columns] = np.nan if probabilities is None else probabilities
+        tables[condition, head] = table
+    return tables
+
+
+def vectors_of(bundle: Bundle, letters: Letters) -> Array:
+    """Vectors (n, width) as `genomai embed` makes them."""
+    found = embed_records(bundle, records_of(letters))
+    return np.stack([embedding.vector for embedding in found]).astype(np.float64)
+
+
+def records_of(letters: Letters) -> Iterator[SequenceRecord]:
+    """The genomes as records."""
+    return (SequenceRecord(str(number), text) for number, text in enumerate(texts(letters)))
+
+
+def texts(letters: Letters) -> list[str]:
+    """The rows as strings."""
+    return [row.tobytes().decode("ascii") for row in letters]
+
+
+def baselines() -> list[Method]:
+    """Every baseline, the simplest first."""
+    return [
+        BaselineMethod(
+            "majority",
+            lambda variants, letters, labels, classes: genome_baselines.majority(labels, classes),
+        ),
+        BaselineMethod("nearest", genome_baselines.nearest),
+        BaselineMethod("bayes", genome_baselines.bayes),
+        BaselineMethod("logistic", genome_baselines.logistic),
+        BaselineMethod("logistic-3107", genome_baselines.logistic, placeholder=True),
+    ]

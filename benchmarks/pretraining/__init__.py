@@ -1,0 +1,1 @@
+"""What pretraining is worth, and that a run which was killed ends as an undisturbed one."""

@@ -1,0 +1,108 @@
+"""What pretraining is worth: accuracy with 1, 5, 20 and 100 % of the labels, from scratch and from pretrained networks.
+
+    python -m benchmarks.pretraining.label_efficiency -o table.tsv --markdown table.md > /dev/null
+    python -m benchmarks.pretraining.label_efficiency --kinds mito --rows logistic,scratch,masked
+
+Of five folds by individual some are judged (--judged); in each, a random subset of the other people keep their labels.
+Every row learns from the same ones. Networks are pretrained without labels once and kept in
+runs/benchmarks/pretraining/label_efficiency, as are finished results; changed code does not make them anew: say
+--fresh.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.command_line import DATA, MITO, RUNS, names, say
+from benchmarks.pretraining.label_rows import ROWS, Kind, ancestry_kind, mito_kind
+from benchmarks.pretraining.label_scores import Row, Trial, markdown, rows_of, tsv
+from genomai_cli.formats.outputs import atomic_text
+
+KEPT = RUNS / "pretraining" / "label_efficiency"
+KINDS = ("mito", "ancestry")
+SHARES = (1, 5, 20, 100)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is asked for; the table goes to standard output, progress to standard error."""
+    options = parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    for row in options.fresh:
+        for file in options.runs.glob(f"*/results/{row}-*.npz"):
+            file.unlink()
+    trials = [Trial(kind_of(name, options), options.shares, options.seed) for name in options.kinds]
+    for number in range(options.judged):
+        for trial in trials:
+            trial.run(number, options.folds, options.rows, say)
+            write([row for done in trials for row in rows_of(done)], options)
+    sys.stdout.writelines(tsv([row for trial in trials for row in rows_of(trial)]))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    description, _, _ = (__doc__ or "").partition("\n")
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made.add_argument(
+        "--mito", type=Path, default=MITO, metavar="DIR", help="rCRS.fa and world.vcf.gz"
+    )
+    made.add_argument("--kinds", type=names, default=list(KINDS), metavar="NAME,...",
+                      help=f"networks; default: {','.join(KINDS)}")  # fmt: skip
+    made.add_argument("--rows", type=names, default=list(ROWS), metavar="NAME,...",
+                      help=f"default: {','.join(ROWS)}")  # fmt: skip
+    made.add_argument("--shares", type=_numbers, default=SHARES, metavar="PERCENT,...",
+                      help="of the labels; default: 1,5,20,100")  # fmt: skip
+    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    made.add_argument("--judged", type=int, default=3, metavar="N",
+                      help="so many of the folds, each with a subset of the labels; default: %(default)s")  # fmt: skip
+    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
+                      help="change the recipes of fine-tuning (to try something)")  # fmt: skip
+    made.add_argument("--pretraining-set", action="append", default=[], metavar="SECTION.KEY=VALUE",
+                      help="change the recipes of pretraining")  # fmt: skip
+    made.add_argument("--fresh", type=names, default=[], metavar="NAME,...",
+                      help="forget the kept results of these rows")  # fmt: skip
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
+    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
+    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
+    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="the table")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="compact tables")
+    return made
+
+
+def kind_of(name: str, options: argparse.Namespace) -> Kind:
+    """The networks of this name, with what they learn from."""
+    folder = options.runs / name
+    if name == "mito":
+        return mito_kind(
+            folder,
+            options.data,
+            options.mito,
+            options.seed,
+            options.set,
+            options.pretraining_set,
+            say,
+        )
+    return ancestry_kind(
+        folder, options.data, options.seed, options.set, options.pretraining_set, say
+    )
+
+
+def write(rows: Sequence[Row], options: argparse.Namespace) -> None:
+    """The files asked for, with the rows so far."""
+    if options.output:
+        with atomic_text(options.output) as handle:
+            handle.writelines(tsv(rows))
+    if options.markdown:
+        with atomic_text(options.markdown) as handle:
+            handle.write(markdown(rows))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in names(text))
+
+
+if __name__ == "__main__":
+    main()

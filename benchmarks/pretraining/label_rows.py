@@ -1,0 +1,280 @@
+"""The rows of label efficiency: a few labels, and what learns from them.
+
+All networks are trained by one recipe: that of the shipped model without the evidence that stands beside its
+networks, one network instead of five, and a fixed number of steps, since a twentieth of few labels is too little to
+stop by. A row's name is its start; with `frozen-` before it, the pretrained network stays as it is, and a logistic
+regression learns from its vectors. The row `shipped` is the recipe as it is, but for one network instead of five.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.crossvalidation import baselines
+from benchmarks.crossvalidation.baselines import Array
+from benchmarks.crossvalidation.label_subsets import labelled
+from benchmarks.crossvalidation.trials import Cohort, Letters, Outcome, People, subset
+from benchmarks.mito import genome_baselines
+from benchmarks.mito.genomes import COMPLETE, Genomes
+from benchmarks.mito.methods import called, texts, vectors_of
+from benchmarks.pretraining.pretrained_networks import Workshop, genomes_of_vcf
+from genomai_cli.anchoring.reference import Reference
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import exact_precision
+from genomai_cli.panels.barcode import letters_to_genotypes
+from genomai_cli.panels.panel import Panel
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled import make
+from genomai_cli.training.labelled.samples import Samples
+from genomai_cli.training.recipe import Recipe
+from genomai_cli.training.unlabelled.places import Places
+
+LOGISTIC, PCA_ROW, SCRATCH, SHIPPED = "logistic", "pca", "scratch", "shipped"
+VARIANTS = ("contrastive", "masked", "both")
+FROZEN = "frozen-"
+ROWS = (LOGISTIC, PCA_ROW, SCRATCH, *VARIANTS, *(f"{FROZEN}{name}" for name in VARIANTS), SHIPPED)
+HEADS = ("superpop", "pop")
+SHIPPED_START = "masked"  # mito-pretrained is learnt so; the ancestry model begins from scratch
+
+ONE_NETWORK = ("split.folds=1", "split.holdout=0.2")
+PLAIN = ("split.folds=1", "split.holdout=0.05", "optimization.evaluate_every=100000")
+STEPS = {"mito": 500, "ancestry": 200}
+PRETRAINING = {
+    "mito": ("optimization.steps=1000",),
+    "ancestry": ("optimization.steps=300", "optimization.batch_size=128"),
+}
+# Of the 8,000 sites of a genome some 30 differ from the common letter: a tenth of them replaced would bury those.
+GENOME_VIEWS = ("contrastive.substitute=0.002",)
+# Weights with which the two losses begin alike: the masked one is a mean over sites that hardly vary.
+WEIGHTS = {
+    "mito": {"contrastive": 0.005, "masked": 1.0},
+    "ancestry": {"contrastive": 1.0, "masked": 1.0},
+}
+COMPONENTS = 20  # or as many as there are people
+FROZEN_C = 1.0  # of the logistic regression on standardised vectors
+ANCESTRY_C = {
+    "superpop": 0.1,
+    "pop": 0.01,
+}  # what cross-validation chooses in benchmarks/ancestry/classification.py
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of network and what it learns from; `name` is that of its recipe as well.
+
+    `variants` gives the pretrained networks for a fold, `judged` its letters to be judged, `regression` learns a head
+    from samples and gives the probabilities of letters, `features` turns letters into numbers whose principal
+    components are learnt from the people of a fold, labelled or not.
+    """
+
+    name: str
+    people: People
+    folder: Path
+    changes: tuple[str, ...]
+    variants: Callable[[Any], dict[str, Bundle]]
+    judged: Callable[[Any], Letters]
+    regression: Callable[[Samples, str, Letters], Array]
+    features: Callable[[Any, Letters], Array]
+    pretraining: str  # what the pretrained networks depend on
+    panel: Panel | None = None
+    reference: Reference | None = None
+
+    def settings(self, row: str) -> str:
+        """What a row's results depend on, beside the code."""
+        if row in (LOGISTIC, PCA_ROW):
+            return ""
+        if row.startswith(FROZEN):
+            return f"{FROZEN_C}\n{self.pretraining}"
+        start = "" if row == SCRATCH else self.pretraining
+        return f"{recipe.read(self.name, self._changes(row))[1]}\n{start}"
+
+    def plan(self, row: str, heads: Sequence[str]) -> Recipe:
+        """The recipe by which the row's networks are trained."""
+        read, _ = recipe.read(self.name, self._changes(row))
+        if row != SHIPPED:
+            read = replace(read, likelihood=None, regression=None)
+        return recipe.about(read, heads)
+
+    def _changes(self, row: str) -> list[str]:
+        """What is changed in the shipped recipe."""
+        if row == SHIPPED:
+            return [*ONE_NETWORK, *self.changes]
+        changes = [*PLAIN, f"optimization.steps={STEPS[self.name]}"]
+        if self.reference is not None and row == SCRATCH:
+            changes.append("input.fewest=1")  # everything there is to see in a few genomes
+        return [*changes, *self.changes]
+
+    def outcome(self, row: str, percent: int, fold: Any) -> Outcome:
+        """What the row makes of a fold with this share of the labels."""
+        rng = np.random.default_rng([fold.seed, fold.number, percent])
+        learn = labelled(only_populations(fold.learn), percent, rng)
+        letters = self.judged(fold)
+        start = self._start(row, fold)
+        began = time.perf_counter()
+        if row == LOGISTIC:
+            tables = {h: self.regression(learn, h, letters) for h in learn.labels}
+        elif row == PCA_ROW or row.startswith(FROZEN):
+            tables = of_vectors(self._vectors(fold, start), learn, letters)
+        else:
+            tables = self._of_network(row, learn, letters, fold.seed, start)
+        seconds = time.perf_counter() - began
+        found = {(str(percent), head): table for head, table in tables.items()}
+        return Outcome(found, seconds, len(learn))
+
+    def _vectors(self, fold: Any, start: Bundle | None) -> Callable[[Letters], Array]:
+        """What turns letters into vectors: the pretrained network, or principal components."""
+        if start is not None:
+            return partial(vectors_of, start)
+        axes = PCA(COMPONENTS, random_state=fold.seed)
+        axes.fit(self.features(fold, fold.learn.letters))
+        return lambda letters: np.asarray(axes.transform(self.features(fold, letters)))
+
+    def _of_network(
+        self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
+    ) -> dict[str, Array]:
+        plan = self.plan(row, list(learn.labels))
+        fitted = make.fit(learn, plan, self.panel, reference=self.reference, seed=seed, start=start)
+        bundle = fitted.bundle
+        bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
+        tables = called(bundle, COMPLETE, texts(letters), learn.classes)
+        return {head: table for (_, head), table in tables.items()}
+
+    def _start(self, row: str, fold: Any) -> Bundle | None:
+        if row == SHIPPED:
+            return self.variants(fold)[SHIPPED_START] if self.reference is not None else None
+        if row in (LOGISTIC, PCA_ROW, SCRATCH):
+            return None
+        return self.variants(fold)[row.removeprefix(FROZEN)]
+
+
+def of_vectors(
+    vectors: Callable[[Letters], Array], learn: Samples, letters: Letters
+) -> dict[str, Array]:
+    """What a logistic regression on vectors of letters, standardised, makes of the letters to be judged."""
+    x_learn, x_judged = vectors(learn.letters), vectors(letters)
+    scaler = StandardScaler().fit(x_learn)
+    tables = {}
+    for head, labels in learn.labels.items():
+        regression = LogisticRegression(C=FROZEN_C, max_iter=2000)
+        regression.fit(scaler.transform(x_learn), labels)
+        tables[head] = regression.predict_proba(scaler.transform(x_judged))
+    return tables
+
+
+def mito_kind(
+    folder: Path,
+    data: Path,
+    mito: Path,
+    seed: int,
+    changes: Sequence[str],
+    pretraining: Sequence[str],
+    say: Say,
+) -> Kind:
+    """Mitochondrial genomes; the networks are pretrained on the world's, none of which is labelled."""
+    people = Genomes.read(data, mito / "rCRS.fa")
+    world = mito / "world.vcf.gz"
+    settings = [*PRETRAINING["mito"], *GENOME_VIEWS, *pretraining]
+    plan, text = _unhurried("mito-pretrained", settings)
+    places, weights = Places(reference=people.reference), _weights("mito")
+    workshop = Workshop(folder / "pretrained", plan, text, places, weights, seed, say)
+
+    @cache
+    def variants() -> dict[str, Bundle]:
+        source = f"{world.name} {world.stat().st_size}"
+        return workshop.variants(source, lambda: genomes_of_vcf(world, people.reference))
+
+    def regression(learn: Samples, head: str, letters: Letters) -> Array:
+        seen = genome_baselines.Variants.of(learn.letters, people.reference.letters)
+        classes = len(learn.classes[head])
+        model = genome_baselines.logistic(seen, learn.letters, learn.labels[head], classes)
+        return model(letters, np.ones(letters.shape[1], np.bool_))
+
+    def features(fold: Any, letters: Letters) -> Array:
+        seen = genome_baselines.Variants.of(fold.learn.letters, people.reference.letters)
+        return seen.presence(letters).astype(np.float64)
+
+    return Kind(
+        "mito",
+        people,
+        folder,
+        tuple(changes),
+        lambda fold: variants(),
+        lambda fold: fold.letters,
+        regression,
+        features,
+        f"{text}\n{weights}",
+        reference=people.reference,
+    )
+
+
+def ancestry_kind(
+    folder: Path,
+    data: Path,
+    seed: int,
+    changes: Sequence[str],
+    pretraining: Sequence[str],
+    say: Say,
+) -> Kind:
+    """Barcodes; the networks are pretrained on those of the people learnt from, all of them and without labels."""
+    people = Cohort.read(data)
+    panel = people.panel
+    plan, text = _unhurried("barcodes", [*PRETRAINING["ancestry"], *pretraining])
+    weights = _weights("ancestry")
+
+    @cache
+    def variants(number: int, fold: Any) -> dict[str, Bundle]:
+        place = folder / f"pretrained-fold{number}"
+        shop = Workshop(place, plan, text, Places(panel), weights, seed, say)
+        rows = zip(fold.learn.names, fold.learn.letters, strict=True)
+        return shop.variants(f"{people.digest()} {number}", lambda: rows)
+
+    def regression(learn: Samples, head: str, letters: Letters) -> Array:
+        copies, judged = (letters_to_genotypes(rows, panel) for rows in (learn.letters, letters))
+        train = baselines.logistic(ANCESTRY_C[head])
+        return train(copies, learn.labels[head], len(learn.classes[head]))(judged)
+
+    def features(fold: Any, letters: Letters) -> Array:
+        del fold
+        return letters_to_genotypes(letters, panel).astype(np.float64)
+
+    return Kind(
+        "ancestry",
+        people,
+        folder,
+        tuple(changes),
+        lambda fold: variants(fold.number, fold),
+        lambda fold: fold.judged["0"],
+        regression,
+        features,
+        f"{text}\n{weights}",
+        panel=panel,
+    )
+
+
+def only_populations(samples: Samples) -> Samples:
+    """The samples with the labels of populations only, the coarser first."""
+    labels = {head: samples.labels[head] for head in HEADS}
+    classes = {head: samples.classes[head] for head in HEADS}
+    chosen = subset(samples, np.arange(len(samples)))
+    return Samples(chosen.names, chosen.sequences, labels, classes, chosen.individuals)
+
+
+def _unhurried(name: str, changes: Sequence[str]) -> tuple[Recipe, str]:
+    """A recipe of pretraining that takes all of its steps, and its text."""
+    return recipe.read(name, ["optimization.patience=100000", *changes])
+
+
+def _weights(kind: str) -> dict[str, dict[str, float]]:
+    both = WEIGHTS[kind]
+    return {"contrastive": {"contrastive": 1.0}, "masked": {"masked": 1.0}, "both": dict(both)}

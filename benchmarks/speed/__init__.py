@@ -1,0 +1,1 @@
+"""How long the commands take, and what pretraining costs beside a plain loop."""
