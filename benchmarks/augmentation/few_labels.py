@@ -40,7 +40,7 @@ from genomai_cli.panels.recognition import BarcodeSites
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.labelled.samples import Samples, others
 
-MODEL = RUNS / "augmentation" / "unlabelled"
+MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
 STUDENT = 2.776  # the 97.5 % quantile with SUBSETS - 1 degrees of freedom
 HIDDEN = (0, 75)  # per cent of the sites of those who are judged
