@@ -321,7 +321,7 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     import torch
 
     from genomai_cli.bundles.bundle import Bundle, Extras, build, save
-    from genomai_cli.panels.panel import Panel
+    from genomai_cli.population.panel import Panel
 
     nesting = {"superpop": [0, 0, 1], "pop": [0, 1, 2]}
     config = {

@@ -12,9 +12,9 @@ import torch
 from conftest import POPULATIONS, SITES, common_allele
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.nets.crossmodal import CrossmodalNetwork
-from genomai_cli.nets.towers import CrossmodalConfig
-from genomai_cli.phenotypes.columns import Category, Columns, Place
+from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
+from genomai_cli.population.networks.towers import CrossmodalConfig
+from genomai_cli.population.phenotypes import Category, Columns, Place
 
 LABELS = list(POPULATIONS)
 COLUMNS = Columns(

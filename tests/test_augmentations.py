@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli.augmentations import Pool, hide, reverse_complement
-from genomai_cli.panels.phase import join, resolve
+from genomai_cli.population.barcode import join, resolve
 
 PAIRS = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"}
 barcodes = st.text("ACGTRYSWKMN", max_size=60)

@@ -35,14 +35,14 @@ from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.inference.align import Aligned, Aligner
-from genomai_cli.nets.records import Records
-from genomai_cli.panels.informativeness import informativeness
-from genomai_cli.phenotypes.encoding import encode
-from genomai_cli.phenotypes.table import PhenotypeTable
-from genomai_cli.reports.genes import GENES
+from genomai_cli.population.alignment.manhattan import GENES
+from genomai_cli.population.alignment.similarity import Aligned, Aligner
+from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.panel import informativeness
+from genomai_cli.population.phenotype_encoding import encode
+from genomai_cli.population.phenotypes import PhenotypeTable
 from genomai_cli.training import recipe
-from genomai_cli.training.labelled.samples import folds
+from genomai_cli.training.labelled_data import folds
 
 MARKERS = {  # sites, and the super-population that they separate from the others
     "rs2814778": "AFR",

@@ -11,18 +11,23 @@ import torch
 from benchmarks.crossvalidation.trials import LABELS, VCF, Array, Rows
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.nets.crossmodal import CrossmodalNetwork
-from genomai_cli.nets.records import Records
-from genomai_cli.panels.barcode import letters_to_genotypes, read_barcodes
-from genomai_cli.panels.panel import Panel
-from genomai_cli.phenotypes.columns import Columns, degrees, place_anchors, unit_vectors
-from genomai_cli.phenotypes.encoding import encode
-from genomai_cli.phenotypes.table import PhenotypeTable, read_phenotypes
-from genomai_cli.training import recipe
-from genomai_cli.training.labelled.samples import Samples, gather
-from genomai_cli.training.unlabelled import corpus_writer
-from genomai_cli.training.unlabelled.places import Places
-from genomai_cli.training.unlabelled.pretraining import cut_for, pretrain
+from genomai_cli.inputs.base import Places
+from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
+from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
+from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.panel import Panel
+from genomai_cli.population.phenotype_encoding import encode
+from genomai_cli.population.phenotypes import (
+    Columns,
+    PhenotypeTable,
+    degrees,
+    place_anchors,
+    read_phenotypes,
+    unit_vectors,
+)
+from genomai_cli.training import corpus_writer, recipe
+from genomai_cli.training.labelled_data import Samples, gather
+from genomai_cli.training.pretraining import cut_for, pretrain
 
 EARTH = 6371.0  # km
 GRID = 4000  # places about 360 km apart

@@ -40,10 +40,10 @@ from benchmarks.crossvalidation.baselines import (
 from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.metrics.classification import wilson_interval
-from genomai_cli.nets.genotypes import allele_counts
+from genomai_cli.population.networks.genotype_mlp import allele_counts
+from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.training import recipe
-from genomai_cli.training.labelled.frequencies import fit_likelihood
-from genomai_cli.training.labelled.samples import folds
+from genomai_cli.training.labelled_data import folds
 
 RECORDS = MODELS / "ancestry" / "phenotypes.tsv"
 KEPT = RUNS / "alignment"

@@ -28,13 +28,12 @@ from benchmarks.crossvalidation.trials import (
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
-from genomai_cli.nets.genotypes import allele_counts
-from genomai_cli.panels.panel import GRCH37, Panel
+from genomai_cli.population.networks.genotype_mlp import allele_counts
+from genomai_cli.population.networks.likelihood_fit import fit_likelihood
+from genomai_cli.population.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training import recipe
-from genomai_cli.training.labelled import make
-from genomai_cli.training.labelled.frequencies import fit_likelihood
-from genomai_cli.training.labelled.samples import nesting
+from genomai_cli.training import finetuning, recipe
+from genomai_cli.training.labelled_data import nesting
 
 V2 = "genomai-v2"
 
@@ -81,7 +80,7 @@ class OurMethod:
         plan, _ = recipe.read(self.name, self.changes)
         learn = only_heads(fold, set(plan.heads))
         began = time.perf_counter()
-        fitted = make.fit(
+        fitted = finetuning.fit(
             learn, plan, fold.panel, seed=fold.seed, device=self.device, report=self._report
         )
         seconds = time.perf_counter() - began
@@ -148,7 +147,7 @@ def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
 def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     """The sites that `genomai-v2` chooses when it is trained in this fold."""
     plan, _ = recipe.read(V2, changes)
-    maker = make.Maker(
+    maker = finetuning.Maker(
         only_heads(fold, set(plan.heads)),
         plan,
         fold.panel,
@@ -164,12 +163,12 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     return np.array([index[place] for place in places], np.int64)
 
 
-def only_heads(fold: Fold, heads: set[str]) -> make.Samples:
+def only_heads(fold: Fold, heads: set[str]) -> finetuning.Samples:
     """The fold's people with the labels of these heads only."""
     learn = fold.learn
     labels = {head: numbers for head, numbers in learn.labels.items() if head in heads}
     classes = {head: names for head, names in learn.classes.items() if head in heads}
-    return make.Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
+    return finetuning.Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
 
 
 def baselines() -> list[Method]:

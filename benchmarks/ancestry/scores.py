@@ -6,11 +6,12 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 
 from benchmarks.crossvalidation.trials import HIDDEN, KIDD, Array, Pooled, Rows
-from genomai_cli.metrics.calibration import expected_calibration_error, log_losses
 from genomai_cli.metrics.classification import (
     accuracy,
     balanced_accuracy,
     confusion_matrix,
+    expected_calibration_error,
+    log_losses,
     wilson_interval,
 )
 

@@ -31,14 +31,13 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.cli.app import main as genomai
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.generation.diffusing import PeopleDiffuser
-from genomai_cli.generation.settings import Settings
 from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented
-from genomai_cli.nets.sites import SitesConfig, SitesNetwork
-from genomai_cli.panels.barcode import letters_to_genotypes
-from genomai_cli.panels.recognition import BarcodeSites
+from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.population.barcode import BarcodeSites, letters_to_genotypes
+from genomai_cli.population.generation.sampler import PeopleDiffuser
+from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled.samples import Samples, others
+from genomai_cli.training.labelled_data import Samples, others
 
 MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
-from genomai_cli.metrics.calibration import log_losses
+from genomai_cli.metrics.classification import log_losses
 
 Array = NDArray[np.float64]
 Copies = NDArray[np.int8]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.crossvalidation.trials import Rows, subset
-from genomai_cli.training.labelled.samples import Samples
+from genomai_cli.training.labelled_data import Samples
 
 FEWEST = 2  # people of every class: one to learn from if the other is held out
 

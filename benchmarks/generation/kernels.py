@@ -23,10 +23,10 @@ from benchmarks.command_line import DATA
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.generation.people import Generator
-from genomai_cli.generation.settings import Settings
-from genomai_cli.metrics.people import people_of_variants
-from genomai_cli.training.unlabelled.shuffling import mixed
+from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.population.evaluation.genotypes import people_of_variants
+from genomai_cli.population.generation.sampler import Generator
+from genomai_cli.training.corpus import mixed
 
 HOLDOUT, TIMES, SEED = 0.2, 32, 0
 Z_95 = 1.96

@@ -9,11 +9,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from genomai_cli.bundles import catalog, people_summary
+from genomai_cli.bundles import catalog
 from genomai_cli.formats.streams import open_input
-from genomai_cli.metrics.people import people_of_variants
-from genomai_cli.metrics.summary import Summary
-from genomai_cli.panels.panel import Panel
+from genomai_cli.population.evaluation import summary
+from genomai_cli.population.evaluation.genotypes import people_of_variants
+from genomai_cli.population.evaluation.summary import Summary
+from genomai_cli.population.panel import Panel
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     panel = Panel.read(options.bundle / catalog.PANEL)
     people = people_of_variants([open_input(options.people)], panel)
-    people_summary.add(options.bundle, Summary.of(people))
+    summary.add(options.bundle, Summary.of(people))
 
 
 if __name__ == "__main__":

@@ -23,18 +23,18 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.command_line import DATA
 from benchmarks.generation.generators import GENERATORS, LINKED, Generator
+from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.formats.sequences import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.metrics.generation import Material, Report, report
-from genomai_cli.metrics.people import (
+from genomai_cli.population.evaluation.generation import Material, Report, report
+from genomai_cli.population.evaluation.genotypes import (
     People,
     panel_of_variants,
     people_of_sequences,
     people_of_variants,
 )
-from genomai_cli.panels.panel import Panel
+from genomai_cli.population.panel import Panel
 
 COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
 PANEL, LABELS = "panel.tsv", "train.labels.tsv"

@@ -28,9 +28,9 @@ from benchmarks.imputation.li_stephens import imputed
 from benchmarks.imputation.panel import PEOPLE, folds, made
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.formats.outputs import atomic_output, atomic_text
-from genomai_cli.formats.variant_writer import write_variants
-from genomai_cli.generation.writing import sites
-from genomai_cli.panels.panel import GRCH37
+from genomai_cli.formats.vcf_rewrite import write_variants
+from genomai_cli.population.generation.output import sites
+from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "chr22"
 EVERY = 10

@@ -24,14 +24,14 @@ from benchmarks.command_line import DATA, RUNS
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.denoising.base import UNKNOWN, PeopleModel, Settings
+from genomai_cli.denoising.fasta import model_of
 from genomai_cli.formats.outputs import atomic_output, atomic_text
-from genomai_cli.formats.variant_writer import write_variants
-from genomai_cli.generation.writing import sites
-from genomai_cli.panels.panel import GRCH37
-from genomai_cli.panels.phenotypes import REFERENCE, Phenotypes
-from genomai_cli.restoration.base import UNKNOWN, PeopleModel, Settings
-from genomai_cli.restoration.genotypes import Calls, genotypes, posterior
-from genomai_cli.restoration.models import model_of
+from genomai_cli.formats.vcf_rewrite import write_variants
+from genomai_cli.population.generation.output import sites
+from genomai_cli.population.imputation.models import Calls, genotypes, posterior
+from genomai_cli.population.labels import REFERENCE, Phenotypes
+from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "panel"
 HIDDEN = (50, 75, 90)

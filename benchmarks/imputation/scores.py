@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.metrics.calibration import expected_calibration_error, log_losses
+from genomai_cli.metrics.classification import expected_calibration_error, log_losses
 
 REPEATS = 1000
 LEAST_COMMON = 0.01  # minor allele frequency of the sites whose r2 counts

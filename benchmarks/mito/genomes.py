@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crossvalidation.trials import Letters, Rows, digest, subset
-from genomai_cli.anchoring.anchor import Anchorer
-from genomai_cli.anchoring.reference import Reference
-from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
+from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.reference import Reference
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled.samples import Samples, gather, others
+from genomai_cli.training.labelled_data import Samples, gather, others
 
 Mask = NDArray[np.bool_]
 

@@ -17,18 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.mito.masking import UNKNOWN, Codes, Restored
-from genomai_cli.anchoring.kmers import codes_of
-from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.nets.lineages import LineageNetwork
-from genomai_cli.restoration.guessing import GuessedGenomes
-from genomai_cli.restoration.models import model_of
-from genomai_cli.training import recipe
-from genomai_cli.training.genealogy.lineages import Lineages
-from genomai_cli.training.unlabelled import corpus_writer
-from genomai_cli.training.unlabelled.corpus_writer import Cut
-from genomai_cli.training.unlabelled.places import Places
-from genomai_cli.training.unlabelled.pretraining import pretrain
+from genomai_cli.denoising.fasta import model_of
+from genomai_cli.inputs.base import Places
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.seeding import codes_of
+from genomai_cli.phylogeny.denoise import GuessedGenomes
+from genomai_cli.phylogeny.lineage_mixture import LineageNetwork
+from genomai_cli.phylogeny.lineages import Lineages
+from genomai_cli.training import corpus_writer, recipe
+from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.pretraining import pretrain
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 BLOCK = 64

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.metrics.calibration import expected_calibration_error
+from genomai_cli.metrics.classification import expected_calibration_error
 from genomai_cli.metrics.resampling import bootstrap_intervals
 
 Codes = NDArray[np.uint8]

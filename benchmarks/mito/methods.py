@@ -17,11 +17,10 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
-from genomai_cli.objectives.labelled import MISSING
+from genomai_cli.objectives.base import MISSING
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training import recipe
-from genomai_cli.training.labelled import make
-from genomai_cli.training.labelled.samples import Samples
+from genomai_cli.training import finetuning, recipe
+from genomai_cli.training.labelled_data import Samples
 
 FEWEST = 4  # people of a class that our models learn
 ROTATED, REVERSED = "rotated", "reversed"
@@ -110,7 +109,7 @@ class OurMethod:
         """Train as `genomai train` would, then judge as `genomai classify` would."""
         plan, _ = recipe.read(self.recipe, self.changes)
         began = time.perf_counter()
-        fitted = make.fit(
+        fitted = finetuning.fit(
             without_rare_classes(fold.learn),
             plan,
             reference=fold.reference,

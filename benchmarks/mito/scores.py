@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.crossvalidation.trials import Array, Pooled, Rows
 from benchmarks.mito.genomes import COMPLETE, PARTS, part_of
 from benchmarks.mito.methods import REVERSED, ROTATED
-from genomai_cli.metrics.calibration import expected_calibration_error, log_losses
+from genomai_cli.metrics.classification import expected_calibration_error, log_losses
 from genomai_cli.metrics.resampling import bootstrap_intervals
 
 TITLES = {

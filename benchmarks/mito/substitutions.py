@@ -9,10 +9,9 @@ import numpy as np
 
 from benchmarks.mito.masking import UNKNOWN, Codes
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.restoration.anchored import posterior
-from genomai_cli.restoration.base import Settings
-from genomai_cli.restoration.guessing import GuessedGenomes
-from genomai_cli.restoration.models import model_of
+from genomai_cli.denoising.base import Settings
+from genomai_cli.denoising.fasta import model_of
+from genomai_cli.phylogeny.denoise import GuessedGenomes, posterior
 
 RATE = 0.001
 BLOCK = 32

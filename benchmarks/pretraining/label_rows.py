@@ -27,16 +27,15 @@ from benchmarks.mito import genome_baselines
 from benchmarks.mito.genomes import COMPLETE, Genomes
 from benchmarks.mito.methods import called, texts, vectors_of
 from benchmarks.pretraining.pretrained_networks import Workshop, genomes_of_vcf
-from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
-from genomai_cli.panels.barcode import letters_to_genotypes
-from genomai_cli.panels.panel import Panel
-from genomai_cli.training import recipe
-from genomai_cli.training.labelled import make
-from genomai_cli.training.labelled.samples import Samples
+from genomai_cli.inputs.base import Places
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.population.barcode import letters_to_genotypes
+from genomai_cli.population.panel import Panel
+from genomai_cli.training import finetuning, recipe
+from genomai_cli.training.labelled_data import Samples
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.unlabelled.places import Places
 
 LOGISTIC, PCA_ROW, SCRATCH, SHIPPED = "logistic", "pca", "scratch", "shipped"
 VARIANTS = ("contrastive", "masked", "both")
@@ -144,7 +143,9 @@ class Kind:
         self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
     ) -> dict[str, Array]:
         plan = self.plan(row, list(learn.labels))
-        fitted = make.fit(learn, plan, self.panel, reference=self.reference, seed=seed, start=start)
+        fitted = finetuning.fit(
+            learn, plan, self.panel, reference=self.reference, seed=seed, start=start
+        )
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
         tables = called(bundle, COMPLETE, texts(letters), learn.classes)

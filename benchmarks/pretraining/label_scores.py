@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.crossvalidation.trials import Outcome, Rows, load, save
 from benchmarks.pretraining.label_rows import HEADS, LOGISTIC, PCA_ROW, SCRATCH, SHIPPED, Kind
 from genomai_cli.metrics.resampling import bootstrap_intervals
-from genomai_cli.training.labelled.samples import folds
+from genomai_cli.training.labelled_data import folds
 
 TITLES = {
     LOGISTIC: "logistic regression",

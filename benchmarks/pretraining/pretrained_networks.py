@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.crossvalidation.trials import Letters
-from genomai_cli.anchoring.genomes import read_genomes
-from genomai_cli.anchoring.reference import Reference
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle, Extras
 from genomai_cli.formats.streams import open_inputs
+from genomai_cli.inputs.base import Places
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.tokenizers.base import letters_of
+from genomai_cli.training import corpus_writer
+from genomai_cli.training.corpus import Corpus, is_finished
+from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
+from genomai_cli.training.progress import Moment
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.unlabelled import corpus_writer
-from genomai_cli.training.unlabelled.corpus import Corpus, is_finished
-from genomai_cli.training.unlabelled.diary import Moment
-from genomai_cli.training.unlabelled.places import Places
-from genomai_cli.training.unlabelled.pretraining import Surroundings, cut_for, pretrain
 
 KEY, CORPUS, CARD = "key.txt", "corpus", "A network pretrained for a benchmark.\n"
 EVERY = 100  # steps between lines of progress

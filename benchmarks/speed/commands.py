@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 
 from genomai_cli.bundles import catalog
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.panels.panel import GRCH37, Panel
-from genomai_cli.phenotypes.table import read_phenotypes
+from genomai_cli.population.panel import GRCH37, Panel
+from genomai_cli.population.phenotypes import read_phenotypes
 
 PEOPLE, RECORDS = 2504, 1000
 

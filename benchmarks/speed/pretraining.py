@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.formats.sequences import read_sequences
+from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_inputs
+from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.tokenizers import from_config
-from genomai_cli.training.loop import learning_rate
+from genomai_cli.training import corpus_writer
+from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.pretraining import Pretraining, Surroundings, cut_for
 from genomai_cli.training.recipe import Recipe, read
-from genomai_cli.training.unlabelled import corpus_writer
-from genomai_cli.training.unlabelled.corpus import Corpus
-from genomai_cli.training.unlabelled.places import NOWHERE
-from genomai_cli.training.unlabelled.pretraining import Pretraining, Surroundings, cut_for
+from genomai_cli.training.trainer import learning_rate
 
 SKIPPED = 10  # steps until everything has been allocated and is warm
 

@@ -19,18 +19,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
-from genomai_cli.anchoring.reference import Reference
-from genomai_cli.anchoring.sites import VariableSites
+from genomai_cli.backbones import heads
+from genomai_cli.backbones.classifier import OF_GENOTYPES, Classifier, Fusion
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
-from genomai_cli.nets import companions
-from genomai_cli.nets.classifier import OF_GENOTYPES, Classifier, build_network
-from genomai_cli.nets.crossmodal import CrossmodalNetwork
-from genomai_cli.nets.fusion import Fusion
-from genomai_cli.nets.genotypes import Genotypes
-from genomai_cli.nets.likelihood import PopulationLikelihood
-from genomai_cli.nets.regression import VariantRegression
-from genomai_cli.panels.panel import Panel
+from genomai_cli.mapping.reference import Reference, VariableSites
+from genomai_cli.phylogeny.regression import VariantRegression
+from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
+from genomai_cli.population.networks.genotype_mlp import Genotypes
+from genomai_cli.population.networks.likelihood import PopulationLikelihood
+from genomai_cli.population.panel import Panel
+from genomai_cli.registry import build_network
 
 RECIPE = "recipe.toml"
 COMPANIONS = "companions."  # begins the names of their tensors
@@ -170,7 +169,7 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
         raise BundleError(damaged[0])
     panel, reference, sites = _read_places(path)
     classifier = build(config, panel)
-    beside = companions.build(config.get("companions", {}), classifier.members[0])
+    beside = heads.build(config.get("companions", {}), classifier.members[0])
     _fill(classifier, beside, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
     beside = beside.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -2,6 +2,11 @@
 
 The modules of the subcommands import only `typer` and rooms of `cli` at the top and open the other
 rooms inside the command function, so that `--help` never pays for numpy or torch.
+
+Shell completion: Typer's, with a script for zsh that also works from a folder of `fpath`.
+
+`_GENOMAI_COMPLETE=source_SHELL genomai` prints the script for bash, zsh or fish; the scripts call the program with
+`complete_SHELL` at every TAB, so that they know the models installed at that moment.
 """
 
 import os
@@ -13,6 +18,7 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer._completion_classes import ZshComplete, completion_init
 
 from genomai_cli import __version__
 from genomai_cli.cli import (
@@ -30,9 +36,28 @@ from genomai_cli.cli import (
 )
 from genomai_cli.cli.exits import TERMINATED, Commands, drop_standard_output, fail
 
+# zsh wants `#compdef` in the first line of a file in fpath, and runs the file in place of the first call.
+_ZSH_SCRIPT = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh %(prog_name)s)
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  %(complete_func)s "$@"
+else
+  compdef %(complete_func)s %(prog_name)s
+fi"""
+
+
+def prepare() -> None:
+    """Let Typer answer the requests of the shells."""
+    completion_init()
+    ZshComplete.source_template = _ZSH_SCRIPT
+
+
 COMPLETION_VARIABLE = "_GENOMAI_COMPLETE"
-
-
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
@@ -85,9 +110,9 @@ app.add_typer(models.app, name="models")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
     if COMPLETION_VARIABLE in os.environ:
-        from genomai_cli.cli import completion
+        pass
 
-        completion.prepare()
+        prepare()
     with _termination_as_exit():
         return _status_of(sys.argv[1:] if argv is None else list(argv))
 

@@ -1,39 +1,105 @@
-"""`genomai augment`: random views of sequences and genotypes, to train with."""
+"""`genomai augment`: random views of sequences and genotypes, to train with.
 
-from collections.abc import Iterable, Iterator
+`genomai augment --diffuse`: the model that draws again what was blurred.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.held_output import held_output, require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
     Device,
+    Haplotypes,
     Inputs,
     Model,
     Output,
+    PanelFile,
     Quiet,
     ReportJson,
     Seed,
     Threads,
     Verbose,
     check_finite,
+    genome_of,
+    panel_of,
 )
-from genomai_cli.cli.places import Haplotypes, PanelFile, genome_of, panel_of
+from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.anchoring.reference import Reference
-    from genomai_cli.inference.augment import Alignment, Changes
+    from genomai_cli.formats.tables import LabelTable
+    from genomai_cli.inference.augment import Alignment, Changes, Diffuser
+    from genomai_cli.mapping.reference import Reference
+    from genomai_cli.population.labels import Phenotypes
     from genomai_cli.records import SequenceRecord
 
+DEFAULT_MODEL = "ancestry-generator"
+
+
+def diffuser(
+    run: Run,
+    model: str | None,
+    time: float,
+    seed: int,
+    grouped: "tuple[LabelTable, str] | None",
+    device: str,
+    threads: int | None,
+) -> "Diffuser":
+    """What blurs views up to the time and draws them again; `grouped` names people's phenotypes in a column."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.inference.generate_diffusion import SequenceDiffuser, Settings, steps_of
+    from genomai_cli.population.generation.sampler import PeopleDiffuser
+    from genomai_cli.population.labels import Phenotypes
+
+    devices.use_threads(threads)
+    where = devices.choose(device)
+    bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
+    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    run.used_device(where)
+    settings = Settings(steps_of(bundle), seed=seed, since=time)
+    if bundle.panel is not None:
+        people = PeopleDiffuser(bundle, settings)
+        if grouped is not None:
+            phenotypes = Phenotypes.from_config(bundle.config)
+            people.phenotype_of = _numbers(run, *grouped, phenotypes)
+        return people
+    if grouped is not None:
+        raise UsageError(f"--group does not fit the model {bundle.name}: it knows no phenotypes")
+    return SequenceDiffuser(bundle, settings)
+
+
+def _numbers(
+    run: Run, table: "LabelTable", column: str, phenotypes: "Phenotypes"
+) -> Callable[[str], int]:
+    """The number of the phenotype of a record's name; 0, none, for a label that the model does not know."""
+    from genomai_cli.inference.augment import known_name
+
+    labels = table.column(column)
+    unknown = sorted(set(labels.values()) - set(phenotypes.names))
+    if len(unknown) == len(set(labels.values())):
+        names = ", ".join(phenotypes.names)
+        raise UsageError(f"--group {column}: the model knows none of its labels, only {names}")
+    if unknown:
+        run.console.warn(
+            f"drawn without a phenotype, since the model does not know it: {', '.join(unknown)}"
+        )
+
+    def number(name: str) -> int:
+        known = known_name(name, labels)
+        label = None if known is None else labels[known]
+        return phenotypes.number(label) if label in phenotypes.names else 0
+
+    return number
+
+
 NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp, --diffuse or --cross"
-
 Views = Annotated[int, typer.Option("--views", metavar="N", min=1, help="Views of each record.")]
-
 Mask = Annotated[
     float | None,
     typer.Option(
@@ -45,7 +111,6 @@ Mask = Annotated[
         show_default=False,
     ),
 ]
-
 Crop = Annotated[
     float | None,
     typer.Option(
@@ -57,7 +122,6 @@ Crop = Annotated[
         show_default=False,
     ),
 ]
-
 Mutate = Annotated[
     float | None,
     typer.Option(
@@ -69,11 +133,9 @@ Mutate = Annotated[
         show_default=False,
     ),
 ]
-
 ReverseComplement = Annotated[
     bool, typer.Option("--revcomp", help="Read the views on the other strand (not for barcodes).")
 ]
-
 Diffuse = Annotated[
     float | None,
     typer.Option(
@@ -87,7 +149,6 @@ Diffuse = Annotated[
         show_default=False,
     ),
 ]
-
 Cross = Annotated[
     bool,
     typer.Option(
@@ -95,7 +156,6 @@ Cross = Annotated[
         help="Barcodes only: new members of the record's group, each site from another member.",
     ),
 ]
-
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -105,7 +165,6 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-
 GroupColumn = Annotated[
     str | None,
     typer.Option(
@@ -115,7 +174,6 @@ GroupColumn = Annotated[
         show_default=False,
     ),
 ]
-
 LabelsOutput = Annotated[
     Path | None,
     typer.Option(
@@ -165,9 +223,9 @@ def augment(
     genomai augment --diffuse 0.3 --labels people.tsv --group population --views 5 cohort.vcf.gz > views.fa
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
-    from genomai_cli.cli import diffusing, groups, reading
-    from genomai_cli.cli.view_labels import rows_of_views
-    from genomai_cli.formats.sequences import write_fasta
+    from genomai_cli.cli import augment_groups, inputs
+    from genomai_cli.cli.augment_groups import rows_of_views
+    from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import Changes, augmented
 
@@ -175,11 +233,11 @@ def augment(
         changes = Changes(mask, crop, mutate, revcomp, diffuse)
         _check_options(changes, cross, labels, group, labels_out, output)
         table = read_labels(labels) if labels else None
-        first, sources = reading.open_run_inputs(run)
+        first, sources = inputs.open_run_inputs(run)
         if haplotypes and not first.has_variants:
             raise UsageError("--haplotypes needs a VCF")
         genome = None if panel else genome_of(model)
-        records = reading.read_records(
+        records = inputs.read_records(
             run,
             sources,
             lambda: genome or panel_of(panel, model),
@@ -187,15 +245,15 @@ def augment(
             haplotypes=haplotypes,
         )
         if genome is not None:
-            records = reading.in_coordinates(run, records, genome)
+            records = inputs.in_coordinates(run, records, genome)
         alignment = _alignment(panel, model, genome)
         crosses = None
         if cross and table is not None:
-            crosses, records = groups.crosses(run, records, alignment, table, group)
+            crosses, records = augment_groups.crosses(run, records, alignment, table, group)
         diffuser = None
         if diffuse is not None:
-            grouped = (table, groups.column(table, group)) if table and group else None
-            diffuser = diffusing.diffuser(run, model, diffuse, seed, grouped, device, threads)
+            grouped = (table, augment_groups.column(table, group)) if table and group else None
+            diffuser = diffuser(run, model, diffuse, seed, grouped, device, threads)
         made = augmented(
             _used(run, records),
             changes,
@@ -235,9 +293,9 @@ def _check_options(
 def _alignment(panel: Path | None, model: str | None, genome: "Reference | None") -> "Alignment":
     """What the records' letters stand for: the sites of the panel that is named, or of any installed one."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.cli.model_choice import installed_panels
+    from genomai_cli.cli.inputs import installed_panels
     from genomai_cli.inference.augment import Alignment
-    from genomai_cli.panels.recognition import BarcodeSites
+    from genomai_cli.population.barcode import BarcodeSites
 
     if genome is not None:
         return Alignment(length=len(genome))

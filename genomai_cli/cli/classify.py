@@ -22,7 +22,6 @@ from genomai_cli.cli.run import Run
 Probabilities = Annotated[
     bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
 ]
-
 BatchSize = Annotated[
     int | None,
     typer.Option(
@@ -65,15 +64,14 @@ def classify(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import model_choice, reading
-    from genomai_cli.cli.held_output import held_output
-    from genomai_cli.inference.call_table import write_calls
-    from genomai_cli.inference.classify import classify_records
-    from genomai_cli.inference.engine import Batching
+    from genomai_cli.cli import inputs
+    from genomai_cli.cli.output import held_output
+    from genomai_cli.inference.batching import Batching
+    from genomai_cli.inference.classify import classify_records, write_calls
 
     with Run(context) as run:
-        name, records = model_choice.records_and_model(
-            run, model, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
+        name, records = inputs.records_and_model(
+            run, model, lambda: inputs.places_of(bundle), absent_is_ref=absent_is_ref
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)
@@ -81,7 +79,7 @@ def classify(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         batching = Batching(pieces=batch_size)
-        panels = model_choice.installed_panels()
+        panels = inputs.installed_panels()
         calls = classify_records(bundle, records, panels=panels, batching=batching)
         with held_output(output) as out:
             used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)

@@ -1,9 +1,18 @@
-"""What a person reads while the program works: messages and progress bars on standard error."""
+"""What a person reads while the program works: messages and progress bars on standard error.
+
+What `pretrain` shows while it works: a line at every evaluation, on a terminal a moving one, and the log.
+"""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+if TYPE_CHECKING:
+    from genomai_cli.training.progress import Moment
+    from genomai_cli.training.run_folder import MetricsLog
 
 Item = TypeVar("Item")
 
@@ -46,3 +55,94 @@ class Console:
 
     def _write(self, message: str) -> None:
         print(f"{self.command}: {message}", file=sys.stderr, flush=True)
+
+
+ABSENT = "."
+
+
+class Progress:
+    """Tells the moments of a run of so many steps to the user and to the log."""
+
+    def __init__(self, console: Console, steps: int, log: "MetricsLog") -> None:
+        self._console, self._steps, self._log = console, steps, log
+        self._began = time.monotonic()
+        self._first: int | None = None
+        self._line: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty() and not self._console.quiet:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+            terminal = RichConsole(stderr=True)
+            self._line = RichProgress(*columns, console=terminal, transient=True)
+            self._line.start()
+            self._line.add_task("the first steps", total=self._steps)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._line is not None:
+            self._line.stop()
+
+    def tell(self, moment: "Moment") -> None:
+        """Log the moment; show it, on a terminal always and elsewhere if samples were judged."""
+        self._log.add(_row(moment))
+        text = self._text(moment)
+        if self._line is not None:
+            task = self._line.task_ids[0]
+            self._line.update(task, completed=moment.step, description=text)
+        if moment.held_out is not None:
+            self._console.say(text)
+        elif self._line is None:
+            self._console.detail(text)
+
+    def _text(self, moment: "Moment") -> str:
+        text = f"step {moment.step} of {self._steps}: loss {_losses(moment.loss, moment.terms)}"
+        if moment.held_out is not None:
+            text += f", held out {_losses(moment.held_out, moment.held_out_terms)}"
+        return f"{text}, {moment.tokens_per_second:,.0f} tokens/s, {self._time_left(moment.step)}"
+
+    def _time_left(self, step: int) -> str:
+        """At the pace since the first moment of this process."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = step, now
+        if step == self._first:
+            return "time left unknown"
+        seconds = (now - self._began) / (step - self._first) * (self._steps - step)
+        minutes, hours = round(seconds / 60), seconds / 3600
+        if hours >= 2:
+            return f"{hours:.1f} h left"
+        return f"{minutes} min left" if seconds >= 120 else f"{seconds:.0f} s left"
+
+
+def _losses(total: float, terms: "dict[str, float] | Any") -> str:
+    """The loss, and those of several objectives."""
+    parts = ", ".join(f"{name} {loss:.4f}" for name, loss in terms.items())
+    return f"{total:.4f} ({parts})" if len(terms) > 1 else f"{total:.4f}"
+
+
+def _row(moment: "Moment") -> dict[str, str]:
+    held_out = moment.held_out_terms
+    return {
+        "step": str(moment.step),
+        "epoch": f"{moment.epoch:.4f}",
+        "tokens": str(moment.tokens),
+        "loss": f"{moment.loss:.6f}",
+        **{f"loss_{name}": f"{loss:.6f}" for name, loss in moment.terms.items()},
+        "held_out": ABSENT if moment.held_out is None else f"{moment.held_out:.6f}",
+        **{
+            f"held_out_{name}": f"{held_out[name]:.6f}" if held_out else ABSENT
+            for name in moment.terms
+        },
+        "learning_rate": f"{moment.learning_rate:.6g}",
+        "tokens_per_second": f"{moment.tokens_per_second:.0f}",
+        "time": f"{time.time():.0f}",
+    }

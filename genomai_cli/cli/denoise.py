@@ -1,13 +1,15 @@
-"""`genomai denoise`: missing letters and genotypes restored, doubtful ones corrected, with probabilities."""
+"""`genomai denoise`: missing letters and genotypes restored, doubtful ones corrected, with probabilities.
 
-from collections.abc import Iterable
+The table of `genomai denoise --changes`, and how many changes there are.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.changes import Changes, changes_table
-from genomai_cli.cli.held_output import held_output, require_apart
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -21,19 +23,69 @@ from genomai_cli.cli.options import (
     Threads,
     Verbose,
 )
+from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.denoising.base import Settings
+    from genomai_cli.denoising.fasta import Passed
+    from genomai_cli.denoising.vcf import Wish
     from genomai_cli.formats.streams import Input
-    from genomai_cli.restoration.base import Settings
-    from genomai_cli.restoration.passage import Passed
-    from genomai_cli.restoration.variants import Wish
+
+COLUMNS = ("sample", "place", "from", "to", "probability")
+MISSING = ord("N")
+
+
+class Changes:
+    """Writes a row a change if there is a file for it, and counts in any case."""
+
+    def __init__(self, handle: IO[str] | None) -> None:
+        self._handle, self.wanted = handle, handle is not None
+        self.counts = {"missing": 0, "restored": 0, "corrected": 0}
+        if handle is not None:
+            handle.write("\t".join(COLUMNS) + "\n")
+
+    def count(self, **more: int) -> None:
+        """Add to the counts."""
+        for name, number in more.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def write(self, sample: str, place: str, before: str, after: str, probability: float) -> None:
+        """One change."""
+        if self._handle is not None:
+            self._handle.write(f"{sample}\t{place}\t{before}\t{after}\t{probability:.4f}\n")
+
+    def of_entry(self, item: "Passed") -> None:
+        """The changes of a FASTA entry; places count its letters from 1."""
+        found, letters = item.proposal, item.entry.letters()
+        if found is None or letters is None:
+            return
+        before = letters[found.numbers]
+        restored = int((before == MISSING).sum())
+        self.count(missing=found.missing, restored=restored, corrected=len(before) - restored)
+        if self._handle is None:
+            return
+        rows = (found.numbers.tolist(), before.tolist(), found.letters.tolist())
+        for number, old, new, p in zip(*rows, found.probabilities.tolist(), strict=True):
+            self.write(item.entry.name, str(number + 1), chr(old), chr(new), p)
+
+
+@contextmanager
+def changes_table(path: Path | None) -> Iterator[Changes]:
+    """Takes changes; the file appears whole or not at all."""
+    if path is None:
+        yield Changes(None)
+        return
+    from genomai_cli.formats.outputs import atomic_text
+
+    with atomic_text(path) as handle:
+        yield Changes(handle)
+
 
 WARNED_OF = 10  # records that no model knows, by name
 ONE_VCF = "a VCF goes alone: two of them do not make one"
-
 ErrorRate = Annotated[
     float | None,
     typer.Option(
@@ -45,7 +97,6 @@ ErrorRate = Annotated[
         show_default=False,
     ),
 ]
-
 MinConfidence = Annotated[
     float,
     typer.Option(
@@ -56,14 +107,12 @@ MinConfidence = Annotated[
         help="Restore and correct only what is at least so probable.",
     ),
 ]
-
 OnlyPresent = Annotated[
     bool,
     typer.Option(
         "--only-present", help="Add no records for sites of the model that the VCF does not have."
     ),
 ]
-
 ChangesFile = Annotated[
     Path | None,
     typer.Option(
@@ -105,15 +154,15 @@ def denoise(
     genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
     """
     from genomai_cli import device as devices
-    from genomai_cli.cli import reading
-    from genomai_cli.restoration.base import Settings
-    from genomai_cli.restoration.variants import Wish
+    from genomai_cli.cli import inputs
+    from genomai_cli.denoising.base import Settings
+    from genomai_cli.denoising.vcf import Wish
 
     with Run(context) as run:
         require_apart(changes=changes, output=output)
         devices.use_threads(threads)
         settings = Settings(min_confidence, error_rate, seed)
-        first, sources = reading.open_run_inputs(run)
+        first, sources = inputs.open_run_inputs(run)
         with held_output(output) as out, changes_table(changes) as table:
             if first.has_variants:
                 if len(run.inputs) > 1:
@@ -130,7 +179,7 @@ def _bundles(run: Run, model: str | None, device: str) -> list["Bundle"]:
     """The model that is named, or those that the program comes with."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.restoration.models import GENOMES_MODEL, PEOPLE_MODEL
+    from genomai_cli.denoising.fasta import GENOMES_MODEL, PEOPLE_MODEL
 
     where = devices.choose(device)
     names = [PEOPLE_MODEL, GENOMES_MODEL] if model is None else [model]
@@ -149,9 +198,9 @@ def _denoise_variants(
     device: str,
     wish: "Wish",
 ) -> None:
-    from genomai_cli.cli.model_choice import model_of_variants
-    from genomai_cli.restoration.models import GENOMES_MODEL, PEOPLE_MODEL
-    from genomai_cli.restoration.variants import restore_variants
+    from genomai_cli.cli.inputs import model_of_variants
+    from genomai_cli.denoising.fasta import GENOMES_MODEL, PEOPLE_MODEL
+    from genomai_cli.denoising.vcf import restore_variants
 
     if model is None:
         default = (PEOPLE_MODEL, GENOMES_MODEL)
@@ -175,10 +224,9 @@ def _denoise_sequences(
     bundles: list["Bundle"],
     settings: "Settings",
 ) -> None:
-    from genomai_cli.cli.model_choice import installed_panels
-    from genomai_cli.formats.fasta_entries import read_entries
-    from genomai_cli.restoration.passage import passed
-    from genomai_cli.restoration.restorers import restorer_of
+    from genomai_cli.cli.inputs import installed_panels
+    from genomai_cli.denoising.fasta import passed, restorer_of
+    from genomai_cli.formats.fasta import read_entries
 
     panels = list(installed_panels().values())
     restorers = [restorer_of(bundle, settings, panels) for bundle in bundles]

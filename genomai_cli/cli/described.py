@@ -11,10 +11,10 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.phenotypes.table import PhenotypeTable
+    from genomai_cli.inputs.base import Places
+    from genomai_cli.population.phenotypes import PhenotypeTable
+    from genomai_cli.training.corpus_writer import Record
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.unlabelled.corpus_writer import Record
-    from genomai_cli.training.unlabelled.places import Places
 
 Phenotypes = Annotated[
     Path | None,
@@ -29,7 +29,7 @@ Phenotypes = Annotated[
 
 def phenotypes_of(recipe: "Recipe", file: Path | None) -> "PhenotypeTable | None":
     """The table of phenotypes; UsageError for a recipe that needs one, or has no use for it."""
-    from genomai_cli.phenotypes.table import read_phenotypes
+    from genomai_cli.population.phenotypes import read_phenotypes
 
     wanted = "crossmodal" in recipe.objectives
     if wanted and file is None:
@@ -41,7 +41,7 @@ def phenotypes_of(recipe: "Recipe", file: Path | None) -> "PhenotypeTable | None
 
 def with_columns(places: "Places", recipe: "Recipe", table: "PhenotypeTable | None") -> "Places":
     """The same places, with the columns of the phenotypes that the people's rows hold."""
-    from genomai_cli.phenotypes.columns import Columns
+    from genomai_cli.population.phenotypes import Columns
 
     if table is None:
         return places
@@ -59,7 +59,7 @@ def described(
     """
     import numpy as np
 
-    from genomai_cli.phenotypes.encoding import encode
+    from genomai_cli.population.phenotype_encoding import encode
 
     layout = places.described
     assert layout is not None

@@ -1,8 +1,14 @@
-"""`genomai embed`: sequences and samples as vectors."""
+"""`genomai embed`: sequences and samples as vectors.
 
+Where the vectors of `genomai embed` go: a table, HDF5 on a stream, or an HDF5 file that can be added to.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +26,111 @@ from genomai_cli.cli.options import (
     UnusedSeed,
     Verbose,
 )
+from genomai_cli.cli.output import held_output
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.formats.embeddings import EmbeddingFile, Rows
+    from genomai_cli.inference.batching import Batching
+    from genomai_cli.inference.embed import Embedder
+    from genomai_cli.records import SequenceRecord
+
+Records = Iterable["SequenceRecord"]
+
+
+class Vectors:
+    """The vectors of a run's records, counted as they pass."""
+
+    def __init__(self, run: Run, embedder: "Embedder", batching: "Batching") -> None:
+        self.run, self.embedder, self.batching = run, embedder, batching
+        self.per_token = embedder.settings.per_token
+
+    def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        """Names, each with some rows of the record's and whether they are its last."""
+        counts = self.run.report.records
+        before = counts.refused
+        yield from self._words(records) if self.per_token else self._pooled(records)
+        empty = counts.refused - before
+        if empty:
+            what = "no vectors" if self.per_token else "vectors of nan"
+            self.run.console.warn(
+                f"{empty} records hold nothing that the model can read and have {what}"
+            )
+
+    def _pooled(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        for found in self.embedder.embed(records, self.batching):
+            self.run.count(used=found.windows > 0, refused=found.windows == 0)
+            yield found.name, found.vector[None], True
+
+    def _words(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        rows = 0
+        for words in self.embedder.embed_words(records, self.batching):
+            rows += len(words.vectors)
+            if words.last:
+                self.run.count(used=rows > 0, refused=rows == 0)
+                rows = 0
+            yield words.name, words.vectors, words.last
+
+
+def write_table(output: Path, vectors: Vectors, records: Records) -> None:
+    """Write the vectors of the records as TSV."""
+    from genomai_cli.formats.embeddings import write_tsv
+
+    with held_output(output) as out:
+        write_tsv(out, vectors.of(records), vectors.embedder.width, per_token=vectors.per_token)
+
+
+def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
+    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
+    with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "embeddings.h5"
+        with _file(whole, vectors) as file:
+            _fill(file, vectors, records)
+        with whole.open("rb") as handle:
+            shutil.copyfileobj(handle, out, 1 << 20)
+
+
+def write_file(
+    output: Path,
+    vectors: Vectors,
+    records: Records,
+    *,
+    append: bool = False,
+    resume: bool = False,
+    force: bool = False,
+) -> None:
+    """Write them as an HDF5 file, add them to one, or go on with the interrupted run that was to write it."""
+    from genomai_cli.formats.embeddings import Unseen
+
+    say = vectors.run.console.say
+    file = _file(output, vectors, append=append, resume=resume, force=force)
+    unseen = Unseen(file.names())
+    try:
+        with file:
+            _fill(file, vectors, unseen.of(records))
+    except BaseException:
+        if file.kept:
+            say(f"{file.folder} keeps {file.kept} records: the same command with --resume goes on")
+        raise
+    if append or resume:
+        say(f"{output}: {unseen.skipped} records were there already and are skipped")
+    vectors.run.note(skipped=unseen.skipped)
+
+
+def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
+    from genomai_cli.formats.embeddings import EmbeddingFile
+
+    embedder = vectors.embedder
+    return EmbeddingFile(
+        output, embedder.attributes, embedder.width, per_token=vectors.per_token, **how
+    )
+
+
+def _fill(file: "EmbeddingFile", vectors: Vectors, records: Records) -> None:
+    for name, rows, last in vectors.of(records):
+        file.add(name, rows, last)
+
 
 TABLE_ENDINGS = (".tsv", ".txt", ".tab")
 
@@ -57,7 +166,6 @@ To = Annotated[
         show_default=False,
     ),
 ]
-
 Pool = Annotated[
     Pooling,
     typer.Option(
@@ -65,7 +173,6 @@ Pool = Annotated[
         help="The mean or the maximum of the vectors of words, or the first word's (there is no word [CLS]).",
     ),
 ]
-
 Layer = Annotated[
     int,
     typer.Option(
@@ -74,17 +181,14 @@ Layer = Annotated[
         help="After which layer: 0 the embeddings, 1 the first layer, ..., or from the end, -1 the last.",
     ),
 ]
-
 StrandOption = Annotated[
     Strand,
     typer.Option("--strand", help="With both, the mean with the reverse complement's vector."),
 ]
-
 PerToken = Annotated[
     bool,
     typer.Option("--per-token", help="A vector a word instead of one a sequence."),
 ]
-
 WindowLetters = Annotated[
     int | None,
     typer.Option(
@@ -95,7 +199,6 @@ WindowLetters = Annotated[
         show_default=False,
     ),
 ]
-
 StrideLetters = Annotated[
     int | None,
     typer.Option(
@@ -106,7 +209,6 @@ StrideLetters = Annotated[
         show_default=False,
     ),
 ]
-
 Append = Annotated[
     bool,
     typer.Option(
@@ -114,12 +216,10 @@ Append = Annotated[
         help="Add to an HDF5 file of the same model and options; records that it has, by name, are skipped.",
     ),
 ]
-
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with an interrupted run, whose rows are in FILE.partial."),
 ]
-
 Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an interrupted run away.")]
 
 
@@ -161,16 +261,17 @@ def embed(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import model_choice, reading
-    from genomai_cli.cli.embedding_output import Vectors, write_file, write_stream, write_table
+    from genomai_cli.cli import inputs
+
+    pass
+    from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder, Settings
-    from genomai_cli.inference.engine import Batching
 
     with Run(context) as run:
         hdf5 = (to or _target(output)) is Target.HDF5
         _check_output(output, hdf5=hdf5, kept=append or resume or force)
-        name, records = model_choice.records_and_model(
-            run, model, lambda: reading.places_of(bundle), absent_is_ref=absent_is_ref
+        name, records = inputs.records_and_model(
+            run, model, lambda: inputs.places_of(bundle), absent_is_ref=absent_is_ref
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)
@@ -178,7 +279,7 @@ def embed(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         settings = Settings(pool.value, layer, strand is Strand.BOTH, per_token, window, stride)
-        embedder = Embedder(bundle, settings, model_choice.installed_panels())
+        embedder = Embedder(bundle, settings, inputs.installed_panels())
         run.note(embedding=embedder.attributes)
         vectors = Vectors(run, embedder, Batching(pieces=batch_size))
         records = run.console.progress(records, "embedding")

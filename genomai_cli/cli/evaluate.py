@@ -10,14 +10,15 @@ from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Model,
     Output,
+    PanelFile,
     Quiet,
     ReportJson,
     Seed,
     UnusedDevice,
     UnusedThreads,
     Verbose,
+    panel_of,
 )
-from genomai_cli.cli.places import PanelFile, panel_of
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -48,7 +49,6 @@ Files = Annotated[
         show_default=False,
     ),
 ]
-
 Truth = Annotated[
     Path | None,
     typer.Option(
@@ -58,7 +58,6 @@ Truth = Annotated[
         show_default=False,
     ),
 ]
-
 HeldOut = Annotated[
     Path | None,
     typer.Option(
@@ -68,7 +67,6 @@ HeldOut = Annotated[
         show_default=False,
     ),
 ]
-
 Predictions = Annotated[
     Path | None,
     typer.Option(
@@ -78,7 +76,6 @@ Predictions = Annotated[
         show_default=False,
     ),
 ]
-
 Columns = Annotated[
     list[str] | None,
     typer.Option(
@@ -88,7 +85,6 @@ Columns = Annotated[
         show_default=False,
     ),
 ]
-
 Confusion = Annotated[
     Path | None,
     typer.Option(
@@ -135,10 +131,10 @@ def evaluate(
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    from genomai_cli.cli import generation_report, score_table
+    from genomai_cli.cli import evaluation_report
     from genomai_cli.formats.tables import read_labels, read_table
     from genomai_cli.metrics import evaluation
-    from genomai_cli.metrics.prediction_table import PredictionTable
+    from genomai_cli.metrics.evaluation import PredictionTable
 
     with Run(context) as run:
         if task is Task.GENERATION:
@@ -146,11 +142,11 @@ def evaluate(
             if len(run.inputs) != 2:
                 raise UsageError("--task generation compares two files: REAL SYNTHETIC")
             real, synthetic = run.inputs
-            files = generation_report.Files(real, synthetic, held_out, predictions)
+            files = evaluation_report.Files(real, synthetic, held_out, predictions)
             panel_given = panel_of(panel, model) if panel or model else None
-            report = generation_report.report(run, files, panel_given, seed)
+            report = evaluation_report.report(run, files, panel_given, seed)
             is_table = format_ is Format.TSV
-            tsv, document = generation_report.tsv, generation_report.document
+            tsv, document = evaluation_report.generation_tsv, evaluation_report.generation_document
             _write(output, tsv(report) if is_table else document(report, files))
             return
         others = {"--held-out": held_out, "--predictions": predictions, "--panel": panel}
@@ -162,11 +158,13 @@ def evaluate(
         _tell(run, evaluation.overlap(table, known), len(table.samples))
         scores = evaluation.score_heads(table, known, columns, seed)
         if format_ is Format.TSV:
-            text = score_table.tsv(scores)
+            text = evaluation_report.tsv(scores)
         else:
-            text = score_table.document(scores, task=task, predictions=table.path, truth=known.path)
+            text = evaluation_report.document(
+                scores, task=task, predictions=table.path, truth=known.path
+            )
         if confusion is not None:
-            _write(confusion, score_table.confusion_tsv(scores))
+            _write(confusion, evaluation_report.confusion_tsv(scores))
         _write(output, text)
 
 

@@ -1,13 +1,13 @@
 """`genomai generate`: new people, for whom nobody stands, and new DNA."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.generated import EVERYBODY, Target
-from genomai_cli.cli.held_output import require_apart
+from genomai_cli.cli.generate_population import EVERYBODY, Target
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Device,
@@ -20,8 +20,42 @@ from genomai_cli.cli.options import (
     Verbose,
     check_finite,
 )
+from genomai_cli.cli.output import require_apart
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.inference.generate_diffusion import Settings
+
+
+def refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
+    """Wrong usage if an option is given that the model has no use for."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
+
+
+def dna(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    number: int,
+    length: int | None,
+    prompt: str | None,
+    output: Path,
+) -> None:
+    """Write new DNA."""
+    from genomai_cli.formats.fasta import write_fasta
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.inference.generate_diffusion import SequenceGenerator, Wanted
+
+    wanted = Wanted(number, length, prompt or "")
+    records = SequenceGenerator(bundle, settings).records(wanted)
+    counted = run.console.progress(records, "generating", total=number)
+    with atomic_output(output) as out:
+        run.count(used=write_fasta(out, counted))
+
 
 DEFAULT_MODEL = "ancestry-generator"
 
@@ -37,7 +71,7 @@ def complete_phenotype(incomplete: str) -> list[str]:
     """Phenotypes of the default model that begin with what has been typed."""
     from genomai_cli.bundles import catalog
     from genomai_cli.errors import GenomaiError
-    from genomai_cli.panels.phenotypes import Phenotypes
+    from genomai_cli.population.labels import Phenotypes
 
     try:
         config = catalog.read_config(catalog.find(DEFAULT_MODEL))
@@ -58,7 +92,6 @@ PhenotypeNames = Annotated[
         show_default=False,
     ),
 ]
-
 Described = Annotated[
     Path | None,
     typer.Option(
@@ -68,14 +101,12 @@ Described = Annotated[
         show_default=False,
     ),
 ]
-
 Number = Annotated[
     int,
     typer.Option(
         "-n", "--number", metavar="N", min=1, help="People of each --phenotype, or sequences."
     ),
 ]
-
 Length = Annotated[
     int | None,
     typer.Option(
@@ -86,7 +117,6 @@ Length = Annotated[
         show_default=False,
     ),
 ]
-
 Prompt = Annotated[
     str | None,
     typer.Option(
@@ -96,16 +126,13 @@ Prompt = Annotated[
         show_default=False,
     ),
 ]
-
 To = Annotated[
     Target, typer.Option("--to", help="Barcodes, phased genotypes, or a table of allele counts.")
 ]
-
 Haplotypes = Annotated[
     bool,
     typer.Option("--haplotypes", help="Two records or rows a person, NAME_A and NAME_B."),
 ]
-
 BuildOption = Annotated[
     Build | None,
     typer.Option(
@@ -114,7 +141,6 @@ BuildOption = Annotated[
         show_default=False,
     ),
 ]
-
 Steps = Annotated[
     int | None,
     typer.Option(
@@ -126,7 +152,6 @@ Steps = Annotated[
         show_default=False,
     ),
 ]
-
 Guidance = Annotated[
     float,
     typer.Option(
@@ -137,7 +162,6 @@ Guidance = Annotated[
         help="Above 1, people who are more typical of the phenotype; 1 is as learnt.",
     ),
 ]
-
 Temperature = Annotated[
     float,
     typer.Option(
@@ -148,7 +172,6 @@ Temperature = Annotated[
         help="Below 1, likelier people and less variety; 1 is as learnt.",
     ),
 ]
-
 Quality = Annotated[
     Path | None,
     typer.Option(
@@ -159,7 +182,6 @@ Quality = Annotated[
         show_default=False,
     ),
 ]
-
 Against = Annotated[
     Path | None,
     typer.Option(
@@ -170,7 +192,6 @@ Against = Annotated[
         show_default=False,
     ),
 ]
-
 HeldOut = Annotated[
     Path | None,
     typer.Option(
@@ -224,9 +245,9 @@ def generate(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import generated
-    from genomai_cli.cli.quality import Report
-    from genomai_cli.generation.settings import Settings, steps_of
+    from genomai_cli.cli import generate_population
+    from genomai_cli.cli.generate_quality import Report
+    from genomai_cli.inference.generate_diffusion import Settings, steps_of
 
     with Run(context) as run:
         if haplotypes and to is Target.VCF:
@@ -251,12 +272,12 @@ def generate(
                 "--guidance": guidance != 1,
                 "--quality": quality,
             }
-            generated.refuse(bundle, of_people, "makes DNA without phenotypes, in FASTA")
-            generated.dna(run, bundle, settings, number, length, prompt, output)
+            refuse(bundle, of_people, "makes DNA without phenotypes, in FASTA")
+            dna(run, bundle, settings, number, length, prompt, output)
             return
         of_dna = {"--length": length, "--prompt": prompt is not None}
-        generated.refuse(bundle, of_dna, "makes people of a panel, not DNA")
-        asked = generated.Asked(
+        refuse(bundle, of_dna, "makes people of a panel, not DNA")
+        asked = generate_population.Asked(
             model or DEFAULT_MODEL,
             phenotype or [EVERYBODY],
             number,
@@ -265,4 +286,4 @@ def generate(
             haplotypes,
             phenotypes,
         )
-        generated.people(run, bundle, settings, asked, report, output)
+        generate_population.people(run, bundle, settings, asked, report, output)

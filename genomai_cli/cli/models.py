@@ -14,14 +14,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
 Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME|DIR", help="A model's name or folder.", autocompletion=complete_model
     ),
 ]
-
 Names = Annotated[
     list[str] | None,
     typer.Argument(
@@ -45,15 +43,15 @@ def list_models(
     \b
     genomai models list | column -t -s $'\\t'
     """
-    from genomai_cli.bundles import catalog, summary
+    from genomai_cli.bundles import catalog
     from genomai_cli.errors import BundleError
 
     with Run(context) as run:
-        typer.echo("\t".join(summary.COLUMNS))
+        typer.echo("\t".join(catalog.COLUMNS))
         for name in catalog.names():
             run.count(read=1)
             try:
-                row = summary.row(summary.summarise(catalog.find(name)))
+                row = catalog.row(catalog.summarise(catalog.find(name)))
             except BundleError as error:
                 run.count(refused=1)
                 run.console.warn(str(error))
@@ -75,10 +73,10 @@ def show(
     \b
     genomai models show genomai-v2
     """
-    from genomai_cli.bundles import catalog, summary
+    from genomai_cli.bundles import catalog
 
     with Run(context) as run:
-        typer.echo(summary.page(catalog.find(name)))
+        typer.echo(catalog.page(catalog.find(name)))
         run.count(read=1, used=1)
 
 

@@ -2,14 +2,23 @@
 
 A command names the type and the default: `output: Output = STANDARD_OUTPUT`. The options of every
 command (`-q`, `-v`, `--report-json`) are read by `cli.run.Run` from the command's context.
+
+Where the letters of a VCF's samples stand: the sites of a panel, or a reference whose coordinates a model reads.
 """
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from genomai_cli.errors import BundleError
+
+if TYPE_CHECKING:
+    from genomai_cli.mapping.reference import Reference
+    from genomai_cli.population.panel import Panel
 
 STANDARD_OUTPUT = Path("-")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
@@ -49,7 +58,6 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
-
 Output = Annotated[
     Path,
     typer.Option(
@@ -59,7 +67,6 @@ Output = Annotated[
         help="Write here, whole or not at all; .gz in the name compresses as BGZF.",
     ),
 ]
-
 Device = Annotated[
     str,
     typer.Option(
@@ -70,7 +77,6 @@ Device = Annotated[
         autocompletion=complete_device,
     ),
 ]
-
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -81,17 +87,14 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
-
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, help="Same seed, input and device: the same bytes."),
 ]
-
 # Options of every command that have nothing to decide in some: accepted there, not advertised.
 UnusedDevice = Annotated[str, typer.Option("--device", callback=check_device, hidden=True)]
 UnusedThreads = Annotated[int | None, typer.Option("--threads", min=1, hidden=True)]
 UnusedSeed = Annotated[int, typer.Option("--seed", min=0, hidden=True)]
-
 Model = Annotated[
     str | None,
     typer.Option(
@@ -102,7 +105,6 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-
 AbsentIsRef = Annotated[
     bool,
     typer.Option(
@@ -110,13 +112,10 @@ AbsentIsRef = Annotated[
         help="The VCF lists variants only: a site that it lacks is homozygous reference.",
     ),
 ]
-
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
-
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="More messages; tracebacks of unexpected errors.")
 ]
-
 ReportJson = Annotated[
     Path | None,
     typer.Option(
@@ -126,3 +125,40 @@ ReportJson = Annotated[
         show_default=False,
     ),
 ]
+
+DEFAULT_PANEL = "ancestry"
+PanelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--panel",
+        metavar="FILE",
+        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry]",
+        show_default=False,
+    ),
+]
+Haplotypes = Annotated[
+    bool,
+    typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
+]
+
+
+def panel_of(file: Path | None, model: str | None) -> "Panel":
+    """The panel in a file, else that of the model, else the default one."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.population.panel import Panel
+
+    if file is not None:
+        return Panel.read(file)
+    name = model or DEFAULT_PANEL
+    return Panel.read(catalog.panel_of(name), name=Path(name).name)
+
+
+def genome_of(model: str | None) -> "Reference | None":
+    """The reference of a model of anchored genomes, None for other models."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.mapping.reference import Reference
+
+    with suppress(BundleError):  # a panel may be there without a model
+        file = catalog.find(model or DEFAULT_PANEL) / catalog.REFERENCE
+        return Reference.read(file) if file.is_file() else None
+    return None

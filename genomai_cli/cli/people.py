@@ -10,16 +10,16 @@ from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
+    from genomai_cli.inputs.base import Places
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.corpus_writer import Record
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.unlabelled.corpus_writer import Record
-    from genomai_cli.training.unlabelled.places import Places
 
 
 def labels_of(recipe: "Recipe", file: Path | None) -> "LabelTable | None":
     """The table of labels; UsageError for a recipe that has no use for it."""
     from genomai_cli.formats.tables import read_labels
-    from genomai_cli.training.recipe import PEOPLE
+    from genomai_cli.inputs.base import PEOPLE
 
     if file is None:
         return None
@@ -32,8 +32,8 @@ def labels_of(recipe: "Recipe", file: Path | None) -> "LabelTable | None":
 
 def with_people(places: "Places", recipe: "Recipe", labels: "LabelTable | None") -> "Places":
     """The same places, with the phenotypes of a recipe for people: none without labels."""
-    from genomai_cli.panels.phenotypes import Phenotypes
-    from genomai_cli.training.recipe import PEOPLE
+    from genomai_cli.inputs.base import PEOPLE
+    from genomai_cli.population.labels import Phenotypes
 
     if recipe.input.kind != PEOPLE:
         return places
@@ -55,7 +55,7 @@ def rows(
     """
     import numpy as np
 
-    from genomai_cli.panels.people import alleles_of
+    from genomai_cli.population.labels import alleles_of
 
     panel, layout, phenotypes = places.panel, places.people, places.phenotypes
     assert panel is not None
@@ -76,7 +76,7 @@ def _pairs(
     records: Iterable["SequenceRecord"], sites: int
 ) -> Iterator[tuple[str, tuple["SequenceRecord", "SequenceRecord"]]]:
     """Names of people with their two haplotypes; InputError for a record without its partner."""
-    from genomai_cli.panels.barcode import require_sites
+    from genomai_cli.population.barcode import require_sites
 
     first: SequenceRecord | None = None
     for record in records:

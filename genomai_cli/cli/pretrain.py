@@ -1,5 +1,9 @@
-"""`genomai pretrain`: a network that learns from DNA without labels."""
+"""`genomai pretrain`: a network that learns from DNA without labels.
 
+The bundle that `pretrain` writes: a new one, or another model's with a network put beside its own.
+"""
+
+import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli import described, people, pretrained_output
+from genomai_cli.cli import described, people
+from genomai_cli.cli.console import Progress
+from genomai_cli.cli.corpus import (
+    CORPUS,
+    FOR_DESCRIBED,
+    FOR_DNA,
+    FOR_PEOPLE,
+    FOR_SEQUENCES,
+    Unlabelled,
+    regions_of,
+    signature,
+)
 from genomai_cli.cli.options import (
     AbsentIsRef,
     Device,
@@ -19,38 +34,95 @@ from genomai_cli.cli.options import (
     Verbose,
     complete_model,
 )
-from genomai_cli.cli.pretraining_progress import Progress
-from genomai_cli.cli.recipes import (
+from genomai_cli.cli.run import Run
+from genomai_cli.cli.training_options import (
     Changes,
     Force,
     PanelFile,
     Resume,
     Target,
+    command_line,
     complete_recipe,
     named_after,
     panel_for,
     places_of,
     stop_requests,
 )
-from genomai_cli.cli.run import Run
-from genomai_cli.cli.unlabelled import (
-    CORPUS,
-    FOR_DESCRIBED,
-    FOR_DNA,
-    FOR_PEOPLE,
-    FOR_SEQUENCES,
-    Unlabelled,
-    regions_of,
-    signature,
-)
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.bundles.bundle import Bundle, Extras
+    from genomai_cli.inputs.base import Places
+    from genomai_cli.population.phenotypes import PhenotypeTable
+    from genomai_cli.training.pretraining import Pretrained, Surroundings
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.unlabelled.places import Places
-    from genomai_cli.training.unlabelled.pretraining import Pretrained, Surroundings
-    from genomai_cli.training.workspace import Workspace
+    from genomai_cli.training.run_folder import Workspace
+
+PICTURE = "loss.png"
+BESIDE = "crossmodal"  # begins the names of the files of a network that stands beside another
+
+
+def write(
+    made: "Pretrained",
+    output: Path,
+    work: "Workspace",
+    phenotypes: "PhenotypeTable | None" = None,
+    host: Path | None = None,
+) -> None:
+    """Save it with its card, log and picture; `host` is the folder of the model that the network was put beside."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import catalog
+    from genomai_cli.population.evaluation import summary
+    from genomai_cli.training.model_card import loss_picture, pretraining_card
+    from genomai_cli.training.run_folder import LOG
+
+    text = pretraining_card(made, shlex.join(command_line()))
+    others: dict[str, str | bytes] = {
+        LOG: work.log.text(),
+        PICTURE: loss_picture(work.log.rows(), made.bundle.name),
+    }
+    if phenotypes is not None:
+        others[catalog.PHENOTYPES] = _records(made.bundle, phenotypes, made.facts)
+    if made.summary is not None:
+        others[catalog.SUMMARY] = summary.to_bytes(made.summary)
+    extras = bundles.Extras(text, work.recipe, others)
+    bundles.save(made.bundle, output, extras if host is None else _beside(extras, host))
+    work.remove()
+
+
+def _records(bundle: "Bundle", table: "PhenotypeTable", facts: dict[str, object]) -> str:
+    """The records that the model is asked about by default."""
+    from genomai_cli.population.phenotype_encoding import common_records
+
+    settings = facts["settings"]
+    assert isinstance(settings, dict)
+    groups = settings["crossmodal"]["groups"]
+    records = common_records(table, bundle.crossmodal.columns, groups)
+    return "".join("\t".join(fields) + "\n" for fields in records)
+
+
+def _beside(made: "Extras", host: Path) -> "Extras":
+    """The files of the host, and those of the network beside it under names of their own; both cards in one."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import catalog
+
+    kept = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, bundles.RECIPE, *bundles.PLACES)
+    others: dict[str, str | bytes] = {
+        file.name: file.read_bytes() for file in host.iterdir() if file.name not in kept
+    }
+    others[f"{BESIDE}.toml"] = made.recipe
+    others |= {
+        name if name == catalog.PHENOTYPES else f"{BESIDE}-{name}": content
+        for name, content in made.others.items()
+    }
+    pretraining_card = (
+        (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {BESIDE}")[0]
+    )
+    heading, _, beside = made.card.partition("\n")
+    _, _, kept_card = pretraining_card.rstrip().partition("\n")
+    text = f"{heading}\n{kept_card}\n\n# {BESIDE}\n{beside}"
+    return bundles.Extras(text, (host / bundles.RECIPE).read_text(encoding="utf-8"), others)
+
 
 RecipeName = Annotated[
     str | None,
@@ -63,7 +135,6 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
-
 Objectives = Annotated[
     str | None,
     typer.Option(
@@ -73,7 +144,6 @@ Objectives = Annotated[
         show_default=False,
     ),
 ]
-
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -83,7 +153,6 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-
 ReferenceFile = Annotated[
     Path | None,
     typer.Option(
@@ -94,7 +163,6 @@ ReferenceFile = Annotated[
         show_default=False,
     ),
 ]
-
 Regions = Annotated[
     Path | None,
     typer.Option(
@@ -104,7 +172,6 @@ Regions = Annotated[
         show_default=False,
     ),
 ]
-
 Start = Annotated[
     str | None,
     typer.Option(
@@ -116,7 +183,6 @@ Start = Annotated[
         show_default=False,
     ),
 ]
-
 Shard = Annotated[
     bool,
     typer.Option("--shard", help="Share the network out among torchrun's processes (FSDP)."),
@@ -164,10 +230,10 @@ def pretrain(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.training import distributed, workspace
+    from genomai_cli.training import corpus as corpora
+    from genomai_cli.training import distributed, run_folder
     from genomai_cli.training import recipe as recipes
-    from genomai_cli.training.unlabelled import corpus as corpora
-    from genomai_cli.training.unlabelled.pretraining import Surroundings
+    from genomai_cli.training.pretraining import Surroundings
 
     with (
         Run(context) as run,
@@ -177,8 +243,8 @@ def pretrain(
             run.keep_quiet()
         devices.use_threads(threads)
         run.used_device(where)
-        folder = workspace.folder_for(output)
-        before = workspace.remembered(folder) if resume else {}
+        folder = run_folder.folder_for(output)
+        before = run_folder.remembered(folder) if resume else {}
         dna, preset = None, str(before.get("preset"))
         if processes.rank == 0 and not (resume and corpora.is_finished(folder / CORPUS)):
             dna = Unlabelled(run, regions_of(reference, regions), absent_is_ref=absent_is_ref)
@@ -203,9 +269,9 @@ def pretrain(
             "labels": signature([labels]) if labels else None,
             "phenotypes": signature([phenotypes]) if phenotypes else None,
         }
-        work = workspace.Workspace(folder, text)
+        work = run_folder.Workspace(folder, text)
         if processes.rank == 0:
-            work = workspace.claim(output, text, same, resume=resume, force=force)
+            work = run_folder.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
                 dna.write(folder / CORPUS, chosen, places, seed, table or records)
@@ -214,14 +280,14 @@ def pretrain(
             made = _pretrained(run, work, chosen, places, around, seed, start)
         if processes.rank == 0:
             host = _host(made, start, model)
-            pretrained_output.write(made, output, work, records, host)
+            write(made, output, work, records, host)
             _tell(run, made, output)
         distributed.wait_for_all(processes)
 
 
 def _objectives(given: str | None) -> list[str]:
     """`--objective` as a change of the recipe."""
-    from genomai_cli.objectives.weighted import check_objective
+    from genomai_cli.registry import check_objective
 
     if given is None:
         return []
@@ -257,8 +323,8 @@ def _pretrained(
     start: "Bundle | None",
 ) -> "Pretrained":
     """The trained model; a run that is asked to stop says how it can go on."""
-    from genomai_cli.training.unlabelled.corpus import Corpus
-    from genomai_cli.training.unlabelled.pretraining import pretrain
+    from genomai_cli.training.corpus import Corpus
+    from genomai_cli.training.pretraining import pretrain
 
     with (
         Progress(run.console, recipe.optimization.steps, work.log) as progress,

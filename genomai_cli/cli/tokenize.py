@@ -8,19 +8,23 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.options import (
+    DEFAULT_PANEL,
     STANDARD_OUTPUT,
     AbsentIsRef,
+    Haplotypes,
     Inputs,
     Model,
     Output,
+    PanelFile,
     Quiet,
     ReportJson,
     UnusedDevice,
     UnusedSeed,
     UnusedThreads,
     Verbose,
+    genome_of,
+    panel_of,
 )
-from genomai_cli.cli.places import DEFAULT_PANEL, Haplotypes, PanelFile, genome_of, panel_of
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -54,27 +58,21 @@ KindOption = Annotated[
         show_default=False,
     ),
 ]
-
 K = Annotated[
     int | None,
     typer.Option("-k", metavar="N", min=1, max=8, help="Letters a word.  [default: 3]"),
 ]
-
 Stride = Annotated[
     int | None,
     typer.Option(
         "--stride", metavar="N", min=1, help="Letters from one word to the next.  [default: 1]"
     ),
 ]
-
 To = Annotated[
     Target,
     typer.Option("--to", help="A table of words, the letters themselves, or arrays in HDF5."),
 ]
-
 Words = Annotated[bool, typer.Option("--words", help="Write the words instead of their ids.")]
-
-
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -84,7 +82,6 @@ Reference = Annotated[
         show_default=False,
     ),
 ]
-
 Regions = Annotated[
     Path | None,
     typer.Option(
@@ -131,11 +128,11 @@ def tokenize(
     genomai tokenize --to fasta --reference ref.fa --regions genes.bed cohort.vcf.gz > haplotypes.fa
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
-    from genomai_cli.cli import reading
-    from genomai_cli.cli.held_output import held_output
+    from genomai_cli.cli import inputs
+    from genomai_cli.cli.output import held_output
 
     with Run(context) as run:
-        first, sources = reading.open_run_inputs(run)
+        first, sources = inputs.open_run_inputs(run)
         _check_phasing_options(first.has_variants, haplotypes, reference, regions)
         kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
         chosen = _of_options(kind, k, stride)
@@ -143,9 +140,9 @@ def tokenize(
             chosen = _of_model(model, k, stride)
         against = None if reference or panel else genome_of(model)
         if reference and regions:
-            records = reading.read_haplotype_sequences(run, sources, reference, regions)
+            records = inputs.read_haplotype_sequences(run, sources, reference, regions)
         else:
-            records = reading.read_records(
+            records = inputs.read_records(
                 run,
                 sources,
                 lambda: against or panel_of(panel, model),
@@ -154,7 +151,7 @@ def tokenize(
             )
         if against is not None:
             sites = None if to is Target.FASTA else _sites_of(model)
-            records = reading.in_coordinates(run, records, against, sites)
+            records = inputs.in_coordinates(run, records, against, sites)
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())
@@ -197,8 +194,8 @@ def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
 
 def _sites_of(model: str | None) -> "list[int] | None":
     """The positions of its reference that a model of anchored genomes reads, None for all."""
-    from genomai_cli.anchoring.sites import VariableSites
     from genomai_cli.bundles import catalog
+    from genomai_cli.mapping.reference import VariableSites
 
     file = catalog.find(model or DEFAULT_PANEL) / catalog.SITES
     return VariableSites.read(file).positions.tolist() if file.is_file() else None
@@ -211,15 +208,15 @@ def _write(
     to: Target,
     words: bool,
 ) -> int:
-    from genomai_cli.formats.sequences import write_fasta
+    from genomai_cli.formats.fasta import write_fasta
 
     if to is Target.FASTA:
         return write_fasta(out, records)
     # h5py takes 0.08 s to import, which a table need not wait for.
     if to is Target.HDF5:
-        from genomai_cli.tokenizers.hdf5 import write_hdf5
+        from genomai_cli.formats.tokens import write_hdf5
 
         return write_hdf5(out, records, tokenizer)
-    from genomai_cli.tokenizers.table import write_tsv
+    from genomai_cli.formats.tokens import write_tsv
 
     return write_tsv(out, records, tokenizer, words=words)

@@ -17,7 +17,8 @@ from genomai_cli.cli.options import (
     Threads,
     Verbose,
 )
-from genomai_cli.cli.recipes import (
+from genomai_cli.cli.run import Run
+from genomai_cli.cli.training_options import (
     Changes,
     Force,
     PanelFile,
@@ -30,23 +31,21 @@ from genomai_cli.cli.recipes import (
     panel_for,
     places_of,
 )
-from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from genomai_cli.anchoring.reference import Reference
-    from genomai_cli.panels.panel import Panel
+    from genomai_cli.inputs.base import Places
+    from genomai_cli.mapping.reference import Reference
+    from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
-    from genomai_cli.training.labelled.make import Fitted
-    from genomai_cli.training.labelled.samples import Samples
+    from genomai_cli.training.finetuning import Fitted
+    from genomai_cli.training.labelled_data import Samples
     from genomai_cli.training.recipe import Recipe
-    from genomai_cli.training.unlabelled.places import Places
-    from genomai_cli.training.workspace import Workspace
+    from genomai_cli.training.run_folder import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
-
 Labels = Annotated[
     Path,
     typer.Option(
@@ -56,7 +55,6 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
-
 RecipeName = Annotated[
     str | None,
     typer.Option(
@@ -67,7 +65,6 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
-
 HeadColumns = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,8 +75,6 @@ HeadColumns = Annotated[
         show_default=False,
     ),
 ]
-
-
 ReferenceFile = Annotated[
     Path | None,
     typer.Option(
@@ -125,14 +120,13 @@ def train(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import reading
+    from genomai_cli.cli import inputs
+    from genomai_cli.training import finetuning, labelled_data, run_folder
     from genomai_cli.training import recipe as recipes
-    from genomai_cli.training import workspace
-    from genomai_cli.training.labelled import make
-    from genomai_cli.training.labelled.card import card
+    from genomai_cli.training.model_card import classifier_card
 
     with Run(context) as run:
-        first, sources = reading.open_run_inputs(run)
+        first, sources = inputs.open_run_inputs(run)
         preset = recipe or _preset(model, first.has_variants)
         chosen, text = recipes.read(preset, changes or [])
         columns = _columns(chosen, labels, head or [])
@@ -144,22 +138,22 @@ def train(
         run.used_device(where)
         start = bundles.load(model, where) if model else None
         places = places_of(chosen, panel_for(chosen, panel), reference, start)
-        records = reading.read_records(
+        records = inputs.read_records(
             run, sources, lambda: _needed(places, chosen), absent_is_ref=absent_is_ref
         )
         if places.reference is not None:
-            records = reading.in_coordinates(run, records, places.reference)
+            records = inputs.in_coordinates(run, records, places.reference)
         samples = _samples(run, records, columns, places)
         same = {
-            "samples": workspace.digest(samples),
+            "samples": labelled_data.digest(samples),
             "seed": seed,
             "panel": places.panel.sha256 if places.panel else None,
             "reference": places.reference.sha256 if places.reference else None,
             "start": start.weights_sha256 if start else None,
         }
-        work = workspace.claim(output, text, same, resume=resume, force=force)
+        work = run_folder.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun():
-            fitted = make.fit(
+            fitted = finetuning.fit(
                 samples,
                 chosen,
                 places.panel,
@@ -171,7 +165,9 @@ def train(
                 report=_reporter(run, chosen, work),
             )
         told = bundles.Extras(
-            card(fitted, shlex.join(command_line())), text, {workspace.LOG: work.log.text()}
+            classifier_card(fitted, shlex.join(command_line())),
+            text,
+            {run_folder.LOG: work.log.text()},
         )
         bundles.save(fitted.bundle, output, told)
         work.remove()
@@ -182,7 +178,7 @@ def train(
 def _preset(model: str | None, has_variants: bool) -> str:
     """The recipe for this kind of input, or of the model begun from."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.training.recipe import ANCHORED
+    from genomai_cli.inputs.base import ANCHORED
 
     if model and catalog.read_config(catalog.find(model)).get("input", {}).get("kind") == ANCHORED:
         return FOR_GENOMES
@@ -225,7 +221,7 @@ def _samples(
     columns: "Mapping[str, Mapping[str, str]]",
     places: "Places",
 ) -> "Samples":
-    from genomai_cli.training.labelled.samples import gather
+    from genomai_cli.training.labelled_data import gather
 
     samples, unlabelled = gather(records, columns, letters=places.row)
     if unlabelled:

@@ -5,5 +5,4 @@ from genomai_cli.diffusion.kernel import Kernel
 from genomai_cli.diffusion.uniform import Uniform
 
 KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (Absorbing(), Uniform())}
-
 __all__ = ["KERNELS", "Kernel"]

@@ -14,8 +14,17 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from genomai_cli.diffusion.kernel import HIDDEN, Denoiser, Letters, Start, Way, drawn, numbers
-from genomai_cli.diffusion.schedule import Schedule, Times
+from genomai_cli.diffusion.kernel import (
+    HIDDEN,
+    Denoiser,
+    Letters,
+    Schedule,
+    Start,
+    Times,
+    Way,
+    drawn,
+    numbers,
+)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genomai_cli.diffusion.kernel import HIDDEN, Denoiser, Letters, Start, Way, drawn, numbers
-from genomai_cli.diffusion.schedule import Schedule, Times
+from genomai_cli.diffusion.kernel import (
+    HIDDEN,
+    Denoiser,
+    Letters,
+    Schedule,
+    Start,
+    Times,
+    Way,
+    drawn,
+    numbers,
+)
 
 LEAST_KEPT = 1e-4  # below it, what is left of the letters is lost in rounding
 

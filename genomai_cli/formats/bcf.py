@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.blocks import OrderedSites, is_block
 from genomai_cli.formats.genotypes import ABSENT, MISSING
-from genomai_cli.formats.sites import Sites
+from genomai_cli.formats.regions import OrderedSites, Sites, is_block
 from genomai_cli.formats.streams import Input, text_of
 
 _FIXED = struct.Struct("<IIiiifII")

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 MISSING = -1
 ABSENT = -2  # the second allele of a haploid call
-
 _TAB, _COLON, _DOT, _ZERO, _SLASH, _PIPE = b"\t:.0/|"
-
 Genotypes = tuple[NDArray[np.int16], NDArray[np.bool_]]
 
 

@@ -1,17 +1,78 @@
-"""Lines of a big bgzipped VCF at wanted positions only, through the index beside it."""
+"""Lines of a big bgzipped VCF at wanted positions only, through the index beside it.
 
-from collections.abc import Callable, Iterator
+Reference blocks of a gVCF: one record that says "as the reference" from POS to INFO/END.
+
+Positions that a reader is asked for: single ones, or stretches of a contig.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pysam
 
-from genomai_cli.formats.blocks import block_end
-from genomai_cli.formats.sites import Sites, Stretches, Wanted
 from genomai_cli.formats.streams import Input
+
+
+class Stretches:
+    """The positions of some intervals (first, last) of one contig, without listing them."""
+
+    def __init__(self, intervals: Iterable[tuple[int, int]]) -> None:
+        self.intervals: list[tuple[int, int]] = []
+        for first, last in sorted(intervals):
+            if self.intervals and first <= self.intervals[-1][1] + 1:
+                before = self.intervals.pop()
+                first, last = before[0], max(before[1], last)
+            self.intervals.append((first, last))
+        self._starts = [first for first, _ in self.intervals]
+
+    def __contains__(self, position: int) -> bool:
+        at = bisect_right(self._starts, position) - 1
+        return at >= 0 and position <= self.intervals[at][1]
+
+
+Sites = Collection[int] | Stretches
+Wanted = Mapping[str, Sites]  # by normalised contig
+
+# Alternate alleles that stand for no observed variant.
+NO_VARIANT = frozenset({"<NON_REF>", "<*>", "<X>", "."})
+_NO_VARIANT_BYTES = frozenset(allele.encode() for allele in NO_VARIANT)
+_END = re.compile(rb"(?:^|;)END=(\d{1,12})(?:;|$)")
+
+
+def block_end(raw: bytes) -> int:
+    """The last position of the block that a VCF line is, 0 for any other record."""
+    columns = raw.split(b"\t", 8)
+    if len(columns) < 8 or columns[4] not in _NO_VARIANT_BYTES:
+        return 0
+    found = _END.search(columns[7].rstrip(b"\r\n"))
+    return int(found[1]) if found else 0
+
+
+def is_block(alts: Iterable[str]) -> bool:
+    """Whether these alternate alleles leave nothing but the reference."""
+    return all(alt in NO_VARIANT for alt in alts)
+
+
+class OrderedSites:
+    """The wanted positions of each contig in order, to find those within a block."""
+
+    def __init__(self) -> None:
+        self._ordered: dict[int, list[int]] = {}
+
+    def within(self, sites: Sites, first: int, last: int) -> list[int]:
+        """The wanted positions from `first` to `last`; a stretch wants the records, not their blocks."""
+        if isinstance(sites, Stretches) or last < first:
+            return []
+        ordered = self._ordered.get(id(sites))
+        if ordered is None:
+            ordered = self._ordered[id(sites)] = sorted(sites)
+        return ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
+
 
 # A fetch inflates about one block; below this many compressed bytes a position, reading on is faster.
 _WORTH = 1 << 15
-
 Interval = tuple[str, int, int]  # contig, first and last position
 
 

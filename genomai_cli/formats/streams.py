@@ -26,7 +26,6 @@ except ImportError:  # isal has no wheel for some machines
 else:
     _GZIP_FILE = igzip.IGzipFile
     _ZLIB_ERRORS = (BadGzipFile, zlib.error, isal_zlib.error)
-
 STANDARD_INPUTS = ("-", "/dev/stdin")
 _BUFFER = 1 << 20
 _SNIFF = 64  # non-blank bytes that settle the kind

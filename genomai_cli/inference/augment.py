@@ -15,19 +15,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genomai_cli.augmentations import (
-    Letters,
-    Pool,
-    crop,
-    hide_outside,
-    mask,
-    substitute,
-    turn,
-)
+from genomai_cli.augmentations import Letters, Pool, crop, hide_outside, mask, substitute, turn
 from genomai_cli.errors import UsageError
-from genomai_cli.panels.barcode import require_sites
-from genomai_cli.panels.phase import join, resolve
-from genomai_cli.panels.recognition import BarcodeSites, among, is_haplotype, letters_of, sites_of
+from genomai_cli.population.barcode import (
+    BarcodeSites,
+    among,
+    is_haplotype,
+    join,
+    letters_of,
+    require_sites,
+    resolve,
+    sites_of,
+)
 from genomai_cli.records import SequenceRecord
 
 _CHUNK = (

@@ -4,7 +4,9 @@ The vector of a strand (`inference.strands`) is, by pool: `mean`, the mean of it
 number of its words, so that a word counts as often as windows cover it; `max`, the maximum over all its words;
 `cls`, the first word's. A window without a known word is left out. The vector of a record is the mean of its strands'.
 
-Shape suffixes: B windows, T words of a window, n words of a record, E numbers of a vector.
+Means of overlapping vectors, given out as soon as they are complete.
+
+Shape suffixes: B windows, T words of a window, n words of a record, E numbers of a vector, S strands, n words.
 """
 
 import json
@@ -17,17 +19,48 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.backbones import base
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
-from genomai_cli.inference.engine import AS_FITS, Batching, Scores, score_pieces
-from genomai_cli.inference.pieces import reader
-from genomai_cli.inference.strands import ReadStrands, SequenceStrands, Strands, Window
-from genomai_cli.inference.windows import Windows
-from genomai_cli.inference.word_means import WordMeans
-from genomai_cli.nets import vectors
-from genomai_cli.panels.panel import Panel
+from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_pieces
+from genomai_cli.inputs.base import reader
+from genomai_cli.inputs.windows import ReadStrands, SequenceStrands, Strands, Window, Windows
+from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids
+
+Vectors = NDArray[np.float64]
+
+
+class WordMeans:
+    """The vectors of a record's words from `first` on, of which windows on several strands cover each word.
+
+    A strand's vector of a word is the mean over its windows; the word's is the mean over the strands.
+    """
+
+    def __init__(self, strands: int, width: int) -> None:
+        self.first = 0
+        self._sums_SnE: Vectors = np.zeros((strands, 0, width))
+        self._counts_Sn = np.zeros((strands, 0), np.int64)
+
+    def add(self, strand: int, start: int, vectors_nE: Vectors) -> None:
+        """A window's vectors, of the words from `start` on."""
+        begin, end = start - self.first, start - self.first + len(vectors_nE)
+        more = max(0, end - self._counts_Sn.shape[1])
+        self._sums_SnE = np.pad(self._sums_SnE, ((0, 0), (0, more), (0, 0)))
+        self._counts_Sn = np.pad(self._counts_Sn, ((0, 0), (0, more)))
+        self._sums_SnE[strand, begin:end] += vectors_nE
+        self._counts_Sn[strand, begin:end] += 1
+
+    def take(self, end: int) -> NDArray[np.float32]:
+        """The vectors of the words before `end`, which no further window covers; they are forgotten here."""
+        done = end - self.first
+        means_SnE = self._sums_SnE[:, :done] / self._counts_Sn[:, :done, None]
+        self._sums_SnE, self._counts_Sn = self._sums_SnE[:, done:], self._counts_Sn[:, done:]
+        self.first = end
+        means_nE: NDArray[np.float32] = means_SnE.mean(axis=0).astype(np.float32)
+        return means_nE
+
 
 SEQUENCE, PEOPLE = (
     "sequence",
@@ -41,7 +74,7 @@ PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in d
 class Settings:
     """How to embed; `window` and `stride` in letters, None for as long as the network can read and half of it."""
 
-    pool: str = vectors.MEAN
+    pool: str = base.MEAN
     layer: int = -1
     both_strands: bool = False
     per_token: bool = False
@@ -103,19 +136,19 @@ class Embedder:
     ) -> None:
         _check(bundle, settings)
         self.bundle, self.settings = bundle, settings
-        self.layer = vectors.depth(bundle.classifier, settings.layer)
-        self.width = vectors.width(bundle.classifier)
-        self._attends = vectors.reads_words(bundle.classifier)
+        self.layer = base.depth(bundle.classifier, settings.layer)
+        self.width = base.width(bundle.classifier)
+        self._attends = base.reads_words(bundle.classifier)
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            longest = vectors.longest(bundle.classifier)
+            longest = base.longest(bundle.classifier)
             self.windows = Windows.of(bundle.tokenizer, longest, settings.window, settings.stride)
             self.strands = SequenceStrands(
                 bundle.tokenizer,
                 self.windows,
                 both=settings.both_strands,
-                first=settings.pool == vectors.CLS,
+                first=settings.pool == base.CLS,
             )
         else:
             self.strands = ReadStrands(reader(bundle, panels or {}))
@@ -151,7 +184,7 @@ class Embedder:
         classifier, pool = self.bundle.classifier, self.settings.pool
 
         def network(ids_BT: Tensor) -> Tensor:
-            return vectors.of_sequences(classifier, ids_BT, self.layer, pool)
+            return base.of_sequences(classifier, ids_BT, self.layer, pool)
 
         for group in self._by_record(network, self.strands.known, records, batching):
             yield self._pooled(group)
@@ -165,7 +198,7 @@ class Embedder:
         """
 
         def network(ids_BT: Tensor) -> Tensor:
-            return vectors.of_words(self.bundle.classifier, ids_BT, self.layer)
+            return base.of_words(self.bundle.classifier, ids_BT, self.layer)
 
         for group in self._by_record(network, self.strands.ordered, records, batching):
             yield from self._stretches(group)
@@ -230,19 +263,19 @@ class _Pool:
 
     def add(self, vector_E: NDArray[np.float64], words: int) -> None:
         self._words += words
-        if self._kind == vectors.MEAN:
+        if self._kind == base.MEAN:
             vector_E = vector_E * words
         if self._total_E is None:
             self._total_E = vector_E.copy()
-        elif self._kind == vectors.MEAN:
+        elif self._kind == base.MEAN:
             self._total_E += vector_E
-        elif self._kind == vectors.MAX:
+        elif self._kind == base.MAX:
             np.maximum(self._total_E, vector_E, out=self._total_E)
 
     @property
     def vector(self) -> NDArray[np.float64]:
         assert self._total_E is not None
-        return self._total_E / self._words if self._kind == vectors.MEAN else self._total_E
+        return self._total_E / self._words if self._kind == base.MEAN else self._total_E
 
 
 def _parts(
@@ -270,10 +303,10 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     """Refuse what the model cannot do."""
     if bundle.config["input"]["kind"] == PEOPLE:
         raise UsageError(f"the model {bundle.name!r} generates people: it has no vectors of them")
-    if not vectors.has_vectors(bundle.classifier):
+    if not base.has_vectors(bundle.classifier):
         raise UsageError(f"the model {bundle.name!r} restores letters: it has no vectors")
-    if settings.pool not in vectors.POOLS:
-        raise UsageError(f"--pool {settings.pool}: there are {', '.join(vectors.POOLS)}")
+    if settings.pool not in base.POOLS:
+        raise UsageError(f"--pool {settings.pool}: there are {', '.join(base.POOLS)}")
     of_sequences = (
         ("--strand both", settings.both_strands),
         ("--window", settings.window is not None),
@@ -281,14 +314,14 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     )
     of_words = (
         ("--per-token", settings.per_token),
-        (f"--pool {settings.pool}", settings.pool != vectors.MEAN),
+        (f"--pool {settings.pool}", settings.pool != base.MEAN),
     )
     name = bundle.name
     if not _reads_sequences(bundle):
         _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
-    if not vectors.reads_words(bundle.classifier):
+    if not base.reads_words(bundle.classifier):
         _refuse(of_words, f"the model {name} has one vector a sample and none a word")
-    if settings.per_token and settings.pool != vectors.MEAN:
+    if settings.per_token and settings.pool != base.MEAN:
         raise UsageError(f"--pool {settings.pool} and --per-token: words are not pooled")
 
 

@@ -2,17 +2,23 @@
 
 A prediction that is no label at all (UNKNOWN) has a column of its own and an empty row, so it counts as
 wrong in every measure.
+
+Whether probabilities mean what they say.
+
+All measures of one classification head, each with its interval and what always calling one label would get.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.metrics import resampling
+
 Counts = NDArray[np.int64]
 Codes = NDArray[np.int64]
-
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -80,3 +86,164 @@ def codes_of(values: Sequence[str], labels: Sequence[str]) -> Codes:
     """The place of each value among the labels."""
     places = {label: place for place, label in enumerate(labels)}
     return np.array([places[value] for value in values], dtype=np.int64)
+
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+BINS = 15
+SMALLEST_PROBABILITY = (
+    1e-15  # a certain call that is wrong costs 34.5 nats rather than infinitely many
+)
+
+
+def expected_calibration_error(confidence: Floats, right: Flags, bins: int = BINS) -> float:
+    """Mean gap between confidence and accuracy (Guo et al. 2017, ICML, eq. 3).
+
+    The samples are sorted by the probability of their top label into `bins` equal-width bins
+    ((i-1)/bins, i/bins]; the result is the sum over bins of n_bin/n * |accuracy_bin - mean confidence_bin|.
+    """
+    if len(confidence) == 0:
+        return float("nan")
+    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def log_losses(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
+    """One value a sample: -log of the probability given to the true label, kept off 0 by 1e-15."""
+    given = probabilities[np.arange(len(truth)), truth]
+    return -np.log(np.clip(given, SMALLEST_PROBABILITY, 1.0))
+
+
+def brier_scores(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
+    """One value a sample, 0 to 2: sum over labels of (p - [label is true])^2 (Brier 1950, eq. 2)."""
+    hits = np.zeros_like(probabilities)
+    hits[np.arange(len(truth)), truth] = 1.0
+    return np.asarray(((probabilities - hits) ** 2).sum(axis=1))
+
+
+UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a head called, one entry a sample.
+
+    `confidence` is the probability of the called label, NaN for UNKNOWN; `probabilities` has a row a sample and a
+    column for each of `labels`, or is None if only the calls are known.
+    """
+
+    called: Sequence[str]
+    confidence: NDArray[np.float64]
+    labels: Sequence[str] = ()
+    probabilities: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measure's value, its 95 % interval, and the value that the majority class would have."""
+
+    value: float
+    low: float
+    high: float
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadScores:
+    """The measures of a head; `confusion[t, p]` counts the samples of `labels[t]` called `labels[p]`."""
+
+    samples: int
+    unknown: int
+    measures: dict[str, Estimate]
+    labels: list[str]
+    confusion: Counts = field(repr=False)
+
+
+def score(truth: Sequence[str], predictions: Predictions, rng: np.random.Generator) -> HeadScores:
+    """Every measure that the predictions allow; `rng` draws the resamples for the intervals."""
+    cases = _Cases.of(truth, predictions)
+    everyone = np.arange(len(truth))
+    values = cases.measures(everyone)
+    intervals = resampling.bootstrap_intervals(cases.measures, len(truth), rng)
+    confusion = cases.confusion(everyone)
+    intervals["accuracy"] = wilson_interval(int(np.trace(confusion)), len(truth))
+    baseline = cases.baseline()
+    return HeadScores(
+        samples=len(truth),
+        unknown=sum(label == UNKNOWN for label in predictions.called),
+        measures={
+            name: Estimate(value, *intervals[name], baseline.get(name))
+            for name, value in values.items()
+        },
+        labels=cases.labels,
+        confusion=confusion,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cases:
+    """Truth and prediction as numbers, UNKNOWN being the last label."""
+
+    labels: list[str]
+    truth: Codes
+    called: Codes
+    confidence: NDArray[np.float64]
+    losses: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, truth: Sequence[str], predictions: Predictions) -> "_Cases":
+        used = {*truth, *predictions.called, *predictions.labels} - {UNKNOWN}
+        labels = [*sorted(used), UNKNOWN]
+        codes = codes_of(truth, labels)
+        called = codes_of(predictions.called, labels)
+        return cls(
+            labels, codes, called, predictions.confidence, _losses(codes, labels, predictions)
+        )
+
+    def confusion(self, chosen: NDArray[np.int64]) -> Counts:
+        """The confusion matrix of the chosen samples."""
+        return confusion_matrix(self.truth[chosen], self.called[chosen], len(self.labels))
+
+    def measures(self, chosen: NDArray[np.int64]) -> dict[str, float]:
+        """All measures of the chosen samples; those of probabilities over the samples that have one."""
+        values = self._of_matrix(self.confusion(chosen))
+        rated = chosen[~np.isnan(self.confidence[chosen])]
+        if np.isnan(self.confidence).all():
+            return values
+        values["ece"] = self._calibration_error(rated)
+        return values | {name: _mean(loss[rated]) for name, loss in self.losses.items()}
+
+    def baseline(self) -> dict[str, float]:
+        """The measures of always calling the most frequent label of the truth."""
+        return self._of_matrix(majority_matrix(self.truth, len(self.labels)))
+
+    def _of_matrix(self, matrix: Counts) -> dict[str, float]:
+        return {
+            "accuracy": accuracy(matrix),
+            "balanced_accuracy": balanced_accuracy(matrix),
+            "mcc": matthews(matrix),
+            "macro_f1": macro_f1(matrix, skip=len(self.labels) - 1),
+        }
+
+    def _calibration_error(self, rated: NDArray[np.int64]) -> float:
+        right = self.truth[rated] == self.called[rated]
+        return expected_calibration_error(self.confidence[rated], right)
+
+
+def _losses(
+    truth: Codes, labels: list[str], predictions: Predictions
+) -> dict[str, NDArray[np.float64]]:
+    """Log loss and Brier score of each sample, where every label's probability is known."""
+    if predictions.probabilities is None:
+        return {}
+    table = np.zeros((len(truth), len(labels)))
+    table[:, codes_of(predictions.labels, labels)] = predictions.probabilities
+    return {
+        "log_loss": log_losses(table, truth),
+        "brier": brier_scores(table, truth),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

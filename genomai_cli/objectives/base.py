@@ -3,6 +3,12 @@
 An objective makes views of letters (numpy, an rng for every draw) and, from what a network says of them, a
 loss. What it trains beside the network is a companion (`nets/companions.py`), counted apart from the model.
 
+Supervised learning: the cross-entropy of every head, a missing label left out.
+
+The registry of self-supervised objectives, and several of them weighted together as one module.
+
+A new objective is one class as `base.Objective` describes it, its settings, and one entry in `OBJECTIVES`.
+
 Shape suffixes: B samples, L letters, T words, A letters that a place can hold.
 """
 
@@ -11,17 +17,19 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from genomai_cli.augmentations import BASES_1A, Letters
-from genomai_cli.panels.people import PersonRows
-from genomai_cli.phenotypes.families import Described
+from genomai_cli.backbones.classifier import Classifier
+from genomai_cli.population.labels import PersonRows
+from genomai_cli.population.phenotype_encoding import Described
 from genomai_cli.tokenizers import Tokenizer
 
 Views = dict[str, NDArray[np.int64]]
 """Arrays (B, T) by name; those whose names begin with `targets` hold `NO_TARGET` where there is nothing to guess."""
-
 NO_TARGET = -1
 
 
@@ -101,3 +109,60 @@ class Objective(Protocol):
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
         """This process's share of the loss in nats; the mean over the processes is that of the common batch."""
+
+
+MISSING = -1
+
+
+def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    """The sum over the heads of the mean cross-entropy, in nats.
+
+    `logits` holds (B, C) a head, `labels` the class numbers (B,), -1 where there is no label.
+    """
+    return sum(
+        functional.cross_entropy(logits[head].float(), labels[head], ignore_index=MISSING)
+        for head in logits
+        if bool((labels[head] != MISSING).any())
+    )  # type: ignore[return-value]
+
+
+class Learner(nn.Module):
+    """A classifier's first network with the companions of its objectives: views in, losses out.
+
+    `weights` gives each objective's part in the sum.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        companions: Mapping[str, nn.Module],
+        objectives: Mapping[Objective, float],
+        group: Group,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.companions = nn.ModuleDict(companions)
+        self.objectives = tuple(objectives)
+        self.group = group
+        weights = torch.tensor(list(objectives.values()), dtype=torch.float32)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, views: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """The loss (K,) of each of the K objectives, in their order and not weighted.
+
+        While it learns, the views are this process's part of the group's batch; otherwise they are a batch by
+        themselves.
+        """
+        group = self.group if self.training else Alone()
+        network, inputs = self.classifier.members[0], self.classifier.inputs
+        losses = [
+            objective.loss(
+                Model(network, self.companions[objective.name], inputs),
+                views[objective.name],
+                group,
+            )
+            for objective in self.objectives
+        ]
+        return torch.stack(losses)

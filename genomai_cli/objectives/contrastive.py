@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from genomai_cli.augmentations import Letters, crop, hide_outside, runs, substitute, turn
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
-from genomai_cli.tokenizers.rows import encode_rows
+from genomai_cli.tokenizers.batch import encode_rows
 
 LIMITS = {
     "temperature": (1e-3, 1e3),

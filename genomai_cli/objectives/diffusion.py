@@ -22,15 +22,14 @@ from torch import Tensor
 
 from genomai_cli.augmentations import Letters
 from genomai_cli.diffusion import KERNELS
-from genomai_cli.diffusion.denoisers import PeopleDenoiser, WordDenoiser, Words
-from genomai_cli.diffusion.kernel import HIDDEN, Denoiser, Kernel
-from genomai_cli.diffusion.schedule import SCHEDULES, Schedule, spread_times
-from genomai_cli.nets.denoiser import PeopleNetwork
+from genomai_cli.diffusion.denoisers import WordDenoiser, Words
+from genomai_cli.diffusion.kernel import HIDDEN, SCHEDULES, Denoiser, Kernel, Schedule, spread_times
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
-from genomai_cli.tokenizers.rows import encode_rows
+from genomai_cli.population.generation.denoiser import ALLELES, PeopleDenoiser
+from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.tokenizers.batch import encode_rows
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
-ALLELES = 2
 LIMITS = {"null": (0, 1), "coarse": (0, 1), "steps": (1, math.inf)}
 
 

@@ -18,10 +18,9 @@ from torch.nn import functional
 
 from genomai_cli.augmentations import NOTHING, Letters, runs, substitute
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
-from genomai_cli.tokenizers.rows import covering, encode_rows
+from genomai_cli.tokenizers.batch import covering, encode_rows
 
 Places = NDArray[np.bool_]
-
 LIMITS = {
     "share": (0.001, 0.95),
     "most": (0, 0.99),

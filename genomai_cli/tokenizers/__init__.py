@@ -5,10 +5,8 @@ from typing import Any
 
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers.base import Tokenizer
-from genomai_cli.tokenizers.characters import Characters
-from genomai_cli.tokenizers.iupac import iupac
-from genomai_cli.tokenizers.kmers import Kmers
-from genomai_cli.tokenizers.symmetric import SymmetricKmers
+from genomai_cli.tokenizers.characters import Characters, iupac
+from genomai_cli.tokenizers.kmers import Kmers, SymmetricKmers
 
 KINDS: dict[str, Callable[..., Tokenizer]] = {
     "characters": Characters,
@@ -17,7 +15,6 @@ KINDS: dict[str, Callable[..., Tokenizer]] = {
     "iupac": iupac,
 }
 KINDS_OF_WINDOWS = frozenset({"kmers", "symmetric"})
-
 __all__ = ["KINDS", "KINDS_OF_WINDOWS", "Tokenizer", "from_config"]
 
 

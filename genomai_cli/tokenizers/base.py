@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Ids = NDArray[np.int32]
-
 PAD = "[PAD]"
 MASK = "[MASK]"
 UNK = "[UNK]"

@@ -1,4 +1,7 @@
-"""One word a letter: single nucleotides A C G T N, then `[PAD]` and `[MASK]`."""
+"""One word a letter: single nucleotides A C G T N, then `[PAD]` and `[MASK]`.
+
+Diploid barcodes: one word a site, A C G T homozygous, R Y S W K M heterozygous, N missing.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,3 +74,12 @@ class Characters:
     def to_config(self) -> dict[str, Any]:
         """The kind says it all."""
         return {"kind": self.kind}
+
+
+KIND = "iupac"
+BARCODE_LETTERS = "ACGTRYSWKMN"
+
+
+def iupac() -> Characters:
+    """The tokenizer of barcodes; the letters for three or four bases (B D H V) count as missing."""
+    return Characters(kind=KIND, letters=BARCODE_LETTERS)

@@ -4,6 +4,8 @@ Each process reads its slice of every batch. With DDP (Li et al. 2020, arXiv:200
 average their gradients; with FSDP (Zhao et al. 2023, arXiv:2304.11277; torch's `fully_shard`) each holds a share of
 every weight, for networks that do not fit into one GPU. Process 0 alone writes files and talks.
 
+The processes that train one network together, and what it is to be alone.
+
 Shape suffixes: B samples of one process, D width.
 """
 
@@ -11,7 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -22,7 +24,60 @@ from torch.nn.parallel import DistributedDataParallel
 
 from genomai_cli import device as devices
 from genomai_cli.errors import UsageError
-from genomai_cli.training.processes import ALONE, Processes
+from genomai_cli.objectives.base import Alone, Group
+
+
+class Processes(Group, Protocol):
+    """A group that a training loop can ask to act as one."""
+
+    @property
+    def shard(self) -> bool:
+        """Whether each process has only a share of the network."""
+
+    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network on the device, so that its gradients are those of all processes' batches together."""
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """Which of the wishes any process has; all processes get the same answer."""
+
+    def mean(self, number: Tensor) -> Tensor:
+        """The mean over the processes, without gradients."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A tensor as one process alone would have it, of which each may have a share."""
+
+    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """This process's share of a whole tensor, shared out as another is."""
+
+
+class OneProcess(Alone):
+    """A loop that trains by itself."""
+
+    shard = False
+
+    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network itself, on the device."""
+        return network.to(device)
+
+    def agree(self, *wishes: bool) -> tuple[bool, ...]:
+        """The wishes themselves."""
+        return wishes
+
+    def mean(self, number: Tensor) -> Tensor:
+        """The number itself."""
+        return number.detach()
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """The tensor itself."""
+        return tensor
+
+    def share(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """The tensor itself."""
+        del like
+        return tensor
+
+
+ALONE = OneProcess()
 
 # Process 0 reads the whole corpus while the others wait; torchrun ends them all when one dies.
 PATIENCE = timedelta(days=7)

@@ -12,36 +12,16 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.inputs.base import KINDS, InputRecipe, ViewsRecipe
 from genomai_cli.objectives.contrastive import ContrastiveSettings
-from genomai_cli.objectives.crossmodal import CrossmodalSettings
 from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.objectives.masked import MaskedSettings
-from genomai_cli.objectives.weighted import OBJECTIVES, check_objective
-from genomai_cli.training.loop import Optimization
-from genomai_cli.training.unlabelled.corpus import CorpusRecipe
+from genomai_cli.population.alignment.objective import CrossmodalSettings
+from genomai_cli.registry import OBJECTIVES, check_objective
+from genomai_cli.training.corpus import CorpusRecipe
+from genomai_cli.training.trainer import Optimization
 
-BARCODE, SEQUENCE, ANCHORED, PEOPLE = "barcode", "sequence", "anchored", "people"
-KINDS = (BARCODE, SEQUENCE, ANCHORED, PEOPLE)
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class InputRecipe:
-    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), a `sequence`, a genome
-    `anchored` to a reference, or `people`: both haplotypes and the `phenotypes`, columns from coarse to fine.
-
-    `best_sites` keeps only so many sites of the panel, those most informative about `best_for`. An anchored
-    genome is read where it varies: a letter counts as a variant if `fewest` genomes have it. The reference is
-    `circular`, or else what its file says.
-    """
-
-    kind: str = SEQUENCE
-    haplotypes: bool = False
-    best_sites: int | None = None
-    best_for: str | None = None
-    fewest: int = 2
-    circular: bool = False
-    phenotypes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -71,24 +51,6 @@ class SplitRecipe:
 
     folds: int = 1
     holdout: float = 0.1
-
-
-@dataclass(frozen=True)
-class ViewsRecipe:
-    """How samples are varied while training.
-
-    `cross` is the share of samples made by crossing members of a class; `hide` the largest share of sites hidden,
-    uniformly up to it, in the share `hide_often` of the samples; `partial` the share of genomes of which only a
-    stretch is shown; `haploid` the share shown as one haplotype only; `reverse_complement` the share of sequences
-    read on the other strand.
-    """
-
-    cross: float = 0.0
-    hide: float = 0.0
-    hide_often: float = 0.0
-    partial: float = 0.0
-    haploid: float = 0.0
-    reverse_complement: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +92,6 @@ SECTIONS: dict[str, type] = {
     "corpus": CorpusRecipe,
     **{name: kind.settings for name, kind in OBJECTIVES.items()},
 }
-
 _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
 LIMITS: dict[str, tuple[float, float]] = {
     "input.best_sites": _AT_LEAST_1,

@@ -1,1 +1,0 @@
-"""Sequences brought to the coordinates of a reference, linear or circular: no torch, no panel."""

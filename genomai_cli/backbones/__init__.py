@@ -1,0 +1,1 @@
+"""Network families: token ids and a mask in, hidden states out; one file a family."""

@@ -1,0 +1,108 @@
+"""`genomai align --attention` and `--plot`: explanations of the samples that pass, as HDF5 and as a picture."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile, Means
+    from genomai_cli.population.alignment.manhattan import Track
+    from genomai_cli.population.alignment.similarity import Aligned, Aligner
+
+TITLE = "What makes samples similar to their phenotype, site by site"
+UNIT = "mean attribution to the similarity"
+HTML = ".html"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The files that are asked for, and the groups that the picture is to show."""
+
+    attention: Path | None = None
+    plot: Path | None = None
+    groups: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return self.attention is not None or self.plot is not None
+
+
+def explained(
+    run: Run,
+    wanted: Wanted,
+    aligner: "Aligner",
+    aligned: "Iterable[Aligned]",
+    records_of: "Callable[[Aligned], Iterable[int]] | None",
+    stack: ExitStack,
+) -> "Iterator[Aligned]":
+    """The same samples, explained as they pass; the files are complete when all have, and appear as the stack closes.
+
+    `records_of` tells the records that a sample is explained for; by default it is the most similar one.
+    """
+    from genomai_cli.population.alignment.attributions_hdf5 import Means
+    from genomai_cli.population.alignment.similarity import Explainer, best_record
+
+    means = Means(len(aligner.table), len(aligner.panel))
+    file = None if wanted.attention is None else _opened(wanted.attention, aligner, stack)
+    receivers = [means.add] if file is None else [means.add, file.add]
+    draw = None if wanted.plot is None else _drawing(run, wanted, wanted.plot, aligner, stack)
+    explainer = Explainer(aligner, records_of or best_record, receivers)
+    for found in aligned:
+        explainer.add(found)
+        yield found
+    explainer.flush()
+    run.note(explained=explainer.rows)
+    if file is not None:
+        file.add_means(means)
+    if draw is not None:
+        draw(means)
+
+
+def _opened(path: Path, aligner: "Aligner", stack: ExitStack) -> "ExplanationFile":
+    """An HDF5 file that holds what is the same for all samples."""
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile
+
+    out = stack.enter_context(atomic_output(path))
+    attention, attributes = aligner.attention(), aligner.attributes
+    file = ExplanationFile(out, aligner.panel, aligner.table, attention, attributes)
+    return stack.enter_context(file)
+
+
+def _drawing(
+    run: Run, wanted: Wanted, path: Path, aligner: "Aligner", stack: ExitStack
+) -> "Callable[[Means], None]":
+    """What draws the picture in the end; the groups and the file are looked for now, in case they are not there."""
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.population.alignment.page import groups_named, groups_suggested, tracks_of
+
+    table, categories = aligner.table, aligner.categories
+    named = groups_named(table, categories, wanted.groups)
+    out = stack.enter_context(atomic_output(path))
+
+    def draw(means: "Means") -> None:
+        groups = named or groups_suggested(table, categories, means)
+        tracks = tracks_of(groups, means)
+        if not tracks:
+            raise InputError("no sample is explained for what is to be drawn", path=path)
+        if len(tracks) < len(groups) and named:
+            run.console.warn(f"{len(groups) - len(tracks)} of the groups have no sample: not drawn")
+        out.write(_picture(path.suffix, tracks, aligner))
+
+    return draw
+
+
+def _picture(suffix: str, tracks: "list[Track]", aligner: "Aligner") -> bytes:
+    from genomai_cli.population.alignment.manhattan import manhattan, picture
+    from genomai_cli.population.alignment.page import page
+
+    title = f"{TITLE} ({aligner.bundle.name} {aligner.bundle.version})"
+    if suffix != HTML:
+        figure = manhattan(aligner.panel, tracks, title=title, unit=UNIT)
+        return picture(figure, suffix.removeprefix("."))
+    svg = picture(manhattan(aligner.panel, tracks, unit=UNIT), "svg")
+    return page(svg, aligner.panel, tracks, title=title, facts=aligner.attributes)

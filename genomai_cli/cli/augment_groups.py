@@ -1,0 +1,83 @@
+"""`genomai augment`: the groups of a table of labels, and who is crossed with whom.
+
+The labels of views: each has its record's row, under its own name.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.formats.tables import LabelTable
+    from genomai_cli.inference.augment import Alignment, Crosses
+    from genomai_cli.records import SequenceRecord
+
+
+def crosses(
+    run: Run,
+    records: Iterable["SequenceRecord"],
+    alignment: "Alignment",
+    table: "LabelTable",
+    group: str | None,
+) -> tuple["Crosses", Iterator["SequenceRecord"]]:
+    """The groups to cross, and the records that have one; others are left out, with a warning."""
+    from genomai_cli.inference.augment import Crosses, groups_of
+
+    named = column(table, group)
+    everyone = list(records)
+    group_of = groups_of((record.name for record in everyone), table.column(named))
+    grouped = [record for record in everyone if record.name in group_of]
+    left_out = len(everyone) - len(grouped)
+    if not grouped:
+        raise InputError(f"none of the {left_out} records has a {named}", path=table.path)
+    for record in grouped:
+        if not alignment.holds(record, alignment.sites(record)):
+            message = f"{record.name} is no barcode of an installed panel: --cross needs barcodes (see --panel)"
+            raise InputError(message, path=record.path, line=record.line or None)
+    if len({len(record.sequence) for record in grouped}) > 1:
+        raise InputError("barcodes of different panels cannot be crossed", path=grouped[0].path)
+    if left_out:
+        run.console.warn(f"{left_out} records without a {named} are left out")
+        run.count(refused=left_out)
+    return Crosses(grouped, group_of), iter(grouped)
+
+
+def column(table: "LabelTable", group: str | None) -> str:
+    """The column that names the groups: the one given, or the only one there is."""
+    if group is None and len(table.columns) > 1:
+        raise UsageError(f"--cross needs --group COLUMN, one of: {', '.join(table.columns)}")
+    return group or next(iter(table.columns))
+
+
+Passage = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
+
+
+@contextmanager
+def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passage]:
+    """Passes views on; each leaves a row of labels in the file, if one is asked for."""
+    if path is None or table is None:
+        yield iter
+        return
+    from genomai_cli.formats.outputs import atomic_text
+    from genomai_cli.formats.tables import TableWriter
+    from genomai_cli.inference.augment import known_name
+
+    rows = frozenset(table.samples)
+
+    def passed(made: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+        for record in made:
+            known = known_name(record.name.rpartition("_view")[0], rows)
+            if known is not None:
+                labels = table.row(known).values()
+                writer.write([record.name, *(label or "." for label in labels)])
+            yield record
+        if not writer.rows:
+            raise InputError("none of the records is in it", path=table.path)
+
+    with atomic_text(path) as handle:
+        writer = TableWriter(handle, ["sample", *table.columns])
+        yield passed

@@ -1,0 +1,105 @@
+"""What `genomai generate` makes: people of a panel, or DNA, from the model to the file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from genomai_cli.cli.run import Run
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.cli.generate_quality import Report
+    from genomai_cli.inference.generate_diffusion import Settings
+    from genomai_cli.population.generation.requests import Ask
+    from genomai_cli.population.generation.sampler import SyntheticPerson
+    from genomai_cli.population.labels import Phenotypes
+
+EVERYBODY = "reference"
+ALIGNER = "ancestry"  # whose network says how like phenotype records are
+
+
+class Target(StrEnum):
+    """What is written."""
+
+    FASTA = "fasta"
+    VCF = "vcf"
+    TSV = "tsv"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which people of which model, how many of each phenotype or record, and how they are written."""
+
+    model: str
+    phenotypes: list[str]
+    number: int
+    to: Target
+    build: str
+    haplotypes: bool
+    records: Path | None = None
+
+
+def people(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    asked: Asked,
+    report: "Report",
+    output: Path,
+) -> None:
+    """Write new people, and the report on them if there is to be one."""
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.population.evaluation import summary
+    from genomai_cli.population.generation.requests import all_asked
+    from genomai_cli.population.generation.sampler import Generator
+
+    generator = Generator(bundle, settings)
+    asks = all_asked(asked.phenotypes, asked.number, generator.phenotypes)
+    if asked.records is not None:
+        asks = _by_records(run, asked.records, asked.number, generator.phenotypes)
+    total = sum(ask.people for ask in asks)
+    made = run.console.progress(generator.people(asks), "generating", total=total)
+    with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
+        run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
+        everybody = asked.phenotypes == [EVERYBODY] and asked.records is None
+        summary = summary.read(asked.model)
+        report.write(run, bundle, summary, settings.seed, everybody=everybody)
+
+
+def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Ask]":
+    """Those asked for by the phenotype records of a file."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.cli.align import phenotype_records
+    from genomai_cli.population.generation.requests import asked_by_records
+
+    bundle = bundles.load(ALIGNER, devices.choose("cpu"))
+    table = phenotype_records(run, file, ALIGNER, bundle)
+    populations = phenotype_records(run, None, ALIGNER, bundle)
+    return asked_by_records(table, number, populations, bundle, phenotypes)
+
+
+def _write(
+    run: Run,
+    out: IO[bytes],
+    people: Iterable["SyntheticPerson"],
+    bundle: "Bundle",
+    asked: Asked,
+    seed: int,
+) -> int:
+    """Write the people; how many there are."""
+    from genomai_cli.population.generation import output
+
+    panel = bundle.required_panel
+    origin = f"model={bundle.name} seed={seed}"
+    if asked.to is Target.FASTA:
+        return output.write_barcodes(out, people, panel, origin, haplotypes=asked.haplotypes)
+    if asked.to is Target.TSV:
+        return output.write_table(out, people, panel, asked.build, haplotypes=asked.haplotypes)
+    source = f"genomai {origin}"
+    count, absent = output.write_people_as_variants(out, people, panel, asked.build, source)
+    if absent:
+        run.console.say(f"{absent} sites of the panel have no position in {asked.build}: left out")
+    return count

@@ -1,0 +1,1 @@
+"""Missing or doubtful tokens restored, record by record, everything else byte for byte."""

@@ -1,0 +1,189 @@
+"""The calls of one record: what becomes of each, and how it is written.
+
+Shape suffixes: N samples, A alleles of the record, G genotypes in the order of VCF (0/0 0/1 1/1 0/2 ...).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.denoising.base import LIKELIER_THAN_NOT, Flags, Settings
+from genomai_cli.formats.genotypes import ABSENT, MISSING
+
+Shares = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+DIGITS = 10_000  # probabilities and dosages have four decimals
+TEXT = [f"{number / DIGITS:g}".encode() for number in range(2 * DIGITS + 1)]
+FIELDS = (b"GP", b"DS")
+NOTHING = b"."
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A record's calls as they are: alleles (N, 2), phased (N,), who (N,) has one allele, whose call (N,) is missing,
+    in whole or in part, and whose may be changed."""
+
+    genotypes: NDArray[np.int16]
+    phased: Flags
+    haploid: Flags
+    missing: Flags
+    open: Flags
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What becomes of the calls: `first` and `second` alleles (N,) of those that are `filled` or `corrected` (N,), how
+    probable they are, and the genotypes' probabilities (N, G), 0 of those whose call stays and is missing."""
+
+    first: Numbers
+    second: Numbers
+    filled: Flags
+    corrected: Flags
+    probability: Shares
+    genotypes: Shares
+
+    @property
+    def changed(self) -> Flags:
+        """Whose call (N,) is another than before."""
+        changed: Flags = self.filled | self.corrected
+        return changed
+
+
+def outcome(read: Read, pairs_NAA: Shares, doubted: Flags, settings: Settings) -> Outcome:
+    """What the probabilities of ordered pairs make of the calls; those who are `doubted` (N,) may be corrected.
+
+    What the pairs lack to 1 is alleles that the record does not have: if it is more than any genotype has, the call
+    stays missing.
+    """
+    count = pairs_NAA.shape[1]
+    observed_N = ~read.missing & ~doubted
+    pairs_NAA = np.where(observed_N[:, None, None], _as_read(read, count), pairs_NAA)
+    off_N = read.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
+    pairs_NAA = np.where(off_N, 0, pairs_NAA)
+    small, large = genotype_order(count)
+    genotypes_NG = pairs_NAA[:, small, large] + pairs_NAA[:, large, small] * (small != large)
+    best_N = genotypes_NG.argmax(axis=1)
+    p_N = genotypes_NG.max(axis=1)
+    enough_N = (p_N >= settings.confidence) & (p_N > 1 - genotypes_NG.sum(axis=1))
+    other_N = best_N != _number(read.genotypes)
+    filled_N = read.missing & read.open & enough_N
+    corrected_N = doubted & read.open & other_N & enough_N & (p_N > LIKELIER_THAN_NOT)
+    first_N, second_N = small[best_N], large[best_N]
+    rows = np.arange(len(pairs_NAA))
+    turned_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
+    first_N, second_N = (
+        np.where(turned_N, second_N, first_N),
+        np.where(turned_N, first_N, second_N),
+    )
+    told_NG = np.where((read.open | ~read.missing)[:, None], genotypes_NG, 0)
+    return Outcome(first_N, second_N, filled_N, corrected_N, p_N, told_NG)
+
+
+def genotype_order(count: int) -> tuple[Numbers, Numbers]:
+    """The smaller and the larger allele of each genotype of so many alleles."""
+    pairs = [(small, large) for large in range(count) for small in range(large + 1)]
+    small, large = np.array(pairs).T
+    return small, large
+
+
+def _number(genotypes: NDArray[np.int16]) -> Numbers:
+    """Which genotype each is (N,); of haploid calls that of two such alleles, of missing ones none in particular."""
+    second = np.where(genotypes[:, 1] == ABSENT, genotypes[:, 0], genotypes[:, 1])
+    small, large = np.minimum(genotypes[:, 0], second), np.maximum(genotypes[:, 0], second)
+    number: Numbers = (large.astype(np.int64) * (large + 1)) // 2 + small
+    return number
+
+
+def _as_read(read: Read, count: int) -> Shares:
+    """Pairs (N, A, A) of which the one that was read is certain."""
+    first = read.genotypes[:, 0].clip(min=0)
+    second = np.where(read.genotypes[:, 1] == ABSENT, first, read.genotypes[:, 1].clip(min=0))
+    one_hot = np.eye(count, dtype=np.float32)
+    pairs: Shares = one_hot[first][:, :, None] * one_hot[second][:, None, :]
+    return pairs
+
+
+def shares_text(outcome: Outcome, haploid: Flags, count: int) -> tuple[list[bytes], list[bytes]]:
+    """GP and DS of every sample, as text."""
+    small, large = genotype_order(count)
+    total = outcome.genotypes.sum(axis=1, keepdims=True)
+    shares = np.divide(
+        outcome.genotypes, total, out=np.zeros_like(outcome.genotypes), where=total > 0
+    )
+    copies_GA = (small[:, None] == np.arange(1, count)).astype(np.float32)
+    copies_GA += large[:, None] == np.arange(1, count)
+    dosage_NA = shares @ copies_GA
+    dosage_NA[haploid] /= 2
+    single = np.flatnonzero(small == large)
+    gp, ds = _texts(shares), _texts(dosage_NA)
+    for sample in np.flatnonzero(haploid).tolist():
+        gp[sample] = b",".join(gp[sample].split(b",")[number] for number in single)
+    for sample in np.flatnonzero(total[:, 0] <= 0).tolist():
+        gp[sample] = ds[sample] = NOTHING
+    return gp, ds
+
+
+def _texts(numbers: Shares) -> list[bytes]:
+    """Numbers from 0 to 2, those of a row between commas."""
+    rounded = np.rint(numbers * DIGITS).astype(np.int64)
+    return [b",".join([TEXT[number] for number in row]) or NOTHING for row in rounded.tolist()]
+
+
+@cache
+def call_text(first: int, second: int, *, haploid: bool, phased: bool) -> bytes:
+    """A genotype as VCF writes it; one that is not phased has the smaller allele first."""
+    if haploid:
+        return b"%d" % first
+    if phased:
+        return b"%d|%d" % (first, second)
+    return b"%d/%d" % (min(first, second), max(first, second))
+
+
+def fields_of(layout: bytes) -> tuple[bytes, list[int]]:
+    """FORMAT with GP and DS, and where among its fields these two stand."""
+    keys = layout.split(b":")
+    keys += [key for key in FIELDS if key not in keys]
+    return b":".join(keys), [keys.index(key) for key in FIELDS]
+
+
+def with_fields(call: bytes, places: Sequence[int], values: Sequence[bytes]) -> bytes:
+    """A call's fields with these values at these places; fields that it left out are missing."""
+    fields = call.split(b":")
+    fields += [NOTHING] * (max(places) + 1 - len(fields))
+    for place, value in zip(places, values, strict=True):
+        fields[place] = value
+    return b":".join(fields)
+
+
+def allele_counts(read: Read, made: Outcome | None, count: int) -> list[int]:
+    """How often each of so many alleles is called, before, or with an outcome after."""
+    alleles = read.genotypes.astype(np.int64)
+    if made is not None:
+        second = np.where(read.haploid, MISSING, made.second)
+        new = np.stack([made.first, second], axis=1)
+        alleles = np.where(made.changed[:, None], new, alleles)
+    counts = np.bincount(alleles[alleles >= 0], minlength=count)
+    return [int(number) for number in counts]
+
+
+def recounted(info: bytes, before: Sequence[int], after: Sequence[int]) -> bytes:
+    """INFO with AN, AC and AF of the new calls, if AN and AC were those of the calls before; else as it is."""
+    fields = dict(field.partition(b"=")[::2] for field in info.split(b";"))
+    old, new = _told(before), _told(after)
+    if any(fields.get(key) != value for key, value in old.items()):
+        return info
+    total = max(1, sum(after))
+    if b"AF" in fields:
+        new[b"AF"] = b",".join(f"{count / total:g}".encode() for count in after[1:])
+    texts = info.split(b";")
+    keys = [text.partition(b"=")[0] for text in texts]
+    pairs = zip(keys, texts, strict=True)
+    return b";".join(key + b"=" + new[key] if key in new else text for key, text in pairs)
+
+
+def _told(counts: Sequence[int]) -> dict[bytes, bytes]:
+    texts = [str(count).encode() for count in counts[1:]]
+    return {b"AN": str(sum(counts)).encode(), b"AC": b",".join(texts)}

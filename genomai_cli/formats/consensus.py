@@ -1,0 +1,257 @@
+"""Each sample's two haplotype sequences of some regions: a reference with the sample's alleles put in.
+
+As `bcftools consensus -H 1` and `-H 2` do it: SNPs and indels are applied in the order of GT's alleles,
+phased or not; a missing allele leaves the reference; of overlapping variants the first is applied; a
+haploid call goes into both; symbolic alleles and `*` leave the reference. A variant that begins before
+a region is left out, one that runs over its end is cut there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pysam
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
+from genomai_cli.formats.vcf import Variant, normal_contig, read_variants
+from genomai_cli.records import SequenceRecord
+
+_SKIPPED_LINES = ("#", "track", "browser")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A line of a BED file: positions `start` + 1 to `end` of a contig."""
+
+    contig: str
+    start: int
+    end: int
+    name: str
+    line: int
+
+
+def haplotype_sequences(
+    inputs: Iterable[Input],
+    reference: str | Path,
+    regions_bed: str | Path,
+    *,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Iterator[SequenceRecord]:
+    """Two records a sample and region, SAMPLE_A|REGION and SAMPLE_B|REGION, sample by sample.
+
+    REGION is the name in the BED file's fourth column, or CONTIG:FIRST-LAST counted from 1.
+    """
+    regions = read_regions(regions_bed)
+    references = _reference_pieces(reference, regions, str(regions_bed))
+    for samples, variants, path in _cohorts(inputs, regions):
+        blocks = [
+            _Block(region, piece, _within(variants, region), path, warn)
+            for region, piece in zip(regions, references, strict=True)
+        ]
+        for number, sample in enumerate(samples):
+            for block in blocks:
+                for haplotype, suffix in enumerate("AB"):
+                    name = f"{sample}_{suffix}|{block.region.name}"
+                    sequence = block.sequence(number, haplotype)
+                    yield SequenceRecord(name, sequence, "", path)
+
+
+def read_regions(path: str | Path) -> list[Region]:
+    """The regions of a BED file, in its order."""
+    regions = []
+    with open_bytes(path) as stream:
+        for line, raw in enumerate(stream, start=1):
+            text = text_of(raw).strip()
+            if text and not text.startswith(_SKIPPED_LINES):
+                regions.append(_region(text, str(path), line))
+    if not regions:
+        raise InputError("no regions", path=str(path))
+    return regions
+
+
+def _region(text: str, path: str, line: int) -> Region:
+    fields = text.split("\t") if "\t" in text else text.split()
+    if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
+        message = "a BED line needs a contig, a start and an end"
+        raise InputError(message, path=path, line=line)
+    contig, start, end = fields[0], int(fields[1]), int(fields[2])
+    if start >= end:
+        raise InputError(f"the region is empty: {start} to {end}", path=path, line=line)
+    given = "_".join(fields[3].split()) if len(fields) > 3 else ""
+    name = given if given not in ("", ".") else f"{contig}:{start + 1}-{end}"
+    return Region(contig, start, end, name, line)
+
+
+def _reference_pieces(path: str | Path, regions: list[Region], bed: str) -> list[str]:
+    """The reference sequence of each region."""
+    found = _indexed_pieces(Path(path), regions, bed)
+    if found is None:
+        found = _streamed_pieces(path, regions, bed)
+    missing = next((r for r, piece in zip(regions, found, strict=True) if piece is None), None)
+    if missing is not None:
+        message = f"contig {missing.contig} is not in {path}"
+        raise InputError(message, path=bed, line=missing.line)
+    return [piece for piece in found if piece is not None]
+
+
+def _indexed_pieces(path: Path, regions: list[Region], bed: str) -> list[str | None] | None:
+    """The pieces through the .fai index beside the file; None where there is no good one."""
+    index = path.with_name(path.name + ".fai")
+    if not path.is_file() or not index.is_file():
+        return None
+    if index.stat().st_mtime < path.stat().st_mtime:
+        return None
+    before = pysam.set_verbosity(0)
+    try:
+        with pysam.FastaFile(str(path), filepath_index=str(index)) as fasta:
+            return [_fetched(fasta, region, bed) for region in regions]
+    except (OSError, ValueError, KeyError):
+        return None
+    finally:
+        pysam.set_verbosity(before)
+
+
+def _fetched(fasta: pysam.FastaFile, region: Region, bed: str) -> str | None:
+    names = {normal_contig(name): name for name in reversed(fasta.references)}
+    name = region.contig if region.contig in fasta.references else None
+    name = name or names.get(normal_contig(region.contig))
+    if name is None:
+        return None
+    _check_end(region, fasta.get_reference_length(name), bed)
+    return fasta.fetch(name, region.start, region.end).upper().replace("U", "T")
+
+
+def _streamed_pieces(path: str | Path, regions: list[Region], bed: str) -> list[str | None]:
+    """The pieces from one pass over a reference without an index."""
+    pieces: list[str | None] = [None] * len(regions)
+    with open_input(path) as source:
+        for record in read_sequences(source):
+            contig = normal_contig(record.name)
+            for number, region in enumerate(regions):
+                if pieces[number] is None and normal_contig(region.contig) == contig:
+                    _check_end(region, len(record.sequence), bed)
+                    pieces[number] = record.sequence[region.start : region.end]
+    return pieces
+
+
+def _check_end(region: Region, length: int, bed: str) -> None:
+    if region.end > length:
+        message = (
+            f"{region.contig}:{region.start}-{region.end} runs over the contig's end ({length})"
+        )
+        raise InputError(message, path=bed, line=region.line)
+
+
+def _cohorts(
+    inputs: Iterable[Input], regions: list[Region]
+) -> Iterator[tuple[tuple[str, ...], list[Variant], str]]:
+    """Samples, their variants in the regions, and the first file; files of equal samples joined."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for region in regions:
+        spans.setdefault(normal_contig(region.contig), []).append((region.start + 1, region.end))
+    wanted = {contig: Stretches(intervals) for contig, intervals in spans.items()}
+    cohorts: dict[tuple[str, ...], tuple[list[Variant], str]] = {}
+    for source in inputs:
+        with source:
+            file = read_variants(source, wanted)
+            variants, _ = cohorts.setdefault(file.samples, ([], file.path))
+            variants.extend(file.records)
+    for samples, (variants, path) in cohorts.items():
+        yield samples, variants, path
+
+
+def _within(variants: list[Variant], region: Region) -> list[Variant]:
+    contig = normal_contig(region.contig)
+    inside = [v for v in variants if v.contig == contig and region.start < v.position <= region.end]
+    return sorted(inside, key=lambda variant: variant.position)
+
+
+class _Block:
+    """One region with its variants; people who share a haplotype share the work."""
+
+    def __init__(
+        self,
+        region: Region,
+        reference: str,
+        variants: list[Variant],
+        path: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.region, self._reference, self._warn = region, reference, warn
+        self._variants = [variant for variant in variants if variant.alts]
+        for variant in self._variants:
+            _check_reference(variant, region, reference, path)
+        self._alleles = _alleles(self._variants)
+        self._known: dict[bytes, str] = {}
+        self._warned: set[int] = set()
+
+    def sequence(self, sample: int, haplotype: int) -> str:
+        """The sample's first (0) or second (1) haplotype."""
+        if not self._variants:
+            return self._reference
+        alleles = self._alleles[sample, haplotype]
+        key = alleles.tobytes()
+        if key not in self._known:
+            self._known[key] = self._applied(alleles)
+        return self._known[key]
+
+    def _applied(self, alleles: NDArray[np.int16]) -> str:
+        pieces: list[str] = []
+        done = 0  # how far the reference is used up
+        after_insertion = False
+        for number in np.flatnonzero(alleles > 0):
+            variant, alt = self._variants[number], self._variants[number].alts[alleles[number] - 1]
+            if not alt.isalpha():
+                continue
+            at = variant.position - 1 - self.region.start
+            ref, alt = _cut(variant.ref, alt, len(self._reference) - at)
+            ref, alt, at = _trimmed(ref, alt, at)
+            if at < done or (not ref and after_insertion and at == done):
+                self._skip(variant)
+                continue
+            pieces += [self._reference[done:at], alt]
+            done, after_insertion = at + len(ref), not ref
+        return "".join([*pieces, self._reference[done:]])
+
+    def _skip(self, variant: Variant) -> None:
+        if variant.position not in self._warned:
+            self._warned.add(variant.position)
+            place = f"{variant.contig}:{variant.position}"
+            self._warn(f"{place} overlaps a variant before it in some haplotypes: skipped there")
+
+
+def _cut(ref: str, alt: str, room: int) -> tuple[str, str]:
+    """The part of an allele that lies within the region."""
+    return (ref, alt) if len(ref) <= room else (ref[:room], alt[:room])
+
+
+def _trimmed(ref: str, alt: str, at: int) -> tuple[str, str, int]:
+    """An allele without the first base of an indel, which it shares with the reference."""
+    if len(ref) != len(alt) and ref[:1] == alt[:1]:
+        return ref[1:], alt[1:], at + 1
+    return ref, alt, at
+
+
+def _alleles(variants: list[Variant]) -> NDArray[np.int16]:
+    """Allele numbers (samples, 2, variants); the one allele of a haploid call is in both."""
+    if not variants:
+        return np.zeros((0, 2, 0), np.int16)
+    table = np.stack([variant.genotypes for variant in variants], axis=-1)
+    table[:, 1] = np.where(table[:, 1] == -2, table[:, 0], table[:, 1])
+    return np.ascontiguousarray(table)
+
+
+def _check_reference(variant: Variant, region: Region, reference: str, path: str) -> None:
+    at = variant.position - 1 - region.start
+    there = reference[at : at + len(variant.ref)]
+    if not variant.ref.startswith(there):
+        message = (
+            f"REF {variant.ref[:20]} at {variant.contig}:{variant.position}, "
+            f"but the reference has {there[:20]}"
+        )
+        raise InputError(message, path=path, line=variant.line)

@@ -1,0 +1,294 @@
+"""FASTA and FASTQ in, FASTA out.
+
+Policies. Letters: the IUPAC nucleotide letters in either case, U is read as T; `-` and `.`, the gaps
+of an alignment, become N, so that positions stay comparable; white space inside a FASTA sequence is
+dropped; any other letter is refused with file and line. Empty sequences and repeated names are passed
+on as they are: both rows reach the output. Lines may end in LF or CRLF and be of any length.
+
+FASTA is read in chunks rather than lines: `bytes.translate` cleans a chunk in one call, so an endless
+line costs no more than a wrapped one.
+
+FASTA entries as they were written, byte for byte, with the places of their letters: to change a few and keep the
+rest.
+
+What is no nucleotide letter is nobody's mistake here: such an entry has no `letters`, and passes as it is.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import IO, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.records import SequenceRecord
+
+_LETTERS = b"ACGTRYSWKMBDHVN"
+_BLANKS = b" \t\r\n\v\f"
+_GIVEN = _LETTERS + _LETTERS.lower() + b"Uu-." + _BLANKS
+_READ = _LETTERS + _LETTERS + b"TTNN" + b"\n" * len(_BLANKS)
+CLEAN = bytes(dict(zip(_GIVEN, _READ, strict=True)).get(byte, 0) for byte in range(256))
+_FOREIGN = re.compile(rb"[^" + _LETTERS + _LETTERS.lower() + rb"Uu.\s-]")
+_QUALITIES = bytes(range(33, 127))
+_CHUNK = 1 << 20
+_LONGEST_TITLE = 1 << 20
+
+
+def read_sequences(source: Input) -> Iterator[SequenceRecord]:
+    """The records of a FASTA or FASTQ input, one at a time."""
+    if source.kind is Kind.FASTQ:
+        return _read_fastq(source)
+    if source.kind is Kind.FASTA:
+        return _read_fasta(source)
+    raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
+
+
+def write_fasta(handle: IO[bytes], records: Iterable[SequenceRecord], *, width: int = 0) -> int:
+    """The number of records written; `width` letters a line, 0 for one line a sequence."""
+    count = 0
+    for count, record in enumerate(records, start=1):  # noqa: B007
+        handle.write(fasta_entry(record, width=width).encode("utf-8", "surrogateescape"))
+    return count
+
+
+def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
+    """A record as FASTA text, with its last line end."""
+    title = f"{record.name} {record.description}".rstrip()
+    lines = [record.sequence]
+    if width:
+        starts = range(0, len(record.sequence), width)
+        lines = [record.sequence[start : start + width] for start in starts]
+    return "\n".join([f">{title}", *lines, ""])
+
+
+def _read_fasta(source: Input) -> Iterator[SequenceRecord]:
+    entry: _Entry | None = None
+    line = 0  # `parts` puts a line end before the first line
+    for begins, text in parts(source.stream):
+        if begins:
+            line += 1
+            if entry is not None:
+                yield entry.record()
+            entry = _Entry(source.path, line)
+        if entry is not None:
+            entry.add(text)
+        elif text.strip():
+            raise InputError("text before the first '>'", path=source.path, line=max(line, 1))
+        line += text.count(b"\n")
+    if entry is not None:
+        yield entry.record()
+
+
+def parts(stream: BinaryIO) -> Iterator[tuple[bool, bytes]]:
+    """The text in pieces, each with whether it follows a '>' at the start of a line."""
+    held = b"\n"  # a line end is held back until it is known whether a '>' follows
+    while chunk := _read_some(stream):
+        text = held + chunk
+        held = b"\n" if text.endswith(b"\n") else b""
+        first, *others = text[: len(text) - len(held)].split(b"\n>")
+        yield False, first
+        for part in others:
+            yield True, part
+    yield False, held
+
+
+def _read_some(stream: BinaryIO) -> bytes:
+    read1 = getattr(stream, "read1", stream.read)  # what a pipe has now, without waiting for more
+    piece: bytes = read1(_CHUNK)
+    return piece
+
+
+class _Entry:
+    """A FASTA entry that grows piece by piece, each cleaned and checked as it comes."""
+
+    def __init__(self, path: str, line: int) -> None:
+        self._path, self._line = path, line
+        self._title: bytes = b""
+        self._in_title = True
+        self._next_line = line + 1
+        self._pieces: list[bytes] = []
+
+    def add(self, text: bytes) -> None:
+        if self._in_title:
+            head, end, text = text.partition(b"\n")
+            self._title += head
+            self._in_title = not end
+            if len(self._title) > _LONGEST_TITLE:
+                raise InputError("a name of more than a megabyte", path=self._path, line=self._line)
+        if text:
+            self._pieces.append(clean_letters(text, self._path, self._next_line))
+            self._next_line += text.count(b"\n")
+
+    def record(self) -> SequenceRecord:
+        name, description = _name_and_rest(self._title, self._path, self._line)
+        sequence = b"".join(self._pieces).decode("ascii")
+        return SequenceRecord(name, sequence, description, self._path, self._line)
+
+
+def _name_and_rest(title: bytes, path: str, line: int) -> tuple[str, str]:
+    title = title.strip()
+    if b"\r" in title:
+        message = "lines end in CR only (old Mac); convert them with: tr '\\r' '\\n'"
+        raise InputError(message, path=path, line=line)
+    name, *rest = text_of(title).split(None, 1)[:2] or [""]
+    if not name:
+        raise InputError("an entry without a name", path=path, line=line)
+    return name, rest[0] if rest else ""
+
+
+def clean_letters(raw: bytes, path: str, line: int) -> bytes:
+    """Upper-case IUPAC letters without white space; `line` is where the text starts."""
+    clean = raw.translate(CLEAN)
+    if 0 in clean:
+        _refuse_letter(raw, path, line)
+    return clean.replace(b"\n", b"")
+
+
+def _refuse_letter(raw: bytes, path: str, line: int) -> NoReturn:
+    found = _FOREIGN.search(raw)
+    assert found is not None
+    letter = found.group().decode("latin-1")
+    shown = (
+        f"'{letter}'" if letter.isprintable() and letter.isascii() else f"byte 0x{ord(letter):02x}"
+    )
+    protein = letter.upper() in "EFILPQZX*J"
+    hint = " (a protein sequence?)" if protein else ""
+    message = f"{shown} is not a nucleotide letter{hint}"
+    raise InputError(message, path=path, line=line + raw.count(b"\n", 0, found.start()))
+
+
+def _read_fastq(source: Input) -> Iterator[SequenceRecord]:
+    lines = enumerate(source.stream, start=1)
+    for line, raw in lines:
+        if raw.strip():
+            yield _fastq_record(raw.rstrip(b"\r\n"), line, lines, source.path)
+
+
+def _fastq_record(title: bytes, line: int, lines: "enumerate[bytes]", path: str) -> SequenceRecord:
+    if not title.startswith(b"@"):
+        raise InputError("a FASTQ entry must begin with '@'", path=path, line=line)
+    name, description = _name_and_rest(title[1:], path, line)
+    sequence, plus_line, plus = _fastq_sequence(lines, path, line)
+    if plus not in (b"", title[1:].rstrip()):
+        message = f"the name after '+' is not that of the entry ({name})"
+        raise InputError(message, path=path, line=plus_line)
+    _skip_qualities(lines, len(sequence), path, plus_line)
+    return SequenceRecord(name, sequence.decode("ascii"), description, path, line)
+
+
+def _fastq_sequence(lines: "enumerate[bytes]", path: str, line: int) -> tuple[bytes, int, bytes]:
+    """The letters up to the '+' line, that line's number and what follows the '+'."""
+    pieces: list[bytes] = []
+    for number, raw in lines:
+        if raw.startswith(b"+"):
+            return b"".join(pieces), number, raw[1:].rstrip()
+        text = raw.rstrip(b"\r\n")
+        if b" " in text or b"\t" in text:
+            raise InputError("white space within a sequence", path=path, line=number)
+        pieces.append(clean_letters(text, path, number))
+    raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
+
+
+def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int) -> None:
+    """Pass over the quality lines; '@' may begin one, so only the length tells where they end."""
+    seen = 0
+    while seen < length:
+        line, raw = next(lines, (line, b""))
+        if not raw:
+            raise InputError("truncated: qualities are missing", path=path, line=line)
+        qualities = raw.rstrip(b"\r\n")
+        if qualities.translate(None, _QUALITIES):
+            raise InputError("a quality that is no printable character", path=path, line=line)
+        seen += len(qualities)
+    if seen > length:
+        message = f"{seen} qualities for a sequence of {length} letters"
+        raise InputError(message, path=path, line=line)
+
+
+_CASE = ord("a") - ord("A")
+_BLANK, _STRANGE = ord("\n"), 0  # what `CLEAN` makes of white space and of letters that are none
+_GAPS = np.frombuffer(b"-.", np.uint8)
+GAP = ord("-")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """`title` is the first line without its `>` and line end, `body` all that follows up to the next entry."""
+
+    title: bytes
+    body: bytes
+    path: str
+    line: int
+    begun: bool = True  # False for what stands before the first entry
+    ended: bool = True  # whether a line end stands between title and body
+
+    @property
+    def name(self) -> str:
+        words = self.title.split(None, 1)
+        return text_of(words[0]) if words else ""
+
+    @property
+    def raw(self) -> bytes:
+        """The entry's bytes."""
+        return (
+            (b">" if self.begun else b"") + self.title + (b"\n" if self.ended else b"") + self.body
+        )
+
+    def places(self) -> NDArray[np.int64]:
+        """Where in the body its letters stand."""
+        return np.flatnonzero(_cleaned(self.body) != _BLANK)
+
+    def letters(self) -> NDArray[np.uint8] | None:
+        """The letters, upper case, U as T; gaps stay `-`. None if there is one that is no nucleotide letter."""
+        clean = _cleaned(self.body)
+        if (clean == _STRANGE).any():
+            return None
+        given = np.frombuffer(self.body, np.uint8)
+        clean[np.isin(given, _GAPS)] = GAP
+        letters: NDArray[np.uint8] = clean[clean != _BLANK]
+        return letters
+
+    def changed(self, numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> "Entry":
+        """The entry with the letters of these numbers (from 0) replaced; each keeps its case."""
+        if not len(numbers):
+            return self
+        body = np.frombuffer(self.body, np.uint8).copy()
+        where = self.places()[numbers]
+        lower = (body[where] >= ord("a")) & (body[where] <= ord("z"))
+        body[where] = letters + np.where(lower, _CASE, 0).astype(np.uint8)
+        return replace(self, body=body.tobytes())
+
+
+def read_entries(source: Input) -> Iterator[Entry]:
+    """The entries of a FASTA input; joined by their `raw`, they are the input. Blank lines before the first are an
+    entry of their own, without a name."""
+    if source.kind is not Kind.FASTA:
+        raise InputError(f"{source.kind.value}, where FASTA or VCF is needed", path=source.path)
+    pieces: list[bytes] = []
+    begun, line, next_line = False, 0, 0  # a line end stands before the first line
+    for begins, text in parts(source.stream):
+        if begins:
+            # The line end before a `>` belongs to the entry before it.
+            entry = _entry(b"".join([*pieces, b"\n"]), source.path, line, begun)
+            if entry.raw != b"":
+                yield entry
+            pieces, begun = [], True
+            next_line += 1
+            line = next_line
+        pieces.append(text)
+        next_line += text.count(b"\n")
+    yield _entry(b"".join(pieces), source.path, line, begun)
+
+
+def _entry(text: bytes, path: str, line: int, begun: bool) -> Entry:
+    if not begun:  # the first line end is not the input's
+        return Entry(b"", text[1:], path, line, begun=False, ended=False)
+    title, end, body = text.partition(b"\n")
+    return Entry(title, body, path, line, ended=bool(end))
+
+
+def _cleaned(body: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(body.translate(CLEAN), np.uint8).copy()

@@ -1,0 +1,242 @@
+"""VCF and BCF records at wanted positions, with the genotypes of all samples as arrays.
+
+Most of a file is not at the sites a model knows, so the reader looks at CHROM and POS of every line and
+parses the few lines that are wanted, their genotypes as one numpy operation over all samples. No library
+stands between: no chatter on standard error, pipes work as files do, and every complaint has its line.
+1,000 wanted of 200,000 records x 200 samples take 0.2 to 0.4 s of one core as text, BGZF or BCF, where
+cyvcf2 takes 1.8 s for text and 0.25 s for BCF; 967 of 967 records x 2,003 samples take 0.1 s.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
+from genomai_cli.formats.genotypes import MISSING, GenotypeError, parse_genotypes
+from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, block_end, indexed_lines
+from genomai_cli.formats.streams import Input, Kind, text_of
+
+_INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
+_Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
+_FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One record: `genotypes` int16 (samples, 2), -1 missing, -2 no second allele (a haploid call).
+
+    `contig` is normalised; alleles are upper case; `phased` tells per sample. `has_genotypes` is False
+    for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
+    A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
+    first, because the letter there is not told.
+    """
+
+    contig: str
+    position: int
+    ref: str
+    alts: tuple[str, ...]
+    genotypes: NDArray[np.int16]
+    phased: NDArray[np.bool_]
+    line: int | None = None
+    has_genotypes: bool = True
+
+
+@dataclass(frozen=True)
+class VariantFile:
+    """The samples and header of a VCF or BCF, and its wanted records, to be iterated once."""
+
+    path: str
+    samples: tuple[str, ...]
+    header: tuple[str, ...]  # the lines that begin with ##
+    records: Iterator[Variant] = field(repr=False)
+
+
+def normal_contig(name: str) -> str:
+    """A contig's name without `chr`; M, MT and the RefSeq accessions of human chromosomes are known."""
+    bare = name[3:] if name[:3].lower() == "chr" else name
+    if bare.upper() in ("M", "MT") or name.startswith("NC_012920."):
+        return "MT"
+    if name.startswith("NC_0000"):
+        number = int(name[7:9]) if name[7:9].isdigit() else 0
+        return {23: "X", 24: "Y"}.get(number, str(number)) if 1 <= number <= 24 else name
+    return bare.upper() if bare.upper() in ("X", "Y") else bare
+
+
+def read_variants(source: Input, wanted: Wanted | None = None) -> VariantFile:
+    """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.
+
+    A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only.
+    """
+    if source.kind is Kind.BCF:
+        return _read_bcf(source, wanted)
+    if source.kind is Kind.VCF:
+        return _read_vcf(source, wanted)
+    raise InputError(f"{source.kind.value}, where VCF or BCF is needed", path=source.path)
+
+
+def _read_vcf(source: Input, wanted: Wanted | None) -> VariantFile:
+    header, columns, line = _text_header(source)
+    samples = _samples(columns, source.path, line)
+    lines = None if wanted is None else indexed_lines(source, wanted, normal_contig)
+    rows: Iterator[_Row] = _wanted_rows(source, wanted, len(columns), line + 1)
+    if lines is not None:
+        rows = ((raw, None, site) for raw, site in lines)
+    parser = _Parser(source.path, len(columns), len(samples))
+    records = (parser.variant(*row) for row in rows)
+    return VariantFile(source.path, samples, header, records)
+
+
+def _text_header(source: Input) -> tuple[tuple[str, ...], list[str], int]:
+    """The ## lines, the columns of the #CHROM line and that line's number."""
+    header: list[str] = []
+    for number, raw in enumerate(source.stream, start=1):
+        text = text_of(raw).rstrip("\r\n")
+        if text.startswith("##"):
+            header.append(text)
+        elif text.startswith("#"):
+            return tuple(header), _columns(text, source.path, number), number
+        else:
+            break
+    raise InputError("the VCF has no #CHROM line", path=source.path, line=len(header) + 1)
+
+
+def _columns(text: str, path: str, line: int | None) -> list[str]:
+    columns = text.split("\t")
+    if columns[: len(_FIXED)] != _FIXED or columns[8:9] not in ([], ["FORMAT"]):
+        message = "the #CHROM line must name the columns of a VCF, separated by tabs"
+        raise InputError(message, path=path, line=line)
+    return columns
+
+
+def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]:
+    samples = tuple(columns[9:])
+    if not samples:
+        message = "no samples: it lists sites only, without genotypes"
+        raise InputError(message, path=path, line=line)
+    if "" in samples:
+        raise InputError("a sample without a name", path=path, line=line)
+    if len(set(samples)) < len(samples):
+        twice = next(name for name in samples if samples.count(name) > 1)
+        raise InputError(f"sample {twice} is there twice", path=path, line=line)
+    return samples
+
+
+def _wanted_rows(source: Input, wanted: Wanted | None, columns: int, first: int) -> Iterator[_Row]:
+    """Lines at wanted positions. The loop runs over every line of the file, so it is kept bare."""
+    contig, tabs, ordered = None, columns - 1, OrderedSites()
+    positions: Sites | None = None
+    number = first - 1
+    raw = b"\n"
+    for number, raw in enumerate(source.stream, start=first):
+        first_tab = raw.find(b"\t")
+        second_tab = raw.find(b"\t", first_tab + 1)
+        position = raw[first_tab + 1 : second_tab]
+        if second_tab < 0 or not position.isdigit():
+            _refuse_row(raw, source.path, number)
+            continue
+        if raw[:first_tab] != contig:
+            contig = raw[:first_tab]
+            positions = None if wanted is None else wanted.get(normal_contig(text_of(contig)), ())
+        if positions is None or int(position) in positions:
+            yield raw, number, 0
+        if positions and raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
+            for site in ordered.within(positions, int(position) + 1, block_end(raw)):
+                yield raw, number, site
+    if not raw.endswith(b"\n") and raw.count(b"\t") != tabs:
+        raise InputError("truncated in the middle of a record", path=source.path, line=number)
+
+
+def _refuse_row(raw: bytes, path: str, line: int) -> None:
+    """An InputError, unless the line is blank."""
+    if not raw.strip():
+        return
+    if not raw.endswith(b"\n"):
+        raise InputError("truncated in the middle of a record", path=path, line=line)
+    if b"\t" not in raw:
+        raise InputError("a record must have columns separated by tabs", path=path, line=line)
+    shown = text_of(raw.split(b"\t")[1])[:20].strip()
+    raise InputError(f"'{shown}' is not a position", path=path, line=line)
+
+
+class _Parser:
+    """Turns lines of one file into variants; the layout of the last FORMAT is remembered."""
+
+    def __init__(self, path: str, columns: int, samples: int) -> None:
+        self._path, self._columns, self._samples = path, columns, samples
+        self._format: bytes = b""
+        self._key: int | None = None
+
+    def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
+        """The record, or what it says of a site within its block."""
+        record = self._record(raw, line)
+        return replace(record, position=site, ref="") if site else record
+
+    def _record(self, raw: bytes, line: int | None) -> Variant:
+        raw = raw.rstrip(b"\r\n")
+        if raw.count(b"\t") + 1 != self._columns:
+            found = raw.count(b"\t") + 1
+            self._refuse(f"{found} columns where the header has {self._columns}", line)
+        chrom, pos, _, ref, alt, _, _, _, layout, calls = raw.split(b"\t", 9)
+        bases, alts = text_of(ref).upper(), _alternates(text_of(alt))
+        key = self._genotype_key(layout)
+        if key is None:
+            return _without_genotypes(chrom, pos, bases, alts, self._samples, line)
+        try:
+            genotypes, phased = parse_genotypes(calls, self._samples, key, len(alts) + 1)
+        except GenotypeError as error:
+            self._refuse(str(error), line)
+        contig = normal_contig(text_of(chrom))
+        return Variant(contig, int(pos), bases, alts, genotypes, phased, line)
+
+    def _genotype_key(self, layout: bytes) -> int | None:
+        """Where GT stands among the fields of FORMAT."""
+        if layout != self._format:
+            keys = layout.split(b":")
+            self._format, self._key = layout, keys.index(b"GT") if b"GT" in keys else None
+        return self._key
+
+    def _refuse(self, message: str, line: int | None) -> NoReturn:
+        raise InputError(message, path=self._path, line=line)
+
+
+def _alternates(alt: str) -> tuple[str, ...]:
+    # Symbolic alleles keep their case: <NON_REF> is a name, not bases.
+    if alt in (".", ""):
+        return ()
+    return tuple(one if one.startswith("<") else one.upper() for one in alt.split(","))
+
+
+def _without_genotypes(
+    chrom: bytes, pos: bytes, ref: str, alts: tuple[str, ...], samples: int, line: int | None
+) -> Variant:
+    genotypes = np.full((samples, 2), MISSING, np.int16)
+    phased = np.zeros(samples, np.bool_)
+    return Variant(
+        normal_contig(text_of(chrom)), int(pos), ref, alts, genotypes, phased, line, False
+    )
+
+
+def _read_bcf(source: Input, wanted: Wanted | None) -> VariantFile:
+    header = read_bcf_header(source)
+    samples = _samples(_columns(header.columns, source.path, None), source.path, None)
+    contigs = [normal_contig(name) for name in header.contigs]
+    sites = None if wanted is None else [wanted.get(contig, ()) for contig in contigs]
+    rows = read_bcf_records(source, header, len(samples), sites)
+    return VariantFile(source.path, samples, header.lines, (_bcf_variant(row) for row in rows))
+
+
+def _bcf_variant(row: BcfRecord) -> Variant:
+    alts = () if row.alts == (".",) else row.alts
+    return Variant(
+        normal_contig(row.contig),
+        row.position,
+        row.ref.upper(),
+        tuple(one if one.startswith("<") else one.upper() for one in alts),
+        row.genotypes,
+        row.phased,
+        has_genotypes=row.has_genotypes,
+    )

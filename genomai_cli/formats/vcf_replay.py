@@ -1,0 +1,147 @@
+"""A VCF or BCF that is read twice, from a pipe as well: its text is kept in a file of no name where that is needed.
+
+What the beginning of a VCF or BCF tells, without taking it from those who read it after.
+"""
+
+import io
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import pysam
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.bcf import read_bcf_header
+from genomai_cli.formats.streams import Input, Kind, open_input, peeked, text_of
+from genomai_cli.formats.vcf import normal_contig
+
+Again = Callable[[], Input]
+
+
+@contextmanager
+def as_text(source: Input) -> Iterator[Again]:
+    """A function that gives the input anew from its beginning, as VCF text; `source` itself is used up and closed.
+
+    Every time, the one given before is no longer to be used. A regular VCF file is opened again, all else is kept.
+    """
+    with source:
+        if source.kind is Kind.VCF and source.file is not None:
+            yield lambda: open_input(source.path)
+            return
+        with tempfile.TemporaryFile() as kept:
+            _keep(source, kept)
+            yield lambda: _from_start(source, kept)
+
+
+def _keep(source: Input, kept: IO[bytes]) -> None:
+    if source.kind is Kind.VCF:
+        shutil.copyfileobj(source.stream, kept, 1 << 20)
+        return
+    with tempfile.TemporaryDirectory(prefix="genomai-") as folder:
+        binary, text = Path(folder) / "binary.bcf", Path(folder) / "text.vcf"
+        with binary.open("wb") as handle:
+            shutil.copyfileobj(source.stream, handle, 1 << 20)
+        _convert(binary, text, source.path)
+        with text.open("rb") as handle:
+            shutil.copyfileobj(handle, kept, 1 << 20)
+
+
+def _convert(binary: Path, text: Path, path: str) -> None:
+    """BCF to VCF, by htslib."""
+    before = pysam.set_verbosity(0)  # it would complain on standard error by itself
+    try:
+        with (
+            pysam.VariantFile(str(binary)) as records,
+            pysam.VariantFile(str(text), "w", header=records.header) as out,
+        ):
+            for record in records:
+                out.write(record)
+    except (OSError, ValueError) as error:
+        raise InputError(f"damaged or truncated BCF ({error})", path=path) from None
+    finally:
+        pysam.set_verbosity(before)
+
+
+def _from_start(source: Input, kept: IO[bytes]) -> Input:
+    kept.seek(0)
+    stream = io.BufferedReader(_Borrowed(kept), 1 << 20)
+    return replace(
+        source, kind=Kind.VCF, compression="plain", file=None, stream=cast(BinaryIO, stream)
+    )
+
+
+class _Borrowed(io.RawIOBase):
+    """A file whose owner closes it."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        return self._handle.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+
+_SIZES = struct.Struct("<IIi")  # of a BCF record: of its two parts, and the contig's number
+
+
+@dataclass(frozen=True)
+class FirstRecords:
+    """The header's ## lines and the contigs, by their normal names, of the first records; `complete` if the
+    input has no more than these."""
+
+    header: tuple[str, ...]
+    contigs: frozenset[str]
+    complete: bool
+
+
+def first_records(source: Input, *, most: int, of_file: int) -> tuple[FirstRecords, Input]:
+    """What the first records of a VCF or BCF are about, and the input with them put back.
+
+    At least one record is waited for, within `most` bytes; of a file `of_file` bytes are read. A damaged
+    header tells nothing: whoever reads it next says what is wrong.
+    """
+    least = of_file if source.file is not None else 0
+    contigs = _contigs_of_bcf if source.kind is Kind.BCF else _contigs_of_vcf
+
+    def enough(head: bytes) -> bool:
+        return len(head) >= least and bool(contigs(head)[1])
+
+    head, again = peeked(source, enough, most)
+    header, found = contigs(head)
+    complete = len(head) < most and not enough(head)
+    return FirstRecords(tuple(header), frozenset(found), complete), again
+
+
+def _contigs_of_vcf(head: bytes) -> tuple[list[str], set[str]]:
+    lines = head.split(b"\n")
+    header = [text_of(line) for line in lines if line.startswith(b"##")]
+    records = (line for line in lines if b"\t" in line and not line.startswith(b"#"))
+    names = {line[: line.index(b"\t")] for line in records}
+    return header, {normal_contig(text_of(name)) for name in names}
+
+
+def _contigs_of_bcf(head: bytes) -> tuple[list[str], set[str]]:
+    stream = io.BytesIO(head)
+    try:
+        header = read_bcf_header(Input("-", Kind.BCF, "plain", stream))
+    except InputError:
+        return [], set()
+    numbers = set(_contig_numbers(stream))
+    known = range(len(header.contigs))
+    names = {header.contigs[number] for number in numbers if number in known}
+    return list(header.lines), {normal_contig(name) for name in names}
+
+
+def _contig_numbers(stream: BinaryIO) -> Iterator[int]:
+    """The contig's number of every BCF record whose beginning is there."""
+    while len(fixed := stream.read(_SIZES.size)) == _SIZES.size:
+        shared, calls, contig = _SIZES.unpack(fixed)
+        yield contig
+        stream.seek(shared + calls - 4, io.SEEK_CUR)

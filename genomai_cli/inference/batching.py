@@ -1,0 +1,119 @@
+"""Ids in, scores out: batches of pieces through a network, and their means by record, in input order.
+
+It knows no tokenizer, no labels and no files.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from genomai_cli.tokenizers.base import Ids, padded
+
+Item = TypeVar("Item")
+Scores = dict[str, Tensor]
+WORDS_A_BATCH = 1 << 16
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many pieces go through the network at once: so many words, and at most so many pieces.
+
+    `pairs` of words bound the memory of a network in which every word of a piece attends to every other.
+    """
+
+    words: int = WORDS_A_BATCH
+    pieces: int | None = None
+    pairs: int | None = None
+
+    def full(self, count: int, longest: int) -> bool:
+        """Whether a batch of `count` pieces, of which the longest has so many words, is complete."""
+        return (
+            count * longest >= self.words
+            or (self.pieces is not None and count >= self.pieces)
+            or (self.pairs is not None and count * longest**2 >= self.pairs)
+        )
+
+
+AS_FITS = Batching()
+
+
+def score(
+    network: Callable[[Tensor], Mapping[str, Tensor]],
+    items: Iterable[tuple[Item, list[Ids]]],
+    *,
+    pad_id: int,
+    device: torch.device,
+    batching: Batching = AS_FITS,
+) -> Iterator[tuple[Item, Scores | None]]:
+    """Every item with the mean scores (C,) of its pieces; None for an item that has no piece.
+
+    Items come out in the order in which they went in, and only a batch of them is held.
+    """
+    scored = score_pieces(network, _pieces(items), pad_id=pad_id, device=device, batching=batching)
+    for _, group in groupby(scored, key=lambda entry: entry[0][0]):
+        entries = list(group)
+        found = [scores for _, scores in entries if scores is not None]
+        yield entries[0][0][1], _mean(found) if found else None
+
+
+def _pieces(
+    items: Iterable[tuple[Item, list[Ids]]],
+) -> Iterator[tuple[tuple[int, Item], Ids | None]]:
+    """The pieces of all items, numbered by item; an item without pieces has one None."""
+    for number, (item, pieces) in enumerate(items):
+        for ids in pieces:
+            yield (number, item), ids
+        if not pieces:
+            yield (number, item), None
+
+
+@torch.inference_mode()
+def score_pieces(
+    network: Callable[[Tensor], Mapping[str, Tensor]],
+    pieces: Iterable[tuple[Item, Ids | None]],
+    *,
+    pad_id: int,
+    device: torch.device,
+    batching: Batching = AS_FITS,
+) -> Iterator[tuple[Item, Scores | None]]:
+    """Every piece with its own row of the network's outputs, on the CPU; None where there are no ids.
+
+    An output (B, T, ...) of every word is as wide as the longest piece of the batch. Pieces are drawn when their
+    batch is formed, come out in the order in which they went in, and only a batch of them is held.
+    """
+    for batch in _batches(pieces, batching):
+        known = [ids for _, ids in batch if ids is not None]
+        rows: Iterator[Scores] = iter(())
+        if known:
+            scores = network(torch.from_numpy(padded(known, pad_id)).to(device))
+            rows = _rows({name: rows.cpu() for name, rows in scores.items()})
+        for item, ids in batch:
+            yield item, None if ids is None else next(rows)
+
+
+def _batches(
+    pieces: Iterable[tuple[Item, Ids | None]], batching: Batching
+) -> Iterator[list[tuple[Item, Ids | None]]]:
+    batch: list[tuple[Item, Ids | None]] = []
+    longest = 0
+    for item, ids in pieces:
+        batch.append((item, ids))
+        longest = max(longest, 0 if ids is None else len(ids))
+        if batching.full(len(batch), longest):
+            yield batch
+            batch, longest = [], 0
+    if batch:
+        yield batch
+
+
+def _rows(scores: Mapping[str, Tensor]) -> Iterator[Scores]:
+    count = len(next(iter(scores.values())))
+    return ({name: rows[i] for name, rows in scores.items()} for i in range(count))
+
+
+def _mean(scores: list[Scores]) -> Scores:
+    return {name: torch.stack([s[name] for s in scores]).mean(0) for name in scores[0]}

@@ -1,0 +1,170 @@
+"""How a long sequence is cut into overlapping windows of whole words, without a letter left out.
+
+Windows begin every `stride` letters; the last one is moved back so that it ends where the sequence ends. A sequence
+that is shorter than a window is one window, or two if its length is not that of whole words: one begins where
+it begins, the other ends where it ends.
+
+Along which strands, and in which windows, a record is read to be embedded.
+
+A sequence has one strand or, with its reverse complement, two; a barcode is one, or its two haplotypes. Windows are
+made when they are asked for, so that a chromosome needs little more memory than its letters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import merge
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+
+from genomai_cli.augmentations import reverse_complement
+from genomai_cli.errors import UsageError
+from genomai_cli.inputs.base import Reader
+from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.base import Ids
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `size` letters every `stride` letters, for words of `k` letters, one every `step`."""
+
+    size: int
+    stride: int
+    k: int = 1
+    step: int = 1
+
+    @classmethod
+    def of(
+        cls, tokenizer: Tokenizer, longest: int, size: int | None = None, stride: int | None = None
+    ) -> "Windows":
+        """Windows for a network that reads at most `longest` words: by default as long as it can read, every
+        half of their length; both are rounded down to whole words.
+
+        Raises UsageError for a window that the network cannot read, and for a stride that would skip words.
+        """
+        k, step = tokenizer.k, tokenizer.stride
+        most = (longest - 1) * step + k
+        asked = most if size is None else size
+        if not k <= asked <= most:
+            raise UsageError(f"--window {size}: this model reads windows of {k} to {most} letters")
+        words = (asked - k) // step + 1
+        return cls((words - 1) * step + k, _stride(asked, words, step, stride), k, step)
+
+    def span(self, letters: int) -> int:
+        """How many of so many letters, from the first, make whole words."""
+        return 0 if letters < self.k else (letters - self.k) // self.step * self.step + self.k
+
+    def width(self, letters: int) -> int:
+        """The length of each window of a sequence of so many letters; 0 if it has no word."""
+        return min(self.size, self.span(letters))
+
+    def starts(self, letters: int, *, backward: bool = False) -> Iterator[int]:
+        """Where the windows of a sequence of so many letters begin, ascending, or with `backward` descending."""
+        if not self.span(letters):
+            return iter(())
+        last = letters - self.width(letters)
+        others = range(0, last, self.stride)
+        return chain([last], reversed(others)) if backward else chain(others, [last])
+
+
+def _stride(size: int, words: int, step: int, stride: int | None) -> int:
+    """The stride in letters, a multiple of `step`, that lets windows of so many words meet or overlap."""
+    if stride is None:
+        return min(max(1, size // 2 // step), words) * step
+    if not step <= stride <= words * step:
+        raise UsageError(
+            f"--stride {stride}: windows of {size} letters may begin {step} to {words * step} letters apart"
+        )
+    return stride // step * step
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some words of a strand: `words` from the `start`-th of the record's `total`, in reverse order if `flipped`."""
+
+    strand: int
+    strands: int
+    words: int
+    start: int = 0
+    total: int = 0
+    flipped: bool = False
+
+
+class Strands(Protocol):
+    """How a model's records are read; a record in which nothing can be read has no windows."""
+
+    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """The windows that have a known word, strand by strand; together they hold every letter."""
+
+    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """All windows in the order of `start`, whatever their strand; together they hold every whole word."""
+
+
+@dataclass(frozen=True)
+class SequenceStrands:
+    """Reads plain DNA; with `both` the reverse complement as well, with `first` a strand's first window only."""
+
+    tokenizer: Tokenizer
+    windows: Windows
+    both: bool = False
+    first: bool = False
+
+    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """See `Strands`. Where the last window does not fit the grid of the words it has words of its own."""
+        unknown = self.tokenizer.unk_id
+        if unknown is None:
+            unknown = self.tokenizer.mask_id
+        for strand in range(1 + self.both):
+            for start in self.windows.starts(len(record.sequence)):
+                ids = self._window(record.sequence, start, backward=strand == 1)
+                if (ids != unknown).any():
+                    yield Window(strand, 1 + self.both, len(ids)), ids
+                    if self.first:
+                        break
+
+    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """See `Strands`."""
+        letters = self.windows.span(len(record.sequence))
+        whole = letters == len(record.sequence)
+        sequence = record.sequence if whole else record.sequence[:letters]
+        strands = [self._strand(sequence, strand) for strand in range(1 + self.both)]
+        return merge(*strands, key=lambda entry: entry[0].start)
+
+    def _strand(self, sequence: str, strand: int) -> Iterator[tuple[Window, Ids]]:
+        """A strand's windows by their first word on the forward strand; the sequence has whole words only."""
+        total = self.tokenizer.length(len(sequence))
+        for start in self.windows.starts(len(sequence), backward=strand == 1):
+            ids = self._window(sequence, start, backward=strand == 1)
+            first, words = start // self.windows.step, len(ids)
+            if strand == 1:
+                first = total - first - words
+            yield Window(strand, 1 + self.both, words, first, total, strand == 1), ids
+
+    def _window(self, sequence: str, start: int, *, backward: bool) -> Ids:
+        """The words of the window that begins at `start` of the sequence, or of its reverse complement."""
+        width = self.windows.width(len(sequence))
+        if not backward:
+            return self.tokenizer.encode(sequence[start : start + width])
+        end = len(sequence) - start
+        letters = np.frombuffer(sequence[end - width : end].encode("ascii"), np.uint8)
+        return self.tokenizer.encode(reverse_complement(letters).tobytes().decode("ascii"))
+
+
+@dataclass(frozen=True)
+class ReadStrands:
+    """What a reader of barcodes or anchored genomes makes of a record: its pieces are the strands."""
+
+    read: Reader
+
+    def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """See `Strands`."""
+        reading = self.read(record)
+        pieces = reading.pieces if reading.letters else []
+        for strand, ids in enumerate(pieces):
+            yield Window(strand, len(pieces), len(ids), total=len(ids)), ids
+
+    def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
+        """See `Strands`."""
+        return self.known(record)

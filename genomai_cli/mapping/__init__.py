@@ -1,0 +1,1 @@
+"""Sequences in the coordinates of a reference, linear or circular."""

@@ -1,0 +1,172 @@
+"""What a VCF record tells about each position of the reference that it touches, for all samples at once.
+
+Of several records that tell about one position a deletion counts most, then an alternate base, a missing or
+mixed call, and the reference's base. The base beside an insertion or deletion counts least: that a sample lacks
+the indel does not tell which base it has.
+
+Shapes: N samples, A alleles of a record, W positions that the record tells about, R letters of the reference.
+
+Which records of a VCF are about a reference: its contig, by whatever name, and the contig's length.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.genotypes import ABSENT
+from genomai_cli.formats.regions import NO_VARIANT, Sites
+from genomai_cli.formats.vcf import Variant, normal_contig
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.seeding import UNKNOWN, Codes, codes_of
+from genomai_cli.tokenizers.base import letters_of
+
+Calls = NDArray[np.uint8]
+LETTERS = np.frombuffer(b"ACGTN", np.uint8)
+# A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
+_BESIDE, _SAME, _MIXED, _OTHER, DELETED = 8, 16, 24, 32, 40
+CODE = 7  # what of a call is the base
+UNTOLD = 5
+_MIXED_N, _DELETED_N = _MIXED + UNKNOWN, DELETED + UNKNOWN
+
+
+def told(variant: Variant, codes_R: Codes, *, circular: bool) -> Iterator[tuple[int, Calls]]:
+    """Positions, from 0, that a record tells about, each with a call (N,)."""
+    table = allele_calls(variant, codes_R, circular=circular)
+    first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
+    second = np.where(second == ABSENT, first, second)
+    for offset, column in enumerate(table.T):
+        one, other = column[first], column[second]  # a missing allele is -1: the last row
+        agree = (one & CODE) == (other & CODE)
+        calls = np.where(agree, np.maximum(one, other), _MIXED_N).astype(np.uint8)
+        yield (variant.position - 1 + offset) % len(codes_R), calls
+
+
+def merged(one: Calls, other: Calls) -> Calls:
+    """The calls (N,) of two records for one position; two different alternate bases leave N."""
+    both = (one >= _OTHER) & (other >= _OTHER) & (one != other)
+    calls = np.maximum(one, other)
+    calls[both] = _DELETED_N
+    return calls
+
+
+def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
+    """The call (A + 1, W) of each allele of a record at each position; the last row is a missing allele."""
+    start = variant.position - 1
+    ref = codes_of(letters_of(variant.ref)) if variant.ref else codes_R[start : start + 1]
+    changes = [_changes(alt, ref, start, codes_R, circular) for alt in variant.alts]
+    width = max([len(ref), *(len(row) for row in changes)])
+    table = np.full((len(changes) + 2, width), UNTOLD, np.uint8)
+    for row, change in zip(table[1:], changes, strict=False):
+        row[: len(change)] = change
+    changed = (table != UNTOLD).any(axis=0)
+    substituted = np.asarray(((table >= _MIXED) & (table < DELETED)).any(axis=0))
+    if all(alt in NO_VARIANT for alt in variant.alts):
+        substituted[: len(ref)] = True  # a record of no variant is about the base itself
+    same = np.full(width, UNTOLD, np.uint8)
+    same[: len(ref)] = ref + np.where(substituted[: len(ref)], _SAME, _BESIDE)
+    table[:-1] = np.where(table[:-1] == UNTOLD, same, table[:-1])
+    unknown = np.where(same == UNTOLD, UNTOLD, _BESIDE + UNKNOWN)
+    table[-1] = np.where(changed | substituted, _MIXED_N, unknown)
+    return table
+
+
+def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -> Calls:
+    """The calls of an alternate allele where it differs from the reference, UNTOLD elsewhere."""
+    calls = np.full(len(ref), UNTOLD, np.uint8)
+    if alt in NO_VARIANT:
+        calls[:] = _MIXED_N
+        return calls
+    if not alt.isalpha():  # `*`, <DEL>, a breakend
+        calls[:] = _DELETED_N
+        return calls
+    bases = codes_of(letters_of(alt))
+    left = _equal(bases, ref)
+    right = _equal(bases[left:][::-1], ref[left:][::-1])
+    given, replaced = bases[left : len(bases) - right], ref[left : len(ref) - right]
+    size = min(len(given), len(replaced))
+    inside = np.where(given[:size] == UNKNOWN, _MIXED_N, given[:size] + _OTHER)
+    calls[left : left + size] = np.where(given[:size] == replaced[:size], UNTOLD, inside)
+    first, last = left + size, left + len(replaced)
+    if size == 0:
+        first, last = _slid(first, last, start, codes_R, circular)
+    calls = np.append(calls, np.full(max(0, last - len(calls)), UNTOLD, np.uint8))
+    calls[first:last] = _DELETED_N
+    return calls
+
+
+def _equal(one: Codes, other: Codes) -> int:
+    """How many of the first letters are equal."""
+    size = min(len(one), len(other))
+    different = one[:size] != other[:size]
+    return int(different.argmax()) if different.any() else size
+
+
+def _slid(first: int, last: int, start: int, codes_R: Codes, circular: bool) -> tuple[int, int]:
+    """A deletion moved to the 3' end of the repeat that it stands in."""
+    size = len(codes_R)
+    while first < last and (circular or start + last < size):
+        leaving, entering = codes_R[(start + first) % size], codes_R[(start + last) % size]
+        if leaving != entering or leaving == UNKNOWN:
+            break
+        first, last = first + 1, last + 1
+    return first, last
+
+
+class ContigOf(Mapping[str, Sites]):
+    """All positions of a reference's contig, and none of other contigs: what a VCF reader is asked for.
+
+    The human mitochondrial reference is found under M and MT too, with or without chr. With a text in
+    `refuse_others` the first record of another contig raises an InputError that ends with it.
+    """
+
+    def __init__(self, reference: Reference, path: str, refuse_others: str = "") -> None:
+        self._name = normal_contig(reference.name)
+        self._positions = range(1, len(reference) + 1)
+        self._path, self._refusal = path, refuse_others
+
+    def __getitem__(self, contig: str) -> Sites:
+        if contig == self._name:
+            return self._positions
+        if not self._refusal:
+            raise KeyError(contig)
+        return _Refused(
+            f"a record on {contig} after those on {self._name}: {self._refusal}", self._path
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([self._name])
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _Refused(Collection[int]):
+    """No position; that one was looked for is an error."""
+
+    def __init__(self, message: str, path: str) -> None:
+        self._message, self._path = message, path
+
+    def __contains__(self, _: object) -> NoReturn:
+        raise InputError(self._message, path=self._path)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
+    """The lengths that a VCF's header gives for contigs of the reference's name."""
+    return set(_lengths(header, normal_contig(reference.name)))
+
+
+def _lengths(header: Iterable[str], contig: str) -> Iterator[int]:
+    for line in header:
+        name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
+        if line.startswith("##contig=") and name and length and normal_contig(name[1]) == contig:
+            yield int(length[1])

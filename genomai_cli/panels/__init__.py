@@ -1,1 +1,0 @@
-"""Panels of SNP sites, and barcodes: how a VCF becomes a sequence."""

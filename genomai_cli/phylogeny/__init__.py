@@ -1,0 +1,1 @@
+"""Application on the DNA core: genomes without recombination (mtDNA), their tree and their variants."""

@@ -1,0 +1,133 @@
+"""The network of lineages: where on the tree of all genomes the visible letters place one, and what stands there.
+
+DNA that is inherited without recombination has one tree. A lineage is a group of genomes that stand together on it; it
+has a probability for each variant that its genomes have, and for all others that of chance, a mutation of one's own.
+The visible letters give the posterior of the lineages (Bayes), the hidden letters are its mean: a mixture of product
+distributions with thousands of components (Lazarsfeld and Henry 1968), of which only what differs from chance is held.
+
+Not every file tells all: some pipelines leave the reference's letter where they cannot call (sites with three
+alleles, say). So a genome also has a style, of a few, with the share of every variant's carriers that it reports.
+
+Shape suffixes: B genomes, S sites, V variants, K lineages, E entries (a variant in a lineage), Z styles, W letters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.phylogeny.variant_network import BASES, NEVER, VariantTable
+
+SMALLEST = 1e-7  # no probability is nearer to 0 or 1
+
+
+@dataclass(frozen=True)
+class LineagesConfig:
+    """Sizes of a `LineageNetwork`; `least` is how many genomes a lineage has at least."""
+
+    sites: int = 1
+    variants: int = 1
+    lineages: int = 1
+    entries: int = 1
+    styles: int = 2
+    least: int = 5
+
+
+class LineageNetwork(nn.Module):
+    """Ids of letters (B, S) to the probabilities of hidden letters; it has no heads and no vectors."""
+
+    lineage: Tensor
+    variant: Tensor
+
+    def __init__(self, config: LineagesConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        del classes
+        self.config = config
+        self.table = VariantTable(config.sites, config.variants)
+        self.register_buffer("lineage", torch.zeros(config.entries, dtype=torch.int32))
+        self.register_buffer("variant", torch.zeros(config.entries, dtype=torch.int32))
+        self.odds = nn.Parameter(torch.zeros(config.entries))
+        self.chance = nn.Parameter(torch.zeros(config.variants))
+        self.weight = nn.Parameter(torch.zeros(config.styles, config.lineages))
+        self.reported = nn.Parameter(torch.zeros(config.styles, config.variants))
+        self.sharpness = nn.Parameter(torch.ones(()))
+
+    def word_head(self, vocabulary: int) -> nn.Module:
+        """Nothing: the network itself guesses."""
+        del vocabulary
+        return nn.Identity()
+
+    def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+        """The log-probabilities of the bases at every site (B, S, 4), or (N, 4) at the chosen ones."""
+        del head
+        p_BV = self.restored(ids_BS)
+        others_BS = p_BV.new_zeros(ids_BS.shape).index_add_(1, self.table.site, p_BV)
+        log_BSW = p_BV.new_full((*ids_BS.shape, BASES), NEVER)
+        sites_S = torch.arange(self.config.sites, device=ids_BS.device)
+        log_BSW[:, sites_S, self.table.major] = _log(1 - others_BS)
+        log_BSW[:, self.table.site, self.table.letter] = _log(p_BV)
+        return log_BSW if chosen_BS is None else log_BSW[chosen_BS]
+
+    def restored(self, ids_BS: Tensor) -> Tensor:
+        """The probability (B, V) of every variant, given the letters that are visible."""
+        posterior_ZKB = self.posterior(ids_BS)
+        p_ZE, p_ZV = self._shares()
+        found_ZVB = [
+            chance_V[:, None] * r_KB.sum(0) + self._by_variant(r_KB, p_E - chance_V[self.variant])
+            for r_KB, p_E, chance_V in zip(posterior_ZKB, p_ZE, p_ZV, strict=True)
+        ]
+        return torch.stack(found_ZVB).sum(0).T
+
+    def posterior(self, ids_BS: Tensor) -> Tensor:
+        """The probabilities (Z, K, B) of styles and lineages, given the letters that are visible."""
+        letters_VB = ids_BS.T[self.table.site]
+        has_VB = (letters_VB == self.table.letter[:, None]).to(self.odds.dtype)
+        lacks_VB = (letters_VB < BASES).to(self.odds.dtype) - has_VB
+        fit_ZKB = torch.stack(
+            [self._fit(has_VB, lacks_VB, *of) for of in zip(*self._shares(), strict=True)]
+        )
+        fit_ZKB = fit_ZKB * self.sharpness + self.weight[:, :, None]
+        posterior_ZKB: Tensor = fit_ZKB.flatten(0, 1).softmax(0).view_as(fit_ZKB)
+        return posterior_ZKB
+
+    def _shares(self) -> tuple[Tensor, Tensor]:
+        """How often a variant is reported in genomes of a lineage (Z, E), and of any other (Z, V)."""
+        reported_ZV = torch.sigmoid(self.reported)
+        chance_ZV = torch.sigmoid(self.chance) * reported_ZV
+        p_ZE = torch.sigmoid(self.odds) * reported_ZV[:, self.variant]
+        return p_ZE, chance_ZV
+
+    def _fit(self, has_VB: Tensor, lacks_VB: Tensor, p_E: Tensor, chance_V: Tensor) -> Tensor:
+        """The log-likelihood (K, B) of the genomes in each lineage."""
+        known_V, unknown_V = _log(chance_V), _log(1 - chance_V)
+        by_chance_B = known_V @ has_VB + unknown_V @ lacks_VB
+        more_KB = self._by_lineage(has_VB, _log(p_E) - known_V[self.variant])
+        less_KB = self._by_lineage(lacks_VB, _log(1 - p_E) - unknown_V[self.variant])
+        return by_chance_B + more_KB + less_KB
+
+    def _by_lineage(self, values_VB: Tensor, factors_E: Tensor) -> Tensor:
+        """The sum over the entries of each lineage (K, B)."""
+        starts_K = _starts(self.lineage, self.config.lineages)
+        return functional.embedding_bag(
+            self.variant.long(), values_VB, starts_K, mode="sum", per_sample_weights=factors_E
+        )
+
+    def _by_variant(self, values_KB: Tensor, factors_E: Tensor) -> Tensor:
+        """The sum over the entries of each variant (V, B)."""
+        order_E = torch.argsort(self.variant, stable=True)
+        starts_V = _starts(self.variant[order_E], self.config.variants)
+        return functional.embedding_bag(
+            self.lineage[order_E].long(), values_KB, starts_V, mode="sum",
+            per_sample_weights=factors_E[order_E],
+        )  # fmt: skip
+
+
+def _starts(sorted_E: Tensor, groups: int) -> Tensor:
+    """Where each group's entries begin (groups,)."""
+    numbers = torch.arange(groups, dtype=sorted_E.dtype, device=sorted_E.device)
+    return torch.searchsorted(sorted_E.contiguous(), numbers)
+
+
+def _log(p: Tensor) -> Tensor:
+    return p.clamp(SMALLEST, 1 - SMALLEST).log()

@@ -1,0 +1,284 @@
+"""The lineages of genomes: the leaves of their tree, each summed up by the shares of its genomes that have a variant.
+
+The share is drawn towards that of the node above, and so on to the root: a few genomes say little by themselves. What
+chance does, the mutations of one genome, is counted in those that nobody else of a lineage has.
+
+What files tell of genomes: complete ones, and those in which a pipeline has left letters of the reference.
+
+Some pipelines leave the reference's letter where they cannot call. Such genomes lack what nearly everyone has, and they
+are no clade. Which variants each style does not report follows from the lineages of complete genomes.
+
+The genomes of a corpus as a tree needs them: their letters, which variants each has, and which are not told.
+
+Shape suffixes: N genomes, V variants, K lineages, J nodes of the tree, E entries, Z styles, C common variants, M
+genomes of a style, S sites, M genomes of a block.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genomai_cli.mapping.reference import Reference, VariableSites
+from genomai_cli.mapping.seeding import codes_of
+from genomai_cli.phylogeny.lineage_mixture import SMALLEST, LineageNetwork, LineagesConfig
+from genomai_cli.phylogeny.tree import Flags, Floats, Lists, Numbers, Tree, grow
+from genomai_cli.phylogeny.variant_network import BASES, VariantTable, known_variants
+from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.batch import encode_rows
+from genomai_cli.training.corpus import Corpus
+
+BLOCK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Census:
+    """Genomes: the ids of their letters (N, S), the variants that they have, and those of which nothing is known."""
+
+    table: VariantTable
+    ids: NDArray[np.uint8]
+    has: Lists
+    unknown: Lists
+
+    @classmethod
+    def of(cls, corpus: Corpus, table: VariantTable, tokenizer: Tokenizer) -> "Census":
+        """The census of the genomes to learn from."""
+        site_V, letter_V = table.site.numpy(), table.letter.numpy()
+        ids, has, unknown = [], [], []
+        for rows in blocks(corpus.learn):
+            letters_MS = corpus.windows(rows, np.zeros(len(rows)), corpus.about.sites or 0)
+            ids.append(encode_rows(tokenizer, letters_MS).astype(np.uint8))
+            letters_MV = ids[-1][:, site_V]
+            has.append(letters_MV == letter_V)
+            unknown.append(letters_MV >= BASES)
+        return cls(table, np.concatenate(ids), Lists.of(has), Lists.of(unknown))
+
+    def without(self, genomes_N: Flags, variants_V: Flags) -> "Census":
+        """The same, with nothing known of some variants of some genomes."""
+        return Census(
+            self.table,
+            self.ids,
+            self.has.without(genomes_N, variants_V),
+            self.unknown.without(genomes_N, variants_V).joined(genomes_N, variants_V),
+        )
+
+    def at(self, rows_M: Numbers) -> "Census":
+        """Some of the genomes."""
+        return Census(self.table, self.ids[rows_M], self.has.at(rows_M), self.unknown.at(rows_M))
+
+
+def blocks(rows: Numbers) -> Iterator[Numbers]:
+    """The rows, so many at a time."""
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def variants_of(sites: VariableSites, reference: Reference, fewest: int) -> VariantTable:
+    """The letters that are not the reference's and that `fewest` genomes have."""
+    number_S = codes_of(reference.letters)[sites.positions]
+    counts_SW = sites.counts.copy()
+    counts_SW[np.arange(len(sites)), number_S] += counts_SW.sum(axis=1)  # the most frequent, then
+    counts = torch.from_numpy(counts_SW)
+    table = VariantTable(len(sites), int(known_variants(counts, fewest).sum()))
+    table.learn(counts, fewest)
+    return table
+
+
+TOWARDS = 0.5  # genomes that the node above is worth
+PRIVATE = 0.3  # genomes that a variant is believed to be in by chance, beside those in which it was seen so
+NOTABLE = (3.0, 0.01)  # an entry is a share so many times that of chance, and at least this
+
+
+@dataclass(frozen=True, eq=False)
+class Lineages:
+    """What a `LineageNetwork` holds: the `share` of a lineage's genomes that have a variant (E,), that by `chance`
+    (V,), how frequent each style and lineage is (Z, K), and the share of carriers `reported` in each style (Z, V)."""
+
+    lineage: Numbers
+    variant: Numbers
+    share: Floats
+    chance: Floats
+    frequency: Floats
+    reported: Floats
+    table: VariantTable
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the network that holds them."""
+        styles, lineages = self.frequency.shape
+        return {
+            "sites": len(self.table.major),
+            "variants": len(self.table.site),
+            "lineages": lineages,
+            "entries": len(self.lineage),
+            "styles": styles,
+        }
+
+    def fill(self, network: LineageNetwork) -> None:
+        """Give the network these values."""
+        network.table.load_state_dict(self.table.state_dict())
+        values = {
+            "lineage": self.lineage,
+            "variant": self.variant,
+            "odds": _logit(self.share),
+            "chance": _logit(self.chance),
+            "weight": np.log(np.maximum(self.frequency, SMALLEST)),
+            "reported": _logit(self.reported),
+        }
+        with torch.no_grad():
+            for name, array in values.items():
+                getattr(network, name).copy_(torch.from_numpy(array))
+
+    def network(self) -> LineageNetwork:
+        """A network of them."""
+        made = LineageNetwork(LineagesConfig(**self.sizes()), {})
+        self.fill(made)
+        return made.eval().requires_grad_(False)
+
+
+def summary(
+    census: Census,
+    tree: Tree,
+    style_N: Numbers | None = None,
+    reported_ZV: Floats | None = None,
+) -> Lineages:
+    """The lineages that are the leaves of a tree, of genomes of one style or of several."""
+    if style_N is None or reported_ZV is None:
+        style_N = np.zeros(len(census.has), np.int64)
+        reported_ZV = np.ones((1, census.has.variants))
+    nodes, leaves = len(tree.parent), np.unique(tree.leaf)
+    has_JV = tree.summed(census.has.counts(tree.leaf, nodes))
+    told_JV = tree.summed(np.bincount(tree.leaf, minlength=nodes)[:, None].astype(np.float32))
+    told_JV = told_JV - tree.summed(census.unknown.counts(tree.leaf, nodes))
+    private_V = (has_JV[leaves] == 1).sum(axis=0)
+    chance_V = (private_V + PRIVATE) / len(census.has)
+    shares_KV = _shares(tree, has_JV, told_JV)[leaves]
+    times, smallest = NOTABLE
+    lineage_E, variant_E = np.nonzero(shares_KV > np.maximum(times * chance_V, smallest))
+    number_N = np.searchsorted(leaves, tree.leaf)
+    code_N = style_N * len(leaves) + number_N
+    members_ZK = np.bincount(code_N, minlength=len(reported_ZV) * len(leaves))
+    return Lineages(
+        lineage_E,
+        variant_E,
+        shares_KV[lineage_E, variant_E].astype(np.float64),
+        chance_V,
+        _frequencies(members_ZK.reshape(len(reported_ZV), -1)),
+        reported_ZV,
+        census.table,
+    )
+
+
+def _frequencies(members_ZK: Numbers) -> Floats:
+    """How frequent each style and lineage is: a style half as in the corpus and half as all styles, since nobody
+    knows what files there will be; a lineage half as in the style and half as in all genomes."""
+    style_Z1 = members_ZK.sum(axis=1, keepdims=True) / members_ZK.sum()
+    style_Z1 = (style_Z1 + 1 / len(members_ZK)) / 2
+    own_ZK = members_ZK / np.maximum(members_ZK.sum(axis=1, keepdims=True), 1)
+    all_K = members_ZK.sum(axis=0) / members_ZK.sum()
+    frequency_ZK: Floats = style_Z1 * (own_ZK + all_K) / 2
+    return frequency_ZK
+
+
+def _shares(
+    tree: Tree, has_JV: NDArray[np.float32], told_JV: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The share of each node's genomes with each variant (J, V), drawn towards that of the node above."""
+    shares_JV = np.empty_like(has_JV)
+    shares_JV[0] = (has_JV[0] + 0.01) / (told_JV[0] + 1)
+    for node, above in enumerate(tree.parent[1:].tolist(), start=1):
+        shares_JV[node] = (has_JV[node] + TOWARDS * shares_JV[above]) / (told_JV[node] + TOWARDS)
+    return shares_JV
+
+
+def _logit(share: Floats) -> Floats:
+    inside = np.clip(share, SMALLEST, 1 - SMALLEST)
+    found: Floats = np.log(inside) - np.log1p(-inside)
+    return found
+
+
+COMMON = 0.9  # a variant that more genomes have is telling
+TELLING = 2  # to lack so many of them is suspicious
+UNLIKE = 0.5  # of the diversity of all genomes: more among those who lack the same is not that of a clade
+MANY = 200  # such genomes are a style
+ROUNDS = 3
+UNREPORTED = (
+    0.2  # of a variant's carriers: where fewer are reported, a letter of this style tells nothing
+)
+BELIEF = 2.0  # carriers that the belief that all of them are reported is worth
+
+
+def lineages_of(corpus: Corpus, table: VariantTable, tokenizer: Tokenizer, least: int) -> Lineages:
+    """The lineages of the corpus's genomes to learn from, of at least `least` genomes each."""
+    census = Census.of(corpus, table, tokenizer)
+    everything_V = np.ones(census.has.variants, np.bool_)
+    style_N = styles_of(census)
+    reported_ZV = np.ones((int(style_N.max()) + 1, census.has.variants))
+    if len(reported_ZV) > 1:
+        complete = census.at(np.flatnonzero(style_N == 0))
+        found = summary(complete, grow(complete.has, least, everything_V))
+        for style in range(1, len(reported_ZV)):
+            members = census.at(np.flatnonzero(style_N == style))
+            reported_ZV[style] = reported(members, found)
+            census = census.without(style_N == style, reported_ZV[style] < UNREPORTED)
+    told_V: Flags = (reported_ZV >= UNREPORTED).min(axis=0)
+    return summary(census, grow(census.has, least, told_V), style_N, reported_ZV)
+
+
+def styles_of(census: Census) -> Numbers:
+    """The style of each genome (N,): 0, complete, or one of those that lack variants which nearly everyone has.
+
+    A clade's genomes are like each other; those that a pipeline has left incomplete are nearly as unlike as all genomes
+    are. So much tells which lacks are a pipeline's; where it lacks more by chance, the style is the same.
+    """
+    told_V = len(census.has) - census.unknown.total()
+    common_V = np.flatnonzero(census.has.total() > COMMON * told_V)
+    lacks_NC = ~(census.has.flags(common_V) | census.unknown.flags(common_V))
+    patterns, pattern_N = np.unique(lacks_NC, axis=0, return_inverse=True)
+    pattern_N = pattern_N.reshape(-1)
+    unlike = UNLIKE * diversity(census.has)
+    suspects = [
+        p
+        for p in np.flatnonzero(patterns.sum(axis=1) >= TELLING)
+        if diversity(census.has.at(np.flatnonzero(pattern_N == p))) > unlike
+    ]
+    sizes = np.bincount(pattern_N)
+    kinds = sorted((p for p in suspects if sizes[p] >= MANY), key=lambda p: -sizes[p])
+    style_of_pattern = np.zeros(len(patterns), np.int64)
+    for p in suspects:
+        within = [k for k, kind in enumerate(kinds) if (patterns[p] >= patterns[kind]).all()]
+        style_of_pattern[p] = within[0] + 1 if within else 0
+    found_N: Numbers = style_of_pattern[pattern_N]
+    return found_N
+
+
+def diversity(genomes: Lists) -> float:
+    """In how many variants two of the genomes differ, on average."""
+    share_V = genomes.total() / len(genomes)
+    return float((2 * share_V * (1 - share_V)).sum())
+
+
+def reported(members: Census, found: Lineages) -> Floats:
+    """The share of carriers (V,) that the genomes of a style report, given the lineages of complete ones: few or all.
+
+    By rounds of expectation and maximisation: which variants they should have, given what is reported.
+    """
+    got_V = members.has.total()
+    reported_V = np.ones(len(got_V))
+    for _ in range(ROUNDS):
+        now = replace(found, reported=reported_V[None])
+        lineage_K = _posterior(now.network(), members.ids)[0].sum(axis=1)
+        more_E = lineage_K[found.lineage] * (found.share - found.chance[found.variant])
+        by_lineage_V = np.bincount(found.variant, more_E, len(reported_V))
+        expected_V = found.chance * len(members.has) + by_lineage_V
+        reported_V = (got_V + BELIEF) / (np.maximum(expected_V, got_V) + BELIEF)
+    return np.where(reported_V < UNREPORTED, reported_V, 1.0)
+
+
+@torch.inference_mode()
+def _posterior(network: LineageNetwork, ids_NS: NDArray[np.uint8]) -> NDArray[np.float32]:
+    parts = [
+        network.posterior(torch.from_numpy(ids_NS[rows].astype(np.int64))).numpy()
+        for rows in blocks(np.arange(len(ids_NS)))
+    ]
+    return np.concatenate(parts, axis=2)

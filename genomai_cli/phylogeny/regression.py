@@ -1,0 +1,29 @@
+"""Multinomial logistic regression on the variants of a genome: the field's baseline, as evidence beside the networks.
+
+A variant enters as its presence less its frequency, a site that is unknown as nothing.
+
+Shape suffixes: B genomes, S sites, V variants, P classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.phylogeny.variant_network import VariantTable
+
+
+class VariantRegression(nn.Module):
+    """Ids of letters (B, S) to the log odds (B, P) of the classes, up to a constant a genome."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, classes: int, sites: int, variants: int) -> None:
+        super().__init__()
+        self.table = VariantTable(sites, variants)
+        self.register_buffer("weight", torch.zeros(variants, classes))
+        self.register_buffer("bias", torch.zeros(classes))
+
+    def forward(self, ids_BS: Tensor) -> Tensor:
+        """The log odds of every class."""
+        odds_BP: Tensor = self.table.surplus(ids_BS) @ self.weight + self.bias
+        return odds_BP

@@ -1,0 +1,135 @@
+"""The network of anchored genomes: one embedding a variant, summed over the genome, then a residual MLP.
+
+A genome enters as one letter a site, in the coordinates of a reference. A variant is a letter other than
+the most frequent one of its site that has been seen often enough to be known. Every variant enters as its presence
+less its frequency, and a site that is unknown enters as nothing: half a genome is a weaker statement, not another one.
+
+Shape suffixes: B genomes, S sites, V variants, D width, W words of the vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.backbones.heads import Heads
+
+BASES = 4  # the first words of the vocabulary are A C G T; any later one says nothing about a site
+NEVER = -12.0  # the log-odds of a letter that has not been seen at a site
+RAREST = 1e-4
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """Sizes of a `ProfileNetwork`."""
+
+    sites: int
+    variants: int
+    width: int = 256
+    layers: int = 2
+    dropout: float = 0.0
+
+
+class VariantTable(nn.Module):
+    """Which variants there are: `site`, `letter` and `frequency` (V,) of each, and the `major` letter (S,) of sites."""
+
+    site: Tensor
+    letter: Tensor
+    frequency: Tensor
+    major: Tensor
+
+    def __init__(self, sites: int, variants: int) -> None:
+        super().__init__()
+        self.register_buffer("site", torch.zeros(variants, dtype=torch.int64))
+        self.register_buffer("letter", torch.zeros(variants, dtype=torch.int64))
+        self.register_buffer("frequency", torch.zeros(variants))
+        self.register_buffer("major", torch.zeros(sites, dtype=torch.int64))
+
+    def learn(self, counts_SW: Tensor, fewest: int) -> None:
+        """Take over the variants of letter counts (S, 4): those seen `fewest` times."""
+        self.site, self.letter = known_variants(counts_SW, fewest).nonzero(as_tuple=True)
+        total_S = counts_SW.sum(1).clamp(min=1).double()
+        self.frequency = (counts_SW[self.site, self.letter] / total_S[self.site]).float()
+        self.major = counts_SW.argmax(1)
+
+    def surplus(self, ids_BS: Tensor) -> Tensor:
+        """Presence less frequency of every variant (B, V); 0 where the site is unknown."""
+        letters_BV = ids_BS[:, self.site]
+        presence_BV = (letters_BV == self.letter).to(self.frequency.dtype) - self.frequency
+        return presence_BV * (letters_BV < BASES)
+
+
+class ProfileNetwork(nn.Module):
+    """Ids of letters (B, S) to logits (B, C) of every head."""
+
+    def __init__(self, config: ProfileConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.table = VariantTable(config.sites, config.variants)
+        self.variants = nn.Parameter(torch.empty(config.variants, width))
+        self.blocks = nn.ModuleList(_block(width, config.dropout) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = Heads(classes, lambda count: nn.Linear(width, count))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh embeddings of the variants; the layers draw their own."""
+        nn.init.normal_(self.variants, std=0.05)
+
+    @property
+    def layers(self) -> int:
+        """The blocks; the last of them with the norm after it."""
+        return len(self.blocks)
+
+    def pooled(self, ids_BS: Tensor, layer: int | None = None) -> Tensor:
+        """One vector a genome (B, D); with `layer` after so many blocks only, 0 for the sum of the variants."""
+        depth = self.layers if layer is None else layer
+        x_BD = self.table.surplus(ids_BS) @ self.variants
+        for block in self.blocks[:depth]:
+            x_BD = x_BD + block(x_BD)
+        if depth < self.layers:
+            return x_BD
+        pooled_BD: Tensor = self.norm(x_BD)
+        return pooled_BD
+
+    def forward(self, ids_BS: Tensor) -> dict[str, Tensor]:
+        """The logits of every head."""
+        logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(ids_BS)))
+        return logits
+
+    def word_head(self, vocabulary: int) -> nn.Linear:
+        """The layer that guesses hidden letters: the log-odds of every variant against its site's major letter."""
+        del vocabulary  # only the letters that occur at a site can be guessed there
+        head = nn.Linear(self.config.width, self.config.variants)
+        nn.init.normal_(head.weight, std=0.02)
+        with torch.no_grad():
+            head.bias.copy_(torch.logit(self.table.frequency, eps=RAREST))
+        return head
+
+    def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+        """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
+        logits_BV: Tensor = head(self.pooled(ids_BS))
+        logits_BSW = logits_BV.new_full((len(ids_BS), self.config.sites, BASES), NEVER)
+        sites_S = torch.arange(self.config.sites, device=ids_BS.device)
+        logits_BSW[:, sites_S, self.table.major] = 0
+        logits_BSW[:, self.table.site, self.table.letter] = logits_BV
+        return logits_BSW if chosen_BS is None else logits_BSW[chosen_BS]
+
+
+def known_variants(counts_SW: Tensor, fewest: int) -> Tensor:
+    """Which letters (S, 4) of which sites are variants: not the most frequent one, and seen `fewest` times."""
+    known_SW = counts_SW[:, :BASES] >= fewest
+    known_SW[torch.arange(len(known_SW)), counts_SW[:, :BASES].argmax(1)] = False
+    return known_SW
+
+
+def _block(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, 2 * width),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(2 * width, width),
+    )

@@ -1,0 +1,1 @@
+"""Application on the DNA core: panels, genotypes, phenotypes and the models of them."""

@@ -1,0 +1,1 @@
+"""DNA and phenotype records in one space: similarities, attributions, tables and pages."""

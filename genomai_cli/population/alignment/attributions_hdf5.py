@@ -1,0 +1,181 @@
+"""Why samples are similar to phenotype records, as HDF5: what sites add to the similarity, and where attention goes.
+
+The layout is that of docs/outputs.md. A row is a sample and the record that it is explained for.
+
+Shape suffixes: n rows, S sites, G genotypes, P phenotype records, L layers, H heads, V words of phenotypes.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from shutil import copyfileobj
+from types import TracebackType
+from typing import IO, Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli import __version__
+from genomai_cli.formats.embeddings import stored_name
+from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.phenotypes import PhenotypeTable
+
+FORMAT, FORMAT_VERSION = "genomai explanations", 1
+ROWS_A_CHUNK = 64
+MISSING = "."
+_PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+_TEXT = h5py.string_dtype()
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Weights of the heads that are the same for all samples: of every genotype of a site to the words of phenotypes
+    (L, H, S, G, V), whose names are `words`, and of every phenotype record to the sites (P, L, H, S)."""
+
+    dna_to_words: Array
+    records_to_sites: Array
+    words: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Some rows: samples, the numbers of their records (n,), their similarities (n,), those of somebody of whom no site
+    is known (n,), what each site adds to that (n, S), and how samples attend to words (n, H, V)."""
+
+    samples: Sequence[str]
+    records: NDArray[np.int64]
+    similarities: Array
+    baselines: Array
+    values: Array
+    attention: Array
+
+
+class Means:
+    """The mean attributions of the rows of each record; `rows` (P,) counts them."""
+
+    def __init__(self, records: int, sites: int) -> None:
+        self.rows = np.zeros(records, np.int64)
+        self._sums = np.zeros((records, sites))
+
+    def add(self, some: Explained) -> None:
+        """Count these rows in."""
+        np.add.at(self.rows, some.records, 1)
+        np.add.at(self._sums, some.records, some.values)
+
+    def of(self, records: Sequence[int]) -> Array:
+        """The mean (S,) over all rows of these records; NaN if there are none."""
+        chosen = np.asarray(records, np.int64)
+        rows = int(self.rows[chosen].sum())
+        total: Array = self._sums[chosen].sum(axis=0)
+        return total / rows if rows else np.full_like(total, np.nan)
+
+    def each(self) -> Array:
+        """The means (P, S) of all records."""
+        with np.errstate(invalid="ignore"):
+            means: Array = self._sums / self.rows[:, None]
+        return means
+
+
+class ExplanationFile:
+    """A file of explanations, written to `out` when the block ends without an error; HDF5 seeks, `out` need not."""
+
+    def __init__(
+        self,
+        out: IO[bytes],
+        panel: Panel,
+        records: PhenotypeTable,
+        attention: Attention,
+        attributes: Mapping[str, str | int | float],
+    ) -> None:
+        self._out, self._spool = out, tempfile.TemporaryFile()  # noqa: SIM115  (closed with the file)
+        self._file = h5py.File(self._spool, "w")
+        self._file.attrs["format"] = FORMAT
+        self._file.attrs["format_version"] = FORMAT_VERSION
+        self._file.attrs["program"] = f"genomai {__version__}"
+        self._file.attrs.update(attributes)
+        self._add_sites(panel)
+        self._add_records(records)
+        self._add_attention(attention)
+        heads, words = attention.dna_to_words.shape[1], len(attention.words)
+        self._rows = [
+            self._growing("ids", _TEXT),
+            self._growing("phenotype", np.int32),
+            self._growing("similarity", np.float64),
+            self._growing("baseline_similarity", np.float64),
+            self._growing("attributions", np.float32, len(panel)),
+            self._growing("attention/sample_to_phenotype", np.float32, heads, words),
+        ]
+
+    def _add_attention(self, attention: Attention) -> None:
+        group = self._file.create_group("attention")
+        _add_words(group, "words", attention.words)
+        by_record = (1, *attention.records_to_sites.shape[1:])
+        for name, weights, chunk in (
+            ("dna_to_phenotype", attention.dna_to_words, True),
+            ("phenotype_to_dna", attention.records_to_sites, by_record),
+        ):
+            group.create_dataset(name, data=weights.astype(np.float32), chunks=chunk, **_PACKED)
+
+    def add(self, some: Explained) -> None:
+        """The next rows."""
+        names = np.array([stored_name(name) for name in some.samples], object)
+        parts = (
+            names,
+            some.records,
+            some.similarities,
+            some.baselines,
+            some.values,
+            some.attention,
+        )
+        for dataset, part in zip(self._rows, parts, strict=True):
+            start = len(dataset)
+            dataset.resize(start + len(part), axis=0)
+            dataset[start:] = part
+
+    def add_means(self, means: Means) -> None:
+        """How many rows each record has, and their mean attributions."""
+        group = self._file["phenotypes"]
+        group.create_dataset("rows", data=means.rows)
+        group.create_dataset("attributions", data=means.each().astype(np.float32), **_PACKED)
+
+    def _add_sites(self, panel: Panel) -> None:
+        group = self._file.create_group("sites")
+        columns = {"chrom": panel.chrom, "rsid": panel.rsid, "ref": panel.ref, "alt": panel.alt}
+        for name, values in columns.items():
+            _add_words(group, name, values)
+        for build in BUILDS:
+            group.create_dataset(f"pos_{build.lower()}", data=panel.positions[build])
+
+    def _add_records(self, records: PhenotypeTable) -> None:
+        group = self._file.create_group("phenotypes")
+        _add_words(group, "ids", records.names)
+        columns = group.create_group("columns")
+        for name, values in records.columns.items():
+            _add_words(columns, name.replace("/", "_"), [v or MISSING for v in values])
+
+    def _growing(self, name: str, kind: Any, *more: int) -> h5py.Dataset:
+        return self._file.create_dataset(
+            name, (0, *more), kind, maxshape=(None, *more), chunks=(ROWS_A_CHUNK, *more), **_PACKED
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._spool as spool:
+            self._file.close()
+            if error is None:
+                spool.seek(0)
+                copyfileobj(spool, self._out, 1 << 20)
+
+
+def _add_words(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    words = np.array([stored_name(text) for text in texts], object)
+    group.create_dataset(name, data=words, dtype=_TEXT)

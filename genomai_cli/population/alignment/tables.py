@@ -1,0 +1,119 @@
+"""Similarities as the tables that `genomai align` writes, always with the columns sample, phenotype, similarity, rank.
+
+Shape suffixes: P phenotype records, K ranks that are written, N samples.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.formats.tables import TableWriter
+from genomai_cli.population.alignment.similarity import Aligned
+
+COLUMNS = ("sample", "phenotype", "similarity", "rank")
+UNKNOWN, NOTHING = "UNKNOWN", "."
+DIGITS = 6
+_HELD = (
+    4096  # samples in excess of the ranks that are written, before those further down are dropped
+)
+Array = NDArray[np.float64]
+
+
+def order_of(similarity: Array, top: int | None = None) -> NDArray[np.int64]:
+    """The places along the last axis from the most similar down, equal ones in their order; the first `top`."""
+    order: NDArray[np.int64] = np.argsort(-similarity, axis=-1, kind="stable")[..., :top]
+    return order
+
+
+def write_by_sample(
+    out: IO[bytes], aligned: Iterable[Aligned], records: Sequence[str], top: int | None = None
+) -> None:
+    """For each sample, in input order, the records from the most similar down.
+
+    A sample without similarities has one row, UNKNOWN.
+    """
+    ranks = [str(rank) for rank in range(1, len(records) + 1)][:top]
+    with _table(out) as table:
+        for found in aligned:
+            if found.similarities is None:
+                table.write([found.name, UNKNOWN, NOTHING, NOTHING])
+                continue
+            best_K = order_of(found.similarities, top)
+            named = [records[record] for record in best_K.tolist()]
+            samples = [found.name] * len(named)
+            table.write_columns(samples, named, _numbers(found.similarities[best_K]), ranks)
+
+
+def write_by_record(
+    out: IO[bytes], aligned: Iterable[Aligned], records: Sequence[str], top: int | None = None
+) -> None:
+    """For each record, in the order of its table, the samples from the most similar down; rank is that among them.
+
+    Samples without similarities are left out. With `top` only so many samples of each record are held in memory.
+    """
+    samples, similarity_PN, sample_PN = _most_similar(aligned, len(records), top)
+    ranks = [str(rank) for rank in range(1, similarity_PN.shape[1] + 1)]
+    with _table(out) as table:
+        for record, name in enumerate(records):
+            named = [samples[sample] for sample in sample_PN[record].tolist()]
+            table.write_columns(named, [name] * len(named), _numbers(similarity_PN[record]), ranks)
+
+
+def write_pairs(
+    out: IO[bytes],
+    pairs: Iterable[tuple[str, str]],
+    similarity: Sequence[float | None],
+    rank: Sequence[int | None],
+) -> None:
+    """The pairs in their order; rank is that of the phenotype among all records for the sample."""
+    with _table(out) as table:
+        for (sample, phenotype), value, place in zip(pairs, similarity, rank, strict=True):
+            number = NOTHING if value is None else _numbers(np.array([value]))[0]
+            table.write([sample, phenotype, number, NOTHING if place is None else place])
+
+
+def _most_similar(
+    aligned: Iterable[Aligned], records: int, top: int | None
+) -> tuple[list[str], Array, NDArray[np.int64]]:
+    """The samples' names, and for each record the similarities (P, N) and numbers of its best ones, in order."""
+    samples: list[str] = []
+    best = np.zeros((records, 0)), np.zeros((records, 0), np.int64)
+    held: list[Array] = []
+    for found in aligned:
+        if found.similarities is None:
+            continue
+        samples.append(found.name)
+        held.append(found.similarities)
+        if len(held) == _HELD:
+            best = _merged(best, held, len(samples), top)
+            held = []
+    return samples, *_merged(best, held, len(samples), top)
+
+
+def _merged(
+    best: tuple[Array, NDArray[np.int64]], held: list[Array], total: int, top: int | None
+) -> tuple[Array, NDArray[np.int64]]:
+    """The best of those that were best before and of the samples held, the last of `total`."""
+    if not held:
+        return best
+    numbers = np.arange(total - len(held), total)
+    similarity = np.concatenate([best[0], np.stack(held, axis=1)], axis=1)
+    sample = np.concatenate([best[1], np.tile(numbers, (len(similarity), 1))], axis=1)
+    order = order_of(similarity, top)
+    return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(sample, order, axis=1)
+
+
+def _numbers(values: Array) -> list[str]:
+    rounded = values.round(DIGITS) + 0.0  # no -0
+    return [f"{value:.{DIGITS}f}" for value in rounded.tolist()]
+
+
+@contextmanager
+def _table(out: IO[bytes]) -> Iterator[TableWriter]:
+    text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
+    yield TableWriter(text, COLUMNS)
+    text.detach()  # which flushes: not if the block has failed

@@ -1,0 +1,290 @@
+"""Genotypes to barcodes (one IUPAC letter a panel site) and back.
+
+What a site's record gives, sample by sample: the letter of its two alleles if both are alleles of the
+panel, N otherwise; so a swapped REF and ALT needs no special case. Half-missing calls and other
+ploidies than one and two are N, a haploid call is the homozygote's letter. Of several records for one
+site the one with the panel's alleles counts; a sample with an alternate allele in a sibling row (as
+`bcftools norm -m-` splits them) is N, and so is a sample for which two matching records disagree.
+A site within a gVCF's reference block is a homozygote of the panel's ref where the block's call is 0/0.
+
+A barcode's two haplotypes: heterozygous letters taken apart into two bases, and put together again.
+
+Which panel a sequence is a barcode of, told from its letters alone.
+
+Shapes: S sites; `letters` are (S,).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.streams import Input
+from genomai_cli.population.cohorts import MatchReport, SiteCalls, read_cohorts
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+
+Letters = NDArray[np.uint8]
+_BASES_OF_CODE = {
+    "R": ("A", "G"),
+    "Y": ("C", "T"),
+    "S": ("C", "G"),
+    "W": ("A", "T"),
+    "K": ("G", "T"),
+    "M": ("A", "C"),
+}
+_CODES = "ACGT"
+
+
+def _split_tables() -> tuple[Letters, Letters]:
+    """The first and the second base of every letter; N for a letter that is not one or two bases."""
+    first, second = np.full((2, 256), ord("N"), np.uint8)
+    for letter in _CODES:
+        first[ord(letter)] = second[ord(letter)] = ord(letter)
+    for letter, (one, other) in _BASES_OF_CODE.items():
+        first[ord(letter)], second[ord(letter)] = ord(one), ord(other)
+    return first, second
+
+
+def _join_table() -> Letters:
+    """The letter of two bases, by the bases' bytes; N where either is missing."""
+    table = np.full((256, 256), ord("N"), np.uint8)
+    for base in _CODES:
+        table[ord(base), ord(base)] = ord(base)
+    for letter, (one, other) in _BASES_OF_CODE.items():
+        table[ord(one), ord(other)] = table[ord(other), ord(one)] = ord(letter)
+    return table
+
+
+_FIRST, _SECOND = _split_tables()
+_JOINED = _join_table()
+
+
+def resolve(letters: Letters, rng: np.random.Generator | None = None) -> Letters:
+    """Two haplotypes (2, ..., sites) of barcodes (..., sites), over A C G T N.
+
+    The true phase is not known: with `rng` each heterozygous site falls either way at random; without
+    it the heterozygous sites of a barcode take turns, which gives each haplotype half of each kind.
+    """
+    first, second = _FIRST[letters], _SECOND[letters]
+    heterozygous = first != second
+    if rng is None:
+        swap = heterozygous & (np.cumsum(heterozygous, axis=-1) % 2 == 0)
+    else:
+        swap = heterozygous & (rng.random(letters.shape, dtype=np.float32) < 0.5)
+    return np.stack([np.where(swap, second, first), np.where(swap, first, second)])
+
+
+def join(first: Letters, second: Letters) -> Letters:
+    """The barcode of two haplotypes: R for A and G, and so on; N where either is missing."""
+    return _JOINED[first, second]
+
+
+# Rows and columns are A C G T N: the letter of two alleles.
+_PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
+_HAPLOID = np.frombuffer(b"ACGTN", np.uint8)
+_MISSING = ord("N")
+
+
+@dataclass(frozen=True, eq=False)
+class Barcodes:
+    """Letters as ASCII codes (samples, sites); `reports` has one report for each cohort of samples."""
+
+    names: list[str]
+    letters: NDArray[np.uint8]
+    paths: list[str]
+    reports: tuple[MatchReport, ...]
+
+    @property
+    def report(self) -> MatchReport:
+        return self.reports[0]
+
+    def records(self) -> Iterator[SequenceRecord]:
+        """A sequence record for each sample."""
+        for name, row, path in zip(self.names, self.letters, self.paths, strict=True):
+            yield SequenceRecord(name, row.tobytes().decode("ascii"), "", path)
+
+
+@dataclass(frozen=True, eq=False)
+class Haplotypes:
+    """Letters A C G T N as ASCII codes (samples, 2, sites)."""
+
+    names: list[str]
+    letters: NDArray[np.uint8]
+    paths: list[str]
+    reports: tuple[MatchReport, ...]
+
+    @property
+    def report(self) -> MatchReport:
+        return self.reports[0]
+
+    def records(self) -> Iterator[SequenceRecord]:
+        """Two sequence records for each sample, NAME_A and NAME_B."""
+        for name, pair, path in zip(self.names, self.letters, self.paths, strict=True):
+            for suffix, row in zip("AB", pair, strict=True):
+                yield SequenceRecord(f"{name}_{suffix}", row.tobytes().decode("ascii"), "", path)
+
+
+def read_barcodes(
+    inputs: Iterable[Input], panel: Panel, *, absent_is_ref: bool = False
+) -> Barcodes:
+    """The barcodes of all samples of all inputs, in input order.
+
+    Inputs with the same samples in the same order are pieces of one cohort (one file a chromosome).
+    `absent_is_ref` reads a site that the file does not list as two copies of the panel's ref. In GRCh38
+    the reference genome may carry the panel's alt at a few sites, which a panel cannot know.
+    """
+    names, blocks, paths, reports = [], [], [], []
+    for cohort in read_cohorts(inputs, panel):
+        calls, report = cohort.calls(absent_is_ref=absent_is_ref)
+        blocks.append(_barcode_letters(calls))
+        names += cohort.samples
+        paths += [cohort.path] * len(cohort.samples)
+        reports.append(report)
+    return Barcodes(names, _stacked(blocks), paths, tuple(reports))
+
+
+def read_haplotypes(
+    inputs: Iterable[Input],
+    panel: Panel,
+    *,
+    absent_is_ref: bool = False,
+    refuse_unphased: bool = False,
+) -> Haplotypes:
+    """The two haplotypes of every sample; an unphased heterozygote is N in both, or refused."""
+    names, blocks, paths, reports = [], [], [], []
+    for cohort in read_cohorts(inputs, panel):
+        calls, report = cohort.calls(absent_is_ref=absent_is_ref)
+        if refuse_unphased:
+            _refuse_unphased(calls, cohort.samples, cohort.path, panel)
+        blocks.append(_haplotype_letters(calls))
+        names += cohort.samples
+        paths += [cohort.path] * len(cohort.samples)
+        reports.append(report)
+    return Haplotypes(names, _stacked(blocks), paths, tuple(reports))
+
+
+def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    if not blocks:
+        raise UsageError("no input is given")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
+    letters = _PAIRS[calls.codes[:, :, 0], calls.codes[:, :, 1]]
+    return np.ascontiguousarray(letters.T)
+
+
+def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
+    letters = _HAPLOID[calls.codes]  # (sites, samples, 2)
+    letters[_unordered(calls)] = _MISSING
+    return np.ascontiguousarray(letters.transpose(1, 2, 0))
+
+
+def _unordered(calls: SiteCalls) -> NDArray[np.bool_]:
+    """Where it is not known which allele lies on which haplotype (sites, samples)."""
+    unordered: NDArray[np.bool_] = ~calls.phased & (calls.codes[:, :, 0] != calls.codes[:, :, 1])
+    return unordered
+
+
+def _refuse_unphased(calls: SiteCalls, samples: list[str], path: str, panel: Panel) -> None:
+    places = np.argwhere(_unordered(calls))
+    if len(places):
+        site, sample = places[0]
+        where = f"{panel.chrom[site]} ({panel.rsid[site]}, panel site {site + 1})"
+        message = f"sample {samples[sample]} is not phased on chromosome {where}"
+        raise InputError(message, path=path)
+
+
+def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
+    """Counts of the alt allele, 0 1 2, and -1 for N and for letters that are not the site's.
+
+    `letters` ends with the axis of sites; a haplotype's letters give 0 and 2.
+    """
+    ref, alt = panel.ref_codes, panel.alt_codes
+    states = np.full(letters.shape, -1, np.int8)
+    states[letters == ref] = 0
+    states[letters == heterozygote_codes(panel)] = 1
+    states[letters == alt] = 2
+    return states
+
+
+def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
+    """What each of these letters means at each site (letters, sites), as `letters_to_genotypes` counts."""
+    return letters_to_genotypes(np.tile(letters[:, None], (1, len(panel))), panel)
+
+
+def require_sites(record: SequenceRecord, sites: int) -> None:
+    """InputError unless the record has one letter for each of so many sites."""
+    if len(record.sequence) != sites:
+        message = f"{record.name} has {len(record.sequence)} letters, the panel {sites} sites"
+        raise InputError(message, path=record.path, line=record.line or None)
+
+
+def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
+    """The letters of alt allele counts, N for -1: the inverse of `letters_to_genotypes`."""
+    missing = np.full(len(panel), _MISSING, np.uint8)
+    table = np.stack([panel.ref_codes, heterozygote_codes(panel), panel.alt_codes, missing])
+    letters: NDArray[np.uint8] = table[states, np.arange(len(panel))]
+    return letters
+
+
+def heterozygote_codes(panel: Panel) -> NDArray[np.uint8]:
+    """The ASCII code of each site's heterozygote letter."""
+    return join(panel.ref_codes, panel.alt_codes)
+
+
+@dataclass(frozen=True, eq=False)
+class BarcodeSites:
+    """The letters of a panel's sites: `genotypes` (S, 3) of a person, `alleles` (S, 2) of a haplotype."""
+
+    name: str
+    genotypes: Letters
+    alleles: Letters
+
+    @classmethod
+    def of(cls, panel: Panel) -> "BarcodeSites":
+        """The sites of a panel, in its order."""
+        alleles = np.stack([panel.ref_codes, panel.alt_codes], axis=1)
+        heterozygotes = heterozygote_codes(panel)[:, None]
+        return cls(panel.name, np.concatenate([alleles, heterozygotes], axis=1), alleles)
+
+    def __len__(self) -> int:
+        return len(self.alleles)
+
+    def fit(self, letters: Letters) -> bool:
+        """Whether every letter is a genotype of its site, or missing."""
+        if len(letters) != len(self):
+            return False
+        known = (self.genotypes == letters[:, None]).any(axis=1)
+        return bool((known | (letters == _MISSING)).all())
+
+
+def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites | None:
+    """The first panel that the letters fit, None for a sequence that is no barcode of any.
+
+    A sequence of n random bases fits a panel of n sites with the probability of about 2 ** -n.
+    """
+    return next((sites for sites in panels if sites.fit(letters)), None)
+
+
+def letters_of(record: SequenceRecord) -> Letters:
+    """A record's letters as ASCII codes."""
+    return np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+
+
+def among(letters: bytes) -> NDArray[np.bool_]:
+    """A table by byte: whether it is one of these letters."""
+    table = np.zeros(256, np.bool_)
+    table[list(letters)] = True
+    return table
+
+
+_OF_HAPLOTYPES = among(b"ACGTN")
+
+
+def is_haplotype(letters: Letters) -> bool:
+    """Whether there is no letter of two bases: one haplotype, or a person without heterozygous sites."""
+    return bool(_OF_HAPLOTYPES[letters].all())

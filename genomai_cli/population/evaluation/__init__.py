@@ -1,0 +1,1 @@
+"""How generated genotypes compare with real ones: frequencies, linkage, structure, privacy."""

@@ -1,0 +1,182 @@
+"""What a bundle keeps of the people that its generator learnt from, to compare generated ones with: summaries only.
+
+Nobody's genotypes are in it: allele frequencies, the correlation of every two sites, the axes of the principal
+components with their quantiles, and how many people lie in each cell of the plane of the first two, if at least
+`FEWEST` do.
+
+The summaries of people beside a generator's weights: read, written, added to a bundle that is there already.
+
+Shape suffixes: S sites, E pairs of sites, C components, Q quantiles.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError
+from genomai_cli.population.evaluation import structure
+from genomai_cli.population.evaluation.genotypes import People
+
+Array = NDArray[np.float64]
+FEWEST = 3
+MOST = 2500  # sites between which linkage is kept; of more, as many evenly chosen ones
+SHARES_Q = np.linspace(0.025, 0.975, 39)
+BEYOND = 0.05  # of the people's range on each side, which the plane's cells cover too
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The summaries of `people` people; `phased` ones have their linkage between haplotypes."""
+
+    people: int
+    phased: bool
+    frequency: Array  # (S,)
+    linkage: Array  # (E,) r of every pair
+    components: structure.Components
+    quantiles: Array  # (Q, C)
+    plane: Array  # the share of people in each cell (CELLS, CELLS), rare ones left out
+    limits: Array  # (2, 2) lowest and highest of each axis
+
+    @classmethod
+    def of(cls, people: People) -> "Summary":
+        """The summaries of real people."""
+        whole, people = people, people.at(_chosen(people.alleles.shape[2]))
+        components = structure.Components.of(people)
+        places_NC = components(people)
+        limits = _limits(places_NC[:, :2])
+        counts = _counts(places_NC, limits)
+        counts[counts < FEWEST] = 0
+        return cls(
+            len(people),
+            people.phased,
+            structure.frequencies(whole),
+            structure.linkage(people)[_pairs(people.alleles.shape[2])],
+            components,
+            np.quantile(places_NC, SHARES_Q, axis=0),
+            counts / len(people),
+            limits,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """As a bundle stores it: half precision where that is enough."""
+        components = self.components
+        return {
+            "people": np.array([self.people, self.phased], np.int64),
+            "frequency": self.frequency.astype(np.float32),
+            "linkage": self.linkage.astype(np.float16),
+            "components.means": components.means.astype(np.float32),
+            "components.scales": components.scales.astype(np.float32),
+            "components.axes": components.axes.astype(np.float32),
+            "components.deviations": components.deviations.astype(np.float32),
+            "components.quantiles": self.quantiles.astype(np.float32),
+            "components.plane": self.plane.astype(np.float32),
+            "components.limits": self.limits.astype(np.float32),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> "Summary":
+        """What `to_arrays` gave; KeyError if something is missing."""
+        values = {name: array.astype(np.float64) for name, array in arrays.items()}
+        names = ("means", "scales", "axes", "deviations")
+        components = structure.Components(*(values[f"components.{name}"] for name in names))
+        people, phased = values["people"].tolist()
+        beside = (values[f"components.{name}"] for name in ("quantiles", "plane", "limits"))
+        return cls(
+            int(people), bool(phased), values["frequency"], values["linkage"], components, *beside
+        )
+
+    def frequency_measures(self, other: People) -> dict[str, float]:
+        """Those of `compare_frequencies`, for the people learnt from."""
+        return compare_frequencies(self.frequency, other)
+
+    def linkage_measures(self, other: People) -> dict[str, float]:
+        """As in `metrics.generation`: Pearson's r over all pairs of sites of r^2, and of r with its sign."""
+        if other.phased != self.phased:
+            return {}
+        other = other.at(_chosen(len(self.frequency)))
+        theirs_E = structure.linkage(other)[_pairs(other.alleles.shape[2])]
+        return {
+            "r2_r": structure.correlation(self.linkage**2, theirs_E**2),
+            "signed_r": structure.correlation(self.linkage, theirs_E),
+        }
+
+    def component_measures(self, other: People) -> dict[str, float]:
+        """How much of the plane of the first two components is shared, over the cells with people in them, and the
+        mean over the components of the Wasserstein distance between quantiles, in standard deviations."""
+        places_NC = self.components(other.at(_chosen(len(self.frequency))))
+        theirs = _counts(places_NC, self.limits) / len(other)
+        kept = self.plane.sum()  # 0 of a few people, none of whom shares a cell with two others
+        gaps_QC = np.abs(np.quantile(places_NC, SHARES_Q, axis=0) - self.quantiles)
+        return {
+            "overlap": float(np.minimum(self.plane, theirs).sum() / kept) if kept else float("nan"),
+            "wasserstein_mean": float(gaps_QC.mean()),
+        }
+
+
+def compare_frequencies(frequency_S: Array, other: People) -> dict[str, float]:
+    """Pearson's r of allele frequencies over the sites, and how far they are apart."""
+    theirs_S = structure.frequencies(other)
+    gaps_S = np.abs(frequency_S - theirs_S)
+    return {
+        "r": structure.correlation(frequency_S, theirs_S),
+        "mean_difference": float(np.nanmean(gaps_S)),
+        "largest_difference": float(np.nanmax(gaps_S)),
+    }
+
+
+def _chosen(sites: int) -> NDArray[np.int64]:
+    """The sites whose linkage is kept."""
+    return np.linspace(0, sites - 1, min(sites, MOST)).astype(np.int64)
+
+
+def _pairs(sites: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    first, second = np.triu_indices(sites, 1)
+    return first, second
+
+
+def _limits(places_N2: Array) -> Array:
+    low, high = places_N2.min(axis=0), places_N2.max(axis=0)
+    margin = BEYOND * (high - low)
+    return np.stack([low - margin, high + margin], axis=1)
+
+
+def _counts(places_NC: Array, limits: Array) -> Array:
+    """How many people lie in each cell of the plane of the first two components; those outside nowhere."""
+    cells = structure.CELLS
+    if places_NC.shape[1] < 2:
+        return np.zeros((cells, cells))
+    ranges = [(float(low), float(high)) for low, high in limits]
+    return np.histogram2d(places_NC[:, 0], places_NC[:, 1], bins=cells, range=ranges)[0]
+
+
+def to_bytes(summary: Summary) -> bytes:
+    """The file's content."""
+    return bytes(safetensors.numpy.save(summary.to_arrays()))
+
+
+def read(name: str | Path) -> Summary | None:
+    """The summaries in the bundle of this name or folder, None if it has none; BundleError for a damaged file."""
+    file = catalog.find(name) / catalog.SUMMARY
+    if not file.is_file():
+        return None
+    try:
+        return Summary.from_arrays(safetensors.numpy.load_file(file))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BundleError(f"{file}: damaged: {error}") from error
+
+
+def add(folder: Path, summary: Summary) -> None:
+    """Put summaries into a bundle, with their checksum; weights and all else stay as they are."""
+    config = catalog.read_config(folder)
+    file = folder / catalog.SUMMARY
+    file.write_bytes(to_bytes(summary))
+    config["files"] = config["files"] | {catalog.SUMMARY: catalog.sha256(file)}
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""New haplotypes by discrete diffusion, conditioned on phenotypes."""

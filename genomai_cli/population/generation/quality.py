@@ -1,0 +1,161 @@
+"""A report on what was generated: against what the bundle knows of the people learnt from, or against those themselves.
+
+The measures are those of `metrics.generation`; what cannot be computed is there too, with the reason.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.metrics.classification import Estimate
+from genomai_cli.population.barcode import genotypes_to_letters
+from genomai_cli.population.evaluation import generation
+from genomai_cli.population.evaluation.generation import Measures, Report
+from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.summary import Summary, compare_frequencies
+from genomai_cli.population.generation.sampler import SyntheticPerson
+from genomai_cli.population.labels import Phenotypes
+from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+
+NAN = math.nan
+NOTHING = Estimate(NAN, NAN, NAN)
+EXPECTED = {  # the measures of each group that a report without them still names
+    "allele_frequency": ("r", "mean_difference", "largest_difference"),
+    "linkage": ("r2_r", "signed_r"),
+    "neighbours": ("aats", "aats_truth", "aats_synthetic"),
+    "copies": ("exact_haplotypes", "exact_people"),
+    "nearest_real": ("minimum", "p05", "median"),
+    "components": ("overlap", "wasserstein_mean"),
+    "privacy": ("membership_auc",),
+    "recognised": ("all",),
+}
+NEEDS_REAL = "the model keeps nobody's genotypes: give the people with --against"
+NEEDS_OTHERS = "give people who were not learnt from with --held-out, beside --against"
+NO_SUMMARY = "the model has no summaries of the people learnt from: give them with --against"
+OTHER_PEOPLE = (
+    "summaries are of everybody, and others were asked for: give people like them with --against"
+)
+OF_SUMMARY = "beside the model's summaries of the people learnt from"
+OF_FREQUENCIES = "beside the model's frequencies of the phenotypes asked for"
+Recogniser = Callable[[Sequence[SequenceRecord]], Mapping[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measures by group, and what is to be said of a group."""
+
+    report: Report
+    notes: Mapping[str, str]
+
+
+def gathered(made: Sequence[SyntheticPerson]) -> People:
+    """Generated people as the measures take them."""
+    alleles_N2S = np.stack([person.alleles for person in made])
+    requested = {person.name: person.phenotype for person in made}
+    return People([person.name for person in made], alleles_N2S, True, requested)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What the bundle knows: its network with the phenotypes' frequencies, and summaries of everybody."""
+
+    network: PeopleNetwork
+    phenotypes: Phenotypes
+    summary: Summary | None
+    everybody: bool  # whether people in the proportions of those learnt from were asked for
+
+    @classmethod
+    def of(cls, bundle: Bundle, summary: Summary | None, *, everybody: bool) -> "Known":
+        """What a generator's bundle knows; the summaries are a file beside it."""
+        network = bundle.classifier.members[0]
+        assert isinstance(network, PeopleNetwork)
+        return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
+
+
+def of_bundle(made: People, known: Known) -> Quality:
+    """What can be said without a real person's genotype."""
+    report: Report = {"data": _plain({"synthetic": len(made), "sites": made.alleles.shape[2]})}
+    summary = known.summary
+    notes = dict.fromkeys(("neighbours", "copies", "nearest_real", "privacy"), NEEDS_REAL)
+    if summary is None or not known.everybody:
+        notes |= dict.fromkeys(("linkage", "components"), OTHER_PEOPLE if summary else NO_SUMMARY)
+        expected_S = _frequencies(made, known)
+        report["allele_frequency"] = _plain(compare_frequencies(expected_S, made))
+        notes["allele_frequency"] = OF_FREQUENCIES
+        return Quality(report, notes)
+    report["data"] |= _plain({"learnt_from": summary.people})
+    report["allele_frequency"] = _plain(summary.frequency_measures(made))
+    report["linkage"] = _plain(summary.linkage_measures(made))
+    report["components"] = _plain(summary.component_measures(made))
+    notes |= dict.fromkeys(("allele_frequency", "linkage", "components"), OF_SUMMARY)
+    return Quality(report, notes)
+
+
+def against(
+    made: People, panel: Panel, real: People, held_out: People | None, seed: int
+) -> Quality:
+    """All measures of `genomai evaluate --task generation REAL SYNTHETIC`."""
+    material = generation.Material.of(panel, real, made, held_out)
+    notes = {} if held_out else {"privacy": NEEDS_OTHERS}
+    return Quality(generation.report(material, seed), notes)
+
+
+def recognition(
+    made: People, panel: Panel, recognise: Recogniser, labels: frozenset[str]
+) -> Quality:
+    """The share of people whom a classifier recognises as what they were asked for; `labels` are those it knows."""
+    asked = {name for name, label in made.requested.items() if label in labels}
+    if not asked:
+        return Quality({}, {"recognised": "the classifier knows none of the phenotypes asked for"})
+    letters_NS = genotypes_to_letters(made.copies, panel)
+    records = [
+        SequenceRecord(name, letters.tobytes().decode("ascii"))
+        for name, letters in zip(made.names, letters_NS, strict=True)
+        if name in asked
+    ]
+    return Quality(
+        {"recognised": generation.recognition_measures(made.requested, recognise(records))}, {}
+    )
+
+
+def complete(parts: Sequence[Quality]) -> Quality:
+    """Several reports as one, with all groups; what has no measures is there with NaN."""
+    report: Report = {}
+    notes: dict[str, str] = {}
+    for part in parts:
+        report |= part.report
+        notes |= part.notes
+    order = ["data", *EXPECTED]
+    empty = {group: dict.fromkeys(EXPECTED[group], NOTHING) for group in EXPECTED}
+    whole = {g: report.get(g) or empty.get(g, {}) for g in [*order, *(set(report) - set(order))]}
+    return Quality(whole, {g: note for g, note in notes.items() if g in whole})
+
+
+def _frequencies(made: People, known: Known) -> np.ndarray:
+    """The frequencies (S,) that the model has of the people asked for, in their proportions."""
+    table_PS = known.network.frequency.double().cpu().numpy()
+    shares_P = np.zeros(len(table_PS))
+    for name in made.names:
+        for part in made.requested[name].split(","):
+            label, _, weight = part.partition(":")
+            shares_P += float(weight or 1) * _finest(label, known.phenotypes)
+    expected_S: np.ndarray = shares_P @ table_PS / shares_P.sum()
+    return expected_S
+
+
+def _finest(label: str, phenotypes: Phenotypes) -> np.ndarray:
+    """The phenotypes (P,) by which people of a label are drawn, with their shares."""
+    parts = {label: 1} if label == phenotypes.names[0] else phenotypes.parts(label)
+    shares_P = np.zeros(len(phenotypes))
+    for part, count in parts.items():
+        shares_P[phenotypes.number(part)] = count / sum(parts.values())
+    return shares_P
+
+
+def _plain(values: Mapping[str, float]) -> Measures:
+    return {name: Estimate(value, NAN, NAN) for name, value in values.items()}

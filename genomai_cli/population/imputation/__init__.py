@@ -1,0 +1,1 @@
+"""Missing genotypes from reference haplotypes or allele frequencies."""

@@ -1,0 +1,154 @@
+"""Barcodes restored: of people (IUPAC letters), of single haplotypes, and of the two haplotypes of a person.
+
+Shape suffixes: L letters of the barcode, S sites of the model; 2 haplotypes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.denoising.base import (
+    NOT_SEEN,
+    UNKNOWN,
+    PeopleModel,
+    Probabilities,
+    Proposal,
+    Settings,
+    proposal,
+)
+from genomai_cli.formats.fasta import Entry
+from genomai_cli.population.barcode import BarcodeSites, heterozygote_codes, is_haplotype
+from genomai_cli.population.barcode_input import site_keys
+from genomai_cli.population.imputation.models import Calls, genotypes, haplotype, posterior
+from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
+from genomai_cli.population.panel import Panel
+
+Letters = NDArray[np.uint8]
+MISSING = ord("N")
+MOST_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The barcodes of a panel; `letters` (S,) tells which of its letters each site of the model is, -1 for none."""
+
+    sites: BarcodeSites
+    letters: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, panel: Panel, model: Panel) -> "Layout":
+        """How the model's sites stand in barcodes of a panel."""
+        places = {key: place for place, key in enumerate(site_keys(panel))}
+        letters = [places.get(key, -1) for key in site_keys(model)]
+        return cls(BarcodeSites.of(panel), np.array(letters, np.int64))
+
+    def fits(self, letters_L: Letters) -> bool:
+        """Whether these may be letters of the panel's sites; a few that cannot be are taken for errors."""
+        if len(letters_L) != len(self.sites):
+            return False
+        known_L = letters_L != MISSING
+        foreign_L = known_L & ~(self.sites.genotypes == letters_L[:, None]).any(axis=1)
+        return bool(foreign_L.sum() <= MOST_FOREIGN * known_L.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class BarcodeReading:
+    """One person: the letters of one barcode, or of two haplotypes (`haploid`; then one may be absent)."""
+
+    name: str
+    letters: list[Letters]  # (S,) each, 0 where the barcode lacks the site
+    layout: Layout
+    haploid: bool
+
+
+class BarcodeRestorer:
+    """Restores barcodes of the model's panel, and of others for the sites that they share with it."""
+
+    def __init__(
+        self, model: PeopleModel, others: Iterable[Panel], settings: Settings, name: str
+    ) -> None:
+        self.name, self.batch = name, model.batch
+        self._model, self._settings = model, settings
+        panel = model.panel
+        layouts = [Layout.of(one, panel) for one in (panel, *others)]
+        self._layouts = [one for one in layouts if (one.letters >= 0).any()]
+        heterozygotes = heterozygote_codes(panel)
+        self._alleles_S2 = np.stack([panel.ref_codes, panel.alt_codes], axis=1)
+        columns = (panel.ref_codes, heterozygotes, panel.alt_codes)
+        self._genotypes_S3 = np.stack(columns, axis=1)
+
+    def read(self, entries: Sequence[Entry]) -> BarcodeReading | None:
+        """The person in one entry, or in two of the haplotypes NAME_A and NAME_B."""
+        found = [entry.letters() for entry in entries]
+        given = [letters for letters in found if letters is not None]
+        if len(given) < len(entries):
+            return None
+        layout = next((one for one in self._layouts if all(map(one.fits, given))), None)
+        if layout is None:
+            return None
+        single = [is_haplotype(letters) for letters in given]
+        if len(entries) > 1 and not all(single):
+            return None
+        calls = int((given[0] != MISSING).sum())
+        haploid = len(entries) > 1 or (single[0] and calls >= HAPLOID_CALLS)
+        at_sites = [np.where(layout.letters < 0, 0, x[layout.letters]) for x in given]
+        return BarcodeReading(entries[0].name, at_sites, layout, haploid)
+
+    def restore(self, readings: Sequence[BarcodeReading]) -> list[list[Proposal] | None]:
+        """The proposals for the entries of each person; None for one of whom nothing is known."""
+        alleles = np.stack([self._alleles(reading) for reading in readings])
+        haploid_B = np.array([reading.haploid for reading in readings])
+        phased_BS = haploid_B[:, None] | (alleles[:, 0] == alleles[:, 1])
+        calls = Calls([reading.name for reading in readings], alleles, phased_BS, haploid_B)
+        pairs_BS4 = posterior(self._model, calls, self._settings)
+        return [
+            self._proposals(reading, pairs_S4) if (alleles_2S != UNKNOWN).any() else None
+            for reading, alleles_2S, pairs_S4 in zip(readings, alleles, pairs_BS4, strict=True)
+        ]
+
+    def _alleles(self, reading: BarcodeReading) -> NDArray[np.int8]:
+        """The alleles (2, S); those of a single haplotype are the first, with nothing beside them."""
+        alleles = np.full((2, len(self._alleles_S2)), UNKNOWN, np.int8)
+        if reading.haploid:
+            for row, letters_S in zip(alleles, reading.letters, strict=False):
+                row[:] = _index(letters_S, self._alleles_S2)
+            return alleles
+        copies_S = _index(reading.letters[0], self._genotypes_S3)
+        known_S = copies_S != NOT_SEEN
+        alleles[0, known_S] = copies_S[known_S] == 2
+        alleles[1, known_S] = copies_S[known_S] >= 1
+        return alleles
+
+    def _proposals(self, reading: BarcodeReading, pairs_S4: Probabilities) -> list[Proposal]:
+        if not reading.haploid:
+            found = genotypes(pairs_S4)
+            return [self._proposal(reading, 0, found, self._genotypes_S3)]
+        return [
+            self._proposal(reading, number, haplotype(pairs_S4, number), self._alleles_S2)
+            for number in range(len(reading.letters))
+        ]
+
+    def _proposal(
+        self,
+        reading: BarcodeReading,
+        number: int,
+        posterior_SA: Probabilities,
+        table_SA: Letters,
+    ) -> Proposal:
+        """What to write into one barcode: at missing letters, and with an error rate at any."""
+        letters_S = reading.letters[number]
+        missing_S = letters_S == MISSING
+        open_S = missing_S if self._settings.error_rate is None else letters_S > 0
+        rows = np.flatnonzero(open_S & (letters_S != ord("-")))
+        observed = _index(letters_S, table_SA)[rows]
+        numbers = reading.layout.letters[rows]
+        columns = (numbers, posterior_SA[rows], observed, table_SA[rows], missing_S[rows])
+        return proposal(*columns, self._settings)
+
+
+def _index(letters_S: Letters, table_SA: Letters) -> NDArray[np.int64]:
+    """Which of its possible letters each is (S,), `NOT_SEEN` for none of them."""
+    equal_SA = table_SA == letters_S[:, None]
+    return np.where(equal_SA.any(axis=1), equal_SA.argmax(axis=1), NOT_SEEN)

@@ -1,0 +1,128 @@
+"""The people of a VCF at the sites of a panel.
+
+Shape suffixes: N samples, S sites, A alleles of a record; 4 ordered pairs of alleles 00 01 10 11.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from genomai_cli.denoising.base import UNKNOWN, Alleles, Flags, PeopleModel, Settings, Shares, Site
+from genomai_cli.formats.vcf_rewrite import Addition
+from genomai_cli.mapping.seeding import codes_of
+from genomai_cli.population.cohorts import MISSING, SiteCalls, contig_lengths
+from genomai_cli.population.imputation.models import Calls, posterior
+from genomai_cli.population.panel import Panel
+
+
+class PeoplePlan:
+    """People at the sites of a panel."""
+
+    haploid: bool = False  # a single dot is a person's missing genotype
+
+    def __init__(
+        self,
+        model: PeopleModel,
+        calls: SiteCalls,
+        build: str,
+        samples: Sequence[str],
+        settings: Settings,
+    ) -> None:
+        self.panel: Panel = model.panel
+        self._calls, self._index = calls, _by_contig(self.panel, build)
+        self._positions = self.panel.positions[build]
+        self.lengths: Mapping[str, int] = contig_lengths(build)
+        self.there: Collection[str] = {
+            self.panel.chrom[site] for site in np.flatnonzero(calls.told)
+        }
+        alleles_N2S = alleles_of(calls, self.panel)
+        self._known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
+        self.usable: Flags = (alleles_N2S != UNKNOWN).any(axis=(1, 2))
+        self.phased: Flags = phased(alleles_N2S, calls.phased.T)
+        self._pairs_SN4 = self._restored(model, alleles_N2S, samples, settings)
+
+    def _restored(
+        self, model: PeopleModel, alleles_N2S: Alleles, samples: Sequence[str], settings: Settings
+    ) -> Shares:
+        everywhere = settings.error_rate is not None
+        open_N = self.usable & (everywhere | ~self._known_NS.all(axis=1))
+        pairs_SN4 = np.zeros((len(self.panel), len(samples), 4), np.float32)
+        rows = np.flatnonzero(open_N)
+        for at in range(0, len(rows), model.batch):
+            some = rows[at : at + model.batch]
+            calls = Calls(
+                [samples[row] for row in some],
+                alleles_N2S[some],
+                self._calls.phased.T[some],
+                np.zeros(len(some), np.bool_),
+            )
+            pairs_SN4[:, some] = posterior(model, calls, settings).swapaxes(0, 1)
+        return pairs_SN4
+
+    def wanted(self, contig: str) -> Mapping[int, int]:
+        """See `Plan`."""
+        return self._index.get(contig, {})
+
+    def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
+        """See `Plan`."""
+        own = {self.panel.ref[site], self.panel.alt[site]}
+        if ref not in own or len(alts) > 1:
+            return None
+        other = (own - {ref}).pop()
+        return (other,) if not alts or alts[0] == other else None
+
+    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+        """See `Plan`."""
+        table: Shares = self._pairs_SN4[site].reshape(-1, 2, 2)
+        return table if alleles[0] == self.panel.ref[site] else table[:, ::-1, ::-1]
+
+    def known(self, site: int) -> Flags:
+        """See `Plan`."""
+        known: Flags = self._known_NS[:, site]
+        return known
+
+    def closed(self, site: int) -> Flags:
+        """See `Plan`: those with another allele in a record of its own."""
+        closed: Flags = self._calls.foreign[site] | ~self.usable
+        return closed
+
+    def site(self, number: int) -> Site:
+        """See `Plan`."""
+        panel = self.panel
+        return Site(panel.rsid[number], panel.ref[number], (panel.alt[number],))
+
+    @cached_property
+    def additions(self) -> list[Addition]:
+        """See `Plan`."""
+        if not self.usable.any():
+            return []
+        absent = np.flatnonzero(~self._calls.told & (self._positions > 0)).tolist()
+        absent = [site for site in absent if (self._calls.codes[site] == MISSING).any()]
+        return [Addition(self.panel.chrom[s], int(self._positions[s]), s) for s in absent]
+
+
+def alleles_of(calls: SiteCalls, panel: Panel) -> Alleles:
+    """The alleles (N, 2, S) of the panel: 0 for its ref, 1 for its alt."""
+    ref, alt = (codes_of(codes)[:, None, None] for codes in (panel.ref_codes, panel.alt_codes))
+    alleles = np.full(calls.codes.shape, UNKNOWN, np.int8)
+    alleles[calls.codes == ref] = 0
+    alleles[calls.codes == alt] = 1
+    return np.ascontiguousarray(alleles.transpose(1, 2, 0))
+
+
+def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:
+    """Whose (N,) haplotypes are known: all heterozygotes are phased, or without any, all known genotypes are."""
+    known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
+    heterozygous_NS = known_NS & (alleles_N2S[:, 0] != alleles_N2S[:, 1])
+    decisive_NS = np.where(heterozygous_NS.any(axis=1)[:, None], heterozygous_NS, known_NS)
+    some_N = decisive_NS.any(axis=1)
+    phased: Flags = some_N & ~(decisive_NS & ~phased_NS).any(axis=1)
+    return phased
+
+
+def _by_contig(panel: Panel, build: str) -> dict[str, dict[int, int]]:
+    index: dict[str, dict[int, int]] = {}
+    for (contig, position), site in panel.index(build).items():
+        index.setdefault(contig, {})[position] = site
+    return index

@@ -1,0 +1,155 @@
+"""What people can be asked for by: labels in columns from coarse to fine, each with the number of people behind it.
+
+Number 0 is `null`, nothing known; then come the labels of the columns, in order.
+
+People of a panel as rows of bytes: two haplotypes of alleles, then the numbers of the person's phenotypes.
+
+Shape suffixes: B people, S sites, P labels of a person.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import BundleError, InputError
+from genomai_cli.formats.tables import LabelTable
+from genomai_cli.population.panel import Panel
+
+NULL = "null"
+REFERENCE = "reference"  # everybody, in the proportions of the people learnt from
+MOST = 250  # labels in all
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Phenotypes:
+    """`labels[column]` in alphabetical order, columns from coarse to fine.
+
+    `people` counts the people by their finest label, `within` gives for each label of the last column, if all its
+    people have the same one, the label of the column before.
+    """
+
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    within: Mapping[str, str] = field(default_factory=dict)
+    people: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: LabelTable, columns: Sequence[str]) -> "Phenotypes":
+        """The labels in these columns of a table; InputError for a label that could not be asked for by name."""
+        found = {column: sorted(set(table.column(column).values())) for column in columns}
+        names = [name for labels in found.values() for name in labels]
+        for name, count in Counter(names).items():
+            if not _NAME.fullmatch(name) or name in (NULL, REFERENCE):
+                raise InputError(f"{name!r} cannot be the name of a phenotype", path=table.path)
+            if count > 1:
+                raise InputError(f"{name!r} is a label of two columns", path=table.path)
+        if len(names) > MOST:
+            raise InputError(f"{len(names)} labels: at most {MOST} phenotypes", path=table.path)
+        within = _nesting(table, *columns[-2:]) if len(columns) > 1 else {}
+        return cls(found, within)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Phenotypes":
+        """Those of a bundle's config; BundleError if it has none."""
+        try:
+            told = config["phenotypes"]
+            return cls(dict(told["labels"]), dict(told["within"]), dict(told["people"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the model {config.get('name')!r} generates nobody") from error
+
+    def to_config(self) -> dict[str, Any]:
+        """What `from_config` reads."""
+        labels = {column: list(labels) for column, labels in self.labels.items()}
+        return {"labels": labels, "within": dict(self.within), "people": dict(self.people)}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """`null` and all labels, in the order of their numbers."""
+        return [NULL, *(name for labels in self.labels.values() for name in labels)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def number(self, name: str) -> int:
+        """The number of a label, or of `null`; ValueError for an unknown name."""
+        return self.names.index(name)
+
+    def numbers(self, row: Mapping[str, str | None]) -> list[int]:
+        """The numbers of a person's labels, column by column; 0 for one that is missing."""
+        labels = [row.get(column) for column in self.labels]
+        return [0 if label is None else self.number(label) for label in labels]
+
+    def parts(self, name: str) -> dict[str, int]:
+        """The finest labels that a name stands for, with their numbers of people.
+
+        Itself for one of the last column; of a coarser column those within it, if there are; all of them for
+        `reference`.
+        """
+        if name == REFERENCE:
+            return {part: count for part, count in self.people.items() if count} or {NULL: 1}
+        inside = {p: self.people[p] for p, parent in self.within.items() if parent == name}
+        return {p: count for p, count in inside.items() if count} or {name: 1}
+
+    def counted(self, finest: Iterable[int]) -> "Phenotypes":
+        """The same with the numbers of people that have these finest labels."""
+        counts = Counter(self.names[number] for number in finest)
+        return replace(self, people={name: counts[name] for name in self.names if counts[name]})
+
+
+def _nesting(table: LabelTable, coarse: str, fine: str) -> dict[str, str]:
+    """The coarse label of each fine one whose people all have the same; nothing unless it is so for all of them."""
+    coarse_of, fine_of = table.column(coarse), table.column(fine)
+    found: dict[str, set[str | None]] = {}
+    for sample, label in fine_of.items():
+        found.setdefault(label, set()).add(coarse_of.get(sample))
+    if any(len(parents) > 1 or None in parents for parents in found.values()):
+        return {}
+    return {label: str(parents.pop()) for label, parents in sorted(found.items())}
+
+
+Bytes = NDArray[np.uint8]
+Alleles = NDArray[np.int8]
+UNKNOWN = -1
+_REF, _ALT = b"01"
+
+
+@dataclass(frozen=True)
+class PersonRows:
+    """The layout of a row: alleles of haplotype A and B at so many sites, then so many labels."""
+
+    sites: int
+    labels: int
+
+    def __len__(self) -> int:
+        return 2 * self.sites + self.labels
+
+    def row(self, alleles_2S: Alleles, numbers_P: list[int]) -> Bytes:
+        """One person as a row."""
+        codes = np.frombuffer(b"01N", np.uint8)[alleles_2S.reshape(-1)]
+        return np.concatenate([codes, np.array(numbers_P, np.uint8)])
+
+    def alleles(self, rows: Bytes) -> Alleles:
+        """The alleles (B, 2, S) of rows: 0 for ref, 1 for alt, -1 unknown."""
+        codes = rows[:, : 2 * self.sites].reshape(len(rows), 2, self.sites)
+        alleles = np.full(codes.shape, UNKNOWN, np.int8)
+        alleles[codes == _REF] = 0
+        alleles[codes == _ALT] = 1
+        return alleles
+
+    def numbers(self, rows: Bytes) -> NDArray[np.int64]:
+        """The numbers of the phenotypes (B, P)."""
+        return rows[:, 2 * self.sites :].astype(np.int64)
+
+
+def alleles_of(letters: Bytes, panel: Panel) -> Alleles:
+    """The alleles of haplotypes' letters, whose last axis is that of the sites."""
+    alleles = np.full(letters.shape, UNKNOWN, np.int8)
+    alleles[letters == panel.ref_codes] = 0
+    alleles[letters == panel.alt_codes] = 1
+    return alleles

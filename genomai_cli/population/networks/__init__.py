@@ -1,0 +1,1 @@
+"""Networks that read genotypes at the sites of a panel."""

@@ -1,0 +1,128 @@
+"""DNA and phenotypes in one space: two towers that attend to each other's embeddings, and end in unit vectors.
+
+A token of DNA is a site with one of its three genotypes. In every layer it attends to the vocabulary of phenotypes
+(labels, and anchors of numbers and places), by multi-head attention (Vaswani et al. 2017, arXiv:1706.03762). A token
+depends on nothing else of the person: all of them are one table, and a person is the sum of the tokens that she has,
+each less what is expected at its site, over the root of their number; a missing site adds nothing. That sum attends
+to the vocabulary once more. A phenotype record is a query that attends to the tokens of its own columns, and then to
+the sites of the panel. Neither tower sees an item of the other side, so that each is computed once, however many pairs
+there are; cosines of their vectors are similarities, as in CLIP (Radford et al. 2021, arXiv:2103.00020).
+
+Where the allele frequencies of groups of people are told, tokens and people attend to the groups' labels by how likely
+they make the genotypes, beside what is learnt (`nets.evidence`).
+
+Shape suffixes: B people, S sites, G genotypes (0, 1, 2 copies of the alternate allele), R records, K columns of
+phenotypes, V words of their vocabulary, D width, H attention heads, E size of the common space.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.backbones.heads import Heads
+from genomai_cli.population.networks.phenotype_embedding import Records, Vocabulary
+from genomai_cli.population.networks.towers import (
+    GENOTYPES,
+    CrossmodalConfig,
+    DnaTower,
+    PhenotypeTower,
+)
+from genomai_cli.population.phenotypes import Columns
+
+FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.01  # as in CLIP
+
+
+class CrossmodalNetwork(nn.Module):
+    """Allele copies (B, S), -1 where missing, and phenotype records to unit vectors (B, E) and (R, E)."""
+
+    def __init__(self, config: CrossmodalConfig, classes: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.columns = Columns.from_config(config.columns)
+        self.layers = config.layers
+        self.vocabulary = Vocabulary(self.columns, config.width)
+        self.dna = DnaTower(config, self.columns)
+        self.phenotypes = PhenotypeTower(config)
+        self.log_scale = nn.Parameter(torch.empty(()))
+        self.heads = Heads(classes or {}, lambda count: nn.Linear(config.size, count))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """CLIP's first temperature; the layers draw their own values."""
+        nn.init.constant_(self.log_scale, -math.log(FIRST_TEMPERATURE))
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by: one over the temperature."""
+        return self.log_scale.clamp(max=-math.log(LEAST_TEMPERATURE)).exp()
+
+    @property
+    def frequency(self) -> Tensor:
+        """How frequent the alternate alleles (S,) are, for what is expected at a site."""
+        return self.dna.frequency
+
+    def people(
+        self, copies_BS: Tensor, sites: Tensor | None = None, members: Tensor | None = None
+    ) -> Tensor:
+        """The unit vectors (B, E) of people, of whom all sites are told, or those with the numbers `sites`.
+
+        `members` (B,) are the groups, -1 for none, whose frequencies these very people are part of: while the network
+        learns, they are taken out again.
+        """
+        return self.people_of(genotypes_of(copies_BS).to(self.log_scale.dtype), sites, members)
+
+    def people_of(
+        self,
+        genotypes_BSG: Tensor,
+        sites: Tensor | None = None,
+        members: Tensor | None = None,
+    ) -> Tensor:
+        """The same of weights of genotypes, differentiable: (1, 0, 0) is surely 0 copies, (0, 0, 0) nothing known."""
+        found_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
+        return functional.normalize(found_BE, dim=1)
+
+    def records(self, records: Records, sites: Tensor | None = None) -> Tensor:
+        """The unit vectors (R, E) of phenotype records that look at all sites, or at those with the numbers `sites`."""
+        tokens_RKD, known_RK = self.vocabulary(records)
+        found_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
+        return functional.normalize(found_RE, dim=1)
+
+    def site_attention(self) -> list[Tensor]:
+        """How the tokens of DNA attend to the vocabulary: (S, G, H, V) for each layer."""
+        _, attention = self.dna.tokens(self.vocabulary.embeddings)
+        return [weights.permute(1, 2, 0, 3) for weights in attention]
+
+    def people_attention(self, copies_BS: Tensor) -> Tensor:
+        """How people as a whole attend to the vocabulary, after the layers of their tokens: (B, H, V)."""
+        genotypes_BSG = genotypes_of(copies_BS).to(self.log_scale.dtype)
+        return self.dna.attention(genotypes_BSG, self.vocabulary.embeddings)
+
+    def record_attention(self, records: Records) -> list[Tensor]:
+        """How phenotype records attend to the sites: (R, H, S) for each layer."""
+        tokens_RKD, known_RK = self.vocabulary(records)
+        found: tuple[Tensor, list[Tensor]] = self.phenotypes(tokens_RKD, known_RK, self.dna.sites())
+        return found[1]
+
+    def pooled(self, inputs: Tensor, layer: int | None = None) -> Tensor:
+        """The vectors of people, for `embed` and heads: by default the unit vectors (B, E)."""
+        del layer  # between the tokens and the common space there is nothing of the width that embeddings have
+        return self.people(inputs)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The logits of the heads, if there are any."""
+        return self.heads(self.pooled(inputs))  # type: ignore[no-any-return]
+
+
+def genotypes_of(copies_BS: Tensor) -> Tensor:
+    """Copies 0, 1 and 2 as weights (B, S, G) of the genotypes: all 0 for a site that is missing."""
+    return torch.stack([copies_BS == copies for copies in range(GENOTYPES)], dim=2)
+
+
+def genotypes_of_dosages(dosage_BS: Tensor, known_BS: Tensor) -> Tensor:
+    """Dosages from 0 to 2 as weights (B, S, G) of the genotypes next to them, through which gradients flow."""
+    one_BS = 1 - (dosage_BS - 1).abs()
+    weights_BSG = torch.stack([(1 - dosage_BS).relu(), one_BS, (dosage_BS - 1).relu()], dim=2)
+    return weights_BSG * known_BS[..., None]

@@ -1,0 +1,121 @@
+"""The barcode network: one embedding a site and letter, summed over the sites, then a small MLP.
+
+A site and its letter enter as two numbers, the alternate alleles beyond those expected and whether the
+site is heterozygous; a site that is missing adds nothing. The sum is divided by the square root of the
+number of known sites, so that its size does not tell how many there were.
+
+Barcodes as numbers: how many alleles a site shows, and how many of them are the alternate one.
+
+Shape suffixes: B samples, S sites, D width, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genomai_cli.backbones.heads import Heads, SiteHead
+
+EXPECTED_HETEROZYGOSITY = 0.35
+
+
+@dataclass(frozen=True)
+class SitesConfig:
+    """Sizes of a `SitesNetwork`."""
+
+    sites: int
+    width: int = 256
+    dropout: float = 0.3
+
+
+class SitesNetwork(nn.Module):
+    """Copies of the alternate allele (B, S), -1 where missing, to logits (B, C) of every head."""
+
+    frequency: Tensor
+    layers = 1  # the MLP above the sum over the sites
+
+    def __init__(self, config: SitesConfig, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.register_buffer("frequency", torch.full((config.sites,), 0.5))
+        self.alleles = nn.Linear(config.sites, width)
+        self.heterozygote = nn.Linear(config.sites, width, bias=False)
+        self.body = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = Heads(classes, lambda count: nn.Linear(width, count))
+
+    def pooled(self, copies_BS: Tensor, layer: int | None = None) -> Tensor:
+        """One vector a sample (B, D); with `layer` 0 the sum over the sites, before the MLP."""
+        known_BS = (copies_BS >= 0).to(self.frequency.dtype)
+        scale_B1 = known_BS.sum(1, keepdim=True).clamp(min=1).rsqrt()
+        surplus_BS = (copies_BS - 2 * self.frequency) * known_BS * scale_B1
+        heterozygous_BS = (copies_BS == 1).to(known_BS.dtype)
+        mixed_BS = (heterozygous_BS - EXPECTED_HETEROZYGOSITY) * known_BS * scale_B1
+        sum_BD: Tensor = self.alleles(surplus_BS) + self.heterozygote(mixed_BS)
+        if layer == 0:
+            return sum_BD
+        pooled_BD: Tensor = self.body(sum_BD)
+        return pooled_BD
+
+    def forward(self, copies_BS: Tensor) -> dict[str, Tensor]:
+        """The logits of every head."""
+        logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(copies_BS)))
+        return logits
+
+    def word_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head that guesses the words of hidden sites; see `nets/companions.py`."""
+        return SiteHead(self.config.width, self.config.sites, vocabulary)
+
+    def guess(self, head: nn.Module, copies_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+        """The head's logits (B, S, V) of every site, or (N, V) of the chosen ones."""
+        logits_BSV: Tensor = head(self.pooled(copies_BS))
+        return logits_BSV if chosen_BS is None else logits_BSV[chosen_BS]
+
+
+# A barcode with so many called sites and no heterozygote among them is one haplotype, not a person:
+# people are heterozygous at about a third of informative sites.
+HAPLOID_CALLS = 40
+
+
+class Genotypes(nn.Module):
+    """Looks a barcode's ids up in its panel: ids (B, S) to allele counts.
+
+    The table (S, words) holds the copies of the alternate allele, 0, 1 or 2, that a word means at a
+    site, and -1 for a word that means nothing there (missing, masked, a third allele).
+    """
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table.to(torch.int8))
+
+    def forward(self, ids_BS: Tensor) -> Tensor:
+        """Copies of the alternate allele (B, S) as int64: 0, 1, 2, or -1 where nothing is known."""
+        sites_S = torch.arange(self.table.shape[0], device=ids_BS.device)
+        return self.table[sites_S, ids_BS].long()
+
+
+def is_haploid(copies_BS: Tensor) -> Tensor:
+    """Whether each barcode (B,) is a single haplotype: many calls, no heterozygote."""
+    calls_B = (copies_BS >= 0).sum(1)
+    return ((copies_BS == 1).sum(1) == 0) & (calls_B >= HAPLOID_CALLS)
+
+
+def allele_counts(copies_BS: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Alternate alleles and all alleles seen at each site, both (B, S).
+
+    A haplotype shows one allele a site, a person two, a missing site none.
+    """
+    ploidy_B1 = torch.where(is_haploid(copies_BS), 1, 2).unsqueeze(1)
+    total_BS = (copies_BS >= 0) * ploidy_B1
+    alternate_BS = copies_BS.clamp(min=0) * ploidy_B1 // 2
+    return alternate_BS.to(dtype), total_BS.to(dtype)

@@ -1,0 +1,144 @@
+"""Estimates a `PopulationLikelihood` from genotypes: no gradient, no tuning on anything held out.
+
+Shape suffixes: N samples, P populations, S sites, J axes.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.population.networks.genotype_mlp import allele_counts
+from genomai_cli.population.networks.likelihood import PopulationLikelihood, curvature, mode
+
+Array = NDArray[np.float64]
+RIDGE = 0.03  # of the regression, per site
+RAREST = 0.004  # no predicted frequency is nearer than this to 0 or 1
+AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
+CAUTION = 10  # so many members without any spread are added to a population's own
+WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
+KEPT_SPREAD = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
+
+
+def fit_likelihood(
+    copies_NS: NDArray[np.int8],
+    populations: NDArray[np.int64],
+    count: int,
+    *,
+    axes: int,
+    shrinkage: float,
+) -> PopulationLikelihood:
+    """The likelihood of the populations 0 ... `count` - 1, from allele copies (-1 where missing).
+
+    A population's frequency at a site is its allele count plus `shrinkage` haplotypes at the frequency
+    that the other populations predict there, by ridge regression across the sites: an empirical-Bayes
+    estimate (Efron and Morris 1973) whose prior knows who is related to whom. The axes are the leading
+    principal components of the genotypes; the spread of a population along them is the covariance of
+    its members' coordinates, less that of their errors.
+    """
+    known_NS = copies_NS >= 0
+    alternate_PS, total_PS = _counts(copies_NS, known_NS, populations, count)
+    frequency_PS = shrunken_frequencies(alternate_PS, total_PS, shrinkage)
+    likelihood = PopulationLikelihood(count, copies_NS.shape[1], axes).double()
+    likelihood.theta.copy_(torch.from_numpy(np.log(frequency_PS) - np.log1p(-frequency_PS)))
+    likelihood.axes.copy_(torch.from_numpy(principal_axes(copies_NS, axes)))
+    members = np.bincount(populations, minlength=count)
+    likelihood.log_prior.copy_(torch.from_numpy(np.log(members / members.sum())))
+    counts = allele_counts(torch.from_numpy(copies_NS).long(), torch.float64)
+    raw_PS = np.clip((alternate_PS + 0.5) / (total_PS + 1), RAREST, 1 - RAREST)
+    for number in range(count):
+        rows = torch.from_numpy(np.flatnonzero(populations == number))
+        theta_1S = torch.from_numpy(np.log(raw_PS[number]) - np.log1p(-raw_PS[number]))[None]
+        spread_JJ = _spread(counts[0][rows], counts[1][rows], theta_1S, likelihood.axes)
+        likelihood.spread[number].copy_(spread_JJ)
+    return likelihood
+
+
+def shrunken_frequencies(alternate_PS: Array, total_PS: Array, shrinkage: float | Array) -> Array:
+    """Allele frequencies (P, S) drawn towards what the other populations predict; `shrinkage` may be one a population
+    (P, 1)."""
+    predicted_PS = predicted_frequencies(alternate_PS, total_PS)
+    return (alternate_PS + shrinkage * predicted_PS) / (total_PS + shrinkage)
+
+
+def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
+    """What the other populations predict of each one (P, S)."""
+    raw_PS = (alternate_PS + 0.5) / (total_PS + 1)
+    return np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
+
+
+def likeliest_shrinkage(alternate_PS: Array, total_PS: Array) -> Array:
+    """How many haplotypes the prediction is worth for each population (P, 1), by the marginal likelihood of its counts.
+
+    If frequencies vary about the predicted ones p as Beta(c p, c (1 - p)) does, the counts are beta-binomial; c is the
+    likeliest of `WORTH`. A population with close relatives has a large one, an isolated one a small one.
+    """
+    alternate, total, predicted = (
+        torch.from_numpy(array)
+        for array in (alternate_PS, total_PS, predicted_frequencies(alternate_PS, total_PS))
+    )
+
+    def log_beta(a: Tensor, b: Tensor) -> Tensor:
+        return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+
+    logs_CP = torch.stack(
+        [
+            (
+                log_beta(alternate + c * predicted, total - alternate + c * (1 - predicted))
+                - log_beta(c * predicted, c * (1 - predicted))
+            ).sum(1)
+            for c in WORTH
+        ]
+    )
+    likeliest_P1: Array = np.array(WORTH)[logs_CP.argmax(0).numpy()][:, None]
+    return likeliest_P1
+
+
+def _predicted(raw_PS: Array, number: int) -> Array:
+    """The frequencies of one population as the others predict them: ridge regression of the logits."""
+    logit_PS = np.log(raw_PS) - np.log1p(-raw_PS)
+    others_SQ = np.delete(logit_PS, number, axis=0).T
+    mean_S = others_SQ.mean(axis=1)
+    x_SQ, y_S = others_SQ - mean_S[:, None], logit_PS[number] - mean_S
+    penalty = RIDGE * len(y_S) * np.eye(x_SQ.shape[1])
+    weights_Q = np.linalg.solve(x_SQ.T @ x_SQ + penalty, x_SQ.T @ y_S)
+    predicted: Array = 1 / (1 + np.exp(-mean_S - x_SQ @ weights_Q))
+    return np.clip(predicted, RAREST, 1 - RAREST)
+
+
+def principal_axes(copies_NS: NDArray[np.int8], axes: int) -> Array:
+    """The leading principal components of the genotypes, as directions of the logit frequency (S, J)."""
+    known_NS = copies_NS >= 0
+    mean_S = np.where(known_NS, copies_NS, 0).sum(0) / np.maximum(known_NS.sum(0), 1) / 2
+    mean_S = np.clip(mean_S, 0.01, 0.99)
+    deviation_S = np.sqrt(2 * mean_S * (1 - mean_S))
+    standard_NS = np.where(known_NS, copies_NS - 2 * mean_S, 0) / deviation_S
+    _, vectors_SS = np.linalg.eigh(standard_NS.T @ standard_NS)
+    axes_SJ = vectors_SS[:, ::-1][:, :axes] / deviation_S[:, None]
+    axes_SJ = np.clip(axes_SJ, *np.quantile(axes_SJ, [0.01, 0.99]))
+    # A component's sign is arbitrary: make it the same on every machine.
+    axes_SJ = axes_SJ * np.sign(axes_SJ[np.abs(axes_SJ).argmax(axis=0), range(axes_SJ.shape[1])])
+    scaled_SJ: Array = axes_SJ / np.sqrt((axes_SJ**2).mean(axis=0)) * AXIS_SCALE
+    return scaled_SJ
+
+
+def _counts(
+    copies_NS: NDArray[np.int8], known_NS: NDArray[np.bool_], groups: NDArray[np.int64], count: int
+) -> tuple[Array, Array]:
+    """Alternate alleles and all alleles of every population (P, S)."""
+    member_PN = (groups == np.arange(count)[:, None]).astype(np.float64)
+    return member_PN @ np.where(known_NS, copies_NS, 0), member_PN @ (2.0 * known_NS)
+
+
+def _spread(alternate_NS: Tensor, total_NS: Tensor, theta_1S: Tensor, axes_SJ: Tensor) -> Tensor:
+    """The covariance (J, J) of the members' coordinates, less the mean covariance of their errors."""
+    flat = 1e-3 * torch.eye(axes_SJ.shape[1], dtype=axes_SJ.dtype)
+    u_NJ = mode(alternate_NS, total_NS, theta_1S, axes_SJ, flat[None]).squeeze(1)
+    f_N1S = torch.sigmoid(theta_1S + u_NJ @ axes_SJ.T).unsqueeze(1)
+    information_NJJ = curvature(total_NS, f_N1S, axes_SJ).squeeze(1) + flat
+    error_JJ = torch.linalg.inv(information_NJJ).mean(0)
+    members = len(u_NJ)
+    covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + CAUTION) * KEPT_SPREAD
+    values, vectors = torch.linalg.eigh(covariance_JJ)
+    spread_JJ: Tensor = (vectors * values.clamp(min=1e-4)) @ vectors.T
+    return spread_JJ

@@ -1,0 +1,92 @@
+"""Phenotype records as tensors, and the vocabulary that their columns are spelt in.
+
+Shape suffixes: R records, C categories, M numbers, K columns (`Columns.names`), V words, D width, A anchors.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.population.phenotype_encoding import Encoded
+from genomai_cli.population.phenotypes import NUMBER_ANCHORS, Columns, place_anchors
+
+NUMBER_REACH = 0.5  # standard deviations over which a number is told by an anchor
+PLACE_REACH = 0.3  # radians, 1,900 km
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """`phenotypes.encoding.Encoded` as tensors: categories (R, C), numbers (R, M) and places (R, 3 or 0)."""
+
+    categories: Tensor
+    numbers: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, encoded: Encoded, device: torch.device | None = None) -> "Records":
+        """The same records."""
+        arrays = (encoded.categories, encoded.numbers, encoded.places)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def known(self) -> Tensor:
+        """Which columns (R, K) are told."""
+        parts = [self.categories >= 0, ~self.numbers.isnan(), ~self.places[:, :1].isnan()]
+        return torch.cat(parts, dim=1)
+
+
+class Vocabulary(nn.Module):
+    """An embedding for every word of the columns; a number or a place is told by the words near it.
+
+    An anchor of places that no record has been near keeps the value 0: a place where nobody is known says nothing.
+    """
+
+    numbers: Tensor
+    places: Tensor
+
+    def __init__(self, columns: Columns, width: int) -> None:
+        super().__init__()
+        self.bounds = columns.bounds
+        self.embeddings = nn.Parameter(torch.empty(sum(columns.sizes), width))
+        self.column = nn.Parameter(torch.empty(len(columns), width))
+        numbers = torch.from_numpy(NUMBER_ANCHORS).float()
+        places = torch.from_numpy(place_anchors()).float()
+        self.register_buffer("numbers", numbers, persistent=False)
+        self.register_buffer("places", places, persistent=False)
+        self.labels = sum(len(column.labels) for column in columns.categories)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Small embeddings, none for anchors."""
+        nn.init.normal_(self.embeddings, std=self.embeddings.shape[1] ** -0.5)
+        nn.init.zeros_(self.embeddings[self.labels :])
+        nn.init.normal_(self.column, std=self.column.shape[1] ** -0.5)
+
+    def forward(self, records: Records) -> tuple[Tensor, Tensor]:
+        """A token (R, K, D) for every column, and which of them are known (R, K)."""
+        tokens = [
+            weights_RA.to(self.embeddings.dtype) @ self.embeddings[begin:end] + column_D
+            for weights_RA, (begin, end), column_D in zip(
+                self.weights(records), self.bounds, self.column, strict=True
+            )
+        ]
+        return torch.stack(tokens, dim=1), records.known()
+
+    def weights(self, records: Records) -> list[Tensor]:
+        """How much each word of a column stands for its value: (R, A) for each column, 0 where it is unknown."""
+        found = []
+        for number_R, (begin, end) in zip(records.categories.T, self.bounds, strict=False):
+            labels_RA = functional.one_hot(number_R.clamp(min=0), end - begin)
+            found.append(labels_RA * (number_R >= 0)[:, None])
+        for value_R in records.numbers.T:
+            apart_RA = (value_R.nan_to_num()[:, None] - self.numbers) / NUMBER_REACH
+            found.append((-apart_RA.square() / 2).softmax(1) * ~value_R.isnan()[:, None])
+        if records.places.shape[1]:
+            cosine_RA = records.places.nan_to_num().to(self.places.dtype) @ self.places.T
+            near_RA = (cosine_RA / PLACE_REACH**2).softmax(1)
+            found.append(near_RA * ~records.places[:, :1].isnan())
+        return found

@@ -1,0 +1,241 @@
+"""The two sides of a crossmodal network: what becomes of the genotypes of people, and of phenotype records.
+
+What genotypes say about groups of people without anything learnt by gradient: how much likelier they are in each.
+
+Sites count as independent, in Hardy-Weinberg proportions: the sum over a person's sites is that of naive Bayes.
+
+Shape suffixes: B people, S sites, G genotypes, R records, K columns of phenotypes, V words of their vocabulary, D
+width, H attention heads, P groups whose allele frequencies are known, T = D + P numbers of a token, E of a vector,
+P groups.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.population.networks.cross_attention import Attention, Block
+from genomai_cli.population.phenotypes import Columns
+
+GENOTYPES = 3  # 0, 1 and 2 copies of the alternate allele
+RAREST = 1e-3  # no frequency is nearer to 0 or 1
+
+
+class GroupEvidence(nn.Module):
+    """The allele frequencies (S, P) of groups, and how many haplotypes each group's are worth."""
+
+    frequency: Tensor
+    worth: Tensor
+
+    def __init__(self, sites: int, groups: int) -> None:
+        super().__init__()
+        self.register_buffer("frequency", torch.full((sites, groups), 0.5))
+        self.register_buffer("worth", torch.full((groups,), 1e9))
+
+    def __len__(self) -> int:
+        return self.frequency.shape[1]
+
+    def forward(self, sites: Tensor | None = None) -> Tensor:
+        """How much likelier the genotypes (S, G, P) are in a group than in the others on average, in nats.
+
+        `sites` are the numbers of those that are wanted, by default all.
+        """
+        found_SGP = _logs(self._at(sites)[:, None])
+        return found_SGP - found_SGP.mean(2, keepdim=True) if len(self) else found_SGP
+
+    def own(self, genotypes_BSG: Tensor, sites: Tensor | None, members: Tensor) -> Tensor:
+        """What of the evidence (B, P) of people is due to their own alleles among those of the group that they are
+        `members` (B,) of, -1 for none: the difference to frequencies without them."""
+        frequency_SP = self._at(sites)
+        copies_G1 = torch.arange(GENOTYPES, device=frequency_SP.device)[:, None]
+        without_SGP = (frequency_SP[:, None] * self.worth - copies_G1) / (self.worth - 2)
+        due_SGP = _logs(frequency_SP[:, None]) - _logs(without_SGP.clamp(RAREST, 1 - RAREST))
+        own_BP = members[:, None] == torch.arange(len(self), device=members.device)
+        return genotypes_BSG.flatten(1) @ due_SGP.flatten(0, 1) * own_BP
+
+    def _at(self, sites: Tensor | None) -> Tensor:
+        return self.frequency if sites is None else self.frequency[sites]
+
+
+def _logs(frequency_SGP: Tensor) -> Tensor:
+    """The logarithms of how likely each genotype (S, G, P) is at its frequency (S, G or 1, P), up to a constant."""
+    copies_G1 = torch.arange(GENOTYPES, device=frequency_SGP.device)[:, None]
+    return copies_G1 * frequency_SGP.log() + (2 - copies_G1) * (-frequency_SGP).log1p()
+
+
+SITE_STRENGTH, PERSON_STRENGTH = 2.0, 0.5  # of the evidence of genotypes in the first head,
+SPREAD = 2.5  # so much less in each further one, which sees wider circles of relatives
+FIRST_GAIN = 0.25  # of the sum of tokens, which knows nothing at first, beside what it attends to
+
+
+@dataclass(frozen=True)
+class CrossmodalConfig:
+    """Sizes of a `CrossmodalNetwork`; `columns` is `Columns.to_config()` of the phenotypes that it knows, `groups` the
+    category whose labels' allele frequencies it is told."""
+
+    sites: int = 1
+    columns: dict[str, Any] = field(default_factory=dict)
+    groups: str = ""
+    width: int = 64
+    size: int = 128
+    heads: int = 4
+    layers: int = 2
+    dropout: float = 0.1
+
+
+class DnaTower(nn.Module):
+    """Tokens of sites and genotypes, their layers, and the sum over a person."""
+
+    frequency: Tensor
+
+    def __init__(self, config: CrossmodalConfig, columns: Columns) -> None:
+        super().__init__()
+        width, heads, self.words = config.width, config.heads, sum(columns.sizes)
+        self.groups = (0, 0)  # where their words begin and end
+        if config.groups:
+            self.groups = columns.bounds[columns.names.index(config.groups)]
+        self.evidence = GroupEvidence(config.sites, self.groups[1] - self.groups[0])
+        self.register_buffer("frequency", torch.full((config.sites,), 0.5))
+        self.site = nn.Parameter(torch.empty(config.sites, width))
+        self.allele = nn.Parameter(torch.empty(config.sites, width))
+        self.heterozygote = nn.Parameter(torch.empty(config.sites, width))
+        of_sites, of_people = (
+            [first * SPREAD**-head for head in range(heads)] if self.told else None
+            for first in (SITE_STRENGTH, PERSON_STRENGTH)
+        )
+        self.blocks = nn.ModuleList(Attention(width, heads, of_sites) for _ in range(config.layers))
+        self.gain = nn.Parameter(torch.empty(width))
+        self.dropout = nn.Dropout(config.dropout)
+        self.person = Block(width, heads, of_people)
+        self.out = nn.Linear(width, config.size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sites differ, but their genotypes mean nothing before something is learnt of them: few steps would leave
+        much of what they meant by chance, which attributions would show. The layers draw their own values."""
+        nn.init.normal_(self.site, std=self.site.shape[1] ** -0.5)
+        nn.init.zeros_(self.allele)
+        nn.init.zeros_(self.heterozygote)
+        nn.init.constant_(self.gain, FIRST_GAIN)
+
+    def forward(
+        self,
+        genotypes_BSG: Tensor,
+        embeddings_VD: Tensor,
+        sites: Tensor | None = None,
+        members: Tensor | None = None,
+    ) -> Tensor:
+        """What is to become the vectors (B, E) of people; `sites` and `members` are those of `people`."""
+        tokens_SGT, _ = self.tokens(embeddings_VD, sites)
+        summed_BT = self.summed(genotypes_BSG, tokens_SGT)
+        if members is not None and self.told:
+            own_BP = self.evidence.own(genotypes_BSG, sites, members)
+            summed_BT = summed_BT - functional.pad(own_BP, (self.site.shape[1], 0))
+        return self.vectors(summed_BT, embeddings_VD)[0]
+
+    def attention(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
+        """How people as a whole attend to the vocabulary: (B, H, V)."""
+        tokens_SGT, _ = self.tokens(embeddings_VD)
+        return self.vectors(self.summed(genotypes_BSG, tokens_SGT), embeddings_VD)[1]
+
+    def summed(self, genotypes_BSG: Tensor, tokens_SGT: Tensor) -> Tensor:
+        """The sums (B, T) of the tokens that people have, in the shares that they count with."""
+        return genotypes_BSG.flatten(1) @ tokens_SGT.flatten(0, 1) * self.shares(genotypes_BSG)
+
+    def shares(self, genotypes_BSG: Tensor) -> Tensor:
+        """How much the numbers of a token count (B, T): what is learnt, over the root of the number of known sites, so
+        that it does not tell that; evidence as it is."""
+        root_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1).rsqrt()
+        evidence_BP = torch.ones_like(root_B1).expand(-1, len(self.evidence))
+        return torch.cat([root_B1.expand(-1, self.site.shape[1]), evidence_BP], dim=1)
+
+    def vectors(self, summed_BT: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
+        """What is to become the vectors (B, E) of people with these sums, and their attention (B, H, V)."""
+        width = self.site.shape[1]
+        seen_BD = self.dropout(self.gain * summed_BT[:, :width])
+        told_BV = self._of_words(summed_BT[:, width:]) if self.told else None
+        person_BD, weights = self.person(seen_BD, embeddings_VD, bias=told_BV)
+        return self.out(person_BD), weights.transpose(0, 1)
+
+    def sites(self, sites: Tensor | None = None) -> Tensor:
+        """The panel's sites (S, D), as records see them: what they are, and what their alternate alleles are."""
+        return self._at(self.site + self.allele, sites)
+
+    def tokens(
+        self, embeddings_VD: Tensor, sites: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The tokens (S, G, T), each less what is expected at its site, and their attention (H, S, G, V) by layer.
+
+        The T numbers of a token are the D that are learnt and its evidence for the groups.
+        """
+        copies_G = torch.arange(GENOTYPES, device=self.site.device, dtype=self.site.dtype)
+        frequency_S = self._at(self.frequency, sites)
+        surplus_SG1 = (copies_G - 2 * frequency_S[:, None])[..., None]
+        mixed_G1 = (copies_G == 1).to(self.site.dtype)[:, None]
+        tokens_SGD = (
+            self._at(self.site, sites)[:, None]
+            + surplus_SG1 * self._at(self.allele, sites)[:, None]
+        )
+        tokens_SGD = tokens_SGD + mixed_G1 * self._at(self.heterozygote, sites)[:, None]
+        evidence_SGP = self.evidence(sites)
+        told = self._of_words(evidence_SGP.flatten(0, 1)) if self.told else None
+        attention = []
+        for layer in self.blocks:
+            found, weights = layer(tokens_SGD.flatten(0, 1), embeddings_VD, bias=told)
+            tokens_SGD = tokens_SGD + found.view_as(tokens_SGD)
+            attention.append(weights.unflatten(1, (-1, GENOTYPES)))
+        expected_S1D = (chances(frequency_S)[..., None] * tokens_SGD).sum(1, keepdim=True)
+        return torch.cat([tokens_SGD - expected_S1D, evidence_SGP], dim=2), attention
+
+    @property
+    def told(self) -> bool:
+        """Whether there are groups whose frequencies are known."""
+        return len(self.evidence) > 0
+
+    def _of_words(self, evidence_NP: Tensor) -> Tensor:
+        """Evidence for groups as evidence for words (N, V), 0 for those that are no groups."""
+        begin, end = self.groups
+        return functional.pad(evidence_NP, (begin, self.words - end))
+
+    @staticmethod
+    def _at(table: Tensor, sites: Tensor | None) -> Tensor:
+        return table if sites is None else table[sites]
+
+
+class PhenotypeTower(nn.Module):
+    """A query that looks at the columns of a record, and at the sites of the panel, layer by layer."""
+
+    def __init__(self, config: CrossmodalConfig) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(config.width))
+        self.columns = nn.ModuleList(
+            Block(config.width, config.heads) for _ in range(config.layers)
+        )
+        self.sites = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
+        self.out = nn.Linear(config.width, config.size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """A small query; the layers draw their own values."""
+        nn.init.normal_(self.query, std=self.query.shape[0] ** -0.5)
+
+    def forward(
+        self, tokens_RKD: Tensor, known_RK: Tensor, sites_SD: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What is to become the vectors (R, E), and the attention to sites (R, H, S) by layer."""
+        summed_RD = (tokens_RKD * known_RK[..., None]).sum(1)
+        state_RD = self.query + summed_RD
+        attention = []
+        for columns, sites in zip(self.columns, self.sites, strict=True):
+            state_R1D, _ = columns(state_RD[:, None], tokens_RKD, known_RK)
+            state_RD, weights_HRS = sites(state_R1D[:, 0], sites_SD)
+            attention.append(weights_HRS.transpose(0, 1))
+        return self.out(state_RD), attention
+
+
+def chances(frequency_S: Tensor) -> Tensor:
+    """How frequent the genotypes (S, G) are, in Hardy-Weinberg proportions."""
+    other_S = 1 - frequency_S
+    return torch.stack([other_S**2, 2 * frequency_S * other_S, frequency_S**2], dim=1)

@@ -1,0 +1,174 @@
+"""The network that guesses the hidden alleles of a person in a window where sites are linked, both haplotypes at once.
+
+It begins with the allele frequencies of the phenotype, a table, and adds up two things on the logit scale: what the
+sites around say, by tables of their own for every block of sites, and what an MLP makes of the whole window, its
+partner's too, and of the phenotype's embeddings, by cross-attention. All of them read the alleles' surplus over their
+frequencies, so that a hidden site says nothing.
+
+Shape suffixes: B people, S sites, P phenotypes, D width, C channels of the MLP's input, G blocks of sites, W sites of a
+block and of those at its sides, N sites of a block, F kinds of evidence of a site; 2 haplotypes, 3 genotypes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.population.networks.denoiser import (
+    DenoiserConfig,
+    PeopleNetwork,
+    PhenotypeAttention,
+    Silent,
+)
+from genomai_cli.population.networks.kriging import Library
+
+EVIDENCE = (
+    3  # of a site: its allele's surplus, whether it is visible, the surplus of the partner's allele
+)
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    """Sizes of a `RegionNetwork`. A site hears of those in its own `block` and in the one at each side. With `people`
+    it keeps the genotypes of so many of those it has learnt from, by which it restores those of others."""
+
+    people: int = 0
+    sites: int = 1
+    phenotypes: int = 1
+    width: int = 384
+    layers: int = 2
+    block: int = 64
+    vectors: int = 4
+    heads: int = 4
+    dropout: float = 0.3
+
+
+class Neighbours(nn.Module):
+    """What the sites near each site say (B, 2, S), linear in their evidence (B, 2, F, S); nothing at first."""
+
+    def __init__(self, sites: int, block: int) -> None:
+        super().__init__()
+        self.sites, self.block = sites, block
+        blocks = -(-sites // block)
+        self.weight = nn.Parameter(torch.empty(blocks, EVIDENCE * 3 * block, block))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """All weights 0."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, evidence_B2FS: Tensor) -> Tensor:
+        people, block = len(evidence_B2FS), self.block
+        beyond = -self.sites % block
+        padded = functional.pad(evidence_B2FS, (block, beyond + block))
+        around_GBW = (
+            padded.unfold(3, 3 * block, block)
+            .permute(3, 0, 1, 2, 4)
+            .reshape(len(self.weight), 2 * people, -1)
+        )
+        said_GBN = around_GBW @ self.weight
+        said_B2S: Tensor = said_GBN.transpose(0, 1).reshape(people, 2, -1)[..., : self.sites]
+        return said_B2S
+
+
+class Layer(nn.Sequential):
+    """What one layer of the MLP adds (..., D)."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+        )
+
+
+class RegionNetwork(PeopleNetwork):
+    """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1.
+
+    What is generated comes of the network alone; what is restored, of its `library` if it has one.
+    """
+
+    rarest = 5e-4  # most sites of a window are rare
+
+    def __init__(self, config: RegionConfig, classes: dict[str, int]) -> None:
+        super().__init__(config.phenotypes, config.sites)
+        del classes  # it has no heads
+        self.config = config
+        width, sites = config.width, config.sites
+        self.neighbours = Neighbours(sites, config.block)
+        self.own = nn.Linear(sites, width, bias=False)
+        self.partner = nn.Linear(sites, width, bias=False)
+        whole = DenoiserConfig(
+            phenotypes=config.phenotypes, width=width, vectors=config.vectors, heads=config.heads
+        )
+        self.norm = nn.LayerNorm(width)
+        self.attention = PhenotypeAttention(whole, width + 2)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(width, config.dropout) for _ in range(config.layers))
+        self.last = nn.LayerNorm(width)
+        self.sites = Silent(width, sites, bias=False)
+        self.library = Library(config.people, sites) if config.people else None
+
+    def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
+        """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
+
+        Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is
+        known, as far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather.
+        """
+        known_BS = (alleles_B2S >= 0).all(dim=1)
+        unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+        anybody_BP = torch.zeros(len(alleles_B2S), len(self.frequency)).to(self.frequency)
+        anybody_BP[:, 0] = 1
+        shown_B2S = alleles_B2S.masked_fill(unordered_BS[:, None], -1)
+        alone_B2S: Tensor = self(shown_B2S, anybody_BP).sigmoid()
+        if self.library is None:
+            return alone_B2S
+        copies_BS = torch.where(known_BS, alleles_B2S.sum(dim=1), -1)
+        genotypes_BS3 = self.library.genotypes(copies_BS)
+        first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
+        paired_B2S = haplotypes_of(genotypes_BS3, first_BS)
+        halves_B = ((alleles_B2S >= 0).any(dim=1) & ~known_BS).sum(dim=1)
+        by_library_B = known_BS.sum(dim=1) >= halves_B
+        return torch.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+
+    def forward(self, alleles_B2S: Tensor, weights_BP: Tensor) -> Tensor:
+        """The logits of allele 1."""
+        frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
+        known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
+        surplus_B2S = (alleles_B2S - frequency_B1S) * known_B2S
+        evidence_B2FS = torch.stack([surplus_B2S, known_B2S, surplus_B2S.flip(1)], dim=2)
+        window_B2S = self.sites(self._window(surplus_B2S, known_B2S, weights_BP))
+        logits_B2S: Tensor = (
+            torch.logit(frequency_B1S) + self.neighbours(evidence_B2FS) + window_B2S
+        )
+        return logits_B2S
+
+    def _window(self, surplus_B2S: Tensor, known_B2S: Tensor, weights_BP: Tensor) -> Tensor:
+        """What the whole window, that of the partner and the phenotype say (B, 2, D)."""
+        count_B21 = known_B2S.sum(dim=2, keepdim=True)
+        seen_B21 = count_B21 + count_B21.flip(1)
+        read_B2D = self.own(surplus_B2S) + self.partner(surplus_B2S.flip(1))
+        read_B2D = self.norm(read_B2D * (self.config.sites / seen_B21.clamp(min=1)).sqrt() * 6)
+        shares_B22 = torch.cat([count_B21, count_B21.flip(1)], dim=2) / self.config.sites
+        found_B2D = self.attention(torch.cat([read_B2D, shares_B22], dim=2), weights_BP)
+        x_B2D = self.dropout(read_B2D + found_B2D)
+        for layer in self.layers:
+            x_B2D = x_B2D + layer(x_B2D)
+        last_B2D: Tensor = self.last(x_B2D)
+        return last_B2D
+
+
+def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
+    """The probabilities (B, 2, S) of allele 1 on two independent haplotypes that make genotypes of these probabilities.
+
+    Allele 1 is likelier on haplotype A where `first_BS`. Where there are none such, as heterozygotes are too rare, the
+    haplotypes are equal and have the right mean.
+    """
+    copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
+    apart_BS = (copies_BS.square() - 4 * genotypes_BS3[..., 2]).clamp(min=0).sqrt()
+    more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
+    one_BS = torch.where(first_BS, more_BS, less_BS)
+    return torch.stack([one_BS, copies_BS - one_BS], dim=1).clamp(0, 1)

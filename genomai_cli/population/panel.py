@@ -1,0 +1,239 @@
+"""A panel: an ordered list of biallelic SNP sites with their positions in both genome builds.
+
+How much a site tells about the group that a person comes from.
+
+Which sites of a panel lie near each other on a chromosome, and so may be inherited together.
+
+Shape suffixes: S sites, E ordered pairs of sites.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.outputs import atomic_text
+from genomai_cli.formats.tables import Table, read_table
+from genomai_cli.formats.vcf import normal_contig
+
+GRCH37, GRCH38 = "GRCh37", "GRCh38"
+BUILDS = (GRCH37, GRCH38)
+_POSITION_COLUMNS = {GRCH37: "pos_grch37", GRCH38: "pos_grch38"}
+_COLUMNS = ("chrom", "pos_grch37", "pos_grch38", "rsid", "ref", "alt", "panel")
+_T = TypeVar("_T")
+_BASES = frozenset("ACGT")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Sites in the order of a barcode's letters; two panels are the same if their digests are.
+
+    `positions` holds for each build an int64 array, 0 where the site has no position in that build.
+    `tags` says which published panels a site comes from.
+    """
+
+    name: str
+    chrom: tuple[str, ...]
+    positions: Mapping[str, NDArray[np.int64]]
+    rsid: tuple[str, ...]
+    ref: tuple[str, ...]
+    alt: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: str | Path, *, name: str | None = None) -> "Panel":
+        """The panel in a TSV file with a header line, as `write` makes it."""
+        return _panel_of(read_table(path), name or Path(path).name.split(".")[0])
+
+    def write(self, path: str | Path) -> None:
+        """Write the TSV file that `read` reads."""
+        with atomic_text(path) as handle:
+            handle.writelines(self._lines())
+
+    def __len__(self) -> int:
+        return len(self.chrom)
+
+    @property
+    def sha256(self) -> str:
+        """A digest of the sites (not of the panel's name)."""
+        return hashlib.sha256("".join(self._lines()).encode()).hexdigest()
+
+    @property
+    def ref_codes(self) -> NDArray[np.uint8]:
+        """ASCII codes of the reference letters."""
+        return np.frombuffer("".join(self.ref).encode(), np.uint8)
+
+    @property
+    def alt_codes(self) -> NDArray[np.uint8]:
+        """ASCII codes of the alternate letters."""
+        return np.frombuffer("".join(self.alt).encode(), np.uint8)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64], *, name: str = "") -> "Panel":
+        """The sites at the given indices, in the given order."""
+        chosen = np.asarray(indices, np.int64)
+        positions = {build: sites[chosen] for build, sites in self.positions.items()}
+        columns = (self.rsid, self.ref, self.alt, self.tags)
+        taken = [tuple(column[i] for i in chosen) for column in (self.chrom, *columns)]
+        return Panel(name or self.name, taken[0], positions, *taken[1:])
+
+    def tagged(self, tag: str) -> "Panel":
+        """The sites that come from one published panel."""
+        tags = [site.split(",") for site in self.tags]
+        return self.subset([i for i, held in enumerate(tags) if tag in held], name=tag)
+
+    def index(self, build: str) -> dict[tuple[str, int], int]:
+        """The number of the site at (contig, position) in one build."""
+        places = zip(self.chrom, self.positions[build].tolist(), strict=True)
+        return {place: number for number, place in enumerate(places) if place[1]}
+
+    def _lines(self) -> Iterator[str]:
+        yield "\t".join(_COLUMNS) + "\n"
+        places = [[str(p) if p else "." for p in self.positions[b].tolist()] for b in BUILDS]
+        columns = (self.chrom, *places, self.rsid, self.ref, self.alt, self.tags)
+        for row in zip(*columns, strict=True):
+            yield "\t".join(row) + "\n"
+
+
+def _panel_of(table: Table, name: str) -> Panel:
+    for column in ("chrom", "ref", "alt"):
+        table.column(column)  # complains where it is missing
+    if not any(column in table.columns for column in _POSITION_COLUMNS.values()):
+        message = "a panel needs a column pos_grch37 or pos_grch38"
+        raise InputError(message, path=table.path, line=1)
+    chrom = tuple(normal_contig(contig) for contig in table.column("chrom"))
+    positions = {build: _positions(table, column) for build, column in _POSITION_COLUMNS.items()}
+    ref, alt = (_bases(table, column) for column in ("ref", "alt"))
+    panel = Panel(name, chrom, positions, _words(table, "rsid"), ref, alt, _words(table, "panel"))
+    _check_sites(panel, table)
+    return panel
+
+
+def _positions(table: Table, column: str) -> NDArray[np.int64]:
+    if column not in table.columns:
+        return np.zeros(len(table), np.int64)
+    values = _each(table, column, _position)
+    return np.array(values, np.int64).reshape(len(table))
+
+
+def _position(text: str) -> int:
+    if text in ("", ".", "0"):
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise ValueError(f"'{text}' is not a position")
+    return int(text)
+
+
+def _bases(table: Table, column: str) -> tuple[str, ...]:
+    return tuple(_each(table, column, _base))
+
+
+def _base(text: str) -> str:
+    if text.upper() not in _BASES:
+        raise ValueError(f"'{text}' is not one of A C G T: a panel holds SNPs only")
+    return text.upper()
+
+
+def _each(table: Table, column: str, convert: Callable[[str], _T]) -> list[_T]:
+    """A column's values converted; what cannot be is reported with its line."""
+    values = []
+    for line, text in zip(table.lines, table.column(column), strict=True):
+        try:
+            values.append(convert(text))
+        except ValueError as error:
+            raise InputError(str(error), path=table.path, line=line) from None
+    return values
+
+
+def _words(table: Table, column: str) -> tuple[str, ...]:
+    if column not in table.columns:
+        return (".",) * len(table)
+    return tuple(word or "." for word in table.column(column))
+
+
+def _check_sites(panel: Panel, table: Table) -> None:
+    if not len(panel):
+        raise InputError("the panel has no sites", path=table.path)
+    for row, (ref, alt) in enumerate(zip(panel.ref, panel.alt, strict=True)):
+        if ref == alt:
+            raise InputError(f"ref and alt are both {ref}", path=table.path, line=table.lines[row])
+    for build in BUILDS:
+        _check_duplicates(panel, build, table)
+    nowhere = np.flatnonzero(panel.positions[GRCH37] + panel.positions[GRCH38] == 0)
+    if len(nowhere):
+        line = table.lines[nowhere[0]]
+        raise InputError("a site without a position in any build", path=table.path, line=line)
+
+
+def _check_duplicates(panel: Panel, build: str, table: Table) -> None:
+    seen: dict[tuple[str, int], int] = {}
+    for row, place in enumerate(zip(panel.chrom, panel.positions[build].tolist(), strict=True)):
+        if place[1] and place in seen:
+            message = f"the site of line {table.lines[seen[place]]} again ({build})"
+            raise InputError(message, path=table.path, line=table.lines[row])
+        seen[place] = row
+
+
+def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """I_n of every site, in nats: the mutual information of an allele and its group.
+
+    `copies` (samples, sites) counts alternate alleles, -1 where missing; `groups` (samples,) numbers the
+    groups from 0, all of them taken as equally frequent. Source: Rosenberg et al. 2003, Am J Hum Genet
+    73:1402, equation 4.
+    """
+    frequency = np.stack([_frequency(copies[groups == g]) for g in np.unique(groups)])
+    within: NDArray[np.float64] = _entropy(frequency).mean(axis=0)
+    return _entropy(frequency.mean(axis=0)) - within
+
+
+def most_informative(
+    copies: NDArray[np.int8], groups: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """The numbers of the `count` sites with the highest I_n, in panel order."""
+    best = np.argsort(-informativeness(copies, groups), kind="stable")[:count]
+    return np.sort(best)
+
+
+def _frequency(copies: NDArray[np.int8]) -> NDArray[np.float64]:
+    known = copies >= 0
+    alternate = np.where(known, copies, 0).sum(axis=0)
+    frequency: NDArray[np.float64] = alternate / np.maximum(2 * known.sum(axis=0), 1)
+    return frequency
+
+
+def _entropy(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(frequency, 1e-12, 1 - 1e-12)
+    entropy: NDArray[np.float64] = -inside * np.log(inside) - (1 - inside) * np.log(1 - inside)
+    return entropy
+
+
+REACH = (
+    2_000_000  # base pairs: beyond it, people of one population show no linkage between two sites
+)
+
+
+def places(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The number of each site's chromosome (S,) and its position there (S,).
+
+    Positions are those of the build that has most; a site without one there is on a chromosome of its own.
+    """
+    build = max(BUILDS, key=lambda name: int((panel.positions[name] > 0).sum()))
+    position_S = panel.positions[build].astype(np.float64)
+    _, contig_S = np.unique(np.array(panel.chrom), return_inverse=True)
+    contig_S = contig_S.astype(np.int64)
+    nowhere = np.flatnonzero(position_S == 0)
+    contig_S[nowhere] = contig_S.max() + 1 + np.arange(len(nowhere))
+    return contig_S, position_S
+
+
+def linked_pairs(panel: Panel, reach: float = REACH) -> NDArray[np.int64]:
+    """All ordered pairs (2, E) of different sites less than `reach` base pairs apart."""
+    contig_S, position_S = places(panel)
+    near_SS = np.abs(position_S[:, None] - position_S) < reach
+    near_SS &= contig_S[:, None] == contig_S
+    np.fill_diagonal(near_SS, False)
+    return np.stack(np.nonzero(near_SS)).astype(np.int64)

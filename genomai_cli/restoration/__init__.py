@@ -1,1 +1,0 @@
-"""Missing letters and genotypes restored by a model, and doubtful ones corrected, each with its probability."""

@@ -1,0 +1,247 @@
+"""What the losses of self-supervised objectives are compared with: guesses that need no network.
+
+For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
+are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
+For blurred letters of people or at sites, it is that places are independent, at the allele frequencies of the phenotype
+or of the site; for sequences, a Markov model of their letters. For described people, any order of those that a record
+could be of, and the other way round.
+
+What the letters before a letter say of it: an interpolated Markov model, the measure of a sequence model.
+
+Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own, B
+sequences, L letters.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genomai_cli.objectives.base import NO_TARGET, Alphabet
+from genomai_cli.population.alignment import objective as crossmodal
+from genomai_cli.population.haplotype_input import independent_loss
+from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.tokenizers.batch import encode_rows
+from genomai_cli.tokenizers.kmers import BASES, Kmers
+from genomai_cli.training.corpus import Corpus
+
+ORDER = 10
+WEIGHT = 10.0  # letters that the model of the next lower order is worth
+LETTERS = 1 << 25  # of a corpus to count in
+PART = 1 << 21  # letters that are counted at once
+OTHER = 4  # a letter that is no base
+_CODES = np.full(256, OTHER, np.int64)
+_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
+Codes = NDArray[np.int64]
+
+
+def codes(letters: NDArray[np.uint8]) -> Codes:
+    """0 to 3 for A C G T, `OTHER` for everything else."""
+    return _CODES[letters]
+
+
+@dataclass(frozen=True, eq=False)
+class Markov:
+    """Log-probabilities of the next letter: `tables[o]` (4 ** (o + 1),) after o letters, the letter last."""
+
+    tables: list[NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, sequences: Iterable[Codes], order: int = ORDER) -> "Markov":
+        """From the letters of sequences. A context's frequencies are mixed with those of the context one letter
+        shorter, which count as much as `WEIGHT` letters."""
+        counts = np.zeros(4 ** (order + 1))
+        for part in _joined(sequences):
+            places, known = _words(part[None], order)
+            counts += np.bincount(places[known], minlength=len(counts))
+        table, tables = np.full(1, 0.25), []
+        for length in range(1, order + 2):
+            seen = counts.reshape(-1, 4**length).sum(axis=0).reshape(-1, 4)
+            lower = np.tile(table, seen.size // table.size).reshape(-1, 4) if length > 1 else table
+            table = (seen + WEIGHT * lower) / (seen.sum(axis=1, keepdims=True) + WEIGHT)
+            table = table.reshape(-1)
+            tables.append(np.log(table))
+        return cls(tables)
+
+    @classmethod
+    def of_corpus(cls, corpus: Corpus, order: int = ORDER) -> "Markov":
+        """From the pieces to learn from, or as many of them, evenly chosen, as hold `LETTERS` letters; of a lower order
+        where there are fewer letters than contexts."""
+        bounds = corpus.bounds[corpus.learn]
+        letters = int((bounds[:, 1] - bounds[:, 0]).sum())
+        pieces = bounds[:: max(1, -(-letters // LETTERS))].tolist()
+        order = min(order, int(math.log(max(letters, 4), 4)))
+        return cls.of((codes(corpus.letters[begin:end]) for begin, end in pieces), order)
+
+    def nats(self, codes_BL: Codes) -> NDArray[np.float64]:
+        """-log of the probability of each letter (B, L) after those before it in its row; 0 where it is unknown."""
+        nats_BL = np.zeros(codes_BL.shape)
+        for before, table in enumerate(self.tables):
+            if before >= codes_BL.shape[1]:
+                break
+            places_BL, known_BL = _words(codes_BL, before)
+            nats_BL[:, before:][known_BL] = -table[places_BL[known_BL]]
+        return nats_BL
+
+
+def _joined(sequences: Iterable[Codes]) -> Iterator[Codes]:
+    """The sequences one after another, with something unknown in between, in parts of some size."""
+    waiting: list[Codes] = []
+    letters = 0
+    for sequence in sequences:
+        waiting += [sequence, np.array([OTHER])]
+        letters += len(sequence)
+        if letters > PART:
+            yield np.concatenate(waiting)
+            waiting, letters = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _words(codes_BL: Codes, before: int) -> tuple[Codes, NDArray[np.bool_]]:
+    """The number of every letter with the `before` ones in front of it, and whether all are known."""
+    width = max(0, codes_BL.shape[1] - before)
+    places_BL = np.zeros((len(codes_BL), width), np.int64)
+    known_BL = np.ones(places_BL.shape, np.bool_)
+    for place in range(before + 1):
+        letters_BL = codes_BL[:, place : place + width]
+        places_BL = 4 * places_BL + letters_BL
+        known_BL &= letters_BL != OTHER
+    return places_BL, known_BL
+
+
+PIECES = 4096  # to count words in
+SMOOTHING = 0.5
+
+
+class Baselines:
+    """The losses of guesses, from the words of the pieces to learn from."""
+
+    def __init__(
+        self, corpus: Corpus, alphabet: Alphabet, longest: int, network: nn.Module | None = None
+    ) -> None:
+        self.corpus, self.alphabet, self.longest = corpus, alphabet, longest
+        self.network = network  # which holds the frequencies of people's alleles
+        self._sums: dict[bytes, float] = {}
+
+    def loss(self, objective: str, batch: Mapping[str, Mapping[str, Tensor]]) -> float:
+        """The loss of a batch in nats; NaN for an objective without a baseline."""
+        guesses = {
+            "contrastive": self._of_views,
+            "masked": self._of_words,
+            "diffusion": self._of_letters,
+            "crossmodal": crossmodal.guess,
+        }
+        return guesses[objective](batch[objective]) if objective in guesses else math.nan
+
+    def _of_views(self, views: Mapping[str, Tensor]) -> float:
+        return math.log(len(views["ids_first"]))
+
+    def _of_letters(self, views: Mapping[str, Tensor]) -> float:
+        if isinstance(self.network, PeopleNetwork):
+            return independent_loss(self.network, views)
+        tokenizer, truth_BT = self.alphabet.tokenizer, views["targets"].numpy()
+        known_BT = truth_BT != NO_TARGET
+        if self.alphabet.aligned or not tokenizer.can_decode:
+            nats_BT, letters = self._of_places(truth_BT), tokenizer.k
+        else:
+            ids_BT = np.where(known_BT, truth_BT, tokenizer.mask_id)
+            rows = [tokenizer.decode(ids).encode() for ids in ids_BT]
+            letters_BL = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+            nats_BT, letters = self._markov.nats(codes(letters_BL)), tokenizer.k
+        total_B, known_B = nats_BT.sum(axis=1), letters * known_BT.sum(axis=1)
+        return float((total_B / np.maximum(known_B, 1)).mean())
+
+    def _of_places(self, truth_BT: NDArray[np.int64]) -> NDArray[np.float64]:
+        """-log of the frequency (B, T) of each word, at its place in rows of sites."""
+        counts_PV = self._counts
+        chance_PV = counts_PV / counts_PV.sum(axis=1, keepdims=True)
+        nats_PV = -np.log(np.where(counts_PV > 0, chance_PV, 1))
+        sites_T = np.arange(truth_BT.shape[1]) if len(nats_PV) > 1 else np.array([0])
+        nats_BT: NDArray[np.float64] = nats_PV[sites_T, np.maximum(truth_BT, 0)]
+        return np.where(truth_BT == NO_TARGET, 0.0, nats_BT)
+
+    @cached_property
+    def _markov(self) -> Markov:
+        return Markov.of_corpus(self.corpus)
+
+    def _of_words(self, views: Mapping[str, Tensor]) -> float:
+        targets_BT, ids_BT = views["targets"].numpy(), views["ids"].numpy()
+        rows, places = np.nonzero(targets_BT != NO_TARGET)
+        words = targets_BT[rows, places]
+        if not len(words):
+            return 0.0
+        if not self._sees_parts_of_words:
+            counts_PV = self._counts
+            sites = places if len(counts_PV) > 1 else np.zeros_like(places)
+            return float(-np.log(counts_PV[sites, words] / counts_PV.sum(axis=1)[sites]).mean())
+        visible = [self.alphabet.tokenizer.decode(ids) for ids in ids_BT]
+        return float(
+            np.mean([self._surprise(*a) for a in self._patterns(visible, rows, places, words)])
+        )
+
+    @property
+    def _sees_parts_of_words(self) -> bool:
+        tokenizer = self.alphabet.tokenizer
+        return (
+            isinstance(tokenizer, Kmers)
+            and tokenizer.stride < tokenizer.k
+            and not self.alphabet.aligned
+        )
+
+    def _patterns(
+        self,
+        visible: list[str],
+        rows: NDArray[np.int64],
+        places: NDArray[np.int64],
+        words: NDArray[np.int64],
+    ) -> list[tuple[str, int]]:
+        """What is visible of each guessed word, and the word."""
+        k, stride = self.alphabet.tokenizer.k, self.alphabet.tokenizer.stride
+        starts = (places * stride).tolist()
+        return [
+            (visible[row][start : start + k].ljust(k, "N"), word)
+            for row, start, word in zip(rows.tolist(), starts, words.tolist(), strict=True)
+        ]
+
+    def _surprise(self, pattern: str, word: int) -> float:
+        """-log of the word's frequency among those that agree with the pattern, where N agrees with all."""
+        key = pattern.encode()
+        spelt = np.unravel_index(word, self._cube.shape)
+        if any(p not in ("N", BASES[base]) for p, base in zip(pattern, spelt, strict=True)):
+            key, pattern = b"", "N" * len(pattern)  # a letter that was replaced: nothing is certain
+        if key not in self._sums:
+            agreeing = tuple(slice(None) if p == "N" else BASES.index(p) for p in pattern)
+            self._sums[key] = float(self._cube[agreeing].sum())
+        return -math.log(float(self._cube[spelt]) / self._sums[key])
+
+    @cached_property
+    def _cube(self) -> NDArray[np.float64]:
+        """The counts of k-mers by their letters (4, 4, ...)."""
+        k = self.alphabet.tokenizer.k
+        return self._counts[0, : 4**k].reshape((4,) * k)
+
+    @cached_property
+    def _counts(self) -> NDArray[np.float64]:
+        """How often each word was seen, at each place of rows of sites (P = T), or anywhere (P = 1)."""
+        learn = self.corpus.learn
+        chosen = learn[np.linspace(0, len(learn) - 1, min(PIECES, len(learn))).astype(np.int64)]
+        tokenizer = self.alphabet.tokenizer
+        counts_PV: NDArray[np.float64] | None = None
+        for start in range(0, len(chosen), 64):
+            part = chosen[start : start + 64]
+            letters_BL = self.corpus.windows(part, np.zeros(len(part)), self.longest)
+            ids_BT = encode_rows(tokenizer, letters_BL)
+            if counts_PV is None:
+                places = ids_BT.shape[1] if self.alphabet.aligned else 1
+                counts_PV = np.full((places, len(tokenizer.vocabulary)), SMOOTHING)
+            sites_T = np.arange(ids_BT.shape[1]) if len(counts_PV) > 1 else np.array([0])
+            np.add.at(counts_PV, (np.broadcast_to(sites_T, ids_BT.shape), ids_BT), 1)
+        assert counts_PV is not None
+        special = (tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id)
+        counts_PV[:, [word for word in special if word is not None]] = 0
+        return counts_PV

@@ -1,0 +1,179 @@
+"""Unlabelled DNA on disk: read once, then drawn from in any order without being held in memory.
+
+The letters of all records lie one after another in a file; pieces of them, cut so that no piece holds a long
+run of N, are what samples are drawn from, and some pieces are held out to judge by. All files are mapped, not
+read, so that a corpus may be larger than the memory. A corpus lives in the folder of one run, since the pieces
+depend on the network's window and what is held out depends on the seed.
+
+An order of very many things that needs no memory: a permutation computed place by place.
+
+A Feistel network (Luby and Rackoff 1988, SIAM J Comput 17:373) turns a place into another one, all places of a power
+of four into each other; places beyond the end walk on until they fall inside (Black and Rogaway 2002, "cycle walking").
+
+Shape suffixes: N pieces, S sites, A letters that are counted.
+"""
+
+import json
+import mmap
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.augmentations import Letters
+from genomai_cli.errors import InputError
+
+ABOUT, NAMES = "corpus.json", "names.txt"
+LETTERS, PIECES, GROUPS = "letters.u8", "pieces.i64", "groups.u64"
+LEARN, JUDGE, COUNTS = "learn.i64", "judge.i64", "counts.i64"
+COUNTED = b"ACGTRYSWKMBDHVN"
+MISSING = ord("N")
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CorpusRecipe:
+    """How unlabelled DNA is read: in windows of at most `window` letters (0: as many as the network reads), drawn
+    from pieces `windows` times as long, of which at most `judged` are judged by. The log has a row every
+    `log_every` steps."""
+
+    window: int = 0
+    windows: int = 4
+    judged: int = 1024
+    log_every: int = 10
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a corpus: its size, the SHA-256 of its names and letters, and whether whole records
+    were held out or pieces of them."""
+
+    records: int
+    letters: int
+    pieces: int
+    held_out: int
+    by_record: bool
+    sites: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Pieces of letters: `bounds` (N, 2) in the letters of all records, and the numbers of those to learn from
+    and to judge by. `counts` (S, A) of the letters `COUNTED` at each site, of the rows to learn from; `columns` (S,)
+    tells which of a row's letters are those of the sites, by default all."""
+
+    about: About
+    letters: Letters = field(repr=False)
+    bounds: Rows = field(repr=False)
+    learn: Rows = field(repr=False)
+    judge: Rows = field(repr=False)
+    counts: Rows | None = field(default=None, repr=False)
+    columns: Rows | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Corpus":
+        """The corpus in the folder; InputError if there is none that was finished."""
+        try:
+            about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+            counts = mapped(folder / COUNTS, np.int64) if about.sites else None
+            return cls(
+                about,
+                mapped(folder / LETTERS, np.uint8, anywhere=True),
+                mapped(folder / PIECES, np.int64).reshape(-1, 2),
+                mapped(folder / LEARN, np.int64),
+                mapped(folder / JUDGE, np.int64),
+                counts.reshape(about.sites or 0, -1) if counts is not None else None,
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"not a finished corpus: {error}", path=folder) from error
+
+    def at(self, columns: Rows) -> "Corpus":
+        """The same rows at some of their sites."""
+        counts = None if self.counts is None else self.counts[columns]
+        return replace(self, counts=counts, columns=columns)
+
+    def windows(self, pieces: Rows, starts: NDArray[np.float64], longest: int) -> Letters:
+        """A window of at most `longest` letters in each of the pieces, as rows filled up with 0.
+
+        `starts`, from 0 to 1, tells where in its piece each begins.
+        """
+        bounds = self.bounds[pieces]
+        sizes = np.minimum(bounds[:, 1] - bounds[:, 0], longest)
+        room = bounds[:, 1] - bounds[:, 0] - sizes + 1
+        begins = bounds[:, 0] + (starts * room).astype(np.int64)
+        found_BL = np.zeros((len(pieces), int(sizes.max(initial=1))), np.uint8)
+        for row, (begin, size) in enumerate(zip(begins.tolist(), sizes.tolist(), strict=True)):
+            found_BL[row, :size] = self.letters[begin : begin + size]
+        return found_BL if self.columns is None else found_BL[:, self.columns]
+
+    @property
+    def choices(self) -> Letters | None:
+        """The letters (S, A) seen at each site of rows, from the left and filled up with 0; N apart."""
+        if self.counts is None:
+            return None
+        counted = np.frombuffer(COUNTED, np.uint8)
+        seen_SA = np.where((self.counts > 0) & (counted != MISSING), counted, 0).astype(np.uint8)
+        order = np.argsort(seen_SA == 0, axis=1, kind="stable")
+        return np.take_along_axis(seen_SA, order, axis=1)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds a whole corpus."""
+    return (folder / ABOUT).is_file()
+
+
+def mapped(file: Path, kind: Any, *, anywhere: bool = False) -> NDArray[Any]:
+    """The file's numbers, read from disk where and when they are looked at; `anywhere` says that this will be in no
+    order, so that what lies behind is not read along."""
+    if not file.stat().st_size:
+        return np.zeros(0, kind)
+    with file.open("rb") as handle:
+        pages = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    if anywhere and hasattr(mmap, "MADV_RANDOM"):
+        pages.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(pages, kind)
+
+
+ROUNDS = 6
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+Numbers = NDArray[np.uint64]
+
+
+def mixed(numbers: Numbers, seed: int) -> Numbers:
+    """Numbers that look random and are a function of those given and the seed (SplitMix64)."""
+    x: Numbers = numbers.astype(np.uint64) + _STEP * np.array([seed + 1], np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * _MULTIPLIERS[0]
+    x = (x ^ (x >> np.uint64(27))) * _MULTIPLIERS[1]
+    return x ^ (x >> np.uint64(31))
+
+
+def shuffled(places: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """What stands at these places of an endless sequence of epochs, each `count` things in an order of its own."""
+    epochs, within = np.divmod(places, count)
+    found = np.empty_like(within)
+    for epoch in np.unique(epochs):
+        chosen = epochs == epoch
+        key = int(mixed(np.array([epoch], np.uint64), seed)[0])
+        found[chosen] = _permuted(within[chosen], count, key)
+    return found
+
+
+def _permuted(places: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:
+    half = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
+    moved = _feistel(places.astype(np.uint64), half, key)
+    while (outside := moved >= count).any():
+        moved[outside] = _feistel(moved[outside], half, key)
+    return moved.astype(np.int64)
+
+
+def _feistel(places: Numbers, half: np.uint64, key: int) -> Numbers:
+    """Another place of the 2^(2 half) for each."""
+    low = np.uint64((1 << int(half)) - 1)
+    left, right = places >> half, places & low
+    for number in range(ROUNDS):
+        left, right = right, left ^ (mixed(right, (key + number) % 2**63) & low)
+    return (left << half) | right

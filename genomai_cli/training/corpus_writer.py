@@ -1,0 +1,206 @@
+"""How a corpus is written: records cut into pieces as they come, then some pieces held out to judge by.
+
+Shape suffixes: N pieces, S sites, A letters that are counted.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.augmentations import Letters
+from genomai_cli.errors import TrainingError
+from genomai_cli.training.corpus import (
+    ABOUT,
+    COUNTED,
+    COUNTS,
+    GROUPS,
+    JUDGE,
+    LEARN,
+    LETTERS,
+    MISSING,
+    NAMES,
+    PIECES,
+    About,
+    Corpus,
+    mapped,
+    mixed,
+)
+
+FEWEST_RECORDS = (
+    100  # with fewer individuals, pieces of sequences are held out instead of whole records
+)
+EXACT_GROUPS = 1 << 20  # up to so many individuals, the share that is held out is met exactly
+BLOCK = 1 << 16
+_HAPLOTYPE = re.compile(r"(.+)_[AB](?:\|.*)?")  # as `tokenize --to fasta` names them
+Record = tuple[str, Letters]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How records become pieces: of at most `longest` letters and at least `shortest`, free of runs of
+    `gap` or more N. With `sites`, every record is one row of so many letters and one piece."""
+
+    longest: int = 0
+    shortest: int = 1
+    gap: int = 1
+    sites: int | None = None
+
+    def pieces(self, letters: Letters) -> Iterator[tuple[int, int]]:
+        """Begin and end of every piece; a stretch between gaps is cut evenly."""
+        if self.sites is not None:
+            if (letters != MISSING).any():
+                yield 0, self.sites
+            return
+        for begin, end in self._stretches(letters):
+            count = max(1, -(-(end - begin) // self.longest))
+            bounds = np.linspace(begin, end, count + 1).astype(np.int64).tolist()
+            yield from pairwise(bounds)
+
+    def _stretches(self, letters: Letters) -> Iterator[tuple[int, int]]:
+        """Begin and end of what lies between gaps, without the N at its ends."""
+        text = letters.tobytes()
+        begin = 0
+        for gap in re.finditer(b"N{%d,}" % self.gap, text):
+            yield from self._trimmed(text, begin, gap.start())
+            begin = gap.end()
+        yield from self._trimmed(text, begin, len(text))
+
+    def _trimmed(self, text: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        stretch = text[begin:end]
+        begin += len(stretch) - len(stretch.lstrip(b"N"))
+        end -= len(stretch) - len(stretch.rstrip(b"N"))
+        if end - begin >= self.shortest:
+            yield begin, end
+
+
+def write(
+    folder: Path, records: Iterable[Record], cut: Cut, *, holdout: float, seed: int
+) -> Corpus:
+    """Read the records once, into a new folder, and hold out the share `holdout`.
+
+    Whole records are held out, those of one individual (NAME_A and NAME_B) together; of a few long sequences,
+    pieces are.
+    Raises TrainingError where nothing is left to learn from, InputError for a row of another length than the sites.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ABOUT).unlink(missing_ok=True)
+    writer = _Writer(folder, cut)
+    with writer:
+        for name, letters in records:
+            writer.add(name, letters)
+    if not writer.pieces:
+        raise TrainingError(
+            f"nothing to learn from in {writer.records} records: each needs {cut.shortest} known letters"
+        )
+    groups = mapped(folder / GROUPS, np.uint64)
+    by_record = cut.sites is not None or writer.haplotypes or len(writer.people) >= FEWEST_RECORDS
+    if not by_record:
+        groups = np.arange(writer.pieces, dtype=np.uint64)
+    held_out = _split(folder, groups, holdout, seed)
+    if cut.sites is not None:
+        _count(folder, cut.sites)
+    about = About(
+        writer.records,
+        writer.letters,
+        writer.pieces,
+        held_out,
+        by_record,
+        cut.sites,
+        writer.digest.hexdigest(),
+    )
+    _write_whole(folder / ABOUT, json.dumps(asdict(about)))
+    return Corpus.open(folder)
+
+
+class _Writer:
+    """Appends records to the files of a corpus."""
+
+    def __init__(self, folder: Path, cut: Cut) -> None:
+        self._folder, self._cut = folder, cut
+        self._files: dict[str, IO[bytes]] = {}
+        self.records = self.letters = self.pieces = 0
+        self.people: set[bytes] = set()
+        self.haplotypes = False
+        self.digest = hashlib.sha256()
+
+    def __enter__(self) -> None:
+        names = (LETTERS, PIECES, GROUPS, NAMES)
+        self._files = {name: (self._folder / name).open("wb") for name in names}
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def add(self, name: str, letters: Letters) -> None:
+        """Append a record."""
+        sites = self._cut.sites
+        if sites is not None and len(letters) != sites:
+            raise TrainingError(f"{name} has {len(letters)} letters, the panel {sites} sites")
+        encoded = name.encode("utf-8", "surrogateescape")
+        text = letters.tobytes()
+        self.digest.update(b"%d %s\n%d\n" % (len(encoded), encoded, len(text)))
+        self.digest.update(text)
+        group = self._group(name)
+        bounds = [(self.letters + a, self.letters + b) for a, b in self._cut.pieces(letters)]
+        self._files[NAMES].write(encoded + b"\n")
+        self._files[LETTERS].write(text)
+        self._files[PIECES].write(np.array(bounds, np.int64).tobytes())
+        self._files[GROUPS].write(group * len(bounds))
+        self.records, self.letters = self.records + 1, self.letters + len(text)
+        self.pieces += len(bounds)
+
+    def _group(self, name: str) -> bytes:
+        """A number, as 8 bytes, that is the same for all records of an individual."""
+        haplotype = _HAPLOTYPE.fullmatch(name)
+        self.haplotypes |= haplotype is not None
+        person = haplotype.group(1) if haplotype else name
+        encoded = person.encode("utf-8", "surrogateescape")
+        group = hashlib.blake2b(encoded, digest_size=8).digest()
+        if len(self.people) < FEWEST_RECORDS:
+            self.people.add(group)
+        return group
+
+
+def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
+    """Write which pieces to learn from and which to judge by, whole groups of them; how many are held out."""
+    threshold = np.uint64(int(holdout * (2**64 - 1)))
+    if len(groups_N) <= EXACT_GROUPS:
+        drawn = np.unique(mixed(np.asarray(groups_N), seed))
+        if len(drawn) < 2:
+            raise TrainingError("a single piece of DNA is too little to hold some out")
+        threshold = drawn[min(max(1, round(holdout * len(drawn))), len(drawn) - 1) - 1]
+    held_out = 0
+    with (folder / LEARN).open("wb") as learn, (folder / JUDGE).open("wb") as judge:
+        for start in range(0, len(groups_N), BLOCK):
+            chosen = mixed(np.asarray(groups_N[start : start + BLOCK]), seed) <= threshold
+            learn.write((np.flatnonzero(~chosen) + start).tobytes())
+            judge.write((np.flatnonzero(chosen) + start).tobytes())
+            held_out += int(chosen.sum())
+    return held_out
+
+
+def _count(folder: Path, sites: int) -> None:
+    """Count the letters at each site of the rows to learn from."""
+    codes = np.full(256, len(COUNTED) - 1)
+    codes[list(COUNTED)] = np.arange(len(COUNTED))
+    letters, places = mapped(folder / LETTERS, np.uint8), np.arange(sites)
+    bounds = mapped(folder / PIECES, np.int64).reshape(-1, 2)
+    counts_SA = np.zeros((sites, len(COUNTED)), np.int64)
+    for piece in mapped(folder / LEARN, np.int64):
+        begin, end = bounds[piece]
+        counts_SA[places, codes[letters[begin:end]]] += 1
+    (folder / COUNTS).write_bytes(counts_SA.tobytes())
+
+
+def _write_whole(file: Path, text: str) -> None:
+    beside = file.with_name(f"{file.name}.writing")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)

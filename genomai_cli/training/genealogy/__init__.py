@@ -1,1 +1,0 @@
-"""The tree of genomes that are inherited without recombination, and its leaves summed up."""

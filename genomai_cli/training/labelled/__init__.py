@@ -1,1 +1,0 @@
-"""Classifiers from labelled samples: what there is to learn from, the members, their calibration."""

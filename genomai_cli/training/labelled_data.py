@@ -1,0 +1,189 @@
+"""Labelled samples as numbers, and their division into parts that share no individual."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import TrainingError
+from genomai_cli.objectives.base import MISSING
+from genomai_cli.population.barcode import require_sites
+from genomai_cli.records import SequenceRecord
+
+Rows = NDArray[np.int64]
+_HAPLOTYPE_ENDINGS = ("_A", "_B")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Sequences with their labels: `labels[head]` (n,) numbers `classes[head]`, -1 where unknown.
+
+    Samples with the same number in `individuals` (n,) never come into different parts of a split.
+    """
+
+    names: list[str]
+    sequences: list[str]
+    labels: dict[str, Rows]
+    classes: dict[str, list[str]]
+    individuals: Rows
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def letters(self) -> NDArray[np.uint8]:
+        """The sequences, all of one length, as ASCII codes (n, length)."""
+        flat = np.frombuffer("".join(self.sequences).encode("ascii"), np.uint8)
+        return flat.reshape(len(self.names), -1)
+
+    def groups(self) -> Rows:
+        """Numbers (n,) that are equal for samples equal in every label."""
+        stacked = np.stack(list(self.labels.values()), axis=1)
+        return np.asarray(np.unique(stacked, axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def gather(
+    records: Iterable[SequenceRecord],
+    labels: Mapping[str, Mapping[str, str]],
+    *,
+    letters: int | None = None,
+) -> tuple[Samples, int]:
+    """The records that have at least one label, and how many had none.
+
+    `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
+    With `letters`, every record must have so many (InputError). Raises TrainingError where there is
+    nothing to learn.
+    """
+    labelled: list[SequenceRecord] = []
+    rows: list[list[str | None]] = []
+    unlabelled = 0
+    for record in records:
+        row = [_label(record.name, column) for column in labels.values()]
+        if any(label is not None for label in row):
+            if letters is not None:
+                require_sites(record, letters)
+            labelled.append(record)
+            rows.append(row)
+        else:
+            unlabelled += 1
+    if not labelled:
+        raise TrainingError(f"none of the {unlabelled} samples has a label")
+    columns = dict(zip(labels, zip(*rows, strict=True), strict=True))
+    classes = {head: _classes(head, column) for head, column in columns.items()}
+    numbers = {head: _numbers(column, classes[head]) for head, column in columns.items()}
+    names = [record.name for record in labelled]
+    sequences = [record.sequence for record in labelled]
+    return Samples(names, sequences, numbers, classes, _individuals(names, labels)), unlabelled
+
+
+def _classes(head: str, column: Sequence[str | None]) -> list[str]:
+    classes = sorted({label for label in column if label is not None})
+    if len(classes) < 2:
+        raise TrainingError(
+            f"head {head}: needs two labels at least, the samples have {len(classes)}"
+        )
+    return classes
+
+
+def _numbers(column: Sequence[str | None], classes: list[str]) -> Rows:
+    numbers = {label: number for number, label in enumerate(classes)}
+    return np.array([MISSING if label is None else numbers[label] for label in column], np.int64)
+
+
+def _label(name: str, column: Mapping[str, str]) -> str | None:
+    return column.get(name, column.get(_individual(name, column)))
+
+
+def _individual(name: str, known: Mapping[str, str]) -> str:
+    """The name that has the label: NAME of NAME_A, if only NAME has one."""
+    person = name[:-2] if name.endswith(_HAPLOTYPE_ENDINGS) else name
+    return person if person in known and name not in known else name
+
+
+def _individuals(names: list[str], labels: Mapping[str, Mapping[str, str]]) -> Rows:
+    there = {*names, *(name for column in labels.values() for name in column)}
+    people = [_person(name, there) for name in names]
+    return np.asarray(np.unique(people, return_inverse=True)[1])
+
+
+def _person(name: str, there: set[str]) -> str:
+    """NAME for NAME_A and NAME_B, if NAME or both of these are there."""
+    stem = name[:-2]
+    pair = {f"{stem}{ending}" for ending in _HAPLOTYPE_ENDINGS}
+    return stem if name in pair and (stem in there or pair <= there) else name
+
+
+def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
+    """The rows of `count` parts of equal size; every group of equal labels is spread over all of them."""
+    rng = np.random.default_rng([seed, 0x5EED])
+    people, first = np.unique(samples.individuals, return_index=True)
+    order = rng.permutation(len(people))
+    order = order[np.argsort(samples.groups()[first][order], kind="stable")]
+    part_of_person = np.empty(len(people), np.int64)
+    part_of_person[order] = np.arange(len(people)) % count
+    part = part_of_person[np.searchsorted(people, samples.individuals)]
+    return [np.flatnonzero(part == number) for number in range(count)]
+
+
+def judged_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
+    """The rows that each of `count` networks is judged by: all in turn, or for one network the share `holdout`.
+
+    Raises TrainingError where some class would not be left to learn from.
+    """
+    shares = count if count > 1 else max(2, round(1 / holdout))
+    parts = folds(samples, shares, seed)[:count]
+    for part in parts:
+        require_all_classes(samples, part)
+    return parts
+
+
+def others(samples: Samples, rows: Rows) -> Rows:
+    """All rows but these."""
+    return np.setdiff1d(np.arange(len(samples)), rows)
+
+
+def require_all_classes(samples: Samples, judge: Rows) -> None:
+    """TrainingError unless there is something to judge by, and every class is left to learn from."""
+    if not len(judge):
+        raise TrainingError(f"{len(samples)} samples are too few to hold some out in every part")
+    learn = others(samples, judge)
+    for head, labels in samples.labels.items():
+        absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[learn])
+        if len(absent):
+            label = samples.classes[head][absent[0]]
+            message = f"head {head}: too few individuals are {label} to learn from some and hold others out"
+            raise TrainingError(message)
+
+
+def nesting(samples: Samples, fine: str) -> dict[str, list[int]]:
+    """For each head whose classes the classes of `fine` fall into, the class of each of those.
+
+    A head is left out if some class of `fine` has members in two of its classes, or if a class of its
+    own has no class of `fine` in it.
+    """
+    if fine not in samples.labels:
+        raise TrainingError(f"the likelihood is of the head {fine!r}, which has no labels")
+    found = {}
+    for head, labels in samples.labels.items():
+        classes = range(len(samples.classes[fine]))
+        parents = [_parents(samples.labels[fine] == c, labels) for c in classes]
+        nested = all(len(parent) == 1 for parent in parents)
+        if nested and len(np.unique(parents)) == len(samples.classes[head]):
+            found[head] = [int(parent[0]) for parent in parents]
+    return found
+
+
+def _parents(members: NDArray[np.bool_], labels: Rows) -> Rows:
+    found = np.unique(labels[members])
+    known: Rows = found[found != MISSING]
+    return known
+
+
+def digest(samples: Samples) -> str:
+    """SHA-256 of the samples' names, letters and labels."""
+    labels = {head: numbers.tolist() for head, numbers in samples.labels.items()}
+    content = json.dumps([samples.names, samples.sequences, labels, samples.classes])
+    return hashlib.sha256(content.encode()).hexdigest()

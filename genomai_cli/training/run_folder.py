@@ -1,0 +1,157 @@
+"""The folder beside a bundle-to-be in which an interrupted run waits: checkpoints and the log.
+
+metrics.tsv: a row at every point of a run that is worth one, each once, whatever interrupts the run.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import UsageError
+
+STEP = "step"
+
+
+class MetricsLog:
+    """A table that grows.
+
+    The first row that a process adds to a part of the run replaces those of the same and later steps: they are from
+    before an interruption, and come again.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._going_on: set[str] = set()
+
+    def add(self, row: Mapping[str, str], part: str = "") -> None:
+        """Append a row with these columns, `step` among them; `part` is the column that names the part."""
+        which = row.get(part, "")
+        if which not in self._going_on:
+            kept = [old for old in self.rows() if not _comes_again(old, row, part)]
+            self._rewrite([list(row), *(list(old.values()) for old in kept)])
+            self._going_on.add(which)
+        with self.file.open("a", encoding="utf-8") as handle:
+            handle.write(_line(row.values()))
+
+    def rows(self) -> list[dict[str, str]]:
+        """The rows by column; a line that was cut short is left out."""
+        header, *lines = self.text().split("\n")
+        columns = header.split("\t")
+        fields = [
+            line.split("\t") for line in lines[:-1]
+        ]  # what follows the last line end is no line
+        return [dict(zip(columns, row, strict=True)) for row in fields if len(row) == len(columns)]
+
+    def text(self) -> str:
+        """The whole table, empty before the first row."""
+        return self.file.read_text(encoding="utf-8") if self.file.exists() else ""
+
+    def _rewrite(self, lines: list[list[str]]) -> None:
+        beside = self.file.with_name(f"{self.file.name}.writing")
+        beside.write_text("".join(map(_line, lines)), encoding="utf-8")
+        beside.replace(self.file)
+
+
+def _comes_again(old: Mapping[str, str], row: Mapping[str, str], part: str) -> bool:
+    if part and old[part] != row[part]:
+        return False
+    return int(old[STEP]) >= int(row[STEP])
+
+
+def _line(fields: Iterable[str]) -> str:
+    return "\t".join(fields) + "\n"
+
+
+ENDING = ".training"
+RUN, LOG = "run.json", "metrics.tsv"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One run's folder."""
+
+    folder: Path
+    recipe: str
+
+    @property
+    def log(self) -> MetricsLog:
+        """metrics.tsv."""
+        return MetricsLog(self.folder / LOG)
+
+    @contextmanager
+    def kept_once_begun(self) -> Iterator[None]:
+        """Clear the folder away if the block fails before its first checkpoint: nothing could be resumed."""
+        try:
+            yield
+        except BaseException:
+            if not any(self.folder.glob("*.pt")):
+                self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Clear the folder away, once the bundle is written."""
+        shutil.rmtree(self.folder)
+
+
+def claim(
+    output: Path, recipe: str, run: Mapping[str, object], *, resume: bool, force: bool
+) -> Workspace:
+    """The folder for a run that will write `output`: a new one, or with `resume` the interrupted one's.
+
+    `run` says by name what makes a run the same as another. Raises UsageError where something is in the way that
+    `force` would replace, and where the run to resume was another one.
+    """
+    folder = folder_for(output)
+    is_bundle = (output / catalog.CONFIG).is_file()
+    if output.exists() and not is_bundle:
+        raise UsageError(f"{output} exists and is not a model bundle: it would not be replaced")
+    if is_bundle and not force:
+        raise UsageError(f"{output} exists: --force replaces it")
+    run = {"recipe": recipe, **run}
+    if folder.exists() and not resume and not force:
+        raise UsageError(
+            f"{folder} holds an interrupted run: --resume goes on, --force starts over"
+        )
+    if folder.exists() and resume:
+        _require_same(folder, run)
+    else:
+        _begin(folder, run)
+    return Workspace(folder, recipe)
+
+
+def folder_for(output: Path) -> Path:
+    """Where a run that will write `output` waits when it is interrupted.
+
+    Raises UsageError where `output` has no name to put an ending to: `.`, `..` and `/`.
+    """
+    if output.name in ("", ".."):
+        raise UsageError(f"{output}: name the folder that is to become a bundle")
+    return output.with_name(output.name + ENDING)
+
+
+def remembered(folder: Path) -> dict[str, object]:
+    """What `claim` wrote down of the run in this folder; nothing if there is none."""
+    try:
+        return dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _begin(folder: Path, run: Mapping[str, object]) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / RUN).write_text(json.dumps(run), encoding="utf-8")
+
+
+def _require_same(folder: Path, run: Mapping[str, object]) -> None:
+    before = remembered(folder)
+    if not before:
+        raise UsageError(f"{folder} holds no run that could be resumed: --force starts over")
+    changed = [name for name, value in run.items() if before.get(name) != value]
+    if changed:
+        raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")

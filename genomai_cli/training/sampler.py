@@ -1,0 +1,159 @@
+"""Batches of an unlabelled corpus: which samples a step sees, and what the objectives show of them.
+
+What stands at a place of a step's batch is a function of the seed, the step and the place, whatever the number of
+processes: each makes the rows of its own slice. Rows are made in blocks of fixed size, since numpy is quicker with many
+at once.
+
+Shape suffixes: B samples, L letters, T words.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.objectives.base import NO_TARGET, Group, Objective, Views
+from genomai_cli.training.corpus import Corpus, Rows, shuffled
+
+BLOCK = 16
+LEARNING, JUDGING = 1, 2  # streams of randomness that share a seed
+Batch = dict[str, dict[str, Tensor]]
+"""The views of every objective."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a corpus becomes batches: windows of at most `window` letters, `batch_size` in all processes together."""
+
+    window: int
+    batch_size: int
+    judged: int
+    seed: int
+
+
+class Sampler:
+    """Makes the batches of one process of the group."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        objectives: Sequence[Objective],
+        plan: Plan,
+        group: Group,
+        pad_id: int,
+    ) -> None:
+        self.corpus, self.objectives, self.plan = corpus, objectives, plan
+        self.group, self.pad_id = group, pad_id
+
+    def learning(self, step: int) -> Batch:
+        """The batch of a step; an epoch takes every piece to learn from once, in an order of its own."""
+        size = self.plan.batch_size
+        places = np.arange(step * size, (step + 1) * size)
+        pieces = self.corpus.learn[shuffled(places, len(self.corpus.learn), self.plan.seed)]
+        share = size // self.group.size
+        mine = slice(self.group.rank * share, (self.group.rank + 1) * share)
+        return self._batch(pieces, (LEARNING, step), mine)
+
+    def judging(self) -> list[tuple[Batch, float]]:
+        """This process's share of the batches to judge by, each with its weight in the mean over all of them.
+
+        They are the same at any time and for any number of processes: at most `judged` pieces, evenly chosen. Every
+        process has as many, if need be one of weight 0.
+        """
+        rows = self._judged()
+        size = min(self.plan.batch_size, len(rows))
+        starts = range(0, len(rows) - size + 1, size)
+        most = -(-len(starts) // self.group.size)
+        mine = [(start, 1 / len(starts)) for start in starts[self.group.rank :: self.group.size]]
+        mine += [(0, 0.0)] * (most - len(mine))
+        return [
+            (self._batch(rows[start : start + size], (JUDGING, start), slice(0, size)), weight)
+            for start, weight in mine
+        ]
+
+    def epoch(self, step: int) -> float:
+        """How many times a run has seen every piece after so many steps."""
+        return step * self.plan.batch_size / len(self.corpus.learn)
+
+    def _judged(self) -> Rows:
+        judge = self.corpus.judge
+        count = min(len(judge), self.plan.judged)
+        chosen: Rows = judge[np.linspace(0, len(judge) - 1, count).astype(np.int64)]
+        return chosen
+
+    def _batch(self, pieces: Rows, stream: tuple[int, int], wanted: slice) -> Batch:
+        """The wanted rows of the views of the pieces."""
+        blocks = range(wanted.start // BLOCK * BLOCK, wanted.stop, BLOCK)
+        made = [self._block(pieces[start : start + BLOCK], (*stream, start)) for start in blocks]
+        inside = slice(wanted.start - blocks.start, wanted.stop - blocks.start)
+        return {
+            objective.name: _joined([views[objective.name] for views in made], inside, self.pad_id)
+            for objective in self.objectives
+        }
+
+    def _block(self, pieces: Rows, stream: tuple[int, int, int]) -> dict[str, Views]:
+        seeds = [self.plan.seed, *stream]
+        starts = np.random.default_rng(seeds).random(len(pieces))
+        letters_BL = self.corpus.windows(pieces, starts, self.plan.window)
+        return {
+            objective.name: objective.views(letters_BL, _rng(seeds, objective.name))
+            for objective in self.objectives
+        }
+
+
+def tokens_read(batch: Mapping[str, Mapping[str, Tensor]], pad_id: int) -> int:
+    """How many words the network reads of a batch: those of all views, [PAD] apart."""
+    ids = [v for views in batch.values() for n, v in views.items() if n.startswith("ids")]
+    return sum(int((ids_BT != pad_id).sum()) for ids_BT in ids)
+
+
+def _rng(seeds: Sequence[int], name: str) -> np.random.Generator:
+    """An objective's own randomness: another objective beside it does not change what it sees."""
+    return np.random.default_rng([*seeds, zlib.crc32(name.encode())])
+
+
+def _joined(blocks: list[Views], inside: slice, pad_id: int) -> dict[str, Tensor]:
+    """The blocks' rows under each other, filled up at the right, those inside the slice."""
+    joined = {}
+    for name in blocks[0]:
+        empty = NO_TARGET if name.startswith("targets") else pad_id
+        rows_BT = _stacked([block[name] for block in blocks], empty)[inside]
+        joined[name] = torch.from_numpy(rows_BT)
+    return joined
+
+
+def _stacked(parts: list[NDArray[np.int64]], empty: int) -> NDArray[np.int64]:
+    width = max(part.shape[1] for part in parts)
+    filled = [
+        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=empty) for part in parts
+    ]
+    return np.concatenate(filled)
+
+
+class Ahead:
+    """The batches of a run; with a GPU, each is made while the one before is being learnt from."""
+
+    def __init__(self, sampler: Sampler, *, in_background: bool) -> None:
+        self.sampler = sampler
+        self.pool = ThreadPoolExecutor(1) if in_background else None
+        self.coming: dict[int, Future[Batch]] = {}
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
+        if self.pool is None:
+            return self.sampler.learning(step)
+        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.learning, step)
+        self.coming = {step + 1: self.pool.submit(self.sampler.learning, step + 1)}
+        return made.result()

@@ -1,1 +1,0 @@
-"""Networks from unlabelled DNA: its letters on disk, what rows of them stand for, the run and its card."""

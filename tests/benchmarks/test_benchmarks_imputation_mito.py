@@ -1,0 +1,122 @@
+"""The benchmark of restored mitochondrial genomes: what is hidden, how it is judged, the baselines."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from benchmarks.mito import imputation, imputers, masking
+from benchmarks.mito.imputers import ByNearest, ByReference, Known
+from benchmarks.mito.masking import UNKNOWN, Judged, Restored, hidden
+from genomai_cli.mapping.reference import Reference
+
+SIZE = 400
+
+
+def codes(text):
+    return np.array([list(map("ACGTN".index, row)) for row in text.split()], np.uint8)
+
+
+@pytest.fixture
+def known():
+    return Known(
+        Reference("ref", "ACGTACGTAN", True),
+        codes("ACGTACGTTN CCGTACGGAN"),
+        codes("AAGTACCTAN GAGTACGTTC"),
+        0,
+    )
+
+
+@pytest.mark.parametrize("condition", masking.CONDITIONS)
+def test_so_much_is_hidden(condition):
+    mask = hidden(condition, 300, SIZE, seed=1)
+    share = masking.SHARES.get(condition, 0.5)
+    assert mask.mean() == pytest.approx(share, abs=0.01)
+    assert np.array_equal(mask, hidden(condition, 300, SIZE, seed=1))
+
+
+def test_half_of_the_circle_is_one_piece():
+    mask = hidden(masking.HALF, 20, SIZE, seed=1)
+    changes = (mask != np.roll(mask, 1, axis=1)).sum(axis=1)
+    assert (changes == 2).all()
+    assert (mask.sum(axis=1) == SIZE // 2).all()
+
+
+def test_a_genome_is_judged_where_it_was_hidden_and_known():
+    reference, truth = codes("ACGTN")[0], codes("AAGAC CCNTC")
+    found = Restored(codes("AAGTC ACGTC"), np.full((2, 5), 0.5, np.float32))
+    mask = np.array([[True, True, False, True, True], [True] * 5])
+    judged = Judged.of(found, truth, mask, reference)
+    # letters hidden, right, variants hidden, restored, false changes
+    assert judged.people.tolist() == [[3, 2, 2, 1, 0], [3, 2, 1, 0, 0]]
+    assert len(judged.probability) == 6
+    wrong = Judged.of(Restored(codes("TCGTN")), codes("ACGTN"), mask[1:], reference)
+    assert wrong.people.tolist() == [[4, 3, 0, 0, 1]]
+
+
+def test_measures_of_people_are_of_all_their_letters():
+    people = np.array([[10, 9, 2, 1, 0], [30, 29, 2, 2, 1.0]])
+    row = masking.row("m", "60 %", Judged(people, np.zeros(0), np.zeros(0, bool)), 1.0)
+    assert (row.letters, row.variants, row.false, row.missed) == (38 / 40, 3 / 4, 0.5, 0.5)
+    assert row.letters_low <= row.letters <= row.letters_high
+    assert np.isnan(row.ece)
+
+
+def test_the_reference_is_what_stands_there(known):
+    restorer = ByReference().learn(known)
+    assert np.array_equal(restorer(codes("NNNNNNNNNN")).codes, codes("ACGTACGTAN"))
+
+
+def test_the_nearest_genome_is_copied(known):
+    shown = codes("GNNNNNNNNN NNNNNNNGNN")
+    people = ByNearest("nearest").learn(known)(shown).codes
+    both = ByNearest("both", world=True).learn(known)(shown).codes
+    assert np.array_equal(people[:1], codes("GAGTACGTTC"))
+    assert np.array_equal(both, codes("GAGTACGTTC CCGTACGGAN"))
+
+
+def test_a_letter_that_the_copy_lacks_is_the_reference_s(known):
+    found = ByNearest("nearest").learn(known)(codes("AANNNNNNNN")).codes
+    assert found[0, 9] == UNKNOWN  # the reference has none either
+    assert np.array_equal(found[0, :9], codes("AAGTACCTA")[0])
+
+
+def test_twins_have_the_same_letters_where_people_differ():
+    people, world = codes("ACGT CCGT ACGA"), codes("ACTT CCAT")
+    places = np.array([0, 1, 3])
+    assert imputers.identical(people, world, places).tolist() == [True, True, False]
+
+
+def test_the_benchmark_runs_on_made_up_people(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    size = 3000
+    reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), size)
+    places = np.sort(rng.choice(size, 20, replace=False))
+    genomes = np.tile(reference, (40, 1))
+    has = rng.random((40, 20)) < 0.4
+    genomes[:, places] = np.where(has, np.where(reference[places] == 65, 71, 65), reference[places])
+    text = "".join(f">p{n}\n{row.tobytes().decode()}\n" for n, row in enumerate(genomes))
+    with gzip.open(tmp_path / "mt.train.fa.gz", "wt") as handle:
+        handle.write(text)
+    (tmp_path / "rCRS.fa").write_text(f">ref\n{reference.tobytes().decode()}\n")
+    labels = "".join(f"p{n}\tPOP{n % 2}\tSUP{n % 2}\n" for n in range(40))
+    (tmp_path / "train.labels.tsv").write_text("sample\tpopulation\tsuperpopulation\n" + labels)
+    groups = "".join(f"p{n}\t{'HU'[n % 2]}1\n" for n in range(40))
+    (tmp_path / "mt.train.haplogroups.tsv").write_text("sample\thaplogroup\n" + groups)
+    lines = ["##fileformat=VCFv4.2", f"##contig=<ID=ref,length={size}>"]
+    lines.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tw0\tw1")
+    letters = [chr(reference[p]) for p in places]
+    for p, letter in zip(places, letters, strict=True):
+        lines.append(
+            f"ref\t{p + 1}\t.\t{letter}\t{'G' if letter == 'A' else 'A'}\t.\t.\t.\tGT\t0\t1"
+        )
+    (tmp_path / "world.vcf").write_text("\n".join(lines) + "\n")
+    files = f"--data {tmp_path} --world {tmp_path}/world.vcf --reference {tmp_path}/rCRS.fa"
+    methods = "--methods reference,nearest,nearest-world --folds 4"
+    imputation.main(f"{files} {methods} --markdown {tmp_path}/table.md".split())
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("method\tcondition\tn\tletters")
+    assert len(rows) == 3 * (len(masking.CONDITIONS) + 1)
+    values = {tuple(row.split("\t")[:2]): row.split("\t") for row in rows}
+    assert float(values["reference", "60 %"][6]) == 0
+    assert "always rCRS" in (tmp_path / "table.md").read_text()

@@ -1,0 +1,362 @@
+"""The benchmarks on mitochondrial genomes and on few labels, on made-up people."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.crossvalidation import label_subsets
+from benchmarks.crossvalidation.trials import Pooled
+from benchmarks.mito import classification, genome_baselines, genomes, methods, scores
+from benchmarks.mito.genome_baselines import Variants
+from benchmarks.pretraining import label_efficiency, label_rows, label_scores, pretrained_networks
+from genomai_cli.inputs.base import Places
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.training import recipe
+from genomai_cli.training.labelled_data import Samples
+
+POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
+SIZE, PLACEHOLDER, PEOPLE = 3000, 1500, 8
+FEW_STEPS = ["optimization.steps=2", "optimization.evaluate_every=2", "optimization.batch_size=8"]
+EVERYWHERE = np.ones(SIZE, np.bool_)
+
+
+def letters(text):
+    return np.array([list(row.encode()) for row in text.split()], np.uint8)
+
+
+def made_up_genomes(count, rng):
+    """A reference with a placeholder, and genomes of four populations that carry their own variants."""
+    reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), SIZE)
+    carried = rng.permutation(np.delete(np.arange(SIZE), PLACEHOLDER))[:80].reshape(4, 20)
+    genome = np.tile(reference, (4 * count, 1))
+    for person in range(4 * count):
+        places = carried[person // count][rng.random(20) < 0.8]
+        genome[person, places] = np.where(reference[places] == ord("A"), ord("G"), ord("A"))
+    reference[PLACEHOLDER] = genome[:, PLACEHOLDER] = ord("N")
+    return reference, genome
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as shared/data/1kgp and shared/data/mito in one."""
+    made = tmp_path_factory.mktemp("data")
+    reference, genome = made_up_genomes(PEOPLE, np.random.default_rng(2))
+    genome[::2, PLACEHOLDER] = ord("C")
+    text = [row.tobytes().decode() for row in (reference, *genome)]
+    (made / "rCRS.fa").write_text(f">NC_012920.1\n{text[0]}\n")
+    names = [f"P{number}" for number in range(len(genome))]
+    with gzip.open(made / "mt.train.fa.gz", "wt") as handle:
+        handle.writelines(f">{name}\n{row}\n" for name, row in zip(names, text[1:], strict=True))
+    pops = [list(POPULATIONS)[number // PEOPLE] for number in range(len(genome))]
+    labels = "".join(f"{n}\t{p}\t{POPULATIONS[p]}\n" for n, p in zip(names, pops, strict=True))
+    (made / "train.labels.tsv").write_text(f"sample\tpopulation\tsuperpopulation\n{labels}")
+    groups = "".join(f"{n}\t{'HU'[p > 'POP2']}1a\t0.9\n" for n, p in zip(names, pops, strict=True))
+    (made / "mt.train.haplogroups.tsv").write_text(f"sample\thaplogroup\tquality\n{groups}")
+    with gzip.open(made / "world.vcf.gz", "wt") as handle:
+        handle.writelines(vcf_lines(reference, genome))
+    return made
+
+
+def vcf_lines(reference, genome):
+    header = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
+    yield f"##fileformat=VCFv4.2\n##contig=<ID=MT,length={SIZE}>\n"
+    yield "\t".join(header + [f"W{number}" for number in range(len(genome))]) + "\n"
+    for place in np.flatnonzero((genome != reference).any(axis=0)):
+        if place == PLACEHOLDER:
+            continue
+        alt = genome[:, place][genome[:, place] != reference[place]][0]
+        calls = [str(int(letter == alt)) for letter in genome[:, place]]
+        row = ["MT", str(place + 1), ".", chr(reference[place]), chr(alt), *"...", "GT", *calls]
+        yield "\t".join(row) + "\n"
+
+
+@pytest.fixture(scope="module")
+def people(folder):
+    return genomes.Genomes.read(folder, folder / "rCRS.fa")
+
+
+@pytest.fixture(scope="module")
+def variants(folder, people, one_thread):
+    """Networks pretrained for two steps by every objective, made once."""
+    shop = workshop(folder)
+    return shop.variants("here", lambda: world(folder, people.reference))
+
+
+def workshop(folder):
+    changes = [*FEW_STEPS, "corpus.judged=8", "network.width=8"]
+    plan, text = recipe.read("mito-pretrained", changes)
+    weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
+    reference = Reference.read(folder / "rCRS.fa", circular=True)
+    return pretrained_networks.Workshop(
+        folder / "variants", plan, text, Places(reference=reference), weights, seed=0
+    )
+
+
+def world(folder, reference):
+    return pretrained_networks.genomes_of_vcf(folder / "world.vcf.gz", reference)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# --- parts of genomes ---
+
+
+def test_parts_cover_the_genome():
+    found = genomes.stretches(SIZE)
+    assert len(found) == sum(genomes.PARTS.values())
+    by_part = {}
+    for condition, mask in found.items():
+        by_part.setdefault(genomes.part_of(condition), []).append(mask)
+    for part in (genomes.COMPLETE, genomes.HALVES, genomes.QUARTERS):
+        assert (np.sum(by_part[part], axis=0) == 1).all(), part
+    assert {int(mask.sum()) for mask in by_part[genomes.SHORT]} == {2000}
+
+
+def test_what_is_cut_off_is_unknown():
+    mask = np.array([True, False, True])
+    assert genomes.cut(letters("ACG NTT"), mask).tolist() == letters("ANG NNT").tolist()
+
+
+def test_the_labels_and_the_letters_are_read(people):
+    samples = people.samples
+    assert samples.classes["haplogroup"] == ["H", "U"]
+    assert samples.letters.shape == (4 * PEOPLE, SIZE)
+    judged = np.arange(0, 4 * PEOPLE, 4)
+    fold = people.fold(1, 0, judged)
+    assert fold.names == [samples.names[row] for row in judged]
+    assert not set(fold.names) & set(fold.learn.names)
+
+
+# --- baselines ---
+
+
+def test_a_letter_at_a_placeholder_is_a_variant_only_if_asked_for():
+    reference, learnt = letters("ANA")[0], letters("ACA GNA GNN")
+    plain = Variants.of(learnt, reference)
+    assert (plain.place.tolist(), plain.letter.tolist()) == ([0], [ord("G")])
+    assert Variants.of(learnt, reference, placeholder=True).place.tolist() == [1, 0]
+    assert plain.presence(learnt).tolist() == [[False], [True], [True]]
+    assert plain.known(letters("NAA AAA")).tolist() == [[False], [True]]
+
+
+def test_letters_differ_where_both_are_known():
+    found = genome_baselines.hamming(letters("ACGT NCGT"), letters("ACGT TCNA"))
+    assert found.tolist() == [[0, 2], [0, 1]]
+
+
+def test_equal_neighbours_share_the_vote():
+    distance = np.array([[1.0, 1.0, 2.0, 1.0], [3.0, 2.0, 0.0, 2.0]])
+    shares = genome_baselines.shares_of_nearest(distance, np.array([0, 1, 1, 0]), 2)
+    np.testing.assert_allclose(shares, [[2 / 3, 1 / 3], [0, 1]])
+
+
+def test_naive_bayes_by_hand():
+    learnt = letters("GA GA AA AA")
+    found = Variants.of(learnt, letters("AA")[0])
+    model = genome_baselines.bayes(found, learnt, np.array([0, 0, 1, 1]), 2)
+    shown = np.array([True, True])
+    odds = (2.5 / 3) / (0.5 / 3)
+    table = model(letters("GA NA AA"), shown)
+    np.testing.assert_allclose(table[:, 0], [odds / (1 + odds), 0.5, 1 / (1 + odds)], rtol=1e-6)
+    np.testing.assert_allclose(model(letters("GA"), ~shown), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("name", [method.name for method in methods.baselines()])
+def test_every_baseline_gives_probabilities_of_every_part(name, people):
+    method = next(m for m in methods.baselines() if m.name == name)
+    judged = np.arange(0, 4 * PEOPLE, 4)
+    outcome = method.run(people.fold(0, 0, judged))
+    heads = people.samples.classes
+    assert set(outcome.probabilities) == {(c, h) for c in genomes.stretches(SIZE) for h in heads}
+    for (_, head), table in outcome.probabilities.items():
+        assert table.shape == (len(judged), len(heads[head]))
+        np.testing.assert_allclose(table.sum(axis=1), 1)
+    if name != "majority":
+        right = outcome.probabilities[genomes.COMPLETE, "pop"].argmax(1)
+        assert (right == people.samples.labels["pop"][judged]).all()
+
+
+def test_logistic_regression_knows_nothing_of_a_genome_of_which_nothing_is_shown(people):
+    learnt, labels = people.samples.letters, people.samples.labels["pop"]
+    found = Variants.of(learnt, people.reference.letters)
+    model = genome_baselines.logistic(found, learnt, labels, 4)
+    table = model(learnt, ~EVERYWHERE)
+    np.testing.assert_allclose(table, np.tile(table[0], (len(table), 1)))
+    assert (model(learnt, EVERYWHERE).argmax(1) == labels).all()
+
+
+# --- our models ---
+
+
+def test_turned_genomes_are_the_same_circle():
+    genome = letters("ACNGT")[0]
+    turned = methods.rotated(genome, np.random.default_rng(0)).tobytes().decode()
+    assert len(turned) == 4
+    assert turned in "ACGTACGT"
+
+
+def test_our_model_is_made_and_asked_in_a_fold(people, variants):
+    changes = (*FEW_STEPS, "split.folds=2", "network.width=8")
+    method = methods.OurMethod("mito", "mito", variants["both"], changes)
+    assert variants["both"].weights_sha256 in method.settings
+    judged = np.arange(0, 4 * PEOPLE, 4)
+    outcome = method.run(people.fold(0, 0, judged))
+    conditions = {*genomes.stretches(SIZE), methods.ROTATED, methods.REVERSED}
+    assert {condition for condition, _ in outcome.probabilities} == conditions
+    table = outcome.probabilities[genomes.COMPLETE, "pop"]
+    np.testing.assert_allclose(table.sum(axis=1), 1)
+    for turned in (methods.ROTATED, methods.REVERSED):
+        np.testing.assert_allclose(outcome.probabilities[turned, "pop"], table, atol=1e-6)
+
+
+def test_the_nearest_vector_has_the_label(people, variants):
+    judged = np.arange(0, 4 * PEOPLE, 4)
+    outcome = methods.EmbeddingMethod(variants["both"]).run(people.fold(0, 0, judged))
+    table = outcome.probabilities[genomes.COMPLETE, "pop"]
+    assert (table.argmax(1) == people.samples.labels["pop"][judged]).mean() > 0.5
+    assert {genomes.part_of(c) for c, _ in outcome.probabilities} == {"complete", "halves"}
+
+
+def test_unknown_is_wrong_and_parts_are_counted():
+    tables = [np.array([[1.0, 0.0], [np.nan, np.nan]]), np.array([[1.0, 0.0], [0.0, 1.0]])]
+    n, parts, accuracy, low, high, ece, loss = scores.measures(tables, np.array([0, 1]), rated=True)
+    assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
+    assert low <= accuracy <= high
+    same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
+    assert [s.share for s in scores.same_labels("mito", Pooled(same, 0.0, 0))] == [0.5]
+
+
+def test_gains_are_those_of_the_same_people():
+    truth = {"pop": np.array([0, 1, 1, 0])}
+    tables = {"a": np.eye(2)[[0, 1, 1, 1]], "b": np.eye(2)[[0, 1, 0, 1]]}
+    pooled = {name: Pooled({("complete", "pop"): t}, 0.0, 0) for name, t in tables.items()}
+    (found,) = scores.gains("a", "b", pooled, truth)
+    assert (found.head, found.part, found.gain) == ("pop", "complete", 0.25)
+    assert found.low == 0.0
+    assert found.high == 0.75
+
+
+def test_the_program_prints_the_tables(folder, tmp_path, capsys, one_thread):
+    arguments = ["--data", folder, "--reference", folder / "rCRS.fa", "--runs", tmp_path / "runs"]
+    arguments += ["--folds", "2", "--baselines-only", "--methods", "majority,logistic"]
+    arguments += ["-o", tmp_path / "a.tsv", "--markdown", tmp_path / "a.md"]
+    classification.main([str(word) for word in arguments])
+    printed = capsys.readouterr()
+    assert printed.out == (tmp_path / "a.tsv").read_text()
+    header, *rows = [line.split("\t") for line in printed.out.splitlines()]
+    assert len(rows) == 2 * len(genomes.PARTS) * 3
+    assert {row[header.index("n")] for row in rows} == {str(4 * PEOPLE)}
+    assert "logistic, fold 2 of 2: superpop 1.000" in printed.err
+    text = (tmp_path / "a.md").read_text()
+    assert "3107" in text
+    assert text.count("| logistic regression |") == 4
+
+
+# --- few labels ---
+
+
+def samples_of(sizes):
+    pop = np.repeat(np.arange(len(sizes)), sizes)
+    names = [f"P{number}" for number in range(len(pop))]
+    classes = {"superpop": ["NORTH", "SOUTH"], "pop": [f"POP{n}" for n in range(len(sizes))]}
+    return Samples(names, names, {"superpop": pop // 2, "pop": pop}, classes, np.arange(len(pop)))
+
+
+def test_labels_are_spread_over_the_populations():
+    samples = samples_of([100, 60, 40, 200])
+    for percent, count in ((2, 8), (5, 20), (20, 80), (100, 400)):
+        few = label_subsets.labelled(samples, percent, np.random.default_rng(percent))
+        assert len(set(few.names)) == len(few.names)
+        found = np.bincount(few.labels["pop"], minlength=4)
+        expected = np.array([100, 60, 40, 200]) * percent / 100
+        assert (np.abs(found - expected) < 2).all()
+        assert found.min() >= 2
+        assert count <= len(few) <= count + 2
+        np.testing.assert_array_equal(few.labels["superpop"], few.labels["pop"] // 2)
+
+
+def test_too_few_labels_teach_the_coarser_head_only():
+    few = label_subsets.labelled(samples_of([50] * 4), 2, np.random.default_rng(0))
+    assert list(few.labels) == ["superpop"]
+    assert np.bincount(few.labels["superpop"]).tolist() == [2, 2]
+
+
+def test_other_draws_keep_other_labels():
+    samples = samples_of([50] * 4)
+    names = [label_subsets.labelled(samples, 10, np.random.default_rng(n)).names for n in (0, 0, 1)]
+    assert names[0] == names[1] != names[2]
+
+
+def test_pretrained_variants_are_kept(folder, people, variants):
+    again = workshop(folder).variants("here", lambda: pytest.fail("the corpus was read again"))
+    assert {n: b.weights_sha256 for n, b in again.items()} == {
+        name: bundle.weights_sha256 for name, bundle in variants.items()
+    }
+    assert set(variants["both"].companions) == {"contrastive", "masked"}
+    assert variants["both"].sites is not None
+    assert PLACEHOLDER not in variants["both"].sites.positions
+    assert not list((folder / "variants").glob("*.training"))
+
+
+def test_plain_networks_have_nothing_beside_them(folder):
+    kind = label_rows.mito_kind(folder / "x", folder, folder, 0, [], [], print)
+    plain, shipped = (kind.plan(row, ["superpop"]) for row in ("masked", "shipped"))
+    assert plain.evidence is None
+    assert shipped.evidence is not None
+    assert shipped.evidence.head == "superpop"
+    assert kind.plan("scratch", ["superpop"]).input.fewest == 1
+    assert kind.settings("masked") != kind.settings("scratch")
+
+
+def test_few_labels_are_tabulated(folder, tmp_path, capsys, one_thread):
+    arguments = ["--data", folder, "--mito", folder, "--kinds", "mito", "--runs", tmp_path / "runs"]
+    arguments += [
+        "--rows",
+        "logistic,pca,scratch,masked,frozen-masked",
+        "--shares",
+        "50,100",
+        "--judged",
+        "2",
+    ]
+    arguments += ["--markdown", tmp_path / "a.md"]
+    for change in (*FEW_STEPS, "network.width=8"):
+        arguments += ["--set", change, "--pretraining-set", change]
+    arguments = [str(word) for word in arguments]
+    label_efficiency.main(arguments)
+    first = capsys.readouterr()
+    header, *rows = [line.split("\t") for line in first.out.splitlines()]
+    assert len(rows) == 2 * 5 * 2
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    for row in found:
+        low, value, high = (float(row[name]) for name in ("low", "accuracy", "high"))
+        assert low <= value <= high
+        if row["row"] == "scratch":
+            assert float(row["gain"]) == float(row["gain_high"]) == 0
+    regression = [row for row in found if row["row"] == "logistic" and row["percent"] == "100"]
+    assert {row["accuracy"] for row in regression} == {"1.0000"}
+    assert "### `mito`: population" in (tmp_path / "a.md").read_text()
+    label_efficiency.main(arguments)  # everything is kept
+    assert capsys.readouterr().out == first.out
+    assert "held out" in first.err
+
+
+def test_an_unlearnt_head_has_no_row():
+    class NoPopulations:
+        name, folder = "mito", None
+
+    table = np.eye(2)
+    trial = label_scores.Trial(NoPopulations(), (1,), 0)
+    for number in range(2):
+        trial.truths[number] = {"superpop": np.array([0, 0]), "pop": np.array([0, 1])}
+        outcome = label_scores.Outcome({("1", "superpop"): table}, 1.0, 2)
+        trial.outcomes["scratch", 1, number] = outcome
+    rows = label_scores.rows_of(trial)
+    assert [(row.head, row.accuracy, row.n) for row in rows] == [("superpop", 0.5, 4)]

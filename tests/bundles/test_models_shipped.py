@@ -1,0 +1,181 @@
+"""The shipped models: whole, with cards, and right about the example people."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY, run
+
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles import catalog
+
+MODELS = REPOSITORY / "models"
+EXAMPLES = REPOSITORY / "examples"
+PEOPLE = REPOSITORY.parent / "shared" / "data" / "1kgp"
+SHIPPED = sorted(path for path in MODELS.iterdir() if (path / "model.safetensors").is_file())
+SUPERPOPULATIONS = {
+    "AFR": "ACB ASW ESN GWD LWK MSL YRI",
+    "AMR": "CLM MXL PEL PUR",
+    "EAS": "CDX CHB CHS JPT KHV",
+    "EUR": "CEU FIN GBR IBS TSI",
+    "SAS": "BEB GIH ITU PJL STU",
+}
+SUPERPOPULATION_OF = {p: name for name, pops in SUPERPOPULATIONS.items() for p in pops.split()}
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread", "shipped_only"),
+    pytest.mark.skipif(
+        not (MODELS / "ancestry" / "model.safetensors").exists(),
+        reason="models/ancestry has not been trained yet",
+    ),
+]
+needs_reference = pytest.mark.skipif(
+    not (MODELS / "genomai-v2" / "model.safetensors").exists(),
+    reason="models/genomai-v2 has not been trained yet",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped_only():
+    """No other models than the shipped ones are in the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GENOMAI_MODELS", raising=False)
+        yield
+
+
+@pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
+def model(request) -> Path:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def calls(shipped_only):
+    """The rows of the example people, from VCF, by name: column to field."""
+    result = run(["classify", "--device", "cpu", "-q", EXAMPLES / "samples.vcf.gz"])
+    assert result.status == 0, result.stderr
+    header, *rows = result.rows
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_a_model_loads(model):
+    bundle = bundles.load(model, torch.device("cpu"))
+    assert bundle.name == model.name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", bundle.version)
+
+
+def test_a_model_is_as_it_was_made(model):
+    result = run(["models", "verify", model])
+    assert (result.status, result.rows[0][1]) == (0, "OK")
+
+
+def test_a_model_has_all_its_files(model):
+    there = {file.name for file in model.iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "recipe.toml"} <= there
+    assert "panel.tsv" in there or {"reference.fa", "sites.tsv"} <= there
+    assert not any(name.endswith((".pt", ".pkl", ".bin")) for name in there)
+
+
+def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
+    card = (model / "README.md").read_text()
+    headings = {line[3:].lower() for line in card.splitlines() if line.startswith("## ")}
+    for wanted in ("data", "method", "results", "limits", "reproduce"):
+        assert any(wanted in heading for heading in headings), wanted
+    assert re.search(r"0\.\d{3}|\d\d\.\d %", card)
+    assert re.search(r"genomai (pre)?train", card)
+
+
+def test_the_ancestry_model_answers_with_the_labels_of_the_1000_genomes_project():
+    heads = catalog.read_config(MODELS / "ancestry")["heads"]
+    assert list(heads) == ["superpop", "pop"]
+    assert heads["superpop"] == sorted(SUPERPOPULATIONS)
+    assert heads["pop"] == sorted(SUPERPOPULATION_OF)
+
+
+def test_the_ancestry_model_knows_which_population_lies_where():
+    config = catalog.read_config(MODELS / "ancestry")
+    parents = config["likelihood"]["nesting"]["superpop"]
+    labels = config["heads"]
+    for population, parent in zip(labels["pop"], parents, strict=True):
+        assert labels["superpop"][parent] == SUPERPOPULATION_OF[population]
+
+
+@needs_reference
+def test_the_reference_model_has_734213_parameters():
+    shown = run("models show genomai-v2")
+    assert shown.status == 0
+    assert ["parameters", "734,213"] in shown.rows
+    config = catalog.read_config(MODELS / "genomai-v2")
+    assert config["heads"] == {"superpop": sorted(SUPERPOPULATIONS)}
+    assert len((MODELS / "genomai-v2" / "panel.tsv").read_text().splitlines()) == 201
+
+
+def test_the_models_are_listed():
+    listed = [row[0] for row in run("models list").rows[1:]]
+    assert set(listed) >= {path.name for path in SHIPPED}
+
+
+def test_the_example_people_are_placed_as_their_names_say(calls):
+    plain = [name for name in calls if re.fullmatch(r"synthetic_[A-Z]{3}_1", name)]
+    assert len(plain) == 10
+    for name in plain:
+        expected = SUPERPOPULATION_OF[name.split("_")[1]]
+        assert calls[name]["superpop"] == expected, name
+        assert SUPERPOPULATION_OF[calls[name]["pop"]] == expected, name
+        assert float(calls[name]["superpop_p"]) > 0.9, name
+
+
+def test_the_child_of_two_continents_is_flagged(calls):
+    assert "ADMIXED" in calls["synthetic_YRI_CEU_1"]["flags"].split(",")
+
+
+def test_a_tenth_of_the_sites_suffices_for_the_continent(calls):
+    sparse = calls["synthetic_GBR_sparse_1"]
+    assert sparse["superpop"] == "EUR"
+    assert sparse["flags"] == "LOW_CALL_RATE"
+    assert float(sparse["call_rate"]) == pytest.approx(0.1, abs=0.03)
+
+
+def test_examples_in_fasta_have_the_rows_of_the_vcf(calls):
+    header, *rows = run(["classify", "--device", "cpu", EXAMPLES / "samples.fa"]).rows
+    assert [dict(zip(header, row, strict=True)) for row in rows] == list(calls.values())
+
+
+@needs_reference
+def test_the_reference_model_reads_the_examples_from_vcf_and_fasta():
+    command = ["classify", "--device", "cpu", "-q", "--model", "genomai-v2"]
+    tables = [run([*command, EXAMPLES / name]) for name in ("samples.vcf.gz", "samples.fa")]
+    assert tables[0].output == tables[1].output
+    right = [SUPERPOPULATION_OF[row[0].split("_")[1]] == row[1] for row in tables[0].rows[1:11]]
+    assert sum(right) >= 9
+
+
+@pytest.fixture(scope="module")
+def training_people():
+    """Fifty people of the training data as FASTA, and their superpopulations."""
+    if not PEOPLE.exists():
+        pytest.skip("../shared/data is not here")
+    from genomai_cli.formats.fasta import fasta_entry
+    from genomai_cli.formats.streams import open_inputs
+    from genomai_cli.formats.tables import read_labels
+    from genomai_cli.population.barcode import read_barcodes
+    from genomai_cli.population.panel import Panel
+
+    panel = Panel.read(MODELS / "ancestry" / "panel.tsv")
+    barcodes = read_barcodes(open_inputs([PEOPLE / "train.grch37.vcf.gz"]), panel)
+    chosen = list(barcodes.records())[::40][:50]
+    labels = read_labels(PEOPLE / "train.labels.tsv").column("superpopulation")
+    fasta = "".join(fasta_entry(record) for record in chosen)
+    return fasta, [labels[record.name] for record in chosen]
+
+
+def test_training_people_are_placed_right(model, training_people):
+    config = catalog.read_config(model)
+    if "superpop" not in config["heads"] or config["input"]["kind"] != "barcode":
+        pytest.skip("the model does not classify barcodes")
+    fasta, truth = training_people
+    result = run(["classify", "--device", "cpu", "--model", model], stdin=fasta)
+    assert result.status == 0, result.stderr
+    right = [row[1] == label for row, label in zip(result.rows[1:], truth, strict=True)]
+    assert len(right) == 50
+    assert sum(right) >= 48

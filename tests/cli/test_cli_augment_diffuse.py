@@ -1,0 +1,186 @@
+"""`genomai augment --diffuse`: barcodes and DNA that are blurred and drawn again."""
+
+import numpy as np
+import pytest
+from conftest import SITES, run
+from test_cli_augment import records
+from test_cli_generate import pretrained
+from test_cli_generate_dna import pretrained as pretrained_dna
+
+from genomai_cli.population.barcode import letters_to_genotypes
+from genomai_cli.population.panel import Panel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module", params=["absorbing", "uniform"])
+def generator(request, cohort, one_thread, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "maker"
+    words = ["--labels", cohort.labels, "--set", f"diffusion.kernel={request.param}"]
+    assert pretrained(cohort, folder, *words).status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dna(one_thread, tmp_path_factory):
+    return pretrained_dna(tmp_path_factory.mktemp("dna"))
+
+
+def augmented(model, *arguments, stdin=b""):
+    result = run(["augment", "--model", model, "--device", "cpu", *arguments], stdin=stdin)
+    assert result.status == 0, result.stderr
+    return result
+
+
+def copies(text, panel):
+    letters = np.frombuffer("".join(records(text).values()).encode(), np.uint8)
+    return letters_to_genotypes(letters.reshape(-1, SITES), Panel.read(panel))
+
+
+# --- barcodes ------------------------------------------------------------------------------------
+
+
+def test_names_and_descriptions_say_what_was_done(generator, cohort):
+    words = ["--diffuse", "0.3", "--mask", "0.1", "--views", "2", "--seed", "4", cohort.newcomers]
+    lines = augmented(generator, *words).stdout.splitlines()
+    name = cohort.names[0]
+    assert lines[0] == f">{name}_view1 diffuse=0.3 mask=0.1 seed=4"
+    assert lines[2].startswith(f">{name}_view2 ")
+    assert all(len(line) == SITES for line in lines[1::2])
+
+
+def test_the_later_the_time_the_less_is_left_and_missing_letters_stay_missing(generator, cohort):
+    whole = copies(
+        run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).stdout,
+        cohort.panel,
+    )
+    changed = []
+    for time in ("0", "0.2", "0.6", "1"):
+        made = copies(
+            augmented(generator, "--diffuse", time, cohort.newcomers).stdout, cohort.panel
+        )
+        assert ((made < 0) == (whole < 0)).all()
+        changed.append(float((made != whole)[whole >= 0].mean()))
+    assert changed[0] == 0
+    assert changed == sorted(changed)
+    assert 0.02 < changed[1] < 0.4 < changed[3] < 0.7
+
+
+def test_a_view_depends_on_its_record_alone(generator, cohort):
+    fasta = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).stdout
+    entries = [f">{entry}" for entry in fasta.split(">")[1:]]
+    words = ["--diffuse", "0.4", "--views", "2"]
+    together = records(augmented(generator, *words, stdin=fasta).stdout)
+    alone = {}
+    for entry in reversed(entries[:4]):
+        alone |= records(augmented(generator, *words, stdin=entry).stdout)
+    assert alone == {name: together[name] for name in alone}
+    assert together == records(augmented(generator, *words, cohort.newcomers).stdout)
+    other = records(augmented(generator, *words, "--seed", "1", stdin=fasta).stdout)
+    assert other != together
+
+
+def test_with_labels_people_are_drawn_as_members_of_their_group(generator, cohort):
+    """At time 1 nothing is left but the group."""
+    from conftest import frequencies
+
+    words = ["--diffuse", "1", "--labels", cohort.labels, "--group", "population", cohort.vcf]
+    made = copies(augmented(generator, *words, "--views", "3").stdout, cohort.panel)
+    population = np.repeat(np.arange(3), 25 * 3)  # NOA, NOB, SOC in the order of the file
+    expected = frequencies()
+    for number, name in enumerate(("NOA", "NOB", "SOC")):
+        found = made[population == number].mean(axis=0) / 2
+        assert np.corrcoef(found, expected[name])[0, 1] > 0.85
+
+
+def test_haplotypes_stay_haplotypes(generator, cohort):
+    made = augmented(generator, "--diffuse", "0.5", "--haplotypes", cohort.newcomers).stdout
+    views = records(made)
+    assert set("".join(views.values())) <= set("ACGTN")
+    assert {name.rsplit("_", 2)[1] for name in views} == {"A", "B"}
+
+
+def test_it_composes_with_crosses(generator, cohort):
+    words = ["--diffuse", "0.2", "--cross", "--labels", cohort.labels, "--group", "population"]
+    made = augmented(generator, *words, cohort.vcf)
+    assert "cross=NOA diffuse=0.2 seed=0" in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("--diffuse 1.5", 2, "--diffuse"),
+        ("--diffuse nan", 2, "--diffuse"),
+        ("--diffuse 0.5 --group population", 2, "--group needs --labels"),
+        ("--diffuse 0.5 --revcomp", 2, "no other strand"),
+    ],
+)
+def test_what_is_refused(generator, cohort, words, status, message):
+    result = run(["augment", "--model", generator, *words.split(), cohort.vcf])
+    assert (result.status, result.stdout) == (status, "")
+    assert message in result.stderr
+
+
+def test_labels_that_the_model_does_not_know(generator, cohort, tmp_path):
+    table = tmp_path / "labels.tsv"
+    names = [name for name in cohort.names if name != "child"]
+    words = ["--diffuse", "0.5", "--labels", table, "--group", "kind", cohort.newcomers]
+    table.write_text("sample\tkind\n" + "".join(f"{name}\told\n" for name in names))
+    result = run(["augment", "--model", generator, *words])
+    assert (result.status, "the model knows none of its labels" in result.stderr) == (2, True)
+    table.write_text(
+        "sample\tkind\n" + "".join(f"{name}\told\n" for name in names) + "child\tNOA\n"
+    )
+    assert (
+        "drawn without a phenotype, since the model does not know it: old"
+        in augmented(generator, *words).stderr
+    )
+
+
+def test_dna_is_no_barcode(generator, tmp_path):
+    fasta = tmp_path / "dna.fa"
+    fasta.write_text(">one\nACGTACGT\n")
+    result = run(["augment", "--model", generator, "--diffuse", "0.5", fasta])
+    assert (result.status, result.stdout) == (1, "")
+    assert "has 8 letters" in result.stderr
+    result = run(["augment", "--diffuse", "0.5", fasta])
+    assert (result.status, result.stdout) == (1, "")
+    assert "one is no barcode of the 967 sites of ancestry-generator: name a model" in result.stderr
+
+
+# --- DNA -----------------------------------------------------------------------------------------
+
+
+def test_dna_is_drawn_again(dna, tmp_path):
+    rng = np.random.default_rng(5)
+    sequences = {
+        f"s{n}": "".join(rng.choice(list("ACAC" if n % 2 else "GTGT"), 70)) for n in range(6)
+    }
+    sequences["s0"] = sequences["s0"][:30] + "NNRN" + sequences["s0"][34:]
+    fasta = tmp_path / "in.fa"
+    fasta.write_text("".join(f">{name}\n{letters}\n" for name, letters in sequences.items()))
+    made = records(augmented(dna, "--diffuse", "0.4", "--views", "2", fasta).stdout)
+    assert made["s0_view1"][30:34] == "NNRN"
+    same = [
+        np.mean([a == b for a, b in zip(sequences[name.split("_")[0]], letters, strict=True)])
+        for name, letters in made.items()
+    ]
+    assert 0.6 < np.mean(same) < 0.95
+    kinds = [set(letters) & set("ACGT") for letters in made.values()]
+    assert np.mean([kind in ({"A", "C"}, {"G", "T"}) for kind in kinds]) > 0.2
+    alone = tmp_path / "alone.fa"
+    alone.write_text(f">s3\n{sequences['s3']}\n")
+    assert records(augmented(dna, "--diffuse", "0.4", alone).stdout)["s3_view1"] == made["s3_view1"]
+
+
+def test_groups_are_for_people(dna, cohort, tmp_path):
+    fasta = tmp_path / "in.fa"
+    fasta.write_text(">one\nACGTACGT\n")
+    words = ["--diffuse", "0.5", "--labels", cohort.labels, "--group", "population"]
+    result = run(["augment", "--model", dna, *words, fasta])
+    assert (result.status, "it knows no phenotypes" in result.stderr) == (2, True)
+
+
+def test_an_empty_sequence_has_an_empty_view(dna):
+    made = augmented(dna, "--diffuse", "0.5", stdin=">none\n\n>one\nACGT\n")
+    assert ">none_view1 diffuse=0.5 seed=0\n\n" in made.stdout

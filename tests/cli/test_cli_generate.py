@@ -1,0 +1,346 @@
+"""`genomai generate`, and the generators that `genomai pretrain --objective diffusion` makes."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import SITES, changes, frequencies, run
+
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.formats.tables import read_table
+from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.population.generation.requests import all_asked
+from genomai_cli.population.generation.sampler import Generator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = (
+    "network.width=16 network.rank=2 split.holdout=0.1 optimization.steps=40 optimization.batch_size=32 "
+    "optimization.evaluate_every=20"
+)
+
+
+def pretrained(cohort, output, *arguments):
+    """`genomai pretrain --objective diffusion` on the cohort."""
+    command = ["pretrain", "--objective", "diffusion", cohort.vcf, "--panel", cohort.panel]
+    return run([*command, "-o", output, *changes(TINY), "--device", "cpu", *arguments])
+
+
+@pytest.fixture(scope="module")
+def generator(cohort, one_thread, tmp_path_factory):
+    """A generator of the cohort's people, trained in a second."""
+    folder = tmp_path_factory.mktemp("models") / "maker"
+    result = pretrained(cohort, folder, "--labels", cohort.labels)
+    assert result.status == 0, result.stderr
+    return folder
+
+
+def generated(generator, *arguments):
+    result = run(["generate", "--model", generator, "--device", "cpu", *arguments])
+    assert result.status == 0, result.stderr
+    return result
+
+
+def records(result):
+    """Names, descriptions and sequences of FASTA."""
+    entries = [entry.split("\n")[:2] for entry in result.stdout.split(">")[1:]]
+    return [(*title.split(" ", 1), sequence) for title, sequence in entries]
+
+
+# --- the generator -----------------------------------------------------------------------------
+
+
+def test_a_generator_knows_its_phenotypes_and_how_many_people_had_them(generator):
+    told = json.loads((generator / "config.json").read_text())["phenotypes"]
+    assert told["labels"] == {
+        "superpopulation": ["NORTH", "SOUTH"],
+        "population": ["NOA", "NOB", "SOC"],
+    }
+    assert told["within"] == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+    assert sum(told["people"].values()) == 75 - 8  # those held out are not counted
+
+
+def test_a_generator_holds_no_one_s_genotypes(generator):
+    from safetensors.numpy import load_file
+
+    for name, tensor in load_file(generator / "model.safetensors").items():
+        assert not set(tensor.shape) & {75, 67, 150, 134}, name
+
+
+def test_the_card_has_the_bound_beside_independent_sites(generator):
+    card = (generator / "README.md").read_text()
+    assert "| diffusion | 0." in card
+    assert "independent sites" in card
+
+
+def test_without_labels_there_is_only_null(cohort, tmp_path):
+    assert pretrained(cohort, tmp_path / "plain").status == 0
+    names = [name for name, *_ in records(generated(tmp_path / "plain", "-n", "2"))]
+    assert names == ["synthetic_null_1", "synthetic_null_2"]
+    result = run(["generate", "--model", tmp_path / "plain", "--phenotype", "NOA"])
+    assert (result.status, "reference null" in result.stderr) == (2, True)
+
+
+def test_people_are_learnt_from_by_diffusion_alone(cohort, tmp_path):
+    words = ["--objective", "masked,diffusion", "-o", tmp_path / "m"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words])
+    assert result.status == 1
+    assert "by diffusion alone" in result.stderr
+
+
+def test_barcodes_can_be_blurred_as_words(cohort, tmp_path):
+    words = ["--recipe", "barcodes", "--objective", "diffusion", "--set", "optimization.steps=2"]
+    result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words, "-o", tmp_path / "m"])
+    assert result.status == 0, result.stderr
+    assert (
+        "independent sites, at the frequencies of their words"
+        in (tmp_path / "m" / "README.md").read_text()
+    )
+    made = run(["generate", "--model", tmp_path / "m"])
+    assert (made.status, "generates nobody" in made.stderr) == (1, True)
+
+
+def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
+    words = ["--labels", cohort.labels, "--set", "diffusion.kernel=uniform"]
+    assert pretrained(cohort, tmp_path / "maker", *words).status == 0
+    facts = json.loads((tmp_path / "maker" / "config.json").read_text())["provenance"]
+    assert 0.4 < facts["held_out"]["diffusion"] < 1.0
+    made = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "3", "--steps", "8"))
+    again = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "1", "--steps", "8"))
+    assert made[:1] == again
+    assert len({sequence for *_, sequence in made}) == 3
+
+
+def test_labels_are_for_people(cohort, tmp_path):
+    files = [cohort.vcf, "--panel", cohort.panel, "--labels", cohort.labels, "-o", tmp_path / "m"]
+    result = run(["pretrain", *files])
+    assert (result.status, "--objective diffusion" in result.stderr) == (2, True)
+
+
+def test_people_in_fasta_are_pairs_of_haplotypes(cohort, tmp_path):
+    fasta = tmp_path / "people.fa"
+    fasta.write_text(f">a_A\n{'N' * SITES}\n>b_B\n{'N' * SITES}\n")
+    result = run(
+        [
+            "pretrain",
+            "--objective",
+            "diffusion",
+            fasta,
+            "--panel",
+            cohort.panel,
+            "-o",
+            tmp_path / "m",
+        ]
+    )
+    assert result.status == 1
+    assert f"{fasta}:3: a_A and b_B are not NAME_A and NAME_B" in result.stderr
+
+
+# --- generate ------------------------------------------------------------------------------------
+
+
+def test_people_are_named_after_what_was_asked_for(generator):
+    found = records(generated(generator, "--phenotype", "NORTH", "-n", "2", "--seed", "5"))
+    told = "phenotype=NORTH model=maker seed=5"
+    assert [entry[:2] for entry in found] == [
+        ("synthetic_NORTH_1", told),
+        ("synthetic_NORTH_2", told),
+    ]
+    assert all(len(sequence) == SITES for *_, sequence in found)
+    assert found[0][2] != found[1][2]
+
+
+def test_the_reference_is_the_default_and_everybody_in_proportion(generator):
+    names = [name.split("_")[1] for name, *_ in records(generated(generator, "-n", "9"))]
+    assert sorted(names) == ["NOA"] * 3 + ["NOB"] * 3 + ["SOC"] * 3
+
+
+def test_the_same_seed_gives_the_same_people(generator):
+    options = ["--phenotype", "NOA", "-n", "4", "--seed"]
+    first, again, other = (generated(generator, *options, seed) for seed in ("1", "1", "2"))
+    assert first.output == again.output
+    assert first.output != other.output
+
+
+def test_more_people_begin_with_the_same_ones(generator):
+    few, many = (records(generated(generator, "--phenotype", "SOC", "-n", n)) for n in ("3", "7"))
+    assert many[:3] == few
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_the_batch_size_does_not_show(generator, guidance):
+    bundle = bundles.load(generator, torch.device("cpu"), torch.float64)
+    made = []
+    for batch in (1, 3, 100):
+        maker = Generator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
+        asks = all_asked(["NOA:0.5,SOC:0.5", "null"], 5, maker.phenotypes)
+        made.append(np.stack([person.alleles for person in maker.people(asks)]))
+    assert (made[0] == made[1]).all()
+    assert (made[0] == made[2]).all()
+
+
+def test_haplotypes_make_up_the_barcodes(generator):
+    options = ["--phenotype", "NOB", "-n", "2"]
+    whole = records(generated(generator, *options))
+    halves = records(generated(generator, *options, "--haplotypes"))
+    assert [name for name, *_ in halves[:2]] == ["synthetic_NOB_1_A", "synthetic_NOB_1_B"]
+    assert set("".join(sequence for *_, sequence in halves)) <= set("ACGT")
+    pairs = zip(halves[0][2], halves[1][2], strict=True)
+    for letter, pair in zip(whole[0][2], pairs, strict=True):
+        assert (letter in "ACGT") == (pair[0] == pair[1])
+
+
+@pytest.mark.parametrize("build", ["GRCh37", "GRCh38"])
+def test_vcf_holds_the_same_people_as_fasta(generator, cohort, tmp_path, build):
+    options = ["--phenotype", "NOA", "-n", "3"]
+    file = tmp_path / "people.vcf.gz"
+    assert generated(generator, *options, "--to", "vcf", "--build", build, "-o", file).stdout == ""
+    read = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, file])
+    assert build in read.stderr
+    fasta = records(generated(generator, *options))
+    lines = read.stdout.splitlines()
+    assert lines == [line for name, _, letters in fasta for line in (f">{name}", letters)]
+
+
+@pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not installed")
+def test_bcftools_has_nothing_to_say_about_the_vcf(generator, tmp_path):
+    file = tmp_path / "people.vcf.gz"
+    generated(generator, "-n", "5", "--to", "vcf", "-o", file)
+    for command in (["index", file], ["query", "-f", "%CHROM %POS[ %GT]\n", file]):
+        ended = subprocess.run(["bcftools", *command], capture_output=True, text=True, check=True)
+        assert ended.stderr == ""
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    places = [(int(row[0]), int(row[1])) for row in rows]
+    assert len(rows) == SITES
+    assert places == sorted(places)
+    assert {call for row in rows for call in row[2:]} <= {"0|0", "0|1", "1|0", "1|1"}
+
+
+def test_a_table_has_a_row_a_person_and_a_column_a_site(generator):
+    options = ["--phenotype", "SOC", "-n", "2", "--to", "tsv"]
+    header, *rows = generated(generator, *options).rows
+    assert header[:3] == ["sample", "phenotype", "1:1000:A:G"]
+    assert [row[:2] for row in rows] == [["synthetic_SOC_1", "SOC"], ["synthetic_SOC_2", "SOC"]]
+    halves = generated(generator, *options, "--haplotypes").rows[1:]
+    added = [str(int(a) + int(b)) for a, b in zip(halves[0][2:], halves[1][2:], strict=True)]
+    assert (halves[0][0], added) == ("synthetic_SOC_1_A", rows[0][2:])
+
+
+def copies(generator, tmp_path, *arguments):
+    """Copies of the alternate allele (people, sites)."""
+    file = tmp_path / "table.tsv"
+    generated(generator, "--to", "tsv", "-o", file, *arguments)
+    columns = list(read_table(file).columns.values())[2:]
+    return np.array(columns, np.int64).T
+
+
+def test_allele_frequencies_are_those_of_the_phenotype(generator, tmp_path):
+    expected = frequencies()
+    found = {
+        name: copies(generator, tmp_path, "--phenotype", name, "-n", "150").mean(axis=0) / 2
+        for name in ("NOA", "SOC")
+    }
+    for name, frequency in found.items():
+        assert np.corrcoef(frequency, expected[name])[0, 1] > 0.88
+        other = expected["SOC" if name == "NOA" else "NOA"]
+        assert np.corrcoef(frequency, other)[0, 1] < 0.75
+
+
+def test_admixed_people_lie_between(generator, tmp_path):
+    mixed = copies(generator, tmp_path, "--phenotype", "NOA:0.75,SOC:0.25", "-n", "100")
+    expected = frequencies()
+    axis = expected["SOC"] - expected["NOA"]
+    share = (mixed.mean(axis=0) / 2 - expected["NOA"]) @ axis / (axis @ axis)
+    assert share == pytest.approx(0.25, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("--phenotype XYZ", 2, "reference null; NORTH SOUTH; NOA NOB SOC"),
+        ("--phenotype NOA:2,XYZ:1", 2, "no phenotype 'XYZ'"),
+        ("--phenotype reference --phenotype NOA -n 5", 2, "NOA twice"),
+        ("--to vcf --haplotypes", 2, "a VCF is phased"),
+        ("-n 0", 2, "greater than or equal to 1"),
+        ("--guidance inf", 2, "inf is not a finite number"),
+        ("--guidance nan", 2, "--guidance"),
+        ("--temperature inf", 2, "inf is not a finite number"),
+        ("--temperature nan", 2, "--temperature"),
+        ("--length 100", 2, "--length does not fit the model maker: it makes people"),
+        ("--prompt ACGT", 2, "--prompt does not fit"),
+    ],
+)
+def test_what_cannot_be_asked_for(generator, arguments, status, message):
+    result = run(["generate", "--model", generator, *arguments.split()])
+    assert (result.status, result.stdout) == (status, "")
+    assert message in result.stderr
+
+
+RECORDS = "record\tpop\tlatitude\tlongitude\nHelsinki\t.\t60.2\t24.9\nwhoever\tYRI\t.\t.\n"
+
+
+def test_people_are_described_by_records(tmp_path):
+    file = tmp_path / "records.tsv"
+    file.write_text(RECORDS)
+    asked = ["--phenotypes", file, "-n", "6", "--steps", "4", "--device", "cpu"]
+    result = run(["generate", *asked])
+    assert result.status == 0, result.stderr
+    titles = [line[1:].split() for line in result.stdout.splitlines() if line.startswith(">")]
+    assert [title[0] for title in titles] == [
+        f"synthetic_{record}_{number}"
+        for record in ("Helsinki", "whoever")
+        for number in range(1, 7)
+    ]
+    assert {title[1] for title in titles[:6]} == {"phenotype=Helsinki"}
+    rows = run(["classify", "--device", "cpu"], stdin=result.output).stdout.splitlines()[1:]
+    called = [row.split("\t")[1] for row in rows]
+    assert called[6:] == ["AFR"] * 6
+    assert called[:6].count("EUR") >= 4  # the place says Finland for nine in ten
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RECORDS.replace("YRI", "XYZ"), "records.tsv:3: pop 'XYZ' is unknown"),
+        (
+            RECORDS.replace("whoever", "who ever"),
+            "records.tsv:3: 'who ever' cannot be part of a name",
+        ),
+        (RECORDS.replace("60.2", "95"), "records.tsv:2: "),
+    ],
+)
+def test_bad_records_are_refused_by_their_line(tmp_path, text, message):
+    file = tmp_path / "records.tsv"
+    file.write_text(text)
+    result = run(["generate", "--phenotypes", file])
+    assert (result.status, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
+def test_people_are_named_or_described(tmp_path):
+    result = run(["generate", "--phenotype", "EUR", "--phenotypes", tmp_path / "records.tsv"])
+    assert (result.status, result.stdout) == (2, "")
+    assert "not both" in result.stderr
+
+
+def test_a_classifier_generates_nobody(tiny_bundle):
+    result = run(["generate", "--model", tiny_bundle])
+    assert (result.status, result.stdout) == (1, "")
+    assert "'tiny' generates nobody" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["classify", "embed"])
+def test_a_generator_neither_classifies_nor_embeds(generator, cohort, command, tmp_path):
+    result = run([command, "--model", generator, cohort.newcomers, "-o", tmp_path / "out"])
+    assert result.status in (1, 2)
+    assert "unexpected" not in result.stderr
+
+
+def test_the_report_tells_model_and_number(generator, tmp_path):
+    file = tmp_path / "run.json"
+    generated(generator, "-n", "4", "--report-json", file)
+    report = json.loads(file.read_text())
+    assert (report["model"]["name"], report["records"]["used"]) == ("maker", 4)

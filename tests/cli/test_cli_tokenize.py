@@ -1,0 +1,295 @@
+"""`genomai tokenize`: every input, every output, the choice of tokenizer and panel, and what it refuses."""
+
+import gzip
+import io
+import json
+
+import h5py
+import pytest
+from conftest import assert_expected, peak_memory, run, run_process
+
+from genomai_cli.cli import output
+from genomai_cli.cli.tokenize import Kind
+from genomai_cli.tokenizers import KINDS
+
+FASTA = ">a first\nACGTN\nACG\n>b\nacgu\n>short\nAC\n"
+PANEL = """\
+chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\tpanel
+1\t100\t1100\trs1\tA\tG\ttoy
+1\t200\t1200\trs2\tC\tT\ttoy
+2\t300\t1300\trs3\tG\tA\ttoy
+"""
+VCF = """\
+##fileformat=VCFv4.2
+##contig=<ID=1>
+##contig=<ID=2>
+##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">
+#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tP1\tP2
+1\t100\trs1\tA\tG\t.\t.\t.\tGT\t0|1\t1|1
+1\t200\trs2\tC\tT\t.\t.\t.\tGT\t0|0\t.|.
+2\t300\trs3\tG\tA\t.\t.\t.\tGT\t1|0\t0|0
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Small inputs in a folder of their own."""
+    (tmp_path / "a.fa").write_text(FASTA)
+    (tmp_path / "a.vcf").write_text(VCF)
+    (tmp_path / "panel.tsv").write_text(PANEL)
+    return tmp_path
+
+
+def tokens(*arguments, stdin=""):
+    return run(["tokenize", *arguments], stdin=stdin)
+
+
+def test_the_kinds_on_the_command_line_are_those_of_the_registry():
+    assert {str(kind) for kind in Kind} == set(KINDS)
+
+
+def test_fasta_becomes_symmetric_3mers(files):
+    result = tokens(files / "a.fa")
+    assert result.status == 0
+    assert result.stderr == ""
+    assert_expected("tokenize.tsv", result.stdout)
+
+
+def test_words(files):
+    assert_expected("tokenize-words.tsv", tokens(files / "a.fa", "--words").stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--tokenizer characters", "a\t0 1 2 3 4 0 1 2"),
+        ("--tokenizer iupac", "a\t0 1 2 3 10 0 1 2"),
+        ("--tokenizer kmers --words", "a\tACG CGT [UNK] [UNK] [UNK] ACG"),
+        ("--tokenizer kmers -k 2 --stride 2 --words", "a\tAC GT [UNK] CG"),
+        ("--tokenizer symmetric -k 1 --words", "a\tA C C A [MASK] A C C"),
+    ],
+)
+def test_tokenizer_options(files, options, line):
+    assert tokens(files / "a.fa", *options.split()).stdout.splitlines()[1] == line
+
+
+def test_every_way_in_gives_the_same_bytes(files):
+    expected = tokens(files / "a.fa").output
+    assert tokens(stdin=FASTA).output == expected
+    assert tokens("-", stdin=FASTA).output == expected
+    assert tokens(stdin=gzip.compress(FASTA.encode())).output == expected
+    assert tokens(stdin=FASTA.replace("\n", "\r\n")).output == expected
+    assert run_process(["tokenize"], stdin=FASTA).output == expected
+
+
+def test_inputs_follow_one_another(files):
+    twice = tokens(files / "a.fa", files / "a.fa").stdout.splitlines()
+    once = tokens(files / "a.fa").stdout.splitlines()
+    assert twice == once + once[1:]
+
+
+def test_fastq(files):
+    assert tokens(stdin="@a\nACGT\n+\nIIII\n").stdout == "id\ttokens\na\t6 6\n"
+
+
+def test_output_file_is_written_whole(files):
+    result = tokens(files / "a.fa", "-o", files / "out.tsv.gz")
+    assert result.output == b""
+    assert gzip.decompress((files / "out.tsv.gz").read_bytes()) == tokens(files / "a.fa").output
+
+
+def test_vcf_becomes_barcodes(files):
+    result = tokens(files / "a.vcf", "--panel", files / "panel.tsv")
+    assert result.status == 0
+    assert result.stdout == "id\ttokens\nP1\t4 1 4\nP2\t2 10 2\n"
+    assert result.stderr.startswith("genomai tokenize: ")
+    assert "GRCh37, 3 of 3 panel sites" in result.stderr
+
+
+def test_vcf_to_fasta_and_back_again(files):
+    panel = ["--panel", files / "panel.tsv"]
+    fasta = tokens(files / "a.vcf", "--to", "fasta", *panel)
+    assert fasta.stdout == ">P1\nRCR\n>P2\nGNG\n"
+    again = tokens("--tokenizer", "iupac", stdin=fasta.output)
+    assert again.output == tokens(files / "a.vcf", *panel).output
+
+
+def test_haplotypes(files):
+    options = ["--panel", files / "panel.tsv", "--haplotypes"]
+    fasta = tokens(files / "a.vcf", "--to", "fasta", *options)
+    assert fasta.stdout == ">P1_A\nACA\n>P1_B\nGCG\n>P2_A\nGNG\n>P2_B\nGNG\n"
+    assert tokens(files / "a.vcf", *options).stdout.splitlines()[1] == "P1_A\t0 1 0"
+
+
+@pytest.fixture
+def regions(files):
+    """A reference of two contigs, and the options that name it with two regions."""
+    bases = {"1": "A" * 99 + "A" + "G" * 99 + "C" + "A" * 100, "2": "T" * 299 + "G" + "T" * 9}
+    (files / "ref.fa").write_text("".join(f">{name}\n{text}\n" for name, text in bases.items()))
+    (files / "r.bed").write_text("1\t98\t102\tfirst\n2\t297\t301\n")
+    return ["--reference", files / "ref.fa", "--regions", files / "r.bed"]
+
+
+def test_haplotype_sequences_of_regions(files, regions):
+    result = tokens(files / "a.vcf", "--to", "fasta", *regions)
+    assert result.status == 0
+    assert_expected("tokenize-regions.fa", result.stdout)
+    words = tokens(files / "a.vcf", "--words", *regions)
+    assert words.rows[1] == ["P1_A|first", "AAG AGG"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--reference ref.fa", "go together"),
+        ("--regions r.bed", "go together"),
+        ("--reference ref.fa --regions r.bed --haplotypes", "leave it out"),
+    ],
+)
+def test_options_about_phase_that_contradict_each_other(files, options, message):
+    result = tokens(files / "a.vcf", *options.split())
+    assert result.status == 2
+    assert message in result.stderr
+
+
+def test_a_reference_needs_a_vcf(files, regions):
+    result = tokens(files / "a.fa", *regions)
+    assert result.status == 2
+    assert "--reference needs a VCF" in result.stderr
+
+
+def test_absent_sites(files):
+    vcf = "\n".join(line for line in VCF.split("\n") if "rs2" not in line)
+    options = ["--to", "fasta", "--panel", files / "panel.tsv"]
+    assert tokens(*options, stdin=vcf).stdout == ">P1\nRNR\n>P2\nGNG\n"
+    assert tokens(*options, "--absent-is-ref", stdin=vcf).stdout == ">P1\nRCR\n>P2\nGCG\n"
+
+
+def test_the_default_panel_is_that_of_the_ancestry_model(files):
+    result = tokens(files / "a.vcf")
+    assert result.status == 1
+    assert result.stdout == ""
+    assert "matches 0 of 967 panel sites" in result.stderr
+
+
+def test_fasta_to_fasta_keeps_letters_and_descriptions(files):
+    expected = ">a first\nACGTNACG\n>b\nACGT\n>short\nAC\n"
+    assert tokens(files / "a.fa", "--to", "fasta").stdout == expected
+
+
+def test_model_gives_tokenizer_and_panel(files, models_folder):
+    bundle = models_folder / "toy"
+    bundle.mkdir()
+    config = {"format_version": 1, "tokenizer": {"kind": "kmers", "k": 2}}
+    (bundle / "config.json").write_text(json.dumps(config))
+    (bundle / "panel.tsv").write_text(PANEL)
+    result = tokens(files / "a.vcf", "--model", "toy", "--words")
+    assert result.stdout == "id\ttokens\nP1\t[UNK] [UNK]\nP2\t[UNK] [UNK]\n"
+    assert tokens(files / "a.fa", "--model", bundle, "--words").rows[2] == ["b", "AC CG GT"]
+    other = tokens(files / "a.vcf", "--model", "toy", "--tokenizer", "iupac")
+    assert other.rows[1] == ["P1", "4 1 4"]
+    assert tokens(files / "a.fa", "--model", "toy", "-k", "4").status == 2
+
+
+def hdf5(result):
+    return h5py.File(io.BytesIO(result.output), "r")
+
+
+def test_hdf5(files):
+    with hdf5(tokens(files / "a.fa", "--to", "hdf5")) as file:
+        assert file["ids"].asstr()[:].tolist() == ["a", "b", "short"]
+        assert file["offsets"][:].tolist() == [0, 6, 8, 8]
+        assert file["tokens"][:].tolist() == [6, 6, 21, 21, 21, 6, 6, 6]
+        assert file["tokens"].dtype == "uint8"
+        assert json.loads(file.attrs["tokenizer"]) == {"kind": "symmetric", "k": 3, "stride": 1}
+        assert len(file["vocabulary"]) == 22
+
+
+def test_hdf5_is_the_same_on_standard_output_and_in_a_file(files):
+    first = tokens(files / "a.fa", "--to", "hdf5").output
+    tokens(files / "a.fa", "--to", "hdf5", "-o", files / "out.h5")
+    assert (files / "out.h5").read_bytes() == first
+
+
+def test_hdf5_holds_words_beyond_a_byte(files):
+    result = tokens(files / "a.fa", "--to", "hdf5", "--tokenizer", "kmers", "-k", "8")
+    with hdf5(result) as file:
+        assert file["tokens"].dtype == "uint32"
+        assert file["tokens"][:].tolist() == [4**8 + 2]
+
+
+def test_report_json(files):
+    options = ["--panel", files / "panel.tsv", "--report-json", files / "report.json"]
+    tokens(files / "a.vcf", *options)
+    report = json.loads((files / "report.json").read_text())
+    assert report["records"] == {"read": 2, "used": 2, "refused": 0}
+    assert report["inputs"] == [str(files / "a.vcf")]
+    assert report["details"]["tokenizer"] == {"kind": "iupac"}
+    assert report["details"]["builds"] == ["GRCh37"]
+
+
+@pytest.mark.parametrize("to", ["tsv", "fasta", "hdf5"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "<stdin>: the input is empty"),
+        (b"hello\n", "<stdin>:1: not FASTA, FASTQ, VCF or BCF: it begins with 'hello'"),
+        (b">a\nACGT\n>b\nAC*T\n", "<stdin>:4: '*' is not a nucleotide letter"),
+        (
+            gzip.compress(FASTA.encode() * 100, mtime=0)[:-9],
+            "<stdin>: the compressed data are truncated",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_no_output(to, content, message):
+    result = tokens("--to", to, stdin=content)
+    assert result.status == 1
+    assert result.output == b""
+    assert result.stderr.startswith(f"genomai tokenize: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_bad_input_leaves_an_existing_output_alone(files):
+    (files / "out.tsv").write_text("before")
+    assert tokens("-o", files / "out.tsv", stdin=">a\n*\n").status == 1
+    assert (files / "out.tsv").read_text() == "before"
+    assert not list(files.glob(".out*"))
+
+
+def test_output_beyond_what_is_held_back_streams(monkeypatch):
+    monkeypatch.setattr(output, "HELD_BACK", 100)
+    result = tokens("--to", "fasta", stdin=b">a\n" + b"ACGT" * 1000 + b"\n>b\n*\n")
+    assert result.status == 1
+    assert len(result.output) > 4000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--tokenizer bpe", "--tokenizer"),
+        ("-k 9", "-k"),
+        ("--stride 0", "--stride"),
+        ("--tokenizer iupac -k 2", "not for the tokenizer iupac"),
+        ("--haplotypes", "--haplotypes needs a VCF"),
+        ("--to parquet", "--to"),
+    ],
+)
+def test_wrong_options_are_wrong_usage(files, options, message):
+    result = tokens(files / "a.fa", *options.split())
+    assert result.status == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_standard_input_can_be_read_once_only():
+    result = tokens("-", "-", stdin=FASTA)
+    assert result.status == 2
+    assert "only once" in result.stderr
+
+
+@pytest.mark.slow
+def test_memory_is_flat(tmp_path):
+    """A chromosome of 40 million letters costs a few times its letters, not 40 times."""
+    path = tmp_path / "big.fa"
+    path.write_text(">chr\n" + "ACGTTGCAAC" * 4_000_000 + "\n")
+    assert peak_memory(["tokenize", path, "-o", "/dev/null"]) < 600

@@ -1,0 +1,376 @@
+"""The parts of `genomai denoise`: entries byte for byte, places left out, posteriors by hand, calls in VCF."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genomai_cli.denoising import vcf_calls as writing
+from genomai_cli.denoising.base import Settings, chosen, corrected, left_out
+from genomai_cli.denoising.fasta import Passed, passed
+from genomai_cli.denoising.vcf_calls import Read, outcome
+from genomai_cli.formats.fasta import read_entries
+from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.vcf_rewrite import Addition, Passage
+from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.population.imputation.models import (
+    Calls,
+    compatible,
+    genotypes,
+    haplotype,
+    posterior,
+    take_turns,
+)
+from genomai_cli.population.imputation.vcf import phased
+from genomai_cli.population.panel import GRCH37, GRCH38, Panel
+
+
+def source_of(text, kind=Kind.FASTA):
+    return Input("-", kind, "plain", io.BufferedReader(io.BytesIO(text)))
+
+
+def panel(sites):
+    columns = [tuple(letter * sites) for letter in ("1", ".", "A", "G", ".")]
+    positions = {GRCH37: np.arange(1, sites + 1), GRCH38: np.zeros(sites, np.int64)}
+    return Panel("test", columns[0], positions, *columns[1:])
+
+
+# --- FASTA entries -------------------------------------------------------------------------------
+
+LINES = st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=12)
+
+
+@given(LINES, st.booleans())
+def test_entries_are_the_input(lines, ended):
+    text = b"\n".join([b">first", *lines]) + b"\n" * ended
+    assert b"".join(entry.raw for entry in read_entries(source_of(text))) == text
+
+
+def test_entries_know_their_lines_and_letters():
+    text = b"\n\n>a one\nAC-gu\n n\r\n>b\n\n>c"
+    blank, a, b, c = read_entries(source_of(text))
+    assert (blank.raw, blank.begun) == (b"\n\n", False)
+    assert [(entry.name, entry.line) for entry in (a, b, c)] == [("a", 3), ("b", 6), ("c", 8)]
+    assert a.letters().tobytes() == b"AC-GTN"
+    assert b.letters().tobytes() == c.letters().tobytes() == b""
+    changed = a.changed(np.array([1, 5]), np.frombuffer(b"TG", np.uint8))
+    assert changed.raw == b">a one\nAT-gu\n g\r\n"
+
+
+def test_foreign_letters_are_no_letters():
+    (entry,) = read_entries(source_of(b">p\nMKVL\n"))
+    assert entry.letters() is None
+
+
+@given(st.text("ACGTNacgtn\n ", min_size=1, max_size=80), st.data())
+def test_changed_letters_are_all_that_changes(body, data):
+    (entry,) = read_entries(source_of(f">x\n{body}\n".encode()))
+    size = len(entry.letters())
+    numbers = data.draw(st.sets(st.integers(0, max(0, size - 1)), max_size=size))
+    letters = np.full(len(numbers), ord("G"), np.uint8)
+    after = entry.changed(np.array(sorted(numbers), np.int64), letters)
+    expected = entry.letters()
+    expected[sorted(numbers)] = ord("G")
+    assert after.letters().tolist() == expected.tolist()
+    assert after.raw.upper().translate(None, b"ACGTN") == entry.raw.upper().translate(None, b"ACGTN")  # fmt: skip
+
+
+# --- posteriors ----------------------------------------------------------------------------------
+
+
+def test_every_known_place_is_left_out_once():
+    known = np.random.default_rng(0).random((3, 100)) < 0.7
+    asked = np.zeros(known.shape, int)
+
+    def predict(hidden):
+        asked[hidden] += 1
+        return np.where(hidden, 1.0, 5.0)[..., None]
+
+    found = left_out(predict, known, [[0, 1], [0, 2], [0, 3]])
+    assert (asked == known).all()
+    assert (found[..., 0] == known).all()
+
+
+def test_the_groups_left_out_are_the_records_own():
+    known = np.ones((2, 50), bool)
+    seen = {}
+
+    def predict_of(key):
+        def predict(hidden):
+            seen.setdefault(key, []).append(hidden[-1].tolist())
+            return np.zeros((*hidden.shape, 2))
+
+        return predict
+
+    left_out(predict_of("both"), known, [[0, 7], [0, 9]])
+    left_out(predict_of("alone"), known[1:], [[0, 9]])
+    assert seen["both"] == seen["alone"]
+
+
+def test_a_letter_is_doubted_as_by_hand():
+    found = corrected(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
+    weights = np.array([0.7 * 0.1, 0.2 * 0.7, 0.1 * 0.1, 0])
+    assert found[0] == pytest.approx(weights / weights.sum())
+    unseen = corrected(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
+    assert unseen[0] == pytest.approx([0.7, 0.3])
+
+
+def test_a_correction_has_to_be_likelier_than_not():
+    p = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.4, 0.3, 0.3]])
+    observed = np.array([1, 1, 0, -1])
+    assert chosen(p, observed, Settings())[1].tolist() == [False, True, False, True]
+    assert chosen(p, observed, Settings(confidence=0.5))[1].tolist() == [False, True, False, False]
+
+
+class Fixed:
+    """Knows people whose alleles are 1 with a probability of their own, whatever is known."""
+
+    batch = 9
+
+    def __init__(self, p_S):
+        self.p_S = np.array(p_S)
+        self.panel = panel(len(p_S))
+
+    def pairs(self, alleles_B2S, phased_BS):
+        p = np.broadcast_to(self.p_S, (len(alleles_B2S), len(self.p_S)))
+        return np.stack([(1 - p) ** 2, (1 - p) * p, p * (1 - p), p**2], axis=2)
+
+
+def calls_of(alleles, haploid=False):
+    alleles = np.array([alleles], np.int8)
+    return Calls(["x"], alleles, np.ones(alleles[:, 0].shape, bool), np.array([haploid]))
+
+
+def test_known_genotypes_are_certain_and_half_known_ones_half():
+    found = posterior(Fixed([0.2, 0.2, 0.2]), calls_of([[0, 1, -1], [1, -1, -1]]), Settings())[0]
+    assert found[0].tolist() == [0, 1, 0, 0]
+    assert found[1] == pytest.approx([0, 0, 0.8, 0.2])
+    assert found[2] == pytest.approx([0.64, 0.16, 0.16, 0.04])
+
+
+def test_a_genotype_in_doubt_by_hand():
+    settings = Settings(error_rate=0.1)
+    found = genotypes(posterior(Fixed([0.01]), calls_of([[1], [1]]), settings))[0, 0]
+    weights = np.array([0.99**2 * 0.05, 2 * 0.99 * 0.01 * 0.05, 0.01**2 * 0.9])
+    assert found == pytest.approx(weights / weights.sum())
+
+
+def test_a_haplotype_is_doubted_allele_by_allele():
+    settings = Settings(error_rate=0.1)
+    pairs = posterior(Fixed([0.01]), calls_of([[1], [-1]], haploid=True), settings)
+    weights = np.array([0.99 * 0.1, 0.01 * 0.9])
+    assert haplotype(pairs, 0)[0, 0] == pytest.approx(weights / weights.sum())
+    assert haplotype(pairs, 1)[0, 0] == pytest.approx([0.99, 0.01])
+
+
+def test_pairs_that_agree_with_what_is_known():
+    alleles = np.array([[[0, -1, 1, -1], [1, 1, -1, -1]]], np.int8)
+    found = compatible(alleles)[0].astype(int).tolist()
+    assert found == [[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
+
+
+def test_heterozygotes_of_unknown_phase_take_turns():
+    alleles = np.array([[[0, 0, 1, 0, 0, 1], [1, 1, 0, 1, 0, -1]]], np.int8)
+    known = np.array([[False, True, False, False, False, False]])
+    found = take_turns(alleles, known)
+    turned = take_turns(np.where(known[:, None], alleles, alleles[:, ::-1]), known)
+    assert found[0, 0].tolist() == [1, 0, 0, 1, 0, 1]
+    assert found[0, 1].tolist() == [0, 1, 1, 0, 0, -1]
+    assert found[0, :, :5].tolist() == turned[0, :, :5].tolist()
+
+
+def test_who_is_phased():
+    alleles = np.array([[[0, 1], [1, 1]], [[0, 1], [1, 1]], [[0, 0], [0, 0]], [[-1] * 2] * 2], np.int8)  # fmt: skip
+    marks = np.array([[True, False], [False, True], [True, True], [True, True]])
+    assert phased(alleles, marks).tolist() == [True, False, True, False]
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def read_of(genotypes_, phased_=None, open_=None):
+    table = np.array(genotypes_, np.int16)
+    missing = (table == -1).any(axis=1)
+    count = len(table)
+    return Read(
+        table,
+        np.zeros(count, bool) if phased_ is None else np.array(phased_),
+        table[:, 1] == -2,
+        missing,
+        np.ones(count, bool) if open_ is None else np.array(open_),
+    )
+
+
+def test_genotypes_in_the_order_of_vcf():
+    small, large = writing.genotype_order(3)
+    assert small.tolist() == [0, 0, 1, 0, 1, 2]
+    assert large.tolist() == [0, 1, 1, 2, 2, 2]
+    found = writing._number(np.array([[1, 0], [2, 1], [2, -2], [1, 1]], np.int16))
+    assert found.tolist() == [1, 4, 5, 2]
+
+
+def test_a_missing_call_takes_the_likelier_order():
+    pairs = np.array([[[0.1, 0.2], [0.6, 0.1]]] * 2, np.float32)
+    made = outcome(read_of([[-1, -1], [0, 1]]), pairs, np.zeros(2, bool), Settings())
+    assert (made.first[0], made.second[0]) == (1, 0)
+    assert made.filled.tolist() == [True, False]
+    assert made.genotypes.tolist() == [pytest.approx([0.1, 0.8, 0.1]), [0, 1, 0]]
+
+
+def test_a_letter_that_the_record_lacks_leaves_the_call_missing():
+    pairs = np.array([np.diag([0.1, 0.3]), np.diag([0.1, 0.7])], np.float32)
+    made = outcome(read_of([[-1, -2], [-1, -2]]), pairs, np.zeros(2, bool), Settings())
+    assert made.filled.tolist() == [False, True]
+    gp, ds = writing.shares_text(made, np.array([True, True]), 2)
+    assert gp == [b"0.25,0.75", b"0.125,0.875"]
+    assert ds == [b"0.75", b"0.875"]
+
+
+def test_a_closed_call_is_told_nothing_of():
+    pairs = np.full((1, 2, 2), 0.25, np.float32)
+    made = outcome(read_of([[-1, -1]], open_=[False]), pairs, np.zeros(1, bool), Settings())
+    assert not made.changed.any()
+    assert writing.shares_text(made, np.array([False]), 2) == ([b"."], [b"."])
+
+
+def test_a_doubted_call_is_corrected_if_another_is_likelier():
+    pairs = np.array([[[0.9, 0], [0, 0.1]], [[0.4, 0.2], [0.2, 0.2]]], np.float32)
+    made = outcome(read_of([[1, 1], [1, 1]]), pairs, np.ones(2, bool), Settings(error_rate=0.1))
+    assert made.corrected.tolist() == [True, False]
+
+
+def test_counts_in_info_are_brought_up_to_date_where_they_were_right():
+    pairs = np.array([[[0, 0], [0, 1]]] * 3, np.float32)
+    read = read_of([[0, 1], [-1, -1], [1, -2]])
+    made = outcome(read, pairs, np.zeros(3, bool), Settings())
+    counts = [writing.allele_counts(read, new, 2) for new in (None, made)]
+    assert counts == [[1, 2], [1, 4]]
+    assert writing.recounted(b"X;AC=2;AF=0.7;AN=3;Y=1", *counts) == b"X;AC=4;AF=0.8;AN=5;Y=1"
+    assert writing.recounted(b"AC=2;AN=802", *counts) == b"AC=2;AN=802"
+    assert writing.recounted(b".", *counts) == b"."
+
+
+def test_fields_beside_genotypes():
+    assert writing.fields_of(b"GT") == (b"GT:GP:DS", [1, 2])
+    assert writing.fields_of(b"GT:DS:DP") == (b"GT:DS:DP:GP", [3, 1])
+    assert writing.with_fields(b"0/1:2", [3, 1], [b"a", b"b"]) == b"0/1:b:.:a"
+    assert writing.call_text(1, 0, haploid=False, phased=False) == b"0/1"
+    assert writing.call_text(1, 0, haploid=False, phased=True) == b"1|0"
+    assert writing.call_text(2, 2, haploid=True, phased=True) == b"2"
+
+
+# --- a VCF on its way ----------------------------------------------------------------------------
+
+
+class Marks:
+    """Marks wanted records with a star; adds lines that say where they belong."""
+
+    def wanted(self, contig):
+        return {7: 0} if contig == "1" else {}
+
+    def edited(self, raw, number, line):
+        return raw.replace(b"\tx", b"\t*") if b"\tx" in raw else raw
+
+    def added(self, addition, contig):
+        return b"%s\t%d\tnew" % (contig, addition.position)
+
+    def header(self, lines, contigs):
+        return [b"##more=%s" % ",".join(contigs).encode(), *lines]
+
+
+HEADER = b"##fileformat=VCFv4.2\n#CHROM\tPOS\n"
+
+
+def through(text, additions=(), there=("1", "3"), natural=("1", "2", "3")):
+    out = io.BytesIO()
+    passage = Passage(Marks(), additions, there=there, natural=natural)
+    passage.run(source_of(text, Kind.VCF), out)
+    return out.getvalue()
+
+
+RECORDS = st.sampled_from([b"1\t7\ty", b"1\t9\tx", b"2\t7\tx", b"", b"odd", b"1\tz\tx"])
+
+
+@given(st.lists(RECORDS), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+def test_records_that_are_not_touched_pass_as_they_are(lines, end, ended):
+    text = HEADER.replace(b"\n", end) + end.join(lines) + end * ended
+    assert through(text) == text
+
+
+def test_additions_stand_where_they_belong():
+    text = HEADER + b"chr1\t5\ta\nchr1\t7\tx\nchr3\t2\tb"
+    places = [("3", 9), ("1", 6), ("1", 8), ("2", 4), ("3", 1)]
+    additions = [Addition(contig, position, 0) for contig, position in places]
+    lines = through(text, additions).split(b"\n")
+    assert lines[3:] == [
+        b"chr1\t5\ta", b"chr1\t6\tnew", b"chr1\t7\t*", b"chr1\t8\tnew", b"chr2\t4\tnew",
+        b"chr3\t1\tnew", b"chr3\t2\tb", b"chr3\t9\tnew", b"",
+    ]  # fmt: skip
+
+
+def test_a_contig_that_comes_later_is_not_taken_for_absent():
+    text = HEADER + b"3\t2\tb\n1\t7\ty\n"
+    lines = through(text, [Addition("1", 8, 0), Addition("2", 4, 0)]).splitlines()
+    assert lines[3:] == [b"2\t4\tnew", b"3\t2\tb", b"1\t7\ty", b"1\t8\tnew"]
+
+
+# --- anchored places -----------------------------------------------------------------------------
+
+RNG = np.random.default_rng(4)
+CIRCLE = Reference("c", "".join(RNG.choice(list("ACGT"), 2000)), circular=True)
+
+
+@pytest.mark.parametrize("circular", [True, False])
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("cut", [0, 700])
+def test_places_are_the_letters_of_the_query(circular, turned, cut):
+    reference = Reference("c", CIRCLE.sequence, circular=circular)
+    query = reference.sequence[cut:] + (reference.sequence[:cut] if circular else "")
+    query = query[:300] + "TTTT" + query[300:900] + query[910:]
+    if turned:
+        query = query.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    anchored = Anchorer(reference)(query)
+    places, letters = anchored.places, anchored.letters
+    there = np.flatnonzero(places >= 0)
+    assert len(there) > 1000
+    assert len(set(places[there].tolist())) == len(there)
+    given_ = np.frombuffer(query.encode(), np.uint8)[places[there]]
+    if turned:
+        given_ = np.frombuffer(given_.tobytes().translate(bytes.maketrans(b"ACGT", b"TGCA")), np.uint8)  # fmt: skip
+    assert (given_ == letters[there]).all()
+    assert (places[letters != ord("N")] >= 0).all()
+
+
+# --- the passage ---------------------------------------------------------------------------------
+
+
+class Names:
+    """Knows entries whose names it is told, and nothing of their letters."""
+
+    name, batch = "names", 2
+
+    def __init__(self, known):
+        self.known, self.batches = known, []
+
+    def read(self, entries):
+        names = tuple(entry.name for entry in entries)
+        return names if names in self.known else None
+
+    def restore(self, readings):
+        self.batches.append(list(readings))
+        return [None] * len(readings)
+
+
+def test_entries_leave_in_order_and_pairs_are_read_together():
+    text = b">a_A\n>b\n>p_A\nA\n>p_B\nC\n>q_A\n>q_B\n>z"
+    one, two = Names({("p_A", "p_B"), ("b",)}), Names({("a_A",), ("q_A",), ("q_B",), ("b",)})
+    found = list(passed(read_entries(source_of(text)), [one, two]))
+    assert b"".join(item.restored.raw for item in found) == text
+    assert [item.entry.name for item in found] == ["a_A", "b", "p_A", "p_B", "q_A", "q_B", "z"]
+    assert one.batches == [[("b",), ("p_A", "p_B")]]
+    assert two.batches == [[("a_A",), ("q_A",)], [("q_B",)]]
+    assert isinstance(found[-1], Passed)
+    assert found[-1].model is None

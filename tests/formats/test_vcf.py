@@ -1,0 +1,304 @@
+"""VCF and BCF: genotypes of every shape, wanted positions, faults with their lines, BCF equal to VCF."""
+
+import gzip
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pysam
+import pytest
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats import regions
+from genomai_cli.formats.genotypes import parse_genotypes
+from genomai_cli.formats.regions import Stretches
+from genomai_cli.formats.streams import open_input
+from genomai_cli.formats.vcf import Variant, normal_contig, read_variants
+
+TRAINING = Path(__file__).parents[3] / "shared" / "data" / "1kgp" / "train.grch37.vcf.gz"
+COLUMNS = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT"
+META = (
+    '##fileformat=VCFv4.2\n##contig=<ID=1>\n##contig=<ID=2>\n##FILTER=<ID=low,Description="">\n'
+    '##INFO=<ID=DP,Number=1,Type=Integer,Description="">\n'
+    '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="">\n'
+    '##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
+)
+needs_bcftools = pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not here")
+
+
+def vcf(*rows: str, samples: str = "S1 S2") -> bytes:
+    """A VCF from rows whose columns are separated by single spaces."""
+    lines = [f"{COLUMNS} {samples}", *rows]
+    return (META + "\n".join(lines).replace(" ", "\t") + "\n").encode()
+
+
+def read(folder: Path, content: bytes, wanted=None) -> list[Variant]:
+    path = folder / "input"
+    path.write_bytes(content)
+    with open_input(path) as source:
+        return list(read_variants(source, wanted).records)
+
+
+def refusal(folder: Path, content: bytes) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read(folder, content)
+    return caught.value
+
+
+def outcome(folder: Path, content: bytes) -> str:
+    """The message of a refusal, nothing for an accepted file."""
+    try:
+        read(folder, content)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def row(calls: str, layout: str = "GT", alt: str = "G") -> str:
+    return f"1 100 . A {alt} . . . {layout} {calls}"
+
+
+@pytest.mark.parametrize(
+    ("calls", "layout", "genotypes", "phased"),
+    [
+        ("0|1 1|0", "GT", [[0, 1], [1, 0]], [True, True]),
+        ("0/1 1|1", "GT", [[0, 1], [1, 1]], [False, True]),
+        ("./. .|.", "GT", [[-1, -1], [-1, -1]], [False, True]),
+        ("0/. ./1", "GT", [[0, -1], [-1, 1]], [False, False]),
+        ("1 0/1", "GT", [[1, -2], [0, 1]], [True, False]),
+        (". .", "GT", [[-1, -2], [-1, -2]], [True, True]),
+        ("0/0/1 0|1", "GT", [[-1, -1], [0, 1]], [False, True]),
+        ("0/1:12 1|1:.", "GT:DP", [[0, 1], [1, 1]], [False, True]),
+        ("9:0/1 8:1|1", "DP:GT", [[0, 1], [1, 1]], [False, True]),
+        ("9:0/1 8", "DP:GT", [[0, 1], [-1, -2]], [False, True]),
+        ("/0/1 |1", "GT", [[0, 1], [1, -2]], [False, True]),
+        ("0/2 1/1", "GT", [[0, -1], [1, 1]], [False, False]),
+    ],
+)
+def test_genotypes(tmp_path: Path, calls: str, layout: str, genotypes, phased) -> None:
+    [variant] = read(tmp_path, vcf(row(calls, layout)))
+    assert variant.genotypes.tolist() == genotypes
+    assert variant.phased.tolist() == phased
+
+
+def test_alleles_of_two_digits(tmp_path: Path) -> None:
+    alts = ",".join("A" * n + "C" for n in range(1, 14))
+    [variant] = read(tmp_path, vcf(row("0/12 13|1", alt=alts)))
+    assert variant.genotypes.tolist() == [[0, 12], [13, 1]]
+    assert len(variant.alts) == 13
+
+
+def test_a_record_without_genotypes(tmp_path: Path) -> None:
+    [variant] = read(tmp_path, vcf(row("3 4", "DP")))
+    assert not variant.has_genotypes
+    assert (variant.genotypes == -1).all()
+
+
+@pytest.mark.parametrize("calls", ["0/x 0/0", "A|B 0/0", "0-1 0/0", "0//1 0/0"])
+def test_what_is_not_a_genotype_is_refused(tmp_path: Path, calls: str) -> None:
+    error = refusal(tmp_path, vcf(row(calls)))
+    assert error.line == META.count("\n") + 2
+    assert "is not a genotype" in str(error)
+
+
+def test_one_by_one_and_all_at_once_agree() -> None:
+    rng = np.random.default_rng(5)
+    pool = ["0|0", "0/1", "1|2", ".|.", "./1", "1", ".", "10|3", "0/0/1"]
+    for size in (1, 2, 50):
+        calls = [pool[i] for i in rng.integers(0, len(pool), size)]
+        genotypes, phased = parse_genotypes("\t".join(calls).encode(), size, 0, 11)
+        for call, pair, flag in zip(calls, genotypes.tolist(), phased, strict=True):
+            one, one_phased = parse_genotypes(call.encode(), 1, 0, 11)
+            assert (one[0].tolist(), bool(one_phased[0])) == (pair, bool(flag))
+
+
+def test_alleles_contigs_and_lines(tmp_path: Path) -> None:
+    rows = [
+        "chr1 5 . a g,<NON_REF>,* . . . GT 0/1 0/0",
+        "chrM 7 . ACG . . . . GT 0/0 0/0",
+        "X 6 . A <DEL> . . . GT 0/1 0/0",
+    ]
+    first, second, third = read(tmp_path, vcf(*rows))
+    assert (first.contig, first.ref, first.alts) == ("1", "A", ("G", "<NON_REF>", "*"))
+    assert (second.contig, second.ref, second.alts) == ("MT", "ACG", ())
+    assert (third.contig, third.alts, third.line) == ("X", ("<DEL>",), META.count("\n") + 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("chr1", "1"),
+        ("CHR22", "22"),
+        ("chrM", "MT"),
+        ("M", "MT"),
+        ("MT", "MT"),
+        ("chrx", "X"),
+        ("NC_000001.10", "1"),
+        ("NC_000023.11", "X"),
+        ("NC_012920.1", "MT"),
+        ("chrUn_1", "Un_1"),
+    ],
+)
+def test_normal_contig(name: str, normal: str) -> None:
+    assert normal_contig(name) == normal
+
+
+def test_only_wanted_positions_in_any_order(tmp_path: Path) -> None:
+    rows = [f"{chrom} {pos} . A G . . . GT 0/1 0/0" for chrom, pos in
+            [("2", 9), ("1", 30), ("chr1", 10), ("1", 20), ("1", 10), ("3", 10)]]  # fmt: skip
+    found = read(tmp_path, vcf(*rows), {"1": {10, 20}, "2": Stretches([(1, 5), (8, 10)])})
+    places = [(variant.contig, variant.position) for variant in found]
+    assert places == [("2", 9), ("1", 10), ("1", 20), ("1", 10)]
+
+
+def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
+    content = vcf(row("0/1 0/0"), "", row("1/1 0/0")).replace(b"\n", b"\r\n")
+    assert [variant.genotypes[0].tolist() for variant in read(tmp_path, content)] == [
+        [0, 1],
+        [1, 1],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (vcf(row("0/1")), "10 columns where the header has 11"),
+        (vcf("1 x . A G . . . GT 0/1 0/0"), "'x' is not a position"),
+        (vcf("1,5,.,A,G"), "columns separated by tabs"),
+        (vcf(samples="S1 S1"), "sample S1 is there twice"),
+        (vcf(row("0/1 0/0"), "1 10")[:-1], "truncated in the middle of a record"),
+        (META.encode(), "no #CHROM line"),
+        (META.encode() + COLUMNS.encode(), "separated by tabs"),
+        (vcf().replace(b"\tFORMAT\tS1\tS2", b""), "no samples"),
+        (vcf().replace(b"\tS1\tS2", b""), "no samples"),
+    ],
+)
+def test_faulty_files(tmp_path: Path, content: bytes, words: str) -> None:
+    error = refusal(tmp_path, content)
+    assert words in str(error)
+    assert error.line is not None
+
+
+def test_undeclared_tags_and_contigs_do_not_matter(tmp_path: Path, capfd) -> None:
+    content = vcf("7 5 . A G . odd NEW=1 GT:XX 0/1:3 0/0:4")
+    [variant] = read(tmp_path, content.replace(b"##contig=<ID=1>\n", b""))
+    assert variant.genotypes.tolist() == [[0, 1], [0, 0]]
+    assert capfd.readouterr() == ("", "")
+
+
+ROWS = [
+    row("0|1 1"), "1 101 x AC A,<NON_REF> 5 low DP=3 GT:DP ./.:1 1/2:2", row("0/0/1 ."),
+    "2 5 . C T . PASS . DP 3 4", "2 6 . C . . PASS . GT 0/0 0|.", row("0/130 1/1", alt=",".join(
+        "A" * n for n in range(2, 140))),
+]  # fmt: skip
+
+
+def as_bcf(folder: Path, content: bytes, *options: str) -> bytes:
+    (folder / "made.vcf").write_bytes(content)
+    command = ["bcftools", "view", *options, str(folder / "made.vcf")]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def same(one: Variant, two: Variant) -> bool:
+    fields = ("contig", "position", "ref", "alts", "has_genotypes")
+    equal = all(getattr(one, field) == getattr(two, field) for field in fields)
+    # BCF pads to the widest call of the record; whether a lone dot was haploid is all that may change.
+    known = one.genotypes[:, 0] >= 0
+    return equal and bool((one.genotypes[known] == two.genotypes[known]).all())
+
+
+@needs_bcftools
+@pytest.mark.parametrize("option", ["-Ob", "-Ou"])
+def test_bcf_gives_what_its_vcf_gives(tmp_path: Path, option: str) -> None:
+    text, binary = (read(tmp_path, c) for c in (vcf(*ROWS), as_bcf(tmp_path, vcf(*ROWS), option)))
+    assert len(text) == len(binary) == len(ROWS)
+    assert all(same(one, two) for one, two in zip(text, binary, strict=True))
+    assert [v.phased.tolist() for v in text[:2]] == [v.phased.tolist() for v in binary[:2]]
+
+
+@needs_bcftools
+def test_bcf_at_wanted_positions(tmp_path: Path) -> None:
+    binary = as_bcf(tmp_path, vcf(*ROWS), "-Ob")
+    assert [v.position for v in read(tmp_path, binary, {"1": {101}, "2": {6}})] == [101, 6]
+
+
+@needs_bcftools
+def test_damaged_bcf_is_refused_never_a_crash(tmp_path: Path) -> None:
+    whole = as_bcf(tmp_path, vcf(*ROWS), "-Ou")
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        damaged = bytearray(whole[: rng.integers(len(whole) // 2, len(whole) + 1)])
+        for place in rng.integers(len(META), len(damaged), 3):
+            damaged[place] = rng.integers(256)
+        assert "\n" not in outcome(tmp_path, bytes(damaged))
+
+
+def test_damaged_vcf_is_refused_never_a_crash(tmp_path: Path) -> None:
+    whole = vcf(*ROWS)
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(damaged), 3):
+            damaged[place] = rng.integers(256)
+        assert "\n" not in outcome(tmp_path, bytes(damaged))
+
+
+def indexed(folder: Path) -> Path:
+    rows = [f"chr1 {pos} . A G . . . GT 0/1 {pos % 2}/0" for pos in range(1, 3000)]
+    plain = folder / "x.vcf"
+    plain.write_bytes(vcf(*rows))
+    pysam.tabix_index(str(plain), preset="vcf", force=True)
+    return folder / "x.vcf.gz"
+
+
+WANTED = {"1": {5, 77, 2990, 9999}, "2": {5}}
+
+
+def test_an_index_gives_the_same_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = indexed(tmp_path)
+    with open_input(path) as source:
+        streamed = list(read_variants(source, WANTED).records)
+    monkeypatch.setattr(regions, "_WORTH", 0)
+    with open_input(path) as source:
+        found = list(read_variants(source, WANTED).records)
+    assert [v.position for v in found] == [v.position for v in streamed] == [5, 77, 2990]
+    assert all(v.line is None for v in found)
+    assert all(same(*pair) for pair in zip(found, streamed, strict=True))
+
+
+@pytest.mark.parametrize("fault", ["stale", "damaged"])
+def test_a_bad_index_is_not_used(tmp_path: Path, monkeypatch, capfd, fault: str) -> None:
+    path = indexed(tmp_path)
+    index = path.with_name(path.name + ".tbi")
+    if fault == "stale":
+        os.utime(index, (1, 1))
+    else:
+        index.write_bytes(b"nonsense")
+    monkeypatch.setattr(regions, "_WORTH", 0)
+    with open_input(path) as source:
+        found = list(read_variants(source, WANTED).records)
+    assert [v.position for v in found] == [5, 77, 2990]
+    assert all(v.line is not None for v in found)
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_bcftools
+@pytest.mark.skipif(not TRAINING.exists(), reason="the shared data are not here")
+def test_agreement_with_bcftools_query() -> None:
+    command = ["bcftools", "query", "-f", "%CHROM\t%POS\t%REF\t%ALT[\t%GT]\n", str(TRAINING)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    with open_input(TRAINING) as source:
+        for line, variant in zip(
+            lines[::50], list(read_variants(source).records)[::50], strict=True
+        ):
+            chrom, pos, ref, alt, *calls = line.split("\t")
+            assert (variant.contig, str(variant.position)) == (chrom, pos)
+            assert (variant.ref, variant.alts) == (ref, (alt,))
+            assert ["|".join(map(str, pair)) for pair in variant.genotypes.tolist()] == calls
+
+
+def test_gzip_and_plain_give_the_same(tmp_path: Path) -> None:
+    pair = [read(tmp_path, pack(vcf(*ROWS))) for pack in (bytes, gzip.compress)]
+    assert all(same(*both) for both in zip(*pair, strict=True))

@@ -1,0 +1,378 @@
+"""Anchoring: any rotation and strand, unknown letters, insertions and deletions, parts, copies; what is refused."""
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import open_input
+from genomai_cli.mapping import alignment
+from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.seeding import (
+    KmerIndex,
+    best_chain,
+    codes_of,
+    reverse_complement,
+    segments_of,
+)
+
+SHARED = REPOSITORY.parent / "shared" / "data"
+RCRS = SHARED / "mito" / "rCRS.fa"
+GENOMES = SHARED / "1kgp" / "mt.train.fa.gz"
+SIZE = 2000
+COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
+
+
+def drawn(rng, size):
+    return "".join(rng.choice(list("ACGT"), size))
+
+
+REFERENCE = Reference("toy", drawn(np.random.default_rng(5), SIZE), circular=True)
+LINEAR = Reference("toy", REFERENCE.sequence, circular=False)
+ANCHORER = Anchorer(REFERENCE)
+
+
+def other_strand(sequence):
+    return sequence.translate(COMPLEMENT)[::-1]
+
+
+def turned(sequence, by):
+    by %= max(1, len(sequence))
+    return sequence[by:] + sequence[:by]
+
+
+def text(anchored):
+    return anchored.letters.tobytes().decode()
+
+
+def substituted(rng, sequence, share):
+    """The sequence with other bases in about so many places."""
+    places = rng.random(len(sequence)) < share
+    other = {"A": "CGT", "C": "AGT", "G": "ACT", "T": "ACG"}
+    return "".join(
+        str(rng.choice(list(other[x]))) if hit else x
+        for x, hit in zip(sequence, places, strict=True)
+    )
+
+
+def hidden(sequence, start, size):
+    """The sequence with a run of N."""
+    return sequence[:start] + "N" * len(sequence[start : start + size]) + sequence[start + size :]
+
+
+seeds = st.integers(0, 2**32 - 1)
+turns = st.integers(0, SIZE - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, turns, st.booleans(), st.integers(0, SIZE - 1), st.integers(0, 600))
+def test_a_genome_with_substitutions_comes_back_letter_for_letter(seed, turn, reverse, start, size):
+    rng = np.random.default_rng(seed)
+    genome = hidden(substituted(rng, REFERENCE.sequence, 0.01), start, size)
+    query = turned(genome, turn)
+    anchored = ANCHORER(other_strand(query) if reverse else query)
+    assert text(anchored) == genome
+    assert (anchored.inserted, anchored.deleted, anchored.left_out) == (0, 0, 0)
+    assert anchored.aligned == SIZE - genome.count("N")
+    assert anchored.differences == sum(
+        a != b for a, b in zip(genome, REFERENCE.sequence, strict=True) if a != "N"
+    )
+    if not anchored.in_place:  # a few substitutions beside the cut can look like a gap there
+        assert anchored.strand == ("-" if reverse else "+")
+
+
+def edited(rng, sequence, edits):
+    """The sequence with insertions and deletions, and its letters at the reference's positions."""
+    pieces, at = [], 0
+    for place in np.sort(rng.choice(np.arange(40, SIZE - 40, 80), edits, replace=False)):
+        size = int(rng.integers(1, 13))
+        pieces.append(sequence[at:place])
+        at = int(place)
+        if rng.random() < 0.5:
+            pieces.append(drawn(rng, size))
+        else:
+            at += size
+    return "".join([*pieces, sequence[at:]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, turns, st.booleans(), st.integers(1, 6))
+def test_insertions_and_deletions_stand_in_one_place_however_the_record_was_cut(
+    seed, turn, reverse, edits
+):
+    rng = np.random.default_rng(seed)
+    genome = edited(rng, substituted(rng, REFERENCE.sequence, 0.005), edits)
+    straight = ANCHORER(genome)
+    query = turned(genome, turn)
+    anchored = ANCHORER(other_strand(query) if reverse else query)
+    assert text(anchored) == text(straight)
+    assert anchored.insertions == straight.insertions
+    assert anchored.inserted - anchored.deleted == len(genome) - SIZE
+    assert anchored.identity > 0.97
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, turns, st.booleans(), st.integers(150, 1500), st.booleans())
+def test_a_part_of_a_genome_says_the_same_where_it_says_something(seed, turn, reverse, size, line):
+    rng = np.random.default_rng(seed)
+    genome = substituted(rng, REFERENCE.sequence, 0.01)
+    part = genome[turn : turn + size] if line else turned(genome, turn)[:size]
+    assume(len(part) >= 120)
+    anchored = ANCHORER(other_strand(part) if reverse else part)
+    letters = np.frombuffer(genome.encode(), np.uint8)
+    known = anchored.letters != ord("N")
+    assert (anchored.letters[known] == letters[known]).all()
+    assert len(part) - 12 <= anchored.aligned <= len(part)  # a substitution near an end is cut off
+    assert anchored.start == turn
+    linear = Anchorer(LINEAR)(part)
+    if turn + size <= SIZE:
+        assert text(linear) == text(anchored)
+
+
+@pytest.mark.parametrize("copies", [1.2, 2, 2.6])
+@pytest.mark.parametrize("turn", [0, 700])
+def test_of_several_copies_the_first_counts(copies, turn):
+    rng = np.random.default_rng(1)
+    genome = substituted(rng, REFERENCE.sequence, 0.01)
+    anchored = ANCHORER((turned(genome, turn) * 3)[: int(copies * SIZE)])
+    assert text(anchored) == genome
+    assert (anchored.left_out, anchored.inserted, anchored.deleted) == (0, 0, 0)
+
+
+def test_ends_that_overlap_a_little_are_an_insertion():
+    genome = REFERENCE.sequence
+    anchored = ANCHORER(turned(genome, 300) + genome[300:320])
+    assert text(anchored) == genome
+    assert anchored.inserted == 20
+
+
+def test_foreign_ends_are_left_out():
+    rng = np.random.default_rng(2)
+    part = REFERENCE.sequence[500:1200]
+    anchored = ANCHORER(drawn(rng, 300) + part + drawn(rng, 300))
+    known = np.flatnonzero(anchored.letters != ord("N"))
+    assert abs(known[0] - 500) < 10
+    assert abs(known[-1] - 1199) < 10
+    assert 580 < anchored.left_out < 620
+    whole = ANCHORER(drawn(rng, 300) + turned(REFERENCE.sequence, 800) + drawn(rng, 300))
+    assert text(whole) == REFERENCE.sequence
+    assert 590 <= whole.left_out <= 600  # a letter may fit by chance
+
+
+def test_a_large_deletion_leaves_unknown_letters():
+    genome = REFERENCE.sequence
+    anchored = ANCHORER(turned(genome[:600] + genome[1100:], 200))
+    missing = np.flatnonzero(anchored.letters == ord("N"))
+    assert anchored.deleted == len(missing) == 500
+    assert abs(missing[0] - 600) < 5
+
+
+def test_a_linear_reference_has_no_letters_before_its_first():
+    linear = Anchorer(LINEAR)
+    turned_around = linear(turned(LINEAR.sequence, 500))
+    known = np.flatnonzero(turned_around.letters != ord("N"))
+    assert (known[0], known[-1]) == (500, SIZE - 1)
+    flanked = linear(drawn(np.random.default_rng(3), 200) + LINEAR.sequence)
+    assert text(flanked) == LINEAR.sequence
+    assert flanked.start == -200
+
+
+@pytest.mark.parametrize("size", [0, 1, 30, 100, 1000, SIZE, 9000])
+def test_random_dna_does_not_belong(size):
+    assert ANCHORER(drawn(np.random.default_rng(size), size)) is None
+
+
+@pytest.mark.parametrize("size", [1, 50, SIZE + 1])
+def test_unknown_letters_alone_do_not_belong(size):
+    assert ANCHORER("N" * size) is None
+
+
+@pytest.mark.parametrize("share", [0.03, 0.09, 0.15])
+def test_another_species_is_anchored_with_its_identity(share):
+    genome = substituted(np.random.default_rng(4), REFERENCE.sequence, share)
+    for query in (turned(genome, 900), other_strand(genome)):
+        anchored = ANCHORER(query)
+        assert anchored.identity == pytest.approx(1 - share, abs=0.02)
+        assert (anchored.letters == np.frombuffer(genome.encode(), np.uint8)).mean() > 0.98
+
+
+def test_a_genome_of_sparse_letters_is_read_in_place():
+    rng = np.random.default_rng(6)
+    genome = np.array(list(substituted(rng, REFERENCE.sequence, 0.01)))
+    genome[rng.random(SIZE) < 0.6] = "N"
+    assert text(ANCHORER("".join(genome))) == "".join(genome)
+    # As from a VCF that lists nothing but what differs.
+    only = np.full(SIZE, "N")
+    only[::100] = [{"A": "G", "G": "A", "C": "T", "T": "C"}[x] for x in REFERENCE.sequence[::100]]
+    anchored = ANCHORER("".join(only))
+    assert text(anchored) == "".join(only)
+    assert anchored.identity == 0.99
+
+
+def test_other_letters_are_unknown():
+    query = REFERENCE.sequence[:700] + "RYKM" + REFERENCE.sequence[704:]
+    assert text(ANCHORER(query)) == hidden(REFERENCE.sequence, 700, 4)
+
+
+C_RUNS = "GATTACAGT" * 3 + "CCCCCCCTCCCCCGC"  # positions 303 to 317 of rCRS
+
+
+@pytest.mark.parametrize("turn", [0, 28, 33, 60])
+def test_insertions_in_two_runs_are_two(turn):
+    rng = np.random.default_rng(7)
+    before, after = drawn(rng, 200), drawn(rng, 200)
+    anchorer = Anchorer(Reference("runs", before + C_RUNS + after, circular=True))
+    query = before + C_RUNS.replace("CCCCCCCTCCCCCG", "CCCCCCCCTCCCCCCG") + after
+    first = len(before) + C_RUNS.index("TCCCCCG") - 1
+    for one in (turned(query, 200 + turn), other_strand(turned(query, turn))):
+        assert anchorer(one).insertions == ((first, "C"), (first + 6, "C"))
+
+
+def test_a_deleted_repeat_is_missing_at_its_end():
+    rng = np.random.default_rng(8)
+    before, after = drawn(rng, 200) + "A", "G" + drawn(rng, 200)
+    anchorer = Anchorer(Reference("repeat", before + "CCCCCTCTA" * 2 + after, circular=True))
+    deleted = before + "CCCCCTCTA" + after
+    for query in (deleted, turned(deleted, 205), other_strand(turned(deleted, 20))):
+        assert text(anchorer(query)) == before + "CCCCCTCTA" + "N" * 9 + after
+
+
+def test_the_letter_that_the_reference_does_not_know_is_the_one_deleted():
+    rng = np.random.default_rng(9)
+    before, after = drawn(rng, 200) + "C", "TTC" + drawn(rng, 200)
+    anchorer = Anchorer(Reference("n", before + "N" + after, circular=True))
+    assert text(anchorer(turned(before + after, 100))) == before + "N" + after
+
+
+def test_the_alignment_between_anchors_is_the_cheapest():
+    query, reference = (codes_of(np.frombuffer(x, np.uint8)) for x in (b"ACGTT", b"ACGGTT"))
+    blocks = alignment.merged(alignment.between(query, reference))
+    assert sum(length for *_, length in blocks) == 5
+    moved = alignment.gaps_to_the_right(blocks, query, reference)
+    assert moved == [(0, 0, 3), (3, 4, 2)]
+
+
+def test_a_stray_hit_is_no_part_of_the_chain():
+    segments = np.array([[0, 100, 300], [310, 1500, 16], [330, 430, 300]])
+    assert best_chain(segments, None).tolist() == [[0, 100, 300], [330, 430, 300]]
+
+
+def test_a_chain_goes_around_a_circle():
+    segments = np.array([[0, 900, 100], [100, 0, 100]])
+    assert best_chain(segments, 1000).tolist() == [[0, 900, 100], [100, 1000, 100]]
+
+
+def test_segments_that_overlap_are_cut():
+    segments = np.array([[0, 0, 50], [40, 50, 60]])
+    assert best_chain(segments, None).tolist() == [[0, 0, 50], [50, 60, 50]]
+
+
+def test_only_unique_kmers_are_hits():
+    codes = codes_of(np.frombuffer(b"ACGTACGTTTGCA", np.uint8))
+    index = KmerIndex.of(codes, 4, circular=False)
+    query, reference = index.hits(codes)
+    assert (query == reference).all()
+    assert set(query) == {1, 2, 3, 5, 6, 7, 8, 9}  # ACGT stands at 0 and 4
+    assert segments_of(query, reference, 4, None).tolist() == [[1, 1, 12]]
+
+
+def test_the_reverse_complement_of_codes():
+    codes = codes_of(np.frombuffer(b"ACGTNa", np.uint8))
+    assert reverse_complement(codes).tolist() == [3, 4, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("circular", [True, False])
+def test_a_reference_is_written_and_read(tmp_path, circular):
+    reference = Reference("one", "ACGTN" * 40, circular)
+    reference.write(tmp_path / "reference.fa")
+    assert Reference.read(tmp_path / "reference.fa") == reference
+    assert Reference.read(tmp_path / "reference.fa", circular=not circular) != reference
+    assert (
+        (tmp_path / "reference.fa")
+        .read_text()
+        .startswith(f">one circular={str(circular).lower()}\n")
+    )
+    assert reference.sha256 == Reference("two", "ACGTN" * 40, not circular).sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (">a\nACGT\n>b\nAC\n", "ref.fa:3: a second record (b), where a reference is one"),
+        (">a circular=maybe\nACGT\n", "ref.fa:1: circular=maybe, where true or false is needed"),
+        (">a\n", "ref.fa:1: the reference has no letters"),
+        ("@a\nACGT\n+\nIIII\n", "ref.fa: FASTQ, where FASTA is needed"),
+    ],
+)
+def test_what_is_no_reference_is_refused(tmp_path, content, message):
+    path = tmp_path / "ref.fa"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        Reference.read(path)
+    assert str(error.value).endswith(message)
+
+
+@pytest.fixture(scope="module")
+def human():
+    if not RCRS.is_file():
+        pytest.skip("no ../shared/data here")
+    return Anchorer(Reference.read(RCRS, circular=True))
+
+
+@pytest.fixture(scope="module")
+def people(human):
+    with open_input(GENOMES) as source:
+        return [record.sequence for record in read_sequences(source)]
+
+
+def test_people_come_back_from_any_rotation_and_strand(human, people):
+    rng = np.random.default_rng(10)
+    for number in rng.choice(len(people), 60, replace=False):
+        genome = people[number]
+        query = turned(genome, int(rng.integers(len(genome))))
+        anchored = human(other_strand(query) if number % 2 else query)
+        assert text(anchored) == genome
+        assert anchored.strand == "+-"[number % 2]
+
+
+def test_people_without_their_gaps_come_back_the_same(human, people):
+    rng = np.random.default_rng(11)
+    for number in rng.choice(len(people), 40, replace=False):
+        genome = people[number]
+        raw = turned(genome.replace("N", ""), int(rng.integers(16000)))
+        assert text(human(other_strand(raw) if number % 2 else raw)) == genome
+
+
+def test_halves_and_two_thousand_letters_of_people(human, people):
+    rng = np.random.default_rng(12)
+    for number in rng.choice(len(people), 40, replace=False):
+        genome, size = people[number], int(rng.choice([2000, 8000]))
+        start = int(rng.integers(len(genome) - size))
+        anchored = human(other_strand(genome[start : start + size]))
+        known = anchored.letters != ord("N")
+        truth = np.frombuffer(genome.encode(), np.uint8)
+        assert (anchored.letters[known] == truth[known]).all()
+        assert known.sum() >= size - genome[start : start + size].count("N") - 24
+
+
+@pytest.mark.parametrize("turn", [0, 310, 8285, 9000])
+def test_human_insertions_and_deletions_have_their_names(human, turn):
+    rcrs = human.reference.sequence
+    genome = rcrs[:309] + "C" + rcrs[309:315] + "C" + rcrs[315:8271] + rcrs[8280:]
+    for query in (turned(genome, turn), other_strand(turned(genome, turn))):
+        anchored = human(query.replace("N", ""))
+        assert anchored.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
+        missing = np.flatnonzero(anchored.letters == ord("N")) + 1
+        assert missing.tolist() == [3107, *range(8281, 8290)]
+
+
+@pytest.mark.parametrize("name", ["lambda.fa", "ecoli_k12.fa.gz", "yeast_sacCer3.fa.gz"])
+def test_other_genomes_do_not_belong(human, name):
+    with open_input(SHARED / "genomes" / name) as source:
+        found = [human(record.sequence) for record in read_sequences(source)]
+    assert found
+    assert set(found) == {None}

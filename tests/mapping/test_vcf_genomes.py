@@ -1,0 +1,300 @@
+"""VCF and BCF to genomes in a reference's coordinates: alleles, ploidies, gaps, other references, real tools."""
+
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.streams import Input, Kind, open_input
+from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.vcf_genomes import read_genomes
+
+BCFTOOLS = shutil.which("bcftools")
+needs_bcftools = pytest.mark.skipif(not BCFTOOLS, reason="bcftools is not installed here")
+#                            1234567890123456789012345678901234567890
+TOY = Reference("NC_012920.1", "GATTACACACAGGTCCCATNGACTTGACCATGGTCAAGCT", circular=True)
+
+
+def vcf(rows, samples=("a",), contig="MT", header=(), layout="GT"):
+    """A VCF of rows `POS REF ALT CALL...`, fields between spaces."""
+    lines = ["##fileformat=VCFv4.2", *header]
+    fixed = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
+    lines.append("\t".join([*fixed, *samples]))
+    for row in rows:
+        position, ref, alt, *calls = row.split()
+        lines.append("\t".join([contig, position, ".", ref, alt, ".", ".", ".", layout, *calls]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The sequences that texts of VCFs give, by sample."""
+
+    def read(*texts, reference=TOY, **options):
+        paths = [tmp_path / f"{number}.vcf" for number in range(len(texts))]
+        for path, content in zip(paths, texts, strict=True):
+            path.write_text(content)
+        cohorts = read_genomes(map(open_input, paths), reference, **options)
+        return {r.name: r.sequence for cohort in cohorts for r in cohort.records()}
+
+    return read
+
+
+def letters(sequence):
+    """Position from 1 and letter of what is known."""
+    return {place: x for place, x in enumerate(sequence, start=1) if x != "N"}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("3 T C 1", {3: "C"}),
+        ("3 T C 0", {3: "T"}),
+        ("3 T C .", {}),
+        ("3 T C 1/1", {3: "C"}),
+        ("3 T C 0|0", {3: "T"}),
+        ("3 T C 0/1", {}),  # heteroplasmy
+        ("3 T C ./1", {}),
+        ("3 T C,G 2", {3: "G"}),
+        ("3 T C,G 1/2", {}),
+        ("3 T . 0", {3: "T"}),
+        ("3 T * 1", {}),
+        ("3 T <DEL> 1", {}),
+        ("3 T <DEL> 0", {3: "T"}),
+        ("3 T G]2:5] 1", {}),
+        ("3 T <NON_REF> 0", {3: "T"}),
+        ("3 T <NON_REF> 1", {}),
+        ("3 T R 1", {}),
+        ("3 TTA CTG 1", {3: "C", 4: "T", 5: "G"}),
+        ("3 TTA CTG 0", {3: "T", 4: "T", 5: "A"}),
+        ("3 T TGG 1", {3: "T"}),
+        ("3 T TGG 0", {3: "T"}),
+        ("3 T TGG 0/1", {3: "T"}),
+        ("27 ACC A 1", {27: "A"}),
+        ("27 ACC A 0", {27: "A", 28: "C", 29: "C"}),
+        ("27 ACC A 0/1", {27: "A"}),
+        ("27 AC A,GC 2", {27: "G", 28: "C"}),
+        ("27 AC A,GC 1", {27: "A", 28: "C"}),
+        ("27 ACC GT 1", {27: "G", 28: "T"}),
+    ],
+)
+def test_what_a_record_says(read, row, expected):
+    found = letters(read(vcf([row]))["a"])
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [
+        ("5 ACA A 1", {10, 11}),  # of ACACACAGG, as bcftools norm places it, the last CA
+        ("15 CC C 1", {17}),
+        ("4 T TA 1", set()),
+        ("27 ACC A 1", {28, 29}),
+    ],
+)
+def test_a_deletion_in_a_repeat_counts_at_its_end(read, row, missing):
+    found = read(vcf([row]), absent_is_ref=True)["a"]
+    expected = "".join("N" if n + 1 in missing else x for n, x in enumerate(TOY.sequence))
+    assert found == expected
+
+
+def test_absent_positions_are_unknown_or_the_reference(read):
+    text = vcf(["3 T C 1 0", "40 T A . 1"], samples=("a", "b"))
+    assert read(text) == {
+        "a": "NNC" + "N" * 37,
+        "b": "NNT" + "N" * 36 + "A",
+    }
+    whole = read(text, absent_is_ref=True)
+    assert whole["a"] == "GAC" + TOY.sequence[3:39] + "N"
+    assert whole["b"] == TOY.sequence[:39] + "A"
+
+
+@pytest.mark.parametrize(
+    ("rows", "letter"),
+    [
+        (["3 T C 1", "3 T G 0"], "C"),  # bcftools norm -m-
+        (["3 T C .", "3 T G 1"], "G"),
+        (["3 T C 0", "3 T G 0"], "T"),
+        (["3 T C 1", "3 T G 1"], "N"),
+        (["3 T C .", "3 T G 0"], "N"),
+        (["3 T TA 0", "3 T G 1"], "G"),
+        (["3 T TA .", "3 T G 0"], "T"),
+        (["2 AT A 1", "3 T G 0"], "N"),
+        (["3 T G 1", "2 AT A 0"], "G"),
+    ],
+)
+def test_several_records_for_a_position(read, rows, letter):
+    reference = Reference("MT", "GATCGACTTGACCATG", circular=True)
+    assert read(vcf(rows), reference=reference)["a"][2] == letter
+
+
+@pytest.mark.parametrize("contig", ["MT", "M", "chrM", "chrMT", "NC_012920.1"])
+def test_names_of_the_mitochondrial_contig(read, contig):
+    assert letters(read(vcf(["3 T C 1"], contig=contig))["a"]) == {3: "C"}
+
+
+def test_a_reference_of_another_name(read):
+    plasmid = Reference("pUC19", TOY.sequence, circular=True)
+    text = vcf(["3 T C 1"], contig="pUC19") + vcf(["4 T C 1"]).splitlines()[-1] + "\n"
+    assert letters(read(text, reference=plasmid)["a"]) == {3: "C"}
+
+
+def test_other_contigs_are_passed_over_or_refused(read):
+    text = vcf(["3 T C 1"]) + "1\t5\t.\tA\tG\t.\t.\t.\tGT\t1\n"
+    assert letters(read(text)["a"]) == {3: "C"}
+    with pytest.raises(InputError, match=r"0.vcf: a record on 1 after those on MT: name it"):
+        read(text, refuse_others="name it")
+
+
+def test_blocks_of_a_gvcf_are_the_reference(read):
+    lines = vcf(["2 A <NON_REF> 0/0", "6 C G,<NON_REF> 1/1"]).splitlines()
+    lines[-2] = lines[-2].replace("\t.\t.\t.\tGT", "\t.\t.\tEND=5\tGT")
+    found = letters(read("\n".join([*lines, ""]))["a"])
+    assert found == {2: "A", 3: "T", 4: "T", 5: "A", 6: "G"}
+
+
+def test_files_of_the_same_samples_are_one_cohort(read):
+    assert letters(read(vcf(["3 T C 1"]), vcf(["4 T G 1"]))["a"]) == {3: "C", 4: "G"}
+    two = read(vcf(["3 T C 1"]), vcf(["4 T G 1"], samples=("b",)))
+    assert {name: letters(x) for name, x in two.items()} == {"a": {3: "C"}, "b": {4: "G"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            vcf(["3 T C 1", "4 G C 1"]),
+            ":4: REF G at MT:4, where NC_012920.1 has T: made with another",
+        ),
+        (vcf(["3 T C 1"], header=["##contig=<ID=chrM,length=16571>"]), "Yoruba chrM of hg19"),
+        (
+            vcf(["3 T C 1"], header=["##contig=<ID=MT,length=99>"]),
+            "40 letters, but in the header 99",
+        ),
+        (vcf(["39 CTG C 1"]), ":3: a record at MT:39, where NC_012920.1 has 40 letters"),
+        (vcf(["3 T C 1"], contig="2"), "no record on NC_012920.1"),
+        (
+            vcf(["3 T C 5"], layout="DP"),
+            "no genotypes: the records on NC_012920.1 have no GT field",
+        ),
+    ],
+)
+def test_what_is_refused(read, text, message):
+    with pytest.raises(InputError) as error:
+        read(text)
+    assert "0.vcf:" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_header_with_both_mitochondrial_contigs_is_fine(read):
+    header = ["##contig=<ID=chrM,length=16571>", "##contig=<ID=chrMT,length=40>"]
+    assert letters(read(vcf(["3 T C 1"], contig="chrMT", header=header))["a"]) == {3: "C"}
+
+
+def test_the_report(tmp_path):
+    path = tmp_path / "x.vcf"
+    path.write_text(vcf(["3 T C 1 0"], samples=("a", "b")))
+    for absent_is_ref in (False, True):
+        (cohort,) = read_genomes([open_input(path)], TOY, absent_is_ref=absent_is_ref)
+        assert (cohort.report.samples, cohort.report.told, cohort.report.size) == (2, 1, 40)
+        assert str(cohort.report).startswith(f"{path}: NC_012920.1, 1 of 40 positions")
+        assert ("--absent-is-ref" in str(cohort.report)) != absent_is_ref
+
+
+LONG = Reference("MT", "".join(np.random.default_rng(1).choice(list("ACGT"), 1500)), circular=True)
+
+
+def variants(rng):
+    """Rows of a VCF with substitutions, insertions and deletions at least forty letters apart."""
+    rows = []
+    for at in range(60, 1440, int(rng.integers(40, 80))):
+        base, size = LONG.sequence[at - 1], int(rng.integers(1, 10))
+        kind = rng.integers(3)
+        other = str(rng.choice([x for x in "ACGT" if x != base]))
+        inserted = base + "".join(rng.choice(list("ACGT"), size))
+        deleted = LONG.sequence[at - 1 : at + size]
+        row = [(base, other), (base, inserted), (deleted, base)][int(kind)]
+        rows.append(f"{at} {row[0]} {row[1]} 1")
+    return rows
+
+
+def bcftools(*arguments):
+    done = subprocess.run([BCFTOOLS, *map(str, arguments)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reference") / "MT.fa"
+    path.write_text(f">MT\n{LONG.sequence}\n")
+    return path
+
+
+CONTIG = ["##contig=<ID=MT,length=1500>", '##FORMAT=<ID=GT,Number=1,Type=String,Description="G">']
+
+
+@needs_bcftools
+@pytest.mark.parametrize("seed", range(6))
+def test_bcftools_consensus_anchored_is_the_genome_of_the_vcf(read, fasta, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    path, packed = tmp_path / "x.vcf", tmp_path / "x.vcf.gz"
+    path.write_text(vcf(variants(rng), header=CONTIG))
+    bcftools("norm", "-f", fasta, "-Oz", "-o", packed, path)
+    bcftools("index", packed)
+    consensus = bcftools("consensus", "-f", fasta, "-H", "1", packed).decode()
+    sequence = "".join(consensus.splitlines()[1:])
+    turn = int(rng.integers(len(sequence)))
+    anchored = Anchorer(LONG)(sequence[turn:] + sequence[:turn])
+    genome = read(path.read_text(), reference=LONG, absent_is_ref=True)["a"]
+    assert anchored.letters.tobytes().decode() == genome
+
+
+@needs_bcftools
+def test_normalised_files_and_bcf_give_the_same(read, fasta, tmp_path):
+    rng = np.random.default_rng(9)
+    rows = [
+        *variants(rng),
+        f"1470 {LONG.sequence[1469]} {'ACGT'.replace(LONG.sequence[1469], '')[0]} 0",
+    ]
+    rows.append(f"1480 {LONG.sequence[1479]} {','.join('ACGT'.replace(LONG.sequence[1479], ''))} 2")
+    text = vcf(rows, header=CONTIG)
+    expected = read(text, reference=LONG, absent_is_ref=True)
+    path = tmp_path / "x.vcf"
+    path.write_text(text)
+    for options in (["norm", "-f", fasta], ["norm", "-m-"], ["norm", "-m-", "-f", fasta], ["view"]):
+        for form in ("v", "b", "z"):
+            done = tmp_path / f"done.{form}"
+            bcftools(*options, "-O", form, "-o", done, path)
+            (cohort,) = read_genomes([open_input(done)], LONG, absent_is_ref=True)
+            assert next(cohort.records()).sequence == expected["a"], (options, form)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_letters_of_a_cohort_are_those_of_its_samples_alone(seed):
+    rng = np.random.default_rng(seed)
+    places = np.sort(rng.choice(np.arange(1, 1500), 8, replace=False))
+    calls = rng.choice(["0", "1", ".", "0/1", "1/1"], (8, 3))
+    bases = [LONG.sequence[place - 1] for place in places]
+    alts = ["ACGT".replace(base, "")[int(rng.integers(3))] for base in bases]
+    genomes = [list("N" * 1500) for _ in range(3)]
+    for place, base, alt, row in zip(places, bases, alts, calls, strict=True):
+        for genome, call in zip(genomes, row, strict=True):
+            genome[place - 1] = {"0": base, "1": alt, "1/1": alt}.get(call, "N")
+    rows = [
+        f"{p} {b} {a} {' '.join(c)}" for p, b, a, c in zip(places, bases, alts, calls, strict=True)
+    ]
+    assert list(read_text(vcf(rows, ("a", "b", "c")))) == ["".join(g) for g in genomes]
+
+
+def read_text(content):
+    """The sequences of a VCF's text."""
+    source = Input("-", Kind.VCF, "plain", io.BytesIO(content.encode()))
+    return [r.sequence for cohort in read_genomes([source], LONG) for r in cohort.records()]

@@ -1,0 +1,396 @@
+"""Self-supervised objectives: their losses by hand, what their views show, and the companions they train."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli import tokenizers
+from genomai_cli.augmentations import (
+    NOTHING,
+    crop,
+    hide_outside,
+    lengths,
+    mask,
+    reverse_complement,
+    runs,
+    substitute,
+    turn,
+)
+from genomai_cli.backbones import heads
+from genomai_cli.errors import BundleError
+from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Learner, Model
+from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings, info_nce
+from genomai_cli.objectives.masked import Masked, MaskedSettings, masked_cross_entropy
+from genomai_cli.registry import OBJECTIVES, build_network, check_objective
+from genomai_cli.tokenizers.batch import covering, encode_rows
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CONFIGS = [
+    {"kind": "kmers", "k": 3, "stride": 1},
+    {"kind": "kmers", "k": 4, "stride": 4},
+    {"kind": "kmers", "k": 2, "stride": 3},
+    {"kind": "symmetric", "k": 3},
+    {"kind": "characters"},
+    {"kind": "iupac"},
+]
+ALONE = Alone()
+ANYTHING = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
+
+
+def rows(*sequences):
+    """Sequences as rows, filled up."""
+    array = np.full((len(sequences), max(map(len, sequences))), NOTHING, np.uint8)
+    for row, sequence in zip(array, sequences, strict=True):
+        row[: len(sequence)] = np.frombuffer(sequence.encode(), np.uint8)
+    return array
+
+
+def text(row):
+    """A row's letters."""
+    return row[row != NOTHING].tobytes().decode()
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+SEQUENCES = st.lists(st.text("ACGTN", min_size=6, max_size=40), min_size=1, max_size=5)
+
+
+class TestRows:
+    @given(SEQUENCES, st.sampled_from(CONFIGS))
+    def test_rows_are_encoded_as_single_sequences_are(self, sequences, config):
+        tokenizer = tokenizers.from_config(config)
+        ids = encode_rows(tokenizer, rows(*sequences))
+        for sequence, found in zip(sequences, ids, strict=True):
+            expected = tokenizer.encode(sequence)
+            assert found[: len(expected)].tolist() == expected.tolist()
+            assert (found[len(expected) :] == tokenizer.pad_id).all()
+
+    def test_sequences_shorter_than_a_word_are_padding(self):
+        tokenizer = tokenizers.from_config({"kind": "kmers", "k": 4})
+        assert encode_rows(tokenizer, rows("AC", "A")).tolist() == [[256], [256]]
+
+
+class TestAugmentations:
+    def test_turned_rows_are_reverse_complements(self):
+        turned = turn(rows("AACG", "TG", "AC"), np.array([True, True, False]))
+        assert [text(row) for row in turned] == ["CGTT", "CA", "AC"]
+
+    @given(SEQUENCES)
+    def test_turning_twice_changes_nothing(self, sequences):
+        letters = rows(*sequences)
+        every = np.ones(len(letters), np.bool_)
+        assert (turn(turn(letters, every), every) == letters).all()
+        assert (
+            text(turn(letters, every)[0])
+            == reverse_complement(np.frombuffer(sequences[0].encode(), np.uint8)).tobytes().decode()
+        )
+
+    @given(SEQUENCES, st.floats(0.1, 1))
+    def test_a_crop_is_a_stretch_of_the_sequence(self, sequences, share):
+        cropped = crop(rows(*sequences), share, rng())
+        for sequence, row in zip(sequences, cropped, strict=True):
+            assert text(row) in sequence
+            assert len(text(row)) == max(1, round(share * len(sequence)))
+
+    def test_crops_begin_anywhere(self):
+        cropped = crop(rows(*["ACGTACGTAC"] * 400), 0.8, rng())
+        starts = {text(row) for row in cropped}
+        assert starts == {"ACGTACGT", "CGTACGTA", "GTACGTAC"}
+
+    @given(SEQUENCES, st.floats(0.1, 1))
+    def test_hiding_outside_keeps_places(self, sequences, share):
+        letters = rows(*sequences)
+        shown = hide_outside(letters, share, rng())
+        assert (lengths(shown) == lengths(letters)).all()
+        assert ((shown == letters) | (shown == ord("N"))).all()
+
+    @pytest.mark.parametrize("span", [1, 3, 6])
+    def test_runs_cover_the_share_asked_for(self, span):
+        chosen = runs((200, 500), 0.15, rng(), span)
+        assert chosen.mean() == pytest.approx(0.15, abs=0.01)
+
+    @given(st.integers(1, 6), st.integers(0, 50))
+    def test_runs_are_as_long_as_asked_for(self, span, seed):
+        chosen = runs((1, 200), 0.1, rng(seed), span)[0]
+        edges = np.flatnonzero(np.diff(chosen.astype(int)))  # runs at the ends may be cut short
+        inside = edges[chosen[edges + 1].argmax() :] if len(edges) else edges
+        assert (np.diff(inside)[::2] >= span).all()
+
+    def test_masked_letters_are_missing_and_others_untouched(self):
+        letters = rows("ACGT" * 100)
+        masked = mask(letters, 0.3, rng(), span=2)
+        hidden = masked == ord("N")
+        assert 0.2 < hidden.mean() < 0.4
+        assert (masked[~hidden] == letters[~hidden]).all()
+
+    def test_substitutes_are_other_bases_each_as_likely(self):
+        letters = rows("A" * 30_000)
+        changed = substitute(letters, 0.5, rng())[0]
+        counts = {base: (changed == ord(base)).mean() for base in "ACGTN"}
+        assert counts["A"] == pytest.approx(0.5, abs=0.02)
+        for base in "CGT":
+            assert counts[base] == pytest.approx(1 / 6, abs=0.02)
+
+    def test_missing_letters_are_not_substituted(self):
+        assert text(substitute(rows("NNNN"), 1.0, rng())[0]) == "NNNN"
+
+    def test_substitutes_at_a_site_are_its_own_letters(self):
+        choices = np.array(
+            [[ord("A"), ord("G"), 0], [ord("C"), 0, 0], [ord("A"), ord("T"), ord("W")]]
+        )
+        seen = {text(row) for row in substitute(
+            rows(*["ACA"] * 100), 1.0, rng(), choices=choices.astype(np.uint8)
+        )}  # fmt: skip
+        assert seen == {"GCT", "GCW"}
+
+
+class TestInfoNCE:
+    def test_the_loss_by_hand(self):
+        first = torch.tensor([[2.0, 0.0], [0.0, 3.0]])
+        second = torch.tensor([[1.0, 1.0], [0.0, 5.0]])
+        # Cosines: (1,1)/sqrt 2 with both axes, and (0,1): rows of the first view against the second.
+        c = math.sqrt(0.5)
+        cosines = [[c, 0.0], [c, 1.0]]
+        t = 0.5
+
+        def surprise(row, right):
+            return -row[right] / t + math.log(sum(math.exp(value / t) for value in row))
+
+        forth = (surprise(cosines[0], 0) + surprise(cosines[1], 1)) / 2
+        columns = list(zip(*cosines, strict=True))
+        back = (surprise(columns[0], 0) + surprise(columns[1], 1)) / 2
+        assert float(info_nce(first, second, t, ALONE)) == pytest.approx((forth + back) / 2)
+
+    def test_vectors_that_are_all_the_same_give_the_log_of_the_batch(self):
+        same = torch.ones(7, 3)
+        assert float(info_nce(same, same, 0.1, ALONE)) == pytest.approx(math.log(7))
+
+    def test_the_length_of_the_vectors_does_not_count(self):
+        first, second = torch.randn(5, 4), torch.randn(5, 4)
+        scaled = info_nce(first * 100, second * 0.01, 0.2, ALONE)
+        assert float(scaled) == pytest.approx(float(info_nce(first, second, 0.2, ALONE)), rel=1e-4)
+
+
+class TestMaskedLoss:
+    def test_the_loss_by_hand(self):
+        logits = torch.tensor([[0.0, math.log(3)], [0.0, 0.0]])
+        loss = masked_cross_entropy(logits, torch.tensor([1, 0]), ALONE)
+        assert float(loss) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+    def test_nothing_hidden_is_no_loss(self):
+        assert float(masked_cross_entropy(torch.zeros(0, 4), torch.zeros(0).long(), ALONE)) == 0
+
+    def test_only_hidden_words_count(self):
+        network, objective, learner = learning("masked", {"kind": "kmers", "k": 3})
+        views = tensors(objective.views(rows("ACGTACGTAGCTAGCT"), rng()))
+        visible = views["targets"] == NO_TARGET
+        assert visible.any()
+        asked = []
+
+        def guess(head, inputs, chosen):
+            asked.append(chosen)
+            return torch.zeros(int(chosen.sum()), 67)
+
+        network.guess = guess
+        objective.loss(Model(network, learner.companions["masked"], lambda ids: ids), views, ALONE)
+        assert (asked[0] == ~visible).all()
+
+    @pytest.mark.parametrize("config", CONFIGS)
+    def test_special_words_are_never_guessed(self, config):
+        tokenizer = tokenizers.from_config(config)
+        views = Masked(MaskedSettings(share=0.9), Alphabet(tokenizer)).views(
+            rows("ACNNGTACGTNACGTTT", "ACGTACN"), rng()
+        )
+        special = {tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
+        assert not special & set(views["targets"].ravel().tolist())
+
+    def test_something_is_always_hidden(self):
+        objective = Masked(
+            MaskedSettings(share=0.001), Alphabet(tokenizers.from_config(CONFIGS[0]))
+        )
+        views = objective.views(rows(*["ACGTACGTACGT"] * 50), rng())
+        assert ((views["targets"] != NO_TARGET).sum(axis=1) > 0).all()
+
+    def test_the_share_varies_between_samples_if_asked(self):
+        tokenizer = tokenizers.from_config({"kind": "characters"})
+        objective = Masked(MaskedSettings(share=0.1, most=0.9), Alphabet(tokenizer))
+        shares = (objective.views(rows(*["ACGT" * 100] * 300), rng())["targets"] != NO_TARGET).mean(
+            1
+        )
+        assert shares.min() < 0.2
+        assert shares.max() > 0.8
+
+
+def shown_letters(ids, tokenizer, count):
+    """Which letters of a sequence its visible words tell."""
+    told = np.zeros(count, np.bool_)
+    for word, id_ in enumerate(ids):
+        if id_ not in (tokenizer.mask_id, tokenizer.pad_id):
+            told[word * tokenizer.stride : word * tokenizer.stride + tokenizer.k] = True
+    return told
+
+
+@settings(deadline=None)
+@given(
+    st.text("ACGT", min_size=12, max_size=60),
+    st.sampled_from(CONFIGS),
+    st.integers(1, 7),
+    st.floats(0.05, 0.5),
+    st.integers(0, 100),
+)
+def test_a_hidden_letter_is_in_no_visible_word(sequence, config, span, share, seed):
+    tokenizer = tokenizers.from_config(config)
+    objective = Masked(MaskedSettings(share=share, span=span), Alphabet(tokenizer))
+    letters = rows(sequence)
+    chosen = objective._chosen(letters, rng(seed))
+    hidden = objective.views(letters, rng(seed))
+    assert not (shown_letters(hidden["ids"][0], tokenizer, len(sequence)) & chosen[0]).any()
+    # Another letter in its place changes nothing that the network sees.
+    other = substitute(letters, 1.0, rng())
+    replaced = np.where(chosen, other, letters)
+    assert (objective.views(replaced, rng(seed))["ids"] == hidden["ids"]).all()
+    # What is to be guessed are exactly the words over hidden letters.
+    assert ((hidden["targets"] != NO_TARGET) == covering(tokenizer, chosen)).all()
+
+
+def test_bert_shows_some_of_the_words_to_be_guessed():
+    tokenizer = tokenizers.from_config({"kind": "characters"})
+    bert = MaskedSettings(share=0.5, substitute=0.1, keep=0.1)
+    letters = rows("ACGT" * 5000)
+    views = Masked(bert, Alphabet(tokenizer)).views(letters, rng())
+    whole = encode_rows(tokenizer, letters)
+    chosen = views["targets"] != NO_TARGET
+    assert (views["ids"][~chosen] == whole[~chosen]).all()
+    shown = views["ids"][chosen]
+    assert (shown == tokenizer.mask_id).mean() == pytest.approx(0.8, abs=0.02)
+    assert (shown == whole[chosen]).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_views_hide_the_share_of_words_asked_for_whatever_their_length():
+    letters = rows(*["ACGT" * 100] * 50)
+    for config in ({"kind": "kmers", "k": 3}, {"kind": "kmers", "k": 6}, {"kind": "characters"}):
+        tokenizer = tokenizers.from_config(config)
+        objective = Contrastive(ContrastiveSettings(), Alphabet(tokenizer))
+        ids = objective.views(letters, rng())["ids_first"]
+        assert (ids == tokenizer.mask_id).mean() == pytest.approx(0.15, abs=0.02)
+        assert ids.shape[1] == tokenizer.length(320)  # 80 % of the letters
+
+
+def test_views_of_aligned_sites_keep_their_places():
+    tokenizer = tokenizers.from_config({"kind": "iupac"})
+    alphabet = Alphabet(tokenizer, aligned=True, choices=rows(*["AG"] * 50))
+    objective = Contrastive(ContrastiveSettings(mask=0.0, reverse_complement=1.0), alphabet)
+    ids = objective.views(rows("A" * 50), rng())["ids_first"][0]
+    known = np.flatnonzero(ids != tokenizer.unk_id)
+    assert len(ids) == 50
+    assert (len(known), known[-1] - known[0]) == (40, 39)
+    assert set(ids[known]) <= {0, 2}  # A and G, the letters of the sites
+
+
+NETWORK = {
+    "kind": "transformer", "width": 16, "heads": 2, "layers": 1, "feed_forward": 16,
+    "positions": 64, "dropout": 0.0,
+}  # fmt: skip
+
+
+def learning(name, config, seed=0):
+    """A network, an objective and the two as a learner."""
+    tokenizer = tokenizers.from_config(config)
+    torch.manual_seed(seed)
+    words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
+    network = build_network(NETWORK | words, {})
+    objective = OBJECTIVES[name].objective(ANYTHING[name], Alphabet(tokenizer))
+    beside = heads.build({name: objective.companion()}, network)
+
+    class Classifier(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.members = torch.nn.ModuleList([network])
+
+        def inputs(self, ids):
+            return ids
+
+    return network, objective, Learner(Classifier(), dict(beside.items()), {objective: 1.0}, ALONE)
+
+
+def tensors(views):
+    return {name: torch.from_numpy(array) for name, array in views.items()}
+
+
+@pytest.mark.parametrize("name", ANYTHING)  # diffusion is of people: tests/test_generation.py
+class TestEveryObjective:
+    def batch(self, objective, seed=1):
+        made = rng(seed)
+        letters = np.frombuffer(b"ACGT", np.uint8)[made.integers(0, 4, (12, 40))]
+        return {objective.name: tensors(objective.views(letters, made))}
+
+    def test_the_same_randomness_gives_the_same_loss(self, name):
+        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        losses = [learner(self.batch(objective, seed)) for seed in (1, 1, 2)]
+        assert torch.equal(losses[0], losses[1])
+        assert not torch.equal(losses[0], losses[2])
+
+    def test_the_loss_falls_when_one_batch_is_learnt_by_heart(self, name):
+        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        batch = self.batch(objective)
+        optimizer = torch.optim.AdamW(learner.parameters(), lr=5e-3)
+        losses = []
+        for _ in range(60):
+            loss = learner(batch).sum()
+            losses.append(float(loss.detach()))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert losses[-1] < 0.5 * losses[0]
+
+    def test_gradients_reach_the_network_and_the_companion(self, name):
+        _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
+        learner(self.batch(objective)).sum().backward()
+        for parameter_name, parameter in learner.named_parameters():
+            assert parameter.grad is not None, parameter_name
+
+    def test_a_weight_must_be_positive(self, name):
+        check_objective(name, 0.5)
+        for weight in (0, -1.0, math.inf, math.nan, True, "1"):
+            with pytest.raises(ValueError, match="is a weight above 0"):
+                check_objective(name, weight)
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ValueError, match=r"no objective 'magic' \(there are: contrastive, masked"):
+        check_objective("magic", 1)
+
+
+@pytest.mark.parametrize("config", [{"kind": "magic"}, {"kind": "projection"}, {}])
+def test_damaged_companions_are_refused(config):
+    network, _, _ = learning("masked", {"kind": "kmers", "k": 2})
+    with pytest.raises(BundleError, match="companion"):
+        heads.build({"masked": config}, network)
+
+
+@pytest.mark.parametrize(
+    ("config", "inputs"),
+    [
+        (NETWORK | {"vocabulary": 22, "pad_id": 20}, torch.tensor([[1, 2, 3, 4], [5, 6, 7, 20]])),
+        ({"kind": "sites", "sites": 4, "width": 8}, torch.tensor([[0, 1, 2, -1], [2, 2, 0, 1]])),
+        (
+            {"kind": "profile", "sites": 4, "variants": 5, "width": 8},
+            torch.tensor([[0, 1, 2, 3], [3, 4, 4, 0]]),
+        ),
+    ],
+    ids=["transformer", "sites", "profile"],
+)
+def test_networks_guess_chosen_words_as_they_guess_all(config, inputs):
+    torch.manual_seed(1)
+    network = build_network(config, {}).eval()
+    head = network.word_head(22)
+    every = network.guess(head, inputs)
+    chosen = torch.tensor([[True, False, True, True], [False, True, False, False]])
+    assert every.shape[:2] == (2, 4)
+    assert torch.equal(network.guess(head, inputs, chosen), every[chosen])

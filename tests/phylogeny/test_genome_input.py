@@ -1,0 +1,230 @@
+"""Models of anchored genomes: which sites and variants they read, their network, regression and training."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.errors import InputError
+from genomai_cli.mapping.reference import Reference, VariableSites
+from genomai_cli.phylogeny.regression_fit import fit_regression
+from genomai_cli.phylogeny.variant_network import (
+    BASES,
+    NEVER,
+    ProfileConfig,
+    ProfileNetwork,
+    VariantTable,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZE, SITES, PEOPLE = 2400, 30, 90
+UNKNOWN = 4
+COUNTS = torch.tensor([[10, 0, 3, 0], [0, 9, 0, 1], [5, 5, 0, 2], [7, 0, 0, 0]])
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+SMALL = (
+    "--set network.width=16 --set optimization.steps=60 --set optimization.batch_size=32 "
+    "--set optimization.evaluate_every=20 --set split.folds=2 --set input.fewest=2 --set network.dropout=0.1"
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Genomes of three groups with variants of their own, their labels, and the reference they lie on."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(5)
+    letters = rng.choice(list("ACGT"), SIZE)
+    places = np.sort(rng.choice(np.arange(50, SIZE - 50), SITES, replace=False))
+    carried = rng.random((3, SITES)) < 0.35
+    genomes, labels = {}, {}
+    for person in range(PEOPLE):
+        group = person % 3
+        genome = letters.copy()
+        for site in np.flatnonzero(carried[group] ^ (rng.random(SITES) < 0.05)):
+            genome[places[site]] = {"A": "G", "G": "A", "C": "T", "T": "C"}[genome[places[site]]]
+        genomes[f"p{person}"] = "".join(genome)
+        labels[f"p{person}"] = f"group{group}"
+    write_fasta(folder / "genomes.fa", genomes)
+    (folder / "reference.fa").write_text(f">ref\n{''.join(letters)}\n")
+    table = "".join(f"{name}\t{label}\t{label[0]}{label[-1]}\n" for name, label in labels.items())
+    (folder / "labels.tsv").write_text("sample\tgroup\tletter\n" + table)
+    turned = {}
+    for number, (name, genome) in enumerate(genomes.items()):
+        rotated = genome[37 * number :] + genome[: 37 * number]
+        turned[name] = rotated if number % 2 else rotated.translate(COMPLEMENT)[::-1]
+    write_fasta(folder / "turned.fa", turned)
+    return folder
+
+
+def write_fasta(path, genomes):
+    path.write_text("".join(f">{name}\n{genome}\n" for name, genome in genomes.items()))
+
+
+def train(world, output, options=""):
+    return run(
+        f"train {world / 'genomes.fa'} --labels {world / 'labels.tsv'} --recipe mito --head group --head letter "
+        f"-o {output} {SMALL} {options}"
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    output = tmp_path_factory.mktemp("models") / "lineages"
+    ended = train(world, output, f"--reference {world / 'reference.fa'}")
+    assert ended.status == 0, ended.stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def pretrained(world, tmp_path_factory):
+    output = tmp_path_factory.mktemp("models") / "genomes"
+    ended = run(
+        f"pretrain {world / 'genomes.fa'} --recipe mito-pretrained --reference {world / 'reference.fa'} -o {output} "
+        "--set network.width=16 --set optimization.steps=30 --set optimization.batch_size=16 "
+        "--set optimization.evaluate_every=15 --set input.fewest=2 --set split.holdout=0.2"
+    )
+    assert ended.status == 0, ended.stderr
+    return output
+
+
+def test_a_variant_is_a_letter_that_is_not_the_major_one_and_was_seen_often_enough():
+    table = VariantTable(4, 3)
+    table.learn(COUNTS, fewest=2)
+    assert table.site.tolist() == [0, 2, 2]
+    assert table.letter.tolist() == [2, 1, 3]
+    assert table.major.tolist() == [0, 1, 0, 0]
+    assert table.frequency.tolist() == pytest.approx([3 / 13, 5 / 12, 2 / 12])
+
+
+def test_an_unknown_site_says_nothing():
+    table = VariantTable(4, 3)
+    table.learn(COUNTS, fewest=2)
+    surplus = table.surplus(torch.tensor([[UNKNOWN, 1, 3, 0], [2, 1, UNKNOWN, 0]]))
+    assert surplus[0].tolist() == pytest.approx([0, -5 / 12, 10 / 12])
+    assert surplus[1].tolist() == pytest.approx([10 / 13, 0, 0])
+
+
+def test_guesses_are_about_the_letters_that_occur():
+    network = ProfileNetwork(ProfileConfig(4, 3, width=8), {})
+    network.table.learn(COUNTS, fewest=2)
+    head = network.word_head(7)
+    with torch.no_grad():
+        head.weight.zero_()
+    logits = network.guess(head, torch.zeros(2, 4, dtype=torch.int64))
+    assert logits.shape == (2, 4, BASES)
+    assert logits[0, 3].tolist() == [0, NEVER, NEVER, NEVER]
+    assert logits[0, 0].tolist() == pytest.approx([0, NEVER, np.log(3 / 10), NEVER], abs=1e-5)
+    chosen = torch.tensor([[True, False, False, False], [False, False, True, False]])
+    assert network.guess(head, torch.zeros(2, 4, dtype=torch.int64), chosen).tolist() == [
+        logits[0, 0].tolist(),
+        logits[1, 2].tolist(),
+    ]
+
+
+def test_the_regression_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(3)
+    counts = torch.tensor(rng.integers(5, 20, (12, 4)))
+    table = VariantTable(12, 36)
+    table.learn(counts, fewest=1)
+    ids = torch.tensor(rng.integers(0, 4, (80, 12)))
+    classes = torch.tensor(rng.integers(0, 3, 80))
+    ours = fit_regression(table, ids, classes, 3, penalty=2.0)(ids).log_softmax(1).exp()
+    surplus = table.surplus(ids).numpy()
+    theirs = linear_model.LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(surplus, classes)
+    assert ours.numpy() == pytest.approx(theirs.predict_proba(surplus), abs=2e-4)
+
+
+def test_sites_are_where_two_bases_were_seen_often_and_the_reference_has_one(tmp_path):
+    counts = np.array([[9, 2, 0, 0], [9, 1, 0, 0], [0, 5, 5, 0], [3, 3, 3, 3]])
+    sites = VariableSites.of(counts, Reference("r", "ACNT", False), fewest=2)
+    assert sites.positions.tolist() == [0, 3]
+    sites.write(tmp_path / "sites.tsv")
+    again = VariableSites.read(tmp_path / "sites.tsv")
+    assert again.positions.tolist() == [0, 3]
+    assert again.counts.tolist() == counts[[0, 3]].tolist()
+
+
+@pytest.mark.parametrize(
+    "rows", ["2\t1\t1\t0\t0\n2\t1\t1\t0\t0\n", "0\t1\t1\t0\t0\n", "x\t1\t1\t0\t0\n", ""]
+)
+def test_a_damaged_table_of_sites_is_refused(tmp_path, rows):
+    (tmp_path / "sites.tsv").write_text("position\tA\tC\tG\tT\n" + rows)
+    with pytest.raises(InputError, match=r"sites\.tsv"):
+        VariableSites.read(tmp_path / "sites.tsv")
+
+
+def test_the_bundle_holds_the_reference_and_the_sites(trained):
+    model = bundles.load(trained, torch.device("cpu"))
+    assert model.reference is not None
+    assert model.reference.circular
+    assert model.sites is not None
+    assert len(model.sites) == model.config["network"]["sites"]
+    assert model.config["regression"]["nesting"].keys() == {"group", "letter"}
+    assert {"reference.fa", "sites.tsv"} <= model.config["files"].keys()
+
+
+def test_genomes_are_told_apart_at_any_rotation_on_either_strand(trained, world):
+    ended = run(f"classify -q --model {trained} {world / 'turned.fa'}")
+    truth = dict(
+        line.split("\t")[:2] for line in (world / "labels.tsv").read_text().splitlines()[1:]
+    )
+    right = [row[1] == truth[row[0]] for row in ended.rows[1:]]
+    assert len(right) == PEOPLE
+    assert np.mean(right) > 0.95
+    assert ended.stdout == run(f"classify -q --model {trained} {world / 'genomes.fa'}").stdout
+
+
+def test_training_begins_with_a_pretrained_model_and_its_sites(pretrained, world, tmp_path):
+    ended = train(world, tmp_path / "lineages", f"--model {pretrained}")
+    assert ended.status == 0, ended.stderr
+    begun = bundles.load(tmp_path / "lineages", torch.device("cpu"))
+    model = bundles.load(pretrained, torch.device("cpu"))
+    assert begun.sites is not None
+    assert model.sites is not None
+    assert begun.sites.positions.tolist() == model.sites.positions.tolist()
+    assert begun.reference == model.reference
+
+
+def test_a_model_of_genomes_brings_its_recipe(pretrained, world, tmp_path):
+    ended = run(
+        f"train {world / 'genomes.fa'} --labels {world / 'labels.tsv'} --head group --model {pretrained} "
+        f"-o {tmp_path / 'lineages'} {SMALL}"
+    )
+    assert ended.status == 0, ended.stderr
+    config = json.loads((tmp_path / "lineages" / "config.json").read_text())
+    assert config["input"]["kind"] == "anchored"
+
+
+def test_genomes_need_a_reference(world, tmp_path):
+    ended = train(world, tmp_path / "lineages")
+    assert ended.status == 2
+    assert "give a --reference" in ended.stderr
+
+
+def test_genomes_that_do_not_differ_teach_nothing(world, tmp_path):
+    reference = (world / "reference.fa").read_text().split("\n")[1]
+    same = tmp_path / "same.fa"
+    write_fasta(same, {f"p{n}": reference for n in range(PEOPLE)})
+    ended = run(
+        f"train {same} --labels {world / 'labels.tsv'} --recipe mito --head group -o {tmp_path / 'm'} {SMALL} "
+        f"--reference {world / 'reference.fa'}"
+    )
+    assert ended.status == 1
+    assert "the genomes differ nowhere" in ended.stderr
+
+
+def test_a_likelihood_is_not_for_genomes(world, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'name = "x"\n[input]\nkind = "anchored"\n[tokenizer]\nkind = "characters"\n[network]\nkind = "profile"\n'
+        'width = 8\n[likelihood]\nhead = "group"\n[optimization]\nsteps = 2\nevaluate_every = 1\n'
+    )
+    ended = run(
+        f"train {world / 'genomes.fa'} --labels {world / 'labels.tsv'} --recipe {recipe} -o {tmp_path / 'm'} "
+        f"--head group --reference {world / 'reference.fa'}"
+    )
+    assert ended.status == 1
+    assert "[likelihood] is for barcodes" in ended.stderr

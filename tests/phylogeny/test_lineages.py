@@ -1,0 +1,274 @@
+"""Lineages: the tree of genomes that do not recombine, what is summed up of it, the network that restores letters."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
+from genomai_cli.phylogeny.lineages import MANY, Census, reported, styles_of, summary
+from genomai_cli.phylogeny.tree import Lists, Tree, grow
+from genomai_cli.phylogeny.variant_network import BASES, VariantTable
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+UNKNOWN = 4
+SIZE = 1500
+
+
+def sorted_entries(rng, lineage_count, variants):
+    """Entries as lineages and variants: a few of each lineage."""
+    has = rng.random((lineage_count, variants)) < 0.4
+    return np.nonzero(has)
+
+
+@pytest.fixture
+def network():
+    """Three lineages, two styles, six variants at five sites, one of which has two."""
+    rng = np.random.default_rng(1)
+    lineage, variant = sorted_entries(rng, 3, 6)
+    made = LineageNetwork(LineagesConfig(5, 6, 3, len(lineage), 2), {}).double().eval()
+    made.table.site.copy_(torch.tensor([0, 1, 2, 2, 3, 4]))
+    made.table.letter.copy_(torch.tensor([1, 0, 1, 3, 2, 2]))
+    made.table.major.copy_(torch.tensor([0, 1, 0, 3, 0]))
+    made.lineage.copy_(torch.from_numpy(lineage))
+    made.variant.copy_(torch.from_numpy(variant))
+    with torch.no_grad():
+        for parameter in (made.odds, made.chance, made.weight, made.reported):
+            parameter.copy_(torch.from_numpy(rng.normal(size=parameter.shape)))
+        made.chance.sub_(4)
+    return made.requires_grad_(False)
+
+
+def test_names_of_its_tensors(network):
+    names = {name for name in network.state_dict() if not name.startswith("table.")}
+    assert names == {"lineage", "variant", "odds", "chance", "weight", "reported", "sharpness"}
+
+
+def dense_shares(network):
+    """The probabilities (Z, K, V) of variants, every one spelt out."""
+    reported = torch.sigmoid(network.reported)
+    share = torch.sigmoid(network.chance).expand(3, -1).clone()
+    share[network.lineage.long(), network.variant.long()] = torch.sigmoid(network.odds)
+    return reported[:, None] * share
+
+
+def test_the_posterior_is_that_of_bayes(network):
+    ids = torch.tensor([[1, 1, 4, 3, 2], [0, 4, 3, 2, 0]])
+    shares = dense_shares(network)
+    found = network.posterior(ids)
+    for genome in range(2):
+        log = network.weight.clone()
+        for v, (site, letter) in enumerate(
+            zip(network.table.site, network.table.letter, strict=True)
+        ):
+            seen = ids[genome, site]
+            if seen < BASES:
+                p = shares[:, :, v]
+                log += (p if seen == letter else 1 - p).log()
+        expected = log.flatten().softmax(0).view(2, 3)
+        assert torch.allclose(found[:, :, genome], expected, atol=1e-12)
+
+
+def test_a_hidden_variant_is_the_mean_over_lineages_and_styles(network):
+    ids = torch.tensor([[1, 1, 4, 3, 2]])
+    expected = (network.posterior(ids)[:, :, 0, None] * dense_shares(network)).sum((0, 1))
+    assert torch.allclose(network.restored(ids)[0], expected, atol=1e-12)
+
+
+def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
+    ids = torch.tensor([[1, 1, 4, 3, 2]])
+    p = network.guess(None, ids).softmax(2)[0]
+    restored = network.restored(ids)[0]
+    assert torch.allclose(
+        p[0, 1], restored[0], atol=1e-4
+    )  # the letters that nobody has get a little
+    assert torch.allclose(p[2, 0], 1 - restored[2] - restored[3], atol=1e-4)
+    chosen = torch.tensor([[False, False, True, False, True]])
+    assert torch.equal(network.guess(None, ids, chosen), network.guess(None, ids)[chosen])
+
+
+def test_a_genome_is_restored_by_itself(network):
+    ids = torch.from_numpy(np.random.default_rng(2).integers(0, 5, (40, 5)))
+    together = network.guess(None, ids)
+    alone = torch.cat([network.guess(None, row[None]) for row in ids])
+    assert torch.allclose(together, alone, atol=1e-12)
+
+
+def test_nothing_visible_leaves_what_is_frequent(network):
+    nothing = torch.full((1, 5), UNKNOWN)
+    posterior = network.posterior(nothing)[:, :, 0]
+    assert torch.allclose(posterior, network.weight.flatten().softmax(0).view(2, 3), atol=1e-12)
+
+
+def clades(per_leaf, rng):
+    """Genomes of a tree with four leaves: which of 14 variants each has, some of its own among them."""
+    whole = [[0, 1, 2], [0, 1, 3, 4], [5, 6], [5, 7, 8]]
+    has = np.zeros((4 * per_leaf, 14), bool)
+    for leaf, variants in enumerate(whole):
+        has[leaf * per_leaf : (leaf + 1) * per_leaf, variants] = True
+    has[np.arange(len(has)), rng.integers(9, 14, len(has))] = True
+    return has
+
+
+def test_the_tree_has_the_clades_as_leaves():
+    has = clades(9, np.random.default_rng(3))
+    tree = grow(Lists.of([has]), 5, np.ones(14, bool))
+    groups = [np.unique(tree.leaf[i * 9 : (i + 1) * 9]) for i in range(4)]
+    assert [len(group) for group in groups] == [1] * 4
+    assert len({int(group[0]) for group in groups}) == 4
+    assert (tree.parent[1:] < np.arange(1, len(tree.parent))).all()
+
+
+@pytest.mark.parametrize("least", [1, 2, 3, 5])
+def test_no_leaf_has_fewer_genomes_than_asked_for(least):
+    rng = np.random.default_rng(4)
+    has = rng.random((120, 40)) < rng.random(40) * 0.6
+    tree = grow(Lists.of([has[:50], has[50:]]), least, np.ones(40, bool))
+    sizes = np.bincount(tree.leaf)
+    assert sizes[sizes > 0].min() >= least
+    assert np.count_nonzero(sizes) > 5
+
+
+def test_a_variant_that_is_not_usable_divides_nothing():
+    has = clades(9, np.random.default_rng(3))
+    usable = np.ones(14, bool)
+    usable[:9] = False
+    tree = grow(Lists.of([has[:, :9]]), 5, usable[:9])
+    assert len(tree.parent) == 1
+
+
+def test_lists_can_be_taken_apart_and_put_together():
+    rng = np.random.default_rng(5)
+    has = rng.random((30, 20)) < 0.3
+    lists = Lists.of([has[:7], has[7:]])
+    assert np.array_equal(lists.flags(np.arange(20)), has)
+    rows = rng.permutation(30)[:11]
+    assert np.array_equal(lists.at(rows).flags(np.arange(20)), has[rows])
+    some, few = rng.random(30) < 0.5, rng.random(20) < 0.2
+    cross = some[:, None] & few
+    assert np.array_equal(lists.without(some, few).flags(np.arange(20)), has & ~cross)
+    assert np.array_equal(
+        lists.without(some, few).joined(some, few).flags(np.arange(20)), has | cross
+    )
+
+
+def test_sums_of_a_tree_hold_everything_below():
+    tree = Tree(np.array([-1, 0, 0, 1, 1]), np.array([2, 3, 4]))
+    sums = tree.summed(np.array([[0.0], [0], [1], [2], [4]], np.float32))
+    assert sums[:, 0].tolist() == [7, 6, 1, 2, 4]
+
+
+def census_of(has):
+    """Genomes with one site a variant: its letter is C instead of A."""
+    variants = has.shape[1]
+    table = VariantTable(variants, variants)
+    table.site.copy_(torch.arange(variants))
+    table.letter.fill_(1)
+    return Census(table, has.astype(np.uint8), Lists.of([has]), Lists.of([np.zeros_like(has)]))
+
+
+def test_a_share_is_drawn_towards_that_of_the_node_above():
+    has = clades(9, np.random.default_rng(3))
+    census = census_of(has)
+    tree = grow(census.has, 5, np.ones(14, bool))
+    found = summary(census, tree)
+    leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
+    own = found.lineage == leaf
+    shares = dict(zip(found.variant[own].tolist(), found.share[own].tolist(), strict=True))
+    assert min(shares[v] for v in (0, 1, 2)) > 0.95
+    assert 0 < shares[3] < 0.05  # of the sister clade: the nine here do not have it
+    assert found.frequency.sum() == pytest.approx(1)
+
+
+def test_no_lineage_is_one_genome():
+    rng = np.random.default_rng(6)
+    census = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
+    tree = grow(census.has, 3, np.ones(60, bool))
+    found = summary(census, tree)
+    members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
+    assert found.frequency.shape == (1, len(members))
+    assert members.min() >= 3
+
+
+@pytest.fixture(scope="module")
+def with_pipeline():
+    """Genomes of four clades of which a pipeline has left out two common variants and a clade's own, in one of ten."""
+    has = clades(8 * MANY, np.random.default_rng(7))
+    has = np.concatenate([has, np.ones((len(has), 3), bool)], axis=1)  # three that everybody has
+    left_out = np.random.default_rng(8).random(len(has)) < 0.095
+    has[np.ix_(left_out, [14, 15, 5])] = False
+    return has, left_out
+
+
+def test_genomes_that_lack_what_all_have_without_being_a_clade_are_a_style(with_pipeline):
+    has, left_out = with_pipeline
+    assert np.array_equal(styles_of(census_of(has)), left_out.astype(int))
+
+
+def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
+    has, _ = with_pipeline
+    has = has.copy()
+    has[:, 14:] = True
+    has[: len(has) // 12, 14:16] = False  # a third of the first clade
+    assert not styles_of(census_of(has)).any()
+
+
+def test_what_a_style_does_not_report_is_found(with_pipeline):
+    has, left_out = with_pipeline
+    complete, members = census_of(has[~left_out]), census_of(has[left_out])
+    found = summary(complete, grow(complete.has, 5, np.ones(17, bool)))
+    assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Genomes of the four clades as FASTA, with their reference, and a denoiser made from them."""
+    folder = tmp_path_factory.mktemp("lineages")
+    rng = np.random.default_rng(9)
+    reference = rng.choice(np.frombuffer(b"ACGT", np.uint8), SIZE)
+    places = np.sort(rng.choice(np.arange(50, SIZE - 50), 14, replace=False))
+    has = clades(12, rng)
+    genomes = np.tile(reference, (len(has), 1))
+    genomes[:, places] = np.where(
+        has, np.where(reference[places] == ord("A"), ord("G"), ord("A")), reference[places]
+    )
+    texts = [row.tobytes().decode() for row in genomes]
+    (folder / "genomes.fa").write_text("".join(f">g{n}\n{text}\n" for n, text in enumerate(texts)))
+    (folder / "reference.fa").write_text(f">ref\n{reference.tobytes().decode()}\n")
+    ended = run(
+        f"pretrain {folder / 'genomes.fa'} --recipe mito-denoiser --reference {folder / 'reference.fa'} "
+        f"-o {folder / 'model'} --set optimization.steps=3 --set optimization.batch_size=8 --device cpu "
+        "--set optimization.evaluate_every=3 --set input.fewest=2"
+    )
+    assert ended.status == 0, ended.stderr
+    return folder, texts, places
+
+
+def test_the_recipe_makes_a_denoiser(world):
+    folder, _, places = world
+    bundle = bundles.load(folder / "model", torch.device("cpu"))
+    assert bundle.config["network"]["kind"] == "lineages"
+    assert (
+        bundle.config["provenance"]["held_out"]["masked"]
+        < bundle.config["provenance"]["baseline"]["masked"]
+    )
+    assert set(bundle.sites.positions) <= set(places)
+
+
+def test_denoise_restores_a_clade_s_variants(world):
+    folder, texts, places = world
+    hidden = list(texts[2])
+    for place in (places[1], places[2], places[5], *range(10, 40)):
+        hidden[place] = "N"
+    (folder / "hidden.fa").write_text(f">one\n{''.join(hidden)}\n")
+    ended = run(f"denoise --model {folder / 'model'} {folder / 'hidden.fa'} --device cpu")
+    assert ended.status == 0, ended.stderr
+    assert b"".join(ended.output.split(b"\n")[1:]).decode() == texts[2]
+
+
+def test_a_denoiser_has_no_vectors(world):
+    folder, _, _ = world
+    ended = run(f"embed --model {folder / 'model'} {folder / 'genomes.fa'} -o {folder / 'x.tsv'}")
+    assert ended.status == 2
+    assert "it has no vectors" in ended.stderr

@@ -1,0 +1,338 @@
+"""People to learn from and people made up: phenotypes, rows, linkage, the denoiser, its objective, asking."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.formats.vcf_rewrite import Site, write_variants
+from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings, told
+from genomai_cli.population.generation.requests import all_asked, asked, quotas_of
+from genomai_cli.population.generation.sampler import Chromosomes
+from genomai_cli.population.labels import PersonRows, Phenotypes, alleles_of
+from genomai_cli.population.networks.denoiser import DenoiserConfig, DenoiserNetwork
+from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
+from genomai_cli.population.panel import Panel, linked_pairs, places
+from genomai_cli.tokenizers.characters import iupac
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LABELS = """sample\tcontinent\tcountry\tsex
+a\tNORTH\tNOA\tmale
+b\tNORTH\tNOA\tfemale
+c\tNORTH\tNOB\tmale
+d\tSOUTH\tSOC\tmale
+e\tSOUTH\t.\tmale
+"""
+PANEL = """chrom\tpos_grch37\tpos_grch38\trsid\tref\talt
+2\t500\t.\trs1\tA\tG
+1\t1000000\t1100000\trs2\tC\tT
+1\t1500000\t1600000\trs3\tA\tC
+1\t9000000\t9100000\trs4\tG\tT
+1\t.\t7000\trs5\tG\tA
+"""
+SITES = 5
+
+
+@pytest.fixture
+def labels(tmp_path):
+    (tmp_path / "labels.tsv").write_text(LABELS)
+    return read_labels(tmp_path / "labels.tsv")
+
+
+@pytest.fixture
+def phenotypes(labels):
+    return replace(
+        Phenotypes.of(labels, ["continent", "country"]), people={"NOA": 6, "NOB": 3, "SOC": 1}
+    )
+
+
+@pytest.fixture
+def panel(tmp_path):
+    (tmp_path / "panel.tsv").write_text(PANEL)
+    return Panel.read(tmp_path / "panel.tsv")
+
+
+# --- phenotypes ------------------------------------------------------------------------------
+
+
+def test_phenotypes_are_null_and_the_labels_of_the_columns(phenotypes):
+    assert phenotypes.names == ["null", "NORTH", "SOUTH", "NOA", "NOB", "SOC"]
+    assert phenotypes.numbers({"continent": "SOUTH", "country": None}) == [2, 0]
+    assert phenotypes.numbers({}) == [0, 0]
+    assert phenotypes.within == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+
+
+def test_a_name_stands_for_its_finest_parts(phenotypes):
+    assert phenotypes.parts("NORTH") == {"NOA": 6, "NOB": 3}
+    assert phenotypes.parts("NOB") == {"NOB": 1}
+    assert phenotypes.parts("reference") == {"NOA": 6, "NOB": 3, "SOC": 1}
+    assert Phenotypes().parts("reference") == {"null": 1}
+
+
+def test_labels_that_cross_are_not_nested(labels):
+    crossing = Phenotypes.of(labels, ["country", "sex"])
+    assert crossing.within == {}
+    assert crossing.parts("NOA") == {"NOA": 1}
+
+
+def test_phenotypes_survive_a_config(phenotypes):
+    again = Phenotypes.from_config({"phenotypes": phenotypes.to_config()})
+    assert (again.names, again.people) == (phenotypes.names, phenotypes.people)
+    with pytest.raises(BundleError, match="'other' generates nobody"):
+        Phenotypes.from_config({"name": "other"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("SOC", "NORTH", "label of two columns"),
+        ("SOC", "null", "cannot be the name"),
+        ("SOC", "S:C", "cannot be the name"),
+    ],
+)
+def test_labels_that_could_not_be_asked_for_are_refused(tmp_path, old, new, message):
+    (tmp_path / "labels.tsv").write_text(LABELS.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        Phenotypes.of(read_labels(tmp_path / "labels.tsv"), ["continent", "country"])
+
+
+# --- asking ----------------------------------------------------------------------------------
+
+
+def test_one_name_is_one_phenotype(phenotypes):
+    (ask,) = asked("NORTH", 7, phenotypes)
+    assert (ask.parts, ask.people, ask.word, ask.text) == ((("NORTH", 1.0),), 7, "NORTH", "NORTH")
+
+
+def test_weights_are_made_to_add_up(phenotypes):
+    (ask,) = asked("NOA:3, SOC:1", 2, phenotypes)
+    assert ask.parts == (("NOA", 0.75), ("SOC", 0.25))
+    assert (ask.word, ask.text) == ("NOA-SOC", "NOA:0.75,SOC:0.25")
+    assert asked("NOA,SOC", 2, phenotypes)[0].parts == (("NOA", 0.5), ("SOC", 0.5))
+
+
+def test_the_reference_is_everybody_in_proportion(phenotypes):
+    asks = asked("reference", 20, phenotypes)
+    assert {ask.word: ask.people for ask in asks} == {"NOA": 12, "NOB": 6, "SOC": 2}
+    assert [ask.word for ask in asked("reference", 1, phenotypes)] == ["NOA"]
+
+
+def test_an_unknown_name_brings_the_known_ones(phenotypes):
+    with pytest.raises(UsageError, match=r"'XYZ'.*reference null; NORTH SOUTH; NOA NOB SOC"):
+        asked("NOA:0.5,XYZ:0.5", 1, phenotypes)
+
+
+@pytest.mark.parametrize(
+    "text", ["NOA:0,SOC:1", "NOA:-1,SOC:1", "NOA:x,SOC:1", "NOA:nan,SOC:1", "NOA,NOA", "NOA:"]
+)
+def test_weights_that_are_none_are_refused(phenotypes, text):
+    with pytest.raises(UsageError, match="--phenotype"):
+        asked(text, 1, phenotypes)
+
+
+def test_nobody_is_asked_for_twice(phenotypes):
+    with pytest.raises(UsageError, match="NOA twice"):
+        all_asked(["reference", "NOA"], 4, phenotypes)
+
+
+def test_quotas_are_nearest_to_the_shares():
+    assert quotas_of([1, 1, 1], 10) == [4, 3, 3]
+    assert quotas_of([5, 3, 2], 10) == [5, 3, 2]
+    assert sum(quotas_of([7, 11, 13, 2], 2504)) == 2504
+
+
+# --- rows, linkage, mosaics --------------------------------------------------------------------
+
+
+def test_a_person_as_a_row_and_back():
+    layout = PersonRows(3, 2)
+    alleles = np.array([[0, 1, -1], [1, 1, 0]], np.int8)
+    row = layout.row(alleles, [2, 78])  # 78 is the code of N
+    assert len(row) == len(layout) == 8
+    assert layout.alleles(row[None]).tolist() == [alleles.tolist()]
+    assert layout.numbers(row[None]).tolist() == [[2, 78]]
+
+
+def test_alleles_of_letters(panel):
+    letters = np.frombuffer(b"GCNTA", np.uint8)
+    assert alleles_of(letters, panel).tolist() == [1, 0, -1, 1, 1]
+
+
+def test_only_near_sites_of_one_chromosome_are_linked(panel):
+    assert linked_pairs(panel).T.tolist() == [[1, 2], [2, 1]]
+    contig, _ = places(panel)
+    assert contig[1] == contig[2] == contig[3]
+    assert len({contig[0], contig[1], contig[4]}) == 3  # the last one has no position in GRCh37
+
+
+def test_stretches_of_a_mosaic_follow_the_chromosome(panel):
+    chromosomes = Chromosomes.of(panel, stretch=1e6)
+    rng = np.random.default_rng(1)
+    drawn = np.stack([chromosomes.ancestors([0.25, 0.75], rng) for _ in range(4000)])
+    assert drawn.mean(axis=0) == pytest.approx(np.full(SITES, 0.75), abs=0.03)
+    changed = (drawn[:, 1] != drawn[:, 2]).mean()
+    assert changed == pytest.approx((1 - np.exp(-0.5)) * 2 * 0.25 * 0.75, abs=0.03)
+    assert (drawn[:, 0] != drawn[:, 1]).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.03)
+
+
+def test_an_isolated_population_is_drawn_less_towards_the_others():
+    rng = np.random.default_rng(6)
+    base = rng.normal(0, 1, 600)
+    logits = np.stack([base + rng.normal(0, spread, 600) for spread in (0.1, 0.1, 0.1, 1.0)])
+    total = np.full(logits.shape, 200.0)
+    alternate = rng.binomial(200, 1 / (1 + np.exp(-logits))).astype(float)
+    worth = likeliest_shrinkage(alternate, total)[:, 0]
+    assert worth[3] < 20 < worth[:3].min()
+    frequency = shrunken_frequencies(alternate, total, worth[:, None])
+    error = np.abs(frequency - 1 / (1 + np.exp(-logits))).mean(axis=1)
+    assert (error <= np.abs(alternate / total - 1 / (1 + np.exp(-logits))).mean(axis=1)).all()
+
+
+# --- the network and its objective -------------------------------------------------------------
+
+
+@pytest.fixture
+def network(panel):
+    """A denoiser of five sites with random values everywhere."""
+    torch.manual_seed(1)
+    pairs = torch.from_numpy(linked_pairs(panel))
+    config = DenoiserConfig(sites=SITES, phenotypes=6, pairs=2, width=16, heads=2, dropout=0.0)
+    network = DenoiserNetwork(config, {})
+    contig, position = map(torch.from_numpy, places(panel))
+    network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
+    network.linkage.learn(pairs, contig, position)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network.double().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def weights():
+    return torch.eye(6, dtype=torch.float64)[[3, 4, 0]]
+
+
+def test_an_untrained_network_gives_the_frequencies(panel, weights):
+    network = DenoiserNetwork(DenoiserConfig(sites=SITES, phenotypes=6, width=16), {}).double()
+    frequency = torch.linspace(0.1, 0.9, 30, dtype=torch.float64).view(6, SITES)
+    network.frequency.copy_(frequency)
+    shown = torch.randint(-1, 2, (3, 2, SITES))
+    probability = torch.sigmoid(network.eval()(shown, weights))
+    assert torch.allclose(probability, frequency[[3, 4, 0]][:, None].expand(-1, 2, -1))
+
+
+def test_exchanging_the_haplotypes_exchanges_the_answers(network, weights):
+    shown = torch.randint(-1, 2, (3, 2, SITES))
+    assert torch.allclose(network(shown.flip(1), weights), network(shown, weights).flip(1))
+
+
+def test_both_haplotypes_and_the_phenotype_matter(network, weights):
+    shown = torch.zeros(3, 2, SITES, dtype=torch.int64)
+    shown[:, 0, 0] = -1
+    before = network(shown, weights)
+    shown[:, 1, 3] = 1
+    after = network(shown, weights)
+    assert (before[:, 0, 0] - after[:, 0, 0]).abs().min() > 1e-6
+    assert (after[0] - after[1]).abs().min() > 1e-9
+
+
+def test_linkage_stays_on_the_chromosome(network, panel):
+    table, given = network.linkage.tables()
+    contig, _ = places(panel)
+    same = torch.from_numpy(contig[:, None] == contig) & ~torch.eye(SITES, dtype=torch.bool)
+    assert (table[~same] == 0).all()
+    assert (table[same] != 0).all()
+    assert given.nonzero().tolist() == linked_pairs(panel).T.tolist()
+
+
+def test_chromosomes_by_themselves_say_what_the_whole_tables_say(network):
+    surplus, known = torch.randn(2, 3, 2, SITES, dtype=torch.float64).unbind()
+    table, given = network.linkage.tables()
+    found = network.linkage(surplus, known, network.linkage.blocks())
+    assert torch.allclose(found, surplus @ table + known @ given)
+
+
+def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):
+    both = torch.tensor([[0, 0, 0, 0.25, 0.75, 0]], dtype=torch.float64)
+    each = network.frequencies(torch.eye(6, dtype=torch.float64))
+    assert torch.allclose(network.frequencies(both)[0], 0.25 * each[3] + 0.75 * each[4])
+
+
+@pytest.fixture
+def objective():
+    alphabet = Alphabet(iupac(), aligned=True, people=PersonRows(SITES, 2))
+    return Diffusion(DiffusionSettings(), alphabet)
+
+
+@pytest.fixture
+def rows():
+    layout, rng = PersonRows(SITES, 2), np.random.default_rng(2)
+    return np.stack(
+        [layout.row(rng.integers(-1, 2, (2, SITES)).astype(np.int8), [1, 3]) for _ in range(16)]
+    )
+
+
+def tensors(views):
+    return {name: torch.from_numpy(values) for name, values in views.items()}
+
+
+def test_views_hide_alleles_and_say_when(objective, rows):
+    views = objective.views(rows, np.random.default_rng(3))
+    again = objective.views(rows, np.random.default_rng(3))
+    assert all((views[name] == again[name]).all() for name in views)
+    assert views["targets"].tolist() == PersonRows(SITES, 2).alleles(rows).reshape(16, -1).tolist()
+    shown = views["ids"] >= 0
+    assert (views["ids"][shown] == views["targets"][shown]).all()
+    late = views["time"][:, 0] / TICKS > 0.5
+    assert shown[~late].mean() > shown[late].mean()
+
+
+def test_the_loss_is_the_weighted_cross_entropy_of_hidden_alleles(objective, rows, network):
+    views = tensors(objective.views(rows, np.random.default_rng(3)))
+    model = Model(network.float(), torch.nn.Identity(), lambda ids: ids)
+    weights = torch.nn.functional.one_hot(views["phenotype"][:, 0], 6).float()
+    chance = torch.sigmoid(network(views["ids"].view(16, 2, SITES), weights)).view(16, -1)
+    truth = views["targets"]
+    surprise = -torch.where(truth == 1, chance, 1 - chance).log()
+    hidden = (views["ids"] < 0) & (truth >= 0)
+    weight = TICKS / views["time"][:, 0]
+    expected = (weight * (surprise * hidden).sum(1) / (truth >= 0).sum(1)).mean()
+    assert float(objective.loss(model, views, Alone())) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_phenotypes_are_told_fine_coarse_or_not_at_all():
+    numbers = np.tile([[2, 5]], (6000, 1))
+    settings = DiffusionSettings(null=0.1, coarse=0.2)
+    shares = np.bincount(told(numbers, settings, np.random.default_rng(4)), minlength=6) / 6000
+    assert shares[[0, 2, 5]] == pytest.approx([0.1, 0.2, 0.7], abs=0.02)
+    unknown = told(np.array([[2, 0], [0, 0]]), DiffusionSettings(null=0), np.random.default_rng(5))
+    assert unknown.tolist() == [2, 0]
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="linear, cosine"):
+        DiffusionSettings(schedule="square")
+
+
+# --- VCF ---------------------------------------------------------------------------------------
+
+
+def test_genotypes_are_written_phased():
+    out = io.BytesIO()
+    sites = [Site("1", 10, "rs1", "A", "G"), Site("1", 20, ".", "C", "T")]
+    alleles = np.array([[[0, 1], [1, 1]], [[0, 0], [0, 0]]], np.int8)
+    samples = {"s1": "NOA", "s2": "NOB"}
+    write_variants(
+        out, sites, samples, alleles, build="GRCh37", contigs={"1": 100}, source="a test"
+    )
+    header, rows = [], []
+    for line in out.getvalue().decode().splitlines():
+        (header if line.startswith("##") else rows).append(line)
+    assert "##contig=<ID=1,length=100,assembly=GRCh37>" in header
+    assert rows[1] == "1 10 rs1 A G . PASS . GT 0|1 0|0".replace(" ", "\t")
+    assert rows[2] == "1 20 . C T . PASS . GT 1|1 0|0".replace(" ", "\t")

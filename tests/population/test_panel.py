@@ -1,0 +1,98 @@
+"""Panel files: round trip, subsets, digests and every fault with its line."""
+
+from pathlib import Path
+
+import pytest
+
+from genomai_cli.errors import InputError
+from genomai_cli.population.cohorts import choose_build, header_build
+from genomai_cli.population.panel import Panel
+
+HEADER = "chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\tpanel\n"
+SITES = "chr1\t10\t110\trs1\tA\tG\tx\n1\t20\t.\t.\tc\tt\tx,y\nX\t30\t130\trs3\tG\tC\ty\n"
+
+
+def panel_of(folder: Path, text: str) -> Panel:
+    path = folder / "tiny.tsv"
+    path.write_text(text)
+    return Panel.read(path)
+
+
+def test_read_and_write(tmp_path: Path) -> None:
+    panel = panel_of(tmp_path, HEADER + SITES)
+    assert (panel.name, len(panel)) == ("tiny", 3)
+    assert panel.chrom == ("1", "1", "X")
+    assert panel.positions["GRCh38"].tolist() == [110, 0, 130]
+    assert (panel.ref, panel.alt, panel.rsid) == (
+        ("A", "C", "G"),
+        ("G", "T", "C"),
+        ("rs1", ".", "rs3"),
+    )
+    panel.write(tmp_path / "again.tsv.gz")
+    again = Panel.read(tmp_path / "again.tsv.gz")
+    assert again.sha256 == panel.sha256
+    assert again.name == "again"
+
+
+def test_subsets_keep_the_given_order(tmp_path: Path) -> None:
+    panel = panel_of(tmp_path, HEADER + SITES)
+    part = panel.subset([2, 0], name="part")
+    assert (part.name, part.rsid) == ("part", ("rs3", "rs1"))
+    assert part.positions["GRCh37"].tolist() == [30, 10]
+    assert part.sha256 != panel.sha256
+    assert panel.subset(range(3)).sha256 == panel.sha256
+    assert panel.tagged("x").rsid == ("rs1", ".")
+
+
+def test_one_build_is_enough(tmp_path: Path) -> None:
+    panel = panel_of(tmp_path, "chrom\tpos_grch38\tref\talt\n1\t5\tA\tC\n")
+    assert panel.positions["GRCh37"].tolist() == [0]
+    assert panel.index("GRCh38") == {("1", 5): 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("chrom\tref\talt\n1\tA\tC\n", 1, "pos_grch37 or pos_grch38"),
+        ("chrom\tpos_grch37\tref\n1\t5\tA\n", 1, "no column 'alt'"),
+        (HEADER, None, "no sites"),
+        ("", None, "empty"),
+        (HEADER + "1\tx\t5\t.\tA\tG\tx\n", 2, "'x' is not a position"),
+        (HEADER + "1\t-4\t5\t.\tA\tG\tx\n", 2, "'-4' is not a position"),
+        (HEADER + "1\t.\t\t.\tA\tG\tx\n", 2, "without a position"),
+        (HEADER + SITES + "1\t9\t9\t.\tAT\tG\tx\n", 5, "SNPs only"),
+        (HEADER + SITES + "1\t9\t9\t.\tA\tA\tx\n", 5, "both A"),
+        (HEADER + SITES + "1\t10\t9\t.\tA\tG\tx\n", 5, "the site of line 2 again (GRCh37)"),
+        (HEADER + SITES + "1\t9\t110\t.\tA\tG\tx\n", 5, "the site of line 2 again (GRCh38)"),
+        (HEADER + "1\t9\n", 2, "2 columns"),
+    ],
+)
+def test_faults(tmp_path: Path, text: str, line: int | None, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        panel_of(tmp_path, text)
+    assert caught.value.line == line
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "build"),
+    [
+        ([], None),
+        (["##contig=<ID=1,length=249250621>"], "GRCh37"),
+        (["##contig=<ID=chr1,length=248956422>"], "GRCh38"),
+        (["##contig=<ID=1,assembly=b37,length=5>"], "GRCh37"),
+        (["##reference=/data/hs37d5.fa"], "GRCh37"),
+        (["##reference=ftp://x/GRCh38_full_analysis_set.fa"], "GRCh38"),
+        (["##reference=hg19", "##contig=<ID=1,length=248956422>"], None),
+        (["##contig=<ID=1,length=1000>", "##source=hg19"], None),
+    ],
+)
+def test_header_build(lines: list[str], build: str | None) -> None:
+    assert header_build(lines) == build
+
+
+def test_sites_win_over_the_header() -> None:
+    assert choose_build({"GRCh37": 3, "GRCh38": 5}, "GRCh37") == "GRCh38"
+    assert choose_build({"GRCh37": 3, "GRCh38": 3}, "GRCh38") == "GRCh38"
+    assert choose_build({"GRCh37": 3, "GRCh38": 3}, None) == "GRCh37"
+    assert choose_build({"GRCh37": 0, "GRCh38": 0}, None) is None

@@ -1,0 +1,217 @@
+"""Windows of linked sites: the library that restores genotypes, its calibration, the network, and a bundle of both."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.cli.app import app
+from genomai_cli.formats.vcf_rewrite import Site, write_variants
+from genomai_cli.population.networks.kriging import RIDGE, SPREAD, Library, fill, known_sets
+from genomai_cli.population.networks.windowed_imputer import (
+    Neighbours,
+    RegionConfig,
+    RegionNetwork,
+    haplotypes_of,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SITES, PEOPLE = 24, 40
+
+
+@pytest.fixture
+def copies():
+    """Genotypes (N, S) of people who have two of six haplotypes each, some of them unknown."""
+    rng = np.random.default_rng(3)
+    haplotypes = rng.random((6, SITES)) < 0.4
+    chosen = rng.integers(6, size=(PEOPLE, 2))
+    found = haplotypes[chosen].sum(axis=1)
+    found[rng.random(found.shape) < 0.02] = -1
+    return torch.from_numpy(found).to(torch.int8)
+
+
+@pytest.fixture
+def library(copies):
+    made = Library(PEOPLE, SITES)
+    made.learn(copies)
+    return made
+
+
+def kriged(copies, sites, asked):
+    """The same as `Library._predicted` from one person's copies at all sites, by the textbook (eq. 2.25)."""
+    learnt = copies.double()
+    known = learnt >= 0
+    mean = (learnt * known).sum(0) / known.sum(0)
+    surplus = ((learnt - mean) * known)[:, sites]
+    own = ((asked.double() - mean) * (asked >= 0))[sites]
+    width = SPREAD * 2 * surplus.var(0, correction=0).sum()
+    like = torch.exp(-torch.cdist(surplus, surplus).square() / width)
+    near = torch.exp(-(surplus - own).square().sum(1) / width)
+    weights = near @ torch.linalg.inv(like + RIDGE * torch.eye(len(like)))
+    answers = []
+    for genotype in (1, 2):
+        is_one = (learnt == genotype).double()
+        usual = is_one.sum(0) / known.sum(0)
+        answers.append(usual + weights @ ((is_one - usual) * known))
+    return torch.stack(answers, dim=1)
+
+
+def test_kriging_as_the_textbook_says(library, copies):
+    sites = torch.arange(0, SITES, 3)
+    asked = copies[4:5, sites]
+    (found,) = library._predicted(asked, sites)
+    torch.testing.assert_close(
+        found.double(), kriged(copies, sites, copies[4]), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_left_out_is_a_refit_without_the_person(library, copies):
+    """Up to the means, which are everybody's: that of a refit differs by one person."""
+    sites = torch.arange(1, SITES, 2)
+    found = library.left_out(sites)[7]
+    rest = torch.cat([copies[:7], copies[8:]])
+    torch.testing.assert_close(found.double(), kriged(rest, sites, copies[7]), atol=0.06, rtol=0)
+    inside = library._predicted(copies[7:8, sites], sites)[0]
+    assert (found - inside).abs().max() > 0.05  # it does make a difference
+
+
+def test_a_person_does_not_depend_on_those_beside(library, copies):
+    asked = copies[:6].long().clone()
+    asked[0, ::2] = -1
+    asked[1, 5:] = -1
+    asked[2] = -1
+    together = library.genotypes(asked)
+    for number in range(6):
+        alone = library.genotypes(asked[number : number + 1])[0]
+        torch.testing.assert_close(together[number], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.sum(dim=2), torch.ones(6, SITES))
+
+
+def test_calibration_tells_the_hidden_genotypes(copies):
+    library = Library(PEOPLE, SITES)
+    fill(library, copies)
+    hidden = torch.arange(0, SITES, 2)
+    asked = copies.long().clone()
+    asked[:, hidden] = -1
+    told = library.genotypes(asked)[:, hidden].argmax(dim=2)
+    truth = copies.long()[:, hidden]
+    known = truth >= 0
+    usual = torch.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden].expand_as(truth)
+    right = (told == truth)[known].double().mean()
+    assert right > 0.95 > (usual == truth)[known].double().mean() + 0.1
+    other = Library(PEOPLE, SITES)
+    fill(other, copies)
+    assert torch.equal(library.calibration.weight, other.calibration.weight)
+
+
+def test_known_sets_are_sparse_and_dense():
+    sets = list(known_sets(200, np.random.default_rng(0)))
+    assert min(map(len, sets)) <= 3
+    assert max(map(len, sets)) >= 100
+    assert all(len(np.unique(s)) == len(s) and s.min() >= 0 and s.max() < 200 for s in sets)
+
+
+def test_haplotypes_of_genotypes():
+    genotypes = torch.tensor([[[0.2, 0.7, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]]])
+    first = torch.tensor([[True, False, True, True]])
+    one, two = haplotypes_of(genotypes, first)[0]
+    together = torch.stack([(1 - one) * (1 - two), one + two - 2 * one * two, one * two], dim=1)
+    torch.testing.assert_close(together[:3], genotypes[0, :3])
+    assert one[0] > two[0]
+    assert one[3] == two[3] == 0.5  # no two independent haplotypes make these
+
+
+def test_neighbours_hear_of_both_sides():
+    layer = Neighbours(10, 4)
+    torch.nn.init.ones_(layer.weight)
+    evidence = torch.zeros(1, 2, 3, 10)
+    evidence[0, 1, 0, 5] = 1.0  # in the second block of three
+    (said,) = layer(evidence)
+    assert said[0].tolist() == [0.0] * 10
+    assert said[1].tolist() == [1.0] * 10
+    evidence[0, 1, 0, 5], evidence[0, 1, 0, 0] = 0.0, 1.0
+    assert layer(evidence)[0, 1].tolist() == [1.0] * 8 + [0.0] * 2
+
+
+@pytest.fixture
+def network(copies):
+    torch.manual_seed(0)
+    made = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8), {}).eval()
+    made.frequency.uniform_(0.1, 0.9)
+    torch.nn.init.normal_(made.sites.weight)
+    made.library.learn(copies)
+    return made.requires_grad_(False)
+
+
+def test_hidden_sites_say_nothing(network):
+    alleles = torch.randint(0, 2, (3, 2, SITES))
+    alleles[:, :, 3:] = -1
+    weights = torch.eye(3)
+    before = network(alleles, weights)
+    assert before.shape == (3, 2, SITES)
+    swapped = network(alleles.flip(1), weights)
+    torch.testing.assert_close(before, swapped.flip(1))
+    alone = network(alleles[1:2], weights[1:2])
+    torch.testing.assert_close(before[1:2], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_it_does_not_matter_how_unphased_heterozygotes_stand(network, copies):
+    alleles = torch.stack([copies[:5] >= 1, copies[:5] >= 2], dim=1).long()
+    alleles[:, :, ::3] = -1
+    phased = torch.zeros(5, SITES, dtype=torch.bool)
+    one = network.allele_probabilities(alleles.to(torch.int8), phased)
+    turned = alleles.clone()
+    turned[:, :, 1::2] = alleles.flip(1)[:, :, 1::2]
+    other = network.allele_probabilities(turned.to(torch.int8), phased)
+    assert torch.equal(one, other)
+    assert ((one >= 0) & (one <= 1)).all()
+
+
+def test_a_lone_haplotype_is_restored_by_the_network(network, copies):
+    alleles = torch.full((1, 2, SITES), -1)
+    alleles[0, 0, 5:] = (copies[0, 5:] >= 1).long()
+    found = network.allele_probabilities(alleles, torch.ones(1, SITES, dtype=torch.bool))
+    alone = network(alleles, torch.tensor([[1.0, 0, 0]])).sigmoid()
+    assert torch.equal(found, alone)
+
+
+def cohort(path):
+    """A VCF of people in a window of linked sites, and their labels."""
+    rng = np.random.default_rng(1)
+    founders = (rng.random((8, 60)) < 0.3).astype(np.int8)
+    alleles = founders[rng.integers(8, size=(40, 2))]
+    sites = [Site("22", 1000 + 50 * n, ".", "A", "G") for n in range(60)]
+    samples = {f"p{n}": "." for n in range(40)}
+    with (path / "cohort.vcf").open("wb") as out:
+        write_variants(
+            out, sites, samples, alleles, build="GRCh37", contigs={"22": 51304566}, source="test"
+        )
+    rows = [f"p{n}\t{'NORTH' if n % 2 else 'SOUTH'}\n" for n in range(40)]
+    (path / "labels.tsv").write_text("".join(["sample\tside\n", *rows]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("people", [4096, 0])
+def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
+    monkeypatch.chdir(tmp_path)
+    cohort(tmp_path)
+    sizes = {"people": people, "width": 16, "layers": 1}
+    settings = {"input.phenotypes": '["side"]', "optimization.steps": 6, "split.holdout": 0.1}
+    settings |= {f"network.{name}": size for name, size in sizes.items()}
+    changes = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    given = ["--panel", "cohort.vcf", "--labels", "labels.tsv", "cohort.vcf", "-o", "window"]
+    made = CliRunner().invoke(app, ["pretrain", "--recipe", "region", *given, *changes, "--quiet"])
+    assert made.exit_code == 0, made.output
+    bundle = bundles.load("./window", torch.device("cpu"))
+    assert len(bundle.required_panel) == 60
+    library = bundle.classifier.members[0].library
+    assert (library is None) == (people == 0)
+    card = (tmp_path / "window" / "README.md").read_text()
+    assert ("genotypes of 36 people" in card) == (people > 0)
+    asked = ["generate", "--model", "./window", "--phenotype", "NORTH", "-n", "3", "--to", "vcf"]
+    done = CliRunner().invoke(app, [*asked, "-o", "new.vcf", "--steps", "4"])
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "new.vcf").read_text().splitlines()
+    assert sum(not line.startswith("#") for line in lines) == 60

@@ -1,0 +1,499 @@
+"""Unlabelled corpora, their batches, and runs of pretraining: the same however they are interrupted or shared out."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli import tokenizers
+from genomai_cli.bundles.bundle import Extras, load, save
+from genomai_cli.errors import InputError, Stopped, TrainingError
+from genomai_cli.inputs.base import NOWHERE, Places
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet
+from genomai_cli.population.panel import Panel
+from genomai_cli.training import corpus_writer
+from genomai_cli.training.baselines import Baselines
+from genomai_cli.training.corpus import COUNTED, Corpus, is_finished, shuffled
+from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.pretraining import (
+    CHECKPOINT,
+    Pretraining,
+    Surroundings,
+    cut_for,
+    pretrain,
+)
+from genomai_cli.training.recipe import from_tables
+from genomai_cli.training.run_folder import MetricsLog
+from genomai_cli.training.sampler import BLOCK
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+TABLES = {
+    "name": "tiny",
+    "objectives": {"contrastive": 1.0, "masked": 0.5},
+    "tokenizer": {"kind": "kmers", "k": 3},
+    "network": {
+        "kind": "transformer", "width": 16, "heads": 2, "layers": 1, "feed_forward": 16,
+        "positions": 32, "dropout": 0.1,
+    },
+    "corpus": {"log_every": 3},
+    "optimization": {"steps": 12, "batch_size": 20, "evaluate_every": 4, "learning_rate": 5e-3},
+}  # fmt: skip
+
+
+def recipe(**changed):
+    """The tiny recipe with changed tables."""
+    return from_tables(TABLES | changed)
+
+
+def letters(sequence):
+    return np.frombuffer(sequence.encode(), np.uint8)
+
+
+def random_dna(count, size, seed=1):
+    rng = np.random.default_rng(seed)
+    return [(f"s{i}", letters("ACGT")[rng.integers(0, 4, size)]) for i in range(count)]
+
+
+def written(folder, records, cut=None, *, holdout=0.2, seed=0):
+    return corpus_writer.write(folder, records, cut or Cut(20, 4, 8), holdout=holdout, seed=seed)
+
+
+def piece(corpus, number):
+    begin, end = corpus.bounds[number]
+    return corpus.letters[begin:end].tobytes().decode()
+
+
+class TestShuffling:
+    @given(st.integers(1, 3000), st.integers(0, 2**31))
+    def test_every_epoch_takes_everything_once(self, count, seed):
+        order = shuffled(np.arange(2 * count), count, seed)
+        assert sorted(order[:count]) == sorted(order[count:]) == list(range(count))
+
+    def test_epochs_and_seeds_differ(self):
+        epochs = [shuffled(np.arange(100) + e * 100, 100, seed).tolist() for e, seed in
+                  ((0, 1), (1, 1), (0, 2))]  # fmt: skip
+        assert len({tuple(epoch) for epoch in epochs}) == 3
+
+    def test_a_place_alone_is_what_it_is_among_others(self):
+        places = np.arange(57, 143)
+        together = shuffled(places, 60, 9)
+        assert [int(shuffled(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
+
+    def test_neighbours_are_torn_apart(self):
+        order = shuffled(np.arange(10_000), 10_000, 3)
+        assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 0.05
+
+
+class TestCut:
+    @given(st.lists(st.sampled_from(["ACGT", "N", "NNNNNNNNNN", "A", "GATTACA" * 3]), max_size=20))
+    def test_pieces_hold_what_lies_between_gaps(self, parts):
+        sequence = "".join(parts)
+        cut = Cut(longest=10, shortest=3, gap=6)
+        pieces = list(cut.pieces(letters(sequence)))
+        covered = [place for begin, end in pieces for place in range(begin, end)]
+        assert covered == sorted(set(covered))
+        for begin, end in pieces:
+            assert 0 < end - begin <= 10
+            assert "N" * 6 not in sequence[begin:end]
+        for stretch in sequence.split("NNNNNN"):
+            kept = stretch.strip("N")
+            if len(kept) >= 3 and "N" not in kept:
+                assert kept in "".join(sequence[b:e] for b, e in pieces)
+
+    def test_a_long_sequence_is_cut_evenly(self):
+        sizes = [e - b for b, e in Cut(10, 3, 6).pieces(letters("ACGTA" * 9))]
+        assert sizes == [9, 9, 9, 9, 9]
+
+    def test_rows_without_a_known_letter_are_skipped(self):
+        cut = Cut(sites=4)
+        assert list(cut.pieces(letters("NNNN"))) == []
+        assert list(cut.pieces(letters("NNAN"))) == [(0, 4)]
+
+
+class TestCorpus:
+    def test_a_corpus_is_found_again(self, tmp_path):
+        corpus = written(tmp_path / "c", random_dna(5, 100))
+        again = Corpus.open(tmp_path / "c")
+        assert again.about == corpus.about
+        assert (again.letters == corpus.letters).all()
+        assert (again.bounds == corpus.bounds).all()
+        assert (tmp_path / "c" / "names.txt").read_text().split() == [f"s{i}" for i in range(5)]
+
+    def test_an_unfinished_corpus_is_refused(self, tmp_path):
+        def broken():
+            yield from random_dna(3, 50)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            written(tmp_path / "c", broken())
+        assert not is_finished(tmp_path / "c")
+        with pytest.raises(InputError, match="not a finished corpus"):
+            Corpus.open(tmp_path / "c")
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_few_long_sequences_are_held_out_in_pieces(self, tmp_path, seed):
+        corpus = written(tmp_path / "c", random_dna(2, 400), seed=seed)
+        assert not corpus.about.by_record
+        assert len(corpus.judge) == 8  # a fifth of 40
+        assert sorted([*corpus.learn, *corpus.judge]) == list(range(40))
+        inside = [set(range(*corpus.bounds[i])) for i in corpus.judge]
+        learnt = set().union(*(range(*corpus.bounds[i]) for i in corpus.learn))
+        assert not any(places & learnt for places in inside)
+
+    def test_many_records_are_held_out_whole(self, tmp_path):
+        corpus = written(tmp_path / "c", random_dna(150, 50))
+        assert corpus.about.by_record
+        records = corpus.bounds[:, 0] // 50
+        assert not set(records[corpus.learn]) & set(records[corpus.judge])
+        assert len(set(records[corpus.judge])) == 30
+
+    def test_haplotypes_of_one_person_stay_together(self, tmp_path):
+        rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
+                enumerate(random_dna(40, 50))]  # fmt: skip
+        corpus = written(tmp_path / "c", rows)
+        people = corpus.bounds[:, 0] // 100
+        assert corpus.about.by_record
+        assert not set(people[corpus.learn]) & set(people[corpus.judge])
+
+    def test_other_seeds_hold_out_others(self, tmp_path):
+        judged = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).judge)
+                  for seed in (1, 1, 2)]  # fmt: skip
+        assert judged[0] == judged[1] != judged[2]
+
+    def test_nothing_usable_is_told(self, tmp_path):
+        with pytest.raises(TrainingError, match="nothing to learn from in 2 records"):
+            written(tmp_path / "c", [("a", letters("NNNNNN")), ("b", letters("AC"))])
+        with pytest.raises(TrainingError, match="too little to hold some out"):
+            written(tmp_path / "d", [("a", letters("ACGTACGT"))])
+
+    def test_rows_know_the_letters_of_their_sites(self, tmp_path):
+        rows = [
+            (f"p{i}", letters(row)) for i, row in enumerate(["AC", "GC", "NC", "AC", "AN", "GC"])
+        ]
+        corpus = written(tmp_path / "c", rows, Cut(sites=2), holdout=0.2)
+        assert corpus.counts.sum() == 2 * len(corpus.learn)
+        assert set(corpus.choices[0]) - {0} <= {ord("A"), ord("G")}
+        assert set(corpus.choices[1]) - {0} == {ord("C")}
+        part = corpus.at(np.array([1]))
+        assert part.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
+        assert part.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
+
+    @given(st.integers(1, 30), st.floats(0, 0.999))
+    @settings(max_examples=30)
+    def test_windows_lie_in_their_pieces(self, tmp_path_factory, longest, start):
+        corpus = written(tmp_path_factory.mktemp("c"), random_dna(3, 90))
+        numbers = np.arange(len(corpus.bounds))
+        for number, row in zip(
+            numbers, corpus.windows(numbers, np.full(len(numbers), start), longest), strict=True
+        ):
+            window = row[row > 0].tobytes().decode()
+            whole = piece(corpus, number)
+            assert window in whole
+            assert len(window) == min(longest, len(whole))
+
+
+@pytest.fixture(scope="module")
+def dna(tmp_path_factory):
+    """A corpus of random DNA for the tiny recipe."""
+    folder = tmp_path_factory.mktemp("dna")
+    return written(folder / "c", random_dna(6, 900), cut_for(recipe()), holdout=0.1)
+
+
+class Slice(Alone):
+    """One of several processes, as far as a sampler can tell."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+        self.shard = False
+
+    def parallel(self, network, device):
+        return network
+
+    def agree(self, *wishes):
+        return wishes
+
+    def mean(self, number):
+        return number
+
+    def whole(self, tensor):
+        return tensor
+
+
+def sampler(dna, processes=None, **changed):
+    around = Surroundings(processes=processes) if processes else Surroundings()
+    return Pretraining(dna, recipe(**changed), NOWHERE, 0, None, around).sampler
+
+
+def unpadded(batch, view):
+    ids = batch["masked"][view]
+    return [row[row != 64].tolist() for row in ids]
+
+
+class TestSampler:
+    def test_a_batch_is_a_function_of_the_step(self, dna):
+        one, other = sampler(dna), sampler(dna)
+        first = [one.learning(step) for step in (0, 1, 2)]
+        assert torch.equal(first[2]["masked"]["ids"], other.learning(2)["masked"]["ids"])
+        assert not torch.equal(first[0]["masked"]["ids"], first[1]["masked"]["ids"])
+
+    @pytest.mark.parametrize("size", [2, 4, 5])
+    def test_slices_of_several_processes_make_up_the_batch(self, dna, size):
+        whole = sampler(dna).learning(3)
+        parts = [sampler(dna, Slice(rank, size)).learning(3) for rank in range(size)]
+        assert 20 % BLOCK  # so that slices begin inside blocks
+        for view in ("ids", "targets"):
+            joined = [row for part in parts for row in unpadded(part, view)]
+            assert joined == unpadded(whole, view)
+
+    def test_another_objective_beside_it_does_not_change_what_one_sees(self, dna):
+        both = sampler(dna).learning(1)
+        alone = sampler(dna, objectives={"masked": 1.0}).learning(1)
+        assert alone.keys() == {"masked"}
+        assert torch.equal(alone["masked"]["ids"], both["masked"]["ids"])
+
+    def test_judging_is_the_same_for_any_number_of_processes(self, dna):
+        changed = {
+            "corpus": {"judged": 9},
+            "optimization": TABLES["optimization"] | {"batch_size": 2},
+        }
+        whole = sampler(dna, **changed).judging()
+        parts = [sampler(dna, Slice(rank, 2), **changed).judging() for rank in range(2)]
+        assert [weight for _, weight in whole] == [0.5] * 2  # of four pieces held out
+        shared = [entry for pair in zip(*parts, strict=True) for entry in pair]
+        for (one, _), (other, _) in zip(whole, shared, strict=True):
+            assert torch.equal(one["masked"]["ids"], other["masked"]["ids"])
+
+    def test_processes_without_a_batch_to_judge_have_one_of_no_weight(self, dna):
+        changed = {
+            "corpus": {"judged": 3},
+            "optimization": TABLES["optimization"] | {"batch_size": 5},
+        }
+        with_none = sampler(dna, Slice(1, 5), **changed).judging()
+        assert [weight for _, weight in with_none] == [0.0]
+
+    def test_judged_pieces_are_held_out_ones(self, dna):
+        batch, _ = sampler(dna).judging()[0]
+        tokenizer = tokenizers.from_config(TABLES["tokenizer"])
+        held_out = [piece(dna, number) for number in dna.judge]
+        rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
+                           batch["masked"]["ids"])  # fmt: skip
+        for row in rows.numpy():
+            assert any(tokenizer.decode(row) in whole for whole in held_out)
+
+
+def run(corpus, chosen=None, **around):
+    moments = []
+    made = pretrain(
+        corpus, chosen or recipe(), surroundings=Surroundings(report=moments.append, **around)
+    )
+    return made, moments
+
+
+def state(made):
+    return {n: t.numpy().tobytes() for n, t in made.bundle.classifier.state_dict().items()}
+
+
+def steady(moment):
+    """A moment without what the clock says."""
+    return replace(moment, tokens_per_second=0.0)
+
+
+class TestPretraining:
+    def test_a_run_from_its_losses_to_its_bundle(self, dna, tmp_path):
+        made, moments = run(dna)
+        assert [moment.step for moment in moments] == [3, 4, 6, 8, 9, 12]
+        assert [m.step for m in moments if m.held_out is not None] == [4, 8, 12]
+        last = moments[-1]
+        assert last.held_out_terms.keys() == {"contrastive", "masked"}
+        assert last.loss == pytest.approx(last.terms["contrastive"] + 0.5 * last.terms["masked"])
+        assert made.facts["steps"] == 12
+        assert made.facts["tokens"] == last.tokens
+        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        loaded = load(tmp_path / "b", CPU)
+        assert loaded.heads == {}
+        assert loaded.companions.keys() == {"contrastive", "masked"}
+        ids = torch.arange(20).reshape(2, 10)
+        one, other = (b.classifier.members[0].eval() for b in (made.bundle, loaded))
+        assert torch.allclose(one.pooled(ids), other.pooled(ids), atol=1e-6)
+        for name in loaded.companions:
+            for a, b in zip(
+                made.bundle.companions[name].parameters(),
+                loaded.companions[name].parameters(),
+                strict=True,
+            ):
+                assert torch.equal(a, b)
+
+    def test_companions_are_counted_apart(self, dna):
+        made, _ = run(dna)
+        parameters = sum(p.numel() for p in made.bundle.classifier.members[0].parameters())
+        assert made.bundle.classifier.trainable_parameters == parameters
+
+    def test_losses_fall(self, dna):
+        settings_ = TABLES["optimization"] | {"steps": 60, "evaluate_every": 60}
+        _, moments = run(dna, recipe(optimization=settings_))
+        for name in ("contrastive", "masked"):
+            assert moments[-1].terms[name] < moments[0].terms[name]
+
+    @pytest.mark.parametrize("step", [1, 4, 7])
+    def test_a_stopped_run_goes_on_to_the_same_bytes(self, dna, tmp_path, step):
+        whole, moments = run(dna)
+        asked = iter(range(1, 100))
+        with pytest.raises(Stopped, match=f"stopped after step {step} of 12"):
+            run(dna, work=tmp_path, stop=lambda: next(asked) == step)
+        resumed, later = run(dna, work=tmp_path)
+        assert state(resumed) == state(whole)
+        expected = [steady(moment) for moment in moments if moment.step > step]
+        assert [steady(moment) for moment in later] == expected
+
+    def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
+        changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
+        broken = Pretraining(dna, changed, NOWHERE, 0, None, Surroundings(work=tmp_path))
+        loss = broken._loss
+        steps = iter(range(100))
+        broken._loss = lambda *given: loss(*given) * (math.nan if next(steps) == 6 else 1)
+        with pytest.raises(
+            TrainingError, match=r"nan at step 6: .*; the checkpoint of step 6 stays"
+        ):
+            broken.run()
+        assert (tmp_path / CHECKPOINT).exists()
+        resumed, _ = run(dna, changed, work=tmp_path)
+        assert state(resumed) == state(run(dna, changed)[0])
+
+    def test_a_run_begins_with_another_model(self, dna):
+        first, _ = run(dna)
+        chosen = recipe(optimization=TABLES["optimization"] | {"steps": 1, "learning_rate": 0.0})
+        second = pretrain(dna, chosen, start=first.bundle, seed=5)
+        assert state(second) == state(first)
+        heads = [m.bundle.companions["masked"].state_dict() for m in (first, second)]
+        assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
+
+    def test_a_model_of_other_words_is_not_begun_from(self, dna, tmp_path):
+        other = recipe(tokenizer={"kind": "kmers", "k": 2})
+        start = run(written(tmp_path / "c", random_dna(6, 900), cut_for(other)), other)[0].bundle
+        with pytest.raises(TrainingError, match="has another tokenizer"):
+            pretrain(dna, recipe(), start=start)
+
+    def test_no_objective_is_refused(self, dna):
+        with pytest.raises(TrainingError, match="no objectives"):
+            pretrain(dna, recipe(objectives={}))
+
+    def test_windows_too_short_for_words_are_refused(self):
+        with pytest.raises(
+            TrainingError, match="windows of 6 letters are too short for words of 3"
+        ):
+            cut_for(recipe(corpus={"window": 6}))
+
+    def test_a_batch_that_cannot_be_shared_is_refused(self, dna):
+        with pytest.raises(TrainingError, match="batch_size = 20 cannot be shared by 3"):
+            sampler(dna, Slice(0, 3))
+
+    def test_barcodes_know_what_their_letters_mean(self, cohort, tmp_path):
+        panel = Panel.read(cohort.panel)
+        rng = np.random.default_rng(5)
+        alleles = np.array([[ord(r), ord(a)] for r, a in zip(panel.ref, panel.alt, strict=True)])
+        common = rng.random((60, len(panel))) < 0.8
+        rows = [(f"p{i}", np.where(row, alleles[:, 0], alleles[:, 1]).astype(np.uint8))
+                for i, row in enumerate(common)]  # fmt: skip
+        chosen = recipe(
+            input={"kind": "barcode"},
+            tokenizer={"kind": "iupac"},
+            network={"kind": "sites", "width": 8},
+        )
+        places = Places(panel=panel)
+        corpus = written(tmp_path / "c", rows, cut_for(chosen, places))
+        made = pretrain(corpus, chosen, places)
+        network = made.bundle.classifier.members[0]
+        assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
+        # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
+        assert made.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
+        with pytest.raises(TrainingError, match="barcodes need a panel"):
+            pretrain(corpus, chosen)
+
+    def test_genomes_are_read_where_they_vary(self, tmp_path):
+        rng = np.random.default_rng(6)
+        reference = Reference("r", "ACGT" * 20, circular=True)
+        rows = []
+        for number in range(60):
+            genome = reference.letters.copy()
+            genome[::8] = letters("AG")[(rng.random(10) < 0.4).astype(int)]
+            rows.append((f"g{number}", genome))
+        chosen = recipe(
+            input={"kind": "anchored"},
+            tokenizer={"kind": "characters"},
+            network={"kind": "profile", "width": 8},
+        )
+        places = Places(reference=reference)
+        made = pretrain(written(tmp_path / "c", rows, cut_for(chosen, places)), chosen, places)
+        assert made.bundle.sites.positions.tolist() == list(range(0, 80, 8))
+        save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
+        assert len(load(tmp_path / "b", CPU).sites) == 10
+
+
+class TestBaselines:
+    def baseline(self, corpus, config):
+        return Baselines(corpus, Alphabet(tokenizers.from_config(config)), 32)
+
+    def test_views_are_guessed_among_the_batch(self, dna):
+        batch = {"contrastive": {"ids_first": torch.zeros(8, 3)}}
+        assert self.baseline(dna, {"kind": "characters"}).loss("contrastive", batch) == math.log(8)
+
+    def masked(self, tokenizer, sequence, hidden):
+        """The batch of one sequence with some letters hidden."""
+        shown = np.array(
+            [[ord("N") if i in hidden else ord(c) for i, c in enumerate(sequence)]], np.uint8
+        )
+        whole = tokenizer.encode(sequence)[None].astype(np.int64)
+        ids = tokenizer.encode(shown.tobytes().decode())[None].astype(np.int64)
+        over = ids == tokenizer.unk_id
+        return {"masked": {
+            "ids": torch.from_numpy(np.where(over, tokenizer.mask_id, ids)),
+            "targets": torch.from_numpy(np.where(over, whole, NO_TARGET)),
+        }}  # fmt: skip
+
+    def test_a_letter_hidden_in_random_dna_is_one_of_four_in_all_words_over_it(self, dna):
+        config = {"kind": "kmers", "k": 3}
+        batch = self.masked(tokenizers.from_config(config), "ACGTACGTAC", {5})
+        assert self.baseline(dna, config).loss("masked", batch) == pytest.approx(
+            math.log(4), rel=0.1
+        )
+
+    def test_a_word_hidden_whole_is_one_of_all(self, dna):
+        config = {"kind": "kmers", "k": 3, "stride": 3}
+        batch = self.masked(
+            tokenizers.from_config(config), "ACGTAGCCATGATTACAGGCT" * 9, set(range(1, 189, 3))
+        )
+        assert self.baseline(dna, config).loss("masked", batch) == pytest.approx(
+            math.log(64), rel=0.1
+        )
+
+    def test_what_has_no_baseline_has_none(self, dna):
+        assert math.isnan(self.baseline(dna, {"kind": "characters"}).loss("other", {}))
+
+
+class TestMetricsLog:
+    def test_rows_that_come_again_replace_those_of_the_interrupted_run(self, tmp_path):
+        log = MetricsLog(tmp_path / "metrics.tsv")
+        for step in (10, 20, 30):
+            log.add({"step": str(step), "loss": "1"})
+        resumed = MetricsLog(tmp_path / "metrics.tsv")
+        resumed.add({"step": "20", "loss": "2"})
+        resumed.add({"step": "30", "loss": "2"})
+        assert resumed.text() == "step\tloss\n10\t1\n20\t2\n30\t2\n"
+
+    def test_a_line_that_was_cut_short_is_dropped(self, tmp_path):
+        file = tmp_path / "metrics.tsv"
+        file.write_text("step\tloss\n10\t1\n20\t0.3")
+        MetricsLog(file).add({"step": "20", "loss": "0.35"})
+        assert file.read_text() == "step\tloss\n10\t1\n20\t0.35\n"
+
+    def test_parts_are_apart(self, tmp_path):
+        file = tmp_path / "metrics.tsv"
+        MetricsLog(file).add({"part": "0", "step": "50"}, "part")
+        MetricsLog(file).add({"part": "1", "step": "10"}, "part")
+        assert file.read_text() == "part\tstep\n0\t50\n1\t10\n"
