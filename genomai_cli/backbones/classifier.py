@@ -14,16 +14,12 @@ Shape suffixes: B samples, C classes of a head, P classes of the likelihood, F f
 """
 
 from collections.abc import Mapping
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.phylogeny.regression import VariantRegression
-from genomai_cli.population.networks.genotype_mlp import (
-    Genotypes,
-    allele_counts,
-)
-from genomai_cli.population.networks.likelihood import PopulationLikelihood, mixture_gain
+from genomai_cli.population.networks.genotype_mlp import Genotypes
 
 FEATURES = 3
 SMALLEST_SHARE = 0.005
@@ -73,17 +69,31 @@ class Fusion(nn.Module):
 
 
 OF_GENOTYPES = ("sites", "crossmodal")  # kinds that read allele copies instead of ids
-Evidence = PopulationLikelihood | VariantRegression
 SURPRISE = "surprise"  # names of scores beside the heads'
 MIXTURE = "mixture"
+
+
+class Evidence(Protocol):
+    """What says something about the classes without a network that is trained: an `nn.Module` of buffers.
+
+    `name` is the attribute of the classifier, and so the prefix of the tensors' names.
+    """
+
+    name: ClassVar[str]
+    needs_float64: ClassVar[bool]
+
+    def scores(self, inputs: Tensor) -> dict[str, Tensor]:
+        """The log odds (B, P) under `LIKELIHOOD`, and further scores (B,) under other names than heads'."""
+
+    def log_odds(self, inputs: Tensor) -> Tensor:
+        """The log odds (B, P) of the classes, up to a constant a sample, in the evidence's own precision."""
 
 
 class Classifier(nn.Module):
     """Members that vote by the mean of their logits, beside evidence that needs no network.
 
-    That is a population likelihood for barcodes, a logistic regression for genomes, or nothing. With
-    `genotypes`, ids are turned into copies of the alternate allele first, which is what networks of the
-    kinds `OF_GENOTYPES` and the likelihood read.
+    With `genotypes`, ids are turned into copies of the alternate allele first, which is what networks of the
+    kinds `OF_GENOTYPES` and their evidence read.
     """
 
     def __init__(
@@ -91,22 +101,25 @@ class Classifier(nn.Module):
         members: list[nn.Module],
         fusion: Fusion,
         genotypes: Genotypes | None = None,
-        likelihood: PopulationLikelihood | None = None,
-        regression: VariantRegression | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.fusion = fusion
         self.genotypes = genotypes
-        self.likelihood = likelihood
-        self.regression = regression
+        self._evidence = ""
+        if evidence is not None:
+            self.add_evidence(evidence)
 
     def add_evidence(self, evidence: Evidence) -> None:
-        """Use this population likelihood, or this regression, beside the members."""
-        if isinstance(evidence, VariantRegression):
-            self.regression = evidence
-        else:
-            self.likelihood = evidence
+        """Use this evidence beside the members, in place of any that was there under its name."""
+        self._evidence = evidence.name
+        self.add_module(evidence.name, cast(nn.Module, evidence))
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The evidence beside the members, if there is any."""
+        return cast(Evidence, self.get_submodule(self._evidence)) if self._evidence else None
 
     def inputs(self, ids_BT: Tensor) -> Tensor:
         """What a member network reads: the ids themselves, or allele copies (B, S)."""
@@ -116,38 +129,12 @@ class Classifier(nn.Module):
         return copies_BS
 
     def scores(self, ids_BT: Tensor) -> dict[str, Tensor]:
-        """The members' mean logits (B, C) of every head and the log odds (B, P) of the evidence, if there is any.
-
-        A likelihood adds the surprise at the sample (B,) and the gain of seeing it as a mixture of groups (B,).
-        """
+        """The members' mean logits (B, C) of every head, and the scores of the evidence, if there is any."""
         inputs = self.inputs(ids_BT)
         votes: list[dict[str, Tensor]] = [member(inputs) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
-        if self.likelihood is not None:
-            scores |= self._of_populations(self.likelihood, inputs)
-        if self.regression is not None:
-            scores[LIKELIHOOD] = self.regression(inputs)
-        return scores
-
-    def _of_populations(
-        self, likelihood: PopulationLikelihood, copies_BS: Tensor
-    ) -> dict[str, Tensor]:
-        theta = likelihood.theta  # may lie on another device than the networks
-        counts = allele_counts(copies_BS.to(theta.device), theta.dtype)
-        log_BP = likelihood(*counts)
-        groups_GS = self._group_frequencies(likelihood)
-        return {
-            LIKELIHOOD: log_BP,
-            SURPRISE: likelihood.surprise(*counts, log_BP.argmax(1)),
-            MIXTURE: mixture_gain(*counts, groups_GS),
-        }
-
-    def _group_frequencies(self, likelihood: PopulationLikelihood) -> Tensor:
-        """Allele frequencies (G, S) of the classes of the coarsest head that the populations nest in."""
-        parents = min(self.fusion.nesting.values(), key=lambda parents: len(set(parents)))
-        parent_P = torch.tensor(parents, device=likelihood.theta.device)
-        frequency_PS = torch.sigmoid(likelihood.theta)
-        return torch.stack([frequency_PS[parent_P == g].mean(0) for g in range(max(parents) + 1)])
+        evidence = self.evidence
+        return scores if evidence is None else scores | evidence.scores(inputs)
 
     def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
         """The scores; see `scores`."""
@@ -157,11 +144,3 @@ class Classifier(nn.Module):
     def trainable_parameters(self) -> int:
         """How many numbers gradient descent has set."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-def log_odds(evidence: Evidence, inputs: Tensor) -> Tensor:
-    """What the evidence says about samples in the form that networks read: (B, P)."""
-    if isinstance(evidence, VariantRegression):
-        odds_BP: Tensor = evidence(inputs)
-        return odds_BP
-    return evidence(*allele_counts(inputs, torch.float64))  # type: ignore[no-any-return]

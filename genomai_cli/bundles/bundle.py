@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones import heads
-from genomai_cli.backbones.classifier import OF_GENOTYPES, Classifier, Fusion
+from genomai_cli.backbones.classifier import OF_GENOTYPES, Classifier, Evidence, Fusion
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.mapping.reference import Reference, VariableSites
@@ -128,8 +128,7 @@ def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
             members,
             fusion,
             _genotypes(config, panel) if config["network"]["kind"] in OF_GENOTYPES else None,
-            _likelihood(likelihood, panel) if likelihood else None,
-            _regression(regression, config["network"]) if regression else None,
+            _evidence(config, panel) if evidence else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
@@ -142,16 +141,16 @@ def _genotypes(config: Mapping[str, Any], panel: Panel | None) -> Genotypes:
     return Genotypes(torch.zeros(len(panel), words))
 
 
-def _likelihood(config: Mapping[str, Any], panel: Panel | None) -> PopulationLikelihood:
+def _evidence(config: Mapping[str, Any], panel: Panel | None) -> Evidence:
+    if not config.get("likelihood"):
+        settings, network = config["regression"], config["network"]
+        classes = len(settings["nesting"][settings["head"]])
+        return VariantRegression(classes, network["sites"], network["variants"])
     if panel is None:
         raise BundleError("a population likelihood needs a panel")
-    populations = len(config["nesting"][config["head"]])
-    return PopulationLikelihood(populations, len(panel), config["axes"])
-
-
-def _regression(config: Mapping[str, Any], network: Mapping[str, Any]) -> VariantRegression:
-    classes = len(config["nesting"][config["head"]])
-    return VariantRegression(classes, network["sites"], network["variants"])
+    settings = config["likelihood"]
+    populations = len(settings["nesting"][settings["head"]])
+    return PopulationLikelihood(populations, len(panel), settings["axes"], settings["nesting"])
 
 
 def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
@@ -173,9 +172,10 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     _fill(classifier, beside, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
     beside = beside.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    if classifier.likelihood is not None and device.type == "mps":
+    evidence = classifier.evidence
+    if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
-        classifier.likelihood = classifier.likelihood.to(device="cpu", dtype=torch.float64)
+        classifier.get_submodule(evidence.name).to(device="cpu", dtype=torch.float64)
     digest = catalog.sha256(path / catalog.WEIGHTS)
     modules = dict(beside.items())
     return Bundle(config, classifier, panel, reference, sites, digest, modules)

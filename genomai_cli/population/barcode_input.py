@@ -37,7 +37,7 @@ from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_words
-from genomai_cli.training.labelled_data import Rows, Samples
+from genomai_cli.training.labelled_data import Rows, Samples, nesting
 from genomai_cli.training.recipe import Recipe
 
 
@@ -157,6 +157,7 @@ class Barcodes(Material):
             len(self.samples.classes[recipe.head]),
             axes=recipe.axes,
             shrinkage=recipe.shrinkage,
+            nesting=nesting(self.samples, recipe.head),
         )
 
 

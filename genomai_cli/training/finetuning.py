@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
-from genomai_cli.backbones.classifier import LIKELIHOOD, Classifier, Evidence, log_odds
+from genomai_cli.backbones.classifier import LIKELIHOOD, Classifier, Evidence
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.inputs.base import Batch, Views, material
 from genomai_cli.mapping.reference import Reference
@@ -116,7 +116,7 @@ def _logits(
 @torch.no_grad()
 def _in_parts(evidence: Evidence, inputs: Tensor) -> Tensor:
     parts = [inputs[start : start + ROWS_AT_ONCE] for start in range(0, len(inputs), ROWS_AT_ONCE)]
-    return torch.cat([log_odds(evidence, part).double() for part in parts])
+    return torch.cat([evidence.log_odds(part).double() for part in parts])
 
 
 def _moved(labels: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -12,9 +12,15 @@ Whether a genome is a mixture of reference groups rather than a member of one.
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+
+from genomai_cli.backbones.classifier import LIKELIHOOD, MIXTURE, SURPRISE
+from genomai_cli.population.networks.genotype_mlp import allele_counts
 
 NEWTON_STEPS = 3
 LONGEST_STEP = 3.0
@@ -22,19 +28,61 @@ ROWS_AT_ONCE = 16  # samples x populations x sites of a part should fit into a p
 
 
 class PopulationLikelihood(nn.Module):
-    """Allele counts (B, S) to log posterior odds (B, P), up to a constant a sample."""
+    """Allele counts (B, S) to log posterior odds (B, P), up to a constant a sample.
+
+    `nesting` gives for each head the class that each population belongs to; the classes of the coarsest head are the
+    groups of which a sample may be a mixture.
+    """
+
+    name: ClassVar[str] = "likelihood"
+    needs_float64: ClassVar[bool] = True
 
     theta: Tensor
     axes: Tensor
     spread: Tensor
     log_prior: Tensor
 
-    def __init__(self, populations: int, sites: int, axes: int) -> None:
+    def __init__(
+        self,
+        populations: int,
+        sites: int,
+        axes: int,
+        nesting: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         super().__init__()
+        nested = (nesting or {"population": range(populations)}).values()
+        self.groups = list(min(nested, key=lambda groups: len(set(groups))))
         self.register_buffer("theta", torch.zeros(populations, sites))
         self.register_buffer("axes", torch.zeros(sites, axes))
         self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
         self.register_buffer("log_prior", torch.zeros(populations))
+
+    def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
+        """From allele copies (B, S), -1 where missing: the log odds (B, P), the surprise at the sample (B,), and the
+        gain of seeing it as a mixture of groups (B,)."""
+        counts = self._counts(copies_BS)
+        log_BP = self(*counts)
+        return {
+            LIKELIHOOD: log_BP,
+            SURPRISE: self.surprise(*counts, log_BP.argmax(1)),
+            MIXTURE: mixture_gain(*counts, self._group_frequencies()),
+        }
+
+    def log_odds(self, copies_BS: Tensor) -> Tensor:
+        """The log odds (B, P) of the populations from allele copies (B, S), -1 where missing."""
+        odds_BP: Tensor = self(*self._counts(copies_BS))
+        return odds_BP
+
+    def _counts(self, copies_BS: Tensor) -> tuple[Tensor, Tensor]:
+        # The likelihood may lie on another device than the networks.
+        return allele_counts(copies_BS.to(self.theta.device), self.theta.dtype)
+
+    def _group_frequencies(self) -> Tensor:
+        """Allele frequencies (G, S) of the groups: the means over their populations."""
+        group_P = torch.tensor(self.groups, device=self.theta.device)
+        frequency_PS = torch.sigmoid(self.theta)
+        groups = range(max(self.groups) + 1)
+        return torch.stack([frequency_PS[group_P == group].mean(0) for group in groups])
 
     def forward(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
         """Log likelihood plus log prior of every population (B, P)."""

@@ -3,6 +3,8 @@
 Shape suffixes: N samples, P populations, S sites, J axes.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ def fit_likelihood(
     *,
     axes: int,
     shrinkage: float,
+    nesting: Mapping[str, Sequence[int]] | None = None,
 ) -> PopulationLikelihood:
     """The likelihood of the populations 0 ... `count` - 1, from allele copies (-1 where missing).
 
@@ -34,12 +37,12 @@ def fit_likelihood(
     that the other populations predict there, by ridge regression across the sites: an empirical-Bayes
     estimate (Efron and Morris 1973) whose prior knows who is related to whom. The axes are the leading
     principal components of the genotypes; the spread of a population along them is the covariance of
-    its members' coordinates, less that of their errors.
+    its members' coordinates, less that of their errors. `nesting` is that of `PopulationLikelihood`.
     """
     known_NS = copies_NS >= 0
     alternate_PS, total_PS = _counts(copies_NS, known_NS, populations, count)
     frequency_PS = shrunken_frequencies(alternate_PS, total_PS, shrinkage)
-    likelihood = PopulationLikelihood(count, copies_NS.shape[1], axes).double()
+    likelihood = PopulationLikelihood(count, copies_NS.shape[1], axes, nesting).double()
     likelihood.theta.copy_(torch.from_numpy(np.log(frequency_PS) - np.log1p(-frequency_PS)))
     likelihood.axes.copy_(torch.from_numpy(principal_axes(copies_NS, axes)))
     members = np.bincount(populations, minlength=count)
