@@ -73,5 +73,5 @@ def with_phenotypes(folder: Path, target: Path, records: str | None = RECORDS) -
     config["companions"] = {"crossmodal": {"kind": "crossmodal", "network": asdict(network.config)}}
     others = {} if records is None else {"phenotypes.tsv": records}
     made = replace(bundle, config=config, companions={"crossmodal": network})
-    bundles.save(made, target, bundles.Extras("# handmade\n\nA test.\n", "", others))
+    bundles.save(made, target, bundles.Extras("# handmade\n\nA test.\n", "", others, list(others)))
     return target

@@ -24,7 +24,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.inference.generate_diffusion import Settings
-from genomai_cli.population.evaluation.genotypes import people_of_variants
+from genomai_cli.population.evaluation.genotypes import genotypes_of_variants
 from genomai_cli.population.generation.sampler import Generator
 from genomai_cli.training.corpus import mixed
 
@@ -67,7 +67,9 @@ def rows(folder: Path, data: Path) -> Iterator[str]:
     """Two lines for a bundle."""
     bundle = bundles.load(folder, torch.device("cpu"), torch.float64)
     generator = Generator(bundle, Settings())
-    people = people_of_variants([open_input(data / "train.grch37.vcf.gz")], bundle.required_panel)
+    people = genotypes_of_variants(
+        [open_input(data / "train.grch37.vcf.gz")], bundle.required_panel
+    )
     chosen = held_out(people.names)
     population = read_labels(data / "train.labels.tsv").column("population")
     numbers = [generator.phenotypes.number(population[people.names[n]]) for n in chosen]

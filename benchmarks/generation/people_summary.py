@@ -12,7 +12,7 @@ from pathlib import Path
 from genomai_cli.bundles import catalog
 from genomai_cli.formats.streams import open_input
 from genomai_cli.population.evaluation import summary
-from genomai_cli.population.evaluation.genotypes import people_of_variants
+from genomai_cli.population.evaluation.genotypes import genotypes_of_variants
 from genomai_cli.population.evaluation.summary import Summary
 from genomai_cli.population.panel import Panel
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("people", type=Path, help="a phased VCF")
     options = parser.parse_args(arguments)
     panel = Panel.read(options.bundle / catalog.PANEL)
-    people = people_of_variants([open_input(options.people)], panel)
+    people = genotypes_of_variants([open_input(options.people)], panel)
     summary.add(options.bundle, Summary.of(people))
 
 

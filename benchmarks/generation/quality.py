@@ -27,12 +27,12 @@ from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.population.evaluation.generation import Material, Report, report
+from genomai_cli.population.evaluation.generation import Comparison, Report, report
 from genomai_cli.population.evaluation.genotypes import (
-    People,
+    SampleGenotypes,
+    genotypes_of_sequences,
+    genotypes_of_variants,
     panel_of_variants,
-    people_of_sequences,
-    people_of_variants,
 )
 from genomai_cli.population.panel import Panel
 
@@ -81,7 +81,7 @@ class Cohort:
     """Labelled people at the sites of a panel; `groups` (N,) numbers their populations."""
 
     panel: Panel
-    people: People
+    people: SampleGenotypes
     populations: np.ndarray
     groups: np.ndarray
     continents: np.ndarray
@@ -96,7 +96,7 @@ class Cohort:
         if linked:
             with open_input(file) as source:
                 panel = panel_of_variants(source)
-        people = people_of_variants([open_input(file)], panel)
+        people = genotypes_of_variants([open_input(file)], panel)
         table = read_labels(folder / LABELS)
         names = [table.column(column) for column in ("population", "superpopulation")]
         of_people = [np.array([labels[name] for name in people.names]) for labels in names]
@@ -151,15 +151,17 @@ class Trial:
                 rng = np.random.default_rng([seed, 0x6E4])
                 groups = self.cohort.groups[self.learn]
                 alleles = generator.people(self.real.alleles, groups, rng)
-                made = People(self.real.names, alleles, True)
+                made = SampleGenotypes(self.real.names, alleles, True)
                 yield self._row(generator.name, seed, made, self.cohort.continents[self.learn])
         for name, path in files.items():
             made = read_people(path, self.cohort.panel)
             yield self._row(name, 0, made, self._continents(made))
 
-    def _row(self, name: str, seed: int, made: People, continents: np.ndarray | None) -> Row:
+    def _row(
+        self, name: str, seed: int, made: SampleGenotypes, continents: np.ndarray | None
+    ) -> Row:
         began = time.perf_counter()
-        found = report(Material.of(self.cohort.panel, self.real, made, self.held_out), seed)
+        found = report(Comparison.of(self.cohort.panel, self.real, made, self.held_out), seed)
         if made is self.held_out:  # they cannot be told from themselves
             del found["privacy"]
         seconds = time.perf_counter() - began
@@ -172,7 +174,7 @@ class Trial:
             stretches = longest_shared(made.rows[some], self.real.rows)
         return Row(name, seed, found, transfer, seconds, stretches)
 
-    def _transfer(self, made: People, continents: np.ndarray) -> float:
+    def _transfer(self, made: SampleGenotypes, continents: np.ndarray) -> float:
         known = continents != ""
         if len(np.unique(continents[known])) < 2 or self.held_out is None:
             return float("nan")
@@ -181,7 +183,7 @@ class Trial:
         called = model.predict(self.held_out.copies.astype(np.float32))
         return float((called == self.cohort.continents[self.aside]).mean())
 
-    def _continents(self, made: People) -> np.ndarray:
+    def _continents(self, made: SampleGenotypes) -> np.ndarray:
         """The super-population that each generated person was asked for as, "" where that is not one."""
         cohort = self.cohort
         known = dict(zip(cohort.populations.tolist(), cohort.continents.tolist(), strict=True))
@@ -200,13 +202,13 @@ def longest_shared(made: np.ndarray, real: np.ndarray) -> np.ndarray:
     return longest.max(axis=1)
 
 
-def read_people(path: Path, panel: Panel) -> People:
+def read_people(path: Path, panel: Panel) -> SampleGenotypes:
     """The people of a VCF or FASTA."""
     source = open_input(path)
     if source.has_variants:
-        return people_of_variants([source], panel)
+        return genotypes_of_variants([source], panel)
     with source:
-        return people_of_sequences(list(read_sequences(source)), panel)
+        return genotypes_of_sequences(list(read_sequences(source)), panel)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from genomai_cli.bundles import catalog
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.population.panel import GRCH37, Panel
+from genomai_cli.population.phenotypes import RECORDS as RECORDS_FILE
 from genomai_cli.population.phenotypes import read_phenotypes
 
 PEOPLE, RECORDS = 2504, 1000
@@ -52,7 +53,7 @@ def write_cohort(path: Path) -> None:
 
 def write_records(path: Path) -> None:
     """Phenotype records with any of the columns that the model knows, no two the same."""
-    table = read_phenotypes(catalog.find("ancestry") / catalog.PHENOTYPES)
+    table = read_phenotypes(catalog.find("ancestry") / RECORDS_FILE)
     rng = np.random.default_rng(0)
     with atomic_text(path) as out:
         out.write("\t".join(["record", *table.columns]) + "\n")

@@ -7,7 +7,7 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -105,11 +105,15 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Extras:
-    """The files of a bundle that only people read."""
+    """The files beside a bundle's weights: those that only people read, and those of an application.
+
+    `recorded` names the ones among the others that a program reads again: their checksums go into the config.
+    """
 
     card: str
     recipe: str
     others: Mapping[str, str | bytes] = field(default_factory=dict)
+    recorded: Collection[str] = ()
 
 
 def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
@@ -251,9 +255,7 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
         "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(
-            folder, (catalog.WEIGHTS, *PLACES, catalog.PHENOTYPES, catalog.SUMMARY, RECIPE)
-        ),
+        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, *extras.recorded, RECIPE)),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

@@ -24,8 +24,6 @@ CARD = "README.md"
 PANEL = "panel.tsv"
 REFERENCE = "reference.fa"
 SITES = "sites.tsv"
-SUMMARY = "people.safetensors"  # summaries of the people that a generator learnt from
-PHENOTYPES = "phenotypes.tsv"  # the records that a model of phenotypes is asked about by default
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 _PACKAGE = Path(__file__).resolve().parent.parent
 

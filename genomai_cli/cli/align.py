@@ -55,10 +55,10 @@ def phenotype_records(
     """The records of the file, or the model's own; UsageError without either."""
     from genomai_cli.bundles import catalog
     from genomai_cli.population.phenotype_encoding import ignored
-    from genomai_cli.population.phenotypes import read_phenotypes
+    from genomai_cli.population.phenotypes import RECORDS, read_phenotypes
 
     columns = bundle.crossmodal.columns
-    path = catalog.find(model) / catalog.PHENOTYPES if file is None else file
+    path = catalog.find(model) / RECORDS if file is None else file
     if file is None and not path.is_file():
         raise UsageError(f"the model {bundle.name!r} has no records of its own: give --phenotypes")
     table = read_phenotypes(path)

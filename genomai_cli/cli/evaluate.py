@@ -1,5 +1,7 @@
-"""`genomai evaluate`: how good predictions are, told from the truth, and generated people, told from real ones."""
+"""`genomai evaluate`: predictions measured against the truth, and generated samples against real ones."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +22,15 @@ from genomai_cli.cli.options import (
     panel_of,
 )
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.formats.streams import Input
     from genomai_cli.metrics.evaluation import Overlap
+    from genomai_cli.population.evaluation.generation import Measures, Report
+    from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+    from genomai_cli.population.panel import Panel
+    from genomai_cli.records import SequenceRecord
 
 
 class Task(StrEnum):
@@ -63,7 +70,7 @@ HeldOut = Annotated[
     typer.Option(
         "--held-out",
         metavar="FILE",
-        help="Generation: real people who were not learnt from, for the baselines and membership inference.",
+        help="Generation: real samples that the generator was not trained on, for baselines and membership inference.",
         show_default=False,
     ),
 ]
@@ -116,56 +123,152 @@ def evaluate(
     verbose: Verbose = False,
     report_json: ReportJson = None,
 ) -> None:
-    """Measure predictions against the truth, or generated people against real ones.
+    """Measure predictions against the truth, or generated samples against real ones.
 
     For every head: accuracy, balanced accuracy, MCC, macro F1, expected calibration error and, from a table with
     --probs, log loss and Brier score; each with a 95 % interval (Wilson for accuracy, else bootstrap) and the value
     that always calling the majority class would have. UNKNOWN counts as wrong.
 
-    With --task generation, REAL being the people learnt from: allele frequencies, linkage (correlation of r^2 over all
+    With --task generation, REAL being the training samples: allele frequencies, linkage (correlation of r^2 over all
     pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of
-    the nearest real person, principal components, and privacy; the baseline is that of the people of --held-out.
+    the nearest real sample, principal components, and privacy; the baseline is that of the samples of --held-out.
 
     \b
     genomai evaluate populations.tsv --truth labels.tsv
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    from genomai_cli.cli import evaluation_report
-    from genomai_cli.formats.tables import read_labels, read_table
-    from genomai_cli.metrics import evaluation
-    from genomai_cli.metrics.evaluation import PredictionTable
-
     with Run(context) as run:
         if task is Task.GENERATION:
             _refuse(task, {"--truth": truth, "--column": column, "--confusion": confusion})
-            if len(run.inputs) != 2:
-                raise UsageError("--task generation compares two files: REAL SYNTHETIC")
-            real, synthetic = run.inputs
-            files = evaluation_report.Files(real, synthetic, held_out, predictions)
-            panel_given = panel_of(panel, model) if panel or model else None
-            report = evaluation_report.report(run, files, panel_given, seed)
-            is_table = format_ is Format.TSV
-            tsv, document = evaluation_report.generation_tsv, evaluation_report.generation_document
-            _write(output, tsv(report) if is_table else document(report, files))
-            return
-        others = {"--held-out": held_out, "--predictions": predictions, "--panel": panel}
-        _refuse(task, {**others, "--model": model})
-        if truth is None or len(run.inputs) > 1:
-            raise UsageError("one table of predictions and --truth LABELS are needed")
-        table, known = PredictionTable(read_table(run.inputs[0])), read_labels(truth)
-        columns = evaluation.columns_for(table, known, _pairs(column or []))
-        _tell(run, evaluation.overlap(table, known), len(table.samples))
-        scores = evaluation.score_heads(table, known, columns, seed)
-        if format_ is Format.TSV:
-            text = evaluation_report.tsv(scores)
+            sites = panel_of(panel, model) if panel or model else None
+            text = _generation(run, format_, Compared.of(run.inputs, held_out, predictions), sites)
         else:
-            text = evaluation_report.document(
-                scores, task=task, predictions=table.path, truth=known.path
-            )
-        if confusion is not None:
-            _write(confusion, evaluation_report.confusion_tsv(scores))
+            others = {"--held-out": held_out, "--predictions": predictions, "--panel": panel}
+            _refuse(task, {**others, "--model": model})
+            text = _classification(run, format_, truth, _columns(column or []), confusion)
         _write(output, text)
+
+
+def _classification(
+    run: Run,
+    format_: Format,
+    truth: Path | None,
+    columns: Mapping[str, str],
+    confusion: Path | None,
+) -> str:
+    """The report on predicted labels as text; the confusion matrices are written to their own file."""
+    from genomai_cli.cli import evaluation_report as texts
+    from genomai_cli.formats.tables import read_labels, read_table
+    from genomai_cli.metrics import evaluation
+
+    if truth is None or len(run.inputs) > 1:
+        raise UsageError("one table of predictions and --truth LABELS are needed")
+    table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(truth)
+    column_of = evaluation.columns_for(table, known, columns)
+    _count(run, evaluation.overlap(table, known), len(table.samples))
+    scores = evaluation.score_heads(table, known, column_of, run.report.seed or 0)
+    if confusion is not None:
+        _write(confusion, texts.confusion_tsv(scores))
+    if format_ is Format.TSV:
+        return texts.classification_tsv(scores)
+    facts = {"task": Task.CLASSIFICATION, "predictions": table.path, "truth": known.path}
+    return texts.classification_json(scores, **facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The files of real and of generated samples, and what they are compared with besides."""
+
+    real: Path
+    synthetic: Path
+    held_out: Path | None = None
+    predictions: Path | None = None
+
+    @classmethod
+    def of(cls, inputs: list[Path], held_out: Path | None, predictions: Path | None) -> "Compared":
+        """Two inputs and the files of two options; UsageError for another number of inputs."""
+        if len(inputs) != 2:
+            raise UsageError("--task generation compares two files: REAL SYNTHETIC")
+        real, synthetic = inputs
+        return cls(real, synthetic, held_out, predictions)
+
+    @property
+    def genotypes(self) -> list[Path]:
+        """The files with genotypes."""
+        return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
+
+
+def _generation(run: Run, format_: Format, files: Compared, panel: "Panel | None") -> str:
+    """The report on generated samples as text."""
+    from genomai_cli.cli import evaluation_report as texts
+
+    report = _compare(run, files, panel)
+    if format_ is Format.TSV:
+        return texts.generation_tsv(report)
+    return texts.generation_json(report, asdict(files))
+
+
+def _compare(run: Run, files: Compared, panel: "Panel | None") -> "Report":
+    """The report at the sites of the panel.
+
+    Without a panel: of the installed one that the barcodes of a FASTA fit, or at the biallelic SNPs of the VCF of real
+    samples.
+    """
+    from genomai_cli.formats.streams import open_inputs
+    from genomai_cli.population.evaluation import generation
+    from genomai_cli.population.evaluation.genotypes import genotypes_of, read_records
+
+    sources = list(open_inputs(files.genotypes))
+    records = [read_records(source) for source in sources]
+    sites = panel or _panel(sources[0], [found for found in records if found is not None])
+    genotypes = [genotypes_of(*pair, sites) for pair in zip(sources, records, strict=True)]
+    for path, samples in zip(files.genotypes, genotypes, strict=True):
+        phase = "phased" if samples.phased else "without phase"
+        run.console.say(f"{path}: {len(samples)} samples at {len(sites)} sites, {phase}")
+        run.count(read=len(samples), used=len(samples))
+    comparison = generation.Comparison.of(sites, *genotypes)
+    left_out = len(sites) - len(comparison.panel)
+    if left_out:
+        run.console.warn(f"{left_out} sites are missing in one of the files: left out")
+    report = generation.report(comparison, run.report.seed or 0)
+    if files.predictions is not None:
+        report["recognised"] = _recognised(files.predictions, genotypes[1])
+    return report
+
+
+def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
+    from genomai_cli.cli.inputs import installed_panels
+    from genomai_cli.formats.streams import open_input
+    from genomai_cli.population.barcode import BarcodeSites, letters_of
+    from genomai_cli.population.evaluation.genotypes import panel_of_variants
+
+    if sequences:
+        record = sequences[0][0]
+        for panel in installed_panels().values():
+            if BarcodeSites.of(panel).fit(letters_of(record)):
+                return panel
+        message = f"{record.name} is no barcode of an installed panel: name its panel with --panel"
+        raise InputError(message, path=record.path, line=record.line or None)
+    if real.file is None:
+        raise UsageError("real samples from a pipe need --panel or --model")
+    with open_input(real.path) as again:  # once for the sites, once for the samples
+        return panel_of_variants(again)
+
+
+def _recognised(path: Path, synthetic: "SampleGenotypes") -> "Measures":
+    from genomai_cli.formats.tables import read_table
+    from genomai_cli.metrics.evaluation import PredictionTable
+    from genomai_cli.population.evaluation.generation import recognition_measures
+
+    predictions = PredictionTable(read_table(path))
+    columns = [predictions.table.column(head) for head in predictions.heads]
+    called = dict(zip(predictions.samples, zip(*columns, strict=True), strict=True))
+    measures = recognition_measures(synthetic.requested, called)
+    if not measures:
+        message = "names none of the generated samples whose record has a phenotype="
+        raise InputError(message, path=path)
+    return measures
 
 
 def _refuse(task: Task, given: dict[str, object]) -> None:
@@ -175,7 +278,7 @@ def _refuse(task: Task, given: dict[str, object]) -> None:
             raise UsageError(f"{option} is not for --task {task}")
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
+def _columns(given: list[str]) -> dict[str, str]:
     """`HEAD=COLUMN` as a mapping."""
     for text in given:
         if not all(text.partition("=")):
@@ -183,7 +286,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given)
 
 
-def _tell(run: Run, overlap: "Overlap", rows: int) -> None:
+def _count(run: Run, overlap: "Overlap", rows: int) -> None:
     """Count the rows, and warn about samples that have no partner or several."""
     run.count(read=rows, used=overlap.common, refused=rows - overlap.common)
     for samples, what in (
@@ -196,8 +299,8 @@ def _tell(run: Run, overlap: "Overlap", rows: int) -> None:
         run.console.say(f"{len(overlap.only_known)} samples of the truth are not predicted")
 
 
-def _some(samples: list[str], most: int = 3) -> str:
-    return ", ".join(samples[:most]) + (" ..." if len(samples) > most else "")
+def _some(samples: list[str], shown: int = 3) -> str:
+    return ", ".join(samples[:shown]) + (" ..." if len(samples) > shown else "")
 
 
 def _write(path: Path, text: str) -> None:

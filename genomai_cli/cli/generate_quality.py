@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genomai_cli.cli import evaluation_report
-from genomai_cli.cli.evaluation_report import SCHEMA_VERSION, finite
+from genomai_cli.cli.evaluation_report import SCHEMA_VERSION, estimate_fields, number
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.metrics.classification import Estimate
-    from genomai_cli.population.evaluation.genotypes import People
+    from genomai_cli.population.evaluation.genotypes import SampleGenotypes
     from genomai_cli.population.evaluation.summary import Summary
     from genomai_cli.population.generation.quality import Quality
     from genomai_cli.population.generation.sampler import SyntheticPerson
@@ -52,6 +50,7 @@ class Report:
     ) -> None:
         """Write the report, if one was asked for."""
         from genomai_cli.formats.outputs import atomic_text
+        from genomai_cli.population.evaluation.genotypes import read_genotypes
         from genomai_cli.population.generation import quality
 
         if self.path is None:
@@ -59,8 +58,8 @@ class Report:
         people, panel = quality.gathered(self.made), bundle.required_panel
         parts = [quality.of_bundle(people, quality.Known.of(bundle, summary, everybody=everybody))]
         if self.against is not None:
-            real = evaluation_report.people_in(self.against, panel)
-            others = evaluation_report.people_in(self.held_out, panel) if self.held_out else None
+            real = read_genotypes(self.against, panel)
+            others = read_genotypes(self.held_out, panel) if self.held_out else None
             parts.append(quality.against(people, panel, real, others, seed))
         parts.append(_recognised(run, people, panel))
         found = quality.complete(parts)
@@ -69,7 +68,7 @@ class Report:
             file.write(text)
 
 
-def _recognised(run: Run, made: "People", panel: "Panel") -> "Quality":
+def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":
     """What the classifier of the package makes of the people, if it reads their sites."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
@@ -104,13 +103,13 @@ def _tsv(found: "Quality") -> str:
 def _rows(found: "Quality") -> "Iterator[tuple[str, ...]]":
     for group, measures in found.report.items():
         for name, estimate in measures.items():
-            numbers = map(evaluation_report.number, asdict(estimate).values())
+            numbers = map(number, asdict(estimate).values())
             yield (group, name, *numbers, found.notes.get(group, "."))
 
 
 def _json(found: "Quality", bundle: "Bundle", seed: int) -> str:
     groups = {
-        group: {name: _values(estimate) for name, estimate in measures.items()}
+        group: {name: estimate_fields(estimate) for name, estimate in measures.items()}
         for group, measures in found.report.items()
     }
     facts = {
@@ -121,7 +120,3 @@ def _json(found: "Quality", bundle: "Bundle", seed: int) -> str:
         "notes": dict(found.notes),
     }
     return json.dumps(facts, indent=2) + "\n"
-
-
-def _values(estimate: "Estimate") -> dict[str, float | None]:
-    return {name: finite(value) for name, value in asdict(estimate).items()}

@@ -71,8 +71,8 @@ def write(
 ) -> None:
     """Save it with its card, log and picture; `host` is the folder of the model that the network was put beside."""
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.bundles import catalog
     from genomai_cli.population.evaluation import summary
+    from genomai_cli.population.phenotypes import RECORDS
     from genomai_cli.training.model_card import loss_picture, pretraining_card
     from genomai_cli.training.run_folder import LOG
 
@@ -82,10 +82,11 @@ def write(
         PICTURE: loss_picture(work.log.rows(), made.bundle.name),
     }
     if phenotypes is not None:
-        others[catalog.PHENOTYPES] = _records(made.bundle, phenotypes, made.facts)
+        others[RECORDS] = _records(made.bundle, phenotypes, made.facts)
     if made.summary is not None:
-        others[catalog.SUMMARY] = summary.to_bytes(made.summary)
-    extras = bundles.Extras(text, work.recipe, others)
+        others[summary.FILE] = summary.to_bytes(made.summary)
+    recorded = [name for name in (RECORDS, summary.FILE) if name in others]
+    extras = bundles.Extras(text, work.recipe, others, recorded)
     bundles.save(made.bundle, output, extras if host is None else _beside(extras, host))
     work.remove()
 
@@ -105,6 +106,7 @@ def _beside(made: "Extras", host: Path) -> "Extras":
     """The files of the host, and those of the network beside it under names of their own; both cards in one."""
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.bundles import catalog
+    from genomai_cli.population.phenotypes import RECORDS
 
     kept = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, bundles.RECIPE, *bundles.PLACES)
     others: dict[str, str | bytes] = {
@@ -112,7 +114,7 @@ def _beside(made: "Extras", host: Path) -> "Extras":
     }
     others[f"{BESIDE}.toml"] = made.recipe
     others |= {
-        name if name == catalog.PHENOTYPES else f"{BESIDE}-{name}": content
+        name if name == RECORDS else f"{BESIDE}-{name}": content
         for name, content in made.others.items()
     }
     pretraining_card = (
@@ -121,7 +123,10 @@ def _beside(made: "Extras", host: Path) -> "Extras":
     heading, _, beside = made.card.partition("\n")
     _, _, kept_card = pretraining_card.rstrip().partition("\n")
     text = f"{heading}\n{kept_card}\n\n# {BESIDE}\n{beside}"
-    return bundles.Extras(text, (host / bundles.RECIPE).read_text(encoding="utf-8"), others)
+    recipe = (host / bundles.RECIPE).read_text(encoding="utf-8")
+    listed = [*catalog.read_config(host)["files"], *made.recorded]
+    recorded = [name for name in dict.fromkeys(listed) if name in others]
+    return bundles.Extras(text, recipe, others, recorded)
 
 
 RecipeName = Annotated[

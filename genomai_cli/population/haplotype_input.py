@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.inputs.base import Places
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary
 from genomai_cli.population.labels import UNKNOWN, PersonRows, Phenotypes, alleles_of
 from genomai_cli.population.networks import kriging
@@ -43,7 +43,7 @@ def summary(corpus: Corpus, rows: PersonRows) -> Summary:
     everyone = corpus.windows(
         np.arange(len(corpus.bounds)), np.zeros(len(corpus.bounds)), len(rows)
     )
-    return Summary.of(People([""] * len(everyone), rows.alleles(everyone), phased=True))
+    return Summary.of(SampleGenotypes([""] * len(everyone), rows.alleles(everyone), phased=True))
 
 
 def frequencies(

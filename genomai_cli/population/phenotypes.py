@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import read_table
 
+RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model is asked about by default
 MISSING = frozenset(("", ".", "NA"))
 
 

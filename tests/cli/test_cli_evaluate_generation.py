@@ -39,7 +39,7 @@ def test_the_table(cohort, files):
     # Counts and shares do not depend on the machine's arithmetic.
     kept = [row for group in ("data", "neighbours", "copies") for row in groups[group]]
     assert_expected("evaluate-generation.tsv", "".join("\t".join(row) + "\n" for row in kept))
-    assert "synthetic.vcf: 20 people at 120 sites, phased" in result.stderr
+    assert "synthetic.vcf: 20 samples at 120 sites, phased" in result.stderr
 
 
 def _by_group(rows):
@@ -86,7 +86,7 @@ def test_the_share_recognised_as_requested(cohort, files, tmp_path):
     assert found["recognised", "as:SOC"] == "0.000000"
     result = run([*GENERATION, cohort.vcf, cohort.newcomers, *options])
     assert result.status == 1
-    assert "calls.tsv: names none of the generated people" in result.stderr
+    assert "calls.tsv: names none of the generated samples" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from test_cli_generate import generated, pretrained
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.population.evaluation import generation, structure, summary
-from genomai_cli.population.evaluation.genotypes import People
-from genomai_cli.population.evaluation.summary import FEWEST, Summary
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+from genomai_cli.population.evaluation.summary import MIN_COUNT, Summary
 from genomai_cli.population.generation import quality
 from genomai_cli.population.panel import Panel
 
@@ -27,11 +27,11 @@ def generator(cohort, one_thread, tmp_path_factory):
 
 
 def people(count, seed, sites=40):
-    """People whose neighbouring sites are linked."""
+    """SampleGenotypes whose neighbouring sites are linked."""
     rng = np.random.default_rng(seed)
     alleles = rng.random((count, 2, sites)) < np.linspace(0.1, 0.9, sites)
     alleles[:, :, 1::2] ^= alleles[:, :, ::2] & (rng.random((count, 2, sites // 2)) < 0.7)
-    return People([f"p{n}" for n in range(count)], alleles.astype(np.int8), True)
+    return SampleGenotypes([f"p{n}" for n in range(count)], alleles.astype(np.int8), True)
 
 
 def reported(generator, tmp_path, *arguments, name="report.tsv"):
@@ -80,7 +80,7 @@ def test_people_are_most_like_themselves():
     measures = Summary.of(real).component_measures(real)
     assert measures == pytest.approx({"overlap": 1, "wasserstein_mean": 0}, abs=1e-9)
     shifted = people(300, 1)
-    shifted = People(shifted.names, 1 - shifted.alleles, True)
+    shifted = SampleGenotypes(shifted.names, 1 - shifted.alleles, True)
     far = Summary.of(real).component_measures(shifted)
     assert far["overlap"] < 0.5
 
@@ -89,13 +89,13 @@ def test_a_summary_has_nobody_in_it():
     real = people(60, 3)
     summary = Summary.of(real)
     counts = summary.plane * len(real)
-    assert (np.rint(counts[counts > 0]) >= FEWEST).all()
+    assert (np.rint(counts[counts > 0]) >= MIN_COUNT).all()
     for name, array in summary.to_arrays().items():
         assert not set(array.shape) & {60, 120}, name
 
 
 def test_of_many_sites_the_linkage_of_some_is_kept(monkeypatch):
-    monkeypatch.setattr("genomai_cli.population.evaluation.summary.MOST", 10)
+    monkeypatch.setattr("genomai_cli.population.evaluation.summary.MAX_SITES", 10)
     real = people(300, 3)
     summary = Summary.of(real)
     assert (len(summary.frequency), len(summary.linkage)) == (40, 45)
@@ -113,8 +113,8 @@ def test_unphased_people_have_another_linkage_than_phased_ones():
 
 def test_pretraining_writes_the_summaries_of_everybody(generator, cohort):
     found = summary.read(generator)
-    assert (found.people, found.phased, len(found.frequency)) == (75, True, SITES)
-    assert catalog.SUMMARY in json.loads((generator / catalog.CONFIG).read_text())["files"]
+    assert (found.samples, found.phased, len(found.frequency)) == (75, True, SITES)
+    assert summary.FILE in json.loads((generator / catalog.CONFIG).read_text())["files"]
     assert catalog.problems(generator) == []
 
 
@@ -122,21 +122,21 @@ def test_summaries_can_be_added_to_a_bundle_that_has_none(generator, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(generator, old)
     config = json.loads((old / catalog.CONFIG).read_text())
-    del config["files"][catalog.SUMMARY]
+    del config["files"][summary.FILE]
     (old / catalog.CONFIG).write_text(json.dumps(config))
-    (old / catalog.SUMMARY).unlink()
+    (old / summary.FILE).unlink()
     assert summary.read(old) is None
     _, file = reported(old, tmp_path, "-n", "6")
     assert rows(file)["linkage", "r2_r"][-1] == quality.NO_SUMMARY
     summary.add(old, summary.read(generator))
     assert catalog.problems(old) == []
-    assert summary.read(old).people == 75
+    assert summary.read(old).samples == 75
 
 
 def test_damaged_summaries_are_refused(generator, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(generator, damaged)
-    (damaged / catalog.SUMMARY).write_bytes(b"nothing")
+    (damaged / summary.FILE).write_bytes(b"nothing")
     with pytest.raises(BundleError, match="damaged"):
         summary.read(damaged)
 
@@ -205,7 +205,7 @@ def test_the_report_as_json(generator, cohort, tmp_path):
 def test_recognition_is_of_those_whose_phenotype_the_classifier_knows(cohort):
     panel = Panel.read(cohort.panel)
     made = people(4, 5, sites=SITES)
-    made = People(
+    made = SampleGenotypes(
         list("abcd"), made.alleles, True, {"a": "EUR", "b": "EUR", "c": "null", "d": "XYZ"}
     )
     seen = []

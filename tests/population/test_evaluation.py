@@ -1,4 +1,4 @@
-"""The measures of generated people: values worked out by hand, and what has to hold for any data."""
+"""The measures of generated samples: values worked out by hand, and what has to hold for any data."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from hypothesis.extra import numpy as arrays
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population.evaluation import privacy, structure
-from genomai_cli.population.evaluation.generation import Material, recognition_measures, report
+from genomai_cli.population.evaluation.generation import Comparison, recognition_measures, report
 from genomai_cli.population.evaluation.genotypes import (
-    People,
+    SampleGenotypes,
+    genotypes_of_sequences,
+    genotypes_of_variants,
     panel_of_variants,
-    people_of_sequences,
-    people_of_variants,
 )
 from genomai_cli.population.evaluation.privacy import distances, nearest, nearest_other
 from genomai_cli.population.panel import GRCH38, Panel
@@ -32,16 +32,16 @@ def panel(tmp_path_factory):
     return Panel.read(file)
 
 
-def people(haplotypes, phased=True):
-    """People of two haplotypes each, from rows in their order."""
+def samples_of(haplotypes, phased=True):
+    """SampleGenotypes of two haplotypes each, from rows in their order."""
     alleles = np.array(haplotypes, np.int8)
     alleles = alleles.reshape(len(alleles) // 2, 2, -1)
-    return People([f"p{i}" for i in range(len(alleles))], alleles, phased)
+    return SampleGenotypes([f"p{i}" for i in range(len(alleles))], alleles, phased)
 
 
 def drawn(seed, count=40, sites=SITES):
     rng = np.random.default_rng(seed)
-    return people(rng.random((2 * count, sites)) < np.linspace(0.1, 0.9, sites))
+    return samples_of(rng.random((2 * count, sites)) < np.linspace(0.1, 0.9, sites))
 
 
 # --- distances -------------------------------------------------------------------------------
@@ -68,8 +68,8 @@ def test_nearest_leaves_out_the_row_itself_only_where_it_is_asked_to(monkeypatch
 
 
 def test_genotypes_differ_by_the_difference_of_their_copies():
-    first = people([[0, 1, 1], [0, 0, 1]]).without_phase()
-    second = people([[1, 0, 0], [1, 1, 0]]).without_phase()
+    first = samples_of([[0, 1, 1], [0, 0, 1]]).without_phase()
+    second = samples_of([[1, 0, 0], [1, 1, 0]]).without_phase()
     assert distances(first.rows, second.rows)[0, 0] == pytest.approx((2 + 0 + 2) / 6)
 
 
@@ -78,15 +78,15 @@ def test_genotypes_differ_by_the_difference_of_their_copies():
 
 def test_adversarial_accuracy_by_hand():
     # Real rows lie one apart from each other; one generated row copies a real one, the others are far.
-    real = people([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
-    synthetic = people([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]])
+    real = samples_of([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
+    synthetic = samples_of([[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]])
     found = privacy.adversarial_accuracy(real, synthetic, np.random.default_rng(0))
     # To generated ones: 0, 1, 2, 2 where the nearest other real one is 1 away: two of four are farther (1 is a tie).
     assert found.values["aats_truth"] == 2 / 4
     # To real ones: 0, 2, 2, 2 (1110 to 0111 or 0011...), to generated ones: 2, 0, 0, 1.
     assert found.values["aats_synthetic"] == 3 / 4
     assert found.values["aats"] == 5 / 8
-    assert found.people == 2
+    assert found.samples == 2
 
 
 def test_copies_give_0_and_others_of_their_kind_about_half_and_strangers_1():
@@ -97,23 +97,23 @@ def test_copies_give_0_and_others_of_their_kind_about_half_and_strangers_1():
     assert alike.values["aats"] == pytest.approx(0.5, abs=0.08)
     low, high = alike.intervals["aats"]
     assert low < alike.values["aats"] < high
-    strange = people(1 - real.alleles.reshape(-1, 2000))
+    strange = samples_of(1 - real.alleles.reshape(-1, 2000))
     assert privacy.adversarial_accuracy(real, strange, rng).values["aats"] == 1
 
 
 def test_the_larger_set_is_thinned():
     found = privacy.adversarial_accuracy(drawn(1, 50), drawn(2, 20), np.random.default_rng(0))
-    assert found.people == 20
+    assert found.samples == 20
 
 
-def test_exact_copies_of_haplotypes_and_people():
-    real = people([[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 1]])
-    mixed = people([[0, 0, 1], [1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
-    rows_equal, people_equal = privacy.exact_copies(mixed, real)
-    nothing = people([[-1, -1, -1], [-1, -1, -1]])
+def test_exact_copies_of_haplotypes_and_samples():
+    real = samples_of([[0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 1]])
+    mixed = samples_of([[0, 0, 1], [1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1], [1, 1, 1]])
+    rows_equal, samples_equal = privacy.exact_copies(mixed, real)
+    nothing = samples_of([[-1, -1, -1], [-1, -1, -1]])
     assert privacy.exact_copies(nothing, nothing) == (0, 0)
     assert rows_equal == 4
-    assert people_equal == 1  # the second, whose haplotypes stand the other way round
+    assert samples_equal == 1  # the second, whose haplotypes stand the other way round
 
 
 def test_membership_auc_by_hand():
@@ -126,26 +126,26 @@ def test_membership_auc_by_hand():
     assert privacy.membership_auc(near, near + 1)[0] == 1
 
 
-def test_the_distance_of_a_person_is_the_mean_of_the_haplotypes():
-    real = people([[0, 0, 0, 0], [1, 1, 1, 1]])
-    someone = people([[0, 0, 0, 1], [0, 0, 1, 1]])
-    assert privacy.nearest_by_person(someone, real).tolist() == [(0.25 + 0.5) / 2]
+def test_the_distance_of_a_sample_is_the_mean_of_the_haplotypes():
+    real = samples_of([[0, 0, 0, 0], [1, 1, 1, 1]])
+    someone = samples_of([[0, 0, 0, 1], [0, 0, 1, 1]])
+    assert privacy.nearest_by_sample(someone, real).tolist() == [(0.25 + 0.5) / 2]
 
 
 # --- structure -------------------------------------------------------------------------------
 
 
 def test_frequencies_are_of_known_alleles():
-    found = structure.frequencies(people([[0, 1, -1], [1, 1, -1], [1, -1, -1], [0, -1, -1]]))
+    found = structure.frequencies(samples_of([[0, 1, -1], [1, 1, -1], [1, -1, -1], [0, -1, -1]]))
     assert found[:2].tolist() == [0.5, 1.0]
     assert np.isnan(found[2])
 
 
 def test_linkage_by_hand():
     # The second site equals the first, the third is its opposite, the fourth has nothing to do with it.
-    found = structure.linkage(people([[0, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 1]]))
+    found = structure.linkage(samples_of([[0, 0, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 1]]))
     assert found[0] == pytest.approx([1, 1, -1, 0])
-    assert np.isnan(structure.linkage(people([[0, 0], [1, 0]]))[0, 1])
+    assert np.isnan(structure.linkage(samples_of([[0, 0], [1, 0]]))[0, 1])
 
 
 @unhurried
@@ -160,8 +160,8 @@ def test_linkage_is_pearsons_r(seed):
 
 def test_decay_by_distance():
     r = np.array([[1, 1, 0.5, 0], [1, 1, 0.5, 0], [0.5, 0.5, 1, 0], [0, 0, 0, 1]])
-    chrom, places = np.array(["1", "1", "1", "2"]), np.array([100.0, 600.0, 5600.0, 100.0])
-    found = structure.decay(r, r / 2, chrom, places)
+    chrom, positions = np.array(["1", "1", "1", "2"]), np.array([100.0, 600.0, 5600.0, 100.0])
+    found = structure.decay(r, r / 2, chrom, positions)
     assert list(found) == ["<1kb", "1-10kb", "apart"]
     assert (found["<1kb"].pairs, found["1-10kb"].pairs, found["apart"].pairs) == (1, 2, 3)
     assert (found["1-10kb"].real, found["1-10kb"].synthetic) == (0.25, 0.0625)
@@ -183,12 +183,12 @@ def test_overlap_by_hand():
 def test_components_separate_two_groups():
     halves = np.repeat([[0] * SITES, [1] * SITES], 20, axis=0)
     noise = np.random.default_rng(0).random(halves.shape) < 0.1
-    two = people(halves ^ noise)
+    two = samples_of(halves ^ noise)
     components = structure.Components.of(two)
-    places = components(two)
-    assert places.std(axis=0) == pytest.approx(1)
-    assert (places[:10, 0] * places[10:, 0] < 0).all()
-    assert abs(places[0, 0] - places[-1, 0]) > 1.5
+    coordinates = components(two)
+    assert coordinates.std(axis=0) == pytest.approx(1)
+    assert (coordinates[:10, 0] * coordinates[10:, 0] < 0).all()
+    assert abs(coordinates[0, 0] - coordinates[-1, 0]) > 1.5
 
 
 def test_recognition_counts_what_was_asked_for():
@@ -209,7 +209,7 @@ def test_recognition_counts_what_was_asked_for():
     }
 
 
-# --- people ----------------------------------------------------------------------------------
+# --- genotypes --------------------------------------------------------------------------------
 
 
 def letters(panel, copies):
@@ -221,7 +221,7 @@ def letters(panel, copies):
 def test_barcodes_have_no_phase(panel):
     copies = [0, 1, 2, -1] * 3
     records = [SequenceRecord("x", letters(panel, copies), "phenotype=EUR model=m seed=1")]
-    found = people_of_sequences(records, panel)
+    found = genotypes_of_sequences(records, panel)
     assert (found.phased, found.requested) == (False, {"x": "EUR"})
     assert found.copies[0].tolist() == copies
     assert found.alleles[0, :, 1].tolist() == [1, 0]
@@ -230,23 +230,23 @@ def test_barcodes_have_no_phase(panel):
 def test_haplotypes_are_put_together(panel):
     pairs = {"x_A": [0] * 12, "y_B": [2] * 12, "x_B": [2] * 12, "y_A": [0, 2] * 6}
     records = [SequenceRecord(name, letters(panel, row)) for name, row in pairs.items()]
-    found = people_of_sequences(records, panel)
+    found = genotypes_of_sequences(records, panel)
     assert (found.phased, found.names) == (True, ["x", "y"])
     assert found.copies[1].tolist() == [1, 2] * 6
-    alone = people_of_sequences(records[:3], panel)
+    alone = genotypes_of_sequences(records[:3], panel)
     assert (alone.phased, alone.alleles.shape) == (True, (3, 1, 12))
 
 
-def test_people_of_a_vcf(panel, cohort):
+def test_genotypes_of_a_vcf(panel, cohort):
     full = Panel.read(cohort.panel)
-    found = people_of_variants(open_inputs([cohort.newcomers]), full)
+    found = genotypes_of_variants(open_inputs([cohort.newcomers]), full)
     assert found.phased
     assert list(found.names) == cohort.names
     assert (found.alleles == cohort.alleles).all()
     text = cohort.newcomers.read_text()
     unphased = cohort.newcomers.with_name("unphased.vcf")
     unphased.write_text(text.replace("0|1", "0/1", 1))
-    without = people_of_variants(open_inputs([unphased]), full)
+    without = genotypes_of_variants(open_inputs([unphased]), full)
     assert not without.phased
     assert (without.copies == found.copies).all()
     assert without.rows.shape == (len(cohort.names), 2 * 120)
@@ -263,7 +263,7 @@ def test_the_sites_of_a_vcf(cohort, tmp_path):
 
 def test_the_length_of_barcodes_is_that_of_the_panel(panel):
     with pytest.raises(InputError, match=r"f.fa:2: x has 3 letters, the panel 12 sites"):
-        people_of_sequences([SequenceRecord("x", "ACG", path="f.fa", line=2)], panel)
+        genotypes_of_sequences([SequenceRecord("x", "ACG", path="f.fa", line=2)], panel)
 
 
 # --- the report ------------------------------------------------------------------------------
@@ -273,17 +273,17 @@ def test_the_report_compares_at_common_sites_and_common_knowledge_of_phase(panel
     real, synthetic = drawn(1), drawn(2)
     alleles = synthetic.alleles.copy()
     alleles[:, :, 3] = -1
-    without = People(synthetic.names, alleles, True).without_phase()
-    found = report(Material.of(panel, real, without), 0)
+    without = SampleGenotypes(synthetic.names, alleles, True).without_phase()
+    found = report(Comparison.of(panel, real, without), 0)
     assert found["data"]["sites"].value == 11
     assert found["data"]["phased"].value == 0
     assert "exact_haplotypes" not in found["copies"]
     assert "privacy" not in found
 
 
-def test_the_report_has_the_held_out_people_as_baseline(panel):
+def test_the_report_has_the_held_out_samples_as_baseline(panel):
     real, copied, others = drawn(1), drawn(1), drawn(3)
-    found = report(Material.of(panel, real, copied, others), 0)
+    found = report(Comparison.of(panel, real, copied, others), 0)
     assert found["copies"]["exact_people"].value == 40
     assert found["copies"]["exact_people"].baseline < 40
     assert found["linkage"]["r2_r"].value == pytest.approx(1)
@@ -293,18 +293,20 @@ def test_the_report_has_the_held_out_people_as_baseline(panel):
     assert found["components"]["overlap"].value == 1
 
 
-def test_someone_about_whom_nothing_is_known_does_no_harm(panel):
+def test_a_sample_without_a_known_site_does_no_harm(panel):
     alleles = drawn(2).alleles.copy()
     alleles[0] = -1
-    found = report(Material.of(panel, drawn(1), People(drawn(2).names, alleles, True)), 0)
+    found = report(
+        Comparison.of(panel, drawn(1), SampleGenotypes(drawn(2).names, alleles, True)), 0
+    )
     for measures in found.values():
         assert all(np.isfinite(estimate.value) for estimate in measures.values())
 
 
-def test_haplotypes_alone_are_compared_with_peoples_haplotypes(panel):
+def test_haplotypes_alone_are_compared_with_haplotypes_of_samples(panel):
     real = drawn(1)
-    alone = People(["h"] * 80, real.alleles.reshape(80, 1, SITES), True)
-    found = report(Material.of(panel, real, alone), 0)
+    alone = SampleGenotypes(["h"] * 80, real.alleles.reshape(80, 1, SITES), True)
+    found = report(Comparison.of(panel, real, alone), 0)
     assert found["copies"]["exact_haplotypes"].value == 80
     with pytest.raises(InputError, match="without phase cannot be compared"):
-        Material.of(panel, real.without_phase(), alone)
+        Comparison.of(panel, real.without_phase(), alone)

@@ -1,6 +1,8 @@
-"""The report on generated people: every measure beside what held-out real people would have in their place.
+"""The report of `genomai evaluate --task generation`: generated samples compared with real ones, measure by measure.
 
-Shape suffixes: N people, S sites, C components.
+Each measure has a baseline: the value that held-out real samples have in the place of the generated ones.
+
+Shape suffixes: N samples, S sites, C components.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,61 +13,65 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.metrics.classification import Estimate, wilson_interval
 from genomai_cli.population.evaluation import privacy, structure
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.panel import BUILDS, Panel
 
 Measures = dict[str, Estimate]
 Report = dict[str, Measures]
-"""Measures by group; whole numbers are counts. The baseline is the measure of held-out real people."""
+"""Measures by group; whole numbers are counts. The baseline is the measure of held-out real samples."""
 NAN = float("nan")
 QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5}
 MIXED = (":", ",")  # in the names of phenotypes of several parts
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What is compared, at sites known in all of it: `real` people are those that the generator learnt from."""
+class Comparison:
+    """The genotypes that are compared, at sites known in all of them; the generator was trained on the `real` ones."""
 
     panel: Panel
-    real: People
-    synthetic: People
-    held_out: People | None = None
+    real: SampleGenotypes
+    synthetic: SampleGenotypes
+    held_out: SampleGenotypes | None = None
 
     @classmethod
     def of(
-        cls, panel: Panel, real: People, synthetic: People, held_out: People | None = None
-    ) -> "Material":
-        """The people at the sites where all files say something; without phase if one of them has none.
+        cls,
+        panel: Panel,
+        real: SampleGenotypes,
+        synthetic: SampleGenotypes,
+        held_out: SampleGenotypes | None = None,
+    ) -> "Comparison":
+        """The samples at the sites where all files say something; without phase if one of them has none.
 
-        InputError if there are no such sites, too few people, or haplotypes beside genotypes without phase.
+        InputError if there are no such sites, too few samples, or haplotypes beside genotypes without phase.
         """
-        people = [real, synthetic, *([held_out] if held_out else [])]
-        if any(len(each) < 2 for each in people):
-            raise InputError("fewer than two people cannot be compared", path=panel.name)
-        if len({each.alleles.shape[1] for each in people}) > 1:
-            people = [_each_haplotype(each) for each in people]
-        if not all(each.phased for each in people):
-            people = [each.without_phase() for each in people]
-        known_S = np.all([(each.alleles >= 0).any(axis=(0, 1)) for each in people], axis=0)
+        samples = [real, synthetic, *([held_out] if held_out else [])]
+        if any(len(each) < 2 for each in samples):
+            raise InputError("fewer than two samples cannot be compared", path=panel.name)
+        if len({each.alleles.shape[1] for each in samples}) > 1:
+            samples = [_each_haplotype(each) for each in samples]
+        if not all(each.phased for each in samples):
+            samples = [each.without_phase() for each in samples]
+        known_S = np.all([(each.alleles >= 0).any(axis=(0, 1)) for each in samples], axis=0)
         if not known_S.any():
             raise InputError("no site that all files know", path=panel.name)
         sites = np.flatnonzero(known_S)
-        at_sites = [each.at(sites) for each in people]
+        at_sites = [each.at(sites) for each in samples]
         return cls(panel.subset(sites), *at_sites)
 
 
-def _each_haplotype(people: People) -> People:
-    """Every haplotype as a person of its own."""
-    if not people.phased:
+def _each_haplotype(samples: SampleGenotypes) -> SampleGenotypes:
+    """Every haplotype as a sample of its own."""
+    if not samples.phased:
         raise InputError("haplotypes and genotypes without phase cannot be compared", path="-")
-    count, ploidy, sites = people.alleles.shape
-    names = [name for name in people.names for _ in range(ploidy)]
-    return replace(people, names=names, alleles=people.alleles.reshape(count * ploidy, 1, sites))
+    count, ploidy, sites = samples.alleles.shape
+    names = [name for name in samples.names for _ in range(ploidy)]
+    return replace(samples, names=names, alleles=samples.alleles.reshape(count * ploidy, 1, sites))
 
 
-def report(material: Material, seed: int) -> Report:
+def report(comparison: Comparison, seed: int) -> Report:
     """Every measure that needs no predictions; `seed` thins the larger set and draws the bootstrap."""
-    real, synthetic, held_out = material.real, material.synthetic, material.held_out
+    real, synthetic, held_out = comparison.real, comparison.synthetic, comparison.held_out
     with_baseline = {
         "allele_frequency": frequency_measures,
         "linkage": linkage_measures,
@@ -74,29 +80,29 @@ def report(material: Material, seed: int) -> Report:
         "nearest_real": distance_measures,
         "components": component_measures,
     }
-    found: Report = {"data": _sizes(material)}
+    found: Report = {"data": _sizes(comparison)}
     for group, measure in with_baseline.items():
         values = measure(real, synthetic)
-        beside = measure(real, held_out) if held_out else {}
+        reference = measure(real, held_out) if held_out else {}
         found[group] = {
-            name: replace(value, baseline=beside[name].value if name in beside else None)
+            name: replace(value, baseline=reference[name].value if name in reference else None)
             for name, value in values.items()
         }
-    found["linkage"] |= decay_measures(material)
+    found["linkage"] |= decay_measures(comparison)
     if held_out:
-        found["privacy"] = privacy_measures(material)
+        found["privacy"] = privacy_measures(comparison)
     return found
 
 
-def _sizes(material: Material) -> Measures:
-    counts = {"real": len(material.real), "synthetic": len(material.synthetic)}
-    if material.held_out:
-        counts["held_out"] = len(material.held_out)
-    counts |= {"sites": len(material.panel), "phased": int(material.real.phased)}
+def _sizes(comparison: Comparison) -> Measures:
+    counts = {"real": len(comparison.real), "synthetic": len(comparison.synthetic)}
+    if comparison.held_out:
+        counts["held_out"] = len(comparison.held_out)
+    counts |= {"sites": len(comparison.panel), "phased": int(comparison.real.phased)}
     return {name: _plain(count) for name, count in counts.items()}
 
 
-def frequency_measures(real: People, other: People) -> Measures:
+def frequency_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
     """Pearson's r of the allele frequencies over the sites, and how far they are apart."""
     one, two = structure.frequencies(real), structure.frequencies(other)
     gaps = np.abs(one - two)
@@ -107,25 +113,25 @@ def frequency_measures(real: People, other: People) -> Measures:
     }
 
 
-def linkage_measures(real: People, other: People) -> Measures:
+def linkage_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
     """Pearson's r of linkage over all pairs of sites: of r^2 (the usual measure), and of r with its sign."""
     upper = np.triu_indices(real.alleles.shape[2], 1)
-    one, two = (structure.linkage(people)[upper] for people in (real, other))
+    one, two = (structure.linkage(samples)[upper] for samples in (real, other))
     return {
         "r2_r": _plain(structure.correlation(one**2, two**2)),
         "signed_r": _plain(structure.correlation(one, two)),
     }
 
 
-def decay_measures(material: Material) -> Measures:
-    """By the distance of two sites: the number of pairs, the mean r^2 of real and generated people, and Pearson's r of
+def decay_measures(comparison: Comparison) -> Measures:
+    """By the distance of two sites: the number of pairs, the mean r^2 of real and generated samples, and Pearson's r of
     r^2 over the pairs."""
-    panel = material.panel
+    panel = comparison.panel
     positions = max((panel.positions[build] for build in BUILDS), key=np.count_nonzero)
-    places_S = np.where(positions > 0, positions.astype(np.float64), np.nan)
-    real_SS, other_SS = map(structure.linkage, (material.real, material.synthetic))
+    position_S = np.where(positions > 0, positions.astype(np.float64), np.nan)
+    real_SS, other_SS = map(structure.linkage, (comparison.real, comparison.synthetic))
     measures: Measures = {}
-    for name, bin_ in structure.decay(real_SS, other_SS, np.array(panel.chrom), places_S).items():
+    for name, bin_ in structure.decay(real_SS, other_SS, np.array(panel.chrom), position_S).items():
         measures[f"pairs:{name}"] = _plain(bin_.pairs)
         measures[f"mean_r2_real:{name}"] = _plain(bin_.real)
         measures[f"mean_r2:{name}"] = _plain(bin_.synthetic)
@@ -133,33 +139,31 @@ def decay_measures(material: Material) -> Measures:
     return measures
 
 
-def neighbour_measures(real: People, other: People, seed: int) -> Measures:
-    """Nearest-neighbour adversarial accuracy, `closeness.adversarial_accuracy`."""
+def neighbour_measures(real: SampleGenotypes, other: SampleGenotypes, seed: int) -> Measures:
+    """Nearest-neighbour adversarial accuracy, `privacy.adversarial_accuracy`."""
     found = privacy.adversarial_accuracy(real, other, np.random.default_rng(seed))
     measures = {name: Estimate(v, *found.intervals[name]) for name, v in found.values.items()}
-    return {"people_compared": _plain(found.people), **measures}
+    return {"people_compared": _plain(found.samples), **measures}
 
 
-def copy_measures(real: People, other: People) -> Measures:
-    """How many haplotypes (if phased) and people are the same as a real one at every site."""
-    rows, people = privacy.exact_copies(other, real)
+def copy_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
+    """How many haplotypes (if phased) and samples equal a real one at every site."""
+    rows, samples = privacy.exact_copies(other, real)
     measures = {"exact_haplotypes": rows} if other.phased else {}
-    return {name: _plain(n) for name, n in {**measures, "exact_people": people}.items()}
+    return {name: _plain(n) for name, n in {**measures, "exact_people": samples}.items()}
 
 
-def distance_measures(real: People, other: People) -> Measures:
-    """Quantiles of the distance from the nearest real people, `closeness.nearest_by_person`."""
-    gaps = privacy.nearest_by_person(other, real)
-    gaps = gaps[
-        np.isfinite(gaps)
-    ]  # of those who know nothing that a real one knows, nothing can be told
+def distance_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
+    """Quantiles of the distance from the nearest real samples, `privacy.nearest_by_sample`."""
+    gaps = privacy.nearest_by_sample(other, real)
+    gaps = gaps[np.isfinite(gaps)]  # infinite where no site is known in a real sample too
     return {
         n: _plain(float(np.quantile(gaps, q)) if len(gaps) else NAN) for n, q in QUANTILES.items()
     }
 
 
-def component_measures(real: People, other: People) -> Measures:
-    """Principal components of the real people: the overlap of the histograms on the plane of the first two, and the
+def component_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
+    """Principal components of the real samples: the overlap of the histograms on the plane of the first two, and the
     Wasserstein distance on each, in standard deviations of the real ones, with its mean."""
     components = structure.Components.of(real)
     one, two = components(real), components(other)
@@ -173,13 +177,13 @@ def component_measures(real: People, other: People) -> Measures:
     return {name: _plain(value) for name, value in measures.items()}
 
 
-def privacy_measures(material: Material) -> Measures:
-    """Membership inference, `closeness.membership_auc`, with real people as members and held-out ones as others."""
-    if material.held_out is None:
+def privacy_measures(comparison: Comparison) -> Measures:
+    """Membership inference, `privacy.membership_auc`, with real samples as members and held-out ones as others."""
+    if comparison.held_out is None:
         return {}
     members, others = (
-        privacy.nearest_by_person(people, material.synthetic)
-        for people in (material.real, material.held_out)
+        privacy.nearest_by_sample(samples, comparison.synthetic)
+        for samples in (comparison.real, comparison.held_out)
     )
     area, (low, high) = privacy.membership_auc(members, others)
     return {"membership_auc": Estimate(area, low, high, 0.5)}
@@ -188,16 +192,16 @@ def privacy_measures(material: Material) -> Measures:
 def recognition_measures(
     requested: Mapping[str, str], called: Mapping[str, Sequence[str]]
 ) -> Measures:
-    """The share of generated people who are recognised as what was asked for: whose calls, one from each head, hold the
-    label of their request. All, then by request; mixtures and `null` are left out. Wilson intervals."""
-    asked = {
+    """The share of generated samples that a classifier recognises: whose calls, one from each head, hold the phenotype
+    requested. All, then by request; mixtures and `null` are left out. Wilson intervals."""
+    single = {
         name: label
         for name, label in requested.items()
         if name in called and label != "null" and not any(mark in label for mark in MIXED)
     }
-    right = {name: label in called[name] for name, label in asked.items()}
-    groups = {"all": list(asked)}
-    for name, label in asked.items():
+    right = {name: label in called[name] for name, label in single.items()}
+    groups = {"all": list(single)}
+    for name, label in single.items():
         groups.setdefault(f"as:{label}", []).append(name)
     return {
         group: Estimate(

@@ -1,16 +1,18 @@
-"""People as arrays of alleles, for comparing generated with real ones: from VCF, or from barcodes in FASTA.
+"""Genotypes of samples as arrays of alleles, from VCF or from barcodes in FASTA, to compare generated with real ones.
 
-Shape suffixes: N people, P haplotypes of a person (2, or 1 in haploid data), S sites, R rows, A alleles of a row.
+Shape suffixes: N samples, P haplotypes of a sample (2, or 1 in haploid data), S sites, R rows, A alleles of a row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.streams import Input
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_sites
 from genomai_cli.population.cohorts import MISSING, header_build, read_cohorts
@@ -22,11 +24,11 @@ _BASES = "ACGT"
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class SampleGenotypes:
     """Alleles (N, P, S) at the sites of a panel: 0 for ref, 1 for alt, -1 where missing.
 
     If they are not `phased`, the two alleles of a site stand in descending order. `requested` is the phenotype that a
-    generated person's description names.
+    generated sample's description names.
     """
 
     names: Sequence[str]
@@ -39,7 +41,7 @@ class People:
 
     @property
     def copies(self) -> NDArray[np.int8]:
-        """How many alternate alleles each person has (N, S), -1 where one is missing."""
+        """How many alternate alleles each sample has (N, S), -1 where one is missing."""
         total = self.alleles.sum(axis=1, dtype=np.int8)
         return np.where((self.alleles < 0).any(axis=1), np.int8(-1), total)
 
@@ -53,20 +55,20 @@ class People:
 
     @property
     def haplotypes(self) -> int:
-        """How many rows a person has."""
+        """How many rows a sample has."""
         return self.alleles.shape[1] if self.phased else 1
 
-    def chosen(self, people: NDArray[np.int64]) -> "People":
-        """Only these people."""
-        names = [self.names[number] for number in people]
-        return replace(self, names=names, alleles=self.alleles[people])
+    def chosen(self, samples: NDArray[np.int64]) -> "SampleGenotypes":
+        """Only these samples."""
+        names = [self.names[number] for number in samples]
+        return replace(self, names=names, alleles=self.alleles[samples])
 
-    def at(self, sites: NDArray[np.int64]) -> "People":
-        """The same people at these sites."""
+    def at(self, sites: NDArray[np.int64]) -> "SampleGenotypes":
+        """The same samples at these sites."""
         return replace(self, alleles=self.alleles[:, :, sites])
 
-    def without_phase(self) -> "People":
-        """The same people, as if it were not known which allele lies on which haplotype."""
+    def without_phase(self) -> "SampleGenotypes":
+        """The same samples, as if it were not known which allele lies on which haplotype."""
         if self.alleles.shape[1] == 1:
             return self
         alleles = np.ascontiguousarray(-np.sort(-self.alleles, axis=1))
@@ -74,8 +76,34 @@ class People:
         return replace(self, alleles=alleles, phased=False)
 
 
-def people_of_variants(sources: Iterable[Input], panel: Panel) -> People:
-    """The people of VCFs at the panel's sites; phased if no heterozygote is without its phase."""
+def read_genotypes(path: Path, panel: Panel) -> SampleGenotypes:
+    """The samples of a VCF or of barcodes in FASTA, at the sites of a panel."""
+    source = open_input(path)
+    return genotypes_of(source, read_records(source), panel)
+
+
+def read_records(source: Input) -> list[SequenceRecord] | None:
+    """The records of a FASTA, None for an input of variants; InputError where there are no records."""
+    if source.has_variants:
+        return None
+    with source:
+        records = list(read_sequences(source))
+    if not records:
+        raise InputError("no sequences", path=source.path)
+    return records
+
+
+def genotypes_of(
+    source: Input, records: list[SequenceRecord] | None, panel: Panel
+) -> SampleGenotypes:
+    """The samples of an input whose `records` are what `read_records` gave."""
+    if records is not None:
+        return genotypes_of_sequences(records, panel)
+    return genotypes_of_variants([source], panel)
+
+
+def genotypes_of_variants(sources: Iterable[Input], panel: Panel) -> SampleGenotypes:
+    """The samples of VCFs at the panel's sites; phased if no heterozygote is without its phase."""
     names: list[str] = []
     parts, phased = [], True
     reference = np.array([_BASES.index(base) for base in panel.ref])[:, None, None]
@@ -86,14 +114,16 @@ def people_of_variants(sources: Iterable[Input], panel: Panel) -> People:
         phased &= bool((calls.phased | (calls.codes[:, :, 0] == calls.codes[:, :, 1])).all())
         parts.append(alleles_SNP.transpose(1, 2, 0))
         names += cohort.samples
-    people = People(names, np.concatenate(parts), True, {n: p for n in names if (p := _of_name(n))})
-    return people if phased else people.without_phase()
+    samples = SampleGenotypes(
+        names, np.concatenate(parts), True, {n: p for n in names if (p := _of_name(n))}
+    )
+    return samples if phased else samples.without_phase()
 
 
-def people_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> People:
-    """The people of barcodes: of IUPAC letters (no phase), or haplotypes, two by two as NAME_A and NAME_B.
+def genotypes_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> SampleGenotypes:
+    """The samples of barcodes: of IUPAC letters (no phase), or haplotypes, two by two as NAME_A and NAME_B.
 
-    Haplotypes without partners are people of one haplotype each. Raises InputError for a record of another length than
+    Haplotypes without partners are samples of one haplotype each. Raises InputError for a record of another length than
     the panel's, and where there is no record.
     """
     if not records:
@@ -107,13 +137,13 @@ def people_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> Peop
     if not is_haplotype(flat):
         alleles = np.stack([copies_RS >= 1, copies_RS >= 2], axis=1).astype(np.int8)
         alleles[np.broadcast_to((copies_RS < 0)[:, None], alleles.shape)] = -1
-        return People(names, alleles, False, requested)
+        return SampleGenotypes(names, alleles, False, requested)
     alleles_RS = np.where(copies_RS < 0, np.int8(-1), copies_RS // 2).astype(np.int8)
-    persons, pairs = _pairs(names)
+    individuals, pairs = _pairs(names)
     if pairs is None:
-        return People(names, alleles_RS[:, None], True, requested)
-    of_persons = {name[:-2]: phenotype for name, phenotype in requested.items()}
-    return People(persons, alleles_RS[pairs], True, of_persons)
+        return SampleGenotypes(names, alleles_RS[:, None], True, requested)
+    of_individuals = {name[:-2]: phenotype for name, phenotype in requested.items()}
+    return SampleGenotypes(individuals, alleles_RS[pairs], True, of_individuals)
 
 
 def panel_of_variants(source: Input) -> Panel:
@@ -125,10 +155,10 @@ def panel_of_variants(source: Input) -> Panel:
         if len(letters) == 2 and all(len(x) == 1 and x in _BASES for x in letters):
             sites.setdefault((variant.contig, variant.position), (letters[0], letters[1]))
     if not sites:
-        raise InputError("no biallelic SNPs to compare people at", path=source.path)
+        raise InputError("no biallelic SNPs to compare samples at", path=source.path)
     build = header_build(file.header) or GRCH37
-    places = np.array([position for _, position in sites], np.int64)
-    positions = {b: places if b == build else np.zeros_like(places) for b in BUILDS}
+    known = np.array([position for _, position in sites], np.int64)
+    positions = {b: known if b == build else np.zeros_like(known) for b in BUILDS}
     refs, alts = zip(*sites.values(), strict=True)
     dots = (".",) * len(sites)
     return Panel(source.path, tuple(c for c, _ in sites), positions, dots, refs, alts, dots)
@@ -136,21 +166,21 @@ def panel_of_variants(source: Input) -> Panel:
 
 def _request(record: SequenceRecord) -> tuple[str, str]:
     """A record's name and the phenotype that its description names."""
-    words = dict(word.partition("=")[::2] for word in record.description.split())
-    return record.name, words.get("phenotype", "")
+    fields = dict(field.partition("=")[::2] for field in record.description.split())
+    return record.name, fields.get("phenotype", "")
 
 
 def _of_name(name: str) -> str:
-    """The phenotype in the name of a generated person, synthetic_EUR_1."""
+    """The phenotype in the name of a generated sample, synthetic_EUR_1."""
     first, _, rest = name.partition("_")
     return rest.rpartition("_")[0] if first == "synthetic" else ""
 
 
 def _pairs(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64] | None]:
-    """The persons of haplotypes NAME_A and NAME_B, and both places of each; None if some have no partner."""
-    places = {name: place for place, name in enumerate(names)}
-    persons = [name[:-2] for name in names if name.endswith("_A")]
-    both = [(f"{person}_A", f"{person}_B") for person in persons]
-    if 2 * len(persons) != len(names) or any(second not in places for _, second in both):
+    """The individuals of haplotypes NAME_A and NAME_B with the indices of both; None if some have no partner."""
+    index = {name: number for number, name in enumerate(names)}
+    individuals = [name[:-2] for name in names if name.endswith("_A")]
+    both = [(f"{name}_A", f"{name}_B") for name in individuals]
+    if 2 * len(individuals) != len(names) or any(second not in index for _, second in both):
         return [], None
-    return persons, np.array([[places[name] for name in pair] for pair in both], np.int64)
+    return individuals, np.array([[index[name] for name in pair] for pair in both], np.int64)

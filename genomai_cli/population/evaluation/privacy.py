@@ -1,13 +1,10 @@
-"""How near generated people lie to real ones: indistinguishable is the aim, copied is the failure.
+"""How near generated samples lie to real ones: indistinguishable is the aim, copied is the failure.
 
-Rows are haplotypes, or genotypes where the phase is not known. Shape suffixes: R rows, N people.
+Rows are haplotypes, or genotypes where the phase is not known, as alleles 0, 1 and -1 where missing. A distance is the
+share of the alleles known in both rows that differ (Hamming), so that rows with missing alleles are not nearer for it;
+infinite where nothing is known in both. Distances are computed as products of matrices.
 
-How many alleles differ between people or haplotypes: Hamming distances from products of matrices.
-
-Rows hold alleles 0, 1 and -1 where missing. A distance is the share of the alleles known in both rows that differ, so
-that rows with missing ones are not nearer for it; infinite where nothing is known in both.
-
-Shape suffixes: R and Q rows, A alleles of a row (sites, or twice the sites).
+Shape suffixes: N samples, R and Q rows, A alleles of a row (sites, or twice the sites).
 """
 
 import math
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.metrics.classification import Z_95
 from genomai_cli.metrics.resampling import bootstrap_intervals
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 
 Alleles = NDArray[np.int8]
 Distances = NDArray[np.float32]
@@ -56,8 +53,8 @@ def nearest_other(rows_RA: Alleles) -> Distances:
 
 
 def _without_self(start: int, block: Distances) -> Distances:
-    places = np.arange(len(block))
-    block[places, start + places] = np.inf
+    rows = np.arange(len(block))
+    block[rows, start + rows] = np.inf
     smallest: Distances = block.min(axis=1)
     return smallest
 
@@ -76,14 +73,16 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Adversary:
-    """Nearest-neighbour adversarial accuracy and its halves, each with a 95 % interval, over `people` of each kind."""
+    """Nearest-neighbour adversarial accuracy and its halves, each with a 95 % interval, over `samples` of each kind."""
 
-    people: int
+    samples: int
     values: dict[str, float]
     intervals: dict[str, Interval]
 
 
-def adversarial_accuracy(real: People, synthetic: People, rng: np.random.Generator) -> Adversary:
+def adversarial_accuracy(
+    real: SampleGenotypes, synthetic: SampleGenotypes, rng: np.random.Generator
+) -> Adversary:
     """The accuracy of telling real from generated rows by their nearest neighbours (Yale et al. 2020, Neurocomputing
     416:244; for genomes Yelmen et al. 2021, PLoS Genet 17:e1009303).
 
@@ -91,10 +90,10 @@ def adversarial_accuracy(real: People, synthetic: People, rng: np.random.Generat
     `aats_synthetic` that of generated rows that lie nearer to another generated one; `aats` is their mean. 0.5 is
     ideal; less means copies, more means that they can be told apart. A tie counts as not nearer. The larger set is
     thinned at random to the size of the smaller, since more rows have nearer neighbours. Intervals are of a bootstrap
-    of people.
+    of samples.
     """
     count = min(len(real), len(synthetic))
-    real, synthetic = (_thinned(people, count, rng) for people in (real, synthetic))
+    real, synthetic = (_thinned(samples, count, rng) for samples in (real, synthetic))
     truth_R = nearest(real.rows, synthetic.rows) > nearest_other(real.rows)
     synthetic_R = nearest(synthetic.rows, real.rows) > nearest_other(synthetic.rows)
     truth_N, synthetic_N = (wins.reshape(count, -1).mean(axis=1) for wins in (truth_R, synthetic_R))
@@ -103,36 +102,36 @@ def adversarial_accuracy(real: People, synthetic: People, rng: np.random.Generat
         halves = float(truth_N[chosen].mean()), float(synthetic_N[chosen].mean())
         return {"aats": sum(halves) / 2, "aats_truth": halves[0], "aats_synthetic": halves[1]}
 
-    everyone = measures(np.arange(count))
-    return Adversary(count, everyone, bootstrap_intervals(measures, count, rng))
+    values = measures(np.arange(count))
+    return Adversary(count, values, bootstrap_intervals(measures, count, rng))
 
 
-def _thinned(people: People, count: int, rng: np.random.Generator) -> People:
-    if len(people) == count:
-        return people
-    return people.chosen(np.sort(rng.choice(len(people), count, replace=False)))
+def _thinned(samples: SampleGenotypes, count: int, rng: np.random.Generator) -> SampleGenotypes:
+    if len(samples) == count:
+        return samples
+    return samples.chosen(np.sort(rng.choice(len(samples), count, replace=False)))
 
 
-def exact_copies(synthetic: People, real: People) -> tuple[int, int]:
-    """How many rows and how many people (phase aside) are the same as a real one at every site."""
+def exact_copies(synthetic: SampleGenotypes, real: SampleGenotypes) -> tuple[int, int]:
+    """How many rows and how many samples (phase aside) equal a real one at every site."""
     rows = _equal(synthetic.rows, real.rows)
     return rows, _equal(synthetic.copies, real.copies)
 
 
 def _equal(first: NDArray[np.int8], second: NDArray[np.int8]) -> int:
     known = {row.tobytes() for row in second}
-    said = (first >= 0).any(axis=1)  # a row that says nothing is no copy
-    return sum(row.tobytes() in known for row in first[said])
+    called = (first >= 0).any(axis=1)  # a row without a known allele is no copy
+    return sum(row.tobytes() in known for row in first[called])
 
 
-def nearest_by_person(people: People, others: People) -> Distances:
-    """How far each person (N,) lies from the others: the mean over the haplotypes of the distance of the nearest."""
-    found: Distances = nearest(people.rows, others.rows).reshape(len(people), -1).mean(axis=1)
+def nearest_by_sample(samples: SampleGenotypes, others: SampleGenotypes) -> Distances:
+    """How far each sample (N,) lies from the others: the mean over the haplotypes of the distance of the nearest."""
+    found: Distances = nearest(samples.rows, others.rows).reshape(len(samples), -1).mean(axis=1)
     return found
 
 
 def membership_auc(members: Distances, others: Distances) -> tuple[float, Interval]:
-    """How well people who were learnt from can be told from others by lying nearer to a generated one: the area under
+    """How well training samples can be told from others by lying nearer to a generated one: the area under
     the ROC curve, ties counting half, with the 95 % interval of Hanley and McNeil 1982 (Radiology 143:29).
 
     0.5 says that nothing is given away.

@@ -1,6 +1,6 @@
-"""Whether generated people vary as real ones do: allele frequencies, linkage, principal components.
+"""Whether generated samples vary as real ones do: allele frequencies, linkage, principal components.
 
-Shape suffixes: R rows (haplotypes or genotypes), N people, S sites, C components.
+Shape suffixes: R rows (haplotypes or genotypes), N samples, S sites, C components.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 
 Array = NDArray[np.float64]
 # Distances between sites in bases: the upper bounds of the bins of one chromosome.
@@ -18,15 +18,15 @@ COMPONENTS = 10
 CELLS = 20  # of the histograms, on each axis
 
 
-def frequencies(people: People) -> Array:
-    """The frequency of the alternate allele at every site (S,), NaN where nobody's is known."""
-    known_S = (people.alleles >= 0).sum(axis=(0, 1))
-    alternate_S = (people.alleles > 0).sum(axis=(0, 1))
+def frequencies(samples: SampleGenotypes) -> Array:
+    """The frequency of the alternate allele at every site (S,), NaN where no sample's is known."""
+    known_S = (samples.alleles >= 0).sum(axis=(0, 1))
+    alternate_S = (samples.alleles > 0).sum(axis=(0, 1))
     return np.where(known_S > 0, alternate_S / np.maximum(known_S, 1), np.nan)
 
 
 def correlation(first: Array, second: Array) -> float:
-    """Pearson's r over the places where both are known; NaN where one does not vary."""
+    """Pearson's r over the entries where both are known; NaN where one does not vary."""
     known = np.isfinite(first) & np.isfinite(second)
     one, other = first[known], second[known]
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
@@ -34,10 +34,10 @@ def correlation(first: Array, second: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def linkage(people: People) -> Array:
+def linkage(samples: SampleGenotypes) -> Array:
     """r between all pairs of sites (S, S), of haplotypes if phased, else of genotypes (Rogers and Huff 2009, Genetics
     182:839); NaN for sites that do not vary. A missing allele counts as the site's mean."""
-    rows_RS = people.rows if people.phased else people.copies
+    rows_RS = samples.rows if samples.phased else samples.copies
     known_RS = rows_RS >= 0
     means_S = np.where(known_RS, rows_RS, 0).sum(0) / np.maximum(known_RS.sum(0), 1)
     centred_RS = np.where(known_RS, rows_RS - means_S, 0.0)
@@ -59,14 +59,14 @@ class Decay:
 
 
 def decay(
-    real_SS: Array, other_SS: Array, chrom: NDArray[np.str_], places_S: Array
+    real_SS: Array, other_SS: Array, chrom: NDArray[np.str_], position_S: Array
 ) -> dict[str, Decay]:
-    """Linkage by the distance between sites, bins without pairs left out; `places_S` is NaN where not known."""
+    """Linkage by the distance between sites, bins without pairs left out; `position_S` is NaN where not known."""
     first, second = np.triu_indices(len(chrom), 1)
     one, other = real_SS[first, second] ** 2, other_SS[first, second] ** 2
     known = np.isfinite(one) & np.isfinite(other)
     together = chrom[first] == chrom[second]
-    gaps = np.abs(places_S[first] - places_S[second])
+    gaps = np.abs(position_S[first] - position_S[second])
     inside = {APART: known & ~together}
     lower = 0.0
     for name, upper in BINS.items():
@@ -85,34 +85,34 @@ def _decay(real: Array, other: Array) -> Decay:
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Principal components of people: genotypes scaled as by Patterson et al. 2006 (PLoS Genet 2:e190) times `axes`
+    """Principal components of samples: genotypes scaled as by Patterson et al. 2006 (PLoS Genet 2:e190) times `axes`
     (S, C)."""
 
     means: Array
     scales: Array
     axes: Array
-    deviations: Array  # (C,) of the people themselves
+    deviations: Array  # (C,) of the samples themselves
 
     @classmethod
-    def of(cls, people: People, most: int = COMPONENTS) -> "Components":
-        """The components in which these people vary most; sites that do not vary have no part in them."""
-        ploidy, frequency_S = people.alleles.shape[1], np.nan_to_num(frequencies(people))
+    def of(cls, samples: SampleGenotypes, count: int = COMPONENTS) -> "Components":
+        """The components in which these samples vary most; sites that do not vary have no part in them."""
+        ploidy, frequency_S = samples.alleles.shape[1], np.nan_to_num(frequencies(samples))
         spread_S = np.sqrt(ploidy * frequency_S * (1 - frequency_S))
         scales_S = np.divide(1.0, spread_S, out=np.zeros_like(spread_S), where=spread_S > 0)
         none = np.empty((len(frequency_S), 0))
-        scaled_NS = cls(ploidy * frequency_S, scales_S, none, none[0])._scaled(people)
-        values, vectors = np.linalg.eigh(scaled_NS.T @ scaled_NS / max(1, len(people)))
-        axes = vectors[:, ::-1][:, : min(most, len(people) - 1, len(values))]
+        scaled_NS = cls(ploidy * frequency_S, scales_S, none, none[0])._scaled(samples)
+        values, vectors = np.linalg.eigh(scaled_NS.T @ scaled_NS / max(1, len(samples)))
+        axes = vectors[:, ::-1][:, : min(count, len(samples) - 1, len(values))]
         return cls(ploidy * frequency_S, scales_S, axes, (scaled_NS @ axes).std(axis=0))
 
-    def __call__(self, people: People) -> Array:
-        """Where people lie (N, C), in deviations of those whose components these are."""
+    def __call__(self, samples: SampleGenotypes) -> Array:
+        """Where samples lie (N, C), in deviations of those whose components these are."""
         varied = np.where(self.deviations > 0, self.deviations, 1)
-        projected: Array = self._scaled(people) @ self.axes / varied
+        projected: Array = self._scaled(samples) @ self.axes / varied
         return projected
 
-    def _scaled(self, people: People) -> Array:
-        copies_NS = people.copies
+    def _scaled(self, samples: SampleGenotypes) -> Array:
+        copies_NS = samples.copies
         return np.where(copies_NS >= 0, (copies_NS - self.means) * self.scales, 0.0)
 
 

@@ -1,12 +1,10 @@
-"""What a bundle keeps of the people that its generator learnt from, to compare generated ones with: summaries only.
+"""Summaries of a generator's training samples, kept in its bundle to compare generated samples with them.
 
-Nobody's genotypes are in it: allele frequencies, the correlation of every two sites, the axes of the principal
-components with their quantiles, and how many people lie in each cell of the plane of the first two, if at least
-`FEWEST` do.
+Allele frequencies, the correlation of every two sites, the axes of the principal components with their quantiles, and
+how many samples lie in each cell of the plane of the first two components, if at least `MIN_COUNT` do: nobody's
+genotypes can be read from it. Bundles made before there were summaries can be given them with `add`.
 
-The summaries of people beside a generator's weights: read, written, added to a bundle that is there already.
-
-Shape suffixes: S sites, E pairs of sites, C components, Q quantiles.
+Shape suffixes: N samples, S sites, E pairs of sites, C components, Q quantiles.
 """
 
 import json
@@ -22,45 +20,46 @@ from safetensors import SafetensorError
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.population.evaluation import structure
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 
 Array = NDArray[np.float64]
-FEWEST = 3
-MOST = 2500  # sites between which linkage is kept; of more, as many evenly chosen ones
+FILE = "people.safetensors"  # in the bundle of a generator
+MIN_COUNT = 3
+MAX_SITES = 2500  # between which linkage is stored; of more, as many evenly chosen ones
 SHARES_Q = np.linspace(0.025, 0.975, 39)
-BEYOND = 0.05  # of the people's range on each side, which the plane's cells cover too
+BEYOND = 0.05  # of the samples' range on each side, which the plane's cells cover too
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """The summaries of `people` people; `phased` ones have their linkage between haplotypes."""
+    """The summaries of `samples` samples; `phased` ones have their linkage between haplotypes."""
 
-    people: int
+    samples: int
     phased: bool
     frequency: Array  # (S,)
     linkage: Array  # (E,) r of every pair
     components: structure.Components
     quantiles: Array  # (Q, C)
-    plane: Array  # the share of people in each cell (CELLS, CELLS), rare ones left out
+    plane: Array  # the share of samples in each cell (CELLS, CELLS), rare ones left out
     limits: Array  # (2, 2) lowest and highest of each axis
 
     @classmethod
-    def of(cls, people: People) -> "Summary":
-        """The summaries of real people."""
-        whole, people = people, people.at(_chosen(people.alleles.shape[2]))
-        components = structure.Components.of(people)
-        places_NC = components(people)
-        limits = _limits(places_NC[:, :2])
-        counts = _counts(places_NC, limits)
-        counts[counts < FEWEST] = 0
+    def of(cls, samples: SampleGenotypes) -> "Summary":
+        """The summaries of real samples."""
+        all_sites, samples = samples, samples.at(_chosen(samples.alleles.shape[2]))
+        components = structure.Components.of(samples)
+        coordinates_NC = components(samples)
+        limits = _limits(coordinates_NC[:, :2])
+        counts = _counts(coordinates_NC, limits)
+        counts[counts < MIN_COUNT] = 0
         return cls(
-            len(people),
-            people.phased,
-            structure.frequencies(whole),
-            structure.linkage(people)[_pairs(people.alleles.shape[2])],
+            len(samples),
+            samples.phased,
+            structure.frequencies(all_sites),
+            structure.linkage(samples)[_pairs(samples.alleles.shape[2])],
             components,
-            np.quantile(places_NC, SHARES_Q, axis=0),
-            counts / len(people),
+            np.quantile(coordinates_NC, SHARES_Q, axis=0),
+            counts / len(samples),
             limits,
         )
 
@@ -68,7 +67,7 @@ class Summary:
         """As a bundle stores it: half precision where that is enough."""
         components = self.components
         return {
-            "people": np.array([self.people, self.phased], np.int64),
+            "people": np.array([self.samples, self.phased], np.int64),
             "frequency": self.frequency.astype(np.float32),
             "linkage": self.linkage.astype(np.float16),
             "components.means": components.means.astype(np.float32),
@@ -86,18 +85,18 @@ class Summary:
         values = {name: array.astype(np.float64) for name, array in arrays.items()}
         names = ("means", "scales", "axes", "deviations")
         components = structure.Components(*(values[f"components.{name}"] for name in names))
-        people, phased = values["people"].tolist()
-        beside = (values[f"components.{name}"] for name in ("quantiles", "plane", "limits"))
+        samples, phased = values["people"].tolist()
+        rest = (values[f"components.{name}"] for name in ("quantiles", "plane", "limits"))
         return cls(
-            int(people), bool(phased), values["frequency"], values["linkage"], components, *beside
+            int(samples), bool(phased), values["frequency"], values["linkage"], components, *rest
         )
 
-    def frequency_measures(self, other: People) -> dict[str, float]:
-        """Those of `compare_frequencies`, for the people learnt from."""
+    def frequency_measures(self, other: SampleGenotypes) -> dict[str, float]:
+        """Those of `compare_frequencies`, for the training samples."""
         return compare_frequencies(self.frequency, other)
 
-    def linkage_measures(self, other: People) -> dict[str, float]:
-        """As in `metrics.generation`: Pearson's r over all pairs of sites of r^2, and of r with its sign."""
+    def linkage_measures(self, other: SampleGenotypes) -> dict[str, float]:
+        """As in `evaluation.generation`: Pearson's r over all pairs of sites of r^2, and of r with its sign."""
         if other.phased != self.phased:
             return {}
         other = other.at(_chosen(len(self.frequency)))
@@ -107,20 +106,22 @@ class Summary:
             "signed_r": structure.correlation(self.linkage, theirs_E),
         }
 
-    def component_measures(self, other: People) -> dict[str, float]:
-        """How much of the plane of the first two components is shared, over the cells with people in them, and the
+    def component_measures(self, other: SampleGenotypes) -> dict[str, float]:
+        """How much of the plane of the first two components is shared, over the cells with samples in them, and the
         mean over the components of the Wasserstein distance between quantiles, in standard deviations."""
-        places_NC = self.components(other.at(_chosen(len(self.frequency))))
-        theirs = _counts(places_NC, self.limits) / len(other)
-        kept = self.plane.sum()  # 0 of a few people, none of whom shares a cell with two others
-        gaps_QC = np.abs(np.quantile(places_NC, SHARES_Q, axis=0) - self.quantiles)
+        coordinates_NC = self.components(other.at(_chosen(len(self.frequency))))
+        theirs = _counts(coordinates_NC, self.limits) / len(other)
+        shared = self.plane.sum()  # 0 of a few samples, none of whom shares a cell with two others
+        gaps_QC = np.abs(np.quantile(coordinates_NC, SHARES_Q, axis=0) - self.quantiles)
         return {
-            "overlap": float(np.minimum(self.plane, theirs).sum() / kept) if kept else float("nan"),
+            "overlap": float(np.minimum(self.plane, theirs).sum() / shared)
+            if shared
+            else float("nan"),
             "wasserstein_mean": float(gaps_QC.mean()),
         }
 
 
-def compare_frequencies(frequency_S: Array, other: People) -> dict[str, float]:
+def compare_frequencies(frequency_S: Array, other: SampleGenotypes) -> dict[str, float]:
     """Pearson's r of allele frequencies over the sites, and how far they are apart."""
     theirs_S = structure.frequencies(other)
     gaps_S = np.abs(frequency_S - theirs_S)
@@ -132,8 +133,8 @@ def compare_frequencies(frequency_S: Array, other: People) -> dict[str, float]:
 
 
 def _chosen(sites: int) -> NDArray[np.int64]:
-    """The sites whose linkage is kept."""
-    return np.linspace(0, sites - 1, min(sites, MOST)).astype(np.int64)
+    """The indices of the sites whose linkage is stored."""
+    return np.linspace(0, sites - 1, min(sites, MAX_SITES)).astype(np.int64)
 
 
 def _pairs(sites: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -141,19 +142,19 @@ def _pairs(sites: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, second
 
 
-def _limits(places_N2: Array) -> Array:
-    low, high = places_N2.min(axis=0), places_N2.max(axis=0)
+def _limits(coordinates_N2: Array) -> Array:
+    low, high = coordinates_N2.min(axis=0), coordinates_N2.max(axis=0)
     margin = BEYOND * (high - low)
     return np.stack([low - margin, high + margin], axis=1)
 
 
-def _counts(places_NC: Array, limits: Array) -> Array:
-    """How many people lie in each cell of the plane of the first two components; those outside nowhere."""
+def _counts(coordinates_NC: Array, limits: Array) -> Array:
+    """How many samples lie in each cell of the plane of the first two components; those outside nowhere."""
     cells = structure.CELLS
-    if places_NC.shape[1] < 2:
+    if coordinates_NC.shape[1] < 2:
         return np.zeros((cells, cells))
     ranges = [(float(low), float(high)) for low, high in limits]
-    return np.histogram2d(places_NC[:, 0], places_NC[:, 1], bins=cells, range=ranges)[0]
+    return np.histogram2d(coordinates_NC[:, 0], coordinates_NC[:, 1], bins=cells, range=ranges)[0]
 
 
 def to_bytes(summary: Summary) -> bytes:
@@ -163,7 +164,7 @@ def to_bytes(summary: Summary) -> bytes:
 
 def read(name: str | Path) -> Summary | None:
     """The summaries in the bundle of this name or folder, None if it has none; BundleError for a damaged file."""
-    file = catalog.find(name) / catalog.SUMMARY
+    file = catalog.find(name) / FILE
     if not file.is_file():
         return None
     try:
@@ -175,8 +176,8 @@ def read(name: str | Path) -> Summary | None:
 def add(folder: Path, summary: Summary) -> None:
     """Put summaries into a bundle, with their checksum; weights and all else stay as they are."""
     config = catalog.read_config(folder)
-    file = folder / catalog.SUMMARY
+    file = folder / FILE
     file.write_bytes(to_bytes(summary))
-    config["files"] = config["files"] | {catalog.SUMMARY: catalog.sha256(file)}
+    config["files"] = config["files"] | {FILE: catalog.sha256(file)}
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")

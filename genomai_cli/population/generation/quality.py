@@ -14,7 +14,7 @@ from genomai_cli.metrics.classification import Estimate
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.evaluation import generation
 from genomai_cli.population.evaluation.generation import Measures, Report
-from genomai_cli.population.evaluation.genotypes import People
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary, compare_frequencies
 from genomai_cli.population.generation.sampler import SyntheticPerson
 from genomai_cli.population.labels import Phenotypes
@@ -53,11 +53,11 @@ class Quality:
     notes: Mapping[str, str]
 
 
-def gathered(made: Sequence[SyntheticPerson]) -> People:
+def gathered(made: Sequence[SyntheticPerson]) -> SampleGenotypes:
     """Generated people as the measures take them."""
     alleles_N2S = np.stack([person.alleles for person in made])
     requested = {person.name: person.phenotype for person in made}
-    return People([person.name for person in made], alleles_N2S, True, requested)
+    return SampleGenotypes([person.name for person in made], alleles_N2S, True, requested)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Known:
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 
 
-def of_bundle(made: People, known: Known) -> Quality:
+def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     """What can be said without a real person's genotype."""
     report: Report = {"data": _plain({"synthetic": len(made), "sites": made.alleles.shape[2]})}
     summary = known.summary
@@ -88,7 +88,7 @@ def of_bundle(made: People, known: Known) -> Quality:
         report["allele_frequency"] = _plain(compare_frequencies(expected_S, made))
         notes["allele_frequency"] = OF_FREQUENCIES
         return Quality(report, notes)
-    report["data"] |= _plain({"learnt_from": summary.people})
+    report["data"] |= _plain({"learnt_from": summary.samples})
     report["allele_frequency"] = _plain(summary.frequency_measures(made))
     report["linkage"] = _plain(summary.linkage_measures(made))
     report["components"] = _plain(summary.component_measures(made))
@@ -97,16 +97,20 @@ def of_bundle(made: People, known: Known) -> Quality:
 
 
 def against(
-    made: People, panel: Panel, real: People, held_out: People | None, seed: int
+    made: SampleGenotypes,
+    panel: Panel,
+    real: SampleGenotypes,
+    held_out: SampleGenotypes | None,
+    seed: int,
 ) -> Quality:
     """All measures of `genomai evaluate --task generation REAL SYNTHETIC`."""
-    material = generation.Material.of(panel, real, made, held_out)
+    material = generation.Comparison.of(panel, real, made, held_out)
     notes = {} if held_out else {"privacy": NEEDS_OTHERS}
     return Quality(generation.report(material, seed), notes)
 
 
 def recognition(
-    made: People, panel: Panel, recognise: Recogniser, labels: frozenset[str]
+    made: SampleGenotypes, panel: Panel, recognise: Recogniser, labels: frozenset[str]
 ) -> Quality:
     """The share of people whom a classifier recognises as what they were asked for; `labels` are those it knows."""
     asked = {name for name, label in made.requested.items() if label in labels}
@@ -136,7 +140,7 @@ def complete(parts: Sequence[Quality]) -> Quality:
     return Quality(whole, {g: note for g, note in notes.items() if g in whole})
 
 
-def _frequencies(made: People, known: Known) -> np.ndarray:
+def _frequencies(made: SampleGenotypes, known: Known) -> np.ndarray:
     """The frequencies (S,) that the model has of the people asked for, in their proportions."""
     table_PS = known.network.frequency.double().cpu().numpy()
     shares_P = np.zeros(len(table_PS))
