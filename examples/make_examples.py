@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from genomai_cli.formats.outputs import atomic_output, atomic_text
 from genomai_cli.formats.fasta import write_fasta
+from genomai_cli.formats.outputs import atomic_output, atomic_text
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord

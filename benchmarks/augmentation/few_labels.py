@@ -34,7 +34,7 @@ from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented
 from genomai_cli.inference.generate_diffusion import Settings
 from genomai_cli.population.barcode import BarcodeSites, letters_to_genotypes
-from genomai_cli.population.generation.sampler import PeopleDiffuser
+from genomai_cli.population.generation.sampler import HaplotypeDiffuser
 from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.labelled_data import Samples, others
@@ -101,7 +101,7 @@ class Task:
         if views.changes is not None:
             population = map(str, self.few.labels["pop"])
             time = views.changes.diffuse
-            settings = Settings(seed=seed, since=time or 0)
+            settings = Settings(seed=seed, start_time=time or 0)
             crosses = Crosses(records, dict(zip(self.few.names, population, strict=True)))
             made = list(
                 augmented(
@@ -111,7 +111,7 @@ class Task:
                     seed=seed,
                     alignment=Alignment([BarcodeSites.of(self.cohort.panel)]),
                     crosses=crosses if views.cross else None,
-                    diffuser=PeopleDiffuser(self.model, settings) if time else None,
+                    diffuser=HaplotypeDiffuser(self.model, settings) if time else None,
                 )
             )
         rows = np.concatenate([own, np.repeat(own, len(made) // len(own))])

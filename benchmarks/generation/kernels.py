@@ -25,7 +25,7 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.inference.generate_diffusion import Settings
 from genomai_cli.population.evaluation.genotypes import genotypes_of_variants
-from genomai_cli.population.generation.sampler import Generator
+from genomai_cli.population.generation.sampler import HaplotypeGenerator
 from genomai_cli.training.corpus import mixed
 
 HOLDOUT, TIMES, SEED = 0.2, 32, 0
@@ -41,7 +41,7 @@ def held_out(names: Sequence[str]) -> list[int]:
 
 
 @torch.inference_mode()
-def bounds(generator: Generator, truth_BL: Tensor, number_B: Tensor) -> Tensor:
+def bounds(generator: HaplotypeGenerator, truth_BL: Tensor, number_B: Tensor) -> Tensor:
     """The bound (B,) for each person, in nats a site."""
     kernel, schedule = generator.kernel, generator.schedule
     denoiser = generator.denoiser(number_B)
@@ -49,12 +49,12 @@ def bounds(generator: Generator, truth_BL: Tensor, number_B: Tensor) -> Tensor:
     for part in range(TIMES):
         even_B = (part + rng.random(len(truth_BL))) / TIMES
         times_B = kernel.times(np.clip(even_B, 1e-3, 1 - 1e-6))
-        kept_B = schedule.kept(times_B)
+        kept_B = schedule.alpha(times_B)
         shown_BL = torch.from_numpy(kernel.noised(truth_BL.numpy(), kept_B, 2, rng))
-        due_BL = kernel.judged(shown_BL, truth_BL)
+        due_BL = kernel.scored(shown_BL, truth_BL)
         kept_BL, slope_BL = (
             torch.from_numpy(values)[:, None].expand(truth_BL.shape)
-            for values in (kept_B, schedule.slope(times_B) * kernel.pace(times_B))
+            for values in (kept_B, schedule.derivative(times_B) * kernel.time_derivative(times_B))
         )
         logits_NA = denoiser(shown_BL, due_BL, kept_BL)
         parts = truth_BL[due_BL], shown_BL[due_BL], kept_BL[due_BL], slope_BL[due_BL]
@@ -66,7 +66,7 @@ def bounds(generator: Generator, truth_BL: Tensor, number_B: Tensor) -> Tensor:
 def rows(folder: Path, data: Path) -> Iterator[str]:
     """Two lines for a bundle."""
     bundle = bundles.load(folder, torch.device("cpu"), torch.float64)
-    generator = Generator(bundle, Settings())
+    generator = HaplotypeGenerator(bundle, Settings())
     people = genotypes_of_variants(
         [open_input(data / "train.grch37.vcf.gz")], bundle.required_panel
     )

@@ -40,6 +40,8 @@ class TransformerNetwork(nn.Module):
     With one head of five classes the defaults make 734,213 trainable parameters.
     """
 
+    supports_soft_mask = True
+
     def __init__(self, config: TransformerConfig, classes: dict[str, int]) -> None:
         super().__init__()
         self.config = config

@@ -54,7 +54,7 @@ def diffuser(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.inference.generate_diffusion import SequenceDiffuser, Settings, steps_of
-    from genomai_cli.population.generation.sampler import PeopleDiffuser
+    from genomai_cli.population.generation.sampler import HaplotypeDiffuser
     from genomai_cli.population.labels import Phenotypes
 
     devices.use_threads(threads)
@@ -62,9 +62,9 @@ def diffuser(
     bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     run.used_device(where)
-    settings = Settings(steps_of(bundle), seed=seed, since=time)
+    settings = Settings(steps_of(bundle), seed=seed, start_time=time)
     if bundle.panel is not None:
-        people = PeopleDiffuser(bundle, settings)
+        people = HaplotypeDiffuser(bundle, settings)
         if grouped is not None:
             phenotypes = Phenotypes.from_config(bundle.config)
             people.phenotype_of = _numbers(run, *grouped, phenotypes)
@@ -250,10 +250,10 @@ def augment(
         crosses = None
         if cross and table is not None:
             crosses, records = augment_groups.crosses(run, records, alignment, table, group)
-        diffuser = None
+        redrawn = None
         if diffuse is not None:
             grouped = (table, augment_groups.column(table, group)) if table and group else None
-            diffuser = diffuser(run, model, diffuse, seed, grouped, device, threads)
+            redrawn = diffuser(run, model, diffuse, seed, grouped, device, threads)
         made = augmented(
             _used(run, records),
             changes,
@@ -261,7 +261,7 @@ def augment(
             seed=seed,
             alignment=alignment,
             crosses=crosses,
-            diffuser=diffuser,
+            diffuser=redrawn,
         )
         with held_output(output) as out, rows_of_views(labels_out, table) as passed:
             write_fasta(out, passed(made))

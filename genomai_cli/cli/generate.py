@@ -48,10 +48,10 @@ def dna(
     """Write new DNA."""
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.outputs import atomic_output
-    from genomai_cli.inference.generate_diffusion import SequenceGenerator, Wanted
+    from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest
 
-    wanted = Wanted(number, length, prompt or "")
-    records = SequenceGenerator(bundle, settings).records(wanted)
+    request = SequenceRequest(number, length, prompt or "")
+    records = SequenceGenerator(bundle, settings).records(request)
     counted = run.console.progress(records, "generating", total=number)
     with atomic_output(output) as out:
         run.count(used=write_fasta(out, counted))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.cli.generate_quality import Report
     from genomai_cli.inference.generate_diffusion import Settings
-    from genomai_cli.population.generation.requests import Ask
-    from genomai_cli.population.generation.sampler import SyntheticPerson
+    from genomai_cli.population.generation.requests import Request
+    from genomai_cli.population.generation.sampler import SyntheticIndividual
     from genomai_cli.population.labels import Phenotypes
 
 EVERYBODY = "reference"
@@ -52,39 +52,39 @@ def people(
     """Write new people, and the report on them if there is to be one."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.population.evaluation import summary
-    from genomai_cli.population.generation.requests import all_asked
-    from genomai_cli.population.generation.sampler import Generator
+    from genomai_cli.population.generation.requests import requests_of
+    from genomai_cli.population.generation.sampler import HaplotypeGenerator
 
-    generator = Generator(bundle, settings)
-    asks = all_asked(asked.phenotypes, asked.number, generator.phenotypes)
+    generator = HaplotypeGenerator(bundle, settings)
+    requests = requests_of(asked.phenotypes, asked.number, generator.phenotypes)
     if asked.records is not None:
-        asks = _by_records(run, asked.records, asked.number, generator.phenotypes)
-    total = sum(ask.people for ask in asks)
-    made = run.console.progress(generator.people(asks), "generating", total=total)
+        requests = _by_records(run, asked.records, asked.number, generator.phenotypes)
+    total = sum(request.individuals for request in requests)
+    made = run.console.progress(generator.individuals(requests), "generating", total=total)
     with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
         run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
         everybody = asked.phenotypes == [EVERYBODY] and asked.records is None
-        summary = summary.read(asked.model)
-        report.write(run, bundle, summary, settings.seed, everybody=everybody)
+        known = summary.read(asked.model)
+        report.write(run, bundle, known, settings.seed, everybody=everybody)
 
 
-def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Ask]":
+def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Request]":
     """Those asked for by the phenotype records of a file."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli.align import phenotype_records
-    from genomai_cli.population.generation.requests import asked_by_records
+    from genomai_cli.population.generation.requests import requests_of_records
 
     bundle = bundles.load(ALIGNER, devices.choose("cpu"))
     table = phenotype_records(run, file, ALIGNER, bundle)
     populations = phenotype_records(run, None, ALIGNER, bundle)
-    return asked_by_records(table, number, populations, bundle, phenotypes)
+    return requests_of_records(table, number, populations, bundle, phenotypes)
 
 
 def _write(
     run: Run,
     out: IO[bytes],
-    people: Iterable["SyntheticPerson"],
+    people: Iterable["SyntheticIndividual"],
     bundle: "Bundle",
     asked: Asked,
     seed: int,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.evaluation.genotypes import SampleGenotypes
     from genomai_cli.population.evaluation.summary import Summary
     from genomai_cli.population.generation.quality import Quality
-    from genomai_cli.population.generation.sampler import SyntheticPerson
+    from genomai_cli.population.generation.sampler import SyntheticIndividual
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
 
@@ -30,7 +30,7 @@ class Report:
     path: Path | None
     against: Path | None = None
     held_out: Path | None = None
-    made: "list[SyntheticPerson]" = field(default_factory=list)
+    made: "list[SyntheticIndividual]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.path is None and (self.against or self.held_out):
@@ -38,7 +38,7 @@ class Report:
         if self.held_out and not self.against:
             raise UsageError("--held-out needs --against")
 
-    def passed(self, people: "Iterable[SyntheticPerson]") -> "Iterator[SyntheticPerson]":
+    def passed(self, people: "Iterable[SyntheticIndividual]") -> "Iterator[SyntheticIndividual]":
         """The same people; they are remembered if there is to be a report."""
         for person in people:
             if self.path is not None:

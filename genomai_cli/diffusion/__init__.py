@@ -1,4 +1,4 @@
-"""Discrete diffusion: how letters are blurred little by little, what that makes of a loss, and the way back."""
+"""Discrete diffusion: how tokens are noised little by little, what that makes of a loss, and the way back."""
 
 from genomai_cli.diffusion.absorbing import Absorbing
 from genomai_cli.diffusion.kernel import Kernel

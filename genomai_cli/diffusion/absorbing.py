@@ -1,9 +1,9 @@
-"""The absorbing process: a letter is visible, until it is hidden for good (Austin et al. 2021, arXiv:2107.03006).
+"""The absorbing process: a token is visible, until it is masked for good (Austin et al. 2021, arXiv:2107.03006).
 
-A network guesses the hidden letters from the visible ones. Its cross-entropy, weighted by time, is a bound on the
-negative log-likelihood (Sahoo et al. 2024, arXiv:2406.07524), and its guesses, drawn little by little, are samples.
+A network predicts the masked tokens from the visible ones. Its cross-entropy, weighted by time, is a bound on the
+negative log-likelihood (Sahoo et al. 2024, arXiv:2406.07524), and its predictions, drawn little by little, are samples.
 
-Shape suffixes: B samples, L letters, N chosen letters of all samples, A letters of the alphabet.
+Shape suffixes: B samples, T tokens, N chosen tokens of all samples, V tokens of the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -15,83 +15,84 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.diffusion.kernel import (
-    HIDDEN,
+    MASKED,
     Denoiser,
-    Letters,
-    Schedule,
-    Start,
+    InitialTokens,
+    Sampling,
     Times,
-    Way,
-    drawn,
-    numbers,
+    Tokens,
+    sample_categorical,
+    uniform_numbers,
 )
 
 
 @dataclass(frozen=True)
 class Absorbing:
-    """Letters are hidden; those that are visible can be trusted."""
+    """Tokens are masked; those that are visible are as they were."""
 
     name: str = "absorbing"
-    doubts: bool = False
+    substitutions: bool = False
 
     def times(self, even_B: Times) -> Times:
         """The numbers themselves."""
         return even_B
 
-    def pace(self, times_B: Times) -> Times:
+    def time_derivative(self, times_B: Times) -> Times:
         """1 at any time."""
         return np.ones_like(times_B)
 
     def noised(
-        self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
-    ) -> Letters:
-        """Each letter hidden, by itself, with the probability 1 - alpha."""
-        del size
-        hidden_BL = rng.random(letters_BL.shape) >= kept_B[:, None]
-        return np.where(hidden_BL, HIDDEN, letters_BL)
+        self, tokens_BT: Tokens, alpha_B: Times, vocabulary: int, rng: np.random.Generator
+    ) -> Tokens:
+        """Each token masked, by itself, with the probability 1 - alpha."""
+        del vocabulary
+        masked_BT = rng.random(tokens_BT.shape) >= alpha_B[:, None]
+        return np.where(masked_BT, MASKED, tokens_BT)
 
-    def judged(self, shown_BL: Tensor, truth_BL: Tensor) -> Tensor:
-        """The hidden letters that are known."""
-        return (shown_BL == HIDDEN) & (truth_BL != HIDDEN)
+    def scored(self, noised_BT: Tensor, truth_BT: Tensor) -> Tensor:
+        """The masked tokens that are known."""
+        return (noised_BT == MASKED) & (truth_BT != MASKED)
 
     def nats(
-        self, logits_NA: Tensor, truth_N: Tensor, shown_N: Tensor, kept_N: Tensor, slope_N: Tensor
+        self,
+        logits_NV: Tensor,
+        truth_N: Tensor,
+        noised_N: Tensor,
+        alpha_N: Tensor,
+        derivative_N: Tensor,
     ) -> Tensor:
         """The cross-entropy, weighted by -alpha' / (1 - alpha) (Sahoo et al. 2024, eq. 10)."""
-        del shown_N
-        surprise_N: Tensor = functional.cross_entropy(logits_NA, truth_N, reduction="none")
-        return -slope_N / (1 - kept_N) * surprise_N
+        del noised_N
+        cross_entropy_N: Tensor = functional.cross_entropy(logits_NV, truth_N, reduction="none")
+        return -derivative_N / (1 - alpha_N) * cross_entropy_N
 
     def sample(
         self,
         denoiser: Denoiser,
-        start: Start,
+        initial: InitialTokens,
         seeds: Sequence[Sequence[int]],
-        schedule: Schedule,
-        size: int,
-        way: Way,
+        sampling: Sampling,
     ) -> Tensor:
-        """Letters (B, L) by ancestral sampling; a letter that is visible stays as it is.
+        """Tokens (B, T) by ancestral sampling; a token that is visible stays as it is.
 
-        From time t to s a hidden letter appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as
-        if it had drawn a uniform number beforehand and appeared when alpha passes it. So the letters that are hidden
-        at the time `since` are those whose number alpha has not passed. Letters that appear in one step are
-        independent of each other given those before.
+        From time t to s a masked token appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as if
+        it had drawn a uniform number beforehand and appeared when alpha passes it. So the tokens that are masked at the
+        start time are those whose number alpha has not passed. Tokens that appear in one step are independent of each
+        other given those before.
         """
-        del size
         generators = [np.random.default_rng(list(seed)) for seed in seeds]
-        order_BL, letter_BL = (numbers(generators, start.letters) for _ in range(2))
-        left = float(schedule.kept(np.array(way.since))) if way.since < 1 else 0.0
-        stay_BL = start.fixed | (order_BL < left)
-        letters_BL = start.letters.masked_fill(~stay_BL, HIDDEN)
-        # The last step takes what remains: alpha is 1 but for rounding.
-        kept = [*schedule.kept(np.linspace(way.since, 0, way.steps + 1)).tolist()[:-1], 2.0]
-        for before, after in pairwise(kept):
-            due_BL = (order_BL < after) & (letters_BL == HIDDEN) & ~start.fixed
-            if before == after or not due_BL.any():
+        order_BT, uniform_BT = (uniform_numbers(generators, initial.tokens) for _ in range(2))
+        alphas = sampling.alphas()
+        left = alphas[0] if sampling.start_time < 1 else 0.0
+        stay_BT = initial.fixed | (order_BT < left)
+        tokens_BT = initial.tokens.masked_fill(~stay_BT, MASKED)
+        alphas[-1] = 2.0  # the last step takes what remains: alpha is 1 but for rounding
+        for before, after in pairwise(alphas):
+            chosen_BT = (order_BT < after) & (tokens_BT == MASKED) & ~initial.fixed
+            if before == after or not chosen_BT.any():
                 continue
-            trust_BL = (letters_BL != HIDDEN).to(order_BL.dtype)
-            logits_NA = denoiser(letters_BL, due_BL, trust_BL)
-            chance_NA = (logits_NA / way.temperature).softmax(1)
-            letters_BL[due_BL] = drawn(chance_NA, letter_BL[due_BL])
-        return letters_BL
+            keep_probability_BT = (tokens_BT != MASKED).to(order_BT.dtype)
+            logits_NV = denoiser(tokens_BT, chosen_BT, keep_probability_BT)
+            probability_NV = (logits_NV / sampling.temperature).softmax(1)
+            tokens_BT[chosen_BT] = sample_categorical(probability_NV, uniform_BT[chosen_BT])
+        return tokens_BT

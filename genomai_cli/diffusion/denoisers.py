@@ -1,73 +1,189 @@
-"""Networks as diffusion sees them: letters and their trust in, logits of the letters asked for out.
+"""What a diffusion objective noises and which network call denoises it (`Noising`); here, the tokens of sequences.
 
-Shape suffixes: B samples, L letters, N chosen letters of all samples, A letters of the alphabet, P phenotypes, S sites;
-2 haplotypes.
+Shape suffixes: B samples, L letters, T tokens, N chosen tokens of all samples, V tokens of the vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.backbones.transformer import TransformerNetwork, Veil
-from genomai_cli.diffusion.kernel import HIDDEN
+from genomai_cli.augmentations import Letters
+from genomai_cli.backbones.transformer import Veil
+from genomai_cli.diffusion.kernel import MASKED, Denoiser, Tokens
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.batch import encode_rows
+
+Noise = Callable[[Tokens, int], Tokens]
+"""From tokens (B, T) of a vocabulary of so many to the same, noised."""
+
+
+class ConditionDropout(Protocol):
+    """The shares of samples that are shown without their condition, and with a coarser one."""
+
+    @property
+    def null(self) -> float: ...
+    @property
+    def coarse(self) -> float: ...
+
+
+class Noising(Protocol):
+    """The layout of the samples that a diffusion objective trains on."""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number V of tokens that can be noised."""
+
+    @property
+    def bases(self) -> int:
+        """How many bases a token spells: the loss is in nats a base."""
+
+    def head(self) -> dict[str, Any]:
+        """The config of the auxiliary head, for `backbones.heads.build`."""
+
+    def views(
+        self,
+        samples_BL: Letters,
+        noise: Noise,
+        dropout: ConditionDropout,
+        rng: np.random.Generator,
+    ) -> dict[str, NDArray[np.int64]]:
+        """What is shown, `ids` (B, T), and all tokens as `targets` (B, T), `MASKED` where unknown."""
+
+    def denoiser(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        views: Mapping[str, Tensor],
+        *,
+        soft_masked: bool,
+        inputs: Callable[[Tensor], Tensor] | None,
+    ) -> Denoiser:
+        """The network as a process sees it; `inputs` makes of ids what it reads, None for the ids themselves."""
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
-    """The words that a process blurs: the first `size` of a vocabulary, `letters` letters each; `mask_id` is hidden."""
+class NoisedTokens:
+    """The tokens that a process noises: the first `size` of a vocabulary, of `bases` each; [MASK] is `mask_id`."""
 
     size: int
-    letters: int
+    bases: int
     mask_id: int
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "Words":
-        """The words of letters that are known; ValueError where words overlap, since one cannot change by itself."""
+    def of(cls, tokenizer: Tokenizer) -> "NoisedTokens":
+        """The tokens of known bases; ValueError where tokens overlap, since one cannot change by itself."""
         if tokenizer.stride != tokenizer.k:
             raise ValueError(
                 f"diffusion needs words that do not overlap: characters, or kmers with stride = k = {tokenizer.k}"
             )
         special = (tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id)
-        size = min(word for word in special if word is not None)
+        size = min(token for token in special if token is not None)
         return cls(size, tokenizer.k, tokenizer.mask_id)
 
 
 @dataclass(frozen=True, eq=False)
-class WordDenoiser:
-    """The words of sequences. `others` (B, L) are the ids to show where there is no letter of the alphabet: by default
-    [MASK]. Words that `barred` (B, L, A) names are impossible at their places; `inputs` makes of ids what the network
-    reads, if that is not the ids themselves."""
+class TokenDenoiser:
+    """A `Denoiser` of the tokens of sequences.
+
+    `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
+    `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
+    not the ids themselves. With `soft_masked` the network is told the keep probabilities; BundleError for one that cannot be.
+    """
 
     network: nn.Module
     head: nn.Module
-    words: Words
+    vocabulary: NoisedTokens
     others: Tensor | None = None
     barred: Tensor | None = None
-    veiled: bool = False
+    soft_masked: bool = False
     inputs: Callable[[Tensor], Tensor] | None = None
 
-    def __call__(self, letters_BL: Tensor, due_BL: Tensor, trust_BL: Tensor) -> Tensor:
-        """The logits (N, A) of the words."""
-        mask_id = self.words.mask_id
-        others = mask_id if self.others is None else self.others
-        ids_BL = torch.where(letters_BL == HIDDEN, others, letters_BL)
-        logits_NA = self._guess(ids_BL, due_BL, trust_BL)[:, : self.words.size]
-        if self.barred is not None:
-            logits_NA = logits_NA.masked_fill(self.barred[due_BL], -torch.inf)
-        return logits_NA
-
-    def _guess(self, ids_BL: Tensor, due_BL: Tensor, trust_BL: Tensor) -> Tensor:
-        network = self.network
-        if not self.veiled:
-            read = ids_BL if self.inputs is None else self.inputs(ids_BL)
-            logits_NV: Tensor = network.guess(self.head, read, due_BL)  # type: ignore[operator]
-            return logits_NV
-        if not isinstance(network, TransformerNetwork):
+    def __post_init__(self) -> None:
+        if self.soft_masked and not getattr(self.network, "supports_soft_mask", False):
             raise BundleError("the kernel uniform needs a network of kind transformer or denoiser")
-        known_BL = ids_BL < self.words.size
-        veil = Veil(self.words.mask_id, (1 - trust_BL) * known_BL)
-        return network.guess(self.head, ids_BL, due_BL, veil)
+
+    def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
+        """The logits (N, V) of the tokens."""
+        others = self.vocabulary.mask_id if self.others is None else self.others
+        ids_BT = torch.where(tokens_BT == MASKED, others, tokens_BT)
+        logits_NV = self._predicted(ids_BT, chosen_BT, keep_probability_BT)
+        logits_NV = logits_NV[:, : self.vocabulary.size]
+        if self.barred is not None:
+            logits_NV = logits_NV.masked_fill(self.barred[chosen_BT], -torch.inf)
+        return logits_NV
+
+    def _predicted(self, ids_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
+        logits_NV: Tensor
+        if not self.soft_masked:
+            read = ids_BT if self.inputs is None else self.inputs(ids_BT)
+            logits_NV = self.network.guess(self.head, read, chosen_BT)  # type: ignore[operator]
+            return logits_NV
+        known_BT = ids_BT < self.vocabulary.size
+        soft_mask = Veil(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
+        logits_NV = self.network.guess(self.head, ids_BT, chosen_BT, soft_mask)  # type: ignore[operator]
+        return logits_NV
+
+
+@dataclass(frozen=True, eq=False)
+class TokenNoising:
+    """A `Noising` of the tokens of sequences, rows of sites or genomes; ValueError where tokens overlap."""
+
+    tokenizer: Tokenizer
+
+    def __post_init__(self) -> None:
+        NoisedTokens.of(self.tokenizer)
+
+    @property
+    def _tokens(self) -> NoisedTokens:
+        return NoisedTokens.of(self.tokenizer)
+
+    @property
+    def vocabulary(self) -> int:
+        """See `Noising`."""
+        return self._tokens.size
+
+    @property
+    def bases(self) -> int:
+        """See `Noising`."""
+        return self._tokens.bases
+
+    def head(self) -> dict[str, Any]:
+        """See `Noising`."""
+        return {"kind": "words", "vocabulary": len(self.tokenizer.vocabulary)}
+
+    def views(
+        self,
+        samples_BL: Letters,
+        noise: Noise,
+        dropout: ConditionDropout,
+        rng: np.random.Generator,
+    ) -> dict[str, NDArray[np.int64]]:
+        """See `Noising`."""
+        del dropout, rng
+        tokens, ids_BT = self._tokens, encode_rows(self.tokenizer, samples_BL)
+        truth_BT = np.where(ids_BT < tokens.size, ids_BT, MASKED)
+        noised_BT = noise(truth_BT, tokens.size)
+        shown_BT = np.where(noised_BT == MASKED, tokens.mask_id, noised_BT)
+        return {"ids": np.where(truth_BT == MASKED, ids_BT, shown_BT), "targets": truth_BT}
+
+    def denoiser(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        views: Mapping[str, Tensor],
+        *,
+        soft_masked: bool,
+        inputs: Callable[[Tensor], Tensor] | None,
+    ) -> Denoiser:
+        """See `Noising`."""
+        tokens, ids_BT = self._tokens, views["ids"]
+        others_BT = torch.where(ids_BT < tokens.size, tokens.mask_id, ids_BT)
+        return TokenDenoiser(
+            network, head, tokens, others_BT, soft_masked=soft_masked, inputs=inputs
+        )

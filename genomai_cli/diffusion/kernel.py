@@ -1,12 +1,10 @@
-"""What training and sampling ask of a diffusion process, whichever it is, and what the process asks of a network.
+"""What training and sampling ask of a diffusion process (`Kernel`), and what a process asks of a network (`Denoiser`).
 
-A process blurs letters little by little: at time t each letter is left as it was with the probability alpha_t (a
-`Schedule`), by itself. A network guesses each letter from the blurred others; from its guesses follow a bound on the
-negative log-likelihood and the way back.
+A process noises tokens little by little: at time t each token is as it was with the probability alpha_t (`Schedule`),
+by itself, from t = 0, where all are, to t = 1, where none is. A network predicts each token from the noised others; its
+predictions give a bound on the negative log-likelihood, and the way back.
 
-How much of a sequence is still to be seen at each time of a diffusion, from 0 (all of it) to 1 (nothing).
-
-Shape suffixes: B samples, L letters, N chosen letters of all samples, A letters of the alphabet.
+Shape suffixes: B samples, T tokens, N chosen tokens of all samples, V tokens of the vocabulary.
 """
 
 import math
@@ -19,18 +17,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Times = NDArray[np.float64]
+MASKED = -1  # among tokens: not to be seen, or not known
 EARLIEST = 1e-3  # no time of a loss is nearer to 0, where its weight has no bound
+
+Times = NDArray[np.float64]
+Tokens = NDArray[np.int64]
+Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From tokens (B, T), `MASKED` or 0 to V - 1, the positions (B, T) asked for and each token's keep probability (B, T),
+which is alpha where it may have been substituted, to the logits (N, V) of the positions, row by row."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`kept(t)` is the share of letters that are still visible at time t, alpha_t in the papers; `slope` its
-    derivative. It falls from 1 to 0."""
+    """`alpha(t)`, the share of tokens that are as they were at time t, falls from 1 to 0; `derivative` is by time."""
 
     name: str
-    kept: Callable[[Times], Times]
-    slope: Callable[[Times], Times]
+    alpha: Callable[[Times], Times]
+    derivative: Callable[[Times], Times]
 
 
 LINEAR = Schedule("linear", lambda t: 1 - t, lambda t: np.full_like(t, -1.0))
@@ -40,6 +43,82 @@ COSINE = Schedule(
     lambda t: -np.sin((1 - t) * math.pi / 2) * math.pi / 2,
 )
 SCHEDULES = {schedule.name: schedule for schedule in (LINEAR, COSINE)}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample tokens of a vocabulary of so many: in `steps`, from `start_time` (1: all is noise) back to 0; a
+    `temperature` below 1 makes likelier tokens."""
+
+    schedule: Schedule
+    vocabulary: int
+    steps: int = 64
+    temperature: float = 1.0
+    start_time: float = 1.0
+
+    def alphas(self) -> list[float]:
+        """Alpha before each step, and 1 after the last."""
+        times = np.linspace(self.start_time, 0, self.steps + 1)
+        return [*self.schedule.alpha(times).tolist()[:-1], 1.0]
+
+
+@dataclass(frozen=True, eq=False)
+class InitialTokens:
+    """What sampling begins with: tokens (B, T), `MASKED` where there is none; those that are `fixed` (B, T) stay."""
+
+    tokens: Tensor
+    fixed: Tensor
+
+    @classmethod
+    def masked(cls, samples: int, length: int, device: torch.device) -> "InitialTokens":
+        """All tokens are to be drawn."""
+        tokens_BT = torch.full((samples, length), MASKED, dtype=torch.int64, device=device)
+        return cls(tokens_BT, torch.zeros_like(tokens_BT, dtype=torch.bool))
+
+
+class Kernel(Protocol):
+    """A diffusion process on tokens 0 to V - 1."""
+
+    @property
+    def name(self) -> str:
+        """Its name in recipes."""
+
+    @property
+    def substitutions(self) -> bool:
+        """Whether a token may be another than it was: then the network needs to be told each one's keep probability."""
+
+    def times(self, even_B: Times) -> Times:
+        """The times (B,) of a loss, from numbers that are spread evenly from 0 to 1."""
+
+    def time_derivative(self, times_B: Times) -> Times:
+        """The derivative (B,) of `times`, by which the bound at each of them counts."""
+
+    def noised(
+        self, tokens_BT: Tokens, alpha_B: Times, vocabulary: int, rng: np.random.Generator
+    ) -> Tokens:
+        """The tokens, each as it was with the probability alpha (B,); `MASKED` ones stay so."""
+
+    def scored(self, noised_BT: Tensor, truth_BT: Tensor) -> Tensor:
+        """The positions (B, T) whose predictions have a part in the bound."""
+
+    def nats(
+        self,
+        logits_NV: Tensor,
+        truth_N: Tensor,
+        noised_N: Tensor,
+        alpha_N: Tensor,
+        derivative_N: Tensor,
+    ) -> Tensor:
+        """What each scored token adds to the bound per unit of time (N,), at alpha and its derivative by time."""
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        initial: InitialTokens,
+        seeds: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> Tensor:
+        """Tokens (B, T) by ancestral sampling; all that is random in a sample follows from its own seed."""
 
 
 def spread_times(count: int, rng: np.random.Generator) -> Times:
@@ -52,93 +131,20 @@ def spread_times(count: int, rng: np.random.Generator) -> Times:
     return spread_B
 
 
-HIDDEN = -1
-Letters = NDArray[np.int64]
-Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From letters (B, L), `HIDDEN` or 0 to A - 1, the places (B, L) asked for and how far each letter can be trusted
-(B, L), the probability alpha that it was left as it was, to the logits (N, A) of the places, row by row."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """How to sample: in so many `steps`, from the time `since` (1: nothing is left) back to 0; a `temperature` below 1
-    makes likelier letters."""
-
-    steps: int = 64
-    temperature: float = 1.0
-    since: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What sampling begins with: letters (B, L), `HIDDEN` where there is none; those that are `fixed` (B, L) stay."""
-
-    letters: Tensor
-    fixed: Tensor
-
-    @classmethod
-    def of_nothing(cls, samples: int, length: int, device: torch.device) -> "Start":
-        """All letters are to be drawn."""
-        letters_BL = torch.full((samples, length), HIDDEN, dtype=torch.int64, device=device)
-        return cls(letters_BL, torch.zeros_like(letters_BL, dtype=torch.bool))
-
-
-class Kernel(Protocol):
-    """A process; `size` is always the number of letters A of the alphabet."""
-
-    @property
-    def name(self) -> str:
-        """Its name in recipes."""
-
-    @property
-    def doubts(self) -> bool:
-        """Whether a letter that is shown may be another than it was."""
-
-    def times(self, even_B: Times) -> Times:
-        """The times (B,) to judge at, from numbers that are spread evenly from 0 to 1."""
-
-    def pace(self, times_B: Times) -> Times:
-        """How fast the times of `times` pass, which is what the bound at them counts: their derivative."""
-
-    def noised(
-        self, letters_BL: Letters, kept_B: Times, size: int, rng: np.random.Generator
-    ) -> Letters:
-        """The letters as they are when each is left as it was with the probability alpha (B,); unknown ones stay so."""
-
-    def judged(self, shown_BL: Tensor, truth_BL: Tensor) -> Tensor:
-        """The places (B, L) whose guesses have a part in the bound."""
-
-    def nats(
-        self, logits_NA: Tensor, truth_N: Tensor, shown_N: Tensor, kept_N: Tensor, slope_N: Tensor
-    ) -> Tensor:
-        """What each judged letter adds to the bound per unit of time (N,), at alpha and its derivative by time."""
-
-    def sample(
-        self,
-        denoiser: Denoiser,
-        start: Start,
-        seeds: Sequence[Sequence[int]],
-        schedule: Schedule,
-        size: int,
-        way: Way,
-    ) -> Tensor:
-        """Letters (B, L) by ancestral sampling; all that is random in a sample follows from its own seed."""
-
-
-def drawn(probabilities_NA: Tensor, uniform_N: Tensor) -> Tensor:
-    """The letters (N,) that uniform numbers choose: the first whose cumulative probability exceeds the number."""
-    cumulative_NA = probabilities_NA.cumsum(1)
-    above_N: Tensor = (uniform_N[:, None] >= cumulative_NA[:, :-1]).sum(1)
+def sample_categorical(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """The tokens (N,) that uniform numbers choose: the first whose cumulative probability exceeds the number."""
+    cumulative_NV = probabilities_NV.cumsum(1)
+    above_N: Tensor = (uniform_N[:, None] >= cumulative_NV[:, :-1]).sum(1)
     return above_N
 
 
-def numbers(generators: Sequence[np.random.Generator], like: Tensor) -> Tensor:
-    """Uniform numbers (B, L), a row from each sample's own generator, on the device of `like`."""
-    rows_BL = np.stack([rng.random(like.shape[1]) for rng in generators])
-    uniform_BL = torch.from_numpy(rows_BL)
+def uniform_numbers(generators: Sequence[np.random.Generator], like: Tensor) -> Tensor:
+    """Uniform numbers (B, T), a row from each sample's own generator, on the device of `like`."""
+    rows_BT = np.stack([rng.random(like.shape[1]) for rng in generators])
+    uniform_BT = torch.from_numpy(rows_BT)
     if like.device.type == "mps":  # which has no double precision
-        uniform_BL = uniform_BL.float()
-    return uniform_BL.to(like.device)
+        uniform_BT = uniform_BT.float()
+    return uniform_BT.to(like.device)
 
 
 def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:

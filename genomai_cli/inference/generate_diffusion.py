@@ -1,15 +1,16 @@
-"""New DNA from a model of sequences that was trained by diffusion, around the letters of a prompt.
+"""New DNA from a model of sequences that was trained by diffusion, around the bases of a prompt.
 
-A sequence longer than the network's window is drawn window by window: each overlaps the one before by half, whose
-letters it is given. Everything random about a sequence follows from the seed and its number.
+A sequence longer than the network's window is drawn window by window: each overlaps the one before by half, whose bases
+it is given. Everything random about a sequence follows from the seed and its number.
 
-How to draw, whatever is drawn, and the process by which a bundle was trained.
+Views by diffusion: a record is noised up to some time and drawn again from there, by the code that generates.
 
-Shape suffixes: B sequences of a batch, L words, A words of the alphabet, K letters of a word.
+Shape suffixes: B sequences of a batch, L bases, T tokens, V tokens of the vocabulary, K bases of a token.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any
 
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.augmentations import Letters
-from genomai_cli.backbones.transformer import TransformerNetwork
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion import Kernel
-from genomai_cli.diffusion.denoisers import WordDenoiser, Words
-from genomai_cli.diffusion.kernel import HIDDEN, Schedule, Start, Way
+from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
+from genomai_cli.diffusion.kernel import MASKED, InitialTokens, Sampling, Schedule
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.augment import Begun
+from genomai_cli.inputs.windows import Windows
 from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.batch import encode_rows
@@ -34,19 +35,18 @@ from genomai_cli.tokenizers.batch import encode_rows
 @dataclass(frozen=True)
 class Settings:
     """How to draw: in so many `steps`, with what `guidance` and `temperature`; 1 and 1 are the model's own. What is not
-    drawn from nothing is blurred up to the time `since` first."""
+    drawn from nothing is noised up to the `start_time` first."""
 
     steps: int = 64
     guidance: float = 1.0
     temperature: float = 1.0
     seed: int = 0
-    since: float = 1.0
+    start_time: float = 1.0
 
-    @property
-    def way(self) -> Way:
-        """The same for the sampler: a part of the time takes its part of the steps."""
-        steps = max(1, round(self.steps * self.since))
-        return Way(steps, self.temperature, self.since)
+    def sampling(self, schedule: Schedule, vocabulary: int) -> Sampling:
+        """The same for a kernel: a part of the time takes its part of the steps."""
+        steps = max(1, round(self.steps * self.start_time))
+        return Sampling(schedule, vocabulary, steps, self.temperature, self.start_time)
 
 
 def process_of(bundle: Bundle) -> tuple[Kernel, Schedule]:
@@ -66,11 +66,13 @@ def steps_of(bundle: Bundle) -> int:
 
 
 SEQUENCES_PER_BATCH = 32
-OPEN = ord("N")  # a letter that is to be drawn
+TO_DRAW = ord("N")
 UNKNOWN = 4  # the code of a letter that is no base
+_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 _CODES = np.full(256, UNKNOWN, np.int64)
 _CODES[np.frombuffer(b"ACGTacgtUu", np.uint8)] = [0, 1, 2, 3, 0, 1, 2, 3, 3, 3]
 Codes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def codes_of(letters: NDArray[np.uint8]) -> Codes:
@@ -79,8 +81,8 @@ def codes_of(letters: NDArray[np.uint8]) -> Codes:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """So many sequences of a `length`, in letters (by default the prompt's, or the model's window), which begin with a
+class SequenceRequest:
+    """So many sequences of a `length` in bases (by default the prompt's, or the model's window), which begin with a
     `prompt`, in which N is to be filled in. UsageError for a prompt of other letters or longer than the sequence."""
 
     number: int = 1
@@ -89,7 +91,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         letters = np.frombuffer(self.prompt.encode("ascii", "replace"), np.uint8)
-        wrong = (codes_of(letters) == UNKNOWN) & (letters != OPEN) & (letters != ord("n"))
+        wrong = (codes_of(letters) == UNKNOWN) & (letters != TO_DRAW) & (letters != ord("n"))
         if wrong.any():
             raise UsageError(
                 f"--prompt: A, C, G, T, or N to be filled in, not {chr(letters[wrong][0])!r}"
@@ -104,127 +106,109 @@ class SequenceGenerator:
     def __init__(
         self, bundle: Bundle, settings: Settings, *, batch: int = SEQUENCES_PER_BATCH
     ) -> None:
-        network = bundle.classifier.members[0]
-        if not isinstance(network, TransformerNetwork) or "diffusion" not in bundle.companions:
-            message = f"the model {bundle.name!r} generates no DNA: it was not trained by diffusion"
+        message = f"the model {bundle.name!r} generates no DNA: it was not trained by diffusion"
+        if "diffusion" not in bundle.companions:
             raise BundleError(message)
+        self.name, self.settings, self.batch = bundle.name, settings, batch
         self.kernel, self.schedule = process_of(bundle)
-        self.network, self.head = network, bundle.companions["diffusion"]
-        self.tokenizer, self.settings, self.batch = bundle.tokenizer, settings, batch
-        self.words = Words.of(self.tokenizer)
+        self.network, self.head = bundle.classifier.members[0], bundle.companions["diffusion"]
+        self.tokenizer = bundle.tokenizer
+        self.tokens = NoisedTokens.of(self.tokenizer)
         if not self.tokenizer.can_decode:
             raise BundleError(
                 f"the model {bundle.name!r} generates no DNA: its words do not spell it"
             )
-        self.name = bundle.name
-        self.device = network.words.weight.device
+        self.windows = Windows.of(self.tokenizer, int(bundle.config["network"]["positions"]))
+        self.device = next(self.network.parameters()).device
 
-    @property
-    def window(self) -> int:
-        """How many letters the network sees at once."""
-        return self.network.config.positions * self.words.letters
-
-    def records(self, wanted: Wanted) -> Iterator[SequenceRecord]:
+    def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
         """The sequences, synthetic_1, synthetic_2 and so on."""
         seed = self.settings.seed
-        length = wanted.length or len(wanted.prompt) or self.window
-        prompt = np.frombuffer(wanted.prompt.encode().ljust(length, b"N"), np.uint8)
-        numbers = iter(range(1, wanted.number + 1))
+        length = request.length or len(request.prompt) or self.windows.size
+        prompt = np.frombuffer(request.prompt.encode().ljust(length, b"N"), np.uint8)
+        numbers = iter(range(1, request.number + 1))
         while chunk := list(islice(numbers, self.batch)):
-            given = np.tile(codes_of(prompt), (len(chunk), 1))
-            made = self.filled(given, [[seed, number] for number in chunk])
+            given_BL = np.tile(codes_of(prompt), (len(chunk), 1))
+            made = self.filled(given_BL, [[seed, number] for number in chunk])
             for number, letters in zip(chunk, made, strict=True):
-                told = f"model={self.name} seed={seed}"
-                yield SequenceRecord(f"synthetic_{number}", letters, told)
+                description = f"model={self.name} seed={seed}"
+                yield SequenceRecord(f"synthetic_{number}", letters, description)
 
     def filled(
         self,
-        codes_BX: Codes,
+        codes_BL: Codes,
         seeds: Sequence[Sequence[int]],
-        drawn_BX: NDArray[np.bool_] | None = None,
+        to_draw_BL: Flags | None = None,
     ) -> list[str]:
-        """The sequences with some letters drawn, by default the unknown ones, each by its own seed.
+        """The sequences with some bases drawn, by default the unknown ones, each by its own seed.
 
-        With a time `since` below 1, known letters that are to be drawn are blurred up to it first. A letter that is
-        neither known nor to be drawn is N.
+        With a start time below 1, known bases that are to be drawn are noised up to it first. A base that is neither
+        known nor to be drawn is N.
         """
-        drawn_BX = codes_BX == UNKNOWN if drawn_BX is None else drawn_BX
-        rows, length = codes_BX.shape
-        size = self.words.letters
-        more = -length % size
-        codes_BLK = np.pad(codes_BX, ((0, 0), (0, more)), constant_values=UNKNOWN).reshape(
-            rows, -1, size
-        )
-        drawn_BLK = np.pad(drawn_BX, ((0, 0), (0, more)), constant_values=True).reshape(
-            rows, -1, size
-        )
-        for block, place in enumerate(self.blocks(codes_BLK.shape[1])):
-            block_seeds = [[*seed, block] for seed in seeds]
-            part = codes_BLK[:, place], drawn_BLK[:, place]
-            codes_BLK[:, place] = self._drawn(*part, block_seeds)
-            drawn_BLK[:, place] = False
-        letters = np.frombuffer(b"ACGTN", np.uint8)[codes_BLK.reshape(rows, -1)[:, :length]]
-        return [row.tobytes().decode() for row in letters]
-
-    def blocks(self, length: int) -> Iterator[slice]:
-        """The stretches of words to draw one after another, of which each but the first overlaps the one before."""
-        longest = self.network.config.positions
-        last = max(0, length - longest)
-        for start in range(0, last + max(1, longest // 2), max(1, longest // 2)):
-            yield slice(min(start, last), min(start, last) + longest)
-            if start >= last:
-                return
+        to_draw_BL = codes_BL == UNKNOWN if to_draw_BL is None else to_draw_BL
+        size, length = self.tokens.bases, codes_BL.shape[1]
+        beyond = ((0, 0), (0, -length % size))
+        codes_BL = np.pad(codes_BL, beyond, constant_values=UNKNOWN)
+        to_draw_BL = np.pad(to_draw_BL, beyond, constant_values=True)
+        width = self.windows.width(codes_BL.shape[1])
+        for number, start in enumerate(self.windows.starts(codes_BL.shape[1])):
+            window = slice(start, start + width)
+            window_seeds = [[*seed, number] for seed in seeds]
+            codes_BL[:, window] = self._drawn(
+                codes_BL[:, window], to_draw_BL[:, window], window_seeds
+            )
+            to_draw_BL[:, window] = False
+        return [row.tobytes().decode() for row in _LETTERS[codes_BL[:, :length]]]
 
     @torch.inference_mode()
-    def _drawn(
-        self, codes_BLK: Codes, drawn_BLK: NDArray[np.bool_], seeds: Sequence[Sequence[int]]
-    ) -> Codes:
-        """The letters of words, some of them drawn."""
-        due_BL = np.logical_or.reduce(drawn_BLK, axis=2)
-        if not due_BL.any():
-            return codes_BLK
-        spelt_AK, given_BLK = self._spelt, np.where(drawn_BLK, UNKNOWN, codes_BLK)
-        words_BL = self._words(codes_BLK)
-        unknown_BL = (words_BL == HIDDEN) & ~due_BL
-        others_BL = np.where(unknown_BL, self.tokenizer.unk_id or 0, self.words.mask_id)
-        partly = bool((due_BL[:, :, None] & (given_BLK != UNKNOWN)).any())
-        denoiser = WordDenoiser(
+    def _drawn(self, codes_BL: Codes, to_draw_BL: Flags, seeds: Sequence[Sequence[int]]) -> Codes:
+        """The bases of whole tokens, some of them drawn."""
+        shape = (len(codes_BL), -1, self.tokens.bases)
+        codes_BTK, to_draw_BTK = codes_BL.reshape(shape), to_draw_BL.reshape(shape)
+        chosen_BT = to_draw_BTK.any(axis=2)
+        if not chosen_BT.any():
+            return codes_BL
+        tokens_BT = self._tokens(codes_BL)
+        unknown_BT = (tokens_BT == MASKED) & ~chosen_BT
+        others_BT = np.where(unknown_BT, self.tokenizer.unk_id or 0, self.tokens.mask_id)
+        given_BTK = np.where(to_draw_BTK, UNKNOWN, codes_BTK)
+        partly = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN)).any())
+        denoiser = TokenDenoiser(
             self.network,
             self.head,
-            self.words,
-            self._tensor(others_BL),
-            self._tensor(_barred(given_BLK, spelt_AK)) if partly else None,
-            veiled=self.kernel.doubts,
+            self.tokens,
+            self._tensor(others_BT),
+            self._tensor(_barred(given_BTK, self._spelling)) if partly else None,
+            soft_masked=self.kernel.substitutions,
         )
-        start = Start(self._tensor(words_BL), self._tensor(~due_BL))
-        way, size = self.settings.way, self.words.size
-        made_BL = self.kernel.sample(denoiser, start, seeds, self.schedule, size, way)
-        made_BLK = spelt_AK[made_BL.clamp(min=0).cpu().numpy()]
-        return np.where(due_BL[:, :, None], made_BLK, codes_BLK)
+        initial = InitialTokens(self._tensor(tokens_BT), self._tensor(~chosen_BT))
+        sampling = self.settings.sampling(self.schedule, self.tokens.size)
+        made_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
+        made_BTK = self._spelling[made_BT.clamp(min=0).cpu().numpy()]
+        return np.where(chosen_BT[:, :, None], made_BTK, codes_BTK).reshape(codes_BL.shape)
 
-    def _words(self, codes_BLK: Codes) -> Codes:
-        """The words (B, L) of letters, `HIDDEN` where one is unknown."""
-        letters = np.frombuffer(b"ACGTN", np.uint8)[codes_BLK.reshape(len(codes_BLK), -1)]
-        ids_BL = encode_rows(self.tokenizer, letters)
-        return np.where(ids_BL < self.words.size, ids_BL, HIDDEN)
+    def _tokens(self, codes_BL: Codes) -> Codes:
+        """The tokens (B, T) of bases, `MASKED` where one is unknown."""
+        ids_BT = encode_rows(self.tokenizer, _LETTERS[codes_BL])
+        return np.where(ids_BT < self.tokens.size, ids_BT, MASKED)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
 
-    @property
-    def _spelt(self) -> Codes:
-        """The letters (A, K) of every word."""
-        words = "".join(self.tokenizer.vocabulary[: self.words.size]).encode()
-        return _CODES[np.frombuffer(words, np.uint8)].reshape(-1, self.words.letters)
+    @cached_property
+    def _spelling(self) -> Codes:
+        """The bases (V, K) of every token."""
+        spelling = "".join(self.tokenizer.vocabulary[: self.tokens.size]).encode()
+        return _CODES[np.frombuffer(spelling, np.uint8)].reshape(-1, self.tokens.bases)
 
 
-def _barred(given_BLK: Codes, spelt_AK: Codes) -> NDArray[np.bool_]:
-    """The words (B, L, A) that have another letter than is given."""
-    barred_BLA = np.zeros((*given_BLK.shape[:2], len(spelt_AK)), np.bool_)
-    for place in range(given_BLK.shape[2]):
-        letter_BL1 = given_BLK[:, :, place, None]
-        barred_BLA |= (letter_BL1 != UNKNOWN) & (letter_BL1 != spelt_AK[:, place])
-    return barred_BLA
+def _barred(given_BTK: Codes, spelling_VK: Codes) -> Flags:
+    """The tokens (B, T, V) that have another base than is given."""
+    barred_BTV = np.zeros((*given_BTK.shape[:2], len(spelling_VK)), np.bool_)
+    for position in range(given_BTK.shape[2]):
+        given_BT1 = given_BTK[:, :, position, None]
+        barred_BTV |= (given_BT1 != UNKNOWN) & (given_BT1 != spelling_VK[:, position])
+    return barred_BTV
 
 
 VIEWS_PER_BATCH = 64

@@ -27,10 +27,10 @@ from torch import Tensor
 from genomai_cli import tokenizers
 from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.diffusion.denoisers import Words
+from genomai_cli.diffusion.denoisers import NoisedTokens
 from genomai_cli.errors import TrainingError
 from genomai_cli.mapping.reference import Reference, VariableSites
-from genomai_cli.population.labels import PersonRows, Phenotypes
+from genomai_cli.population.labels import HaplotypeRows, Phenotypes
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.phenotype_encoding import DescribedRows
 from genomai_cli.population.phenotypes import Columns
@@ -248,11 +248,11 @@ class Places:
     columns: Columns | None = None
 
     @property
-    def people(self) -> PersonRows | None:
+    def people(self) -> HaplotypeRows | None:
         """How the rows hold people, if they do."""
         if self.panel is None or self.phenotypes is None:
             return None
-        return PersonRows(len(self.panel), len(self.phenotypes.labels))
+        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels))
 
     @property
     def described(self) -> DescribedRows | None:
@@ -318,11 +318,11 @@ def _require_diffusion(recipe: "Recipe") -> None:
     doubting = "denoiser" if recipe.input.kind == PEOPLE else "transformer"
     if recipe.input.kind != PEOPLE:
         try:
-            Words.of(tokenizers.from_config(recipe.tokenizer))
+            NoisedTokens.of(tokenizers.from_config(recipe.tokenizer))
         except ValueError as error:
             raise TrainingError(f"recipe {recipe.name}: {error}") from error
     kernel, _ = recipe.diffusion.process
-    if kernel.doubts and recipe.network["kind"] != doubting:
+    if kernel.substitutions and recipe.network["kind"] != doubting:
         raise TrainingError(
             f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {doubting}"
         )

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from genomai_cli.augmentations import BASES_1A, Letters
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.population.labels import PersonRows
+from genomai_cli.diffusion.denoisers import Noising
 from genomai_cli.population.phenotype_encoding import Described
 from genomai_cli.tokenizers import Tokenizer
 
@@ -37,14 +37,14 @@ NO_TARGET = -1
 class Alphabet:
     """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
 
-    `choices` (sites or 1, A) holds the letters that can stand at a place; `people` is the layout of rows that are
-    people instead, `described` that of people with their phenotypes.
+    `choices` (sites or 1, A) holds the letters that can stand at a position; `noising` is their layout for
+    diffusion, by default that of the tokens, `described` that of samples with their phenotypes.
     """
 
     tokenizer: Tokenizer
     aligned: bool = False
     choices: Letters = field(default_factory=lambda: BASES_1A)
-    people: PersonRows | None = None
+    noising: Noising | None = None
     described: Described | None = None
 
 

@@ -16,9 +16,9 @@ from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.inputs.base import Places
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary
-from genomai_cli.population.labels import UNKNOWN, PersonRows, Phenotypes, alleles_of
+from genomai_cli.population.labels import UNKNOWN, HaplotypeRows, Phenotypes, alleles_of
 from genomai_cli.population.networks import kriging
-from genomai_cli.population.networks.denoiser import DenoiserNetwork, PeopleNetwork
+from genomai_cli.population.networks.denoiser import DenoiserNetwork, GenotypeDenoiser
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.networks.windowed_imputer import RegionNetwork
 from genomai_cli.population.panel import Panel, linked_pairs, places
@@ -30,7 +30,7 @@ PRIOR = 2.0  # haplotypes
 EVERYBODY = 1e9  # haplotypes, of a group without people
 
 
-def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenotypes:
+def counted(corpus: Corpus, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:
     """The phenotypes with the numbers of people to learn from."""
     numbers_NP = rows.numbers(_rows(corpus, rows))
     if not numbers_NP.shape[1]:
@@ -38,7 +38,7 @@ def counted(corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes) -> Phenoty
     return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
 
 
-def summary(corpus: Corpus, rows: PersonRows) -> Summary:
+def summary(corpus: Corpus, rows: HaplotypeRows) -> Summary:
     """The summaries of all people of the corpus, those held out included."""
     everyone = corpus.windows(
         np.arange(len(corpus.bounds)), np.zeros(len(corpus.bounds)), len(rows)
@@ -47,7 +47,7 @@ def summary(corpus: Corpus, rows: PersonRows) -> Summary:
 
 
 def frequencies(
-    corpus: Corpus, rows: PersonRows, phenotypes: Phenotypes, rarest: float = RAREST
+    corpus: Corpus, rows: HaplotypeRows, phenotypes: Phenotypes, rarest: float = RAREST
 ) -> NDArray[np.float64]:
     """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label; none below `rarest`.
 
@@ -97,9 +97,9 @@ def group_frequencies(
 
 
 def fill(
-    network: PeopleNetwork,
+    network: GenotypeDenoiser,
     corpus: Corpus,
-    rows: PersonRows,
+    rows: HaplotypeRows,
     phenotypes: Phenotypes,
     panel: Panel,
 ) -> None:
@@ -123,14 +123,14 @@ def evenly(count: int, chosen: int) -> NDArray[np.int64]:
     return np.linspace(0, count - 1, chosen).astype(np.int64)
 
 
-def _genotypes(corpus: Corpus, rows: PersonRows) -> NDArray[np.int8]:
+def _genotypes(corpus: Corpus, rows: HaplotypeRows) -> NDArray[np.int8]:
     """The copies (N, S) of allele 1 of the people to learn from, -1 where one is unknown."""
     alleles_N2S = rows.alleles(_rows(corpus, rows))
     known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
     return np.where(known_NS, alleles_N2S.sum(axis=1), UNKNOWN).astype(np.int8)
 
 
-def independent_loss(network: PeopleNetwork, views: Mapping[str, Tensor]) -> float:
+def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> float:
     """The nats a site of people whose sites are independent, at the frequencies of their phenotypes."""
     frequency_BS = network.frequency.cpu().double()[views["phenotype"][:, 0]]
     frequency_B2S = frequency_BS[:, None].expand(-1, 2, -1)
@@ -141,7 +141,7 @@ def independent_loss(network: PeopleNetwork, views: Mapping[str, Tensor]) -> flo
     return float(nats_B.mean())
 
 
-def _rows(corpus: Corpus, rows: PersonRows) -> NDArray[np.uint8]:
+def _rows(corpus: Corpus, rows: HaplotypeRows) -> NDArray[np.uint8]:
     return corpus.windows(corpus.learn, np.zeros(len(corpus.learn)), len(rows))
 
 
@@ -154,7 +154,7 @@ def _meet(classifier: Classifier, config: dict[str, Any], corpus: Corpus, places
         places.people,
         places.phenotypes,
     )
-    assert isinstance(network, PeopleNetwork)
+    assert isinstance(network, GenotypeDenoiser)
     assert panel is not None
     assert rows is not None
     assert phenotypes is not None

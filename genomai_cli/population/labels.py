@@ -120,7 +120,7 @@ _REF, _ALT = b"01"
 
 
 @dataclass(frozen=True)
-class PersonRows:
+class HaplotypeRows:
     """The layout of a row: alleles of haplotype A and B at so many sites, then so many labels."""
 
     sites: int

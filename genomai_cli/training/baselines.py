@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.population.alignment import objective as crossmodal
 from genomai_cli.population.haplotype_input import independent_loss
-from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.tokenizers.batch import encode_rows
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.training.corpus import Corpus
@@ -142,7 +142,7 @@ class Baselines:
         return math.log(len(views["ids_first"]))
 
     def _of_letters(self, views: Mapping[str, Tensor]) -> float:
-        if isinstance(self.network, PeopleNetwork):
+        if isinstance(self.network, GenotypeDenoiser):
             return independent_loss(self.network, views)
         tokenizer, truth_BT = self.alphabet.tokenizer, views["targets"].numpy()
         known_BT = truth_BT != NO_TARGET

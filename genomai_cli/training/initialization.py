@@ -24,6 +24,7 @@ from genomai_cli.phylogeny import genome_input
 from genomai_cli.phylogeny.genome_input import _grown
 from genomai_cli.phylogeny.variant_network import ProfileNetwork
 from genomai_cli.population.barcode import copies_of_letters
+from genomai_cli.population.generation.denoiser import HaplotypeNoising
 from genomai_cli.population.haplotype_input import _meet
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
 from genomai_cli.population.networks.genotype_mlp import SitesNetwork
@@ -139,7 +140,7 @@ def untrained(recipe: Recipe, corpus: Corpus, places: Places) -> tuple[Bundle, C
     if corpus.choices is not None:
         alphabet = Alphabet(tokenizer, aligned=True, choices=corpus.choices)
     if places.people is not None:
-        alphabet = Alphabet(tokenizer, aligned=True, people=places.people)
+        alphabet = Alphabet(tokenizer, aligned=True, noising=HaplotypeNoising(places.people))
         _meet(classifier, config, corpus, places)
     if places.described is not None:
         described = _described(recipe, corpus, places.described)

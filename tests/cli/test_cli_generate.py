@@ -12,8 +12,8 @@ from conftest import SITES, changes, frequencies, run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.tables import read_table
 from genomai_cli.inference.generate_diffusion import Settings
-from genomai_cli.population.generation.requests import all_asked
-from genomai_cli.population.generation.sampler import Generator
+from genomai_cli.population.generation.requests import requests_of
+from genomai_cli.population.generation.sampler import HaplotypeGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,9 +175,9 @@ def test_the_batch_size_does_not_show(generator, guidance):
     bundle = bundles.load(generator, torch.device("cpu"), torch.float64)
     made = []
     for batch in (1, 3, 100):
-        maker = Generator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
-        asks = all_asked(["NOA:0.5,SOC:0.5", "null"], 5, maker.phenotypes)
-        made.append(np.stack([person.alleles for person in maker.people(asks)]))
+        maker = HaplotypeGenerator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
+        requests = requests_of(["NOA:0.5,SOC:0.5", "null"], 5, maker.phenotypes)
+        made.append(np.stack([person.alleles for person in maker.individuals(requests)]))
     assert (made[0] == made[1]).all()
     assert (made[0] == made[2]).all()
 

@@ -8,7 +8,7 @@ import torch
 from conftest import changes, run
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.inference.generate_diffusion import SequenceGenerator, Settings, Wanted
+from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest, Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -92,24 +92,25 @@ def test_seed_batch_and_number_do_what_they_say(model):
     made = []
     for seed, batch in ((1, 1), (1, 3), (2, 3)):
         generator = SequenceGenerator(bundle, Settings(8, seed=seed), batch=batch)
-        made.append([record.sequence for record in generator.records(Wanted(5, 40, "ACGN"))])
+        made.append(
+            [record.sequence for record in generator.records(SequenceRequest(5, 40, "ACGN"))]
+        )
     assert made[0] == made[1] != made[2]
     assert generated(model, "-n", "4")[:2] == generated(model, "-n", "2")
 
 
-def test_blocks_cover_everything_and_overlap(model):
+def test_windows_cover_everything_and_overlap_by_half(model):
     bundle = bundles.load(model, torch.device("cpu"), torch.float64)
-    generator = SequenceGenerator(bundle, Settings())
-    longest = generator.network.config.positions
-    for length in (1, longest, longest + 1, 2 * longest, 5 * longest + 3):
-        blocks = list(generator.blocks(length))
-        seen = np.zeros(length, int)
-        for block in blocks:
-            seen[block] += 1
+    windows = SequenceGenerator(bundle, Settings()).windows
+    k, longest = bundle.tokenizer.k, bundle.config["network"]["positions"]
+    for tokens in (1, longest, longest + 1, 2 * longest, 5 * longest + 3):
+        length = k * tokens
+        starts, seen = list(windows.starts(length)), np.zeros(length, int)
+        for start in starts:
+            seen[start : start + windows.width(length)] += 1
         assert seen.min() >= 1
-        assert blocks[-1].stop >= length
-        starts = [block.start for block in blocks]
-        assert all(gap <= longest // 2 for gap in np.diff(starts))
+        assert starts[-1] + windows.width(length) == length
+        assert all(gap <= k * (longest // 2) for gap in np.diff(starts))
 
 
 @pytest.mark.parametrize(

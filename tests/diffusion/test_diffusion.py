@@ -10,13 +10,13 @@ import torch
 from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.kernel import (
     EARLIEST,
-    HIDDEN,
     LINEAR,
+    MASKED,
     SCHEDULES,
-    Start,
-    Way,
-    drawn,
+    InitialTokens,
+    Sampling,
     guided,
+    sample_categorical,
     spread_times,
 )
 from genomai_cli.diffusion.uniform import step_back
@@ -44,7 +44,7 @@ def conditionals(joint, shown):
     """The exact probabilities (L, A) of each letter given the visible ones."""
     agreeing = joint.copy()
     for place, letter in enumerate(shown):
-        if letter != HIDDEN:
+        if letter != MASKED:
             others = [slice(None)] * LENGTH
             others[place] = 1 - letter
             agreeing[tuple(others)] = 0
@@ -55,28 +55,28 @@ def conditionals(joint, shown):
 
 def exact_denoiser(joint):
     """A denoiser that knows the distribution, and asks it once for each pattern."""
-    table = np.stack([conditionals(joint, shown) for shown in product((HIDDEN, 0, 1), repeat=3)])
+    table = np.stack([conditionals(joint, shown) for shown in product((MASKED, 0, 1), repeat=3)])
     logits = torch.from_numpy(np.log(table + 1e-300))
 
-    def denoiser(letters_BL, due_BL, trust_BL):
-        assert ((trust_BL > 0) == (letters_BL != HIDDEN)).all()
-        codes = (letters_BL + 1) @ torch.tensor([9, 3, 1])
-        return logits[codes][due_BL]
+    def denoiser(tokens_BT, chosen_BT, keep_probability_BT):
+        assert ((keep_probability_BT > 0) == (tokens_BT != MASKED)).all()
+        codes = (tokens_BT + 1) @ torch.tensor([9, 3, 1])
+        return logits[codes][chosen_BT]
 
     return denoiser
 
 
 def test_a_schedule_falls_from_everything_to_nothing(schedule):
     times = np.linspace(0, 1, 101)
-    kept = schedule.kept(times)
+    kept = schedule.alpha(times)
     assert kept[[0, -1]] == pytest.approx([1, 0], abs=1e-12)
     assert (np.diff(kept) < 0).all()
 
 
 def test_a_schedules_slope_is_its_derivative(schedule):
     times = np.linspace(0.05, 0.95, 19)
-    numeric = (schedule.kept(times + 1e-6) - schedule.kept(times - 1e-6)) / 2e-6
-    assert schedule.slope(times) == pytest.approx(numeric, rel=1e-6)
+    numeric = (schedule.alpha(times + 1e-6) - schedule.alpha(times - 1e-6)) / 2e-6
+    assert schedule.derivative(times) == pytest.approx(numeric, rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 7, 16])
@@ -90,9 +90,9 @@ def test_times_are_spread_evenly(count):
 def test_letters_are_hidden_as_often_as_the_schedule_says(schedule):
     letters = np.ones((3, 20000), np.int64)
     times = np.array([0.1, 0.5, 0.9])
-    shown = ABSORBING.noised(letters, schedule.kept(times), LETTERS, np.random.default_rng(2))
-    assert (shown == HIDDEN).mean(axis=1) == pytest.approx(1 - schedule.kept(times), abs=0.02)
-    assert set(np.unique(shown)) == {HIDDEN, 1}
+    shown = ABSORBING.noised(letters, schedule.alpha(times), LETTERS, np.random.default_rng(2))
+    assert (shown == MASKED).mean(axis=1) == pytest.approx(1 - schedule.alpha(times), abs=0.02)
+    assert set(np.unique(shown)) == {MASKED, 1}
 
 
 def integrated_bound(joint_of_network, word, schedule):
@@ -100,15 +100,15 @@ def integrated_bound(joint_of_network, word, schedule):
     points, weights = np.polynomial.legendre.leggauss(60)
     times, widths = (points + 1) / 2, weights / 2
     kept, slope = (
-        torch.from_numpy(values) for values in (schedule.kept(times), schedule.slope(times))
+        torch.from_numpy(values) for values in (schedule.alpha(times), schedule.derivative(times))
     )
     total = 0.0
     for hidden in product((False, True), repeat=LENGTH):
-        shown = [HIDDEN if h else letter for h, letter in zip(hidden, word, strict=True)]
+        shown = [MASKED if h else letter for h, letter in zip(hidden, word, strict=True)]
         chances = conditionals(joint_of_network, shown)
         often = (1 - kept) ** sum(hidden) * kept ** (LENGTH - sum(hidden))
         shown, truth = (torch.tensor(letters)[None] for letters in (shown, word))
-        for place in ABSORBING.judged(shown, truth)[0].nonzero()[:, 0]:
+        for place in ABSORBING.scored(shown, truth)[0].nonzero()[:, 0]:
             logits = torch.from_numpy(np.log(chances[place])).expand(len(times), -1)
             parts = (letters[0, place].expand(len(times)) for letters in (truth, shown))
             nats = ABSORBING.nats(logits, *parts, kept, slope)
@@ -123,7 +123,7 @@ def test_the_bound_is_the_mean_over_all_orders_of_appearance(schedule, joint):
     word = (1, 0, 1)
     nats = []
     for order in permutations(range(LENGTH)):
-        shown = [HIDDEN] * LENGTH
+        shown = [MASKED] * LENGTH
         nats.append(0.0)
         for place in order:
             nats[-1] -= np.log(conditionals(network, shown)[place, word[place]])
@@ -142,7 +142,7 @@ def test_the_absorbing_bound_weighs_by_one_over_time():
     for time, weight in ((0.25, 4.0), (1.0, 1.0)):
         parts = (
             torch.tensor([1]),
-            torch.tensor([HIDDEN]),
+            torch.tensor([MASKED]),
             torch.tensor([1 - time]),
             torch.tensor([-1.0]),
         )
@@ -151,16 +151,16 @@ def test_the_absorbing_bound_weighs_by_one_over_time():
 
 
 def test_only_hidden_letters_that_are_known_are_judged():
-    shown, truth = torch.tensor([[HIDDEN, HIDDEN, 0]]), torch.tensor([[1, HIDDEN, 0]])
-    assert ABSORBING.judged(shown, truth).tolist() == [[True, False, False]]
-    assert UNIFORM.judged(shown, truth).tolist() == [[True, False, True]]
+    shown, truth = torch.tensor([[MASKED, MASKED, 0]]), torch.tensor([[1, MASKED, 0]])
+    assert ABSORBING.scored(shown, truth).tolist() == [[True, False, False]]
+    assert UNIFORM.scored(shown, truth).tolist() == [[True, False, True]]
 
 
-def sampled(denoiser, seeds, schedule, steps, *, kernel=ABSORBING, known=None, **way):
-    start = Start.of_nothing(len(seeds), LENGTH, CPU)
+def sampled(denoiser, seeds, schedule, steps, *, kernel=ABSORBING, known=None, **options):
+    start = InitialTokens.masked(len(seeds), LENGTH, CPU)
     if known is not None:
-        start = Start(known, known != HIDDEN)
-    return kernel.sample(denoiser, start, seeds, schedule, LETTERS, Way(steps, **way))
+        start = InitialTokens(known, known != MASKED)
+    return kernel.sample(denoiser, start, seeds, Sampling(schedule, LETTERS, steps, **options))
 
 
 def words_drawn(joint, schedule, steps, people=6000):
@@ -181,7 +181,7 @@ def test_sampling_with_the_exact_denoiser_gives_the_distribution(schedule, joint
 
 
 def test_in_a_single_step_letters_know_nothing_of_each_other(schedule, joint):
-    marginals = conditionals(joint, [HIDDEN] * LENGTH)
+    marginals = conditionals(joint, [MASKED] * LENGTH)
     independent = np.einsum("i,j,k->ijk", *marginals)
     assert abs(independent - joint).max() > 0.06
     assert words_drawn(joint, schedule, 1) == pytest.approx(independent, abs=0.025)
@@ -190,7 +190,7 @@ def test_in_a_single_step_letters_know_nothing_of_each_other(schedule, joint):
 def test_a_low_temperature_gives_the_likeliest_letters(joint):
     seeds = [[6, number] for number in range(50)]
     letters = sampled(exact_denoiser(joint), seeds, LINEAR, 1, temperature=1e-3)
-    likeliest = conditionals(joint, [HIDDEN] * LENGTH).argmax(axis=1)
+    likeliest = conditionals(joint, [MASKED] * LENGTH).argmax(axis=1)
     assert (letters.numpy() == likeliest).all()
 
 
@@ -205,18 +205,18 @@ def test_a_sample_depends_on_its_own_seed_only(joint):
 
 
 def test_letters_that_are_known_stay(joint):
-    known = torch.tensor([[1, HIDDEN, 0]]).repeat(2000, 1)
+    known = torch.tensor([[1, MASKED, 0]]).repeat(2000, 1)
     seeds = [[9, number] for number in range(2000)]
     letters = sampled(exact_denoiser(joint), seeds, LINEAR, 10, known=known)
     assert (letters[:, [0, 2]] == known[:, [0, 2]]).all()
-    expected = conditionals(joint, [1, HIDDEN, 0])[1, 1]
+    expected = conditionals(joint, [1, MASKED, 0])[1, 1]
     assert float(letters[:, 1].double().mean()) == pytest.approx(expected, abs=0.04)
 
 
 def test_a_uniform_number_chooses_the_letter_of_its_stretch():
     chances = torch.tensor([0.2, 0.5, 0.3]).expand(4, -1)
     uniform = torch.tensor([0.1, 0.25, 0.69, 0.71])
-    assert drawn(chances, uniform).tolist() == [0, 1, 1, 2]
+    assert sample_categorical(chances, uniform).tolist() == [0, 1, 1, 2]
 
 
 def test_guidance_moves_away_from_the_unconditional_logits():
@@ -228,15 +228,15 @@ def test_guidance_moves_away_from_the_unconditional_logits():
 def test_from_a_time_on_letters_that_were_left_stay_and_others_are_drawn_anew(joint):
     begun = torch.tensor([[1, 0, 1]]).repeat(4000, 1)
     seeds = [[10, number] for number in range(4000)]
-    start = Start(begun, torch.zeros_like(begun, dtype=torch.bool))
+    start = InitialTokens(begun, torch.zeros_like(begun, dtype=torch.bool))
     seen = []
     exact = exact_denoiser(joint)
 
-    def denoiser(letters_BL, due_BL, trust_BL):
-        seen.append(float((letters_BL == HIDDEN).double().mean()))
-        return exact(letters_BL, due_BL, trust_BL)
+    def denoiser(tokens_BT, chosen_BT, keep_probability_BT):
+        seen.append(float((tokens_BT == MASKED).double().mean()))
+        return exact(tokens_BT, chosen_BT, keep_probability_BT)
 
-    ABSORBING.sample(denoiser, start, seeds, LINEAR, LETTERS, Way(steps=10, since=0.4))
+    ABSORBING.sample(denoiser, start, seeds, Sampling(LINEAR, LETTERS, 10, start_time=0.4))
     assert seen[0] == pytest.approx(0.4, abs=0.03)  # hidden when it begins
     assert (np.diff(seen) < 0).all()
 
@@ -272,7 +272,10 @@ def uniform_bound(joint, word, schedule, points=80):
     nodes, widths = np.polynomial.legendre.leggauss(points)
     total = 0.0
     for time, width in zip((nodes + 1) / 2, widths / 2, strict=True):
-        kept, slope = float(schedule.kept(np.array(time))), float(schedule.slope(np.array(time)))
+        kept, slope = (
+            float(schedule.alpha(np.array(time))),
+            float(schedule.derivative(np.array(time))),
+        )
         logits = torch.from_numpy(others_say(joint, kept))
         for shown in product(range(LETTERS), repeat=LENGTH):
             often = math.prod(blurring(kept)[x, z] for x, z in zip(word, shown, strict=True))
@@ -305,27 +308,29 @@ def test_a_wrong_guess_costs_what_the_rates_say():
 def test_uniform_times_are_dense_near_nothing_and_weighed_by_their_pace():
     even = np.linspace(0.01, 0.99, 99)
     numeric = (UNIFORM.times(even + 1e-6) - UNIFORM.times(even - 1e-6)) / 2e-6
-    assert UNIFORM.pace(UNIFORM.times(even)) == pytest.approx(numeric)
+    assert UNIFORM.time_derivative(UNIFORM.times(even)) == pytest.approx(numeric)
     assert (UNIFORM.times(even) < even).all()
-    assert (ABSORBING.pace(ABSORBING.times(even)) == 1).all()
+    assert (ABSORBING.time_derivative(ABSORBING.times(even)) == 1).all()
 
 
 def test_letters_are_replaced_as_often_as_the_schedule_says(schedule):
-    letters = np.repeat([[0], [1], [HIDDEN]], 20000, axis=1)
-    kept = schedule.kept(np.array([0.3, 0.7, 0.7]))
+    letters = np.repeat([[0], [1], [MASKED]], 20000, axis=1)
+    kept = schedule.alpha(np.array([0.3, 0.7, 0.7]))
     shown = UNIFORM.noised(letters, kept, 4, np.random.default_rng(2))
     assert (shown[:2] == letters[:2]).mean(1) == pytest.approx(
         kept[:2] + (1 - kept[:2]) / 4, abs=0.02
     )
-    assert (shown[2] == HIDDEN).all()
+    assert (shown[2] == MASKED).all()
 
 
 def knowing(joint):
     """A denoiser that knows what the others say at any time."""
 
-    def denoiser(letters_BL, due_BL, trust_BL):
-        logits = torch.from_numpy(others_say(joint, float(trust_BL[~trust_BL.eq(1)].min())))
-        return logits[tuple(letters_BL.T)][due_BL]
+    def denoiser(tokens_BT, chosen_BT, keep_probability_BT):
+        logits = torch.from_numpy(
+            others_say(joint, float(keep_probability_BT[~keep_probability_BT.eq(1)].min()))
+        )
+        return logits[tuple(tokens_BT.T)][chosen_BT]
 
     return denoiser
 
@@ -340,11 +345,11 @@ def test_noise_and_the_way_back_leave_the_distribution_as_it_is(joint):
     rng = np.random.default_rng(12)
     words = rng.choice(LETTERS**LENGTH, 2000, p=joint.ravel())
     begun = torch.from_numpy(np.stack(np.unravel_index(words, joint.shape), axis=1))
-    start = Start(begun, torch.zeros_like(begun, dtype=torch.bool))
+    start = InitialTokens(begun, torch.zeros_like(begun, dtype=torch.bool))
     seeds = [[13, number] for number in range(2000)]
     for kernel, denoiser in ((ABSORBING, exact_denoiser(joint)), (UNIFORM, knowing(joint))):
-        way = Way(steps=40, since=0.5)
-        letters = kernel.sample(denoiser, start, seeds, LINEAR, LETTERS, way)
+        sampling = Sampling(LINEAR, LETTERS, 40, start_time=0.5)
+        letters = kernel.sample(denoiser, start, seeds, sampling)
         assert shares(letters) == pytest.approx(joint, abs=0.05)
         assert 0.1 < float((letters != begun).double().mean()) < 0.45
 
@@ -361,7 +366,7 @@ def test_a_step_back_is_bayes_theorem():
 
 def test_a_uniform_sample_depends_on_its_own_seed_only_and_fixed_letters_stay(joint):
     seeds = [[14, number] for number in range(20)]
-    known = torch.tensor([[HIDDEN, 1, HIDDEN]]).repeat(20, 1)
+    known = torch.tensor([[MASKED, 1, MASKED]]).repeat(20, 1)
     together = sampled(knowing(joint), seeds, LINEAR, 10, kernel=UNIFORM, known=known)
     alone = [
         sampled(knowing(joint), [s], LINEAR, 10, kernel=UNIFORM, known=known[:1]) for s in seeds

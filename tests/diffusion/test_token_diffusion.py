@@ -9,8 +9,8 @@ import torch
 from genomai_cli import tokenizers
 from genomai_cli.backbones import heads
 from genomai_cli.backbones.transformer import Veil
-from genomai_cli.diffusion.denoisers import WordDenoiser, Words
-from genomai_cli.diffusion.kernel import HIDDEN
+from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
+from genomai_cli.diffusion.kernel import MASKED
 from genomai_cli.errors import BundleError, TrainingError
 from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
@@ -84,9 +84,9 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
         ids, truth = views["ids"], views["targets"]
         logits = model.network.guess(model.companion, ids)[..., :size]
         surprise = -logits.log_softmax(-1).gather(2, truth.clamp(min=0)[..., None])[..., 0]
-        counted = (truth != HIDDEN) & (ids != truth)
+        counted = (truth != MASKED) & (ids != truth)
         weight = TICKS / views["time"][:, 0]
-        nats = weight * (surprise * counted).sum(1) / (width * (truth != HIDDEN).sum(1))
+        nats = weight * (surprise * counted).sum(1) / (width * (truth != MASKED).sum(1))
         assert float(objective.loss(model, views, Alone()).detach()) == pytest.approx(
             float(nats.mean().detach()), rel=1e-5
         )
@@ -165,25 +165,20 @@ def test_words_that_are_barred_are_impossible():
     objective, model = learning("absorbing")
     barred = torch.zeros(1, 3, LETTERS, dtype=torch.bool)
     barred[0, 1, :3] = True
-    denoiser = WordDenoiser(
-        model.network, model.companion, Words.of(objective.alphabet.tokenizer), barred=barred
+    denoiser = TokenDenoiser(
+        model.network, model.companion, NoisedTokens.of(objective.alphabet.tokenizer), barred=barred
     )
-    letters = torch.full((1, 3), HIDDEN)
-    chances = denoiser(letters, letters == HIDDEN, torch.zeros(1, 3)).softmax(1)
+    letters = torch.full((1, 3), MASKED)
+    chances = denoiser(letters, letters == MASKED, torch.zeros(1, 3)).softmax(1)
     assert chances[1].tolist() == [0, 0, 0, 1]
     assert (chances[0] > 0).all()
 
 
 def test_only_networks_of_words_can_doubt():
     objective, model = learning("uniform")
-    words = Words.of(objective.alphabet.tokenizer)
-    denoiser = WordDenoiser(torch.nn.Identity(), model.companion, words, veiled=True)
+    tokens = NoisedTokens.of(objective.alphabet.tokenizer)
     with pytest.raises(BundleError, match="kernel uniform"):
-        denoiser(
-            torch.zeros(1, 2, dtype=torch.int64),
-            torch.ones(1, 2, dtype=torch.bool),
-            torch.ones(1, 2),
-        )
+        TokenDenoiser(torch.nn.Identity(), model.companion, tokens, soft_masked=True)
 
 
 def test_an_allele_in_doubt_is_expected_by_bayes_theorem():

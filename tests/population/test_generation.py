@@ -11,10 +11,11 @@ from genomai_cli.errors import BundleError, InputError, UsageError
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.objectives.base import Alone, Alphabet, Model
-from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings, told
-from genomai_cli.population.generation.requests import all_asked, asked, quotas_of
+from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
+from genomai_cli.population.generation.denoiser import HaplotypeNoising, given_phenotypes
+from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
-from genomai_cli.population.labels import PersonRows, Phenotypes, alleles_of
+from genomai_cli.population.labels import HaplotypeRows, Phenotypes, alleles_of
 from genomai_cli.population.networks.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel, linked_pairs, places
@@ -106,26 +107,35 @@ def test_labels_that_could_not_be_asked_for_are_refused(tmp_path, old, new, mess
 
 
 def test_one_name_is_one_phenotype(phenotypes):
-    (ask,) = asked("NORTH", 7, phenotypes)
-    assert (ask.parts, ask.people, ask.word, ask.text) == ((("NORTH", 1.0),), 7, "NORTH", "NORTH")
+    (request,) = parsed_request("NORTH", 7, phenotypes)
+    assert (request.parts, request.individuals, request.name, request.text) == (
+        (("NORTH", 1.0),),
+        7,
+        "NORTH",
+        "NORTH",
+    )
 
 
 def test_weights_are_made_to_add_up(phenotypes):
-    (ask,) = asked("NOA:3, SOC:1", 2, phenotypes)
-    assert ask.parts == (("NOA", 0.75), ("SOC", 0.25))
-    assert (ask.word, ask.text) == ("NOA-SOC", "NOA:0.75,SOC:0.25")
-    assert asked("NOA,SOC", 2, phenotypes)[0].parts == (("NOA", 0.5), ("SOC", 0.5))
+    (request,) = parsed_request("NOA:3, SOC:1", 2, phenotypes)
+    assert request.parts == (("NOA", 0.75), ("SOC", 0.25))
+    assert (request.name, request.text) == ("NOA-SOC", "NOA:0.75,SOC:0.25")
+    assert parsed_request("NOA,SOC", 2, phenotypes)[0].parts == (("NOA", 0.5), ("SOC", 0.5))
 
 
 def test_the_reference_is_everybody_in_proportion(phenotypes):
-    asks = asked("reference", 20, phenotypes)
-    assert {ask.word: ask.people for ask in asks} == {"NOA": 12, "NOB": 6, "SOC": 2}
-    assert [ask.word for ask in asked("reference", 1, phenotypes)] == ["NOA"]
+    requests = parsed_request("reference", 20, phenotypes)
+    assert {request.name: request.individuals for request in requests} == {
+        "NOA": 12,
+        "NOB": 6,
+        "SOC": 2,
+    }
+    assert [request.name for request in parsed_request("reference", 1, phenotypes)] == ["NOA"]
 
 
 def test_an_unknown_name_brings_the_known_ones(phenotypes):
     with pytest.raises(UsageError, match=r"'XYZ'.*reference null; NORTH SOUTH; NOA NOB SOC"):
-        asked("NOA:0.5,XYZ:0.5", 1, phenotypes)
+        parsed_request("NOA:0.5,XYZ:0.5", 1, phenotypes)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +143,12 @@ def test_an_unknown_name_brings_the_known_ones(phenotypes):
 )
 def test_weights_that_are_none_are_refused(phenotypes, text):
     with pytest.raises(UsageError, match="--phenotype"):
-        asked(text, 1, phenotypes)
+        parsed_request(text, 1, phenotypes)
 
 
 def test_nobody_is_asked_for_twice(phenotypes):
     with pytest.raises(UsageError, match="NOA twice"):
-        all_asked(["reference", "NOA"], 4, phenotypes)
+        requests_of(["reference", "NOA"], 4, phenotypes)
 
 
 def test_quotas_are_nearest_to_the_shares():
@@ -151,7 +161,7 @@ def test_quotas_are_nearest_to_the_shares():
 
 
 def test_a_person_as_a_row_and_back():
-    layout = PersonRows(3, 2)
+    layout = HaplotypeRows(3, 2)
     alleles = np.array([[0, 1, -1], [1, 1, 0]], np.int8)
     row = layout.row(alleles, [2, 78])  # 78 is the code of N
     assert len(row) == len(layout) == 8
@@ -265,13 +275,13 @@ def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):
 
 @pytest.fixture
 def objective():
-    alphabet = Alphabet(iupac(), aligned=True, people=PersonRows(SITES, 2))
+    alphabet = Alphabet(iupac(), aligned=True, noising=HaplotypeNoising(HaplotypeRows(SITES, 2)))
     return Diffusion(DiffusionSettings(), alphabet)
 
 
 @pytest.fixture
 def rows():
-    layout, rng = PersonRows(SITES, 2), np.random.default_rng(2)
+    layout, rng = HaplotypeRows(SITES, 2), np.random.default_rng(2)
     return np.stack(
         [layout.row(rng.integers(-1, 2, (2, SITES)).astype(np.int8), [1, 3]) for _ in range(16)]
     )
@@ -285,7 +295,9 @@ def test_views_hide_alleles_and_say_when(objective, rows):
     views = objective.views(rows, np.random.default_rng(3))
     again = objective.views(rows, np.random.default_rng(3))
     assert all((views[name] == again[name]).all() for name in views)
-    assert views["targets"].tolist() == PersonRows(SITES, 2).alleles(rows).reshape(16, -1).tolist()
+    assert (
+        views["targets"].tolist() == HaplotypeRows(SITES, 2).alleles(rows).reshape(16, -1).tolist()
+    )
     shown = views["ids"] >= 0
     assert (views["ids"][shown] == views["targets"][shown]).all()
     late = views["time"][:, 0] / TICKS > 0.5
@@ -308,9 +320,14 @@ def test_the_loss_is_the_weighted_cross_entropy_of_hidden_alleles(objective, row
 def test_phenotypes_are_told_fine_coarse_or_not_at_all():
     numbers = np.tile([[2, 5]], (6000, 1))
     settings = DiffusionSettings(null=0.1, coarse=0.2)
-    shares = np.bincount(told(numbers, settings, np.random.default_rng(4)), minlength=6) / 6000
+    shares = (
+        np.bincount(given_phenotypes(numbers, settings, np.random.default_rng(4)), minlength=6)
+        / 6000
+    )
     assert shares[[0, 2, 5]] == pytest.approx([0.1, 0.2, 0.7], abs=0.02)
-    unknown = told(np.array([[2, 0], [0, 0]]), DiffusionSettings(null=0), np.random.default_rng(5))
+    unknown = given_phenotypes(
+        np.array([[2, 0], [0, 0]]), DiffusionSettings(null=0), np.random.default_rng(5)
+    )
     assert unknown.tolist() == [2, 0]
 
 

@@ -1,44 +1,125 @@
-"""TODO genomai_cli.population.generation.denoiser."""
+"""The haplotypes of individuals as a diffusion process noises and denoises them, both of one after the other.
 
+Of an individual one phenotype is given, sometimes only a coarser one, sometimes none (classifier-free guidance: Ho and
+Salimans 2022, arXiv:2207.12598).
+
+Shape suffixes: B individuals, T alleles of both haplotypes, N chosen alleles, P phenotypes or labels, S sites; 2
+haplotypes.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.diffusion.kernel import guided
-from genomai_cli.population.networks.denoiser import Logits, PeopleNetwork
+from genomai_cli.augmentations import Letters
+from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
+from genomai_cli.diffusion.kernel import Denoiser, guided
+from genomai_cli.errors import BundleError
+from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
+
+ALLELES = 2
 
 
 @dataclass(frozen=True, eq=False)
-class PeopleDenoiser:
-    """The alleles of both haplotypes, one after the other, of people of one phenotype each (B,); `settled` is the
-    network made ready for many calls, if it has been. `veiled` says that letters have to be doubted, which not every
-    network can."""
+class HaplotypeDenoiser:
+    """A `Denoiser` of the alleles of individuals of one phenotype each (B,); `prepared` is the network made ready for
+    many calls, if it has been. With `soft_masked` it is told the keep probabilities; BundleError for a network that
+    cannot be."""
 
-    network: PeopleNetwork
+    network: GenotypeDenoiser
     phenotype: Tensor
     guidance: float = 1.0
-    settled: Logits | None = None
-    veiled: bool = False
+    prepared: Logits | None = None
+    soft_masked: bool = False
 
-    def __call__(self, letters_BL: Tensor, due_BL: Tensor, trust_BL: Tensor) -> Tensor:
+    def __post_init__(self) -> None:
+        if self.soft_masked and not self.network.supports_soft_mask:
+            raise BundleError("the kernel uniform needs a network of kind denoiser")
+
+    def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, 2) of both alleles."""
-        logits_N = self._logits(letters_BL, trust_BL, self.phenotype)[due_BL]
+        logits_N = self._logits(tokens_BT, keep_probability_BT, self.phenotype)[chosen_BT]
         if self.guidance != 1:
-            anybody_B = torch.zeros_like(self.phenotype)
-            anybody_N = self._logits(letters_BL, trust_BL, anybody_B)[due_BL]
-            logits_N = guided(logits_N, anybody_N, self.guidance)
+            null_B = torch.zeros_like(self.phenotype)
+            null_N = self._logits(tokens_BT, keep_probability_BT, null_B)[chosen_BT]
+            logits_N = guided(logits_N, null_N, self.guidance)
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
 
-    def _logits(self, letters_BL: Tensor, trust_BL: Tensor, phenotype_B: Tensor) -> Tensor:
+    def _logits(
+        self, tokens_BT: Tensor, keep_probability_BT: Tensor, phenotype_B: Tensor
+    ) -> Tensor:
         frequency_PS = self.network.frequency
         phenotypes, sites = frequency_PS.shape
-        shape = (len(letters_BL), 2, sites)
+        shape = (len(tokens_BT), 2, sites)
         weights_BP = functional.one_hot(phenotype_B, phenotypes).to(frequency_PS)
-        logits = self.settled or self.network
-        doubts = {"trust_B2S": trust_BL.view(shape).to(frequency_PS)} if self.veiled else {}
-        return logits(letters_BL.view(shape), weights_BP, **doubts).flatten(1)
+        more = {}
+        if self.soft_masked:
+            more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
+        logits = self.prepared or self.network
+        return logits(tokens_BT.view(shape), weights_BP, **more).flatten(1)
 
 
-ALLELES = 2
+@dataclass(frozen=True)
+class HaplotypeNoising:
+    """A `Noising` of rows of haplotypes: the alleles are the tokens, and the network itself denoises."""
+
+    rows: HaplotypeRows
+    vocabulary: int = ALLELES
+    bases: int = 1
+
+    def head(self) -> dict[str, Any]:
+        """See `Noising`."""
+        return {"kind": "none"}
+
+    def views(
+        self,
+        samples_BL: Letters,
+        noise: Noise,
+        dropout: ConditionDropout,
+        rng: np.random.Generator,
+    ) -> dict[str, NDArray[np.int64]]:
+        """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
+        alleles_BT = self.rows.alleles(samples_BL).reshape(len(samples_BL), -1).astype(np.int64)
+        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        ids_BT = noise(alleles_BT, ALLELES)
+        return {"ids": ids_BT, "targets": alleles_BT, "phenotype": phenotype_B[:, None]}
+
+    def denoiser(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        views: Mapping[str, Tensor],
+        *,
+        soft_masked: bool,
+        inputs: Callable[[Tensor], Tensor] | None,
+    ) -> Denoiser:
+        """See `Noising`."""
+        del head, inputs
+        assert isinstance(network, GenotypeDenoiser)
+        return HaplotypeDenoiser(network, views["phenotype"][:, 0], soft_masked=soft_masked)
+
+
+def given_phenotypes(
+    numbers_BP: NDArray[np.int64], dropout: ConditionDropout, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The one phenotype (B,) that is given of each individual: the finest known, or a coarser one, or 0, none."""
+    individuals, columns = numbers_BP.shape
+    draws_B, choice_B = rng.random(individuals), rng.random(individuals)
+    given_B = np.zeros(individuals, np.int64)
+    coarser_B = np.zeros(individuals, np.int64)
+    for column in range(columns):
+        known_B = numbers_BP[:, column] > 0
+        if column < columns - 1:
+            chosen_B = known_B & ((coarser_B == 0) | (choice_B * (column + 1) < 1))
+            coarser_B = np.where(chosen_B, numbers_BP[:, column], coarser_B)
+        given_B = np.where(known_B, numbers_BP[:, column], given_B)
+    coarse_B = (draws_B < dropout.null + dropout.coarse) & (coarser_B > 0)
+    given_B = np.where(coarse_B, coarser_B, given_B)
+    return np.where(draws_B < dropout.null, 0, given_B)

@@ -14,14 +14,14 @@ from genomai_cli.formats.tables import TableWriter
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.cohorts import contig_lengths
-from genomai_cli.population.generation.sampler import SyntheticPerson
+from genomai_cli.population.generation.sampler import SyntheticIndividual
 from genomai_cli.population.panel import GRCH38, Panel
 from genomai_cli.records import SequenceRecord
 
 
 def write_barcodes(
     out: IO[bytes],
-    people: Iterable[SyntheticPerson],
+    people: Iterable[SyntheticIndividual],
     panel: Panel,
     origin: str,
     *,
@@ -52,7 +52,12 @@ def write_barcodes(
 
 
 def write_table(
-    out: IO[bytes], people: Iterable[SyntheticPerson], panel: Panel, build: str, *, haplotypes: bool
+    out: IO[bytes],
+    people: Iterable[SyntheticIndividual],
+    panel: Panel,
+    build: str,
+    *,
+    haplotypes: bool,
 ) -> int:
     """TSV: a row a person with the number of alternate alleles at each site, CHROM:POS:REF:ALT, or with `haplotypes`
     two rows, NAME_A and NAME_B, of 0 and 1; how many people."""
@@ -72,7 +77,7 @@ def write_table(
 
 
 def write_people_as_variants(
-    out: IO[bytes], people: Iterable[SyntheticPerson], panel: Panel, build: str, origin: str
+    out: IO[bytes], people: Iterable[SyntheticIndividual], panel: Panel, build: str, origin: str
 ) -> tuple[int, int]:
     """A phased VCF, sorted, of the sites that have a position in the build; how many people, and how many sites are
     left out."""

@@ -16,9 +16,9 @@ from genomai_cli.population.evaluation import generation
 from genomai_cli.population.evaluation.generation import Measures, Report
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary, compare_frequencies
-from genomai_cli.population.generation.sampler import SyntheticPerson
+from genomai_cli.population.generation.sampler import SyntheticIndividual
 from genomai_cli.population.labels import Phenotypes
-from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
@@ -53,7 +53,7 @@ class Quality:
     notes: Mapping[str, str]
 
 
-def gathered(made: Sequence[SyntheticPerson]) -> SampleGenotypes:
+def gathered(made: Sequence[SyntheticIndividual]) -> SampleGenotypes:
     """Generated people as the measures take them."""
     alleles_N2S = np.stack([person.alleles for person in made])
     requested = {person.name: person.phenotype for person in made}
@@ -64,7 +64,7 @@ def gathered(made: Sequence[SyntheticPerson]) -> SampleGenotypes:
 class Known:
     """What the bundle knows: its network with the phenotypes' frequencies, and summaries of everybody."""
 
-    network: PeopleNetwork
+    network: GenotypeDenoiser
     phenotypes: Phenotypes
     summary: Summary | None
     everybody: bool  # whether people in the proportions of those learnt from were asked for
@@ -73,7 +73,7 @@ class Known:
     def of(cls, bundle: Bundle, summary: Summary | None, *, everybody: bool) -> "Known":
         """What a generator's bundle knows; the summaries are a file beside it."""
         network = bundle.classifier.members[0]
-        assert isinstance(network, PeopleNetwork)
+        assert isinstance(network, GenotypeDenoiser)
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 
 

@@ -1,11 +1,10 @@
-"""Which people are asked for: `EUR`, `GBR`, `null`, `reference`, or a mixture, `EUR:0.7,AFR:0.3`.
+"""Whom to generate: `EUR`, `GBR`, `null`, `reference`, or a mixture, `EUR:0.7,AFR:0.3`; or phenotype records.
 
-People asked for by phenotype records: described by any attributes, such as a place, instead of named.
+Records describe by any attributes, such as a place, instead of names. The network that brings DNA and phenotype records
+into one space (`networks/crossmodal.py`) tells how similar a record is to that of each population; by these
+similarities each individual's population is drawn.
 
-The network that brings DNA and phenotype records into one space (`nets/crossmodal.py`) tells how like a record is to
-that of each population; by these likenesses each person's population is drawn.
-
-Shape suffixes: R records asked for, P records of populations, E size of the common space.
+Shape suffixes: R records requested, P records of populations, E size of the common space.
 """
 
 import math
@@ -22,21 +21,24 @@ from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+MIN_SHARE = 0.005  # a population with a smaller share is left out
+
 
 @dataclass(frozen=True)
-class Ask:
-    """So many people of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
+class Request:
+    """So many individuals of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
 
-    `word` is what their names contain, `text` what their descriptions say. With the name of a `record`, each person is
-    of one of the parts, drawn by their weights, instead of a mixture of all.
+    `name` is what their names contain, `text` what their descriptions say. With the name of a `record`, each individual
+    is of one of the parts, drawn by their weights, instead of a mixture of all.
     """
 
     parts: tuple[tuple[str, float], ...]
-    people: int
+    individuals: int
     record: str = ""
 
     @property
-    def word(self) -> str:
+    def name(self) -> str:
         return self.record or "-".join(name for name, _ in self.parts)
 
     @property
@@ -48,27 +50,27 @@ class Ask:
         return ",".join(f"{name}:{weight:g}" for name, weight in self.parts)
 
 
-def all_asked(texts: Sequence[str], people: int, phenotypes: Phenotypes) -> list[Ask]:
-    """What several `--phenotype` ask for, each for so many people; UsageError where two would give the same names."""
-    asks = [ask for text in texts for ask in asked(text, people, phenotypes)]
-    words = [ask.word for ask in asks]
-    for word in words:
-        if words.count(word) > 1:
-            raise UsageError(f"--phenotype asks for {word} twice: people would have the same names")
-    return asks
+def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) -> list[Request]:
+    """Those of several `--phenotype`, each for so many individuals; UsageError where two would give the same names."""
+    requests = [one for text in texts for one in parsed_request(text, individuals, phenotypes)]
+    names = [request.name for request in requests]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
+    return requests
 
 
-def asked(text: str, people: int, phenotypes: Phenotypes) -> list[Ask]:
-    """What one `--phenotype` asks for.
+def parsed_request(text: str, individuals: int, phenotypes: Phenotypes) -> list[Request]:
+    """The requests of one `--phenotype`.
 
-    `reference` is everybody: each finest label with its share of the people, by largest remainders. Raises UsageError
-    for a name that is not known, with those that are, and for weights that are none.
+    `reference` is everybody: each finest label with its share of the individuals, by largest remainders. Raises
+    UsageError for a name that is not known, with those that are, and for weights that are none.
     """
     if text == REFERENCE:
         shares = phenotypes.parts(REFERENCE)
-        quotas = quotas_of(list(shares.values()), people)
+        quotas = quotas_of(list(shares.values()), individuals)
         pairs = zip(shares, quotas, strict=True)
-        return [Ask(((name, 1.0),), quota) for name, quota in pairs if quota]
+        return [Request(((name, 1.0),), quota) for name, quota in pairs if quota]
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, colon, number = part.strip().partition(":")
@@ -78,22 +80,23 @@ def asked(text: str, people: int, phenotypes: Phenotypes) -> list[Ask]:
             raise UsageError(f"--phenotype {text}: {name} is there twice")
         weights[name] = _weight(number, text) if colon else 1.0
     total = sum(weights.values())
-    return [Ask(tuple((name, weight / total) for name, weight in weights.items()), people)]
+    parts = tuple((name, weight / total) for name, weight in weights.items())
+    return [Request(parts, individuals)]
 
 
 def known_names(phenotypes: Phenotypes) -> str:
-    """Everything that can be asked for, in words: `reference` and `null`, then the labels of each column."""
+    """Everything that can be requested, in words: `reference` and `null`, then the labels of each column."""
     columns = (" ".join(labels) for labels in phenotypes.labels.values())
     return "; ".join([f"{REFERENCE} {NULL}", *columns])
 
 
-def quotas_of(shares: list[int], people: int) -> list[int]:
-    """Whole numbers in the proportions of the shares that add up to `people` (largest remainders)."""
-    exact = [share * people / sum(shares) for share in shares]
+def quotas_of(shares: list[int], individuals: int) -> list[int]:
+    """Integers in the proportions of the shares that add up to `individuals` (largest remainders)."""
+    exact = [share * individuals / sum(shares) for share in shares]
     quotas = [math.floor(value) for value in exact]
     order = sorted(range(len(shares)), key=lambda i: (quotas[i] - exact[i], i))
-    for place in order[: people - sum(quotas)]:
-        quotas[place] += 1
+    for index in order[: individuals - sum(quotas)]:
+        quotas[index] += 1
     return quotas
 
 
@@ -107,22 +110,18 @@ def _weight(number: str, text: str) -> float:
     return weight
 
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-LEAST = 0.005  # a population with a smaller share is left out
-
-
-def asked_by_records(
+def requests_of_records(
     table: PhenotypeTable,
-    people: int,
+    individuals: int,
     populations: PhenotypeTable,
     bundle: Bundle,
     phenotypes: Phenotypes,
-) -> list[Ask]:
-    """So many people for each record, of the generator's populations that are most like it.
+) -> list[Request]:
+    """So many individuals for each record, of the generator's populations that are most similar to it.
 
-    The weights are the softmax of the similarities, as sharp as the network of `bundle` has learnt. `populations` are
+    The weights are the softmax of the similarities, at the temperature of the network of `bundle`. `populations` are
     the records of populations, under the names that `phenotypes` have. Raises InputError for records that the network
-    does not understand or whose names people cannot have, and where no population is known.
+    does not understand or whose names cannot be part of a name, and where no population is known.
     """
     for name, line in zip(table.names, table.lines, strict=True):
         if not NAME.fullmatch(name):
@@ -133,19 +132,19 @@ def asked_by_records(
         raise InputError("no record of a population that can be generated", path=populations.path)
     network, device = bundle.crossmodal, next(bundle.classifier.parameters()).device
     with torch.inference_mode():
-        asked_RE, known_PE = (
+        requested_RE, known_PE = (
             network.records(Records.of(encode(records, network.columns), device))
             for records in (table, populations)
         )
-        shares_RP = (asked_RE @ known_PE[torch.tensor(known)].T * network.scale).softmax(1)
+        shares_RP = (requested_RE @ known_PE[torch.tensor(known)].T * network.scale).softmax(1)
     names = [name for name, there in zip(populations.names, known, strict=True) if there]
     return [
-        Ask(_parts(names, shares), people, record)
+        Request(_parts(names, shares), individuals, record)
         for record, shares in zip(table.names, shares_RP.double().tolist(), strict=True)
     ]
 
 
 def _parts(names: list[str], shares: list[float]) -> tuple[tuple[str, float], ...]:
-    kept = {name: share for name, share in zip(names, shares, strict=True) if share >= LEAST}
-    total = sum(kept.values())
-    return tuple((name, share / total) for name, share in kept.items())
+    notable = {name: share for name, share in zip(names, shares, strict=True) if share >= MIN_SHARE}
+    total = sum(notable.values())
+    return tuple((name, share / total) for name, share in notable.items())

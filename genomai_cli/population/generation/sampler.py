@@ -1,16 +1,13 @@
-"""New people from a denoiser of a panel's sites.
+"""New individuals from a denoiser of a panel's sites.
 
-Everything random about a person follows from the seed, what was asked for and the person's number: neither the batch
-size nor the number of people shows.
+Everything random about an individual follows from the seed, the request and the individual's number: neither the batch
+size nor the number of individuals shows. Of admixed individuals, each stretch of a haplotype comes from one of several
+ancestors' populations.
 
-Admixed people: each stretch of a haplotype comes from one of several ancestors' populations.
+Views by diffusion: a barcode is noised up to some time and drawn again from there, by the same code. What is drawn of a
+view follows from the view's own seed. Missing letters stay missing.
 
-Views by diffusion: a record is blurred up to some time and drawn again from there, by the code that generates.
-
-What is drawn of a view follows from the view's own seed. Missing letters stay missing.
-
-Shape suffixes: B people of a batch, L alleles of both haplotypes, S sites, P phenotypes, N chosen alleles, B views
-of a batch, L alleles of both haplotypes or letters, 2 haplotypes.
+Shape suffixes: B individuals or views of a batch, T alleles of both haplotypes, S sites; 2 haplotypes.
 """
 
 import zlib
@@ -24,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.diffusion.kernel import HIDDEN, Start
+from genomai_cli.diffusion.kernel import MASKED, InitialTokens
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.inference.augment import Begun
 from genomai_cli.inference.generate_diffusion import (
@@ -34,21 +31,126 @@ from genomai_cli.inference.generate_diffusion import (
     process_of,
 )
 from genomai_cli.population.barcode import BarcodeSites, genotypes_to_letters, is_haplotype, resolve
-from genomai_cli.population.generation.denoiser import ALLELES, PeopleDenoiser
-from genomai_cli.population.generation.requests import Ask
+from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoiser
+from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.labels import NULL, Phenotypes, alleles_of
-from genomai_cli.population.networks.denoiser import PeopleNetwork
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.panel import Panel, places
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
+BATCH = 128
+ADMIXTURE_STREAM, ALLELE_STREAM = 0, 1  # streams of randomness that share a seed
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticIndividual:
+    """An individual that does not exist: the alleles (2, S), 0 or 1, and the phenotype that was requested."""
+
+    name: str
+    phenotype: str
+    alleles: NDArray[np.int8]
+
+
+class HaplotypeGenerator:
+    """Draws individuals from a bundle; BundleError for a model that was not made for it."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
+        network = bundle.classifier.members[0]
+        if not isinstance(network, GenotypeDenoiser):
+            raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
+        self.network, self.settings, self.batch = network, settings, batch
+        self.phenotypes = Phenotypes.from_config(bundle.config)
+        self.chromosomes = Chromosomes.of(bundle.required_panel)
+        self.kernel, self.schedule = process_of(bundle)
+        with torch.inference_mode():
+            self.logits = network.prepared()
+
+    def individuals(self, requests: Sequence[Request]) -> Iterator[SyntheticIndividual]:
+        """Those of the requests, in order."""
+        planned = (
+            self._planned(request, number + 1)
+            for request in requests
+            for number in range(request.individuals)
+        )
+        while chunk := list(islice(planned, self.batch)):
+            yield from self._drawn(chunk)
+
+    def sample(
+        self,
+        phenotypes: Sequence[int],
+        seeds: Sequence[Sequence[int]],
+        initial: InitialTokens | None = None,
+    ) -> NDArray[np.int8]:
+        """The alleles (B, 2, S) of individuals of these phenotypes, each by its own seed; `initial` alleles (B, T) are
+        noised up to the settings' start time first. Alleles that stay unknown are `MASKED`."""
+        sites, device = self.network.frequency.shape[1], self.network.frequency.device
+        if initial is None:
+            initial = InitialTokens.masked(len(seeds), 2 * sites, device)
+        denoiser = self.denoiser(torch.tensor(phenotypes, device=device))
+        sampling = self.settings.sampling(self.schedule, ALLELES)
+        alleles_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
+        alleles_B2S: NDArray[np.int8] = alleles_BT.view(-1, 2, sites).to("cpu", torch.int8).numpy()
+        return alleles_B2S
+
+    def denoiser(self, phenotype_B: Tensor) -> HaplotypeDenoiser:
+        """The network with phenotypes and guidance put in."""
+        guidance, soft_masked = self.settings.guidance, self.kernel.substitutions
+        return HaplotypeDenoiser(
+            self.network, phenotype_B, guidance, self.logits, soft_masked=soft_masked
+        )
+
+    def _planned(self, request: Request, number: int) -> "_Planned":
+        seed = [self.settings.seed, zlib.crc32(request.text.encode()), number]
+        rng = np.random.default_rng([*seed, ADMIXTURE_STREAM])
+        parts = request.parts
+        if request.record:
+            chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
+            parts = ((parts[chosen][0], 1.0),)
+        ancestors = [self._ancestor(name, rng) for name, _ in parts]
+        weights = [weight for _, weight in parts]
+        source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
+        seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
+        name = f"synthetic_{request.name}_{number}"
+        return _Planned(name, request.text, ancestors, seeds, source_2S)
+
+    def _ancestor(self, name: str, rng: np.random.Generator) -> int:
+        """The phenotype by which to draw: of a coarse label one of the finest within it, by their sample sizes."""
+        if name == NULL:
+            return 0
+        parts = self.phenotypes.parts(name)
+        counts = np.array(list(parts.values()), np.float64)
+        return self.phenotypes.number(list(parts)[rng.choice(len(parts), p=counts / counts.sum())])
+
+    @torch.inference_mode()
+    def _drawn(self, planned: "list[_Planned]") -> Iterator[SyntheticIndividual]:
+        """Each ancestor is drawn as an individual of its own, then the stretches are put together."""
+        ancestors = [number for one in planned for number in one.ancestors]
+        alleles_B2S = self.sample(ancestors, [seed for one in planned for seed in one.seeds])
+        begin = 0
+        for one in planned:
+            parts = alleles_B2S[begin : begin + len(one.ancestors)]
+            begin += len(one.ancestors)
+            alleles_2S = np.take_along_axis(parts, one.source[None], axis=0)[0]
+            yield SyntheticIndividual(one.name, one.phenotype, alleles_2S)
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """An individual to be drawn: one ancestor a part, and which of them each site comes from (2, S)."""
+
+    name: str
+    phenotype: str
+    ancestors: list[int]
+    seeds: list[list[int]]
+    source: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Chromosomes:
-    """The sites in the order in which they lie, and how likely each has another ancestor than the one before it."""
+    """The `order` in which the sites lie, and how likely each has another ancestor than the one before it."""
 
     order: NDArray[np.int64]
-    renewed: NDArray[np.float64]
+    switch: NDArray[np.float64]
 
     @classmethod
     def of(cls, panel: Panel, stretch: float = STRETCH) -> "Chromosomes":
@@ -61,7 +163,7 @@ class Chromosomes:
 
     def ancestors(self, weights: list[float], rng: np.random.Generator) -> NDArray[np.int64]:
         """Which of the ancestors, drawn with these weights, each site (S,) of one haplotype comes from."""
-        begins = rng.random(len(self.order)) < self.renewed
+        begins = rng.random(len(self.order)) < self.switch
         drawn = rng.choice(len(weights), size=len(self.order), p=weights)
         first = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
         ancestors = np.empty(len(self.order), np.int64)
@@ -69,107 +171,13 @@ class Chromosomes:
         return ancestors
 
 
-BATCH = 128
-PLAN, DRAWS = 0, 1  # streams of randomness that share a seed
-
-
-@dataclass(frozen=True, eq=False)
-class SyntheticPerson:
-    """A person nobody is: the alleles (2, S), 0 or 1, and what had been asked for."""
-
-    name: str
-    phenotype: str
-    alleles: NDArray[np.int8]
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """A person to be drawn: one ancestor a part, and which of them each site comes from (2, S)."""
-
-    name: str
-    phenotype: str
-    ancestors: list[int]
-    seeds: list[list[int]]
-    sources: NDArray[np.int64]
-
-
-class Generator:
-    """Draws people from a bundle; BundleError for a model that was not made for it."""
-
-    def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
-        network = bundle.classifier.members[0]
-        if not isinstance(network, PeopleNetwork):
-            raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
-        self.network, self.settings, self.batch = network, settings, batch
-        self.phenotypes = Phenotypes.from_config(bundle.config)
-        self.chromosomes = Chromosomes.of(bundle.required_panel)
-        self.kernel, self.schedule = process_of(bundle)
-        with torch.inference_mode():
-            self.logits = network.settled()
-
-    def people(self, asks: Sequence[Ask]) -> Iterator[SyntheticPerson]:
-        """The people asked for, in order."""
-        plans = (self._plan(ask, number + 1) for ask in asks for number in range(ask.people))
-        while chunk := list(islice(plans, self.batch)):
-            yield from self._drawn(chunk)
-
-    def _plan(self, ask: Ask, number: int) -> _Plan:
-        """Everything about a person that is settled before the alleles are drawn."""
-        seed = [self.settings.seed, zlib.crc32(ask.text.encode()), number]
-        rng = np.random.default_rng([*seed, PLAN])
-        parts = ask.parts
-        if ask.record:
-            chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
-            parts = ((parts[chosen][0], 1.0),)
-        ancestors = [self._ancestor(name, rng) for name, _ in parts]
-        weights = [weight for _, weight in parts]
-        sources_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
-        seeds = [[*seed, DRAWS, part] for part in range(len(ancestors))]
-        return _Plan(f"synthetic_{ask.word}_{number}", ask.text, ancestors, seeds, sources_2S)
-
-    def _ancestor(self, name: str, rng: np.random.Generator) -> int:
-        """The phenotype by which to draw: of a coarse label one of the finest within it, by their numbers of people."""
-        if name == NULL:
-            return 0
-        parts = self.phenotypes.parts(name)
-        counts = np.array(list(parts.values()), np.float64)
-        return self.phenotypes.number(list(parts)[rng.choice(len(parts), p=counts / counts.sum())])
-
-    @torch.inference_mode()
-    def _drawn(self, plans: list[_Plan]) -> Iterator[SyntheticPerson]:
-        """The people of some plans: each part is drawn as a person of its own, then the stretches are put together."""
-        numbers = [number for plan in plans for number in plan.ancestors]
-        seeds = [seed for plan in plans for seed in plan.seeds]
-        sites, device = self.network.frequency.shape[1], self.network.frequency.device
-        letters_BL = self.kernel.sample(
-            self.denoiser(torch.tensor(numbers, device=device)),
-            Start.of_nothing(len(seeds), 2 * sites, device),
-            seeds,
-            self.schedule,
-            ALLELES,
-            self.settings.way,
-        )
-        alleles_B2S = letters_BL.view(-1, 2, sites).to("cpu", torch.int8).numpy()
-        begin = 0
-        for plan in plans:
-            parts = alleles_B2S[begin : begin + len(plan.ancestors)]
-            begin += len(plan.ancestors)
-            alleles_2S = np.take_along_axis(parts, plan.sources[None], axis=0)[0]
-            yield SyntheticPerson(plan.name, plan.phenotype, alleles_2S)
-
-    def denoiser(self, number_B: Tensor) -> PeopleDenoiser:
-        """The network with phenotypes and guidance put in."""
-        guidance, doubts = self.settings.guidance, self.kernel.doubts
-        return PeopleDenoiser(self.network, number_B, guidance, self.logits, veiled=doubts)
-
-
-class PeopleDiffuser:
+class HaplotypeDiffuser:
     """Views of barcodes; `phenotype_of` gives the number of the phenotype by which a record's name is drawn, or 0."""
 
     def __init__(
         self, bundle: Bundle, settings: Settings, phenotype_of: Callable[[str], int] = lambda _: 0
     ) -> None:
-        self.generator = Generator(bundle, settings)
+        self.generator = HaplotypeGenerator(bundle, settings)
         self.panel, self.name = bundle.required_panel, bundle.name
         self.sites = BarcodeSites.of(self.panel)
         self.phenotype_of = phenotype_of
@@ -184,27 +192,21 @@ class PeopleDiffuser:
     def _diffused(self, views: list[Begun]) -> Iterator[Begun]:
         haplotypes = [is_haplotype(view.letters) for view in views]
         pairs = zip(views, haplotypes, strict=True)
-        alleles_BL = np.stack([self._alleles(view, alone).ravel() for view, alone in pairs])
-        generator, device = self.generator, self.generator.network.frequency.device
-        letters_BL = torch.from_numpy(alleles_BL).to(device)
-        numbers = [self.phenotype_of(view.record.name) for view in views]
-        made_BL = generator.kernel.sample(
-            generator.denoiser(torch.tensor(numbers, device=device)),
-            Start(letters_BL, letters_BL == HIDDEN),
+        alleles_BT = np.stack([self._alleles(view, haploid).ravel() for view, haploid in pairs])
+        tokens_BT = torch.from_numpy(alleles_BT).to(self.generator.network.frequency.device)
+        drawn_B2S = self.generator.sample(
+            [self.phenotype_of(view.record.name) for view in views],
             [[*view.seed, STREAM] for view in views],
-            generator.schedule,
-            ALLELES,
-            generator.settings.way,
+            InitialTokens(tokens_BT, tokens_BT == MASKED),
         )
-        made_B2S = made_BL.view(len(views), 2, -1).cpu().numpy().astype(np.int8)
-        for view, alone, alleles_2S in zip(views, haplotypes, made_B2S, strict=True):
-            copies_S = 2 * alleles_2S[0] if alone else alleles_2S.sum(axis=0, dtype=np.int8)
-            known_S = alleles_2S[0] >= 0 if alone else (alleles_2S >= 0).all(axis=0)
+        for view, haploid, alleles_2S in zip(views, haplotypes, drawn_B2S, strict=True):
+            copies_S = 2 * alleles_2S[0] if haploid else alleles_2S.sum(axis=0, dtype=np.int8)
+            known_S = alleles_2S[0] >= 0 if haploid else (alleles_2S >= 0).all(axis=0)
             letters_S = genotypes_to_letters(np.where(known_S, copies_S, np.int8(-1)), self.panel)
             yield replace(view, letters=letters_S[None])
 
-    def _alleles(self, view: Begun, alone: bool) -> np.ndarray:
-        """The alleles (2, S) of a barcode, heterozygous sites in a phase drawn for the view; of a haplotype alone the
+    def _alleles(self, view: Begun, haploid: bool) -> NDArray[np.int64]:
+        """The alleles (2, S) of a barcode, heterozygous sites in a phase drawn for the view; of a single haplotype the
         other one is not known."""
         letters_S = view.letters[0]
         if not self.sites.fit(letters_S):
@@ -214,6 +216,6 @@ class PeopleDiffuser:
                 f"{message}: name a model with --model", path=record.path, line=record.line or None
             )
         pair_2S = np.stack([letters_S, np.full_like(letters_S, ord("N"))])
-        if not alone:
+        if not haploid:
             pair_2S = resolve(letters_S, view.rng)
         return alleles_of(pair_2S, self.panel).astype(np.int64)

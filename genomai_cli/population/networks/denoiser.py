@@ -145,14 +145,15 @@ class Silent(nn.Linear):
 
 Logits = Callable[..., Tensor]
 """From alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, logits (B, 2, S) of allele 1;
-a network that can doubt letters takes `trust_B2S` as well."""
+one that supports a soft mask takes `keep_probability_B2S` as well."""
 
 
-class PeopleNetwork(nn.Module):
+class GenotypeDenoiser(nn.Module):
     """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
 
     frequency: Tensor
     rarest = RAREST  # no frequency that it reads is nearer to 0 or 1
+    supports_soft_mask = False  # whether it takes keep probabilities
 
     def __init__(self, phenotypes: int, sites: int) -> None:
         super().__init__()
@@ -162,13 +163,15 @@ class PeopleNetwork(nn.Module):
         """The frequency (B, S) of allele 1 among people of these phenotypes."""
         return (weights_BP @ self.frequency).clamp(self.rarest, 1 - self.rarest)
 
-    def settled(self) -> Logits:
+    def prepared(self) -> Logits:
         """The network as it is now, for many calls: what does not depend on the people may be computed beforehand."""
         return self
 
 
-class DenoiserNetwork(PeopleNetwork):
+class DenoiserNetwork(GenotypeDenoiser):
     """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1."""
+
+    supports_soft_mask = True
 
     def __init__(self, config: DenoiserConfig, classes: dict[str, int]) -> None:
         super().__init__(config.phenotypes, config.sites)
@@ -194,7 +197,7 @@ class DenoiserNetwork(PeopleNetwork):
         """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""
         nn.init.zeros_(self.partner)
 
-    def settled(self) -> Logits:
+    def prepared(self) -> Logits:
         """The network with its linkage tables computed."""
         return partial(self, blocks=self.linkage.blocks())
 
@@ -203,21 +206,21 @@ class DenoiserNetwork(PeopleNetwork):
         alleles_B2S: Tensor,
         weights_BP: Tensor,
         blocks: list[Block] | None = None,
-        trust_B2S: Tensor | None = None,
+        keep_probability_B2S: Tensor | None = None,
     ) -> Tensor:
         """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already.
 
-        `trust` is the probability that a visible allele is what it was, not drawn at random: with less than 1 an allele
+        `keep_probability` is that a visible allele is what it was, not drawn at random: with less than 1 an allele
         counts as its expectation, given what is seen and how frequent it is.
         """
         frequency_B1S = self.frequencies(weights_BP).unsqueeze(1)
         known_B2S = (alleles_B2S >= 0).to(frequency_B1S.dtype)
         seen_B2S = alleles_B2S
-        if trust_B2S is not None:
-            seen_B2S = expected(alleles_B2S, frequency_B1S, trust_B2S)
+        if keep_probability_B2S is not None:
+            seen_B2S = expected(alleles_B2S, frequency_B1S, keep_probability_B2S)
         surplus_B2S = (seen_B2S - frequency_B1S) * known_B2S
-        if trust_B2S is not None:
-            known_B2S = known_B2S * trust_B2S
+        if keep_probability_B2S is not None:
+            known_B2S = known_B2S * keep_probability_B2S
         blocks = self.linkage.blocks() if blocks is None else blocks
         linked_B2S = self.linkage(surplus_B2S, known_B2S, blocks)
         linked_B2S = linked_B2S + surplus_B2S.flip(1) * self.partner
@@ -236,9 +239,9 @@ class DenoiserNetwork(PeopleNetwork):
         return ancestry_B2D
 
 
-def expected(alleles_B2S: Tensor, frequency_B1S: Tensor, trust_B2S: Tensor) -> Tensor:
-    """The expectation of alleles of which each was kept with the probability `trust`, else drawn from 0 and 1."""
-    agrees_B2S, differs_B2S = 1 + trust_B2S, 1 - trust_B2S
+def expected(alleles_B2S: Tensor, frequency_B1S: Tensor, keep_probability_B2S: Tensor) -> Tensor:
+    """The expectation of alleles of which each was kept with its keep probability, else drawn from 0 and 1."""
+    agrees_B2S, differs_B2S = 1 + keep_probability_B2S, 1 - keep_probability_B2S
     one_B2S = frequency_B1S * torch.where(alleles_B2S == 1, agrees_B2S, differs_B2S)
     zero_B2S = (1 - frequency_B1S) * torch.where(alleles_B2S == 1, differs_B2S, agrees_B2S)
     return one_B2S / (one_B2S + zero_B2S)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
-    PeopleNetwork,
+    GenotypeDenoiser,
     PhenotypeAttention,
     Silent,
 )
@@ -85,7 +85,7 @@ class Layer(nn.Sequential):
         )
 
 
-class RegionNetwork(PeopleNetwork):
+class RegionNetwork(GenotypeDenoiser):
     """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1.
 
     What is generated comes of the network alone; what is restored, of its `library` if it has one.
