@@ -93,7 +93,7 @@ class TokenDenoiser:
 
     `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
     `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
-    not the ids themselves. With `soft_masked` the network is told the keep probabilities; BundleError for one that cannot be.
+    not the ids themselves. With `soft_masked` the network gets the keep probabilities; BundleError if it takes none.
     """
 
     network: nn.Module

@@ -165,7 +165,7 @@ class SequenceGenerator:
         """The bases of whole tokens, some of them drawn."""
         shape = (len(codes_BL), -1, self.tokens.bases)
         codes_BTK, to_draw_BTK = codes_BL.reshape(shape), to_draw_BL.reshape(shape)
-        chosen_BT = to_draw_BTK.any(axis=2)
+        chosen_BT: Flags = np.logical_or.reduce(to_draw_BTK, axis=2)
         if not chosen_BT.any():
             return codes_BL
         tokens_BT = self._tokens(codes_BL)
