@@ -14,7 +14,7 @@ from conftest import POPULATIONS, SITES, common_allele
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
 from genomai_cli.population.networks.towers import CrossmodalConfig
-from genomai_cli.population.phenotypes import Category, Columns, Place
+from genomai_cli.population.phenotypes import Category, Columns, Location
 
 LABELS = list(POPULATIONS)
 COLUMNS = Columns(
@@ -24,7 +24,7 @@ COLUMNS = Columns(
         Category("sex", ("F", "M")),
     ),
     (),
-    Place(),
+    Location(),
 )
 WIDTH = 4  # one axis more than there are populations
 BIAS = 5.0  # of people along the last axis: somebody without surplus lies there

@@ -98,12 +98,14 @@ class Judge:
         self.aligner = Aligner(bundle, table)
         self.network = bundle.crossmodal
         with torch.inference_mode():
-            self.records = self.network.records(Records.of(encode(table, self.network.columns)))
+            self.records = self.network.record_vectors(
+                Records.of(encode(table, self.network.columns))
+            )
 
     @torch.inference_mode()
     def called(self, copies: Copies) -> Rows:
         """The number of the most similar record of each of the people (n, sites)."""
-        vectors = self.network.people(torch.from_numpy(copies.astype(np.int64)))
+        vectors = self.network.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
         found: Rows = (vectors @ self.records.T).argmax(1).numpy()
         return found
 

@@ -21,7 +21,7 @@ from genomai_cli.population.phenotypes import (
     Columns,
     PhenotypeTable,
     degrees,
-    place_anchors,
+    location_anchors,
     read_phenotypes,
     unit_vectors,
 )
@@ -96,13 +96,15 @@ class Network:
         """The cosines (N, R) of people and records."""
         table = as_table(records, [str(number) for number in range(len(records))])
         encoded = encode(table, self.network.columns)
-        people_NE = self.network.people(torch.from_numpy(copies.astype(np.int64)))
-        found: Array = (people_NE @ self.network.records(Records.of(encoded)).T).double().numpy()
+        people_NE = self.network.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
+        found: Array = (
+            (people_NE @ self.network.record_vectors(Records.of(encoded)).T).double().numpy()
+        )
         return found
 
     def located(self, copies: np.ndarray) -> Array:
         """The most similar place (N, 3) of a grid on the globe."""
-        points = place_anchors(GRID)
+        points = location_anchors(GRID)
         told = [dict(zip(PLACE, map(str, place), strict=True)) for place in degrees(points)]
         return points[self.similarities(copies, told).argmax(axis=1)]
 

@@ -55,7 +55,7 @@ def rows(
     """
     import numpy as np
 
-    from genomai_cli.population.labels import alleles_of
+    from genomai_cli.population.barcode import letters_to_alleles
 
     panel, layout, phenotypes = places.panel, places.people, places.phenotypes
     assert panel is not None
@@ -67,7 +67,10 @@ def rows(
         letters = np.frombuffer("".join(r.sequence for r in pair).encode("ascii"), np.uint8)
         told = labels.row(name) if labels is not None and name in known else {}
         unlabelled += labels is not None and name not in known
-        yield name, layout.row(alleles_of(letters.reshape(2, -1), panel), phenotypes.numbers(told))
+        yield (
+            name,
+            layout.row(letters_to_alleles(letters.reshape(2, -1), panel), phenotypes.numbers(told)),
+        )
     if unlabelled:
         run.console.warn(f"{unlabelled} people have no labels and are learnt from without")
 

@@ -1,8 +1,9 @@
-"""What a similarity rests on: integrated gradients (Sundararajan, Taly & Yan 2017, ICML, equation 1).
+"""Integrated gradients: what each number of an input adds to a function (Sundararajan, Taly & Yan 2017, ICML).
 
 A function of an input is followed along the straight path from a baseline to the input. The mean of its gradients on
 the path times the way from one to the other divides the function's rise among the input's numbers, with nothing left
-over (the paper's axiom of completeness).
+over (equation 1, and the axiom of completeness). Where an input is a sum of parts, the mean gradients times a part are
+what that part adds.
 
 Shape suffixes: B inputs, X numbers of an input.
 """
@@ -21,31 +22,23 @@ PARTS = (0.0, 1e-3, 1e-2, 1e-1, 1.0)  # of the path: near its beginning layer no
 POINTS = 16  # of each part: Gauss-Legendre's are exact for polynomials of degree 31
 
 
-def integrated_gradients(function: Function, inputs_BX: Tensor, baseline_BX: Tensor) -> Tensor:
-    """What each number adds (B, X) to the value that the function has at the baseline."""
-    return (inputs_BX - baseline_BX) * mean_gradients(function, inputs_BX, baseline_BX)
-
-
 def mean_gradients(function: Function, inputs_BX: Tensor, baseline_BX: Tensor) -> Tensor:
-    """The mean of the gradients (B, X) on the path.
-
-    Where the inputs are sums of parts, the product of this with a part is what that part adds.
-    """
+    """The mean (B, X) of the gradients on the path from the baseline to the inputs."""
     away_BX = inputs_BX - baseline_BX
     mean_BX = torch.zeros_like(away_BX)
-    for place, weight in path_points():
-        mean_BX += weight * _gradient(function, baseline_BX + place * away_BX)
+    for point, weight in path_points():
+        mean_BX += weight * _gradient(function, baseline_BX + point * away_BX)
     return mean_BX
 
 
 def path_points() -> list[tuple[float, float]]:
-    """Places between 0 and 1, and their weights, by the rule of Gauss and Legendre in each part of the path."""
-    places, weights = np.polynomial.legendre.leggauss(POINTS)
+    """Points between 0 and 1, and their weights, by the rule of Gauss and Legendre in each part of the path."""
+    points, weights = np.polynomial.legendre.leggauss(POINTS)
     found: list[tuple[float, float]] = []
     for begin, end in pairwise(PARTS):
         size = end - begin
-        found += zip(begin + size * (places + 1) / 2, size * weights / 2, strict=True)
-    return [(float(place), float(weight)) for place, weight in found]
+        found += zip(begin + size * (points + 1) / 2, size * weights / 2, strict=True)
+    return [(float(point), float(weight)) for point, weight in found]
 
 
 def _gradient(function: Function, point_BX: Tensor) -> Tensor:

@@ -1,15 +1,10 @@
-"""Genotypes to barcodes (one IUPAC letter a panel site) and back.
+"""Barcodes: the genotypes of a sample at a panel's sites as one IUPAC letter a site, and their two haplotypes.
 
-What a site's record gives, sample by sample: the letter of its two alleles if both are alleles of the
-panel, N otherwise; so a swapped REF and ALT needs no special case. Half-missing calls and other
-ploidies than one and two are N, a haploid call is the homozygote's letter. Of several records for one
-site the one with the panel's alleles counts; a sample with an alternate allele in a sibling row (as
-`bcftools norm -m-` splits them) is N, and so is a sample for which two matching records disagree.
-A site within a gVCF's reference block is a homozygote of the panel's ref where the block's call is 0/0.
-
-A barcode's two haplotypes: heterozygous letters taken apart into two bases, and put together again.
-
-Which panel a sequence is a barcode of, told from its letters alone.
+Of a VCF, a letter stands for the two alleles if both are alleles of the panel, N otherwise; so a swapped REF and ALT
+needs no special case. Half-missing calls and other ploidies than one and two are N, a haploid call is the homozygote's
+letter. Of several records for one site the one with the panel's alleles counts; a sample with an alternate allele in a
+sibling row (as `bcftools norm -m-` splits them) is N, and so is a sample for which two matching records disagree. A
+site within a gVCF's reference block is a homozygote of the panel's ref where the block's call is 0/0.
 
 Shapes: S sites; `letters` are (S,).
 """
@@ -132,7 +127,7 @@ def read_barcodes(
 ) -> Barcodes:
     """The barcodes of all samples of all inputs, in input order.
 
-    Inputs with the same samples in the same order are pieces of one cohort (one file a chromosome).
+    Inputs with the same samples in the same order are parts of one cohort (one file a chromosome).
     `absent_is_ref` reads a site that the file does not list as two copies of the panel's ref. In GRCh38
     the reference genome may carry the panel's alt at a few sites, which a panel cannot know.
     """
@@ -190,9 +185,9 @@ def _unordered(calls: SiteCalls) -> NDArray[np.bool_]:
 
 
 def _refuse_unphased(calls: SiteCalls, samples: list[str], path: str, panel: Panel) -> None:
-    places = np.argwhere(_unordered(calls))
-    if len(places):
-        site, sample = places[0]
+    unordered = np.argwhere(_unordered(calls))
+    if len(unordered):
+        site, sample = unordered[0]
         where = f"{panel.chrom[site]} ({panel.rsid[site]}, panel site {site + 1})"
         message = f"sample {samples[sample]} is not phased on chromosome {where}"
         raise InputError(message, path=path)
@@ -214,6 +209,17 @@ def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np
 def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
     """What each of these letters means at each site (letters, sites), as `letters_to_genotypes` counts."""
     return letters_to_genotypes(np.tile(letters[:, None], (1, len(panel))), panel)
+
+
+def letters_to_alleles(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
+    """The alleles of haplotypes' letters: 0 for ref, 1 for alt, -1 for any other.
+
+    `letters` ends with the axis of sites.
+    """
+    alleles = np.full(letters.shape, -1, np.int8)
+    alleles[letters == panel.ref_codes] = 0
+    alleles[letters == panel.alt_codes] = 1
+    return alleles
 
 
 def require_sites(record: SequenceRecord, sites: int) -> None:
@@ -238,7 +244,7 @@ def heterozygote_codes(panel: Panel) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class BarcodeSites:
-    """The letters of a panel's sites: `genotypes` (S, 3) of a person, `alleles` (S, 2) of a haplotype."""
+    """The letters of a panel's sites: `genotypes` (S, 3) of a sample, `alleles` (S, 2) of a haplotype."""
 
     name: str
     genotypes: Letters
@@ -286,5 +292,5 @@ _OF_HAPLOTYPES = among(b"ACGTN")
 
 
 def is_haplotype(letters: Letters) -> bool:
-    """Whether there is no letter of two bases: one haplotype, or a person without heterozygous sites."""
+    """Whether there is no letter of two bases: one haplotype, or a sample without heterozygous sites."""
     return bool(_OF_HAPLOTYPES[letters].all())

@@ -1,6 +1,6 @@
-"""What the files of one group of samples say at the sites of a panel.
+"""The calls of groups of samples at the sites of a panel, from VCF and BCF files in either genome build.
 
-Which genome build a VCF is in: its header may say, its sites decide.
+Files with the same samples are parts of one cohort. The build is the one whose sites match; the header decides a tie.
 """
 
 import re
@@ -81,27 +81,35 @@ def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
 
 MISSING, _SAME_AS_FIRST = 4, 5  # codes beside 0 1 2 3 for A C G T
 _CODES = {"A": 0, "C": 1, "G": 2, "T": 3}
-_DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same people
-Place = tuple[str, int]  # build and site number
+_DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
+SiteKey = tuple[str, int]  # a build, and the index of a site in the panel
 
 
 @dataclass(frozen=True, eq=False)
 class SiteCalls:
     """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples).
 
-    `told` (sites,) is where a record, or a reference block, is about the site; `foreign` (sites, samples) who carries
-    another allele than the panel's there.
+    `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
+    carries another allele than the panel's there.
     """
 
     codes: NDArray[np.uint8]
     phased: NDArray[np.bool_]
-    told: NDArray[np.bool_]
+    recorded: NDArray[np.bool_]
     foreign: NDArray[np.bool_]
+
+    def alleles(self, panel: Panel) -> NDArray[np.int8]:
+        """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
+        ref, alt = (np.array([_CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
+        alleles = np.full(self.codes.shape, -1, np.int8)
+        alleles[self.codes == ref[:, None, None]] = 0
+        alleles[self.codes == alt[:, None, None]] = 1
+        return np.ascontiguousarray(alleles.transpose(1, 2, 0))
 
 
 @dataclass(frozen=True)
 class MatchReport:
-    """How a cohort's files met the panel; counts are of sites, and matched, other_alleles and absent add up.
+    """How a cohort's files match the panel; counts are of sites, and matched, other_alleles and absent add up.
 
     matched: a record with the panel's alleles, `swapped` of them with REF and ALT exchanged,
     `conflicting` of them with records that disagree for a sample, `in_blocks` of them within a gVCF's
@@ -132,7 +140,7 @@ class MatchReport:
 
 @dataclass(eq=False)
 class _Call:
-    """What the records so far say at one site: codes (samples, 2)."""
+    """The records so far at one site: codes (samples, 2)."""
 
     codes: NDArray[np.uint8]
     phased: NDArray[np.bool_]
@@ -149,9 +157,9 @@ class Cohort:
         self.samples = list(file.samples)
         self.path = file.path
         self._panel = panel
-        self._calls: dict[Place, _Call] = {}
-        self._carriers: dict[Place, NDArray[np.bool_]] = {}
-        self._others: set[Place] = set()
+        self._calls: dict[SiteKey, _Call] = {}
+        self._carriers: dict[SiteKey, NDArray[np.bool_]] = {}
+        self._others: set[SiteKey] = set()
         self._header: list[str] = []
         self._with_genotypes = 0
 
@@ -160,89 +168,89 @@ class Cohort:
         self._header += file.header
         shared = [0, 0]
         for variant in file.records:
-            for place in sites[variant.contig][variant.position]:
-                self._take(place, variant, file.path, shared)
+            for key in sites[variant.contig][variant.position]:
+                self._take(key, variant, file.path, shared)
         common, different = shared
         if different > _DISAGREEMENT * common:
             message = (
                 f"the same samples as {self.path}, but other genotypes at {different} of {common} "
-                "sites in both: other people under the same names? rename one of them"
+                "sites in both: other individuals under the same names? rename one of them"
             )
             raise InputError(message, path=file.path)
 
-    def _take(self, place: Place, variant: Variant, path: str, shared: list[int]) -> None:
+    def _take(self, key: SiteKey, variant: Variant, path: str, shared: list[int]) -> None:
         letters = _letters(variant)
         in_block = not variant.ref
         if in_block:
-            letters[0] = self._panel.ref[place[1]]
-        table, matches = _translation(letters, self._panel, place[1])
+            letters[0] = self._panel.ref[key[1]]
+        table, matches = _translation(letters, self._panel, key[1])
         if not matches:
-            self._note_other(place, variant, letters)
+            self._note_other(key, variant, letters)
             return
         self._with_genotypes += variant.has_genotypes
         codes = table[variant.genotypes]
         codes[:, 1] = np.where(codes[:, 1] == _SAME_AS_FIRST, codes[:, 0], codes[:, 1])
-        swapped = letters[0] == self._panel.alt[place[1]]
+        swapped = letters[0] == self._panel.alt[key[1]]
         new = _Call(codes, variant.phased, swapped, path, in_block)
-        old = self._calls.get(place)
+        old = self._calls.get(key)
         if old is not None and in_block != old.in_block:  # a record of the site itself counts more
-            self._calls[place] = old if in_block else new
+            self._calls[key] = old if in_block else new
             return
-        self._calls[place] = new if old is None else _merged(old, new)
+        self._calls[key] = new if old is None else _merged(old, new)
         if old is not None and old.path != path:
             shared[0] += 1
             shared[1] += _disagreeing(old, new)
 
-    def _note_other(self, place: Place, variant: Variant, letters: list[str]) -> None:
+    def _note_other(self, key: SiteKey, variant: Variant, letters: list[str]) -> None:
         """Remember which samples carry another allele than the panel's in a row of its own."""
         carriers = np.asarray((variant.genotypes > 0).any(axis=1))
-        before = self._carriers.get(place)
-        self._carriers[place] = carriers if before is None else before | carriers
-        # An indel beside the site does not tell whether the site itself was looked at.
+        before = self._carriers.get(key)
+        self._carriers[key] = carriers if before is None else before | carriers
+        # An indel next to the site does not say whether the site itself was called.
         if len(letters) == 1 or any(letters[1:]):
-            self._others.add(place)
+            self._others.add(key)
 
     def calls(self, *, absent_is_ref: bool) -> tuple[SiteCalls, MatchReport]:
-        """The calls in the build that the sites speak for, and how they came about."""
+        """The calls in the build that the sites match, and the report on how."""
         header = header_build(self._header)
         build = self._build(header, absent_is_ref)
         shape = (len(self._panel), len(self.samples))
         codes, phased = np.full((*shape, 2), MISSING, np.uint8), np.ones(shape, np.bool_)
         for site in range(len(self._panel)):
             self._fill((build, site), codes[site], phased[site], absent_is_ref)
-        told = [self._is_told((build, site)) for site in range(len(self._panel))]
+        recorded = [self._is_recorded((build, site)) for site in range(len(self._panel))]
         foreign = np.zeros(shape, np.bool_)
         for (of_build, site), carriers in self._carriers.items():
             if of_build == build:
                 foreign[site] = carriers
-        return SiteCalls(codes, phased, np.array(told), foreign), self._report(build, header)
+        return SiteCalls(codes, phased, np.array(recorded), foreign), self._report(build, header)
 
-    def _is_told(self, place: Place) -> bool:
-        return place in self._calls or place in self._others
+    def _is_recorded(self, key: SiteKey) -> bool:
+        return key in self._calls or key in self._others
 
     def _fill(
         self,
-        place: Place,
+        key: SiteKey,
         codes: NDArray[np.uint8],
         phased: NDArray[np.bool_],
         absent_is_ref: bool,
     ) -> None:
-        call, carriers = self._calls.get(place), self._carriers.get(place)
+        call, carriers = self._calls.get(key), self._carriers.get(key)
         if call is not None:
             codes[:], phased[:] = call.codes, call.phased
-        elif absent_is_ref and self._may_be_ref(place):
-            codes[:] = _CODES[self._panel.ref[place[1]]]
+        elif absent_is_ref and self._may_be_ref(key):
+            codes[:] = _CODES[self._panel.ref[key[1]]]
         if carriers is not None:
             codes[carriers] = MISSING
 
-    def _may_be_ref(self, place: Place) -> bool:
+    def _may_be_ref(self, key: SiteKey) -> bool:
         """Whether a site without a call has a position in the build, and no other allele there."""
-        return place not in self._others and bool(self._panel.positions[place[0]][place[1]])
+        return key not in self._others and bool(self._panel.positions[key[0]][key[1]])
 
     def _matched(self, build: str) -> int:
         # Blocks cover the positions of either build, so they cannot tell which one it is.
         calls = self._calls.items()
-        return sum(place[0] == build and not call.in_block for place, call in calls)
+        return sum(key[0] == build and not call.in_block for key, call in calls)
 
     def _build(self, header: str | None, absent_is_ref: bool) -> str:
         matched = {build: self._matched(build) for build in BUILDS}
@@ -263,7 +271,7 @@ class Cohort:
         return build
 
     def _report(self, build: str, header: str | None) -> MatchReport:
-        calls = [call for place, call in self._calls.items() if place[0] == build]
+        calls = [call for key, call in self._calls.items() if key[0] == build]
         others = sum(p[0] == build and p not in self._calls for p in self._others)
         total, matched = len(self._panel), len(calls)
         return MatchReport(
@@ -282,7 +290,7 @@ class Cohort:
         )
 
 
-SiteIndex = dict[str, dict[int, list[Place]]]
+SiteIndex = dict[str, dict[int, list[SiteKey]]]
 
 
 def read_cohorts(inputs: Iterable[Input], panel: Panel) -> list[Cohort]:
@@ -326,11 +334,11 @@ def _other(alt: str) -> str:
 
 def _translation(letters: list[str], panel: Panel, site: int) -> tuple[NDArray[np.uint8], bool]:
     """Codes by allele number (then absent, missing), and whether the record is for this site."""
-    wanted = (panel.ref[site], panel.alt[site])
-    codes = [_CODES[letter] if letter in wanted else MISSING for letter in letters]
+    own = (panel.ref[site], panel.alt[site])
+    codes = [_CODES[letter] if letter in own else MISSING for letter in letters]
     table = np.array([*codes, _SAME_AS_FIRST, MISSING], np.uint8)
     monomorphic = all(letter == "-" for letter in letters[1:])
-    matches = letters[0] in wanted and (monomorphic or set(wanted) <= set(letters))
+    matches = letters[0] in own and (monomorphic or set(own) <= set(letters))
     return table, matches
 
 

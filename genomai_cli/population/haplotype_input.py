@@ -14,14 +14,15 @@ from torch import Tensor
 
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.inputs.base import Places
+from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary
-from genomai_cli.population.labels import UNKNOWN, HaplotypeRows, Phenotypes, alleles_of
+from genomai_cli.population.labels import UNKNOWN, HaplotypeRows, Phenotypes
 from genomai_cli.population.networks import kriging
 from genomai_cli.population.networks.denoiser import DenoiserNetwork, GenotypeDenoiser
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.networks.windowed_imputer import RegionNetwork
-from genomai_cli.population.panel import Panel, linked_pairs, places
+from genomai_cli.population.panel import Panel, coordinates, linked_pairs
 from genomai_cli.population.phenotype_encoding import Families
 from genomai_cli.training.corpus import Corpus
 
@@ -81,7 +82,7 @@ def group_frequencies(
     They are not drawn towards related groups', so that a person can be taken out of them again: see `nets.crossmodal`.
     """
     pool, present = families.pool, families.numbers != UNKNOWN
-    alleles_HS = alleles_of(pool.haplotypes, panel)
+    alleles_HS = letters_to_alleles(pool.haplotypes, panel)
     everybody_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
     alternate_PS = np.zeros((len(present), len(panel)))
     total_PS = np.zeros_like(alternate_PS)
@@ -107,7 +108,7 @@ def fill(
     rarest = network.rarest if isinstance(network, RegionNetwork) else RAREST
     network.frequency.copy_(torch.from_numpy(frequencies(corpus, rows, phenotypes, rarest)))
     if isinstance(network, DenoiserNetwork):
-        contig_S, position_S = places(panel)
+        contig_S, position_S = coordinates(panel)
         network.linkage.learn(
             torch.from_numpy(linked_pairs(panel)),
             torch.from_numpy(contig_S),

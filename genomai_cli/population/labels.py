@@ -1,10 +1,9 @@
-"""What people can be asked for by: labels in columns from coarse to fine, each with the number of people behind it.
+"""The labels by which samples are generated, in columns from coarse to fine, and rows of haplotypes that carry them.
 
-Number 0 is `null`, nothing known; then come the labels of the columns, in order.
+Label 0 is `null`, nothing known; then come the labels of the columns, in order. A row of a corpus holds the alleles of
+two haplotypes, then the numbers of the sample's labels.
 
-People of a panel as rows of bytes: two haplotypes of alleles, then the numbers of the person's phenotypes.
-
-Shape suffixes: B people, S sites, P labels of a person.
+Shape suffixes: B samples, S sites, P labels of a sample.
 """
 
 import re
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import LabelTable
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.barcode import letters_to_alleles
 
 NULL = "null"
-REFERENCE = "reference"  # everybody, in the proportions of the people learnt from
-MOST = 250  # labels in all
+REFERENCE = "reference"  # all labels, in the proportions of the training samples
+MAX_LABELS = 250  # in all columns
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -31,17 +30,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 class Phenotypes:
     """`labels[column]` in alphabetical order, columns from coarse to fine.
 
-    `people` counts the people by their finest label, `within` gives for each label of the last column, if all its
-    people have the same one, the label of the column before.
+    `counts` are the numbers of training samples by their finest label, `within` gives for each label of the last
+    column, if all its samples have the same one, the label of the column before.
     """
 
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     within: Mapping[str, str] = field(default_factory=dict)
-    people: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: LabelTable, columns: Sequence[str]) -> "Phenotypes":
-        """The labels in these columns of a table; InputError for a label that could not be asked for by name."""
+        """The labels in these columns of a table; InputError for a label that could not be requested by name."""
         found = {column: sorted(set(table.column(column).values())) for column in columns}
         names = [name for labels in found.values() for name in labels]
         for name, count in Counter(names).items():
@@ -49,8 +48,10 @@ class Phenotypes:
                 raise InputError(f"{name!r} cannot be the name of a phenotype", path=table.path)
             if count > 1:
                 raise InputError(f"{name!r} is a label of two columns", path=table.path)
-        if len(names) > MOST:
-            raise InputError(f"{len(names)} labels: at most {MOST} phenotypes", path=table.path)
+        if len(names) > MAX_LABELS:
+            raise InputError(
+                f"{len(names)} labels: at most {MAX_LABELS} phenotypes", path=table.path
+            )
         within = _nesting(table, *columns[-2:]) if len(columns) > 1 else {}
         return cls(found, within)
 
@@ -58,15 +59,15 @@ class Phenotypes:
     def from_config(cls, config: Mapping[str, Any]) -> "Phenotypes":
         """Those of a bundle's config; BundleError if it has none."""
         try:
-            told = config["phenotypes"]
-            return cls(dict(told["labels"]), dict(told["within"]), dict(told["people"]))
+            stored = config["phenotypes"]
+            return cls(dict(stored["labels"]), dict(stored["within"]), dict(stored["people"]))
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"the model {config.get('name')!r} generates nobody") from error
 
     def to_config(self) -> dict[str, Any]:
         """What `from_config` reads."""
         labels = {column: list(labels) for column, labels in self.labels.items()}
-        return {"labels": labels, "within": dict(self.within), "people": dict(self.people)}
+        return {"labels": labels, "within": dict(self.within), "people": dict(self.counts)}
 
     @cached_property
     def names(self) -> list[str]:
@@ -81,29 +82,29 @@ class Phenotypes:
         return self.names.index(name)
 
     def numbers(self, row: Mapping[str, str | None]) -> list[int]:
-        """The numbers of a person's labels, column by column; 0 for one that is missing."""
+        """The numbers of a sample's labels, column by column; 0 for one that is missing."""
         labels = [row.get(column) for column in self.labels]
         return [0 if label is None else self.number(label) for label in labels]
 
     def parts(self, name: str) -> dict[str, int]:
-        """The finest labels that a name stands for, with their numbers of people.
+        """The finest labels that a name stands for, with their numbers of samples.
 
         Itself for one of the last column; of a coarser column those within it, if there are; all of them for
         `reference`.
         """
         if name == REFERENCE:
-            return {part: count for part, count in self.people.items() if count} or {NULL: 1}
-        inside = {p: self.people[p] for p, parent in self.within.items() if parent == name}
+            return {part: count for part, count in self.counts.items() if count} or {NULL: 1}
+        inside = {p: self.counts[p] for p, parent in self.within.items() if parent == name}
         return {p: count for p, count in inside.items() if count} or {name: 1}
 
     def counted(self, finest: Iterable[int]) -> "Phenotypes":
-        """The same with the numbers of people that have these finest labels."""
+        """The same with the numbers of samples that have these finest labels."""
         counts = Counter(self.names[number] for number in finest)
-        return replace(self, people={name: counts[name] for name in self.names if counts[name]})
+        return replace(self, counts={name: counts[name] for name in self.names if counts[name]})
 
 
 def _nesting(table: LabelTable, coarse: str, fine: str) -> dict[str, str]:
-    """The coarse label of each fine one whose people all have the same; nothing unless it is so for all of them."""
+    """The coarse label of each fine one whose samples all have the same; nothing unless it is so for all of them."""
     coarse_of, fine_of = table.column(coarse), table.column(fine)
     found: dict[str, set[str | None]] = {}
     for sample, label in fine_of.items():
@@ -130,7 +131,7 @@ class HaplotypeRows:
         return 2 * self.sites + self.labels
 
     def row(self, alleles_2S: Alleles, numbers_P: list[int]) -> Bytes:
-        """One person as a row."""
+        """One sample as a row."""
         codes = np.frombuffer(b"01N", np.uint8)[alleles_2S.reshape(-1)]
         return np.concatenate([codes, np.array(numbers_P, np.uint8)])
 
@@ -147,9 +148,6 @@ class HaplotypeRows:
         return rows[:, 2 * self.sites :].astype(np.int64)
 
 
-def alleles_of(letters: Bytes, panel: Panel) -> Alleles:
-    """The alleles of haplotypes' letters, whose last axis is that of the sites."""
-    alleles = np.full(letters.shape, UNKNOWN, np.int8)
-    alleles[letters == panel.ref_codes] = 0
-    alleles[letters == panel.alt_codes] = 1
-    return alleles
+# Until the core has its input kinds:
+PersonRows = HaplotypeRows
+alleles_of = letters_to_alleles

@@ -1,8 +1,7 @@
 """A panel: an ordered list of biallelic SNP sites with their positions in both genome builds.
 
-How much a site tells about the group that a person comes from.
-
-Which sites of a panel lie near each other on a chromosome, and so may be inherited together.
+Besides its file, what is asked of its sites: how much each tells about groups of samples (`informativeness`), and which
+lie near each other on a chromosome and may be inherited together (`linked_pairs`).
 
 Shape suffixes: S sites, E ordered pairs of sites.
 """
@@ -88,13 +87,13 @@ class Panel:
 
     def index(self, build: str) -> dict[tuple[str, int], int]:
         """The number of the site at (contig, position) in one build."""
-        places = zip(self.chrom, self.positions[build].tolist(), strict=True)
-        return {place: number for number, place in enumerate(places) if place[1]}
+        coordinates = zip(self.chrom, self.positions[build].tolist(), strict=True)
+        return {found: number for number, found in enumerate(coordinates) if found[1]}
 
     def _lines(self) -> Iterator[str]:
         yield "\t".join(_COLUMNS) + "\n"
-        places = [[str(p) if p else "." for p in self.positions[b].tolist()] for b in BUILDS]
-        columns = (self.chrom, *places, self.rsid, self.ref, self.alt, self.tags)
+        positions = [[str(p) if p else "." for p in self.positions[b].tolist()] for b in BUILDS]
+        columns = (self.chrom, *positions, self.rsid, self.ref, self.alt, self.tags)
         for row in zip(*columns, strict=True):
             yield "\t".join(row) + "\n"
 
@@ -108,7 +107,7 @@ def _panel_of(table: Table, name: str) -> Panel:
     chrom = tuple(normal_contig(contig) for contig in table.column("chrom"))
     positions = {build: _positions(table, column) for build, column in _POSITION_COLUMNS.items()}
     ref, alt = (_bases(table, column) for column in ("ref", "alt"))
-    panel = Panel(name, chrom, positions, _words(table, "rsid"), ref, alt, _words(table, "panel"))
+    panel = Panel(name, chrom, positions, _texts(table, "rsid"), ref, alt, _texts(table, "panel"))
     _check_sites(panel, table)
     return panel
 
@@ -149,10 +148,10 @@ def _each(table: Table, column: str, convert: Callable[[str], _T]) -> list[_T]:
     return values
 
 
-def _words(table: Table, column: str) -> tuple[str, ...]:
+def _texts(table: Table, column: str) -> tuple[str, ...]:
     if column not in table.columns:
         return (".",) * len(table)
-    return tuple(word or "." for word in table.column(column))
+    return tuple(text or "." for text in table.column(column))
 
 
 def _check_sites(panel: Panel, table: Table) -> None:
@@ -163,19 +162,19 @@ def _check_sites(panel: Panel, table: Table) -> None:
             raise InputError(f"ref and alt are both {ref}", path=table.path, line=table.lines[row])
     for build in BUILDS:
         _check_duplicates(panel, build, table)
-    nowhere = np.flatnonzero(panel.positions[GRCH37] + panel.positions[GRCH38] == 0)
-    if len(nowhere):
-        line = table.lines[nowhere[0]]
+    unplaced = np.flatnonzero(panel.positions[GRCH37] + panel.positions[GRCH38] == 0)
+    if len(unplaced):
+        line = table.lines[unplaced[0]]
         raise InputError("a site without a position in any build", path=table.path, line=line)
 
 
 def _check_duplicates(panel: Panel, build: str, table: Table) -> None:
     seen: dict[tuple[str, int], int] = {}
-    for row, place in enumerate(zip(panel.chrom, panel.positions[build].tolist(), strict=True)):
-        if place[1] and place in seen:
-            message = f"the site of line {table.lines[seen[place]]} again ({build})"
+    for row, site in enumerate(zip(panel.chrom, panel.positions[build].tolist(), strict=True)):
+        if site[1] and site in seen:
+            message = f"the site of line {table.lines[seen[site]]} again ({build})"
             raise InputError(message, path=table.path, line=table.lines[row])
-        seen[place] = row
+        seen[site] = row
 
 
 def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -193,7 +192,7 @@ def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDAr
 def most_informative(
     copies: NDArray[np.int8], groups: NDArray[np.int64], count: int
 ) -> NDArray[np.int64]:
-    """The numbers of the `count` sites with the highest I_n, in panel order."""
+    """The indices of the `count` sites with the highest I_n, in panel order."""
     best = np.argsort(-informativeness(copies, groups), kind="stable")[:count]
     return np.sort(best)
 
@@ -211,28 +210,26 @@ def _entropy(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
     return entropy
 
 
-REACH = (
-    2_000_000  # base pairs: beyond it, people of one population show no linkage between two sites
-)
+REACH = 2_000_000  # base pairs, beyond which two sites show no linkage within a population
 
 
-def places(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The number of each site's chromosome (S,) and its position there (S,).
 
-    Positions are those of the build that has most; a site without one there is on a chromosome of its own.
+    Positions are those of the build that has the more of them; a site without one there is on a chromosome of its own.
     """
     build = max(BUILDS, key=lambda name: int((panel.positions[name] > 0).sum()))
     position_S = panel.positions[build].astype(np.float64)
     _, contig_S = np.unique(np.array(panel.chrom), return_inverse=True)
     contig_S = contig_S.astype(np.int64)
-    nowhere = np.flatnonzero(position_S == 0)
-    contig_S[nowhere] = contig_S.max() + 1 + np.arange(len(nowhere))
+    unplaced = np.flatnonzero(position_S == 0)
+    contig_S[unplaced] = contig_S.max() + 1 + np.arange(len(unplaced))
     return contig_S, position_S
 
 
 def linked_pairs(panel: Panel, reach: float = REACH) -> NDArray[np.int64]:
     """All ordered pairs (2, E) of different sites less than `reach` base pairs apart."""
-    contig_S, position_S = places(panel)
+    contig_S, position_S = coordinates(panel)
     near_SS = np.abs(position_S[:, None] - position_S) < reach
     near_SS &= contig_S[:, None] == contig_S
     np.fill_diagonal(near_SS, False)

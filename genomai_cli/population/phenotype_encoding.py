@@ -1,13 +1,12 @@
-"""Records as arrays: numbers of labels, standardised numbers, points of the sphere.
+"""Phenotype records as arrays, as rows of a corpus with barcodes, and by the groups that samples are crossed within.
 
-People with their phenotypes as rows of bytes, for a corpus on disk: letters at the sites of a panel, then a record.
+A record becomes indices of labels, standardised numbers and a point of the sphere (`EncodedPhenotypes`). A row of a
+corpus holds a sample's letters at the sites of a panel, then its record (`PhenotypeRows`). New samples are crossed from
+the haplotypes of a group (`HaplotypeGroups`). What the samples of a group have in common is a record of its own, one of
+those that a model is asked about by default (`common_records`).
 
-Described people to learn from: how their rows are laid out, and the groups that new people are crossed from.
-
-The groups of a table: what the people of a group have in common makes a record of its own.
-
-Shape suffixes: N records, C categories, M numbers, X coordinates of a unit vector, K columns (`Columns.names`), B
-people, S sites, N people.
+Shape suffixes: N records, B samples of a batch, C categories, M numbers, X coordinates of a unit vector, K columns
+(`Columns.names`), S sites.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,52 +19,52 @@ from numpy.typing import NDArray
 from genomai_cli.augmentations import Pool
 from genomai_cli.errors import InputError
 from genomai_cli.population.barcode import resolve
-from genomai_cli.population.phenotypes import Columns, PhenotypeTable, Place, unit_vectors
+from genomai_cli.population.phenotypes import Columns, Location, PhenotypeTable, unit_vectors
 
 UNKNOWN = -1
-FURTHEST = 6.0  # standard deviations from the mean that a number is told apart
+MAX_DEVIATION = 6.0  # standard deviations from the mean; numbers beyond are clipped
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """Records as a model reads them: `categories` (N, C) holds numbers of labels and `UNKNOWN`, `numbers` (N, M)
-    standard deviations from the mean and NaN, `places` (N, 3) points of the unit sphere and NaN; (N, 0) for columns
+class EncodedPhenotypes:
+    """Records as a model reads them: `categories` (N, C) holds indices of labels and `UNKNOWN`, `numbers` (N, M)
+    standard deviations from the mean and NaN, `locations` (N, 3) points of the unit sphere and NaN; (N, 0) for columns
     that the model does not have."""
 
     categories: NDArray[np.int64]
     numbers: NDArray[np.float32]
-    places: NDArray[np.float32]
+    locations: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.categories)
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Which columns (N, K) are told of each record, in the order of `Columns.names`."""
-        parts = [self.categories >= 0, ~np.isnan(self.numbers), ~np.isnan(self.places[:, :1])]
+        """Which columns (N, K) are known of each record, in the order of `Columns.names`."""
+        parts = [self.categories >= 0, ~np.isnan(self.numbers), ~np.isnan(self.locations[:, :1])]
         return np.concatenate(parts, axis=1)
 
-    def rows(self, rows: NDArray[np.int64]) -> "Encoded":
+    def rows(self, rows: NDArray[np.int64]) -> "EncodedPhenotypes":
         """Only these records."""
-        return Encoded(self.categories[rows], self.numbers[rows], self.places[rows])
+        return EncodedPhenotypes(self.categories[rows], self.numbers[rows], self.locations[rows])
 
-    def shown(self, shown_NK: NDArray[np.bool_]) -> "Encoded":
+    def shown(self, shown_NK: NDArray[np.bool_]) -> "EncodedPhenotypes":
         """The same with the columns that are not to be shown unknown."""
         split = self.categories.shape[1], self.categories.shape[1] + self.numbers.shape[1]
-        of_categories, of_numbers, of_place = np.split(shown_NK, split, axis=1)
+        of_categories, of_numbers, of_location = np.split(shown_NK, split, axis=1)
         return replace(
             self,
             categories=np.where(of_categories, self.categories, UNKNOWN),
             numbers=np.where(of_numbers, self.numbers, np.float32(np.nan)),
-            places=np.where(of_place, self.places, np.float32(np.nan)),
+            locations=np.where(of_location, self.locations, np.float32(np.nan)),
         )
 
 
-def encode(table: PhenotypeTable, columns: Columns) -> Encoded:
-    """The table's records; columns that the model does not know are passed over (see `ignored`).
+def encode(table: PhenotypeTable, columns: Columns) -> EncodedPhenotypes:
+    """The table's records; columns that the model does not know are skipped (see `ignored`).
 
-    InputError, with the line, for an unknown label, a text where a number is wanted, a place that is none or only half
-    told, a record of which nothing is known, and a table without a column that the model knows.
+    InputError, with the line, for an unknown label, a text where a number is expected, a location that is none or is
+    half given, a record of which nothing is known, and a table without a column that the model knows.
     """
     if not set(columns.fields) & set(table.columns):
         known, there = ", ".join(columns.fields), ", ".join(table.columns)
@@ -73,12 +72,12 @@ def encode(table: PhenotypeTable, columns: Columns) -> Encoded:
         raise InputError(message, path=table.path, line=1)
     labels = [_labels(table, c.name, c.labels) for c in columns.categories]
     numbers = [_standardised(table, n.name, n.mean, n.deviation) for n in columns.numbers]
-    encoded = Encoded(
+    encoded = EncodedPhenotypes(
         _side_by_side(labels, len(table), np.int64),
         _side_by_side(numbers, len(table), np.float32),
         np.zeros((len(table), 0), np.float32)
-        if columns.place is None
-        else _places(table, columns.place),
+        if columns.location is None
+        else _locations(table, columns.location),
     )
     _require_something(encoded, table, columns)
     return encoded
@@ -92,13 +91,13 @@ def ignored(table: PhenotypeTable, columns: Columns) -> list[str]:
 def _labels(table: PhenotypeTable, name: str, labels: tuple[str, ...]) -> NDArray[np.int64]:
     if name not in table.columns:
         return np.full(len(table), UNKNOWN)
-    number_of = {label: number for number, label in enumerate(labels)}
+    index = {label: number for number, label in enumerate(labels)}
     for value, line in zip(table.column(name), table.lines, strict=True):
-        if value is not None and value not in number_of:
+        if value is not None and value not in index:
             known = ", ".join(labels[:40]) + (", ..." if len(labels) > 40 else "")
             message = f"{name} {value!r} is unknown to the model (known: {known}); write . for it"
             raise InputError(message, path=table.path, line=line)
-    return np.array([UNKNOWN if v is None else number_of[v] for v in table.column(name)])
+    return np.array([UNKNOWN if v is None else index[v] for v in table.column(name)])
 
 
 def _standardised(
@@ -107,36 +106,37 @@ def _standardised(
     if name not in table.columns:
         return np.full(len(table), np.nan, np.float32)
     far = (np.array(table.numbers(name)) - mean) / deviation
-    return np.clip(far, -FURTHEST, FURTHEST).astype(np.float32)
+    return np.clip(far, -MAX_DEVIATION, MAX_DEVIATION).astype(np.float32)
 
 
-def _places(table: PhenotypeTable, place: Place) -> NDArray[np.float32]:
-    """Points (N, 3), NaN where nothing is told."""
-    if not {place.latitude, place.longitude} & set(table.columns):
+def _locations(table: PhenotypeTable, location: Location) -> NDArray[np.float32]:
+    """Points (N, 3), NaN where nothing is known."""
+    if not {location.latitude, location.longitude} & set(table.columns):
         return np.full((len(table), 3), np.nan, np.float32)
-    degrees = [
-        _within(table, name, most) for name, most in ((place.latitude, 90), (place.longitude, 180))
-    ]
+    bounds = ((location.latitude, 90), (location.longitude, 180))
+    degrees = [_within(table, name, bound) for name, bound in bounds]
     half = np.isnan(degrees[0]) != np.isnan(degrees[1])
     if half.any():
         line = table.lines[int(half.argmax())]
-        message = f"{place.latitude} and {place.longitude} make a place together: one is missing"
+        message = (
+            f"{location.latitude} and {location.longitude} make a location together: one is missing"
+        )
         raise InputError(message, path=table.path, line=line)
     return unit_vectors(*degrees).astype(np.float32)
 
 
-def _within(table: PhenotypeTable, name: str, most: float) -> NDArray[np.float64]:
+def _within(table: PhenotypeTable, name: str, bound: float) -> NDArray[np.float64]:
     """A column of degrees."""
     found = np.array(table.numbers(name))
-    wrong = np.abs(found) > most
+    wrong = np.abs(found) > bound
     if wrong.any():
         at = int(wrong.argmax())
-        message = f"{name} is {found[at]:g}, which is not between -{most} and {most}"
+        message = f"{name} is {found[at]:g}, which is not between -{bound} and {bound}"
         raise InputError(message, path=table.path, line=table.lines[at])
     return found
 
 
-def _require_something(encoded: Encoded, table: PhenotypeTable, columns: Columns) -> None:
+def _require_something(encoded: EncodedPhenotypes, table: PhenotypeTable, columns: Columns) -> None:
     nothing = ~encoded.known.any(axis=1)
     if nothing.any():
         at = int(nothing.argmax())
@@ -151,33 +151,33 @@ def _side_by_side(parts: list[NDArray[Any]], rows: int, kind: type) -> NDArray[A
 
 
 Bytes = NDArray[np.uint8]
-_WORD = 4  # bytes of a number
+_VALUE = 4  # bytes of a number
 
 
 @dataclass(frozen=True, eq=False)
-class DescribedRows:
-    """The layout of a row: the letters of so many sites, then the values of these columns as little-endian words."""
+class PhenotypeRows:
+    """The layout of a row: the letters of so many sites, then the values of these columns in four bytes each."""
 
     sites: int
     columns: Columns
 
     def __len__(self) -> int:
-        return self.sites + _WORD * sum(self._words)
+        return self.sites + _VALUE * sum(self._sizes)
 
     @property
-    def _words(self) -> tuple[int, int, int]:
+    def _sizes(self) -> tuple[int, int, int]:
         columns = self.columns
-        place = 0 if columns.place is None else 3
-        return len(columns.categories), len(columns.numbers), place
+        coordinates = 0 if columns.location is None else 3
+        return len(columns.categories), len(columns.numbers), coordinates
 
-    def rows(self, letters_BS: Bytes, encoded: Encoded) -> Bytes:
-        """The people as rows."""
+    def rows(self, letters_BS: Bytes, encoded: EncodedPhenotypes) -> Bytes:
+        """The samples as rows."""
         parts = [
             np.ascontiguousarray(values.astype(kind)).view(np.uint8).reshape(len(letters_BS), -1)
             for values, kind in (
                 (encoded.categories, "<i4"),
                 (encoded.numbers, "<f4"),
-                (encoded.places, "<f4"),
+                (encoded.locations, "<f4"),
             )
         ]
         return np.concatenate([letters_BS, *parts], axis=1)
@@ -186,49 +186,49 @@ class DescribedRows:
         """The letters (B, S)."""
         return rows[:, : self.sites]
 
-    def encoded(self, rows: Bytes) -> Encoded:
+    def encoded(self, rows: Bytes) -> EncodedPhenotypes:
         """The records."""
-        categories, numbers, _ = self._words
-        words = np.ascontiguousarray(rows[:, self.sites :]).view("<i4").reshape(len(rows), -1)
-        values = words.view("<f4").astype(np.float32)
-        return Encoded(
-            words[:, :categories].astype(np.int64),
+        categories, numbers, _ = self._sizes
+        integers = np.ascontiguousarray(rows[:, self.sites :]).view("<i4").reshape(len(rows), -1)
+        values = integers.view("<f4").astype(np.float32)
+        return EncodedPhenotypes(
+            integers[:, :categories].astype(np.int64),
             values[:, categories : categories + numbers],
             values[:, categories + numbers :],
         )
 
 
-MOST = 20_000  # people whose haplotypes are drawn from
+MAX_SAMPLES = 20_000  # whose haplotypes are drawn from
 
 
 @dataclass(frozen=True, eq=False)
-class Families:
+class HaplotypeGroups:
     """The haplotypes of groups; `numbers` gives each label of the category in `column` its group, or `UNKNOWN`."""
 
     column: int
     numbers: NDArray[np.int64]
     pool: Pool
-    people: frozenset[int] = field(repr=False)  # hashes of their letters
+    members: frozenset[int] = field(repr=False)  # hashes of their letters
 
     @classmethod
-    def of(cls, rows: Bytes, layout: DescribedRows, groups: str) -> "Families":
-        """The groups of people with the same label in the category called `groups`."""
+    def of(cls, rows: Bytes, layout: PhenotypeRows, groups: str) -> "HaplotypeGroups":
+        """The groups of samples with the same label in the category called `groups`."""
         names = [category.name for category in layout.columns.categories]
-        rows = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(np.int64)]
+        rows = rows[np.linspace(0, len(rows) - 1, min(MAX_SAMPLES, len(rows))).astype(np.int64)]
         column = names.index(groups)
         label_N = layout.encoded(rows).categories[:, column]
-        told_N = label_N != UNKNOWN
-        present, group_N = np.unique(label_N[told_N], return_inverse=True)
+        known_N = label_N != UNKNOWN
+        present, group_N = np.unique(label_N[known_N], return_inverse=True)
         numbers = np.full(len(layout.columns.categories[column].labels), UNKNOWN)
         numbers[present] = np.arange(len(present))
-        letters = layout.letters(rows)[told_N]
+        letters = layout.letters(rows)[known_N]
         return cls(column, numbers, Pool.of(resolve(letters), group_N), frozenset(_hashes(letters)))
 
-    def knows(self, letters_NS: Bytes) -> NDArray[np.bool_]:
-        """Which people (N,) are among those of the groups."""
-        return np.array([number in self.people for number in _hashes(letters_NS)], np.bool_)
+    def contain(self, letters_NS: Bytes) -> NDArray[np.bool_]:
+        """Which samples (N,) are members of the groups."""
+        return np.array([number in self.members for number in _hashes(letters_NS)], np.bool_)
 
-    def groups(self, records: Encoded) -> NDArray[np.int64]:
+    def groups(self, records: EncodedPhenotypes) -> NDArray[np.int64]:
         """The group (N,) of each record, `UNKNOWN` for one without."""
         label_N = records.categories[:, self.column]
         found: NDArray[np.int64] = np.where(label_N == UNKNOWN, UNKNOWN, self.numbers[label_N])
@@ -236,11 +236,11 @@ class Families:
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
-    """The layout of the rows of a corpus, and the groups that people are crossed in, if they are."""
+class PhenotypeLayout:
+    """The layout of the rows of a corpus, and the groups within which samples are crossed, if they are."""
 
-    rows: DescribedRows
-    families: Families | None = None
+    rows: PhenotypeRows
+    groups: HaplotypeGroups | None = None
 
 
 def _hashes(letters_NS: Bytes) -> Iterator[int]:
@@ -248,9 +248,9 @@ def _hashes(letters_NS: Bytes) -> Iterator[int]:
 
 
 def common_records(table: PhenotypeTable, columns: Columns, groups: str) -> Iterator[list[str]]:
-    """A header, then a record for each label of the column `groups`: what all its people share, `.` for the rest.
+    """A header, then a record for each label of the column `groups`: what all its samples share, `.` for the rest.
 
-    Without a column of groups, a record for each label of each category, which tells that label only.
+    Without a column of groups, a record for each label of each category, with that label only.
     """
     yield ["record", *columns.fields]
     if groups:
@@ -260,11 +260,17 @@ def common_records(table: PhenotypeTable, columns: Columns, groups: str) -> Iter
         return
     for category in columns.categories:
         for label in category.labels:
-            told = [label if name == category.name else "." for name in columns.fields]
-            yield [f"{category.name}={label}", *told]
+            known = [label if name == category.name else "." for name in columns.fields]
+            yield [f"{category.name}={label}", *known]
 
 
 def _shared(table: PhenotypeTable, name: str, rows: Sequence[int]) -> str:
     values = {table.column(name)[row] for row in rows}
     value = values.pop()
     return value if value is not None and not values else "."
+
+
+# Until the core has its input kinds:
+Described = PhenotypeLayout
+DescribedRows = PhenotypeRows
+Families = HaplotypeGroups

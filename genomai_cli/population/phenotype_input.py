@@ -26,7 +26,7 @@ def _introduce(classifier: Classifier, described: Described, places: Places) -> 
     network, panel = classifier.members[0], places.panel
     assert isinstance(network, CrossmodalNetwork)
     assert panel is not None
-    if described.families is not None:
-        frequency_PS, worth_P = haplotype_input.group_frequencies(described.families, panel)
+    if described.groups is not None:
+        frequency_PS, worth_P = haplotype_input.group_frequencies(described.groups, panel)
         network.dna.evidence.worth.copy_(torch.from_numpy(worth_P))
         network.dna.evidence.frequency.copy_(torch.from_numpy(frequency_PS.T.copy()))

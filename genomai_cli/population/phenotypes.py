@@ -1,11 +1,10 @@
-"""The columns of phenotypes that a model knows: categories with their labels, numbers, and places on the globe.
+"""Tables of phenotype records, and the columns of them that a model knows: categories, numbers, and a location.
 
-Each value is a weighting of a small vocabulary: of a category, its label has the weight 1; of a number or a place, the
-weight is spread over the `ANCHORS` near it, so that near values are described alike and far ones apart.
+A table is a TSV whose first column names the record, with values that may be missing. To a model each value is a
+weighting of a small vocabulary: of a category, its label has the weight 1; of a number or a location, the weight is
+spread over the anchors near it, so that near values are much the same to it and far ones are not.
 
-A table of phenotype records: a TSV whose first column names the record, with values that may be missing.
-
-Shape suffixes: V words of the vocabulary, X coordinates of a unit vector.
+Shape suffixes: V tokens of the vocabulary, X coordinates of a unit vector.
 """
 
 import math
@@ -28,7 +27,7 @@ MISSING = frozenset(("", ".", "NA"))
 
 @dataclass(frozen=True)
 class PhenotypeTable:
-    """Records by name, with the line that each stands in; values are None where missing."""
+    """Records by name, with the line of each in the file; values are None where missing."""
 
     path: str
     names: tuple[str, ...]
@@ -82,8 +81,8 @@ def read_phenotypes(path: str | Path) -> PhenotypeTable:
 
 
 def _value(text: str) -> str | None:
-    word = text.strip()
-    return None if word in MISSING else word
+    value = text.strip()
+    return None if value in MISSING else value
 
 
 def _number(text: str) -> float:
@@ -106,10 +105,11 @@ def _check_names(names: tuple[str, ...], lines: tuple[int, ...], path: str) -> N
         seen[name] = line
 
 
-LATITUDE, LONGITUDE, PLACE = "latitude", "longitude", "place"
+LATITUDE, LONGITUDE = "latitude", "longitude"
+LOCATION = "place"  # its name in the vocabulary
 NUMBER_ANCHORS = np.linspace(-2.5, 2.5, 11)  # standard deviations from the mean
-PLACE_ANCHORS = 64  # about 2,800 km apart
-MOST_LABELS = 10_000
+LOCATION_ANCHORS = 64  # about 2,800 km apart
+MAX_LABELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Number:
-    """A column of numbers, which are told in standard deviations from the mean."""
+    """A column of numbers, which are given in standard deviations from the mean."""
 
     name: str
     mean: float
@@ -130,8 +130,8 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Two columns in degrees that tell a place on the globe together."""
+class Location:
+    """Two columns in degrees that together give a location on the globe."""
 
     latitude: str = LATITUDE
     longitude: str = LONGITUDE
@@ -139,11 +139,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a model, in the order: categories, numbers, the place if there is one."""
+    """The columns of a model, in the order: categories, numbers, the location if there is one."""
 
     categories: tuple[Category, ...] = ()
     numbers: tuple[Number, ...] = ()
-    place: Place | None = None
+    location: Location | None = None
 
     @classmethod
     def of(
@@ -155,20 +155,22 @@ class Columns:
     ) -> "Columns":
         """The columns of a table: those declared are what they are said to be, the others what their values look like.
 
-        `latitude` and `longitude` together are a place; a column of numbers only is a number, any other with a value
+        `latitude` and `longitude` together are a location; a column of numbers only is a number, any other with a value
         a category. InputError for a declared column that is not there, and for a number that is none.
         """
         declared = [*categories, *numbers]
         for name in declared:
             table.column(name)
-        placed = {LATITUDE, LONGITUDE} <= set(table.columns) - set(declared)
-        rest = [n for n in table.columns if not (placed and n in (LATITUDE, LONGITUDE))]
-        told = [name for name in rest if any(v is not None for v in table.column(name))]
-        numeric = [n for n in told if n in numbers or (n not in categories and table.is_numeric(n))]
+        located = {LATITUDE, LONGITUDE} <= set(table.columns) - set(declared)
+        rest = [n for n in table.columns if not (located and n in (LATITUDE, LONGITUDE))]
+        known = [name for name in rest if any(v is not None for v in table.column(name))]
+        numeric = [
+            n for n in known if n in numbers or (n not in categories and table.is_numeric(n))
+        ]
         columns = cls(
-            tuple(_category(table, name) for name in told if name not in numeric),
+            tuple(_category(table, name) for name in known if name not in numeric),
             tuple(_number_column(table, name) for name in numeric),
-            Place() if placed else None,
+            Location() if located else None,
         )
         if not len(columns):
             raise InputError("no column with a value to learn from", path=table.path)
@@ -182,8 +184,8 @@ class Columns:
                 Category(c["name"], tuple(c["labels"])) for c in config["categories"]
             )
             numbers = tuple(Number(**number) for number in config["numbers"])
-            place = config["place"]
-            return cls(categories, numbers, Place(**place) if place is not None else None)
+            location = config["place"]
+            return cls(categories, numbers, Location(**location) if location is not None else None)
         except (KeyError, TypeError) as error:
             raise BundleError(f"damaged config: phenotype columns: {error!r}") from error
 
@@ -192,7 +194,7 @@ class Columns:
         return {
             "categories": [{"name": c.name, "labels": list(c.labels)} for c in self.categories],
             "numbers": [asdict(number) for number in self.numbers],
-            "place": asdict(self.place) if self.place is not None else None,
+            "place": asdict(self.location) if self.location is not None else None,
         }
 
     def __len__(self) -> int:
@@ -200,14 +202,15 @@ class Columns:
 
     @cached_property
     def names(self) -> list[str]:
-        """What is told of a record: the categories, the numbers, `place`."""
-        return self._named if self.place is None else [*self._named, PLACE]
+        """The names of the columns (K): the categories, the numbers, `place`."""
+        return self._named if self.location is None else [*self._named, LOCATION]
 
     @cached_property
     def fields(self) -> list[str]:
         """The names of the columns in a table."""
-        place = [] if self.place is None else [self.place.latitude, self.place.longitude]
-        return [*self._named, *place]
+        located = self.location
+        degrees = [] if located is None else [located.latitude, located.longitude]
+        return [*self._named, *degrees]
 
     @property
     def _named(self) -> list[str]:
@@ -215,31 +218,31 @@ class Columns:
 
     @cached_property
     def sizes(self) -> list[int]:
-        """How many words of the vocabulary each of `names` has."""
+        """How many tokens of the vocabulary each of `names` has."""
         of_categories = [len(column.labels) for column in self.categories]
         of_numbers = [len(NUMBER_ANCHORS)] * len(self.numbers)
-        return of_categories + of_numbers + [PLACE_ANCHORS] * (self.place is not None)
+        return of_categories + of_numbers + [LOCATION_ANCHORS] * (self.location is not None)
 
     @cached_property
     def bounds(self) -> list[tuple[int, int]]:
-        """Where the words of each of `names` begin and end in the vocabulary."""
+        """Where the tokens of each of `names` begin and end in the vocabulary."""
         ends = list(accumulate(self.sizes))
         return [(end - size, end) for size, end in zip(self.sizes, ends, strict=True)]
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The names (V) of what DNA can attend to: `pop=GBR`, `height=1.71`, `place=42,12`."""
-        words = [f"{column.name}={label}" for column in self.categories for label in column.labels]
+        """The tokens (V) that DNA can attend to: `pop=GBR`, `height=1.71`, `place=42,12`."""
+        tokens = [f"{column.name}={label}" for column in self.categories for label in column.labels]
         for number in self.numbers:
             values = number.mean + number.deviation * NUMBER_ANCHORS
-            words += [f"{number.name}={value:.4g}" for value in values]
-        if self.place is not None:
-            words += [f"{PLACE}={a:.0f},{b:.0f}" for a, b in degrees(place_anchors())]
-        return words
+            tokens += [f"{number.name}={value:.4g}" for value in values]
+        if self.location is not None:
+            tokens += [f"{LOCATION}={a:.0f},{b:.0f}" for a, b in degrees(location_anchors())]
+        return tokens
 
 
 def unit_vectors(latitude: Any, longitude: Any) -> NDArray[np.float64]:
-    """Places in degrees as points (..., 3) of the unit sphere."""
+    """Locations in degrees as points (..., 3) of the unit sphere."""
     phi, lam = np.radians(latitude), np.radians(longitude)
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
 
@@ -250,7 +253,7 @@ def degrees(points_VX: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([latitude, np.degrees(np.arctan2(points_VX[:, 1], points_VX[:, 0]))], axis=1)
 
 
-def place_anchors(count: int = PLACE_ANCHORS) -> NDArray[np.float64]:
+def location_anchors(count: int = LOCATION_ANCHORS) -> NDArray[np.float64]:
     """Points (V, 3) that cover the sphere evenly: a Fibonacci lattice (Gonzalez 2010, Math. Geosci. 42:49)."""
     number = np.arange(count)
     height = 1 - (2 * number + 1) / count
@@ -260,7 +263,7 @@ def place_anchors(count: int = PLACE_ANCHORS) -> NDArray[np.float64]:
 
 def _category(table: PhenotypeTable, name: str) -> Category:
     labels = sorted({value for value in table.column(name) if value is not None})
-    if len(labels) > MOST_LABELS:
+    if len(labels) > MAX_LABELS:
         raise InputError(f"column {name}: {len(labels)} labels are too many", path=table.path)
     return Category(name, tuple(labels))
 

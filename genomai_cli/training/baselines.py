@@ -134,7 +134,7 @@ class Baselines:
             "contrastive": self._of_views,
             "masked": self._of_words,
             "diffusion": self._of_letters,
-            "crossmodal": crossmodal.guess,
+            "crossmodal": crossmodal.chance_loss,
         }
         return guesses[objective](batch[objective]) if objective in guesses else math.nan
 

@@ -56,7 +56,7 @@ def test_records_are_in_the_order_of_the_labels(people):
 
 def test_the_judge_calls_as_the_command_does(people, bundle, copies):
     judge = Judge(bundle, records_of(people, "pop"))
-    vectors = bundle.crossmodal.people(torch.from_numpy(copies.astype(np.int64)))
+    vectors = bundle.crossmodal.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
     assert (judge.called(copies) == (vectors @ judge.records.T).argmax(1).numpy()).all()
     assert judge.attributions(copies[:3], np.zeros(3, int)).shape == (3, SITES)
 

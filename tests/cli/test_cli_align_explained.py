@@ -191,7 +191,7 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     import torch
 
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.inference.integrated_gradients import integrated_gradients
+    from genomai_cli.inference.integrated_gradients import mean_gradients
     from genomai_cli.population.alignment.similarity import Aligner
     from genomai_cli.population.networks.crossmodal import genotypes_of
     from genomai_cli.population.phenotypes import read_phenotypes
@@ -200,7 +200,7 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     bundle = bundles.load(str(model), torch.device("cpu"), torch.float64)
     aligner = Aligner(bundle, read_phenotypes(model / "phenotypes.tsv"))
     samples = list(aligner.align(SequenceRecord(name, PEOPLE[name]) for name in ("noa", "few")))
-    told = aligner.explain([(found, 1) for found in samples])
+    explained = aligner.explain([(found, 1) for found in samples])
     genotypes_BSG = genotypes_of(torch.from_numpy(np.stack([s.copies for s in samples]))).double()
     f_S = bundle.crossmodal.frequency
     chances_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], dim=1)
@@ -208,11 +208,12 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     record_E = aligner._records_PE[1]
 
     def similarity(flat_BX):
-        return bundle.crossmodal.people_of(flat_BX.unflatten(1, (-1, 3))) @ record_E
+        return bundle.crossmodal.genotype_vectors(flat_BX.unflatten(1, (-1, 3))) @ record_E
 
-    found = integrated_gradients(similarity, genotypes_BSG.flatten(1), expected_BSG.flatten(1))
-    by_site = found.unflatten(1, (-1, 3)).sum(2).numpy()
-    np.testing.assert_allclose(told.values, by_site, atol=1e-9)
+    inputs_BX, baseline_BX = genotypes_BSG.flatten(1), expected_BSG.flatten(1)
+    gradients_BX = mean_gradients(similarity, inputs_BX, baseline_BX)
+    by_site = ((inputs_BX - baseline_BX) * gradients_BX).unflatten(1, (-1, 3)).sum(2).numpy()
+    np.testing.assert_allclose(explained.values, by_site, atol=1e-9)
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from genomai_cli.population.alignment.objective import (
     Facts,
     agrees,
     among,
-    guess,
+    chance_loss,
     some_columns,
 )
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
-from genomai_cli.population.phenotype_encoding import Described, Families, encode
+from genomai_cli.population.phenotype_encoding import HaplotypeGroups, PhenotypeLayout, encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
@@ -147,7 +147,7 @@ class TestObjective:
     @pytest.fixture
     def objective(self, made):
         layout = made.places.described
-        described = Described(layout, Families.of(made.rows[:40], layout, "pop"))
+        described = PhenotypeLayout(layout, HaplotypeGroups.of(made.rows[:40], layout, "pop"))
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         settings = CrossmodalSettings(groups="pop", cross=1.0, hide=0.0, jitter=0.0)
         return Crossmodal(settings, Alphabet(tokenizer, aligned=True, described=described))
@@ -168,23 +168,23 @@ class TestObjective:
         views = objective.views(made.rows, np.random.default_rng(4))
         assert np.allclose(views["places"], views["shown_places"], atol=2)
 
-    def test_a_network_that_knows_nothing_has_the_loss_of_guesses(self, objective, made):
+    def test_a_network_that_knows_nothing_has_the_loss_of_chance(self, objective, made):
         drawn = objective.views(made.rows, np.random.default_rng(4))
         views = {name: torch.from_numpy(view) for name, view in drawn.items()}
         one = torch.nn.functional.normalize(torch.ones(PEOPLE, 4), dim=1)
         blind = SimpleNamespace(
             training=False,
             scale=torch.tensor(7.0),
-            people=lambda *_: one,
-            records=lambda *_: one,
+            sample_vectors=lambda *_: one,
+            record_vectors=lambda *_: one,
         )
         loss = objective.loss(Model(blind, None, lambda ids: ids), views, Alone())
-        assert float(loss) == pytest.approx(guess(views), abs=1e-5)
+        assert float(loss) == pytest.approx(chance_loss(views), abs=1e-5)
 
     def test_it_needs_people_with_records(self):
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         objective = Crossmodal(CrossmodalSettings(), Alphabet(tokenizer))
-        with pytest.raises(TypeError, match="described people"):
+        with pytest.raises(TypeError, match="samples with phenotypes"):
             objective.views(np.zeros((1, 3), np.uint8), np.random.default_rng(0))
 
 
@@ -201,7 +201,7 @@ class TestRuns:
 
         records = Records.of(encode(table, network.columns))
         with torch.no_grad():
-            best = (network.people(copies) @ network.records(records).T).argmax(1)
+            best = (network.sample_vectors(copies) @ network.record_vectors(records).T).argmax(1)
         assert (best == torch.arange(PEOPLE) % 3).float().mean() > 0.9
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self, made, tmp_path):

@@ -5,18 +5,14 @@ import pytest
 import torch
 
 from genomai_cli.population.networks.cross_attention import Attention
-from genomai_cli.population.networks.crossmodal import (
-    CrossmodalNetwork,
-    genotypes_of,
-    genotypes_of_dosages,
-)
+from genomai_cli.population.networks.crossmodal import CrossmodalNetwork, genotypes_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.networks.towers import CrossmodalConfig, GroupEvidence
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SITES, PEOPLE = 12, 7
+SITES, SAMPLES = 12, 7
 TABLE = PhenotypeTable(
     "t",
     ("a", "b", "c", "d"),
@@ -43,10 +39,12 @@ def network(groups="pop"):
     return made
 
 
-def test_genotypes_mean_nothing_before_something_is_learnt():
+def test_genotypes_mean_nothing_before_training():
     config = CrossmodalConfig(SITES, COLUMNS.to_config(), width=16, size=8)
-    people = CrossmodalNetwork(config).eval().people(torch.randint(-1, 3, (PEOPLE, SITES)))
-    assert torch.allclose(people, people[:1].expand(PEOPLE, -1), atol=1e-6)
+    vectors = (
+        CrossmodalNetwork(config).eval().sample_vectors(torch.randint(-1, 3, (SAMPLES, SITES)))
+    )
+    assert torch.allclose(vectors, vectors[:1].expand(SAMPLES, -1), atol=1e-6)
 
 
 @pytest.fixture(params=["pop", ""], ids=["groups", "no groups"])
@@ -56,7 +54,7 @@ def net(request):
 
 @pytest.fixture
 def copies():
-    return torch.randint(-1, 3, (PEOPLE, SITES), generator=torch.Generator().manual_seed(1))
+    return torch.randint(-1, 3, (SAMPLES, SITES), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
@@ -65,16 +63,16 @@ def records():
 
 
 def test_both_sides_are_unit_vectors(net, copies, records):
-    for vectors, count in ((net.people(copies), PEOPLE), (net.records(records), 4)):
+    for vectors, count in ((net.sample_vectors(copies), SAMPLES), (net.record_vectors(records), 4)):
         assert vectors.shape == (count, 8)
         assert torch.allclose(vectors.norm(dim=1), torch.ones(count))
 
 
 def test_items_do_not_see_each_other(net, copies, records):
-    together, alone = net.people(copies), net.people(copies[2:3])
+    together, alone = net.sample_vectors(copies), net.sample_vectors(copies[2:3])
     assert torch.allclose(together[2:3], alone, atol=1e-6)
-    one = Records(records.categories[3:], records.numbers[3:], records.places[3:])
-    assert torch.allclose(net.records(records)[3:], net.records(one), atol=1e-6)
+    one = Records(records.categories[3:], records.numbers[3:], records.locations[3:])
+    assert torch.allclose(net.record_vectors(records)[3:], net.record_vectors(one), atol=1e-6)
 
 
 def test_a_missing_site_adds_nothing(net):
@@ -87,7 +85,7 @@ def test_a_missing_site_adds_nothing(net):
     assert torch.allclose(found[0], tokens_SGT[4, 2])
 
 
-def test_what_is_expected_of_everybody_adds_nothing_either():
+def test_what_is_expected_of_every_sample_adds_nothing_either():
     net = network("")
     tokens_SGD, _ = net.dna.tokens(net.vocabulary.embeddings)
     f_S = net.frequency
@@ -97,54 +95,55 @@ def test_what_is_expected_of_everybody_adds_nothing_either():
 
 def test_some_sites_are_the_others_missing(copies):
     net, sites = network(), torch.tensor([1, 5, 8])
-    hidden = torch.full_like(copies, -1)
-    hidden[:, sites] = copies[:, sites]
-    assert torch.allclose(net.people(hidden), net.people(copies[:, sites], sites), atol=1e-6)
+    masked = torch.full_like(copies, -1)
+    masked[:, sites] = copies[:, sites]
+    assert torch.allclose(
+        net.sample_vectors(masked), net.sample_vectors(copies[:, sites], sites), atol=1e-6
+    )
+
+
+def sample_attention(net, copies):
+    """How samples as a whole attend to the vocabulary, after the layers of their tokens: (B, H, V)."""
+    embeddings = net.vocabulary.embeddings
+    tokens, _ = net.dna.tokens(embeddings)
+    return net.dna.vectors(net.dna.summed(genotypes_of(copies).float(), tokens), embeddings)[1]
 
 
 def test_attention_is_a_share_of_the_vocabulary(net, copies, records):
-    words = len(COLUMNS.vocabulary)
+    tokens = len(COLUMNS.vocabulary)
     layers = net.site_attention()
-    assert [layer.shape for layer in layers] == [(SITES, 3, 4, words)] * 2
+    assert [layer.shape for layer in layers] == [(SITES, 3, 4, tokens)] * 2
     assert [a.shape for a in net.record_attention(records)] == [(4, 4, SITES)] * 2
-    assert net.people_attention(copies).shape == (PEOPLE, 4, words)
-    for weights in (*layers, *net.record_attention(records), net.people_attention(copies)):
+    assert sample_attention(net, copies).shape == (SAMPLES, 4, tokens)
+    for weights in (*layers, *net.record_attention(records), sample_attention(net, copies)):
         assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)
 
 
-def test_dosages_lie_between_genotypes():
-    copies = torch.tensor([[0, 1, 2, -1]])
-    whole = genotypes_of_dosages(copies.clamp(min=0).float(), (copies >= 0).float())
-    assert (whole == genotypes_of(copies)).all()
-    half = genotypes_of_dosages(torch.tensor([[0.5, 1.75]]), torch.ones(1, 2))
-    assert half.tolist() == [[[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]]]
-
-
 def test_gradients_reach_genotypes_and_every_parameter(net, copies, records):
-    dosage = copies.clamp(min=0).float().requires_grad_()
-    people = net.people_of(genotypes_of_dosages(dosage, (copies >= 0).float()))
-    (net.scale * people @ net.records(records).T).square().sum().backward()
-    assert (dosage.grad[copies >= 0] != 0).any()
+    genotypes = genotypes_of(copies).float().requires_grad_()
+    vectors = net.genotype_vectors(genotypes)
+    (net.scale * vectors @ net.record_vectors(records).T).square().sum().backward()
+    assert (genotypes.grad[copies >= 0] != 0).any()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
 def test_an_unknown_column_changes_nothing(net, records):
-    bare = Records(records.categories[2:3], records.numbers[2:3], records.places[2:3])
-    other = Records(bare.categories, bare.numbers, bare.places.clone())
+    bare = Records(records.categories[2:3], records.numbers[2:3], records.locations[2:3])
+    other = Records(bare.categories, bare.numbers, bare.locations.clone())
     assert net.vocabulary(bare)[1].tolist() == [[False, True, False]]
-    before = net.records(bare)
+    before = net.record_vectors(bare)
     with torch.no_grad():
-        net.vocabulary.embeddings[:3] += 1  # the labels of pop, which is not told
-    assert torch.allclose(net.records(other), before)
+        net.vocabulary.embeddings[:3] += 1  # the labels of pop, which is not known
+    assert torch.allclose(net.record_vectors(other), before)
 
 
-def test_near_places_are_told_alike():
+def test_near_locations_are_much_the_same():
     vocabulary = network().vocabulary
     points = torch.tensor([[1.0, 0, 0], [0.999, 0.0447, 0], [0, 1, 0]])
     records = Records(torch.full((3, 1), -1), torch.full((3, 1), torch.nan), points)
-    *_, places_RA = vocabulary.weights(records)
-    assert torch.allclose(places_RA.sum(1), torch.ones(3))
-    near, far = places_RA[0] @ places_RA[1], places_RA[0] @ places_RA[2]
+    *_, locations_RA = vocabulary.weights(records)
+    assert torch.allclose(locations_RA.sum(1), torch.ones(3))
+    near, far = locations_RA[0] @ locations_RA[1], locations_RA[0] @ locations_RA[2]
     assert near > 10 * far
 
 
@@ -157,8 +156,8 @@ class TestEvidence:
         expected = logs - logs.mean(axis=1, keepdims=True)
         assert np.allclose(found.numpy(), expected, atol=1e-6)
 
-    def test_a_member_is_taken_out_of_her_group(self):
-        """As if the frequency had been estimated without her: 3 of 10 alleles, of which 1 is hers."""
+    def test_a_member_is_taken_out_of_its_group(self):
+        """As if the frequency had been estimated without it: 3 of 10 alleles, of which 1 is its own."""
         evidence = GroupEvidence(1, 2)
         evidence.frequency.copy_(torch.tensor([[0.3, 0.5]]))
         evidence.worth.copy_(torch.tensor([10.0, 8.0]))
@@ -168,10 +167,10 @@ class TestEvidence:
         expected = np.log(0.3 * 0.7) - np.log(without * (1 - without))
         assert np.allclose(due.numpy(), [[expected, 0], [0, 0]], atol=1e-6)
 
-    def test_people_look_at_the_likelier_group(self):
+    def test_samples_attend_to_the_likelier_group(self):
         net = network()
         net.dna.evidence.frequency.copy_(torch.tensor([[0.05, 0.5, 0.95]]).expand(SITES, 3))
-        first = net.people_attention(torch.tensor([[0] * SITES, [2] * SITES]))[:, 0]
+        first = sample_attention(net, torch.tensor([[0] * SITES, [2] * SITES]))[:, 0]
         assert first[0].argmax() == COLUMNS.vocabulary.index("pop=X")
         assert first[1].argmax() == COLUMNS.vocabulary.index("pop=Z")
 

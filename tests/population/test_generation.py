@@ -12,13 +12,14 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.objectives.base import Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
+from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.generation.denoiser import HaplotypeNoising, given_phenotypes
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
-from genomai_cli.population.labels import HaplotypeRows, Phenotypes, alleles_of
+from genomai_cli.population.labels import HaplotypeRows, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserConfig, DenoiserNetwork
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
-from genomai_cli.population.panel import Panel, linked_pairs, places
+from genomai_cli.population.panel import Panel, coordinates, linked_pairs
 from genomai_cli.tokenizers.characters import iupac
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,7 +50,7 @@ def labels(tmp_path):
 @pytest.fixture
 def phenotypes(labels):
     return replace(
-        Phenotypes.of(labels, ["continent", "country"]), people={"NOA": 6, "NOB": 3, "SOC": 1}
+        Phenotypes.of(labels, ["continent", "country"]), counts={"NOA": 6, "NOB": 3, "SOC": 1}
     )
 
 
@@ -84,7 +85,7 @@ def test_labels_that_cross_are_not_nested(labels):
 
 def test_phenotypes_survive_a_config(phenotypes):
     again = Phenotypes.from_config({"phenotypes": phenotypes.to_config()})
-    assert (again.names, again.people) == (phenotypes.names, phenotypes.people)
+    assert (again.names, again.counts) == (phenotypes.names, phenotypes.counts)
     with pytest.raises(BundleError, match="'other' generates nobody"):
         Phenotypes.from_config({"name": "other"})
 
@@ -171,12 +172,12 @@ def test_a_person_as_a_row_and_back():
 
 def test_alleles_of_letters(panel):
     letters = np.frombuffer(b"GCNTA", np.uint8)
-    assert alleles_of(letters, panel).tolist() == [1, 0, -1, 1, 1]
+    assert letters_to_alleles(letters, panel).tolist() == [1, 0, -1, 1, 1]
 
 
 def test_only_near_sites_of_one_chromosome_are_linked(panel):
     assert linked_pairs(panel).T.tolist() == [[1, 2], [2, 1]]
-    contig, _ = places(panel)
+    contig, _ = coordinates(panel)
     assert contig[1] == contig[2] == contig[3]
     assert len({contig[0], contig[1], contig[4]}) == 3  # the last one has no position in GRCh37
 
@@ -214,7 +215,7 @@ def network(panel):
     pairs = torch.from_numpy(linked_pairs(panel))
     config = DenoiserConfig(sites=SITES, phenotypes=6, pairs=2, width=16, heads=2, dropout=0.0)
     network = DenoiserNetwork(config, {})
-    contig, position = map(torch.from_numpy, places(panel))
+    contig, position = map(torch.from_numpy, coordinates(panel))
     network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
     network.linkage.learn(pairs, contig, position)
     for parameter in network.parameters():
@@ -253,7 +254,7 @@ def test_both_haplotypes_and_the_phenotype_matter(network, weights):
 
 def test_linkage_stays_on_the_chromosome(network, panel):
     table, given = network.linkage.tables()
-    contig, _ = places(panel)
+    contig, _ = coordinates(panel)
     same = torch.from_numpy(contig[:, None] == contig) & ~torch.eye(SITES, dtype=torch.bool)
     assert (table[~same] == 0).all()
     assert (table[same] != 0).all()

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.population.phenotype_encoding import (
     UNKNOWN,
-    DescribedRows,
-    Families,
+    HaplotypeGroups,
+    PhenotypeRows,
     common_records,
     encode,
     ignored,
 )
 from genomai_cli.population.phenotypes import (
-    PLACE_ANCHORS,
+    LOCATION_ANCHORS,
     Columns,
+    Location,
     PhenotypeTable,
-    Place,
     degrees,
-    place_anchors,
+    location_anchors,
     read_phenotypes,
     unit_vectors,
 )
@@ -90,7 +90,7 @@ class TestColumns:
         assert columns.fields == ["pop", "sex", "height", "latitude", "longitude"]
         assert columns.categories[0].labels == ("FIN", "GBR")
         assert columns.numbers[0].mean == pytest.approx(1.8)
-        assert columns.place == Place()
+        assert columns.location == Location()
 
     def test_declared_columns_are_what_they_are_said_to_be(self, people):
         columns = Columns.of(people, categories=["height"])
@@ -111,9 +111,9 @@ class TestColumns:
     def test_the_vocabulary_names_every_word(self, columns):
         words = columns.vocabulary
         assert words[:4] == ["pop=FIN", "pop=GBR", "sex=female", "sex=male"]
-        assert len(words) == len(set(words)) == sum(columns.sizes) == 4 + 11 + PLACE_ANCHORS
+        assert len(words) == len(set(words)) == sum(columns.sizes) == 4 + 11 + LOCATION_ANCHORS
         assert columns.bounds[0] == (0, 2)
-        assert columns.bounds[-1] == (15, 15 + PLACE_ANCHORS)
+        assert columns.bounds[-1] == (15, 15 + LOCATION_ANCHORS)
 
     def test_a_config_brings_them_back(self, columns):
         assert Columns.from_config(json.loads(json.dumps(columns.to_config()))) == columns
@@ -121,7 +121,7 @@ class TestColumns:
             Columns.from_config({"categories": []})
 
     def test_anchors_cover_the_globe(self):
-        anchors = place_anchors()
+        anchors = location_anchors()
         assert np.allclose(np.linalg.norm(anchors, axis=1), 1)
         everywhere = np.random.default_rng(1).normal(size=(500, 3))
         everywhere /= np.linalg.norm(everywhere, axis=1, keepdims=True)
@@ -140,7 +140,7 @@ class TestEncoding:
         deviation = np.std([1.6, 1.8, 2.0])
         assert encoded.numbers[0, 0] == pytest.approx(-0.2 / deviation)
         assert np.isnan(encoded.numbers[2, 0])
-        assert np.allclose(encoded.places[0], unit_vectors(52.5, -1.9))
+        assert np.allclose(encoded.locations[0], unit_vectors(52.5, -1.9))
         assert encoded.known.tolist() == [
             [True, True, True, True],
             [True, False, True, True],
@@ -180,14 +180,14 @@ class TestEncoding:
         assert (encoded.shown(shown).known == (shown & encoded.known)).all()
 
     def test_rows_of_a_corpus_hold_them(self, people, columns):
-        layout = DescribedRows(5, columns)
+        layout = PhenotypeRows(5, columns)
         letters = np.random.default_rng(0).choice(list(b"ACGTN"), (4, 5)).astype(np.uint8)
         encoded = encode(people, columns)
         rows = layout.rows(letters, encoded)
         assert rows.shape == (4, len(layout))
         assert (layout.letters(rows) == letters).all()
         back = layout.encoded(rows)
-        for name in ("categories", "numbers", "places"):
+        for name in ("categories", "numbers", "locations"):
             assert np.array_equal(getattr(back, name), getattr(encoded, name), equal_nan=True)
 
 
@@ -204,15 +204,15 @@ class TestGroups:
         assert records == ["record", "pop=FIN", "pop=GBR", "sex=female", "sex=male"]
 
     def test_families_are_the_people_of_a_label(self, people, columns):
-        layout = DescribedRows(3, columns)
+        layout = PhenotypeRows(3, columns)
         letters = np.frombuffer(b"AAACCCGGGTTT", np.uint8).reshape(4, 3)
         rows = layout.rows(letters, encode(people, columns))
-        families = Families.of(rows[:3], layout, "pop")
-        assert families.groups(encode(people, columns)).tolist() == [1, 1, 0, UNKNOWN]
-        crossed = families.pool.cross(np.array([0, 1]), np.random.default_rng(0))
+        groups = HaplotypeGroups.of(rows[:3], layout, "pop")
+        assert groups.groups(encode(people, columns)).tolist() == [1, 1, 0, UNKNOWN]
+        crossed = groups.pool.cross(np.array([0, 1]), np.random.default_rng(0))
         assert crossed[0].tobytes() == b"GGG"
         assert set(crossed[1].tobytes()) <= set(b"AC")
-        assert families.knows(letters).tolist() == [True, True, True, False]
+        assert groups.contain(letters).tolist() == [True, True, True, False]
 
 
 @given(st.lists(st.sampled_from(["x", "y", None]), min_size=2, max_size=9))

@@ -69,7 +69,7 @@ class Aligner:
         self._records = Records.of(encode(table, self.network.columns), self._device)
         self._dna, self._words_VD = self.network.dna, self.network.vocabulary.embeddings
         with torch.no_grad():
-            self._records_PE = self.network.records(self._records)
+            self._records_PE = self.network.record_vectors(self._records)
             self._tokens_SGD, _ = self._dna.tokens(self._words_VD)
 
     @property

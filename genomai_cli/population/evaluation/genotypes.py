@@ -15,7 +15,7 @@ from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_sites
-from genomai_cli.population.cohorts import MISSING, header_build, read_cohorts
+from genomai_cli.population.cohorts import header_build, read_cohorts
 from genomai_cli.population.panel import BUILDS, GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 
@@ -106,13 +106,10 @@ def genotypes_of_variants(sources: Iterable[Input], panel: Panel) -> SampleGenot
     """The samples of VCFs at the panel's sites; phased if no heterozygote is without its phase."""
     names: list[str] = []
     parts, phased = [], True
-    reference = np.array([_BASES.index(base) for base in panel.ref])[:, None, None]
     for cohort in read_cohorts(sources, panel):
         calls, _ = cohort.calls(absent_is_ref=False)
-        alleles_SNP = (calls.codes != reference).astype(np.int8)
-        alleles_SNP[calls.codes == MISSING] = -1
         phased &= bool((calls.phased | (calls.codes[:, :, 0] == calls.codes[:, :, 1])).all())
-        parts.append(alleles_SNP.transpose(1, 2, 0))
+        parts.append(calls.alleles(panel))
         names += cohort.samples
     samples = SampleGenotypes(
         names, np.concatenate(parts), True, {n: p for n in names if (p := _of_name(n))}

@@ -133,7 +133,7 @@ def requests_of_records(
     network, device = bundle.crossmodal, next(bundle.classifier.parameters()).device
     with torch.inference_mode():
         requested_RE, known_PE = (
-            network.records(Records.of(encode(records, network.columns), device))
+            network.record_vectors(Records.of(encode(records, network.columns), device))
             for records in (table, populations)
         )
         shares_RP = (requested_RE @ known_PE[torch.tensor(known)].T * network.scale).softmax(1)

@@ -30,12 +30,18 @@ from genomai_cli.inference.generate_diffusion import (
     Settings,
     process_of,
 )
-from genomai_cli.population.barcode import BarcodeSites, genotypes_to_letters, is_haplotype, resolve
+from genomai_cli.population.barcode import (
+    BarcodeSites,
+    genotypes_to_letters,
+    is_haplotype,
+    letters_to_alleles,
+    resolve,
+)
 from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoiser
 from genomai_cli.population.generation.requests import Request
-from genomai_cli.population.labels import NULL, Phenotypes, alleles_of
+from genomai_cli.population.labels import NULL, Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
-from genomai_cli.population.panel import Panel, places
+from genomai_cli.population.panel import Panel, coordinates
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
 BATCH = 128
@@ -155,7 +161,7 @@ class Chromosomes:
     @classmethod
     def of(cls, panel: Panel, stretch: float = STRETCH) -> "Chromosomes":
         """The chromosomes of a panel; each begins with an ancestor of its own."""
-        contig_S, position_S = places(panel)
+        contig_S, position_S = coordinates(panel)
         order = np.lexsort((position_S, contig_S))
         apart = np.diff(position_S[order], prepend=0.0)
         apart[np.diff(contig_S[order], prepend=-1) != 0] = np.inf
@@ -218,4 +224,4 @@ class HaplotypeDiffuser:
         pair_2S = np.stack([letters_S, np.full_like(letters_S, ord("N"))])
         if not haploid:
             pair_2S = resolve(letters_S, view.rng)
-        return alleles_of(pair_2S, self.panel).astype(np.int64)
+        return letters_to_alleles(pair_2S, self.panel).astype(np.int64)

@@ -10,7 +10,6 @@ import numpy as np
 
 from genomai_cli.denoising.base import UNKNOWN, Alleles, Flags, PeopleModel, Settings, Shares, Site
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.population.cohorts import MISSING, SiteCalls, contig_lengths
 from genomai_cli.population.imputation.models import Calls, posterior
 from genomai_cli.population.panel import Panel
@@ -34,9 +33,9 @@ class PeoplePlan:
         self._positions = self.panel.positions[build]
         self.lengths: Mapping[str, int] = contig_lengths(build)
         self.there: Collection[str] = {
-            self.panel.chrom[site] for site in np.flatnonzero(calls.told)
+            self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
-        alleles_N2S = alleles_of(calls, self.panel)
+        alleles_N2S = calls.alleles(self.panel)
         self._known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
         self.usable: Flags = (alleles_N2S != UNKNOWN).any(axis=(1, 2))
         self.phased: Flags = phased(alleles_N2S, calls.phased.T)
@@ -97,18 +96,9 @@ class PeoplePlan:
         """See `Plan`."""
         if not self.usable.any():
             return []
-        absent = np.flatnonzero(~self._calls.told & (self._positions > 0)).tolist()
+        absent = np.flatnonzero(~self._calls.recorded & (self._positions > 0)).tolist()
         absent = [site for site in absent if (self._calls.codes[site] == MISSING).any()]
         return [Addition(self.panel.chrom[s], int(self._positions[s]), s) for s in absent]
-
-
-def alleles_of(calls: SiteCalls, panel: Panel) -> Alleles:
-    """The alleles (N, 2, S) of the panel: 0 for its ref, 1 for its alt."""
-    ref, alt = (codes_of(codes)[:, None, None] for codes in (panel.ref_codes, panel.alt_codes))
-    alleles = np.full(calls.codes.shape, UNKNOWN, np.int8)
-    alleles[calls.codes == ref] = 0
-    alleles[calls.codes == alt] = 1
-    return np.ascontiguousarray(alleles.transpose(1, 2, 0))
 
 
 def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:

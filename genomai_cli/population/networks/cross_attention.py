@@ -1,6 +1,6 @@
-"""Multi-head attention that tells its weights, for networks whose attention is looked at.
+"""Multi-head attention that returns its weights, for networks whose attention is inspected.
 
-Shape suffixes: Q queries, M places of the memory, D width, H heads, C channels of a head.
+Shape suffixes: Q queries, M positions of the memory, D width, H heads, C channels of a head.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ FEED = 2  # the hidden layer of a block is so many times as wide as its states
 class Attention(nn.Module):
     """Scaled dot-product attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
-    With `strengths`, one a head, it can be told beforehand what speaks for a place: a bias on the logits, which counts
-    so much at first.
+    With `strengths`, one a head, it can be given a bias on the logits; a strength is what the bias is multiplied by at
+    first, and trained.
     """
 
     def __init__(self, width: int, heads: int, strengths: Sequence[float] | None = None) -> None:
@@ -48,8 +48,8 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the queries (..., Q, D) find in the memory (..., M, D): (..., Q, D), and the weights (..., H, Q, M).
 
-        `known` (..., M) tells which places there are; where there is none at all, nothing is found. `bias` (..., Q, M)
-        is what was told beforehand.
+        `known` (..., M) is False at padded positions; where all are, nothing is found. `bias` (..., Q, M) is added to
+        the logits, times the heads' strengths.
         """
         query, seen = self.query_norm(queries), self.memory_norm(memory)
         query_HQC = self._split(self.query(query))
@@ -58,11 +58,11 @@ class Attention(nn.Module):
         if bias is not None:
             logits_HQM = logits_HQM + self.log_strength.exp()[:, None, None] * bias[..., None, :, :]
         if known is not None:
-            hidden = ~known[..., None, None, :]
-            logits_HQM = logits_HQM.masked_fill(hidden, torch.finfo(logits_HQM.dtype).min)
+            masked = ~known[..., None, None, :]
+            logits_HQM = logits_HQM.masked_fill(masked, torch.finfo(logits_HQM.dtype).min)
         weights_HQM = logits_HQM.softmax(-1)
         if known is not None:
-            weights_HQM = weights_HQM.masked_fill(hidden, 0)
+            weights_HQM = weights_HQM.masked_fill(masked, 0)
         found = (weights_HQM @ value_HMC).transpose(-2, -3).flatten(-2)
         out: Tensor = self.out(found)
         return out, weights_HQM

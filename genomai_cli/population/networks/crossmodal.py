@@ -1,18 +1,18 @@
 """DNA and phenotypes in one space: two towers that attend to each other's embeddings, and end in unit vectors.
 
 A token of DNA is a site with one of its three genotypes. In every layer it attends to the vocabulary of phenotypes
-(labels, and anchors of numbers and places), by multi-head attention (Vaswani et al. 2017, arXiv:1706.03762). A token
-depends on nothing else of the person: all of them are one table, and a person is the sum of the tokens that she has,
-each less what is expected at its site, over the root of their number; a missing site adds nothing. That sum attends
-to the vocabulary once more. A phenotype record is a query that attends to the tokens of its own columns, and then to
-the sites of the panel. Neither tower sees an item of the other side, so that each is computed once, however many pairs
-there are; cosines of their vectors are similarities, as in CLIP (Radford et al. 2021, arXiv:2103.00020).
+(labels, and anchors of numbers and locations), by multi-head attention (Vaswani et al. 2017, arXiv:1706.03762). A token
+depends on nothing else of the sample: all of them are one table, and a sample is the sum of its tokens, each less what
+is expected at its site, over the root of their number; a missing site adds nothing. That sum attends to the vocabulary
+once more. A phenotype record is a query that attends to the tokens of its own columns, and then to the sites of the
+panel. Neither tower sees an item of the other side, so that each is computed once, however many pairs there are;
+cosines of their vectors are similarities, as in CLIP (Radford et al. 2021, arXiv:2103.00020).
 
-Where the allele frequencies of groups of people are told, tokens and people attend to the groups' labels by how likely
-they make the genotypes, beside what is learnt (`nets.evidence`).
+Where the allele frequencies of groups are given, tokens and samples attend to the groups' labels by how likely they
+make the genotypes, in addition to what is trained (`towers.GroupEvidence`).
 
-Shape suffixes: B people, S sites, G genotypes (0, 1, 2 copies of the alternate allele), R records, K columns of
-phenotypes, V words of their vocabulary, D width, H attention heads, E size of the common space.
+Shape suffixes: B samples, S sites, G genotypes (0, 1, 2 copies of the alternate allele), R records, K columns of
+phenotypes, V tokens of their vocabulary, D width, H attention heads, E size of the common space.
 """
 
 import math
@@ -64,17 +64,19 @@ class CrossmodalNetwork(nn.Module):
         """How frequent the alternate alleles (S,) are, for what is expected at a site."""
         return self.dna.frequency
 
-    def people(
+    def sample_vectors(
         self, copies_BS: Tensor, sites: Tensor | None = None, members: Tensor | None = None
     ) -> Tensor:
-        """The unit vectors (B, E) of people, of whom all sites are told, or those with the numbers `sites`.
+        """The unit vectors (B, E) of samples with these copies at all sites, or at those with the indices `sites`.
 
-        `members` (B,) are the groups, -1 for none, whose frequencies these very people are part of: while the network
-        learns, they are taken out again.
+        `members` (B,) are the groups, -1 for none, whose frequencies these very samples are part of: in training, they
+        are taken out again.
         """
-        return self.people_of(genotypes_of(copies_BS).to(self.log_scale.dtype), sites, members)
+        return self.genotype_vectors(
+            genotypes_of(copies_BS).to(self.log_scale.dtype), sites, members
+        )
 
-    def people_of(
+    def genotype_vectors(
         self,
         genotypes_BSG: Tensor,
         sites: Tensor | None = None,
@@ -84,8 +86,8 @@ class CrossmodalNetwork(nn.Module):
         found_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
         return functional.normalize(found_BE, dim=1)
 
-    def records(self, records: Records, sites: Tensor | None = None) -> Tensor:
-        """The unit vectors (R, E) of phenotype records that look at all sites, or at those with the numbers `sites`."""
+    def record_vectors(self, records: Records, sites: Tensor | None = None) -> Tensor:
+        """The unit vectors (R, E) of records that attend to all sites, or to those with the indices `sites`."""
         tokens_RKD, known_RK = self.vocabulary(records)
         found_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
         return functional.normalize(found_RE, dim=1)
@@ -95,11 +97,6 @@ class CrossmodalNetwork(nn.Module):
         _, attention = self.dna.tokens(self.vocabulary.embeddings)
         return [weights.permute(1, 2, 0, 3) for weights in attention]
 
-    def people_attention(self, copies_BS: Tensor) -> Tensor:
-        """How people as a whole attend to the vocabulary, after the layers of their tokens: (B, H, V)."""
-        genotypes_BSG = genotypes_of(copies_BS).to(self.log_scale.dtype)
-        return self.dna.attention(genotypes_BSG, self.vocabulary.embeddings)
-
     def record_attention(self, records: Records) -> list[Tensor]:
         """How phenotype records attend to the sites: (R, H, S) for each layer."""
         tokens_RKD, known_RK = self.vocabulary(records)
@@ -107,9 +104,9 @@ class CrossmodalNetwork(nn.Module):
         return found[1]
 
     def pooled(self, inputs: Tensor, layer: int | None = None) -> Tensor:
-        """The vectors of people, for `embed` and heads: by default the unit vectors (B, E)."""
+        """The vectors of samples, for `embed` and heads: by default the unit vectors (B, E)."""
         del layer  # between the tokens and the common space there is nothing of the width that embeddings have
-        return self.people(inputs)
+        return self.sample_vectors(inputs)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """The logits of the heads, if there are any."""
@@ -119,10 +116,3 @@ class CrossmodalNetwork(nn.Module):
 def genotypes_of(copies_BS: Tensor) -> Tensor:
     """Copies 0, 1 and 2 as weights (B, S, G) of the genotypes: all 0 for a site that is missing."""
     return torch.stack([copies_BS == copies for copies in range(GENOTYPES)], dim=2)
-
-
-def genotypes_of_dosages(dosage_BS: Tensor, known_BS: Tensor) -> Tensor:
-    """Dosages from 0 to 2 as weights (B, S, G) of the genotypes next to them, through which gradients flow."""
-    one_BS = 1 - (dosage_BS - 1).abs()
-    weights_BSG = torch.stack([(1 - dosage_BS).relu(), one_BS, (dosage_BS - 1).relu()], dim=2)
-    return weights_BSG * known_BS[..., None]

@@ -1,6 +1,6 @@
-"""Phenotype records as tensors, and the vocabulary that their columns are spelt in.
+"""Phenotype records as tensors, and the embeddings of the vocabulary that their columns are written in.
 
-Shape suffixes: R records, C categories, M numbers, K columns (`Columns.names`), V words, D width, A anchors.
+Shape suffixes: R records, C categories, M numbers, K columns (`Columns.names`), V tokens, D width, A anchors.
 """
 
 from dataclasses import dataclass
@@ -9,44 +9,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.population.phenotype_encoding import Encoded
-from genomai_cli.population.phenotypes import NUMBER_ANCHORS, Columns, place_anchors
+from genomai_cli.population.phenotype_encoding import EncodedPhenotypes
+from genomai_cli.population.phenotypes import NUMBER_ANCHORS, Columns, location_anchors
 
-NUMBER_REACH = 0.5  # standard deviations over which a number is told by an anchor
-PLACE_REACH = 0.3  # radians, 1,900 km
+NUMBER_REACH = 0.5  # standard deviations over which an anchor stands for a number
+LOCATION_REACH = 0.3  # radians, 1,900 km
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """`phenotypes.encoding.Encoded` as tensors: categories (R, C), numbers (R, M) and places (R, 3 or 0)."""
+    """`EncodedPhenotypes` as tensors: categories (R, C), numbers (R, M) and locations (R, 3 or 0)."""
 
     categories: Tensor
     numbers: Tensor
-    places: Tensor
+    locations: Tensor
 
     @classmethod
-    def of(cls, encoded: Encoded, device: torch.device | None = None) -> "Records":
+    def of(cls, encoded: EncodedPhenotypes, device: torch.device | None = None) -> "Records":
         """The same records."""
-        arrays = (encoded.categories, encoded.numbers, encoded.places)
+        arrays = (encoded.categories, encoded.numbers, encoded.locations)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     def __len__(self) -> int:
         return len(self.categories)
 
     def known(self) -> Tensor:
-        """Which columns (R, K) are told."""
-        parts = [self.categories >= 0, ~self.numbers.isnan(), ~self.places[:, :1].isnan()]
+        """Which columns (R, K) are known."""
+        parts = [self.categories >= 0, ~self.numbers.isnan(), ~self.locations[:, :1].isnan()]
         return torch.cat(parts, dim=1)
 
 
 class Vocabulary(nn.Module):
-    """An embedding for every word of the columns; a number or a place is told by the words near it.
+    """An embedding for every token of the columns; a number or a location is a mean of the anchors near it.
 
-    An anchor of places that no record has been near keeps the value 0: a place where nobody is known says nothing.
+    An anchor that no training record was near keeps the value 0: a location without samples says nothing.
     """
 
     numbers: Tensor
-    places: Tensor
+    locations: Tensor
 
     def __init__(self, columns: Columns, width: int) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ class Vocabulary(nn.Module):
         self.embeddings = nn.Parameter(torch.empty(sum(columns.sizes), width))
         self.column = nn.Parameter(torch.empty(len(columns), width))
         numbers = torch.from_numpy(NUMBER_ANCHORS).float()
-        places = torch.from_numpy(place_anchors()).float()
+        locations = torch.from_numpy(location_anchors()).float()
         self.register_buffer("numbers", numbers, persistent=False)
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("locations", locations, persistent=False)
         self.labels = sum(len(column.labels) for column in columns.categories)
         self.reset_parameters()
 
@@ -77,7 +77,7 @@ class Vocabulary(nn.Module):
         return torch.stack(tokens, dim=1), records.known()
 
     def weights(self, records: Records) -> list[Tensor]:
-        """How much each word of a column stands for its value: (R, A) for each column, 0 where it is unknown."""
+        """How much each token of a column stands for its value: (R, A) for each column, 0 where it is unknown."""
         found = []
         for number_R, (begin, end) in zip(records.categories.T, self.bounds, strict=False):
             labels_RA = functional.one_hot(number_R.clamp(min=0), end - begin)
@@ -85,8 +85,8 @@ class Vocabulary(nn.Module):
         for value_R in records.numbers.T:
             apart_RA = (value_R.nan_to_num()[:, None] - self.numbers) / NUMBER_REACH
             found.append((-apart_RA.square() / 2).softmax(1) * ~value_R.isnan()[:, None])
-        if records.places.shape[1]:
-            cosine_RA = records.places.nan_to_num().to(self.places.dtype) @ self.places.T
-            near_RA = (cosine_RA / PLACE_REACH**2).softmax(1)
-            found.append(near_RA * ~records.places[:, :1].isnan())
+        if records.locations.shape[1]:
+            cosine_RA = records.locations.nan_to_num().to(self.locations.dtype) @ self.locations.T
+            near_RA = (cosine_RA / LOCATION_REACH**2).softmax(1)
+            found.append(near_RA * ~records.locations[:, :1].isnan())
         return found

@@ -1,12 +1,11 @@
-"""The two sides of a crossmodal network: what becomes of the genotypes of people, and of phenotype records.
+"""The two sides of a crossmodal network: what becomes of the genotypes of samples, and of phenotype records.
 
-What genotypes say about groups of people without anything learnt by gradient: how much likelier they are in each.
+In the tower of DNA, trained tokens are joined by evidence that is not: how much likelier genotypes are in each of some
+groups. There sites count as independent, in Hardy-Weinberg proportions: the sum over a sample's sites is that of naive
+Bayes.
 
-Sites count as independent, in Hardy-Weinberg proportions: the sum over a person's sites is that of naive Bayes.
-
-Shape suffixes: B people, S sites, G genotypes, R records, K columns of phenotypes, V words of their vocabulary, D
-width, H attention heads, P groups whose allele frequencies are known, T = D + P numbers of a token, E of a vector,
-P groups.
+Shape suffixes: B samples, S sites, G genotypes, R records, K columns of phenotypes, V tokens of their vocabulary, D
+width, H attention heads, P groups whose allele frequencies are known, T = D + P numbers of a token, E of a vector.
 """
 
 from dataclasses import dataclass, field
@@ -40,13 +39,13 @@ class GroupEvidence(nn.Module):
     def forward(self, sites: Tensor | None = None) -> Tensor:
         """How much likelier the genotypes (S, G, P) are in a group than in the others on average, in nats.
 
-        `sites` are the numbers of those that are wanted, by default all.
+        `sites` are the indices of those that are read, by default all.
         """
         found_SGP = _logs(self._at(sites)[:, None])
         return found_SGP - found_SGP.mean(2, keepdim=True) if len(self) else found_SGP
 
     def own(self, genotypes_BSG: Tensor, sites: Tensor | None, members: Tensor) -> Tensor:
-        """What of the evidence (B, P) of people is due to their own alleles among those of the group that they are
+        """What of the evidence (B, P) of samples is due to their own alleles among those of the group that they are
         `members` (B,) of, -1 for none: the difference to frequencies without them."""
         frequency_SP = self._at(sites)
         copies_G1 = torch.arange(GENOTYPES, device=frequency_SP.device)[:, None]
@@ -65,7 +64,7 @@ def _logs(frequency_SGP: Tensor) -> Tensor:
     return copies_G1 * frequency_SGP.log() + (2 - copies_G1) * (-frequency_SGP).log1p()
 
 
-SITE_STRENGTH, PERSON_STRENGTH = 2.0, 0.5  # of the evidence of genotypes in the first head,
+SITE_STRENGTH, SAMPLE_STRENGTH = 2.0, 0.5  # of the evidence of genotypes in the first head,
 SPREAD = 2.5  # so much less in each further one, which sees wider circles of relatives
 FIRST_GAIN = 0.25  # of the sum of tokens, which knows nothing at first, beside what it attends to
 
@@ -73,7 +72,7 @@ FIRST_GAIN = 0.25  # of the sum of tokens, which knows nothing at first, beside 
 @dataclass(frozen=True)
 class CrossmodalConfig:
     """Sizes of a `CrossmodalNetwork`; `columns` is `Columns.to_config()` of the phenotypes that it knows, `groups` the
-    category whose labels' allele frequencies it is told."""
+    category whose labels' allele frequencies it is given."""
 
     sites: int = 1
     columns: dict[str, Any] = field(default_factory=dict)
@@ -86,14 +85,14 @@ class CrossmodalConfig:
 
 
 class DnaTower(nn.Module):
-    """Tokens of sites and genotypes, their layers, and the sum over a person."""
+    """Tokens of sites and genotypes, their layers, and the sum over a sample."""
 
     frequency: Tensor
 
     def __init__(self, config: CrossmodalConfig, columns: Columns) -> None:
         super().__init__()
-        width, heads, self.words = config.width, config.heads, sum(columns.sizes)
-        self.groups = (0, 0)  # where their words begin and end
+        width, heads, self.vocabulary_size = config.width, config.heads, sum(columns.sizes)
+        self.groups = (0, 0)  # where their tokens begin and end
         if config.groups:
             self.groups = columns.bounds[columns.names.index(config.groups)]
         self.evidence = GroupEvidence(config.sites, self.groups[1] - self.groups[0])
@@ -101,19 +100,19 @@ class DnaTower(nn.Module):
         self.site = nn.Parameter(torch.empty(config.sites, width))
         self.allele = nn.Parameter(torch.empty(config.sites, width))
         self.heterozygote = nn.Parameter(torch.empty(config.sites, width))
-        of_sites, of_people = (
-            [first * SPREAD**-head for head in range(heads)] if self.told else None
-            for first in (SITE_STRENGTH, PERSON_STRENGTH)
+        of_sites, of_samples = (
+            [first * SPREAD**-head for head in range(heads)] if self.has_groups else None
+            for first in (SITE_STRENGTH, SAMPLE_STRENGTH)
         )
         self.blocks = nn.ModuleList(Attention(width, heads, of_sites) for _ in range(config.layers))
         self.gain = nn.Parameter(torch.empty(width))
         self.dropout = nn.Dropout(config.dropout)
-        self.person = Block(width, heads, of_people)
+        self.person = Block(width, heads, of_samples)
         self.out = nn.Linear(width, config.size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sites differ, but their genotypes mean nothing before something is learnt of them: few steps would leave
+        """Sites differ, but their genotypes mean nothing before training: few steps would leave
         much of what they meant by chance, which attributions would show. The layers draw their own values."""
         nn.init.normal_(self.site, std=self.site.shape[1] ** -0.5)
         nn.init.zeros_(self.allele)
@@ -127,37 +126,32 @@ class DnaTower(nn.Module):
         sites: Tensor | None = None,
         members: Tensor | None = None,
     ) -> Tensor:
-        """What is to become the vectors (B, E) of people; `sites` and `members` are those of `people`."""
+        """What is to become the vectors (B, E) of samples; `sites` and `members` are those of `sample_vectors`."""
         tokens_SGT, _ = self.tokens(embeddings_VD, sites)
         summed_BT = self.summed(genotypes_BSG, tokens_SGT)
-        if members is not None and self.told:
+        if members is not None and self.has_groups:
             own_BP = self.evidence.own(genotypes_BSG, sites, members)
             summed_BT = summed_BT - functional.pad(own_BP, (self.site.shape[1], 0))
         return self.vectors(summed_BT, embeddings_VD)[0]
 
-    def attention(self, genotypes_BSG: Tensor, embeddings_VD: Tensor) -> Tensor:
-        """How people as a whole attend to the vocabulary: (B, H, V)."""
-        tokens_SGT, _ = self.tokens(embeddings_VD)
-        return self.vectors(self.summed(genotypes_BSG, tokens_SGT), embeddings_VD)[1]
-
     def summed(self, genotypes_BSG: Tensor, tokens_SGT: Tensor) -> Tensor:
-        """The sums (B, T) of the tokens that people have, in the shares that they count with."""
+        """The sums (B, T) of the tokens that samples have, in the shares that they count with."""
         return genotypes_BSG.flatten(1) @ tokens_SGT.flatten(0, 1) * self.shares(genotypes_BSG)
 
     def shares(self, genotypes_BSG: Tensor) -> Tensor:
-        """How much the numbers of a token count (B, T): what is learnt, over the root of the number of known sites, so
-        that it does not tell that; evidence as it is."""
+        """How much the numbers of a token count (B, T): what is trained, over the root of the number of known sites, so
+        that it does not depend on that; evidence as it is."""
         root_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1).rsqrt()
         evidence_BP = torch.ones_like(root_B1).expand(-1, len(self.evidence))
         return torch.cat([root_B1.expand(-1, self.site.shape[1]), evidence_BP], dim=1)
 
     def vectors(self, summed_BT: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
-        """What is to become the vectors (B, E) of people with these sums, and their attention (B, H, V)."""
+        """What is to become the vectors (B, E) of samples with these sums, and their attention (B, H, V)."""
         width = self.site.shape[1]
         seen_BD = self.dropout(self.gain * summed_BT[:, :width])
-        told_BV = self._of_words(summed_BT[:, width:]) if self.told else None
-        person_BD, weights = self.person(seen_BD, embeddings_VD, bias=told_BV)
-        return self.out(person_BD), weights.transpose(0, 1)
+        bias_BV = self._of_tokens(summed_BT[:, width:]) if self.has_groups else None
+        sample_BD, weights = self.person(seen_BD, embeddings_VD, bias=bias_BV)
+        return self.out(sample_BD), weights.transpose(0, 1)
 
     def sites(self, sites: Tensor | None = None) -> Tensor:
         """The panel's sites (S, D), as records see them: what they are, and what their alternate alleles are."""
@@ -168,7 +162,7 @@ class DnaTower(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """The tokens (S, G, T), each less what is expected at its site, and their attention (H, S, G, V) by layer.
 
-        The T numbers of a token are the D that are learnt and its evidence for the groups.
+        The T numbers of a token are the D that are trained and its evidence for the groups.
         """
         copies_G = torch.arange(GENOTYPES, device=self.site.device, dtype=self.site.dtype)
         frequency_S = self._at(self.frequency, sites)
@@ -180,24 +174,24 @@ class DnaTower(nn.Module):
         )
         tokens_SGD = tokens_SGD + mixed_G1 * self._at(self.heterozygote, sites)[:, None]
         evidence_SGP = self.evidence(sites)
-        told = self._of_words(evidence_SGP.flatten(0, 1)) if self.told else None
+        bias = self._of_tokens(evidence_SGP.flatten(0, 1)) if self.has_groups else None
         attention = []
         for layer in self.blocks:
-            found, weights = layer(tokens_SGD.flatten(0, 1), embeddings_VD, bias=told)
+            found, weights = layer(tokens_SGD.flatten(0, 1), embeddings_VD, bias=bias)
             tokens_SGD = tokens_SGD + found.view_as(tokens_SGD)
             attention.append(weights.unflatten(1, (-1, GENOTYPES)))
         expected_S1D = (chances(frequency_S)[..., None] * tokens_SGD).sum(1, keepdim=True)
         return torch.cat([tokens_SGD - expected_S1D, evidence_SGP], dim=2), attention
 
     @property
-    def told(self) -> bool:
+    def has_groups(self) -> bool:
         """Whether there are groups whose frequencies are known."""
         return len(self.evidence) > 0
 
-    def _of_words(self, evidence_NP: Tensor) -> Tensor:
-        """Evidence for groups as evidence for words (N, V), 0 for those that are no groups."""
+    def _of_tokens(self, evidence_NP: Tensor) -> Tensor:
+        """Evidence for groups as evidence for tokens (N, V), 0 for those that are no groups."""
         begin, end = self.groups
-        return functional.pad(evidence_NP, (begin, self.words - end))
+        return functional.pad(evidence_NP, (begin, self.vocabulary_size - end))
 
     @staticmethod
     def _at(table: Tensor, sites: Tensor | None) -> Tensor:
@@ -205,7 +199,7 @@ class DnaTower(nn.Module):
 
 
 class PhenotypeTower(nn.Module):
-    """A query that looks at the columns of a record, and at the sites of the panel, layer by layer."""
+    """A query that attends to the columns of a record, and to the sites of the panel, layer by layer."""
 
     def __init__(self, config: CrossmodalConfig) -> None:
         super().__init__()
