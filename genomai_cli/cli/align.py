@@ -1,31 +1,16 @@
-"""`genomai align`: how similar samples are to phenotype records, and why.
-
-What `genomai align` reads besides DNA, and the table that it writes.
-"""
+"""`genomai align`: how similar samples are to phenotype records, and why."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.align_explanations import Wanted, explained
-from genomai_cli.cli.classify import BatchSize
-from genomai_cli.cli.options import (
-    STANDARD_OUTPUT,
-    AbsentIsRef,
-    Device,
-    Inputs,
-    Model,
-    Output,
-    Quiet,
-    ReportJson,
-    Seed,
-    Threads,
-    Verbose,
-)
+from genomai_cli.cli.align_explanations import Explanations, explain_passing
+from genomai_cli.cli.option_groups import InferenceOptions, Messages, grouped
+from genomai_cli.cli.options import STANDARD_OUTPUT, Inputs, Output
 from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
@@ -36,105 +21,6 @@ if TYPE_CHECKING:
     from genomai_cli.population.alignment.similarity import Aligned, Aligner
     from genomai_cli.population.phenotypes import PhenotypeTable
 
-
-@dataclass(frozen=True)
-class Asked:
-    """Where the table goes, and what is in it; pairs are tested by so many permutations."""
-
-    output: Path
-    top: int | None
-    reverse: bool
-    pairs: Path | None
-    permutations: int
-    seed: int
-
-
-def phenotype_records(
-    run: Run, file: Path | None, model: str, bundle: "Bundle"
-) -> "PhenotypeTable":
-    """The records of the file, or the model's own; UsageError without either."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.population.phenotype_encoding import ignored
-    from genomai_cli.population.phenotypes import RECORDS, read_phenotypes
-
-    columns = bundle.crossmodal.columns
-    path = catalog.find(model) / RECORDS if file is None else file
-    if file is None and not path.is_file():
-        raise UsageError(f"the model {bundle.name!r} has no records of its own: give --phenotypes")
-    table = read_phenotypes(path)
-    passed_over = ignored(table, columns)
-    if passed_over:
-        run.console.warn(f"{path}: columns unknown to the model: {', '.join(passed_over)}")
-    run.note(phenotypes={"file": str(path), "records": len(table), "ignored": passed_over})
-    return table
-
-
-def write(
-    run: Run, aligner: "Aligner", aligned: "Iterable[Aligned]", asked: Asked, wanted: Wanted
-) -> None:
-    """Write all that is asked for, whole or not at all."""
-    from genomai_cli.population.alignment.pairs import PairScorer, read_pairs
-    from genomai_cli.population.alignment.tables import write_by_record, write_by_sample
-
-    table, scorer = aligner.table, None
-    if asked.pairs is not None:
-        scorer = PairScorer(read_pairs(asked.pairs), table.names, table.path)
-    with ExitStack() as stack:
-        out = stack.enter_context(held_output(asked.output))
-        samples: Iterable[Aligned] = _counted(run, aligned)
-        if wanted:
-            records_of = None if scorer is None else scorer.records_of
-            samples = explained(run, wanted, aligner, samples, records_of, stack)
-        if scorer is not None:
-            _write_pairs(run, out, samples, scorer, asked)
-        elif asked.reverse:
-            write_by_record(out, samples, table.names, asked.top)
-        else:
-            write_by_sample(out, samples, table.names, asked.top)
-
-
-def _counted(run: Run, aligned: "Iterable[Aligned]") -> "Iterator[Aligned]":
-    """The same samples, counted; at the end a warning about those without a usable site."""
-    unusable = 0
-    for found in aligned:
-        usable = found.similarities is not None
-        unusable += not usable
-        run.count(used=usable, refused=not usable)
-        yield found
-    if unusable:
-        run.console.warn(f"{unusable} samples have no site that the model can use")
-
-
-def _write_pairs(
-    run: Run, out: IO[bytes], aligned: "Iterable[Aligned]", scorer: "PairScorer", asked: Asked
-) -> None:
-    """Write the pairs, then tell and record how often chance aligns them as well."""
-    from genomai_cli.population.alignment import tables
-
-    for found in aligned:
-        scorer.add(found)
-    scores = scorer.scores()
-    pairs = zip(scorer.pairs.samples, scorer.pairs.phenotypes, strict=True)
-    tables.write_pairs(out, pairs, scores.similarity, scores.rank)
-    if len(scores.partners):
-        _test(run, scores, asked)
-
-
-def _test(run: Run, scores: "PairScores", asked: Asked) -> None:
-    import numpy as np
-
-    from genomai_cli.metrics.resampling import permutation_test
-
-    rng = np.random.default_rng(asked.seed)
-    told = permutation_test(scores.matrix, scores.partners, rng, asked.permutations)
-    run.note(permutation_test=asdict(told))
-    run.console.say(
-        f"{told.pairs} pairs have a mean similarity of {told.observed:.4f}, random assignments {told.expected:.4f} "
-        f"(standard deviation {told.spread:.4f}): p = {told.p:.4g} in {told.permutations} permutations"
-    )
-
-
-PICTURES = (".png", ".svg", ".html")
 PhenotypesFile = Annotated[
     Path | None,
     typer.Option(
@@ -176,56 +62,34 @@ Permutations = Annotated[
         help="Random assignments of the phenotypes of --pairs among their samples.",
     ),
 ]
-AttentionFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--attention",
-        metavar="FILE",
-        help="Write what each site adds to the similarities, and where attention goes, as HDF5.",
-        show_default=False,
-    ),
-]
-PlotFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        help="Draw what each site adds: .png, .svg, or .html, which stands alone.",
-        show_default=False,
-    ),
-]
-PlotOf = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plot-of",
-        metavar="NAME",
-        help="A record or a label to draw a track for; may be repeated.  [default: those of the coarsest column]",
-        show_default=False,
-    ),
-]
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """Which rows the table has; given pairs are tested by so many permutations."""
+
+    top: Top = None
+    reverse: Reverse = False
+    pairs: PairsFile = None
+    permutations: Permutations = 9999
+
+    def check(self) -> None:
+        """UsageError for options that exclude one another."""
+        if self.pairs is not None and (self.top is not None or self.reverse):
+            raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
+
+
+@grouped
 def align(
     context: typer.Context,
     inputs: Inputs = None,
+    *,
     phenotypes: PhenotypesFile = None,
-    top: Top = None,
-    reverse: Reverse = False,
-    pairs: PairsFile = None,
-    permutations: Permutations = 9999,
-    attention: AttentionFile = None,
-    plot: PlotFile = None,
-    plot_of: PlotOf = None,
-    model: Model = None,
-    absent_is_ref: AbsentIsRef = False,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    ranking: Ranking,
+    explanations: Explanations,
+    inference: InferenceOptions,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    messages: Messages,
 ) -> None:
     """Tell how similar samples are to phenotypes, in a space that both share.
 
@@ -240,41 +104,128 @@ def align(
     genomai align --pairs claimed.tsv samples.vcf.gz
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
-    from dataclasses import replace
-
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import inputs
-
-    pass
-    from genomai_cli.cli.align_explanations import Wanted
-    from genomai_cli.population.alignment.similarity import AS_FITS, Aligner
+    from genomai_cli.cli import inputs as samples
+    from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
 
     with Run(context) as run:
-        _check_pictures(plot, plot_of)
-        if [*run.inputs, phenotypes, pairs].count(STANDARD_INPUT) > 1:
+        explanations.check()
+        if [*run.inputs, phenotypes, ranking.pairs].count(STANDARD_INPUT) > 1:
             raise UsageError("standard input (-) can be read only once")
-        require_apart(output=output, attention=attention, plot=plot)
-        if pairs is not None and (top is not None or reverse):
-            raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
-        name, records = inputs.records_and_model(
-            run, model, lambda: inputs.places_of(bundle), absent_is_ref=absent_is_ref
+        require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
+        ranking.check()
+        name, records = samples.records_and_model(
+            run,
+            inference.model,
+            lambda: samples.places_of(bundle),
+            absent_is_ref=inference.absent_is_ref,
         )
-        devices.use_threads(threads)
-        chosen = devices.choose(device)
-        bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
-        run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-        run.used_device(chosen)
+        bundle = _loaded(run, name, inference)
         table = phenotype_records(run, phenotypes, name, bundle)
-        aligner = Aligner(bundle, table, inputs.installed_panels())
-        batching = AS_FITS if batch_size is None else replace(AS_FITS, pieces=batch_size)
+        aligner = Aligner(bundle, table, samples.installed_panels())
+        size = inference.batch_size
+        batching = replace(DEFAULT_BATCHING, pieces=size) if size else DEFAULT_BATCHING
         aligned = aligner.align(run.console.progress(records, "aligning"), batching)
-        asked = Asked(output, top, reverse, pairs, permutations, seed)
-        write(run, aligner, aligned, asked, Wanted(attention, plot, plot_of or []))
+        _write(run, aligner, aligned, output, ranking, explanations)
 
 
-def _check_pictures(plot: Path | None, plot_of: list[str] | None) -> None:
-    if plot is not None and plot.suffix not in PICTURES:
-        raise UsageError(f"--plot {plot}: the name tells the kind, {', '.join(PICTURES)}")
-    if plot_of and plot is None:
-        raise UsageError("--plot-of is for --plot")
+def _loaded(run: Run, name: str, inference: InferenceOptions) -> "Bundle":
+    """The model on its device, both of them recorded."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+
+    devices.use_threads(inference.threads)
+    chosen = devices.choose(inference.device)
+    bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
+    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    run.used_device(chosen)
+    return bundle
+
+
+def phenotype_records(
+    run: Run, file: Path | None, model: str, bundle: "Bundle"
+) -> "PhenotypeTable":
+    """The records of the file, or the model's own; UsageError without either."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.population.phenotype_encoding import ignored
+    from genomai_cli.population.phenotypes import RECORDS, read_phenotypes
+
+    columns = bundle.crossmodal.columns
+    path = catalog.find(model) / RECORDS if file is None else file
+    if file is None and not path.is_file():
+        raise UsageError(f"the model {bundle.name!r} has no records of its own: give --phenotypes")
+    table = read_phenotypes(path)
+    ignored_columns = ignored(table, columns)
+    if ignored_columns:
+        run.console.warn(f"{path}: columns unknown to the model: {', '.join(ignored_columns)}")
+    run.note(phenotypes={"file": str(path), "records": len(table), "ignored": ignored_columns})
+    return table
+
+
+def _write(
+    run: Run,
+    aligner: "Aligner",
+    aligned: "Iterable[Aligned]",
+    output: Path,
+    ranking: Ranking,
+    explanations: Explanations,
+) -> None:
+    """Write the table and the explanations, all of them or none."""
+    from genomai_cli.population.alignment.pairs import PairScorer, read_pairs
+    from genomai_cli.population.alignment.tables import write_by_record, write_by_sample
+
+    table, scorer = aligner.table, None
+    if ranking.pairs is not None:
+        scorer = PairScorer(read_pairs(ranking.pairs), table.names, table.path)
+    with ExitStack() as stack:
+        out = stack.enter_context(held_output(output))
+        samples: Iterable[Aligned] = _counted(run, aligned)
+        if explanations:
+            records_of = None if scorer is None else scorer.records_of
+            samples = explain_passing(run, explanations, aligner, samples, records_of, stack)
+        if scorer is not None:
+            _write_pairs(run, out, samples, scorer, ranking.permutations)
+        elif ranking.reverse:
+            write_by_record(out, samples, table.names, ranking.top)
+        else:
+            write_by_sample(out, samples, table.names, ranking.top)
+
+
+def _counted(run: Run, aligned: "Iterable[Aligned]") -> "Iterator[Aligned]":
+    """The same samples, counted; at the end a warning about those without a usable site."""
+    unusable = 0
+    for found in aligned:
+        usable = found.similarities is not None
+        unusable += not usable
+        run.count(used=usable, refused=not usable)
+        yield found
+    if unusable:
+        run.console.warn(f"{unusable} samples have no site that the model can use")
+
+
+def _write_pairs(
+    run: Run, out: IO[bytes], aligned: "Iterable[Aligned]", scorer: "PairScorer", permutations: int
+) -> None:
+    """Write the pairs, then report and record how often chance aligns them as well."""
+    from genomai_cli.population.alignment import tables
+
+    for found in aligned:
+        scorer.add(found)
+    scores = scorer.scores()
+    pairs = zip(scorer.pairs.samples, scorer.pairs.phenotypes, strict=True)
+    tables.write_pairs(out, pairs, scores.similarity, scores.rank)
+    if len(scores.partners):
+        _test(run, scores, permutations)
+
+
+def _test(run: Run, scores: "PairScores", permutations: int) -> None:
+    import numpy as np
+
+    from genomai_cli.metrics.resampling import permutation_test
+
+    rng = np.random.default_rng(run.report.seed)
+    test = permutation_test(scores.matrix, scores.partners, rng, permutations)
+    run.note(permutation_test=asdict(test))
+    run.console.say(
+        f"{test.pairs} pairs have a mean similarity of {test.observed:.4f}, random assignments {test.expected:.4f} "
+        f"(standard deviation {test.spread:.4f}): p = {test.p:.4g} in {test.permutations} permutations"
+    )

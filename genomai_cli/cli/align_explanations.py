@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import InputError
+from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile, Means
@@ -17,23 +19,59 @@ if TYPE_CHECKING:
 TITLE = "What makes samples similar to their phenotype, site by site"
 UNIT = "mean attribution to the similarity"
 HTML = ".html"
+PICTURES = (".png", ".svg", HTML)
+AttentionFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--attention",
+        metavar="FILE",
+        help="Write what each site adds to the similarities, and where attention goes, as HDF5.",
+        show_default=False,
+    ),
+]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw what each site adds: .png, .svg, or .html, which stands alone.",
+        show_default=False,
+    ),
+]
+PlotOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plot-of",
+        metavar="NAME",
+        help="A record or a label to draw a track for; may be repeated.  [default: those of the coarsest column]",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The files that are asked for, and the groups that the picture is to show."""
+class Explanations:
+    """The files of explanations to write, and the groups that the picture is to show."""
 
-    attention: Path | None = None
-    plot: Path | None = None
-    groups: list[str] = field(default_factory=list)
+    attention: AttentionFile = None
+    plot: PlotFile = None
+    plot_of: PlotOf = None
 
     def __bool__(self) -> bool:
         return self.attention is not None or self.plot is not None
 
+    def check(self) -> None:
+        """UsageError for a picture of another kind, and for groups without a picture."""
+        if self.plot is not None and self.plot.suffix not in PICTURES:
+            kinds = ", ".join(PICTURES)
+            raise UsageError(f"--plot {self.plot}: the name tells the kind, {kinds}")
+        if self.plot_of and self.plot is None:
+            raise UsageError("--plot-of is for --plot")
 
-def explained(
+
+def explain_passing(
     run: Run,
-    wanted: Wanted,
+    explanations: Explanations,
     aligner: "Aligner",
     aligned: "Iterable[Aligned]",
     records_of: "Callable[[Aligned], Iterable[int]] | None",
@@ -41,15 +79,21 @@ def explained(
 ) -> "Iterator[Aligned]":
     """The same samples, explained as they pass; the files are complete when all have, and appear as the stack closes.
 
-    `records_of` tells the records that a sample is explained for; by default it is the most similar one.
+    `records_of` gives the records that a sample is explained for; by default it is the most similar one.
     """
     from genomai_cli.population.alignment.attributions_hdf5 import Means
     from genomai_cli.population.alignment.similarity import Explainer, best_record
 
     means = Means(len(aligner.table), len(aligner.panel))
-    file = None if wanted.attention is None else _opened(wanted.attention, aligner, stack)
+    file = (
+        None if explanations.attention is None else _opened(explanations.attention, aligner, stack)
+    )
     receivers = [means.add] if file is None else [means.add, file.add]
-    draw = None if wanted.plot is None else _drawing(run, wanted, wanted.plot, aligner, stack)
+    draw = (
+        None
+        if explanations.plot is None
+        else _drawing(run, explanations, explanations.plot, aligner, stack)
+    )
     explainer = Explainer(aligner, records_of or best_record, receivers)
     for found in aligned:
         explainer.add(found)
@@ -74,14 +118,14 @@ def _opened(path: Path, aligner: "Aligner", stack: ExitStack) -> "ExplanationFil
 
 
 def _drawing(
-    run: Run, wanted: Wanted, path: Path, aligner: "Aligner", stack: ExitStack
+    run: Run, explanations: Explanations, path: Path, aligner: "Aligner", stack: ExitStack
 ) -> "Callable[[Means], None]":
-    """What draws the picture in the end; the groups and the file are looked for now, in case they are not there."""
+    """The function that draws the picture at the end; groups and file are checked now, before the work."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.population.alignment.page import groups_named, groups_suggested, tracks_of
 
     table, categories = aligner.table, aligner.categories
-    named = groups_named(table, categories, wanted.groups)
+    named = groups_named(table, categories, explanations.plot_of or [])
     out = stack.enter_context(atomic_output(path))
 
     def draw(means: "Means") -> None:

@@ -7,6 +7,7 @@ import typer
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
+    BatchSize,
     Device,
     Inputs,
     Model,
@@ -21,16 +22,6 @@ from genomai_cli.cli.run import Run
 
 Probabilities = Annotated[
     bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        metavar="N",
-        min=1,
-        help="Sequences at once; the results do not depend on it.  [default: as fit in memory]",
-        show_default=False,
-    ),
 ]
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.classify import BatchSize
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
+    BatchSize,
     Device,
     Inputs,
     Model,

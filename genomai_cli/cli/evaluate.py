@@ -1,6 +1,5 @@
 """`genomai evaluate`: predictions measured against the truth, and generated samples against real ones."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,17 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.option_groups import Messages, SeedOnly, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Model,
     Output,
     PanelFile,
-    Quiet,
-    ReportJson,
-    Seed,
-    UnusedDevice,
-    UnusedThreads,
-    Verbose,
     panel_of,
 )
 from genomai_cli.cli.run import Run
@@ -103,25 +97,37 @@ Confusion = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class TruthOptions:
+    """The true labels, and their columns by head."""
+
+    truth: Truth = None
+    column: Columns = None
+
+
+@dataclass(frozen=True)
+class GenerationOptions:
+    """What generated samples are compared with besides the real ones, and at which sites."""
+
+    held_out: HeldOut = None
+    predictions: Predictions = None
+    model: Model = None
+    panel: PanelFile = None
+
+
+@grouped
 def evaluate(
     context: typer.Context,
     inputs: Files = None,
-    truth: Truth = None,
-    column: Columns = None,
+    *,
+    labels: TruthOptions,
     task: Annotated[Task, typer.Option("--task", help="What was predicted.")] = Task.CLASSIFICATION,
     format_: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.TSV,
     confusion: Confusion = None,
-    held_out: HeldOut = None,
-    predictions: Predictions = None,
-    model: Model = None,
-    panel: PanelFile = None,
+    generation: GenerationOptions,
     output: Output = STANDARD_OUTPUT,
-    seed: Seed = 0,
-    device: UnusedDevice = "auto",
-    threads: UnusedThreads = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    random: SeedOnly,
+    messages: Messages,
 ) -> None:
     """Measure predictions against the truth, or generated samples against real ones.
 
@@ -140,32 +146,24 @@ def evaluate(
     """
     with Run(context) as run:
         if task is Task.GENERATION:
-            _refuse(task, {"--truth": truth, "--column": column, "--confusion": confusion})
-            sites = panel_of(panel, model) if panel or model else None
-            text = _generation(run, format_, Compared.of(run.inputs, held_out, predictions), sites)
+            _refuse(task, truth=labels.truth, column=labels.column, confusion=confusion)
+            text = _generation(run, format_, generation)
         else:
-            others = {"--held-out": held_out, "--predictions": predictions, "--panel": panel}
-            _refuse(task, {**others, "--model": model})
-            text = _classification(run, format_, truth, _columns(column or []), confusion)
+            _refuse(task, **vars(generation))
+            text = _classification(run, format_, labels, confusion)
         _write(output, text)
 
 
-def _classification(
-    run: Run,
-    format_: Format,
-    truth: Path | None,
-    columns: Mapping[str, str],
-    confusion: Path | None,
-) -> str:
+def _classification(run: Run, format_: Format, labels: TruthOptions, confusion: Path | None) -> str:
     """The report on predicted labels as text; the confusion matrices are written to their own file."""
     from genomai_cli.cli import evaluation_report as texts
     from genomai_cli.formats.tables import read_labels, read_table
     from genomai_cli.metrics import evaluation
 
-    if truth is None or len(run.inputs) > 1:
+    if labels.truth is None or len(run.inputs) > 1:
         raise UsageError("one table of predictions and --truth LABELS are needed")
-    table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(truth)
-    column_of = evaluation.columns_for(table, known, columns)
+    table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(labels.truth)
+    column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
     _count(run, evaluation.overlap(table, known), len(table.samples))
     scores = evaluation.score_heads(table, known, column_of, run.report.seed or 0)
     if confusion is not None:
@@ -185,25 +183,22 @@ class Compared:
     held_out: Path | None = None
     predictions: Path | None = None
 
-    @classmethod
-    def of(cls, inputs: list[Path], held_out: Path | None, predictions: Path | None) -> "Compared":
-        """Two inputs and the files of two options; UsageError for another number of inputs."""
-        if len(inputs) != 2:
-            raise UsageError("--task generation compares two files: REAL SYNTHETIC")
-        real, synthetic = inputs
-        return cls(real, synthetic, held_out, predictions)
-
     @property
     def genotypes(self) -> list[Path]:
         """The files with genotypes."""
         return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
 
 
-def _generation(run: Run, format_: Format, files: Compared, panel: "Panel | None") -> str:
-    """The report on generated samples as text."""
+def _generation(run: Run, format_: Format, options: GenerationOptions) -> str:
+    """The report on generated samples as text; UsageError for another number of inputs than two."""
     from genomai_cli.cli import evaluation_report as texts
 
-    report = _compare(run, files, panel)
+    if len(run.inputs) != 2:
+        raise UsageError("--task generation compares two files: REAL SYNTHETIC")
+    real, synthetic = run.inputs
+    files = Compared(real, synthetic, options.held_out, options.predictions)
+    given = options.panel or options.model
+    report = _compare(run, files, panel_of(options.panel, options.model) if given else None)
     if format_ is Format.TSV:
         return texts.generation_tsv(report)
     return texts.generation_json(report, asdict(files))
@@ -271,11 +266,11 @@ def _recognised(path: Path, synthetic: "SampleGenotypes") -> "Measures":
     return measures
 
 
-def _refuse(task: Task, given: dict[str, object]) -> None:
-    """Wrong usage if an option is given that another task has."""
+def _refuse(task: Task, **given: object) -> None:
+    """UsageError if an option is given that is for another task."""
     for option, value in given.items():
         if value:
-            raise UsageError(f"{option} is not for --task {task}")
+            raise UsageError(f"--{option.replace('_', '-')} is not for --task {task}")
 
 
 def _columns(given: list[str]) -> dict[str, str]:

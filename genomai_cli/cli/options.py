@@ -112,6 +112,16 @@ AbsentIsRef = Annotated[
         help="The VCF lists variants only: a site that it lacks is homozygous reference.",
     ),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        min=1,
+        help="Sequences at once; the results do not depend on it.  [default: as fit in memory]",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="More messages; tracebacks of unexpected errors.")

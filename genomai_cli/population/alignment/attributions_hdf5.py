@@ -1,8 +1,8 @@
-"""Why samples are similar to phenotype records, as HDF5: what sites add to the similarity, and where attention goes.
+"""Explanations of similarities as HDF5: what each site adds, and where attention goes.
 
 The layout is that of docs/outputs.md. A row is a sample and the record that it is explained for.
 
-Shape suffixes: n rows, S sites, G genotypes, P phenotype records, L layers, H heads, V words of phenotypes.
+Shape suffixes: n rows, S sites, G genotypes, P phenotype records, L layers, H heads, V tokens of the vocabulary.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
 
 FORMAT, FORMAT_VERSION = "genomai explanations", 1
-ROWS_A_CHUNK = 64
+ROWS_PER_CHUNK = 64
 MISSING = "."
 _PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 _TEXT = h5py.string_dtype()
@@ -31,18 +31,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """Weights of the heads that are the same for all samples: of every genotype of a site to the words of phenotypes
-    (L, H, S, G, V), whose names are `words`, and of every phenotype record to the sites (P, L, H, S)."""
+    """Weights of the heads that are the same for all samples: of every genotype of a site to the tokens of phenotypes
+    (L, H, S, G, V), which are the `vocabulary`, and of every phenotype record to the sites (P, L, H, S)."""
 
-    dna_to_words: Array
+    dna_to_vocabulary: Array
     records_to_sites: Array
-    words: Sequence[str]
+    vocabulary: Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Some rows: samples, the numbers of their records (n,), their similarities (n,), those of somebody of whom no site
-    is known (n,), what each site adds to that (n, S), and how samples attend to words (n, H, V)."""
+    """Some rows: samples, the indices of their records (n,), their similarities (n,), those of a sample without known
+    sites (n,), what each site adds to that (n, S), and how samples attend to the vocabulary (n, H, V)."""
 
     samples: Sequence[str]
     records: NDArray[np.int64]
@@ -60,7 +60,7 @@ class Means:
         self._sums = np.zeros((records, sites))
 
     def add(self, some: Explained) -> None:
-        """Count these rows in."""
+        """Add these rows."""
         np.add.at(self.rows, some.records, 1)
         np.add.at(self._sums, some.records, some.values)
 
@@ -98,22 +98,22 @@ class ExplanationFile:
         self._add_sites(panel)
         self._add_records(records)
         self._add_attention(attention)
-        heads, words = attention.dna_to_words.shape[1], len(attention.words)
+        heads, tokens = attention.dna_to_vocabulary.shape[1], len(attention.vocabulary)
         self._rows = [
             self._growing("ids", _TEXT),
             self._growing("phenotype", np.int32),
             self._growing("similarity", np.float64),
             self._growing("baseline_similarity", np.float64),
             self._growing("attributions", np.float32, len(panel)),
-            self._growing("attention/sample_to_phenotype", np.float32, heads, words),
+            self._growing("attention/sample_to_phenotype", np.float32, heads, tokens),
         ]
 
     def _add_attention(self, attention: Attention) -> None:
         group = self._file.create_group("attention")
-        _add_words(group, "words", attention.words)
+        _add_texts(group, "words", attention.vocabulary)
         by_record = (1, *attention.records_to_sites.shape[1:])
         for name, weights, chunk in (
-            ("dna_to_phenotype", attention.dna_to_words, True),
+            ("dna_to_phenotype", attention.dna_to_vocabulary, True),
             ("phenotype_to_dna", attention.records_to_sites, by_record),
         ):
             group.create_dataset(name, data=weights.astype(np.float32), chunks=chunk, **_PACKED)
@@ -144,20 +144,25 @@ class ExplanationFile:
         group = self._file.create_group("sites")
         columns = {"chrom": panel.chrom, "rsid": panel.rsid, "ref": panel.ref, "alt": panel.alt}
         for name, values in columns.items():
-            _add_words(group, name, values)
+            _add_texts(group, name, values)
         for build in BUILDS:
             group.create_dataset(f"pos_{build.lower()}", data=panel.positions[build])
 
     def _add_records(self, records: PhenotypeTable) -> None:
         group = self._file.create_group("phenotypes")
-        _add_words(group, "ids", records.names)
+        _add_texts(group, "ids", records.names)
         columns = group.create_group("columns")
         for name, values in records.columns.items():
-            _add_words(columns, name.replace("/", "_"), [v or MISSING for v in values])
+            _add_texts(columns, name.replace("/", "_"), [v or MISSING for v in values])
 
     def _growing(self, name: str, kind: Any, *more: int) -> h5py.Dataset:
         return self._file.create_dataset(
-            name, (0, *more), kind, maxshape=(None, *more), chunks=(ROWS_A_CHUNK, *more), **_PACKED
+            name,
+            (0, *more),
+            kind,
+            maxshape=(None, *more),
+            chunks=(ROWS_PER_CHUNK, *more),
+            **_PACKED,
         )
 
     def __enter__(self) -> Self:
@@ -176,6 +181,6 @@ class ExplanationFile:
                 copyfileobj(spool, self._out, 1 << 20)
 
 
-def _add_words(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    words = np.array([stored_name(text) for text in texts], object)
-    group.create_dataset(name, data=words, dtype=_TEXT)
+def _add_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    stored = np.array([stored_name(text) for text in texts], object)
+    group.create_dataset(name, data=stored, dtype=_TEXT)

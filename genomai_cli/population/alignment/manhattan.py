@@ -1,8 +1,6 @@
-"""Sites along the chromosomes with a number each, one track a group, in the manner of a Manhattan plot.
+"""A Manhattan plot: one value a site along the chromosomes, a track for each group, with the top sites named.
 
-Shapes: S sites.
-
-Names of genes for sites that are well known: those whose effect on a trait has been shown, by the rsID of dbSNP.
+Shape suffixes: S sites.
 """
 
 import io
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.population.panel import BUILDS, Panel
 
+# Genes of sites whose effect on a trait has been shown, by the rsID of dbSNP.
 GENES = {
     "rs2814778": "ACKR1",  # Duffy null: Tournamille et al. 1995, Nat Genet 10:224
     "rs3827760": "EDAR",  # hair and sweat glands: Kamberov et al. 2013, Cell 152:691
@@ -34,18 +33,18 @@ GENES = {
     "rs1042602": "TYR",  # pigmentation: Norton et al. 2007
 }
 
-NAMED = 8  # sites of a track
+MAX_NAMED = 8  # sites of a track
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
     "font.size": 9,
-    "svg.fonttype": "none",  # words that can be searched for and copied
+    "svg.fonttype": "none",  # text that can be searched for and copied
     "svg.hashsalt": "genomai",  # the same picture is the same bytes
 }
 DARK, LIGHT, AGAINST, ACCENT, INK = "#2f5d8a", "#7ea6cc", "#c9c9c9", "#c8442e", "#333333"
 TOP, OTHERS = "top", "others"
 GAP = 1.2e7  # base pairs between two chromosomes
-PLACES = (
+NAME_OFFSETS = (
     *((0, 7), (9, 5), (-9, 5), (0, 17), (14, 14), (-14, 14), (0, 27), (24, 22), (-24, 22)),
     *((9, -3), (-9, -3), (0, 37), (40, 30), (-40, 30), (0, 47)),
 )
@@ -64,13 +63,13 @@ class Track:
 class Axis:
     """Where each site lies (S,) when the chromosomes are laid end to end, and the middle of each chromosome."""
 
-    places: NDArray[np.float64]
+    position: NDArray[np.float64]
     odd: NDArray[np.bool_]
     middles: dict[str, float]
 
 
 def site_names(panel: Panel) -> list[str]:
-    """What each site is called: its rsID, with the gene where that is well known, else its place."""
+    """What each site is called: its rsID, with the gene where that is well known, else chromosome and position."""
     positions = panel.positions[BUILDS[0]].tolist()
     sites = zip(panel.rsid, panel.chrom, positions, strict=True)
     return [
@@ -81,7 +80,7 @@ def site_names(panel: Panel) -> list[str]:
     ]
 
 
-def top_sites(values: NDArray[np.float64], count: int = NAMED) -> list[int]:
+def top_sites(values: NDArray[np.float64], count: int = MAX_NAMED) -> list[int]:
     """The sites of the largest values, largest first; those of 0 and less are never among them."""
     order = np.argsort(-values, kind="stable")[:count]
     return [int(site) for site in order if values[site] > 0]
@@ -96,17 +95,17 @@ def split(values: NDArray[np.float64]) -> tuple[list[int], list[int]]:
 def axis_of(panel: Panel) -> Axis:
     """The chromosomes in the order of their numbers, those without one at the end, one after the other."""
     positions = panel.positions[BUILDS[0]].astype(float)
-    places, odd = np.zeros(len(panel)), np.zeros(len(panel), bool)
+    position, odd = np.zeros(len(panel)), np.zeros(len(panel), bool)
     middles, start = {}, 0.0
     chroms = np.array(panel.chrom)
     for number, chrom in enumerate(sorted(set(panel.chrom), key=_order)):
         here = chroms == chrom
-        places[here] = start + positions[here]
+        position[here] = start + positions[here]
         odd[here] = number % 2 == 1
-        end = float(places[here].max())
+        end = float(position[here].max())
         middles[chrom] = (start + end) / 2
         start = end + GAP
-    return Axis(places, odd, middles)
+    return Axis(position, odd, middles)
 
 
 def _order(chrom: str) -> tuple[int, str]:
@@ -126,7 +125,7 @@ def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str = "", unit: s
         for number, (axes, track) in enumerate(zip(all_axes, tracks, strict=True)):
             _draw(axes, axis, track, number)
         _number_chromosomes(all_axes[-1], axis)
-        figure.draw_without_rendering()  # now the axes have their places
+        figure.draw_without_rendering()  # now the axes are laid out
         for axes, track in zip(all_axes, tracks, strict=True):
             _name_top_sites(axes, axis, track, names)
     return figure
@@ -138,7 +137,7 @@ def _draw(axes: Axes, axis: Axis, track: Track, number: int) -> None:
     colours[~(values > 0)] = AGAINST
     top, others = split(values)
     for sites, size, colour, kind in ((others, 9, colours[others], OTHERS), (top, 22, ACCENT, TOP)):
-        points = axes.scatter(axis.places[sites], values[sites], size, colour, linewidths=0)
+        points = axes.scatter(axis.position[sites], values[sites], size, colour, linewidths=0)
         points.set_gid(f"{kind}-{number}")  # by which a page finds the points again
     axes.axhline(0, color=INK, linewidth=0.6)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -159,8 +158,8 @@ def _name_top_sites(axes: Axes, axis: Axis, track: Track, names: Sequence[str]) 
     """Write the names beside the points, where they cover neither one another nor leave the axes."""
     taken: list[Bbox] = []
     for site in top_sites(track.values):
-        point = (axis.places[site], track.values[site])
-        for dx, dy in PLACES:
+        point = (axis.position[site], track.values[site])
+        for dx, dy in NAME_OFFSETS:
             note = axes.annotate(
                 names[site],
                 point,

@@ -1,6 +1,7 @@
-"""A picture of tracks as a page that stands alone: opened without a network, with a tip at every point.
+"""A Manhattan plot of attributions as an HTML page that stands alone, and the groups of samples that it shows.
 
-Which groups of samples a picture of attributions shows: those asked for, or those that the records suggest.
+The page opens without a network and has a tip at every point. The groups are those requested, or those that the
+records suggest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,9 @@ def page(
     """HTML with the picture, whose points tell their site, the top sites of every track, and the facts of the run."""
     names = site_names(panel)
     tables = "\n".join(_table(track, panel, names) for track in tracks)
-    told = "\n".join(f"<dt>{escape(n)}</dt><dd>{escape(str(v))}</dd>" for n, v in facts.items())
+    described = "\n".join(
+        f"<dt>{escape(n)}</dt><dd>{escape(str(v))}</dd>" for n, v in facts.items()
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -60,7 +63,7 @@ def page(
 </div>
 <h2>How it was made</h2>
 <dl>
-{told}
+{described}
 </dl>
 </body>
 </html>
@@ -94,9 +97,9 @@ def _with_tips(svg: bytes, tracks: Sequence[Track], names: Sequence[str]) -> str
     return ElementTree.tostring(root, encoding="unicode")
 
 
-MOST = 8  # tracks that are shown if nobody asks
+MAX_TRACKS = 8  # where no groups are requested
 Groups = dict[str, list[int]]
-"""The numbers of the records that a group's samples are explained for, by the group's name."""
+"""The indices of the records that a group's samples are explained for, by the group's name."""
 
 
 def groups_named(table: PhenotypeTable, categories: Sequence[str], names: Sequence[str]) -> Groups:
@@ -113,24 +116,24 @@ def groups_named(table: PhenotypeTable, categories: Sequence[str], names: Sequen
 def groups_suggested(table: PhenotypeTable, categories: Sequence[str], means: Means) -> Groups:
     """By the category with the fewest labels but one, if they are not too many; else the records with most rows."""
     by_category = [_groups_of_labels(table, [name]) for name in categories]
-    few = [groups for groups in by_category if 1 < len(groups) <= MOST]
+    few = [groups for groups in by_category if 1 < len(groups) <= MAX_TRACKS]
     if few:
         return min(few, key=len)
     order = sorted(range(len(table)), key=lambda record: -int(means.rows[record]))
-    return {table.names[record]: [record] for record in order[:MOST]}
+    return {table.names[record]: [record] for record in order[:MAX_TRACKS]}
 
 
 def tracks_of(groups: Groups, means: Means) -> list[Track]:
     """The groups that have rows, with their mean attributions."""
     rows = {name: int(means.rows[records].sum()) for name, records in groups.items()}
     return [
-        Track(f"{name}  ({_people(rows[name])})", means.of(records))
+        Track(f"{name}  ({_count(rows[name])})", means.of(records))
         for name, records in groups.items()
         if rows[name]
     ]
 
 
-def _people(rows: int) -> str:
+def _count(rows: int) -> str:
     return "1 sample" if rows == 1 else f"{rows:,} samples"
 
 

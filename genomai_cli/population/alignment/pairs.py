@@ -1,8 +1,6 @@
-"""Pairs of a sample and a phenotype record, as a table gives them.
+"""Given pairs of a sample and a phenotype record: their similarities, and whether they belong together at all.
 
-The similarities of given pairs of samples and phenotype records, and whether they belong together at all.
-
-Shape suffixes: N pairs whose sample is known, U records of the pairs, P all records.
+Shape suffixes: N pairs whose sample has a similarity, U records of the pairs, P all records.
 """
 
 from collections.abc import Container, Sequence
@@ -22,7 +20,7 @@ SAMPLE, PHENOTYPE = "sample", "phenotype"
 
 @dataclass(frozen=True)
 class Pairs:
-    """Samples and phenotypes, pair by pair in the order of the file; `lines` says where each one stands."""
+    """Samples and phenotypes, pair by pair in the order of the file; `lines` gives the line of each."""
 
     path: str
     samples: tuple[str, ...]
@@ -33,7 +31,7 @@ class Pairs:
         return len(self.lines)
 
     def require_phenotypes(self, known: Container[str], where: str) -> None:
-        """InputError for the first phenotype that is none of the `known`, which stand in `where`."""
+        """InputError for the first phenotype that is not among the `known` ones of the file `where`."""
         for phenotype, line in zip(self.phenotypes, self.lines, strict=True):
             if phenotype not in known:
                 message = f"no phenotype '{phenotype}' in {where}"
@@ -49,7 +47,7 @@ class Pairs:
 def read_pairs(path: str | Path) -> Pairs:
     """The pairs in the columns `sample` and `phenotype` of a TSV, as `genomai align` writes it.
 
-    Raises InputError, with the line, for an empty table, a missing name, and a pair that is there twice.
+    Raises InputError, with the line, for an empty table, a missing name, and a pair that is repeated.
     """
     table = read_table(path)
     samples, phenotypes = (
@@ -78,10 +76,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """The similarity and the rank of every pair, in order, None where the sample says nothing.
+    """The similarity and the rank of every pair, in order, None where the sample has no usable site.
 
-    For `metrics.permutation`, `matrix` (N, U) holds the similarities of every pair's sample, where it says something,
-    to the records of all pairs, and `partners` (N,) tells which of them is its own.
+    For `metrics.resampling`, `matrix` (N, U) holds the similarities of every such pair's sample to the records of all
+    pairs, and `partners` (N,) the index of its own among them.
     """
 
     similarity: list[float | None]
@@ -97,23 +95,23 @@ class PairScorer:
     """
 
     def __init__(self, pairs: Pairs, records: Sequence[str], where: str) -> None:
-        number = {name: place for place, name in enumerate(records)}
-        pairs.require_phenotypes(number, where)
+        index = {name: number for number, name in enumerate(records)}
+        pairs.require_phenotypes(index, where)
         self.pairs = pairs
-        self._wanted = sorted({number[name] for name in pairs.phenotypes})
-        self._column = {records[record]: place for place, record in enumerate(self._wanted)}
+        self._paired = sorted({index[name] for name in pairs.phenotypes})
+        self._column = {records[record]: column for column, record in enumerate(self._paired)}
         self._line = dict(zip(reversed(pairs.samples), reversed(pairs.lines), strict=True))
         self._records: dict[str, list[int]] = {}
         for sample, phenotype in zip(pairs.samples, pairs.phenotypes, strict=True):
-            self._records.setdefault(sample, []).append(number[phenotype])
+            self._records.setdefault(sample, []).append(index[phenotype])
         self._found: dict[str, tuple[Array, NDArray[np.int64]] | None] = {}
 
     def records_of(self, aligned: Aligned) -> list[int]:
-        """The numbers of the records that a sample is paired with."""
+        """The indices of the records that a sample is paired with."""
         return self._records.get(aligned.name, [])
 
     def add(self, aligned: Aligned) -> None:
-        """See a sample; InputError for one that is in pairs and was seen before."""
+        """Add a sample; InputError for one that is in pairs and was added before."""
         name = aligned.name
         if name not in self._line:
             return
@@ -126,7 +124,7 @@ class PairScorer:
         else:
             rank_P = np.empty(len(similarity_P), np.int64)
             rank_P[order_of(similarity_P)] = np.arange(1, len(similarity_P) + 1)
-            self._found[name] = similarity_P[self._wanted], rank_P[self._wanted]
+            self._found[name] = similarity_P[self._paired], rank_P[self._paired]
 
     def scores(self) -> PairScores:
         """Those of the pairs; InputError, with the line, for a pair whose sample was not seen."""
@@ -141,5 +139,5 @@ class PairScorer:
             if found is not None:
                 rows.append(found[0])
                 partners.append(column)
-        matrix = np.array(rows).reshape(len(rows), len(self._wanted))
+        matrix = np.array(rows).reshape(len(rows), len(self._paired))
         return PairScores(similarity, rank, matrix, np.array(partners, np.int64))

@@ -1,10 +1,10 @@
-"""Records to similarities with phenotype records, by a network of DNA and phenotypes.
+"""Similarities of samples with phenotype records, and what sites add to them, by a network of DNA and phenotypes.
 
-Both towers end in unit vectors, so that a similarity is a cosine. The tokens of sites are the same for everybody and
-computed once; see `nets/crossmodal.py`.
+Both towers end in unit vectors, so that a similarity is a cosine. The tokens of sites are the same for all samples and
+computed once (`networks/crossmodal.py`).
 
-Shape suffixes: B people, S sites, G genotypes, P phenotype records, D width, E size of the common space, L layers,
-H heads, V words.
+Shape suffixes: B samples, S sites, G genotypes, P phenotype records, D width, E size of the common space, L layers,
+H heads, V tokens of the vocabulary.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,8 +31,8 @@ from genomai_cli.records import SequenceRecord
 SIMILARITY, COPIES = "similarity", "copies"
 BASELINE = "somebody of whom no site is known"
 EXACT_DIGITS = 9  # beyond which the size of the batch shows; equal similarities stay equal so
-PEOPLE_A_BATCH = 256
-AS_FITS = Batching(words=1 << 18)
+SAMPLES_PER_BATCH = 256
+DEFAULT_BATCHING = Batching(words=1 << 18)
 Array = NDArray[np.float64]
 
 
@@ -47,7 +47,7 @@ class Aligned:
 
     @property
     def best(self) -> int | None:
-        """The number of the most similar record, the first of equal ones."""
+        """The index of the most similar record, the first of equal ones."""
         return None if self.similarities is None else int(self.similarities.argmax())
 
 
@@ -67,10 +67,10 @@ class Aligner:
         self._read = reader(bundle, panels or {})
         self._device = next(bundle.classifier.parameters()).device
         self._records = Records.of(encode(table, self.network.columns), self._device)
-        self._dna, self._words_VD = self.network.dna, self.network.vocabulary.embeddings
+        self._dna, self._vocabulary_VD = self.network.dna, self.network.vocabulary.embeddings
         with torch.no_grad():
             self._records_PE = self.network.record_vectors(self._records)
-            self._tokens_SGD, _ = self._dna.tokens(self._words_VD)
+            self._tokens_SGD, _ = self._dna.tokens(self._vocabulary_VD)
 
     @property
     def categories(self) -> list[str]:
@@ -90,7 +90,7 @@ class Aligner:
         }
 
     def align(
-        self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
+        self, records: Iterable[SequenceRecord], batching: Batching = DEFAULT_BATCHING
     ) -> Iterator[Aligned]:
         """The samples' similarities, in their order; a batch of them is held at a time.
 
@@ -110,26 +110,26 @@ class Aligner:
                 similarity_P = scores[SIMILARITY].double().numpy().round(EXACT_DIGITS)
                 yield Aligned(reading.name, similarity_P, copies_S)
 
-    def explain(self, wanted: Sequence[tuple[Aligned, int]]) -> Explained:
-        """What the sites of samples add to their similarities with records, by the records' numbers.
+    def explain(self, pairs: Sequence[tuple[Aligned, int]]) -> Explained:
+        """What the sites of samples add to their similarities with records, by the records' indices.
 
-        The baseline is somebody of whom no site is known. A person is the sum of the tokens of her sites, so that the
-        gradients of the sum, integrated, times a site's part in it are what that site adds.
+        The baseline is a sample of which no site is known. A sample is the sum of the tokens of its sites, so that the
+        mean gradients with respect to the sum, times a site's part in it, are what that site adds.
         """
-        copies_BS = torch.from_numpy(np.stack([found.copies for found, _ in wanted]))
-        numbers = torch.tensor([number for _, number in wanted], device=self._device)
+        copies_BS = torch.from_numpy(np.stack([found.copies for found, _ in pairs]))
+        numbers = torch.tensor([number for _, number in pairs], device=self._device)
         similarity = self._similarity_to(self._records_PE[numbers])
         with torch.no_grad():
             genotypes_BSG = self._genotypes(copies_BS.to(self._device))
             summed_BD = self._dna.summed(genotypes_BSG, self._tokens_SGD)
-            nobody_BD = torch.zeros_like(summed_BD)
-            ends = [similarity(point_BD) for point_BD in (summed_BD, nobody_BD)]
-            attention_BHV = self._dna.vectors(summed_BD, self._words_VD)[1]
-            gradients_BD = mean_gradients(similarity, summed_BD, nobody_BD)
+            baseline_BD = torch.zeros_like(summed_BD)
+            ends = [similarity(point_BD) for point_BD in (summed_BD, baseline_BD)]
+            attention_BHV = self._dna.vectors(summed_BD, self._vocabulary_VD)[1]
+            gradients_BD = mean_gradients(similarity, summed_BD, baseline_BD)
             weights_BD = gradients_BD * self._dna.shares(genotypes_BSG)
             added_BSG = torch.einsum("bd,sgd->bsg", weights_BD, self._tokens_SGD)
             values_BS = (added_BSG * genotypes_BSG).sum(2)
-        names = [found.name for found, _ in wanted]
+        names = [found.name for found, _ in pairs]
         parts = (numbers, *(part.double() for part in (*ends, values_BS, attention_BHV)))
         return Explained(names, *(part.cpu().numpy() for part in parts))
 
@@ -139,8 +139,8 @@ class Aligner:
             of_dna = torch.stack(self.network.site_attention())
             of_records = torch.stack(self.network.record_attention(self._records), dim=1)
         of_dna_LHSGV = of_dna.permute(0, 3, 1, 2, 4).double().cpu().numpy()
-        words = self.network.columns.vocabulary
-        return Attention(of_dna_LHSGV, of_records.double().cpu().numpy(), words)
+        vocabulary = self.network.columns.vocabulary
+        return Attention(of_dna_LHSGV, of_records.double().cpu().numpy(), vocabulary)
 
     def _similarities(self, ids_BT: Tensor) -> dict[str, Tensor]:
         copies_BS = self.bundle.classifier.inputs(ids_BT)
@@ -150,20 +150,20 @@ class Aligner:
         return {SIMILARITY: vectors_BE @ self._records_PE.T, COPIES: copies_BS}
 
     def _similarity_to(self, records_BE: Tensor) -> Callable[[Tensor], Tensor]:
-        """The similarity of each person to a record of hers, as a function of the sums of her tokens."""
+        """The similarity of each sample to a record of its own, as a function of the sums of its tokens."""
         return lambda summed_BD: (self._vectors(summed_BD) * records_BE).sum(1)
 
     def _genotypes(self, copies_BS: Tensor) -> Tensor:
         return genotypes_of(copies_BS).to(self._tokens_SGD.dtype)
 
     def _vectors(self, summed_BD: Tensor) -> Tensor:
-        return functional.normalize(self._dna.vectors(summed_BD, self._words_VD)[0], dim=1)
+        return functional.normalize(self._dna.vectors(summed_BD, self._vocabulary_VD)[0], dim=1)
 
 
 class Explainer:
-    """Explains samples as they pass, some hundred at a time, and gives the rows to whom they are for.
+    """Explains samples as they pass, some hundred at a time, and hands the rows to the receivers.
 
-    `records_of` tells the numbers of the records that a sample is explained for.
+    `records_of` gives the indices of the records that a sample is explained for.
     """
 
     def __init__(
@@ -177,15 +177,15 @@ class Explainer:
         self.rows = 0
 
     def add(self, found: Aligned) -> None:
-        """See a sample."""
+        """Add a sample."""
         if found.similarities is None:
             return
         self._held += [(found, record) for record in self._records_of(found)]
-        if len(self._held) >= PEOPLE_A_BATCH:
+        if len(self._held) >= SAMPLES_PER_BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Explain those that are still held."""
+        """Explain the samples that are still held."""
         held, self._held = self._held, []
         if held:
             self.rows += len(held)

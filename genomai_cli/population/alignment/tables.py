@@ -17,14 +17,12 @@ from genomai_cli.population.alignment.similarity import Aligned
 COLUMNS = ("sample", "phenotype", "similarity", "rank")
 UNKNOWN, NOTHING = "UNKNOWN", "."
 DIGITS = 6
-_HELD = (
-    4096  # samples in excess of the ranks that are written, before those further down are dropped
-)
+_HELD = 4096  # samples held besides the best so far, before the others are dropped
 Array = NDArray[np.float64]
 
 
 def order_of(similarity: Array, top: int | None = None) -> NDArray[np.int64]:
-    """The places along the last axis from the most similar down, equal ones in their order; the first `top`."""
+    """The indices along the last axis from the most similar down, equal ones in their order; the first `top`."""
     order: NDArray[np.int64] = np.argsort(-similarity, axis=-1, kind="stable")[..., :top]
     return order
 
@@ -45,7 +43,7 @@ def write_by_sample(
             best_K = order_of(found.similarities, top)
             named = [records[record] for record in best_K.tolist()]
             samples = [found.name] * len(named)
-            table.write_columns(samples, named, _numbers(found.similarities[best_K]), ranks)
+            table.write_columns(samples, named, _decimals(found.similarities[best_K]), ranks)
 
 
 def write_by_record(
@@ -60,7 +58,7 @@ def write_by_record(
     with _table(out) as table:
         for record, name in enumerate(records):
             named = [samples[sample] for sample in sample_PN[record].tolist()]
-            table.write_columns(named, [name] * len(named), _numbers(similarity_PN[record]), ranks)
+            table.write_columns(named, [name] * len(named), _decimals(similarity_PN[record]), ranks)
 
 
 def write_pairs(
@@ -71,9 +69,9 @@ def write_pairs(
 ) -> None:
     """The pairs in their order; rank is that of the phenotype among all records for the sample."""
     with _table(out) as table:
-        for (sample, phenotype), value, place in zip(pairs, similarity, rank, strict=True):
-            number = NOTHING if value is None else _numbers(np.array([value]))[0]
-            table.write([sample, phenotype, number, NOTHING if place is None else place])
+        for (sample, phenotype), value, number in zip(pairs, similarity, rank, strict=True):
+            text = NOTHING if value is None else _decimals(np.array([value]))[0]
+            table.write([sample, phenotype, text, NOTHING if number is None else number])
 
 
 def _most_similar(
@@ -107,7 +105,7 @@ def _merged(
     return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(sample, order, axis=1)
 
 
-def _numbers(values: Array) -> list[str]:
+def _decimals(values: Array) -> list[str]:
     rounded = values.round(DIGITS) + 0.0  # no -0
     return [f"{value:.{DIGITS}f}" for value in rounded.tolist()]
 
