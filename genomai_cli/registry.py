@@ -1,88 +1,52 @@
-"""Names in configs and recipes, and the networks and objectives that they name."""
+"""Where the things that configs and recipes name are: dotted paths, imported when they are asked for.
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+The core finds its applications (`population`, `phylogeny`) here and nowhere else, and never imports them. A new network
+family, objective or kind of input is its own file and a line in one of these tables.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from torch import nn
+NETWORKS = {
+    "transformer": "genomai_cli.backbones.transformer:TransformerNetwork",
+    "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
+    "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
+    "region": "genomai_cli.population.networks.windowed_imputer:RegionNetwork",
+    "crossmodal": "genomai_cli.population.networks.crossmodal:CrossmodalNetwork",
+    "profile": "genomai_cli.phylogeny.variant_network:ProfileNetwork",
+    "lineages": "genomai_cli.phylogeny.lineage_mixture:LineageNetwork",
+}
 
-from genomai_cli.backbones.transformer import TransformerConfig, TransformerNetwork
-from genomai_cli.errors import BundleError
-from genomai_cli.objectives import contrastive, diffusion, masked
-from genomai_cli.objectives.base import Alphabet, Objective
-from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings
-from genomai_cli.objectives.diffusion import Diffusion, DiffusionSettings
-from genomai_cli.objectives.masked import Masked, MaskedSettings
-from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.variant_network import ProfileConfig, ProfileNetwork
-from genomai_cli.population.alignment import objective
-from genomai_cli.population.alignment.objective import Crossmodal, CrossmodalSettings
-from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.networks.denoiser import DenoiserConfig, DenoiserNetwork
-from genomai_cli.population.networks.genotype_mlp import (
-    SitesConfig,
-    SitesNetwork,
-)
-from genomai_cli.population.networks.towers import CrossmodalConfig
-from genomai_cli.population.networks.windowed_imputer import RegionConfig, RegionNetwork
+OBJECTIVES = {
+    "contrastive": "genomai_cli.objectives.contrastive:Contrastive",
+    "masked": "genomai_cli.objectives.masked:Masked",
+    "diffusion": "genomai_cli.objectives.diffusion:Diffusion",
+    "crossmodal": "genomai_cli.population.alignment.objective:Crossmodal",
+}
 
-NETWORKS: dict[str, tuple[type, type]] = {
-    "transformer": (TransformerConfig, TransformerNetwork),
-    "sites": (SitesConfig, SitesNetwork),
-    "profile": (ProfileConfig, ProfileNetwork),
-    "denoiser": (DenoiserConfig, DenoiserNetwork),
-    "region": (RegionConfig, RegionNetwork),
-    "lineages": (LineagesConfig, LineageNetwork),
-    "crossmodal": (CrossmodalConfig, CrossmodalNetwork),
+INPUT_KINDS = {
+    "sequence": "genomai_cli.inputs.sequences:SequenceInput",
+    "barcode": "genomai_cli.population.barcode_input:BarcodeInput",
+    "people": "genomai_cli.population.haplotype_input:HaplotypeInput",
+    "described": "genomai_cli.population.phenotype_input:PhenotypeInput",
+    "anchored": "genomai_cli.phylogeny.genome_input:GenomeInput",
+}
+
+EVIDENCE = {
+    "likelihood": "genomai_cli.population.networks.likelihood_fit:LikelihoodSettings",
+    "regression": "genomai_cli.phylogeny.regression_fit:RegressionSettings",
 }
 
 
-def build_network(config: Mapping[str, Any], classes: Mapping[str, int]) -> nn.Module:
-    """One untrained network of the kind and sizes that `config` gives.
-
-    Raises BundleError for an unknown kind or size.
-    """
-    sizes = {name: value for name, value in config.items() if name != "kind"}
-    try:
-        settings, network = NETWORKS[config["kind"]]
-        built: nn.Module = network(settings(**sizes), dict(classes))
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"network {config.get('kind')!r}: {error}") from error
-    return built
+def resolve(path: str) -> Any:
+    """What stands at a dotted path `MODULE:NAME`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
-def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with every size spelled out, defaults included."""
-    sizes = {name: value for name, value in config.items() if name != "kind"}
-    try:
-        settings, _ = NETWORKS[config["kind"]]
-        return {"kind": config["kind"], **asdict(settings(**sizes))}
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"network {config.get('kind')!r}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An objective's class and that of its settings, with the least and the largest value of each."""
-
-    settings: type
-    objective: Callable[[Any, Alphabet], Objective]
-    limits: Mapping[str, tuple[float, float]]
-
-
-OBJECTIVES: dict[str, Kind] = {
-    "contrastive": Kind(ContrastiveSettings, Contrastive, contrastive.LIMITS),
-    "masked": Kind(MaskedSettings, Masked, masked.LIMITS),
-    "diffusion": Kind(DiffusionSettings, Diffusion, diffusion.LIMITS),
-    "crossmodal": Kind(CrossmodalSettings, Crossmodal, objective.LIMITS),
-}
-
-
-def check_objective(name: str, weight: object) -> None:
-    """ValueError unless there is such an objective and its weight is a positive number."""
-    if name not in OBJECTIVES:
-        raise ValueError(f"no objective {name!r} (there are: {', '.join(OBJECTIVES)})")
-    number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if not number or not 0 < float(weight) < math.inf:  # type: ignore[arg-type]
-        raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
+def find(table: Mapping[str, str], name: object) -> Any:
+    """What a table has under the name; KeyError that lists the names if there is none."""
+    if name not in table:
+        raise KeyError(f"no {name!r} (there are: {', '.join(table)})")
+    return resolve(table[str(name)])

@@ -1,102 +1,135 @@
-"""What a network knows beneath its heads: vectors of sequences and of words, at any depth.
+"""What every network offers, whatever its family: `Network` and, for those that read tokens, `Backbone`.
 
-Every network has `layers`, the number of its layers above the embeddings, `config.width`, the size D of its vectors,
-and `pooled(inputs, layer)`, one vector (B, D) a sequence. A network that reads words has `hidden(ids_BT, layer)` too,
-one vector (B, T, D) a word. Layer 0 lies after the embeddings, layer `layers` beneath the heads. The vectors of a
-classifier are those of its members side by side.
+A network is a frozen dataclass of sizes (`config_class`) and a module made of it. It gives one vector a sample, at any
+depth; a backbone has one a token as well. Classification heads are attached to it (`backbones.heads`); it does not know
+them. A new family is one file here, and a line in `registry.NETWORKS`.
 
-Shape suffixes: B sequences, T words, D width, E members times width.
+Shape suffixes: B samples, T tokens, D hidden size, N chosen tokens, V tokens of the vocabulary.
 """
 
-from typing import Any, Protocol, cast, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.errors import UsageError
-
-MEAN, CLS, MAX = "mean", "cls", "max"
-POOLS = (MEAN, CLS, MAX)
+from genomai_cli import registry
+from genomai_cli.errors import BundleError
 
 
-class Network(Protocol):
-    """A network with one vector a sequence."""
+class Network(nn.Module):
+    """A network with one vector a sample; `hidden_size` D is the size of its vectors, layer 0 lies after the
+    embeddings, layer `num_layers` beneath the heads."""
 
-    config: Any
+    config_class: ClassVar[type]
+    has_vectors: ClassVar[bool] = True  # those that only restore tokens have none
+    has_token_vectors: ClassVar[bool] = False
+    reads_allele_counts: ClassVar[bool] = False  # instead of ids
+    supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
+    attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
+    hidden_size: int
+    num_layers: int
+    max_length: int | None = None  # tokens that can be read at once; None where unbounded
 
-    @property
-    def layers(self) -> int:
-        """How many layers lie above the embeddings."""
+    def pooled(
+        self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
+        """The vectors (B, D) after `layer` layers, by default those beneath the heads."""
+        raise NotImplementedError
 
-    def pooled(self, inputs: Tensor, layer: int | None = None) -> Tensor:
-        """The vectors (B, D) after `layer` layers, by default those that the heads read."""
+    def classification_head(self, classes: int) -> nn.Module:
+        """A fresh head from vectors (B, D) to logits (B, classes)."""
+        return nn.Linear(self.hidden_size, classes)
 
+    def head_input(self, pooled_BD: Tensor) -> Tensor:
+        """What the heads read of the pooled vectors: the vectors themselves, or after dropout."""
+        return pooled_BD
 
-@runtime_checkable
-class WordNetwork(Protocol):
-    """A network with a vector of every word as well."""
+    def lm_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head for masked tokens, which `predict_masked` takes."""
+        raise NotImplementedError
 
-    def hidden(self, ids_BT: Tensor, layer: int | None = None) -> Tensor:
-        """The vectors (B, T, D) after `layer` layers, by default after the last."""
-
-
-def has_vectors(classifier: Classifier) -> bool:
-    """Whether the networks have any; those that only restore letters do not."""
-    return all(hasattr(network, "pooled") for network in classifier.members)
-
-
-def width(classifier: Classifier) -> int:
-    """The size E of the classifier's vectors."""
-    return sum(int(network.config.width) for network in _networks(classifier))
-
-
-def longest(classifier: Classifier) -> int:
-    """How many words the networks can read at once."""
-    return min(int(network.config.positions) for network in _networks(classifier))
-
-
-def reads_words(classifier: Classifier) -> bool:
-    """Whether there are vectors of words, and not of whole sequences only."""
-    return all(isinstance(network, WordNetwork) for network in _networks(classifier))
+    def predict_masked(
+        self,
+        head: nn.Module,
+        inputs: Tensor,
+        chosen_BT: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """The head's logits (B, T, V) of every token, or (N, V) of the chosen ones, row by row."""
+        raise NotImplementedError
 
 
-def depth(classifier: Classifier, layer: int) -> int:
-    """The layer counted from the embeddings, 0; negative numbers count from the last, -1.
+class Backbone(Network):
+    """Token ids and a mask to hidden states.
 
-    Raises UsageError for a layer that the networks do not have.
+    `forward(ids_BT, mask_BT=None, layer=None, features=None)` gives (B, T, D); the mask is True where a token is real,
+    None where all are; `features` are further inputs of each token by name (B, T, ...), for families that read them.
     """
-    layers = min(network.layers for network in _networks(classifier))
-    if not -layers - 1 <= layer <= layers:
-        raise UsageError(
-            f"--layer {layer}: the model's layers are 0 (the embeddings) to {layers}, or from the end "
-            f"-1 to {-layers - 1}"
-        )
-    return layer if layer >= 0 else layers + 1 + layer
+
+    has_token_vectors = True
+
+    def pooled(
+        self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
+        """The mean of the hidden states over the real tokens: (B, D)."""
+        hidden_BTD = self(inputs, mask_BT, layer=layer)
+        if mask_BT is None:
+            mask_BT = torch.ones(inputs.shape, dtype=torch.bool, device=inputs.device)
+        known_BT1 = mask_BT.unsqueeze(2)
+        total_BD = (hidden_BTD * known_BT1).sum(1)
+        mean_BD: Tensor = total_BD / known_BT1.sum(1).clamp(min=1)
+        return mean_BD
+
+    def predict_masked(
+        self,
+        head: nn.Module,
+        inputs: Tensor,
+        chosen_BT: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """See `Network`; `more` goes to `forward`."""
+        hidden_BTD = self(inputs, mask_BT, **more)
+        logits: Tensor = head(hidden_BTD if chosen_BT is None else hidden_BTD[chosen_BT])
+        return logits
 
 
-def of_sequences(classifier: Classifier, ids_BT: Tensor, layer: int, pool: str = MEAN) -> Tensor:
-    """One vector (B, E) a sequence: as the network pools, or of its words the first (cls) or the maximum."""
-    inputs = classifier.inputs(ids_BT)
-    if pool == MEAN:
-        found = [network.pooled(inputs, layer) for network in _networks(classifier)]
-        return torch.cat(found, dim=1)
-    words_BTE = of_words(classifier, ids_BT, layer)
-    if pool == CLS:
-        return words_BTE[:, 0]
-    padding_BT1 = (ids_BT == _pad_id(classifier)).unsqueeze(2)
-    return words_BTE.masked_fill(padding_BT1, -torch.inf).amax(1)
+def network_class(kind: object) -> type[Network]:
+    """The class of networks of this kind; BundleError if there is none."""
+    try:
+        found: type[Network] = registry.find(registry.NETWORKS, kind)
+    except KeyError as error:
+        raise BundleError(f"network {kind!r}: {error.args[0]}") from error
+    return found
 
 
-def of_words(classifier: Classifier, ids_BT: Tensor, layer: int) -> Tensor:
-    """One vector a word (B, T, E); those of [PAD] mean nothing."""
-    members = [cast(WordNetwork, network) for network in classifier.members]
-    return torch.cat([network.hidden(ids_BT, layer) for network in members], dim=2)
+def build_network(config: Mapping[str, Any]) -> Network:
+    """One untrained network of the kind and sizes that `config` gives, without heads.
+
+    Raises BundleError for an unknown kind or size.
+    """
+    kind = network_class(config.get("kind"))
+    return kind(_sizes(kind, config))
 
 
-def _networks(classifier: Classifier) -> list[Network]:
-    return [cast(Network, network) for network in classifier.members]
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every size spelled out, defaults included; BundleError for an unknown one."""
+    sizes = _sizes(network_class(config.get("kind")), config)
+    return {"kind": config["kind"], **asdict(sizes)}
 
 
-def _pad_id(classifier: Classifier) -> int:
-    return int(_networks(classifier)[0].config.pad_id)
+def _sizes(kind: type[Network], config: Mapping[str, Any]) -> Any:
+    sizes = {name: value for name, value in config.items() if name != "kind"}
+    try:
+        return kind.config_class(**sizes)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"network {config.get('kind')!r}: {error}") from error
+
+
+def max_length(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a network of this config can read at once; None where unbounded. It is built without memory."""
+    with torch.device("meta"):
+        return build_network(config).max_length

@@ -1,16 +1,15 @@
-"""A classifier as it is shipped: one or more networks of a kind, a population likelihood, their fusion.
+"""A classifier as it is shipped: networks of a family with heads, evidence attached to them, and their fusion.
 
-Ids in, scores out, and scores to probabilities: in between, the scores of a record's sequences (two
-haplotypes, several windows) are averaged by whoever calls. It knows no letters, names or files.
+Ids in, scores out, and scores to probabilities: in between, the scores of a record's sequences (two haplotypes, several
+windows) are averaged by whoever calls. It knows no letters, names or files.
 
-Joins the networks' logits with the population likelihood into calibrated log-probabilities.
+`Fusion` joins the logits of the networks with the evidence into calibrated log-probabilities. Every source has a weight
+that depends on the share c of the input that is known: w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et
+al. 2017, arXiv:1706.04599) that knows how much was seen. The evidence speaks about the classes of one head; a coarser
+head that its classes nest in gets their sum. The weights are fitted on samples that the networks have not seen.
 
-Every source of evidence has a weight that depends on the share c of the sites that are known:
-w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et al. 2017) that knows how much was seen.
-The likelihood speaks about the classes of one head; a coarser head that its classes nest in (populations
-in super-populations) gets their sum. The weights are fitted on people that the networks have not seen.
-
-Shape suffixes: B samples, C classes of a head, P classes of the likelihood, F features of the share.
+Shape suffixes: B samples, T tokens, C classes of a head, P classes of the evidence, F features of the share, D hidden
+size, E members times hidden size.
 """
 
 from collections.abc import Mapping
@@ -19,8 +18,12 @@ from typing import ClassVar, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.population.networks.genotype_mlp import Genotypes
+from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.heads import logits
+from genomai_cli.errors import UsageError
 
+MEAN, CLS, MAX = "mean", "cls", "max"
+POOLS = (MEAN, CLS, MAX)
 FEATURES = 3
 SMALLEST_SHARE = 0.005
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
@@ -68,79 +71,135 @@ class Fusion(nn.Module):
         return torch.stack(columns, dim=1)
 
 
-OF_GENOTYPES = ("sites", "crossmodal")  # kinds that read allele copies instead of ids
-SURPRISE = "surprise"  # names of scores beside the heads'
-MIXTURE = "mixture"
-
-
 class Evidence(Protocol):
-    """What says something about the classes without a network that is trained: an `nn.Module` of buffers.
+    """A module that says something about the classes of one head and needs no network: a likelihood, a regression."""
 
-    `name` is the attribute of the classifier, and so the prefix of the tensors' names.
-    """
-
-    name: ClassVar[str]
+    name: ClassVar[str]  # begins the names of its tensors in a bundle
     needs_float64: ClassVar[bool]
 
     def scores(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The log odds (B, P) under `LIKELIHOOD`, and further scores (B,) under other names than heads'."""
+        """The log odds (B, P) under the name `LIKELIHOOD`, and whatever else flags are raised by (B,)."""
 
     def log_odds(self, inputs: Tensor) -> Tensor:
         """The log odds (B, P) of the classes, up to a constant a sample, in the evidence's own precision."""
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """As of a module."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
+        """As of a module."""
+
 
 class Classifier(nn.Module):
-    """Members that vote by the mean of their logits, beside evidence that needs no network.
+    """Members that vote by the mean of their logits, and evidence attached to them.
 
-    With `genotypes`, ids are turned into copies of the alternate allele first, which is what networks of the
-    kinds `OF_GENOTYPES` and their evidence read.
+    The `encoder` turns ids into what the members and the evidence read, for instance allele counts; without one they
+    read the ids. Encoder and evidence are stored under names of their own (`name`).
     """
 
     def __init__(
         self,
-        members: list[nn.Module],
+        members: list[Network],
         fusion: Fusion,
-        genotypes: Genotypes | None = None,
-        evidence: Evidence | None = None,
+        encoder: nn.Module | None = None,
+        evidence: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.fusion = fusion
-        self.genotypes = genotypes
-        self._evidence = ""
-        if evidence is not None:
-            self.add_evidence(evidence)
+        self._attached: dict[str, str] = {}
+        for role, module in (("encoder", encoder), ("evidence", evidence)):
+            if module is not None:
+                self._attached[role] = str(module.name)
+                self.add_module(str(module.name), module)
 
-    def add_evidence(self, evidence: Evidence) -> None:
-        """Use this evidence beside the members, in place of any that was there under its name."""
-        self._evidence = evidence.name
-        self.add_module(evidence.name, cast(nn.Module, evidence))
+    @property
+    def networks(self) -> list[Network]:
+        """The members."""
+        return [cast(Network, member) for member in self.members]
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The module between ids and networks, if there is one."""
+        return self._module("encoder")
 
     @property
     def evidence(self) -> Evidence | None:
-        """The evidence beside the members, if there is any."""
-        return cast(Evidence, self.get_submodule(self._evidence)) if self._evidence else None
+        """The evidence attached to the networks, if there is any."""
+        return cast(Evidence | None, self._module("evidence"))
+
+    def _module(self, role: str) -> nn.Module | None:
+        name = self._attached.get(role)
+        return None if name is None else self.get_submodule(name)
 
     def inputs(self, ids_BT: Tensor) -> Tensor:
-        """What a member network reads: the ids themselves, or allele copies (B, S)."""
-        if self.genotypes is None:
-            return ids_BT
-        copies_BS: Tensor = self.genotypes(ids_BT)
-        return copies_BS
+        """What a member network reads: the ids themselves, or what the encoder makes of them."""
+        return ids_BT if self.encoder is None else self.encoder(ids_BT)
 
-    def scores(self, ids_BT: Tensor) -> dict[str, Tensor]:
-        """The members' mean logits (B, C) of every head, and the scores of the evidence, if there is any."""
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
+        """The members' mean logits (B, C) of every head, and the scores of the evidence."""
         inputs = self.inputs(ids_BT)
-        votes: list[dict[str, Tensor]] = [member(inputs) for member in self.members]
+        votes = [logits(member, inputs, mask_BT) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
-        evidence = self.evidence
-        return scores if evidence is None else scores | evidence.scores(inputs)
-
-    def forward(self, ids_BT: Tensor) -> dict[str, Tensor]:
-        """The scores; see `scores`."""
-        return self.scores(ids_BT)
+        return scores if self.evidence is None else scores | self.evidence.scores(inputs)
 
     @property
     def trainable_parameters(self) -> int:
         """How many numbers gradient descent has set."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    # Vectors: those of the members side by side.
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the networks have any; those that only restore tokens do not."""
+        return all(network.has_vectors for network in self.networks)
+
+    @property
+    def has_token_vectors(self) -> bool:
+        """Whether there are vectors of tokens, and not of whole sequences only."""
+        return all(network.has_token_vectors for network in self.networks)
+
+    @property
+    def hidden_size(self) -> int:
+        """The size E of the vectors."""
+        return sum(network.hidden_size for network in self.networks)
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens the networks can read at once; None if there is no bound."""
+        bounds = [n.max_length for n in self.networks if n.max_length is not None]
+        return min(bounds, default=None)
+
+    def depth(self, layer: int) -> int:
+        """The layer counted from the embeddings, 0; negative numbers count from the last, -1.
+
+        Raises UsageError for a layer that the networks do not have.
+        """
+        layers = min(network.num_layers for network in self.networks)
+        if not -layers - 1 <= layer <= layers:
+            raise UsageError(
+                f"--layer {layer}: the model's layers are 0 (the embeddings) to {layers}, or from the end "
+                f"-1 to {-layers - 1}"
+            )
+        return layer if layer >= 0 else layers + 1 + layer
+
+    def sequence_vectors(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, layer: int, pool: str = MEAN
+    ) -> Tensor:
+        """One vector (B, E) a sequence: as the network pools, or of its tokens the first (cls) or the maximum."""
+        inputs = self.inputs(ids_BT)
+        if pool == MEAN:
+            found = [network.pooled(inputs, mask_BT, layer) for network in self.networks]
+            return torch.cat(found, dim=1)
+        tokens_BTE = self.token_vectors(ids_BT, mask_BT, layer)
+        if mask_BT is None:
+            mask_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+        if pool == CLS:
+            first_B = mask_BT.int().argmax(1)  # behind padding on the left
+            return tokens_BTE[torch.arange(len(first_B), device=first_B.device), first_B]
+        return tokens_BTE.masked_fill(~mask_BT.unsqueeze(2), -torch.inf).amax(1)
+
+    def token_vectors(self, ids_BT: Tensor, mask_BT: Tensor | None, layer: int) -> Tensor:
+        """One vector a token (B, T, E); those of padding mean nothing."""
+        return torch.cat([m(ids_BT, mask_BT, layer=layer) for m in self.networks], dim=2)

@@ -1,13 +1,8 @@
-"""The last layers of a network: one a head, and those that guess words.
+"""What is put on top of a network: classification heads, and what only self-supervised objectives use.
 
-What is trained beside a network and counted apart from it: heads that only self-supervised objectives use.
+An objective's auxiliary head is trained with the network and counted apart from it.
 
-A network that can guess hidden words has two methods: `word_head(vocabulary)`, a fresh head, and
-`guess(head, inputs, chosen_BT=None)`, the logits that head and network give: (B, T, V) of every word, or (N, V) of
-the N words in `chosen_BT`, row by row. Every network has `pooled(inputs)`, which the projection head reads.
-A crossmodal network beside another one reads the same panel's sites.
-
-Shape suffixes: B samples, S sites, V words of the vocabulary, D width, B sequences, T words, N chosen words.
+Shape suffixes: B samples, T tokens, S sites, D hidden size, V tokens of the vocabulary.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.errors import BundleError
+
+PROJECTION, TOKENS, NONE = "projection", "words", "none"  # kinds, as configs have them
 
 
 class Heads(nn.ModuleList):
@@ -30,8 +28,22 @@ class Heads(nn.ModuleList):
         return {name: layer(pooled_BD) for name, layer in zip(self.names, self, strict=True)}
 
 
-class WordHead(nn.Sequential):
-    """A word's vector (..., D) to the logits (..., V) of what it may be, as BERT has it."""
+def attach_heads(network: Network, classes: Mapping[str, int]) -> Network:
+    """The network with a fresh head for each name, of so many classes; one without vectors stays as it is."""
+    if network.has_vectors:
+        network.heads = Heads(classes, network.classification_head)
+    return network
+
+
+def logits(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
+    """The logits (B, classes) of every head that is attached to the network."""
+    pooled_BD = network.head_input(network.pooled(inputs, mask_BT))  # type: ignore[operator]
+    found: dict[str, Tensor] = network.heads(pooled_BD)  # type: ignore[operator]
+    return found
+
+
+class LMHead(nn.Sequential):
+    """A token's hidden state (..., D) to the logits (..., V) of what it may be, as BERT has it."""
 
     def __init__(self, width: int, vocabulary: int) -> None:
         layers = (nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
@@ -50,33 +62,28 @@ class SiteHead(nn.Linear):
         return super().forward(pooled_BD).view(len(pooled_BD), self.sites, -1)
 
 
-PROJECTION, WORDS, NONE, CROSSMODAL = "projection", "words", "none", "crossmodal"
-
-
 def projection_head(width: int, size: int) -> nn.Module:
     """The MLP between a network and InfoNCE (Chen et al. 2020, section 4.2): (B, D) to (B, `size`)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size))
 
 
-def build(configs: Mapping[str, Mapping[str, Any]], network: nn.Module) -> nn.ModuleDict:
-    """Untrained companions of the network, by name of their objectives; BundleError for an unknown one."""
-    return nn.ModuleDict({name: _built(config, network) for name, config in configs.items()})
+def build_auxiliary(configs: Mapping[str, Mapping[str, Any]], network: Network) -> nn.ModuleDict:
+    """Untrained auxiliary heads of the network, by name of their objectives; BundleError for an unknown kind.
+
+    A config with a `network` is a whole network of its kind that is attached to this one and reads the same input.
+    """
+    return nn.ModuleDict({name: _auxiliary(config, network) for name, config in configs.items()})
 
 
-def _built(config: Mapping[str, Any], network: nn.Module) -> nn.Module:
+def _auxiliary(config: Mapping[str, Any], network: Network) -> nn.Module:
     try:
         if config["kind"] == NONE:
             return nn.Identity()
         if config["kind"] == PROJECTION:
-            return projection_head(network.config.width, config["size"])  # type: ignore[union-attr, arg-type]
-        if config["kind"] == CROSSMODAL:
-            from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-            from genomai_cli.population.networks.towers import CrossmodalConfig
-
-            return CrossmodalNetwork(CrossmodalConfig(**config["network"]))
-        if config["kind"] == WORDS:
-            head: nn.Module = network.word_head(config["vocabulary"])  # type: ignore[operator]
-            return head
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"companion {config.get('kind')!r}: {error}") from error
-    raise BundleError(f"no companion of kind {config['kind']!r}")
+            return projection_head(network.hidden_size, config["size"])
+        if config["kind"] == TOKENS:
+            return network.lm_head(config["vocabulary"])
+        kind = network_class(config["kind"])
+        return kind(kind.config_class(**config["network"]))
+    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise BundleError(f"companion {config.get('kind')!r}: {error!r}") from error

@@ -18,40 +18,31 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from genomai_cli import tokenizers
-from genomai_cli.backbones import heads
-from genomai_cli.backbones.classifier import OF_GENOTYPES, Classifier, Evidence, Fusion
+from genomai_cli import registry, tokenizers
+from genomai_cli.backbones.base import build_network
+from genomai_cli.backbones.classifier import Classifier, Fusion
+from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
-from genomai_cli.mapping.reference import Reference, VariableSites
-from genomai_cli.phylogeny.regression import VariantRegression
-from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.networks.genotype_mlp import Genotypes
-from genomai_cli.population.networks.likelihood import PopulationLikelihood
-from genomai_cli.population.panel import Panel
-from genomai_cli.registry import build_network
+from genomai_cli.inputs.base import InputKind, input_class
 
-RECIPE = "recipe.toml"
-COMPANIONS = "companions."  # begins the names of their tensors
-PLACES = (catalog.PANEL, catalog.REFERENCE, catalog.SITES)
+RECIPE = catalog.RECIPE
+AUXILIARY = "companions."  # begins the names of their tensors
 NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model ready to use: `config` is what config.json holds.
+    """A model ready to use: `config` is what config.json holds, `input` what a record is to it.
 
-    A model of barcodes has a `panel`; one of anchored genomes has a `reference` and its variable `sites`. What was
-    trained beside its network, by objective, is in `companions`; it is counted apart.
+    What was trained with its network and is counted apart, by objective, is in `auxiliary`.
     """
 
     config: dict[str, Any]
     classifier: Classifier
-    panel: Panel | None = None
-    reference: Reference | None = None
-    sites: VariableSites | None = None
+    input: InputKind
     weights_sha256: str = ""
-    companions: Mapping[str, nn.Module] = field(default_factory=dict)
+    auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,23 +66,11 @@ class Bundle:
             )
 
     @property
-    def required_panel(self) -> Panel:
-        """The panel, for reading a VCF; BundleError for a model that reads plain DNA."""
-        if self.panel is None:
+    def coordinates(self) -> Any:
+        """What a VCF is read by, a panel or a reference; BundleError for a model that reads plain DNA."""
+        if self.input.coordinates is None:
             raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
-        return self.panel
-
-    @property
-    def crossmodal(self) -> CrossmodalNetwork:
-        """The network of DNA and phenotypes: the model's own, or that beside it; BundleError if there is none."""
-        networks = (self.classifier.members[0], *self.companions.values())
-        for network in networks:
-            if isinstance(network, CrossmodalNetwork) and self.panel is not None:
-                return network
-        raise BundleError(
-            f"the model {self.name!r} knows no phenotypes: "
-            "`genomai pretrain --objective crossmodal` makes one that does"
-        )
+        return self.input.coordinates
 
     @cached_property
     def fusion(self) -> Fusion:
@@ -116,45 +95,22 @@ class Extras:
     recorded: Collection[str] = ()
 
 
-def build(config: Mapping[str, Any], panel: Panel | None) -> Classifier:
+def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
     """The classifier that a config describes, with no values in it yet.
 
     Raises BundleError for a config that lacks something or contradicts itself.
     """
     try:
         classes = {head: len(labels) for head, labels in config["heads"].items()}
-        members = [build_network(config["network"], classes) for _ in range(config["members"])]
-        likelihood = config.get("likelihood")
-        regression = config.get("regression")
-        evidence = likelihood or regression
-        fusion = Fusion(classes, evidence["nesting"] if evidence else {})
-        return Classifier(
-            members,
-            fusion,
-            _genotypes(config, panel) if config["network"]["kind"] in OF_GENOTYPES else None,
-            _evidence(config, panel) if evidence else None,
-        )
+        members = [
+            attach_heads(build_network(config["network"]), classes)
+            for _ in range(config["members"])
+        ]
+        asked = [config[name] for name in registry.EVIDENCE if config.get(name)]
+        fusion = Fusion(classes, asked[0]["nesting"] if asked else {})
+        return Classifier(members, fusion, kind.encoder(config), kind.evidence(config))
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
-
-
-def _genotypes(config: Mapping[str, Any], panel: Panel | None) -> Genotypes:
-    if panel is None:
-        raise BundleError(f"{config.get('name')}: a network of sites needs a panel")
-    words = len(tokenizers.from_config(config["tokenizer"]).vocabulary)
-    return Genotypes(torch.zeros(len(panel), words))
-
-
-def _evidence(config: Mapping[str, Any], panel: Panel | None) -> Evidence:
-    if not config.get("likelihood"):
-        settings, network = config["regression"], config["network"]
-        classes = len(settings["nesting"][settings["head"]])
-        return VariantRegression(classes, network["sites"], network["variants"])
-    if panel is None:
-        raise BundleError("a population likelihood needs a panel")
-    settings = config["likelihood"]
-    populations = len(settings["nesting"][settings["head"]])
-    return PopulationLikelihood(populations, len(panel), settings["axes"], settings["nesting"])
 
 
 def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
@@ -170,39 +126,26 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     damaged = catalog.problems(path)
     if damaged:
         raise BundleError(damaged[0])
-    panel, reference, sites = _read_places(path)
-    classifier = build(config, panel)
-    beside = heads.build(config.get("companions", {}), classifier.members[0])
-    _fill(classifier, beside, path / catalog.WEIGHTS)
+    kind = input_class(config["input"].get("kind")).read(path, config)
+    classifier = build(config, kind)
+    auxiliary = build_auxiliary(config.get("companions", {}), classifier.networks[0])
+    _fill(classifier, auxiliary, path / catalog.WEIGHTS)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    beside = beside.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    auxiliary = auxiliary.to(device=device, dtype=dtype).eval().requires_grad_(False)
     evidence = classifier.evidence
     if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.get_submodule(evidence.name).to(device="cpu", dtype=torch.float64)
     digest = catalog.sha256(path / catalog.WEIGHTS)
-    modules = dict(beside.items())
-    return Bundle(config, classifier, panel, reference, sites, digest, modules)
+    return Bundle(config, classifier, kind, digest, dict(auxiliary.items()))
 
 
-def _read_places(path: Path) -> tuple[Panel | None, Reference | None, VariableSites | None]:
-    """What of its panel, its reference and the sites of that a bundle has."""
-    panel, reference, sites = (
-        path / name for name in (catalog.PANEL, catalog.REFERENCE, catalog.SITES)
-    )
-    return (
-        Panel.read(panel) if panel.is_file() else None,
-        Reference.read(reference) if reference.is_file() else None,
-        VariableSites.read(sites) if sites.is_file() else None,
-    )
-
-
-def _fill(classifier: Classifier, beside: nn.ModuleDict, file: Path) -> None:
+def _fill(classifier: Classifier, auxiliary: nn.ModuleDict, file: Path) -> None:
     try:
         tensors = safetensors.torch.load_file(file)
     except (SafetensorError, OSError) as error:
         raise BundleError(f"{file}: {error}") from error
-    expected = classifier.state_dict() | _prefixed(beside)
+    expected = classifier.state_dict() | _prefixed(auxiliary)
     missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     if missing or unknown:
         what, which = ("missing", missing) if missing else ("unknown", unknown)
@@ -214,13 +157,13 @@ def _fill(classifier: Classifier, beside: nn.ModuleDict, file: Path) -> None:
             )
     names = classifier.state_dict().keys()
     classifier.load_state_dict({name: tensors[name] for name in names})
-    begin = len(COMPANIONS)
-    beside.load_state_dict({n[begin:]: t for n, t in tensors.items() if n not in names})
+    begin = len(AUXILIARY)
+    auxiliary.load_state_dict({n[begin:]: t for n, t in tensors.items() if n not in names})
 
 
-def _prefixed(beside: nn.Module) -> dict[str, Tensor]:
-    """The companions' tensors under the names that they are stored by."""
-    return {f"{COMPANIONS}{name}": tensor for name, tensor in beside.state_dict().items()}
+def _prefixed(auxiliary: nn.Module) -> dict[str, Tensor]:
+    """The auxiliary heads' tensors under the names that they are stored by."""
+    return {f"{AUXILIARY}{name}": tensor for name, tensor in auxiliary.state_dict().items()}
 
 
 def save(bundle: Bundle, target: Path, extras: Extras) -> None:
@@ -242,12 +185,7 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
 
 def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
     (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle)))
-    if bundle.panel is not None:
-        bundle.panel.write(folder / catalog.PANEL)
-    if bundle.reference is not None:
-        bundle.reference.write(folder / catalog.REFERENCE)
-    if bundle.sites is not None:
-        bundle.sites.write(folder / catalog.SITES)
+    bundle.input.write(folder)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
     for name, content in texts.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -255,7 +193,7 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "format_version": catalog.FORMAT_VERSION,
         **bundle.config,
         "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(folder, (catalog.WEIGHTS, *PLACES, *extras.recorded, RECIPE)),
+        "files": _checksums(folder, (*catalog.CHECKED, *extras.recorded)),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")
@@ -263,10 +201,10 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
 
 def _stored(bundle: Bundle) -> dict[str, Tensor]:
     """The tensors as they are stored: floating point as float32, contiguous, on the CPU."""
-    beside = _prefixed(nn.ModuleDict(bundle.companions))
+    auxiliary = _prefixed(nn.ModuleDict(bundle.auxiliary))
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in (bundle.classifier.state_dict() | beside).items()
+        for name, tensor in (bundle.classifier.state_dict() | auxiliary).items()
     }
 
 

@@ -24,6 +24,8 @@ CARD = "README.md"
 PANEL = "panel.tsv"
 REFERENCE = "reference.fa"
 SITES = "sites.tsv"
+RECIPE = "recipe.toml"
+CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, RECIPE)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 _PACKAGE = Path(__file__).resolve().parent.parent
 

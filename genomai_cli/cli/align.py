@@ -116,12 +116,12 @@ def align(
         name, records = samples.records_and_model(
             run,
             inference.model,
-            lambda: samples.places_of(bundle),
+            lambda: samples.bundle.coordinates,
             absent_is_ref=inference.absent_is_ref,
         )
         bundle = _loaded(run, name, inference)
         table = phenotype_records(run, phenotypes, name, bundle)
-        aligner = Aligner(bundle, table, samples.installed_panels())
+        aligner = Aligner(bundle, table, samples.installed_inputs())
         size = inference.batch_size
         batching = replace(DEFAULT_BATCHING, pieces=size) if size else DEFAULT_BATCHING
         aligned = aligner.align(run.console.progress(records, "aligning"), batching)
@@ -146,10 +146,11 @@ def phenotype_records(
 ) -> "PhenotypeTable":
     """The records of the file, or the model's own; UsageError without either."""
     from genomai_cli.bundles import catalog
+    from genomai_cli.population.networks.crossmodal import crossmodal_of
     from genomai_cli.population.phenotype_encoding import ignored
     from genomai_cli.population.phenotypes import RECORDS, read_phenotypes
 
-    columns = bundle.crossmodal.columns
+    columns = crossmodal_of(bundle).columns
     path = catalog.find(model) / RECORDS if file is None else file
     if file is None and not path.is_file():
         raise UsageError(f"the model {bundle.name!r} has no records of its own: give --phenotypes")

@@ -63,7 +63,7 @@ def diffuser(
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     run.used_device(where)
     settings = Settings(steps_of(bundle), seed=seed, start_time=time)
-    if bundle.panel is not None:
+    if bundle.input.coordinates is not None:
         people = HaplotypeDiffuser(bundle, settings)
         if grouped is not None:
             phenotypes = Phenotypes.from_config(bundle.config)
@@ -228,6 +228,7 @@ def augment(
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import Changes, augmented
+    from genomai_cli.phylogeny.genome_input import GenomeInput
 
     with Run(context) as run:
         changes = Changes(mask, crop, mutate, revcomp, diffuse)
@@ -245,7 +246,7 @@ def augment(
             haplotypes=haplotypes,
         )
         if genome is not None:
-            records = inputs.in_coordinates(run, records, genome)
+            records = inputs.in_coordinates(run, records, GenomeInput(genome))
         alignment = _alignment(panel, model, genome)
         crosses = None
         if cross and table is not None:

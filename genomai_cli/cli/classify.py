@@ -62,7 +62,7 @@ def classify(
 
     with Run(context) as run:
         name, records = inputs.records_and_model(
-            run, model, lambda: inputs.places_of(bundle), absent_is_ref=absent_is_ref
+            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)
@@ -70,8 +70,8 @@ def classify(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         batching = Batching(pieces=batch_size)
-        panels = inputs.installed_panels()
-        calls = classify_records(bundle, records, panels=panels, batching=batching)
+        others = inputs.installed_inputs()
+        calls = classify_records(bundle, records, others=others, batching=batching)
         with held_output(output) as out:
             used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
         run.count(used=used, refused=unknown)

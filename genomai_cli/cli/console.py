@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from genomai_cli.training.progress import Moment
+    from genomai_cli.training.progress import StepMetrics
     from genomai_cli.training.run_folder import MetricsLog
 
 Item = TypeVar("Item")
@@ -91,7 +91,7 @@ class Progress:
         if self._line is not None:
             self._line.stop()
 
-    def tell(self, moment: "Moment") -> None:
+    def tell(self, moment: "StepMetrics") -> None:
         """Log the moment; show it, on a terminal always and elsewhere if samples were judged."""
         self._log.add(_row(moment))
         text = self._text(moment)
@@ -103,7 +103,7 @@ class Progress:
         elif self._line is None:
             self._console.detail(text)
 
-    def _text(self, moment: "Moment") -> str:
+    def _text(self, moment: "StepMetrics") -> str:
         text = f"step {moment.step} of {self._steps}: loss {_losses(moment.loss, moment.terms)}"
         if moment.held_out is not None:
             text += f", held out {_losses(moment.held_out, moment.held_out_terms)}"
@@ -129,7 +129,7 @@ def _losses(total: float, terms: "dict[str, float] | Any") -> str:
     return f"{total:.4f} ({parts})" if len(terms) > 1 else f"{total:.4f}"
 
 
-def _row(moment: "Moment") -> dict[str, str]:
+def _row(moment: "StepMetrics") -> dict[str, str]:
     held_out = moment.held_out_terms
     return {
         "step": str(moment.step),

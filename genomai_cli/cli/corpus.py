@@ -5,18 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genomai_cli.cli import described, people
 from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
-    from genomai_cli.formats.tables import LabelTable
-    from genomai_cli.inputs.base import Places
-    from genomai_cli.population.phenotypes import PhenotypeTable
+    from genomai_cli.inputs.base import InputKind
     from genomai_cli.records import SequenceRecord
     from genomai_cli.training.corpus import Corpus
-    from genomai_cli.training.corpus_writer import Record
     from genomai_cli.training.recipe import Recipe
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
@@ -42,21 +38,14 @@ class Unlabelled:
         first, self._sources = inputs.open_run_inputs(run)
         self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
 
-    def write(
-        self,
-        folder: Path,
-        recipe: "Recipe",
-        places: "Places",
-        seed: int,
-        told: "LabelTable | PhenotypeTable | None" = None,
-    ) -> "Corpus":
-        """Read everything into the folder's corpus; `told` are the labels or the phenotypes of people."""
+    def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
+        """Read everything into the folder's corpus."""
         from genomai_cli.training import corpus_writer
         from genomai_cli.training.pretraining import cut_for
 
-        records = self._run.console.progress(self._records(recipe, places), "reading")
-        rows = self._rows(records, recipe, places, told)
-        cut = cut_for(recipe, places)
+        records = self._run.console.progress(self._records(recipe, kind), "reading")
+        rows = kind.corpus_rows(records, self._run.console.warn)
+        cut = cut_for(recipe, kind)
         holdout = recipe.split.holdout
         corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
         self._run.count(used=corpus.about.records)
@@ -67,43 +56,25 @@ class Unlabelled:
         )
         return corpus
 
-    def _rows(
-        self,
-        records: "Iterable[SequenceRecord]",
-        recipe: "Recipe",
-        places: "Places",
-        told: "LabelTable | PhenotypeTable | None",
-    ) -> "Iterator[Record]":
-        """The rows of the corpus: letters, and whatever is told of people."""
-        from genomai_cli.population.phenotypes import PhenotypeTable
-
-        if isinstance(told, PhenotypeTable):
-            return described.described(self._run, _rows(records, recipe, places), places, told)
-        if places.phenotypes is not None:
-            return people.rows(self._run, records, places, told)
-        return _rows(records, recipe, places)
-
-    def _records(self, recipe: "Recipe", places: "Places") -> "Iterator[SequenceRecord]":
+    def _records(self, recipe: "Recipe", kind: "InputKind") -> "Iterator[SequenceRecord]":
         from genomai_cli.cli import inputs
 
         run, sources = self._run, self._sources
         if self._regions is not None:
-            _require_variants_for(recipe)
+            if kind.coordinates is not None:
+                raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
             where = self._regions
             return inputs.read_haplotype_sequences(run, sources, where.reference, where.regions)
-        panel, reference = places.panel, places.reference
-        if reference is not None:
-            genomes = inputs.read_records(
-                run, sources, lambda: reference, absent_is_ref=self._absent_is_ref
-            )
-            return inputs.in_coordinates(run, genomes, reference)
-        return inputs.read_records(
+        if kind.coordinates is None:
+            sources = _without_variants(sources, recipe)
+        records = inputs.read_records(
             run,
-            _without_variants(sources, recipe) if panel is None else sources,
-            lambda: panel,  # type: ignore[arg-type, return-value]
+            sources,
+            lambda: kind.coordinates,
             absent_is_ref=self._absent_is_ref,
             haplotypes=recipe.input.haplotypes,
         )
+        return inputs.in_coordinates(run, records, kind)
 
 
 def signature(inputs: list[Path]) -> list[list[object]]:
@@ -121,34 +92,6 @@ def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions
     return HaplotypeRegions(reference, regions)
 
 
-def _rows(
-    records: "Iterable[SequenceRecord]", recipe: "Recipe", places: "Places"
-) -> "Iterator[Record]":
-    """The records as letters; barcodes with the letters of their sites only, as haplotypes if the recipe says so."""
-    import numpy as np
-
-    from genomai_cli.population.barcode import (
-        genotypes_to_letters,
-        letters_to_genotypes,
-        require_sites,
-        resolve,
-    )
-
-    for record in records:
-        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        wanted = places.row if places.panel is None else len(places.panel)
-        if wanted is not None:
-            require_sites(record, wanted)
-        if places.panel is not None:
-            copies = letters_to_genotypes(letters[None], places.panel)
-            letters = genotypes_to_letters(copies, places.panel)[0]
-        if not recipe.input.haplotypes or np.isin(letters, np.frombuffer(b"ACGTN", np.uint8)).all():
-            yield record.name, letters
-            continue
-        for ending, haplotype in zip("AB", resolve(letters), strict=True):
-            yield f"{record.name}_{ending}", haplotype
-
-
 def _without_variants(sources: "Iterable[Input]", recipe: "Recipe") -> "Iterator[Input]":
     for source in sources:
         if source.has_variants:
@@ -156,13 +99,6 @@ def _without_variants(sources: "Iterable[Input]", recipe: "Recipe") -> "Iterator
                 f"the recipe {recipe.name} reads sequences: of a VCF they are made with --reference and --regions"
             )
         yield source
-
-
-def _require_variants_for(recipe: "Recipe") -> None:
-    from genomai_cli.inputs.base import SEQUENCE
-
-    if recipe.input.kind != SEQUENCE:
-        raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
 
 
 def _size(path: Path) -> int | None:

@@ -271,7 +271,7 @@ def embed(
         hdf5 = (to or _target(output)) is Target.HDF5
         _check_output(output, hdf5=hdf5, kept=append or resume or force)
         name, records = inputs.records_and_model(
-            run, model, lambda: inputs.places_of(bundle), absent_is_ref=absent_is_ref
+            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)
@@ -279,7 +279,7 @@ def embed(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(chosen)
         settings = Settings(pool.value, layer, strand is Strand.BOTH, per_token, window, stride)
-        embedder = Embedder(bundle, settings, inputs.installed_panels())
+        embedder = Embedder(bundle, settings, inputs.installed_inputs())
         run.note(embedding=embedder.attributes)
         vectors = Vectors(run, embedder, Batching(pieces=batch_size))
         records = run.console.progress(records, "embedding")

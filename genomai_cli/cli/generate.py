@@ -262,7 +262,7 @@ def generate(
         run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
         run.used_device(where)
         settings = Settings(steps or steps_of(bundle), guidance, temperature, seed)
-        if bundle.panel is None:
+        if bundle.input.coordinates is None:
             of_people: dict[str, object] = {
                 "--phenotype": phenotype,
                 "--phenotypes": phenotypes,

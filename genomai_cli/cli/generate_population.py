@@ -92,7 +92,7 @@ def _write(
     """Write the people; how many there are."""
     from genomai_cli.population.generation import output
 
-    panel = bundle.required_panel
+    panel = bundle.coordinates
     origin = f"model={bundle.name} seed={seed}"
     if asked.to is Target.FASTA:
         return output.write_barcodes(out, people, panel, origin, haplotypes=asked.haplotypes)

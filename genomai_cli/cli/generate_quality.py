@@ -55,7 +55,7 @@ class Report:
 
         if self.path is None:
             return
-        people, panel = quality.gathered(self.made), bundle.required_panel
+        people, panel = quality.gathered(self.made), bundle.coordinates
         parts = [quality.of_bundle(people, quality.Known.of(bundle, summary, everybody=everybody))]
         if self.against is not None:
             real = read_genotypes(self.against, panel)

@@ -17,8 +17,8 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import GenomaiError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.streams import Input
+    from genomai_cli.inputs.base import InputKind
     from genomai_cli.mapping.mapper import Anchorer
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
@@ -34,11 +34,6 @@ def open_run_inputs(run: Run) -> tuple["Input", Iterator["Input"]]:
     inputs = iter(open_inputs(run.inputs))
     first = next(inputs)
     return first, chain([first], inputs)
-
-
-def places_of(bundle: "Bundle") -> "Panel | Reference":
-    """Where the model reads a VCF; BundleError for a model that does not."""
-    return bundle.required_panel if bundle.reference is None else bundle.reference
 
 
 def read_records(
@@ -80,24 +75,23 @@ def read_records(
 def in_coordinates(
     run: Run,
     records: Iterable["SequenceRecord"],
-    reference: "Reference",
+    kind: "InputKind",
     positions: list[int] | None = None,
 ) -> Iterator["SequenceRecord"]:
-    """The same records in the coordinates of a reference, at some positions (from 0) or at all.
+    """The same records in the coordinates of the input kind's reference, at some positions (from 0) or at all, if it has
+    a reference.
 
     Those that do not belong to the reference are left out, with a warning.
     """
-    from genomai_cli.mapping.mapper import Anchorer
-
-    anchorer = Anchorer(reference)
     for record in records:
-        anchored = anchorer(record.sequence)
-        if anchored is None:
-            run.console.warn(f"{record.name} does not belong to {reference.name}: left out")
+        mapped = kind.mapped(record)
+        if mapped is None:
+            run.console.warn(f"{record.name} does not belong to {kind.coordinates.name}: left out")
             run.count(refused=1)
-            continue
-        letters = anchored.letters if positions is None else anchored.letters[positions]
-        yield replace(record, sequence=letters.tobytes().decode("ascii"))
+        elif positions is None:
+            yield mapped
+        else:
+            yield replace(mapped, sequence="".join(mapped.sequence[at] for at in positions))
 
 
 def read_haplotype_sequences(
@@ -183,6 +177,13 @@ def installed_panels() -> "dict[str, Panel]":
         with suppress(GenomaiError):  # another model than the one in use may be damaged
             panels[name] = Panel.read(catalog.panel_of(name))
     return panels
+
+
+def installed_inputs() -> "dict[str, InputKind]":
+    """The barcodes of the installed models, by the model's name."""
+    from genomai_cli.population.barcode_input import BarcodeInput
+
+    return {name: BarcodeInput(panel) for name, panel in installed_panels().items()}
 
 
 def installed_references() -> "dict[str, Reference]":

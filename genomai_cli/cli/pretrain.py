@@ -1,7 +1,4 @@
-"""`genomai pretrain`: a network that learns from DNA without labels.
-
-The bundle that `pretrain` writes: a new one, or another model's with a network put beside its own.
-"""
+"""`genomai pretrain`: a network trained on DNA without labels, in a new bundle or attached to another model's."""
 
 import shlex
 from contextlib import nullcontext
@@ -11,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli import described, people
 from genomai_cli.cli.console import Progress
 from genomai_cli.cli.corpus import (
     CORPUS,
@@ -43,91 +39,20 @@ from genomai_cli.cli.training_options import (
     Target,
     command_line,
     complete_recipe,
+    input_of,
     named_after,
-    panel_for,
-    places_of,
     stop_requests,
 )
 from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle, Extras
-    from genomai_cli.inputs.base import Places
-    from genomai_cli.population.phenotypes import PhenotypeTable
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.inputs.base import InputKind
     from genomai_cli.training.pretraining import Pretrained, Surroundings
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
 PICTURE = "loss.png"
-BESIDE = "crossmodal"  # begins the names of the files of a network that stands beside another
-
-
-def write(
-    made: "Pretrained",
-    output: Path,
-    work: "Workspace",
-    phenotypes: "PhenotypeTable | None" = None,
-    host: Path | None = None,
-) -> None:
-    """Save it with its card, log and picture; `host` is the folder of the model that the network was put beside."""
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.population.evaluation import summary
-    from genomai_cli.population.phenotypes import RECORDS
-    from genomai_cli.training.model_card import loss_picture, pretraining_card
-    from genomai_cli.training.run_folder import LOG
-
-    text = pretraining_card(made, shlex.join(command_line()))
-    others: dict[str, str | bytes] = {
-        LOG: work.log.text(),
-        PICTURE: loss_picture(work.log.rows(), made.bundle.name),
-    }
-    if phenotypes is not None:
-        others[RECORDS] = _records(made.bundle, phenotypes, made.facts)
-    if made.summary is not None:
-        others[summary.FILE] = summary.to_bytes(made.summary)
-    recorded = [name for name in (RECORDS, summary.FILE) if name in others]
-    extras = bundles.Extras(text, work.recipe, others, recorded)
-    bundles.save(made.bundle, output, extras if host is None else _beside(extras, host))
-    work.remove()
-
-
-def _records(bundle: "Bundle", table: "PhenotypeTable", facts: dict[str, object]) -> str:
-    """The records that the model is asked about by default."""
-    from genomai_cli.population.phenotype_encoding import common_records
-
-    settings = facts["settings"]
-    assert isinstance(settings, dict)
-    groups = settings["crossmodal"]["groups"]
-    records = common_records(table, bundle.crossmodal.columns, groups)
-    return "".join("\t".join(fields) + "\n" for fields in records)
-
-
-def _beside(made: "Extras", host: Path) -> "Extras":
-    """The files of the host, and those of the network beside it under names of their own; both cards in one."""
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.bundles import catalog
-    from genomai_cli.population.phenotypes import RECORDS
-
-    kept = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, bundles.RECIPE, *bundles.PLACES)
-    others: dict[str, str | bytes] = {
-        file.name: file.read_bytes() for file in host.iterdir() if file.name not in kept
-    }
-    others[f"{BESIDE}.toml"] = made.recipe
-    others |= {
-        name if name == RECORDS else f"{BESIDE}-{name}": content
-        for name, content in made.others.items()
-    }
-    pretraining_card = (
-        (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {BESIDE}")[0]
-    )
-    heading, _, beside = made.card.partition("\n")
-    _, _, kept_card = pretraining_card.rstrip().partition("\n")
-    text = f"{heading}\n{kept_card}\n\n# {BESIDE}\n{beside}"
-    recipe = (host / bundles.RECIPE).read_text(encoding="utf-8")
-    listed = [*catalog.read_config(host)["files"], *made.recorded]
-    recorded = [name for name in dict.fromkeys(listed) if name in others]
-    return bundles.Extras(text, recipe, others, recorded)
-
 
 RecipeName = Annotated[
     str | None,
@@ -145,7 +70,7 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, both, diffusion, or crossmodal.  [default: the recipe's]",
+        help="What to learn by: contrastive, masked, diffusion, or crossmodal; several are weighted together.  [default: the recipe's]",
         show_default=False,
     ),
 ]
@@ -158,6 +83,16 @@ Labels = Annotated[
         show_default=False,
     ),
 ]
+Phenotypes = Annotated[
+    Path | None,
+    typer.Option(
+        "--phenotypes",
+        metavar="TSV",
+        help="With crossmodal: what is known of each sample, in columns of labels, numbers, latitude and longitude.",
+        show_default=False,
+    ),
+]
+
 ReferenceFile = Annotated[
     Path | None,
     typer.Option(
@@ -200,7 +135,7 @@ def pretrain(
     inputs: Inputs = None,
     objective: Objectives = None,
     labels: Labels = None,
-    phenotypes: described.Phenotypes = None,
+    phenotypes: Phenotypes = None,
     recipe: RecipeName = None,
     changes: Changes = None,
     panel: PanelFile = None,
@@ -259,15 +194,12 @@ def pretrain(
         fits = _preset(preset, objective, of_people=bool(labels or panel))
         chosen, text = recipes.read(recipe or fits, wanted)
         start = bundles.load(model, where) if model else None
-        places = places_of(chosen, panel_for(chosen, panel), reference, start)
-        table = people.labels_of(chosen, labels)
-        places = people.with_people(places, chosen, table)
-        records = described.phenotypes_of(chosen, phenotypes)
-        places = described.with_columns(places, chosen, records)
+        files = {"panel": panel, "reference": reference, "labels": labels, "phenotypes": phenotypes}
+        kind = input_of(chosen, files, start)
         chosen = named_after(chosen, output, wanted)
         same = {
             "seed": seed,
-            "panel": places.panel.sha256 if places.panel else None,
+            "panel": kind.signature().get("panel"),
             "start": start.weights_sha256 if start else None,
             "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
             "preset": preset,
@@ -279,20 +211,20 @@ def pretrain(
             work = run_folder.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
-                dna.write(folder / CORPUS, chosen, places, seed, table or records)
+                dna.write(folder / CORPUS, chosen, kind, seed)
             distributed.wait_for_all(processes)
             around = Surroundings(where, folder, processes)
-            made = _pretrained(run, work, chosen, places, around, seed, start)
+            made = _pretrained(run, work, chosen, kind, around, seed, start)
         if processes.rank == 0:
             host = _host(made, start, model)
-            write(made, output, work, records, host)
+            write(made, output, work, host)
             _tell(run, made, output)
         distributed.wait_for_all(processes)
 
 
 def _objectives(given: str | None) -> list[str]:
     """`--objective` as a change of the recipe."""
-    from genomai_cli.registry import check_objective
+    from genomai_cli.objectives.base import check_objective
 
     if given is None:
         return []
@@ -322,7 +254,7 @@ def _pretrained(
     run: Run,
     work: "Workspace",
     recipe: "Recipe",
-    places: "Places",
+    kind: "InputKind",
     around: "Surroundings",
     seed: int,
     start: "Bundle | None",
@@ -340,7 +272,7 @@ def _pretrained(
             around = replace(around, report=progress.tell)
         corpus = Corpus.open(work.folder / CORPUS)
         try:
-            return pretrain(corpus, recipe, places, seed=seed, start=start, surroundings=around)
+            return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=around)
         except Stopped as stopped:
             told = Stopped(f"{stopped}: the same command with --resume goes on")
             told.exit_status = stop.exit_status
@@ -365,3 +297,23 @@ def _tell(run: Run, made: "Pretrained", output: Path) -> None:
         run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} without a network")
     run.note(**{key: made.facts[key] for key in ("held_out", "baseline", "steps", "tokens")})
     run.console.say(f"wrote {output}")
+
+
+def write(made: "Pretrained", output: Path, work: "Workspace", host: Path | None) -> None:
+    """Save it with its card, log and picture; `host` is the folder of the model that the network was attached to."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training.attach import attached_files
+    from genomai_cli.training.model_card import loss_picture, pretraining_card
+    from genomai_cli.training.run_folder import LOG
+
+    text = pretraining_card(made, shlex.join(command_line()))
+    others: dict[str, str | bytes] = {
+        LOG: work.log.text(),
+        PICTURE: loss_picture(work.log.rows(), made.bundle.name),
+        **made.files,
+    }
+    extras = bundles.Extras(text, work.recipe, others, list(made.files))
+    if host is not None:
+        extras = attached_files(extras, host, made.network_kind, kept=made.files)
+    bundles.save(made.bundle, output, extras)
+    work.remove()

@@ -130,6 +130,7 @@ def tokenize(
     """
     from genomai_cli.cli import inputs
     from genomai_cli.cli.output import held_output
+    from genomai_cli.phylogeny.genome_input import GenomeInput
 
     with Run(context) as run:
         first, sources = inputs.open_run_inputs(run)
@@ -151,7 +152,7 @@ def tokenize(
             )
         if against is not None:
             sites = None if to is Target.FASTA else _sites_of(model)
-            records = inputs.in_coordinates(run, records, against, sites)
+            records = inputs.in_coordinates(run, records, GenomeInput(against), sites)
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())

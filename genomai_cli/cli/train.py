@@ -27,21 +27,20 @@ from genomai_cli.cli.training_options import (
     Target,
     command_line,
     complete_recipe,
+    input_of,
     named_after,
-    panel_for,
-    places_of,
 )
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from genomai_cli.inputs.base import Places
+    from genomai_cli.inputs.base import InputKind
+    from genomai_cli.inputs.samples import Samples
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
-    from genomai_cli.training.finetuning import Fitted
-    from genomai_cli.training.labelled_data import Samples
+    from genomai_cli.training.finetuning import Finetuned
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
@@ -137,18 +136,16 @@ def train(
         where = devices.choose(device)
         run.used_device(where)
         start = bundles.load(model, where) if model else None
-        places = places_of(chosen, panel_for(chosen, panel), reference, start)
+        kind = input_of(chosen, {"panel": panel, "reference": reference}, start)
         records = inputs.read_records(
-            run, sources, lambda: _needed(places, chosen), absent_is_ref=absent_is_ref
+            run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=absent_is_ref
         )
-        if places.reference is not None:
-            records = inputs.in_coordinates(run, records, places.reference)
-        samples = _samples(run, records, columns, places)
+        samples = _samples(run, inputs.in_coordinates(run, records, kind), columns, kind)
         same = {
             "samples": labelled_data.digest(samples),
             "seed": seed,
-            "panel": places.panel.sha256 if places.panel else None,
-            "reference": places.reference.sha256 if places.reference else None,
+            "panel": kind.signature().get("panel"),
+            "reference": kind.signature().get("reference"),
             "start": start.weights_sha256 if start else None,
         }
         work = run_folder.claim(output, text, same, resume=resume, force=force)
@@ -156,8 +153,7 @@ def train(
             fitted = finetuning.fit(
                 samples,
                 chosen,
-                places.panel,
-                reference=places.reference,
+                kind,
                 seed=seed,
                 device=where,
                 start=start,
@@ -176,11 +172,10 @@ def train(
 
 
 def _preset(model: str | None, has_variants: bool) -> str:
-    """The recipe for this kind of input, or of the model begun from."""
+    """The recipe for this kind of input, or of the model to begin from."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.inputs.base import ANCHORED
 
-    if model and catalog.read_config(catalog.find(model)).get("input", {}).get("kind") == ANCHORED:
+    if model and (catalog.find(model) / catalog.REFERENCE).is_file():
         return FOR_GENOMES
     return FOR_VARIANTS if has_variants else FOR_SEQUENCES
 
@@ -208,10 +203,11 @@ def _head(text: str) -> tuple[str, str]:
     return name, column if equals else name
 
 
-def _needed(places: "Places", recipe: "Recipe") -> "Panel | Reference":
-    where = places.panel or places.reference
-    if where is None:
+def _coordinates(kind: "InputKind", recipe: "Recipe") -> "Panel | Reference":
+    """What a VCF is read by; UsageError for a recipe that reads sequences."""
+    if kind.coordinates is None:
         raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
+    where: Panel | Reference = kind.coordinates
     return where
 
 
@@ -219,11 +215,11 @@ def _samples(
     run: Run,
     records: "Iterable[SequenceRecord]",
     columns: "Mapping[str, Mapping[str, str]]",
-    places: "Places",
+    kind: "InputKind",
 ) -> "Samples":
     from genomai_cli.training.labelled_data import gather
 
-    samples, unlabelled = gather(records, columns, letters=places.row)
+    samples, unlabelled = gather(records, columns, check=kind.check_record)
     if unlabelled:
         run.console.warn(f"{unlabelled} samples have no label and are left out")
     run.count(refused=unlabelled)
@@ -251,7 +247,7 @@ def _reporter(
     return report
 
 
-def _tell(run: Run, fitted: "Fitted", output: Path) -> None:
+def _tell(run: Run, fitted: "Finetuned", output: Path) -> None:
     from genomai_cli.bundles import catalog
 
     weights = catalog.sha256(output / catalog.WEIGHTS)

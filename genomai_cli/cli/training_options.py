@@ -14,12 +14,12 @@ from genomai_cli.cli.options import complete_model
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.inputs.base import Places
-    from genomai_cli.population.panel import Panel
+    from genomai_cli.inputs.base import InputKind
     from genomai_cli.training.recipe import Recipe
 
-DEFAULT_PANEL = "ancestry"
 Target = Annotated[
     Path,
     typer.Option(
@@ -79,43 +79,29 @@ def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
     return recipes.named(recipe, output.resolve().name)
 
 
-def panel_for(recipe: "Recipe", file: Path | None) -> "Panel | None":
-    """The sites of the recipe's barcodes, from the file or by default; UsageError for one without barcodes."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.formats.streams import open_bytes, open_input
-    from genomai_cli.inputs.base import BARCODE, PEOPLE
-    from genomai_cli.population.evaluation.genotypes import panel_of_variants
-    from genomai_cli.population.panel import Panel
-
-    if recipe.input.kind not in (BARCODE, PEOPLE):
-        if file is not None:
-            raise UsageError(f"--panel is for barcodes; the recipe {recipe.name} reads sequences")
-        return None
-    if file is None:
-        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
-    with open_bytes(file) as stream:
-        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
-    if is_table:
-        return Panel.read(file)
-    with open_input(file) as source:
-        return panel_of_variants(source)
+REFUSED = {
+    "panel": "--panel is for barcodes; the recipe {name} reads sequences",
+    "labels": "--labels are the phenotypes of people, --objective diffusion; {name} has none",
+    "phenotypes": "--phenotypes are for --objective crossmodal; {name} has none",
+}
 
 
-def places_of(
-    recipe: "Recipe", panel: "Panel | None", reference: Path | None, start: "Bundle | None"
-) -> "Places":
-    """What the letters of the recipe's rows stand for; what the model begun from knows of it comes first."""
-    from genomai_cli.inputs.base import ANCHORED, Places
-    from genomai_cli.mapping.reference import Reference
+def input_of(
+    recipe: "Recipe", files: "Mapping[str, Path | None]", start: "Bundle | None"
+) -> "InputKind":
+    """What records are to the recipe's network, from the files given by option; the model to begin from comes first.
 
-    if recipe.input.kind != ANCHORED:
-        return Places(panel)
-    if start is not None and start.reference is not None:
-        return Places(reference=start.reference, sites=start.sites)
-    if reference is None:
-        raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
-    circular = recipe.input.circular or None
-    return Places(reference=Reference.read(reference, circular))
+    Raises UsageError for a file that the recipe has no use for, and where one is missing.
+    """
+    from genomai_cli.inputs.base import input_class
+    from genomai_cli.objectives.base import objective_class
+
+    asked = [objective_class(name).input_kind for name in recipe.objectives]
+    kind = input_class(next((name for name in asked if name), recipe.input.kind))
+    for option, file in files.items():
+        if file is not None and option in REFUSED and option not in kind.files_used:
+            raise UsageError(REFUSED[option].format(name=recipe.name))
+    return kind.given(recipe, files, start.input if start else None)
 
 
 def command_line() -> list[str]:

@@ -137,16 +137,21 @@ Model = PeopleOfHaplotypes | PeopleOfPopulations | GuessedGenomes | GuessedDna
 def model_of(bundle: Bundle) -> Model:
     """What the bundle restores with; BundleError for one that cannot."""
     device = next(iter(bundle.classifier.state_dict().values())).device
-    if bundle.panel is not None:
-        return _people(bundle, bundle.panel, device)
+    if isinstance(bundle.input.coordinates, Panel):
+        return _people(bundle, bundle.input.coordinates, device)
     network = bundle.classifier.members[0]
     companion = _companion(bundle, network)
-    if bundle.reference is not None:
-        if bundle.sites is None:
+    if bundle.input.coordinates is not None:
+        if bundle.input.columns is None:
             raise BundleError(f"the model {bundle.name!r} restores nothing: it has no sites")
-        return GuessedGenomes(network, companion, (bundle.reference, bundle.sites), device)
+        return GuessedGenomes(
+            network,
+            companion,
+            (bundle.input.reference, bundle.input.sites),  # type: ignore[attr-defined]
+            device,
+        )
     tokenizer = bundle.tokenizer
-    if not (tokenizer.kind == "characters" and hasattr(network, "hidden")):
+    if not (tokenizer.kind == "characters" and network.has_token_vectors):
         raise BundleError(
             f"the model {bundle.name!r} restores nothing: its words, {tokenizer.kind!r}, are not single letters"
         )
@@ -160,7 +165,7 @@ def _people(
     network = bundle.classifier.members[0]
     if isinstance(network, DenoiserNetwork):
         return PeopleOfPopulations(network, panel, Phenotypes.from_config(bundle.config))
-    able = [network, *(bundle.companions[name] for name in sorted(bundle.companions))]
+    able = [network, *(bundle.auxiliary[name] for name in sorted(bundle.auxiliary))]
     for module in able:
         if hasattr(module, "allele_probabilities"):
             return PeopleOfHaplotypes(module, panel, device)
@@ -170,13 +175,13 @@ def _people(
 
 
 def _companion(bundle: Bundle, network: nn.Module) -> nn.Module:
-    found = next((name for name in COMPANIONS if name in bundle.companions), None)
-    if found is None or not hasattr(network, "guess"):
+    found = next((name for name in COMPANIONS if name in bundle.auxiliary), None)
+    if found is None:
         raise BundleError(
             f"the model {bundle.name!r} restores nothing: it was not trained to guess hidden letters "
             "(genomai pretrain --objective masked)"
         )
-    return bundle.companions[found]
+    return bundle.auxiliary[found]
 
 
 def restorer_of(bundle: Bundle, settings: Settings, panels: Iterable[Panel] = ()) -> Restorer:

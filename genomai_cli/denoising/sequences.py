@@ -145,6 +145,6 @@ class GuessedDna:
         """See `DnaModel`."""
         shown_BT = np.where(ids_BT < 0, self._mask, ids_BT)
         ids = torch.from_numpy(shown_BT).to(self._device)
-        logits_BTV = self._network.guess(self._companion, ids)  # type: ignore[operator]
+        logits_BTV = self._network.predict_masked(self._companion, ids)  # type: ignore[operator]
         log_BT4 = logits_BTV[..., :KNOWN_TOKENS].double().log_softmax(2)
         return log_BT4.cpu().numpy()  # type: ignore[no-any-return]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli.augmentations import Letters
-from genomai_cli.backbones.transformer import Veil
+from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.kernel import MASKED, Denoiser, Tokens
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers import Tokenizer
@@ -57,7 +58,7 @@ class Noising(Protocol):
 
     def denoiser(
         self,
-        network: nn.Module,
+        network: Network,
         head: nn.Module,
         views: Mapping[str, Tensor],
         *,
@@ -96,7 +97,7 @@ class TokenDenoiser:
     not the ids themselves. With `soft_masked` the network gets the keep probabilities; BundleError if it takes none.
     """
 
-    network: nn.Module
+    network: Network
     head: nn.Module
     vocabulary: NoisedTokens
     others: Tensor | None = None
@@ -105,7 +106,7 @@ class TokenDenoiser:
     inputs: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.soft_masked and not getattr(self.network, "supports_soft_mask", False):
+        if self.soft_masked and not self.network.supports_soft_mask:
             raise BundleError("the kernel uniform needs a network of kind transformer or denoiser")
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
@@ -122,11 +123,11 @@ class TokenDenoiser:
         logits_NV: Tensor
         if not self.soft_masked:
             read = ids_BT if self.inputs is None else self.inputs(ids_BT)
-            logits_NV = self.network.guess(self.head, read, chosen_BT)  # type: ignore[operator]
+            logits_NV = self.network.predict_masked(self.head, read, chosen_BT)
             return logits_NV
         known_BT = ids_BT < self.vocabulary.size
-        soft_mask = Veil(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
-        logits_NV = self.network.guess(self.head, ids_BT, chosen_BT, soft_mask)  # type: ignore[operator]
+        soft_mask = SoftMask(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
+        logits_NV = self.network.predict_masked(self.head, ids_BT, chosen_BT, soft_mask=soft_mask)
         return logits_NV
 
 
@@ -174,7 +175,7 @@ class TokenNoising:
 
     def denoiser(
         self,
-        network: nn.Module,
+        network: Network,
         head: nn.Module,
         views: Mapping[str, Tensor],
         *,

@@ -15,7 +15,7 @@ from genomai_cli.tokenizers.base import Ids, padded
 
 Item = TypeVar("Item")
 Scores = dict[str, Tensor]
-WORDS_A_BATCH = 1 << 16
+TOKENS_PER_BATCH = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Batching:
     `pairs` of words bound the memory of a network in which every word of a piece attends to every other.
     """
 
-    words: int = WORDS_A_BATCH
+    words: int = TOKENS_PER_BATCH
     pieces: int | None = None
     pairs: int | None = None
 
@@ -42,7 +42,7 @@ AS_FITS = Batching()
 
 
 def score(
-    network: Callable[[Tensor], Mapping[str, Tensor]],
+    network: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
     items: Iterable[tuple[Item, list[Ids]]],
     *,
     pad_id: int,
@@ -73,7 +73,7 @@ def _pieces(
 
 @torch.inference_mode()
 def score_pieces(
-    network: Callable[[Tensor], Mapping[str, Tensor]],
+    network: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
     pieces: Iterable[tuple[Item, Ids | None]],
     *,
     pad_id: int,
@@ -89,7 +89,8 @@ def score_pieces(
         known = [ids for _, ids in batch if ids is not None]
         rows: Iterator[Scores] = iter(())
         if known:
-            scores = network(torch.from_numpy(padded(known, pad_id)).to(device))
+            ids_BT = torch.from_numpy(padded(known, pad_id)).to(device)
+            scores = network(ids_BT, _mask(known, ids_BT))
             rows = _rows({name: rows.cpu() for name, rows in scores.items()})
         for item, ids in batch:
             yield item, None if ids is None else next(rows)
@@ -117,3 +118,9 @@ def _rows(scores: Mapping[str, Tensor]) -> Iterator[Scores]:
 
 def _mean(scores: list[Scores]) -> Scores:
     return {name: torch.stack([s[name] for s in scores]).mean(0) for name in scores[0]}
+
+
+def _mask(windows: list[Ids], ids_BT: Tensor) -> Tensor:
+    """Which tokens are real, not padding at the right."""
+    lengths_B1 = torch.tensor([len(ids) for ids in windows], device=ids_BT.device)[:, None]
+    return torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B1

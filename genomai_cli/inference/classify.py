@@ -13,25 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genomai_cli.backbones.classifier import MIXTURE, SURPRISE
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
-from genomai_cli.inputs.base import Reading, reader
-from genomai_cli.phylogeny.genome_input import LEAST_IDENTITY
-from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
-from genomai_cli.population.panel import Panel
+from genomai_cli.inputs.base import InputKind, ModelInput
 from genomai_cli.records import SequenceRecord
 
 Item = TypeVar("Item")
 UNKNOWN = "UNKNOWN"
 GROUP = 256  # samples whose probabilities are computed together
-LOW_CALL_RATE_BELOW = 0.5
-ADMIXED_ABOVE = (
-    10.0  # nats by which a mixture of reference groups explains a sample better than one
-)
-NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best population are
-NOVEL_IDENTITY = 0.985  # below it; see LEAST_IDENTITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +40,19 @@ def classify_records(
     bundle: Bundle,
     records: Iterable[SequenceRecord],
     *,
-    panels: Mapping[str, Panel] | None = None,
+    others: Mapping[str, InputKind] | None = None,
     batching: Batching = AS_FITS,
 ) -> Iterator[Call]:
     """One call a record, in their order; a batch of them is held at a time.
 
-    `panels` are other panels whose barcodes are accepted too, where they hold all of the model's sites.
-    Raises InputError for a record that is no barcode of the model's panel, BundleError for a model without heads.
+    `others` are the input kinds of other models, whose records are read too where they hold all that this one needs.
+    Raises InputError for a record that the model cannot read, BundleError for a model without heads.
     """
     bundle.require_heads()
-    read = reader(bundle, panels or {})
+    reader = bundle.input.reader(bundle, others or {})
     device = next(bundle.classifier.parameters()).device
-    readings = map(read, records)
-    items = ((reading, reading.pieces if reading.letters else []) for reading in readings)
+    inputs = map(reader, records)
+    items = ((read, read.windows if read.letters else []) for read in inputs)
     pad_id = bundle.tokenizer.pad_id
     scored = score(bundle.classifier, items, pad_id=pad_id, device=device, batching=batching)
     for group in _groups(scored, GROUP):
@@ -74,25 +64,23 @@ def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def _calls(bundle: Bundle, group: list[tuple[Reading, Scores | None]]) -> Iterator[Call]:
-    """The calls of a group of readings, whose probabilities are computed together."""
-    known = [(reading, scores) for reading, scores in group if scores is not None]
+def _calls(bundle: Bundle, group: list[tuple[ModelInput, Scores | None]]) -> Iterator[Call]:
+    """The calls of a group of inputs, whose probabilities are computed together."""
+    known = [(read, scores) for read, scores in group if scores is not None]
     rows = iter(_probabilities(bundle, known) if known else ())
-    for reading, scores in group:
+    for read, scores in group:
         yield (
-            _unknown(bundle, reading)
-            if scores is None
-            else _call(bundle, reading, scores, next(rows))
+            _unknown(bundle, read) if scores is None else _call(bundle, read, scores, next(rows))
         )
 
 
 def _probabilities(
-    bundle: Bundle, known: list[tuple[Reading, Scores]]
+    bundle: Bundle, known: list[tuple[ModelInput, Scores]]
 ) -> Iterator[dict[str, NDArray[np.float64]]]:
-    """Every reading's probabilities of every head."""
+    """Every read's probabilities of every head."""
     names = known[0][1]
     stacked = {name: torch.stack([s[name] for _, s in known]).double() for name in names}
-    share = torch.tensor([reading.share for reading, _ in known], dtype=torch.float64)
+    share = torch.tensor([read.share for read, _ in known], dtype=torch.float64)
     with torch.inference_mode():
         logs = bundle.fusion(stacked, share)
     tables = {head: rows.exp().numpy() for head, rows in logs.items()}
@@ -101,33 +89,19 @@ def _probabilities(
 
 def _call(
     bundle: Bundle,
-    reading: Reading,
+    read: ModelInput,
     scores: Scores,
     probabilities: dict[str, NDArray[np.float64]],
 ) -> Call:
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
-    flags = tuple(_flags(bundle, reading, scores))
-    return Call(reading.name, labels, dict(probabilities), reading.letters, reading.share, flags)
+    flags = tuple(bundle.input.flags(read, scores))
+    return Call(read.name, labels, dict(probabilities), read.letters, read.share, flags)
 
 
-def _unknown(bundle: Bundle, reading: Reading) -> Call:
+def _unknown(bundle: Bundle, read: ModelInput) -> Call:
     labels = dict.fromkeys(bundle.heads, UNKNOWN)
-    strange = reading.identity is not None and reading.identity < LEAST_IDENTITY
-    flag = "NOVEL" if strange else "LOW_CALL_RATE"
-    return Call(reading.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, (flag,))
-
-
-def _flags(bundle: Bundle, reading: Reading, scores: Scores) -> Iterator[str]:
-    """What to mind; docs/outputs.md says what each flag means."""
-    if reading.share < LOW_CALL_RATE_BELOW:
-        yield "LOW_CALL_RATE"
-    if bundle.panel is not None and not reading.heterozygous and reading.letters >= HAPLOID_CALLS:
-        yield "HAPLOID"
-    if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
-        yield "ADMIXED"
-    surprising = SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE
-    if surprising or (reading.identity is not None and reading.identity < NOVEL_IDENTITY):
-        yield "NOVEL"
+    flag = bundle.input.unknown_flag(read)
+    return Call(read.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, (flag,))
 
 
 NOTHING = "."

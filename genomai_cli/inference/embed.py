@@ -19,13 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.backbones import base
+from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLS
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_pieces
-from genomai_cli.inputs.base import reader
-from genomai_cli.inputs.windows import ReadStrands, SequenceStrands, Strands, Window, Windows
-from genomai_cli.population.panel import Panel
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.windows import (
+    UNBOUNDED,
+    ReadStrands,
+    SequenceStrands,
+    Strands,
+    Window,
+    Windows,
+)
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids
 
@@ -62,10 +68,6 @@ class WordMeans:
         return means_nE
 
 
-SEQUENCE, PEOPLE = (
-    "sequence",
-    "people",
-)  # the input of models that read plain DNA, and of those that generate people
 VECTORS = "vectors"
 PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in double precision
 
@@ -74,7 +76,7 @@ PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in d
 class Settings:
     """How to embed; `window` and `stride` in letters, None for as long as the network can read and half of it."""
 
-    pool: str = base.MEAN
+    pool: str = MEAN
     layer: int = -1
     both_strands: bool = False
     per_token: bool = False
@@ -118,40 +120,40 @@ def embed_records(
     settings: Settings | None = None,
     batching: Batching = AS_FITS,
     *,
-    panels: Mapping[str, Panel] | None = None,
+    others: Mapping[str, InputKind] | None = None,
 ) -> Iterator[Embedding]:
     """One vector a record, in their order; see `Embedder`."""
-    return Embedder(bundle, settings or Settings(), panels).embed(records, batching)
+    return Embedder(bundle, settings or Settings(), others).embed(records, batching)
 
 
 class Embedder:
     """A model and the way in which it embeds, every option settled.
 
-    `panels` are other panels whose barcodes are accepted too, where they hold the model's sites. Raises UsageError
+    `others` are the input kinds of other models, whose records are read too where they hold what this one needs. Raises UsageError
     for settings that the model cannot follow.
     """
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, panels: Mapping[str, Panel] | None = None
+        self, bundle: Bundle, settings: Settings, others: Mapping[str, InputKind] | None = None
     ) -> None:
         _check(bundle, settings)
         self.bundle, self.settings = bundle, settings
-        self.layer = base.depth(bundle.classifier, settings.layer)
-        self.width = base.width(bundle.classifier)
-        self._attends = base.reads_words(bundle.classifier)
+        self.layer = bundle.classifier.depth(settings.layer)
+        self.width = bundle.classifier.hidden_size
+        self._attends = bundle.classifier.has_token_vectors
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            longest = base.longest(bundle.classifier)
+            longest = bundle.classifier.max_length or UNBOUNDED
             self.windows = Windows.of(bundle.tokenizer, longest, settings.window, settings.stride)
             self.strands = SequenceStrands(
                 bundle.tokenizer,
                 self.windows,
                 both=settings.both_strands,
-                first=settings.pool == base.CLS,
+                first=settings.pool == CLS,
             )
         else:
-            self.strands = ReadStrands(reader(bundle, panels or {}))
+            self.strands = ReadStrands(bundle.input.reader(bundle, others or {}))
 
     @property
     def attributes(self) -> dict[str, str | int]:
@@ -183,8 +185,8 @@ class Embedder:
         """
         classifier, pool = self.bundle.classifier, self.settings.pool
 
-        def network(ids_BT: Tensor) -> Tensor:
-            return base.of_sequences(classifier, ids_BT, self.layer, pool)
+        def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+            return classifier.sequence_vectors(ids_BT, mask_BT, self.layer, pool)
 
         for group in self._by_record(network, self.strands.known, records, batching):
             yield self._pooled(group)
@@ -197,22 +199,22 @@ class Embedder:
         A word that several windows cover has the mean of their vectors. Letters after the last whole word have none.
         """
 
-        def network(ids_BT: Tensor) -> Tensor:
-            return base.of_words(self.bundle.classifier, ids_BT, self.layer)
+        def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+            return self.bundle.classifier.token_vectors(ids_BT, mask_BT, self.layer)
 
         for group in self._by_record(network, self.strands.ordered, records, batching):
             yield from self._stretches(group)
 
     def _by_record(
         self,
-        network: Callable[[Tensor], Tensor],
+        network: Callable[[Tensor, Tensor], Tensor],
         read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
         records: Iterable[SequenceRecord],
         batching: Batching,
     ) -> Iterator[Iterator[Scored]]:
         """The outputs for the windows of each record in turn."""
         scored = score_pieces(
-            lambda ids_BT: {VECTORS: network(ids_BT)},
+            lambda ids_BT, mask_BT: {VECTORS: network(ids_BT, mask_BT)},
             _parts(records, read),
             pad_id=self.bundle.tokenizer.pad_id,
             device=next(self.bundle.classifier.parameters()).device,
@@ -263,19 +265,19 @@ class _Pool:
 
     def add(self, vector_E: NDArray[np.float64], words: int) -> None:
         self._words += words
-        if self._kind == base.MEAN:
+        if self._kind == MEAN:
             vector_E = vector_E * words
         if self._total_E is None:
             self._total_E = vector_E.copy()
-        elif self._kind == base.MEAN:
+        elif self._kind == MEAN:
             self._total_E += vector_E
-        elif self._kind == base.MAX:
+        elif self._kind == MAX:
             np.maximum(self._total_E, vector_E, out=self._total_E)
 
     @property
     def vector(self) -> NDArray[np.float64]:
         assert self._total_E is not None
-        return self._total_E / self._words if self._kind == base.MEAN else self._total_E
+        return self._total_E / self._words if self._kind == MEAN else self._total_E
 
 
 def _parts(
@@ -296,17 +298,16 @@ def _doubles(scores: Scores) -> NDArray[np.float64]:
 
 
 def _reads_sequences(bundle: Bundle) -> bool:
-    return bool(bundle.config["input"]["kind"] == SEQUENCE)
+    """Whether records are cut into windows, and have another strand."""
+    return bundle.input.coordinates is None
 
 
 def _check(bundle: Bundle, settings: Settings) -> None:
     """Refuse what the model cannot do."""
-    if bundle.config["input"]["kind"] == PEOPLE:
-        raise UsageError(f"the model {bundle.name!r} generates people: it has no vectors of them")
-    if not base.has_vectors(bundle.classifier):
-        raise UsageError(f"the model {bundle.name!r} restores letters: it has no vectors")
-    if settings.pool not in base.POOLS:
-        raise UsageError(f"--pool {settings.pool}: there are {', '.join(base.POOLS)}")
+    if not bundle.classifier.has_vectors:
+        raise UsageError(f"the model {bundle.name!r} generates or restores: it has no vectors")
+    if settings.pool not in POOLS:
+        raise UsageError(f"--pool {settings.pool}: there are {', '.join(POOLS)}")
     of_sequences = (
         ("--strand both", settings.both_strands),
         ("--window", settings.window is not None),
@@ -314,14 +315,14 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     )
     of_words = (
         ("--per-token", settings.per_token),
-        (f"--pool {settings.pool}", settings.pool != base.MEAN),
+        (f"--pool {settings.pool}", settings.pool != MEAN),
     )
     name = bundle.name
     if not _reads_sequences(bundle):
         _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
-    if not base.reads_words(bundle.classifier):
+    if not bundle.classifier.has_token_vectors:
         _refuse(of_words, f"the model {name} has one vector a sample and none a word")
-    if settings.per_token and settings.pool != base.MEAN:
+    if settings.per_token and settings.pool != MEAN:
         raise UsageError(f"--pool {settings.pool} and --per-token: words are not pooled")
 
 

@@ -107,11 +107,11 @@ class SequenceGenerator:
         self, bundle: Bundle, settings: Settings, *, batch: int = SEQUENCES_PER_BATCH
     ) -> None:
         message = f"the model {bundle.name!r} generates no DNA: it was not trained by diffusion"
-        if "diffusion" not in bundle.companions:
+        if "diffusion" not in bundle.auxiliary:
             raise BundleError(message)
         self.name, self.settings, self.batch = bundle.name, settings, batch
         self.kernel, self.schedule = process_of(bundle)
-        self.network, self.head = bundle.classifier.members[0], bundle.companions["diffusion"]
+        self.network, self.head = bundle.classifier.members[0], bundle.auxiliary["diffusion"]
         self.tokenizer = bundle.tokenizer
         self.tokens = NoisedTokens.of(self.tokenizer)
         if not self.tokenizer.can_decode:

@@ -1,212 +1,48 @@
-"""What the samples of a run are made of: barcodes of a panel, anchored genomes, or plain sequences.
+"""`InputKind`: what a record is to a network. The core asks an input kind, and never which one it is.
 
-A material knows what the letters of its samples mean: which sizes a network gets from that, which tables it is
-given before it learns, and how its samples become batches. Shape suffixes: N samples, S sites, L letters.
+A bundle holds one, and so does a run that makes a bundle. It reads records; names the sizes that follow from the data and
+the values a network has before training; makes batches; and keeps its files in the bundle. Sequences implement it here,
+barcodes and haplotypes of a panel in `population`, genomes mapped to a reference in `phylogeny`; `registry.INPUT_KINDS`
+finds them by the name in configs and recipes.
 
-Batches: rows of the samples turned into ids, varied while training and plain while judging.
-
-What of a record the network reads: a barcode, its two haplotypes, an anchored genome, or a sequence's windows.
-
-What the letters of a row of the corpus stand for.
-
-What a recipe for unlabelled DNA needs, and what it may not be given.
-
-Shape suffixes: B samples, S letters.
+Shape suffixes: B samples, P classes of the evidence.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from genomai_cli import tokenizers
+from genomai_cli import registry
+from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.classifier import Classifier, Evidence
-from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.diffusion.denoisers import NoisedTokens
-from genomai_cli.errors import TrainingError
-from genomai_cli.mapping.reference import Reference, VariableSites
-from genomai_cli.population.labels import HaplotypeRows, Phenotypes
-from genomai_cli.population.panel import Panel
-from genomai_cli.population.phenotype_encoding import DescribedRows
-from genomai_cli.population.phenotypes import Columns
+from genomai_cli.errors import BundleError, TrainingError
+from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
+from genomai_cli.objectives.base import Alphabet
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
-from genomai_cli.training.labelled_data import Rows, Samples
 
-if TYPE_CHECKING:
-    from genomai_cli.training.recipe import Recipe
-
-BARCODE, SEQUENCE, ANCHORED, PEOPLE = "barcode", "sequence", "anchored", "people"
-KINDS = (BARCODE, SEQUENCE, ANCHORED, PEOPLE)
-
-
-@dataclass(frozen=True)
-class InputRecipe:
-    """What a sample is: a `barcode` of a panel (read as two `haplotypes` or as it is), a `sequence`, a genome
-    `anchored` to a reference, or `people`: both haplotypes and the `phenotypes`, columns from coarse to fine.
-
-    `best_sites` keeps only so many sites of the panel, those most informative about `best_for`. An anchored
-    genome is read where it varies: a letter counts as a variant if `fewest` genomes have it. The reference is
-    `circular`, or else what its file says.
-    """
-
-    kind: str = SEQUENCE
-    haplotypes: bool = False
-    best_sites: int | None = None
-    best_for: str | None = None
-    fewest: int = 2
-    circular: bool = False
-    phenotypes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ViewsRecipe:
-    """How samples are varied while training.
-
-    `cross` is the share of samples made by crossing members of a class; `hide` the largest share of sites hidden,
-    uniformly up to it, in the share `hide_often` of the samples; `partial` the share of genomes of which only a
-    stretch is shown; `haploid` the share shown as one haplotype only; `reverse_complement` the share of sequences
-    read on the other strand.
-    """
-
-    cross: float = 0.0
-    hide: float = 0.0
-    hide_often: float = 0.0
-    partial: float = 0.0
-    haploid: float = 0.0
-    reverse_complement: float = 0.0
-
-
-Letters = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Ids (pieces * B, T), all first pieces before all second ones, and labels (B,) of every head.
-
-    `share` (B,) is the part of each sample's letters that is known.
-    """
-
-    ids: Tensor
-    pieces: int
-    share: Tensor
-    labels: dict[str, Tensor]
-
-    def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The mean over each sample's pieces: (B, C)."""
-        return {
-            name: rows.reshape(self.pieces, -1, rows.shape[1]).mean(0)
-            for name, rows in logits.items()
-        }
-
-
-class Views(Protocol):
-    """Makes the batches of one set of samples."""
-
-    def varied(self, rows: Rows, rng: np.random.Generator) -> Batch:
-        """The samples in these rows, changed at random as the recipe says."""
-
-    def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
-        """The samples as they are, with a share of their letters hidden."""
-
-
-def _labels(samples: Samples, rows: Rows) -> dict[str, Tensor]:
-    return {head: torch.from_numpy(labels[rows]) for head, labels in samples.labels.items()}
-
-
-JUDGED_HIDDEN = (0.0, 0.5, 0.85)  # shares of sites hidden in the validation loss
-CALIBRATED_HIDDEN = (0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99)
-
-
-class Material(ABC):
-    """What the samples of a run are made of."""
-
-    panel: Panel | None = None
-    reference: Reference | None = None
-    sites: VariableSites | None = None
-    judged: tuple[float, ...] = (0.0,)  # shares of letters to hide when judging
-    calibrated: tuple[float, ...] = (0.0,)  # and when calibrating
-
-    @abstractmethod
-    def sizes(self) -> dict[str, Any]:
-        """The sizes of a network that follow from the material, as its config names them."""
-
-    @abstractmethod
-    def fill(self, classifier: Classifier) -> None:
-        """Give the networks what they know without learning."""
-
-    @abstractmethod
-    def views(self, learn: Rows) -> Views:
-        """Batches of the samples, of which the rows `learn` may be mixed with each other."""
-
-    def evidence(self, rows: Rows) -> Evidence:
-        """What these rows say about the classes without a network, as the recipe asks for."""
-        raise NotImplementedError  # `material` has refused the recipe
-
-
-def material(
-    samples: Samples,
-    recipe: "Recipe",
-    tokenizer: Tokenizer,
-    *,
-    panel: Panel | None,
-    reference: Reference | None,
-    start: Bundle | None,
-    learn: Rows,
-) -> Material:
-    """The material of the recipe's kind of input; what depends on samples is taken from the rows `learn` alone.
-
-    Raises TrainingError where the panel or the reference is missing, or is not for this kind of input.
-    """
-    from genomai_cli.inputs.sequences import Sequences
-    from genomai_cli.phylogeny.genome_input import Genomes
-    from genomai_cli.population.barcode_input import Barcodes
-
-    kind = recipe.input.kind
-    if (kind == BARCODE) != (panel is not None) or (kind == ANCHORED) != (reference is not None):
-        raise TrainingError(
-            f"recipe {recipe.name}: barcodes need a panel, anchored genomes a reference, sequences neither"
-        )
-    if (recipe.likelihood and kind != BARCODE) or (recipe.regression and kind != ANCHORED):
-        raise TrainingError(
-            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for anchored genomes"
-        )
-    if panel is not None:
-        return Barcodes(samples, recipe, tokenizer, panel, learn)
-    if reference is not None:
-        sites = start.sites if start else None
-        return Genomes(samples, recipe, tokenizer, reference, sites, learn)
-    return Sequences(samples, recipe, tokenizer)
-
-
-def _words(tokenizer: Tokenizer) -> dict[str, Any]:
-    return {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-
-
-_MISSING = ord("N")
+VALIDATION_MASKED = (0.0, 0.5, 0.85)  # shares of sites masked in the validation loss
+CALIBRATION_MASKED = (0.0, 0.25, 0.5, 0.75, 0.9, 0.96, 0.99)
+LOW_CALL_RATE_BELOW = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """A record as the network reads it: ids of its pieces, and how many letters there are to use.
+class ModelInput:
+    """A record as a network reads it: ids of its windows, and how many letters there are to use.
 
-    `letters` are those that mean something to the model, of `known` that it could use; `heterozygous`
-    of them stand for two bases. `identity` is how like the model's reference an anchored genome is, 0 for a
-    record that does not belong to it, None for a model without a reference and a record without letters.
+    `letters` are those that mean something to the model, of `known` that it could use.
     """
 
     name: str
-    pieces: list[Ids]
+    windows: list[Ids]
     letters: int
     known: int
-    heterozygous: int = 0
-    identity: float | None = None
 
     @property
     def share(self) -> float:
@@ -214,115 +50,248 @@ class Reading:
         return self.letters / self.known if self.known else 0.0
 
 
-Reader = Callable[[SequenceRecord], Reading]
-
-
-def reader(bundle: Bundle, panels: Mapping[str, Panel]) -> Reader:
-    """What turns records into readings for this model.
-
-    `panels` are other panels whose barcodes are accepted too, where they hold the model's sites.
-    """
-    from genomai_cli.inputs.sequences import SequenceReader
-    from genomai_cli.phylogeny.genome_input import AnchoredReader
-    from genomai_cli.population.barcode_input import BarcodeReader
-
-    if bundle.panel is not None:
-        return BarcodeReader(bundle, bundle.panel, panels)
-    if bundle.reference is not None:
-        return AnchoredReader(bundle, bundle.reference)
-    return SequenceReader(bundle)
+Reader = Callable[[SequenceRecord], ModelInput]
 
 
 @dataclass(frozen=True)
-class Places:
-    """What the letters of a row stand for: the sites of a panel, or those of a reference that are read.
+class CardText:
+    """What the card of a pretrained model says of its kind of input: what it is for, its limits, and what the loss of
+    each objective is compared with."""
 
-    Of a reference the corpus holds whole genomes; where `sites` are not given, they follow from the corpus. With
-    `phenotypes`, which may be none, a row is a person; with `columns`, a person's barcode and phenotype record.
-    """
+    purpose: str
+    limits: str
+    baselines: Mapping[str, str]
 
-    panel: Panel | None = None
-    reference: Reference | None = None
-    sites: VariableSites | None = None
-    phenotypes: Phenotypes | None = None
-    columns: Columns | None = None
 
-    @property
-    def people(self) -> HaplotypeRows | None:
-        """How the rows hold people, if they do."""
-        if self.panel is None or self.phenotypes is None:
-            return None
-        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels))
+PRETRAINED = """\
+Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
+OF_VECTORS = """\
+What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
+that the vectors help a task: measure that."""
+BASELINES = {
+    "contrastive": "any sample of the batch: log(batch)",
+    "masked": "the words' frequencies, given the letters still visible",
+    "diffusion": "independent sites, at the frequencies of their words",
+}
 
-    @property
-    def described(self) -> DescribedRows | None:
-        """How the rows hold people with phenotype records, if they do."""
-        if self.panel is None or self.columns is None:
-            return None
-        return DescribedRows(len(self.panel), self.columns)
+
+class Recipe(Protocol):
+    """What an input kind reads of a recipe; see `training.recipe.Recipe`."""
 
     @property
-    def row(self) -> int | None:
-        """How many letters a record of the corpus has; None for sequences of any length."""
-        if self.people is not None:
-            return len(self.people)
-        if self.described is not None:
-            return len(self.described)
-        if self.panel is not None:
-            return len(self.panel)
-        return len(self.reference) if self.reference is not None else None
+    def name(self) -> str: ...
+    @property
+    def network(self) -> dict[str, Any]: ...
+    @property
+    def tokenizer(self) -> dict[str, Any]: ...
+    @property
+    def objectives(self) -> dict[str, float]: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+    @property
+    def input(self) -> Any: ...
+    @property
+    def views(self) -> Any: ...
+    @property
+    def evidence(self) -> Any: ...
 
 
-NOWHERE = Places()
+class Model(Protocol):
+    """What an input kind reads of a model; see `bundles.bundle.Bundle`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def classifier(self) -> Classifier: ...
 
 
-def require_places(recipe: "Recipe", places: Places) -> None:
-    """TrainingError unless the places are those that the recipe's input and objectives need."""
-    kind = recipe.input.kind
-    if kind == PEOPLE and set(recipe.objectives) != {"diffusion"}:
-        raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
-    if "diffusion" in recipe.objectives:
-        _require_diffusion(recipe)
-    _require_columns(recipe, places)
-    given = (places.panel is not None, places.reference is not None)
-    if given != (kind in (BARCODE, PEOPLE), kind == ANCHORED):
+class InputKind(ABC):
+    """What a record is to a network; see the top of the file."""
+
+    name: ClassVar[str]
+    settings: ClassVar[type]  # the [input] of a recipe
+    views_settings: ClassVar[type]  # the [views] of a recipe
+    evidence_kind: ClassVar[str | None] = None  # the section of a recipe, in `registry.EVIDENCE`
+    files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `given` takes
+
+    calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
+
+    # --- in a bundle
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """The input kind of the bundle in the folder."""
+
+    def write(self, folder: Path) -> None:
+        """Write what a bundle needs besides its weights."""
+        del folder
+
+    def config(self) -> dict[str, Any]:
+        """The `input` of a bundle's config."""
+        return {"kind": self.name}
+
+    @property
+    def coordinates(self) -> Any:
+        """What a VCF is read by, a panel or a reference; None for input that is not read from VCF."""
+        return None
+
+    def encoder(self, config: Mapping[str, Any]) -> nn.Module | None:
+        """The empty module between ids and networks, for `Classifier`."""
+        del config
+        return None
+
+    def evidence(self, config: Mapping[str, Any]) -> nn.Module | None:
+        """The empty evidence attached to the networks, for `Classifier`."""
+        del config
+        return None
+
+    # --- inference
+
+    def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
+        """The record in the coordinates of rows; None if it does not belong there."""
+        return record
+
+    @abstractmethod
+    def reader(self, model: Model, others: Mapping[str, "InputKind"]) -> Reader:
+        """What turns records into model input; `others` are those of other models, whose records may be read too."""
+
+    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+        """What to mind about a call; docs/outputs.md says what each flag means."""
+        del scores
+        if read.share < LOW_CALL_RATE_BELOW:
+            yield "LOW_CALL_RATE"
+
+    def unknown_flag(self, read: ModelInput) -> str:
+        """Why a record in which nothing can be read gets no label."""
+        del read
+        return "LOW_CALL_RATE"
+
+    # --- training
+
+    @classmethod
+    @abstractmethod
+    def given(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], start: "InputKind | None"
+    ) -> "InputKind":
+        """The input kind of a run: from the files that the user gave by option, those in `files_used`, and from that of
+        the model to begin from.
+
+        Raises UsageError where one is missing.
+        """
+
+    def corpus_rows(
+        self, records: Iterable[SequenceRecord], warn: Callable[[str], None]
+    ) -> Iterator[tuple[str, Letters]]:
+        """The rows of a corpus: names and letters as ASCII codes. Raises InputError for a record that is none."""
+        del warn
+        for record in records:
+            self.check_record(record)
+            yield record.name, np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+
+    @property
+    def row_length(self) -> int | None:
+        """How many letters a row has; None for sequences of any length."""
+        return None
+
+    def check_record(self, record: SequenceRecord) -> None:
+        """InputError for a record that cannot be a row."""
+        del record
+
+    def require_same(self, other: "InputKind", name: str) -> None:
+        """TrainingError unless the ids mean here what they mean to the model `name` to begin from."""
+        if self.signature().keys() != other.signature().keys():
+            raise TrainingError(f"the model to begin from, {name}, reads another kind of input")
+
+    def signature(self) -> dict[str, str]:
+        """What must be the same when a run is resumed: digests of its files by name."""
+        return {}
+
+    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+        """The shares of letters that are masked in turn for the validation loss."""
+        del recipe
+        return (0.0,)
+
+    @property
+    def columns(self) -> Rows | None:
+        """The positions of a row that networks read; None for all."""
+        return None
+
+    def check(self, recipe: Recipe) -> None:
+        """TrainingError for a recipe whose network or objectives do not fit this input."""
+        del recipe
+
+    def fitted(self, rows: TrainingRows, recipe: Recipe) -> "InputKind":
+        """The input kind with what follows from the rows to train on, and nothing else."""
+        del rows, recipe
+        return self
+
+    def prepared(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> "InputKind":
+        """The same with what follows from the rows as networks read them, at `columns`."""
+        del rows, recipe, tokenizer
+        return self
+
+    def chosen(self, samples: Samples, train: Rows, recipe: Recipe) -> tuple["InputKind", Samples]:
+        """The same for labelled samples, and the samples as it reads them."""
+        del train, recipe
+        return self, samples
+
+    @abstractmethod
+    def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+        """The sizes of a network that follow from the data, as its config names them."""
+
+    def initialize(
+        self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> None:
+        """Give the networks what they know without training."""
+        del classifier, rows, recipe, tokenizer
+
+    def fit_evidence(self, samples: Samples, rows: Rows, recipe: Recipe) -> Evidence:
+        """What these rows say about the classes without a network, as the recipe asks for."""
         raise TrainingError(
-            f"recipe {recipe.name}: barcodes need a panel, anchored genomes a reference, sequences neither"
-        )
-    best = recipe.input.best_sites
-    if best is not None and places.panel is not None and best < len(places.panel):
-        raise TrainingError(
-            f"input.best_sites = {best} of {len(places.panel)} sites are chosen by labels, of which there "
-            "are none here: give a --panel of so many sites"
+            f"recipe {recipe.name}: {self.name} input has no evidence beside networks"
         )
 
+    @abstractmethod
+    def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
+        """Batches of labelled samples, of which the rows `train` may be mixed with each other."""
 
-def _require_columns(recipe: "Recipe", places: Places) -> None:
-    if {places.columns is None} != {name != "crossmodal" for name in recipe.objectives}:
-        raise TrainingError(
-            f"recipe {recipe.name}: the objective crossmodal needs phenotypes, and is the only one that does"
-        )
-    if (recipe.network["kind"] == "crossmodal") != (places.columns is not None):
-        raise TrainingError(
-            f"recipe {recipe.name}: the objective crossmodal is the one for networks of kind crossmodal"
-        )
-    groups = recipe.crossmodal.groups
-    if places.columns is not None and groups:
-        names = [category.name for category in places.columns.categories]
-        if groups not in names:
-            there = ", ".join(names) or "none"
-            raise TrainingError(f"crossmodal.groups: no category {groups!r} (there are: {there})")
+    def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
+        """What the rows are to self-supervised objectives."""
+        del rows, recipe
+        return Alphabet(tokenizer)
+
+    def baseline(
+        self, network: Network, objective: str, views: Mapping[str, Tensor]
+    ) -> float | None:
+        """The loss of guesses of its own, which need no training, in nats; None if it has no better than the core."""
+        del network, objective, views
+        return None
+
+    def card(
+        self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
+    ) -> CardText:
+        """What the card of a pretrained model says of it."""
+        del config, objectives, network
+        return CardText(PRETRAINED, OF_VECTORS, BASELINES)
+
+    def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
+        """What a pretrained bundle's config says besides."""
+        del rows
+        return {}
+
+    def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
+        """What a pretrained bundle holds besides."""
+        del rows, recipe
+        return {}
 
 
-def _require_diffusion(recipe: "Recipe") -> None:
-    doubting = "denoiser" if recipe.input.kind == PEOPLE else "transformer"
-    if recipe.input.kind != PEOPLE:
-        try:
-            NoisedTokens.of(tokenizers.from_config(recipe.tokenizer))
-        except ValueError as error:
-            raise TrainingError(f"recipe {recipe.name}: {error}") from error
-    kernel, _ = recipe.diffusion.process
-    if kernel.substitutions and recipe.network["kind"] != doubting:
-        raise TrainingError(
-            f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {doubting}"
-        )
+def input_class(kind: object) -> type[InputKind]:
+    """The class of the input kind of that name; BundleError if there is none."""
+    try:
+        found: type[InputKind] = registry.find(registry.INPUT_KINDS, kind)
+    except KeyError as error:
+        raise BundleError(f"input kind: {error.args[0]}") from error
+    return found

@@ -1,121 +1,182 @@
-"""TODO genomai_cli.inputs.sequences."""
+"""Plain sequences of any length: read in windows, batches for training.
 
-from typing import Any
+Shape suffixes: B samples, L letters, T tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from genomai_cli.augmentations import hide, reverse_complement
-from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.inputs.base import (
-    Batch,
+from genomai_cli.backbones.base import Network, max_length
+from genomai_cli.inputs.base import CardText, InputKind, Model, ModelInput, Reader, Recipe
+from genomai_cli.inputs.samples import (
     Letters,
-    Material,
-    Reading,
+    Rows,
+    Samples,
+    TrainingBatch,
+    TrainingRows,
     Views,
-    ViewsRecipe,
-    _labels,
-    _words,
+    labels_of,
 )
+from genomai_cli.inputs.windows import Windows
 from genomai_cli.records import SequenceRecord
-from genomai_cli.registry import complete_config
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.tokenizers.base import Ids, padded
-from genomai_cli.training.labelled_data import Rows, Samples
-from genomai_cli.training.recipe import Recipe
+from genomai_cli.tokenizers.base import padded
+
+OF_DNA = """\
+It makes new DNA: `genomai generate --model DIR --length 1000 --prompt ACGT`. The loss bounds the negative
+log-likelihood of a letter in its window; what is made looks like the corpus over tens of letters, and is neither a gene
+nor anybody's genome. Pretrained without labels: `genomai train --model DIR` gives it heads."""
 
 
-class SequenceViews:
-    """Views of sequences of any length, cut to the words that the network has positions for."""
+@dataclass(frozen=True)
+class SequenceSettings:
+    """Nothing to say of sequences."""
 
-    def __init__(
-        self, samples: Samples, tokenizer: Tokenizer, recipe: ViewsRecipe, *, longest: int
-    ) -> None:
-        self.samples, self.tokenizer, self.recipe, self.longest = (
-            samples,
-            tokenizer,
-            recipe,
-            longest,
+    kind: str = "sequence"
+    haplotypes: bool = False
+
+
+@dataclass(frozen=True)
+class SequenceViewsSettings:
+    """How sequences are varied while training: `hide` is the largest share of letters masked, uniformly up to it, in the
+    share `hide_often` of the samples; `reverse_complement` the share read on the other strand."""
+
+    hide: float = 0.0
+    hide_often: float = 0.0
+    reverse_complement: float = 0.0
+
+
+class SequenceInput(InputKind):
+    """Sequences of any length; long ones are read in windows."""
+
+    name = "sequence"
+    settings = SequenceSettings
+    views_settings = SequenceViewsSettings
+
+    @classmethod
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """There is nothing to read."""
+        del folder, config
+        return cls()
+
+    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+        """See `SequenceReader`."""
+        del others
+        return SequenceReader(model)
+
+    @classmethod
+    def given(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    ) -> InputKind:
+        """Sequences need nothing else."""
+        del recipe, files, start
+        return cls()
+
+    def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Those of the vocabulary."""
+        del rows, recipe
+        return vocabulary_sizes(tokenizer)
+
+    def card(
+        self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
+    ) -> CardText:
+        """With diffusion, what can be generated."""
+        text = super().card(config, objectives, network)
+        markov = "a Markov model of the letters, interpolated up to order 10"
+        purpose = OF_DNA if "diffusion" in objectives else text.purpose
+        return replace(
+            text, purpose=purpose, baselines=dict(text.baselines) | {"diffusion": markov}
         )
 
-    def varied(self, rows: Rows, rng: np.random.Generator) -> Batch:
-        flipped = rng.random(len(rows)) < self.recipe.reverse_complement
-        sequences = [self._letters(row) for row in rows]
-        turned = [
-            reverse_complement(s) if f else s for s, f in zip(sequences, flipped, strict=True)
-        ]
-        shares = rng.random(len(rows)) * self.recipe.hide
-        shares *= rng.random(len(rows)) < self.recipe.hide_often
-        seen = [hide(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(turned)]
-        starts = [rng.integers(max(1, len(s) - self._room + 1)) for s in seen]
-        return self._batch(rows, [s[a : a + self._room] for s, a in zip(seen, starts, strict=True)])
-
-    def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
-        rng = np.random.default_rng([seed, len(rows)])
-        sequences = (hide(self._letters(row)[None], np.array([hidden]), rng)[0] for row in rows)
-        return self._batch(rows, [letters[: self._room] for letters in sequences])
-
-    @property
-    def _room(self) -> int:
-        """How many letters the network can read at once."""
-        return (self.longest - 1) * self.tokenizer.stride + self.tokenizer.k
-
-    def _letters(self, row: int) -> Letters:
-        return np.frombuffer(self.samples.sequences[row].encode("ascii"), np.uint8)
-
-    def _batch(self, rows: Rows, sequences: list[Letters]) -> Batch:
-        encoded = [
-            self.tokenizer.encode(letters.tobytes().decode("ascii")) for letters in sequences
-        ]
-        share = torch.tensor([float(np.mean(s != ord("N"))) if len(s) else 0.0 for s in sequences])
-        ids = torch.from_numpy(padded(encoded, self.tokenizer.pad_id))
-        return Batch(ids, 1, share.double(), _labels(self.samples, rows))
+    def views(
+        self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> "SequenceViews":
+        """See `SequenceViews`; sequences are not mixed."""
+        del train
+        longest = max_length(recipe.network)
+        return SequenceViews(samples, tokenizer, recipe.views, longest)
 
 
-class Sequences(Material):
-    """Samples that are sequences of any length."""
-
-    def __init__(self, samples: Samples, recipe: Recipe, tokenizer: Tokenizer) -> None:
-        self.samples, self.recipe, self.tokenizer = samples, recipe, tokenizer
-
-    def sizes(self) -> dict[str, Any]:
-        return _words(self.tokenizer)
-
-    def fill(self, classifier: Classifier) -> None:
-        del classifier  # what a word means has to be learnt
-
-    def views(self, learn: Rows) -> Views:
-        del learn
-        longest = int(complete_config(self.recipe.network)["positions"])
-        return SequenceViews(self.samples, self.tokenizer, self.recipe.views, longest=longest)
-
-
-WINDOW_OVERLAP = 2  # a window shares half its words with the next
+def vocabulary_sizes(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The sizes of a network of tokens that follow from the tokenizer."""
+    return {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
 
 
 class SequenceReader:
     """Reads sequences of any length; a long one in windows that overlap by half.
 
-    A window without a single known word has nothing to say and is left out.
+    A window without a single known token has nothing to say and is left out.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.tokenizer = bundle.tokenizer
+    def __init__(self, model: Model) -> None:
+        self.tokenizer = model.tokenizer
         unknown = self.tokenizer.unk_id
         self.unknown = self.tokenizer.mask_id if unknown is None else unknown
-        self.longest = int(bundle.config["network"]["positions"])
+        self.windows = Windows.of_half_overlap(self.tokenizer, model.classifier.max_length)
 
-    def __call__(self, record: SequenceRecord) -> Reading:
+    def __call__(self, record: SequenceRecord) -> ModelInput:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        ids = self.tokenizer.encode(record.sequence)
         used = int(np.isin(letters, np.frombuffer(b"ACGT", np.uint8)).sum())
-        windows = [window for window in self._windows(ids) if (window != self.unknown).any()]
-        return Reading(record.name, windows, used, len(letters))
+        whole = record.sequence[: self.windows.span(len(letters))]
+        encoded = (self.tokenizer.encode(window) for window in self.windows.cut(whole))
+        known = [ids for ids in encoded if (ids != self.unknown).any()]
+        return ModelInput(record.name, known, used, len(letters))
 
-    def _windows(self, ids: Ids) -> list[Ids]:
-        if len(ids) <= self.longest:
-            return [ids] if len(ids) else []
-        step = self.longest // WINDOW_OVERLAP
-        starts = [*range(0, len(ids) - self.longest, step), len(ids) - self.longest]
-        return [ids[start : start + self.longest] for start in starts]
+
+class SequenceViews(Views):
+    """Views of sequences of any length, cut to the tokens that the network can read."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        tokenizer: Tokenizer,
+        settings: SequenceViewsSettings,
+        longest: int | None,
+    ) -> None:
+        self.samples, self.tokenizer, self.settings = samples, tokenizer, settings
+        self.longest = longest
+
+    def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
+        """See `Views`."""
+        flipped = rng.random(len(rows)) < self.settings.reverse_complement
+        sequences = [self._letters(row) for row in rows]
+        turned = [
+            reverse_complement(s) if f else s for s, f in zip(sequences, flipped, strict=True)
+        ]
+        shares = rng.random(len(rows)) * self.settings.hide
+        shares *= rng.random(len(rows)) < self.settings.hide_often
+        seen = [hide(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(turned)]
+        starts = [rng.integers(max(1, len(s) - self._room(s) + 1)) for s in seen]
+        return self._batch(
+            rows, [s[a : a + self._room(s)] for s, a in zip(seen, starts, strict=True)]
+        )
+
+    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+        """See `Views`."""
+        rng = np.random.default_rng([seed, len(rows)])
+        sequences = (hide(self._letters(row)[None], np.array([masked]), rng)[0] for row in rows)
+        return self._batch(rows, [letters[: self._room(letters)] for letters in sequences])
+
+    def _room(self, letters: Letters) -> int:
+        """How many of the letters the network can read at once."""
+        if self.longest is None:
+            return len(letters)
+        return (self.longest - 1) * self.tokenizer.stride + self.tokenizer.k
+
+    def _letters(self, row: int) -> Letters:
+        return np.frombuffer(self.samples.sequences[row].encode("ascii"), np.uint8)
+
+    def _batch(self, rows: Rows, sequences: list[Letters]) -> TrainingBatch:
+        encoded = [
+            self.tokenizer.encode(letters.tobytes().decode("ascii")) for letters in sequences
+        ]
+        share = torch.tensor([float(np.mean(s != ord("N"))) if len(s) else 0.0 for s in sequences])
+        ids = torch.from_numpy(padded(encoded, self.tokenizer.pad_id))
+        mask = ids != self.tokenizer.pad_id
+        return TrainingBatch(ids, 1, share.double(), labels_of(self.samples, rows), mask)

@@ -25,6 +25,8 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 
+UNBOUNDED = 1 << 40  # tokens, of a network without a longest input
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -51,6 +53,20 @@ class Windows:
             raise UsageError(f"--window {size}: this model reads windows of {k} to {most} letters")
         words = (asked - k) // step + 1
         return cls((words - 1) * step + k, _stride(asked, words, step, stride), k, step)
+
+    @classmethod
+    def of_half_overlap(cls, tokenizer: Tokenizer, longest: int | None) -> "Windows":
+        """Windows as long as the network can read that share half of their tokens with the next."""
+        longest = UNBOUNDED if longest is None else longest
+        step = max(1, longest // 2) * tokenizer.stride
+        return cls(
+            (longest - 1) * tokenizer.stride + tokenizer.k, step, tokenizer.k, tokenizer.stride
+        )
+
+    def cut(self, sequence: str) -> Iterator[str]:
+        """The windows of a sequence, in order."""
+        width = self.width(len(sequence))
+        return (sequence[start : start + width] for start in self.starts(len(sequence)))
 
     def span(self, letters: int) -> int:
         """How many of so many letters, from the first, make whole words."""
@@ -160,8 +176,8 @@ class ReadStrands:
 
     def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""
-        reading = self.read(record)
-        pieces = reading.pieces if reading.letters else []
+        read = self.read(record)
+        pieces = read.windows if read.letters else []
         for strand, ids in enumerate(pieces):
             yield Window(strand, len(pieces), len(ids), total=len(ids)), ids
 

@@ -1,7 +1,7 @@
 """What every self-supervised objective offers, and what it is told about the samples.
 
 An objective makes views of letters (numpy, an rng for every draw) and, from what a network says of them, a
-loss. What it trains beside the network is a companion (`nets/companions.py`), counted apart from the model.
+loss. What it trains beside the network is a companion (`nets/auxiliary.py`), counted apart from the model.
 
 Supervised learning: the cross-entropy of every head, a missing label left out.
 
@@ -12,9 +12,10 @@ A new objective is one class as `base.Objective` describes it, its settings, and
 Shape suffixes: B samples, L letters, T words, A letters that a place can hold.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genomai_cli import registry
 from genomai_cli.augmentations import BASES_1A, Letters
+from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.diffusion.denoisers import Noising
-from genomai_cli.population.phenotype_encoding import Described
 from genomai_cli.tokenizers import Tokenizer
 
 Views = dict[str, NDArray[np.int64]]
@@ -45,7 +47,11 @@ class Alphabet:
     aligned: bool = False
     choices: Letters = field(default_factory=lambda: BASES_1A)
     noising: Noising | None = None
-    described: Described | None = None
+    described: Any = None
+
+    def mask(self, ids_BT: Tensor) -> Tensor | None:
+        """Which tokens (B, T) are real, for sequences, which are padded; None for rows, which are not."""
+        return None if self.aligned else ids_BT != self.tokenizer.pad_id
 
 
 class Group(Protocol):
@@ -83,15 +89,24 @@ class Alone:
 
 @dataclass(frozen=True)
 class Model:
-    """The network as an objective sees it; `inputs` turns ids (B, T) into what it reads."""
+    """The network as an objective sees it; `inputs` turns ids (B, T) into what it reads, `head` is the objective's
+    auxiliary head."""
 
-    network: nn.Module
-    companion: nn.Module
+    network: Network
+    head: nn.Module
     inputs: Callable[[Tensor], Tensor]
 
 
 class Objective(Protocol):
     """One way to learn without labels."""
+
+    settings_class: ClassVar[type]  # its section of a recipe: a frozen dataclass
+    limits: ClassVar[
+        Mapping[str, tuple[float, float]]
+    ]  # the least and the largest value of each setting
+    input_kind: ClassVar[
+        str | None
+    ]  # in `registry.INPUT_KINDS`, if it takes the place of the recipe's
 
     @property
     def name(self) -> str:
@@ -99,16 +114,34 @@ class Objective(Protocol):
 
     @property
     def settings(self) -> Any:
-        """Its section of a recipe: a frozen dataclass."""
+        """What the recipe says of it."""
 
-    def companion(self) -> dict[str, Any]:
-        """The config of the module that is trained with the network, for `nets.companions.build`."""
+    @classmethod
+    def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
+        """TrainingError for an alphabet or a recipe's network that the objective cannot be used with."""
+
+    def auxiliary(self) -> dict[str, Any]:
+        """The config of the head that is trained with the network, for `heads.build_auxiliary`."""
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
         """What the network is shown of the samples, drawn at random."""
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
         """This process's share of the loss in nats; the mean over the processes is that of the common batch."""
+
+
+def objective_class(name: str) -> Any:
+    """The class of the objective of that name; KeyError if there is none."""
+    return registry.find(registry.OBJECTIVES, name)
+
+
+def check_objective(name: str, weight: object) -> None:
+    """ValueError unless there is such an objective and its weight is a positive number."""
+    if name not in registry.OBJECTIVES:
+        raise ValueError(f"no objective {name!r} (there are: {', '.join(registry.OBJECTIVES)})")
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not number or not 0 < float(weight) < math.inf:  # type: ignore[arg-type]
+        raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
 
 
 MISSING = -1
@@ -127,7 +160,7 @@ def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) ->
 
 
 class Learner(nn.Module):
-    """A classifier's first network with the companions of its objectives: views in, losses out.
+    """A classifier's first network with the auxiliary of its objectives: views in, losses out.
 
     `weights` gives each objective's part in the sum.
     """
@@ -137,13 +170,13 @@ class Learner(nn.Module):
     def __init__(
         self,
         classifier: Classifier,
-        companions: Mapping[str, nn.Module],
+        auxiliary: Mapping[str, nn.Module],
         objectives: Mapping[Objective, float],
         group: Group,
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.companions = nn.ModuleDict(companions)
+        self.auxiliary = nn.ModuleDict(auxiliary)
         self.objectives = tuple(objectives)
         self.group = group
         weights = torch.tensor(list(objectives.values()), dtype=torch.float32)
@@ -156,10 +189,10 @@ class Learner(nn.Module):
         themselves.
         """
         group = self.group if self.training else Alone()
-        network, inputs = self.classifier.members[0], self.classifier.inputs
+        network, inputs = self.classifier.networks[0], self.classifier.inputs
         losses = [
             objective.loss(
-                Model(network, self.companions[objective.name], inputs),
+                Model(network, self.auxiliary[objective.name], inputs),
                 views[objective.name],
                 group,
             )

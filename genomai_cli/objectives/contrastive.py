@@ -11,7 +11,7 @@ Shape suffixes: B samples of this process, G of all processes, L letters, T word
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -50,11 +50,20 @@ class ContrastiveSettings:
 class Contrastive:
     """InfoNCE between two views of every sample."""
 
+    settings_class: ClassVar[type] = ContrastiveSettings
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
+    input_kind: ClassVar[str | None] = None
+
     settings: ContrastiveSettings
     alphabet: Alphabet
     name: str = "contrastive"
 
-    def companion(self) -> dict[str, Any]:
+    @classmethod
+    def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
+        """Any network will do."""
+        del settings, alphabet, recipe
+
+    def auxiliary(self) -> dict[str, Any]:
         """A projection head."""
         return {"kind": "projection", "size": self.settings.projection}
 
@@ -65,7 +74,9 @@ class Contrastive:
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
         """Both views pass through the network; see `info_nce`."""
         first_BD, second_BD = (
-            model.companion(model.network.pooled(model.inputs(views[name])))  # type: ignore[operator]
+            model.head(
+                model.network.pooled(model.inputs(views[name]), self.alphabet.mask(views[name]))
+            )
             for name in ("ids_first", "ids_second")
         )
         return info_nce(first_BD, second_BD, self.settings.temperature, group)

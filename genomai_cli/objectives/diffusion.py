@@ -12,16 +12,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genomai_cli import registry
 from genomai_cli.augmentations import Letters
+from genomai_cli.backbones.base import network_class
 from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.denoisers import Noising, TokenNoising
 from genomai_cli.diffusion.kernel import MASKED, SCHEDULES, Kernel, Schedule, spread_times
+from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
@@ -58,6 +61,10 @@ class DiffusionSettings:
 class Diffusion:
     """What a kernel makes of the predictions of noised tokens; ValueError where tokens overlap."""
 
+    settings_class: ClassVar[type] = DiffusionSettings
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
+    input_kind: ClassVar[str | None] = None
+
     settings: DiffusionSettings
     alphabet: Alphabet
     name: str = "diffusion"
@@ -66,7 +73,22 @@ class Diffusion:
     def _noising(self) -> Noising:
         return self.alphabet.noising or TokenNoising(self.alphabet.tokenizer)
 
-    def companion(self) -> dict[str, Any]:
+    @classmethod
+    def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
+        """TrainingError for tokens that overlap, and for a network that cannot take a soft mask where the kernel needs
+        one."""
+        try:
+            alphabet.noising or TokenNoising(alphabet.tokenizer)
+        except ValueError as error:
+            raise TrainingError(f"recipe {recipe.name}: {error}") from error
+        kernel, _ = settings.process
+        if kernel.substitutions and not network_class(recipe.network["kind"]).supports_soft_mask:
+            able = [name for name in registry.NETWORKS if network_class(name).supports_soft_mask]
+            raise TrainingError(
+                f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {' or '.join(able)}"
+            )
+
+    def auxiliary(self) -> dict[str, Any]:
         """The head that predicts tokens, if the network does not."""
         return self._noising.head()
 
@@ -90,7 +112,7 @@ class Diffusion:
         noising, truth_BT, ids_BT = self._noising, views["targets"], views["ids"]
         denoiser = noising.denoiser(
             model.network,
-            model.companion,
+            model.head,
             views,
             soft_masked=kernel.substitutions,
             inputs=model.inputs if self.alphabet.aligned else None,

@@ -9,7 +9,7 @@ Shape suffixes: B samples, L letters, T words, N guessed words of all samples, V
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +47,20 @@ class MaskedSettings:
 class Masked:
     """Cross-entropy of hidden words."""
 
+    settings_class: ClassVar[type] = MaskedSettings
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
+    input_kind: ClassVar[str | None] = None
+
     settings: MaskedSettings
     alphabet: Alphabet
     name: str = "masked"
 
-    def companion(self) -> dict[str, Any]:
+    @classmethod
+    def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
+        """Any network will do."""
+        del settings, alphabet, recipe
+
+    def auxiliary(self) -> dict[str, Any]:
         """The network's head for words."""
         return {"kind": "words", "vocabulary": len(self.alphabet.tokenizer.vocabulary)}
 
@@ -76,7 +85,8 @@ class Masked:
         targets_BT = views["targets"]
         chosen_BT = targets_BT != NO_TARGET
         inputs = model.inputs(views["ids"])
-        logits_NV = model.network.guess(model.companion, inputs, chosen_BT)  # type: ignore[operator]
+        mask_BT = self.alphabet.mask(views["ids"])
+        logits_NV = model.network.predict_masked(model.head, inputs, chosen_BT, mask_BT)
         return masked_cross_entropy(logits_NV, targets_BT[chosen_BT], group)
 
     def _chosen(self, letters_BL: Letters, rng: np.random.Generator) -> Places:

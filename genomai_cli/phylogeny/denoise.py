@@ -173,7 +173,7 @@ class GuessedGenomes:
     def letters(self, ids_BS: Ids) -> Probabilities:
         """See `GenomesModel`."""
         ids = torch.from_numpy(ids_BS).to(self._device)
-        logits_BS4 = self._network.guess(self._companion, ids)  # type: ignore[operator]
+        logits_BS4 = self._network.predict_masked(self._companion, ids)  # type: ignore[operator]
         return logits_BS4.double().softmax(2).cpu().numpy()  # type: ignore[no-any-return]
 
 

@@ -1,50 +1,344 @@
-"""TODO genomai_cli.phylogeny.genome_input
+"""Genomes without recombination, mapped to a reference: read at the sites where genomes differ.
 
-What a network of genomes reads: the sites at which they differ, and the variants there.
+Shape suffixes: N genomes, B genomes of a batch, S sites, L positions of the reference, A letters that are counted.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from genomai_cli import tokenizers
 from genomai_cli.augmentations import outside
+from genomai_cli.backbones.base import complete_config, network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
-from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.errors import TrainingError
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.inputs.base import (
-    _MISSING,
-    CALIBRATED_HIDDEN,
-    JUDGED_HIDDEN,
-    Batch,
+    CALIBRATION_MASKED,
+    VALIDATION_MASKED,
+    InputKind,
+    Model,
+    ModelInput,
+    Reader,
+    Recipe,
+)
+from genomai_cli.inputs.samples import (
     Letters,
-    Material,
-    Places,
-    Reading,
+    Rows,
+    SampleRows,
+    Samples,
+    TrainingBatch,
+    TrainingRows,
     Views,
-    ViewsRecipe,
-    _labels,
+    choices,
+    labels_of,
 )
 from genomai_cli.mapping.mapper import Anchored, Anchorer
-from genomai_cli.mapping.reference import BASES, FEWEST_LETTERS, Reference, VariableSites
-from genomai_cli.objectives.base import MISSING
+from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, VariableSites
+from genomai_cli.objectives.base import MISSING, Alphabet
 from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
+from genomai_cli.phylogeny.regression import VariantRegression
 from genomai_cli.phylogeny.regression_fit import fit_regression
-from genomai_cli.phylogeny.variant_network import ProfileNetwork, VariantTable, known_variants
+from genomai_cli.phylogeny.variant_network import GenomeNetwork, VariantTable, known_variants
 from genomai_cli.records import SequenceRecord
-from genomai_cli.registry import complete_config
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.training.corpus import Corpus
-from genomai_cli.training.labelled_data import Rows, Samples
-from genomai_cli.training.recipe import Recipe
+
+_MISSING = ord("N")
+BASES = 4  # the first counted letters
+LEAST_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
+NOVEL_IDENTITY = 0.985  # below it; see LEAST_IDENTITY
+# Differences of people in the control region, and their share of letters.
+MOST_EXPECTED, EXPECTED = 10, 0.04
 
 
-class GenomeViews:
-    """Views of anchored genomes, one letter a site; `places` (S,) tells where on the genome, from 0 to 1.
+@dataclass(frozen=True)
+class GenomeSettings:
+    """A letter counts as a variant if `fewest` genomes have it. The reference is `circular`, or else what its file says."""
+
+    kind: str = "anchored"
+    haplotypes: bool = False
+    fewest: int = 2
+    circular: bool = False
+
+
+@dataclass(frozen=True)
+class GenomeViewsSettings:
+    """How genomes are varied while training: `hide` is the largest share of sites masked, uniformly up to it, in the share
+    `hide_often` of the genomes; `partial` the share of genomes of which only a stretch is shown."""
+
+    hide: float = 0.0
+    hide_often: float = 0.0
+    partial: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class GenomeModelInput(ModelInput):
+    """A genome as a network reads it; `identity` is how like the reference it is, 0 for a record that does not belong to
+    it, None for one without enough letters."""
+
+    identity: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class GenomeInput(InputKind):
+    """Genomes mapped to a reference, read at its variable `sites`; `lineages` are those of the genomes to train on, for
+    networks of them."""
+
+    reference: Reference
+    sites: VariableSites | None = None
+    lineages: Lineages | None = None
+
+    name = "anchored"
+    settings = GenomeSettings
+    views_settings = GenomeViewsSettings
+    evidence_kind = "regression"
+    files_used = frozenset({"reference"})
+    calibration_masked = CALIBRATION_MASKED
+
+    # --- in a bundle
+
+    @classmethod
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """The reference and the sites of the bundle; BundleError if it has no reference."""
+        file, sites = folder / catalog.REFERENCE, folder / catalog.SITES
+        if not file.is_file():
+            raise BundleError(f"{config.get('name')}: a model of genomes needs a reference, {file}")
+        return cls(Reference.read(file), VariableSites.read(sites) if sites.is_file() else None)
+
+    def write(self, folder: Path) -> None:
+        """Write the reference and the sites."""
+        self.reference.write(folder / catalog.REFERENCE)
+        if self.sites is not None:
+            self.sites.write(folder / catalog.SITES)
+
+    @property
+    def coordinates(self) -> Reference:
+        """The reference."""
+        return self.reference
+
+    @property
+    def columns(self) -> Rows | None:
+        """The positions of the sites."""
+        return None if self.sites is None else self.sites.positions
+
+    def evidence(self, config: Mapping[str, Any]) -> VariantRegression | None:
+        """The logistic regression, if the config has one."""
+        told, network = config.get("regression"), config["network"]
+        if told is None:
+            return None
+        classes = len(told["nesting"][told["head"]])
+        return VariantRegression(classes, network["sites"], network["variants"])
+
+    # --- inference
+
+    @cached_property
+    def _mapper(self) -> Anchorer:
+        return Anchorer(self.reference)
+
+    def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
+        """The record in the coordinates of the reference."""
+        mapped = self._mapper(record.sequence)
+        if mapped is None:
+            return None
+        return replace(record, sequence=mapped.letters.tobytes().decode("ascii"))
+
+    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+        """See `GenomeReader`."""
+        del others
+        return GenomeReader(self, model.tokenizer)
+
+    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+        """LOW_CALL_RATE, NOVEL."""
+        yield from super().flags(read, scores)
+        if _identity(read, NOVEL_IDENTITY) < NOVEL_IDENTITY:
+            yield "NOVEL"
+
+    def unknown_flag(self, read: ModelInput) -> str:
+        """NOVEL for what does not belong to the reference."""
+        strange = _identity(read, LEAST_IDENTITY) < LEAST_IDENTITY
+        return "NOVEL" if strange else super().unknown_flag(read)
+
+    # --- training
+
+    @classmethod
+    def given(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    ) -> InputKind:
+        """The reference and the sites of the model to begin from, else the reference that was given."""
+        if start is not None and start.name == cls.name:
+            return start
+        file = files.get("reference")
+        if file is None:
+            raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
+        return cls(Reference.read(file, recipe.input.circular or None))
+
+    @property
+    def row_length(self) -> int | None:
+        """The length of the reference."""
+        return len(self.reference)
+
+    def check_record(self, record: SequenceRecord) -> None:
+        """InputError for a genome of another length than the reference's."""
+        if len(record.sequence) != len(self.reference):
+            message = f"{record.name} has {len(record.sequence)} letters, not {len(self.reference)}"
+            raise InputError(message, path=record.path, line=record.line or None)
+
+    def signature(self) -> dict[str, str]:
+        """The reference's digest."""
+        return {"reference": self.reference.sha256}
+
+    def require_same(self, other: InputKind, name: str) -> None:
+        """TrainingError for a model of another reference."""
+        if self.signature() != other.signature():
+            raise TrainingError(f"the model to begin from, {name}, has another reference")
+
+    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+        """Some sites, or a stretch of the genome."""
+        del recipe
+        return VALIDATION_MASKED
+
+    def check(self, recipe: Recipe) -> None:
+        """TrainingError for a network that reads no genomes."""
+        if not issubclass(network_class(recipe.network.get("kind")), GenomeNetwork):
+            raise TrainingError(
+                f"recipe {recipe.name}: anchored genomes need a network of kind profile or lineages"
+            )
+
+    def fitted(self, rows: TrainingRows, recipe: Recipe) -> "GenomeInput":
+        """Where the genomes to train on differ, unless that is given; TrainingError if they do so nowhere."""
+        assert rows.counts is not None
+        sites = self.sites or VariableSites.of(
+            rows.counts[:, :BASES], self.reference, recipe.input.fewest
+        )
+        if not len(sites):
+            raise TrainingError("the genomes differ nowhere: there is nothing to train on")
+        return replace(self, sites=sites)
+
+    def chosen(
+        self, samples: Samples, train: Rows, recipe: Recipe
+    ) -> tuple["GenomeInput", Samples]:
+        """The sites of the genomes to train on."""
+        self.check(recipe)
+        return self.fitted(SampleRows(samples, train), recipe), samples
+
+    def prepared(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> "GenomeInput":
+        """The same with the lineages of the genomes, if the recipe's network is one of them."""
+        kind = network_class(recipe.network.get("kind"))
+        if not (issubclass(kind, GenomeNetwork) and kind.reads_lineages):
+            return self
+        assert self.sites is not None
+        least = int(complete_config(recipe.network)["least"])
+        table = variants_of(self.sites, self.reference, recipe.input.fewest)
+        return replace(self, lineages=lineages_of(rows, table, tokenizer, least))
+
+    def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+        """The numbers of sites and variants, and of lineages if there are any."""
+        del rows, tokenizer
+        if self.lineages is not None:
+            return self.lineages.sizes()
+        return self._sizes(recipe)
+
+    def _sizes(self, recipe: Recipe) -> dict[str, int]:
+        assert self.sites is not None
+        known = known_variants(torch.from_numpy(self.sites.counts), recipe.input.fewest)
+        return {"sites": len(self.sites), "variants": int(known.sum())}
+
+    def initialize(
+        self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> None:
+        """Which variants there are, and how frequent they are; and the lineages."""
+        del rows, tokenizer
+        assert self.sites is not None
+        for network in classifier.networks:
+            assert isinstance(network, GenomeNetwork)
+            if self.lineages is not None:
+                self.lineages.fill(network)
+            else:
+                self._fill(network.table, recipe)
+
+    def _fill(self, table: VariantTable, recipe: Recipe) -> None:
+        assert self.sites is not None
+        table.learn(torch.from_numpy(self.sites.counts), recipe.input.fewest)
+
+    def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
+        """See `GenomeViews`; genomes are not mixed: they are inherited whole."""
+        del train
+        assert self.sites is not None
+        letters_NS = samples.letters[:, self.sites.positions]
+        positions = self.sites.positions / len(self.reference)
+        return GenomeViews(samples, letters_NS, positions, tokenizer, recipe.views)
+
+    def fit_evidence(self, samples: Samples, rows: Rows, recipe: Recipe) -> Evidence:
+        """The logistic regression of the recipe's head."""
+        settings = recipe.evidence
+        labels = samples.labels[settings.head]
+        rows = rows[labels[rows] != MISSING]
+        views = self.views(samples, rows, recipe, tokenizers.from_config(recipe.tokenizer))
+        table = VariantTable(**self._sizes(recipe))
+        self._fill(table, recipe)
+        count = len(samples.classes[settings.head])
+        classes_N = torch.from_numpy(labels[rows])
+        return fit_regression(
+            table, views.plain(rows).ids, classes_N, count, penalty=settings.penalty
+        )
+
+    def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
+        """Rows of one set of sites."""
+        del recipe
+        assert rows.counts is not None
+        return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
+
+
+def _identity(read: ModelInput, otherwise: float) -> float:
+    assert isinstance(read, GenomeModelInput)
+    return otherwise if read.identity is None else read.identity
+
+
+class GenomeReader:
+    """Reads the letters at the model's sites of genomes that belong to its reference, complete or partial.
+
+    A record that does not belong to the reference, or not to its species, has no windows.
+    """
+
+    def __init__(self, kind: GenomeInput, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.mapper = Anchorer(kind.reference)
+        everywhere = np.arange(len(kind.reference))
+        self.positions = everywhere if kind.columns is None else kind.columns
+
+    def __call__(self, record: SequenceRecord) -> GenomeModelInput:
+        mapped = self.mapper(record.sequence)
+        nothing = GenomeModelInput(record.name, [], 0, len(self.positions))
+        if mapped is None:
+            letters = sum(map(record.sequence.count, "ACGT"))
+            return replace(nothing, identity=0.0) if letters >= FEWEST_LETTERS else nothing
+        identity = identity_of(mapped)
+        if identity < LEAST_IDENTITY:
+            return replace(nothing, identity=identity)
+        letters_S = mapped.letters[self.positions]
+        used = int((letters_S != _MISSING).sum())
+        ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
+        return replace(nothing, windows=[ids], letters=used, identity=identity)
+
+
+def identity_of(mapped: Anchored) -> float:
+    """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
+    a short sequence may hold nothing else. A record that is mostly something else has 0."""
+    if mapped.left_out > mapped.aligned:
+        return 0.0
+    expected = min(MOST_EXPECTED, EXPECTED * mapped.compared)
+    return 1 - max(0.0, mapped.differences - expected) / max(1, mapped.compared)
+
+
+class GenomeViews(Views):
+    """Views of mapped genomes, one letter a site; `positions` (S,) tells where on the genome, from 0 to 1.
 
     What is missing of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
     """
@@ -53,174 +347,33 @@ class GenomeViews:
         self,
         samples: Samples,
         letters: Letters,
-        places: NDArray[np.float64],
+        positions: NDArray[np.float64],
         tokenizer: Tokenizer,
-        recipe: ViewsRecipe,
+        settings: GenomeViewsSettings,
     ) -> None:
-        self.samples, self.places, self.recipe = samples, places, recipe
-        words = [int(tokenizer.encode(chr(code))[0]) for code in range(128)]
-        self.ids = np.array(words, np.int8)[letters]
-        self.unknown = words[ord("N")]
+        self.samples, self.positions, self.settings = samples, positions, settings
+        tokens = [int(tokenizer.encode(chr(code))[0]) for code in range(128)]
+        self.ids = np.array(tokens, np.int8)[letters]
+        self.unknown = tokens[ord("N")]
 
-    def varied(self, rows: Rows, rng: np.random.Generator) -> Batch:
-        shares = rng.random(len(rows)) * self.recipe.hide
-        shares *= rng.random(len(rows)) < self.recipe.hide_often
-        hidden_BS = rng.random((len(rows), len(self.places)), dtype=np.float32) < shares[:, None]
-        lengths = np.where(rng.random(len(rows)) < self.recipe.partial, rng.random(len(rows)), 1.0)
-        return self._batch(rows, hidden_BS | outside(self.places, lengths, rng))
+    def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
+        """See `Views`."""
+        shares = rng.random(len(rows)) * self.settings.hide
+        shares *= rng.random(len(rows)) < self.settings.hide_often
+        masked_BS = rng.random((len(rows), len(self.positions)), dtype=np.float32) < shares[:, None]
+        lengths = np.where(
+            rng.random(len(rows)) < self.settings.partial, rng.random(len(rows)), 1.0
+        )
+        return self._batch(rows, masked_BS | outside(self.positions, lengths, rng))
 
-    def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
+    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+        """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        return self._batch(rows, outside(self.places, np.full(len(rows), 1 - hidden), rng))
+        return self._batch(rows, outside(self.positions, np.full(len(rows), 1 - masked), rng))
 
-    def _batch(self, rows: Rows, hidden_BS: NDArray[np.bool_]) -> Batch:
-        ids_BS = np.where(hidden_BS, np.int8(self.unknown), self.ids[rows])
+    def _batch(self, rows: Rows, masked_BS: NDArray[np.bool_]) -> TrainingBatch:
+        ids_BS = np.where(masked_BS, np.int8(self.unknown), self.ids[rows])
         share = torch.from_numpy((ids_BS != self.unknown).mean(axis=1))
-        return Batch(torch.from_numpy(ids_BS).long(), 1, share, _labels(self.samples, rows))
-
-
-KINDS = ("profile", "lineages")  # of networks that read genomes
-
-
-def sites_to_read(
-    given: VariableSites | None,
-    counts: Callable[[], NDArray[np.int64]],
-    reference: Reference,
-    recipe: Recipe,
-) -> VariableSites:
-    """The sites that are given, or else where the genomes with these letter counts (L, 4) differ.
-
-    Raises TrainingError if they do so nowhere, or if the recipe's network reads no genomes.
-    """
-    if recipe.network["kind"] not in KINDS:
-        raise TrainingError(
-            f"recipe {recipe.name}: anchored genomes need a network of kind {' or '.join(KINDS)}"
+        return TrainingBatch(
+            torch.from_numpy(ids_BS).long(), 1, share, labels_of(self.samples, rows)
         )
-    sites = given or VariableSites.of(counts(), reference, recipe.input.fewest)
-    if not len(sites):
-        raise TrainingError("the genomes differ nowhere: there is nothing to learn from")
-    return sites
-
-
-def sizes(sites: VariableSites, recipe: Recipe) -> dict[str, int]:
-    """The sizes of the network that follow from the sites."""
-    known = known_variants(torch.from_numpy(sites.counts), recipe.input.fewest)
-    return {"sites": len(sites), "variants": int(known.sum())}
-
-
-class Genomes(Material):
-    """Samples that are genomes in the coordinates of a reference, read at the sites where genomes differ.
-
-    The sites, and the letters that count as variants there, are those of the model begun from, or else
-    those of the samples to learn from.
-    """
-
-    sites: VariableSites
-    reference: Reference
-    judged = JUDGED_HIDDEN
-    calibrated = CALIBRATED_HIDDEN
-
-    def __init__(
-        self,
-        samples: Samples,
-        recipe: Recipe,
-        tokenizer: Tokenizer,
-        reference: Reference,
-        sites: VariableSites | None,
-        learn: Rows,
-    ) -> None:
-        self.samples, self.recipe, self.tokenizer = samples, recipe, tokenizer
-        self.reference = reference
-        letters_NL = samples.letters
-        self.sites = sites_to_read(
-            sites, lambda: letter_counts(letters_NL[learn]), reference, recipe
-        )
-        self.letters_NS = letters_NL[:, self.sites.positions]
-
-    def sizes(self) -> dict[str, Any]:
-        return sizes(self.sites, self.recipe)
-
-    def fill(self, classifier: Classifier) -> None:
-        """Which variants there are, and how frequent they are."""
-        for member in classifier.members:
-            assert isinstance(member, ProfileNetwork)
-            member.table.learn(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
-
-    def views(self, learn: Rows) -> Views:
-        del learn  # genomes are not mixed: they are inherited whole
-        places = self.sites.positions / len(self.reference)
-        recipe = self.recipe.views
-        return GenomeViews(self.samples, self.letters_NS, places, self.tokenizer, recipe)
-
-    def evidence(self, rows: Rows) -> Evidence:
-        recipe = self.recipe.regression
-        assert recipe is not None
-        labels = self.samples.labels[recipe.head]
-        rows = rows[labels[rows] != MISSING]
-        ids_NS = self.views(rows).plain(rows).ids
-        count = len(self.samples.classes[recipe.head])
-        table = VariantTable(len(self.sites), self.sizes()["variants"])
-        table.learn(torch.from_numpy(self.sites.counts), self.recipe.input.fewest)
-        classes_N = torch.from_numpy(labels[rows])
-        return fit_regression(table, ids_NS, classes_N, count, penalty=recipe.penalty)
-
-
-def letter_counts(letters_NL: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How many of the genomes have each of the bases A C G T at each position (L, 4)."""
-    return np.stack([(letters_NL == ord(base)).sum(axis=0) for base in BASES], axis=1)
-
-
-LEAST_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
-MOST_EXPECTED, EXPECTED = (
-    10,
-    0.04,
-)  # differences of people in the control region, and their share of letters
-
-
-class AnchoredReader:
-    """Reads the letters at the model's sites of genomes that belong to its reference, complete or partial.
-
-    A record that does not belong to the reference, or not to its species, has no pieces.
-    """
-
-    def __init__(self, bundle: Bundle, reference: Reference) -> None:
-        self.tokenizer = bundle.tokenizer
-        self.anchorer = Anchorer(reference)
-        everywhere = np.arange(len(reference))
-        self.sites = everywhere if bundle.sites is None else bundle.sites.positions
-
-    def __call__(self, record: SequenceRecord) -> Reading:
-        anchored = self.anchorer(record.sequence)
-        nothing = Reading(record.name, [], 0, len(self.sites))
-        if anchored is None:
-            letters = sum(map(record.sequence.count, "ACGT"))
-            return replace(nothing, identity=0.0) if letters >= FEWEST_LETTERS else nothing
-        identity = identity_of(anchored)
-        if identity < LEAST_IDENTITY:
-            return replace(nothing, identity=identity)
-        letters_S = anchored.letters[self.sites]
-        used = int((letters_S != _MISSING).sum())
-        ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
-        return replace(nothing, pieces=[ids], letters=used, identity=identity)
-
-
-def identity_of(anchored: Anchored) -> float:
-    """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
-    a short sequence may hold nothing else. A record that is mostly something else has 0."""
-    if anchored.left_out > anchored.aligned:
-        return 0.0
-    expected = min(MOST_EXPECTED, EXPECTED * anchored.compared)
-    return 1 - max(0.0, anchored.differences - expected) / max(1, anchored.compared)
-
-
-def _grown(
-    recipe: Recipe, corpus: Corpus, places: Places, sites: VariableSites | None
-) -> Lineages | None:
-    """The lineages of the genomes, for a network of them."""
-    if recipe.network["kind"] != "lineages":
-        return None
-    if places.reference is None or sites is None:
-        raise TrainingError(f"recipe {recipe.name}: only anchored genomes have lineages")
-    least = int(complete_config(recipe.network)["least"])
-    table = variants_of(sites, places.reference, recipe.input.fewest)
-    return lineages_of(corpus, table, tokenizers.from_config(recipe.tokenizer), least)

@@ -12,12 +12,13 @@ Shape suffixes: B genomes, S sites, V variants, K lineages, E entries (a variant
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.phylogeny.variant_network import BASES, NEVER, VariantTable
+from genomai_cli.phylogeny.variant_network import BASES, NEVER, GenomeNetwork, VariantTable
 
 SMALLEST = 1e-7  # no probability is nearer to 0 or 1
 
@@ -34,15 +35,18 @@ class LineagesConfig:
     least: int = 5
 
 
-class LineageNetwork(nn.Module):
+class LineageNetwork(GenomeNetwork):
     """Ids of letters (B, S) to the probabilities of hidden letters; it has no heads and no vectors."""
 
     lineage: Tensor
     variant: Tensor
 
-    def __init__(self, config: LineagesConfig, classes: dict[str, int]) -> None:
+    config_class = LineagesConfig
+    has_vectors = False
+    reads_lineages = True
+
+    def __init__(self, config: LineagesConfig) -> None:
         super().__init__()
-        del classes
         self.config = config
         self.table = VariantTable(config.sites, config.variants)
         self.register_buffer("lineage", torch.zeros(config.entries, dtype=torch.int32))
@@ -53,21 +57,29 @@ class LineageNetwork(nn.Module):
         self.reported = nn.Parameter(torch.zeros(config.styles, config.variants))
         self.sharpness = nn.Parameter(torch.ones(()))
 
-    def word_head(self, vocabulary: int) -> nn.Module:
+    def lm_head(self, vocabulary: int) -> nn.Module:
         """Nothing: the network itself guesses."""
         del vocabulary
         return nn.Identity()
 
-    def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+    def predict_masked(
+        self,
+        head: nn.Module,
+        inputs: Tensor,
+        chosen_BT: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
         """The log-probabilities of the bases at every site (B, S, 4), or (N, 4) at the chosen ones."""
+        del mask_BT, more
         del head
-        p_BV = self.restored(ids_BS)
-        others_BS = p_BV.new_zeros(ids_BS.shape).index_add_(1, self.table.site, p_BV)
-        log_BSW = p_BV.new_full((*ids_BS.shape, BASES), NEVER)
-        sites_S = torch.arange(self.config.sites, device=ids_BS.device)
+        p_BV = self.restored(inputs)
+        others_BS = p_BV.new_zeros(inputs.shape).index_add_(1, self.table.site, p_BV)
+        log_BSW = p_BV.new_full((*inputs.shape, BASES), NEVER)
+        sites_S = torch.arange(self.config.sites, device=inputs.device)
         log_BSW[:, sites_S, self.table.major] = _log(1 - others_BS)
         log_BSW[:, self.table.site, self.table.letter] = _log(p_BV)
-        return log_BSW if chosen_BS is None else log_BSW[chosen_BS]
+        return log_BSW if chosen_BT is None else log_BSW[chosen_BT]
 
     def restored(self, ids_BS: Tensor) -> Tensor:
         """The probability (B, V) of every variant, given the letters that are visible."""

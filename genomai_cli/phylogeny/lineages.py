@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genomai_cli.inputs.samples import TrainingRows
 from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.phylogeny.lineage_mixture import SMALLEST, LineageNetwork, LineagesConfig
 from genomai_cli.phylogeny.tree import Flags, Floats, Lists, Numbers, Tree, grow
-from genomai_cli.phylogeny.variant_network import BASES, VariantTable, known_variants
+from genomai_cli.phylogeny.variant_network import BASES, GenomeNetwork, VariantTable, known_variants
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.batch import encode_rows
-from genomai_cli.training.corpus import Corpus
 
 BLOCK = 512
 
@@ -43,12 +43,11 @@ class Census:
     unknown: Lists
 
     @classmethod
-    def of(cls, corpus: Corpus, table: VariantTable, tokenizer: Tokenizer) -> "Census":
+    def of(cls, corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer) -> "Census":
         """The census of the genomes to learn from."""
         site_V, letter_V = table.site.numpy(), table.letter.numpy()
         ids, has, unknown = [], [], []
-        for rows in blocks(corpus.learn):
-            letters_MS = corpus.windows(rows, np.zeros(len(rows)), corpus.about.sites or 0)
+        for letters_MS in corpus.training_blocks(BLOCK):
             ids.append(encode_rows(tokenizer, letters_MS).astype(np.uint8))
             letters_MV = ids[-1][:, site_V]
             has.append(letters_MV == letter_V)
@@ -114,7 +113,7 @@ class Lineages:
             "styles": styles,
         }
 
-    def fill(self, network: LineageNetwork) -> None:
+    def fill(self, network: GenomeNetwork) -> None:
         """Give the network these values."""
         network.table.load_state_dict(self.table.state_dict())
         values = {
@@ -131,7 +130,7 @@ class Lineages:
 
     def network(self) -> LineageNetwork:
         """A network of them."""
-        made = LineageNetwork(LineagesConfig(**self.sizes()), {})
+        made = LineageNetwork(LineagesConfig(**self.sizes()))
         self.fill(made)
         return made.eval().requires_grad_(False)
 
@@ -208,7 +207,9 @@ UNREPORTED = (
 BELIEF = 2.0  # carriers that the belief that all of them are reported is worth
 
 
-def lineages_of(corpus: Corpus, table: VariantTable, tokenizer: Tokenizer, least: int) -> Lineages:
+def lineages_of(
+    corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer, least: int
+) -> Lineages:
     """The lineages of the corpus's genomes to learn from, of at least `least` genomes each."""
     census = Census.of(corpus, table, tokenizer)
     everything_V = np.ones(census.has.variants, np.bool_)

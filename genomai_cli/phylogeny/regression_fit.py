@@ -3,6 +3,11 @@
 Shape suffixes: N genomes, V variants, P classes.
 """
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -11,6 +16,20 @@ from genomai_cli.phylogeny.regression import VariantRegression
 from genomai_cli.phylogeny.variant_network import VariantTable
 
 ITERATIONS = 150
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """The logistic regression on variants attached to the networks: of which head, with what penalty on its weights."""
+
+    head: str
+    penalty: float = 1.0
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"penalty": (0, math.inf)}
+
+    def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
+        """What a bundle's config says of it."""
+        return {"head": self.head, "nesting": dict(nesting)}
 
 
 def fit_regression(

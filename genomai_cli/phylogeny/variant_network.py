@@ -8,11 +8,12 @@ Shape suffixes: B genomes, S sites, V variants, D width, W words of the vocabula
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.backbones.heads import Heads
+from genomai_cli.backbones.base import Network
 
 BASES = 4  # the first words of the vocabulary are A C G T; any later one says nothing about a site
 NEVER = -12.0  # the log-odds of a letter that has not been seen at a site
@@ -59,47 +60,55 @@ class VariantTable(nn.Module):
         return presence_BV * (letters_BV < BASES)
 
 
-class ProfileNetwork(nn.Module):
-    """Ids of letters (B, S) to logits (B, C) of every head."""
+class GenomeNetwork(Network):
+    """A network that reads the letters of genomes at variable sites, whose variants its table holds."""
 
-    def __init__(self, config: ProfileConfig, classes: dict[str, int]) -> None:
+    reads_lineages: ClassVar[bool] = False
+    table: VariantTable
+
+
+class ProfileNetwork(GenomeNetwork):
+    """Ids of letters (B, S) to vectors (B, D)."""
+
+    config_class = ProfileConfig
+
+    def __init__(self, config: ProfileConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
+        width = self.hidden_size = config.width
+        self.num_layers = config.layers  # the blocks; the last of them with the norm after it
+        self.max_length = config.sites
         self.table = VariantTable(config.sites, config.variants)
         self.variants = nn.Parameter(torch.empty(config.variants, width))
         self.blocks = nn.ModuleList(_block(width, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.heads = Heads(classes, lambda count: nn.Linear(width, count))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Fresh embeddings of the variants; the layers draw their own."""
         nn.init.normal_(self.variants, std=0.05)
 
-    @property
-    def layers(self) -> int:
-        """The blocks; the last of them with the norm after it."""
-        return len(self.blocks)
-
-    def pooled(self, ids_BS: Tensor, layer: int | None = None) -> Tensor:
+    def pooled(
+        self, ids_BS: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
         """One vector a genome (B, D); with `layer` after so many blocks only, 0 for the sum of the variants."""
-        depth = self.layers if layer is None else layer
+        del mask_BT  # an unknown letter is a token
+        depth = self.num_layers if layer is None else layer
         x_BD = self.table.surplus(ids_BS) @ self.variants
         for block in self.blocks[:depth]:
             x_BD = x_BD + block(x_BD)
-        if depth < self.layers:
+        if depth < self.num_layers:
             return x_BD
         pooled_BD: Tensor = self.norm(x_BD)
         return pooled_BD
 
-    def forward(self, ids_BS: Tensor) -> dict[str, Tensor]:
-        """The logits of every head."""
-        logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(ids_BS)))
-        return logits
+    def head_input(self, pooled_BD: Tensor) -> Tensor:
+        """The vectors after dropout."""
+        dropped_BD: Tensor = self.dropout(pooled_BD)
+        return dropped_BD
 
-    def word_head(self, vocabulary: int) -> nn.Linear:
+    def lm_head(self, vocabulary: int) -> nn.Linear:
         """The layer that guesses hidden letters: the log-odds of every variant against its site's major letter."""
         del vocabulary  # only the letters that occur at a site can be guessed there
         head = nn.Linear(self.config.width, self.config.variants)
@@ -108,14 +117,22 @@ class ProfileNetwork(nn.Module):
             head.bias.copy_(torch.logit(self.table.frequency, eps=RAREST))
         return head
 
-    def guess(self, head: nn.Module, ids_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+    def predict_masked(
+        self,
+        head: nn.Module,
+        inputs: Tensor,
+        chosen_BT: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
         """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
-        logits_BV: Tensor = head(self.pooled(ids_BS))
-        logits_BSW = logits_BV.new_full((len(ids_BS), self.config.sites, BASES), NEVER)
-        sites_S = torch.arange(self.config.sites, device=ids_BS.device)
+        del mask_BT, more
+        logits_BV: Tensor = head(self.pooled(inputs))
+        logits_BSW = logits_BV.new_full((len(inputs), self.config.sites, BASES), NEVER)
+        sites_S = torch.arange(self.config.sites, device=inputs.device)
         logits_BSW[:, sites_S, self.table.major] = 0
         logits_BSW[:, self.table.site, self.table.letter] = logits_BV
-        return logits_BSW if chosen_BS is None else logits_BSW[chosen_BS]
+        return logits_BSW if chosen_BT is None else logits_BSW[chosen_BT]
 
 
 def known_variants(counts_SW: Tensor, fewest: int) -> Tensor:

@@ -1,203 +1,356 @@
-"""TODO genomai_cli.population.barcode_input."""
+"""Barcodes of a panel: one IUPAC letter a site, read as they are or as two resolved haplotypes.
 
-from collections.abc import Mapping
-from typing import Any
+Shape suffixes: N samples, B samples of a batch, P windows (haplotypes), S sites, A letters that are counted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from genomai_cli import tokenizers
 from genomai_cli.augmentations import Pool, hide
+from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
-from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.errors import InputError, TrainingError
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError, InputError, TrainingError
+from genomai_cli.formats.streams import open_bytes, open_input
 from genomai_cli.inputs.base import (
-    CALIBRATED_HIDDEN,
-    JUDGED_HIDDEN,
-    Batch,
-    Letters,
-    Material,
-    Reading,
-    Views,
-    ViewsRecipe,
-    _labels,
-    _words,
+    CALIBRATION_MASKED,
+    VALIDATION_MASKED,
+    InputKind,
+    Model,
+    ModelInput,
+    Reader,
+    Recipe,
 )
-from genomai_cli.objectives.base import MISSING
+from genomai_cli.inputs.samples import (
+    COUNTED,
+    Letters,
+    Rows,
+    Samples,
+    TrainingBatch,
+    TrainingRows,
+    Views,
+    choices,
+    labels_of,
+)
+from genomai_cli.inputs.sequences import vocabulary_sizes
+from genomai_cli.objectives.base import MISSING, Alphabet
 from genomai_cli.population.barcode import (
     copies_of_letters,
     genotypes_to_letters,
     join,
     letters_to_genotypes,
+    require_sites,
     resolve,
 )
-from genomai_cli.population.networks.genotype_mlp import SitesNetwork
+from genomai_cli.population.evaluation.genotypes import panel_of_variants
+from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS, Genotypes
+from genomai_cli.population.networks.likelihood import MIXTURE, SURPRISE, PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_words
-from genomai_cli.training.labelled_data import Rows, Samples, nesting
-from genomai_cli.training.recipe import Recipe
+
+DEFAULT_PANEL = "ancestry"  # the model whose panel a recipe of barcodes has by default
+ADMIXED_ABOVE = (
+    10.0  # nats by which a mixture of reference groups explains a sample better than one
+)
+NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best population are
 
 
-class BarcodeViews:
-    """Views of barcodes, each one sequence of IUPAC letters or two resolved haplotypes.
+@dataclass(frozen=True)
+class BarcodeSettings:
+    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel, those most
+    informative about the head `best_for`."""
 
-    Crossing draws from the samples in `parents` only, the ones that a network may learn from.
-    """
-
-    def __init__(
-        self,
-        samples: Samples,
-        letters: Letters,
-        parents: Rows,
-        tokenizer: Tokenizer,
-        recipe: ViewsRecipe,
-        *,
-        haplotypes: bool,
-    ) -> None:
-        self.samples, self.letters = samples, letters
-        self.tokenizer, self.recipe, self.haplotypes = tokenizer, recipe, haplotypes
-        self.groups = np.unique(samples.groups(), return_inverse=True)[1]
-        present, numbers = np.unique(self.groups[parents], return_inverse=True)
-        self.pool = Pool.of(resolve(letters[parents]), numbers)
-        self.pool_of_group = {int(group): number for number, group in enumerate(present)}
-
-    def varied(self, rows: Rows, rng: np.random.Generator) -> Batch:
-        pair_2BS = resolve(self.letters[rows], rng)
-        crossed = round(self.recipe.cross * len(rows))
-        if crossed:
-            groups = np.array([self.pool_of_group[int(g)] for g in self.groups[rows[:crossed]]])
-            pair_2BS[:, :crossed] = [self.pool.cross(groups, rng) for _ in range(2)]
-        alone = rng.random(len(rows)) < self.recipe.haploid
-        pair_2BS[1, alone] = pair_2BS[0, alone]
-        shares = rng.random(len(rows)) * self.recipe.hide
-        shares *= rng.random(len(rows)) < self.recipe.hide_often
-        hidden_BS = hide(join(*pair_2BS), shares, rng) == ord("N")
-        pair_2BS = np.where(hidden_BS, np.uint8(ord("N")), pair_2BS)
-        # One haplotype of each of many people teaches more than both of half as many.
-        return self._batch(rows, pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None])
-
-    def plain(self, rows: Rows, hidden: float = 0.0, seed: int = 0) -> Batch:
-        rng = np.random.default_rng([seed, len(rows)])
-        letters_BS = hide(self.letters[rows], np.full(len(rows), hidden), rng)
-        pair_2BS = resolve(letters_BS)
-        return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
-
-    def _batch(self, rows: Rows, pieces_PBS: Letters) -> Batch:
-        flat = pieces_PBS.reshape(-1, pieces_PBS.shape[-1])
-        ids = np.stack([self.tokenizer.encode(row.tobytes().decode("ascii")) for row in flat])
-        share = torch.from_numpy((pieces_PBS[0] != ord("N")).mean(axis=1))
-        labels = _labels(self.samples, rows)
-        return Batch(torch.from_numpy(ids).long(), len(pieces_PBS), share, labels)
+    kind: str = "barcode"
+    haplotypes: bool = False
+    best_sites: int | None = None
+    best_for: str | None = None
 
 
-class Barcodes(Material):
-    """Samples that are barcodes of a panel, cut down to its best sites if the recipe asks for that."""
+@dataclass(frozen=True)
+class BarcodeViewsSettings:
+    """How barcodes are varied while training: `cross` is the share made by crossing members of a class; `hide` the
+    largest share of sites masked, uniformly up to it, in the share `hide_often` of the samples; `haploid` the share shown
+    as one haplotype only."""
+
+    cross: float = 0.0
+    hide: float = 0.0
+    hide_often: float = 0.0
+    haploid: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class BarcodeModelInput(ModelInput):
+    """A barcode as a network reads it, and how many of its letters stand for two bases."""
+
+    heterozygous: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class BarcodeInput(InputKind):
+    """Barcodes of a panel."""
 
     panel: Panel
-    calibrated = CALIBRATED_HIDDEN
+    haplotypes: bool = False
 
-    def __init__(
-        self, samples: Samples, recipe: Recipe, tokenizer: Tokenizer, panel: Panel, learn: Rows
-    ) -> None:
-        self.samples, self.recipe, self.tokenizer = samples, recipe, tokenizer
-        self.panel = panel
-        self.copies_NS = letters_to_genotypes(samples.letters, panel)
-        self.judged = JUDGED_HIDDEN if recipe.views.hide else (0.0,)
-        best = recipe.input.best_sites
-        if best is not None and best < len(panel):
-            chosen = self._best_sites(best, learn)
-            self.panel, self.copies_NS = panel.subset(chosen), self.copies_NS[:, chosen]
+    name = "barcode"
+    settings = BarcodeSettings
+    views_settings = BarcodeViewsSettings
+    evidence_kind = "likelihood"
+    files_used = frozenset({"panel"})
+    calibration_masked = CALIBRATION_MASKED
 
-    def _best_sites(self, best: int, learn: Rows) -> NDArray[np.int64]:
-        head = self.recipe.input.best_for or next(iter(self.samples.labels))
-        if head not in self.samples.labels:
-            raise TrainingError(f"input.best_for is the head {head!r}, which has no labels")
-        groups = self.samples.labels[head]
-        learn = learn[groups[learn] != MISSING]
-        return most_informative(self.copies_NS[learn], groups[learn], best)
+    # --- in a bundle
 
-    def sizes(self) -> dict[str, Any]:
-        if self.recipe.network["kind"] == "sites":
-            return {"sites": len(self.panel)}
-        return _words(self.tokenizer)
+    @classmethod
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """The panel of the bundle; BundleError if it has none."""
+        return cls(panel_in(folder, config), bool(config["input"].get("haplotypes", False)))
 
-    def fill(self, classifier: Classifier) -> None:
-        """The meaning of the words at each site, and the frequencies of its alleles."""
-        if classifier.genotypes is None:
-            return
-        words = letters_of_words(self.tokenizer.vocabulary)
-        table = copies_of_letters(words, self.panel).T
-        classifier.genotypes.table.copy_(torch.from_numpy(table.copy()))
-        known = self.copies_NS >= 0
-        total = np.maximum(2 * known.sum(axis=0), 1)
-        frequency = torch.from_numpy(np.where(known, self.copies_NS, 0).sum(axis=0) / total).float()
-        for member in classifier.members:
-            if isinstance(member, SitesNetwork):
-                member.frequency.copy_(frequency)
+    def write(self, folder: Path) -> None:
+        """Write the panel."""
+        self.panel.write(folder / catalog.PANEL)
 
-    def views(self, learn: Rows) -> Views:
-        letters = genotypes_to_letters(self.copies_NS, self.panel)
-        haplotypes = self.recipe.input.haplotypes
-        recipe = self.recipe.views
-        return BarcodeViews(
-            self.samples, letters, learn, self.tokenizer, recipe, haplotypes=haplotypes
+    def config(self) -> dict[str, Any]:
+        """See `InputKind`."""
+        return {"kind": self.name, "haplotypes": self.haplotypes}
+
+    @property
+    def coordinates(self) -> Panel:
+        """The panel."""
+        return self.panel
+
+    def encoder(self, config: Mapping[str, Any]) -> Genotypes | None:
+        """The table of genotypes, for networks that read allele counts."""
+        if not network_class(config["network"].get("kind")).reads_allele_counts:
+            return None
+        vocabulary = tokenizers.from_config(config["tokenizer"]).vocabulary
+        return Genotypes(torch.zeros(len(self.panel), len(vocabulary)))
+
+    def evidence(self, config: Mapping[str, Any]) -> PopulationLikelihood | None:
+        """The population likelihood, if the config has one."""
+        told = config.get("likelihood")
+        if told is None:
+            return None
+        nesting = told["nesting"]
+        return PopulationLikelihood(
+            len(nesting[told["head"]]), len(self.panel), told["axes"], nesting
         )
 
-    def evidence(self, rows: Rows) -> Evidence:
-        recipe = self.recipe.likelihood
-        assert recipe is not None
-        labels = self.samples.labels[recipe.head]
+    # --- inference
+
+    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+        """See `BarcodeReader`."""
+        panels = (other.coordinates for other in others.values() if other.name == self.name)
+        return BarcodeReader(self, model.name, model.tokenizer, list(panels))
+
+    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+        """LOW_CALL_RATE, HAPLOID, ADMIXED, NOVEL."""
+        yield from super().flags(read, scores)
+        assert isinstance(read, BarcodeModelInput)
+        if not read.heterozygous and read.letters >= HAPLOID_CALLS:
+            yield "HAPLOID"
+        if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
+            yield "ADMIXED"
+        if SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE:
+            yield "NOVEL"
+
+    # --- training
+
+    @classmethod
+    def given(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    ) -> InputKind:
+        """The panel that was given, or the default one."""
+        del start
+        return cls(panel_given(files.get("panel")), recipe.input.haplotypes)
+
+    def corpus_rows(
+        self, records: Iterable[SequenceRecord], warn: Callable[[str], None]
+    ) -> Iterator[tuple[str, Letters]]:
+        """Barcodes with the letters of their sites only, or both their haplotypes, NAME_A and NAME_B."""
+        for name, given in super().corpus_rows(records, warn):
+            copies_1S = letters_to_genotypes(given[None], self.panel)
+            letters_S = genotypes_to_letters(copies_1S, self.panel)[0]
+            if not self.haplotypes or np.isin(letters_S, np.frombuffer(b"ACGTN", np.uint8)).all():
+                yield name, letters_S
+                continue
+            for ending, haplotype_S in zip("AB", resolve(letters_S), strict=True):
+                yield f"{name}_{ending}", haplotype_S
+
+    @property
+    def row_length(self) -> int | None:
+        """The number of sites."""
+        return len(self.panel)
+
+    def check_record(self, record: SequenceRecord) -> None:
+        """InputError for a record that is no barcode of the panel."""
+        require_sites(record, len(self.panel))
+
+    def signature(self) -> dict[str, str]:
+        """The panel's digest."""
+        return {"panel": self.panel.sha256}
+
+    def require_same(self, other: InputKind, name: str) -> None:
+        """TrainingError for a model of other sites."""
+        if self.signature().get("panel") != other.signature().get("panel"):
+            message = (
+                f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
+            )
+            raise TrainingError(message)
+
+    def check(self, recipe: Recipe) -> None:
+        """See `InputKind`; sites are chosen by labels."""
+        best = recipe.input.best_sites
+        if recipe.objectives and best is not None and best < len(self.panel):
+            raise TrainingError(
+                f"input.best_sites = {best} of {len(self.panel)} sites are chosen by labels, of which there "
+                "are none here: give a --panel of so many sites"
+            )
+
+    def chosen(
+        self, samples: Samples, train: Rows, recipe: Recipe
+    ) -> tuple["BarcodeInput", Samples]:
+        """The best sites if the recipe asks for them, and the samples at these."""
+        best = recipe.input.best_sites
+        if best is None or best >= len(self.panel):
+            return self, samples
+        head = recipe.input.best_for or next(iter(samples.labels))
+        if head not in samples.labels:
+            raise TrainingError(f"input.best_for is the head {head!r}, which has no labels")
+        groups = samples.labels[head]
+        train = train[groups[train] != MISSING]
+        copies_NS = letters_to_genotypes(samples.letters, self.panel)
+        sites = most_informative(copies_NS[train], groups[train], best)
+        letters_NS = samples.letters[:, sites]
+        sequences = [row.tobytes().decode("ascii") for row in letters_NS]
+        return replace(self, panel=self.panel.subset(sites)), replace(samples, sequences=sequences)
+
+    def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+        """The number of sites for a network of allele counts, else the sizes of the vocabulary."""
+        del rows
+        if network_class(recipe.network.get("kind")).reads_allele_counts:
+            return {"sites": len(self.panel)}
+        return vocabulary_sizes(tokenizer)
+
+    def initialize(
+        self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> None:
+        """The meaning of the tokens at each site, and the frequencies of its alleles."""
+        del recipe
+        if classifier.encoder is None or rows.counts is None:
+            return
+        table_WS = copies_of_letters(letters_of_words(tokenizer.vocabulary), self.panel)
+        classifier.encoder.table.copy_(torch.from_numpy(table_WS.T.copy()))  # type: ignore[operator]
+        copies_AS = copies_of_letters(np.frombuffer(COUNTED, np.uint8), self.panel)
+        known_AS = (copies_AS >= 0) * rows.counts[: len(self.panel)].T
+        total_S = np.maximum(2 * known_AS.sum(axis=0), 1)
+        frequency_S = torch.from_numpy((copies_AS * known_AS).sum(axis=0) / total_S)
+        for network in classifier.networks:
+            network.frequency.copy_(frequency_S)  # type: ignore[operator]
+
+    def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
+        """See `BarcodeViews`."""
+        letters_NS = genotypes_to_letters(
+            letters_to_genotypes(samples.letters, self.panel), self.panel
+        )
+        return BarcodeViews(
+            samples, letters_NS, train, tokenizer, recipe.views, haplotypes=self.haplotypes
+        )
+
+    def fit_evidence(self, samples: Samples, rows: Rows, recipe: Recipe) -> Evidence:
+        """The population likelihood of the recipe's head."""
+        settings = recipe.evidence
+        labels = samples.labels[settings.head]
         rows = rows[labels[rows] != MISSING]
         return fit_likelihood(
-            self.copies_NS[rows],
+            letters_to_genotypes(samples.letters[rows], self.panel),
             labels[rows],
-            len(self.samples.classes[recipe.head]),
-            axes=recipe.axes,
-            shrinkage=recipe.shrinkage,
-            nesting=nesting(self.samples, recipe.head),
+            len(samples.classes[settings.head]),
+            axes=settings.axes,
+            shrinkage=settings.shrinkage,
         )
+
+    def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
+        """Shares of sites masked for validation: some if the recipe masks sites at all."""
+        return VALIDATION_MASKED if recipe.views.hide else (0.0,)
+
+    def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
+        """Rows of one set of sites."""
+        del recipe
+        assert rows.counts is not None
+        return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
+
+
+def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
+    """The panel of the bundle in the folder; BundleError if there is none."""
+    file = folder / catalog.PANEL
+    if not file.is_file():
+        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {file}")
+    return Panel.read(file)
+
+
+def panel_given(file: Path | None) -> Panel:
+    """The panel in a file, TSV or VCF, or else the default one."""
+    if file is None:
+        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
+    with open_bytes(file) as stream:
+        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
+    if is_table:
+        return Panel.read(file)
+    with open_input(file) as source:
+        return panel_of_variants(source)
 
 
 class BarcodeReader:
     """Reads barcodes of the model's panel, or of a larger panel that contains it."""
 
-    def __init__(self, bundle: Bundle, panel: Panel, panels: Mapping[str, Panel]) -> None:
-        self.model, self.panel = bundle.name, panel
-        self.tokenizer = bundle.tokenizer
-        self.haplotypes = bool(bundle.config["input"]["haplotypes"])
-        self.places = {len(panel): np.arange(len(panel))}
-        for other in panels.values():
-            places = _places(panel, other)
-            if places is not None:
-                self.places.setdefault(len(other), places)
+    def __init__(
+        self, kind: BarcodeInput, model: str, tokenizer: Tokenizer, panels: list[Panel]
+    ) -> None:
+        self.model, self.panel, self.haplotypes = model, kind.panel, kind.haplotypes
+        self.tokenizer = tokenizer
+        self.indices = {len(self.panel): np.arange(len(self.panel))}
+        for other in panels:
+            indices = _indices(self.panel, other)
+            if indices is not None:
+                self.indices.setdefault(len(other), indices)
 
-    def __call__(self, record: SequenceRecord) -> Reading:
+    def __call__(self, record: SequenceRecord) -> BarcodeModelInput:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        places = self.places.get(len(letters))
-        if places is None:
-            sizes = " or ".join(map(str, sorted(self.places)))
+        indices = self.indices.get(len(letters))
+        if indices is None:
+            sizes = " or ".join(map(str, sorted(self.indices)))
             raise InputError(
                 f"{record.name} has {len(letters)} letters: a barcode for the model {self.model} "
                 f"has {sizes}",
                 path=record.path,
                 line=record.line or None,
             )
-        copies = letters_to_genotypes(letters[places], self.panel)
+        copies = letters_to_genotypes(letters[indices], self.panel)
         letters = genotypes_to_letters(copies, self.panel)
         strands = resolve(letters) if self.haplotypes else letters[None]
-        pieces = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
+        windows = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
         used = int((copies >= 0).sum())
-        return Reading(record.name, pieces, used, len(self.panel), int((copies == 1).sum()))
+        heterozygous = int((copies == 1).sum())
+        return BarcodeModelInput(record.name, windows, used, len(self.panel), heterozygous)
 
 
-def _places(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
+def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
     """Where the sites of `panel` stand in `other`; None unless all of them do."""
     keys = [site_keys(p) for p in (panel, other)]
-    index = {key: place for place, key in enumerate(keys[1])}
-    found = [index.get(key) for key in keys[0]]
+    numbers = {key: index for index, key in enumerate(keys[1])}
+    found = [numbers.get(key) for key in keys[0]]
     if None in found:
         return None
     return np.array(found, np.int64)
@@ -208,3 +361,57 @@ def site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
     columns = (panel.chrom, panel.positions[GRCH37].tolist(), panel.positions[GRCH38].tolist())
     alleles = [frozenset(pair) for pair in zip(panel.ref, panel.alt, strict=True)]
     return list(zip(*columns, alleles, strict=True))
+
+
+class BarcodeViews(Views):
+    """Views of barcodes, each one sequence of IUPAC letters or two resolved haplotypes.
+
+    Crossing draws from the samples in the rows `parents` only, those to train on.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        letters: Letters,
+        parents: Rows,
+        tokenizer: Tokenizer,
+        settings: BarcodeViewsSettings,
+        *,
+        haplotypes: bool,
+    ) -> None:
+        self.samples, self.letters = samples, letters
+        self.tokenizer, self.settings, self.haplotypes = tokenizer, settings, haplotypes
+        self.groups = np.unique(samples.groups(), return_inverse=True)[1]
+        present, numbers = np.unique(self.groups[parents], return_inverse=True)
+        self.pool = Pool.of(resolve(letters[parents]), numbers)
+        self.pool_of_group = {int(group): number for number, group in enumerate(present)}
+
+    def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
+        """See `Views`."""
+        pair_2BS = resolve(self.letters[rows], rng)
+        crossed = round(self.settings.cross * len(rows))
+        if crossed:
+            groups = np.array([self.pool_of_group[int(g)] for g in self.groups[rows[:crossed]]])
+            pair_2BS[:, :crossed] = [self.pool.cross(groups, rng) for _ in range(2)]
+        alone = rng.random(len(rows)) < self.settings.haploid
+        pair_2BS[1, alone] = pair_2BS[0, alone]
+        shares = rng.random(len(rows)) * self.settings.hide
+        shares *= rng.random(len(rows)) < self.settings.hide_often
+        masked_BS = hide(join(*pair_2BS), shares, rng) == ord("N")
+        pair_2BS = np.where(masked_BS, np.uint8(ord("N")), pair_2BS)
+        # One haplotype of each of many people teaches more than both of half as many.
+        return self._batch(rows, pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None])
+
+    def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
+        """See `Views`."""
+        rng = np.random.default_rng([seed, len(rows)])
+        letters_BS = hide(self.letters[rows], np.full(len(rows), masked), rng)
+        pair_2BS = resolve(letters_BS)
+        return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
+
+    def _batch(self, rows: Rows, windows_PBS: Letters) -> TrainingBatch:
+        flat = windows_PBS.reshape(-1, windows_PBS.shape[-1])
+        ids = np.stack([self.tokenizer.encode(row.tobytes().decode("ascii")) for row in flat])
+        share = torch.from_numpy((windows_PBS[0] != ord("N")).mean(axis=1))
+        labels = labels_of(self.samples, rows)
+        return TrainingBatch(torch.from_numpy(ids).long(), len(windows_PBS), share, labels)

@@ -1,60 +1,280 @@
-"""What a corpus of people tells before anything is learnt: the allele frequencies of their phenotypes, and, to those
-that keep one, the library of their genotypes.
+"""Haplotypes with the phenotype labels of their individuals: rows of both alleles at the sites of a panel.
 
-Shape suffixes: N people, S sites, P phenotypes, Q labels of the finest column, B people of a batch.
+What a corpus of them tells before training: the allele frequencies of the phenotypes, and, for networks that keep one, the
+reference genotypes.
+
+Shape suffixes: N individuals, S sites, P phenotypes, Q labels of the finest column, B individuals of a batch.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.inputs.base import Places
-from genomai_cli.population.barcode import letters_to_alleles
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import InputError, TrainingError, UsageError
+from genomai_cli.formats.tables import LabelTable, read_labels
+from genomai_cli.inputs.base import CardText, InputKind, Model, Reader, Recipe
+from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
+from genomai_cli.objectives.base import Alphabet
+from genomai_cli.population.barcode import letters_to_alleles, require_sites
+from genomai_cli.population.barcode_input import panel_given, panel_in
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
-from genomai_cli.population.evaluation.summary import Summary
+from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
+from genomai_cli.population.generation.denoiser import HaplotypeNoising
 from genomai_cli.population.labels import UNKNOWN, HaplotypeRows, Phenotypes
-from genomai_cli.population.networks import kriging
-from genomai_cli.population.networks.denoiser import DenoiserNetwork, GenotypeDenoiser
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
-from genomai_cli.population.networks.windowed_imputer import RegionNetwork
-from genomai_cli.population.panel import Panel, coordinates, linked_pairs
-from genomai_cli.population.phenotype_encoding import Families
-from genomai_cli.training.corpus import Corpus
+from genomai_cli.population.panel import Panel
+from genomai_cli.population.phenotype_encoding import HaplotypeGroups
+from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers import Tokenizer
 
+OF_PEOPLE = """\
+New people are as varied as those learnt from, no more. The loss bounds the negative log-likelihood of a site given all
+others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
+OF_LIBRARY = """
+
+**It holds the genotypes of {people} people it was trained on** (the tensor `library.copies`), by which
+`genomai denoise` restores those of others: share it as you would share their data. `--set network.people=0` makes a
+model without them, which restores less well."""
 RAREST = 0.003
 PRIOR = 2.0  # haplotypes
 EVERYBODY = 1e9  # haplotypes, of a group without people
 
 
-def counted(corpus: Corpus, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:
+@dataclass(frozen=True)
+class HaplotypeSettings:
+    """Both haplotypes of an individual, and its `phenotypes`, columns of the labels from coarse to fine."""
+
+    kind: str = "people"
+    haplotypes: bool = True
+    phenotypes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class NoViews:
+    """Nothing is varied beside what the objective does."""
+
+
+@dataclass(frozen=True, eq=False)
+class HaplotypeInput(InputKind):
+    """Pairs of haplotypes at a panel's sites, with the labels of their individuals, if there are any."""
+
+    panel: Panel
+    phenotypes: Phenotypes
+    labels: LabelTable | None = None
+
+    name = "people"
+    settings = HaplotypeSettings
+    views_settings = NoViews
+    files_used = frozenset({"panel", "labels"})
+
+    @classmethod
+    def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """The panel and the phenotypes of the bundle."""
+        return cls(panel_in(folder, config), Phenotypes.from_config(config))
+
+    def write(self, folder: Path) -> None:
+        """Write the panel."""
+        self.panel.write(folder / catalog.PANEL)
+
+    def config(self) -> dict[str, Any]:
+        """See `InputKind`."""
+        return {"kind": self.name, "haplotypes": True}
+
+    @property
+    def coordinates(self) -> Panel:
+        """The panel."""
+        return self.panel
+
+    def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
+        """UsageError: individuals are generated, not read."""
+        del others
+        raise UsageError(f"the model {model.name!r} generates people: it has no vectors of them")
+
+    @classmethod
+    def given(
+        cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+    ) -> InputKind:
+        """The panel and the table of labels; without labels there are no phenotypes."""
+        del start
+        file = files.get("labels")
+        labels = None if file is None else read_labels(file)
+        phenotypes = Phenotypes()
+        if labels is not None:
+            columns = recipe.input.phenotypes or list(labels.columns)
+            phenotypes = Phenotypes.of(labels, columns)
+        return cls(panel_given(files.get("panel")), phenotypes, labels)
+
+    @property
+    def rows(self) -> HaplotypeRows:
+        """The layout of a row."""
+        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels))
+
+    @property
+    def row_length(self) -> int | None:
+        """The alleles of both haplotypes and the labels."""
+        return len(self.rows)
+
+    def corpus_rows(
+        self, records: Iterable[SequenceRecord], warn: Callable[[str], None]
+    ) -> Iterator[tuple[str, Letters]]:
+        """The individuals, each made of two records that follow one another, NAME_A and NAME_B.
+
+        Raises InputError for records that are not such pairs, or of another length than the panel's.
+        """
+        layout, labels = self.rows, self.labels
+        known = set() if labels is None else set(labels.samples)
+        unlabelled = 0
+        for name, pair in _pairs(records, len(self.panel)):
+            letters = np.frombuffer("".join(r.sequence for r in pair).encode("ascii"), np.uint8)
+            given = labels.row(name) if labels is not None and name in known else {}
+            unlabelled += labels is not None and name not in known
+            alleles = letters_to_alleles(letters.reshape(2, -1), self.panel)
+            yield name, layout.row(alleles, self.phenotypes.numbers(given))
+        if unlabelled:
+            warn(f"{unlabelled} people have no labels and are learnt from without")
+
+    def signature(self) -> dict[str, str]:
+        """The panel's digest."""
+        return {"panel": self.panel.sha256}
+
+    def require_same(self, other: InputKind, name: str) -> None:
+        """TrainingError for a model of other sites."""
+        if self.signature().get("panel") != other.signature().get("panel"):
+            message = (
+                f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
+            )
+            raise TrainingError(message)
+
+    def check(self, recipe: Recipe) -> None:
+        """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
+        if set(recipe.objectives) != {"diffusion"}:
+            raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
+        kind = network_class(recipe.network.get("kind"))
+        if not issubclass(kind, GenotypeDenoiser):
+            raise TrainingError(
+                f"recipe {recipe.name}: people need a network that denoises genotypes"
+            )
+
+    def prepared(
+        self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> "HaplotypeInput":
+        """The phenotypes with the numbers of individuals to train on."""
+        del recipe, tokenizer
+        return replace(self, phenotypes=counted(rows, self.rows, self.phenotypes))
+
+    def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
+        """The numbers of sites and phenotypes, and what the network's kind counts besides."""
+        del tokenizer
+        kind = network_class(recipe.network.get("kind"))
+        assert issubclass(kind, GenotypeDenoiser)
+        sizes = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
+        return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
+
+    def initialize(
+        self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> None:
+        """How frequent alleles are, where the sites lie, and the reference genotypes."""
+        del recipe, tokenizer
+        for network in classifier.networks:
+            assert isinstance(network, GenotypeDenoiser)
+            frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
+            network.frequency.copy_(torch.from_numpy(frequency_PS))
+            network.initialize(self.panel, lambda: torch.from_numpy(_genotypes(rows, self.rows)))
+
+    def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
+        """TrainingError: these networks have no heads."""
+        raise TrainingError(f"recipe {recipe.name}: it makes generators, with `genomai pretrain`")
+
+    def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
+        """Alleles of both haplotypes, and labels."""
+        del rows, recipe
+        return Alphabet(tokenizer, aligned=True, noising=HaplotypeNoising(self.rows))
+
+    def baseline(
+        self, network: Network, objective: str, views: Mapping[str, Tensor]
+    ) -> float | None:
+        """The nats a site where sites are independent, at the frequencies of the phenotypes."""
+        del objective
+        assert isinstance(network, GenotypeDenoiser)
+        return independent_loss(network, views)
+
+    def card(
+        self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
+    ) -> CardText:
+        """Who can be generated, and whose genotypes the model holds."""
+        del objectives, network
+        names = ", ".join(self.phenotypes.names)
+        purpose = (
+            "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
+            f"It knows {names}."
+        )
+        people = config["network"].get("people", 0)
+        which = "independent sites, at the allele frequencies of the person's phenotype"
+        purpose += OF_LIBRARY.format(people=people) if people else ""
+        return CardText(purpose, OF_PEOPLE, {"diffusion": which})
+
+    def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
+        """The phenotypes."""
+        del rows
+        return {"phenotypes": self.phenotypes.to_config()}
+
+    def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
+        """The summaries of all individuals of the corpus, those held out included."""
+        del recipe
+        letters = rows.all_letters()
+        alleles = self.rows.alleles(letters)
+        summary = Summary.of(SampleGenotypes([""] * len(letters), alleles, phased=True))
+        return {FILE: to_bytes(summary)}
+
+
+def _pairs(
+    records: Iterable[SequenceRecord], sites: int
+) -> Iterator[tuple[str, tuple[SequenceRecord, SequenceRecord]]]:
+    """Names of individuals with their two haplotypes; InputError for a record without its partner."""
+    first: SequenceRecord | None = None
+    for record in records:
+        require_sites(record, sites)
+        if first is None:
+            first = record
+            continue
+        name = first.name.removesuffix("_A")
+        if name == first.name or record.name != f"{name}_B":
+            message = (
+                f"{first.name} and {record.name} are not NAME_A and NAME_B, a person's haplotypes"
+            )
+            raise InputError(message, path=record.path, line=record.line or None)
+        yield name, (first, record)
+        first = None
+    if first is not None:
+        raise InputError(f"{first.name} has no second haplotype", path=first.path)
+
+
+def counted(corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:
     """The phenotypes with the numbers of people to learn from."""
-    numbers_NP = rows.numbers(_rows(corpus, rows))
+    numbers_NP = rows.numbers(corpus.training_letters())
     if not numbers_NP.shape[1]:
         return phenotypes
     return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
 
 
-def summary(corpus: Corpus, rows: HaplotypeRows) -> Summary:
-    """The summaries of all people of the corpus, those held out included."""
-    everyone = corpus.windows(
-        np.arange(len(corpus.bounds)), np.zeros(len(corpus.bounds)), len(rows)
-    )
-    return Summary.of(SampleGenotypes([""] * len(everyone), rows.alleles(everyone), phased=True))
-
-
 def frequencies(
-    corpus: Corpus, rows: HaplotypeRows, phenotypes: Phenotypes, rarest: float = RAREST
+    corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes, rarest: float = RAREST
 ) -> NDArray[np.float64]:
     """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label; none below `rarest`.
 
     Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
     """
-    learnt = _rows(corpus, rows)
+    learnt = corpus.training_letters()
     alleles_N2S, numbers_NP = rows.alleles(learnt), rows.numbers(learnt)
     alternate_PS = np.zeros((len(phenotypes), rows.sites))
     total_PS = np.zeros_like(alternate_PS)
@@ -74,7 +294,7 @@ def frequencies(
 
 
 def group_frequencies(
-    families: Families, panel: Panel
+    families: HaplotypeGroups, panel: Panel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, and how many
     haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
@@ -97,36 +317,9 @@ def group_frequencies(
     return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
-def fill(
-    network: GenotypeDenoiser,
-    corpus: Corpus,
-    rows: HaplotypeRows,
-    phenotypes: Phenotypes,
-    panel: Panel,
-) -> None:
-    """Tell the network how frequent alleles are, where the sites lie, and who is in its library."""
-    rarest = network.rarest if isinstance(network, RegionNetwork) else RAREST
-    network.frequency.copy_(torch.from_numpy(frequencies(corpus, rows, phenotypes, rarest)))
-    if isinstance(network, DenoiserNetwork):
-        contig_S, position_S = coordinates(panel)
-        network.linkage.learn(
-            torch.from_numpy(linked_pairs(panel)),
-            torch.from_numpy(contig_S),
-            torch.from_numpy(position_S),
-        )
-    if isinstance(network, RegionNetwork) and network.library is not None:
-        copies_NS = _genotypes(corpus, rows)[evenly(len(corpus.learn), len(network.library.copies))]
-        kriging.fill(network.library, torch.from_numpy(copies_NS))
-
-
-def evenly(count: int, chosen: int) -> NDArray[np.int64]:
-    """So many of `count` numbers, evenly spread."""
-    return np.linspace(0, count - 1, chosen).astype(np.int64)
-
-
-def _genotypes(corpus: Corpus, rows: HaplotypeRows) -> NDArray[np.int8]:
+def _genotypes(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
     """The copies (N, S) of allele 1 of the people to learn from, -1 where one is unknown."""
-    alleles_N2S = rows.alleles(_rows(corpus, rows))
+    alleles_N2S = rows.alleles(corpus.training_letters())
     known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
     return np.where(known_NS, alleles_N2S.sum(axis=1), UNKNOWN).astype(np.int8)
 
@@ -140,24 +333,3 @@ def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> 
     known_B2S = truth_B2S != UNKNOWN
     nats_B = -(chance_B2S.log() * known_B2S).sum((1, 2)) / known_B2S.sum((1, 2)).clamp(min=1)
     return float(nats_B.mean())
-
-
-def _rows(corpus: Corpus, rows: HaplotypeRows) -> NDArray[np.uint8]:
-    return corpus.windows(corpus.learn, np.zeros(len(corpus.learn)), len(rows))
-
-
-def _meet(classifier: Classifier, config: dict[str, Any], corpus: Corpus, places: Places) -> None:
-    """What a network of people, and the config, know of them without learning: how many there are of each phenotype,
-    and how frequent alleles are among them."""
-    network, panel, rows, phenotypes = (
-        classifier.members[0],
-        places.panel,
-        places.people,
-        places.phenotypes,
-    )
-    assert isinstance(network, GenotypeDenoiser)
-    assert panel is not None
-    assert rows is not None
-    assert phenotypes is not None
-    config["phenotypes"] = counted(corpus, rows, phenotypes).to_config()
-    fill(network, corpus, rows, phenotypes, panel)

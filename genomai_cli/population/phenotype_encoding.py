@@ -271,6 +271,3 @@ def _shared(table: PhenotypeTable, name: str, rows: Sequence[int]) -> str:
 
 
 # Until the core has its input kinds:
-Described = PhenotypeLayout
-DescribedRows = PhenotypeRows
-Families = HaplotypeGroups

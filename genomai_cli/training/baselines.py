@@ -19,12 +19,11 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from genomai_cli.backbones.base import Network
+from genomai_cli.inputs.base import InputKind
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
-from genomai_cli.population.alignment import objective as crossmodal
-from genomai_cli.population.haplotype_input import independent_loss
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.tokenizers.batch import encode_rows
 from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.training.corpus import Corpus
@@ -71,7 +70,7 @@ class Markov:
     def of_corpus(cls, corpus: Corpus, order: int = ORDER) -> "Markov":
         """From the pieces to learn from, or as many of them, evenly chosen, as hold `LETTERS` letters; of a lower order
         where there are fewer letters than contexts."""
-        bounds = corpus.bounds[corpus.learn]
+        bounds = corpus.bounds[corpus.train]
         letters = int((bounds[:, 1] - bounds[:, 0]).sum())
         pieces = bounds[:: max(1, -(-letters // LETTERS))].tolist()
         order = min(order, int(math.log(max(letters, 4), 4)))
@@ -122,10 +121,15 @@ class Baselines:
     """The losses of guesses, from the words of the pieces to learn from."""
 
     def __init__(
-        self, corpus: Corpus, alphabet: Alphabet, longest: int, network: nn.Module | None = None
+        self,
+        corpus: Corpus,
+        alphabet: Alphabet,
+        longest: int,
+        kind: InputKind,
+        network: Network,
     ) -> None:
         self.corpus, self.alphabet, self.longest = corpus, alphabet, longest
-        self.network = network  # which holds the frequencies of people's alleles
+        self.input, self.network = kind, network
         self._sums: dict[bytes, float] = {}
 
     def loss(self, objective: str, batch: Mapping[str, Mapping[str, Tensor]]) -> float:
@@ -134,16 +138,16 @@ class Baselines:
             "contrastive": self._of_views,
             "masked": self._of_words,
             "diffusion": self._of_letters,
-            "crossmodal": crossmodal.chance_loss,
         }
+        own = self.input.baseline(self.network, objective, batch[objective])
+        if own is not None:
+            return own
         return guesses[objective](batch[objective]) if objective in guesses else math.nan
 
     def _of_views(self, views: Mapping[str, Tensor]) -> float:
         return math.log(len(views["ids_first"]))
 
     def _of_letters(self, views: Mapping[str, Tensor]) -> float:
-        if isinstance(self.network, GenotypeDenoiser):
-            return independent_loss(self.network, views)
         tokenizer, truth_BT = self.alphabet.tokenizer, views["targets"].numpy()
         known_BT = truth_BT != NO_TARGET
         if self.alphabet.aligned or not tokenizer.can_decode:
@@ -228,7 +232,7 @@ class Baselines:
     @cached_property
     def _counts(self) -> NDArray[np.float64]:
         """How often each word was seen, at each place of rows of sites (P = T), or anywhere (P = 1)."""
-        learn = self.corpus.learn
+        learn = self.corpus.train
         chosen = learn[np.linspace(0, len(learn) - 1, min(PIECES, len(learn))).astype(np.int64)]
         tokenizer = self.alphabet.tokenizer
         counts_PV: NDArray[np.float64] | None = None

@@ -15,6 +15,7 @@ Shape suffixes: N pieces, S sites, A letters that are counted.
 
 import json
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,11 @@ from numpy.typing import NDArray
 
 from genomai_cli.augmentations import Letters
 from genomai_cli.errors import InputError
+from genomai_cli.inputs.samples import Rows
 
 ABOUT, NAMES = "corpus.json", "names.txt"
 LETTERS, PIECES, GROUPS = "letters.u8", "pieces.i64", "groups.u64"
 LEARN, JUDGE, COUNTS = "learn.i64", "judge.i64", "counts.i64"
-COUNTED = b"ACGTRYSWKMBDHVN"
-MISSING = ord("N")
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class Corpus:
     about: About
     letters: Letters = field(repr=False)
     bounds: Rows = field(repr=False)
-    learn: Rows = field(repr=False)
-    judge: Rows = field(repr=False)
+    train: Rows = field(repr=False)
+    validation: Rows = field(repr=False)
     counts: Rows | None = field(default=None, repr=False)
     columns: Rows | None = field(default=None, repr=False)
 
@@ -109,15 +108,24 @@ class Corpus:
             found_BL[row, :size] = self.letters[begin : begin + size]
         return found_BL if self.columns is None else found_BL[:, self.columns]
 
-    @property
-    def choices(self) -> Letters | None:
-        """The letters (S, A) seen at each site of rows, from the left and filled up with 0; N apart."""
-        if self.counts is None:
-            return None
-        counted = np.frombuffer(COUNTED, np.uint8)
-        seen_SA = np.where((self.counts > 0) & (counted != MISSING), counted, 0).astype(np.uint8)
-        order = np.argsort(seen_SA == 0, axis=1, kind="stable")
-        return np.take_along_axis(seen_SA, order, axis=1)
+    def training_letters(self) -> Letters:
+        """The rows to train on, as they lie in the corpus (N, L)."""
+        return self._rows(self.train)
+
+    def training_blocks(self, size: int) -> Iterator[Letters]:
+        """The same, so many at a time."""
+        return (self._rows(self.train[at : at + size]) for at in range(0, len(self.train), size))
+
+    def all_letters(self) -> Letters:
+        """All rows (N, L), those for validation included."""
+        return self._rows(np.arange(len(self.bounds)))
+
+    def _rows(self, rows: Rows) -> Letters:
+        return self.windows(rows, np.zeros(len(rows)), self.about.sites or 0)
+
+    def __len__(self) -> int:
+        """How many pieces there are to train on."""
+        return len(self.train)
 
 
 def is_finished(folder: Path) -> bool:

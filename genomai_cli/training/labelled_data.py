@@ -2,59 +2,29 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import TrainingError
+from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import MISSING
-from genomai_cli.population.barcode import require_sites
 from genomai_cli.records import SequenceRecord
 
-Rows = NDArray[np.int64]
 _HAPLOTYPE_ENDINGS = ("_A", "_B")
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Sequences with their labels: `labels[head]` (n,) numbers `classes[head]`, -1 where unknown.
-
-    Samples with the same number in `individuals` (n,) never come into different parts of a split.
-    """
-
-    names: list[str]
-    sequences: list[str]
-    labels: dict[str, Rows]
-    classes: dict[str, list[str]]
-    individuals: Rows
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def letters(self) -> NDArray[np.uint8]:
-        """The sequences, all of one length, as ASCII codes (n, length)."""
-        flat = np.frombuffer("".join(self.sequences).encode("ascii"), np.uint8)
-        return flat.reshape(len(self.names), -1)
-
-    def groups(self) -> Rows:
-        """Numbers (n,) that are equal for samples equal in every label."""
-        stacked = np.stack(list(self.labels.values()), axis=1)
-        return np.asarray(np.unique(stacked, axis=0, return_inverse=True)[1]).reshape(-1)
 
 
 def gather(
     records: Iterable[SequenceRecord],
     labels: Mapping[str, Mapping[str, str]],
     *,
-    letters: int | None = None,
+    check: Callable[[SequenceRecord], None] = lambda record: None,
 ) -> tuple[Samples, int]:
     """The records that have at least one label, and how many had none.
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
-    With `letters`, every record must have so many (InputError). Raises TrainingError where there is
+    `check` may refuse a record (InputError). Raises TrainingError where there is
     nothing to learn.
     """
     labelled: list[SequenceRecord] = []
@@ -63,8 +33,7 @@ def gather(
     for record in records:
         row = [_label(record.name, column) for column in labels.values()]
         if any(label is not None for label in row):
-            if letters is not None:
-                require_sites(record, letters)
+            check(record)
             labelled.append(record)
             rows.append(row)
         else:
@@ -128,7 +97,7 @@ def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
     return [np.flatnonzero(part == number) for number in range(count)]
 
 
-def judged_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
+def validation_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
     """The rows that each of `count` networks is judged by: all in turn, or for one network the share `holdout`.
 
     Raises TrainingError where some class would not be left to learn from.

@@ -1,8 +1,6 @@
-"""The model card that `pretrain` writes: what the model has read, by which objectives, and how well it guesses.
+"""The model cards that `pretrain` and `train` write, and the picture of a run's losses.
 
-The model card that `train` writes: what is known of a model when it is made.
-
-The picture of a run's losses: opened only when there is one to draw, since matplotlib is slow to load.
+The module is opened only when there is a card to write, since matplotlib is slow to load.
 """
 
 import io
@@ -13,59 +11,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
-from genomai_cli.inputs.base import PEOPLE, SEQUENCE
-from genomai_cli.population.labels import Phenotypes
-from genomai_cli.training.baselines import ORDER
-from genomai_cli.training.finetuning import Fitted
+from genomai_cli.inputs.base import CardText
+from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.pretraining import Pretrained
-
-BASELINES = {
-    "contrastive": "any sample of the batch: log(batch)",
-    "masked": "the words' frequencies, given the letters still visible",
-    "crossmodal": "any order of those that differ: log(1 + number of negatives)",
-}
-BLURRED = {
-    PEOPLE: "independent sites, at the allele frequencies of the person's phenotype",
-    SEQUENCE: f"a Markov model of the letters, interpolated up to order {ORDER}",
-}
-INDEPENDENT = "independent sites, at the frequencies of their words"
-OF_DNA = """\
-It makes new DNA: `genomai generate --model DIR --length 1000 --prompt ACGT`. The loss bounds the negative
-log-likelihood of a letter in its window; what is made looks like the corpus over tens of letters, and is neither a gene
-nor anybody's genome. Pretrained without labels: `genomai train --model DIR` gives it heads."""
-PRETRAINED = """\
-Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
-DESCRIBED = """\
-It ranks phenotype records by how similar they are to DNA: `genomai align --model DIR`. It knows the columns """
-OF_DESCRIBED = """\
-A similarity is no cause: it says what records people with such DNA had among those learnt from. What DNA cannot tell
-(sex, from autosomes) is ranked by chance. How well records of held-out people are found has to be measured."""
-OF_VECTORS = """\
-What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
-that the vectors help a task: measure that."""
-OF_PEOPLE = """\
-New people are as varied as those learnt from, no more. The loss bounds the negative log-likelihood of a site given all
-others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
-OF_LIBRARY = """
-
-**It holds the genotypes of {people} people it was trained on** (the tensor `library.copies`), by which
-`genomai denoise` restores those of others: share it as you would share their data. `--set network.people=0` makes a
-model without them, which restores less well."""
 
 
 def pretraining_card(made: Pretrained, command: str) -> str:
     """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
     config, facts = made.bundle.config, made.facts
     corpus = facts["corpus"]
-    own = parameters(_trained(made))
+    text = made.input.card(config, tuple(facts["objectives"]), made.network)
+    own = parameters(made.network)
     unit = "records" if corpus["by_record"] else "pieces of the sequences"
-    others = [m for m in made.bundle.companions.values() if m is not _trained(made)]
-    beside = sum(parameters(module) for module in others)
+    heads = sum(parameters(module) for module in made.bundle.auxiliary.values())
+    heads -= own if made.attached else 0
     return f"""# {config["name"]} {config["version"]}
 
 {config["description"] or "A pretrained network."}
 
-{_purpose(made)}
+{text.purpose}
 
 ## Data
 
@@ -74,7 +38,7 @@ The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts[
 
 ## Method
 
-Network `{_kind(made)}`, {own:,} trainable parameters, and {beside:,} beside it that only the
+Network `{made.network_kind}`, {own:,} trainable parameters, and {heads:,} in heads that only the
 objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}.
 All settings are in `recipe.toml`.
 
@@ -83,11 +47,11 @@ All settings are in `recipe.toml`.
 Loss in nats on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
 chose the best step and so are slightly optimistic:
 
-{_pretraining_results(facts, config["input"]["kind"])}
+{_pretraining_results(facts, text)}
 
 ## Limits
 
-{_limits(made)}
+{text.limits}
 
 ## Reproduce
 
@@ -105,55 +69,21 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _trained(made: Pretrained) -> nn.Module:
-    """The network that was trained: the model's own, or one beside it."""
-    return made.bundle.crossmodal if _described(made) else made.bundle.classifier
-
-
-def _described(made: Pretrained) -> bool:
-    return "crossmodal" in made.facts["objectives"]
-
-
-def _kind(made: Pretrained) -> str:
-    return "crossmodal" if _described(made) else str(made.bundle.config["network"]["kind"])
-
-
-def _purpose(made: Pretrained) -> str:
-    config = made.bundle.config
-    if _described(made):
-        return f"{DESCRIBED}{', '.join(made.bundle.crossmodal.columns.fields)}."
-    if config["input"]["kind"] != PEOPLE:
-        of_dna = "diffusion" in config["companions"] and config["input"]["kind"] == SEQUENCE
-        return OF_DNA if of_dna else PRETRAINED
-    names = ", ".join(Phenotypes.from_config(config).names)
-    told = (
-        f"It makes new people: `genomai generate --model DIR --phenotype NAME`. It knows {names}."
-    )
-    people = config["network"].get("people", 0)
-    return told + (OF_LIBRARY.format(people=people) if people else "")
-
-
-def _limits(made: Pretrained) -> str:
-    if _described(made):
-        return OF_DESCRIBED
-    return OF_PEOPLE if made.bundle.config["input"]["kind"] == PEOPLE else OF_VECTORS
-
-
 def _objectives(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} (weight {weight:g})" for name, weight in facts["objectives"].items())
 
 
-def _pretraining_results(facts: dict[str, Any], kind: str) -> str:
+def _pretraining_results(facts: dict[str, Any], text: CardText) -> str:
     lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
     for name, loss in facts["held_out"].items():
-        told = BASELINES.get(name) or BLURRED.get(kind, INDEPENDENT)
-        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {told} |")
+        which = text.baselines.get(name, "")
+        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {which} |")
     return "\n".join(lines)
 
 
-def classifier_card(fitted: Fitted, command: str) -> str:
+def classifier_card(finetuned: Finetuned, command: str) -> str:
     """The card as Markdown: data, method, held-out results, limits, the command that made it."""
-    config = fitted.bundle.config
+    config = finetuned.bundle.config
     made = config["provenance"]
     split = f"{config['members']} networks, each held out" if config["members"] > 1 else "held out"
     return f"""# {config["name"]} {config["version"]}
@@ -166,7 +96,7 @@ def classifier_card(fitted: Fitted, command: str) -> str:
 
 ## Method
 
-Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
+Network `{config["network"]["kind"]}`, {finetuned.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
 `{config["tokenizer"]["kind"]}`. All settings are in `recipe.toml`.
 
 ## Results
@@ -174,7 +104,7 @@ Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_param
 On samples held out by individual ({split} from what it learnt; used for early stopping and calibration, so slightly
 optimistic):
 
-{_results(fitted.validation)}
+{_results(finetuned.validation)}
 
 ## Limits
 

@@ -12,32 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.backbones import heads
+from genomai_cli import tokenizers
+from genomai_cli.backbones.base import Network, max_length
 from genomai_cli.backbones.classifier import Classifier
+from genomai_cli.backbones.heads import build_auxiliary
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
-from genomai_cli.inputs.base import NOWHERE, Places
-from genomai_cli.objectives.base import Learner, Objective
-from genomai_cli.population import attach
-from genomai_cli.population.evaluation.summary import Summary
-from genomai_cli.population.haplotype_input import summary
-from genomai_cli.registry import OBJECTIVES, complete_config
-from genomai_cli.tokenizers import from_config
-from genomai_cli.training import trainer
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.objectives.base import Learner, Objective, objective_class
+from genomai_cli.training import attach, trainer
 from genomai_cli.training.baselines import Baselines
 from genomai_cli.training.corpus import Corpus
 from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.distributed import ALONE, Processes
 from genomai_cli.training.initialization import (
-    initialise,
-    require_same_words,
+    initial_config,
+    require_same_tokens,
+    reset_parameters,
     start_from,
-    untrained,
-    window,
 )
-from genomai_cli.training.progress import Diary, Moment
+from genomai_cli.training.progress import StepMetrics, TrainingLog
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.sampler import Ahead, Batch, Plan, Sampler, tokens_read
+from genomai_cli.training.sampler import Batch, BatchPlan, Prefetcher, Sampler, tokens_read
 from genomai_cli.training.trainer import Loop
 
 CHECKPOINT = "pretraining.pt"
@@ -49,28 +45,32 @@ class Pretrained:
 
     bundle: Bundle
     facts: dict[str, Any]
-    summary: Summary | None = None  # of people
+    network: Network  # that was trained: the model's own, or attached to it
+    network_kind: str
+    input: InputKind
+    attached: bool = False
+    files: Mapping[str, bytes] = field(default_factory=dict)  # that the bundle holds besides
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """Where and with whom a run takes place. `work` is the folder of its checkpoint; `stop` is asked after every
-    step, `report` is told every moment that is worth a row of the log."""
+    step, `report` is given the metrics of every row of the log."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     work: Path | None = None
     processes: Processes = ALONE
     stop: Callable[[], bool] = lambda: False
-    report: Callable[[Moment], None] = lambda moment: None
+    report: Callable[[StepMetrics], None] = lambda metrics: None
 
 
-def cut_for(recipe: Recipe, places: Places = NOWHERE) -> Cut:
+def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
     """How the records of a corpus for this recipe become pieces."""
-    if places.row is not None:
-        return Cut(sites=places.row)
-    tokenizer = from_config(recipe.tokenizer)
-    longest = _window(recipe)
-    crop = recipe.contrastive.crop if "contrastive" in recipe.objectives else 1.0
+    if kind.row_length is not None:
+        return Cut(sites=kind.row_length)
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    longest = window(recipe)
+    crop = recipe.settings["contrastive"].crop if "contrastive" in recipe.objectives else 1.0
     shortest = int(tokenizer.k / max(crop, 0.01)) + 2
     if longest < 2 * shortest:
         raise TrainingError(
@@ -79,10 +79,24 @@ def cut_for(recipe: Recipe, places: Places = NOWHERE) -> Cut:
     return Cut(longest * recipe.corpus.windows, shortest, gap=max(1, longest // 2))
 
 
+def window(recipe: Recipe) -> int:
+    """How many letters of a sequence the recipe's network reads at once."""
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    tokens = max_length(recipe.network)
+    if tokens is None and not recipe.corpus.window:
+        raise TrainingError(
+            f"recipe {recipe.name}: the network reads any length: set corpus.window"
+        )
+    longest = (
+        recipe.corpus.window if tokens is None else (tokens - 1) * tokenizer.stride + tokenizer.k
+    )
+    return min(longest, recipe.corpus.window or longest)
+
+
 def pretrain(
     corpus: Corpus,
     recipe: Recipe,
-    places: Places = NOWHERE,
+    kind: InputKind,
     *,
     seed: int = 0,
     start: Bundle | None = None,
@@ -90,12 +104,12 @@ def pretrain(
 ) -> Pretrained:
     """Train the recipe's network on the corpus by the recipe's objectives.
 
-    `places` says what the letters of rows mean; sequences have none. The network begins with the values of
-    that of `start`, and the companions too where they fit; a crossmodal network is put beside that of another kind.
-    With a folder `work`, a run that was interrupted there goes on where it stopped. Raises TrainingError where the
-    recipe or the corpus does not allow it, Stopped when asked to stop.
+    `kind` says what the letters of rows mean. The network begins with the values of that of `start`, and the auxiliary
+    heads too where they fit; an attachable network is attached to that of another kind. With a folder `work`, a run that
+    was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus does not allow it,
+    Stopped when asked to stop.
     """
-    return Pretraining(corpus, recipe, places, seed, start, surroundings or Surroundings()).run()
+    return Pretraining(corpus, recipe, kind, seed, start, surroundings or Surroundings()).run()
 
 
 class Pretraining:
@@ -105,7 +119,7 @@ class Pretraining:
         self,
         corpus: Corpus,
         recipe: Recipe,
-        places: Places,
+        kind: InputKind,
         seed: int,
         start: Bundle | None,
         surroundings: Surroundings,
@@ -113,20 +127,14 @@ class Pretraining:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to learn by")
         self.recipe, self.seed, self.around = recipe, seed, surroundings
-        self.places = places
-        self.bundle, self.corpus, alphabet = untrained(recipe, corpus, places)
+        self.tokenizer = tokenizers.from_config(recipe.tokenizer)
+        self._prepare(corpus, kind)
         if start is not None:
-            require_same_words(start, alphabet.tokenizer, places.panel, places.reference)
-        self.host = start if attach.stands_beside(start, self.bundle.config["network"]) else None
-        self.objectives: dict[Objective, float] = {
-            OBJECTIVES[name].objective(getattr(recipe, name), alphabet): weight
-            for name, weight in recipe.objectives.items()
-        }
-        self.pad_id = alphabet.tokenizer.pad_id
-        self.longest = places.row or _window(recipe)
+            require_same_tokens(start, self.tokenizer, self.input)
+        self.host = start if attach.attaches_to(start, self.bundle.config["network"]) else None
         self.sampler = self._sampler()
         self.baselines = Baselines(
-            self.corpus, alphabet, self.longest, self.bundle.classifier.members[0]
+            self.corpus, self.alphabet, self.longest, self.input, self.bundle.classifier.networks[0]
         )
         self.learner = self._learner(None if self.host else start)
         self.loop = Loop(
@@ -139,17 +147,40 @@ class Pretraining:
             stop=surroundings.stop,
         )
         names = [objective.name for objective in self.objectives]
-        self.diary = Diary(self.loop, names, self.learner.weights, surroundings.report)
-        self.judging: list[tuple[Batch, float]] = []
+        self.log = TrainingLog(self.loop, names, self.learner.weights, surroundings.report)
+        self.validation: list[tuple[Batch, float]] = []
         self.held_out_K = torch.zeros(len(names))
         self.latest_K = torch.zeros(len(names))
         self.latest_tokens = 0
 
+    def _prepare(self, corpus: Corpus, kind: InputKind) -> None:
+        """The input as the networks read it, the untrained bundle, and the objectives."""
+        recipe, tokenizer = self.recipe, self.tokenizer
+        classes = {name: objective_class(name) for name in recipe.objectives}
+        kind.check(recipe)
+        kind = kind.fitted(corpus, recipe)
+        self.corpus = corpus if kind.columns is None else corpus.at(kind.columns)
+        self.input = kind.prepared(self.corpus, recipe, tokenizer)
+        self.alphabet = self.input.alphabet(self.corpus, recipe, tokenizer)
+        for name, objective in classes.items():
+            objective.check(recipe.settings[name], self.alphabet, recipe)
+        sizes = self.input.sizes(self.corpus, recipe, tokenizer)
+        config = initial_config(recipe, self.input, tokenizer, sizes, members=1, heads={})
+        config |= self.input.extra_config(self.corpus)
+        classifier = build(config, self.input)
+        self.input.initialize(classifier, self.corpus, recipe, tokenizer)
+        self.bundle = Bundle(config, classifier, self.input)
+        self.longest = self.input.row_length or window(recipe)
+        self.objectives: dict[Objective, float] = {
+            classes[name](recipe.settings[name], self.alphabet): weight
+            for name, weight in recipe.objectives.items()
+        }
+
     def run(self) -> Pretrained:
         """Train, and describe what has become of it."""
         began = time.monotonic()
-        self.judging = self.sampler.judging()
-        with Ahead(self.sampler, in_background=self.around.device.type != "cpu") as batches:
+        self.validation = self.sampler.validation_batches()
+        with Prefetcher(self.sampler, in_background=self.around.device.type != "cpu") as batches:
             self.loop.fit(
                 lambda learner, step: self._loss(learner, batches.at(step)),
                 self._validation_loss,
@@ -158,33 +189,40 @@ class Pretraining:
             )
         facts = self._facts(round(time.monotonic() - began))
         config = dict(self.bundle.config)
-        config["companions"] = {o.name: o.companion() for o in self.objectives}
+        config["companions"] = {o.name: o.auxiliary() for o in self.objectives}
         config["provenance"] = config["provenance"] | facts
-        classifier, learnt = self._whole(config)
+        trained, auxiliary = self._gathered(config)
         bundle = replace(
-            self.bundle, config=config, classifier=classifier.float().eval(), companions=learnt
+            self.bundle, config=config, classifier=trained.float().eval(), auxiliary=auxiliary
         )
         if self.host is not None:
-            bundle = attach.joined(self.host, bundle)
-        rows = self.places.people
-        return Pretrained(bundle, facts, None if rows is None else summary(self.corpus, rows))
+            bundle = attach.attached(self.host, bundle)
+        return Pretrained(
+            bundle,
+            facts,
+            trained.networks[0],
+            str(self.bundle.config["network"]["kind"]),
+            self.input,
+            self.host is not None,
+            self.input.extra_files(self.corpus, self.recipe),
+        )
 
-    def _whole(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
-        """The classifier and the companions, put together again if processes have shares of them."""
+    def _gathered(self, config: Mapping[str, Any]) -> tuple[Classifier, dict[str, nn.Module]]:
+        """The classifier and the auxiliary heads, put together again if processes have shares of them."""
         learner = self.learner
         if self.around.processes.shard:
             state = trainer.mapped(learner.state_dict(), self.around.processes.whole)
-            classifier = build(config, self.bundle.panel)
-            auxiliary = heads.build(config["companions"], classifier.members[0])
+            classifier = build(config, self.bundle.input)
+            auxiliary = build_auxiliary(config["companions"], classifier.networks[0])
             learner = Learner(classifier, dict(auxiliary.items()), self.objectives, ALONE)
             learner.load_state_dict(state)
-        return learner.classifier, dict(learner.companions.items())
+        return learner.classifier, dict(learner.auxiliary.items())
 
     def _loss(self, learner: nn.Module, batch: Batch) -> Tensor:
         """The weighted loss of a step's batch."""
         terms_K: Tensor = learner(self._moved(batch))
         self.latest_K = terms_K.detach()
-        self.latest_tokens = tokens_read(batch, self.pad_id)
+        self.latest_tokens = tokens_read(batch, self.tokenizer.pad_id)
         return (terms_K * self.learner.weights).sum()
 
     def _watch(self, step: int, loss: Tensor) -> None:
@@ -192,12 +230,12 @@ class Pretraining:
         del loss
         processes, tokens = self.around.processes, self.latest_K.new_tensor([self.latest_tokens])
         *terms_K, mean_tokens = processes.mean(torch.cat([self.latest_K, tokens])).tolist()
-        self.diary.add(terms_K, round(mean_tokens * processes.size))
+        self.log.add(terms_K, round(mean_tokens * processes.size))
         if step % self.recipe.corpus.log_every == 0 and not self.loop.evaluates_now():
             self._write(step, None)
 
     def _write(self, step: int, held_out_K: Tensor | None) -> None:
-        self.diary.write(step, self.sampler.epoch(step), held_out_K)
+        self.log.write(step, self.sampler.epoch(step), held_out_K)
 
     def _sampler(self) -> Sampler:
         recipe, processes = self.recipe, self.around.processes
@@ -206,21 +244,22 @@ class Pretraining:
             raise TrainingError(
                 f"optimization.batch_size = {size} cannot be shared by {processes.size} processes"
             )
-        plan = Plan(self.longest, size, recipe.corpus.judged, self.seed)
-        return Sampler(self.corpus, list(self.objectives), plan, processes, self.pad_id)
+        plan = BatchPlan(self.longest, size, recipe.corpus.judged, self.seed)
+        pad_id = self.tokenizer.pad_id
+        return Sampler(self.corpus, list(self.objectives), plan, processes, pad_id)
 
     def _learner(self, start: Bundle | None) -> Learner:
-        """The network and its companions with fresh values, or those of `start`."""
+        """The network and its auxiliary heads with fresh values, or those of `start`."""
         torch.manual_seed(self.seed)
-        network = self.bundle.classifier.members[0]
-        initialise(network)
-        configs = {o.name: o.companion() for o in self.objectives}
-        built = heads.build(configs, network)
+        network = self.bundle.classifier.networks[0]
+        reset_parameters(network)
+        configs = {o.name: o.auxiliary() for o in self.objectives}
+        built = build_auxiliary(configs, network)
         if start is not None:
-            start_from(network, start.classifier.members[0])
+            start_from(network, start.classifier.networks[0])
             for name, module in built.items():
                 if start.config.get("companions", {}).get(name) == configs[name]:
-                    module.load_state_dict(start.companions[name].state_dict())
+                    module.load_state_dict(start.auxiliary[name].state_dict())
         return Learner(
             self.bundle.classifier, dict(built.items()), self.objectives, self.around.processes
         )
@@ -228,12 +267,12 @@ class Pretraining:
     @torch.no_grad()
     def _validation_loss(self, learner: nn.Module) -> float:
         """The weighted loss of the held-out samples; its terms are kept for the log."""
-        self.held_out_K = self._over_judging(lambda batch: learner(self._moved(batch)))
+        self.held_out_K = self._over_validation(lambda batch: learner(self._moved(batch)))
         return float((self.held_out_K * self.learner.weights.cpu().double()).sum())
 
-    def _over_judging(self, losses: Callable[[Batch], Tensor]) -> Tensor:
-        """The mean of losses (K,) over the batches to judge by of all processes."""
-        weighted = [losses(batch).cpu().double() * weight for batch, weight in self.judging]
+    def _over_validation(self, losses: Callable[[Batch], Tensor]) -> Tensor:
+        """The mean of losses (K,) over the validation batches of all processes."""
+        weighted = [losses(batch).cpu().double() * weight for batch, weight in self.validation]
         return self.around.processes.total(torch.stack(weighted).sum(0)).cpu()
 
     def _baseline(self, batch: Batch) -> Tensor:
@@ -251,7 +290,7 @@ class Pretraining:
         """What the card and the config tell of the run."""
         self._validation_loss(self.learner.eval())
         recipe, about = self.recipe, self.corpus.about
-        baseline_K = self._over_judging(self._baseline)
+        baseline_K = self._over_validation(self._baseline)
         return {
             "seed": self.seed,
             "device": self.around.device.type,
@@ -264,14 +303,9 @@ class Pretraining:
             "steps": self.loop.progress.step,
             "tokens": int(self.loop.notes.get("tokens", 0)),
             "epochs": round(self.sampler.epoch(self.loop.progress.step), 3),
-            "held_out": _rounded(self.diary.named(self.held_out_K)),
-            "baseline": _rounded(self.diary.named(baseline_K)),
+            "held_out": _rounded(self.log.named(self.held_out_K)),
+            "baseline": _rounded(self.log.named(baseline_K)),
         }
-
-
-def _window(recipe: Recipe) -> int:
-    config = {"tokenizer": recipe.tokenizer, "network": complete_config(recipe.network)}
-    return min(window(config), recipe.corpus.window or window(config))
 
 
 def _rounded(losses: Mapping[str, float]) -> dict[str, float]:

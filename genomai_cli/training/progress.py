@@ -14,8 +14,8 @@ from genomai_cli.training.trainer import Loop
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last moment.
+class StepMetrics:
+    """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last metrics.
 
     `held_out` and its terms are there only where the held-out samples have just been judged.
     """
@@ -31,7 +31,7 @@ class Moment:
     tokens_per_second: float
 
 
-class Diary:
+class TrainingLog:
     """Losses and tokens between the rows of the log.
 
     They are kept in the loop's notes and so travel with the checkpoint: a resumed run writes the same rows.
@@ -42,7 +42,7 @@ class Diary:
         loop: Loop,
         names: Sequence[str],
         weights_K: Tensor,
-        report: Callable[[Moment], None],
+        report: Callable[[StepMetrics], None],
     ) -> None:
         self.loop, self.names, self.report = loop, list(names), report
         self.weights_K = weights_K.double().cpu()
@@ -62,7 +62,7 @@ class Diary:
         sums_K = torch.tensor([notes.pop(name) for name in self.names], dtype=torch.float64)
         terms_K = sums_K / notes.pop("steps")
         seconds = max(time.monotonic() - self._clock, 1e-9)
-        moment = Moment(
+        metrics = StepMetrics(
             step,
             epoch,
             int(notes["tokens"]),
@@ -74,7 +74,7 @@ class Diary:
             self._clocked / seconds,
         )
         self._clock, self._clocked = time.monotonic(), 0
-        self.report(moment)
+        self.report(metrics)
 
     def named(self, terms_K: Tensor) -> dict[str, float]:
         """The objectives' losses by name."""

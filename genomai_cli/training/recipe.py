@@ -11,37 +11,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
 
+from genomai_cli import registry
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.inputs.base import KINDS, InputRecipe, ViewsRecipe
-from genomai_cli.objectives.contrastive import ContrastiveSettings
-from genomai_cli.objectives.diffusion import DiffusionSettings
-from genomai_cli.objectives.masked import MaskedSettings
-from genomai_cli.population.alignment.objective import CrossmodalSettings
-from genomai_cli.registry import OBJECTIVES, check_objective
+from genomai_cli.inputs.base import InputKind, input_class
+from genomai_cli.objectives.base import check_objective, objective_class
 from genomai_cli.training.corpus import CorpusRecipe
 from genomai_cli.training.trainer import Optimization
 
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class LikelihoodRecipe:
-    """The population likelihood beside the networks: of which head, with how many ancestry axes.
-
-    `shrinkage` is how many haplotypes the frequencies that the other classes predict are worth.
-    """
-
-    head: str
-    axes: int = 3
-    shrinkage: float = 30.0
-
-
-@dataclass(frozen=True)
-class RegressionRecipe:
-    """The logistic regression on variants beside the networks: of which head, with what penalty on its weights."""
-
-    head: str
-    penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +32,11 @@ class SplitRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of one training run."""
+    """All settings of one training run.
+
+    `input` and `views` are what the kind of input has to say, `evidence` what is attached to the networks, `settings`
+    those of every objective by name.
+    """
 
     name: str
     network: dict[str, Any]
@@ -63,42 +44,20 @@ class Recipe:
     description: str = ""
     version: str = "1.0.0"
     heads: dict[str, str] = field(default_factory=dict)
-    input: InputRecipe = field(default_factory=InputRecipe)
+    input: Any = None
     split: SplitRecipe = field(default_factory=SplitRecipe)
-    views: ViewsRecipe = field(default_factory=ViewsRecipe)
+    views: Any = None
     optimization: Optimization = field(default_factory=Optimization)
-    likelihood: LikelihoodRecipe | None = None
-    regression: RegressionRecipe | None = None
+    evidence: Any = None
     objectives: dict[str, float] = field(default_factory=dict)
-    contrastive: ContrastiveSettings = field(default_factory=ContrastiveSettings)
-    masked: MaskedSettings = field(default_factory=MaskedSettings)
-    diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
-    crossmodal: CrossmodalSettings = field(default_factory=CrossmodalSettings)
+    settings: dict[str, Any] = field(default_factory=dict)
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
 
-    @property
-    def evidence(self) -> LikelihoodRecipe | RegressionRecipe | None:
-        """What stands beside the networks, if anything does."""
-        return self.likelihood or self.regression
 
-
-SECTIONS: dict[str, type] = {
-    "input": InputRecipe,
-    "split": SplitRecipe,
-    "views": ViewsRecipe,
-    "optimization": Optimization,
-    "likelihood": LikelihoodRecipe,
-    "regression": RegressionRecipe,
-    "corpus": CorpusRecipe,
-    **{name: kind.settings for name, kind in OBJECTIVES.items()},
-}
 _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
 LIMITS: dict[str, tuple[float, float]] = {
     "input.best_sites": _AT_LEAST_1,
     "input.fewest": _AT_LEAST_1,
-    "likelihood.axes": _AT_LEAST_1,
-    "likelihood.shrinkage": (0, math.inf),
-    "regression.penalty": (0, math.inf),
     "split.folds": _AT_LEAST_1,
     "split.holdout": (0.001, 0.5),
     "optimization.steps": _AT_LEAST_1,
@@ -107,12 +66,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optimization.evaluate_every": _AT_LEAST_1,
     "optimization.patience": _AT_LEAST_1,
     "optimization.checkpoint_every": (0, math.inf),
-    **{f"{name}.{key}": v for name, kind in OBJECTIVES.items() for key, v in kind.limits.items()},
     "corpus.window": (0, math.inf),
     "corpus.windows": _AT_LEAST_1,
     "corpus.judged": _AT_LEAST_1,
     "corpus.log_every": _AT_LEAST_1,
-    **{f"views.{view.name}": _SHARE for view in fields(ViewsRecipe)},
 }
 
 
@@ -146,15 +103,13 @@ def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
 
 
 def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
-    """The recipe for other heads than its own: what it says of a head that is not learnt is said of the last."""
-    likelihood, regression, given = recipe.likelihood, recipe.regression, recipe.input
-    if likelihood is not None and likelihood.head not in heads:
-        likelihood = replace(likelihood, head=list(heads)[-1])
-    if regression is not None and regression.head not in heads:
-        regression = replace(regression, head=list(heads)[-1])
-    if given.best_for is not None and given.best_for not in heads:
+    """The recipe for other heads than its own: what it says of a head that is not trained is said of the last."""
+    evidence, given = recipe.evidence, recipe.input
+    if evidence is not None and evidence.head not in heads:
+        evidence = replace(evidence, head=list(heads)[-1])
+    if getattr(given, "best_for", None) not in (None, *heads):
         given = replace(given, best_for=None)
-    return replace(recipe, likelihood=likelihood, regression=regression, input=given)
+    return replace(recipe, evidence=evidence, input=given)
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
@@ -167,23 +122,57 @@ def named(recipe: Recipe, name: str) -> Recipe:
 def from_tables(tables: Mapping[str, Any]) -> Recipe:
     """The recipe of parsed TOML; ValueError for a key that is unknown, missing or of another type."""
     values = dict(tables)
-    for section, kind in SECTIONS.items():
-        if section in values:
-            values[section] = _checked(kind, values[section], f"{section}.")
+    kind = _input_kind(values.get("input", {}))
+    sections: dict[str, type] = {
+        "input": kind.settings,
+        "split": SplitRecipe,
+        "views": kind.views_settings,
+        "optimization": Optimization,
+        "corpus": CorpusRecipe,
+    }
+    for section, settings in sections.items():
+        values[section] = _checked(settings, values.get(section, {}), f"{section}.")
+    values["settings"] = {
+        name: _checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
+        for name in registry.OBJECTIVES
+        for chosen in (objective_class(name),)
+    }
+    values["evidence"] = _evidence(values, kind)
     recipe: Recipe = _checked(Recipe, values, "")
-    if recipe.input.best_sites and recipe.split.folds > 1:
+    if getattr(recipe.input, "best_sites", None) and recipe.split.folds > 1:
         raise ValueError(
             "input.best_sites needs split.folds = 1: each fold would choose other sites"
         )
-    if recipe.likelihood and recipe.regression:
-        raise ValueError("[likelihood] is for barcodes, [regression] for genomes: not both")
-    if recipe.input.kind not in KINDS:
-        raise ValueError(f"input.kind is one of {', '.join(KINDS)}, not {recipe.input.kind!r}")
     for head in recipe.heads:
         check_head_name(head)
     for name, weight in recipe.objectives.items():
         check_objective(name, weight)
     return recipe
+
+
+def _input_kind(section: object) -> type[InputKind]:
+    """The class of the kind of input that the section names."""
+    name = section.get("kind", "sequence") if isinstance(section, dict) else "sequence"
+    known = [kind for kind in registry.INPUT_KINDS if input_class(kind).name == kind]
+    if name not in known:
+        raise ValueError(f"input.kind is one of {', '.join(known)}, not {name!r}")
+    return input_class(name)
+
+
+def _evidence(values: dict[str, Any], kind: type[InputKind]) -> Any:
+    """The settings of the evidence that the recipe asks for, taken out of the values; None if it asks for none."""
+    asked = [name for name in registry.EVIDENCE if values.get(name) is not None]
+    if asked and asked != [kind.evidence_kind]:
+        raise ValueError(
+            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for anchored genomes"
+        )
+    found = None
+    for name in asked:
+        settings = registry.find(registry.EVIDENCE, name)
+        found = _checked(settings, values[name], f"{name}.", settings.LIMITS)
+    for name in registry.EVIDENCE:
+        values.pop(name, None)
+    return found
 
 
 def check_head_name(head: str) -> None:
@@ -194,7 +183,12 @@ def check_head_name(head: str) -> None:
         )
 
 
-def _checked(kind: type, values: object, prefix: str) -> Any:
+def _checked(
+    kind: type,
+    values: object,
+    prefix: str,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"[{prefix.rstrip('.')}] is not a table")
     known = {f.name: f for f in fields(kind)}
@@ -202,7 +196,8 @@ def _checked(kind: type, values: object, prefix: str) -> Any:
         if name not in known:
             raise ValueError(f"unknown key {prefix}{name} (there are: {', '.join(known)})")
         _check_type(prefix + name, value, known[name].type)
-        _check_limits(prefix + name, value)
+        bounds = (limits or {}).get(name, _SHARE if prefix == "views." else None)
+        _check_limits(prefix + name, value, bounds)
     for name, f in known.items():
         if name not in values and f.default is REQUIRED and f.default_factory is REQUIRED:
             raise ValueError(f"missing key {prefix}{name}")
@@ -211,7 +206,7 @@ def _checked(kind: type, values: object, prefix: str) -> Any:
 
 def _check_type(name: str, value: object, expected: Any) -> None:
     """Numbers, words and truth values keep their kind; a whole number may stand for a float."""
-    if is_dataclass(value):
+    if is_dataclass(value) or expected is Any:
         return
     kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
     allowed = tuple(get_origin(kind) or kind for kind in kinds)
@@ -220,8 +215,8 @@ def _check_type(name: str, value: object, expected: Any) -> None:
         raise ValueError(f"{name} is a {allowed[0].__name__}, not {value!r}")
 
 
-def _check_limits(name: str, value: object) -> None:
-    low, high = LIMITS.get(name, (-math.inf, math.inf))
+def _check_limits(name: str, value: object, bounds: tuple[float, float] | None) -> None:
+    low, high = bounds or LIMITS.get(name, (-math.inf, math.inf))
     if isinstance(value, int | float) and not low <= value <= high:
         wanted = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise ValueError(f"{name} is {wanted}, not {value!r}")

@@ -17,22 +17,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.inputs.samples import Rows
 from genomai_cli.objectives.base import NO_TARGET, Group, Objective, Views
-from genomai_cli.training.corpus import Corpus, Rows, shuffled
+from genomai_cli.training.corpus import Corpus, shuffled
 
 BLOCK = 16
-LEARNING, JUDGING = 1, 2  # streams of randomness that share a seed
+TRAINING, VALIDATION = 1, 2  # streams of randomness that share a seed
 Batch = dict[str, dict[str, Tensor]]
 """The views of every objective."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How a corpus becomes batches: windows of at most `window` letters, `batch_size` in all processes together."""
 
     window: int
     batch_size: int
-    judged: int
+    validation: int
     seed: int
 
 
@@ -43,46 +44,46 @@ class Sampler:
         self,
         corpus: Corpus,
         objectives: Sequence[Objective],
-        plan: Plan,
+        plan: BatchPlan,
         group: Group,
         pad_id: int,
     ) -> None:
         self.corpus, self.objectives, self.plan = corpus, objectives, plan
         self.group, self.pad_id = group, pad_id
 
-    def learning(self, step: int) -> Batch:
+    def training_batch(self, step: int) -> Batch:
         """The batch of a step; an epoch takes every piece to learn from once, in an order of its own."""
         size = self.plan.batch_size
         places = np.arange(step * size, (step + 1) * size)
-        pieces = self.corpus.learn[shuffled(places, len(self.corpus.learn), self.plan.seed)]
+        pieces = self.corpus.train[shuffled(places, len(self.corpus.train), self.plan.seed)]
         share = size // self.group.size
         mine = slice(self.group.rank * share, (self.group.rank + 1) * share)
-        return self._batch(pieces, (LEARNING, step), mine)
+        return self._batch(pieces, (TRAINING, step), mine)
 
-    def judging(self) -> list[tuple[Batch, float]]:
+    def validation_batches(self) -> list[tuple[Batch, float]]:
         """This process's share of the batches to judge by, each with its weight in the mean over all of them.
 
         They are the same at any time and for any number of processes: at most `judged` pieces, evenly chosen. Every
         process has as many, if need be one of weight 0.
         """
-        rows = self._judged()
+        rows = self._validation_rows()
         size = min(self.plan.batch_size, len(rows))
         starts = range(0, len(rows) - size + 1, size)
         most = -(-len(starts) // self.group.size)
         mine = [(start, 1 / len(starts)) for start in starts[self.group.rank :: self.group.size]]
         mine += [(0, 0.0)] * (most - len(mine))
         return [
-            (self._batch(rows[start : start + size], (JUDGING, start), slice(0, size)), weight)
+            (self._batch(rows[start : start + size], (VALIDATION, start), slice(0, size)), weight)
             for start, weight in mine
         ]
 
     def epoch(self, step: int) -> float:
         """How many times a run has seen every piece after so many steps."""
-        return step * self.plan.batch_size / len(self.corpus.learn)
+        return step * self.plan.batch_size / len(self.corpus.train)
 
-    def _judged(self) -> Rows:
-        judge = self.corpus.judge
-        count = min(len(judge), self.plan.judged)
+    def _validation_rows(self) -> Rows:
+        judge = self.corpus.validation
+        count = min(len(judge), self.plan.validation)
         chosen: Rows = judge[np.linspace(0, len(judge) - 1, count).astype(np.int64)]
         return chosen
 
@@ -135,7 +136,7 @@ def _stacked(parts: list[NDArray[np.int64]], empty: int) -> NDArray[np.int64]:
     return np.concatenate(filled)
 
 
-class Ahead:
+class Prefetcher:
     """The batches of a run; with a GPU, each is made while the one before is being learnt from."""
 
     def __init__(self, sampler: Sampler, *, in_background: bool) -> None:
@@ -143,7 +144,7 @@ class Ahead:
         self.pool = ThreadPoolExecutor(1) if in_background else None
         self.coming: dict[int, Future[Batch]] = {}
 
-    def __enter__(self) -> "Ahead":
+    def __enter__(self) -> "Prefetcher":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +154,7 @@ class Ahead:
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         if self.pool is None:
-            return self.sampler.learning(step)
-        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.learning, step)
-        self.coming = {step + 1: self.pool.submit(self.sampler.learning, step + 1)}
+            return self.sampler.training_batch(step)
+        made = self.coming.pop(step, None) or self.pool.submit(self.sampler.training_batch, step)
+        self.coming = {step + 1: self.pool.submit(self.sampler.training_batch, step + 1)}
         return made.result()

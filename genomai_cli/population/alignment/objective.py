@@ -12,7 +12,7 @@ Shape suffixes: B samples of this process, G of all processes, S sites, C catego
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,11 +69,20 @@ class CrossmodalSettings:
 class Crossmodal:
     """InfoNCE between people and their records; it needs a crossmodal network and rows of described people."""
 
+    settings_class: ClassVar[type] = CrossmodalSettings
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
+    input_kind: ClassVar[str | None] = "described"
+
     settings: CrossmodalSettings
     alphabet: Alphabet
     name: str = "crossmodal"
 
-    def companion(self) -> dict[str, Any]:
+    @classmethod
+    def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
+        """Any network will do."""
+        del settings, alphabet, recipe
+
+    def auxiliary(self) -> dict[str, Any]:
         """None: the network itself knows both sides."""
         return {"kind": "none"}
 

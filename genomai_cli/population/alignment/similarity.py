@@ -19,11 +19,10 @@ from torch.nn import functional
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inference.batching import Batching, score
 from genomai_cli.inference.integrated_gradients import METHOD, mean_gradients
-from genomai_cli.inputs.base import reader
+from genomai_cli.inputs.base import InputKind
 from genomai_cli.population.alignment.attributions_hdf5 import Attention, Explained
-from genomai_cli.population.networks.crossmodal import genotypes_of
+from genomai_cli.population.networks.crossmodal import crossmodal_of, genotypes_of
 from genomai_cli.population.networks.phenotype_embedding import Records
-from genomai_cli.population.panel import Panel
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
 from genomai_cli.records import SequenceRecord
@@ -54,17 +53,17 @@ class Aligned:
 class Aligner:
     """A model, and the phenotype records that samples are compared with.
 
-    `panels` are other panels whose barcodes are accepted too, where they hold the model's sites. Raises BundleError
+    `others` are the input kinds of other models, whose barcodes are read too where they hold the model's sites. Raises BundleError
     for a model that knows no phenotypes, InputError for records that it does not understand.
     """
 
     def __init__(
-        self, bundle: Bundle, table: PhenotypeTable, panels: Mapping[str, Panel] | None = None
+        self, bundle: Bundle, table: PhenotypeTable, others: Mapping[str, InputKind] | None = None
     ) -> None:
-        self.bundle, self.table, self.panel = bundle, table, bundle.required_panel
-        self.network = bundle.crossmodal
+        self.bundle, self.table, self.panel = bundle, table, bundle.coordinates
+        self.network = crossmodal_of(bundle)
         self._nothing = np.full(len(self.panel), -1)
-        self._read = reader(bundle, panels or {})
+        self._read = bundle.input.reader(bundle, others or {})
         self._device = next(bundle.classifier.parameters()).device
         self._records = Records.of(encode(table, self.network.columns), self._device)
         self._dna, self._vocabulary_VD = self.network.dna, self.network.vocabulary.embeddings
@@ -97,7 +96,7 @@ class Aligner:
         Raises InputError for a record that is no barcode of the model's panel.
         """
         readings = map(self._read, records)
-        items = ((reading, reading.pieces if reading.letters else []) for reading in readings)
+        items = ((reading, reading.windows if reading.letters else []) for reading in readings)
         pad_id = self.bundle.tokenizer.pad_id
         scored = score(
             self._similarities, items, pad_id=pad_id, device=self._device, batching=batching
@@ -142,7 +141,8 @@ class Aligner:
         vocabulary = self.network.columns.vocabulary
         return Attention(of_dna_LHSGV, of_records.double().cpu().numpy(), vocabulary)
 
-    def _similarities(self, ids_BT: Tensor) -> dict[str, Tensor]:
+    def _similarities(self, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
+        del mask_BT  # what is missing is a token
         copies_BS = self.bundle.classifier.inputs(ids_BT)
         genotypes_BSG = self._genotypes(copies_BS)
         vectors_BE = self._vectors(self._dna.summed(genotypes_BSG, self._tokens_SGD))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.augmentations import Letters
+from genomai_cli.backbones.base import Network
 from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
 from genomai_cli.errors import BundleError
@@ -93,7 +94,7 @@ class HaplotypeNoising:
 
     def denoiser(
         self,
-        network: nn.Module,
+        network: Network,
         head: nn.Module,
         views: Mapping[str, Tensor],
         *,

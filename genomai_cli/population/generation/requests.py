@@ -17,6 +17,7 @@ import torch
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.population.labels import NULL, REFERENCE, Phenotypes
+from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
@@ -130,7 +131,7 @@ def requests_of_records(
     known = [name in phenotypes.names for name in populations.names]
     if not any(known):
         raise InputError("no record of a population that can be generated", path=populations.path)
-    network, device = bundle.crossmodal, next(bundle.classifier.parameters()).device
+    network, device = crossmodal_of(bundle), next(bundle.classifier.parameters()).device
     with torch.inference_mode():
         requested_RE, known_PE = (
             network.record_vectors(Records.of(encode(records, network.columns), device))

@@ -66,7 +66,7 @@ class HaplotypeGenerator:
             raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
-        self.chromosomes = Chromosomes.of(bundle.required_panel)
+        self.chromosomes = Chromosomes.of(bundle.coordinates)
         self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
             self.logits = network.prepared()
@@ -184,7 +184,7 @@ class HaplotypeDiffuser:
         self, bundle: Bundle, settings: Settings, phenotype_of: Callable[[str], int] = lambda _: 0
     ) -> None:
         self.generator = HaplotypeGenerator(bundle, settings)
-        self.panel, self.name = bundle.required_panel, bundle.name
+        self.panel, self.name = bundle.coordinates, bundle.name
         self.sites = BarcodeSites.of(self.panel)
         self.phenotype_of = phenotype_of
 

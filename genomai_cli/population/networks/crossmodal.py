@@ -16,13 +16,14 @@ phenotypes, V tokens of their vocabulary, D width, H attention heads, E size of 
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.heads import Heads
+from genomai_cli.backbones.base import Network
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError
 from genomai_cli.population.networks.phenotype_embedding import Records, Vocabulary
 from genomai_cli.population.networks.towers import (
     GENOTYPES,
@@ -35,19 +36,22 @@ from genomai_cli.population.phenotypes import Columns
 FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.01  # as in CLIP
 
 
-class CrossmodalNetwork(nn.Module):
+class CrossmodalNetwork(Network):
     """Allele copies (B, S), -1 where missing, and phenotype records to unit vectors (B, E) and (R, E)."""
 
-    def __init__(self, config: CrossmodalConfig, classes: Mapping[str, int] | None = None) -> None:
+    config_class = CrossmodalConfig
+    reads_allele_counts = True
+    attachable = True
+
+    def __init__(self, config: CrossmodalConfig) -> None:
         super().__init__()
         self.config = config
         self.columns = Columns.from_config(config.columns)
-        self.layers = config.layers
+        self.hidden_size, self.num_layers = config.size, config.layers
         self.vocabulary = Vocabulary(self.columns, config.width)
         self.dna = DnaTower(config, self.columns)
         self.phenotypes = PhenotypeTower(config)
         self.log_scale = nn.Parameter(torch.empty(()))
-        self.heads = Heads(classes or {}, lambda count: nn.Linear(config.size, count))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -103,16 +107,28 @@ class CrossmodalNetwork(nn.Module):
         found: tuple[Tensor, list[Tensor]] = self.phenotypes(tokens_RKD, known_RK, self.dna.sites())
         return found[1]
 
-    def pooled(self, inputs: Tensor, layer: int | None = None) -> Tensor:
+    def pooled(
+        self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
         """The vectors of samples, for `embed` and heads: by default the unit vectors (B, E)."""
-        del layer  # between the tokens and the common space there is nothing of the width that embeddings have
+        del (
+            mask_BT,
+            layer,
+        )  # between the tokens and the common space there is nothing of the width that embeddings have
         return self.sample_vectors(inputs)
-
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The logits of the heads, if there are any."""
-        return self.heads(self.pooled(inputs))  # type: ignore[no-any-return]
 
 
 def genotypes_of(copies_BS: Tensor) -> Tensor:
     """Copies 0, 1 and 2 as weights (B, S, G) of the genotypes: all 0 for a site that is missing."""
     return torch.stack([copies_BS == copies for copies in range(GENOTYPES)], dim=2)
+
+
+def crossmodal_of(bundle: Bundle) -> CrossmodalNetwork:
+    """The network of DNA and phenotypes: the model's own, or one attached to it; BundleError if there is none."""
+    for network in (bundle.classifier.networks[0], *bundle.auxiliary.values()):
+        if isinstance(network, CrossmodalNetwork):
+            return network
+    raise BundleError(
+        f"the model {bundle.name!r} knows no phenotypes: "
+        "`genomai pretrain --objective crossmodal` makes one that does"
+    )

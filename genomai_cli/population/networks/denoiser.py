@@ -11,12 +11,16 @@ Shape suffixes: B people, S sites, P phenotypes, M vectors of a phenotype, H att
 sites, R rank, K scales of distance; 2 haplotypes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from genomai_cli.backbones.base import Network
+from genomai_cli.population.panel import Panel, coordinates, linked_pairs
 
 SCALES = (
     5e6,
@@ -148,16 +152,26 @@ Logits = Callable[..., Tensor]
 one that supports a soft mask takes `keep_probability_B2S` as well."""
 
 
-class GenotypeDenoiser(nn.Module):
+class GenotypeDenoiser(Network):
     """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
 
     frequency: Tensor
     rarest = RAREST  # no frequency that it reads is nearer to 0 or 1
-    supports_soft_mask = False  # whether it takes keep probabilities
+    has_vectors = False
 
     def __init__(self, phenotypes: int, sites: int) -> None:
         super().__init__()
         self.register_buffer("frequency", torch.full((phenotypes, sites), 0.5))
+
+    @classmethod
+    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
+        """The sizes that follow from the sites, and from how many individuals there are to train on."""
+        del config, individuals
+        return {"pairs": linked_pairs(panel).shape[1]}
+
+    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
+        """Give the network what it knows of the sites, and of the allele copies (N, S) to train on, beside frequencies."""
+        raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:
         """The frequency (B, S) of allele 1 among people of these phenotypes."""
@@ -171,11 +185,11 @@ class GenotypeDenoiser(nn.Module):
 class DenoiserNetwork(GenotypeDenoiser):
     """Alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, to logits (B, 2, S) of allele 1."""
 
+    config_class = DenoiserConfig
     supports_soft_mask = True
 
-    def __init__(self, config: DenoiserConfig, classes: dict[str, int]) -> None:
+    def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config.phenotypes, config.sites)
-        del classes  # it has no heads
         self.config = config
         width, sites = config.width, config.sites
         self.linkage = Linkage(sites, config.pairs, config.rank)
@@ -192,6 +206,16 @@ class DenoiserNetwork(GenotypeDenoiser):
         )
         self.sites = Silent(width, sites, bias=False)
         self.reset_parameters()
+
+    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
+        """Where the sites lie, and which pairs are linked."""
+        del copies
+        contig_S, position_S = coordinates(panel)
+        self.linkage.learn(
+            torch.from_numpy(linked_pairs(panel)),
+            torch.from_numpy(contig_S),
+            torch.from_numpy(position_S),
+        )
 
     def reset_parameters(self) -> None:
         """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""

@@ -10,11 +10,13 @@ Shape suffixes: B samples, S sites, D width, C classes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.backbones.heads import Heads, SiteHead
+from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.heads import SiteHead
 
 EXPECTED_HETEROZYGOSITY = 0.35
 
@@ -28,16 +30,18 @@ class SitesConfig:
     dropout: float = 0.3
 
 
-class SitesNetwork(nn.Module):
-    """Copies of the alternate allele (B, S), -1 where missing, to logits (B, C) of every head."""
+class SitesNetwork(Network):
+    """Copies of the alternate allele (B, S), -1 where missing, to vectors (B, D)."""
 
+    config_class = SitesConfig
+    reads_allele_counts = True
+    num_layers = 1  # the MLP above the sum over the sites
     frequency: Tensor
-    layers = 1  # the MLP above the sum over the sites
 
-    def __init__(self, config: SitesConfig, classes: dict[str, int]) -> None:
+    def __init__(self, config: SitesConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.width
+        width = self.hidden_size = config.width
         self.register_buffer("frequency", torch.full((config.sites,), 0.5))
         self.alleles = nn.Linear(config.sites, width)
         self.heterozygote = nn.Linear(config.sites, width, bias=False)
@@ -50,10 +54,12 @@ class SitesNetwork(nn.Module):
             nn.GELU(),
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.heads = Heads(classes, lambda count: nn.Linear(width, count))
 
-    def pooled(self, copies_BS: Tensor, layer: int | None = None) -> Tensor:
+    def pooled(
+        self, copies_BS: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
         """One vector a sample (B, D); with `layer` 0 the sum over the sites, before the MLP."""
+        del mask_BT  # what is missing has -1 copies
         known_BS = (copies_BS >= 0).to(self.frequency.dtype)
         scale_B1 = known_BS.sum(1, keepdim=True).clamp(min=1).rsqrt()
         surplus_BS = (copies_BS - 2 * self.frequency) * known_BS * scale_B1
@@ -65,19 +71,27 @@ class SitesNetwork(nn.Module):
         pooled_BD: Tensor = self.body(sum_BD)
         return pooled_BD
 
-    def forward(self, copies_BS: Tensor) -> dict[str, Tensor]:
-        """The logits of every head."""
-        logits: dict[str, Tensor] = self.heads(self.dropout(self.pooled(copies_BS)))
-        return logits
+    def head_input(self, pooled_BD: Tensor) -> Tensor:
+        """The vectors after dropout."""
+        dropped_BD: Tensor = self.dropout(pooled_BD)
+        return dropped_BD
 
-    def word_head(self, vocabulary: int) -> nn.Module:
+    def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head that guesses the words of hidden sites; see `nets/companions.py`."""
         return SiteHead(self.config.width, self.config.sites, vocabulary)
 
-    def guess(self, head: nn.Module, copies_BS: Tensor, chosen_BS: Tensor | None = None) -> Tensor:
+    def predict_masked(
+        self,
+        head: nn.Module,
+        inputs: Tensor,
+        chosen_BT: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
         """The head's logits (B, S, V) of every site, or (N, V) of the chosen ones."""
-        logits_BSV: Tensor = head(self.pooled(copies_BS))
-        return logits_BSV if chosen_BS is None else logits_BSV[chosen_BS]
+        del mask_BT, more
+        logits_BSV: Tensor = head(self.pooled(inputs))
+        return logits_BSV if chosen_BT is None else logits_BSV[chosen_BT]
 
 
 # A barcode with so many called sites and no heterozygote among them is one haplotype, not a person:
@@ -92,6 +106,7 @@ class Genotypes(nn.Module):
     site, and -1 for a word that means nothing there (missing, masked, a third allele).
     """
 
+    name = "genotypes"
     table: Tensor
 
     def __init__(self, table: Tensor) -> None:

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genomai_cli.backbones.classifier import LIKELIHOOD, MIXTURE, SURPRISE
+from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 
+SURPRISE, MIXTURE = "surprise", "mixture"  # names of scores beside the heads'
 NEWTON_STEPS = 3
 LONGEST_STEP = 3.0
 ROWS_AT_ONCE = 16  # samples x populations x sites of a part should fit into a processor's cache

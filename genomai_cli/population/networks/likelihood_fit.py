@@ -3,7 +3,10 @@
 Shape suffixes: N samples, P populations, S sites, J axes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +23,27 @@ AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
 CAUTION = 10  # so many members without any spread are added to a population's own
 WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
 KEPT_SPREAD = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """The population likelihood attached to the networks: of which head, with how many ancestry axes.
+
+    `shrinkage` is how many haplotypes the frequencies that the other classes predict are worth.
+    """
+
+    head: str
+    axes: int = 3
+    shrinkage: float = 30.0
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {
+        "axes": (1, math.inf),
+        "shrinkage": (0, math.inf),
+    }
+
+    def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
+        """What a bundle's config says of it."""
+        return {"head": self.head, "axes": self.axes, "nesting": dict(nesting)}
 
 
 def fit_likelihood(

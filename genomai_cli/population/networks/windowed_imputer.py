@@ -9,12 +9,16 @@ Shape suffixes: B people, S sites, P phenotypes, D width, C channels of the MLP'
 block and of those at its sides, N sites of a block, F kinds of evidence of a site; 2 haplotypes, 3 genotypes.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genomai_cli.population.networks import kriging
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
     GenotypeDenoiser,
@@ -22,6 +26,7 @@ from genomai_cli.population.networks.denoiser import (
     Silent,
 )
 from genomai_cli.population.networks.kriging import Library
+from genomai_cli.population.panel import Panel
 
 EVIDENCE = (
     3  # of a site: its allele's surplus, whether it is visible, the surplus of the partner's allele
@@ -93,9 +98,10 @@ class RegionNetwork(GenotypeDenoiser):
 
     rarest = 5e-4  # most sites of a window are rare
 
-    def __init__(self, config: RegionConfig, classes: dict[str, int]) -> None:
+    config_class = RegionConfig
+
+    def __init__(self, config: RegionConfig) -> None:
         super().__init__(config.phenotypes, config.sites)
-        del classes  # it has no heads
         self.config = config
         width, sites = config.width, config.sites
         self.neighbours = Neighbours(sites, config.block)
@@ -111,6 +117,21 @@ class RegionNetwork(GenotypeDenoiser):
         self.last = nn.LayerNorm(width)
         self.sites = Silent(width, sites, bias=False)
         self.library = Library(config.people, sites) if config.people else None
+
+    @classmethod
+    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
+        """How many individuals' genotypes are kept: at most all."""
+        del panel
+        return {"people": min(cls.config_class(**_sizes(config)).people, individuals)}
+
+    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
+        """The genotypes that are kept, evenly chosen, and their calibration."""
+        del panel
+        if self.library is None:
+            return
+        copies_NS = copies()
+        kept = np.linspace(0, len(copies_NS) - 1, len(self.library.copies)).astype(np.int64)
+        kriging.fill(self.library, copies_NS[torch.from_numpy(kept)])
 
     def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
         """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
@@ -172,3 +193,7 @@ def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
     more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
     one_BS = torch.where(first_BS, more_BS, less_BS)
     return torch.stack([one_BS, copies_BS - one_BS], dim=1).clamp(0, 1)
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "kind"}

@@ -1,0 +1,72 @@
+"""A network attached to that of another model: the model stays what it is, and gains what the network is for.
+
+It is an auxiliary head in form, a whole network that reads the same input; only kinds that are `attachable` can be.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from genomai_cli.backbones.base import network_class
+from genomai_cli.bundles import catalog
+from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.errors import TrainingError
+
+
+def attaches_to(start: Bundle | None, network: Mapping[str, Any]) -> bool:
+    """Whether a network of this config is to be attached to that of `start` rather than begin with it.
+
+    TrainingError for a model that the network could not share its input with.
+    """
+    if start is None or not network_class(network["kind"]).attachable:
+        return False
+    if start.config["network"]["kind"] == network["kind"]:
+        return False
+    if start.classifier.encoder is None:
+        raise TrainingError(
+            f"the model {start.name!r} does not read the genotypes of a panel: a {network['kind']} network "
+            "cannot be attached to its own"
+        )
+    return True
+
+
+def attached(start: Bundle, made: Bundle) -> Bundle:
+    """`start` with the network of `made` attached to its own, under the name of `made`, in the next minor version."""
+    kind = made.config["network"]["kind"]
+    network = {key: value for key, value in made.config["network"].items() if key != "kind"}
+    told = {"kind": kind, "network": network, "provenance": made.config["provenance"]}
+    config = start.config | {
+        "name": made.name,
+        "version": next_minor(start.version),
+        "companions": start.config.get("companions", {}) | {kind: told},
+    }
+    auxiliary = dict(start.auxiliary) | {kind: made.classifier.networks[0]}
+    return replace(start, config=config, auxiliary=auxiliary)
+
+
+def next_minor(version: str) -> str:
+    """1.3.0 for 1.2.5."""
+    major, minor, *_ = version.split(".")
+    return f"{major}.{int(minor) + 1}.0"
+
+
+def attached_files(made: Extras, host: Path, name: str, kept: Collection[str]) -> Extras:
+    """The files of the host, and those of the network attached to it under names of their own, but for those `kept`; both
+    cards in one."""
+    own = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, catalog.PANEL, catalog.RECIPE)
+    others: dict[str, str | bytes] = {
+        file.name: file.read_bytes() for file in host.iterdir() if file.name not in own
+    }
+    others[f"{name}.toml"] = made.recipe
+    others |= {
+        file if file in kept else f"{name}-{file}": content for file, content in made.others.items()
+    }
+    card = (host / catalog.CARD).read_text(encoding="utf-8").partition(f"\n# {name}")[0]
+    heading, _, own_card = made.card.partition("\n")
+    _, _, host_card = card.rstrip().partition("\n")
+    text = f"{heading}\n{host_card}\n\n# {name}\n{own_card}"
+    recipe = (host / catalog.RECIPE).read_text(encoding="utf-8")
+    listed = [*catalog.read_config(host)["files"], *made.recorded]
+    recorded = [file for file in dict.fromkeys(listed) if file in others]
+    return Extras(text, recipe, others, recorded)
