@@ -111,7 +111,7 @@ class SequenceGenerator:
             raise BundleError(message)
         self.name, self.settings, self.batch = bundle.name, settings, batch
         self.kernel, self.schedule = process_of(bundle)
-        self.network, self.head = bundle.classifier.members[0], bundle.auxiliary["diffusion"]
+        self.network, self.head = bundle.classifier.networks[0], bundle.auxiliary["diffusion"]
         self.tokenizer = bundle.tokenizer
         self.tokens = NoisedTokens.of(self.tokenizer)
         if not self.tokenizer.can_decode:
