@@ -339,16 +339,16 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     classifier = build(config, panel).requires_grad_(False)
     for parameter in classifier.parameters():
         parameter.zero_()
-    letters = [classifier.genotypes.table[:, "ACGTRYSWKMN".index(x)] for x in "ACGTRYSWKM"]
+    letters = [classifier.encoder.table[:, "ACGTRYSWKMN".index(x)] for x in "ACGTRYSWKM"]
     heterozygote = {"AG": "R", "CT": "Y", "GC": "S", "TA": "W", "AC": "M", "TG": "K"}
-    classifier.genotypes.table.fill_(MISSING)
+    classifier.encoder.table.fill_(MISSING)
     for number in range(SITES):
         ref, alt = panel.ref[number], panel.alt[number]
         for copies, letter in enumerate((ref, heterozygote[ref + alt], alt)):
             letters["ACGTRYSWKM".index(letter)][number] = copies
         common = torch.tensor([common_allele(p, number) for p in POPULATIONS])
-        classifier.likelihood.theta[:, number] = (2 * common - 1) * float(np.log(4))
-    classifier.likelihood.log_prior.copy_(torch.tensor(PRIOR).log())
+        classifier.evidence.theta[:, number] = (2 * common - 1) * float(np.log(4))
+    classifier.evidence.log_prior.copy_(torch.tensor(PRIOR).log())
     folder = tmp_path_factory.mktemp("models") / "handmade"
     save(Bundle(config, classifier, panel), folder, Extras("# handmade\n\nA test.\n", ""))
     return folder

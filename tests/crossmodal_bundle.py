@@ -72,6 +72,6 @@ def with_phenotypes(folder: Path, target: Path, records: str | None = RECORDS) -
     config = {name: value for name, value in bundle.config.items() if name != "files"}
     config["companions"] = {"crossmodal": {"kind": "crossmodal", "network": asdict(network.config)}}
     others = {} if records is None else {"phenotypes.tsv": records}
-    made = replace(bundle, config=config, companions={"crossmodal": network})
+    made = replace(bundle, config=config, auxiliary={"crossmodal": network})
     bundles.save(made, target, bundles.Extras("# handmade\n\nA test.\n", "", others, list(others)))
     return target

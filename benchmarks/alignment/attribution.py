@@ -137,7 +137,7 @@ def with_network(made: Network) -> Bundle:
     """The model `ancestry` with a network of the benchmark's beside it."""
     device = torch.device("cpu")
     bundle = bundles.load("ancestry", device, torch.float64)
-    return replace(bundle, companions={"crossmodal": made.network.double()})
+    return replace(bundle, auxiliary={"crossmodal": made.network.double()})
 
 
 def deletions(

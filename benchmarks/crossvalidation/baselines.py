@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Finetuned:
     """A model for every head, and which setting was chosen for it."""
 
     models: Mapping[str, Model]
@@ -61,17 +61,17 @@ class Fitted:
         return {head: model(copies) for head, model in self.models.items()}
 
 
-Baseline = Callable[[Problem, int], Fitted]
+Baseline = Callable[[Problem, int], Finetuned]
 """Learns every head from a problem; the number seeds the inner folds."""
 
 
 def each_head(grid: Mapping[float, Trainer]) -> Baseline:
     """A baseline that learns the heads independently."""
 
-    def fit(problem: Problem, seed: int) -> Fitted:
+    def fit(problem: Problem, seed: int) -> Finetuned:
         chosen = {head: choose(grid, problem, head, seed) for head in problem.labels}
         models = {head: _trained(grid[value], problem, head) for head, value in chosen.items()}
-        return Fitted(models, chosen)
+        return Finetuned(models, chosen)
 
     return fit
 
@@ -82,14 +82,14 @@ def summed(grid_of: Callable[[Rows], Mapping[float, Trainer]], fine: str = "pop"
     `grid_of` makes the trainers from the group (superpopulation) that each class lies in.
     """
 
-    def fit(problem: Problem, seed: int) -> Fitted:
+    def fit(problem: Problem, seed: int) -> Finetuned:
         coarse = [head for head in problem.labels if head != fine]
         parents = {head: parents_of(problem, fine, head) for head in coarse}
         grid = grid_of(next(iter(parents.values())))
         value = choose(grid, problem, fine, seed)
         model = _trained(grid[value], problem, fine)
         sums = {head: _sum_of(model, parents[head], problem.classes[head]) for head in coarse}
-        return Fitted({fine: model, **sums}, {fine: value})
+        return Finetuned({fine: model, **sums}, {fine: value})
 
     return fit
 

@@ -22,7 +22,7 @@ from genomai_cli.tokenizers.base import letters_of
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus, is_finished
 from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
-from genomai_cli.training.progress import Moment
+from genomai_cli.training.progress import StepMetrics
 from genomai_cli.training.recipe import Recipe
 
 KEY, CORPUS, CARD = "key.txt", "corpus", "A network pretrained for a benchmark.\n"
@@ -81,7 +81,7 @@ class Workshop:
         work = self.folder / f"{name}-{key[:12]}.training"  # a run that was interrupted goes on
         work.mkdir(parents=True, exist_ok=True)
 
-        def report(moment: Moment) -> None:
+        def report(moment: StepMetrics) -> None:
             if moment.held_out is not None or moment.step % EVERY == 0:
                 self.say(f"{self.folder.name}, {name}: step {moment.step}, loss {moment.loss:.4f}")
 

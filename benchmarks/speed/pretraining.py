@@ -135,11 +135,11 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     """The loop that one would write by hand."""
     reference = Pretraining(corpus, recipe, NOWHERE, seed, None, Surroundings())
     network, settings = reference.bundle.classifier.members[0], recipe.optimization
-    head = reference.learner.companions["masked"]
+    head = reference.learner.auxiliary["masked"]
     tokenizer = from_config(recipe.tokenizer)
     k, window = tokenizer.k, reference.sampler.plan.window
     genome = torch.from_numpy(tokenizer.encode(bytes(corpus.letters).decode()).astype(np.int64))
-    bounds = corpus.bounds[corpus.learn]
+    bounds = corpus.bounds[corpus.train]
     rng = np.random.default_rng(seed)
     parameters = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
@@ -154,7 +154,7 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
         chosen_BT &= ids_BT < tokenizer.pad_id
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        loss = functional.cross_entropy(network.guess(head, shown_BT, chosen_BT), ids_BT[chosen_BT])
+        loss = functional.cross_entropy(network.predict_masked(head, shown_BT, chosen_BT), ids_BT[chosen_BT])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.clip)
@@ -175,7 +175,7 @@ def hidden(
     room = np.maximum(pieces[:, 1] - pieces[:, 0] - words - k + 2, 1)
     starts = torch.from_numpy(pieces[:, 0] + rng.integers(room))
     ids_BT = genome[(starts[:, None] + torch.arange(words)).clamp(max=len(genome) - 1)]
-    span, share = recipe.masked.span, recipe.masked.share
+    span, share = recipe.settings["masked"].span, recipe.settings["masked"].share
     reach = span + k - 1  # a run of hidden letters hides so many words
     begins = torch.rand(batch, words + reach - 1) < 1 - (1 - share) ** (1 / span)
     return ids_BT, functional.max_pool1d(begins.float()[:, None], reach, 1)[:, 0] > 0

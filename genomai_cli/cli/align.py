@@ -116,7 +116,7 @@ def align(
         name, records = samples.records_and_model(
             run,
             inference.model,
-            lambda: samples.bundle.coordinates,
+            lambda: bundle.coordinates,
             absent_is_ref=inference.absent_is_ref,
         )
         bundle = _loaded(run, name, inference)

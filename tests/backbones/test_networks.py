@@ -21,7 +21,7 @@ from genomai_cli.population.networks.genotype_mlp import (
     is_haploid,
 )
 from genomai_cli.population.panel import Panel
-from genomai_cli.registry import build_network, complete_config
+from genomai_cli.backbones.base import build_network, complete_config
 from genomai_cli.training import recipe as recipes
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -300,7 +300,7 @@ def test_pretrained_variants_are_kept(folder, people, variants):
     assert {n: b.weights_sha256 for n, b in again.items()} == {
         name: bundle.weights_sha256 for name, bundle in variants.items()
     }
-    assert set(variants["both"].companions) == {"contrastive", "masked"}
+    assert set(variants["both"].auxiliary) == {"contrastive", "masked"}
     assert variants["both"].sites is not None
     assert PLACEHOLDER not in variants["both"].sites.positions
     assert not list((folder / "variants").glob("*.training"))

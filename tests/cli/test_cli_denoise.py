@@ -311,7 +311,7 @@ def dna_model(one_thread, tmp_path_factory):
     classifier = build(config, None).requires_grad_(False)
     beside = heads.build(config["companions"], classifier.members[0]).requires_grad_(False)
     folder = tmp_path_factory.mktemp("models") / "dna"
-    bundle = Bundle(config, classifier, companions=dict(beside.items()))
+    bundle = Bundle(config, classifier, auxiliary=dict(beside.items()))
     save(bundle, folder, Extras("# dna\n", ""))
     return folder
 

@@ -8,7 +8,7 @@ import torch
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones import heads
-from genomai_cli.backbones.transformer import Veil
+from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED
 from genomai_cli.errors import BundleError, TrainingError
@@ -16,7 +16,7 @@ from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.networks.denoiser import expected
-from genomai_cli.registry import build_network
+from genomai_cli.backbones.base import build_network
 from genomai_cli.training.baselines import OTHER, Markov, codes
 from genomai_cli.training.initialization import untrained
 from genomai_cli.training.recipe import read
@@ -41,9 +41,9 @@ def learning(kernel, config=CHARACTERS, seed=0):
     tokenizer = tokenizers.from_config(config)
     torch.manual_seed(seed)
     words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-    network = build_network(NETWORK | words, {})
+    network = build_network(NETWORK | words)
     objective = Diffusion(DiffusionSettings(kernel=kernel), Alphabet(tokenizer))
-    head = heads.build({"diffusion": objective.companion()}, network)["diffusion"]
+    head = heads.build({"diffusion": objective.auxiliary()}, network)["diffusion"]
     return objective, Model(network, head, lambda ids: ids)
 
 
@@ -82,7 +82,7 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
         objective, model = learning("absorbing", config)
         views = tensors(objective.views(rows(), np.random.default_rng(3)))
         ids, truth = views["ids"], views["targets"]
-        logits = model.network.guess(model.companion, ids)[..., :size]
+        logits = model.network.predict_masked(model.companion, ids)[..., :size]
         surprise = -logits.log_softmax(-1).gather(2, truth.clamp(min=0)[..., None])[..., 0]
         counted = (truth != MASKED) & (ids != truth)
         weight = TICKS / views["time"][:, 0]
@@ -154,10 +154,10 @@ def test_an_unknown_kernel_is_refused():
 def test_a_veiled_word_is_the_hidden_one_and_an_unveiled_one_itself():
     _, model = learning("uniform")
     ids = torch.tensor([[0, 1, 2, 3]])
-    hidden = model.network.guess(model.companion, torch.full_like(ids, MASK))
-    for share, expected_logits in ((1.0, hidden), (0.0, model.network.guess(model.companion, ids))):
-        veil = Veil(MASK, torch.full(ids.shape, share))
-        logits = model.network.guess(model.companion, ids, veil=veil)
+    hidden = model.network.predict_masked(model.companion, torch.full_like(ids, MASK))
+    for share, expected_logits in ((1.0, hidden), (0.0, model.network.predict_masked(model.companion, ids))):
+        veil = SoftMask(MASK, torch.full(ids.shape, share))
+        logits = model.network.predict_masked(model.companion, ids, veil=veil)
         assert torch.allclose(logits, expected_logits, atol=1e-6)
 
 

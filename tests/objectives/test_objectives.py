@@ -25,7 +25,9 @@ from genomai_cli.errors import BundleError
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Learner, Model
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings, info_nce
 from genomai_cli.objectives.masked import Masked, MaskedSettings, masked_cross_entropy
-from genomai_cli.registry import OBJECTIVES, build_network, check_objective
+from genomai_cli.backbones.base import build_network
+from genomai_cli.objectives.base import check_objective, objective_class
+from genomai_cli.registry import OBJECTIVES
 from genomai_cli.tokenizers.batch import covering, encode_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -198,7 +200,7 @@ class TestMaskedLoss:
             return torch.zeros(int(chosen.sum()), 67)
 
         network.guess = guess
-        objective.loss(Model(network, learner.companions["masked"], lambda ids: ids), views, ALONE)
+        objective.loss(Model(network, learner.auxiliary["masked"], lambda ids: ids), views, ALONE)
         assert (asked[0] == ~visible).all()
 
     @pytest.mark.parametrize("config", CONFIGS)
@@ -304,9 +306,9 @@ def learning(name, config, seed=0):
     tokenizer = tokenizers.from_config(config)
     torch.manual_seed(seed)
     words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-    network = build_network(NETWORK | words, {})
+    network = build_network(NETWORK | words)
     objective = OBJECTIVES[name].objective(ANYTHING[name], Alphabet(tokenizer))
-    beside = heads.build({name: objective.companion()}, network)
+    beside = heads.build({name: objective.auxiliary()}, network)
 
     class Classifier(torch.nn.Module):
         def __init__(self):
@@ -388,9 +390,9 @@ def test_damaged_companions_are_refused(config):
 )
 def test_networks_guess_chosen_words_as_they_guess_all(config, inputs):
     torch.manual_seed(1)
-    network = build_network(config, {}).eval()
-    head = network.word_head(22)
-    every = network.guess(head, inputs)
+    network = build_network(config).eval()
+    head = network.lm_head(22)
+    every = network.predict_masked(head, inputs)
     chosen = torch.tensor([[True, False, True, True], [False, True, False, False]])
     assert every.shape[:2] == (2, 4)
-    assert torch.equal(network.guess(head, inputs, chosen), every[chosen])
+    assert torch.equal(network.predict_masked(head, inputs, chosen), every[chosen])

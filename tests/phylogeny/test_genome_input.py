@@ -109,15 +109,15 @@ def test_an_unknown_site_says_nothing():
 def test_guesses_are_about_the_letters_that_occur():
     network = ProfileNetwork(ProfileConfig(4, 3, width=8), {})
     network.table.learn(COUNTS, fewest=2)
-    head = network.word_head(7)
+    head = network.lm_head(7)
     with torch.no_grad():
         head.weight.zero_()
-    logits = network.guess(head, torch.zeros(2, 4, dtype=torch.int64))
+    logits = network.predict_masked(head, torch.zeros(2, 4, dtype=torch.int64))
     assert logits.shape == (2, 4, BASES)
     assert logits[0, 3].tolist() == [0, NEVER, NEVER, NEVER]
     assert logits[0, 0].tolist() == pytest.approx([0, NEVER, np.log(3 / 10), NEVER], abs=1e-5)
     chosen = torch.tensor([[True, False, False, False], [False, False, True, False]])
-    assert network.guess(head, torch.zeros(2, 4, dtype=torch.int64), chosen).tolist() == [
+    assert network.predict_masked(head, torch.zeros(2, 4, dtype=torch.int64), chosen).tolist() == [
         logits[0, 0].tolist(),
         logits[1, 2].tolist(),
     ]

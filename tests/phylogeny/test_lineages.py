@@ -78,20 +78,20 @@ def test_a_hidden_variant_is_the_mean_over_lineages_and_styles(network):
 
 def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
-    p = network.guess(None, ids).softmax(2)[0]
+    p = network.predict_masked(None, ids).softmax(2)[0]
     restored = network.restored(ids)[0]
     assert torch.allclose(
         p[0, 1], restored[0], atol=1e-4
     )  # the letters that nobody has get a little
     assert torch.allclose(p[2, 0], 1 - restored[2] - restored[3], atol=1e-4)
     chosen = torch.tensor([[False, False, True, False, True]])
-    assert torch.equal(network.guess(None, ids, chosen), network.guess(None, ids)[chosen])
+    assert torch.equal(network.predict_masked(None, ids, chosen), network.predict_masked(None, ids)[chosen])
 
 
 def test_a_genome_is_restored_by_itself(network):
     ids = torch.from_numpy(np.random.default_rng(2).integers(0, 5, (40, 5)))
-    together = network.guess(None, ids)
-    alone = torch.cat([network.guess(None, row[None]) for row in ids])
+    together = network.predict_masked(None, ids)
+    alone = torch.cat([network.predict_masked(None, row[None]) for row in ids])
     assert torch.allclose(together, alone, atol=1e-12)
 
 

@@ -723,10 +723,10 @@ class TestMake:
         samples, _ = people
         _, members = fitted
         for member in members:
-            judged = set(samples.individuals[member.judge].tolist())
-            assert not judged & set(samples.individuals[member.learn].tolist())
-            assert len(member.judge) + len(member.learn) == len(samples)
-        assert sorted(np.concatenate([m.judge for m in members]).tolist()) == list(range(75))
+            judged = set(samples.individuals[member.validation].tolist())
+            assert not judged & set(samples.individuals[member.train].tolist())
+            assert len(member.validation) + len(member.train) == len(samples)
+        assert sorted(np.concatenate([m.validation for m in members]).tolist()) == list(range(75))
 
     def test_every_sample_counts_once_in_the_held_out_results(self, fitted):
         validation = fitted[0].validation
@@ -745,7 +745,7 @@ class TestMake:
         _, panel = people
         bundle = fitted[0].bundle
         letters = bundle.tokenizer.vocabulary
-        table = bundle.classifier.genotypes.table
+        table = bundle.classifier.encoder.table
         pairs = {"AG": "R", "CT": "Y", "GC": "S", "TA": "W", "AC": "M", "TG": "K"}
         for site in range(6):
             ref, alt = panel.ref[site], panel.alt[site]

@@ -140,18 +140,18 @@ class TestCorpus:
     def test_few_long_sequences_are_held_out_in_pieces(self, tmp_path, seed):
         corpus = written(tmp_path / "c", random_dna(2, 400), seed=seed)
         assert not corpus.about.by_record
-        assert len(corpus.judge) == 8  # a fifth of 40
-        assert sorted([*corpus.learn, *corpus.judge]) == list(range(40))
-        inside = [set(range(*corpus.bounds[i])) for i in corpus.judge]
-        learnt = set().union(*(range(*corpus.bounds[i]) for i in corpus.learn))
+        assert len(corpus.validation) == 8  # a fifth of 40
+        assert sorted([*corpus.train, *corpus.validation]) == list(range(40))
+        inside = [set(range(*corpus.bounds[i])) for i in corpus.validation]
+        learnt = set().union(*(range(*corpus.bounds[i]) for i in corpus.train))
         assert not any(places & learnt for places in inside)
 
     def test_many_records_are_held_out_whole(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(150, 50))
         assert corpus.about.by_record
         records = corpus.bounds[:, 0] // 50
-        assert not set(records[corpus.learn]) & set(records[corpus.judge])
-        assert len(set(records[corpus.judge])) == 30
+        assert not set(records[corpus.train]) & set(records[corpus.validation])
+        assert len(set(records[corpus.validation])) == 30
 
     def test_haplotypes_of_one_person_stay_together(self, tmp_path):
         rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
@@ -159,10 +159,10 @@ class TestCorpus:
         corpus = written(tmp_path / "c", rows)
         people = corpus.bounds[:, 0] // 100
         assert corpus.about.by_record
-        assert not set(people[corpus.learn]) & set(people[corpus.judge])
+        assert not set(people[corpus.train]) & set(people[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
-        judged = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).judge)
+        judged = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
                   for seed in (1, 1, 2)]  # fmt: skip
         assert judged[0] == judged[1] != judged[2]
 
@@ -177,7 +177,7 @@ class TestCorpus:
             (f"p{i}", letters(row)) for i, row in enumerate(["AC", "GC", "NC", "AC", "AN", "GC"])
         ]
         corpus = written(tmp_path / "c", rows, Cut(sites=2), holdout=0.2)
-        assert corpus.counts.sum() == 2 * len(corpus.learn)
+        assert corpus.counts.sum() == 2 * len(corpus.train)
         assert set(corpus.choices[0]) - {0} <= {ord("A"), ord("G")}
         assert set(corpus.choices[1]) - {0} == {ord("C")}
         part = corpus.at(np.array([1]))
@@ -280,7 +280,7 @@ class TestSampler:
     def test_judged_pieces_are_held_out_ones(self, dna):
         batch, _ = sampler(dna).judging()[0]
         tokenizer = tokenizers.from_config(TABLES["tokenizer"])
-        held_out = [piece(dna, number) for number in dna.judge]
+        held_out = [piece(dna, number) for number in dna.validation]
         rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
                            batch["masked"]["ids"])  # fmt: skip
         for row in rows.numpy():
@@ -317,14 +317,14 @@ class TestPretraining:
         save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
         loaded = load(tmp_path / "b", CPU)
         assert loaded.heads == {}
-        assert loaded.companions.keys() == {"contrastive", "masked"}
+        assert loaded.auxiliary.keys() == {"contrastive", "masked"}
         ids = torch.arange(20).reshape(2, 10)
         one, other = (b.classifier.members[0].eval() for b in (made.bundle, loaded))
         assert torch.allclose(one.pooled(ids), other.pooled(ids), atol=1e-6)
-        for name in loaded.companions:
+        for name in loaded.auxiliary:
             for a, b in zip(
-                made.bundle.companions[name].parameters(),
-                loaded.companions[name].parameters(),
+                made.bundle.auxiliary[name].parameters(),
+                loaded.auxiliary[name].parameters(),
                 strict=True,
             ):
                 assert torch.equal(a, b)
@@ -370,7 +370,7 @@ class TestPretraining:
         chosen = recipe(optimization=TABLES["optimization"] | {"steps": 1, "learning_rate": 0.0})
         second = pretrain(dna, chosen, start=first.bundle, seed=5)
         assert state(second) == state(first)
-        heads = [m.bundle.companions["masked"].state_dict() for m in (first, second)]
+        heads = [m.bundle.auxiliary["masked"].state_dict() for m in (first, second)]
         assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
 
     def test_a_model_of_other_words_is_not_begun_from(self, dna, tmp_path):

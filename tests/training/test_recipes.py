@@ -4,7 +4,7 @@ import pytest
 
 from genomai_cli import tokenizers
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.registry import complete_config
+from genomai_cli.backbones.base import complete_config
 from genomai_cli.training import recipe as recipes
 from genomai_cli.training.recipe import about, from_tables, presets, read
 
@@ -57,7 +57,7 @@ def test_what_a_recipe_does_not_say_has_a_default(toml):
     recipe, _ = read(toml(SMALLEST))
     assert recipe.input.kind == "sequence"
     assert recipe.split.folds == 1
-    assert recipe.likelihood is None
+    assert recipe.evidence is None
     assert recipe.heads == {}
 
 
@@ -168,7 +168,7 @@ def test_the_last_of_two_changes_counts(toml):
 
 def test_the_order_of_changes_that_need_each_other_does_not_matter(toml):
     recipe, _ = read(toml(SMALLEST), ["likelihood.axes=2", "likelihood.head=pop"])
-    assert (recipe.likelihood.head, recipe.likelihood.axes) == ("pop", 2)
+    assert (recipe.evidence.head, recipe.evidence.axes) == ("pop", 2)
 
 
 @pytest.mark.parametrize(
