@@ -38,6 +38,28 @@ EVIDENCE = {
     "regression": "genomai_cli.phylogeny.regression_fit:RegressionSettings",
 }
 
+DENOISERS = {  # of the kinds of input
+    "sequence": "genomai_cli.denoising.sequences:denoiser_of",
+    "barcode": "genomai_cli.population.imputation.barcodes:denoiser_of",
+    "people": "genomai_cli.population.imputation.barcodes:denoiser_of",
+    "described": "genomai_cli.population.imputation.barcodes:denoiser_of",
+    "anchored": "genomai_cli.phylogeny.denoise:denoiser_of",
+}
+
+GENERATORS = {  # of the kinds of input
+    "sequence": "genomai_cli.inference.generate_diffusion:SequenceGenerator",
+    "barcode": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
+    "people": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
+    "described": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
+}
+
+DIFFUSERS = {  # of views, by the kinds of input
+    "sequence": "genomai_cli.inference.generate_diffusion:SequenceDiffuser",
+    "barcode": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
+    "people": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
+    "described": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
+}
+
 
 def resolve(path: str) -> Any:
     """What stands at a dotted path `MODULE:NAME`."""

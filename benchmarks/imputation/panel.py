@@ -24,12 +24,17 @@ from benchmarks.command_line import DATA, RUNS
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.denoising.base import UNKNOWN, PeopleModel, Settings
-from genomai_cli.denoising.fasta import model_of
+from genomai_cli.denoising.base import UNKNOWN, Settings
 from genomai_cli.formats.outputs import atomic_output, atomic_text
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
-from genomai_cli.population.imputation.models import Calls, genotypes, posterior
+from genomai_cli.population.imputation.models import (
+    Calls,
+    GenotypeModel,
+    genotypes,
+    model_of,
+    posterior,
+)
 from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.panel import GRCH37
 
@@ -47,7 +52,7 @@ class Fold:
     `true` (N,) is the number of each judged person's population among them.
     """
 
-    model: PeopleModel
+    model: GenotypeModel
     frequency: np.ndarray
     prior: np.ndarray
     true: np.ndarray
@@ -191,8 +196,8 @@ def called_population(fold: Fold, shown: np.ndarray) -> Genotypes:
 def restored(fold: Fold, shown: np.ndarray) -> Genotypes:
     """As `genomai denoise` restores barcodes."""
     parts = []
-    for at in range(0, len(shown), fold.model.batch):
-        alleles = shown[at : at + fold.model.batch]
+    for at in range(0, len(shown), fold.model.batch_size):
+        alleles = shown[at : at + fold.model.batch_size]
         phased = alleles[:, 0] == alleles[:, 1]
         nobody = np.zeros(len(alleles), np.bool_)
         calls = Calls([str(at + number) for number in range(len(alleles))], alleles, phased, nobody)

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from benchmarks.mito.masking import UNKNOWN, Codes, Restored
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.denoising.fasta import model_of
 from genomai_cli.inputs.base import Places
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.seeding import codes_of
-from genomai_cli.phylogeny.denoise import GuessedGenomes
+from genomai_cli.phylogeny.denoise import model_of
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork
 from genomai_cli.phylogeny.lineages import Lineages
 from genomai_cli.training import corpus_writer, recipe
@@ -190,13 +189,12 @@ class OfBundle:
     def __call__(self, shown_NL: Codes) -> Restored:
         """The letters, and how probable others than the reference's are."""
         model = model_of(self.bundle)
-        assert isinstance(model, GuessedGenomes)
         positions_S = model.sites.positions
         sites_S = np.arange(len(positions_S))
         codes_NL = np.tile(self.reference, (len(shown_NL), 1))
         other_NL = np.zeros(shown_NL.shape, np.float32)
         for rows in blocks(len(shown_NL)):
-            p_BSW = model.letters(shown_NL[rows][:, positions_S].astype(np.int64))
+            p_BSW = model.probabilities(shown_NL[rows][:, positions_S].astype(np.int64))
             codes_NL[np.ix_(rows, positions_S)] = p_BSW.argmax(axis=2)
             same_BS = p_BSW[:, sites_S, self.reference[positions_S]]
             other_NL[np.ix_(rows, positions_S)] = 1 - same_BS

@@ -10,8 +10,7 @@ import numpy as np
 from benchmarks.mito.masking import UNKNOWN, Codes
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import Settings
-from genomai_cli.denoising.fasta import model_of
-from genomai_cli.phylogeny.denoise import GuessedGenomes, posterior
+from genomai_cli.phylogeny.denoise import model_of, posterior
 
 RATE = 0.001
 BLOCK = 32
@@ -51,7 +50,6 @@ def corrections(bundle: Bundle, truth_NL: Codes, reference_L: Codes, seed: int) 
 def corrected(bundle: Bundle, shown_NL: Codes, reference_L: Codes) -> Codes:
     """The genomes (N, L) with every letter replaced that is more likely wrong than not."""
     model = model_of(bundle)
-    assert isinstance(model, GuessedGenomes)
     positions_S = model.sites.positions
     settings = Settings(error_rate=RATE)
     found_NL = np.where(shown_NL == UNKNOWN, shown_NL, reference_L)

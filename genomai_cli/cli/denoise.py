@@ -1,9 +1,6 @@
-"""`genomai denoise`: missing letters and genotypes restored, doubtful ones corrected, with probabilities.
+"""`genomai denoise`: missing letters and genotypes restored, likely errors corrected, with a table of the changes."""
 
-The table of `genomai denoise --changes`, and how many changes there are.
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -29,11 +26,11 @@ from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.denoising.base import Settings
-    from genomai_cli.denoising.fasta import Passed
-    from genomai_cli.denoising.vcf import Wish
+    from genomai_cli.denoising.base import Settings, VcfOptions
+    from genomai_cli.denoising.fasta import DenoisedEntry
     from genomai_cli.formats.streams import Input
 
+DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
 COLUMNS = ("sample", "place", "from", "to", "probability")
 MISSING = ord("N")
 
@@ -52,22 +49,24 @@ class Changes:
         for name, number in more.items():
             self.counts[name] = self.counts.get(name, 0) + number
 
-    def write(self, sample: str, place: str, before: str, after: str, probability: float) -> None:
+    def write(
+        self, sample: str, position: str, before: str, after: str, probability: float
+    ) -> None:
         """One change."""
         if self._handle is not None:
-            self._handle.write(f"{sample}\t{place}\t{before}\t{after}\t{probability:.4f}\n")
+            self._handle.write(f"{sample}\t{position}\t{before}\t{after}\t{probability:.4f}\n")
 
-    def of_entry(self, item: "Passed") -> None:
-        """The changes of a FASTA entry; places count its letters from 1."""
+    def of_entry(self, item: "DenoisedEntry") -> None:
+        """The changes of a FASTA entry; positions count its letters from 1."""
         found, letters = item.proposal, item.entry.letters()
         if found is None or letters is None:
             return
-        before = letters[found.numbers]
+        before = letters[found.positions]
         restored = int((before == MISSING).sum())
         self.count(missing=found.missing, restored=restored, corrected=len(before) - restored)
         if self._handle is None:
             return
-        rows = (found.numbers.tolist(), before.tolist(), found.letters.tolist())
+        rows = (found.positions.tolist(), before.tolist(), found.letters.tolist())
         for number, old, new, p in zip(*rows, found.probabilities.tolist(), strict=True):
             self.write(item.entry.name, str(number + 1), chr(old), chr(new), p)
 
@@ -84,7 +83,7 @@ def changes_table(path: Path | None) -> Iterator[Changes]:
         yield Changes(handle)
 
 
-WARNED_OF = 10  # records that no model knows, by name
+MAX_WARNINGS = 10  # records that no model knows, by name
 ONE_VCF = "a VCF goes alone: two of them do not make one"
 ErrorRate = Annotated[
     float | None,
@@ -154,60 +153,57 @@ def denoise(
     genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
     """
     from genomai_cli import device as devices
-    from genomai_cli.cli import inputs
-    from genomai_cli.denoising.base import Settings
-    from genomai_cli.denoising.vcf import Wish
+    from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.denoising.base import Settings, VcfOptions
 
     with Run(context) as run:
         require_apart(changes=changes, output=output)
         devices.use_threads(threads)
         settings = Settings(min_confidence, error_rate, seed)
-        first, sources = inputs.open_run_inputs(run)
+        options = VcfOptions(settings, absent_is_ref, only_present)
+        first, sources = open_run_inputs(run)
         with held_output(output) as out, changes_table(changes) as table:
             if first.has_variants:
                 if len(run.inputs) > 1:
                     raise UsageError(ONE_VCF)
-                wish = Wish(settings, absent_is_ref, only_present)
-                _denoise_variants(run, first, out, table, model, device, wish)
+                _denoise_vcf(run, first, out, table, model, device, options)
             else:
-                bundles = _bundles(run, model, device)
-                _denoise_sequences(run, sources, out, table, bundles, settings)
+                bundles = _bundles(run, [model] if model else DEFAULT_MODELS, device)
+                _denoise_fasta(run, sources, out, table, bundles, settings)
         run.note(**table.counts)
 
 
-def _bundles(run: Run, model: str | None, device: str) -> list["Bundle"]:
-    """The model that is named, or those that the program comes with."""
+def _bundles(run: Run, names: Sequence[str], device: str) -> list["Bundle"]:
+    """The models of these names."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.denoising.fasta import GENOMES_MODEL, PEOPLE_MODEL
 
     where = devices.choose(device)
-    names = [PEOPLE_MODEL, GENOMES_MODEL] if model is None else [model]
     found = [bundles.load(name, where, devices.exact_precision(where)) for name in names]
     run.used_device(where)
     run.used_model(found[0].name, found[0].version, found[0].weights_sha256)
     return found
 
 
-def _denoise_variants(
+def _denoise_vcf(
     run: Run,
     source: "Input",
     out: IO[bytes],
     table: Changes,
     model: str | None,
     device: str,
-    wish: "Wish",
+    options: "VcfOptions",
 ) -> None:
     from genomai_cli.cli.inputs import model_of_variants
-    from genomai_cli.denoising.fasta import GENOMES_MODEL, PEOPLE_MODEL
-    from genomai_cli.denoising.vcf import restore_variants
+    from genomai_cli.denoising.base import denoiser_of
+    from genomai_cli.denoising.vcf import denoise_vcf
 
     if model is None:
-        default = (PEOPLE_MODEL, GENOMES_MODEL)
-        model, source = model_of_variants(run, source, *default)
-    (bundle,) = _bundles(run, model, device)
-    report = table.write if table.wanted else None
-    summary = restore_variants(source, out, bundle, wish, report)
+        model, source = model_of_variants(run, source, *DEFAULT_MODELS)
+    (bundle,) = _bundles(run, [model], device)
+    denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
+    origin = f"{bundle.name}@{bundle.version}"
+    summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report)
     for message in summary.messages:
         run.console.say(message)
     for warning in summary.warnings:
@@ -216,7 +212,7 @@ def _denoise_variants(
     table.count(**summary.counts)
 
 
-def _denoise_sequences(
+def _denoise_fasta(
     run: Run,
     sources: Iterable["Input"],
     out: IO[bytes],
@@ -225,30 +221,31 @@ def _denoise_sequences(
     settings: "Settings",
 ) -> None:
     from genomai_cli.cli.inputs import installed_panels
-    from genomai_cli.denoising.fasta import passed, restorer_of
+    from genomai_cli.denoising.base import denoiser_of
+    from genomai_cli.denoising.fasta import denoise_entries
     from genomai_cli.formats.fasta import read_entries
 
     panels = list(installed_panels().values())
-    restorers = [restorer_of(bundle, settings, panels) for bundle in bundles]
-    names = " and ".join(restorer.name for restorer in restorers)
+    denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
+    names = " and ".join(denoiser.name for denoiser in denoisers)
     unknown = 0
     for source in sources:
         with source:
-            for item in passed(read_entries(source), restorers):
-                unknown += _told(run, item, names, unknown)
+            for item in denoise_entries(read_entries(source), denoisers):
+                unknown += _counted_as_unknown(run, item, names, unknown)
                 table.of_entry(item)
                 out.write(item.restored.raw)
-    if unknown > WARNED_OF:
+    if unknown > MAX_WARNINGS:
         run.console.warn(f"{unknown} records in all that are unknown to {names}: unchanged")
 
 
-def _told(run: Run, item: "Passed", names: str, unknown: int) -> bool:
+def _counted_as_unknown(run: Run, item: "DenoisedEntry", names: str, unknown: int) -> bool:
     """Count an entry, and warn of one that passes as it is since no model knows it; whether it is one."""
     if not item.entry.begun:
         return False
     known = item.proposal is not None
     run.count(read=1, used=known, refused=not known)
-    if not known and unknown < WARNED_OF:
+    if not known and unknown < MAX_WARNINGS:
         reason = f"nothing in it is known to {item.model}" if item.model else f"unknown to {names}"
         run.console.warn(f"{item.entry.name}: {reason}: unchanged")
     return not known

@@ -1,39 +1,44 @@
-"""What restoring asks of a model, and what the user asks of restoring.
+"""Restoring tokens: what is asked of a model (`Denoiser`, `SiteModel`), and what to make of a posterior.
 
-What is done with a posterior: which letters are restored or corrected, and which are left.
+A denoiser reads the entries of a FASTA file and the samples of a VCF as its model knows them, and says how probable
+each token is; what is restored or corrected then follows from `Settings` alone. The registry names the denoiser of each
+kind of input.
 
-What a model says of a known place if that place is hidden: all places in a few rounds, not one by one.
-
-What a file's samples are like at a model's sites, and what may be made of them: known before anything is written.
-
-Shape suffixes: B people or genomes, S sites, T letters of a window, 2 haplotypes; 4 ordered pairs of alleles, 00
-01 10 11, or the letters A C G T, K places, A letters that a place can hold, B records, S places, N samples, A
-alleles of a record.
+Shape suffixes: B records, N samples, S positions or sites, K tokens of a record, V tokens that can stand there, A
+alleles of a VCF record.
 """
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
+from genomai_cli import registry
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError
+from genomai_cli.formats.fasta import Entry
+from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.mapping.reference import Reference, VariableSites
-from genomai_cli.population.panel import Panel
 
 Probabilities = NDArray[np.float64]
-Alleles = NDArray[np.int8]
+Shares = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-Ids = NDArray[np.int64]
-UNKNOWN = -1  # an allele that is not known
+Codes = NDArray[np.int64]
+UNKNOWN = -1  # among codes: missing, or none of those that can be
+MISSING_BASE = ord("N")
+CORRECTED_ABOVE = 0.5  # probability: a correction is likelier than not
+GROUPS = 16  # in which known positions are left out: each is a sixteenth of them
+AUXILIARY_HEADS = ("denoiser", "diffusion", "masked")  # which predict masked tokens, the best first
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`confidence`: a letter is restored or corrected only if it is at least so probable. With an `error_rate` known
-    letters are doubted too: so many of them are wrong."""
+    """`confidence`: a token is restored or corrected only if it is at least so probable. With an `error_rate` known
+    tokens may be corrected too: so many of them are wrong."""
 
     confidence: float = 0.0
     error_rate: float | None = None
@@ -44,165 +49,44 @@ class Settings:
         return [self.seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))]
 
 
-class PeopleModel(Protocol):
-    """Knows people at the sites of a panel."""
+@dataclass(frozen=True)
+class VcfOptions:
+    """`absent_is_ref`: sites that the file does not have are homozygous reference. `only_present`: none is added."""
 
-    panel: Panel
-    batch: int  # the most people at once
-
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
-        """The probabilities (B, S, 4) of the ordered pairs of alleles at every site, given the known alleles.
-
-        Of a site that is known in part or whole they need not agree with what is known.
-        """
+    settings: Settings
+    absent_is_ref: bool = False
+    only_present: bool = False
 
 
-class GenomesModel(Protocol):
-    """Knows genomes at the variable sites of a reference."""
-
-    reference: Reference
-    sites: VariableSites
-    batch: int
-
-    def letters(self, ids_BS: Ids) -> Probabilities:
-        """The probabilities (B, S, 4) of A C G T at every site, given those of ids (B, S) that are 0 to 3."""
+# --- protocols
 
 
-class DnaModel(Protocol):
-    """Knows plain DNA, in windows of at most `longest` letters."""
+class Denoiser(Protocol):
+    """A model's way to restore tokens; `batch_size` is how many readings it takes at once."""
 
-    longest: int
-    batch: int
+    name: str
+    batch_size: int
 
-    def letters(self, ids_BT: Ids) -> Probabilities:
-        """The logarithms (B, T, 4) of the probabilities of A C G T, given those of ids (B, T) that are 0 to 3;
-        a letter that is not known is -1."""
+    def read(self, entries: Sequence[Entry]) -> Any | None:
+        """What one entry, or two that belong together, are to the model; None if it does not know them."""
 
+    def restore(self, readings: Sequence[Any]) -> "list[list[Proposal] | None]":
+        """For every reading a proposal an entry; None for one in which nothing is known."""
 
-NOT_SEEN = -1  # among observed letters: missing, or one that cannot be
-LIKELIER_THAN_NOT = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """New letters (K,) of a record for those at `numbers` (K,), counted from 0, with their probabilities.
-
-    `missing` counts the letters that were missing where the model could tell.
-    """
-
-    numbers: NDArray[np.int64]
-    letters: NDArray[np.uint8]
-    probabilities: Probabilities
-    missing: int
-
-    def sorted(self) -> "Proposal":
-        """The same in the order of the record."""
-        order = np.argsort(self.numbers, kind="stable")
-        return Proposal(
-            self.numbers[order], self.letters[order], self.probabilities[order], self.missing
-        )
+    def read_vcf(self, again: Again, options: VcfOptions) -> "VcfSamples":
+        """The samples of a VCF at the model's sites; BundleError for a model that reads none."""
 
 
-def chosen(
-    posterior_KA: Probabilities,
-    observed_K: NDArray[np.int64],
-    settings: Settings,
-) -> tuple[NDArray[np.int64], Flags]:
-    """The most probable letter (K,) of each place, and whether it is to be written there.
-
-    In place of an observed letter only another one is written that is likelier than not.
-    """
-    best_K = posterior_KA.argmax(axis=1)
-    p_K = np.take_along_axis(posterior_KA, best_K[:, None], axis=1)[:, 0]
-    better_K = (best_K != observed_K) & (p_K > LIKELIER_THAN_NOT)
-    taken_K = np.where(observed_K == NOT_SEEN, True, better_K) & (p_K >= settings.confidence)
-    return best_K, taken_K
-
-
-def proposal(
-    numbers_K: NDArray[np.int64],
-    posterior_KA: Probabilities,
-    observed_K: NDArray[np.int64],
-    alphabet_KA: NDArray[np.uint8],
-    missing_K: Flags,
-    settings: Settings,
-) -> Proposal:
-    """What is to be written at some letters of a record, whose A possible letters are in the alphabet."""
-    best_K, taken_K = chosen(posterior_KA, observed_K, settings)
-    rows, best = np.flatnonzero(taken_K), best_K[taken_K]
-    p = posterior_KA[rows, best]
-    return Proposal(numbers_K[rows], alphabet_KA[rows, best], p, int(missing_K.sum())).sorted()
-
-
-ROUNDS = 16  # in each of them a sixteenth of the places is hidden
-
-
-def left_out(
-    predict: Callable[[Flags], Probabilities],
-    known_BS: Flags,
-    seeds: Sequence[list[int]],
-) -> Probabilities:
-    """The predictions (B, S, ...) for every known place, each made without it; 0 elsewhere.
-
-    `predict` is called with the places (B, S) to be hidden. Each record's places fall into disjoint random groups, by
-    its own seed.
-    """
-    size = known_BS.shape[1]
-    groups = [np.random.default_rng(seed).permutation(size) % ROUNDS for seed in seeds]
-    group_BS = np.stack(groups)
-    found: Probabilities | None = None
-    for number in range(ROUNDS):
-        hidden_BS = known_BS & (group_BS == number)
-        if not hidden_BS.any():
-            continue
-        predicted = predict(hidden_BS)
-        found = np.zeros_like(predicted) if found is None else found
-        found[hidden_BS] = predicted[hidden_BS]
-    return predict(known_BS) * 0 if found is None else found
-
-
-def corrected(found: Probabilities, observed: np.ndarray, error_rate: float) -> Probabilities:
-    """Posterior probabilities (..., A) of A letters, of which the `observed` (...) one was read: it is the true one
-    with the probability 1 - `error_rate`, each other one with an equal share of the rest. An observed -1 tells
-    nothing."""
-    count = found.shape[-1]
-    likelihood = np.where(
-        np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)
-    )
-    likelihood = np.where(observed[..., None] < 0, 1.0, likelihood)
-    return normalised(found * likelihood)
-
-
-def normalised(weights: Probabilities) -> Probabilities:
-    """The weights (..., A) divided by their sum; all alike where the sum is 0."""
-    total = weights.sum(axis=-1, keepdims=True)
-    shares: Probabilities = np.full_like(weights, 1 / weights.shape[-1])
-    np.divide(weights, total, out=shares, where=total > 0)
-    return shares
-
-
-Shares = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What is written of a site that the file does not have."""
-
-    identifier: str
-    ref: str
-    alts: tuple[str, ...]
-
-
-class Plan(Protocol):
-    """The samples of one file at the sites of a model."""
+class SiteModel(Protocol):
+    """What is known of the samples of one VCF at a model's sites, before anything is written."""
 
     haploid: bool  # whether a call that is a single dot is one allele
     usable: Flags  # (N,) who has anything known
     phased: Flags  # (N,) of whom it is known which allele lies on which haplotype
-    there: Collection[str]  # contigs that the file has a site of
+    present: Collection[str]  # contigs that the file has a site of
     lengths: Mapping[str, int]  # of contigs, by their normal names
 
-    def wanted(self, contig: str) -> Mapping[int, int]:
+    def sites(self, contig: str) -> Mapping[int, int]:
         """The sites of a contig by their positions."""
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
@@ -218,9 +102,145 @@ class Plan(Protocol):
     def closed(self, site: int) -> Flags:
         """Whose (N,) call is not to be changed, whatever it is."""
 
-    def site(self, number: int) -> Site:
+    def site(self, number: int) -> "Site":
         """How a record of the site begins."""
 
     @property
     def additions(self) -> Iterable[Addition]:
         """The sites that the file does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is written of a site that the file does not have."""
+
+    identifier: str
+    ref: str
+    alts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class VcfSamples:
+    """The samples of a VCF, and the model of its sites; None for a file that has none of the model's sites."""
+
+    samples: list[str]
+    model: SiteModel | None
+    messages: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+# --- finding them
+
+
+def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any] = ()) -> Denoiser:
+    """The denoiser of a bundle's kind of input; `others` are the coordinates of other models, whose records may be read
+    too. BundleError for a model that restores nothing."""
+    try:
+        made = registry.find(registry.DENOISERS, bundle.config["input"]["kind"])
+    except KeyError as error:
+        raise BundleError(f"the model {bundle.name!r} restores nothing") from error
+    found: Denoiser = made(bundle, settings, others)
+    return found
+
+
+def auxiliary_head(bundle: Bundle) -> nn.Module:
+    """The bundle's head for masked tokens; BundleError if it has none."""
+    found = next((name for name in AUXILIARY_HEADS if name in bundle.auxiliary), None)
+    if found is None:
+        raise BundleError(
+            f"the model {bundle.name!r} restores nothing: it was not trained to guess hidden letters "
+            "(genomai pretrain --objective masked)"
+        )
+    return bundle.auxiliary[found]
+
+
+# --- from a posterior to what is written
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """New letters (K,) of a record for those at `positions` (K,), counted from 0, with their probabilities.
+
+    `missing` counts the letters that were missing where the model could tell.
+    """
+
+    positions: NDArray[np.int64]
+    letters: NDArray[np.uint8]
+    probabilities: Probabilities
+    missing: int
+
+
+def propose(
+    positions_K: NDArray[np.int64],
+    posterior_KV: Probabilities,
+    observed_K: Codes,
+    alphabet_KV: NDArray[np.uint8],
+    missing_K: Flags,
+    settings: Settings,
+) -> Proposal:
+    """What is to be written at some positions of a record, in the order of the record; the alphabet holds the letters
+    that can stand there."""
+    best_K, taken_K = choose(posterior_KV, observed_K, settings)
+    rows, best = np.flatnonzero(taken_K), best_K[taken_K]
+    order = np.argsort(positions_K[rows], kind="stable")
+    rows, best = rows[order], best[order]
+    return Proposal(
+        positions_K[rows], alphabet_KV[rows, best], posterior_KV[rows, best], int(missing_K.sum())
+    )
+
+
+def choose(
+    posterior_KV: Probabilities, observed_K: Codes, settings: Settings
+) -> tuple[NDArray[np.int64], Flags]:
+    """The most probable token (K,) of each position, and whether it is to be written there.
+
+    In place of an observed token only another one is written that is likelier than not.
+    """
+    best_K = posterior_KV.argmax(axis=1)
+    p_K = np.take_along_axis(posterior_KV, best_K[:, None], axis=1)[:, 0]
+    better_K = (best_K != observed_K) & (p_K > CORRECTED_ABOVE)
+    taken_K = np.where(observed_K == UNKNOWN, True, better_K) & (p_K >= settings.confidence)
+    return best_K, taken_K
+
+
+def leave_out(
+    predict: Callable[[Flags], Probabilities],
+    known_BS: Flags,
+    seeds: Sequence[list[int]],
+) -> Probabilities:
+    """The predictions (B, S, ...) for every known position, each made without it; 0 elsewhere.
+
+    `predict` is called with the positions (B, S) to be masked: all in a few rounds, not one by one. Each record's
+    positions fall into disjoint random groups, by its own seed.
+    """
+    size = known_BS.shape[1]
+    groups = [np.random.default_rng(seed).permutation(size) % GROUPS for seed in seeds]
+    group_BS = np.stack(groups)
+    found: Probabilities | None = None
+    for number in range(GROUPS):
+        masked_BS = known_BS & (group_BS == number)
+        if not masked_BS.any():
+            continue
+        predicted = predict(masked_BS)
+        found = np.zeros_like(predicted) if found is None else found
+        found[masked_BS] = predicted[masked_BS]
+    return predict(known_BS) * 0 if found is None else found
+
+
+def corrected(found: Probabilities, observed: np.ndarray, error_rate: float) -> Probabilities:
+    """Posterior probabilities (..., V) of V tokens, of which the `observed` (...) one was read: it is the true one with
+    the probability 1 - `error_rate`, each other one with an equal share of the rest. `UNKNOWN` says nothing."""
+    count = found.shape[-1]
+    likelihood = np.where(
+        np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)
+    )
+    likelihood = np.where(observed[..., None] < 0, 1.0, likelihood)
+    return normalised(found * likelihood)
+
+
+def normalised(weights: Probabilities) -> Probabilities:
+    """The weights (..., V) divided by their sum; all alike where the sum is 0."""
+    total = weights.sum(axis=-1, keepdims=True)
+    shares: Probabilities = np.full_like(weights, 1 / weights.shape[-1])
+    np.divide(weights, total, out=shares, where=total > 0)
+    return shares

@@ -1,150 +1,182 @@
 """Plain DNA restored in overlapping windows.
 
-A window is asked if at least half of its letters are known: what lies within a longer run of missing letters stays
-missing. Where two windows tell of a letter, the logarithms of its probabilities are averaged.
+A window is predicted if at least half of its bases are known: what lies within a longer run of missing bases stays
+missing. Where two windows predict a base, the logarithms of its probabilities are averaged.
 
-Models that guess hidden words with a companion of theirs: of anchored genomes, and of plain DNA.
-
-Shape suffixes: L letters of a sequence, T letters of a window, K letters asked for, B records, S sites, V words.
+Shape suffixes: L bases of a sequence, B windows, T bases of a window, V tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from genomai_cli.backbones.base import Network
+from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
-    NOT_SEEN,
-    DnaModel,
+    MISSING_BASE,
+    UNKNOWN,
+    Codes,
     Flags,
-    Ids,
     Probabilities,
     Proposal,
     Settings,
+    VcfOptions,
+    VcfSamples,
+    auxiliary_head,
     corrected,
-    left_out,
+    leave_out,
     normalised,
-    proposal,
+    propose,
 )
+from genomai_cli.errors import BundleError
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.mapping.seeding import UNKNOWN, codes_of
+from genomai_cli.formats.vcf_replay import Again
+from genomai_cli.inputs.windows import Windows
+from genomai_cli.mapping.seeding import UNKNOWN as NO_BASE
+from genomai_cli.mapping.seeding import codes_of
+from genomai_cli.tokenizers import Tokenizer
 
-BASES = np.frombuffer(b"ACGT", np.uint8)
-MISSING = ord("N")
-LEAST_KNOWN = 0.5  # of a window
+BASES = "ACGT"
+BASE_LETTERS = np.frombuffer(BASES.encode(), np.uint8)
+MIN_KNOWN = 0.5  # of a window
+BASES_PER_BATCH = 1 << 14
+MAX_WINDOW = 1 << 13  # of a network that reads sequences of any length
+
+
+class SequenceModel(Protocol):
+    """Predicts the bases of windows of at most `longest` bases."""
+
+    longest: int
+    batch_size: int
+
+    def log_probabilities(self, codes_BT: Codes) -> Probabilities:
+        """The logarithms (B, T, 4) of the probabilities of A C G T, given those of codes (B, T) that are 0 to 3, not
+        `UNKNOWN`."""
+
+
+def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "SequenceDenoiser":
+    """The denoiser of a bundle of sequences; BundleError for one that predicts no bases."""
+    del others
+    head, tokenizer = auxiliary_head(bundle), bundle.tokenizer
+    if tokenizer.length(len(BASES)) != len(BASES):
+        raise BundleError(
+            f"the model {bundle.name!r} restores nothing: its words, {tokenizer.kind!r}, are not single letters"
+        )
+    network = bundle.classifier.networks[0]
+    longest = network.max_length or MAX_WINDOW
+    model = MaskedBases(network, head, tokenizer, longest)
+    return SequenceDenoiser(model, settings, bundle.name)
 
 
 @dataclass(frozen=True, eq=False)
-class DnaReading:
+class SequenceReading:
     """A sequence's letters."""
 
     name: str
     letters: NDArray[np.uint8]
 
 
-class DnaRestorer:
-    """Restores any sequence with a known letter, one at a time."""
+class SequenceDenoiser:
+    """Restores any sequence with a known base, one at a time."""
 
-    batch = 1
+    batch_size = 1
 
-    def __init__(self, model: DnaModel, settings: Settings, name: str) -> None:
+    def __init__(self, model: SequenceModel, settings: Settings, name: str) -> None:
         self.name = name
         self._model, self._settings = model, settings
+        self._windows = Windows(model.longest, max(1, model.longest // 2))
 
-    def read(self, entries: Sequence[Entry]) -> DnaReading | None:
+    def read(self, entries: Sequence[Entry]) -> SequenceReading | None:
         """The sequence of one entry."""
         letters = entries[0].letters() if len(entries) == 1 else None
-        return None if letters is None else DnaReading(entries[0].name, letters)
+        return None if letters is None else SequenceReading(entries[0].name, letters)
 
-    def restore(self, readings: Sequence[DnaReading]) -> list[list[Proposal] | None]:
+    def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
+        """BundleError: sequences have no coordinates."""
+        del again, options
+        raise BundleError(f"the model {self.name!r} has no panel: it does not read VCF")
+
+    def restore(self, readings: Sequence[SequenceReading]) -> list[list[Proposal] | None]:
         """The proposal for each sequence; None for one of which nothing is known."""
         return [self._restored(reading) for reading in readings]
 
-    def _restored(self, reading: DnaReading) -> list[Proposal] | None:
-        codes = codes_of(reading.letters).astype(np.int64)
-        ids_L: Ids = np.where(codes == UNKNOWN, NOT_SEEN, codes)
-        known_L = ids_L != NOT_SEEN
+    def _restored(self, reading: SequenceReading) -> list[Proposal] | None:
+        codes_L = codes_of(reading.letters).astype(np.int64)
+        codes_L = np.where(codes_L == NO_BASE, UNKNOWN, codes_L)
+        known_L = codes_L != UNKNOWN
         if not known_L.any():
             return None
-        missing_L = reading.letters == MISSING
-        found_L4 = self._predicted(ids_L, missing_L)
+        missing_L = reading.letters == MISSING_BASE
+        found_L4 = self._predicted(codes_L, missing_L)
         if self._settings.error_rate is not None:
-            left_L4 = self._left_out(ids_L, known_L, reading.name)
+            left_L4 = self._leave_out(codes_L, known_L, reading.name)
             found_L4[known_L] = corrected(
-                left_L4[known_L], ids_L[known_L], self._settings.error_rate
+                left_L4[known_L], codes_L[known_L], self._settings.error_rate
             )
         rows = np.flatnonzero(found_L4.any(axis=1))
-        alphabet = np.broadcast_to(BASES, (len(rows), len(BASES)))
-        columns = (rows, found_L4[rows], ids_L[rows], alphabet, missing_L[rows])
-        return [proposal(*columns, self._settings)]
+        alphabet = np.broadcast_to(BASE_LETTERS, (len(rows), len(BASES)))
+        columns = (rows, found_L4[rows], codes_L[rows], alphabet, missing_L[rows])
+        return [propose(*columns, self._settings)]
 
-    def _left_out(self, ids_L: Ids, known_L: Flags, name: str) -> Probabilities:
-        def without(hidden_1L: Flags) -> Probabilities:
-            shown_L = np.where(hidden_1L[0], NOT_SEEN, ids_L)
-            return self._predicted(shown_L, hidden_1L[0])[None]
+    def _leave_out(self, codes_L: Codes, known_L: Flags, name: str) -> Probabilities:
+        def without(masked_1L: Flags) -> Probabilities:
+            shown_L = np.where(masked_1L[0], UNKNOWN, codes_L)
+            return self._predicted(shown_L, masked_1L[0])[None]
 
         seeds = [self._settings.seeds(name)]
-        # Letters of which no window tells are as likely as any.
-        return normalised(left_out(without, known_L[None], seeds)[0])
+        # Bases that no window predicts are as likely as any.
+        return normalised(leave_out(without, known_L[None], seeds)[0])
 
-    def _predicted(self, ids_L: Ids, asked_L: Flags) -> Probabilities:
-        """The probabilities (L, 4) of the letters asked for, 0 of others and where no window tells."""
-        log_L4, windows_L = np.zeros((len(ids_L), 4)), np.zeros(len(ids_L), np.int64)
-        starts = iter(self._starts(ids_L, asked_L))
-        while batch := list(islice(starts, self._model.batch)):
-            width = min(self._model.longest, len(ids_L))
-            ids_BT = np.stack([ids_L[start : start + width] for start in batch])
-            for start, log_T4 in zip(batch, self._model.letters(ids_BT), strict=True):
+    def _predicted(self, codes_L: Codes, chosen_L: Flags) -> Probabilities:
+        """The probabilities (L, 4) of the chosen bases, 0 of others and where no window predicts."""
+        log_L4, windows_L = np.zeros((len(codes_L), 4)), np.zeros(len(codes_L), np.int64)
+        width = self._windows.width(len(codes_L))
+        starts = iter(self._starts(codes_L, chosen_L, width))
+        while batch := list(islice(starts, self._model.batch_size)):
+            codes_BT = np.stack([codes_L[start : start + width] for start in batch])
+            log_BT4 = self._model.log_probabilities(codes_BT)
+            for start, log_T4 in zip(batch, log_BT4, strict=True):
                 log_L4[start : start + width] += log_T4
                 windows_L[start : start + width] += 1
-        told_L = asked_L & (windows_L > 0)
+        predicted_L = chosen_L & (windows_L > 0)
         found_L4 = np.zeros_like(log_L4)
-        mean_K4 = log_L4[told_L] / windows_L[told_L, None]
-        found_L4[told_L] = normalised(np.exp(mean_K4))
+        mean_K4 = log_L4[predicted_L] / windows_L[predicted_L, None]
+        found_L4[predicted_L] = normalised(np.exp(mean_K4))
         return found_L4
 
-    def _starts(self, ids_L: Ids, asked_L: Flags) -> Iterator[int]:
-        """Where the windows begin that hold a letter asked for, and enough known ones."""
-        size, width = len(ids_L), min(self._model.longest, len(ids_L))
-        step = max(1, self._model.longest // 2)
-        known = np.concatenate([[0], np.cumsum(ids_L >= 0)])
-        asked = np.concatenate([[0], np.cumsum(asked_L)])
-        for start in [*range(0, size - width, step), size - width]:
+    def _starts(self, codes_L: Codes, chosen_L: Flags, width: int) -> Iterator[int]:
+        """Where the windows begin that hold a chosen base, and enough known ones."""
+        known = np.concatenate([[0], np.cumsum(codes_L >= 0)])
+        chosen = np.concatenate([[0], np.cumsum(chosen_L)])
+        for start in self._windows.starts(len(codes_L)):
             stop = start + width
-            enough = known[stop] - known[start] >= LEAST_KNOWN * width
-            if asked[stop] > asked[start] and enough:
+            enough = known[stop] - known[start] >= MIN_KNOWN * width
+            if chosen[stop] > chosen[start] and enough:
                 yield start
 
 
-KNOWN_TOKENS = 4  # the first words are A C G T
-LETTERS_A_BATCH = 1 << 14
-
-
-class GuessedDna:
-    """Asks a network of words that are letters."""
+class MaskedBases:
+    """A `SequenceModel`: a network of tokens that are bases, with its head."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        companion: nn.Module,
-        mask: int,
-        longest: int,
-        device: torch.device,
+        self, network: Network, head: nn.Module, tokenizer: Tokenizer, longest: int
     ) -> None:
-        self.longest = longest
-        self.batch = max(1, LETTERS_A_BATCH // longest)
-        self._network, self._companion, self._device = network, companion, device
-        self._mask = mask
+        self.longest, self.batch_size = longest, max(1, BASES_PER_BATCH // longest)
+        self._network, self._head, self._mask_id = network, head, tokenizer.mask_id
+        self._device = next(network.parameters()).device
+        self._ids = np.asarray(tokenizer.encode(BASES), np.int64)
 
     @torch.inference_mode()
-    def letters(self, ids_BT: Ids) -> Probabilities:
-        """See `DnaModel`."""
-        shown_BT = np.where(ids_BT < 0, self._mask, ids_BT)
-        ids = torch.from_numpy(shown_BT).to(self._device)
-        logits_BTV = self._network.predict_masked(self._companion, ids)  # type: ignore[operator]
-        log_BT4 = logits_BTV[..., :KNOWN_TOKENS].double().log_softmax(2)
+    def log_probabilities(self, codes_BT: Codes) -> Probabilities:
+        """See `SequenceModel`."""
+        shown_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
+        ids_BT = torch.from_numpy(shown_BT).to(self._device)
+        logits_BTV = self._network.predict_masked(self._head, ids_BT)
+        log_BT4 = logits_BTV[..., self._ids].double().log_softmax(2)
         return log_BT4.cpu().numpy()  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.denoising.base import LIKELIER_THAN_NOT, Flags, Settings
+from genomai_cli.denoising.base import CORRECTED_ABOVE, Flags, Settings
 from genomai_cli.formats.genotypes import ABSENT, MISSING
 
 Shares = NDArray[np.float32]
@@ -52,14 +52,14 @@ class Outcome:
         return changed
 
 
-def outcome(read: Read, pairs_NAA: Shares, doubted: Flags, settings: Settings) -> Outcome:
-    """What the probabilities of ordered pairs make of the calls; those who are `doubted` (N,) may be corrected.
+def outcome(read: Read, pairs_NAA: Shares, correctable: Flags, settings: Settings) -> Outcome:
+    """What the probabilities of ordered pairs make of the calls; those who are `correctable` (N,) may be corrected.
 
     What the pairs lack to 1 is alleles that the record does not have: if it is more than any genotype has, the call
     stays missing.
     """
     count = pairs_NAA.shape[1]
-    observed_N = ~read.missing & ~doubted
+    observed_N = ~read.missing & ~correctable
     pairs_NAA = np.where(observed_N[:, None, None], _as_read(read, count), pairs_NAA)
     off_N = read.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
     pairs_NAA = np.where(off_N, 0, pairs_NAA)
@@ -70,7 +70,7 @@ def outcome(read: Read, pairs_NAA: Shares, doubted: Flags, settings: Settings) -
     enough_N = (p_N >= settings.confidence) & (p_N > 1 - genotypes_NG.sum(axis=1))
     other_N = best_N != _number(read.genotypes)
     filled_N = read.missing & read.open & enough_N
-    corrected_N = doubted & read.open & other_N & enough_N & (p_N > LIKELIER_THAN_NOT)
+    corrected_N = correctable & read.open & other_N & enough_N & (p_N > CORRECTED_ABOVE)
     first_N, second_N = small[best_N], large[best_N]
     rows = np.arange(len(pairs_NAA))
     turned_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
@@ -78,8 +78,8 @@ def outcome(read: Read, pairs_NAA: Shares, doubted: Flags, settings: Settings) -
         np.where(turned_N, second_N, first_N),
         np.where(turned_N, first_N, second_N),
     )
-    told_NG = np.where((read.open | ~read.missing)[:, None], genotypes_NG, 0)
-    return Outcome(first_N, second_N, filled_N, corrected_N, p_N, told_NG)
+    written_NG = np.where((read.open | ~read.missing)[:, None], genotypes_NG, 0)
+    return Outcome(first_N, second_N, filled_N, corrected_N, p_N, written_NG)
 
 
 def genotype_order(count: int) -> tuple[Numbers, Numbers]:

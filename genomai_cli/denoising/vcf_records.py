@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from genomai_cli.denoising.base import Plan, Settings
+from genomai_cli.denoising.base import Settings, SiteModel
 from genomai_cli.denoising.vcf_calls import (
     Outcome,
     Read,
@@ -37,7 +37,7 @@ Report = Callable[[str, str, str, str, float], None]
 
 
 class RecordEditor:
-    """Restores the calls of a file's records as a plan says, and counts; see `variant_passage.Editor`.
+    """Restores the calls of a file's records as a `SiteModel` says, and counts; see `variant_passage.Editor`.
 
     `counts`: missing calls at records that could be restored, those `restored`, known ones `corrected`, records `added`
     and records of other alleles that were `left_alone` with missing calls.
@@ -45,20 +45,20 @@ class RecordEditor:
 
     def __init__(
         self,
-        plan: Plan,
+        model: SiteModel,
         samples: Sequence[str],
         settings: Settings,
         origin: str,
         report: Report | None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._plan, self._samples, self._settings = plan, samples, settings
+        self._model, self._samples, self._settings = model, samples, settings
         self._origin, self._report = origin, report
         self.path = "-"
 
     def wanted(self, contig: str) -> Mapping[int, int]:
         """See `Editor`."""
-        return self._plan.wanted(contig)
+        return self._model.sites(contig)
 
     def edited(self, raw: bytes, number: int, line: int) -> bytes:
         """See `Editor`."""
@@ -72,7 +72,7 @@ class RecordEditor:
         read = self._read(columns[9], place, (number, len(alts) + 1, line))
         if not read.missing.any() and self._settings.error_rate is None:
             return raw
-        found = self._plan.alternates(number, ref, alts)
+        found = self._model.alternates(number, ref, alts)
         if found is None:
             self.counts["left_alone"] += bool(read.missing.any())
             return raw
@@ -99,9 +99,9 @@ class RecordEditor:
         missing = (genotypes == MISSING).any(axis=1)
         haploid = genotypes[:, 1] == ABSENT
         phased &= ~haploid
-        if not self._plan.haploid:
+        if not self._model.haploid:
             haploid &= ~missing
-        open_N = ~self._plan.closed(number)
+        open_N = ~self._model.closed(number)
         if missing.any():
             texts = calls.split(b"\t")
             for sample in np.flatnonzero(missing):
@@ -110,11 +110,11 @@ class RecordEditor:
         return Read(genotypes, phased, haploid, missing, open_N)
 
     def _outcome(self, number: int, alleles: Sequence[str], read: Read) -> Outcome:
-        pairs = self._plan.pairs(number, alleles)
-        doubted = np.zeros(len(self._samples), np.bool_)
+        pairs = self._model.pairs(number, alleles)
+        correctable = np.zeros(len(self._samples), np.bool_)
         if self._settings.error_rate is not None:
-            doubted = self._plan.known(number) & ~self._plan.closed(number) & ~read.missing
-        return outcome(read, pairs, doubted, self._settings)
+            correctable = self._model.known(number) & ~self._model.closed(number) & ~read.missing
+        return outcome(read, pairs, correctable, self._settings)
 
     def _written(
         self, made: Outcome, read: Read, calls: list[bytes], places: list[int], where: str
@@ -136,7 +136,7 @@ class RecordEditor:
         self, made: Outcome, read: Read, calls: list[bytes], place: int, where: str
     ) -> list[bytes]:
         """The calls with their new genotypes, each of which is reported."""
-        phased_N = read.phased | (read.missing & self._plan.phased)
+        phased_N = read.phased | (read.missing & self._model.phased)
         texts = calls.copy()
         samples = np.flatnonzero(made.changed)
         columns = (made.first, made.second, read.haploid, phased_N, made.probability)
@@ -152,14 +152,14 @@ class RecordEditor:
 
     def added(self, addition: Addition, contig: bytes) -> bytes:
         """See `Editor`."""
-        site, count = self._plan.site(addition.number), len(self._samples)
-        haploid = np.full(count, self._plan.haploid)
+        site, count = self._model.site(addition.number), len(self._samples)
+        haploid = np.full(count, self._model.haploid)
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
-        open_N = ~self._plan.closed(addition.number)
+        open_N = ~self._model.closed(addition.number)
         read = Read(unknown, np.zeros(count, np.bool_), haploid, np.ones(count, np.bool_), open_N)
         made = self._outcome(addition.number, [site.ref, *site.alts], read)
-        calls = [b"." if self._plan.haploid else b"./."] * count
+        calls = [b"." if self._model.haploid else b"./."] * count
         where = f"{text_of(contig)}:{addition.position}"
         written = self._written(made, read, calls, [0, 1, 2], where)
         self.counts["added"] += 1
@@ -176,7 +176,7 @@ class RecordEditor:
         ]
         declared = [line for line in lines if line.startswith(b"##contig=")]
         if declared:
-            more = [*_undeclared(declared, contigs, self._plan.lengths), *more]
+            more = [*_undeclared(declared, contigs, self._model.lengths), *more]
         return [*lines[:-1], *more, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
 
 

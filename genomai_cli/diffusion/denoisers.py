@@ -94,7 +94,7 @@ class TokenDenoiser:
 
     `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
     `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
-    not the ids themselves. With `soft_masked` the network gets the keep probabilities; BundleError if it takes none.
+    not the ids themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep probabilities; BundleError if it takes none.
     """
 
     network: Network
@@ -104,6 +104,7 @@ class TokenDenoiser:
     barred: Tensor | None = None
     soft_masked: bool = False
     inputs: Callable[[Tensor], Tensor] | None = None
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.soft_masked and not self.network.supports_soft_mask:
@@ -123,11 +124,13 @@ class TokenDenoiser:
         logits_NV: Tensor
         if not self.soft_masked:
             read = ids_BT if self.inputs is None else self.inputs(ids_BT)
-            logits_NV = self.network.predict_masked(self.head, read, chosen_BT)
+            logits_NV = self.network.predict_masked(self.head, read, chosen_BT, self.mask)
             return logits_NV
         known_BT = ids_BT < self.vocabulary.size
         soft_mask = SoftMask(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
-        logits_NV = self.network.predict_masked(self.head, ids_BT, chosen_BT, soft_mask=soft_mask)
+        logits_NV = self.network.predict_masked(
+            self.head, ids_BT, chosen_BT, self.mask, soft_mask=soft_mask
+        )
         return logits_NV
 
 
@@ -186,5 +189,11 @@ class TokenNoising:
         tokens, ids_BT = self._tokens, views["ids"]
         others_BT = torch.where(ids_BT < tokens.size, tokens.mask_id, ids_BT)
         return TokenDenoiser(
-            network, head, tokens, others_BT, soft_masked=soft_masked, inputs=inputs
+            network,
+            head,
+            tokens,
+            others_BT,
+            soft_masked=soft_masked,
+            inputs=inputs,
+            mask=ids_BT != self.tokenizer.pad_id if inputs is None else None,
         )

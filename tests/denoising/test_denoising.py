@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genomai_cli.denoising import vcf_calls as writing
-from genomai_cli.denoising.base import Settings, chosen, corrected, left_out
-from genomai_cli.denoising.fasta import Passed, passed
+from genomai_cli.denoising.base import Settings, choose, corrected, leave_out
+from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries
 from genomai_cli.denoising.vcf_calls import Read, outcome
 from genomai_cli.formats.fasta import read_entries
 from genomai_cli.formats.streams import Input, Kind
@@ -18,11 +18,11 @@ from genomai_cli.mapping.mapper import Anchorer
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
     Calls,
+    alternate_phase,
     compatible,
     genotypes,
     haplotype,
     posterior,
-    take_turns,
 )
 from genomai_cli.population.imputation.vcf import phased
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
@@ -89,7 +89,7 @@ def test_every_known_place_is_left_out_once():
         asked[hidden] += 1
         return np.where(hidden, 1.0, 5.0)[..., None]
 
-    found = left_out(predict, known, [[0, 1], [0, 2], [0, 3]])
+    found = leave_out(predict, known, [[0, 1], [0, 2], [0, 3]])
     assert (asked == known).all()
     assert (found[..., 0] == known).all()
 
@@ -105,8 +105,8 @@ def test_the_groups_left_out_are_the_records_own():
 
         return predict
 
-    left_out(predict_of("both"), known, [[0, 7], [0, 9]])
-    left_out(predict_of("alone"), known[1:], [[0, 9]])
+    leave_out(predict_of("both"), known, [[0, 7], [0, 9]])
+    leave_out(predict_of("alone"), known[1:], [[0, 9]])
     assert seen["both"] == seen["alone"]
 
 
@@ -121,14 +121,14 @@ def test_a_letter_is_doubted_as_by_hand():
 def test_a_correction_has_to_be_likelier_than_not():
     p = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.4, 0.3, 0.3]])
     observed = np.array([1, 1, 0, -1])
-    assert chosen(p, observed, Settings())[1].tolist() == [False, True, False, True]
-    assert chosen(p, observed, Settings(confidence=0.5))[1].tolist() == [False, True, False, False]
+    assert choose(p, observed, Settings())[1].tolist() == [False, True, False, True]
+    assert choose(p, observed, Settings(confidence=0.5))[1].tolist() == [False, True, False, False]
 
 
 class Fixed:
     """Knows people whose alleles are 1 with a probability of their own, whatever is known."""
 
-    batch = 9
+    batch_size = 9
 
     def __init__(self, p_S):
         self.p_S = np.array(p_S)
@@ -172,11 +172,11 @@ def test_pairs_that_agree_with_what_is_known():
     assert found == [[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
 
 
-def test_heterozygotes_of_unknown_phase_take_turns():
+def test_heterozygotes_of_unknown_phase_alternate_phase():
     alleles = np.array([[[0, 0, 1, 0, 0, 1], [1, 1, 0, 1, 0, -1]]], np.int8)
     known = np.array([[False, True, False, False, False, False]])
-    found = take_turns(alleles, known)
-    turned = take_turns(np.where(known[:, None], alleles, alleles[:, ::-1]), known)
+    found = alternate_phase(alleles, known)
+    turned = alternate_phase(np.where(known[:, None], alleles, alleles[:, ::-1]), known)
     assert found[0, 0].tolist() == [1, 0, 0, 1, 0, 1]
     assert found[0, 1].tolist() == [0, 1, 1, 0, 0, -1]
     assert found[0, :, :5].tolist() == turned[0, :, :5].tolist()
@@ -350,7 +350,7 @@ def test_places_are_the_letters_of_the_query(circular, turned, cut):
 class Names:
     """Knows entries whose names it is told, and nothing of their letters."""
 
-    name, batch = "names", 2
+    name, batch_size = "names", 2
 
     def __init__(self, known):
         self.known, self.batches = known, []
@@ -367,10 +367,10 @@ class Names:
 def test_entries_leave_in_order_and_pairs_are_read_together():
     text = b">a_A\n>b\n>p_A\nA\n>p_B\nC\n>q_A\n>q_B\n>z"
     one, two = Names({("p_A", "p_B"), ("b",)}), Names({("a_A",), ("q_A",), ("q_B",), ("b",)})
-    found = list(passed(read_entries(source_of(text)), [one, two]))
+    found = list(denoise_entries(read_entries(source_of(text)), [one, two]))
     assert b"".join(item.restored.raw for item in found) == text
     assert [item.entry.name for item in found] == ["a_A", "b", "p_A", "p_B", "q_A", "q_B", "z"]
     assert one.batches == [[("b",), ("p_A", "p_B")]]
     assert two.batches == [[("a_A",), ("q_A",)], [("q_B",)]]
-    assert isinstance(found[-1], Passed)
+    assert isinstance(found[-1], DenoisedEntry)
     assert found[-1].model is None

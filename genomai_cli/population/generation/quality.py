@@ -72,7 +72,7 @@ class Known:
     @classmethod
     def of(cls, bundle: Bundle, summary: Summary | None, *, everybody: bool) -> "Known":
         """What a generator's bundle knows; the summaries are a file beside it."""
-        network = bundle.classifier.members[0]
+        network = bundle.classifier.networks[0]
         assert isinstance(network, GenotypeDenoiser)
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 

@@ -61,7 +61,7 @@ class HaplotypeGenerator:
     """Draws individuals from a bundle; BundleError for a model that was not made for it."""
 
     def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
-        network = bundle.classifier.members[0]
+        network = bundle.classifier.networks[0]
         if not isinstance(network, GenotypeDenoiser):
             raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
         self.network, self.settings, self.batch = network, settings, batch

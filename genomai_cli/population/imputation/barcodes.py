@@ -1,33 +1,53 @@
-"""Barcodes restored: of people (IUPAC letters), of single haplotypes, and of the two haplotypes of a person.
+"""Barcodes restored: genotypes (IUPAC letters), single haplotypes, and the two haplotypes of a sample.
 
-Shape suffixes: L letters of the barcode, S sites of the model; 2 haplotypes.
+Shape suffixes: L letters of the barcode, S sites of the model, V letters that a site can have; 2
+haplotypes.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
-    NOT_SEEN,
+    MISSING_BASE,
     UNKNOWN,
-    PeopleModel,
+    Codes,
     Probabilities,
     Proposal,
     Settings,
-    proposal,
+    VcfOptions,
+    VcfSamples,
+    propose,
 )
 from genomai_cli.formats.fasta import Entry
+from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.population.barcode import BarcodeSites, heterozygote_codes, is_haplotype
 from genomai_cli.population.barcode_input import site_keys
-from genomai_cli.population.imputation.models import Calls, genotypes, haplotype, posterior
+from genomai_cli.population.imputation.models import (
+    Calls,
+    GenotypeModel,
+    genotypes,
+    haplotype,
+    model_of,
+    posterior,
+)
+from genomai_cli.population.imputation.vcf import samples_of
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
 from genomai_cli.population.panel import Panel
 
 Letters = NDArray[np.uint8]
-MISSING = ord("N")
-MOST_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site
+MAX_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site
+
+
+def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "BarcodeDenoiser":
+    """The denoiser of a bundle of a panel; barcodes of the panels among `others` are read too, where they share its
+    sites. BundleError for a bundle that predicts no alleles."""
+    panels = [other for other in others if isinstance(other, Panel)]
+    return BarcodeDenoiser(model_of(bundle), panels, settings, bundle.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,22 +60,22 @@ class Layout:
     @classmethod
     def of(cls, panel: Panel, model: Panel) -> "Layout":
         """How the model's sites stand in barcodes of a panel."""
-        places = {key: place for place, key in enumerate(site_keys(panel))}
-        letters = [places.get(key, -1) for key in site_keys(model)]
+        index = {key: number for number, key in enumerate(site_keys(panel))}
+        letters = [index.get(key, -1) for key in site_keys(model)]
         return cls(BarcodeSites.of(panel), np.array(letters, np.int64))
 
     def fits(self, letters_L: Letters) -> bool:
         """Whether these may be letters of the panel's sites; a few that cannot be are taken for errors."""
         if len(letters_L) != len(self.sites):
             return False
-        known_L = letters_L != MISSING
+        known_L = letters_L != MISSING_BASE
         foreign_L = known_L & ~(self.sites.genotypes == letters_L[:, None]).any(axis=1)
-        return bool(foreign_L.sum() <= MOST_FOREIGN * known_L.sum())
+        return bool(foreign_L.sum() <= MAX_FOREIGN * known_L.sum())
 
 
 @dataclass(frozen=True, eq=False)
 class BarcodeReading:
-    """One person: the letters of one barcode, or of two haplotypes (`haploid`; then one may be absent)."""
+    """One sample: the letters of one barcode, or of two haplotypes (`haploid`; then one may be absent)."""
 
     name: str
     letters: list[Letters]  # (S,) each, 0 where the barcode lacks the site
@@ -63,13 +83,13 @@ class BarcodeReading:
     haploid: bool
 
 
-class BarcodeRestorer:
+class BarcodeDenoiser:
     """Restores barcodes of the model's panel, and of others for the sites that they share with it."""
 
     def __init__(
-        self, model: PeopleModel, others: Iterable[Panel], settings: Settings, name: str
+        self, model: GenotypeModel, others: Iterable[Panel], settings: Settings, name: str
     ) -> None:
-        self.name, self.batch = name, model.batch
+        self.name, self.batch_size = name, model.batch_size
         self._model, self._settings = model, settings
         panel = model.panel
         layouts = [Layout.of(one, panel) for one in (panel, *others)]
@@ -80,7 +100,7 @@ class BarcodeRestorer:
         self._genotypes_S3 = np.stack(columns, axis=1)
 
     def read(self, entries: Sequence[Entry]) -> BarcodeReading | None:
-        """The person in one entry, or in two of the haplotypes NAME_A and NAME_B."""
+        """The sample in one entry, or in two of the haplotypes NAME_A and NAME_B."""
         found = [entry.letters() for entry in entries]
         given = [letters for letters in found if letters is not None]
         if len(given) < len(entries):
@@ -91,13 +111,17 @@ class BarcodeRestorer:
         single = [is_haplotype(letters) for letters in given]
         if len(entries) > 1 and not all(single):
             return None
-        calls = int((given[0] != MISSING).sum())
+        calls = int((given[0] != MISSING_BASE).sum())
         haploid = len(entries) > 1 or (single[0] and calls >= HAPLOID_CALLS)
         at_sites = [np.where(layout.letters < 0, 0, x[layout.letters]) for x in given]
         return BarcodeReading(entries[0].name, at_sites, layout, haploid)
 
+    def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
+        """The samples of a VCF at the panel's sites."""
+        return samples_of(again, self._model, options)
+
     def restore(self, readings: Sequence[BarcodeReading]) -> list[list[Proposal] | None]:
-        """The proposals for the entries of each person; None for one of whom nothing is known."""
+        """The proposals for the entries of each sample; None for one of which nothing is known."""
         alleles = np.stack([self._alleles(reading) for reading in readings])
         haploid_B = np.array([reading.haploid for reading in readings])
         phased_BS = haploid_B[:, None] | (alleles[:, 0] == alleles[:, 1])
@@ -116,7 +140,7 @@ class BarcodeRestorer:
                 row[:] = _index(letters_S, self._alleles_S2)
             return alleles
         copies_S = _index(reading.letters[0], self._genotypes_S3)
-        known_S = copies_S != NOT_SEEN
+        known_S = copies_S != UNKNOWN
         alleles[0, known_S] = copies_S[known_S] == 2
         alleles[1, known_S] = copies_S[known_S] >= 1
         return alleles
@@ -134,21 +158,21 @@ class BarcodeRestorer:
         self,
         reading: BarcodeReading,
         number: int,
-        posterior_SA: Probabilities,
-        table_SA: Letters,
+        posterior_SV: Probabilities,
+        table_SV: Letters,
     ) -> Proposal:
         """What to write into one barcode: at missing letters, and with an error rate at any."""
         letters_S = reading.letters[number]
-        missing_S = letters_S == MISSING
+        missing_S = letters_S == MISSING_BASE
         open_S = missing_S if self._settings.error_rate is None else letters_S > 0
         rows = np.flatnonzero(open_S & (letters_S != ord("-")))
-        observed = _index(letters_S, table_SA)[rows]
-        numbers = reading.layout.letters[rows]
-        columns = (numbers, posterior_SA[rows], observed, table_SA[rows], missing_S[rows])
-        return proposal(*columns, self._settings)
+        observed = _index(letters_S, table_SV)[rows]
+        positions = reading.layout.letters[rows]
+        columns = (positions, posterior_SV[rows], observed, table_SV[rows], missing_S[rows])
+        return propose(*columns, self._settings)
 
 
-def _index(letters_S: Letters, table_SA: Letters) -> NDArray[np.int64]:
-    """Which of its possible letters each is (S,), `NOT_SEEN` for none of them."""
-    equal_SA = table_SA == letters_S[:, None]
-    return np.where(equal_SA.any(axis=1), equal_SA.argmax(axis=1), NOT_SEEN)
+def _index(letters_S: Letters, table_SV: Letters) -> Codes:
+    """Which of its possible letters each is (S,), `UNKNOWN` for none of them."""
+    equal_SV = table_SV == letters_S[:, None]
+    return np.where(equal_SV.any(axis=1), equal_SV.argmax(axis=1), UNKNOWN)

@@ -1,55 +1,87 @@
-"""Models of people at a panel's sites: one that knows populations, and any that tells alleles by itself.
+"""Models of individuals at a panel's sites, and the genotypes of individuals given what is known of them.
 
-The genotypes of people at a panel's sites, after what is known of them.
+A model that knows populations is told which are likely; any other network that predicts alleles by itself is asked as
+it is.
 
-Shape suffixes: B people, S sites, P phenotypes, K populations, 2 haplotypes; 4 ordered pairs of alleles 00 01 10
-11, S sites; 4 ordered pairs of alleles 00 01 10 11; 3 genotypes, by copies of allele 1.
+Shape suffixes: B individuals, S sites, P phenotypes, K populations; 2 haplotypes; 3 genotypes, by copies of allele 1; 4
+ordered pairs of alleles 00 01 10 11.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
     UNKNOWN,
-    Alleles,
     Flags,
-    PeopleModel,
     Probabilities,
     Settings,
-    left_out,
+    leave_out,
     normalised,
 )
+from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
 from genomai_cli.population.panel import Panel
 
-ALLELES_A_BATCH = 1 << 22
-MOST_AT_ONCE = 256
+Alleles = NDArray[np.int8]
+ALLELES_PER_BATCH = 1 << 22
+MAX_BATCH = 256
 
 
-class PeopleOfHaplotypes:
+class GenotypeModel(Protocol):
+    """Knows individuals at the sites of a panel."""
+
+    panel: Panel
+    batch_size: int  # the most individuals at once
+
+    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
+        """The probabilities (B, S, 4) of the ordered pairs of alleles at every site, given the known alleles.
+
+        Of a site that is known in part or in full they need not agree with what is known.
+        """
+
+
+def model_of(bundle: Bundle) -> GenotypeModel:
+    """What the bundle predicts genotypes with; BundleError for one that predicts none."""
+    panel, network = bundle.coordinates, bundle.classifier.networks[0]
+    if isinstance(network, DenoiserNetwork):
+        return ModelOfPopulations(network, panel, Phenotypes.from_config(bundle.config))
+    able = [network, *(bundle.auxiliary[name] for name in sorted(bundle.auxiliary))]
+    for module in able:
+        if hasattr(module, "allele_probabilities"):
+            return ModelOfHaplotypes(module, panel)
+    raise BundleError(
+        f"the model {bundle.name!r} restores nothing: it tells people apart, not alleles"
+    )
+
+
+class ModelOfHaplotypes:
     """Asks a module with `allele_probabilities`; its two haplotypes are independent given what is known."""
 
-    def __init__(self, module: nn.Module, panel: Panel, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, panel: Panel) -> None:
         self.panel = panel
-        self.batch = _batch(len(panel), module)
-        self._module, self._device = module, device
+        self.batch_size = _batch_size(len(panel), module)
+        self._module = module
+        self._device = next(iter(module.state_dict().values())).device
 
     @torch.inference_mode()
     def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
-        """See `PeopleModel`."""
+        """See `GenotypeModel`."""
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
         p_B2S = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
         return _pairs(p_B2S.double()).cpu().numpy()
 
 
-class PeopleOfPopulations:
-    """Asks a `DenoiserNetwork`, which is told how probable each population is as the person's.
+class ModelOfPopulations:
+    """Asks a `DenoiserNetwork`, given the probability of each population to be the individual's.
 
     That follows from the known alleles and the populations' frequencies, as if sites were independent. The
     heterozygotes of unknown phase take turns on which haplotype the alternate allele lies: the genotype beside a
@@ -58,13 +90,13 @@ class PeopleOfPopulations:
 
     def __init__(self, network: DenoiserNetwork, panel: Panel, phenotypes: Phenotypes) -> None:
         self.panel = panel
-        self.batch = _batch(len(panel), network)
+        self.batch_size = _batch_size(len(panel), network)
         self._network = network
-        people = phenotypes.parts(REFERENCE)
+        sizes = phenotypes.parts(REFERENCE)
         table = network.frequency
-        counts_K = torch.tensor(list(people.values())).to(table)
+        counts_K = torch.tensor(list(sizes.values())).to(table)
         self._log_prior_K = (counts_K / counts_K.sum()).log()
-        numbers_K = torch.tensor([phenotypes.number(name) for name in people], device=table.device)
+        numbers_K = torch.tensor([phenotypes.number(name) for name in sizes], device=table.device)
         self._weights_KP = nn.functional.one_hot(numbers_K, len(phenotypes)).to(table)
         with torch.inference_mode():
             self._blocks = network.linkage.blocks()
@@ -72,11 +104,11 @@ class PeopleOfPopulations:
 
     @torch.inference_mode()
     def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
-        """See `PeopleModel`."""
-        placed_B2S = take_turns(alleles_B2S, phased_BS)
+        """See `GenotypeModel`."""
+        placed_B2S = alternate_phase(alleles_B2S, phased_BS)
         alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
-        told_BP = self.populations(alleles) @ self._weights_KP
-        p_B2S = self._network(alleles, told_BP, self._blocks).sigmoid()
+        weights_BP = self.populations(alleles) @ self._weights_KP
+        p_B2S = self._network(alleles, weights_BP, self._blocks).sigmoid()
         return _pairs(p_B2S.double()).cpu().numpy()
 
     def populations(self, alleles_B2S: Tensor) -> Tensor:
@@ -89,7 +121,7 @@ class PeopleOfPopulations:
         return posterior_BK
 
 
-def take_turns(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
+def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
     """The alleles, those of every other heterozygote of unknown phase the other way round than in the one before."""
     known_BS = (alleles_B2S != UNKNOWN).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
@@ -107,8 +139,8 @@ def _pairs(p_B2S: Tensor) -> Tensor:
     return torch.stack(pairs, dim=2)
 
 
-def _batch(sites: int, module: nn.Module) -> int:
-    fits = max(1, min(MOST_AT_ONCE, ALLELES_A_BATCH // sites))
+def _batch_size(sites: int, module: nn.Module) -> int:
+    fits = max(1, min(MAX_BATCH, ALLELES_PER_BATCH // sites))
     return int(getattr(module, "batch", fits))
 
 
@@ -128,45 +160,45 @@ COPIES = PAIRS.sum(axis=1)
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """What is known of some people: alleles (B, 2, S), 0, 1 or `UNKNOWN`; whether it is known (B, S) on which haplotype
-    each lies; and who (B,) is haplotypes rather than genotypes, each allele read by itself."""
+    """What is known of some individuals: alleles (B, 2, S), 0, 1 or `UNKNOWN`; whether it is known (B, S) on which
+    haplotype each lies; and who (B,) is haplotypes rather than genotypes, each allele read by itself."""
 
     names: Sequence[str]
     alleles: Alleles
     phased: Flags
     haploid: Flags
 
-    def hidden(self, places_BS: Flags) -> Alleles:
-        """The alleles without those at some places."""
-        return np.where(places_BS[:, None], np.int8(UNKNOWN), self.alleles)
+    def masked(self, sites_BS: Flags) -> Alleles:
+        """The alleles without those at some sites."""
+        return np.where(sites_BS[:, None], np.int8(UNKNOWN), self.alleles)
 
     @property
-    def doubtful(self) -> Flags:
+    def correctable(self) -> Flags:
         """Where (B, S) something has been read that may be wrong: a whole genotype, or an allele of a haplotype."""
         known = self.alleles != UNKNOWN
-        doubtful: Flags = known.all(axis=1) | (self.haploid[:, None] & known.any(axis=1))
-        return doubtful
+        correctable: Flags = known.all(axis=1) | (self.haploid[:, None] & known.any(axis=1))
+        return correctable
 
 
-def posterior(model: PeopleModel, calls: Calls, settings: Settings) -> Probabilities:
+def posterior(model: GenotypeModel, calls: Calls, settings: Settings) -> Probabilities:
     """The probabilities (B, S, 4) of the ordered pairs.
 
-    Known alleles are certain; with an error rate, what has been read as a whole is as probable as it and all that is
-    known elsewhere make it. Not more people than the model's `batch`.
+    Known alleles are certain; with an error rate, what has been read in full is as probable as it and all that is known
+    elsewhere make it. Not more individuals than the model's `batch_size`.
     """
     certain = compatible(calls.alleles)
     pairs_BS4 = normalised(model.pairs(calls.alleles, calls.phased) * certain)
-    doubtful_BS = calls.doubtful
-    if settings.error_rate is None or not doubtful_BS.any():
+    correctable_BS = calls.correctable
+    if settings.error_rate is None or not correctable_BS.any():
         return pairs_BS4
-    left_BS4 = left_out(
-        lambda hidden_BS: model.pairs(calls.hidden(hidden_BS), calls.phased),
-        doubtful_BS,
+    left_out_BS4 = leave_out(
+        lambda masked_BS: model.pairs(calls.masked(masked_BS), calls.phased),
+        correctable_BS,
         [settings.seeds(name) for name in calls.names],
     )
     likelihood_BS4 = _likelihood(calls, settings.error_rate)
-    doubted = normalised(left_BS4[doubtful_BS] * likelihood_BS4[doubtful_BS])
-    pairs_BS4[doubtful_BS] = doubted
+    corrected = normalised(left_out_BS4[correctable_BS] * likelihood_BS4[correctable_BS])
+    pairs_BS4[correctable_BS] = corrected
     return pairs_BS4
 
 
@@ -174,12 +206,12 @@ def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
     """How probable it is (B, S, 4) to read what was read: one of the two other genotypes at this rate, or of a
     haplotype the other allele."""
     copies_BS1 = calls.alleles.sum(axis=1)[..., None]
-    of_person = np.where(copies_BS1 == COPIES, 1 - error_rate, error_rate / 2)
-    of_haplotypes = np.ones_like(of_person)
+    of_genotype = np.where(copies_BS1 == COPIES, 1 - error_rate, error_rate / 2)
+    of_haplotypes = np.ones_like(of_genotype)
     for alleles_BS, pair_4 in zip(calls.alleles.swapaxes(0, 1), PAIRS.T, strict=True):
         read = np.where(alleles_BS[..., None] == pair_4, 1 - error_rate, error_rate)
         of_haplotypes *= np.where(alleles_BS[..., None] == UNKNOWN, 1.0, read)
-    return np.where(calls.haploid[:, None, None], of_haplotypes, of_person)
+    return np.where(calls.haploid[:, None, None], of_haplotypes, of_genotype)
 
 
 def genotypes(pairs: Probabilities) -> Probabilities:

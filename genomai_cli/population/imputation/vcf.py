@@ -1,4 +1,4 @@
-"""The people of a VCF at the sites of a panel.
+"""The samples of a VCF at the sites of a panel.
 
 Shape suffixes: N samples, S sites, A alleles of a record; 4 ordered pairs of alleles 00 01 10 11.
 """
@@ -8,21 +8,58 @@ from functools import cached_property
 
 import numpy as np
 
-from genomai_cli.denoising.base import UNKNOWN, Alleles, Flags, PeopleModel, Settings, Shares, Site
+from genomai_cli.denoising.base import (
+    UNKNOWN,
+    Flags,
+    Settings,
+    Shares,
+    Site,
+    VcfOptions,
+    VcfSamples,
+)
+from genomai_cli.errors import InputError
+from genomai_cli.formats.vcf import read_variants
+from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.population.cohorts import MISSING, SiteCalls, contig_lengths
-from genomai_cli.population.imputation.models import Calls, posterior
+from genomai_cli.population.cohorts import (
+    MISSING,
+    Cohort,
+    SiteCalls,
+    contig_lengths,
+    site_index,
+)
+from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior
 from genomai_cli.population.panel import Panel
 
+MIN_SITES = 10  # of the model that a file has to have: a few may be there by chance
+UNCHANGED = "the file stays as it is"
 
-class PeoplePlan:
-    """People at the sites of a panel."""
 
-    haploid: bool = False  # a single dot is a person's missing genotype
+def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
+    """The samples of a VCF at the sites of the model's panel."""
+    sites = site_index(model.panel)
+    with again() as source:
+        file = read_variants(source, sites)
+        cohort = Cohort(model.panel, file)
+        cohort.add(file, sites)
+    try:
+        calls, report = cohort.calls(absent_is_ref=options.absent_is_ref)
+    except InputError as error:  # no site of the model
+        return VcfSamples(cohort.samples, None, (), (f"{error}: {UNCHANGED}",))
+    if report.matched < min(MIN_SITES, len(model.panel) / 2):
+        return VcfSamples(cohort.samples, None, (), (f"{report}: too few, {UNCHANGED}",))
+    found = PanelSiteModel(model, calls, report.build, cohort.samples, options.settings)
+    return VcfSamples(cohort.samples, found, (str(report),), report.warnings)
+
+
+class PanelSiteModel:
+    """A `SiteModel` of samples at the sites of a panel."""
+
+    haploid: bool = False  # a single dot is a missing genotype
 
     def __init__(
         self,
-        model: PeopleModel,
+        model: GenotypeModel,
         calls: SiteCalls,
         build: str,
         samples: Sequence[str],
@@ -32,7 +69,7 @@ class PeoplePlan:
         self._calls, self._index = calls, _by_contig(self.panel, build)
         self._positions = self.panel.positions[build]
         self.lengths: Mapping[str, int] = contig_lengths(build)
-        self.there: Collection[str] = {
+        self.present: Collection[str] = {
             self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
         alleles_N2S = calls.alleles(self.panel)
@@ -42,14 +79,14 @@ class PeoplePlan:
         self._pairs_SN4 = self._restored(model, alleles_N2S, samples, settings)
 
     def _restored(
-        self, model: PeopleModel, alleles_N2S: Alleles, samples: Sequence[str], settings: Settings
+        self, model: GenotypeModel, alleles_N2S: Alleles, samples: Sequence[str], settings: Settings
     ) -> Shares:
         everywhere = settings.error_rate is not None
         open_N = self.usable & (everywhere | ~self._known_NS.all(axis=1))
         pairs_SN4 = np.zeros((len(self.panel), len(samples), 4), np.float32)
         rows = np.flatnonzero(open_N)
-        for at in range(0, len(rows), model.batch):
-            some = rows[at : at + model.batch]
+        for at in range(0, len(rows), model.batch_size):
+            some = rows[at : at + model.batch_size]
             calls = Calls(
                 [samples[row] for row in some],
                 alleles_N2S[some],
@@ -59,12 +96,12 @@ class PeoplePlan:
             pairs_SN4[:, some] = posterior(model, calls, settings).swapaxes(0, 1)
         return pairs_SN4
 
-    def wanted(self, contig: str) -> Mapping[int, int]:
-        """See `Plan`."""
+    def sites(self, contig: str) -> Mapping[int, int]:
+        """See `SiteModel`."""
         return self._index.get(contig, {})
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
-        """See `Plan`."""
+        """See `SiteModel`."""
         own = {self.panel.ref[site], self.panel.alt[site]}
         if ref not in own or len(alts) > 1:
             return None
@@ -72,28 +109,28 @@ class PeoplePlan:
         return (other,) if not alts or alts[0] == other else None
 
     def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
-        """See `Plan`."""
+        """See `SiteModel`."""
         table: Shares = self._pairs_SN4[site].reshape(-1, 2, 2)
         return table if alleles[0] == self.panel.ref[site] else table[:, ::-1, ::-1]
 
     def known(self, site: int) -> Flags:
-        """See `Plan`."""
+        """See `SiteModel`."""
         known: Flags = self._known_NS[:, site]
         return known
 
     def closed(self, site: int) -> Flags:
-        """See `Plan`: those with another allele in a record of its own."""
+        """See `SiteModel`: those with another allele in a record of its own."""
         closed: Flags = self._calls.foreign[site] | ~self.usable
         return closed
 
     def site(self, number: int) -> Site:
-        """See `Plan`."""
+        """See `SiteModel`."""
         panel = self.panel
         return Site(panel.rsid[number], panel.ref[number], (panel.alt[number],))
 
     @cached_property
     def additions(self) -> list[Addition]:
-        """See `Plan`."""
+        """See `SiteModel`."""
         if not self.usable.any():
             return []
         absent = np.flatnonzero(~self._calls.recorded & (self._positions > 0)).tolist()
