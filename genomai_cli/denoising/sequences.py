@@ -179,4 +179,4 @@ class MaskedBases:
         ids_BT = torch.from_numpy(shown_BT).to(self._device)
         logits_BTV = self._network.predict_masked(self._head, ids_BT)
         log_BT4 = logits_BTV[..., self._ids].double().log_softmax(2)
-        return log_BT4.cpu().numpy()  # type: ignore[no-any-return]
+        return log_BT4.cpu().numpy()

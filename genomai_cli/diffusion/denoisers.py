@@ -94,7 +94,8 @@ class TokenDenoiser:
 
     `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
     `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
-    not the ids themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep probabilities; BundleError if it takes none.
+    not the ids themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep
+    probabilities; BundleError if it takes none.
     """
 
     network: Network
