@@ -229,7 +229,7 @@ def weights():
 
 
 def test_an_untrained_network_gives_the_frequencies(panel, weights):
-    network = DenoiserNetwork(DenoiserConfig(sites=SITES, phenotypes=6, width=16), {}).double()
+    network = DenoiserNetwork(DenoiserConfig(sites=SITES, phenotypes=6, width=16)).double()
     frequency = torch.linspace(0.1, 0.9, 30, dtype=torch.float64).view(6, SITES)
     network.frequency.copy_(frequency)
     shown = torch.randint(-1, 2, (3, 2, SITES))
