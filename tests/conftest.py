@@ -321,6 +321,7 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     import torch
 
     from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+    from genomai_cli.population.barcode_input import BarcodeInput
     from genomai_cli.population.panel import Panel
 
     nesting = {"superpop": [0, 0, 1], "pop": [0, 1, 2]}
@@ -336,7 +337,8 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
         "likelihood": {"head": "pop", "axes": 1, "nesting": nesting},
     }
     panel = Panel.read(cohort.panel)
-    classifier = build(config, panel).requires_grad_(False)
+    kind = BarcodeInput(panel)
+    classifier = build(config, kind).requires_grad_(False)
     for parameter in classifier.parameters():
         parameter.zero_()
     letters = [classifier.encoder.table[:, "ACGTRYSWKMN".index(x)] for x in "ACGTRYSWKM"]
@@ -350,7 +352,7 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
         classifier.evidence.theta[:, number] = (2 * common - 1) * float(np.log(4))
     classifier.evidence.log_prior.copy_(torch.tensor(PRIOR).log())
     folder = tmp_path_factory.mktemp("models") / "handmade"
-    save(Bundle(config, classifier, panel), folder, Extras("# handmade\n\nA test.\n", ""))
+    save(Bundle(config, classifier, kind), folder, Extras("# handmade\n\nA test.\n", ""))
     return folder
 
 

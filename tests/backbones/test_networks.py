@@ -6,11 +6,14 @@ import torch
 from conftest import assert_expected
 
 from genomai_cli import tokenizers
+from genomai_cli.backbones.base import build_network, complete_config
 from genomai_cli.backbones.classifier import LIKELIHOOD, SMALLEST_SHARE, Classifier, Fusion
-from genomai_cli.backbones.heads import Heads
+from genomai_cli.backbones.heads import Heads, attach_heads, logits
 from genomai_cli.backbones.transformer import TransformerConfig, TransformerNetwork
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import BundleError
+from genomai_cli.inputs.sequences import SequenceInput
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.networks.genotype_mlp import (
     EXPECTED_HETEROZYGOSITY,
     HAPLOID_CALLS,
@@ -21,7 +24,6 @@ from genomai_cli.population.networks.genotype_mlp import (
     is_haploid,
 )
 from genomai_cli.population.panel import Panel
-from genomai_cli.backbones.base import build_network, complete_config
 from genomai_cli.training import recipe as recipes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,19 +50,19 @@ def config_of(preset, heads, **more):
 
 @pytest.fixture(scope="module")
 def reference():
-    return bundles.build(config_of("genomai-v2", {"superpop": 5}), None)
+    return bundles.build(config_of("genomai-v2", {"superpop": 5}), SequenceInput())
 
 
 @pytest.fixture
 def transformer():
     torch.manual_seed(1)
-    return TransformerNetwork(SMALL, {"a": 3, "b": 2}).double().eval()
+    return attach_heads(TransformerNetwork(SMALL), {"a": 3, "b": 2}).double().eval()
 
 
 @pytest.fixture
 def sites():
     torch.manual_seed(2)
-    network = SitesNetwork(SitesConfig(sites=50, width=8), {"a": 3}).double().eval()
+    network = attach_heads(SitesNetwork(SitesConfig(sites=50, width=8)), {"a": 3}).double().eval()
     network.frequency.copy_(torch.linspace(0.1, 0.9, 50))
     return network
 
@@ -111,7 +113,7 @@ def test_tensor_names_of_the_sites_model(cohort):
     likelihood = {"head": "pop", "axes": 3, "nesting": {"superpop": [0, 0, 1], "pop": [0, 1, 2]}}
     config = config_of("ancestry", {"superpop": 2, "pop": 3}, likelihood=likelihood)
     config["network"] = {"kind": "sites", "sites": 120, "width": 8}
-    classifier = bundles.build(config, Panel.read(cohort.panel))
+    classifier = bundles.build(config, BarcodeInput(Panel.read(cohort.panel)))
     assert_expected("tensors-sites.tsv", names_and_shapes(classifier))
 
 
@@ -122,9 +124,9 @@ def test_padding_does_not_leak(transformer):
     for row, ids in zip(batch, sequences, strict=True):
         row[: len(ids)] = ids
     with torch.inference_mode():
-        together = transformer(batch)
+        together = logits(transformer, batch, batch != PAD)
         for number, ids in enumerate(sequences):
-            alone = transformer(ids[None])
+            alone = logits(transformer, ids[None])
             for head in ("a", "b"):
                 torch.testing.assert_close(together[head][number], alone[head][0])
 
@@ -132,13 +134,15 @@ def test_padding_does_not_leak(transformer):
 def test_a_sequence_of_padding_only_gives_numbers(transformer):
     batch = torch.tensor([[PAD] * 4, [1, 2, 3, 4]])
     for network in (transformer, transformer.train()):
-        assert all(logits.isfinite().all() for logits in network(batch).values())
+        assert all(
+            found.isfinite().all() for found in logits(network, batch, batch != PAD).values()
+        )
 
 
 def test_the_order_of_words_matters(transformer):
     there, back = (
-        transformer(torch.tensor([[0, 1, 2, 3]])),
-        transformer(torch.tensor([[3, 2, 1, 0]])),
+        logits(transformer, torch.tensor([[0, 1, 2, 3]])),
+        logits(transformer, torch.tensor([[3, 2, 1, 0]])),
     )
     assert not torch.allclose(there["a"], back["a"])
 
@@ -150,9 +154,9 @@ def test_dropout_is_off_when_evaluating(kind, transformer, sites):
         if kind == "transformer"
         else (sites, random_copies(1))
     )
-    assert torch.equal(network(ids)["a"], network(ids)["a"])
+    assert torch.equal(logits(network, ids)["a"], logits(network, ids)["a"])
     network.train()
-    assert not torch.equal(network(ids)["a"], network(ids)["a"])
+    assert not torch.equal(logits(network, ids)["a"], logits(network, ids)["a"])
 
 
 def test_sites_network_by_hand(sites):
@@ -170,7 +174,7 @@ def test_sites_network_by_hand(sites):
 
 
 def test_a_missing_site_adds_nothing(sites):
-    wider = SitesNetwork(SitesConfig(sites=51, width=8), {"a": 3}).double().eval()
+    wider = attach_heads(SitesNetwork(SitesConfig(sites=51, width=8)), {"a": 3}).double().eval()
     state = wider.state_dict()
     for name, tensor in sites.state_dict().items():
         target = state[name]
@@ -178,11 +182,11 @@ def test_a_missing_site_adds_nothing(sites):
     wider.load_state_dict(state)
     copies = random_copies()
     missing = torch.cat([copies, torch.full((len(copies), 1), -1)], dim=1)
-    torch.testing.assert_close(wider(missing)["a"], sites(copies)["a"])
+    torch.testing.assert_close(logits(wider, missing)["a"], logits(sites, copies)["a"])
 
 
 def test_a_barcode_without_any_site_gives_numbers(sites):
-    nothing = sites(torch.full((1, 50), -1))["a"]
+    nothing = logits(sites, torch.full((1, 50), -1))["a"]
     assert nothing.isfinite().all()
 
 
@@ -225,18 +229,18 @@ def test_a_person_shows_two_alleles_a_site_and_a_haplotype_one():
 
 def test_heads_keep_their_names_and_sizes():
     heads = Heads({"z": 2, "a": 5}, lambda count: torch.nn.Linear(4, count))
-    logits = heads(torch.zeros(3, 4))
-    assert {name: tuple(rows.shape) for name, rows in logits.items()} == {"z": (3, 2), "a": (3, 5)}
-    assert list(logits) == ["z", "a"]
+    found = heads(torch.zeros(3, 4))
+    assert {name: tuple(rows.shape) for name, rows in found.items()} == {"z": (3, 2), "a": (3, 5)}
+    assert list(found) == ["z", "a"]
 
 
 def test_members_vote_by_the_mean_of_their_logits():
     torch.manual_seed(5)
-    members = [TransformerNetwork(SMALL, {"a": 3}) for _ in range(3)]
+    members = [attach_heads(TransformerNetwork(SMALL), {"a": 3}) for _ in range(3)]
     classifier = Classifier(members, Fusion({"a": 3}, {})).double().eval()
     ids = torch.arange(12).reshape(2, 6)
-    expected = sum(member(ids)["a"] for member in members) / 3
-    torch.testing.assert_close(classifier.scores(ids)["a"], expected)
+    expected = sum(logits(member, ids)["a"] for member in members) / 3
+    torch.testing.assert_close(classifier(ids)["a"], expected)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +249,7 @@ def test_members_vote_by_the_mean_of_their_logits():
 )
 def test_a_network_that_cannot_be_built_is_a_bundle_error(network):
     with pytest.raises(BundleError, match=f"network {network.get('kind')!r}"):
-        build_network(network, {"a": 2})
+        build_network(network)
     with pytest.raises(BundleError, match=f"network {network.get('kind')!r}"):
         complete_config(network)
 

@@ -289,5 +289,5 @@ def test_the_fusion_is_in_double_precision_whatever_the_rest_is_in(tiny):
 
 
 def test_a_bundle_in_memory_needs_no_files(tiny):
-    bundle = Bundle(tiny.config, tiny.classifier, tiny.panel)
+    bundle = Bundle(tiny.config, tiny.classifier, tiny.input)
     assert (bundle.name, bundle.version, bundle.weights_sha256) == ("tiny", "1.0.0", "")

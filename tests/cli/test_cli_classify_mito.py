@@ -11,6 +11,7 @@ from conftest import run, run_process
 
 from genomai_cli.bundles.bundle import Bundle, Extras, build, save
 from genomai_cli.mapping.reference import Reference, VariableSites
+from genomai_cli.phylogeny.genome_input import GenomeInput
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BCFTOOLS = shutil.which("bcftools")
@@ -80,11 +81,12 @@ def folder(one_thread, tmp_path_factory):
         "heads": {"superpop": ["EAST", "WEST"], "pop": ["EAA", "EAB", "WEA"]},
     }
     torch.manual_seed(3)
-    classifier = build(config, None).requires_grad_(False)
+    sites = VariableSites(PLACES, np.ones((SITES, 4), np.int64))
+    kind = GenomeInput(REFERENCE, sites)
+    classifier = build(config, kind).requires_grad_(False)
     for parameter in classifier.members[0].parameters():
         parameter.mul_(3)  # so that genomes differ visibly
-    sites = VariableSites(PLACES, np.ones((SITES, 4), np.int64))
-    bundle = Bundle(config, classifier, reference=REFERENCE, sites=sites)
+    bundle = Bundle(config, classifier, kind)
     save(bundle, folder / "mito", Extras("# mito\n\nA test.\n", ""))
     return folder
 

@@ -12,8 +12,9 @@ from conftest import REPOSITORY, assert_expected, run, run_process
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genomai_cli.backbones import heads
+from genomai_cli.backbones.heads import build_auxiliary
 from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.population.barcode import heterozygote_codes
 from genomai_cli.population.panel import Panel
 
@@ -308,10 +309,11 @@ def dna_model(one_thread, tmp_path_factory):
         "companions": {"masked": {"kind": "words", "vocabulary": 7}},
     }
     torch.manual_seed(3)
-    classifier = build(config, None).requires_grad_(False)
-    beside = heads.build(config["companions"], classifier.members[0]).requires_grad_(False)
+    kind = SequenceInput()
+    classifier = build(config, kind).requires_grad_(False)
+    beside = build_auxiliary(config["companions"], classifier.networks[0]).requires_grad_(False)
     folder = tmp_path_factory.mktemp("models") / "dna"
-    bundle = Bundle(config, classifier, auxiliary=dict(beside.items()))
+    bundle = Bundle(config, classifier, kind, auxiliary=dict(beside.items()))
     save(bundle, folder, Extras("# dna\n", ""))
     return folder
 

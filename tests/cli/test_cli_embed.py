@@ -21,6 +21,7 @@ from genomai_cli.bundles.bundle import Bundle, Extras
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.embeddings import EmbeddingFile, Unseen
 from genomai_cli.formats.row_journal import RECORDS, ROWS, RowJournal
+from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import from_config
 
@@ -48,7 +49,10 @@ def saved_model(folder, *, k=3, stride=1, positions=32, width=8):
         "heads": {},
     }
     torch.manual_seed(3)
-    bundles.save(Bundle(config, bundles.build(config, None)), folder, Extras("# random\n", ""))
+    kind = SequenceInput()
+    bundles.save(
+        Bundle(config, bundles.build(config, kind), kind), folder, Extras("# random\n", "")
+    )
     return folder
 
 

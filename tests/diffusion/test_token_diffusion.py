@@ -8,6 +8,7 @@ import torch
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones import heads
+from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED
@@ -16,7 +17,6 @@ from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.networks.denoiser import expected
-from genomai_cli.backbones.base import build_network
 from genomai_cli.training.baselines import OTHER, Markov, codes
 from genomai_cli.training.initialization import untrained
 from genomai_cli.training.recipe import read
@@ -155,7 +155,10 @@ def test_a_veiled_word_is_the_hidden_one_and_an_unveiled_one_itself():
     _, model = learning("uniform")
     ids = torch.tensor([[0, 1, 2, 3]])
     hidden = model.network.predict_masked(model.companion, torch.full_like(ids, MASK))
-    for share, expected_logits in ((1.0, hidden), (0.0, model.network.predict_masked(model.companion, ids))):
+    for share, expected_logits in (
+        (1.0, hidden),
+        (0.0, model.network.predict_masked(model.companion, ids)),
+    ):
         veil = SoftMask(MASK, torch.full(ids.shape, share))
         logits = model.network.predict_masked(model.companion, ids, veil=veil)
         assert torch.allclose(logits, expected_logits, atol=1e-6)

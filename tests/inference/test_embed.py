@@ -14,8 +14,11 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import Batching
 from genomai_cli.inference.embed import Embedder, Settings, WordMeans, embed_records
+from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.mapping.reference import Reference, VariableSites
+from genomai_cli.phylogeny.genome_input import GenomeInput
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import from_config
@@ -51,8 +54,8 @@ def model(*, k=3, stride=1, positions=16, members=1, kind="kmers", seed=1):
         "heads": {},
     }
     torch.manual_seed(seed)
-    classifier = bundles.build(config, None).double().eval().requires_grad_(False)
-    return Bundle(config, classifier)
+    classifier = bundles.build(config, SequenceInput()).double().eval().requires_grad_(False)
+    return Bundle(config, classifier, SequenceInput())
 
 
 MODEL = model()
@@ -436,8 +439,8 @@ def barcode_model(panel, network, *, haplotypes):
         "heads": {},
     }
     torch.manual_seed(2)
-    classifier = bundles.build(config, panel).double().eval().requires_grad_(False)
-    return Bundle(config, classifier, panel)
+    classifier = bundles.build(config, BarcodeInput(panel)).double().eval().requires_grad_(False)
+    return Bundle(config, classifier, BarcodeInput(panel, haplotypes))
 
 
 @pytest.fixture(scope="module")
@@ -516,10 +519,11 @@ def genome_model():
         "heads": {},
     }
     torch.manual_seed(4)
-    classifier = bundles.build(config, None)
+    kind = GenomeInput(reference, VariableSites(sites, counts))
+    classifier = bundles.build(config, kind)
     classifier.members[0].table.learn(torch.from_numpy(counts), 2)
     classifier = classifier.double().eval().requires_grad_(False)
-    return Bundle(config, classifier, None, reference, VariableSites(sites, counts))
+    return Bundle(config, classifier, kind)
 
 
 def test_a_genome_has_its_vector_at_any_rotation_and_on_either_strand(genome_model):

@@ -13,8 +13,8 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.inference.batching import Batching, padded, score
 from genomai_cli.inference.classify import classify_records
-from genomai_cli.inputs.base import reader
 from genomai_cli.population.barcode import genotypes_to_letters
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
@@ -256,7 +256,8 @@ def untrained(panel, *, haplotypes):
         "heads": {"pop": ["a", "b", "c"]},
     }
     torch.manual_seed(5)
-    return Bundle(config, bundles.build(config, panel).double().eval(), panel)
+    kind = BarcodeInput(panel, haplotypes)
+    return Bundle(config, bundles.build(config, kind).double().eval(), kind)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +278,9 @@ def test_a_larger_panels_barcode_is_read_at_the_models_sites(panel, cohort):
 
 def test_a_panel_that_lacks_a_site_of_the_model_does_not_serve(panel):
     model = untrained(panel.subset([0, 1, 2, 3]), haplotypes=True)
-    read = reader(model, {"other": panel.subset(range(1, 60)), "larger": panel})
+    read = model.input.reader(
+        model, {"other": BarcodeInput(panel.subset(range(1, 60))), "larger": BarcodeInput(panel)}
+    )
     assert read(SequenceRecord("x", "N" * SITES)).known == 4
     with pytest.raises(InputError):
         read(SequenceRecord("x", "N" * 59))
@@ -293,19 +296,19 @@ def test_a_barcode_of_another_length_is_refused_with_file_and_line(tiny):
 def test_heterozygotes_are_read_as_two_haplotypes_whose_scores_are_averaged(panel):
     model = untrained(panel, haplotypes=True)
     person = "R" + panel.alt[1] + "".join(panel.ref[2:])
-    reading = reader(model, {})(SequenceRecord("x", person))
+    reading = model.input.reader(model, {})(SequenceRecord("x", person))
     strands = ["A" + person[1:], "G" + person[1:]]
-    assert [ids.tolist() for ids in reading.pieces] == [
+    assert [ids.tolist() for ids in reading.windows] == [
         model.tokenizer.encode(strand).tolist() for strand in strands
     ]
-    logits = [model.classifier(torch.from_numpy(ids)[None])["pop"] for ids in reading.pieces]
+    logits = [model.classifier(torch.from_numpy(ids)[None])["pop"] for ids in reading.windows]
     expected = (sum(logits) / 2).softmax(1)[0].detach().numpy()
     assert call(model, SequenceRecord("x", person)).probabilities["pop"] == pytest.approx(expected)
 
 
 def test_a_long_sequence_is_read_in_windows_that_overlap_by_half(sequence_model):
     letters = "".join(np.random.default_rng(2).choice(list("ACGT"), 101))
-    windows = reader(sequence_model, {})(SequenceRecord("x", letters)).pieces
+    windows = sequence_model.input.reader(sequence_model, {})(SequenceRecord("x", letters)).windows
     words = sequence_model.tokenizer.encode(letters)
     starts = [0, 16, 32, 48, 64, 67]
     assert [w.tolist() for w in windows] == [words[s : s + 32].tolist() for s in starts]
@@ -315,12 +318,19 @@ def test_a_long_sequence_is_read_in_windows_that_overlap_by_half(sequence_model)
     ("length", "windows"), [(2, 0), (3, 1), (34, 1), (35, 2), (50, 2), (51, 3)]
 )
 def test_how_many_windows_a_sequence_has(sequence_model, length, windows):
-    assert len(reader(sequence_model, {})(SequenceRecord("x", "A" * length)).pieces) == windows
+    assert (
+        len(
+            sequence_model.input.reader(sequence_model, {})(
+                SequenceRecord("x", "A" * length)
+            ).windows
+        )
+        == windows
+    )
 
 
 def test_the_scores_of_windows_are_averaged(sequence_model):
     letters = "".join(np.random.default_rng(3).choice(list("ACGT"), 90))
-    windows = reader(sequence_model, {})(SequenceRecord("x", letters)).pieces
+    windows = sequence_model.input.reader(sequence_model, {})(SequenceRecord("x", letters)).windows
     logits = [sequence_model.classifier(torch.from_numpy(ids)[None])["content"] for ids in windows]
     mean = sum(logits) / len(logits)
     expected = sequence_model.fusion({"content": mean}, torch.ones(1).double())["content"].exp()
@@ -330,9 +340,9 @@ def test_the_scores_of_windows_are_averaged(sequence_model):
 
 def test_windows_without_a_known_word_do_not_vote(sequence_model):
     known = "ACGGCGCCGT" * 4
-    read = reader(sequence_model, {})
+    read = sequence_model.input.reader(sequence_model, {})
     alone, beside = read(SequenceRecord("x", known)), read(SequenceRecord("x", known + "N" * 400))
-    assert len(beside.pieces) < len(alone.pieces) + 3
+    assert len(beside.windows) < len(alone.windows) + 3
     assert beside.letters == 40
     assert beside.share == pytest.approx(40 / 440)
 

@@ -21,12 +21,18 @@ from genomai_cli.augmentations import (
     turn,
 )
 from genomai_cli.backbones import heads
+from genomai_cli.backbones.base import build_network
 from genomai_cli.errors import BundleError
-from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Learner, Model
+from genomai_cli.objectives.base import (
+    NO_TARGET,
+    Alone,
+    Alphabet,
+    Learner,
+    Model,
+    check_objective,
+)
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings, info_nce
 from genomai_cli.objectives.masked import Masked, MaskedSettings, masked_cross_entropy
-from genomai_cli.backbones.base import build_network
-from genomai_cli.objectives.base import check_objective, objective_class
 from genomai_cli.registry import OBJECTIVES
 from genomai_cli.tokenizers.batch import covering, encode_rows
 

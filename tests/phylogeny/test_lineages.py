@@ -85,7 +85,9 @@ def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
     )  # the letters that nobody has get a little
     assert torch.allclose(p[2, 0], 1 - restored[2] - restored[3], atol=1e-4)
     chosen = torch.tensor([[False, False, True, False, True]])
-    assert torch.equal(network.predict_masked(None, ids, chosen), network.predict_masked(None, ids)[chosen])
+    assert torch.equal(
+        network.predict_masked(None, ids, chosen), network.predict_masked(None, ids)[chosen]
+    )
 
 
 def test_a_genome_is_restored_by_itself(network):

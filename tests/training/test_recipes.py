@@ -3,8 +3,8 @@
 import pytest
 
 from genomai_cli import tokenizers
-from genomai_cli.errors import InputError, UsageError
 from genomai_cli.backbones.base import complete_config
+from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training import recipe as recipes
 from genomai_cli.training.recipe import about, from_tables, presets, read
 
