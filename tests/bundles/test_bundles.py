@@ -77,7 +77,7 @@ def test_a_saved_bundle_answers_as_before(tiny, tmp_path):
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
     assert again.heads == tiny.heads
-    assert again.panel.sha256 == tiny.panel.sha256
+    assert again.coordinates.sha256 == tiny.coordinates.sha256
 
 
 def test_saving_what_was_loaded_gives_the_same_files(tiny_bundle, tiny, tmp_path):
@@ -280,7 +280,7 @@ def test_what_people_read_may_be_changed(copied, file):
 def test_a_model_without_a_panel_reads_no_vcf(tiny_sequence_bundle):
     loaded = bundles.load(tiny_sequence_bundle, CPU)
     with pytest.raises(BundleError, match="has no panel: it does not read VCF"):
-        _ = loaded.required_panel
+        _ = loaded.coordinates
 
 
 def test_the_fusion_is_in_double_precision_whatever_the_rest_is_in(tiny):

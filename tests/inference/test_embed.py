@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genomai_cli.backbones import base
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
@@ -95,7 +94,7 @@ def words(bundle, sequence, **how):
 def hidden(bundle, sequence, layer=None):
     """What the first network says about a sequence that fits one window: (T, D)."""
     ids = torch.from_numpy(bundle.tokenizer.encode(sequence).astype(np.int64))[None]
-    return bundle.classifier.members[0].hidden(ids, layer)[0].numpy()
+    return bundle.classifier.networks[0](ids, layer=layer)[0].numpy()
 
 
 # --- the same vectors however they are computed ------------------------------------------------
@@ -471,7 +470,7 @@ def test_the_network_of_sites_has_one_vector_a_sample(sites_model, panel):
     inputs = sites_model.classifier.inputs(ids)
     for layer, asked in [(None, -1), (1, 1), (0, 0), (0, -2)]:
         members = sites_model.classifier.members
-        expected = torch.cat([m.pooled(inputs, layer) for m in members], 1)[0]
+        expected = torch.cat([m.pooled(inputs, layer=layer) for m in members], 1)[0]
         np.testing.assert_allclose(
             vector(sites_model, sequence, layer=asked), expected.numpy(), atol=1e-6
         )
@@ -527,7 +526,7 @@ def genome_model():
 
 
 def test_a_genome_has_its_vector_at_any_rotation_and_on_either_strand(genome_model):
-    genome = genome_model.reference.sequence
+    genome = genome_model.coordinates.sequence
     mutated = genome[:1000] + "CGTA"["ACGT".index(genome[1000])] + genome[1001:]
     expected = vector(genome_model, mutated)
     assert not np.allclose(expected, vector(genome_model, genome))
@@ -539,9 +538,9 @@ def test_a_genome_has_its_vector_at_any_rotation_and_on_either_strand(genome_mod
 
 
 def test_networks_say_what_they_have(sites_model):
-    assert base.reads_words(MODEL.classifier)
-    assert not base.reads_words(sites_model.classifier)
-    assert (base.width(MODEL.classifier), base.width(sites_model.classifier)) == (8, 8)
+    assert MODEL.classifier.has_token_vectors
+    assert not sites_model.classifier.has_token_vectors
+    assert [each.classifier.hidden_size for each in (MODEL, sites_model)] == [8, 8]
 
 
 def test_attributes_tell_how_vectors_were_made():

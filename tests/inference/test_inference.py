@@ -36,9 +36,10 @@ class Sums:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, ids):
+    def __call__(self, ids, mask):
         self.batches.append(tuple(ids.shape))
-        return {"sum": (ids * (ids != PAD)).sum(1, keepdim=True).double()}
+        assert torch.equal(mask, ids != PAD)
+        return {"sum": (ids * mask).sum(1, keepdim=True).double()}
 
 
 def pieces(*words):
@@ -134,7 +135,9 @@ def barcode(panel, alleles, name="x", **more):
 
 @pytest.fixture(scope="module")
 def barcodes(cohort, tiny):
-    return [barcode(tiny.panel, a, n) for n, a in zip(cohort.names, cohort.alleles, strict=True)]
+    return [
+        barcode(tiny.coordinates, a, n) for n, a in zip(cohort.names, cohort.alleles, strict=True)
+    ]
 
 
 def call(bundle, record, **options):
@@ -182,15 +185,15 @@ def test_a_barcode_without_a_usable_letter_is_unknown(tiny):
 
 def test_letters_that_are_not_the_sites_do_not_count(tiny, cohort):
     alleles = cohort.alleles[0]
-    letters = list(barcode(tiny.panel, alleles).sequence)
+    letters = list(barcode(tiny.coordinates, alleles).sequence)
     foreign = {"AG": "C", "CT": "A", "GC": "T", "TA": "G", "AC": "T", "TG": "C"}
     for site in range(30):
-        letters[site] = foreign[tiny.panel.ref[site] + tiny.panel.alt[site]]
+        letters[site] = foreign[tiny.coordinates.ref[site] + tiny.coordinates.alt[site]]
     hidden = alleles.copy()
     hidden[:, :30] = -1
     found = call(tiny, SequenceRecord("x", "".join(letters)))
     assert (found.used, found.call_rate) == (90, 0.75)
-    expected = call(tiny, barcode(tiny.panel, hidden))
+    expected = call(tiny, barcode(tiny.coordinates, hidden))
     assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
 
 
@@ -198,7 +201,7 @@ def test_thin_evidence_gives_wide_probabilities(tiny, cohort):
     whole = cohort.alleles[cohort.names.index("SOC_new1")]
     hidden = whole.copy()
     hidden[:, 2:] = -1
-    thin, full = (call(tiny, barcode(tiny.panel, a)) for a in (hidden, whole))
+    thin, full = (call(tiny, barcode(tiny.coordinates, a)) for a in (hidden, whole))
     assert thin.used == 2
     assert thin.probabilities["pop"].max() < 0.95 < full.probabilities["pop"].max()
 
@@ -225,15 +228,15 @@ SHARED = np.arange(SITES) % 6 >= 3  # sites at which all populations are alike
     ids=["none", "admixed", "haploid", "low", "novel"],
 )
 def test_flags(handmade, alleles, flags):
-    assert call(handmade, barcode(handmade.panel, alleles)).flags == flags
+    assert call(handmade, barcode(handmade.coordinates, alleles)).flags == flags
 
 
 def test_half_of_the_sites_is_not_a_low_call_rate(tiny, cohort):
     alleles = cohort.alleles[0].copy()
     alleles[:, ::2] = -1
-    assert "LOW_CALL_RATE" not in call(tiny, barcode(tiny.panel, alleles)).flags
+    assert "LOW_CALL_RATE" not in call(tiny, barcode(tiny.coordinates, alleles)).flags
     alleles[:, 1] = -1
-    assert "LOW_CALL_RATE" in call(tiny, barcode(tiny.panel, alleles)).flags
+    assert "LOW_CALL_RATE" in call(tiny, barcode(tiny.coordinates, alleles)).flags
 
 
 def untrained(panel, *, haplotypes):
@@ -271,7 +274,7 @@ def test_a_larger_panels_barcode_is_read_at_the_models_sites(panel, cohort):
     whole = barcode(panel, cohort.alleles[0])
     part = SequenceRecord("x", "".join(whole.sequence[site] for site in order))
     expected = call(model, part)
-    found = call(model, whole, others={"larger": panel})
+    found = call(model, whole, others={"larger": BarcodeInput(panel)})
     assert found.used == expected.used == 50
     assert np.array_equal(found.probabilities["pop"], expected.probabilities["pop"])
 
