@@ -113,11 +113,9 @@ def align(
             raise UsageError("standard input (-) can be read only once")
         require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
         ranking.check()
+        model, absent_is_ref = inference.model, inference.absent_is_ref
         name, records = samples.records_and_model(
-            run,
-            inference.model,
-            lambda: bundle.coordinates,
-            absent_is_ref=inference.absent_is_ref,
+            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
         )
         bundle = _loaded(run, name, inference)
         table = phenotype_records(run, phenotypes, name, bundle)

@@ -265,7 +265,7 @@ class GenomeInput(InputKind):
 
     def _fill(self, table: VariantTable, recipe: Recipe) -> None:
         assert self.sites is not None
-        table.learn(torch.from_numpy(self.sites.counts), recipe.input.fewest)
+        table.fit(torch.from_numpy(self.sites.counts), recipe.input.fewest)
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """See `GenomeViews`; genomes are not mixed: they are inherited whole."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.phylogeny.variant_network import BASES, NEVER, GenomeNetwork, VariantTable
+from genomai_cli.phylogeny.variant_network import BASES, UNSEEN_LOGIT, GenomeNetwork, VariantTable
 
 SMALLEST = 1e-7  # no probability is nearer to 0 or 1
 
@@ -75,7 +75,7 @@ class LineageNetwork(GenomeNetwork):
         del head
         p_BV = self.restored(inputs)
         others_BS = p_BV.new_zeros(inputs.shape).index_add_(1, self.table.site, p_BV)
-        log_BSW = p_BV.new_full((*inputs.shape, BASES), NEVER)
+        log_BSW = p_BV.new_full((*inputs.shape, BASES), UNSEEN_LOGIT)
         sites_S = torch.arange(self.config.sites, device=inputs.device)
         log_BSW[:, sites_S, self.table.major] = _log(1 - others_BS)
         log_BSW[:, self.table.site, self.table.letter] = _log(p_BV)

@@ -80,7 +80,7 @@ def variants_of(sites: VariableSites, reference: Reference, fewest: int) -> Vari
     counts_SW[np.arange(len(sites)), number_S] += counts_SW.sum(axis=1)  # the most frequent, then
     counts = torch.from_numpy(counts_SW)
     table = VariantTable(len(sites), int(known_variants(counts, fewest).sum()))
-    table.learn(counts, fewest)
+    table.fit(counts, fewest)
     return table
 
 

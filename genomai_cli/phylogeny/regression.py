@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on the variants of a genome: the field's baseline, as evidence beside the networks.
+"""Multinomial logistic regression on the variants of a genome: the field's baseline, attached to the networks.
 
 A variant enters as its presence less its frequency, a site that is unknown as nothing.
 
@@ -15,7 +15,7 @@ from genomai_cli.phylogeny.variant_network import VariantTable
 
 
 class VariantRegression(nn.Module):
-    """Ids of letters (B, S) to the log odds (B, P) of the classes, up to a constant a genome."""
+    """Ids of bases (B, S) to the log odds (B, P) of the classes, up to a constant a genome."""
 
     name: ClassVar[str] = "regression"
     needs_float64: ClassVar[bool] = False

@@ -1,10 +1,10 @@
-"""The network of anchored genomes: one embedding a variant, summed over the genome, then a residual MLP.
+"""The network of mapped genomes: one embedding a variant, summed over the genome, then a residual MLP.
 
-A genome enters as one letter a site, in the coordinates of a reference. A variant is a letter other than
-the most frequent one of its site that has been seen often enough to be known. Every variant enters as its presence
-less its frequency, and a site that is unknown enters as nothing: half a genome is a weaker statement, not another one.
+A genome enters as one base a site, in the coordinates of a reference. A variant is a base other than the most frequent
+one of its site that has been seen often enough. Every variant enters as its presence less its frequency, and a site
+that is unknown as nothing: half a genome is a weaker statement, not another one.
 
-Shape suffixes: B genomes, S sites, V variants, D width, W words of the vocabulary.
+Shape suffixes: B genomes, S sites, V variants, D width, W tokens of the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from genomai_cli.backbones.base import Network
 
-BASES = 4  # the first words of the vocabulary are A C G T; any later one says nothing about a site
-NEVER = -12.0  # the log-odds of a letter that has not been seen at a site
-RAREST = 1e-4
+BASES = 4  # the first tokens of the vocabulary are A C G T; any later one is an unknown base
+UNSEEN_LOGIT = -12.0  # of a base that has not been seen at a site
+MIN_FREQUENCY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ProfileConfig:
 
 
 class VariantTable(nn.Module):
-    """Which variants there are: `site`, `letter` and `frequency` (V,) of each, and the `major` letter (S,) of sites."""
+    """Which variants there are: `site`, `letter` and `frequency` (V,) of each, and the `major` base (S,) of sites."""
 
     site: Tensor
     letter: Tensor
@@ -46,29 +46,29 @@ class VariantTable(nn.Module):
         self.register_buffer("frequency", torch.zeros(variants))
         self.register_buffer("major", torch.zeros(sites, dtype=torch.int64))
 
-    def learn(self, counts_SW: Tensor, fewest: int) -> None:
-        """Take over the variants of letter counts (S, 4): those seen `fewest` times."""
-        self.site, self.letter = known_variants(counts_SW, fewest).nonzero(as_tuple=True)
+    def fit(self, counts_SW: Tensor, min_count: int) -> None:
+        """Take the variants from counts of bases (S, 4): those seen `min_count` times."""
+        self.site, self.letter = known_variants(counts_SW, min_count).nonzero(as_tuple=True)
         total_S = counts_SW.sum(1).clamp(min=1).double()
         self.frequency = (counts_SW[self.site, self.letter] / total_S[self.site]).float()
         self.major = counts_SW.argmax(1)
 
     def surplus(self, ids_BS: Tensor) -> Tensor:
         """Presence less frequency of every variant (B, V); 0 where the site is unknown."""
-        letters_BV = ids_BS[:, self.site]
-        presence_BV = (letters_BV == self.letter).to(self.frequency.dtype) - self.frequency
-        return presence_BV * (letters_BV < BASES)
+        base_BV = ids_BS[:, self.site]
+        presence_BV = (base_BV == self.letter).to(self.frequency.dtype) - self.frequency
+        return presence_BV * (base_BV < BASES)
 
 
 class GenomeNetwork(Network):
-    """A network that reads the letters of genomes at variable sites, whose variants its table holds."""
+    """A network that reads the bases of genomes at variable sites, whose variants its table holds."""
 
     reads_lineages: ClassVar[bool] = False
     table: VariantTable
 
 
 class ProfileNetwork(GenomeNetwork):
-    """Ids of letters (B, S) to vectors (B, D)."""
+    """Ids of bases (B, S) to vectors (B, D)."""
 
     config_class = ProfileConfig
 
@@ -109,12 +109,12 @@ class ProfileNetwork(GenomeNetwork):
         return dropped_BD
 
     def lm_head(self, vocabulary: int) -> nn.Linear:
-        """The layer that guesses hidden letters: the log-odds of every variant against its site's major letter."""
-        del vocabulary  # only the letters that occur at a site can be guessed there
+        """The layer that predicts masked bases: the log-odds of every variant against its site's major base."""
+        del vocabulary  # only the bases that occur at a site can be predicted there
         head = nn.Linear(self.config.width, self.config.variants)
         nn.init.normal_(head.weight, std=0.02)
         with torch.no_grad():
-            head.bias.copy_(torch.logit(self.table.frequency, eps=RAREST))
+            head.bias.copy_(torch.logit(self.table.frequency, eps=MIN_FREQUENCY))
         return head
 
     def predict_masked(
@@ -125,19 +125,19 @@ class ProfileNetwork(GenomeNetwork):
         mask_BT: Tensor | None = None,
         **more: Any,
     ) -> Tensor:
-        """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major letter has 0."""
+        """The logits of the bases at every site (B, S, 4), or (N, 4) at the chosen ones: the major base has 0."""
         del mask_BT, more
         logits_BV: Tensor = head(self.pooled(inputs))
-        logits_BSW = logits_BV.new_full((len(inputs), self.config.sites, BASES), NEVER)
+        logits_BSW = logits_BV.new_full((len(inputs), self.config.sites, BASES), UNSEEN_LOGIT)
         sites_S = torch.arange(self.config.sites, device=inputs.device)
         logits_BSW[:, sites_S, self.table.major] = 0
         logits_BSW[:, self.table.site, self.table.letter] = logits_BV
         return logits_BSW if chosen_BT is None else logits_BSW[chosen_BT]
 
 
-def known_variants(counts_SW: Tensor, fewest: int) -> Tensor:
-    """Which letters (S, 4) of which sites are variants: not the most frequent one, and seen `fewest` times."""
-    known_SW = counts_SW[:, :BASES] >= fewest
+def known_variants(counts_SW: Tensor, min_count: int) -> Tensor:
+    """Which bases (S, 4) of which sites are variants: not the most frequent one, and seen `min_count` times."""
+    known_SW = counts_SW[:, :BASES] >= min_count
     known_SW[torch.arange(len(known_SW)), counts_SW[:, :BASES].argmax(1)] = False
     return known_SW
 

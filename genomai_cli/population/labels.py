@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import LabelTable
-from genomai_cli.population.barcode import letters_to_alleles
 
 NULL = "null"
 REFERENCE = "reference"  # all labels, in the proportions of the training samples
@@ -146,8 +145,3 @@ class HaplotypeRows:
     def numbers(self, rows: Bytes) -> NDArray[np.int64]:
         """The numbers of the phenotypes (B, P)."""
         return rows[:, 2 * self.sites :].astype(np.int64)
-
-
-# Until the core has its input kinds:
-PersonRows = HaplotypeRows
-alleles_of = letters_to_alleles

@@ -268,6 +268,3 @@ def _shared(table: PhenotypeTable, name: str, rows: Sequence[int]) -> str:
     values = {table.column(name)[row] for row in rows}
     value = values.pop()
     return value if value is not None and not values else "."
-
-
-# Until the core has its input kinds:

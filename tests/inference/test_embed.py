@@ -520,7 +520,7 @@ def genome_model():
     torch.manual_seed(4)
     kind = GenomeInput(reference, VariableSites(sites, counts))
     classifier = bundles.build(config, kind)
-    classifier.members[0].table.learn(torch.from_numpy(counts), 2)
+    classifier.members[0].table.fit(torch.from_numpy(counts), 2)
     classifier = classifier.double().eval().requires_grad_(False)
     return Bundle(config, classifier, kind)
 

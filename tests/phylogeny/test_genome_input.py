@@ -13,7 +13,7 @@ from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.phylogeny.regression_fit import fit_regression
 from genomai_cli.phylogeny.variant_network import (
     BASES,
-    NEVER,
+    UNSEEN_LOGIT,
     ProfileConfig,
     ProfileNetwork,
     VariantTable,
@@ -91,7 +91,7 @@ def pretrained(world, tmp_path_factory):
 
 def test_a_variant_is_a_letter_that_is_not_the_major_one_and_was_seen_often_enough():
     table = VariantTable(4, 3)
-    table.learn(COUNTS, fewest=2)
+    table.fit(COUNTS, min_count=2)
     assert table.site.tolist() == [0, 2, 2]
     assert table.letter.tolist() == [2, 1, 3]
     assert table.major.tolist() == [0, 1, 0, 0]
@@ -100,7 +100,7 @@ def test_a_variant_is_a_letter_that_is_not_the_major_one_and_was_seen_often_enou
 
 def test_an_unknown_site_says_nothing():
     table = VariantTable(4, 3)
-    table.learn(COUNTS, fewest=2)
+    table.fit(COUNTS, min_count=2)
     surplus = table.surplus(torch.tensor([[UNKNOWN, 1, 3, 0], [2, 1, UNKNOWN, 0]]))
     assert surplus[0].tolist() == pytest.approx([0, -5 / 12, 10 / 12])
     assert surplus[1].tolist() == pytest.approx([10 / 13, 0, 0])
@@ -108,14 +108,16 @@ def test_an_unknown_site_says_nothing():
 
 def test_guesses_are_about_the_letters_that_occur():
     network = ProfileNetwork(ProfileConfig(4, 3, width=8), {})
-    network.table.learn(COUNTS, fewest=2)
+    network.table.fit(COUNTS, min_count=2)
     head = network.lm_head(7)
     with torch.no_grad():
         head.weight.zero_()
     logits = network.predict_masked(head, torch.zeros(2, 4, dtype=torch.int64))
     assert logits.shape == (2, 4, BASES)
-    assert logits[0, 3].tolist() == [0, NEVER, NEVER, NEVER]
-    assert logits[0, 0].tolist() == pytest.approx([0, NEVER, np.log(3 / 10), NEVER], abs=1e-5)
+    assert logits[0, 3].tolist() == [0, UNSEEN_LOGIT, UNSEEN_LOGIT, UNSEEN_LOGIT]
+    assert logits[0, 0].tolist() == pytest.approx(
+        [0, UNSEEN_LOGIT, np.log(3 / 10), UNSEEN_LOGIT], abs=1e-5
+    )
     chosen = torch.tensor([[True, False, False, False], [False, False, True, False]])
     assert network.predict_masked(head, torch.zeros(2, 4, dtype=torch.int64), chosen).tolist() == [
         logits[0, 0].tolist(),
@@ -128,7 +130,7 @@ def test_the_regression_is_that_of_scikit_learn():
     rng = np.random.default_rng(3)
     counts = torch.tensor(rng.integers(5, 20, (12, 4)))
     table = VariantTable(12, 36)
-    table.learn(counts, fewest=1)
+    table.fit(counts, min_count=1)
     ids = torch.tensor(rng.integers(0, 4, (80, 12)))
     classes = torch.tensor(rng.integers(0, 3, 80))
     ours = fit_regression(table, ids, classes, 3, penalty=2.0)(ids).log_softmax(1).exp()

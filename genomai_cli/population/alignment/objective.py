@@ -67,7 +67,7 @@ class CrossmodalSettings:
 
 @dataclass(frozen=True, eq=False)  # a list among its settings has no hash
 class Crossmodal:
-    """InfoNCE between people and their records; it needs a crossmodal network and rows of described people."""
+    """InfoNCE between samples and their records; it needs a crossmodal network, and rows of samples with phenotypes."""
 
     settings_class: ClassVar[type] = CrossmodalSettings
     limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS

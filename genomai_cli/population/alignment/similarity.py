@@ -53,8 +53,8 @@ class Aligned:
 class Aligner:
     """A model, and the phenotype records that samples are compared with.
 
-    `others` are the input kinds of other models, whose barcodes are read too where they hold the model's sites. Raises BundleError
-    for a model that knows no phenotypes, InputError for records that it does not understand.
+    `others` are the input kinds of other models, whose barcodes are read too where they hold the model's sites. Raises
+    BundleError for a model that knows no phenotypes, InputError for records that it does not understand.
     """
 
     def __init__(

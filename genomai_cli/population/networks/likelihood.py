@@ -1,13 +1,12 @@
 """How likely a barcode is in each population: a generative classifier with admixture built in.
 
-A population p has an allele frequency at every site s, on the logit scale theta_ps. Its members differ
-in ancestry along a few axes V shared by all populations (the leading principal components): a member
-with coordinates u ~ N(0, Lambda_p) has the frequencies sigmoid(theta_p + V u). The likelihood of a
-barcode integrates u out by Laplace's approximation around its mode (MacKay 2003, chapter 27), found by
-Newton's method. With Lambda = 0 this is allele-frequency naive Bayes; the axes add what naive Bayes
-misses, that the sites of an admixed person all lean the same way. Sites that are missing drop out.
-
-Whether a genome is a mixture of reference groups rather than a member of one.
+A population p has an allele frequency at every site s, on the logit scale theta_ps. Its members differ in ancestry
+along a few axes V shared by all populations (the leading principal components): a member with coordinates
+u ~ N(0, Lambda_p) has the frequencies sigmoid(theta_p + V u). The likelihood of a barcode integrates u out by Laplace's
+approximation around its mode (MacKay 2003, chapter 27), found by Newton's method. With Lambda = 0 this is
+allele-frequency naive Bayes; the axes add what naive Bayes misses, that the sites of an admixed individual all lean the
+same way. Sites that are missing drop out. Beside the log odds it gives the surprise at a barcode, and by how much a mixture of groups
+explains it better than a single one.
 
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
@@ -22,10 +21,10 @@ from torch.nn.functional import softplus
 from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 
-SURPRISE, MIXTURE = "surprise", "mixture"  # names of scores beside the heads'
+SURPRISE, MIXTURE = "surprise", "mixture"  # names of scores, beside those of heads
 NEWTON_STEPS = 3
-LONGEST_STEP = 3.0
-ROWS_AT_ONCE = 16  # samples x populations x sites of a part should fit into a processor's cache
+MAX_STEP = 3.0
+ROWS_PER_BLOCK = 16  # samples x populations x sites of a block should fit into a processor's cache
 
 
 class PopulationLikelihood(nn.Module):
@@ -87,11 +86,13 @@ class PopulationLikelihood(nn.Module):
 
     def forward(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
         """Log likelihood plus log prior of every population (B, P)."""
-        parts = [
-            self._log_odds(alternate_BS[at : at + ROWS_AT_ONCE], total_BS[at : at + ROWS_AT_ONCE])
-            for at in range(0, len(alternate_BS), ROWS_AT_ONCE)
+        blocks = [
+            self._log_odds(
+                alternate_BS[at : at + ROWS_PER_BLOCK], total_BS[at : at + ROWS_PER_BLOCK]
+            )
+            for at in range(0, len(alternate_BS), ROWS_PER_BLOCK)
         ]
-        return torch.cat(parts)
+        return torch.cat(blocks)
 
     def _log_odds(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
         precision_PJJ = torch.linalg.inv(self.spread)
@@ -146,7 +147,7 @@ def mode(
         slope_BPJ = seen_B1J - expected_BPJ - (u_BPJ.unsqueeze(-2) @ precision_PJJ).squeeze(-2)
         bend_BPJJ = curvature(total_BS, f_BPS, axes_SJ) + precision_PJJ
         step_BPJ = torch.linalg.solve(bend_BPJJ, slope_BPJ.unsqueeze(-1)).squeeze(-1)
-        u_BPJ = u_BPJ + step_BPJ.clamp(-LONGEST_STEP, LONGEST_STEP)
+        u_BPJ = u_BPJ + step_BPJ.clamp(-MAX_STEP, MAX_STEP)
     return u_BPJ
 
 
@@ -158,7 +159,7 @@ def curvature(total_BS: Tensor, f_BPS: Tensor, axes_SJ: Tensor) -> Tensor:
     return flat_BPK.reshape(*flat_BPK.shape[:-1], *(axes_SJ.shape[1],) * 2)
 
 
-STEPS = 30
+EM_STEPS = 30
 FIRST_SHARE = 0.8  # of the best single group, where the search begins
 
 
@@ -167,14 +168,14 @@ def mixture_gain(alternate_BS: Tensor, total_BS: Tensor, frequency_GS: Tensor) -
 
     The mixture's shares are of maximum likelihood, found by expectation-maximisation with the groups'
     frequencies held fixed (Tang et al. 2005, Genet Epidemiol 28:289), starting near the best group.
-    `frequency_GS` is of the alternate allele, strictly between 0 and 1. Can be slightly negative where
-    the search has not come back all the way to a single group.
+    `frequency_GS` is of the alternate allele, strictly between 0 and 1. Slightly negative where
+    the search has not converged to a single group.
     """
     reference_BS = total_BS - alternate_BS
     single_BG = alternate_BS @ frequency_GS.log().T + reference_BS @ torch.log1p(-frequency_GS).T
     shares_BG = _first_shares(single_BG)
     alleles_B1 = total_BS.sum(1, keepdim=True).clamp(min=1)
-    for _ in range(STEPS):
+    for _ in range(EM_STEPS):
         mixed_BS = shares_BG @ frequency_GS
         explained_BG = (alternate_BS / mixed_BS) @ frequency_GS.T
         explained_BG += (reference_BS / (1 - mixed_BS)) @ (1 - frequency_GS).T

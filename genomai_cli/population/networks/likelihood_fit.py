@@ -18,11 +18,11 @@ from genomai_cli.population.networks.likelihood import PopulationLikelihood, cur
 
 Array = NDArray[np.float64]
 RIDGE = 0.03  # of the regression, per site
-RAREST = 0.004  # no predicted frequency is nearer than this to 0 or 1
+MIN_FREQUENCY = 0.004  # no predicted frequency is nearer than this to 0 or 1
 AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
-CAUTION = 10  # so many members without any spread are added to a population's own
+PRIOR_MEMBERS = 10  # without any spread, added to a population's own
 WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
-KEPT_SPREAD = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
+SPREAD_SHARE = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def fit_likelihood(
     members = np.bincount(populations, minlength=count)
     likelihood.log_prior.copy_(torch.from_numpy(np.log(members / members.sum())))
     counts = allele_counts(torch.from_numpy(copies_NS).long(), torch.float64)
-    raw_PS = np.clip((alternate_PS + 0.5) / (total_PS + 1), RAREST, 1 - RAREST)
+    raw_PS = np.clip((alternate_PS + 0.5) / (total_PS + 1), MIN_FREQUENCY, 1 - MIN_FREQUENCY)
     for number in range(count):
         rows = torch.from_numpy(np.flatnonzero(populations == number))
         theta_1S = torch.from_numpy(np.log(raw_PS[number]) - np.log1p(-raw_PS[number]))[None]
@@ -130,7 +130,7 @@ def _predicted(raw_PS: Array, number: int) -> Array:
     penalty = RIDGE * len(y_S) * np.eye(x_SQ.shape[1])
     weights_Q = np.linalg.solve(x_SQ.T @ x_SQ + penalty, x_SQ.T @ y_S)
     predicted: Array = 1 / (1 + np.exp(-mean_S - x_SQ @ weights_Q))
-    return np.clip(predicted, RAREST, 1 - RAREST)
+    return np.clip(predicted, MIN_FREQUENCY, 1 - MIN_FREQUENCY)
 
 
 def principal_axes(copies_NS: NDArray[np.int8], axes: int) -> Array:
@@ -165,7 +165,7 @@ def _spread(alternate_NS: Tensor, total_NS: Tensor, theta_1S: Tensor, axes_SJ: T
     information_NJJ = curvature(total_NS, f_N1S, axes_SJ).squeeze(1) + flat
     error_JJ = torch.linalg.inv(information_NJJ).mean(0)
     members = len(u_NJ)
-    covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + CAUTION) * KEPT_SPREAD
+    covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + PRIOR_MEMBERS) * SPREAD_SHARE
     values, vectors = torch.linalg.eigh(covariance_JJ)
     spread_JJ: Tensor = (vectors * values.clamp(min=1e-4)) @ vectors.T
     return spread_JJ
