@@ -37,6 +37,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.population.alignment.manhattan import GENES
 from genomai_cli.population.alignment.similarity import Aligned, Aligner
+from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.panel import informativeness
 from genomai_cli.population.phenotype_encoding import encode
@@ -96,7 +97,7 @@ class Judge:
 
     def __init__(self, bundle: Bundle, table: PhenotypeTable) -> None:
         self.aligner = Aligner(bundle, table)
-        self.network = bundle.crossmodal
+        self.network = crossmodal_of(bundle)
         with torch.inference_mode():
             self.records = self.network.record_vectors(
                 Records.of(encode(table, self.network.columns))

@@ -11,12 +11,13 @@ import torch
 from benchmarks.crossvalidation.trials import LABELS, VCF, Array, Rows
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.inputs.base import Places
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.phenotype_encoding import encode
+from genomai_cli.population.phenotype_input import PhenotypeInput
 from genomai_cli.population.phenotypes import (
     Columns,
     PhenotypeTable,
@@ -26,7 +27,7 @@ from genomai_cli.population.phenotypes import (
     unit_vectors,
 )
 from genomai_cli.training import corpus_writer, recipe
-from genomai_cli.training.labelled_data import Samples, gather
+from genomai_cli.training.labelled_data import gather
 from genomai_cli.training.pretraining import cut_for, pretrain
 
 EARTH = 6371.0  # km
@@ -123,20 +124,18 @@ def learnt_from(
     """The network that `genomai pretrain --objective crossmodal` would make of these people alone."""
     table = people.table(rows)
     columns = Columns.of(table)
-    places = Places(people.panel, columns=columns)
-    layout = places.described
-    assert layout is not None
-    made_of = layout.rows(people.samples.letters[rows], encode(table, columns))
+    kind = PhenotypeInput(people.panel, False, columns_read=columns, table=table)
+    made_of = kind.layout.rows(people.samples.letters[rows], encode(table, columns))
     with tempfile.TemporaryDirectory() as folder:
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
             zip(table.names, made_of, strict=True),
-            cut_for(plan, places),
+            cut_for(plan, kind),
             holdout=plan.split.holdout,
             seed=seed,
         )
-        made = pretrain(corpus, plan, places, seed=seed)
-    network = made.bundle.classifier.members[0]
+        made = pretrain(corpus, plan, kind, seed=seed)
+    network = made.bundle.classifier.networks[0]
     assert isinstance(network, CrossmodalNetwork)
     say(f"learnt from {len(rows)} in {made.facts['seconds']} s, {made.facts['held_out']}")
     return Network(network.eval().requires_grad_(False))

@@ -154,7 +154,9 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
         chosen_BT &= ids_BT < tokenizer.pad_id
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        loss = functional.cross_entropy(network.predict_masked(head, shown_BT, chosen_BT), ids_BT[chosen_BT])
+        loss = functional.cross_entropy(
+            network.predict_masked(head, shown_BT, chosen_BT), ids_BT[chosen_BT]
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, settings.clip)

@@ -15,6 +15,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.population.barcode import read_barcodes
+from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.panel import Panel
 from genomai_cli.training.labelled_data import gather
 
@@ -56,7 +57,7 @@ def test_records_are_in_the_order_of_the_labels(people):
 
 def test_the_judge_calls_as_the_command_does(people, bundle, copies):
     judge = Judge(bundle, records_of(people, "pop"))
-    vectors = bundle.crossmodal.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
+    vectors = crossmodal_of(bundle).sample_vectors(torch.from_numpy(copies.astype(np.int64)))
     assert (judge.called(copies) == (vectors @ judge.records.T).argmax(1).numpy()).all()
     assert judge.attributions(copies[:3], np.zeros(3, int)).shape == (3, SITES)
 

@@ -193,7 +193,7 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.inference.integrated_gradients import mean_gradients
     from genomai_cli.population.alignment.similarity import Aligner
-    from genomai_cli.population.networks.crossmodal import genotypes_of
+    from genomai_cli.population.networks.crossmodal import crossmodal_of, genotypes_of
     from genomai_cli.population.phenotypes import read_phenotypes
     from genomai_cli.records import SequenceRecord
 
@@ -202,13 +202,14 @@ def test_the_attribution_of_a_site_by_the_definition(model):
     samples = list(aligner.align(SequenceRecord(name, PEOPLE[name]) for name in ("noa", "few")))
     explained = aligner.explain([(found, 1) for found in samples])
     genotypes_BSG = genotypes_of(torch.from_numpy(np.stack([s.copies for s in samples]))).double()
-    f_S = bundle.crossmodal.frequency
+    network = crossmodal_of(bundle)
+    f_S = network.frequency
     chances_SG = torch.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], dim=1)
     expected_BSG = chances_SG * genotypes_BSG.sum(2, keepdim=True)
     record_E = aligner._records_PE[1]
 
     def similarity(flat_BX):
-        return bundle.crossmodal.genotype_vectors(flat_BX.unflatten(1, (-1, 3))) @ record_E
+        return network.genotype_vectors(flat_BX.unflatten(1, (-1, 3))) @ record_E
 
     inputs_BX, baseline_BX = genotypes_BSG.flatten(1), expected_BSG.flatten(1)
     gradients_BX = mean_gradients(similarity, inputs_BX, baseline_BX)

@@ -1,4 +1,4 @@
-"""The crossmodal objective: who is whose negative, what records show, and runs that learn, stop and go on."""
+"""The crossmodal objective: who is whose negative, what records show, and runs that train, stop and go on."""
 
 import math
 from types import SimpleNamespace
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
 from genomai_cli.errors import Stopped, TrainingError
-from genomai_cli.inputs.base import Places
 from genomai_cli.objectives.base import Alone, Alphabet, Model
 from genomai_cli.population.alignment.objective import (
     Crossmodal,
@@ -22,15 +21,18 @@ from genomai_cli.population.alignment.objective import (
     chance_loss,
     some_columns,
 )
+from genomai_cli.population.networks.crossmodal import crossmodal_of
+from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
 from genomai_cli.population.phenotype_encoding import HaplotypeGroups, PhenotypeLayout, encode
+from genomai_cli.population.phenotype_input import PhenotypeInput
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.pretraining import CHECKPOINT, Surroundings, cut_for, pretrain
 from genomai_cli.training.recipe import from_tables
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SITES, PEOPLE = 30, 60
+SITES, SAMPLES = 30, 60
 TABLES = {
     "name": "tiny",
     "objectives": {"crossmodal": 1.0},
@@ -54,24 +56,24 @@ def panel():
     return Panel("toy", ("1",) * SITES, positions, names, ref, alt, ("toy",) * SITES)
 
 
-def people():
-    """People of three populations whose alleles differ at a third of the sites each."""
+def samples():
+    """Samples of three populations whose alleles differ at a third of the sites each."""
     rng = np.random.default_rng(2)
-    pop = np.arange(PEOPLE) % 3
+    pop = np.arange(SAMPLES) % 3
     frequency = np.where(np.arange(SITES) % 3 == np.arange(3)[:, None], 0.9, 0.1)
     copies = rng.binomial(2, frequency[pop])
     letters = np.frombuffer(b"ARG", np.uint8)[copies]
-    names = tuple(f"p{i}" for i in range(PEOPLE))
-    place = np.array(["10", "50", "-40"])[pop]
+    names = tuple(f"p{i}" for i in range(SAMPLES))
+    degrees = np.array(["10", "50", "-40"])[pop]
     table = PhenotypeTable(
         "t",
         names,
-        tuple(range(2, PEOPLE + 2)),
+        tuple(range(2, SAMPLES + 2)),
         {
             "pop": tuple(np.array(["X", "Y", "Z"])[pop]),
-            "sex": tuple(rng.choice(["female", "male"], PEOPLE)),
-            "latitude": tuple(place),
-            "longitude": tuple(place),
+            "sex": tuple(rng.choice(["female", "male"], SAMPLES)),
+            "latitude": tuple(degrees),
+            "longitude": tuple(degrees),
         },
     )
     return letters, table
@@ -79,46 +81,46 @@ def people():
 
 @pytest.fixture
 def made(tmp_path):
-    """Places, and a corpus of the people."""
-    letters, table = people()
+    """An input kind, and a corpus of the samples."""
+    letters, table = samples()
     columns = Columns.of(table)
-    places = Places(panel(), columns=columns)
+    kind = PhenotypeInput(panel(), False, columns_read=columns, table=table)
     recipe = from_tables(TABLES)
-    rows = places.described.rows(letters, encode(table, columns))
+    rows = kind.layout.rows(letters, encode(table, columns))
     records = zip(table.names, rows, strict=True)
-    cut = cut_for(recipe, places)
+    cut = cut_for(recipe, kind)
     corpus = corpus_writer.write(tmp_path / "corpus", records, cut, holdout=0.2, seed=0)
-    return SimpleNamespace(places=places, corpus=corpus, rows=rows, recipe=recipe)
+    return SimpleNamespace(kind=kind, corpus=corpus, rows=rows, recipe=recipe)
 
 
-def facts(categories, shown, places=None, numbers=None):
-    """Facts of people from lists."""
+def facts(categories, shown, locations=None, numbers=None):
+    """Facts of samples from lists."""
     count = len(categories)
-    places = torch.tensor(places) if places is not None else torch.zeros(count, 0)
+    locations = torch.tensor(locations) if locations is not None else torch.zeros(count, 0)
     numbers = torch.tensor(numbers) if numbers is not None else torch.zeros(count, 0)
-    return Facts(torch.tensor(categories), numbers, places, torch.tensor(shown), places)
+    return Facts(torch.tensor(categories), numbers, locations, torch.tensor(shown), locations)
 
 
 class TestAgreement:
-    def test_a_record_could_be_of_all_of_whom_it_is_true(self):
-        """Columns superpop, pop: people (0, 0), (0, 1), (1, 2); records show superpop, pop, both."""
-        told = facts([[0, 0], [0, 1], [1, 2]], [[True, False], [False, True], [True, True]])
-        assert agrees(told, told).tolist() == [
+    def test_a_record_could_be_of_all_samples_of_which_it_is_true(self):
+        """Columns superpop, pop: samples (0, 0), (0, 1), (1, 2); records show superpop, pop, both."""
+        given_facts = facts([[0, 0], [0, 1], [1, 2]], [[True, False], [False, True], [True, True]])
+        assert agrees(given_facts, given_facts).tolist() == [
             [True, True, False],
             [False, True, False],
             [False, False, True],
         ]
 
-    def test_what_is_unknown_of_a_person_speaks_against_nothing(self):
-        told = facts([[0], [-1]], [[True], [False]])
-        assert agrees(told, told).tolist() == [[True, True], [True, True]]
+    def test_what_is_unknown_of_a_sample_contradicts_nothing(self):
+        given_facts = facts([[0], [-1]], [[True], [False]])
+        assert agrees(given_facts, given_facts).tolist() == [[True, True], [True, True]]
 
-    def test_numbers_and_places_agree_where_they_are_near(self):
+    def test_numbers_and_locations_agree_where_they_are_near(self):
         east, near, north = [1.0, 0, 0], [1.0, 1e-4, 0], [0.0, 0, 1]
-        told = facts(
+        given_facts = facts(
             [[0]] * 3, [[False, True, True]] * 3, [east, near, north], [[0.0], [0.05], [NAN]]
         )
-        assert agrees(told, told).tolist() == [
+        assert agrees(given_facts, given_facts).tolist() == [
             [True, True, False],
             [True, True, False],
             [False, False, True],
@@ -133,11 +135,11 @@ class TestAgreement:
 
 
 @given(st.integers(1, 5), st.integers(0, 2**16), st.floats(0, 1))
-def test_records_show_some_of_what_is_known(columns, seed, whole):
+def test_records_show_some_of_what_is_known(columns, seed, full):
     rng = np.random.default_rng(seed)
     known = rng.random((20, columns)) < 0.7
     known[:, 0] = True
-    shown = some_columns(known, whole, rng)
+    shown = some_columns(known, full, rng)
     assert not (shown & ~known).any()
     assert shown.any(axis=1).all()
     assert (some_columns(known, 1.0, rng) == known).all()
@@ -146,7 +148,7 @@ def test_records_show_some_of_what_is_known(columns, seed, whole):
 class TestObjective:
     @pytest.fixture
     def objective(self, made):
-        layout = made.places.described
+        layout = made.kind.layout
         described = PhenotypeLayout(layout, HaplotypeGroups.of(made.rows[:40], layout, "pop"))
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         settings = CrossmodalSettings(groups="pop", cross=1.0, hide=0.0, jitter=0.0)
@@ -157,21 +159,21 @@ class TestObjective:
         assert all((first[name] == second[name]).all() for name in first)
         assert all(view.dtype == np.int64 for view in first.values())
 
-    def test_only_people_learnt_from_are_crossed(self, objective, made):
+    def test_only_training_samples_are_crossed(self, objective, made):
         ids = objective.views(made.rows, np.random.default_rng(4))["ids"]
         plain = Crossmodal(CrossmodalSettings(hide=0.0), objective.alphabet)
-        whole = plain.views(made.rows, np.random.default_rng(4))["ids"]
-        assert (ids[40:] == whole[40:]).all()
-        assert (ids[:40] != whole[:40]).any(axis=1).mean() > 0.9
+        unchanged = plain.views(made.rows, np.random.default_rng(4))["ids"]
+        assert (ids[40:] == unchanged[40:]).all()
+        assert (ids[:40] != unchanged[:40]).any(axis=1).mean() > 0.9
 
-    def test_places_move_only_as_far_as_asked(self, objective, made):
+    def test_locations_move_only_as_far_as_set(self, objective, made):
         views = objective.views(made.rows, np.random.default_rng(4))
         assert np.allclose(views["places"], views["shown_places"], atol=2)
 
     def test_a_network_that_knows_nothing_has_the_loss_of_chance(self, objective, made):
         drawn = objective.views(made.rows, np.random.default_rng(4))
         views = {name: torch.from_numpy(view) for name, view in drawn.items()}
-        one = torch.nn.functional.normalize(torch.ones(PEOPLE, 4), dim=1)
+        one = torch.nn.functional.normalize(torch.ones(SAMPLES, 4), dim=1)
         blind = SimpleNamespace(
             training=False,
             scale=torch.tensor(7.0),
@@ -181,7 +183,7 @@ class TestObjective:
         loss = objective.loss(Model(blind, None, lambda ids: ids), views, Alone())
         assert float(loss) == pytest.approx(chance_loss(views), abs=1e-5)
 
-    def test_it_needs_people_with_records(self):
+    def test_it_needs_samples_with_records(self):
         tokenizer = tokenizers.from_config({"kind": "iupac"})
         objective = Crossmodal(CrossmodalSettings(), Alphabet(tokenizer))
         with pytest.raises(TypeError, match="samples with phenotypes"):
@@ -189,34 +191,32 @@ class TestObjective:
 
 
 class TestRuns:
-    def test_it_learns_who_is_of_which_population(self, made):
-        trained = pretrain(made.corpus, made.recipe, made.places)
+    def test_it_learns_which_sample_is_of_which_population(self, made):
+        trained = pretrain(made.corpus, made.recipe, made.kind)
         assert trained.facts["held_out"]["crossmodal"] < trained.facts["baseline"]["crossmodal"]
-        network = trained.bundle.crossmodal
-        letters, _ = people()
+        network = crossmodal_of(trained.bundle)
+        letters, _ = samples()
         copies = torch.from_numpy(np.searchsorted(np.array(sorted(b"AGR")), letters))
         copies = torch.tensor([0, 2, 1])[copies]
         table = PhenotypeTable("r", ("X", "Y", "Z"), (2, 3, 4), {"pop": ("X", "Y", "Z")})
-        from genomai_cli.population.networks.phenotype_embedding import Records
-
         records = Records.of(encode(table, network.columns))
         with torch.no_grad():
             best = (network.sample_vectors(copies) @ network.record_vectors(records).T).argmax(1)
-        assert (best == torch.arange(PEOPLE) % 3).float().mean() > 0.9
+        assert (best == torch.arange(SAMPLES) % 3).float().mean() > 0.9
 
     def test_an_interrupted_run_goes_on_bit_for_bit(self, made, tmp_path):
-        whole = pretrain(made.corpus, made.recipe, made.places, seed=3)
+        unbroken = pretrain(made.corpus, made.recipe, made.kind, seed=3)
         steps = iter(range(100))
         work = tmp_path / "work"
         work.mkdir()
         around = Surroundings(work=work, stop=lambda: next(steps) == 11)
         with pytest.raises(Stopped):
-            pretrain(made.corpus, made.recipe, made.places, seed=3, surroundings=around)
+            pretrain(made.corpus, made.recipe, made.kind, seed=3, surroundings=around)
         assert (work / CHECKPOINT).is_file()
         again = pretrain(
-            made.corpus, made.recipe, made.places, seed=3, surroundings=Surroundings(work=work)
+            made.corpus, made.recipe, made.kind, seed=3, surroundings=Surroundings(work=work)
         )
-        one, other = (m.bundle.classifier.state_dict() for m in (whole, again))
+        one, other = (m.bundle.classifier.state_dict() for m in (unbroken, again))
         assert all(torch.equal(one[name], other[name]) for name in one)
 
     @pytest.mark.parametrize(
@@ -232,4 +232,4 @@ class TestRuns:
     )
     def test_recipes_that_do_not_fit_are_refused(self, made, changed, message):
         with pytest.raises(TrainingError, match=message):
-            pretrain(made.corpus, from_tables(TABLES | changed), made.places)
+            pretrain(made.corpus, from_tables(TABLES | changed), made.kind)
