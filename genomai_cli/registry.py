@@ -51,6 +51,7 @@ GENERATORS = {  # of the kinds of input
     "barcode": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "people": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "described": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
+    "anchored": "genomai_cli.inference.generate_diffusion:SequenceGenerator",  # which refuses it
 }
 
 DIFFUSERS = {  # of views, by the kinds of input
@@ -58,6 +59,7 @@ DIFFUSERS = {  # of views, by the kinds of input
     "barcode": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
     "people": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
     "described": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
+    "anchored": "genomai_cli.inference.generate_diffusion:SequenceDiffuser",  # which refuses it
 }
 
 

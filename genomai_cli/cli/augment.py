@@ -5,10 +5,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genomai_cli import registry
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -53,9 +54,7 @@ def diffuser(
     """What blurs views up to the time and draws them again; `grouped` names people's phenotypes in a column."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.inference.generate_diffusion import SequenceDiffuser, Settings, steps_of
-    from genomai_cli.population.generation.sampler import HaplotypeDiffuser
-    from genomai_cli.population.labels import Phenotypes
+    from genomai_cli.inference.generate_diffusion import Settings, steps_of
 
     devices.use_threads(threads)
     where = devices.choose(device)
@@ -63,15 +62,13 @@ def diffuser(
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     run.used_device(where)
     settings = Settings(steps_of(bundle), seed=seed, start_time=time)
-    if bundle.input.coordinates is not None:
-        people = HaplotypeDiffuser(bundle, settings)
-        if grouped is not None:
-            phenotypes = Phenotypes.from_config(bundle.config)
-            people.phenotype_of = _numbers(run, *grouped, phenotypes)
-        return people
-    if grouped is not None:
+    made: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(bundle, settings)
+    if grouped is not None and not made.generator.of_individuals:
         raise UsageError(f"--group does not fit the model {bundle.name}: it knows no phenotypes")
-    return SequenceDiffuser(bundle, settings)
+    if grouped is not None:
+        made.phenotype_of = _numbers(run, *grouped, made.generator.phenotypes)
+    found: Diffuser = made
+    return found
 
 
 def _numbers(

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -14,11 +16,8 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
-    Quiet,
-    ReportJson,
     Seed,
     Threads,
-    Verbose,
 )
 from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import Run
@@ -123,22 +122,36 @@ ChangesFile = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Restoring:
+    """What is restored, corrected and added, and where the changes are listed."""
+
+    error_rate: ErrorRate = None
+    min_confidence: MinConfidence = 0.0
+    only_present: OnlyPresent = False
+    changes: ChangesFile = None
+
+
+@dataclass(frozen=True)
+class DenoiserOptions:
+    """Which model restores, on what."""
+
+    model: Model = None
+    absent_is_ref: AbsentIsRef = False
+    seed: Seed = 0
+    device: Device = "auto"
+    threads: Threads = None
+
+
+@grouped
 def denoise(
     context: typer.Context,
     inputs: Inputs = None,
-    error_rate: ErrorRate = None,
-    min_confidence: MinConfidence = 0.0,
-    only_present: OnlyPresent = False,
-    changes: ChangesFile = None,
-    model: Model = None,
-    absent_is_ref: AbsentIsRef = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    *,
+    restoring: Restoring,
+    denoiser: DenoiserOptions,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    messages: Messages,
 ) -> None:
     """Restore missing letters and genotypes.
 
@@ -157,18 +170,19 @@ def denoise(
     from genomai_cli.denoising.base import Settings, VcfOptions
 
     with Run(context) as run:
-        require_apart(changes=changes, output=output)
-        devices.use_threads(threads)
-        settings = Settings(min_confidence, error_rate, seed)
-        options = VcfOptions(settings, absent_is_ref, only_present)
+        require_apart(changes=restoring.changes, output=output)
+        devices.use_threads(denoiser.threads)
+        settings = Settings(restoring.min_confidence, restoring.error_rate, denoiser.seed)
+        options = VcfOptions(settings, denoiser.absent_is_ref, restoring.only_present)
         first, sources = open_run_inputs(run)
-        with held_output(output) as out, changes_table(changes) as table:
+        with held_output(output) as out, changes_table(restoring.changes) as table:
             if first.has_variants:
                 if len(run.inputs) > 1:
                     raise UsageError(ONE_VCF)
-                _denoise_vcf(run, first, out, table, model, device, options)
+                _denoise_vcf(run, first, out, table, denoiser, options)
             else:
-                bundles = _bundles(run, [model] if model else DEFAULT_MODELS, device)
+                names = [denoiser.model] if denoiser.model else DEFAULT_MODELS
+                bundles = _bundles(run, names, denoiser.device)
                 _denoise_fasta(run, sources, out, table, bundles, settings)
         run.note(**table.counts)
 
@@ -190,17 +204,17 @@ def _denoise_vcf(
     source: "Input",
     out: IO[bytes],
     table: Changes,
-    model: str | None,
-    device: str,
+    chosen: DenoiserOptions,
     options: "VcfOptions",
 ) -> None:
     from genomai_cli.cli.inputs import model_of_variants
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.vcf import denoise_vcf
 
+    model = chosen.model
     if model is None:
         model, source = model_of_variants(run, source, *DEFAULT_MODELS)
-    (bundle,) = _bundles(run, [model], device)
+    (bundle,) = _bundles(run, [model], chosen.device)
     denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
     origin = f"{bundle.name}@{bundle.version}"
     summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report)

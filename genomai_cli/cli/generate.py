@@ -1,23 +1,24 @@
 """`genomai generate`: new people, for whom nobody stands, and new DNA."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.generate_population import EVERYBODY, Target
+from genomai_cli import registry
+from genomai_cli.cli.generate_population import EVERYBODY, Requested, Target, write_individuals
+from genomai_cli.cli.generate_quality import Report
+from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Device,
     Model,
     Output,
-    Quiet,
-    ReportJson,
     Seed,
     Threads,
-    Verbose,
     check_finite,
 )
 from genomai_cli.cli.output import require_apart
@@ -27,34 +28,6 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inference.generate_diffusion import Settings
-
-
-def refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
-    """Wrong usage if an option is given that the model has no use for."""
-    for option, value in given.items():
-        if value:
-            raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
-
-
-def dna(
-    run: Run,
-    bundle: "Bundle",
-    settings: "Settings",
-    number: int,
-    length: int | None,
-    prompt: str | None,
-    output: Path,
-) -> None:
-    """Write new DNA."""
-    from genomai_cli.formats.fasta import write_fasta
-    from genomai_cli.formats.outputs import atomic_output
-    from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest
-
-    request = SequenceRequest(number, length, prompt or "")
-    records = SequenceGenerator(bundle, settings).records(request)
-    counted = run.console.progress(records, "generating", total=number)
-    with atomic_output(output) as out:
-        run.count(used=write_fasta(out, counted))
 
 
 DEFAULT_MODEL = "ancestry-generator"
@@ -203,30 +176,82 @@ HeldOut = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Individuals:
+    """Whom a model of a panel draws."""
+
+    phenotype: PhenotypeNames = None
+    phenotypes: Described = None
+
+    def check(self) -> None:
+        """UsageError for both."""
+        if self.phenotype and self.phenotypes:
+            raise UsageError("--phenotype names people, --phenotypes describes them: not both")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How individuals are written."""
+
+    to: To = Target.FASTA
+    haplotypes: Haplotypes = False
+    build: BuildOption = None
+
+    def check(self) -> None:
+        """UsageError for haplotypes in VCF."""
+        if self.haplotypes and self.to is Target.VCF:
+            raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What a model of DNA draws."""
+
+    length: Length = None
+    prompt: Prompt = None
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How tokens are drawn."""
+
+    steps: Steps = None
+    guidance: Guidance = 1.0
+    temperature: Temperature = 1.0
+
+
+@dataclass(frozen=True)
+class QualityOptions:
+    """The report on individuals."""
+
+    quality: Quality = None
+    against: Against = None
+    held_out: HeldOut = None
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """Which model draws, on what."""
+
+    model: Model = None
+    seed: Seed = 0
+    device: Device = "auto"
+    threads: Threads = None
+
+
+@grouped
 def generate(
     context: typer.Context,
-    phenotype: PhenotypeNames = None,
-    phenotypes: Described = None,
+    *,
+    individuals: Individuals,
     number: Number = 1,
-    to: To = Target.FASTA,
-    haplotypes: Haplotypes = False,
-    build: BuildOption = None,
-    length: Length = None,
-    prompt: Prompt = None,
-    steps: Steps = None,
-    guidance: Guidance = 1.0,
-    temperature: Temperature = 1.0,
-    quality: Quality = None,
-    against: Against = None,
-    held_out: HeldOut = None,
-    model: Model = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    layout: Layout,
+    sequences: Sequences,
+    sampling: SamplingOptions,
+    report: QualityOptions,
+    generator: GeneratorOptions,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    messages: Messages,
 ) -> None:
     """Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.
 
@@ -243,47 +268,80 @@ def generate(
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     """
+    with Run(context) as run:
+        layout.check()
+        individuals.check()
+        require_apart(quality=report.quality, output=output)
+        quality = Report(report.quality, report.against, report.held_out)
+        bundle, settings = _loaded(run, generator, sampling)
+        for_panel = {
+            "--phenotype": individuals.phenotype,
+            "--phenotypes": individuals.phenotypes,
+            "--haplotypes": layout.haplotypes,
+            "--build": layout.build,
+            "--to": layout.to is not Target.FASTA,
+            "--guidance": sampling.guidance != 1,
+            "--quality": report.quality,
+        }
+        for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
+        generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
+        if not generator_class.of_individuals:
+            _refuse(bundle, for_panel, "makes DNA without phenotypes, in FASTA")
+            _write_dna(run, bundle, settings, number, sequences, output)
+            return
+        _refuse(bundle, for_dna, "makes people of a panel, not DNA")
+        requested = Requested(
+            generator.model or DEFAULT_MODEL,
+            individuals.phenotype or [EVERYBODY],
+            number,
+            layout.to,
+            str(layout.build or Build.GRCH37),
+            layout.haplotypes,
+            individuals.phenotypes,
+        )
+        write_individuals(run, bundle, settings, requested, quality, output)
+
+
+def _loaded(
+    run: Run, generator: GeneratorOptions, sampling: SamplingOptions
+) -> "tuple[Bundle, Settings]":
+    """The model on its device, both of them recorded, and how it draws."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import generate_population
-    from genomai_cli.cli.generate_quality import Report
     from genomai_cli.inference.generate_diffusion import Settings, steps_of
 
-    with Run(context) as run:
-        if haplotypes and to is Target.VCF:
-            raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
-        if phenotype and phenotypes:
-            raise UsageError("--phenotype names people, --phenotypes describes them: not both")
-        require_apart(quality=quality, output=output)
-        report = Report(quality, against, held_out)
-        devices.use_threads(threads)
-        where = devices.choose(device)
-        bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
-        run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-        run.used_device(where)
-        settings = Settings(steps or steps_of(bundle), guidance, temperature, seed)
-        if bundle.input.coordinates is None:
-            of_people: dict[str, object] = {
-                "--phenotype": phenotype,
-                "--phenotypes": phenotypes,
-                "--haplotypes": haplotypes,
-                "--build": build,
-                "--to": to is not Target.FASTA,
-                "--guidance": guidance != 1,
-                "--quality": quality,
-            }
-            refuse(bundle, of_people, "makes DNA without phenotypes, in FASTA")
-            dna(run, bundle, settings, number, length, prompt, output)
-            return
-        of_dna = {"--length": length, "--prompt": prompt is not None}
-        refuse(bundle, of_dna, "makes people of a panel, not DNA")
-        asked = generate_population.Asked(
-            model or DEFAULT_MODEL,
-            phenotype or [EVERYBODY],
-            number,
-            to,
-            str(build or Build.GRCH37),
-            haplotypes,
-            phenotypes,
-        )
-        generate_population.people(run, bundle, settings, asked, report, output)
+    devices.use_threads(generator.threads)
+    where = devices.choose(generator.device)
+    name = generator.model or DEFAULT_MODEL
+    bundle = bundles.load(name, where, devices.exact_precision(where))
+    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    run.used_device(where)
+    steps = sampling.steps or steps_of(bundle)
+    return bundle, Settings(steps, sampling.guidance, sampling.temperature, generator.seed)
+
+
+def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
+    """UsageError if an option is given that the model has no use for."""
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
+
+
+def _write_dna(
+    run: Run,
+    bundle: "Bundle",
+    settings: "Settings",
+    number: int,
+    sequences: Sequences,
+    output: Path,
+) -> None:
+    """Write new DNA."""
+    from genomai_cli.formats.fasta import write_fasta
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest
+
+    request = SequenceRequest(number, sequences.length, sequences.prompt or "")
+    records = SequenceGenerator(bundle, settings).records(request)
+    counted = run.console.progress(records, "generating", total=number)
+    with atomic_output(output) as out:
+        run.count(used=write_fasta(out, counted))

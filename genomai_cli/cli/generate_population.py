@@ -29,7 +29,7 @@ class Target(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requested:
     """Which people of which model, how many of each phenotype or record, and how they are written."""
 
     model: str
@@ -41,11 +41,11 @@ class Asked:
     records: Path | None = None
 
 
-def people(
+def write_individuals(
     run: Run,
     bundle: "Bundle",
     settings: "Settings",
-    asked: Asked,
+    requested: Requested,
     report: "Report",
     output: Path,
 ) -> None:
@@ -56,15 +56,15 @@ def people(
     from genomai_cli.population.generation.sampler import HaplotypeGenerator
 
     generator = HaplotypeGenerator(bundle, settings)
-    requests = requests_of(asked.phenotypes, asked.number, generator.phenotypes)
-    if asked.records is not None:
-        requests = _by_records(run, asked.records, asked.number, generator.phenotypes)
+    requests = requests_of(requested.phenotypes, requested.number, generator.phenotypes)
+    if requested.records is not None:
+        requests = _by_records(run, requested.records, requested.number, generator.phenotypes)
     total = sum(request.individuals for request in requests)
     made = run.console.progress(generator.individuals(requests), "generating", total=total)
     with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
-        run.count(used=_write(run, out, report.passed(made), bundle, asked, settings.seed))
-        everybody = asked.phenotypes == [EVERYBODY] and asked.records is None
-        known = summary.read(asked.model)
+        run.count(used=_write(run, out, report.passed(made), bundle, requested, settings.seed))
+        everybody = requested.phenotypes == [EVERYBODY] and requested.records is None
+        known = summary.read(requested.model)
         report.write(run, bundle, known, settings.seed, everybody=everybody)
 
 
@@ -86,7 +86,7 @@ def _write(
     out: IO[bytes],
     people: Iterable["SyntheticIndividual"],
     bundle: "Bundle",
-    asked: Asked,
+    requested: Requested,
     seed: int,
 ) -> int:
     """Write the people; how many there are."""
@@ -94,12 +94,16 @@ def _write(
 
     panel = bundle.coordinates
     origin = f"model={bundle.name} seed={seed}"
-    if asked.to is Target.FASTA:
-        return output.write_barcodes(out, people, panel, origin, haplotypes=asked.haplotypes)
-    if asked.to is Target.TSV:
-        return output.write_table(out, people, panel, asked.build, haplotypes=asked.haplotypes)
+    if requested.to is Target.FASTA:
+        return output.write_barcodes(out, people, panel, origin, haplotypes=requested.haplotypes)
+    if requested.to is Target.TSV:
+        return output.write_table(
+            out, people, panel, requested.build, haplotypes=requested.haplotypes
+        )
     source = f"genomai {origin}"
-    count, absent = output.write_people_as_variants(out, people, panel, asked.build, source)
+    count, absent = output.write_people_as_variants(out, people, panel, requested.build, source)
     if absent:
-        run.console.say(f"{absent} sites of the panel have no position in {asked.build}: left out")
+        run.console.say(
+            f"{absent} sites of the panel have no position in {requested.build}: left out"
+        )
     return count

@@ -103,22 +103,25 @@ class SequenceRequest:
 class SequenceGenerator:
     """Draws DNA from a bundle; BundleError for a model that was not made for it."""
 
+    of_individuals = False
+
     def __init__(
         self, bundle: Bundle, settings: Settings, *, batch: int = SEQUENCES_PER_BATCH
     ) -> None:
         message = f"the model {bundle.name!r} generates no DNA: it was not trained by diffusion"
-        if "diffusion" not in bundle.auxiliary:
+        network = bundle.classifier.networks[0]
+        if "diffusion" not in bundle.auxiliary or not network.has_token_vectors:
             raise BundleError(message)
         self.name, self.settings, self.batch = bundle.name, settings, batch
         self.kernel, self.schedule = process_of(bundle)
-        self.network, self.head = bundle.classifier.networks[0], bundle.auxiliary["diffusion"]
+        self.network, self.head = network, bundle.auxiliary["diffusion"]
         self.tokenizer = bundle.tokenizer
         self.tokens = NoisedTokens.of(self.tokenizer)
         if not self.tokenizer.can_decode:
             raise BundleError(
                 f"the model {bundle.name!r} generates no DNA: its words do not spell it"
             )
-        self.windows = Windows.of(self.tokenizer, int(bundle.config["network"]["positions"]))
+        self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:

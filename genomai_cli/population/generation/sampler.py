@@ -60,6 +60,8 @@ class SyntheticIndividual:
 class HaplotypeGenerator:
     """Draws individuals from a bundle; BundleError for a model that was not made for it."""
 
+    of_individuals = True
+
     def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
         network = bundle.classifier.networks[0]
         if not isinstance(network, GenotypeDenoiser):
