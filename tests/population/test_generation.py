@@ -214,7 +214,7 @@ def network(panel):
     torch.manual_seed(1)
     pairs = torch.from_numpy(linked_pairs(panel))
     config = DenoiserConfig(sites=SITES, phenotypes=6, pairs=2, width=16, heads=2, dropout=0.0)
-    network = DenoiserNetwork(config, {})
+    network = DenoiserNetwork(config)
     contig, position = map(torch.from_numpy, coordinates(panel))
     network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
     network.linkage.learn(pairs, contig, position)
