@@ -18,6 +18,21 @@ TESTS = Path(__file__).parent
 REPOSITORY = TESTS.parent
 DATA = TESTS / "data"
 EXPECTED = TESTS / "expected"
+SHARED = REPOSITORY.parent / "shared"
+needs_shared = pytest.mark.shared
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the extras, marked `shared`, where the data of ../shared are not here."""
+    if not (SHARED / "data").is_dir():
+        for item in items:
+            if item.get_closest_marker("shared"):
+                item.add_marker(pytest.mark.skip(reason="an extra: needs ../shared"))
+
+
+def shared_files(pattern: str) -> list[Path]:
+    """The files of ../shared that match a pattern; none where it is not here."""
+    return sorted(path for path in SHARED.glob(pattern) if path.is_file())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The odd and broken files of other parsers' tests: records or one clear line, never anything else."""
+"""Odd and broken files, like those of other parsers' tests: records or one clear line, never anything else."""
 
 import signal
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import needs_shared, shared_files
+from torture_files import FAULTY, ODD, VALID
 
 from genomai_cli.errors import GenomaiError
 from genomai_cli.formats.fasta import read_sequences
@@ -14,7 +16,6 @@ from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import read_barcodes
 from genomai_cli.population.panel import Panel
 
-TORTURE = Path(__file__).parents[3] / "shared" / "torture"
 SECONDS = 5
 NOTHING_TO_USE = ("no samples", "is empty")
 PANEL = """chrom\tpos_grch37\tpos_grch38\tref\talt
@@ -24,8 +25,7 @@ PANEL = """chrom\tpos_grch37\tpos_grch38\tref\talt
 20\t17330\t.\tT\tA
 """
 
-pytestmark = pytest.mark.skipif(not TORTURE.exists(), reason="../shared/torture is not here")
-FILES = sorted(path for path in TORTURE.glob("*/*") if path.is_file())
+FILES = shared_files("torture/*/*")
 
 
 @contextmanager
@@ -62,16 +62,6 @@ def panel(tmp_path: Path) -> Panel:
     return Panel.read(tmp_path / "panel.tsv")
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent.name for path in FILES}))
-def test_every_file_gives_records_or_one_clear_line(folder: str, panel: Panel, capfd) -> None:
-    for path in (path for path in FILES if path.parent.name == folder):
-        message = outcome(path)
-        assert "\n" not in message
-        assert not message or message.startswith(str(path))
-        barcode_outcome(path, panel)
-    assert capfd.readouterr() == ("", "")
-
-
 def barcode_outcome(path: Path, panel: Panel) -> str:
     try:
         with time_limit(path), open_input(path) as source:
@@ -82,21 +72,67 @@ def barcode_outcome(path: Path, panel: Panel) -> str:
     return ""
 
 
+def accepted(message: str) -> bool:
+    return not message or any(words in message for words in NOTHING_TO_USE)
+
+
+def written(folder: Path, files: dict[str, bytes], name: str) -> Path:
+    (folder / name).write_bytes(files[name])
+    return folder / name
+
+
+@pytest.mark.parametrize("name", [*VALID, *FAULTY, *ODD])
+def test_a_file_gives_records_or_one_clear_line(
+    name: str, tmp_path: Path, panel: Panel, capfd
+) -> None:
+    path = written(tmp_path, VALID | FAULTY | ODD, name)
+    for message in (outcome(path), barcode_outcome(path, panel)):
+        assert "\n" not in message
+        assert not message or message.startswith(str(path))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_file_is_accepted(name: str, tmp_path: Path) -> None:
+    assert accepted(outcome(written(tmp_path, VALID, name)))
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_file_is_refused(name: str, tmp_path: Path) -> None:
+    assert outcome(written(tmp_path, FAULTY, name))
+
+
+# --- extra: the files of the parsers themselves ------------------------------------------------------
+
+
 def of(folder: str, pattern: str) -> list[Path]:
     return [path for path in FILES if path.parent.name == folder and path.match(pattern)]
 
 
+@needs_shared
+@pytest.mark.parametrize("folder", sorted({path.parent.name for path in FILES}))
+def test_every_file_gives_records_or_one_clear_line(folder: str, panel: Panel, capfd) -> None:
+    for path in of(folder, "*"):
+        message = outcome(path)
+        assert "\n" not in message
+        assert not message or message.startswith(str(path))
+        barcode_outcome(path, panel)
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_shared
 @pytest.mark.parametrize("path", of("hts-specs", "*__passed__*"), ids=lambda path: path.name)
-def test_valid_vcf_is_accepted(path: Path) -> None:
-    message = outcome(path)
-    assert not message or any(words in message for words in NOTHING_TO_USE)
+def test_vcf_that_a_validator_passes_is_accepted(path: Path) -> None:
+    assert accepted(outcome(path))
 
 
+@needs_shared
 @pytest.mark.parametrize("path", of("biopython", "*error_*"), ids=lambda path: path.name)
-def test_faulty_fastq_is_refused(path: Path) -> None:
+def test_fastq_that_biopython_refuses_is_refused(path: Path) -> None:
     assert outcome(path)
 
 
+@needs_shared
 @pytest.mark.parametrize("path", of("htslib", "*multiline.fq"), ids=lambda path: path.name)
-def test_wrapped_fastq_is_accepted(path: Path) -> None:
+def test_wrapped_fastq_of_htslib_is_accepted(path: Path) -> None:
     assert outcome(path) == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pysam
 import pytest
+from conftest import SHARED, needs_shared
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
@@ -17,7 +18,7 @@ from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import Variant, normal_contig, read_variants
 
-TRAINING = Path(__file__).parents[3] / "shared" / "data" / "1kgp" / "train.grch37.vcf.gz"
+TRAINING = SHARED / "data" / "1kgp" / "train.grch37.vcf.gz"
 COLUMNS = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT"
 META = (
     '##fileformat=VCFv4.2\n##contig=<ID=1>\n##contig=<ID=2>\n##FILTER=<ID=low,Description="">\n'
@@ -284,19 +285,38 @@ def test_a_bad_index_is_not_used(tmp_path: Path, monkeypatch, capfd, fault: str)
     assert capfd.readouterr() == ("", "")
 
 
-@needs_bcftools
-@pytest.mark.skipif(not TRAINING.exists(), reason="the shared data are not here")
-def test_agreement_with_bcftools_query() -> None:
-    command = ["bcftools", "query", "-f", "%CHROM\t%POS\t%REF\t%ALT[\t%GT]\n", str(TRAINING)]
+def assert_as_bcftools_reads(path: Path, every: int = 1) -> None:
+    """Every so many of the records, of one ALT and phased genotypes without gaps."""
+    command = ["bcftools", "query", "-f", "%CHROM\t%POS\t%REF\t%ALT[\t%GT]\n", str(path)]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    with open_input(TRAINING) as source:
-        for line, variant in zip(
-            lines[::50], list(read_variants(source).records)[::50], strict=True
-        ):
-            chrom, pos, ref, alt, *calls = line.split("\t")
-            assert (variant.contig, str(variant.position)) == (chrom, pos)
-            assert (variant.ref, variant.alts) == (ref, (alt,))
-            assert ["|".join(map(str, pair)) for pair in variant.genotypes.tolist()] == calls
+    with open_input(path) as source:
+        variants = list(read_variants(source).records)
+    assert variants
+    for line, variant in zip(lines[::every], variants[::every], strict=True):
+        chrom, pos, ref, alt, *calls = line.split("\t")
+        assert (variant.contig, str(variant.position)) == (chrom, pos)
+        assert (variant.ref, variant.alts) == (ref, (alt,))
+        assert ["|".join(map(str, pair)) for pair in variant.genotypes.tolist()] == calls
+
+
+@needs_bcftools
+def test_agreement_with_bcftools_query(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    calls = rng.integers(0, 2, (200, 30, 2)).tolist()
+    rows = [
+        f"{1 + n // 100} {100 * n + 7} . A G . PASS DP={n} GT:DP "
+        + " ".join(f"{one}|{two}:{n % 9}" for one, two in pairs)
+        for n, pairs in enumerate(calls)
+    ]
+    path = tmp_path / "cohort.vcf.gz"
+    path.write_bytes(gzip.compress(vcf(*rows, samples=" ".join(f"S{n}" for n in range(30)))))
+    assert_as_bcftools_reads(path)
+
+
+@needs_shared
+@needs_bcftools
+def test_agreement_with_bcftools_query_of_the_training_cohort() -> None:
+    assert_as_bcftools_reads(TRAINING, every=50)
 
 
 def test_gzip_and_plain_give_the_same(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import SHARED, needs_shared
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +20,8 @@ from genomai_cli.mapping.seeding import (
     segments_of,
 )
 
-SHARED = REPOSITORY.parent / "shared" / "data"
-RCRS = SHARED / "mito" / "rCRS.fa"
-GENOMES = SHARED / "1kgp" / "mt.train.fa.gz"
+RCRS = SHARED / "data" / "mito" / "rCRS.fa"
+GENOMES = SHARED / "data" / "1kgp" / "mt.train.fa.gz"
 SIZE = 2000
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
@@ -316,49 +315,145 @@ def test_what_is_no_reference_is_refused(tmp_path, content, message):
     assert str(error.value).endswith(message)
 
 
+# --- genomes of a mitochondrion's size ---------------------------------------------------------------
+
+LENGTH = 16_569
+GAP = 3106  # where the reference has an N, as rCRS does at 3107, with its neighbours
+RUNS = "CCCCCCCTCCCCCGC"  # as at 303 to 317 of rCRS
+REPEAT = "CCCCCTCTA"  # twice, as at 8272 of rCRS
+
+
+def mitochondrion():
+    """A made-up circle of the length of rCRS, with its three places that are hard to align."""
+    letters = drawn(np.random.default_rng(20), LENGTH)
+    parts = [letters[:301], "A", RUNS, "A", letters[318 : GAP - 1], "CNTTC"]
+    parts.append(letters[GAP + 4 : 8270])
+    sequence = "".join([*parts, "A", REPEAT * 2, "G"])
+    return sequence + letters[len(sequence) :]
+
+
+def individual(rng):
+    """A genome with forty transitions and a gap, which no other alignment explains as well.
+
+    It lies away from the transitions, and cannot begin a letter further on.
+    """
+    reference = MITOCHONDRION.sequence
+    letters = list(reference)
+    for position in rng.choice(LENGTH, 40, replace=False):
+        letters[position] = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}[letters[position]]
+    size, starts = int(rng.integers(1, 13)), rng.integers(50, LENGTH - 100, 100)
+    start = next(s for s in starts.tolist() if alone(reference, letters, s, s + size))
+    letters[start : start + size] = "N" * size
+    return "".join(letters)
+
+
+def alone(reference, letters, start, end):
+    around = slice(start - 30, end + 30)
+    same = "".join(letters[around]) == reference[around]
+    return same and reference[start] not in ("N", letters[end])
+
+
+MITOCHONDRION = Reference("made-up", mitochondrion(), circular=True)
+
+
+@pytest.fixture(scope="module")
+def mapper():
+    return Anchorer(MITOCHONDRION)
+
+
+@pytest.fixture(scope="module")
+def genomes():
+    rng = np.random.default_rng(21)
+    return [individual(rng) for _ in range(20)]
+
+
+def assert_comes_back(mapper, genome, rng, reverse):
+    """From any rotation, on either strand."""
+    query = turned(genome, int(rng.integers(len(genome))))
+    mapped = mapper(other_strand(query) if reverse else query)
+    assert text(mapped) == genome
+    assert mapped.strand == "+-"[reverse]
+
+
+def assert_comes_back_without_its_gaps(mapper, genome, rng, reverse):
+    raw = turned(genome.replace("N", ""), int(rng.integers(16000)))
+    assert text(mapper(other_strand(raw) if reverse else raw)) == genome
+
+
+def assert_a_part_says_the_same(mapper, genome, rng):
+    size = int(rng.choice([2000, 8000]))
+    start = int(rng.integers(len(genome) - size))
+    mapped = mapper(other_strand(genome[start : start + size]))
+    known = mapped.letters != ord("N")
+    assert (mapped.letters[known] == np.frombuffer(genome.encode(), np.uint8)[known]).all()
+    assert known.sum() >= size - genome[start : start + size].count("N") - 24
+
+
+def test_genomes_come_back_from_any_rotation_and_strand(mapper, genomes):
+    rng = np.random.default_rng(10)
+    for number, genome in enumerate(genomes):
+        assert_comes_back(mapper, genome, rng, number % 2 == 1)
+
+
+def test_genomes_without_their_gaps_come_back_the_same(mapper, genomes):
+    rng = np.random.default_rng(11)
+    for number, genome in enumerate(genomes):
+        assert_comes_back_without_its_gaps(mapper, genome, rng, number % 2 == 1)
+
+
+def test_halves_and_two_thousand_letters_of_genomes(mapper, genomes):
+    rng = np.random.default_rng(12)
+    for genome in genomes:
+        assert_a_part_says_the_same(mapper, genome, rng)
+
+
+@pytest.mark.parametrize("turn", [0, 310, 8285, 9000])
+def test_insertions_and_deletions_have_their_names(mapper, turn):
+    sequence = MITOCHONDRION.sequence
+    genome = sequence[:309] + "C" + sequence[309:315] + "C" + sequence[315:8271] + sequence[8280:]
+    for query in (turned(genome, turn), other_strand(turned(genome, turn))):
+        mapped = mapper(query.replace("N", ""))
+        assert mapped.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
+        missing = np.flatnonzero(mapped.letters == ord("N")) + 1
+        assert missing.tolist() == [3107, *range(8281, 8290)]
+
+
+# --- extra: people, and the genomes of others ----------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def human():
-    if not RCRS.is_file():
-        pytest.skip("no ../shared/data here")
     return Anchorer(Reference.read(RCRS, circular=True))
 
 
 @pytest.fixture(scope="module")
-def people(human):
+def people():
     with open_input(GENOMES) as source:
         return [record.sequence for record in read_sequences(source)]
 
 
+@needs_shared
 def test_people_come_back_from_any_rotation_and_strand(human, people):
     rng = np.random.default_rng(10)
     for number in rng.choice(len(people), 60, replace=False):
-        genome = people[number]
-        query = turned(genome, int(rng.integers(len(genome))))
-        anchored = human(other_strand(query) if number % 2 else query)
-        assert text(anchored) == genome
-        assert anchored.strand == "+-"[number % 2]
+        assert_comes_back(human, people[number], rng, bool(number % 2))
 
 
+@needs_shared
 def test_people_without_their_gaps_come_back_the_same(human, people):
     rng = np.random.default_rng(11)
     for number in rng.choice(len(people), 40, replace=False):
-        genome = people[number]
-        raw = turned(genome.replace("N", ""), int(rng.integers(16000)))
-        assert text(human(other_strand(raw) if number % 2 else raw)) == genome
+        assert_comes_back_without_its_gaps(human, people[number], rng, bool(number % 2))
 
 
+@needs_shared
 def test_halves_and_two_thousand_letters_of_people(human, people):
     rng = np.random.default_rng(12)
     for number in rng.choice(len(people), 40, replace=False):
-        genome, size = people[number], int(rng.choice([2000, 8000]))
-        start = int(rng.integers(len(genome) - size))
-        anchored = human(other_strand(genome[start : start + size]))
-        known = anchored.letters != ord("N")
-        truth = np.frombuffer(genome.encode(), np.uint8)
-        assert (anchored.letters[known] == truth[known]).all()
-        assert known.sum() >= size - genome[start : start + size].count("N") - 24
+        assert_a_part_says_the_same(human, people[number], rng)
 
 
+@needs_shared
 @pytest.mark.parametrize("turn", [0, 310, 8285, 9000])
 def test_human_insertions_and_deletions_have_their_names(human, turn):
     rcrs = human.reference.sequence
@@ -370,9 +465,10 @@ def test_human_insertions_and_deletions_have_their_names(human, turn):
         assert missing.tolist() == [3107, *range(8281, 8290)]
 
 
+@needs_shared
 @pytest.mark.parametrize("name", ["lambda.fa", "ecoli_k12.fa.gz", "yeast_sacCer3.fa.gz"])
 def test_other_genomes_do_not_belong(human, name):
-    with open_input(SHARED / "genomes" / name) as source:
+    with open_input(SHARED / "data" / "genomes" / name) as source:
         found = [human(record.sequence) for record in read_sequences(source)]
     assert found
     assert set(found) == {None}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MEMBERS, POPULATIONS, SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +23,6 @@ from genomai_cli.population.barcode import (
 )
 from genomai_cli.population.panel import Panel
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "1kgp"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data are not here")
 PANEL = """chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\tpanel
 1\t100\t1100\trs1\tA\tG\tx
 1\t200\t1200\trs2\tC\tT\tx,y
@@ -313,16 +312,26 @@ def test_file_pipe_redirect_and_bcf_give_the_same(tmp_path: Path, panel: Panel) 
     assert set(outputs) == {b"S RYCN\n"}
 
 
-@needs_shared
-def test_the_training_cohort() -> None:
-    panel = Panel.read(SHARED / "panel.tsv")
-    path = SHARED / "train.grch37.vcf.gz"
+def assert_haplotypes_add_up(panel: Panel, path: Path, samples: int) -> None:
+    """A cohort in GRCh37 with every site of the panel: its haplotypes give the genotypes of its barcodes."""
     found = read_barcodes(open_inputs([path]), panel)
     report = found.report
-    assert (report.build, report.matched, report.samples) == ("GRCh37", 967, 2003)
+    assert (report.build, report.matched, report.samples) == ("GRCh37", len(panel), samples)
     haplotypes = read_haplotypes(open_inputs([path]), panel, refuse_unphased=True).letters
     counts = letters_to_genotypes(haplotypes, panel) // 2
     assert (counts.sum(axis=1) == letters_to_genotypes(found.letters, panel)).all()
+    assert set(np.unique(counts)) == {0, 1}
+
+
+def test_haplotypes_of_a_cohort_add_up(cohort) -> None:
+    panel = Panel.read(cohort.panel)
+    assert_haplotypes_add_up(panel, cohort.vcf, MEMBERS * len(POPULATIONS))
+
+
+@needs_shared
+def test_haplotypes_of_the_training_cohort_add_up() -> None:
+    folder = SHARED / "data" / "1kgp"
+    assert_haplotypes_add_up(Panel.read(folder / "panel.tsv"), folder / "train.grch37.vcf.gz", 2003)
 
 
 GVCF = (

@@ -1,0 +1,96 @@
+"""What the shipped models answer, pinned: golden files made by genomai 0.1.0 (see `tests/expected/shipped-*`)."""
+
+import itertools
+
+import pytest
+from conftest import EXPECTED, REPOSITORY, assert_expected, run
+
+pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
+EXAMPLES = REPOSITORY / "examples"
+TOLERANCE = 1e-6  # of vectors; everything else is the same letter for letter
+TRANSITION = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}
+# the golden file: the command, and its input
+BARCODES = {
+    "classify-ancestry.tsv": "classify --probs --model ancestry",
+    "classify-genomai-v2.tsv": "classify --probs --model genomai-v2",
+    "align.tsv": "align --top 3",
+}
+INDIVIDUAL = {
+    "embed-ancestry.tsv": "embed --model ancestry",
+    "embed-genomai-v2.tsv": "embed --model genomai-v2",
+    "denoise.fa": "denoise",
+}
+GENOMES = {
+    "classify-mito.tsv": "classify --model mito",
+    "embed-mito-pretrained.tsv": "embed --model mito-pretrained",
+    "denoise-mito.tsv": "denoise --model mito-denoiser -o genome.fa --changes -",
+}
+NOTHING = {
+    "generate.fa": "generate -n 2 --steps 8 --seed 3",
+    "generate-phenotype.fa": "generate -n 2 --steps 8 --seed 3 --phenotype JPT",
+}
+
+
+@pytest.fixture(scope="module")
+def shipped_only():
+    """No other models than the shipped ones are in the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GENOMAI_MODELS", raising=False)
+        yield
+
+
+def barcodes(name: str = "") -> str:
+    """The examples as FASTA, or the one of a name alone."""
+    entries = (EXAMPLES / "samples.fa").read_text().split(">")[1:]
+    return "".join(f">{entry}" for entry in entries if entry.startswith(name))
+
+
+def genomes() -> str:
+    """The reference of the mitochondrial models, changed every 600 letters, with a gap, and begun elsewhere."""
+    lines = (REPOSITORY / "models" / "mito" / "reference.fa").read_text().splitlines()
+    letters = list("".join(lines[1:]))
+    for position in range(152, len(letters), 600):
+        letters[position] = TRANSITION[letters[position]]
+    letters[9000:9100] = "N" * 100
+    changed = "".join(letters)
+    return f">straight\n{changed}\n>turned\n{changed[5000:] + changed[:5000]}\n"
+
+
+def answer(command: str, stdin: str) -> str:
+    result = run([*command.split(), "-q", "--device", "cpu", "--threads", "1"], stdin=stdin)
+    assert result.status == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", BARCODES)
+def test_the_example_people_get_the_same(name):
+    assert_pinned(name, answer(BARCODES[name], barcodes()))
+
+
+@pytest.mark.parametrize("name", INDIVIDUAL)
+def test_a_person_gets_the_same(name):
+    assert_pinned(name, answer(INDIVIDUAL[name], barcodes("synthetic_GBR_sparse_1")))
+
+
+@pytest.mark.parametrize("name", GENOMES)
+def test_genomes_get_the_same(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_pinned(name, answer(GENOMES[name], genomes()))
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_the_same_people_are_generated(name):
+    assert_pinned(name, answer(NOTHING[name], ""))
+
+
+def assert_pinned(name: str, text: str) -> None:
+    """The golden file says the same; the numbers of vectors may differ by `TOLERANCE`."""
+    name = f"shipped-{name}"
+    if "embed" not in name:
+        assert_expected(name, text)
+        return
+    golden = (EXPECTED / name).read_text().splitlines()
+    for line, other in itertools.zip_longest(text.splitlines(), golden, fillvalue=""):
+        pairs = list(zip(line.split("\t"), other.split("\t"), strict=True))
+        for field, wanted in (pair for pair in pairs if pair[0] != pair[1]):
+            assert float(field) == pytest.approx(float(wanted), abs=TOLERANCE)
