@@ -107,7 +107,7 @@ def test_an_unknown_site_says_nothing():
 
 
 def test_guesses_are_about_the_letters_that_occur():
-    network = ProfileNetwork(ProfileConfig(4, 3, width=8), {})
+    network = ProfileNetwork(ProfileConfig(4, 3, width=8))
     network.table.fit(COUNTS, min_count=2)
     head = network.lm_head(7)
     with torch.no_grad():
@@ -160,10 +160,10 @@ def test_a_damaged_table_of_sites_is_refused(tmp_path, rows):
 
 def test_the_bundle_holds_the_reference_and_the_sites(trained):
     model = bundles.load(trained, torch.device("cpu"))
-    assert model.reference is not None
-    assert model.reference.circular
-    assert model.sites is not None
-    assert len(model.sites) == model.config["network"]["sites"]
+    assert model.input.reference is not None
+    assert model.input.reference.circular
+    assert model.input.sites is not None
+    assert len(model.input.sites) == model.config["network"]["sites"]
     assert model.config["regression"]["nesting"].keys() == {"group", "letter"}
     assert {"reference.fa", "sites.tsv"} <= model.config["files"].keys()
 
@@ -184,10 +184,10 @@ def test_training_begins_with_a_pretrained_model_and_its_sites(pretrained, world
     assert ended.status == 0, ended.stderr
     begun = bundles.load(tmp_path / "lineages", torch.device("cpu"))
     model = bundles.load(pretrained, torch.device("cpu"))
-    assert begun.sites is not None
-    assert model.sites is not None
-    assert begun.sites.positions.tolist() == model.sites.positions.tolist()
-    assert begun.reference == model.reference
+    assert begun.input.sites is not None
+    assert model.input.sites is not None
+    assert begun.input.sites.positions.tolist() == model.input.sites.positions.tolist()
+    assert begun.input.reference == model.input.reference
 
 
 def test_a_model_of_genomes_brings_its_recipe(pretrained, world, tmp_path):

@@ -27,7 +27,7 @@ def network():
     """Three lineages, two styles, six variants at five sites, one of which has two."""
     rng = np.random.default_rng(1)
     lineage, variant = sorted_entries(rng, 3, 6)
-    made = LineageNetwork(LineagesConfig(5, 6, 3, len(lineage), 2), {}).double().eval()
+    made = LineageNetwork(LineagesConfig(5, 6, 3, len(lineage), 2)).double().eval()
     made.table.site.copy_(torch.tensor([0, 1, 2, 2, 3, 4]))
     made.table.letter.copy_(torch.tensor([1, 0, 1, 3, 2, 2]))
     made.table.major.copy_(torch.tensor([0, 1, 0, 3, 0]))
@@ -255,7 +255,7 @@ def test_the_recipe_makes_a_denoiser(world):
         bundle.config["provenance"]["held_out"]["masked"]
         < bundle.config["provenance"]["baseline"]["masked"]
     )
-    assert set(bundle.sites.positions) <= set(places)
+    assert set(bundle.input.sites.positions) <= set(places)
 
 
 def test_denoise_restores_a_clade_s_variants(world):

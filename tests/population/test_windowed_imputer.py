@@ -138,7 +138,7 @@ def test_neighbours_hear_of_both_sides():
 @pytest.fixture
 def network(copies):
     torch.manual_seed(0)
-    made = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8), {}).eval()
+    made = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8)).eval()
     made.frequency.uniform_(0.1, 0.9)
     torch.nn.init.normal_(made.sites.weight)
     made.library.learn(copies)
@@ -205,7 +205,7 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     made = CliRunner().invoke(app, ["pretrain", "--recipe", "region", *given, *changes, "--quiet"])
     assert made.exit_code == 0, made.output
     bundle = bundles.load("./window", torch.device("cpu"))
-    assert len(bundle.required_panel) == 60
+    assert len(bundle.input.panel) == 60
     library = bundle.classifier.members[0].library
     assert (library is None) == (people == 0)
     card = (tmp_path / "window" / "README.md").read_text()
