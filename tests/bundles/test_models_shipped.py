@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY, run
+from conftest import REPOSITORY, SHARED, needs_shared, run
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles import catalog
 
 MODELS = REPOSITORY / "models"
 EXAMPLES = REPOSITORY / "examples"
-PEOPLE = REPOSITORY.parent / "shared" / "data" / "1kgp"
+PEOPLE = SHARED / "data" / "1kgp"
 SHIPPED = sorted(path for path in MODELS.iterdir() if (path / "model.safetensors").is_file())
 SUPERPOPULATIONS = {
     "AFR": "ACB ASW ESN GWD LWK MSL YRI",
@@ -23,17 +23,7 @@ SUPERPOPULATIONS = {
 }
 SUPERPOPULATION_OF = {p: name for name, pops in SUPERPOPULATIONS.items() for p in pops.split()}
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread", "shipped_only"),
-    pytest.mark.skipif(
-        not (MODELS / "ancestry" / "model.safetensors").exists(),
-        reason="models/ancestry has not been trained yet",
-    ),
-]
-needs_reference = pytest.mark.skipif(
-    not (MODELS / "genomai-v2" / "model.safetensors").exists(),
-    reason="models/genomai-v2 has not been trained yet",
-)
+pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +90,6 @@ def test_the_ancestry_model_knows_which_population_lies_where():
         assert labels["superpop"][parent] == SUPERPOPULATION_OF[population]
 
 
-@needs_reference
 def test_the_reference_model_has_734213_parameters():
     shown = run("models show genomai-v2")
     assert shown.status == 0
@@ -141,7 +130,6 @@ def test_examples_in_fasta_have_the_rows_of_the_vcf(calls):
     assert [dict(zip(header, row, strict=True)) for row in rows] == list(calls.values())
 
 
-@needs_reference
 def test_the_reference_model_reads_the_examples_from_vcf_and_fasta():
     command = ["classify", "--device", "cpu", "-q", "--model", "genomai-v2"]
     tables = [run([*command, EXAMPLES / name]) for name in ("samples.vcf.gz", "samples.fa")]
@@ -153,8 +141,6 @@ def test_the_reference_model_reads_the_examples_from_vcf_and_fasta():
 @pytest.fixture(scope="module")
 def training_people():
     """Fifty people of the training data as FASTA, and their superpopulations."""
-    if not PEOPLE.exists():
-        pytest.skip("../shared/data is not here")
     from genomai_cli.formats.fasta import fasta_entry
     from genomai_cli.formats.streams import open_inputs
     from genomai_cli.formats.tables import read_labels
@@ -169,12 +155,11 @@ def training_people():
     return fasta, [labels[record.name] for record in chosen]
 
 
-def test_training_people_are_placed_right(model, training_people):
-    config = catalog.read_config(model)
-    if "superpop" not in config["heads"] or config["input"]["kind"] != "barcode":
-        pytest.skip("the model does not classify barcodes")
+@needs_shared
+@pytest.mark.parametrize("name", ["ancestry", "genomai-v2"])
+def test_training_people_are_placed_right(name, training_people):
     fasta, truth = training_people
-    result = run(["classify", "--device", "cpu", "--model", model], stdin=fasta)
+    result = run(["classify", "--device", "cpu", "--model", MODELS / name], stdin=fasta)
     assert result.status == 0, result.stderr
     right = [row[1] == label for row, label in zip(result.rows[1:], truth, strict=True)]
     assert len(right) == 50
