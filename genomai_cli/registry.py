@@ -62,11 +62,14 @@ DIFFUSERS = {  # of views, by the kinds of input
     "anchored": "genomai_cli.inference.generate_diffusion:SequenceDiffuser",  # which refuses it
 }
 
+# Released checkpoint layouts; tried in this order.
+ADAPTERS: dict[str, str] = {}
+
 
 def resolve(path: str) -> Any:
-    """What stands at a dotted path `MODULE:NAME`."""
+    """What stands at a dotted path `MODULE:NAME`, or the module `MODULE`."""
     module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+    return getattr(import_module(module), name) if name else import_module(module)
 
 
 def find(table: Mapping[str, str], name: object) -> Any:

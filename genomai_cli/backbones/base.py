@@ -7,7 +7,8 @@ them. A new family is one file here, and a line in `registry.NETWORKS`.
 Shape suffixes: B samples, T tokens, D hidden size, N chosen tokens, V tokens of the vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -70,6 +71,22 @@ class Backbone(Network):
     """
 
     has_token_vectors = True
+    has_pooler: ClassVar[bool] = False  # a trained vector of the whole, see `pooler_output`
+
+    def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
+        """The vector (B, D) of a trained pooler, from the last hidden states."""
+        raise NotImplementedError
+
+    def lm_logits(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """The logits (..., V) of a language-model head, from hidden states (..., D)."""
+        logits: Tensor = head(hidden)
+        return logits
+
+    @contextmanager
+    def as_released(self, exact: bool) -> Iterator[None]:
+        """With `exact`, compute as the family's released code does, its faults included, where this differs."""
+        del exact
+        yield
 
     def pooled(
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
@@ -93,8 +110,7 @@ class Backbone(Network):
     ) -> Tensor:
         """See `Network`; `more` goes to `forward`."""
         hidden_BTD = self(inputs, mask_BT, **more)
-        logits: Tensor = head(hidden_BTD if chosen_BT is None else hidden_BTD[chosen_BT])
-        return logits
+        return self.lm_logits(head, hidden_BTD if chosen_BT is None else hidden_BTD[chosen_BT])
 
 
 def network_class(kind: object) -> type[Network]:

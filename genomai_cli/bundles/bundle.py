@@ -15,7 +15,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genomai_cli import registry, tokenizers
@@ -23,6 +22,8 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import catalog
+from genomai_cli.bundles.adapters import adapted, adapter_of
+from genomai_cli.bundles.weights import Part, Weights, fill, require_same_names, weights_file
 from genomai_cli.errors import BundleError
 from genomai_cli.inputs.base import InputKind, input_class
 
@@ -119,46 +120,46 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     Raises BundleError if it is not there, damaged, incomplete, or made for a newer program.
     """
     path = catalog.find(name)
-    config = catalog.read_config(path)
-    absent = [key for key in NEEDED if key not in config]
-    if absent:
-        raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
-    damaged = catalog.problems(path)
-    if damaged:
-        raise BundleError(damaged[0])
+    released = adapter_of(path)
+    if released is None:
+        config, tensors, digest = _stored_bundle(path)
+    else:
+        config, tensors = adapted(*released, path)
+        digest = catalog.sha256(weights_file(path))
     kind = input_class(config["input"].get("kind")).read(path, config)
-    classifier = build(config, kind)
-    auxiliary = build_auxiliary(config.get("companions", {}), classifier.networks[0])
-    _fill(classifier, auxiliary, path / catalog.WEIGHTS)
+    with torch.device("meta"):
+        classifier = build(config, kind)
+        auxiliary = build_auxiliary(config.get("companions", {}), classifier.networks[0])
+    _fill(classifier, auxiliary, tensors, path)
     classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
     auxiliary = auxiliary.to(device=device, dtype=dtype).eval().requires_grad_(False)
     evidence = classifier.evidence
     if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.get_submodule(evidence.name).to(device="cpu", dtype=torch.float64)
-    digest = catalog.sha256(path / catalog.WEIGHTS)
     return Bundle(config, classifier, kind, digest, dict(auxiliary.items()))
 
 
-def _fill(classifier: Classifier, auxiliary: nn.ModuleDict, file: Path) -> None:
-    try:
-        tensors = safetensors.torch.load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{file}: {error}") from error
-    expected = classifier.state_dict() | _prefixed(auxiliary)
-    missing, unknown = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    if missing or unknown:
-        what, which = ("missing", missing) if missing else ("unknown", unknown)
-        raise BundleError(f"{file}: {what} tensor {min(which)} ({len(which)} in all)")
-    for tensor_name, tensor in tensors.items():
-        if tensor.shape != expected[tensor_name].shape:
-            raise BundleError(
-                f"{file}: tensor {tensor_name} has another shape than the config says"
-            )
-    names = classifier.state_dict().keys()
-    classifier.load_state_dict({name: tensors[name] for name in names})
-    begin = len(AUXILIARY)
-    auxiliary.load_state_dict({n[begin:]: t for n, t in tensors.items() if n not in names})
+def _stored_bundle(path: Path) -> tuple[dict[str, Any], Mapping[str, Tensor], str]:
+    """The config, the tensors and the weights' SHA-256 of a bundle, whose files are as recorded."""
+    config = catalog.read_config(path)
+    absent = [key for key in NEEDED if key not in config]
+    if absent:
+        raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
+    digests = catalog.checked(path)
+    weights = Weights.open(path)
+    return config, weights, digests[weights_file(path).name]
+
+
+def _fill(
+    classifier: Classifier, auxiliary: nn.ModuleDict, tensors: Mapping[str, Tensor], source: Path
+) -> None:
+    """Give both their tensors, which must be exactly those of the two."""
+    own, heads = classifier.state_dict().keys(), _prefixed(auxiliary).keys()
+    require_same_names([*own, *heads], tensors, weights_file(source))
+    fill(classifier, Part(tensors, {name: name for name in own}), weights_file(source))
+    named = {name.removeprefix(AUXILIARY): name for name in heads}
+    fill(auxiliary, Part(tensors, named), weights_file(source))
 
 
 def _prefixed(auxiliary: nn.Module) -> dict[str, Tensor]:

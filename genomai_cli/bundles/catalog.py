@@ -55,15 +55,19 @@ def find(name: str | Path) -> Path:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The bundle's `config.json`, refused if this program is too old to understand it."""
-    file = path / CONFIG
+    config = read_json(path / CONFIG)
+    _check_format(config, path / CONFIG)
+    return dict(config)
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file holds; BundleError if it holds none."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
     except ValueError as error:
         raise BundleError(f"{file}: not JSON: {error}") from error
-    _check_format(config, file)
-    return dict(config)
 
 
 def panel_of(name: str | Path) -> Path:
@@ -80,23 +84,36 @@ def panel_of(name: str | Path) -> Path:
 def problems(name: str | Path) -> list[str]:
     """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
     try:
-        return list(_damaged_files(find(name)))
+        return [problem for _, _, problem in _compared(find(name)) if problem]
     except BundleError as error:
         return [str(error)]
 
 
-def _damaged_files(path: Path) -> Iterator[str]:
+def checked(path: Path) -> dict[str, str]:
+    """The SHA-256 of every file that has one recorded, each read once; BundleError unless all are as recorded."""
+    digests = {}
+    for name, digest, problem in _compared(path):
+        if problem:
+            raise BundleError(problem)
+        digests[name] = digest
+    return digests
+
+
+def _compared(path: Path) -> Iterator[tuple[str, str, str]]:
+    """The recorded files: name, SHA-256, and what is wrong if anything is."""
     recorded = read_config(path).get("files")
     if not isinstance(recorded, dict):
         recorded = {}
-    if WEIGHTS not in recorded:
-        yield f"{path / CONFIG}: no checksum of {WEIGHTS}"
+    if not any(name.startswith(WEIGHTS) for name in recorded):
+        yield WEIGHTS, "", f"{path / CONFIG}: no checksum of {WEIGHTS}"
     for name, expected in recorded.items():
         file = path / name
         if not file.is_file():
-            yield f"{file}: missing"
-        elif sha256(file) != expected:
-            yield f"{file}: SHA-256 differs from the one recorded in {CONFIG}"
+            yield name, "", f"{file}: missing"
+            continue
+        digest = sha256(file)
+        differs = f"{file}: SHA-256 differs from the one recorded in {CONFIG}"
+        yield name, digest, "" if digest == expected else differs
 
 
 def sha256(file: Path) -> str:

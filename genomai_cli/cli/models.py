@@ -1,5 +1,6 @@
-"""`genomai models`: the installed bundles, listed, shown and verified."""
+"""`genomai models`: bundles listed, shown and verified; weights inspected, released checkpoints converted."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from genomai_cli.cli.run import Run
 
 app = typer.Typer(
     cls=Commands,
-    help="List, show and verify the installed models.",
+    help="List, show, verify, inspect and convert models.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -29,6 +30,28 @@ Names = Annotated[
         show_default=False,
     ),
 ]
+
+Against = Annotated[
+    Path | None,
+    typer.Option(
+        "--against",
+        metavar="DIR",
+        help="Compare outputs with the stored ones in this folder.",
+        show_default=False,
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option("--tolerance", help="The largest deviation, relative to an output's maximum."),
+]
+Weights = Annotated[
+    Path, typer.Argument(metavar="FILE|DIR", help="A file or a folder of weights.", exists=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The checkpoint's folder.", exists=True)
+]
+Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")]
 
 
 @app.command("list")
@@ -84,25 +107,115 @@ def show(
 def verify(
     context: typer.Context,
     names: Names = None,
+    against: Against = None,
+    tolerance: Tolerance = 1e-4,
     quiet: Quiet = False,
     verbose: Verbose = False,
     report_json: ReportJson = None,
 ) -> None:
-    """Check the models' files against the checksums recorded when they were made.
+    """Check the models' files against their recorded checksums, or a model's outputs against stored ones.
 
     \b
     genomai models verify            # all of them; exit status 1 if one is damaged
     genomai models verify ancestry
+    genomai models verify ./checkpoint --against ./fixture   # input_ids*.npy, expected_*.npy, tokenizer_cases.json
     """
+    with Run(context) as run:
+        if against is None:
+            _verify_files(run, names)
+        else:
+            _verify_outputs(run, names or [], against, tolerance)
+
+
+def _verify_files(run: Run, names: list[str] | None) -> None:
     from genomai_cli.bundles import catalog
     from genomai_cli.errors import BundleError
 
+    damaged = []
+    for name in names or catalog.names():
+        problems = catalog.problems(name)
+        typer.echo(f"{name}\t{'DAMAGED' if problems else 'OK'}\t{'; '.join(problems) or '.'}")
+        run.count(read=1, used=not problems, refused=bool(problems))
+        damaged += [name] if problems else []
+    if damaged:
+        raise BundleError(f"damaged: {', '.join(damaged)}")
+
+
+def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) -> None:
+    """One row an output: its largest deviation relative to its maximum; InputError if one is above the tolerance."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles.parity import compare
+    from genomai_cli.errors import InputError, UsageError
+
+    if len(names) != 1:
+        raise UsageError("--against compares one model: name it")
+    bundle = bundles.load(names[0], devices.choose("cpu"))
+    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    typer.echo("output\tdeviation\tresult")
+    failed = []
+    for found in compare(bundle, folder):
+        result = "OK" if found.passes(tolerance) else "DIFFERENT"
+        deviation = "." if found.deviation is None else f"{found.deviation:.3g}"
+        typer.echo(f"{found.name}\t{deviation}\t{'not compared' if deviation == '.' else result}")
+        failed += [found.name] if result == "DIFFERENT" else []
+    if failed:
+        raise InputError(f"above the tolerance of {tolerance:g}: {', '.join(failed)}", path=folder)
+
+
+@app.command()
+def inspect(
+    context: typer.Context,
+    path: Weights,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """List what a file or folder of weights holds: tensors, shapes, types, digests, and what does not fit.
+
+    \b
+    genomai models inspect ./DNA_bert_6
+    genomai models inspect model.safetensors --json
+    """
+    import json
+
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import inspection
+
     with Run(context) as run:
-        damaged = []
-        for name in names or catalog.names():
-            problems = catalog.problems(name)
-            typer.echo(f"{name}\t{'DAMAGED' if problems else 'OK'}\t{'; '.join(problems) or '.'}")
-            run.count(read=1, used=not problems, refused=bool(problems))
-            damaged += [name] if problems else []
-        if damaged:
-            raise BundleError(f"damaged: {', '.join(damaged)}")
+        report = inspection.inspect(path, devices.choose("cpu"))
+        run.count(read=1, used=1)
+        if as_json:
+            typer.echo(json.dumps(report, indent=2))
+        else:
+            typer.echo("\n".join(inspection.table(report)))
+
+
+@app.command()
+def convert(
+    context: typer.Context,
+    path: Checkpoint,
+    output: Bundle,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    report_json: ReportJson = None,
+) -> None:
+    """Make a bundle of a checkpoint in a released layout.
+
+    \b
+    genomai models convert ./DNA_bert_6 -o dnabert-6
+    """
+    import dataclasses
+
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+
+    with Run(context) as run:
+        released = bundles.load(path, devices.choose("cpu"))
+        config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
+        made = dataclasses.replace(released, config=config)
+        card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
+        bundles.save(made, output, bundles.Extras(card, ""))
+        run.count(read=1, used=1)
+        run.console.say(f"wrote {output}")

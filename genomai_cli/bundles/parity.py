@@ -1,0 +1,173 @@
+"""A model's outputs beside stored ones, for `genomai models verify MODEL --against FOLDER`.
+
+The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter, and what
+another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
+`expected_pooled*`, `tokenizer_cases.json`, `official_full_size_keys.json`. Each is compared by its largest deviation
+relative to its largest value.
+
+Shape suffixes: B sequences, T tokens.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genomai_cli.backbones.base import Backbone, Network
+from genomai_cli.bundles import catalog
+from genomai_cli.bundles.adapters import adapter_of
+from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.errors import InputError
+from genomai_cli.inputs.base import input_class
+
+OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled")
+RELEASED = "original"  # ends the name of what the released code gives, faults included
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One stored output: its largest deviation relative to its maximum, None where the model gives no such output."""
+
+    name: str
+    deviation: float | None
+
+    def passes(self, tolerance: float) -> bool:
+        """Whether the deviation, if there is one, is within the tolerance."""
+        return self.deviation is None or self.deviation <= tolerance
+
+
+def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
+    """All stored outputs of the folder beside the model's; InputError if there is nothing to compare with."""
+    found = [*_outputs(bundle, folder), *_tokenizer(bundle, folder), *_key_lists(folder)]
+    if not any(comparison.deviation is not None for comparison in found):
+        raise InputError("no stored outputs that this model gives", path=folder)
+    return found
+
+
+def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    suffixes = sorted(
+        (file.stem.removeprefix("input_ids") for file in folder.glob("input_ids*.npy")), key=len
+    )
+    for file in sorted(folder.glob("expected_*.npy")):
+        name = file.stem.removeprefix("expected_")
+        output = next((o for o in OUTPUTS if name == o or name.startswith(f"{o}_")), None)
+        rest = name.removeprefix(output or "")
+        given = [suffix for suffix in suffixes if rest.startswith(suffix)]
+        variant = rest.removeprefix(given[-1]) if given else rest
+        if output is None or not given or (given[-1] == "" and variant):
+            yield Comparison(name, None)
+            continue
+        yield Comparison(name, _deviation(bundle, folder, output, given[-1], variant, _read(file)))
+
+
+def _deviation(
+    bundle: Bundle, folder: Path, output: str, suffix: str, variant: str, expected: NDArray[Any]
+) -> float | None:
+    network = bundle.classifier.networks[0]
+    if not isinstance(network, Backbone):
+        return None
+    # Logits are those of the released code, with its faults; so is what says so in its name.
+    exact = output == "logits" or variant.endswith(RELEASED)
+    with torch.inference_mode(), network.as_released(exact):
+        found = _given(bundle, network, folder, output, suffix)
+    if found is None:
+        return None
+    values = found.double().cpu().numpy()
+    if values.shape != expected.shape:
+        return float("inf")
+    distance = np.abs(values - expected).max(initial=0.0)
+    return float(distance / max(np.abs(expected).max(initial=0.0), 1e-30))
+
+
+def _given(
+    bundle: Bundle, network: Backbone, folder: Path, output: str, suffix: str
+) -> Tensor | None:
+    """The model's output for the inputs of that suffix."""
+    device = next(network.parameters()).device
+    ids_BT = torch.from_numpy(_read(folder / f"input_ids{suffix}.npy")).long().to(device)
+    mask, types = (
+        _optional(folder / f"{name}{suffix}.npy", device)
+        for name in ("attention_mask", "token_type_ids")
+    )
+    features = {} if types is None else {"token_type_ids": types.long()}
+    mask_BT = None if mask is None else mask.bool()
+
+    def hidden(layer: int | None) -> Tensor:
+        states: Tensor = network(ids_BT, mask_BT, layer=layer, features=features)
+        return states
+
+    if output == "hidden_states":
+        return torch.stack([hidden(layer) for layer in range(network.num_layers + 1)])
+    if output == "last_hidden":
+        return hidden(None)
+    if output == "pooled":
+        return network.pooler_output(hidden(None)) if network.has_pooler else None
+    head: nn.Module | None = next(iter(bundle.auxiliary.values()), None)
+    return None if head is None else network.lm_logits(head, hidden(None))
+
+
+def _tokenizer(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    """How many of the tokenizer's cases differ."""
+    file = folder / "tokenizer_cases.json"
+    if not file.is_file():
+        return
+    try:
+        cases = json.loads(file.read_text(encoding="utf-8"))
+        wrong = [
+            case["sequence"]
+            for case in cases
+            if bundle.tokenizer.released_ids(case["sequence"]).tolist() != case["ids"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"damaged: {error!r}", path=file) from error
+    yield Comparison("tokenizer_cases", float(len(wrong)))
+
+
+def _key_lists(folder: Path) -> Iterator[Comparison]:
+    """How many tensors of each released size do not fit the network of that size, built without memory."""
+    file = folder / "official_full_size_keys.json"
+    found = adapter_of(folder) if (folder / catalog.CONFIG).is_file() else None
+    if not file.is_file() or found is None:
+        return
+    adapter, released = found
+    for name, shapes in json.loads(file.read_text(encoding="utf-8")).items():
+        sized = released | adapter.released_sizes(shapes)
+        config = {"name": name, "members": 1, "heads": {}, "input": {"kind": "sequence"}}
+        config |= adapter.bundle_config(sized, Path(name), set(shapes))
+        keys = adapter.keys(config)
+        with torch.device("meta"):
+            classifier = build(config, input_class("sequence").read(folder, config))
+            head = network_heads(config, classifier.networks[0])
+        expected = {n: list(t.shape) for n, t in [*classifier.state_dict().items(), *head.items()]}
+        given = {keys.renamed[n]: shape for n, shape in shapes.items() if n in keys.renamed}
+        known = {*keys.renamed, *keys.tied}
+        wrong = [n for n in shapes if n not in known and not keys.extra(n)]
+        wrong += [n for n in {*expected, *given} if expected.get(n) != given.get(n)]
+        yield Comparison(f"keys {name}", float(len(wrong)))
+
+
+def network_heads(config: dict[str, Any], network: Network) -> dict[str, Tensor]:
+    """The tensors of a config's auxiliary heads, as a bundle stores them."""
+    from_config = config.get("companions", {})
+    return {
+        f"companions.{name}.{key}": tensor
+        for name, part in from_config.items()
+        for key, tensor in network.lm_head(part["vocabulary"]).state_dict().items()
+    }
+
+
+def _read(file: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(file, allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise InputError(f"no array: {error}", path=file) from error
+
+
+def _optional(file: Path, device: torch.device) -> Tensor | None:
+    return torch.from_numpy(_read(file)).to(device) if file.is_file() else None

@@ -1,0 +1,199 @@
+"""The tensors of a model by name, in one file or several, read from disk where and when they are asked for.
+
+Files are mapped into memory, never copied: a tensor's pages are read when it is used, so that a model needs no more
+memory than its own size to open. Nothing in a file can run: safetensors, or torch files with `weights_only`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from genomai_cli.errors import BundleError
+
+SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
+FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", TORCH, f"{TORCH}.index.json")
+
+
+class Weights(Mapping[str, Tensor]):
+    """Tensors by name, on the CPU; BundleError where a file is damaged."""
+
+    def __init__(self, file_of: Mapping[str, Path]) -> None:
+        self._file_of = dict(file_of)
+        self._opened: dict[Path, Any] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> "Weights":
+        """Those of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
+        file = path if path.is_file() else weights_file(path)
+        if file.name.endswith(".index.json"):
+            return cls(_indexed(file))
+        weights = cls({})
+        weights._file_of = dict.fromkeys(weights._open(file).keys(), file)
+        return weights
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors."""
+        return sorted(set(self._file_of.values()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file_of)
+
+    def __len__(self) -> int:
+        return len(self._file_of)
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._open(self._file_of[name]).tensor(name)
+        return tensor
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        return self._open(self._file_of[name]).shape(name)  # type: ignore[no-any-return]
+
+    def dtype(self, name: str) -> str:
+        """A tensor's type as torch calls it, without reading it."""
+        return str(self._open(self._file_of[name]).dtype(name))
+
+    def _open(self, file: Path) -> Any:
+        if file not in self._opened:
+            self._opened[file] = _Safetensors(file) if _is_safetensors(file) else _TorchFile(file)
+        return self._opened[file]
+
+
+class Part(Mapping[str, Tensor]):
+    """Some of the tensors, under other names; `names` gives the name among the tensors of each."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+        self._tensors, self._names = tensors, names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[self._names[name]]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        found: tuple[int, ...] = self._tensors.shape(self._names[name])  # type: ignore[attr-defined]
+        return found
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of weights in a folder, or the index of its shards; BundleError if there is none."""
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise BundleError(f"{folder}: no weights: there is none of {', '.join(FILES)}")
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Give a module, made on the meta device or not, these tensors instead of its own; nothing is copied.
+
+    Raises BundleError unless names and shapes are exactly those of the module's state. Shapes are compared before a
+    tensor is read.
+    """
+    expected = module.state_dict()
+    require_same_names(expected.keys(), tensors.keys(), source)
+    shape_of = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
+    for name, tensor in expected.items():
+        if shape_of(name) != tuple(tensor.shape):
+            raise BundleError(f"{source}: tensor {name} has another shape than the config says")
+    module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
+    left = [name for name, t in [*module.named_buffers(), *module.named_parameters()] if t.is_meta]
+    if left:
+        raise BundleError(f"{source}: nothing gives {left[0]} a value")
+
+
+def require_same_names(expected: Any, there: Any, source: Path) -> None:
+    """BundleError unless the two sets of names are the same."""
+    missing, unknown = set(expected) - set(there), set(there) - set(expected)
+    if missing or unknown:
+        what, which = ("missing", missing) if missing else ("unknown", unknown)
+        raise BundleError(f"{source}: {what} tensor {min(which)} ({len(which)} in all)")
+
+
+def _is_safetensors(file: Path) -> bool:
+    return file.suffix == ".safetensors"
+
+
+def _indexed(index: Path) -> dict[str, Path]:
+    """The file of every tensor, which has to lie beside the index."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = {name: index.parent / file for name, file in named.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{index}: damaged index: {error!r}") from error
+    for file in set(files.values()):
+        if file.parent != index.parent or not file.is_file():
+            raise BundleError(f"{index}: names {file.name}, which is no file beside it")
+    return files
+
+
+class _Safetensors:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @cached_property
+    def _handle(self) -> Any:
+        try:
+            return safe_open(self._file, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise BundleError(f"{self._file}: {error}") from error
+
+    def keys(self) -> list[str]:
+        return list(self._handle.keys())
+
+    def tensor(self, name: str) -> Tensor:
+        with _damage(self._file):
+            return self._handle.get_tensor(name)  # type: ignore[no-any-return]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        with _damage(self._file):
+            return tuple(self._handle.get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str:
+        with _damage(self._file):
+            return str(self._handle.get_slice(name).get_dtype())
+
+
+class _TorchFile:
+    def __init__(self, file: Path) -> None:
+        with _damage(file):
+            found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            if not isinstance(found, dict):
+                raise BundleError(f"{file}: holds no tensors by name")
+            self._tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
+
+    def keys(self) -> list[str]:
+        return list(self._tensors)
+
+    def tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name].shape)
+
+    def dtype(self, name: str) -> str:
+        return str(self._tensors[name].dtype).removeprefix("torch.")
+
+
+@contextmanager
+def _damage(file: Path) -> Iterator[None]:
+    """Errors of a reader as BundleErrors that name the file."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), repr(error))
+        raise BundleError(f"{file}: damaged: {line}") from error
