@@ -11,16 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Letters = NDArray[np.uint8]
+from genomai_cli.alphabet import (
+    BASE_LETTERS,
+    COMPLEMENT,
+    UNKNOWN_LETTER,
+    Letters,
+    reverse_complement,
+)
+
 NOTHING = 0  # fills up rows after a sequence's end
-_MISSING = ord("N")
-BASES_1A = np.frombuffer(b"ACGT", np.uint8)[None]
 
 
 def hide(letters: Letters, shares: NDArray[np.float64], rng: np.random.Generator) -> Letters:
     """The barcodes (samples, sites) with about `shares` (samples,) of each one's sites missing."""
     hidden = rng.random(letters.shape, dtype=np.float32) < shares[:, None]
-    return np.where(hidden, np.uint8(_MISSING), letters)
+    return np.where(hidden, np.uint8(UNKNOWN_LETTER), letters)
 
 
 def outside(
@@ -68,17 +73,6 @@ class Pool:
         return crossed
 
 
-_COMPLEMENT = np.arange(256, dtype=np.uint8)
-_COMPLEMENT[np.frombuffer(b"ACGTRYSWKMBDHVN", np.uint8)] = np.frombuffer(
-    b"TGCAYRSWMKVHDBN", np.uint8
-)
-
-
-def reverse_complement(letters: Letters) -> Letters:
-    """The other strand, read in its own direction."""
-    return _COMPLEMENT[letters][..., ::-1]
-
-
 def lengths(letters_BL: Letters) -> NDArray[np.int64]:
     """How many letters each row (B,) has."""
     count_B: NDArray[np.int64] = np.count_nonzero(letters_BL != NOTHING, axis=1)
@@ -94,7 +88,7 @@ def turn(letters_BL: Letters, which_B: NDArray[np.bool_]) -> Letters:
         return turned_1L
     places_L = np.arange(letters_BL.shape[1])
     mirrored_BL = lengths(letters_BL)[:, None] - 1 - places_L
-    turned_BL = np.take_along_axis(_COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
+    turned_BL = np.take_along_axis(COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
     turned_BL[mirrored_BL < 0] = NOTHING
     return np.where(which_B[:, None], turned_BL, letters_BL)
 
@@ -115,7 +109,7 @@ def runs(
 def mask(letters_BL: Letters, share: float, rng: np.random.Generator, *, span: int = 1) -> Letters:
     """The sequences with about `share` of the letters missing, in runs of at least `span`."""
     hidden_BL = runs(letters_BL.shape, share, rng, span) & (letters_BL != NOTHING)
-    return np.where(hidden_BL, np.uint8(_MISSING), letters_BL)
+    return np.where(hidden_BL, np.uint8(UNKNOWN_LETTER), letters_BL)
 
 
 def crop(letters_BL: Letters, share: float, rng: np.random.Generator) -> Letters:
@@ -136,7 +130,7 @@ def hide_outside(letters_BL: Letters, share: float, rng: np.random.Generator) ->
     starts_B, kept_B = _stretches(letters_BL, share, rng)
     after_BL = np.arange(letters_BL.shape[1]) - starts_B[:, None]
     outside_BL = ((after_BL < 0) | (after_BL >= kept_B[:, None])) & (letters_BL != NOTHING)
-    return np.where(outside_BL, np.uint8(_MISSING), letters_BL)
+    return np.where(outside_BL, np.uint8(UNKNOWN_LETTER), letters_BL)
 
 
 def substitute(
@@ -144,7 +138,7 @@ def substitute(
     share: float,
     rng: np.random.Generator,
     *,
-    choices: Letters = BASES_1A,
+    choices: Letters = BASE_LETTERS[None],
 ) -> Letters:
     """The sequences with `share` of the letters replaced by others that could stand there, each as likely.
 

@@ -66,6 +66,15 @@ DIFFUSERS = {  # of views, by the kinds of input
 ADAPTERS: dict[str, str] = {}
 
 
+TOKENIZERS = {
+    "characters": "genomai_cli.tokenizers.characters:Characters",
+    "iupac": "genomai_cli.tokenizers.characters:iupac",
+    "kmers": "genomai_cli.tokenizers.kmers:Kmers",
+    "symmetric": "genomai_cli.tokenizers.kmers:SymmetricKmers",
+    "bytes": "genomai_cli.tokenizers.bytes:Bytes",
+}
+
+
 def resolve(path: str) -> Any:
     """What stands at a dotted path `MODULE:NAME`, or the module `MODULE`."""
     module, _, name = path.partition(":")

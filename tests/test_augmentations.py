@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genomai_cli.augmentations import Pool, hide, reverse_complement
+from genomai_cli.alphabet import reverse_complement
+from genomai_cli.augmentations import Pool, hide
 from genomai_cli.population.barcode import join, resolve
 
 PAIRS = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"}

@@ -23,8 +23,9 @@ import torch
 from benchmarks.command_line import DATA, RUNS
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
+from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.denoising.base import UNKNOWN, Settings
+from genomai_cli.denoising.base import Settings
 from genomai_cli.formats.outputs import atomic_output, atomic_text
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
@@ -102,7 +103,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
         at += len(part)
         for percent in HIDDEN:
             shown = cohort.people.alleles[part].copy()
-            shown[np.repeat((shares < percent / 100)[:, None], 2, axis=1)] = UNKNOWN
+            shown[np.repeat((shares < percent / 100)[:, None], 2, axis=1)] = MISSING
             for name, method in METHODS.items():
                 began = time.perf_counter()
                 found.setdefault((percent, name), []).append(method(fold, shown))
@@ -184,7 +185,7 @@ def true_population(fold: Fold, shown: np.ndarray) -> Genotypes:
 
 def called_population(fold: Fold, shown: np.ndarray) -> Genotypes:
     """The frequencies of the population that the visible genotypes are likeliest in."""
-    known = (shown[:, 0] != UNKNOWN)[:, None]
+    known = (shown[:, 0] != MISSING)[:, None]
     copies = np.where(known[:, 0], shown.sum(axis=1), 0)
     total = 2 * known[:, 0]
     log_likelihood = (

@@ -46,10 +46,10 @@ from benchmarks.mito.masking import (
     tsv,
 )
 from benchmarks.mito.substitutions import corrections
+from genomai_cli.alphabet import codes_of
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.streams import open_inputs
-from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.training.labelled_data import folds, others
 

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.mito.masking import UNKNOWN, Codes, Restored
+from genomai_cli.alphabet import codes_of
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inputs.base import Places
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.phylogeny.denoise import model_of
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork
 from genomai_cli.phylogeny.lineages import Lineages

@@ -12,12 +12,11 @@ from benchmarks.crossvalidation.trials import Letters, Method, Outcome, Rows
 from benchmarks.mito import genome_baselines
 from benchmarks.mito.genome_baselines import Model, Variants, shares_of_nearest
 from benchmarks.mito.genomes import COMPLETE, HALVES, GenomeFold, cut, part_of, stretches
-from genomai_cli.augmentations import reverse_complement
+from genomai_cli.alphabet import MISSING, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
-from genomai_cli.objectives.base import MISSING
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
 from genomai_cli.training.labelled_data import Samples

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.crossvalidation.trials import Letters
+from genomai_cli.alphabet import as_letters
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle, Extras
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.inputs.base import Places
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
-from genomai_cli.tokenizers.base import letters_of
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus, is_finished
 from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
@@ -101,4 +101,4 @@ def genomes_of_vcf(file: Path, reference: Reference) -> Rows:
     """The genomes of a VCF that lists variants only, in the reference's coordinates."""
     for cohort in read_genomes(open_inputs([file]), reference, absent_is_ref=True):
         for record in cohort.records():
-            yield record.name, letters_of(record.sequence)
+            yield record.name, as_letters(record.sequence)

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.alphabet import UNKNOWN_LETTER
 from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
 COLUMNS = ("sample", "place", "from", "to", "probability")
-MISSING = ord("N")
 
 
 class Changes:
@@ -61,7 +61,7 @@ class Changes:
         if found is None or letters is None:
             return
         before = letters[found.positions]
-        restored = int((before == MISSING).sum())
+        restored = int((before == UNKNOWN_LETTER).sum())
         self.count(missing=found.missing, restored=restored, corrected=len(before) - restored)
         if self._handle is None:
             return

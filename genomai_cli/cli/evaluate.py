@@ -233,15 +233,16 @@ def _compare(run: Run, files: Compared, panel: "Panel | None") -> "Report":
 
 
 def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
+    from genomai_cli.alphabet import as_letters
     from genomai_cli.cli.inputs import installed_panels
     from genomai_cli.formats.streams import open_input
-    from genomai_cli.population.barcode import BarcodeSites, letters_of
+    from genomai_cli.population.barcode import BarcodeSites
     from genomai_cli.population.evaluation.genotypes import panel_of_variants
 
     if sequences:
         record = sequences[0][0]
         for panel in installed_panels().values():
-            if BarcodeSites.of(panel).fit(letters_of(record)):
+            if BarcodeSites.of(panel).fit(as_letters(record.sequence)):
                 return panel
         message = f"{record.name} is no barcode of an installed panel: name its panel with --panel"
         raise InputError(message, path=record.path, line=record.line or None)

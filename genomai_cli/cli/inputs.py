@@ -236,12 +236,13 @@ def _no_barcodes(
     records: Iterable["SequenceRecord"], model: str, panels: "dict[str, Panel]"
 ) -> Iterator["SequenceRecord"]:
     """The records; InputError for a barcode, which the model of genomes would take for something unheard of."""
-    from genomai_cli.population.barcode import BarcodeSites, letters_of, sites_of
+    from genomai_cli.alphabet import as_letters
+    from genomai_cli.population.barcode import BarcodeSites, sites_of
 
     sites = [BarcodeSites.of(panel) for panel in panels.values()]
     sizes = {len(each) for each in sites}
     for record in records:
-        if len(record.sequence) in sizes and sites_of(letters_of(record), sites):
+        if len(record.sequence) in sizes and sites_of(as_letters(record.sequence), sites):
             raise _other_kind(record, "a barcode", "genomes", model)
         yield record
 

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The tokenizers (the same as `tokenizers.KINDS`, which would need numpy)."""
+    """The tokenizers of `registry.TOKENIZERS` that need no file."""
 
     CHARACTERS = "characters"
     KMERS = "kmers"
     SYMMETRIC = "symmetric"
     IUPAC = "iupac"
+    BYTES = "bytes"
 
 
 class Target(StrEnum):
@@ -176,10 +177,10 @@ def _default_kind(has_variants: bool, haplotypes: bool) -> Kind:
 
 
 def _of_options(kind: Kind, k: int | None, stride: int | None) -> "Tokenizer":
-    from genomai_cli.tokenizers import KINDS_OF_WINDOWS, from_config
+    from genomai_cli.tokenizers import from_config
 
     given = {name: value for name, value in (("k", k), ("stride", stride)) if value is not None}
-    if given and kind not in KINDS_OF_WINDOWS:
+    if given and kind not in (Kind.KMERS, Kind.SYMMETRIC):
         raise UsageError(f"-k and --stride are not for the tokenizer {kind}")
     return from_config({"kind": str(kind), **given})
 

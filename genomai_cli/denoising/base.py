@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from genomai_cli import registry
+from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.fasta import Entry
@@ -28,8 +29,6 @@ Probabilities = NDArray[np.float64]
 Shares = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
-UNKNOWN = -1  # among codes: missing, or none of those that can be
-MISSING_BASE = ord("N")
 CORRECTED_ABOVE = 0.5  # probability: a correction is likelier than not
 GROUPS = 16  # in which known positions are left out: each is a sixteenth of them
 AUXILIARY_HEADS = ("denoiser", "diffusion", "masked")  # which predict masked tokens, the best first
@@ -199,7 +198,7 @@ def choose(
     best_K = posterior_KV.argmax(axis=1)
     p_K = np.take_along_axis(posterior_KV, best_K[:, None], axis=1)[:, 0]
     better_K = (best_K != observed_K) & (p_K > CORRECTED_ABOVE)
-    taken_K = np.where(observed_K == UNKNOWN, True, better_K) & (p_K >= settings.confidence)
+    taken_K = np.where(observed_K == MISSING, True, better_K) & (p_K >= settings.confidence)
     return best_K, taken_K
 
 
@@ -229,7 +228,7 @@ def leave_out(
 
 def corrected(found: Probabilities, observed: np.ndarray, error_rate: float) -> Probabilities:
     """Posterior probabilities (..., V) of V tokens, of which the `observed` (...) one was read: it is the true one with
-    the probability 1 - `error_rate`, each other one with an equal share of the rest. `UNKNOWN` says nothing."""
+    the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` says nothing."""
     count = found.shape[-1]
     likelihood = np.where(
         np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)

@@ -16,11 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from genomai_cli.alphabet import (
+    BASE_LETTERS,
+    BASES,
+    MISSING,
+    UNKNOWN_CODE,
+    UNKNOWN_LETTER,
+    codes_of,
+)
 from genomai_cli.backbones.base import Network
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
-    MISSING_BASE,
-    UNKNOWN,
     Codes,
     Flags,
     Probabilities,
@@ -38,12 +44,8 @@ from genomai_cli.errors import BundleError
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.inputs.windows import Windows
-from genomai_cli.mapping.seeding import UNKNOWN as NO_BASE
-from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.tokenizers import Tokenizer
 
-BASES = "ACGT"
-BASE_LETTERS = np.frombuffer(BASES.encode(), np.uint8)
 MIN_KNOWN = 0.5  # of a window
 BASES_PER_BATCH = 1 << 14
 MAX_WINDOW = 1 << 13  # of a network that reads sequences of any length
@@ -57,7 +59,7 @@ class SequenceModel(Protocol):
 
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
         """The logarithms (B, T, 4) of the probabilities of A C G T, given those of codes (B, T) that are 0 to 3, not
-        `UNKNOWN`."""
+        `MISSING`."""
 
 
 def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "SequenceDenoiser":
@@ -108,11 +110,11 @@ class SequenceDenoiser:
 
     def _restored(self, reading: SequenceReading) -> list[Proposal] | None:
         codes_L = codes_of(reading.letters).astype(np.int64)
-        codes_L = np.where(codes_L == NO_BASE, UNKNOWN, codes_L)
-        known_L = codes_L != UNKNOWN
+        codes_L = np.where(codes_L == UNKNOWN_CODE, MISSING, codes_L)
+        known_L = codes_L != MISSING
         if not known_L.any():
             return None
-        missing_L = reading.letters == MISSING_BASE
+        missing_L = reading.letters == UNKNOWN_LETTER
         found_L4 = self._predicted(codes_L, missing_L)
         if self._settings.error_rate is not None:
             left_L4 = self._leave_out(codes_L, known_L, reading.name)
@@ -126,7 +128,7 @@ class SequenceDenoiser:
 
     def _leave_out(self, codes_L: Codes, known_L: Flags, name: str) -> Probabilities:
         def without(masked_1L: Flags) -> Probabilities:
-            shown_L = np.where(masked_1L[0], UNKNOWN, codes_L)
+            shown_L = np.where(masked_1L[0], MISSING, codes_L)
             return self._predicted(shown_L, masked_1L[0])[None]
 
         seeds = [self._settings.seeds(name)]

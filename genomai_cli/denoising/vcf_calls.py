@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.denoising.base import CORRECTED_ABOVE, Flags, Settings
-from genomai_cli.formats.genotypes import ABSENT, MISSING
+from genomai_cli.formats.genotypes import ABSENT
 
 Shares = NDArray[np.float32]
 Numbers = NDArray[np.int64]

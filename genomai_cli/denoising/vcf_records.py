@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.denoising.base import Settings, SiteModel
 from genomai_cli.denoising.vcf_calls import (
     Outcome,
@@ -19,7 +20,7 @@ from genomai_cli.denoising.vcf_calls import (
     with_fields,
 )
 from genomai_cli.errors import InputError
-from genomai_cli.formats.genotypes import ABSENT, MISSING, GenotypeError, parse_genotypes
+from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
 from genomai_cli.formats.streams import text_of
 from genomai_cli.formats.vcf import normal_contig
 from genomai_cli.formats.vcf_rewrite import Addition

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.kernel import MASKED, Denoiser, Tokens
@@ -44,6 +44,9 @@ class Noising(Protocol):
     def bases(self) -> int:
         """How many bases a token spells: the loss is in nats a base."""
 
+    def numbered(self, ids_BT: Tensor) -> Tensor:
+        """The tokens (B, T) that `ids` of views show, `MASKED` where there is none."""
+
     def head(self) -> dict[str, Any]:
         """The config of the auxiliary head, for `backbones.heads.build`."""
 
@@ -70,9 +73,10 @@ class Noising(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class NoisedTokens:
-    """The tokens that a process noises: the first `size` of a vocabulary, of `bases` each; [MASK] is `mask_id`."""
+    """The tokens that a process noises, numbered from 0: the tokenizer's `dna_ids` (V,), of `bases` each."""
 
-    size: int
+    ids: NDArray[np.int64]
+    numbers: NDArray[np.int64]  # of every id of the vocabulary, MASKED for one that is not noised
     bases: int
     mask_id: int
 
@@ -83,9 +87,30 @@ class NoisedTokens:
             raise ValueError(
                 f"diffusion needs words that do not overlap: characters, or kmers with stride = k = {tokenizer.k}"
             )
-        special = (tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id)
-        size = min(token for token in special if token is not None)
-        return cls(size, tokenizer.k, tokenizer.mask_id)
+        ids = tokenizer.dna_ids
+        numbers = np.full(len(tokenizer.vocabulary), MASKED)
+        numbers[ids] = np.arange(len(ids))
+        return cls(ids, numbers, tokenizer.k, tokenizer.mask_id)
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+    def numbered(self, ids: Tensor) -> Tensor:
+        """The tokens' numbers, `MASKED` for every other id."""
+        return torch.from_numpy(self.numbers).to(ids.device)[ids]
+
+    def ids_of(self, numbers: Tensor, others: Tensor | int) -> Tensor:
+        """The ids of tokens, and `others` where there is `MASKED`."""
+        known = torch.from_numpy(self.ids).to(numbers.device)[numbers.clamp(min=0)]
+        return torch.where(numbers == MASKED, others, known)
+
+    @property
+    def columns(self) -> slice | NDArray[np.int64]:
+        """Which of the vocabulary's logits are theirs: a view where they come first."""
+        first = slice(self.size)
+        return first if np.array_equal(self.numbers[first], np.arange(self.size)) else self.ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +139,9 @@ class TokenDenoiser:
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, V) of the tokens."""
         others = self.vocabulary.mask_id if self.others is None else self.others
-        ids_BT = torch.where(tokens_BT == MASKED, others, tokens_BT)
+        ids_BT = self.vocabulary.ids_of(tokens_BT, others)
         logits_NV = self._predicted(ids_BT, chosen_BT, keep_probability_BT)
-        logits_NV = logits_NV[:, : self.vocabulary.size]
+        logits_NV = logits_NV[:, self.vocabulary.columns]
         if self.barred is not None:
             logits_NV = logits_NV.masked_fill(self.barred[chosen_BT], -torch.inf)
         return logits_NV
@@ -127,7 +152,7 @@ class TokenDenoiser:
             read = ids_BT if self.inputs is None else self.inputs(ids_BT)
             logits_NV = self.network.predict_masked(self.head, read, chosen_BT, self.mask)
             return logits_NV
-        known_BT = ids_BT < self.vocabulary.size
+        known_BT = self.vocabulary.numbered(ids_BT) != MASKED
         soft_mask = SoftMask(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
         logits_NV = self.network.predict_masked(
             self.head, ids_BT, chosen_BT, self.mask, soft_mask=soft_mask
@@ -158,6 +183,10 @@ class TokenNoising:
         """See `Noising`."""
         return self._tokens.bases
 
+    def numbered(self, ids_BT: Tensor) -> Tensor:
+        """See `Noising`."""
+        return self._tokens.numbered(ids_BT)
+
     def head(self) -> dict[str, Any]:
         """See `Noising`."""
         return {"kind": "words", "vocabulary": len(self.tokenizer.vocabulary)}
@@ -172,9 +201,9 @@ class TokenNoising:
         """See `Noising`."""
         del dropout, rng
         tokens, ids_BT = self._tokens, encode_rows(self.tokenizer, samples_BL)
-        truth_BT = np.where(ids_BT < tokens.size, ids_BT, MASKED)
+        truth_BT = tokens.numbers[ids_BT]
         noised_BT = noise(truth_BT, tokens.size)
-        shown_BT = np.where(noised_BT == MASKED, tokens.mask_id, noised_BT)
+        shown_BT = np.where(noised_BT == MASKED, tokens.mask_id, tokens.ids[noised_BT])
         return {"ids": np.where(truth_BT == MASKED, ids_BT, shown_BT), "targets": truth_BT}
 
     def denoiser(
@@ -188,7 +217,7 @@ class TokenNoising:
     ) -> Denoiser:
         """See `Noising`."""
         tokens, ids_BT = self._tokens, views["ids"]
-        others_BT = torch.where(ids_BT < tokens.size, tokens.mask_id, ids_BT)
+        others_BT = torch.where(tokens.numbered(ids_BT) == MASKED, ids_BT, tokens.mask_id)
         return TokenDenoiser(
             network,
             head,

@@ -13,8 +13,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
-from genomai_cli.formats.genotypes import ABSENT, MISSING
+from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import OrderedSites, Sites, is_block
 from genomai_cli.formats.streams import Input, text_of
 

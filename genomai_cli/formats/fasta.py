@@ -22,11 +22,12 @@ from typing import IO, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import IUPAC
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input, Kind, text_of
 from genomai_cli.records import SequenceRecord
 
-_LETTERS = b"ACGTRYSWKMBDHVN"
+_LETTERS = "".join(IUPAC).encode()
 _BLANKS = b" \t\r\n\v\f"
 _GIVEN = _LETTERS + _LETTERS.lower() + b"Uu-." + _BLANKS
 _READ = _LETTERS + _LETTERS + b"TTNN" + b"\n" * len(_BLANKS)

@@ -7,7 +7,8 @@ remains (haploid calls beside diploid ones, alleles above 9, other ploidies) is 
 import numpy as np
 from numpy.typing import NDArray
 
-MISSING = -1
+from genomai_cli.alphabet import MISSING
+
 ABSENT = -2  # the second allele of a haploid call
 _TAB, _COLON, _DOT, _ZERO, _SLASH, _PIPE = b"\t:.0/|"
 Genotypes = tuple[NDArray[np.int16], NDArray[np.bool_]]

@@ -14,9 +14,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
-from genomai_cli.formats.genotypes import MISSING, GenotypeError, parse_genotypes
+from genomai_cli.formats.genotypes import GenotypeError, parse_genotypes
 from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, block_end, indexed_lines
 from genomai_cli.formats.streams import Input, Kind, text_of
 

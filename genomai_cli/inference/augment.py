@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genomai_cli.augmentations import Letters, Pool, crop, hide_outside, mask, substitute, turn
+from genomai_cli.alphabet import BASES, Letters, as_letters, letter_set
+from genomai_cli.augmentations import Pool, crop, hide_outside, mask, substitute, turn
 from genomai_cli.errors import UsageError
 from genomai_cli.population.barcode import (
     BarcodeSites,
-    among,
     is_haplotype,
     join,
-    letters_of,
     require_sites,
     resolve,
     sites_of,
@@ -33,9 +32,7 @@ _CHUNK = (
     1 << 20
 )  # letters that are changed at once: a chromosome needs no array of numbers of its length
 # Letters of two bases become letters of two bases, those of three become others of three.
-_KINDS = tuple(
-    (np.frombuffer(kind, np.uint8)[None], among(kind)) for kind in (b"ACGT", b"RYSWKM", b"BDHV")
-)
+_KINDS = tuple((as_letters(kind)[None], letter_set(kind)) for kind in (BASES, "RYSWKM", "BDHV"))
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Alignment:
         if self.required:
             require_sites(record, len(self.panels[0]))
             return self.panels[0]
-        return sites_of(letters_of(record), self.panels)
+        return sites_of(as_letters(record.sequence), self.panels)
 
     def holds(self, record: SequenceRecord, sites: BarcodeSites | None) -> bool:
         """Whether a letter's place in the record means something, so that what a crop leaves out is hidden."""
@@ -104,7 +101,7 @@ class Crosses:
         members = sorted(records, key=lambda record: (record.name, record.sequence))
         groups = [group_of[record.name] for record in members]
         names, numbers = np.unique(groups, return_inverse=True)
-        letters_BS = np.concatenate([letters_of(record)[None] for record in members])
+        letters_BS = np.concatenate([as_letters(record.sequence)[None] for record in members])
         self._number = {str(name): number for number, name in enumerate(names)}
         self._group_of = group_of
         self._pool = Pool.of(resolve(letters_BS), numbers)
@@ -200,7 +197,9 @@ def _begun(
         for view in range(1, views + 1):
             seeds = (seed, digest, seen[digest], view)
             rng = np.random.default_rng(seeds)
-            letters_BL = crosses.cross(record.name, rng) if crosses else letters_of(record)[None]
+            letters_BL = (
+                crosses.cross(record.name, rng) if crosses else as_letters(record.sequence)[None]
+            )
             yield Begun(record, letters_BL, view, seeds, rng, sites, aligned)
 
 

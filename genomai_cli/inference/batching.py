@@ -11,7 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from genomai_cli.tokenizers.base import Ids, padded
+from genomai_cli.tokenizers.base import Ids
+from genomai_cli.tokenizers.batch import padded
 
 Item = TypeVar("Item")
 Scores = dict[str, Tensor]

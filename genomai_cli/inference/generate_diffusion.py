@@ -19,7 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import (
+    CODE_LETTERS,
+    UNKNOWN_CODE,
+    UNKNOWN_LETTER,
+    Codes,
+    Letters,
+    as_letters,
+    codes_of,
+)
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion import Kernel
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
@@ -66,18 +74,7 @@ def steps_of(bundle: Bundle) -> int:
 
 
 SEQUENCES_PER_BATCH = 32
-TO_DRAW = ord("N")
-UNKNOWN = 4  # the code of a letter that is no base
-_LETTERS = np.frombuffer(b"ACGTN", np.uint8)
-_CODES = np.full(256, UNKNOWN, np.int64)
-_CODES[np.frombuffer(b"ACGTacgtUu", np.uint8)] = [0, 1, 2, 3, 0, 1, 2, 3, 3, 3]
-Codes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-
-
-def codes_of(letters: NDArray[np.uint8]) -> Codes:
-    """0 to 3 for A C G T (or U) in either case, `UNKNOWN` for everything else."""
-    return _CODES[letters]
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,12 @@ class SequenceRequest:
     prompt: str = ""
 
     def __post_init__(self) -> None:
-        letters = np.frombuffer(self.prompt.encode("ascii", "replace"), np.uint8)
-        wrong = (codes_of(letters) == UNKNOWN) & (letters != TO_DRAW) & (letters != ord("n"))
+        letters = as_letters(self.prompt)
+        wrong = (
+            (codes_of(letters) == UNKNOWN_CODE)
+            & (letters != UNKNOWN_LETTER)
+            & (letters != ord("n"))
+        )
         if wrong.any():
             raise UsageError(
                 f"--prompt: A, C, G, T, or N to be filled in, not {chr(letters[wrong][0])!r}"
@@ -148,10 +149,10 @@ class SequenceGenerator:
         With a start time below 1, known bases that are to be drawn are noised up to it first. A base that is neither
         known nor to be drawn is N.
         """
-        to_draw_BL = codes_BL == UNKNOWN if to_draw_BL is None else to_draw_BL
+        to_draw_BL = codes_BL == UNKNOWN_CODE if to_draw_BL is None else to_draw_BL
         size, length = self.tokens.bases, codes_BL.shape[1]
         beyond = ((0, 0), (0, -length % size))
-        codes_BL = np.pad(codes_BL, beyond, constant_values=UNKNOWN)
+        codes_BL = np.pad(codes_BL, beyond, constant_values=UNKNOWN_CODE)
         to_draw_BL = np.pad(to_draw_BL, beyond, constant_values=True)
         width = self.windows.width(codes_BL.shape[1])
         for number, start in enumerate(self.windows.starts(codes_BL.shape[1])):
@@ -161,7 +162,7 @@ class SequenceGenerator:
                 codes_BL[:, window], to_draw_BL[:, window], window_seeds
             )
             to_draw_BL[:, window] = False
-        return [row.tobytes().decode() for row in _LETTERS[codes_BL[:, :length]]]
+        return [row.tobytes().decode() for row in CODE_LETTERS[codes_BL[:, :length]]]
 
     @torch.inference_mode()
     def _drawn(self, codes_BL: Codes, to_draw_BL: Flags, seeds: Sequence[Sequence[int]]) -> Codes:
@@ -174,8 +175,8 @@ class SequenceGenerator:
         tokens_BT = self._tokens(codes_BL)
         unknown_BT = (tokens_BT == MASKED) & ~chosen_BT
         others_BT = np.where(unknown_BT, self.tokenizer.unk_id or 0, self.tokens.mask_id)
-        given_BTK = np.where(to_draw_BTK, UNKNOWN, codes_BTK)
-        partly = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN)).any())
+        given_BTK = np.where(to_draw_BTK, UNKNOWN_CODE, codes_BTK)
+        partly = bool((chosen_BT[:, :, None] & (given_BTK != UNKNOWN_CODE)).any())
         denoiser = TokenDenoiser(
             self.network,
             self.head,
@@ -190,10 +191,10 @@ class SequenceGenerator:
         made_BTK = self._spelling[made_BT.clamp(min=0).cpu().numpy()]
         return np.where(chosen_BT[:, :, None], made_BTK, codes_BTK).reshape(codes_BL.shape)
 
-    def _tokens(self, codes_BL: Codes) -> Codes:
+    def _tokens(self, codes_BL: Codes) -> NDArray[np.int64]:
         """The tokens (B, T) of bases, `MASKED` where one is unknown."""
-        ids_BT = encode_rows(self.tokenizer, _LETTERS[codes_BL])
-        return np.where(ids_BT < self.tokens.size, ids_BT, MASKED)
+        ids_BT = encode_rows(self.tokenizer, CODE_LETTERS[codes_BL])
+        return self.tokens.numbers[ids_BT]
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
@@ -201,8 +202,8 @@ class SequenceGenerator:
     @cached_property
     def _spelling(self) -> Codes:
         """The bases (V, K) of every token."""
-        spelling = "".join(self.tokenizer.vocabulary[: self.tokens.size]).encode()
-        return _CODES[np.frombuffer(spelling, np.uint8)].reshape(-1, self.tokens.bases)
+        spelling = "".join(self.tokenizer.vocabulary[id_] for id_ in self.tokens.ids)
+        return codes_of(as_letters(spelling)).reshape(-1, self.tokens.bases)
 
 
 def _barred(given_BTK: Codes, spelling_VK: Codes) -> Flags:
@@ -210,7 +211,7 @@ def _barred(given_BTK: Codes, spelling_VK: Codes) -> Flags:
     barred_BTV = np.zeros((*given_BTK.shape[:2], len(spelling_VK)), np.bool_)
     for position in range(given_BTK.shape[2]):
         given_BT1 = given_BTK[:, :, position, None]
-        barred_BTV |= (given_BT1 != UNKNOWN) & (given_BT1 != spelling_VK[:, position])
+        barred_BTV |= (given_BT1 != UNKNOWN_CODE) & (given_BT1 != spelling_VK[:, position])
     return barred_BTV
 
 
@@ -236,7 +237,7 @@ class SequenceDiffuser:
             return
         codes_BL = codes_of(np.concatenate([view.letters for view in views]))
         seeds = [[*view.seed, STREAM] for view in views]
-        known_BL = codes_BL != UNKNOWN
+        known_BL = codes_BL != UNKNOWN_CODE
         made = self.generator.filled(codes_BL, seeds, known_BL)
         for view, known_L, text in zip(views, known_BL, made, strict=True):
             drawn_L: Letters = np.frombuffer(text.encode(), np.uint8)

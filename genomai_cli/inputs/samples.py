@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-COUNTED = b"ACGTRYSWKMBDHVN"  # the letters that are counted at each position of rows
+from genomai_cli.alphabet import IUPAC, UNKNOWN_LETTER
+
+COUNTED = "".join(IUPAC).encode()  # the letters that are counted at each position of rows
 
 Rows = NDArray[np.int64]
 Letters = NDArray[np.uint8]
@@ -138,6 +140,6 @@ def labels_of(samples: Samples, rows: Rows) -> dict[str, Tensor]:
 def choices(counts_LA: Rows) -> Letters:
     """The letters (L, A) seen at each position, from the left and filled up with 0; N apart."""
     counted = np.frombuffer(COUNTED, np.uint8)
-    seen_LA = np.where((counts_LA > 0) & (counted != ord("N")), counted, 0).astype(np.uint8)
+    seen_LA = np.where((counts_LA > 0) & (counted != UNKNOWN_LETTER), counted, 0).astype(np.uint8)
     order = np.argsort(seen_LA == 0, axis=1, kind="stable")
     return np.take_along_axis(seen_LA, order, axis=1)

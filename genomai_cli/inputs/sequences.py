@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from genomai_cli.augmentations import hide, reverse_complement
+from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, reverse_complement
+from genomai_cli.augmentations import hide
 from genomai_cli.backbones.base import Network, max_length
 from genomai_cli.inputs.base import CardText, InputKind, Model, ModelInput, Reader, Recipe
 from genomai_cli.inputs.samples import (
@@ -26,7 +27,7 @@ from genomai_cli.inputs.samples import (
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.tokenizers.base import padded
+from genomai_cli.tokenizers.batch import padded
 
 OF_DNA = """\
 It makes new DNA: `genomai generate --model DIR --length 1000 --prompt ACGT`. The loss bounds the negative
@@ -116,16 +117,14 @@ class SequenceReader:
 
     def __init__(self, model: Model) -> None:
         self.tokenizer = model.tokenizer
-        unknown = self.tokenizer.unk_id
-        self.unknown = self.tokenizer.mask_id if unknown is None else unknown
         self.windows = Windows.of_half_overlap(self.tokenizer, model.classifier.max_length)
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
         letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        used = int(np.isin(letters, np.frombuffer(b"ACGT", np.uint8)).sum())
+        used = int(IS_BASE[letters].sum())
         whole = record.sequence[: self.windows.span(len(letters))]
         encoded = (self.tokenizer.encode(window) for window in self.windows.cut(whole))
-        known = [ids for ids in encoded if (ids != self.unknown).any()]
+        known = [ids for ids in encoded if self.tokenizer.is_known(ids).any()]
         return ModelInput(record.name, known, used, len(letters))
 
 
@@ -176,7 +175,9 @@ class SequenceViews(Views):
         encoded = [
             self.tokenizer.encode(letters.tobytes().decode("ascii")) for letters in sequences
         ]
-        share = torch.tensor([float(np.mean(s != ord("N"))) if len(s) else 0.0 for s in sequences])
+        share = torch.tensor(
+            [float(np.mean(s != UNKNOWN_LETTER)) if len(s) else 0.0 for s in sequences]
+        )
         ids = torch.from_numpy(padded(encoded, self.tokenizer.pad_id))
         mask = ids != self.tokenizer.pad_id
         return TrainingBatch(ids, 1, share.double(), labels_of(self.samples, rows), mask)

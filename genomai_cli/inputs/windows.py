@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from genomai_cli.augmentations import reverse_complement
+from genomai_cli.alphabet import reverse_complement
 from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import Reader
 from genomai_cli.records import SequenceRecord
@@ -129,13 +129,10 @@ class SequenceStrands:
 
     def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`. Where the last window does not fit the grid of the words it has words of its own."""
-        unknown = self.tokenizer.unk_id
-        if unknown is None:
-            unknown = self.tokenizer.mask_id
         for strand in range(1 + self.both):
             for start in self.windows.starts(len(record.sequence)):
                 ids = self._window(record.sequence, start, backward=strand == 1)
-                if (ids != unknown).any():
+                if self.tokenizer.is_known(ids).any():
                     yield Window(strand, 1 + self.both, len(ids)), ids
                     if self.first:
                         break

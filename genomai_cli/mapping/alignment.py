@@ -12,7 +12,7 @@ Shapes: Q letters of the query, R letters of the reference.
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.mapping.seeding import UNKNOWN, Codes
+from genomai_cli.alphabet import UNKNOWN_CODE, Codes
 
 Block = tuple[int, int, int]
 Costs = NDArray[np.int32]
@@ -39,7 +39,7 @@ def between(query_Q: Codes, reference_R: Codes) -> list[Block]:
 def _equal_letters(query_Q: Codes, reference_R: Codes, size: int) -> int:
     """How many of the first letters are equal and known."""
     a, b = query_Q[:size], reference_R[:size]
-    different = (a != b) | (a == UNKNOWN)
+    different = (a != b) | (a == UNKNOWN_CODE)
     return int(different.argmax()) if different.any() else size
 
 
@@ -56,7 +56,7 @@ def _inner(query_Q: Codes, reference_R: Codes) -> list[Block]:
 
 
 def _substitutions(query_Q: Codes, reference_R: Codes) -> int:
-    known = (query_Q != UNKNOWN) & (reference_R != UNKNOWN)
+    known = (query_Q != UNKNOWN_CODE) & (reference_R != UNKNOWN_CODE)
     return int((known & (query_Q != reference_R)).sum())
 
 
@@ -91,9 +91,9 @@ def _tables(query_Q: Codes, reference_R: Codes) -> tuple[Costs, Costs, Costs]:
 
 def _prices(reference_R: Codes) -> Costs:
     """The price (5, R) of each letter of the query beside each of the reference."""
-    letters = np.arange(UNKNOWN + 1)[:, None]
+    letters = np.arange(UNKNOWN_CODE + 1)[:, None]
     prices = np.where(letters == reference_R, 0, SUBSTITUTION)
-    prices[(letters == UNKNOWN) | (reference_R == UNKNOWN)] = BESIDE_UNKNOWN
+    prices[(letters == UNKNOWN_CODE) | (reference_R == UNKNOWN_CODE)] = BESIDE_UNKNOWN
     return prices.astype(np.int32)
 
 
@@ -152,7 +152,7 @@ def gaps_to_the_right(blocks: list[Block], query_Q: Codes, reference_R: Codes) -
             if (inserted > 0) == (deleted > 0):
                 break
             a, b = (q, r0 + before) if deleted else (q0 + before, r)
-            if query_Q[a] != reference_R[b] or query_Q[a] == UNKNOWN:
+            if query_Q[a] != reference_R[b] or query_Q[a] == UNKNOWN_CODE:
                 break
             moved[-1] = (q0, r0, before + 1)
             q, r, length = q + 1, r + 1, length - 1

@@ -18,20 +18,19 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import (
+    CODE_LETTERS,
+    UNKNOWN_CODE,
+    Codes,
+    as_letters,
+    as_text,
+    codes_of,
+    reverse_complement_codes,
+)
 from genomai_cli.mapping import alignment
 from genomai_cli.mapping.alignment import Block
 from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, compared_in_place, is_crowded
-from genomai_cli.mapping.seeding import (
-    UNKNOWN,
-    Codes,
-    Integers,
-    KmerIndex,
-    best_chain,
-    codes_of,
-    reverse_complement,
-    segments_of,
-)
-from genomai_cli.tokenizers.base import letters_of
+from genomai_cli.mapping.seeding import Integers, KmerIndex, best_chain, segments_of
 
 LONGEST_END = 400  # letters after the last anchor that are looked at
 END_ROOM = 32  # more letters of the reference than of the query at a free end
@@ -117,7 +116,6 @@ def _moved(blocks: list[Block], query: int, reference: int) -> list[Block]:
     return [(q + query, r + reference, length) for q, r, length in blocks]
 
 
-LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 K = 16
 LEAST_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
 CLOSES = 64  # letters by which the ends of a complete circle may overlap or fall short
@@ -168,7 +166,7 @@ class Anchorer:
 
     def __call__(self, sequence: str) -> Anchored | None:
         """The sequence in the reference's coordinates, None if it does not belong to the reference."""
-        given = codes_of(letters_of(sequence))
+        given = codes_of(as_letters(sequence))
         in_place = compared_in_place(given, self._codes_R)
         if in_place is not None and not is_crowded(given, self._codes_R):
             return _as_it_is(given, in_place)
@@ -188,7 +186,7 @@ class Anchorer:
         chain = self._chain(codes_Q)
         if 2 * chain[:, 2].sum() >= known:
             return "+", codes_Q, chain
-        other_Q = reverse_complement(codes_Q)
+        other_Q = reverse_complement_codes(codes_Q)
         other = self._chain(other_Q)
         strand, codes_Q, chain = max(
             ("+", codes_Q, chain), ("-", other_Q, other), key=lambda one: int(one[2][:, 2].sum())
@@ -260,7 +258,7 @@ class Anchorer:
     ) -> Anchored:
         size = len(self.reference)
         query, window = (members(blocks, column) for column in (0, 1))
-        codes_R = np.full(size, UNKNOWN, np.uint8)
+        codes_R = np.full(size, UNKNOWN_CODE, np.uint8)
         places_R = np.full(size, -1, np.int64)
         position = (window + frame.origin) % size
         codes_R[position], places_R[position] = frame.query[query], frame.letters[query]
@@ -270,12 +268,12 @@ class Anchorer:
             for q, r, inserted, _ in gaps
             if inserted
         )
-        compared = (codes_R != UNKNOWN) & (self._codes_R != UNKNOWN)
+        compared = (codes_R != UNKNOWN_CODE) & (self._codes_R != UNKNOWN_CODE)
         differences = int((compared & (codes_R != self._codes_R)).sum())
         placed = _known(frame.query[query])
         within = sum(len(letters) - letters.count("N") for _, letters in insertions)
         return Anchored(
-            LETTERS[codes_R],
+            CODE_LETTERS[codes_R],
             strand,
             start % size if self._period else start,
             _known(codes_R),
@@ -290,12 +288,14 @@ class Anchorer:
 
 
 def _known(codes: Codes) -> int:
-    return int(np.count_nonzero(codes != UNKNOWN))
+    return int(np.count_nonzero(codes != UNKNOWN_CODE))
 
 
 def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> Anchored:
     places_R = np.arange(len(codes_R))
-    return Anchored(LETTERS[codes_R], "+", 0, _known(codes_R), *compared, places_R, in_place=True)
+    return Anchored(
+        CODE_LETTERS[codes_R], "+", 0, _known(codes_R), *compared, places_R, in_place=True
+    )
 
 
 def _place(chain: Integers, position: int) -> int:
@@ -318,4 +318,4 @@ def _lowest(chain: Integers, size: int) -> tuple[int, int]:
 
 
 def _text(codes_Q: Codes) -> str:
-    return LETTERS[codes_Q].tobytes().decode("ascii")
+    return as_text(CODE_LETTERS[codes_Q])

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import BASES, IS_BASE, UNKNOWN_CODE, Codes
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences, write_fasta
 from genomai_cli.formats.outputs import atomic_output, atomic_text
 from genomai_cli.formats.streams import Kind, open_input
 from genomai_cli.formats.tables import TableWriter, read_table
-from genomai_cli.mapping.seeding import UNKNOWN, Codes
 from genomai_cli.records import SequenceRecord
 
 _CIRCULAR = re.compile(r"(?:^|\s)circular=(\S+)")
@@ -92,7 +92,6 @@ def _is_circular(record: SequenceRecord) -> bool:
     return found[1] == "true"
 
 
-BASES = "ACGT"
 COLUMNS = ("position", *BASES)
 
 
@@ -113,7 +112,7 @@ class VariableSites:
         Where the reference has no base (3107 of rCRS, a placeholder), genomes have none either: a letter there
         tells of the pipeline that made the sequence, not of the person.
         """
-        has_base_L = np.isin(reference.letters, np.frombuffer(BASES.encode(), np.uint8))
+        has_base_L = IS_BASE[reference.letters]
         positions_S = np.flatnonzero(((counts_LW >= fewest).sum(1) >= 2) & has_base_L)
         return cls(positions_S, counts_LW[positions_S])
 
@@ -153,8 +152,8 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
     """
     if len(codes_R) != len(reference_R):
         return None
-    known = codes_R != UNKNOWN
-    comparable = known & (reference_R != UNKNOWN)
+    known = codes_R != UNKNOWN_CODE
+    comparable = known & (reference_R != UNKNOWN_CODE)
     differences = int(np.count_nonzero(comparable & (codes_R != reference_R)))
     compared = np.flatnonzero(comparable)
     alone = _stand_alone(known)
@@ -167,7 +166,7 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
 
 def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:
     """Whether differences crowd somewhere, as they do between an insertion and a deletion that make up for it."""
-    different = (codes_R != reference_R) & (codes_R != UNKNOWN) & (reference_R != UNKNOWN)
+    different = (codes_R != reference_R) & (codes_R != UNKNOWN_CODE) & (reference_R != UNKNOWN_CODE)
     places = np.flatnonzero(different)
     spans = places[MOST_DIFFERENCES:] - places[: max(0, len(places) - MOST_DIFFERENCES)]
     return bool((spans < WINDOW).any())

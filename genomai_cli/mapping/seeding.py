@@ -15,30 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Codes = NDArray[np.uint8]
+from genomai_cli.alphabet import UNKNOWN_CODE, Codes
+
 Integers = NDArray[np.int64]
-UNKNOWN = 4  # the code of every letter that is not A C G T (0 1 2 3)
-
-
-def _code_table() -> Codes:
-    table = np.full(256, UNKNOWN, np.uint8)
-    for code, pair in enumerate(("Aa", "Cc", "Gg", "TtUu")):
-        table[[ord(letter) for letter in pair]] = code
-    return table
-
-
-_CODES = _code_table()
-
-
-def codes_of(letters: NDArray[np.uint8]) -> Codes:
-    """0 1 2 3 for A C G T, 4 for every other letter, from ASCII codes."""
-    return _CODES[letters]
-
-
-def reverse_complement(codes_Q: Codes) -> Codes:
-    """The other strand, in its own direction."""
-    reverse = codes_Q[::-1]
-    return np.where(reverse == UNKNOWN, reverse, 3 - reverse).astype(np.uint8)
 
 
 def keys_of(codes_Q: Codes, k: int) -> tuple[Integers, Integers]:
@@ -49,7 +28,7 @@ def keys_of(codes_Q: Codes, k: int) -> tuple[Integers, Integers]:
     keys = np.zeros(count, np.int64)
     for offset in range(k):
         keys = (keys << 2) | codes_Q[offset : offset + count]
-    unknown = np.concatenate([[0], np.cumsum(codes_Q == UNKNOWN)])
+    unknown = np.concatenate([[0], np.cumsum(codes_Q == UNKNOWN_CODE)])
     starts = np.flatnonzero(unknown[k:] == unknown[:-k])
     return keys[starts], starts
 

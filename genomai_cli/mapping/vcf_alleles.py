@@ -16,21 +16,19 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import UNKNOWN_CODE, Codes, as_letters, codes_of
 from genomai_cli.errors import InputError
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import NO_VARIANT, Sites
 from genomai_cli.formats.vcf import Variant, normal_contig
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.seeding import UNKNOWN, Codes, codes_of
-from genomai_cli.tokenizers.base import letters_of
 
 Calls = NDArray[np.uint8]
-LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 # A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
 _BESIDE, _SAME, _MIXED, _OTHER, DELETED = 8, 16, 24, 32, 40
 CODE = 7  # what of a call is the base
 UNTOLD = 5
-_MIXED_N, _DELETED_N = _MIXED + UNKNOWN, DELETED + UNKNOWN
+_MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 
 
 def told(variant: Variant, codes_R: Codes, *, circular: bool) -> Iterator[tuple[int, Calls]]:
@@ -56,7 +54,7 @@ def merged(one: Calls, other: Calls) -> Calls:
 def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     """The call (A + 1, W) of each allele of a record at each position; the last row is a missing allele."""
     start = variant.position - 1
-    ref = codes_of(letters_of(variant.ref)) if variant.ref else codes_R[start : start + 1]
+    ref = codes_of(as_letters(variant.ref)) if variant.ref else codes_R[start : start + 1]
     changes = [_changes(alt, ref, start, codes_R, circular) for alt in variant.alts]
     width = max([len(ref), *(len(row) for row in changes)])
     table = np.full((len(changes) + 2, width), UNTOLD, np.uint8)
@@ -69,7 +67,7 @@ def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     same = np.full(width, UNTOLD, np.uint8)
     same[: len(ref)] = ref + np.where(substituted[: len(ref)], _SAME, _BESIDE)
     table[:-1] = np.where(table[:-1] == UNTOLD, same, table[:-1])
-    unknown = np.where(same == UNTOLD, UNTOLD, _BESIDE + UNKNOWN)
+    unknown = np.where(same == UNTOLD, UNTOLD, _BESIDE + UNKNOWN_CODE)
     table[-1] = np.where(changed | substituted, _MIXED_N, unknown)
     return table
 
@@ -83,12 +81,12 @@ def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -
     if not alt.isalpha():  # `*`, <DEL>, a breakend
         calls[:] = _DELETED_N
         return calls
-    bases = codes_of(letters_of(alt))
+    bases = codes_of(as_letters(alt))
     left = _equal(bases, ref)
     right = _equal(bases[left:][::-1], ref[left:][::-1])
     given, replaced = bases[left : len(bases) - right], ref[left : len(ref) - right]
     size = min(len(given), len(replaced))
-    inside = np.where(given[:size] == UNKNOWN, _MIXED_N, given[:size] + _OTHER)
+    inside = np.where(given[:size] == UNKNOWN_CODE, _MIXED_N, given[:size] + _OTHER)
     calls[left : left + size] = np.where(given[:size] == replaced[:size], UNTOLD, inside)
     first, last = left + size, left + len(replaced)
     if size == 0:
@@ -110,7 +108,7 @@ def _slid(first: int, last: int, start: int, codes_R: Codes, circular: bool) -> 
     size = len(codes_R)
     while first < last and (circular or start + last < size):
         leaving, entering = codes_R[(start + first) % size], codes_R[(start + last) % size]
-        if leaving != entering or leaving == UNKNOWN:
+        if leaving != entering or leaving == UNKNOWN_CODE:
             break
         first, last = first + 1, last + 1
     return first, last

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import CODE_LETTERS, UNKNOWN_CODE, as_text, codes_of
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile, normal_contig, read_variants
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.seeding import UNKNOWN, codes_of
 from genomai_cli.mapping.vcf_alleles import (
     CODE,
     DELETED,
-    LETTERS,
     UNTOLD,
     Calls,
     ContigOf,
@@ -111,7 +110,7 @@ class Genomes:
     def records(self) -> Iterator[SequenceRecord]:
         """A sequence record of the reference's length for each sample; some hundred at a time in memory."""
         positions = np.array(sorted(self._calls), np.int64)
-        default = self._codes if self._absent_is_ref else np.full_like(self._codes, UNKNOWN)
+        default = self._codes if self._absent_is_ref else np.full_like(self._codes, UNKNOWN_CODE)
         for first in range(0, len(self.samples), _GROUP):
             names = self.samples[first : first + _GROUP]
             calls = [self._calls[position][first : first + _GROUP] for position in positions]
@@ -120,7 +119,7 @@ class Genomes:
             for name, row in zip(names, codes, strict=True):
                 genome = default.copy()
                 genome[positions] = row
-                sequence = LETTERS[genome].tobytes().decode("ascii")
+                sequence = as_text(CODE_LETTERS[genome])
                 yield SequenceRecord(name, sequence, "", self.path)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli import registry
-from genomai_cli.augmentations import BASES_1A, Letters
+from genomai_cli.alphabet import BASE_LETTERS, MISSING, Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.diffusion.denoisers import Noising
@@ -45,7 +45,7 @@ class Alphabet:
 
     tokenizer: Tokenizer
     aligned: bool = False
-    choices: Letters = field(default_factory=lambda: BASES_1A)
+    choices: Letters = field(default_factory=lambda: BASE_LETTERS[None])
     noising: Noising | None = None
     described: Any = None
 
@@ -142,9 +142,6 @@ def check_objective(name: str, weight: object) -> None:
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not 0 < float(weight) < math.inf:  # type: ignore[arg-type]
         raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
-
-
-MISSING = -1
 
 
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:

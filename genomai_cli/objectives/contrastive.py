@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genomai_cli.augmentations import Letters, crop, hide_outside, runs, substitute, turn
+from genomai_cli.alphabet import Letters
+from genomai_cli.augmentations import crop, hide_outside, runs, substitute, turn
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.batch import encode_rows
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from genomai_cli import registry
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import network_class
 from genomai_cli.diffusion import KERNELS
 from genomai_cli.diffusion.denoisers import Noising, TokenNoising
@@ -117,9 +117,7 @@ class Diffusion:
             soft_masked=kernel.substitutions,
             inputs=model.inputs if self.alphabet.aligned else None,
         )
-        noised_BT = torch.where(
-            (ids_BT < noising.vocabulary) & (truth_BT != MASKED), ids_BT, MASKED
-        )
+        noised_BT = torch.where(truth_BT != MASKED, noising.numbered(ids_BT), MASKED)
         scored_BT = kernel.scored(noised_BT, truth_BT)
         times_B = views["time"][:, 0].cpu().numpy() / TICKS
         derivative_B = schedule.derivative(times_B) * kernel.time_derivative(times_B)

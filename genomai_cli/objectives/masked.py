@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from genomai_cli.augmentations import NOTHING, Letters, runs, substitute
+from genomai_cli.alphabet import Letters
+from genomai_cli.augmentations import NOTHING, runs, substitute
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.batch import covering, encode_rows
 
@@ -72,9 +73,7 @@ class Masked:
         if tokenizer.length(letters_BL.shape[1]) == 0:
             return {"ids": whole_BT, "targets": np.full_like(whole_BT, NO_TARGET)}
         shown_BL, hidden_BL = self._shown(letters_BL, chosen_BL, rng)
-        special = [tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id]
-        known_BT = ~np.isin(whole_BT, [word for word in special if word is not None])
-        guessed_BT = covering(tokenizer, chosen_BL) & known_BT
+        guessed_BT = covering(tokenizer, letters_BL, chosen_BL) & tokenizer.is_known(whole_BT)
         return {
             "ids": encode_rows(tokenizer, shown_BL, hidden_BL),
             "targets": np.where(guessed_BT, whole_BT, NO_TARGET),

@@ -17,11 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from genomai_cli.alphabet import (
+    BASE_LETTERS,
+    BASES,
+    MISSING,
+    UNKNOWN_CODE,
+    UNKNOWN_LETTER,
+    as_letters,
+    codes_of,
+)
 from genomai_cli.backbones.base import Network
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
-    MISSING_BASE,
-    UNKNOWN,
     Codes,
     Flags,
     Probabilities,
@@ -43,14 +50,9 @@ from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.mapping.mapper import Anchored, Anchorer
 from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, VariableSites
-from genomai_cli.mapping.seeding import UNKNOWN as NO_BASE
-from genomai_cli.mapping.seeding import codes_of
 from genomai_cli.mapping.vcf_genomes import Genomes, read_genomes
 from genomai_cli.phylogeny.genome_input import LEAST_IDENTITY, GenomeInput, identity_of
-from genomai_cli.tokenizers.base import letters_of
 
-BASES = "ACGT"
-BASE_LETTERS = np.frombuffer(BASES.encode(), np.uint8)
 GENOMES_PER_BATCH = 64
 
 
@@ -145,7 +147,7 @@ class GenomeDenoiser:
         names = [reading.name for reading in readings]
         found = posterior(self._model, codes[:, self._model.sites.positions], names, self._settings)
         return [
-            [self._proposal(reading, codes_R, p_S4)] if (codes_R != NO_BASE).any() else None
+            [self._proposal(reading, codes_R, p_S4)] if (codes_R != UNKNOWN_CODE).any() else None
             for reading, codes_R, p_S4 in zip(readings, codes, found, strict=True)
         ]
 
@@ -156,15 +158,15 @@ class GenomeDenoiser:
         p_S4: Probabilities,
     ) -> Proposal:
         position_R = reading.anchored.places
-        missing_R = (position_R >= 0) & (reading.letters[position_R] == MISSING_BASE)
+        missing_R = (position_R >= 0) & (reading.letters[position_R] == UNKNOWN_LETTER)
         open_R = missing_R.copy()
         if self._settings.error_rate is not None:
-            open_R |= (position_R >= 0) & (codes_R != NO_BASE)
-        open_R &= codes_of(self._model.reference.letters) != NO_BASE
+            open_R |= (position_R >= 0) & (codes_R != UNKNOWN_CODE)
+        open_R &= codes_of(self._model.reference.letters) != UNKNOWN_CODE
         posterior_R4 = self._between(codes_R)
         posterior_R4[self._model.sites.positions] = p_S4
         rows = np.flatnonzero(open_R)
-        observed = np.where(codes_R == NO_BASE, UNKNOWN, codes_R.astype(np.int64))[rows]
+        observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))[rows]
         bases = BASE_LETTERS if reading.anchored.strand == "+" else BASE_LETTERS[::-1]
         alphabet = np.broadcast_to(bases, (len(rows), len(bases)))
         columns = (position_R[rows], posterior_R4[rows], observed, alphabet, missing_R[rows])
@@ -174,7 +176,7 @@ class GenomeDenoiser:
         """The posterior (R, 4) of letters that no variable site tells about."""
         if self._settings.error_rate is None:
             return self._prior_R4.copy()
-        observed = np.where(codes_R == NO_BASE, UNKNOWN, codes_R.astype(np.int64))
+        observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))
         return corrected(self._prior_R4, observed, self._settings.error_rate)
 
 
@@ -184,7 +186,7 @@ def prior(model: GenomeModel) -> Probabilities:
     genomes = int(model.sites.counts.sum(axis=1).max())
     codes = codes_of(model.reference.letters)
     prior_R4 = np.full((len(codes), 4), 1 / (3 * (genomes + 1)))
-    known = np.flatnonzero(codes != NO_BASE)
+    known = np.flatnonzero(codes != UNKNOWN_CODE)
     prior_R4[known, codes[known]] = genomes / (genomes + 1)
     return prior_R4
 
@@ -200,12 +202,12 @@ def posterior(
     What is predicted for a known base is of use with an error rate only: then it is what it and all others make likely.
     """
     given_BS: Codes = codes_BS.astype(np.int64)
-    known_BS: Flags = given_BS != NO_BASE
+    known_BS: Flags = given_BS != UNKNOWN_CODE
     found_BS4 = model.probabilities(given_BS)
     if settings.error_rate is None or not known_BS.any():
         return found_BS4
     left_out_BS4 = leave_out(
-        lambda masked_BS: model.probabilities(np.where(masked_BS, NO_BASE, given_BS)),
+        lambda masked_BS: model.probabilities(np.where(masked_BS, UNKNOWN_CODE, given_BS)),
         known_BS,
         [settings.seeds(name) for name in names],
     )
@@ -226,18 +228,18 @@ class GenomeSiteModel:
         self._reference, self._sites = model.reference, model.sites
         self._site_of = {int(p): site for site, p in enumerate(model.sites.positions)}
         self._positions = sorted({*self._site_of, *genomes.positions})
-        rows = [letters_of(record.sequence)[self._positions] for record in genomes.records()]
+        rows = [as_letters(record.sequence)[self._positions] for record in genomes.records()]
         self._codes_NP = codes_of(np.stack(rows))
         columns = np.searchsorted(self._positions, model.sites.positions)
         codes_NS = self._codes_NP[:, columns]
-        self.usable: Flags = (codes_NS != NO_BASE).any(axis=1)
+        self.usable: Flags = (codes_NS != UNKNOWN_CODE).any(axis=1)
         self.phased: Flags = np.zeros(len(rows), np.bool_)
         self._bases_SN4 = self._restored(model, codes_NS)
         self._between_P4 = prior(model)[self._positions]
 
     def _restored(self, model: GenomeModel, codes_NS: NDArray[np.uint8]) -> Shares:
         everywhere = self._settings.error_rate is not None
-        incomplete_N = (codes_NS == NO_BASE).any(axis=1)
+        incomplete_N = (codes_NS == UNKNOWN_CODE).any(axis=1)
         rows = np.flatnonzero(self.usable & (everywhere | incomplete_N))
         bases_SN4 = np.zeros((*codes_NS.T.shape, 4), np.float32)
         for at in range(0, len(rows), model.batch_size):
@@ -282,12 +284,12 @@ class GenomeSiteModel:
         between_N4 = np.tile(self._between_P4[number], (len(codes_N), 1))
         if self._settings.error_rate is None:
             return between_N4
-        observed = np.where(codes_N == NO_BASE, UNKNOWN, codes_N.astype(np.int64))
+        observed = np.where(codes_N == UNKNOWN_CODE, MISSING, codes_N.astype(np.int64))
         return corrected(between_N4, observed, self._settings.error_rate)
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""
-        known: Flags = self._codes_NP[:, site] != NO_BASE
+        known: Flags = self._codes_NP[:, site] != UNKNOWN_CODE
         return known
 
     def closed(self, site: int) -> Flags:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli import tokenizers
+from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
 from genomai_cli.augmentations import outside
 from genomai_cli.backbones.base import complete_config, network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
@@ -42,7 +43,7 @@ from genomai_cli.inputs.samples import (
 )
 from genomai_cli.mapping.mapper import Anchored, Anchorer
 from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, VariableSites
-from genomai_cli.objectives.base import MISSING, Alphabet
+from genomai_cli.objectives.base import Alphabet
 from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
 from genomai_cli.phylogeny.regression import VariantRegression
 from genomai_cli.phylogeny.regression_fit import fit_regression
@@ -50,7 +51,6 @@ from genomai_cli.phylogeny.variant_network import GenomeNetwork, VariantTable, k
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
-_MISSING = ord("N")
 BASES = 4  # the first counted letters
 LEAST_IDENTITY = 0.95  # of people 0.993, Neanderthals 0.988, the chimpanzee 0.91
 NOVEL_IDENTITY = 0.985  # below it; see LEAST_IDENTITY
@@ -323,7 +323,7 @@ class GenomeReader:
         if identity < LEAST_IDENTITY:
             return replace(nothing, identity=identity)
         letters_S = mapped.letters[self.positions]
-        used = int((letters_S != _MISSING).sum())
+        used = int((letters_S != UNKNOWN_LETTER).sum())
         ids = self.tokenizer.encode(letters_S.tobytes().decode("ascii"))
         return replace(nothing, windows=[ids], letters=used, identity=identity)
 
@@ -354,7 +354,7 @@ class GenomeViews(Views):
         self.samples, self.positions, self.settings = samples, positions, settings
         tokens = [int(tokenizer.encode(chr(code))[0]) for code in range(128)]
         self.ids = np.array(tokens, np.int8)[letters]
-        self.unknown = tokens[ord("N")]
+        self.unknown = tokens[UNKNOWN_LETTER]
 
     def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
         """See `Views`."""

@@ -15,40 +15,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import (
+    BASES,
+    CODE_LETTERS,
+    HETEROZYGOUS,
+    UNKNOWN,
+    UNKNOWN_LETTER,
+    Letters,
+    letter_set,
+)
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input
 from genomai_cli.population.cohorts import MatchReport, SiteCalls, read_cohorts
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
-Letters = NDArray[np.uint8]
-_BASES_OF_CODE = {
-    "R": ("A", "G"),
-    "Y": ("C", "T"),
-    "S": ("C", "G"),
-    "W": ("A", "T"),
-    "K": ("G", "T"),
-    "M": ("A", "C"),
-}
-_CODES = "ACGT"
-
 
 def _split_tables() -> tuple[Letters, Letters]:
     """The first and the second base of every letter; N for a letter that is not one or two bases."""
-    first, second = np.full((2, 256), ord("N"), np.uint8)
-    for letter in _CODES:
+    first, second = np.full((2, 256), UNKNOWN_LETTER, np.uint8)
+    for letter in BASES:
         first[ord(letter)] = second[ord(letter)] = ord(letter)
-    for letter, (one, other) in _BASES_OF_CODE.items():
+    for letter, (one, other) in HETEROZYGOUS.items():
         first[ord(letter)], second[ord(letter)] = ord(one), ord(other)
     return first, second
 
 
 def _join_table() -> Letters:
     """The letter of two bases, by the bases' bytes; N where either is missing."""
-    table = np.full((256, 256), ord("N"), np.uint8)
-    for base in _CODES:
+    table = np.full((256, 256), UNKNOWN_LETTER, np.uint8)
+    for base in BASES:
         table[ord(base), ord(base)] = ord(base)
-    for letter, (one, other) in _BASES_OF_CODE.items():
+    for letter, (one, other) in HETEROZYGOUS.items():
         table[ord(one), ord(other)] = table[ord(other), ord(one)] = ord(letter)
     return table
 
@@ -79,8 +77,6 @@ def join(first: Letters, second: Letters) -> Letters:
 
 # Rows and columns are A C G T N: the letter of two alleles.
 _PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
-_HAPLOID = np.frombuffer(b"ACGTN", np.uint8)
-_MISSING = ord("N")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +169,8 @@ def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
 
 
 def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
-    letters = _HAPLOID[calls.codes]  # (sites, samples, 2)
-    letters[_unordered(calls)] = _MISSING
+    letters = CODE_LETTERS[calls.codes]  # (sites, samples, 2)
+    letters[_unordered(calls)] = UNKNOWN_LETTER
     return np.ascontiguousarray(letters.transpose(1, 2, 0))
 
 
@@ -231,7 +227,7 @@ def require_sites(record: SequenceRecord, sites: int) -> None:
 
 def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
     """The letters of alt allele counts, N for -1: the inverse of `letters_to_genotypes`."""
-    missing = np.full(len(panel), _MISSING, np.uint8)
+    missing = np.full(len(panel), UNKNOWN_LETTER, np.uint8)
     table = np.stack([panel.ref_codes, heterozygote_codes(panel), panel.alt_codes, missing])
     letters: NDArray[np.uint8] = table[states, np.arange(len(panel))]
     return letters
@@ -265,7 +261,7 @@ class BarcodeSites:
         if len(letters) != len(self):
             return False
         known = (self.genotypes == letters[:, None]).any(axis=1)
-        return bool((known | (letters == _MISSING)).all())
+        return bool((known | (letters == UNKNOWN_LETTER)).all())
 
 
 def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites | None:
@@ -276,19 +272,7 @@ def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites |
     return next((sites for sites in panels if sites.fit(letters)), None)
 
 
-def letters_of(record: SequenceRecord) -> Letters:
-    """A record's letters as ASCII codes."""
-    return np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-
-
-def among(letters: bytes) -> NDArray[np.bool_]:
-    """A table by byte: whether it is one of these letters."""
-    table = np.zeros(256, np.bool_)
-    table[list(letters)] = True
-    return table
-
-
-_OF_HAPLOTYPES = among(b"ACGTN")
+_OF_HAPLOTYPES = letter_set(BASES + UNKNOWN)
 
 
 def is_haplotype(letters: Letters) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli import tokenizers
+from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
 from genomai_cli.augmentations import Pool, hide
 from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
@@ -41,10 +42,11 @@ from genomai_cli.inputs.samples import (
     labels_of,
 )
 from genomai_cli.inputs.sequences import vocabulary_sizes
-from genomai_cli.objectives.base import MISSING, Alphabet
+from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population.barcode import (
     copies_of_letters,
     genotypes_to_letters,
+    is_haplotype,
     join,
     letters_to_genotypes,
     require_sites,
@@ -57,7 +59,7 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.tokenizers.base import letters_of_words
+from genomai_cli.tokenizers.base import letters_of_tokens
 
 DEFAULT_PANEL = "ancestry"  # the model whose panel a recipe of barcodes has by default
 ADMIXED_ABOVE = (
@@ -182,7 +184,7 @@ class BarcodeInput(InputKind):
         for name, given in super().corpus_rows(records, warn):
             copies_1S = letters_to_genotypes(given[None], self.panel)
             letters_S = genotypes_to_letters(copies_1S, self.panel)[0]
-            if not self.haplotypes or np.isin(letters_S, np.frombuffer(b"ACGTN", np.uint8)).all():
+            if not self.haplotypes or is_haplotype(letters_S):
                 yield name, letters_S
                 continue
             for ending, haplotype_S in zip("AB", resolve(letters_S), strict=True):
@@ -250,7 +252,7 @@ class BarcodeInput(InputKind):
         del recipe
         if classifier.encoder is None or rows.counts is None:
             return
-        table_WS = copies_of_letters(letters_of_words(tokenizer.vocabulary), self.panel)
+        table_WS = copies_of_letters(letters_of_tokens(tokenizer.vocabulary), self.panel)
         classifier.encoder.table.copy_(torch.from_numpy(table_WS.T.copy()))  # type: ignore[operator]
         copies_AS = copies_of_letters(np.frombuffer(COUNTED, np.uint8), self.panel)
         known_AS = (copies_AS >= 0) * rows.counts[: len(self.panel)].T
@@ -397,8 +399,8 @@ class BarcodeViews(Views):
         pair_2BS[1, alone] = pair_2BS[0, alone]
         shares = rng.random(len(rows)) * self.settings.hide
         shares *= rng.random(len(rows)) < self.settings.hide_often
-        masked_BS = hide(join(*pair_2BS), shares, rng) == ord("N")
-        pair_2BS = np.where(masked_BS, np.uint8(ord("N")), pair_2BS)
+        masked_BS = hide(join(*pair_2BS), shares, rng) == UNKNOWN_LETTER
+        pair_2BS = np.where(masked_BS, np.uint8(UNKNOWN_LETTER), pair_2BS)
         # One haplotype of each of many people teaches more than both of half as many.
         return self._batch(rows, pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None])
 
@@ -412,6 +414,6 @@ class BarcodeViews(Views):
     def _batch(self, rows: Rows, windows_PBS: Letters) -> TrainingBatch:
         flat = windows_PBS.reshape(-1, windows_PBS.shape[-1])
         ids = np.stack([self.tokenizer.encode(row.tobytes().decode("ascii")) for row in flat])
-        share = torch.from_numpy((windows_PBS[0] != ord("N")).mean(axis=1))
+        share = torch.from_numpy((windows_PBS[0] != UNKNOWN_LETTER).mean(axis=1))
         labels = labels_of(self.samples, rows)
         return TrainingBatch(torch.from_numpy(ids).long(), len(windows_PBS), share, labels)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.regions import NO_VARIANT
 from genomai_cli.formats.streams import Input
@@ -79,8 +80,8 @@ def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
     return winners[0] if best else None
 
 
-MISSING, _SAME_AS_FIRST = 4, 5  # codes beside 0 1 2 3 for A C G T
-_CODES = {"A": 0, "C": 1, "G": 2, "T": 3}
+_SAME_AS_FIRST = UNKNOWN_CODE + 1  # beside the codes of letters
+_CODES = {base: code for code, base in enumerate(BASES)}
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
 SiteKey = tuple[str, int]  # a build, and the index of a site in the panel
 
@@ -215,7 +216,7 @@ class Cohort:
         header = header_build(self._header)
         build = self._build(header, absent_is_ref)
         shape = (len(self._panel), len(self.samples))
-        codes, phased = np.full((*shape, 2), MISSING, np.uint8), np.ones(shape, np.bool_)
+        codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
         for site in range(len(self._panel)):
             self._fill((build, site), codes[site], phased[site], absent_is_ref)
         recorded = [self._is_recorded((build, site)) for site in range(len(self._panel))]
@@ -241,7 +242,7 @@ class Cohort:
         elif absent_is_ref and self._may_be_ref(key):
             codes[:] = _CODES[self._panel.ref[key[1]]]
         if carriers is not None:
-            codes[carriers] = MISSING
+            codes[carriers] = UNKNOWN_CODE
 
     def _may_be_ref(self, key: SiteKey) -> bool:
         """Whether a site without a call has a position in the build, and no other allele there."""
@@ -335,18 +336,18 @@ def _other(alt: str) -> str:
 def _translation(letters: list[str], panel: Panel, site: int) -> tuple[NDArray[np.uint8], bool]:
     """Codes by allele number (then absent, missing), and whether the record is for this site."""
     own = (panel.ref[site], panel.alt[site])
-    codes = [_CODES[letter] if letter in own else MISSING for letter in letters]
-    table = np.array([*codes, _SAME_AS_FIRST, MISSING], np.uint8)
+    codes = [_CODES[letter] if letter in own else UNKNOWN_CODE for letter in letters]
+    table = np.array([*codes, _SAME_AS_FIRST, UNKNOWN_CODE], np.uint8)
     monomorphic = all(letter == "-" for letter in letters[1:])
     matches = letters[0] in own and (monomorphic or set(own) <= set(letters))
     return table, matches
 
 
 def _merged(old: _Call, new: _Call) -> _Call:
-    unknown = (old.codes == MISSING).any(axis=1)
+    unknown = (old.codes == UNKNOWN_CODE).any(axis=1)
     conflict = _conflict(old, new)
     codes = np.where(unknown[:, None], new.codes, old.codes)
-    codes[conflict] = MISSING
+    codes[conflict] = UNKNOWN_CODE
     phased = np.where(unknown, new.phased, old.phased)
     conflicting = old.conflicting or new.conflicting or bool(conflict.any())
     return _Call(codes, phased, old.swapped, old.path, old.in_block, conflicting)
@@ -354,7 +355,7 @@ def _merged(old: _Call, new: _Call) -> _Call:
 
 def _conflict(old: _Call, new: _Call) -> NDArray[np.bool_]:
     """The samples that both records call, and call differently (phase aside)."""
-    called = (old.codes != MISSING).all(axis=1) & (new.codes != MISSING).all(axis=1)
+    called = (old.codes != UNKNOWN_CODE).all(axis=1) & (new.codes != UNKNOWN_CODE).all(axis=1)
     different = (np.sort(old.codes, axis=1) != np.sort(new.codes, axis=1)).any(axis=1)
     conflict: NDArray[np.bool_] = called & different
     return conflict

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.bundles import catalog
@@ -29,7 +30,7 @@ from genomai_cli.population.barcode_input import panel_given, panel_in
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
-from genomai_cli.population.labels import UNKNOWN, HaplotypeRows, Phenotypes
+from genomai_cli.population.labels import HaplotypeRows, Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
@@ -279,7 +280,7 @@ def frequencies(
     alternate_PS = np.zeros((len(phenotypes), rows.sites))
     total_PS = np.zeros_like(alternate_PS)
     alternate_NS = (alleles_N2S == 1).sum(axis=1)
-    total_NS = (alleles_N2S != UNKNOWN).sum(axis=1)
+    total_NS = (alleles_N2S != MISSING).sum(axis=1)
     for number in range(len(phenotypes)):
         member_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(learnt), bool)
         alternate_PS[number] = alternate_NS[member_N].sum(axis=0)
@@ -301,7 +302,7 @@ def group_frequencies(
 
     They are not drawn towards related groups', so that a person can be taken out of them again: see `nets.crossmodal`.
     """
-    pool, present = families.pool, families.numbers != UNKNOWN
+    pool, present = families.pool, families.numbers != MISSING
     alleles_HS = letters_to_alleles(pool.haplotypes, panel)
     everybody_S = (np.sum(alleles_HS == 1, axis=0) + 0.5) / (np.sum(alleles_HS >= 0, axis=0) + 1)
     alternate_PS = np.zeros((len(present), len(panel)))
@@ -310,7 +311,7 @@ def group_frequencies(
         begin, size = (part[families.numbers[label]] for part in (pool.starts, pool.counts))
         part_HS = alleles_HS[begin : begin + size]
         alternate_PS[label] = (part_HS == 1).sum(axis=0)
-        total_PS[label] = (part_HS != UNKNOWN).sum(axis=0)
+        total_PS[label] = (part_HS != MISSING).sum(axis=0)
     frequency_PS = (alternate_PS + PRIOR * everybody_S) / (total_PS + PRIOR)
     clipped_PS: NDArray[np.float64] = np.clip(frequency_PS, RAREST, 1 - RAREST)
     worth_P = total_PS.mean(axis=1) + PRIOR
@@ -320,8 +321,8 @@ def group_frequencies(
 def _genotypes(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
     """The copies (N, S) of allele 1 of the people to learn from, -1 where one is unknown."""
     alleles_N2S = rows.alleles(corpus.training_letters())
-    known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
-    return np.where(known_NS, alleles_N2S.sum(axis=1), UNKNOWN).astype(np.int8)
+    known_NS = (alleles_N2S != MISSING).all(axis=1)
+    return np.where(known_NS, alleles_N2S.sum(axis=1), MISSING).astype(np.int8)
 
 
 def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> float:
@@ -330,6 +331,6 @@ def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> 
     frequency_B2S = frequency_BS[:, None].expand(-1, 2, -1)
     truth_B2S = views["targets"].view(frequency_B2S.shape)
     chance_B2S = torch.where(truth_B2S == 1, frequency_B2S, 1 - frequency_B2S)
-    known_B2S = truth_B2S != UNKNOWN
+    known_B2S = truth_B2S != MISSING
     nats_B = -(chance_B2S.log() * known_B2S).sum((1, 2)) / known_B2S.sum((1, 2)).clamp(min=1)
     return float(nats_B.mean())

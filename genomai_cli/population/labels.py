@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import LabelTable
 
@@ -115,7 +116,6 @@ def _nesting(table: LabelTable, coarse: str, fine: str) -> dict[str, str]:
 
 Bytes = NDArray[np.uint8]
 Alleles = NDArray[np.int8]
-UNKNOWN = -1
 _REF, _ALT = b"01"
 
 
@@ -137,7 +137,7 @@ class HaplotypeRows:
     def alleles(self, rows: Bytes) -> Alleles:
         """The alleles (B, 2, S) of rows: 0 for ref, 1 for alt, -1 unknown."""
         codes = rows[:, : 2 * self.sites].reshape(len(rows), 2, self.sites)
-        alleles = np.full(codes.shape, UNKNOWN, np.int8)
+        alleles = np.full(codes.shape, MISSING, np.int8)
         alleles[codes == _REF] = 0
         alleles[codes == _ALT] = 1
         return alleles

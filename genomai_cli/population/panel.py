@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.tables import Table, read_table
@@ -25,7 +26,7 @@ BUILDS = (GRCH37, GRCH38)
 _POSITION_COLUMNS = {GRCH37: "pos_grch37", GRCH38: "pos_grch38"}
 _COLUMNS = ("chrom", "pos_grch37", "pos_grch38", "rsid", "ref", "alt", "panel")
 _T = TypeVar("_T")
-_BASES = frozenset("ACGT")
+_BASES = frozenset(BASES)
 
 
 @dataclass(frozen=True, eq=False)

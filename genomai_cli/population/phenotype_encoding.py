@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.augmentations import Pool
 from genomai_cli.errors import InputError
 from genomai_cli.population.barcode import resolve
 from genomai_cli.population.phenotypes import Columns, Location, PhenotypeTable, unit_vectors
 
-UNKNOWN = -1
 MAX_DEVIATION = 6.0  # standard deviations from the mean; numbers beyond are clipped
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedPhenotypes:
-    """Records as a model reads them: `categories` (N, C) holds indices of labels and `UNKNOWN`, `numbers` (N, M)
+    """Records as a model reads them: `categories` (N, C) holds indices of labels and `MISSING`, `numbers` (N, M)
     standard deviations from the mean and NaN, `locations` (N, 3) points of the unit sphere and NaN; (N, 0) for columns
     that the model does not have."""
 
@@ -54,7 +54,7 @@ class EncodedPhenotypes:
         of_categories, of_numbers, of_location = np.split(shown_NK, split, axis=1)
         return replace(
             self,
-            categories=np.where(of_categories, self.categories, UNKNOWN),
+            categories=np.where(of_categories, self.categories, MISSING),
             numbers=np.where(of_numbers, self.numbers, np.float32(np.nan)),
             locations=np.where(of_location, self.locations, np.float32(np.nan)),
         )
@@ -90,14 +90,14 @@ def ignored(table: PhenotypeTable, columns: Columns) -> list[str]:
 
 def _labels(table: PhenotypeTable, name: str, labels: tuple[str, ...]) -> NDArray[np.int64]:
     if name not in table.columns:
-        return np.full(len(table), UNKNOWN)
+        return np.full(len(table), MISSING)
     index = {label: number for number, label in enumerate(labels)}
     for value, line in zip(table.column(name), table.lines, strict=True):
         if value is not None and value not in index:
             known = ", ".join(labels[:40]) + (", ..." if len(labels) > 40 else "")
             message = f"{name} {value!r} is unknown to the model (known: {known}); write . for it"
             raise InputError(message, path=table.path, line=line)
-    return np.array([UNKNOWN if v is None else index[v] for v in table.column(name)])
+    return np.array([MISSING if v is None else index[v] for v in table.column(name)])
 
 
 def _standardised(
@@ -203,7 +203,7 @@ MAX_SAMPLES = 20_000  # whose haplotypes are drawn from
 
 @dataclass(frozen=True, eq=False)
 class HaplotypeGroups:
-    """The haplotypes of groups; `numbers` gives each label of the category in `column` its group, or `UNKNOWN`."""
+    """The haplotypes of groups; `numbers` gives each label of the category in `column` its group, or `MISSING`."""
 
     column: int
     numbers: NDArray[np.int64]
@@ -217,9 +217,9 @@ class HaplotypeGroups:
         rows = rows[np.linspace(0, len(rows) - 1, min(MAX_SAMPLES, len(rows))).astype(np.int64)]
         column = names.index(groups)
         label_N = layout.encoded(rows).categories[:, column]
-        known_N = label_N != UNKNOWN
+        known_N = label_N != MISSING
         present, group_N = np.unique(label_N[known_N], return_inverse=True)
-        numbers = np.full(len(layout.columns.categories[column].labels), UNKNOWN)
+        numbers = np.full(len(layout.columns.categories[column].labels), MISSING)
         numbers[present] = np.arange(len(present))
         letters = layout.letters(rows)[known_N]
         return cls(column, numbers, Pool.of(resolve(letters), group_N), frozenset(_hashes(letters)))
@@ -229,9 +229,9 @@ class HaplotypeGroups:
         return np.array([number in self.members for number in _hashes(letters_NS)], np.bool_)
 
     def groups(self, records: EncodedPhenotypes) -> NDArray[np.int64]:
-        """The group (N,) of each record, `UNKNOWN` for one without."""
+        """The group (N,) of each record, `MISSING` for one without."""
         label_N = records.categories[:, self.column]
-        found: NDArray[np.int64] = np.where(label_N == UNKNOWN, UNKNOWN, self.numbers[label_N])
+        found: NDArray[np.int64] = np.where(label_N == MISSING, MISSING, self.numbers[label_N])
         return found
 
 

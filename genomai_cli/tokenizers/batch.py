@@ -1,54 +1,119 @@
-"""Many sequences to ids at once: rows of letters in, rows of ids out, with letters hidden on the way.
+"""Many sequences as one array of ids: from lists of ids, or from rows of letters of which some are masked.
 
-Shape suffixes: B sequences, L letters, T words.
+Shape suffixes: B sequences, L letters, T tokens.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.tokenizers.base import Tokenizer
+from genomai_cli.alphabet import UNKNOWN_LETTER, Letters
+from genomai_cli.tokenizers.base import Ids, Tokenizer
 
-UNKNOWN = ord("N")
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """The `ids` (B, T) of sequences of any lengths, and the attention `mask` (B, T): True where a token is no padding."""
+
+    ids: NDArray[np.int64]
+    mask: Flags
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, rows: Sequence[Ids]) -> "TokenBatch":
+        """From the ids of each sequence, which have been through the `template`; at least one token wide."""
+        left = tokenizer.padding_side == "left"
+        ids = padded(rows, tokenizer.pad_id, left=left)
+        return cls(ids, padded([np.ones(len(row), np.int32) for row in rows], 0, left=left) > 0)
+
+
+def padded(rows: Sequence[Ids], pad_id: int, *, left: bool = False) -> NDArray[np.int64]:
+    """The ids of several sequences as the rows of one array, filled up at one side; at least one wide."""
+    array = np.full((len(rows), max((1, *map(len, rows)))), pad_id, np.int64)
+    for row, ids in zip(array, rows, strict=True):
+        row[len(row) - len(ids) if left else 0 :][: len(ids)] = ids
+    return array
 
 
 def encode_rows(
-    tokenizer: Tokenizer,
-    letters_BL: NDArray[np.uint8],
-    hidden_BL: NDArray[np.bool_] | None = None,
+    tokenizer: Tokenizer, letters_BL: Letters, masked_BL: Flags | None = None
 ) -> NDArray[np.int64]:
-    """The ids (B, T) of sequences that are filled up with 0 bytes at the right, as [PAD] follows their words.
+    """The ids (B, T), with template and padding, of sequences that are filled up with 0 bytes at the right.
 
-    Every word that covers a hidden letter is [MASK], so that overlapping words do not tell it.
+    Every token that covers a masked letter is masked, so that overlapping tokens do not tell it. T is at least 1.
     """
-    rows, places = letters_BL.shape
-    words = tokenizer.length(places)
-    if words == 0:
-        return np.full((rows, 1), tokenizer.pad_id, np.int64)
-    ids_BT = _ids(tokenizer, letters_BL)[:, :words].astype(np.int64)
-    if hidden_BL is not None:
-        ids_BT[covering(tokenizer, hidden_BL)] = tokenizer.mask_id
-    length_B = np.count_nonzero(letters_BL, axis=1)
-    ends_T = np.arange(words) * tokenizer.stride + tokenizer.k
-    ids_BT[ends_T > length_B[:, None]] = tokenizer.pad_id
-    return ids_BT
+    tokens = tokenizer.length(letters_BL.shape[1])
+    ids_BT = np.empty((len(letters_BL), 0), np.int64)
+    if tokens:
+        ids_BT = _ids(tokenizer, letters_BL)[:, :tokens].astype(np.int64)
+    if masked_BL is not None and tokens:
+        ids_BT[_covering(tokenizer, masked_BL)] = tokenizer.mask_id
+    return _laid_out(tokenizer, ids_BT, _tokens_of(tokenizer, letters_BL), tokenizer.pad_id)
 
 
-def covering(tokenizer: Tokenizer, chosen_BL: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which words (B, T) cover at least one of the chosen letters."""
-    words = tokenizer.length(chosen_BL.shape[1])
-    last = (words - 1) * tokenizer.stride + 1
-    found_BT = np.zeros((len(chosen_BL), words), np.bool_)
-    for place in range(tokenizer.k):
-        found_BT |= chosen_BL[:, place : place + last : tokenizer.stride]
+def covering(tokenizer: Tokenizer, letters_BL: Letters, chosen_BL: Flags) -> Flags:
+    """Which of the tokens (B, T) of `encode_rows` cover at least one of the chosen letters."""
+    chosen_BT = np.zeros((len(letters_BL), 0), np.bool_)
+    if tokenizer.length(letters_BL.shape[1]):
+        chosen_BT = _covering(tokenizer, chosen_BL)
+    return _laid_out(tokenizer, chosen_BT, _tokens_of(tokenizer, letters_BL), False, ends=False)
+
+
+def _covering(tokenizer: Tokenizer, chosen_BL: Flags) -> Flags:
+    tokens = tokenizer.length(chosen_BL.shape[1])
+    last = (tokens - 1) * tokenizer.stride + 1
+    found_BT = np.zeros((len(chosen_BL), tokens), np.bool_)
+    for offset in range(tokenizer.k):
+        found_BT |= chosen_BL[:, offset : offset + last : tokenizer.stride]
     return found_BT
 
 
-def _ids(tokenizer: Tokenizer, letters_BL: NDArray[np.uint8]) -> NDArray[np.int32]:
+def _tokens_of(tokenizer: Tokenizer, letters_BL: Letters) -> NDArray[np.int64]:
+    """How many tokens each row (B,) has."""
+    length_B = np.count_nonzero(letters_BL, axis=1)
+    whole_B = (length_B - tokenizer.k) // tokenizer.stride + 1
+    return np.where(length_B < tokenizer.k, 0, whole_B)
+
+
+def _laid_out(
+    tokenizer: Tokenizer,
+    values_BT: NDArray[Any],
+    count_B: NDArray[np.int64],
+    empty: int | bool,
+    *,
+    ends: bool = True,
+) -> NDArray[Any]:
+    """The first `count_B` values of each row where the template and the padding side put them; `empty` elsewhere.
+
+    With `ends` the prefix and the suffix are written around them.
+    """
+    before, after = len(tokenizer.prefix), len(tokenizer.suffix)
+    rows, tokens = values_BT.shape
+    values_BT = values_BT.copy()
+    values_BT[np.arange(tokens) >= count_B[:, None]] = empty
+    width = max(1, before + tokens + after)
+    around = ((0, 0), (before, width - before - tokens))
+    laid_out_BT = np.pad(values_BT, around, constant_values=empty)
+    if ends:
+        laid_out_BT[:, :before] = tokenizer.prefix
+        for offset, id_ in enumerate(tokenizer.suffix):
+            laid_out_BT[np.arange(rows), before + count_B + offset] = id_
+    if tokenizer.padding_side == "left":
+        shift_B1 = (width - before - count_B - after)[:, None]
+        laid_out_BT = np.take_along_axis(laid_out_BT, (np.arange(width) - shift_B1) % width, axis=1)
+    return laid_out_BT
+
+
+def _ids(tokenizer: Tokenizer, letters_BL: Letters) -> Ids:
     """The ids of all rows written one after another, as rows; those at a row's end run into the next."""
-    rows, places = letters_BL.shape
-    width = -(-places // tokenizer.stride) * tokenizer.stride
-    flat = np.full(rows * width + tokenizer.k, UNKNOWN, np.uint8)
-    filled = np.where(letters_BL == 0, np.uint8(UNKNOWN), letters_BL)
-    flat[: rows * width].reshape(rows, width)[:, :places] = filled
-    ids = tokenizer.encode(flat.tobytes().decode("ascii"))
+    rows, length = letters_BL.shape
+    width = -(-length // tokenizer.stride) * tokenizer.stride
+    flat = np.full(rows * width + tokenizer.k, UNKNOWN_LETTER, np.uint8)
+    filled = np.where(letters_BL == 0, np.uint8(UNKNOWN_LETTER), letters_BL)
+    flat[: rows * width].reshape(rows, width)[:, :length] = filled
+    ids = tokenizer.encode(flat.tobytes().decode("ascii", "surrogateescape"))
     return ids[: rows * width // tokenizer.stride].reshape(rows, -1)

@@ -1,8 +1,6 @@
-"""One word a letter: single nucleotides A C G T N, then `[PAD]` and `[MASK]`.
+"""One token a letter: single nucleotides, and barcodes, whose letters R Y S W K M are heterozygous sites."""
 
-Diploid barcodes: one word a site, A C G T homozygous, R Y S W K M heterozygous, N missing.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,76 +8,51 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genomai_cli.tokenizers.base import MASK, PAD, Ids, letter_table, letters_of, spell
-
-NUCLEOTIDES = "ACGTN"
-UNKNOWN = "N"
+from genomai_cli.alphabet import BASES, HETEROZYGOUS, UNKNOWN, as_letters, as_text, letter_table
+from genomai_cli.tokenizers.base import MASK, PAD, Ids, Tokenizer
 
 
 @dataclass(frozen=True)
-class Characters:
-    """One word a letter of an alphabet, in which N stands for every letter outside it."""
+class Characters(Tokenizer):
+    """The letters of an alphabet, in which N stands for every letter outside it; then `[PAD]` and `[MASK]`."""
 
-    can_decode: ClassVar[bool] = True
     k: ClassVar[int] = 1
     stride: ClassVar[int] = 1
 
     kind: str = "characters"
-    letters: str = NUCLEOTIDES
+    letters: str = BASES + UNKNOWN
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The letters, then the special words."""
+        """The letters, then the special tokens."""
         return [*self.letters, PAD, MASK]
 
-    @property
-    def pad_id(self) -> int:
-        """The first id after the letters."""
-        return len(self.letters)
-
-    @property
-    def mask_id(self) -> int:
-        """The last id."""
-        return len(self.letters) + 1
-
-    @property
-    def unk_id(self) -> int:
-        """The id of N."""
-        return self.letters.index(UNKNOWN)
+    @cached_property
+    def special(self) -> Mapping[str, int]:
+        """Padding and mask, and N for an unknown letter."""
+        size = len(self.letters)
+        return {"unk": self.letters.index(UNKNOWN), "pad": size, "mask": size + 1}
 
     @cached_property
     def _ids(self) -> Ids:
         codes = {letter: code for code, letter in enumerate(self.letters)}
-        return letter_table(codes, other=self.unk_id)
+        return letter_table(codes, other=self.special["unk"])
 
     def encode(self, sequence: str) -> Ids:
         """One id a letter."""
-        return self._ids[letters_of(sequence)]
-
-    def words(self, sequence: str) -> list[str]:
-        """The letters as the model sees them."""
-        return spell(self.vocabulary, self.encode(sequence))
+        return self._ids[as_letters(sequence)]
 
     def decode(self, ids: ArrayLike) -> str:
         """One letter an id; `[MASK]` becomes N and `[PAD]` nothing."""
         given = np.asarray(ids, dtype=np.int64)
-        letters = np.frombuffer(f"{self.letters}{UNKNOWN}{UNKNOWN}".encode(), dtype=np.uint8)
-        kept: bytes = letters[given[given != self.pad_id]].tobytes()
-        return kept.decode()
-
-    def length(self, letters: int) -> int:
-        """As many words as letters."""
-        return letters
+        letters = as_letters(self.letters + UNKNOWN + UNKNOWN)
+        return as_text(letters[given[given != self.pad_id]])
 
     def to_config(self) -> dict[str, Any]:
         """The kind says it all."""
         return {"kind": self.kind}
 
 
-KIND = "iupac"
-BARCODE_LETTERS = "ACGTRYSWKMN"
-
-
 def iupac() -> Characters:
-    """The tokenizer of barcodes; the letters for three or four bases (B D H V) count as missing."""
-    return Characters(kind=KIND, letters=BARCODE_LETTERS)
+    """The tokenizer of barcodes; the letters for three or four bases (B D H V) count as unknown."""
+    return Characters(kind="iupac", letters=BASES + "".join(HETEROZYGOUS) + UNKNOWN)

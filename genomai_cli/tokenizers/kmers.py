@@ -1,12 +1,6 @@
-"""K-mers, overlapping or not: all 4^k words over A C G T, then `[PAD]`, `[MASK]`, `[UNK]`.
+"""K-mers, overlapping or not, and classes of k-mers that are each other's reversal or complement."""
 
-K-mers up to reversal and complement: the vocabulary of the reference model.
-
-The 64 3-mers fall into 20 classes under the group {identity, reverse, complement, reverse complement},
-so that a sequence and its three images have the same bag of words. With `[PAD]` and `[MASK]` that makes 22.
-There is no word for an unknown letter: a k-mer with one counts as hidden, `[MASK]`.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,19 +9,27 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genomai_cli.tokenizers.base import MASK, PAD, UNK, Ids, letter_table, letters_of, spell
+from genomai_cli.alphabet import (
+    BASE_LETTERS,
+    BASES,
+    UNKNOWN_LETTER,
+    as_letters,
+    as_text,
+    letter_table,
+)
+from genomai_cli.tokenizers.base import MASK, PAD, UNK, Ids, Tokenizer
 
-LONGEST = 8
-BASES = "ACGT"
-_UNKNOWN = 4**LONGEST  # so large that a k-mer with one cannot be mistaken, and 8 of them fit int32
+MAX_K = 8
+_UNKNOWN = 4**MAX_K  # so large that a k-mer with one cannot be mistaken, and 8 of them fit int32
 _CODES = letter_table({base: code for code, base in enumerate(BASES)}, other=_UNKNOWN)
 
 
 @dataclass(frozen=True)
-class Kmers:
-    """Words of `k` letters, one every `stride` letters; a word with a letter outside ACGT is `[UNK]`.
+class Kmers(Tokenizer):
+    """All 4^k k-mers, then `[PAD]`, `[MASK]`, `[UNK]`; one every `stride` letters.
 
-    Letters after the last whole word are left out, as are the letters between words if `stride` > `k`.
+    A k-mer with a letter outside ACGT is `[UNK]`. Letters after the last whole k-mer are left out, as are the letters
+    between k-mers if `stride` > `k`.
     """
 
     kind: ClassVar[str] = "kmers"
@@ -40,99 +42,78 @@ class Kmers:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """All k-mers in alphabetical order, then the special words."""
-        return [*("".join(word) for word in product(BASES, repeat=self.k)), PAD, MASK, UNK]
+        """All k-mers in alphabetical order, then the special tokens."""
+        return [*("".join(kmer) for kmer in product(BASES, repeat=self.k)), PAD, MASK, UNK]
 
-    @property
-    def pad_id(self) -> int:
-        """The first id after the k-mers."""
-        return int(4**self.k)
-
-    @property
-    def mask_id(self) -> int:
-        """The second id after the k-mers."""
-        return self.pad_id + 1
-
-    @property
-    def unk_id(self) -> int:
-        """The last id."""
-        return self.pad_id + 2
+    @cached_property
+    def special(self) -> Mapping[str, int]:
+        """The three ids after the k-mers."""
+        return {"pad": 4**self.k, "mask": 4**self.k + 1, "unk": 4**self.k + 2}
 
     @property
     def can_decode(self) -> bool:
-        """Words that leave no letter out determine the sequence."""
+        """Tokens that leave no letter out determine the sequence."""
         return self.stride <= self.k
 
     def encode(self, sequence: str) -> Ids:
-        """One id a window."""
+        """One id a k-mer."""
         indices = kmer_indices(sequence, self.k, self.stride)
-        indices[indices == 4**self.k] = self.unk_id
+        indices[indices == 4**self.k] = self.special["unk"]
         return indices
 
-    def words(self, sequence: str) -> list[str]:
-        """The windows, those that are not known as `[UNK]`."""
-        return spell(self.vocabulary, self.encode(sequence))
-
     def decode(self, ids: ArrayLike) -> str:
-        """The sequence; where overlapping words disagree, the first that covers the letter counts."""
+        """The sequence; where overlapping k-mers disagree, the first that covers the letter counts."""
         if not self.can_decode:
             raise ValueError(f"a stride of {self.stride} leaves letters between {self.k}-mers out")
         given = np.asarray(ids, dtype=np.int64)
         given = given[given != self.pad_id]
         if not len(given):
             return ""
-        return self._overlay(given).tobytes().decode()
+        return as_text(self._overlay(given))
 
     def _overlay(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-        bases = np.frombuffer(BASES.encode(), dtype=np.uint8)
-        letters = np.full((len(ids) - 1) * self.stride + self.k, ord("N"), dtype=np.uint8)
-        known = np.flatnonzero(ids < 4**self.k)
-        for place in range(self.k):
-            digit = ids[known] // 4 ** (self.k - 1 - place) % 4
-            letters[known * self.stride + place] = bases[digit]
+        letters = np.full((len(ids) - 1) * self.stride + self.k, UNKNOWN_LETTER, np.uint8)
+        known = np.flatnonzero(self.is_dna(ids))
+        for offset in range(self.k):
+            digit = ids[known] // 4 ** (self.k - 1 - offset) % 4
+            letters[known * self.stride + offset] = BASE_LETTERS[digit]
         return letters
 
-    def length(self, letters: int) -> int:
-        """How many whole windows fit."""
-        return windows(letters, self.k, self.stride)
-
     def to_config(self) -> dict[str, Any]:
-        """Kind, word length and stride."""
+        """Kind, k and stride."""
         return {"kind": self.kind, "k": self.k, "stride": self.stride}
 
 
 def check_window(k: int, stride: int) -> None:
-    """Refuse a word length or a stride that no tokenizer has."""
-    if not 1 <= k <= LONGEST:
-        raise ValueError(f"k must be from 1 to {LONGEST}, not {k}")
+    """ValueError for a k or a stride that no tokenizer has."""
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"k must be from 1 to {MAX_K}, not {k}")
     if stride < 1:
         raise ValueError(f"the stride must be at least 1, not {stride}")
 
 
-def windows(letters: int, k: int, stride: int) -> int:
-    """How many windows of `k`, `stride` apart, fit into so many letters."""
-    return 0 if letters < k else (letters - k) // stride + 1
-
-
 def kmer_indices(sequence: str, k: int, stride: int) -> Ids:
-    """Each window's place among the 4^k k-mers in alphabetical order; 4^k if a letter is not ACGT."""
-    codes = _CODES[letters_of(sequence)]
-    count = windows(len(codes), k, stride)
+    """Each k-mer's index (T,) among all 4^k in alphabetical order; 4^k if a letter is not ACGT."""
+    codes = _CODES[as_letters(sequence)]
+    count = max(0, (len(codes) - k) // stride + 1)
     indices = np.zeros(count, dtype=np.int32)
     span = max(0, (count - 1) * stride + 1)
-    for place in range(k):
+    for offset in range(k):
         indices *= 4
-        indices += codes[place : place + span : stride]
+        indices += codes[offset : offset + span : stride]
     return np.minimum(indices, np.int32(4**k))
 
 
 @dataclass(frozen=True)
-class SymmetricKmers:
-    """Classes of k-mers, each named by its alphabetically first member, in alphabetical order."""
+class SymmetricKmers(Tokenizer):
+    """Classes of k-mers, each named by its alphabetically first member, in their order; then `[PAD]` and `[MASK]`.
+
+    The 64 3-mers fall into 20 classes under the group {identity, reverse, complement, reverse complement}, so that a
+    sequence and its three images have the same bag of tokens. A k-mer with an unknown letter is `[MASK]`.
+    """
 
     kind: ClassVar[str] = "symmetric"
     can_decode: ClassVar[bool] = False
-    unk_id: ClassVar[None] = None
 
     k: int = 3
     stride: int = 1
@@ -145,17 +126,13 @@ class SymmetricKmers:
         """The classes' first members, then `[PAD]` and `[MASK]`."""
         members = np.unique(_first_members(self.k))
         digits = _digits(members, self.k)
-        return [*("".join(BASES[digit] for digit in word) for word in digits), PAD, MASK]
+        return [*("".join(BASES[digit] for digit in kmer) for kmer in digits), PAD, MASK]
 
-    @property
-    def pad_id(self) -> int:
-        """The first id after the classes."""
-        return int(self._classes.max()) - 1
-
-    @property
-    def mask_id(self) -> int:
-        """The last id."""
-        return int(self._classes.max())
+    @cached_property
+    def special(self) -> Mapping[str, int]:
+        """The two ids after the classes."""
+        mask = int(self._classes.max())
+        return {"pad": mask - 1, "mask": mask}
 
     @cached_property
     def _classes(self) -> Ids:
@@ -164,23 +141,15 @@ class SymmetricKmers:
         return np.append(classes, len(members) + 1).astype(np.int32)
 
     def encode(self, sequence: str) -> Ids:
-        """One class a window."""
+        """One class a k-mer."""
         return self._classes[kmer_indices(sequence, self.k, self.stride)]
-
-    def words(self, sequence: str) -> list[str]:
-        """The first member of each window's class."""
-        return spell(self.vocabulary, self.encode(sequence))
 
     def decode(self, ids: ArrayLike) -> str:
         """Never possible: a class does not tell its members apart."""
         raise ValueError("symmetric k-mers cannot be turned back into a sequence")
 
-    def length(self, letters: int) -> int:
-        """How many whole windows fit."""
-        return windows(letters, self.k, self.stride)
-
     def to_config(self) -> dict[str, Any]:
-        """Kind, word length and stride."""
+        """Kind, k and stride."""
         return {"kind": self.kind, "k": self.k, "stride": self.stride}
 
 

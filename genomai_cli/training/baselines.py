@@ -21,26 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.alphabet import BASES, UNKNOWN_CODE, as_letters, codes_of
 from genomai_cli.backbones.base import Network
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.objectives.base import NO_TARGET, Alphabet
 from genomai_cli.tokenizers.batch import encode_rows
-from genomai_cli.tokenizers.kmers import BASES, Kmers
 from genomai_cli.training.corpus import Corpus
 
 ORDER = 10
 WEIGHT = 10.0  # letters that the model of the next lower order is worth
 LETTERS = 1 << 25  # of a corpus to count in
 PART = 1 << 21  # letters that are counted at once
-OTHER = 4  # a letter that is no base
-_CODES = np.full(256, OTHER, np.int64)
-_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
 Codes = NDArray[np.int64]
 
 
-def codes(letters: NDArray[np.uint8]) -> Codes:
-    """0 to 3 for A C G T, `OTHER` for everything else."""
-    return _CODES[letters]
+def _codes(letters: NDArray[np.uint8]) -> Codes:
+    return codes_of(letters).astype(np.int64)  # k-mers of them are to be numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +70,7 @@ class Markov:
         letters = int((bounds[:, 1] - bounds[:, 0]).sum())
         pieces = bounds[:: max(1, -(-letters // LETTERS))].tolist()
         order = min(order, int(math.log(max(letters, 4), 4)))
-        return cls.of((codes(corpus.letters[begin:end]) for begin, end in pieces), order)
+        return cls.of((_codes(corpus.letters[begin:end]) for begin, end in pieces), order)
 
     def nats(self, codes_BL: Codes) -> NDArray[np.float64]:
         """-log of the probability of each letter (B, L) after those before it in its row; 0 where it is unknown."""
@@ -92,7 +88,7 @@ def _joined(sequences: Iterable[Codes]) -> Iterator[Codes]:
     waiting: list[Codes] = []
     letters = 0
     for sequence in sequences:
-        waiting += [sequence, np.array([OTHER])]
+        waiting += [sequence, np.array([UNKNOWN_CODE])]
         letters += len(sequence)
         if letters > PART:
             yield np.concatenate(waiting)
@@ -109,7 +105,7 @@ def _words(codes_BL: Codes, before: int) -> tuple[Codes, NDArray[np.bool_]]:
     for place in range(before + 1):
         letters_BL = codes_BL[:, place : place + width]
         places_BL = 4 * places_BL + letters_BL
-        known_BL &= letters_BL != OTHER
+        known_BL &= letters_BL != UNKNOWN_CODE
     return places_BL, known_BL
 
 
@@ -156,7 +152,7 @@ class Baselines:
             ids_BT = np.where(known_BT, truth_BT, tokenizer.mask_id)
             rows = [tokenizer.decode(ids).encode() for ids in ids_BT]
             letters_BL = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
-            nats_BT, letters = self._markov.nats(codes(letters_BL)), tokenizer.k
+            nats_BT, letters = self._markov.nats(_codes(letters_BL)), tokenizer.k
         total_B, known_B = nats_BT.sum(axis=1), letters * known_BT.sum(axis=1)
         return float((total_B / np.maximum(known_B, 1)).mean())
 
@@ -183,7 +179,10 @@ class Baselines:
             counts_PV = self._counts
             sites = places if len(counts_PV) > 1 else np.zeros_like(places)
             return float(-np.log(counts_PV[sites, words] / counts_PV.sum(axis=1)[sites]).mean())
-        visible = [self.alphabet.tokenizer.decode(ids) for ids in ids_BT]
+        tokenizer = self.alphabet.tokenizer
+        visible = [tokenizer.decode(ids) for ids in ids_BT]
+        begin_B = (ids_BT != tokenizer.pad_id).argmax(axis=1) + len(tokenizer.prefix)
+        places = places - begin_B[rows]
         return float(
             np.mean([self._surprise(*a) for a in self._patterns(visible, rows, places, words)])
         )
@@ -191,11 +190,8 @@ class Baselines:
     @property
     def _sees_parts_of_words(self) -> bool:
         tokenizer = self.alphabet.tokenizer
-        return (
-            isinstance(tokenizer, Kmers)
-            and tokenizer.stride < tokenizer.k
-            and not self.alphabet.aligned
-        )
+        overlap = tokenizer.can_decode and tokenizer.stride < tokenizer.k
+        return overlap and not self.alphabet.aligned
 
     def _patterns(
         self,
@@ -215,7 +211,7 @@ class Baselines:
     def _surprise(self, pattern: str, word: int) -> float:
         """-log of the word's frequency among those that agree with the pattern, where N agrees with all."""
         key = pattern.encode()
-        spelt = np.unravel_index(word, self._cube.shape)
+        spelt = tuple(codes_of(as_letters(self.alphabet.tokenizer.vocabulary[word])).tolist())
         if any(p not in ("N", BASES[base]) for p, base in zip(pattern, spelt, strict=True)):
             key, pattern = b"", "N" * len(pattern)  # a letter that was replaced: nothing is certain
         if key not in self._sums:
@@ -226,8 +222,12 @@ class Baselines:
     @cached_property
     def _cube(self) -> NDArray[np.float64]:
         """The counts of k-mers by their letters (4, 4, ...)."""
-        k = self.alphabet.tokenizer.k
-        return self._counts[0, : 4**k].reshape((4,) * k)
+        tokenizer = self.alphabet.tokenizer
+        spelling = "".join(tokenizer.vocabulary[id_] for id_ in tokenizer.dna_ids)
+        spelling_VK = codes_of(as_letters(spelling)).reshape(-1, tokenizer.k)
+        cube = np.zeros((len(BASES),) * tokenizer.k)
+        cube[tuple(spelling_VK.T)] = self._counts[0, tokenizer.dna_ids]
+        return cube
 
     @cached_property
     def _counts(self) -> NDArray[np.float64]:
@@ -246,6 +246,5 @@ class Baselines:
             sites_T = np.arange(ids_BT.shape[1]) if len(counts_PV) > 1 else np.array([0])
             np.add.at(counts_PV, (np.broadcast_to(sites_T, ids_BT.shape), ids_BT), 1)
         assert counts_PV is not None
-        special = (tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id)
-        counts_PV[:, [word for word in special if word is not None]] = 0
+        counts_PV[:, ~tokenizer.is_known(np.arange(len(tokenizer.vocabulary)))] = 0
         return counts_PV

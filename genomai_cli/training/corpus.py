@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import Letters
 from genomai_cli.errors import InputError
 from genomai_cli.inputs.samples import Rows
 

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import UNKNOWN_LETTER, Letters
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import COUNTED
 from genomai_cli.training.corpus import (
@@ -55,7 +55,7 @@ class Cut:
     def pieces(self, letters: Letters) -> Iterator[tuple[int, int]]:
         """Begin and end of every piece; a stretch between gaps is cut evenly."""
         if self.sites is not None:
-            if (letters != ord("N")).any():
+            if (letters != UNKNOWN_LETTER).any():
                 yield 0, self.sites
             return
         for begin, end in self._stretches(letters):

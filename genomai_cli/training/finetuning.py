@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
+from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.classifier import LIKELIHOOD, Classifier, Evidence
 from genomai_cli.backbones.heads import logits
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples, TrainingBatch, Views
-from genomai_cli.objectives.base import MISSING, cross_entropy
+from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.initialization import (
     initial_config,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Rows, Samples
-from genomai_cli.objectives.base import MISSING
 from genomai_cli.records import SequenceRecord
 
 _HAPLOTYPE_ENDINGS = ("_A", "_B")

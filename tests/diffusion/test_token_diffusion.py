@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genomai_cli import tokenizers
+from genomai_cli.alphabet import UNKNOWN_CODE, codes_of
 from genomai_cli.backbones import heads
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.transformer import SoftMask
@@ -17,7 +18,7 @@ from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.networks.denoiser import expected
-from genomai_cli.training.baselines import OTHER, Markov, codes
+from genomai_cli.training.baselines import Markov
 from genomai_cli.training.initialization import untrained
 from genomai_cli.training.recipe import read
 
@@ -198,13 +199,13 @@ def test_an_allele_in_doubt_is_expected_by_bayes_theorem():
 
 def test_a_markov_model_of_order_nought_is_the_letters_frequencies():
     """By hand: three A and one C, with ten letters' worth of even ones."""
-    model = Markov.of([codes(np.frombuffer(b"AACA", np.uint8))], order=0)
+    model = Markov.of([codes_of(np.frombuffer(b"AACA", np.uint8))], order=0)
     assert np.exp(model.tables[0]) == pytest.approx([5.5 / 14, 3.5 / 14, 2.5 / 14, 2.5 / 14])
 
 
 def test_a_markov_model_mixes_with_the_shorter_context():
     """By hand: after A, the letters of AC AC AG are C C G, and after C twice A."""
-    letters = [codes(np.frombuffer(text, np.uint8)) for text in (b"ACACAG",)]
+    letters = [codes_of(np.frombuffer(text, np.uint8)) for text in (b"ACACAG",)]
     model = Markov.of(letters, order=1)
     lower = np.exp(model.tables[0])
     after_a = (np.array([0, 2, 1, 0]) + 10 * lower) / 13
@@ -215,7 +216,7 @@ def test_a_markov_model_mixes_with_the_shorter_context():
 def test_nats_use_as_many_letters_before_as_are_known():
     rng = np.random.default_rng(5)
     model = Markov.of([rng.integers(0, 4, 5000)], order=2)
-    row = np.array([[0, 1, OTHER, 2, 3, 0]])
+    row = np.array([[0, 1, UNKNOWN_CODE, 2, 3, 0]])
     nats = model.nats(row)[0]
     tables = model.tables
     found = [

@@ -6,19 +6,14 @@ from conftest import SHARED, needs_shared
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from genomai_cli.alphabet import codes_of, reverse_complement_codes
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.mapping import alignment
 from genomai_cli.mapping.mapper import Anchorer
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.seeding import (
-    KmerIndex,
-    best_chain,
-    codes_of,
-    reverse_complement,
-    segments_of,
-)
+from genomai_cli.mapping.seeding import KmerIndex, best_chain, segments_of
 
 RCRS = SHARED / "data" / "mito" / "rCRS.fa"
 GENOMES = SHARED / "data" / "1kgp" / "mt.train.fa.gz"
@@ -281,7 +276,7 @@ def test_only_unique_kmers_are_hits():
 
 def test_the_reverse_complement_of_codes():
     codes = codes_of(np.frombuffer(b"ACGTNa", np.uint8))
-    assert reverse_complement(codes).tolist() == [3, 4, 0, 1, 2, 3]
+    assert reverse_complement_codes(codes).tolist() == [3, 4, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("circular", [True, False])

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
+from genomai_cli.alphabet import reverse_complement
 from genomai_cli.augmentations import (
     NOTHING,
     crop,
     hide_outside,
     lengths,
     mask,
-    reverse_complement,
     runs,
     substitute,
     turn,
@@ -264,7 +264,7 @@ def test_a_hidden_letter_is_in_no_visible_word(sequence, config, span, share, se
     replaced = np.where(chosen, other, letters)
     assert (objective.views(replaced, rng(seed))["ids"] == hidden["ids"]).all()
     # What is to be guessed are exactly the words over hidden letters.
-    assert ((hidden["targets"] != NO_TARGET) == covering(tokenizer, chosen)).all()
+    assert ((hidden["targets"] != NO_TARGET) == covering(tokenizer, letters, chosen)).all()
 
 
 def test_bert_shows_some_of_the_words_to_be_guessed():

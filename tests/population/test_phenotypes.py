@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.population.phenotype_encoding import (
-    UNKNOWN,
     HaplotypeGroups,
     PhenotypeRows,
     common_records,
@@ -136,7 +136,7 @@ class TestColumns:
 class TestEncoding:
     def test_values_become_numbers(self, people, columns):
         encoded = encode(people, columns)
-        assert encoded.categories.tolist() == [[1, 0], [1, UNKNOWN], [0, 1], [UNKNOWN, 1]]
+        assert encoded.categories.tolist() == [[1, 0], [1, MISSING], [0, 1], [MISSING, 1]]
         deviation = np.std([1.6, 1.8, 2.0])
         assert encoded.numbers[0, 0] == pytest.approx(-0.2 / deviation)
         assert np.isnan(encoded.numbers[2, 0])
@@ -208,7 +208,7 @@ class TestGroups:
         letters = np.frombuffer(b"AAACCCGGGTTT", np.uint8).reshape(4, 3)
         rows = layout.rows(letters, encode(people, columns))
         groups = HaplotypeGroups.of(rows[:3], layout, "pop")
-        assert groups.groups(encode(people, columns)).tolist() == [1, 1, 0, UNKNOWN]
+        assert groups.groups(encode(people, columns)).tolist() == [1, 1, 0, MISSING]
         crossed = groups.pool.cross(np.array([0, 1]), np.random.default_rng(0))
         assert crossed[0].tobytes() == b"GGG"
         assert set(crossed[1].tobytes()) <= set(b"AC")
@@ -224,4 +224,4 @@ def test_labels_survive_encoding(values):
     columns = Columns.of(table)
     labels = columns.categories[0].labels
     found = encode(table, columns).categories[:, 0]
-    assert [None if n == UNKNOWN else labels[n] for n in found] == values
+    assert [None if n == MISSING else labels[n] for n in found] == values

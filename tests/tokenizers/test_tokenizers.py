@@ -1,19 +1,26 @@
-"""One suite for every tokenizer of the registry, and the contracts of each kind: its words and their order."""
+"""One suite for every tokenizer of the registry, and the contracts of each kind: its tokens and their order."""
 
 from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genomai_cli import registry
 from genomai_cli.errors import BundleError
-from genomai_cli.tokenizers import KINDS, from_config
-from genomai_cli.tokenizers.base import MASK, PAD, UNK, encode_in_pieces
+from genomai_cli.tokenizers import Tokenizer, from_config
+from genomai_cli.tokenizers.base import MASK, PAD, SPECIAL, UNK, encode_in_pieces
+from genomai_cli.tokenizers.batch import TokenBatch, covering, encode_rows
 
 CONFIGS = [
     {"kind": "characters"},
     {"kind": "iupac"},
+    {"kind": "bytes"},
     {"kind": "symmetric"},
     {"kind": "symmetric", "k": 4, "stride": 2},
     {"kind": "kmers"},
@@ -27,50 +34,172 @@ dna = st.text("ACGT", max_size=60)
 any_letters = st.text("ACGTNRYacgtn-", max_size=60)
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: "-".join(map(str, config.values())))
-def tokenizer(request):
-    return from_config(request.param)
+@dataclass(frozen=True)
+class Bracketed(Tokenizer):
+    """What no kind of ours is: special tokens first and in between, another order of bases, case, brackets, left padding."""
+
+    kind: ClassVar[str] = "bracketed"
+    k: ClassVar[int] = 2
+    stride: ClassVar[int] = 1
+    case_sensitive: ClassVar[bool] = True
+    can_decode: ClassVar[bool] = False
+    special: ClassVar[dict[str, int]] = {"pad": 0, "unk": 1, "cls": 2, "sep": 8, "mask": 20}
+    prefix: ClassVar[tuple[int, ...]] = (2,)
+    suffix: ClassVar[tuple[int, ...]] = (8,)
+    padding_side: ClassVar[str] = "left"
+
+    @cached_property
+    def vocabulary(self):
+        tokens = ["".join(kmer) for kmer in product("ATCG", repeat=self.k)]
+        for name, id_ in sorted(self.special.items(), key=lambda item: item[1]):
+            tokens.insert(id_, f"[{name.upper()}]")
+        return tokens
+
+    def encode(self, sequence):
+        ids = {token: id_ for id_, token in enumerate(self.vocabulary)}
+        kmers = (sequence[at : at + self.k] for at in range(len(sequence) - self.k + 1))
+        return np.array([ids.get(kmer, self.special["unk"]) for kmer in kmers], np.int32)
+
+    def decode(self, ids):
+        raise ValueError("cannot be decoded")
+
+    def to_config(self):
+        return {"kind": self.kind}
+
+
+TOKENIZERS = [*map(from_config, CONFIGS), Bracketed()]
+NAMES = ["-".join(map(str, tokenizer.to_config().values())) for tokenizer in TOKENIZERS]
+every_tokenizer = pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=NAMES)
 
 
 def test_every_kind_is_in_the_suite():
-    assert {config["kind"] for config in CONFIGS} == set(KINDS)
+    assert {config["kind"] for config in CONFIGS} == set(registry.TOKENIZERS)
 
 
-def test_words_are_unique_and_special_ids_point_at_them(tokenizer):
+@every_tokenizer
+def test_tokens_are_unique_and_special_ids_point_at_them(tokenizer):
     vocabulary = tokenizer.vocabulary
     assert len(set(vocabulary)) == len(vocabulary)
+    assert set(tokenizer.special) <= set(SPECIAL)
     assert vocabulary[tokenizer.pad_id] == PAD
-    assert vocabulary[tokenizer.mask_id] == MASK
-    assert tokenizer.unk_id is None or vocabulary[tokenizer.unk_id] in (UNK, "N")
+    for name, id_ in tokenizer.special.items():
+        assert vocabulary[id_] in (f"[{name.upper()}]", "N")
+    assert tokenizer.unk_id == tokenizer.special.get("unk")
+    assert {*tokenizer.prefix, *tokenizer.suffix} <= set(tokenizer.special.values())
 
 
+@every_tokenizer
+def test_a_kind_without_a_mask_says_so(tokenizer):
+    if "mask" in tokenizer.special:
+        assert tokenizer.vocabulary[tokenizer.mask_id] == MASK
+    else:
+        with pytest.raises(ValueError, match="no token that masks"):
+            _ = tokenizer.mask_id
+
+
+@every_tokenizer
+def test_dna_tokens_are_known_and_spell_dna(tokenizer):
+    ids = np.arange(len(tokenizer.vocabulary))
+    assert set(ids[~tokenizer.is_known(ids)]) == set(tokenizer.special.values())
+    assert (ids[tokenizer.is_dna(ids)] == tokenizer.dna_ids).all()
+    assert tokenizer.is_known(tokenizer.dna_ids).all()
+    letters = "".join(tokenizer.vocabulary[id_] for id_ in tokenizer.dna_ids)
+    assert set(letters) <= set("ACGTRYSWKM")
+    assert len(letters) == tokenizer.k * len(tokenizer.dna_ids)
+
+
+@every_tokenizer
 @pytest.mark.parametrize("sequence", ["", "A", "AC", "ACG", "ACGTTGCANNACGT" * 3])
-def test_length_is_that_of_the_ids_and_the_words(tokenizer, sequence):
+def test_length_is_that_of_the_ids_and_the_tokens(tokenizer, sequence):
     ids = tokenizer.encode(sequence)
     assert ids.dtype == np.int32
-    assert len(ids) == tokenizer.length(len(sequence)) == len(tokenizer.words(sequence))
+    assert len(ids) == tokenizer.length(len(sequence)) == len(tokenizer.tokens(sequence))
 
 
-def test_ids_are_places_in_the_vocabulary(tokenizer):
+@every_tokenizer
+def test_ids_are_indices_in_the_vocabulary(tokenizer):
     sequence = "ACGTNRYSWKMBDHV-*?é ACGTTGCA"
     ids = tokenizer.encode(sequence)
     assert ids.min() >= 0
     assert ids.max() < len(tokenizer.vocabulary)
     assert tokenizer.pad_id not in ids
-    assert tokenizer.words(sequence) == [tokenizer.vocabulary[id_] for id_ in ids]
+    assert tokenizer.tokens(sequence) == [tokenizer.vocabulary[id_] for id_ in ids]
 
 
-def test_case_and_uracil_make_no_difference(tokenizer):
+@every_tokenizer
+def test_case_and_uracil_make_no_difference_unless_the_kind_says_so(tokenizer):
     expected = tokenizer.encode("ACGTNTTACGCA")
-    assert (tokenizer.encode("acgtnttacgca") == expected).all()
-    assert (tokenizer.encode("acguNUuACGCA") == expected).all()
+    assert (tokenizer.encode("acgtnttacgca") == expected).all() != tokenizer.case_sensitive
+    if not tokenizer.case_sensitive:
+        assert (tokenizer.encode("acguNUuACGCA") == expected).all()
 
 
-def test_unknown_letters_become_unknown_or_hidden_words(tokenizer):
+@every_tokenizer
+def test_unknown_letters_become_unknown_or_masked_tokens(tokenizer):
     ids = set(tokenizer.encode("?" * 20).tolist())
-    assert ids == {tokenizer.mask_id if tokenizer.unk_id is None else tokenizer.unk_id}
+    if tokenizer.any_text:
+        assert tokenizer.is_known(np.array([*ids])).all()
+    else:
+        assert ids == {tokenizer.special.get("unk", tokenizer.special.get("mask"))}
 
 
+@every_tokenizer
+def test_the_template_is_around_the_ids(tokenizer):
+    ids = tokenizer.encode("ACGTTGCANNACGT")
+    expected = [*tokenizer.prefix, *ids, *tokenizer.suffix]
+    assert tokenizer.template(ids).tolist() == expected
+    assert tokenizer.template(ids).dtype == np.int32
+    assert tokenizer.template(ids[:0]).tolist() == [*tokenizer.prefix, *tokenizer.suffix]
+
+
+@every_tokenizer
+def test_a_batch_is_filled_up_at_its_side_and_the_mask_tells_where(tokenizer):
+    sequences = ["ACGTTGCANNACGT", "", "A", "ACGTACGTACGTACGTACGT"]
+    rows = [tokenizer.template(tokenizer.encode(sequence)) for sequence in sequences]
+    batch = TokenBatch.of(tokenizer, rows)
+    assert batch.ids.dtype == np.int64
+    assert batch.ids.shape == batch.mask.shape == (4, max(map(len, rows)))
+    for row, ids, mask in zip(rows, batch.ids, batch.mask, strict=True):
+        assert ids[mask].tolist() == row.tolist()
+        assert (ids[~mask] == tokenizer.pad_id).all()
+        padding = mask[::-1] if tokenizer.padding_side == "left" else mask
+        assert padding[: len(row)].all()
+        assert not padding[len(row) :].any()
+    assert TokenBatch.of(tokenizer, []).ids.shape == (0, 1)
+
+
+@given(sequences=st.lists(st.text("ACGTN", max_size=20), min_size=1, max_size=4), data=st.data())
+@every_tokenizer
+def test_rows_of_letters_make_the_same_batch(tokenizer, sequences, data):
+    width = max(map(len, sequences)) + data.draw(st.integers(0, 2))
+    text = b"".join(sequence.encode().ljust(width, b"\0") for sequence in sequences)
+    letters = np.frombuffer(text, np.uint8).reshape(len(sequences), width)
+    rows = [tokenizer.template(tokenizer.encode(sequence)) for sequence in sequences]
+    batch, ids = TokenBatch.of(tokenizer, rows), encode_rows(tokenizer, letters)
+    assert ids.shape == covering(tokenizer, letters, letters > 0).shape
+    for row, expected, mask in zip(ids, batch.ids, batch.mask, strict=True):
+        assert row[row != tokenizer.pad_id].tolist() == expected[mask].tolist()
+        padding = row[::-1] if tokenizer.padding_side == "left" else row
+        assert (padding[mask.sum() :] == tokenizer.pad_id).all()
+
+
+@given(sequence=st.text("ACGT", min_size=1, max_size=30), data=st.data())
+@every_tokenizer
+def test_tokens_over_masked_letters_are_masked_and_no_others(tokenizer, sequence, data):
+    if "mask" not in tokenizer.special:
+        return
+    letters = np.frombuffer(sequence.encode(), np.uint8)[None]
+    flags = st.lists(st.booleans(), min_size=len(sequence), max_size=len(sequence))
+    chosen = np.array(data.draw(flags))[None]
+    masked, plain = encode_rows(tokenizer, letters, chosen)[0], encode_rows(tokenizer, letters)[0]
+    covered = covering(tokenizer, letters, chosen)[0]
+    assert (masked == np.where(covered, tokenizer.mask_id, plain)).all()
+    starts = np.arange(tokenizer.length(len(sequence))) * tokenizer.stride
+    expected = sum(chosen[0, start : start + tokenizer.k].any() for start in starts)
+    assert covered.sum() == expected
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS[:-1], ids=NAMES[:-1])
 def test_config_makes_the_same_tokenizer(tokenizer):
     again = from_config(tokenizer.to_config())
     assert again == tokenizer
@@ -78,27 +207,26 @@ def test_config_makes_the_same_tokenizer(tokenizer):
     assert again.kind == tokenizer.kind
 
 
+@every_tokenizer
 def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer):
     first = tokenizer.encode("ACGTACGTACGT").copy()
     tokenizer.encode("NNNNNNNNNNNN")[:] = 0
     assert (tokenizer.encode("ACGTACGTACGT") == first).all()
 
 
-@given(sequence=any_letters, words=st.integers(1, 9))
-@pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_encoding_in_pieces_is_encoding(config, sequence, words):
-    tokenizer = from_config(config)
-    pieces = [*encode_in_pieces(tokenizer, sequence, words)]
-    assert all(0 < len(piece) <= words for piece in pieces)
+@given(sequence=any_letters, tokens=st.integers(1, 9))
+@every_tokenizer
+def test_encoding_in_pieces_is_encoding(tokenizer, sequence, tokens):
+    pieces = [*encode_in_pieces(tokenizer, sequence, tokens)]
+    assert all(0 < len(piece) <= tokens for piece in pieces)
     assert [id_ for piece in pieces for id_ in piece] == tokenizer.encode(sequence).tolist()
 
 
 @given(sequence=dna)
-@pytest.mark.parametrize("config", [c for c in CONFIGS if from_config(c).can_decode], ids=str)
-def test_decoding_gives_back_the_letters_that_words_cover(config, sequence):
-    tokenizer = from_config(config)
-    words = tokenizer.length(len(sequence))
-    covered = (words - 1) * tokenizer.stride + tokenizer.k if words else 0
+@pytest.mark.parametrize("tokenizer", [t for t in TOKENIZERS if t.can_decode], ids=repr)
+def test_decoding_gives_back_the_letters_that_tokens_cover(tokenizer, sequence):
+    tokens = tokenizer.length(len(sequence))
+    covered = (tokens - 1) * tokenizer.stride + tokenizer.k if tokens else 0
     assert tokenizer.decode(tokenizer.encode(sequence)) == sequence[:covered]
 
 
@@ -115,7 +243,7 @@ def test_barcodes_decode_to_themselves(sequence):
 
 
 @given(sequence=any_letters)
-def test_padding_adds_nothing_and_a_hidden_letter_is_n(sequence):
+def test_padding_adds_nothing_and_a_masked_letter_is_n(sequence):
     tokenizer = from_config({"kind": "characters"})
     ids = tokenizer.encode(sequence)
     padded = np.append(ids, [tokenizer.pad_id] * 3)
@@ -123,7 +251,7 @@ def test_padding_adds_nothing_and_a_hidden_letter_is_n(sequence):
     assert tokenizer.decode([0, tokenizer.mask_id, 3]) == "ANT"
 
 
-def test_an_unknown_base_is_lost_alone_where_words_overlap():
+def test_an_unknown_base_is_lost_alone_where_tokens_overlap():
     tokenizer = from_config({"kind": "kmers"})
     assert tokenizer.decode(tokenizer.encode("ACGTNACGT")) == "ACGTNACGT"
     assert tokenizer.decode(tokenizer.encode("ACGNANACG")) == "ACGNNNACG"
@@ -131,7 +259,7 @@ def test_an_unknown_base_is_lost_alone_where_words_overlap():
 
 @given(sequence=dna)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_the_four_images_have_one_bag_of_symmetric_words(k, sequence):
+def test_the_four_images_have_one_bag_of_symmetric_tokens(k, sequence):
     tokenizer = from_config({"kind": "symmetric", "k": k})
     complement = sequence.translate(COMPLEMENT)
     images = [sequence, sequence[::-1], complement, complement[::-1]]
@@ -148,17 +276,17 @@ def test_symmetric_classes_are_exactly_the_orbits():
         orbit = {one, one[::-1], complement, complement[::-1]}
         same = {other for other in kmers if tokenizer.encode(other) == tokenizer.encode(one)}
         assert same == orbit
-        assert tokenizer.words(one) == [min(orbit)]
+        assert tokenizer.tokens(one) == [min(orbit)]
 
 
-def test_symmetric_words_and_their_order():
+def test_symmetric_tokens_and_their_order():
     words = "AAA AAC AAG AAT ACA ACC ACG ACT AGA AGC AGG ATA ATC ATG CAC CAG CCC CCG CGC CTC"
     assert from_config({"kind": "symmetric"}).vocabulary == [*words.split(), PAD, MASK]
 
 
-def test_a_symmetric_word_with_an_unknown_letter_is_hidden():
+def test_a_symmetric_token_with_an_unknown_letter_is_masked():
     tokenizer = from_config({"kind": "symmetric"})
-    assert tokenizer.words("ACGTNACG") == ["ACG", "ACG", MASK, MASK, MASK, "ACG"]
+    assert tokenizer.tokens("ACGTNACG") == ["ACG", "ACG", MASK, MASK, MASK, "ACG"]
     with pytest.raises(ValueError, match="cannot be turned back"):
         tokenizer.decode([0])
 
@@ -173,7 +301,22 @@ def test_kmers_and_their_order():
     words = "AA AC AG AT CA CC CG CT GA GC GG GT TA TC TG TT"
     assert tokenizer.vocabulary == [*words.split(), PAD, MASK, UNK]
     assert len(from_config({"kind": "kmers", "k": 6}).vocabulary) == 4**6 + 3
-    assert tokenizer.words("ACNGT") == ["AC", UNK, UNK, "GT"]
+    assert tokenizer.tokens("ACNGT") == ["AC", UNK, UNK, "GT"]
+
+
+@given(text=st.text(st.characters(exclude_characters="\0\1"), max_size=40))
+def test_bytes_are_utf_8_in_either_case(text):
+    tokenizer = from_config({"kind": "bytes"})
+    assert tokenizer.encode(text).tolist() == list(text.encode("utf-8", "surrogateescape"))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_bytes_read_tags_and_have_the_ids_of_evo():
+    tokenizer = from_config({"kind": "bytes"})
+    assert tokenizer.encode("|D__B;|ACGTNacgt").tolist() == list(b"|D__B;|ACGTNacgt")
+    assert tokenizer.special == {"eos": 0, "pad": 1}
+    assert len(tokenizer.vocabulary) == 512
+    assert tokenizer.decode([65, 0, 67, 1, 400]) == "AC"
 
 
 def test_sparse_kmers_cannot_be_decoded():
@@ -192,6 +335,8 @@ def test_sparse_kmers_cannot_be_decoded():
         ({"kind": "kmers", "k": 0}, "k must be from 1 to 8, not 0"),
         ({"kind": "symmetric", "stride": 0}, "stride must be at least 1"),
         ({"kind": "kmers", "k": "three"}, "tokenizer kmers"),
+        ({"kind": "kmers", "size": 3}, "tokenizer kmers"),
+        ({"kind": "bytes", "size": 255}, "a byte needs 256 ids"),
     ],
 )
 def test_configs_that_no_tokenizer_has_are_refused(config, message):

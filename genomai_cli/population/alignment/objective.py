@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from genomai_cli.augmentations import Letters, hide
+from genomai_cli.alphabet import MISSING, Letters
+from genomai_cli.augmentations import hide
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.population.barcode import join
 from genomai_cli.population.networks.phenotype_embedding import Records
-from genomai_cli.population.phenotype_encoding import UNKNOWN, EncodedPhenotypes
+from genomai_cli.population.phenotype_encoding import EncodedPhenotypes
 from genomai_cli.tokenizers.batch import encode_rows
 
 LIMITS = {
@@ -150,7 +151,7 @@ class Crossmodal:
             return letters_BS
         group_B = groups.groups(truth)
         chosen_B = rng.random(len(letters_BS)) < self.settings.cross
-        chosen_B &= (group_B != UNKNOWN) & groups.contain(letters_BS)
+        chosen_B &= (group_B != MISSING) & groups.contain(letters_BS)
         pair_2BS = [groups.pool.cross(np.maximum(group_B, 0), rng) for _ in range(2)]
         return np.where(chosen_B[:, None], join(*pair_2BS), letters_BS)
 
@@ -199,7 +200,7 @@ class Facts:
             [sizes[0], sum(sizes)], dim=1
         )
         return Records(
-            self.categories.masked_fill(~of_categories, UNKNOWN),
+            self.categories.masked_fill(~of_categories, MISSING),
             self.numbers.masked_fill(~of_numbers, math.nan),
             self.shown_locations.masked_fill(~of_location, math.nan),
         )
@@ -212,7 +213,7 @@ class Facts:
 def agrees(records: Facts, samples: Facts) -> Tensor:
     """Which records (R, B) could be of which samples: all that they show is so, or unknown, of the sample."""
     same = [
-        (mine_R[:, None] == theirs_B) | (theirs_B == UNKNOWN)
+        (mine_R[:, None] == theirs_B) | (theirs_B == MISSING)
         for mine_R, theirs_B in zip(records.categories.T, samples.categories.T, strict=True)
     ]
     for mine_R, theirs_B in zip(records.numbers.T, samples.numbers.T, strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
@@ -20,7 +21,6 @@ from genomai_cli.population.panel import BUILDS, GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 
 Alleles = NDArray[np.int8]
-_BASES = "ACGT"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def panel_of_variants(source: Input) -> Panel:
     sites: dict[tuple[str, int], tuple[str, str]] = {}
     for variant in file.records:
         letters = (variant.ref, *variant.alts)
-        if len(letters) == 2 and all(len(x) == 1 and x in _BASES for x in letters):
+        if len(letters) == 2 and all(len(x) == 1 and x in BASES for x in letters):
             sites.setdefault((variant.contig, variant.position), (letters[0], letters[1]))
     if not sites:
         raise InputError("no biallelic SNPs to compare samples at", path=source.path)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.augmentations import Letters
+from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
@@ -74,6 +74,10 @@ class HaplotypeNoising:
     rows: HaplotypeRows
     vocabulary: int = ALLELES
     bases: int = 1
+
+    def numbered(self, ids_BT: Tensor) -> Tensor:
+        """See `Noising`: ids are alleles."""
+        return ids_BT
 
     def head(self) -> dict[str, Any]:
         """See `Noising`."""

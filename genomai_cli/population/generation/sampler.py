@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.alphabet import UNKNOWN_LETTER
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens
 from genomai_cli.errors import BundleError, InputError
@@ -223,7 +224,7 @@ class HaplotypeDiffuser:
             raise InputError(
                 f"{message}: name a model with --model", path=record.path, line=record.line or None
             )
-        pair_2S = np.stack([letters_S, np.full_like(letters_S, ord("N"))])
+        pair_2S = np.stack([letters_S, np.full_like(letters_S, UNKNOWN_LETTER)])
         if not haploid:
             pair_2S = resolve(letters_S, view.rng)
         return letters_to_alleles(pair_2S, self.panel).astype(np.int64)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
-    MISSING_BASE,
-    UNKNOWN,
     Codes,
     Probabilities,
     Proposal,
@@ -68,7 +67,7 @@ class Layout:
         """Whether these may be letters of the panel's sites; a few that cannot be are taken for errors."""
         if len(letters_L) != len(self.sites):
             return False
-        known_L = letters_L != MISSING_BASE
+        known_L = letters_L != UNKNOWN_LETTER
         foreign_L = known_L & ~(self.sites.genotypes == letters_L[:, None]).any(axis=1)
         return bool(foreign_L.sum() <= MAX_FOREIGN * known_L.sum())
 
@@ -111,7 +110,7 @@ class BarcodeDenoiser:
         single = [is_haplotype(letters) for letters in given]
         if len(entries) > 1 and not all(single):
             return None
-        calls = int((given[0] != MISSING_BASE).sum())
+        calls = int((given[0] != UNKNOWN_LETTER).sum())
         haploid = len(entries) > 1 or (single[0] and calls >= HAPLOID_CALLS)
         at_sites = [np.where(layout.letters < 0, 0, x[layout.letters]) for x in given]
         return BarcodeReading(entries[0].name, at_sites, layout, haploid)
@@ -128,19 +127,19 @@ class BarcodeDenoiser:
         calls = Calls([reading.name for reading in readings], alleles, phased_BS, haploid_B)
         pairs_BS4 = posterior(self._model, calls, self._settings)
         return [
-            self._proposals(reading, pairs_S4) if (alleles_2S != UNKNOWN).any() else None
+            self._proposals(reading, pairs_S4) if (alleles_2S != MISSING).any() else None
             for reading, alleles_2S, pairs_S4 in zip(readings, alleles, pairs_BS4, strict=True)
         ]
 
     def _alleles(self, reading: BarcodeReading) -> NDArray[np.int8]:
         """The alleles (2, S); those of a single haplotype are the first, with nothing beside them."""
-        alleles = np.full((2, len(self._alleles_S2)), UNKNOWN, np.int8)
+        alleles = np.full((2, len(self._alleles_S2)), MISSING, np.int8)
         if reading.haploid:
             for row, letters_S in zip(alleles, reading.letters, strict=False):
                 row[:] = _index(letters_S, self._alleles_S2)
             return alleles
         copies_S = _index(reading.letters[0], self._genotypes_S3)
-        known_S = copies_S != UNKNOWN
+        known_S = copies_S != MISSING
         alleles[0, known_S] = copies_S[known_S] == 2
         alleles[1, known_S] = copies_S[known_S] >= 1
         return alleles
@@ -163,7 +162,7 @@ class BarcodeDenoiser:
     ) -> Proposal:
         """What to write into one barcode: at missing letters, and with an error rate at any."""
         letters_S = reading.letters[number]
-        missing_S = letters_S == MISSING_BASE
+        missing_S = letters_S == UNKNOWN_LETTER
         open_S = missing_S if self._settings.error_rate is None else letters_S > 0
         rows = np.flatnonzero(open_S & (letters_S != ord("-")))
         observed = _index(letters_S, table_SV)[rows]
@@ -173,6 +172,6 @@ class BarcodeDenoiser:
 
 
 def _index(letters_S: Letters, table_SV: Letters) -> Codes:
-    """Which of its possible letters each is (S,), `UNKNOWN` for none of them."""
+    """Which of its possible letters each is (S,), `MISSING` for none of them."""
     equal_SV = table_SV == letters_S[:, None]
-    return np.where(equal_SV.any(axis=1), equal_SV.argmax(axis=1), UNKNOWN)
+    return np.where(equal_SV.any(axis=1), equal_SV.argmax(axis=1), MISSING)

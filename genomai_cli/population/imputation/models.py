@@ -16,15 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.denoising.base import (
-    UNKNOWN,
-    Flags,
-    Probabilities,
-    Settings,
-    leave_out,
-    normalised,
-)
+from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out, normalised
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
@@ -123,7 +117,7 @@ class ModelOfPopulations:
 
 def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
     """The alleles, those of every other heterozygote of unknown phase the other way round than in the one before."""
-    known_BS = (alleles_B2S != UNKNOWN).all(axis=1)
+    known_BS = (alleles_B2S != MISSING).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
     second_BS = np.cumsum(unordered_BS, axis=1) % 2
     placed_B2S = alleles_B2S.copy()
@@ -147,7 +141,7 @@ def _batch_size(sites: int, module: nn.Module) -> int:
 def compatible(alleles_B2S: Alleles) -> Flags:
     """Which ordered pairs (B, S, 4) agree with the alleles that are known."""
     one, other = (
-        np.stack([(row == UNKNOWN) | (row == allele) for allele in range(2)], axis=-1)
+        np.stack([(row == MISSING) | (row == allele) for allele in range(2)], axis=-1)
         for row in (alleles_B2S[:, 0], alleles_B2S[:, 1])
     )
     pairs: Flags = (one[..., :, None] & other[..., None, :]).reshape(*one.shape[:-1], 4)
@@ -160,7 +154,7 @@ COPIES = PAIRS.sum(axis=1)
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """What is known of some individuals: alleles (B, 2, S), 0, 1 or `UNKNOWN`; whether it is known (B, S) on which
+    """What is known of some individuals: alleles (B, 2, S), 0, 1 or `MISSING`; whether it is known (B, S) on which
     haplotype each lies; and who (B,) is haplotypes rather than genotypes, each allele read by itself."""
 
     names: Sequence[str]
@@ -170,12 +164,12 @@ class Calls:
 
     def masked(self, sites_BS: Flags) -> Alleles:
         """The alleles without those at some sites."""
-        return np.where(sites_BS[:, None], np.int8(UNKNOWN), self.alleles)
+        return np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
 
     @property
     def correctable(self) -> Flags:
         """Where (B, S) something has been read that may be wrong: a whole genotype, or an allele of a haplotype."""
-        known = self.alleles != UNKNOWN
+        known = self.alleles != MISSING
         correctable: Flags = known.all(axis=1) | (self.haploid[:, None] & known.any(axis=1))
         return correctable
 
@@ -210,7 +204,7 @@ def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
     of_haplotypes = np.ones_like(of_genotype)
     for alleles_BS, pair_4 in zip(calls.alleles.swapaxes(0, 1), PAIRS.T, strict=True):
         read = np.where(alleles_BS[..., None] == pair_4, 1 - error_rate, error_rate)
-        of_haplotypes *= np.where(alleles_BS[..., None] == UNKNOWN, 1.0, read)
+        of_haplotypes *= np.where(alleles_BS[..., None] == MISSING, 1.0, read)
     return np.where(calls.haploid[:, None, None], of_haplotypes, of_genotype)
 
 

@@ -8,26 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from genomai_cli.denoising.base import (
-    UNKNOWN,
-    Flags,
-    Settings,
-    Shares,
-    Site,
-    VcfOptions,
-    VcfSamples,
-)
+from genomai_cli.alphabet import MISSING, UNKNOWN_CODE
+from genomai_cli.denoising.base import Flags, Settings, Shares, Site, VcfOptions, VcfSamples
 from genomai_cli.errors import InputError
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.population.cohorts import (
-    MISSING,
-    Cohort,
-    SiteCalls,
-    contig_lengths,
-    site_index,
-)
+from genomai_cli.population.cohorts import Cohort, SiteCalls, contig_lengths, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior
 from genomai_cli.population.panel import Panel
 
@@ -73,8 +60,8 @@ class PanelSiteModel:
             self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
         alleles_N2S = calls.alleles(self.panel)
-        self._known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
-        self.usable: Flags = (alleles_N2S != UNKNOWN).any(axis=(1, 2))
+        self._known_NS = (alleles_N2S != MISSING).all(axis=1)
+        self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
         self.phased: Flags = phased(alleles_N2S, calls.phased.T)
         self._pairs_SN4 = self._restored(model, alleles_N2S, samples, settings)
 
@@ -134,13 +121,13 @@ class PanelSiteModel:
         if not self.usable.any():
             return []
         absent = np.flatnonzero(~self._calls.recorded & (self._positions > 0)).tolist()
-        absent = [site for site in absent if (self._calls.codes[site] == MISSING).any()]
+        absent = [site for site in absent if (self._calls.codes[site] == UNKNOWN_CODE).any()]
         return [Addition(self.panel.chrom[s], int(self._positions[s]), s) for s in absent]
 
 
 def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:
     """Whose (N,) haplotypes are known: all heterozygotes are phased, or without any, all known genotypes are."""
-    known_NS = (alleles_N2S != UNKNOWN).all(axis=1)
+    known_NS = (alleles_N2S != MISSING).all(axis=1)
     heterozygous_NS = known_NS & (alleles_N2S[:, 0] != alleles_N2S[:, 1])
     decisive_NS = np.where(heterozygous_NS.any(axis=1)[:, None], heterozygous_NS, known_NS)
     some_N = decisive_NS.any(axis=1)
