@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import SITES, changes, frequencies, run
+from safetensors.numpy import load_file
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.formats.tables import read_table
+from genomai_cli.formats.streams import open_input
+from genomai_cli.formats.tables import read_labels, read_table
 from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.population.evaluation.genotypes import genotypes_of_variants
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
+from genomai_cli.population.panel import Panel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,11 +67,59 @@ def test_a_generator_knows_its_phenotypes_and_how_many_people_had_them(generator
     assert sum(told["people"].values()) == 75 - 8  # those held out are not counted
 
 
-def test_a_generator_holds_no_one_s_genotypes(generator):
-    from safetensors.numpy import load_file
+def rows_of_sites(tensors, sites):
+    """Every vector of the tensors that has a value a site (K, S), standardised; a constant one is left out."""
+    rows = []
+    for tensor in tensors:
+        for axis in range(tensor.ndim):
+            if tensor.shape[axis] in (sites, 2 * sites):
+                moved = np.moveaxis(tensor, axis, -1).astype(np.float64)
+                rows.append(moved.reshape(-1, sites))
+    rows = np.concatenate(rows)
+    rows = rows[rows.std(axis=1) > 1e-9]
+    return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
 
-    for name, tensor in load_file(generator / "model.safetensors").items():
-        assert not set(tensor.shape) & {75, 67, 150, 134}, name
+
+def explained(rows_KS, genotypes_NS):
+    """The largest share of each one's variance (N,) that one row, or any two of them together, explain."""
+    centred = genotypes_NS - genotypes_NS.mean(axis=1, keepdims=True)
+    r_NK = centred @ rows_KS.T / (centred.std(axis=1, keepdims=True) * rows_KS.shape[1])
+    between = np.clip(rows_KS @ rows_KS.T / rows_KS.shape[1], -0.999, 0.999)
+    np.fill_diagonal(between, 0)
+    pairs = r_NK[:, :, None] ** 2 + r_NK[:, None] ** 2
+    pairs = (pairs - 2 * r_NK[:, :, None] * r_NK[:, None] * between) / (1 - between**2)
+    pairs[:, np.arange(len(rows_KS)), np.arange(len(rows_KS))] = r_NK**2
+    return pairs.max(axis=(1, 2))
+
+
+def test_a_generator_holds_no_one_s_genotypes(generator, cohort):
+    """No row of its tensors, and no two of them, tell more of someone it was trained on than of others like them.
+
+    What is told of a genotype counts as it differs from the mean of all others of the population. Where someone's
+    genotypes are among the tensors, this finds them.
+    """
+    panel = Panel.read(cohort.panel)
+    given, others = (
+        genotypes_of_variants([open_input(file)], panel) for file in (cohort.vcf, cohort.newcomers)
+    )
+    population = read_labels(cohort.labels).column("population")
+    of_given = np.array([population[name] for name in given.names])
+    copies = given.copies.astype(np.float64)
+    own, new = [], []
+    for number, name in enumerate(of_given):
+        alike = (of_given == name) & (np.arange(len(of_given)) != number)
+        own.append(copies[number] - copies[alike].mean(axis=0))
+    for number, name in enumerate(others.names):
+        if "_new" in name:
+            new.append(others.copies[number] - copies[of_given == name[:3]].mean(axis=0))
+    tensors = list(load_file(generator / "model.safetensors").values())
+    rows = rows_of_sites(tensors, copies.shape[1])
+    own_N, new_M = explained(rows, np.stack(own)), explained(rows, np.stack(new))
+    above = (own_N[:, None] > new_M).mean()
+    assert own_N.max() < 0.4
+    assert 0.2 < above < 0.8  # of random pairs, one is above the other half the time
+    leaking = rows_of_sites([*tensors, copies[:3]], copies.shape[1])
+    assert (explained(leaking, np.stack(own))[:3] > max(0.4, own_N.max())).all()
 
 
 def test_the_card_has_the_bound_beside_independent_sites(generator):
