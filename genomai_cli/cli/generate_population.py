@@ -1,4 +1,4 @@
-"""What `genomai generate` makes: people of a panel, or DNA, from the model to the file."""
+"""What `genomai generate` makes with a model of a panel: individuals, from the request to the file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,14 +1,15 @@
-"""The network of lineages: where on the tree of all genomes the visible letters place one, and what stands there.
+"""The mixture of lineages: where on the tree of all genomes the visible bases place one, and which bases stand there.
 
 DNA that is inherited without recombination has one tree. A lineage is a group of genomes that stand together on it; it
 has a probability for each variant that its genomes have, and for all others that of chance, a mutation of one's own.
-The visible letters give the posterior of the lineages (Bayes), the hidden letters are its mean: a mixture of product
+The visible bases give the posterior of the lineages (Bayes), the masked ones are its mean: a mixture of product
 distributions with thousands of components (Lazarsfeld and Henry 1968), of which only what differs from chance is held.
 
-Not every file tells all: some pipelines leave the reference's letter where they cannot call (sites with three
-alleles, say). So a genome also has a style, of a few, with the share of every variant's carriers that it reports.
+Not every file reports all: some pipelines leave the reference's base where they cannot call (sites with three alleles,
+say). So a genome also has a reporting style, of a few, with the share of every variant's carriers that it reports.
 
-Shape suffixes: B genomes, S sites, V variants, K lineages, E entries (a variant in a lineage), Z styles, W letters.
+Shape suffixes: B genomes, S sites, V variants, K lineages, E entries (a variant in a lineage), Z reporting styles, W
+bases.
 """
 
 from dataclasses import dataclass

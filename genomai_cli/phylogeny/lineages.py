@@ -3,15 +3,12 @@
 The share is drawn towards that of the node above, and so on to the root: a few genomes say little by themselves. What
 chance does, the mutations of one genome, is counted in those that nobody else of a lineage has.
 
-What files tell of genomes: complete ones, and those in which a pipeline has left letters of the reference.
+Some pipelines leave the reference's base where they cannot call. Such genomes lack what nearly everyone has, and they
+are no clade: their reporting style is another one than that of complete genomes. Which variants each style does not
+report follows from the lineages of complete genomes.
 
-Some pipelines leave the reference's letter where they cannot call. Such genomes lack what nearly everyone has, and they
-are no clade. Which variants each style does not report follows from the lineages of complete genomes.
-
-The genomes of a corpus as a tree needs them: their letters, which variants each has, and which are not told.
-
-Shape suffixes: N genomes, V variants, K lineages, J nodes of the tree, E entries, Z styles, C common variants, M
-genomes of a style, S sites, M genomes of a block.
+Shape suffixes: N genomes, M genomes of a block or a style, S sites, V variants, C common variants, K lineages, J nodes
+of the tree, E entries, Z reporting styles.
 """
 
 from collections.abc import Iterator
@@ -34,7 +31,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Census:
+class GenotypeMatrix:
     """Genomes: the ids of their letters (N, S), the variants that they have, and those of which nothing is known."""
 
     table: VariantTable
@@ -43,8 +40,10 @@ class Census:
     unknown: Lists
 
     @classmethod
-    def of(cls, corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer) -> "Census":
-        """The census of the genomes to learn from."""
+    def of(
+        cls, corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer
+    ) -> "GenotypeMatrix":
+        """The matrix of the genomes to learn from."""
         site_V, letter_V = table.site.numpy(), table.letter.numpy()
         ids, has, unknown = [], [], []
         for letters_MS in corpus.training_blocks(BLOCK):
@@ -54,18 +53,20 @@ class Census:
             unknown.append(letters_MV >= BASES)
         return cls(table, np.concatenate(ids), Lists.of(has), Lists.of(unknown))
 
-    def without(self, genomes_N: Flags, variants_V: Flags) -> "Census":
+    def without(self, genomes_N: Flags, variants_V: Flags) -> "GenotypeMatrix":
         """The same, with nothing known of some variants of some genomes."""
-        return Census(
+        return GenotypeMatrix(
             self.table,
             self.ids,
             self.has.without(genomes_N, variants_V),
             self.unknown.without(genomes_N, variants_V).joined(genomes_N, variants_V),
         )
 
-    def at(self, rows_M: Numbers) -> "Census":
+    def at(self, rows_M: Numbers) -> "GenotypeMatrix":
         """Some of the genomes."""
-        return Census(self.table, self.ids[rows_M], self.has.at(rows_M), self.unknown.at(rows_M))
+        return GenotypeMatrix(
+            self.table, self.ids[rows_M], self.has.at(rows_M), self.unknown.at(rows_M)
+        )
 
 
 def blocks(rows: Numbers) -> Iterator[Numbers]:
@@ -136,21 +137,21 @@ class Lineages:
 
 
 def summary(
-    census: Census,
+    matrix: GenotypeMatrix,
     tree: Tree,
     style_N: Numbers | None = None,
     reported_ZV: Floats | None = None,
 ) -> Lineages:
     """The lineages that are the leaves of a tree, of genomes of one style or of several."""
     if style_N is None or reported_ZV is None:
-        style_N = np.zeros(len(census.has), np.int64)
-        reported_ZV = np.ones((1, census.has.variants))
+        style_N = np.zeros(len(matrix.has), np.int64)
+        reported_ZV = np.ones((1, matrix.has.variants))
     nodes, leaves = len(tree.parent), np.unique(tree.leaf)
-    has_JV = tree.summed(census.has.counts(tree.leaf, nodes))
+    has_JV = tree.summed(matrix.has.counts(tree.leaf, nodes))
     told_JV = tree.summed(np.bincount(tree.leaf, minlength=nodes)[:, None].astype(np.float32))
-    told_JV = told_JV - tree.summed(census.unknown.counts(tree.leaf, nodes))
+    told_JV = told_JV - tree.summed(matrix.unknown.counts(tree.leaf, nodes))
     private_V = (has_JV[leaves] == 1).sum(axis=0)
-    chance_V = (private_V + PRIVATE) / len(census.has)
+    chance_V = (private_V + PRIVATE) / len(matrix.has)
     shares_KV = _shares(tree, has_JV, told_JV)[leaves]
     times, smallest = NOTABLE
     lineage_E, variant_E = np.nonzero(shares_KV > np.maximum(times * chance_V, smallest))
@@ -164,7 +165,7 @@ def summary(
         chance_V,
         _frequencies(members_ZK.reshape(len(reported_ZV), -1)),
         reported_ZV,
-        census.table,
+        matrix.table,
     )
 
 
@@ -211,37 +212,37 @@ def lineages_of(
     corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer, least: int
 ) -> Lineages:
     """The lineages of the corpus's genomes to learn from, of at least `least` genomes each."""
-    census = Census.of(corpus, table, tokenizer)
-    everything_V = np.ones(census.has.variants, np.bool_)
-    style_N = styles_of(census)
-    reported_ZV = np.ones((int(style_N.max()) + 1, census.has.variants))
+    matrix = GenotypeMatrix.of(corpus, table, tokenizer)
+    everything_V = np.ones(matrix.has.variants, np.bool_)
+    style_N = reporting_styles(matrix)
+    reported_ZV = np.ones((int(style_N.max()) + 1, matrix.has.variants))
     if len(reported_ZV) > 1:
-        complete = census.at(np.flatnonzero(style_N == 0))
+        complete = matrix.at(np.flatnonzero(style_N == 0))
         found = summary(complete, grow(complete.has, least, everything_V))
         for style in range(1, len(reported_ZV)):
-            members = census.at(np.flatnonzero(style_N == style))
+            members = matrix.at(np.flatnonzero(style_N == style))
             reported_ZV[style] = reported(members, found)
-            census = census.without(style_N == style, reported_ZV[style] < UNREPORTED)
+            matrix = matrix.without(style_N == style, reported_ZV[style] < UNREPORTED)
     told_V: Flags = (reported_ZV >= UNREPORTED).min(axis=0)
-    return summary(census, grow(census.has, least, told_V), style_N, reported_ZV)
+    return summary(matrix, grow(matrix.has, least, told_V), style_N, reported_ZV)
 
 
-def styles_of(census: Census) -> Numbers:
+def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     """The style of each genome (N,): 0, complete, or one of those that lack variants which nearly everyone has.
 
     A clade's genomes are like each other; those that a pipeline has left incomplete are nearly as unlike as all genomes
     are. So much tells which lacks are a pipeline's; where it lacks more by chance, the style is the same.
     """
-    told_V = len(census.has) - census.unknown.total()
-    common_V = np.flatnonzero(census.has.total() > COMMON * told_V)
-    lacks_NC = ~(census.has.flags(common_V) | census.unknown.flags(common_V))
+    told_V = len(matrix.has) - matrix.unknown.total()
+    common_V = np.flatnonzero(matrix.has.total() > COMMON * told_V)
+    lacks_NC = ~(matrix.has.flags(common_V) | matrix.unknown.flags(common_V))
     patterns, pattern_N = np.unique(lacks_NC, axis=0, return_inverse=True)
     pattern_N = pattern_N.reshape(-1)
-    unlike = UNLIKE * diversity(census.has)
+    unlike = UNLIKE * diversity(matrix.has)
     suspects = [
         p
         for p in np.flatnonzero(patterns.sum(axis=1) >= TELLING)
-        if diversity(census.has.at(np.flatnonzero(pattern_N == p))) > unlike
+        if diversity(matrix.has.at(np.flatnonzero(pattern_N == p))) > unlike
     ]
     sizes = np.bincount(pattern_N)
     kinds = sorted((p for p in suspects if sizes[p] >= MANY), key=lambda p: -sizes[p])
@@ -259,7 +260,7 @@ def diversity(genomes: Lists) -> float:
     return float((2 * share_V * (1 - share_V)).sum())
 
 
-def reported(members: Census, found: Lineages) -> Floats:
+def reported(members: GenotypeMatrix, found: Lineages) -> Floats:
     """The share of carriers (V,) that the genomes of a style report, given the lineages of complete ones: few or all.
 
     By rounds of expectation and maximisation: which variants they should have, given what is reported.

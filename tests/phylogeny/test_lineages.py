@@ -7,7 +7,7 @@ from conftest import run
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.lineages import MANY, Census, reported, styles_of, summary
+from genomai_cli.phylogeny.lineages import MANY, GenotypeMatrix, reported, reporting_styles, summary
 from genomai_cli.phylogeny.tree import Lists, Tree, grow
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
 
@@ -167,14 +167,16 @@ def census_of(has):
     table = VariantTable(variants, variants)
     table.site.copy_(torch.arange(variants))
     table.letter.fill_(1)
-    return Census(table, has.astype(np.uint8), Lists.of([has]), Lists.of([np.zeros_like(has)]))
+    return GenotypeMatrix(
+        table, has.astype(np.uint8), Lists.of([has]), Lists.of([np.zeros_like(has)])
+    )
 
 
 def test_a_share_is_drawn_towards_that_of_the_node_above():
     has = clades(9, np.random.default_rng(3))
-    census = census_of(has)
-    tree = grow(census.has, 5, np.ones(14, bool))
-    found = summary(census, tree)
+    matrix = census_of(has)
+    tree = grow(matrix.has, 5, np.ones(14, bool))
+    found = summary(matrix, tree)
     leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
     own = found.lineage == leaf
     shares = dict(zip(found.variant[own].tolist(), found.share[own].tolist(), strict=True))
@@ -185,9 +187,9 @@ def test_a_share_is_drawn_towards_that_of_the_node_above():
 
 def test_no_lineage_is_one_genome():
     rng = np.random.default_rng(6)
-    census = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
-    tree = grow(census.has, 3, np.ones(60, bool))
-    found = summary(census, tree)
+    matrix = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
+    tree = grow(matrix.has, 3, np.ones(60, bool))
+    found = summary(matrix, tree)
     members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
     assert found.frequency.shape == (1, len(members))
     assert members.min() >= 3
@@ -205,7 +207,7 @@ def with_pipeline():
 
 def test_genomes_that_lack_what_all_have_without_being_a_clade_are_a_style(with_pipeline):
     has, left_out = with_pipeline
-    assert np.array_equal(styles_of(census_of(has)), left_out.astype(int))
+    assert np.array_equal(reporting_styles(census_of(has)), left_out.astype(int))
 
 
 def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
@@ -213,7 +215,7 @@ def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
     has = has.copy()
     has[:, 14:] = True
     has[: len(has) // 12, 14:16] = False  # a third of the first clade
-    assert not styles_of(census_of(has)).any()
+    assert not reporting_styles(census_of(has)).any()
 
 
 def test_what_a_style_does_not_report_is_found(with_pipeline):

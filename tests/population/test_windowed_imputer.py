@@ -8,7 +8,13 @@ from typer.testing import CliRunner
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.cli.app import app
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
-from genomai_cli.population.networks.kriging import RIDGE, SPREAD, Library, fill, known_sets
+from genomai_cli.population.networks.kriging import (
+    RIDGE,
+    SPREAD,
+    KrigingReference,
+    fill,
+    known_site_sets,
+)
 from genomai_cli.population.networks.windowed_imputer import (
     Neighbours,
     RegionConfig,
@@ -34,13 +40,13 @@ def copies():
 
 @pytest.fixture
 def library(copies):
-    made = Library(PEOPLE, SITES)
+    made = KrigingReference(PEOPLE, SITES)
     made.learn(copies)
     return made
 
 
 def kriged(copies, sites, asked):
-    """The same as `Library._predicted` from one person's copies at all sites, by the textbook (eq. 2.25)."""
+    """The same as `KrigingReference._predicted` from one person's copies at all sites, by the textbook (eq. 2.25)."""
     learnt = copies.double()
     known = learnt >= 0
     mean = (learnt * known).sum(0) / known.sum(0)
@@ -90,7 +96,7 @@ def test_a_person_does_not_depend_on_those_beside(library, copies):
 
 
 def test_calibration_tells_the_hidden_genotypes(copies):
-    library = Library(PEOPLE, SITES)
+    library = KrigingReference(PEOPLE, SITES)
     fill(library, copies)
     hidden = torch.arange(0, SITES, 2)
     asked = copies.long().clone()
@@ -101,13 +107,13 @@ def test_calibration_tells_the_hidden_genotypes(copies):
     usual = torch.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden].expand_as(truth)
     right = (told == truth)[known].double().mean()
     assert right > 0.95 > (usual == truth)[known].double().mean() + 0.1
-    other = Library(PEOPLE, SITES)
+    other = KrigingReference(PEOPLE, SITES)
     fill(other, copies)
     assert torch.equal(library.calibration.weight, other.calibration.weight)
 
 
 def test_known_sets_are_sparse_and_dense():
-    sets = list(known_sets(200, np.random.default_rng(0)))
+    sets = list(known_site_sets(200, np.random.default_rng(0)))
     assert min(map(len, sets)) <= 3
     assert max(map(len, sets)) >= 100
     assert all(len(np.unique(s)) == len(s) and s.min() >= 0 and s.max() < 200 for s in sets)

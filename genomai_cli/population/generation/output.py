@@ -1,6 +1,6 @@
-"""Generated people as FASTA, VCF or TSV.
+"""Generated individuals as FASTA, VCF or TSV.
 
-Shape suffixes: S sites, N people.
+Shape suffixes: S sites, N individuals.
 """
 
 import io

@@ -1,13 +1,13 @@
-"""The network that guesses the hidden alleles of a person, both haplotypes at once, given a phenotype.
+"""The network that predicts the masked alleles of an individual, both haplotypes at once, given a phenotype.
 
-It begins with what is known without it, the allele frequencies of the phenotype (a table that is not learnt by
-gradient, since held-out people are less surprising so), and adds up three things on the logit scale: the linkage of
-near sites, as pairs with a weight each; that of sites further along the chromosome, which weakens with distance (a
+It begins with what is known without it, the allele frequencies of the phenotype (a table that is not trained by
+gradient, since held-out individuals are less surprising so), and adds up three things on the logit scale: the linkage
+of near sites, as pairs with a weight each; that of sites further along the chromosome, which weakens with distance (a
 low-rank table); and, for ancestry within the phenotype, an MLP over a summary of both haplotypes, which also looks at
 the phenotype's embeddings by cross-attention. All of them read the alleles' surplus over their frequencies, so that a
-hidden site says nothing and a person without a visible site gets little else than the frequencies.
+masked site says nothing and an individual without a visible site gets little else than the frequencies.
 
-Shape suffixes: B people, S sites, P phenotypes, M vectors of a phenotype, H attention heads, D width, E pairs of
+Shape suffixes: B individuals, S sites, P phenotypes, M vectors of a phenotype, H attention heads, D width, E pairs of
 sites, R rank, K scales of distance; 2 haplotypes.
 """
 

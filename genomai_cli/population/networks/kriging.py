@@ -1,15 +1,13 @@
-"""Genotypes from those of the people learnt from: kriging, and a calibration of what it says.
+"""Genotypes from those of reference individuals: kriging, and a calibration of its predictions.
 
-The more alike two people are at the sites known of a person, the more alike they are at the others: that is a Gaussian
-process over people (Rasmussen and Williams 2006, chapter 2), whose mean is that of a kernel ridge regression. It works
-for any set of known sites, needs no phase, and holds where genotypes are not made of long haplotypes. Its predictions,
-shrunk and without bounds, become probabilities by a small MLP.
+The more similar two individuals are at the sites known of one, the more similar they are at the others: that is a
+Gaussian process over individuals (Rasmussen and Williams 2006, chapter 2), whose mean is that of a kernel ridge
+regression. It works for any set of known sites, needs no phase, and holds where genotypes are not made of long
+haplotypes. Its predictions, shrunk and without bounds, become probabilities by a small MLP, which is calibrated on
+reference individuals left out one by one, at many sets of known sites.
 
-Fills the library of a region network, and calibrates it on people left out one by one, at many sets of known sites.
-
-Shape suffixes: B people asked about, N people learnt from, S sites, K known sites, C features of a prediction; 3
-genotypes by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1, X examples, C
-features of a prediction.
+Shape suffixes: B individuals, N reference individuals, S sites, K known sites, C features of a prediction, X examples;
+3 genotypes by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1.
 """
 
 from collections.abc import Iterator
@@ -23,15 +21,15 @@ from torch.nn import functional
 
 SPREAD = 3.0  # the kernel's width, in squared distances of two people at the known sites
 RIDGE = 0.1  # variance of what the known sites cannot say, beside the kernel's of 1
-LEAST = 0.01  # added to predictions before their logarithm
+SMALLEST = 0.01  # added to predictions before their logarithm
 FEATURES = 12
 HIDDEN = 16
 
 
-class Library(nn.Module):
-    """Copies (N, S) of allele 1 of people learnt from, -1 where unknown, and what follows from them for others.
+class KrigingReference(nn.Module):
+    """Copies (N, S) of allele 1 of training individuals, -1 where unknown, and what follows from them for others.
 
-    It has no trainable parameters: `learn` and `calibrate` settle everything.
+    It has no trainable parameters: `fit` determines everything.
     """
 
     copies: Tensor
@@ -56,12 +54,12 @@ class Library(nn.Module):
         return found_BS3
 
     def left_out(self, sites_K: Tensor) -> Tensor:
-        """What would have been predicted (N, S, 2) of each person learnt from without that person, from these sites.
+        """What would have been predicted (N, S, 2) of each training individual without that individual, from these sites.
 
         That follows from the one solution with everybody (Rasmussen and Williams 2006, eq. 5.12).
         """
-        seen_NK = self._surplus(self.copies[:, sites_K], sites_K)
-        inverse_NN = torch.cholesky_inverse(self._factor(seen_NK))
+        surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
+        inverse_NN = torch.cholesky_inverse(self._factor(surplus_NK))
         truth_NS2, mean_S2 = self._targets()
         gap_NX = (inverse_NN @ truth_NS2.flatten(1)) / inverse_NN.diagonal()[:, None]
         left_out_NS2: Tensor = truth_NS2 + mean_S2 - gap_NX.view_as(truth_NS2)
@@ -72,18 +70,18 @@ class Library(nn.Module):
         truth_NS2, mean_S2 = self._targets()
         if not len(sites_K):
             return mean_S2.expand(len(copies_BK), -1, -1)
-        seen_NK = self._surplus(self.copies[:, sites_K], sites_K)
-        like_BN = self._kernel(self._surplus(copies_BK, sites_K), seen_NK)
-        weights_NB = torch.cholesky_solve(like_BN.T, self._factor(seen_NK))
+        surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
+        like_BN = self._kernel(self._surplus(copies_BK, sites_K), surplus_NK)
+        weights_NB = torch.cholesky_solve(like_BN.T, self._factor(surplus_NK))
         said_BX = weights_NB.T @ truth_NS2.flatten(1)
         predicted_BS2: Tensor = said_BX.view(len(copies_BK), *mean_S2.shape) + mean_S2
         return predicted_BS2
 
     def _surplus(self, copies: Tensor, sites_K: Tensor) -> Tensor:
         """Copies as they differ from the mean; those that are unknown do not."""
-        learnt_NK = self.copies[:, sites_K]
-        known_NK = learnt_NK >= 0
-        total_K = (learnt_NK * known_NK).sum(0).to(self.calibration.mean)
+        reference_NK = self.copies[:, sites_K]
+        known_NK = reference_NK >= 0
+        total_K = (reference_NK * known_NK).sum(0).to(self.calibration.mean)
         mean_K = total_K / known_NK.sum(0).clamp(min=1)
         surplus: Tensor = (copies - mean_K) * (copies >= 0)
         return surplus
@@ -96,9 +94,9 @@ class Library(nn.Module):
         usual = 2 * other_NK.var(dim=0, correction=0).sum()
         return torch.exp(-apart_BN.clamp(min=0) / (SPREAD * usual).clamp(min=1e-6))
 
-    def _factor(self, seen_NK: Tensor) -> Tensor:
-        """The Cholesky factor (N, N) of the kernel of the people learnt from, with the ridge."""
-        like_NN = self._kernel(seen_NK, seen_NK)
+    def _factor(self, surplus_NK: Tensor) -> Tensor:
+        """The Cholesky factor (N, N) of the kernel of the training individuals, with the ridge."""
+        like_NN = self._kernel(surplus_NK, surplus_NK)
         like_NN.diagonal().add_(RIDGE)
         factor_NN: Tensor = torch.linalg.cholesky(like_NN)
         return factor_NN
@@ -143,7 +141,7 @@ class Calibration(nn.Module):
         one, two = predicted.unbind(-1)
         copies = (one + 2 * two).clamp(0, 2)
         shares = (one, two, 1 - one - two, copies / 2, 1 - copies / 2)
-        logs = [(share.clamp(0, 1) + LEAST).log() for share in shares]
+        logs = [(share.clamp(0, 1) + SMALLEST).log() for share in shares]
         sites = torch.full_like(one, (known + 1) / len(self.base)).log()
         return torch.cat([torch.stack([one, two, copies, *logs, sites], dim=-1), base], dim=-1)
 
@@ -162,7 +160,7 @@ def _by_sites(copies_BS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 SETS = 16  # of known sites
-FEWEST, MOST_KNOWN = 0.01, 0.6  # shares of the sites that are known
+MIN_KNOWN, MAX_KNOWN = 0.01, 0.6  # shares of the sites that are known
 EXAMPLES = 400_000
 STEPS, BATCH, LEARNING_RATE = 600, 8192, 0.02
 SEED = 0x11B
@@ -176,7 +174,7 @@ class Examples:
     genotypes: Tensor
 
 
-def fill(library: Library, copies_NS: Tensor) -> None:
+def fill(library: KrigingReference, copies_NS: Tensor) -> None:
     """Take over the people, and calibrate by them; the same people always give the same values."""
     library.learn(copies_NS)
     rng = np.random.default_rng(SEED)
@@ -212,10 +210,10 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     return float(loss.detach())
 
 
-def _examples(library: Library, rng: np.random.Generator) -> Iterator[Examples]:
+def _examples(library: KrigingReference, rng: np.random.Generator) -> Iterator[Examples]:
     """Of each set of known sites, predictions at other sites where the person's genotype is known."""
     people, sites = library.copies.shape
-    for known_K in known_sets(sites, rng):
+    for known_K in known_site_sets(sites, rng):
         left_out_NS2 = library.left_out(torch.from_numpy(known_K))
         hidden = np.setdiff1d(np.arange(sites), known_K)
         if not len(hidden):
@@ -223,8 +221,8 @@ def _examples(library: Library, rng: np.random.Generator) -> Iterator[Examples]:
         count = min(EXAMPLES // SETS, people * len(hidden))
         person_X = torch.from_numpy(rng.integers(people, size=count))
         site_X = torch.from_numpy(rng.choice(hidden, size=count))
-        told_X = library.copies[person_X, site_X] >= 0
-        person_X, site_X = person_X[told_X], site_X[told_X]
+        known_X = library.copies[person_X, site_X] >= 0
+        person_X, site_X = person_X[known_X], site_X[known_X]
         calibration = library.calibration
         features_XC = calibration.features(
             left_out_NS2[person_X, site_X], calibration.base[site_X], len(known_K)
@@ -232,9 +230,9 @@ def _examples(library: Library, rng: np.random.Generator) -> Iterator[Examples]:
         yield Examples(features_XC, library.copies[person_X, site_X].long())
 
 
-def known_sets(sites: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def known_site_sets(sites: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Sets of sites as they may be known, sparse and dense, every other one with even gaps as on an array."""
-    for number, share in enumerate(np.geomspace(FEWEST, MOST_KNOWN, SETS)):
+    for number, share in enumerate(np.geomspace(MIN_KNOWN, MAX_KNOWN, SETS)):
         count = min(max(1, round(share * sites)), sites - 1)
         if number % 2:
             start = rng.random() * sites / count

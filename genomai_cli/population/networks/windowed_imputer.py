@@ -1,12 +1,12 @@
-"""The network that guesses the hidden alleles of a person in a window where sites are linked, both haplotypes at once.
+"""The network that predicts the masked alleles of an individual in a window of linked sites, both haplotypes at once.
 
 It begins with the allele frequencies of the phenotype, a table, and adds up two things on the logit scale: what the
 sites around say, by tables of their own for every block of sites, and what an MLP makes of the whole window, its
 partner's too, and of the phenotype's embeddings, by cross-attention. All of them read the alleles' surplus over their
-frequencies, so that a hidden site says nothing.
+frequencies, so that a masked site says nothing.
 
-Shape suffixes: B people, S sites, P phenotypes, D width, C channels of the MLP's input, G blocks of sites, W sites of a
-block and of those at its sides, N sites of a block, F kinds of evidence of a site; 2 haplotypes, 3 genotypes.
+Shape suffixes: B individuals, S sites, P phenotypes, D width, C channels of the MLP's input, G blocks of sites, W sites
+of a block and of those at its sides, N sites of a block, F kinds of evidence of a site; 2 haplotypes, 3 genotypes.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from genomai_cli.population.networks.denoiser import (
     PhenotypeAttention,
     Silent,
 )
-from genomai_cli.population.networks.kriging import Library
+from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
 
 EVIDENCE = (
@@ -116,7 +116,7 @@ class RegionNetwork(GenotypeDenoiser):
         self.layers = nn.ModuleList(Layer(width, config.dropout) for _ in range(config.layers))
         self.last = nn.LayerNorm(width)
         self.sites = Silent(width, sites, bias=False)
-        self.library = Library(config.people, sites) if config.people else None
+        self.library = KrigingReference(config.people, sites) if config.people else None
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
