@@ -211,8 +211,8 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     made = CliRunner().invoke(app, ["pretrain", "--recipe", "region", *given, *changes, "--quiet"])
     assert made.exit_code == 0, made.output
     bundle = bundles.load("./window", torch.device("cpu"))
-    assert len(bundle.input.panel) == 60
-    library = bundle.classifier.members[0].library
+    assert len(bundle.coordinates) == 60
+    library = bundle.classifier.networks[0].library
     assert (library is None) == (people == 0)
     card = (tmp_path / "window" / "README.md").read_text()
     assert ("genotypes of 36 people" in card) == (people > 0)

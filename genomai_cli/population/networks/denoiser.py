@@ -170,7 +170,7 @@ class GenotypeDenoiser(Network):
         return {"pairs": linked_pairs(panel).shape[1]}
 
     def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
-        """Give the network what it knows of the sites, and of the allele copies (N, S) to train on, beside frequencies."""
+        """Give the network the sites and the allele copies (N, S) to train on, beside the frequencies."""
         raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class KrigingReference(nn.Module):
         return found_BS3
 
     def left_out(self, sites_K: Tensor) -> Tensor:
-        """What would have been predicted (N, S, 2) of each training individual without that individual, from these sites.
+        """What these sites would predict (N, S, 2) of each training individual without that individual.
 
         That follows from the one solution with everybody (Rasmussen and Williams 2006, eq. 5.12).
         """
