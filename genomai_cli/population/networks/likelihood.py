@@ -2,11 +2,13 @@
 
 A population p has an allele frequency at every site s, on the logit scale theta_ps. Its members differ in ancestry
 along a few axes V shared by all populations (the leading principal components): a member with coordinates
-u ~ N(0, Lambda_p) has the frequencies sigmoid(theta_p + V u). The likelihood of a barcode integrates u out by Laplace's
-approximation around its mode (MacKay 2003, chapter 27), found by Newton's method. With Lambda = 0 this is
-allele-frequency naive Bayes; the axes add what naive Bayes misses, that the sites of an admixed individual all lean the
-same way. Sites that are missing drop out. Beside the log odds it gives the surprise at a barcode, and by how much a mixture of groups
-explains it better than a single one.
+u ~ N(0, Lambda_p) has the frequencies sigmoid(theta_p + V u). The likelihood of a barcode integrates u out by
+Laplace's approximation around its mode (MacKay 2003, chapter 27), found by Newton's method. With Lambda = 0 this is
+allele-frequency naive Bayes; the axes add what naive Bayes misses, that the sites of an admixed individual all lean
+the same way. Sites that are missing drop out.
+
+Beside the log odds it gives the surprise at a barcode, and by how much a mixture of groups explains it better than a
+single one.
 
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
