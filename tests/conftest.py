@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -20,6 +21,12 @@ DATA = TESTS / "data"
 EXPECTED = TESTS / "expected"
 SHARED = REPOSITORY.parent / "shared"
 needs_shared = pytest.mark.shared
+
+# How long a machine takes to draw an example says nothing about the code.
+hypothesis.settings.register_profile(
+    "genomai", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("genomai")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
