@@ -1,4 +1,4 @@
-"""Diffusion of words: what the objective shows and asks for, trust in letters, the Markov model beside it."""
+"""Diffusion of words: what the objective shows and asks for, keep probabilities, the Markov model beside it."""
 
 import math
 
@@ -14,12 +14,10 @@ from genomai_cli.backbones.transformer import SoftMask
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED
 from genomai_cli.errors import BundleError, TrainingError
-from genomai_cli.inputs.base import NOWHERE
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.networks.denoiser import expected
 from genomai_cli.training.baselines import Markov
-from genomai_cli.training.initialization import untrained
 from genomai_cli.training.recipe import read
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,7 +42,7 @@ def learning(kernel, config=CHARACTERS, seed=0):
     words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
     network = build_network(NETWORK | words)
     objective = Diffusion(DiffusionSettings(kernel=kernel), Alphabet(tokenizer))
-    head = heads.build({"diffusion": objective.auxiliary()}, network)["diffusion"]
+    head = heads.build_auxiliary({"diffusion": objective.auxiliary()}, network)["diffusion"]
     return objective, Model(network, head, lambda ids: ids)
 
 
@@ -83,7 +81,8 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
         objective, model = learning("absorbing", config)
         views = tensors(objective.views(rows(), np.random.default_rng(3)))
         ids, truth = views["ids"], views["targets"]
-        logits = model.network.predict_masked(model.companion, ids)[..., :size]
+        mask = objective.alphabet.mask(ids)  # padding is not attended to
+        logits = model.network.predict_masked(model.head, ids, None, mask)[..., :size]
         surprise = -logits.log_softmax(-1).gather(2, truth.clamp(min=0)[..., None])[..., 0]
         counted = (truth != MASKED) & (ids != truth)
         weight = TICKS / views["time"][:, 0]
@@ -97,8 +96,8 @@ def test_the_absorbing_loss_is_the_weighted_cross_entropy_a_letter():
 def test_a_network_that_says_nothing_has_the_loss_of_even_letters(kernel):
     """log 4 nats a letter, whatever the letters: the mean over time of the bound, here within its error."""
     objective, model = learning(kernel)
-    torch.nn.init.zeros_(model.companion[-1].weight)
-    torch.nn.init.zeros_(model.companion[-1].bias)
+    torch.nn.init.zeros_(model.head[-1].weight)
+    torch.nn.init.zeros_(model.head[-1].bias)
     views = tensors(objective.views(np.repeat(rows(), 40, axis=0), np.random.default_rng(4)))
     assert float(objective.loss(model, views, Alone()).detach()) == pytest.approx(
         math.log(4), rel=0.05
@@ -110,7 +109,7 @@ def test_a_network_that_says_nothing_has_the_loss_of_even_letters(kernel):
 def test_the_loss_falls_and_gradients_reach_everything(kernel, config):
     objective, model = learning(kernel, config)
     letters = np.repeat(np.frombuffer(b"ACG" * 10, np.uint8)[None], 16, axis=0)
-    parameters = [*model.network.parameters(), *model.companion.parameters()]
+    parameters = [*model.network.parameters(), *model.head.parameters()]
     optimizer, losses = torch.optim.AdamW(parameters, lr=1e-2), []
     for step in range(40):
         views = tensors(objective.views(letters, np.random.default_rng(step)))
@@ -136,12 +135,15 @@ def test_a_sequence_without_a_known_letter_has_no_loss():
         (["network.kind=profile", "diffusion.kernel=uniform"], "kind transformer"),
     ],
 )
-def test_words_and_networks_that_cannot_be_blurred_are_refused(changes, message):
+def test_tokens_and_networks_that_cannot_be_noised_are_refused(changes, message):
     recipe, _ = read("dna-diffusion", changes[:1])
+    settings = DiffusionSettings()
     if "profile" in changes[0]:
         recipe, _ = read("mito-pretrained", ["objectives={diffusion=1.0}", changes[1]])
+        settings = DiffusionSettings(kernel="uniform")
+    alphabet = Alphabet(tokenizers.from_config(recipe.tokenizer))
     with pytest.raises(TrainingError, match=message):
-        untrained(recipe, None, NOWHERE)
+        Diffusion.check(settings, alphabet, recipe)
 
 
 def test_an_unknown_kernel_is_refused():
@@ -149,19 +151,19 @@ def test_an_unknown_kernel_is_refused():
         DiffusionSettings(kernel="gaussian")
 
 
-# --- trust in letters ----------------------------------------------------------------------------
+# --- keep probabilities ----------------------------------------------------------------------------
 
 
-def test_a_veiled_word_is_the_hidden_one_and_an_unveiled_one_itself():
+def test_a_fully_masked_token_is_the_masked_one_and_an_unmasked_one_itself():
     _, model = learning("uniform")
     ids = torch.tensor([[0, 1, 2, 3]])
-    hidden = model.network.predict_masked(model.companion, torch.full_like(ids, MASK))
+    hidden = model.network.predict_masked(model.head, torch.full_like(ids, MASK))
     for share, expected_logits in (
         (1.0, hidden),
-        (0.0, model.network.predict_masked(model.companion, ids)),
+        (0.0, model.network.predict_masked(model.head, ids)),
     ):
-        veil = SoftMask(MASK, torch.full(ids.shape, share))
-        logits = model.network.predict_masked(model.companion, ids, veil=veil)
+        soft_mask = SoftMask(MASK, torch.full(ids.shape, share))
+        logits = model.network.predict_masked(model.head, ids, soft_mask=soft_mask)
         assert torch.allclose(logits, expected_logits, atol=1e-6)
 
 
@@ -170,7 +172,7 @@ def test_words_that_are_barred_are_impossible():
     barred = torch.zeros(1, 3, LETTERS, dtype=torch.bool)
     barred[0, 1, :3] = True
     denoiser = TokenDenoiser(
-        model.network, model.companion, NoisedTokens.of(objective.alphabet.tokenizer), barred=barred
+        model.network, model.head, NoisedTokens.of(objective.alphabet.tokenizer), barred=barred
     )
     letters = torch.full((1, 3), MASKED)
     chances = denoiser(letters, letters == MASKED, torch.zeros(1, 3)).softmax(1)
@@ -178,11 +180,12 @@ def test_words_that_are_barred_are_impossible():
     assert (chances[0] > 0).all()
 
 
-def test_only_networks_of_words_can_doubt():
+def test_networks_without_a_soft_mask_take_no_substitutions():
     objective, model = learning("uniform")
+    network = build_network({"kind": "profile", "sites": 3, "variants": 2, "width": 4})
     tokens = NoisedTokens.of(objective.alphabet.tokenizer)
     with pytest.raises(BundleError, match="kernel uniform"):
-        TokenDenoiser(torch.nn.Identity(), model.companion, tokens, soft_masked=True)
+        TokenDenoiser(network, model.head, tokens, soft_masked=True)
 
 
 def test_an_allele_in_doubt_is_expected_by_bayes_theorem():
