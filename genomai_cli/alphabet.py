@@ -75,15 +75,17 @@ def _complements() -> Letters:
     for letter, bases in IUPAC.items():
         opposite = frozenset(BASES[-1 - BASES.index(base)] for base in bases)
         table[ord(letter)] = ord(by_bases[opposite])
+        table[ord(letter.lower())] = ord(by_bases[opposite].lower())
+    table[[ord("U"), ord("u")]] = table[[ord("T"), ord("t")]]
     return table
 
 
 COMPLEMENT = _complements()
-"""The complement (256,) of each upper-case letter; every other byte is its own."""
+"""The complement (256,) of each letter, in its case; every other byte is its own."""
 
 
 def reverse_complement(letters: Letters) -> Letters:
-    """The other strand (..., L) of upper-case letters, read in its own direction."""
+    """The other strand (..., L) of letters, read in its own direction."""
     return COMPLEMENT[letters][..., ::-1]
 
 

@@ -62,7 +62,11 @@ def classify(
 
     with Run(context) as run:
         name, records = inputs.records_and_model(
-            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
+            run,
+            model,
+            lambda: bundle.coordinates,
+            absent_is_ref=absent_is_ref,
+            tokenizer=lambda: bundle.tokenizer,
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)

@@ -262,8 +262,6 @@ def embed(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import inputs
-
-    pass
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder, Settings
 
@@ -271,7 +269,11 @@ def embed(
         hdf5 = (to or _target(output)) is Target.HDF5
         _check_output(output, hdf5=hdf5, kept=append or resume or force)
         name, records = inputs.records_and_model(
-            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
+            run,
+            model,
+            lambda: bundle.coordinates,
+            absent_is_ref=absent_is_ref,
+            tokenizer=lambda: bundle.tokenizer,
         )
         devices.use_threads(threads)
         chosen = devices.choose(device)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.tokenizers import Tokenizer
 
 NOT_PHASED = "--haplotypes is about a panel's sites: the model reads genomes against a reference"
 
@@ -44,13 +45,14 @@ def read_records(
     absent_is_ref: bool = False,
     haplotypes: bool = False,
     refuse_others: str = "",
+    tokenizer: Callable[[], "Tokenizer"] | None = None,
 ) -> Iterator["SequenceRecord"]:
     """The records of all inputs in their order, counted as read.
 
     A sample of a VCF becomes its barcode over the panel, or with `haplotypes` two, NAME_A and NAME_B; or its genome in
     the coordinates of the reference, and `refuse_others` says why records of other contigs are not passed over.
     VCFs that stand side by side are read together, since they may be one cohort in pieces. `places` is called only
-    if there is a VCF.
+    if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence.
     """
     from genomai_cli.formats.fasta import read_sequences
     from genomai_cli.mapping.reference import Reference
@@ -67,9 +69,16 @@ def read_records(
             continue
         for source in group:
             with source:
-                for record in read_sequences(source):
+                for record in read_sequences(source, **_reading(tokenizer)):
                     run.count(read=1)
                     yield record
+
+
+def _reading(tokenizer: Callable[[], "Tokenizer"] | None) -> dict[str, bool]:
+    if tokenizer is None:
+        return {}
+    chosen = tokenizer()
+    return {"case_sensitive": chosen.case_sensitive, "any_text": chosen.any_text}
 
 
 def in_coordinates(
@@ -145,11 +154,17 @@ Guard = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
 
 
 def records_and_model(
-    run: Run, model: str | None, places: "Callable[[], Panel | Reference]", *, absent_is_ref: bool
+    run: Run,
+    model: str | None,
+    places: "Callable[[], Panel | Reference]",
+    *,
+    absent_is_ref: bool,
+    tokenizer: Callable[[], "Tokenizer"] | None = None,
 ) -> tuple[str, Iterator["SequenceRecord"]]:
     """The records of the run's inputs, and the model to read them: the one that is named, or that fits the first.
 
-    `places` are the model's, asked for when a VCF is read, which is not before the first record is taken.
+    `places` and the `tokenizer` are the model's, asked for when a VCF or a sequence is read, which is not before the
+    first record is taken. Where no model is named, sequences are read as nucleotides in upper case.
     """
     first, sources = open_run_inputs(run)
     refusal = ""
@@ -160,7 +175,12 @@ def records_and_model(
     if model is not None:
         inputs = chain([first], rest)
         return model, read_records(
-            run, inputs, places, absent_is_ref=absent_is_ref, refuse_others=refusal
+            run,
+            inputs,
+            places,
+            absent_is_ref=absent_is_ref,
+            refuse_others=refusal,
+            tokenizer=tokenizer,
         )
     model, records, guard = model_of_sequences(run, read_records(run, [first], places))
     others = read_records(run, rest, places, absent_is_ref=absent_is_ref)

@@ -150,6 +150,7 @@ def tokenize(
                 lambda: against or panel_of(panel, model),
                 absent_is_ref=absent_is_ref,
                 haplotypes=haplotypes,
+                tokenizer=lambda: chosen,
             )
         if against is not None:
             sites = None if to is Target.FASTA else _sites_of(model)

@@ -1,20 +1,14 @@
-"""FASTA and FASTQ in, FASTA out.
+"""FASTA and FASTQ in, FASTA out; and FASTA entries as they were written, byte for byte, to change some letters of them.
 
-Policies. Letters: the IUPAC nucleotide letters in either case, U is read as T; `-` and `.`, the gaps
-of an alignment, become N, so that positions stay comparable; white space inside a FASTA sequence is
-dropped; any other letter is refused with file and line. Empty sequences and repeated names are passed
-on as they are: both rows reach the output. Lines may end in LF or CRLF and be of any length.
+Policies. Letters: the IUPAC nucleotide letters in either case, U is read as T; `-` and `.`, the gaps of an alignment,
+become N, so that positions stay comparable; white space inside a FASTA sequence is dropped; any other letter is
+refused with file and line (a tokenizer may ask for the case as it is written, or for any text). Empty sequences and
+repeated names are passed on as they are: both rows reach the output. Lines may end in LF or CRLF and be of any length.
 
-FASTA is read in chunks rather than lines: `bytes.translate` cleans a chunk in one call, so an endless
-line costs no more than a wrapped one.
-
-FASTA entries as they were written, byte for byte, with the places of their letters: to change a few and keep the
-rest.
-
-What is no nucleotide letter is nobody's mistake here: such an entry has no `letters`, and passes as it is.
+FASTA is read in chunks rather than lines: `bytes.translate` cleans a chunk in one call, so an endless line costs no
+more than a wrapped one.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, BinaryIO, NoReturn
@@ -29,21 +23,40 @@ from genomai_cli.records import SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
 _BLANKS = b" \t\r\n\v\f"
-_GIVEN = _LETTERS + _LETTERS.lower() + b"Uu-." + _BLANKS
-_READ = _LETTERS + _LETTERS + b"TTNN" + b"\n" * len(_BLANKS)
-CLEAN = bytes(dict(zip(_GIVEN, _READ, strict=True)).get(byte, 0) for byte in range(256))
-_FOREIGN = re.compile(rb"[^" + _LETTERS + _LETTERS.lower() + rb"Uu.\s-]")
+_DROPPED, _REFUSED = (
+    ord("\n"),
+    0,
+)  # what tables of cleaning make of white space and of letters that are none
+
+
+def _table(given: bytes, read: bytes, *, other: int | None = _REFUSED) -> bytes:
+    """A table for `bytes.translate`: letters as they are read; every `other` byte, or with None itself."""
+    meaning = dict(zip(given, read, strict=True)) | dict.fromkeys(_BLANKS, _DROPPED)
+    return bytes(meaning.get(byte, byte if other is None else other) for byte in range(256))
+
+
+_BOTH_CASES = _LETTERS + _LETTERS.lower()
+CLEAN = _table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"TTNN")
+_WITH_CASE = _table(_BOTH_CASES + b"Uu-.", _BOTH_CASES + b"UuNN")
+_ANY_TEXT = _table(b"", b"", other=None)
 _QUALITIES = bytes(range(33, 127))
 _CHUNK = 1 << 20
 _LONGEST_TITLE = 1 << 20
 
 
-def read_sequences(source: Input) -> Iterator[SequenceRecord]:
-    """The records of a FASTA or FASTQ input, one at a time."""
+def read_sequences(
+    source: Input, *, case_sensitive: bool = False, any_text: bool = False
+) -> Iterator[SequenceRecord]:
+    """The records of a FASTA or FASTQ input, one at a time; InputError for what is no nucleotide letter.
+
+    A tokenizer that is `case_sensitive` gets the letters in the case they are written in and U as U, and one of
+    `any_text` gets everything but white space.
+    """
+    table = _ANY_TEXT if any_text else _WITH_CASE if case_sensitive else CLEAN
     if source.kind is Kind.FASTQ:
-        return _read_fastq(source)
+        return _read_fastq(source, table)
     if source.kind is Kind.FASTA:
-        return _read_fasta(source)
+        return _read_fasta(source, table)
     raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
 
 
@@ -65,7 +78,7 @@ def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
     return "\n".join([f">{title}", *lines, ""])
 
 
-def _read_fasta(source: Input) -> Iterator[SequenceRecord]:
+def _read_fasta(source: Input, table: bytes) -> Iterator[SequenceRecord]:
     entry: _Entry | None = None
     line = 0  # `parts` puts a line end before the first line
     for begins, text in parts(source.stream):
@@ -73,7 +86,7 @@ def _read_fasta(source: Input) -> Iterator[SequenceRecord]:
             line += 1
             if entry is not None:
                 yield entry.record()
-            entry = _Entry(source.path, line)
+            entry = _Entry(source.path, line, table)
         if entry is not None:
             entry.add(text)
         elif text.strip():
@@ -105,8 +118,8 @@ def _read_some(stream: BinaryIO) -> bytes:
 class _Entry:
     """A FASTA entry that grows piece by piece, each cleaned and checked as it comes."""
 
-    def __init__(self, path: str, line: int) -> None:
-        self._path, self._line = path, line
+    def __init__(self, path: str, line: int, table: bytes) -> None:
+        self._path, self._line, self._table = path, line, table
         self._title: bytes = b""
         self._in_title = True
         self._next_line = line + 1
@@ -120,12 +133,12 @@ class _Entry:
             if len(self._title) > _LONGEST_TITLE:
                 raise InputError("a name of more than a megabyte", path=self._path, line=self._line)
         if text:
-            self._pieces.append(clean_letters(text, self._path, self._next_line))
+            self._pieces.append(_cleaned_letters(text, self._table, self._path, self._next_line))
             self._next_line += text.count(b"\n")
 
     def record(self) -> SequenceRecord:
         name, description = _name_and_rest(self._title, self._path, self._line)
-        sequence = b"".join(self._pieces).decode("ascii")
+        sequence = text_of(b"".join(self._pieces))
         return SequenceRecord(name, sequence, description, self._path, self._line)
 
 
@@ -140,47 +153,50 @@ def _name_and_rest(title: bytes, path: str, line: int) -> tuple[str, str]:
     return name, rest[0] if rest else ""
 
 
-def clean_letters(raw: bytes, path: str, line: int) -> bytes:
-    """Upper-case IUPAC letters without white space; `line` is where the text starts."""
-    clean = raw.translate(CLEAN)
-    if 0 in clean:
-        _refuse_letter(raw, path, line)
+def _cleaned_letters(raw: bytes, table: bytes, path: str, line: int) -> bytes:
+    """The letters as they are read, without white space; `line` is where the text starts."""
+    clean = raw.translate(table)
+    refused = clean.find(_REFUSED)
+    if refused >= 0:
+        _refuse_letter(raw, refused, path, line)
     return clean.replace(b"\n", b"")
 
 
-def _refuse_letter(raw: bytes, path: str, line: int) -> NoReturn:
-    found = _FOREIGN.search(raw)
-    assert found is not None
-    letter = found.group().decode("latin-1")
+def _refuse_letter(raw: bytes, at: int, path: str, line: int) -> NoReturn:
+    letter = chr(raw[at])
     shown = (
         f"'{letter}'" if letter.isprintable() and letter.isascii() else f"byte 0x{ord(letter):02x}"
     )
     protein = letter.upper() in "EFILPQZX*J"
     hint = " (a protein sequence?)" if protein else ""
     message = f"{shown} is not a nucleotide letter{hint}"
-    raise InputError(message, path=path, line=line + raw.count(b"\n", 0, found.start()))
+    raise InputError(message, path=path, line=line + raw.count(b"\n", 0, at))
 
 
-def _read_fastq(source: Input) -> Iterator[SequenceRecord]:
+def _read_fastq(source: Input, table: bytes) -> Iterator[SequenceRecord]:
     lines = enumerate(source.stream, start=1)
     for line, raw in lines:
         if raw.strip():
-            yield _fastq_record(raw.rstrip(b"\r\n"), line, lines, source.path)
+            yield _fastq_record(raw.rstrip(b"\r\n"), line, lines, source.path, table)
 
 
-def _fastq_record(title: bytes, line: int, lines: "enumerate[bytes]", path: str) -> SequenceRecord:
+def _fastq_record(
+    title: bytes, line: int, lines: "enumerate[bytes]", path: str, table: bytes
+) -> SequenceRecord:
     if not title.startswith(b"@"):
         raise InputError("a FASTQ entry must begin with '@'", path=path, line=line)
     name, description = _name_and_rest(title[1:], path, line)
-    sequence, plus_line, plus = _fastq_sequence(lines, path, line)
+    sequence, plus_line, plus = _fastq_sequence(lines, path, line, table)
     if plus not in (b"", title[1:].rstrip()):
         message = f"the name after '+' is not that of the entry ({name})"
         raise InputError(message, path=path, line=plus_line)
     _skip_qualities(lines, len(sequence), path, plus_line)
-    return SequenceRecord(name, sequence.decode("ascii"), description, path, line)
+    return SequenceRecord(name, text_of(sequence), description, path, line)
 
 
-def _fastq_sequence(lines: "enumerate[bytes]", path: str, line: int) -> tuple[bytes, int, bytes]:
+def _fastq_sequence(
+    lines: "enumerate[bytes]", path: str, line: int, table: bytes
+) -> tuple[bytes, int, bytes]:
     """The letters up to the '+' line, that line's number and what follows the '+'."""
     pieces: list[bytes] = []
     for number, raw in lines:
@@ -189,7 +205,7 @@ def _fastq_sequence(lines: "enumerate[bytes]", path: str, line: int) -> tuple[by
         text = raw.rstrip(b"\r\n")
         if b" " in text or b"\t" in text:
             raise InputError("white space within a sequence", path=path, line=number)
-        pieces.append(clean_letters(text, path, number))
+        pieces.append(_cleaned_letters(text, table, path, number))
     raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
 
 
@@ -210,7 +226,6 @@ def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int
 
 
 _CASE = ord("a") - ord("A")
-_BLANK, _STRANGE = ord("\n"), 0  # what `CLEAN` makes of white space and of letters that are none
 _GAPS = np.frombuffer(b"-.", np.uint8)
 GAP = ord("-")
 
@@ -238,18 +253,18 @@ class Entry:
             (b">" if self.begun else b"") + self.title + (b"\n" if self.ended else b"") + self.body
         )
 
-    def places(self) -> NDArray[np.int64]:
-        """Where in the body its letters stand."""
-        return np.flatnonzero(_cleaned(self.body) != _BLANK)
+    def positions(self) -> NDArray[np.int64]:
+        """The indices (L,) of its letters in the body."""
+        return np.flatnonzero(_cleaned(self.body) != _DROPPED)
 
     def letters(self) -> NDArray[np.uint8] | None:
         """The letters, upper case, U as T; gaps stay `-`. None if there is one that is no nucleotide letter."""
         clean = _cleaned(self.body)
-        if (clean == _STRANGE).any():
+        if (clean == _REFUSED).any():
             return None
         given = np.frombuffer(self.body, np.uint8)
         clean[np.isin(given, _GAPS)] = GAP
-        letters: NDArray[np.uint8] = clean[clean != _BLANK]
+        letters: NDArray[np.uint8] = clean[clean != _DROPPED]
         return letters
 
     def changed(self, numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> "Entry":
@@ -257,7 +272,7 @@ class Entry:
         if not len(numbers):
             return self
         body = np.frombuffer(self.body, np.uint8).copy()
-        where = self.places()[numbers]
+        where = self.positions()[numbers]
         lower = (body[where] >= ord("a")) & (body[where] <= ord("z"))
         body[where] = letters + np.where(lower, _CASE, 0).astype(np.uint8)
         return replace(self, body=body.tobytes())

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, reverse_complement
+from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters, as_text, reverse_complement
 from genomai_cli.augmentations import hide
 from genomai_cli.backbones.base import Network, max_length
 from genomai_cli.inputs.base import CardText, InputKind, Model, ModelInput, Reader, Recipe
@@ -120,7 +120,7 @@ class SequenceReader:
         self.windows = Windows.of_half_overlap(self.tokenizer, model.classifier.max_length)
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
-        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        letters = as_letters(record.sequence)
         used = int(IS_BASE[letters].sum())
         whole = record.sequence[: self.windows.span(len(letters))]
         encoded = (self.tokenizer.encode(window) for window in self.windows.cut(whole))
@@ -169,12 +169,10 @@ class SequenceViews(Views):
         return (self.longest - 1) * self.tokenizer.stride + self.tokenizer.k
 
     def _letters(self, row: int) -> Letters:
-        return np.frombuffer(self.samples.sequences[row].encode("ascii"), np.uint8)
+        return as_letters(self.samples.sequences[row])
 
     def _batch(self, rows: Rows, sequences: list[Letters]) -> TrainingBatch:
-        encoded = [
-            self.tokenizer.encode(letters.tobytes().decode("ascii")) for letters in sequences
-        ]
+        encoded = [self.tokenizer.encode(as_text(letters)) for letters in sequences]
         share = torch.tensor(
             [float(np.mean(s != UNKNOWN_LETTER)) if len(s) else 0.0 for s in sequences]
         )

@@ -16,9 +16,7 @@ from heapq import merge
 from itertools import chain
 from typing import Protocol
 
-import numpy as np
-
-from genomai_cli.alphabet import reverse_complement
+from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import Reader
 from genomai_cli.records import SequenceRecord
@@ -161,8 +159,8 @@ class SequenceStrands:
         if not backward:
             return self.tokenizer.encode(sequence[start : start + width])
         end = len(sequence) - start
-        letters = np.frombuffer(sequence[end - width : end].encode("ascii"), np.uint8)
-        return self.tokenizer.encode(reverse_complement(letters).tobytes().decode("ascii"))
+        letters = as_letters(sequence[end - width : end])
+        return self.tokenizer.encode(as_text(reverse_complement(letters)))
 
 
 @dataclass(frozen=True)

@@ -293,3 +293,8 @@ def test_memory_is_flat(tmp_path):
     path = tmp_path / "big.fa"
     path.write_text(">chr\n" + "ACGTTGCAAC" * 4_000_000 + "\n")
     assert peak_memory(["tokenize", path, "-o", "/dev/null"]) < 600
+
+
+def test_bytes_are_read_as_they_are_written():
+    result = tokens("--tokenizer", "bytes", stdin=b">a\n|d|ACgt\n")
+    assert result.rows[1:] == [["a", "124 100 124 65 67 103 116"]]

@@ -15,11 +15,11 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.records import SequenceRecord
 
 
-def read(folder: Path, content: bytes) -> list[SequenceRecord]:
+def read(folder: Path, content: bytes, **how: bool) -> list[SequenceRecord]:
     path = folder / "input"
     path.write_bytes(content)
     with open_input(path) as source:
-        return list(read_sequences(source))
+        return list(read_sequences(source, **how))
 
 
 def pairs(folder: Path, content: bytes) -> list[tuple[str, str]]:
@@ -139,3 +139,17 @@ def test_fasta_round_trip(
 def test_a_vcf_is_not_a_sequence_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="VCF, where FASTA or FASTQ is needed"):
         read(tmp_path, b"##fileformat=VCFv4.2\n")
+
+
+def test_a_case_sensitive_tokenizer_gets_the_case_and_uracil(tmp_path):
+    records = read(tmp_path, b">a\nACgtU-\nNn\n", case_sensitive=True)
+    assert [record.sequence for record in records] == ["ACgtUNNn"]
+    with pytest.raises(InputError, match=r":3: '\|' is not a nucleotide letter"):
+        read(tmp_path, b">a\nACGT\nA|C\n", case_sensitive=True)
+
+
+def test_any_text_loses_nothing_but_white_space(tmp_path):
+    fasta_records = read(tmp_path, b">a\n|D__B;|\n ACgt\xc3\xa9\xff\n", any_text=True)
+    assert [record.sequence for record in fasta_records] == ["|D__B;|ACgt\u00e9\udcff"]
+    fastq_records = read(tmp_path, b"@a\n|b*\n+\nIII\n", any_text=True)
+    assert [record.sequence for record in fastq_records] == ["|b*"]
