@@ -18,12 +18,12 @@ from typing import ClassVar, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.base import Backbone, Network
 from genomai_cli.backbones.heads import logits
 from genomai_cli.errors import UsageError
 
-MEAN, CLS, MAX = "mean", "cls", "max"
-POOLS = (MEAN, CLS, MAX)
+MEAN, CLS, MAX, POOLER = "mean", "cls", "max", "pooler"
+POOLS = (MEAN, CLS, MAX, POOLER)
 FEATURES = 3
 SMALLEST_SHARE = 0.005
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
@@ -161,6 +161,11 @@ class Classifier(nn.Module):
         return all(network.has_token_vectors for network in self.networks)
 
     @property
+    def has_pooler(self) -> bool:
+        """Whether there is a trained vector of the whole."""
+        return all(isinstance(n, Backbone) and n.has_pooler for n in self.networks)
+
+    @property
     def hidden_size(self) -> int:
         """The size E of the vectors."""
         return sum(network.hidden_size for network in self.networks)
@@ -187,11 +192,16 @@ class Classifier(nn.Module):
     def sequence_vectors(
         self, ids_BT: Tensor, mask_BT: Tensor | None, layer: int, pool: str = MEAN
     ) -> Tensor:
-        """One vector (B, E) a sequence: as the network pools, or of its tokens the first (cls) or the maximum."""
+        """One vector (B, E) a sequence: as the network pools, of its tokens the first (cls) or the maximum, or that of a
+        trained pooler, which reads the last layer."""
         inputs = self.inputs(ids_BT)
         if pool == MEAN:
             found = [network.pooled(inputs, mask_BT, layer) for network in self.networks]
             return torch.cat(found, dim=1)
+        if pool == POOLER:
+            poolers = [cast(Backbone, network) for network in self.networks]
+            last = [n.pooler_output(n(inputs, mask_BT)) for n in poolers]
+            return torch.cat(last, dim=1)
         tokens_BTE = self.token_vectors(ids_BT, mask_BT, layer)
         if mask_BT is None:
             mask_BT = torch.ones_like(ids_BT, dtype=torch.bool)

@@ -143,11 +143,12 @@ class Target(StrEnum):
 
 
 class Pooling(StrEnum):
-    """How the vectors of words become one (the same as `nets.vectors.POOLS`, which would need torch)."""
+    """How the vectors of tokens become one (the same as `backbones.classifier.POOLS`, which would need torch)."""
 
     MEAN = "mean"
     CLS = "cls"
     MAX = "max"
+    POOLER = "pooler"
 
 
 class Strand(StrEnum):

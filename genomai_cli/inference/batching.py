@@ -49,12 +49,15 @@ def score(
     pad_id: int,
     device: torch.device,
     batching: Batching = AS_FITS,
+    left: bool = False,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every item with the mean scores (C,) of its pieces; None for an item that has no piece.
 
     Items come out in the order in which they went in, and only a batch of them is held.
     """
-    scored = score_pieces(network, _pieces(items), pad_id=pad_id, device=device, batching=batching)
+    scored = score_pieces(
+        network, _pieces(items), pad_id=pad_id, device=device, batching=batching, left=left
+    )
     for _, group in groupby(scored, key=lambda entry: entry[0][0]):
         entries = list(group)
         found = [scores for _, scores in entries if scores is not None]
@@ -80,18 +83,20 @@ def score_pieces(
     pad_id: int,
     device: torch.device,
     batching: Batching = AS_FITS,
+    left: bool = False,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every piece with its own row of the network's outputs, on the CPU; None where there are no ids.
 
-    An output (B, T, ...) of every word is as wide as the longest piece of the batch. Pieces are drawn when their
+    With `left`, batches are filled up at the left. An output (B, T, ...) of every token is as wide as the longest piece
+    of the batch. Pieces are drawn when their
     batch is formed, come out in the order in which they went in, and only a batch of them is held.
     """
     for batch in _batches(pieces, batching):
         known = [ids for _, ids in batch if ids is not None]
         rows: Iterator[Scores] = iter(())
         if known:
-            ids_BT = torch.from_numpy(padded(known, pad_id)).to(device)
-            scores = network(ids_BT, _mask(known, ids_BT))
+            ids_BT = torch.from_numpy(padded(known, pad_id, left=left)).to(device)
+            scores = network(ids_BT, _mask(known, ids_BT, left=left))
             rows = _rows({name: rows.cpu() for name, rows in scores.items()})
         for item, ids in batch:
             yield item, None if ids is None else next(rows)
@@ -121,7 +126,8 @@ def _mean(scores: list[Scores]) -> Scores:
     return {name: torch.stack([s[name] for s in scores]).mean(0) for name in scores[0]}
 
 
-def _mask(windows: list[Ids], ids_BT: Tensor) -> Tensor:
-    """Which tokens are real, not padding at the right."""
+def _mask(windows: list[Ids], ids_BT: Tensor, *, left: bool) -> Tensor:
+    """Which tokens are real, not padding at the right, or with `left` at the left."""
     lengths_B1 = torch.tensor([len(ids) for ids in windows], device=ids_BT.device)[:, None]
-    return torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B1
+    mask_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B1
+    return mask_BT.flip(1) if left else mask_BT

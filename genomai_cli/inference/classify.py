@@ -54,7 +54,10 @@ def classify_records(
     inputs = map(reader, records)
     items = ((read, read.windows if read.letters else []) for read in inputs)
     pad_id = bundle.tokenizer.pad_id
-    scored = score(bundle.classifier, items, pad_id=pad_id, device=device, batching=batching)
+    left = bundle.tokenizer.padding_side == "left"
+    scored = score(
+        bundle.classifier, items, pad_id=pad_id, device=device, batching=batching, left=left
+    )
     for group in _groups(scored, GROUP):
         yield from _calls(bundle, group)
 

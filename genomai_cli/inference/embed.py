@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLS
+from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLER, POOLS
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_pieces
@@ -144,8 +144,8 @@ class Embedder:
         self.windows: Windows | None = None
         self.strands: Strands
         if _reads_sequences(bundle):
-            longest = bundle.classifier.max_length or UNBOUNDED
-            self.windows = Windows.of(bundle.tokenizer, longest, settings.window, settings.stride)
+            room = bundle.tokenizer.room(bundle.classifier.max_length) or UNBOUNDED
+            self.windows = Windows.of(bundle.tokenizer, room, settings.window, settings.stride)
             self.strands = SequenceStrands(
                 bundle.tokenizer,
                 self.windows,
@@ -217,6 +217,7 @@ class Embedder:
             lambda ids_BT, mask_BT: {VECTORS: network(ids_BT, mask_BT)},
             _parts(records, read),
             pad_id=self.bundle.tokenizer.pad_id,
+            left=self.bundle.tokenizer.padding_side == "left",
             device=next(self.bundle.classifier.parameters()).device,
             batching=replace(batching, pairs=PAIRS_A_BATCH if self._attends else None),
         )
@@ -237,6 +238,13 @@ class Embedder:
         mean_E = np.mean([pool.vector for pool in pools.values()], axis=0)
         return Embedding(name, mean_E.astype(np.float32), windows)
 
+    def _own(self, vectors_TE: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
+        """Those (n, E) of the window's own tokens, without padding, prefix and suffix."""
+        before, after = len(self.bundle.tokenizer.prefix), len(self.bundle.tokenizer.suffix)
+        if self.bundle.tokenizer.padding_side == "left":
+            vectors_TE = vectors_TE[len(vectors_TE) - before - window.words - after :]
+        return vectors_TE[before : before + window.words]
+
     def _stretches(self, group: Iterator[Scored]) -> Iterator[WordVectors]:
         means: WordMeans | None = None
         name, total = "", 0
@@ -248,7 +256,7 @@ class Embedder:
                 means = WordMeans(window.strands, self.width)
             if window.start > means.first:
                 yield WordVectors(name, means.take(window.start), last=False)
-            found_nE = _doubles(scores)[: window.words]
+            found_nE = self._own(_doubles(scores), window)
             means.add(window.strand, window.start, found_nE[::-1] if window.flipped else found_nE)
             total = window.total
         none = np.zeros((0, self.width), np.float32)
@@ -322,6 +330,8 @@ def _check(bundle: Bundle, settings: Settings) -> None:
         _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
     if not bundle.classifier.has_token_vectors:
         _refuse(of_words, f"the model {name} has one vector a sample and none a word")
+    if settings.pool == POOLER and not bundle.classifier.has_pooler:
+        raise UsageError(f"--pool {POOLER}: the model {name} has no trained pooler")
     if settings.per_token and settings.pool != MEAN:
         raise UsageError(f"--pool {settings.pool} and --per-token: words are not pooled")
 

@@ -27,7 +27,7 @@ from genomai_cli.inputs.samples import (
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.tokenizers.batch import padded
+from genomai_cli.tokenizers.batch import TokenBatch
 
 OF_DNA = """\
 It makes new DNA: `genomai generate --model DIR --length 1000 --prompt ACGT`. The loss bounds the negative
@@ -100,7 +100,7 @@ class SequenceInput(InputKind):
     ) -> "SequenceViews":
         """See `SequenceViews`; sequences are not mixed."""
         del train
-        longest = max_length(recipe.network)
+        longest = tokenizer.room(max_length(recipe.network))
         return SequenceViews(samples, tokenizer, recipe.views, longest)
 
 
@@ -117,14 +117,18 @@ class SequenceReader:
 
     def __init__(self, model: Model) -> None:
         self.tokenizer = model.tokenizer
-        self.windows = Windows.of_half_overlap(self.tokenizer, model.classifier.max_length)
+        self.windows = Windows.of_half_overlap(
+            self.tokenizer, self.tokenizer.room(model.classifier.max_length)
+        )
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
         letters = as_letters(record.sequence)
         used = int(IS_BASE[letters].sum())
         whole = record.sequence[: self.windows.span(len(letters))]
         encoded = (self.tokenizer.encode(window) for window in self.windows.cut(whole))
-        known = [ids for ids in encoded if self.tokenizer.is_known(ids).any()]
+        known = [
+            self.tokenizer.template(ids) for ids in encoded if self.tokenizer.is_known(ids).any()
+        ]
         return ModelInput(record.name, known, used, len(letters))
 
 
@@ -172,10 +176,14 @@ class SequenceViews(Views):
         return as_letters(self.samples.sequences[row])
 
     def _batch(self, rows: Rows, sequences: list[Letters]) -> TrainingBatch:
-        encoded = [self.tokenizer.encode(as_text(letters)) for letters in sequences]
+        encoded = [
+            self.tokenizer.template(self.tokenizer.encode(as_text(letters)))
+            for letters in sequences
+        ]
         share = torch.tensor(
             [float(np.mean(s != UNKNOWN_LETTER)) if len(s) else 0.0 for s in sequences]
         )
-        ids = torch.from_numpy(padded(encoded, self.tokenizer.pad_id))
-        mask = ids != self.tokenizer.pad_id
-        return TrainingBatch(ids, 1, share.double(), labels_of(self.samples, rows), mask)
+        batch = TokenBatch.of(self.tokenizer, encoded)
+        labels = labels_of(self.samples, rows)
+        mask = torch.from_numpy(batch.mask)
+        return TrainingBatch(torch.from_numpy(batch.ids), 1, share.double(), labels, mask)

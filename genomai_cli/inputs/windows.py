@@ -131,7 +131,7 @@ class SequenceStrands:
             for start in self.windows.starts(len(record.sequence)):
                 ids = self._window(record.sequence, start, backward=strand == 1)
                 if self.tokenizer.is_known(ids).any():
-                    yield Window(strand, 1 + self.both, len(ids)), ids
+                    yield Window(strand, 1 + self.both, len(ids)), self.tokenizer.template(ids)
                     if self.first:
                         break
 
@@ -151,7 +151,8 @@ class SequenceStrands:
             first, words = start // self.windows.step, len(ids)
             if strand == 1:
                 first = total - first - words
-            yield Window(strand, 1 + self.both, words, first, total, strand == 1), ids
+            window = Window(strand, 1 + self.both, words, first, total, strand == 1)
+            yield window, self.tokenizer.template(ids)
 
     def _window(self, sequence: str, start: int, *, backward: bool) -> Ids:
         """The words of the window that begins at `start` of the sequence, or of its reverse complement."""

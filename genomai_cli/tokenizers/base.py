@@ -156,6 +156,14 @@ class Tokenizer(ABC):
         """How many tokens a sequence of so many letters has, without `prefix` and `suffix`."""
         return 0 if letters < self.k else (letters - self.k) // self.stride + 1
 
+    def room(self, longest: int | None) -> int | None:
+        """How many tokens fit between `prefix` and `suffix` into so many; None where there is no bound."""
+        return None if longest is None else longest - len(self.prefix) - len(self.suffix)
+
+    def released_ids(self, sequence: str) -> Ids:
+        """The ids as the tokenizer that this one follows gives them for a whole sequence, for comparison with it."""
+        return self.template(self.encode(sequence))
+
     def template(self, ids: Ids) -> Ids:
         """The ids (T + prefix + suffix,) as a network reads them."""
         if not self.prefix and not self.suffix:

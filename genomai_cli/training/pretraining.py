@@ -82,7 +82,7 @@ def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
 def window(recipe: Recipe) -> int:
     """How many letters of a sequence the recipe's network reads at once."""
     tokenizer = tokenizers.from_config(recipe.tokenizer)
-    tokens = max_length(recipe.network)
+    tokens = tokenizer.room(max_length(recipe.network))
     if tokens is None and not recipe.corpus.window:
         raise TrainingError(
             f"recipe {recipe.name}: the network reads any length: set corpus.window"
