@@ -17,7 +17,7 @@ from benchmarks.crossvalidation.trials import Letters, Rows, digest, subset
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.labelled_data import Samples, gather, others
@@ -46,7 +46,7 @@ class Genomes:
         labels = {head: table.column(column) for head, column in HEADS.items()}
         haplogroups = read_labels(folder / HAPLOGROUPS).column("haplogroup")
         labels["haplogroup"] = {name: group[0] for name, group in haplogroups.items()}
-        samples, _ = gather(anchored(folder / GENOMES, circle), labels, letters=len(circle))
+        samples, _ = gather(mapped(folder / GENOMES, circle), labels, letters=len(circle))
         return cls(samples, circle)
 
     @property
@@ -78,12 +78,12 @@ class GenomeFold:
     letters: Letters
 
 
-def anchored(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
+def mapped(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
     """The genomes of a FASTA file in the reference's coordinates; those that do not belong to it are left out."""
-    anchorer = Anchorer(reference)
+    mapper = Mapper(reference)
     with open_input(file) as source:
         for record in read_sequences(source):
-            found = anchorer(record.sequence)
+            found = mapper(record.sequence)
             if found is not None:
                 letters = found.letters.tobytes().decode("ascii")
                 yield SequenceRecord(record.name, letters)

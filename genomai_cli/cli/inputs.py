@@ -19,7 +19,7 @@ from genomai_cli.errors import GenomaiError, InputError, UsageError
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.inputs.base import InputKind
-    from genomai_cli.mapping.mapper import Anchorer
+    from genomai_cli.mapping.mapper import Mapper
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
@@ -139,7 +139,7 @@ def _of_genomes(
     reports = [cohort.report for cohort in cohorts]
     for report in reports:
         run.console.say(str(report))
-    run.note(reference=reference.name, positions=[report.told for report in reports])
+    run.note(reference=reference.name, positions=[report.covered for report in reports])
     for cohort in cohorts:
         run.count(read=len(cohort.samples))
         yield from cohort.records()
@@ -228,25 +228,25 @@ def model_of_sequences(
     A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
     first records is either.
     """
-    from genomai_cli.mapping.mapper import Anchorer
+    from genomai_cli.mapping.mapper import Mapper
 
     references = installed_references()
     if not references:
         return DEFAULT_MODEL, records, iter
-    anchorers = {name: Anchorer(reference) for name, reference in references.items()}
+    mappers = {name: Mapper(reference) for name, reference in references.items()}
     panels = installed_panels()
     sizes = {len(panel) for panel in panels.values()}
     seen: list[SequenceRecord] = []
     for record in islice(records, LOOKED_AT):
         seen.append(record)
-        name = _model_of(record, anchorers, sizes)
+        name = _model_of(record, mappers, sizes)
         if name is not None:
             if name in references:
                 run.console.say(f"{record.name} belongs to {references[name].name}: model {name}")
             whole = chain(seen, records)
             if name in references:
                 return name, whole, partial(_no_barcodes, model=name, panels=panels)
-            return name, whole, partial(_no_genomes, anchorers=anchorers, sizes=sizes)
+            return name, whole, partial(_no_genomes, mappers=mappers, sizes=sizes)
     if seen:
         raise _refusal(seen[0], references, sizes)
     return DEFAULT_MODEL, records, iter
@@ -268,12 +268,12 @@ def _no_barcodes(
 
 
 def _no_genomes(
-    records: Iterable["SequenceRecord"], anchorers: "dict[str, Anchorer]", sizes: set[int]
+    records: Iterable["SequenceRecord"], mappers: "dict[str, Mapper]", sizes: set[int]
 ) -> Iterator["SequenceRecord"]:
     """The records; InputError for a genome, which is no barcode. What is neither is left to the model to refuse."""
     for record in records:
         if len(record.sequence) not in sizes:
-            name = _model_of(record, anchorers, sizes)
+            name = _model_of(record, mappers, sizes)
             if name is not None:
                 raise _other_kind(
                     record, f"a genome for the model {name}", "barcodes", DEFAULT_MODEL
@@ -290,10 +290,10 @@ def _other_kind(record: "SequenceRecord", what: str, others: str, model: str) ->
 
 
 def _model_of(
-    record: "SequenceRecord", anchorers: "dict[str, Anchorer]", sizes: set[int]
+    record: "SequenceRecord", mappers: "dict[str, Mapper]", sizes: set[int]
 ) -> str | None:
-    for name, anchorer in anchorers.items():
-        if anchorer(record.sequence) is not None:
+    for name, mapper in mappers.items():
+        if mapper(record.sequence) is not None:
             return name
     return DEFAULT_MODEL if len(record.sequence) in sizes else None
 

@@ -164,7 +164,7 @@ def panel_of(file: Path | None, model: str | None) -> "Panel":
 
 
 def genome_of(model: str | None) -> "Reference | None":
-    """The reference of a model of anchored genomes, None for other models."""
+    """The reference of a model of mapped genomes, None for other models."""
     from genomai_cli.bundles import catalog
     from genomai_cli.mapping.reference import Reference
 

@@ -99,7 +99,7 @@ ReferenceFile = Annotated[
         "--reference",
         metavar="FASTA",
         help="The genome of a VCF whose samples are read as haplotype sequences, with --regions; or what the "
-        "recipe's genomes are anchored to.",
+        "recipe's genomes are mapped to.",
         show_default=False,
     ),
 ]

@@ -121,7 +121,7 @@ def tokenize(
     A sample of a VCF becomes a barcode first: one IUPAC letter for each site of a panel. The table has the columns
     id and tokens (ids between spaces); --to fasta writes the letters, --to hdf5 one flat array with offsets.
     With --reference and --regions a sample becomes its two haplotype sequences, SAMPLE_A|REGION and SAMPLE_B|REGION.
-    With a model of anchored genomes, like mito, samples and sequences become genomes in its reference's coordinates.
+    With a model of mapped genomes, like mito, samples and sequences become genomes in its reference's coordinates.
 
     \b
     genomai tokenize --tokenizer kmers -k 6 --stride 6 genome.fa.gz > tokens.tsv
@@ -196,7 +196,7 @@ def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
 
 
 def _sites_of(model: str | None) -> "list[int] | None":
-    """The positions of its reference that a model of anchored genomes reads, None for all."""
+    """The positions of its reference that a model of mapped genomes reads, None for all."""
     from genomai_cli.bundles import catalog
     from genomai_cli.mapping.reference import VariableSites
 

@@ -79,7 +79,7 @@ ReferenceFile = Annotated[
     typer.Option(
         "--reference",
         metavar="FASTA",
-        help="What the recipe's genomes are anchored to.  [default: that of --model]",
+        help="What the recipe's genomes are mapped to.  [default: that of --model]",
         show_default=False,
     ),
 ]

@@ -1,10 +1,8 @@
-"""Embeddings as HDF5 and as TSV.
+"""Embeddings as HDF5 and as TSV; an HDF5 file that is made, added to, or resumed is whole or not there at all.
 
-HDF5, one vector a record: `/embeddings` float32 (n, E) and `/ids` UTF-8 (n). One vector a word: `/tokens` float32
-(words, E), of which those of record i are `tokens[offsets[i]:offsets[i + 1]]`, `/offsets` int64 (n + 1), and `/ids`.
+HDF5, one vector a record: `/embeddings` float32 (n, E) and `/ids` UTF-8 (n). One vector a token: `/tokens` float32
+(tokens, E), of which those of record i are `tokens[offsets[i]:offsets[i + 1]]`, `/offsets` int64 (n + 1), and `/ids`.
 The root's attributes say which model made them, and how.
-
-An HDF5 file of embeddings in the making: new, added to, or resumed, and whole or not there at all.
 
 What is computed goes to the folder `FILE.partial` (`formats.row_journal`) every few seconds. When all is there, the
 HDF5 file is made from it, after the rows of the existing file where they are added to it, and takes its name; until

@@ -1,8 +1,7 @@
-"""Lines of a big bgzipped VCF at wanted positions only, through the index beside it.
+"""The positions that a reader of variants is asked for, gVCF blocks that cover some, and a big file's lines at them.
 
-Reference blocks of a gVCF: one record that says "as the reference" from POS to INFO/END.
-
-Positions that a reader is asked for: single ones, or stretches of a contig.
+Positions are single ones or stretches of a contig. A reference block of a gVCF is one record that says "as the
+reference" from POS to INFO/END. Of a bgzipped VCF with an index beside it only the lines at the positions are read.
 """
 
 import re

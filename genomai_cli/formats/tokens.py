@@ -1,7 +1,4 @@
-"""Tokens in HDF5: one flat array with offsets.
-
-Tokens as lines of a TSV.
-"""
+"""Tokens as lines of a TSV, or in HDF5 as one flat array with offsets."""
 
 import json
 import tempfile

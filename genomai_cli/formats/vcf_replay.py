@@ -1,6 +1,6 @@
-"""A VCF or BCF that is read twice, from a pipe as well: its text is kept in a file of no name where that is needed.
+"""A VCF or BCF that is read twice, from a pipe as well, and what its beginning says, left for later readers.
 
-What the beginning of a VCF or BCF tells, without taking it from those who read it after.
+The text is kept in a file of no name where that is needed.
 """
 
 import io

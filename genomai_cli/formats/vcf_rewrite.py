@@ -1,7 +1,6 @@
-"""A VCF on its way from one place to another: some records edited, others added where they belong, the rest byte for
-byte. If no record is touched, neither is the header.
+"""VCF on its way out: some records edited, others added where they belong, the rest byte for byte; or phased genotypes.
 
-Phased genotypes out, as VCF.
+If no record is touched, neither is the header.
 
 Shape suffixes: N samples, S sites.
 """

@@ -166,7 +166,7 @@ class SequenceStrands:
 
 @dataclass(frozen=True)
 class ReadStrands:
-    """What a reader of barcodes or anchored genomes makes of a record: its pieces are the strands."""
+    """What a reader of barcodes or mapped genomes makes of a record: its pieces are the strands."""
 
     read: Reader
 

@@ -1,12 +1,13 @@
-"""The stretches between two anchors aligned letter by letter, and the place of gaps in repeats.
+"""The stretches between two anchors aligned letter by letter, and where gaps in repeats belong.
 
-Gotoh's alignment with affine gaps (1982, J. Mol. Biol. 162:705), a row of the table at once. The prices make
-an insertion in each of two runs of C (309.1C 315.1C) cheaper than a longer one and a substitution, and up to
-four substitutions side by side cheaper than an insertion and a deletion. An unknown letter costs a little
-beside any other, so that a letter of the reference that nobody has (3107 of rCRS) is the one to be deleted.
+Gotoh's alignment with affine gaps (1982, J. Mol. Biol. 162:705), a row of the table at once. The prices make an
+insertion in each of two runs of C (309.1C 315.1C) cheaper than a longer one and a substitution, and up to four
+substitutions side by side cheaper than an insertion and a deletion. An unknown letter costs a little beside any other,
+so that a letter of the reference that nobody has (3107 of rCRS) is the one to be deleted.
 
 A block is (begin in the query, begin in the reference, length): letters side by side, equal or not.
-Shapes: Q letters of the query, R letters of the reference.
+
+Shape suffixes: Q letters of the query, R letters of the reference.
 """
 
 import numpy as np

@@ -1,14 +1,10 @@
-"""A sequence brought to the coordinates of a reference: anchored by k-mers, aligned in between.
+"""A sequence brought to the coordinates of a reference (`Mapper`): anchored by k-mers, aligned in between.
 
-The query may begin anywhere on a circular reference, lie on either strand, and hold unknown letters,
-insertions and deletions. A complete circle is first turned to begin at the reference's first anchor, so that
-what comes out does not depend on where the record was cut. Everything is aligned on the reference's strand.
+The query may begin anywhere on a circular reference, lie on either strand, and hold unknown letters, insertions and
+deletions. What is aligned, on the reference's strand, is an `AlignmentFrame`. A complete circle is first turned to begin at the reference's first anchor, so that what comes out does not
+depend on where the record was cut.
 
-Shapes: Q letters of the query, R letters of the reference, W letters of the reference from some position on.
-
-A query beside the stretch of the reference that it is aligned with, and the alignment of the two.
-
-Shapes: Q letters of the query, W letters of the reference from some position on, C anchors.
+Shape suffixes: Q letters of the query, R of the reference, W of the reference from some position on, C anchors, H hits.
 """
 
 from collections.abc import Iterator
@@ -29,7 +25,7 @@ from genomai_cli.alphabet import (
 )
 from genomai_cli.mapping import alignment
 from genomai_cli.mapping.alignment import Block
-from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, compared_in_place, is_crowded
+from genomai_cli.mapping.reference import MIN_LETTERS, Reference, compared_in_place, is_crowded
 from genomai_cli.mapping.seeding import Integers, KmerIndex, best_chain, segments_of
 
 LONGEST_END = 400  # letters after the last anchor that are looked at
@@ -37,7 +33,7 @@ END_ROOM = 32  # more letters of the reference than of the query at a free end
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class AlignmentFrame:
     """A query, a stretch of the reference that begins at `origin`, and anchors (C, 3) between the two.
 
     `letters` tells which letter of the sequence as given, whatever its strand, each of the query's is.
@@ -57,7 +53,7 @@ class Frame:
         return [(int(q), int(r), int(length)) for q, r, length in self.chain]
 
 
-def aligned_blocks(frame: Frame) -> list[Block]:
+def aligned_blocks(frame: AlignmentFrame) -> list[Block]:
     """The blocks of the whole query, in the frame's coordinates."""
     query_Q, reference_W = frame.query, frame.window
     n, size = len(query_Q), len(reference_W)
@@ -75,13 +71,13 @@ def aligned_blocks(frame: Frame) -> list[Block]:
     return alignment.gaps_to_the_right(blocks, query_Q, reference_W)
 
 
-def tail_blocks(frame: Frame) -> list[Block]:
+def tail_blocks(frame: AlignmentFrame) -> list[Block]:
     """The blocks after the last anchor."""
     query, reference, length = frame.anchors[-1]
     return _end(frame.query, frame.window, query + length, reference + length)
 
 
-def head_blocks(frame: Frame) -> list[Block]:
+def head_blocks(frame: AlignmentFrame) -> list[Block]:
     """The blocks before the first anchor: a tail in the mirror."""
     query, reference, _ = frame.anchors[0]
     n, size = len(frame.query), len(frame.window)
@@ -90,13 +86,13 @@ def head_blocks(frame: Frame) -> list[Block]:
 
 
 def members(blocks: list[Block], column: int) -> Integers:
-    """All places of the blocks in the query (column 0) or the reference (1)."""
+    """all indices of the blocks in the query (column 0) or the reference (1)."""
     places = [np.arange(block[column], block[column] + block[2]) for block in blocks]
     return np.concatenate([np.empty(0, np.int64), *places])
 
 
-def gaps_between(frame: Frame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
-    """Between blocks: place in the query, in the reference, letters inserted and letters deleted there."""
+def gaps_between(frame: AlignmentFrame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
+    """Between blocks: index in the query, in the reference, letters inserted and letters deleted there."""
     n, size = len(frame.query), len(frame.window)
     around = [(0, 0, 0), *blocks, (n, size, 0)] if frame.closed else blocks
     for (q, r, length), (next_q, next_r, _) in pairwise(around):
@@ -106,7 +102,7 @@ def gaps_between(frame: Frame, blocks: list[Block]) -> Iterator[tuple[int, int, 
 
 
 def _end(query_Q: Codes, reference_W: Codes, query: int, reference: int) -> list[Block]:
-    """The blocks of a free end, from these places on."""
+    """The blocks of a free end, from these indices on."""
     end_Q = query_Q[query : query + LONGEST_END]
     end_W = reference_W[reference : reference + len(end_Q) + END_ROOM]
     return _moved(alignment.free_end(end_Q, end_W), query, reference)
@@ -117,13 +113,13 @@ def _moved(blocks: list[Block], query: int, reference: int) -> list[Block]:
 
 
 K = 16
-LEAST_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
-CLOSES = 64  # letters by which the ends of a complete circle may overlap or fall short
-MOST_COPIES = 4  # of a reference are looked at
+MIN_SHARE = 0.1  # of the known letters in exact stretches of K: a fifth of them may differ
+CLOSING_GAP = 64  # letters by which the ends of a complete circle may overlap or fall short
+MAX_COPIES = 4  # of a reference are looked at
 
 
 @dataclass(frozen=True, eq=False)
-class Anchored:
+class MappedSequence:
     """A sequence in the coordinates of a reference of R letters.
 
     `letters` (R,) are ASCII codes of A C G T, and N where the query has no letter or none that is known.
@@ -133,7 +129,7 @@ class Anchored:
     between aligned ones, `insertions` (reference position before it, letters) lists the former. `left_out`
     counts the known letters at the ends that are unlike the reference; further copies of a circle are passed
     over. `in_place` tells that the query was in the reference's coordinates already: `compared_in_place`.
-    `places` (R,) tells which letter of the query stands at each position, known or not, -1 where there is none.
+    `query_index` (R,) is the index in the query of the letter at each position, known or not, -1 where there is none.
     """
 
     letters: NDArray[np.uint8]
@@ -142,7 +138,7 @@ class Anchored:
     aligned: int
     compared: int
     differences: int
-    places: Integers
+    query_index: Integers
     inserted: int = 0
     deleted: int = 0
     left_out: int = 0
@@ -155,7 +151,7 @@ class Anchored:
         return 1 - self.differences / self.compared if self.compared else 0.0
 
 
-class Anchorer:
+class Mapper:
     """Brings sequences to the coordinates of one reference."""
 
     def __init__(self, reference: Reference, k: int = K) -> None:
@@ -164,13 +160,13 @@ class Anchorer:
         self._index = KmerIndex.of(self._codes_R, k, circular=reference.circular)
         self._period = len(reference) if reference.circular else None
 
-    def __call__(self, sequence: str) -> Anchored | None:
+    def __call__(self, sequence: str) -> MappedSequence | None:
         """The sequence in the reference's coordinates, None if it does not belong to the reference."""
         given = codes_of(as_letters(sequence))
         in_place = compared_in_place(given, self._codes_R)
         if in_place is not None and not is_crowded(given, self._codes_R):
             return _as_it_is(given, in_place)
-        codes_Q = given[: MOST_COPIES * len(self.reference)]
+        codes_Q = given[: MAX_COPIES * len(self.reference)]
         strand, codes_Q, chain = self._strand(codes_Q)
         if not len(chain):  # too many unknown letters for k-mers?
             return None if in_place is None else _as_it_is(given, in_place)
@@ -178,7 +174,7 @@ class Anchorer:
         numbers_Q = np.arange(len(codes_Q))
         frame = self._frame(codes_Q, numbers_Q if strand == "+" else numbers_Q[::-1], chain)
         blocks = aligned_blocks(frame)
-        return self._anchored(frame, blocks, strand, start, _known(codes_Q))
+        return self._mapped(frame, blocks, strand, start, _known(codes_Q))
 
     def _strand(self, codes_Q: Codes) -> tuple[str, Codes, Integers]:
         """The strand with the better chain, the query on it, and the chain (empty if neither is good)."""
@@ -191,7 +187,7 @@ class Anchorer:
         strand, codes_Q, chain = max(
             ("+", codes_Q, chain), ("-", other_Q, other), key=lambda one: int(one[2][:, 2].sum())
         )
-        enough = chain[:, 2].sum() >= max(FEWEST_LETTERS, LEAST_SHARE * known)
+        enough = chain[:, 2].sum() >= max(MIN_LETTERS, MIN_SHARE * known)
         return strand, codes_Q, chain if enough else chain[:0]
 
     def _chain(self, codes_Q: Codes) -> Integers:
@@ -200,27 +196,27 @@ class Anchorer:
     def _segments(self, query_H: Integers, reference_H: Integers) -> Integers:
         return segments_of(query_H, reference_H, self._index.k, self._period)
 
-    def _frame(self, codes_Q: Codes, letters_Q: Integers, chain: Integers) -> Frame:
+    def _frame(self, codes_Q: Codes, letters_Q: Integers, chain: Integers) -> AlignmentFrame:
         """What is to be aligned with what, once it is known how much of the circle the query covers."""
         size = len(self.reference)
         if self._period is None:
-            return Frame(codes_Q, letters_Q, self._codes_R, 0, chain, closed=False)
+            return AlignmentFrame(codes_Q, letters_Q, self._codes_R, 0, chain, closed=False)
         begin, missing = self._circle(codes_Q, chain)
-        if missing < -CLOSES:  # further copies, or ends that are something else
+        if missing < -CLOSING_GAP:  # further copies, or ends that are something else
             similar = self._similar(codes_Q, chain)
             codes_Q, letters_Q = codes_Q[similar], letters_Q[similar]
             chain = self._chain(codes_Q)
             begin, missing = self._circle(codes_Q, chain)
-        if missing < -CLOSES:
-            end = _place(chain, begin + size)
+        if missing < -CLOSING_GAP:
+            end = _query_index(chain, begin + size)
             turned = self._turned(codes_Q[:end], letters_Q[:end])
             return replace(turned, passed_over=_known(codes_Q[end:]))
-        if missing <= CLOSES:
+        if missing <= CLOSING_GAP:
             return self._turned(codes_Q, letters_Q)
         origin = begin - missing // 2
         moved = chain - np.array([0, origin, 0])
         window_R = np.roll(self._codes_R, -origin)
-        return Frame(codes_Q, letters_Q, window_R, origin, moved, closed=False)
+        return AlignmentFrame(codes_Q, letters_Q, window_R, origin, moved, closed=False)
 
     def _circle(self, codes_Q: Codes, chain: Integers) -> tuple[int, int]:
         """The reference position of the first letter, and how many letters the circle lacks after the last."""
@@ -234,13 +230,15 @@ class Anchorer:
         stop = int(chain[-1, 1] + chain[-1, 2]) + LONGEST_END + END_ROOM
         window = self._codes_R[np.arange(origin, stop) % len(self.reference)]
         moved = chain - np.array([0, origin, 0])
-        frame = Frame(codes_Q, np.arange(len(codes_Q)), window, origin, moved, closed=False)
+        frame = AlignmentFrame(
+            codes_Q, np.arange(len(codes_Q)), window, origin, moved, closed=False
+        )
         head, tail = head_blocks(frame), tail_blocks(frame)
         first = head[0][0] if head else int(chain[0, 0])
         last = tail[-1] if tail else frame.anchors[-1]
         return slice(first, last[0] + last[2])
 
-    def _turned(self, codes_Q: Codes, letters_Q: Integers) -> Frame:
+    def _turned(self, codes_Q: Codes, letters_Q: Integers) -> AlignmentFrame:
         """A complete circle from the first anchor of the reference on, wherever its record was cut."""
         n, size, k = len(codes_Q), len(self.reference), self._index.k
         query_H, reference_H = self._index.hits(np.append(codes_Q, codes_Q[: k - 1]))
@@ -251,17 +249,17 @@ class Anchorer:
         segments = segments_of(query_H[order], reference_H[order], k, None)
         query_Q, reference_W = np.roll(codes_Q, -first_q), np.roll(self._codes_R, -first_r)
         letters_Q, chain = np.roll(letters_Q, -first_q), best_chain(segments, None)
-        return Frame(query_Q, letters_Q, reference_W, first_r, chain, closed=True)
+        return AlignmentFrame(query_Q, letters_Q, reference_W, first_r, chain, closed=True)
 
-    def _anchored(
-        self, frame: Frame, blocks: list[Block], strand: str, start: int, known: int
-    ) -> Anchored:
+    def _mapped(
+        self, frame: AlignmentFrame, blocks: list[Block], strand: str, start: int, known: int
+    ) -> MappedSequence:
         size = len(self.reference)
         query, window = (members(blocks, column) for column in (0, 1))
         codes_R = np.full(size, UNKNOWN_CODE, np.uint8)
-        places_R = np.full(size, -1, np.int64)
+        letter_R = np.full(size, -1, np.int64)
         position = (window + frame.origin) % size
-        codes_R[position], places_R[position] = frame.query[query], frame.letters[query]
+        codes_R[position], letter_R[position] = frame.query[query], frame.letters[query]
         gaps = list(gaps_between(frame, blocks))
         insertions = tuple(
             ((frame.origin + r - 1) % size, _text(frame.query[q : q + inserted]))
@@ -272,14 +270,14 @@ class Anchorer:
         differences = int((compared & (codes_R != self._codes_R)).sum())
         placed = _known(frame.query[query])
         within = sum(len(letters) - letters.count("N") for _, letters in insertions)
-        return Anchored(
+        return MappedSequence(
             CODE_LETTERS[codes_R],
             strand,
             start % size if self._period else start,
             _known(codes_R),
             int(compared.sum()),
             differences,
-            places_R,
+            letter_R,
             sum(inserted for _, _, inserted, _ in gaps),
             sum(deleted for *_, deleted in gaps),
             known - frame.passed_over - placed - within,
@@ -291,15 +289,15 @@ def _known(codes: Codes) -> int:
     return int(np.count_nonzero(codes != UNKNOWN_CODE))
 
 
-def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> Anchored:
-    places_R = np.arange(len(codes_R))
-    return Anchored(
-        CODE_LETTERS[codes_R], "+", 0, _known(codes_R), *compared, places_R, in_place=True
+def _as_it_is(codes_R: Codes, compared: tuple[int, int]) -> MappedSequence:
+    letter_R = np.arange(len(codes_R))
+    return MappedSequence(
+        CODE_LETTERS[codes_R], "+", 0, _known(codes_R), *compared, letter_R, in_place=True
     )
 
 
-def _place(chain: Integers, position: int) -> int:
-    """Where in the query a reference position stands."""
+def _query_index(chain: Integers, position: int) -> int:
+    """The index in the query of a reference position."""
     after = int(np.searchsorted(chain[:, 1], position, side="right"))
     after = max(after, 1)
     place = int(chain[after - 1, 0] - chain[after - 1, 1]) + position
@@ -307,7 +305,7 @@ def _place(chain: Integers, position: int) -> int:
 
 
 def _lowest(chain: Integers, size: int) -> tuple[int, int]:
-    """The anchored letter with the lowest reference position: its place in the query, and that position."""
+    """The mapped letter with the lowest reference position: its index in the query, and that position."""
     if not len(chain):
         return 0, 0
     position = chain[:, 1] % size

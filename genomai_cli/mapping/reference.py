@@ -1,15 +1,9 @@
-"""The reference that genomes are read against: one sequence, linear or circular.
+"""The reference that genomes are mapped to, the sites at which they vary, and whether one is mapped to it already.
 
-In a model's folder it is a FASTA file with one record, whose description says which of the two:
-`>NC_012920.1 circular=true`.
+In a model's folder a reference is a FASTA file with one record, whose description says whether it is circular:
+`>NC_012920.1 circular=true`. Aligned genomes and those made from a VCF are in its coordinates, letter beside letter.
 
-The positions of a reference at which genomes differ: what a model of anchored genomes reads.
-
-Whether a sequence stands in a reference's coordinates already, letter beside letter.
-
-Aligned genomes and those made from a VCF do. Shape: R letters of the reference.
-
-Shape suffixes: L letters of the reference, S sites, W the bases A C G T.
+Shape suffixes: L letters of the reference (R in pairs with a query's), S sites, W the bases A C G T.
 """
 
 import hashlib
@@ -137,7 +131,7 @@ class VariableSites:
                 table.write((position + 1, *counts))
 
 
-FEWEST_LETTERS = 24  # that must agree: random DNA has no two k-mers of the reference in one order
+MIN_LETTERS = 24  # that must agree: random DNA has no two k-mers of the reference in one order
 SHORT_GAP = 32  # letters not told between two that are
 MOST_DIFFERENT = 0.25
 WINDOW, MOST_DIFFERENCES = 32, 6  # after a missed insertion three in four letters differ
@@ -160,7 +154,7 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
     gaps = np.diff(compared) - 1
     letters = len(compared) + int(gaps[gaps < SHORT_GAP].sum())
     letters = len(codes_R) if alone else letters
-    enough = alone or len(compared) >= FEWEST_LETTERS
+    enough = alone or len(compared) >= MIN_LETTERS
     return (letters, differences) if enough and differences <= MOST_DIFFERENT * letters else None
 
 

@@ -1,13 +1,10 @@
-"""Where the letters of a query stand in a reference, by k-mers that the reference holds once.
+"""Where a query lies in a reference: segments of k-mers that the reference holds once, and their best chain.
 
-Shapes: Q letters of a query, R letters of the reference, K k-mers, H hits, S segments.
+Collinear chaining (Abouelhoda & Ohlebusch 2005, J. Discrete Algorithms 3:321) with a price for every change of
+diagonal, so that a stray k-mer of a repeat is left out and a real insertion or deletion is not. Segments (S, 3) and
+chains (C, 3) have the columns: begin in the query, begin in the reference, length.
 
-Which segments belong together: the best chain in the order of both sequences.
-
-Collinear chaining (Abouelhoda & Ohlebusch 2005, J. Discrete Algorithms 3:321) with a price for every
-change of diagonal, so that a stray k-mer of a repeat is left out and a real insertion or deletion is not.
-
-Segments (S, 3) and chains (C, 3) have the columns: begin in the query, begin in the reference, length.
+Shape suffixes: Q letters of the query, R of the reference, K k-mers, H hits, S segments, C segments of a chain.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,10 @@
-"""What a VCF record tells about each position of the reference that it touches, for all samples at once.
+"""What a VCF record says of each position of the reference that it touches, for all samples, and which records matter.
 
-Of several records that tell about one position a deletion counts most, then an alternate base, a missing or
-mixed call, and the reference's base. The base beside an insertion or deletion counts least: that a sample lacks
-the indel does not tell which base it has.
+Of several records about one position a deletion counts most, then an alternate base, a missing or mixed call, and the
+reference's base. The base beside an insertion or deletion counts least: that a sample lacks the indel does not tell
+which base it has. Records matter on the reference's contig, by whatever name, if the header gives it the right length.
 
-Shapes: N samples, A alleles of a record, W positions that the record tells about, R letters of the reference.
-
-Which records of a VCF are about a reference: its contig, by whatever name, and the contig's length.
+Shape suffixes: N samples, A alleles of a record, W positions that the record is about, R letters of the reference.
 """
 
 import re
@@ -27,11 +25,13 @@ Calls = NDArray[np.uint8]
 # A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
 _BESIDE, _SAME, _MIXED, _OTHER, DELETED = 8, 16, 24, 32, 40
 CODE = 7  # what of a call is the base
-UNTOLD = 5
+NO_CALL = 5
 _MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 
 
-def told(variant: Variant, codes_R: Codes, *, circular: bool) -> Iterator[tuple[int, Calls]]:
+def position_calls(
+    variant: Variant, codes_R: Codes, *, circular: bool
+) -> Iterator[tuple[int, Calls]]:
     """Positions, from 0, that a record tells about, each with a call (N,)."""
     table = allele_calls(variant, codes_R, circular=circular)
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
@@ -57,24 +57,24 @@ def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     ref = codes_of(as_letters(variant.ref)) if variant.ref else codes_R[start : start + 1]
     changes = [_changes(alt, ref, start, codes_R, circular) for alt in variant.alts]
     width = max([len(ref), *(len(row) for row in changes)])
-    table = np.full((len(changes) + 2, width), UNTOLD, np.uint8)
+    table = np.full((len(changes) + 2, width), NO_CALL, np.uint8)
     for row, change in zip(table[1:], changes, strict=False):
         row[: len(change)] = change
-    changed = (table != UNTOLD).any(axis=0)
+    changed = (table != NO_CALL).any(axis=0)
     substituted = np.asarray(((table >= _MIXED) & (table < DELETED)).any(axis=0))
     if all(alt in NO_VARIANT for alt in variant.alts):
         substituted[: len(ref)] = True  # a record of no variant is about the base itself
-    same = np.full(width, UNTOLD, np.uint8)
+    same = np.full(width, NO_CALL, np.uint8)
     same[: len(ref)] = ref + np.where(substituted[: len(ref)], _SAME, _BESIDE)
-    table[:-1] = np.where(table[:-1] == UNTOLD, same, table[:-1])
-    unknown = np.where(same == UNTOLD, UNTOLD, _BESIDE + UNKNOWN_CODE)
+    table[:-1] = np.where(table[:-1] == NO_CALL, same, table[:-1])
+    unknown = np.where(same == NO_CALL, NO_CALL, _BESIDE + UNKNOWN_CODE)
     table[-1] = np.where(changed | substituted, _MIXED_N, unknown)
     return table
 
 
 def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -> Calls:
-    """The calls of an alternate allele where it differs from the reference, UNTOLD elsewhere."""
-    calls = np.full(len(ref), UNTOLD, np.uint8)
+    """The calls of an alternate allele where it differs from the reference, NO_CALL elsewhere."""
+    calls = np.full(len(ref), NO_CALL, np.uint8)
     if alt in NO_VARIANT:
         calls[:] = _MIXED_N
         return calls
@@ -87,11 +87,11 @@ def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -
     given, replaced = bases[left : len(bases) - right], ref[left : len(ref) - right]
     size = min(len(given), len(replaced))
     inside = np.where(given[:size] == UNKNOWN_CODE, _MIXED_N, given[:size] + _OTHER)
-    calls[left : left + size] = np.where(given[:size] == replaced[:size], UNTOLD, inside)
+    calls[left : left + size] = np.where(given[:size] == replaced[:size], NO_CALL, inside)
     first, last = left + size, left + len(replaced)
     if size == 0:
         first, last = _slid(first, last, start, codes_R, circular)
-    calls = np.append(calls, np.full(max(0, last - len(calls)), UNTOLD, np.uint8))
+    calls = np.append(calls, np.full(max(0, last - len(calls)), NO_CALL, np.uint8))
     calls[first:last] = _DELETED_N
     return calls
 

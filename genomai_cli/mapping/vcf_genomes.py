@@ -22,12 +22,12 @@ from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_alleles import (
     CODE,
     DELETED,
-    UNTOLD,
+    NO_CALL,
     Calls,
     ContigOf,
     header_lengths,
     merged,
-    told,
+    position_calls,
 )
 from genomai_cli.records import SequenceRecord
 
@@ -38,19 +38,19 @@ _FEW = 0.5  # of the positions: fewer look like a list of variants
 
 @dataclass(frozen=True)
 class GenomeReport:
-    """How a cohort's files met the reference: `told` of its `size` positions are in them."""
+    """How a cohort's files met the reference: `covered` of its `size` positions are in them."""
 
     path: str
     samples: int
     reference: str
     size: int
-    told: int
+    covered: int
     absent_is_ref: bool
 
     def __str__(self) -> str:
         shown = "<stdin>" if self.path == "-" else self.path
-        text = f"{shown}: {self.reference}, {self.told} of {self.size} positions"
-        if self.told < _FEW * self.size and not self.absent_is_ref:
+        text = f"{shown}: {self.reference}, {self.covered} of {self.size} positions"
+        if self.covered < _FEW * self.size and not self.absent_is_ref:
             text += (
                 "; the others are N, unless --absent-is-ref says that the file lists variants only"
             )
@@ -76,7 +76,9 @@ class Genomes:
             _check(variant, self._reference, file)
             self._with_genotypes |= variant.has_genotypes
             self.haploid |= bool((variant.genotypes[:, 1] == ABSENT).any())
-            for position, calls in told(variant, self._codes, circular=self._reference.circular):
+            for position, calls in position_calls(
+                variant, self._codes, circular=self._reference.circular
+            ):
                 before = self._calls.get(position)
                 self._calls[position] = calls if before is None else merged(before, calls)
 
@@ -103,8 +105,8 @@ class Genomes:
     @property
     def report(self) -> GenomeReport:
         """What was found."""
-        size, told = len(self._reference), len(self._calls)
-        counts = (len(self.samples), self._reference.name, size, told)
+        size, covered = len(self._reference), len(self._calls)
+        counts = (len(self.samples), self._reference.name, size, covered)
         return GenomeReport(self.path, *counts, self._absent_is_ref)
 
     def records(self) -> Iterator[SequenceRecord]:
@@ -115,7 +117,7 @@ class Genomes:
             names = self.samples[first : first + _GROUP]
             calls = [self._calls[position][first : first + _GROUP] for position in positions]
             table = np.stack(calls, axis=1)  # (samples, positions)
-            codes = np.where(table == UNTOLD, default[positions], table & CODE)
+            codes = np.where(table == NO_CALL, default[positions], table & CODE)
             for name, row in zip(names, codes, strict=True):
                 genome = default.copy()
                 genome[positions] = row

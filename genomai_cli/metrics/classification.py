@@ -1,11 +1,7 @@
-"""How often labels are right, counted from a confusion matrix: rows are the truth, columns the prediction.
+"""How good calls and probabilities of labels are, with intervals, beside always calling the most frequent label.
 
-A prediction that is no label at all (UNKNOWN) has a column of its own and an empty row, so it counts as
-wrong in every measure.
-
-Whether probabilities mean what they say.
-
-All measures of one classification head, each with its interval and what always calling one label would get.
+Calls are counted in a confusion matrix: rows are the truth, columns the calls. A call that is no label at all (UNKNOWN)
+has a column of its own and an empty row, so it counts as wrong in every measure.
 """
 
 import math

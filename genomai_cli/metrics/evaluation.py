@@ -1,7 +1,4 @@
-"""Predictions against the truth: which columns and samples belong together, and the scores of each head.
-
-The table that `genomai classify` writes, read as the predictions of its heads.
-"""
+"""The table that `genomai classify` writes against a table of the truth: matching columns and samples, and scores."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,4 @@
-"""Intervals for measures that have no formula for one.
-
-Whether given pairs belong together better than pairs drawn at random.
+"""Bootstrap intervals of measures, and permutation tests of whether given pairs belong together.
 
 Shapes: N pairs, U different partners.
 """

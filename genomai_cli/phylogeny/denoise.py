@@ -48,8 +48,8 @@ from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf import normal_contig
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.mapping.mapper import Anchored, Anchorer
-from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, VariableSites
+from genomai_cli.mapping.mapper import MappedSequence, Mapper
+from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.mapping.vcf_genomes import Genomes, read_genomes
 from genomai_cli.phylogeny.genome_input import LEAST_IDENTITY, GenomeInput, identity_of
 
@@ -108,7 +108,7 @@ class GenomeReading:
 
     name: str
     letters: NDArray[np.uint8]
-    anchored: Anchored
+    mapped: MappedSequence
 
 
 class GenomeDenoiser:
@@ -117,7 +117,7 @@ class GenomeDenoiser:
     def __init__(self, model: GenomeModel, settings: Settings, name: str) -> None:
         self.name, self.batch_size = name, model.batch_size
         self._model, self._settings = model, settings
-        self._anchorer = Anchorer(model.reference)
+        self._mapper = Mapper(model.reference)
         self._prior_R4 = prior(model)
 
     def read(self, entries: Sequence[Entry]) -> GenomeReading | None:
@@ -125,12 +125,12 @@ class GenomeDenoiser:
         letters = entries[0].letters() if len(entries) == 1 else None
         if letters is None:
             return None
-        anchored = self._anchorer(letters.tobytes().decode("ascii"))
-        if anchored is None or anchored.aligned < FEWEST_LETTERS:
+        mapped = self._mapper(letters.tobytes().decode("ascii"))
+        if mapped is None or mapped.aligned < MIN_LETTERS:
             return None
-        if identity_of(anchored) < LEAST_IDENTITY:
+        if identity_of(mapped) < LEAST_IDENTITY:
             return None
-        return GenomeReading(entries[0].name, letters, anchored)
+        return GenomeReading(entries[0].name, letters, mapped)
 
     def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
         """The genomes of a VCF in the coordinates of the reference."""
@@ -143,7 +143,7 @@ class GenomeDenoiser:
 
     def restore(self, readings: Sequence[GenomeReading]) -> list[list[Proposal] | None]:
         """The proposals for each genome; None for one of which nothing is known."""
-        codes = np.stack([codes_of(reading.anchored.letters) for reading in readings])
+        codes = np.stack([codes_of(reading.mapped.letters) for reading in readings])
         names = [reading.name for reading in readings]
         found = posterior(self._model, codes[:, self._model.sites.positions], names, self._settings)
         return [
@@ -157,7 +157,7 @@ class GenomeDenoiser:
         codes_R: NDArray[np.uint8],
         p_S4: Probabilities,
     ) -> Proposal:
-        position_R = reading.anchored.places
+        position_R = reading.mapped.query_index
         missing_R = (position_R >= 0) & (reading.letters[position_R] == UNKNOWN_LETTER)
         open_R = missing_R.copy()
         if self._settings.error_rate is not None:
@@ -167,7 +167,7 @@ class GenomeDenoiser:
         posterior_R4[self._model.sites.positions] = p_S4
         rows = np.flatnonzero(open_R)
         observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))[rows]
-        bases = BASE_LETTERS if reading.anchored.strand == "+" else BASE_LETTERS[::-1]
+        bases = BASE_LETTERS if reading.mapped.strand == "+" else BASE_LETTERS[::-1]
         alphabet = np.broadcast_to(bases, (len(rows), len(bases)))
         columns = (position_R[rows], posterior_R4[rows], observed, alphabet, missing_R[rows])
         return propose(*columns, self._settings)

@@ -41,8 +41,8 @@ from genomai_cli.inputs.samples import (
     choices,
     labels_of,
 )
-from genomai_cli.mapping.mapper import Anchored, Anchorer
-from genomai_cli.mapping.reference import FEWEST_LETTERS, Reference, VariableSites
+from genomai_cli.mapping.mapper import MappedSequence, Mapper
+from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
 from genomai_cli.phylogeny.regression import VariantRegression
@@ -139,8 +139,8 @@ class GenomeInput(InputKind):
     # --- inference
 
     @cached_property
-    def _mapper(self) -> Anchorer:
-        return Anchorer(self.reference)
+    def _mapper(self) -> Mapper:
+        return Mapper(self.reference)
 
     def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
         """The record in the coordinates of the reference."""
@@ -176,7 +176,7 @@ class GenomeInput(InputKind):
             return start
         file = files.get("reference")
         if file is None:
-            raise UsageError(f"the recipe {recipe.name} reads anchored genomes: give a --reference")
+            raise UsageError(f"the recipe {recipe.name} reads mapped genomes: give a --reference")
         return cls(Reference.read(file, recipe.input.circular or None))
 
     @property
@@ -208,7 +208,7 @@ class GenomeInput(InputKind):
         """TrainingError for a network that reads no genomes."""
         if not issubclass(network_class(recipe.network.get("kind")), GenomeNetwork):
             raise TrainingError(
-                f"recipe {recipe.name}: anchored genomes need a network of kind profile or lineages"
+                f"recipe {recipe.name}: mapped genomes need a network of kind profile or lineages"
             )
 
     def fitted(self, rows: TrainingRows, recipe: Recipe) -> "GenomeInput":
@@ -309,7 +309,7 @@ class GenomeReader:
 
     def __init__(self, kind: GenomeInput, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.mapper = Anchorer(kind.reference)
+        self.mapper = Mapper(kind.reference)
         everywhere = np.arange(len(kind.reference))
         self.positions = everywhere if kind.columns is None else kind.columns
 
@@ -318,7 +318,7 @@ class GenomeReader:
         nothing = GenomeModelInput(record.name, [], 0, len(self.positions))
         if mapped is None:
             letters = sum(map(record.sequence.count, "ACGT"))
-            return replace(nothing, identity=0.0) if letters >= FEWEST_LETTERS else nothing
+            return replace(nothing, identity=0.0) if letters >= MIN_LETTERS else nothing
         identity = identity_of(mapped)
         if identity < LEAST_IDENTITY:
             return replace(nothing, identity=identity)
@@ -328,7 +328,7 @@ class GenomeReader:
         return replace(nothing, windows=[ids], letters=used, identity=identity)
 
 
-def identity_of(mapped: Anchored) -> float:
+def identity_of(mapped: MappedSequence) -> float:
     """How like the reference, 0 to 1. A few differences say nothing: in the control region people have them, and
     a short sequence may hold nothing else. A record that is mostly something else has 0."""
     if mapped.left_out > mapped.aligned:

@@ -18,7 +18,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:
-    """The `ids` (B, T) of sequences of any lengths, and the attention `mask` (B, T): True where a token is no padding."""
+    """The `ids` (B, T) of sequences of any lengths, and the attention `mask` (B, T): True for all but padding."""
 
     ids: NDArray[np.int64]
     mask: Flags

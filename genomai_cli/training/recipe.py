@@ -164,7 +164,7 @@ def _evidence(values: dict[str, Any], kind: type[InputKind]) -> Any:
     asked = [name for name in registry.EVIDENCE if values.get(name) is not None]
     if asked and asked != [kind.evidence_kind]:
         raise ValueError(
-            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for anchored genomes"
+            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for mapped genomes"
         )
     found = None
     for name in asked:

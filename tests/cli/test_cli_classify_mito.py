@@ -1,4 +1,4 @@
-"""`genomai classify` and `tokenize` with a model of anchored genomes: how it is found, every way in, refusals."""
+"""`genomai classify` and `tokenize` with a model of mapped genomes: how it is found, every way in, refusals."""
 
 import gzip
 import shutil

@@ -14,7 +14,7 @@ from genomai_cli.denoising.vcf_calls import Read, outcome
 from genomai_cli.formats.fasta import read_entries
 from genomai_cli.formats.streams import Input, Kind
 from genomai_cli.formats.vcf_rewrite import Addition, Passage
-from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
     Calls,
@@ -317,7 +317,7 @@ def test_a_contig_that_comes_later_is_not_taken_for_absent():
     assert lines[3:] == [b"2\t4\tnew", b"3\t2\tb", b"1\t7\ty", b"1\t8\tnew"]
 
 
-# --- anchored places -----------------------------------------------------------------------------
+# --- mapped places -----------------------------------------------------------------------------
 
 RNG = np.random.default_rng(4)
 CIRCLE = Reference("c", "".join(RNG.choice(list("ACGT"), 2000)), circular=True)
@@ -332,8 +332,8 @@ def test_places_are_the_letters_of_the_query(circular, turned, cut):
     query = query[:300] + "TTTT" + query[300:900] + query[910:]
     if turned:
         query = query.translate(str.maketrans("ACGT", "TGCA"))[::-1]
-    anchored = Anchorer(reference)(query)
-    places, letters = anchored.places, anchored.letters
+    mapped = Mapper(reference)(query)
+    places, letters = mapped.query_index, mapped.letters
     there = np.flatnonzero(places >= 0)
     assert len(there) > 1000
     assert len(set(places[there].tolist())) == len(there)

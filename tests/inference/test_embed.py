@@ -501,7 +501,7 @@ def test_a_barcode_without_a_known_site_has_a_vector_of_nan(sites_model, haploty
 
 @pytest.fixture(scope="module")
 def genome_model():
-    """A model of genomes that are anchored to a made-up circular reference: every 20th letter, one variant a site."""
+    """A model of genomes that are mapped to a made-up circular reference: every 20th letter, one variant a site."""
     reference = Reference("toy", letters(3000, 7), circular=True)
     sites = np.arange(0, 3000, 20)
     majors = np.array(["ACGT".index(reference.sequence[site]) for site in sites])

@@ -1,4 +1,4 @@
-"""Anchoring: any rotation and strand, unknown letters, insertions and deletions, parts, copies; what is refused."""
+"""Mapping: any rotation and strand, unknown letters, insertions and deletions, parts, copies; what is refused."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.mapping import alignment
-from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.seeding import KmerIndex, best_chain, segments_of
 
@@ -27,7 +27,7 @@ def drawn(rng, size):
 
 REFERENCE = Reference("toy", drawn(np.random.default_rng(5), SIZE), circular=True)
 LINEAR = Reference("toy", REFERENCE.sequence, circular=False)
-ANCHORER = Anchorer(REFERENCE)
+MAPPER = Mapper(REFERENCE)
 
 
 def other_strand(sequence):
@@ -39,8 +39,8 @@ def turned(sequence, by):
     return sequence[by:] + sequence[:by]
 
 
-def text(anchored):
-    return anchored.letters.tobytes().decode()
+def text(mapped):
+    return mapped.letters.tobytes().decode()
 
 
 def substituted(rng, sequence, share):
@@ -68,15 +68,15 @@ def test_a_genome_with_substitutions_comes_back_letter_for_letter(seed, turn, re
     rng = np.random.default_rng(seed)
     genome = hidden(substituted(rng, REFERENCE.sequence, 0.01), start, size)
     query = turned(genome, turn)
-    anchored = ANCHORER(other_strand(query) if reverse else query)
-    assert text(anchored) == genome
-    assert (anchored.inserted, anchored.deleted, anchored.left_out) == (0, 0, 0)
-    assert anchored.aligned == SIZE - genome.count("N")
-    assert anchored.differences == sum(
+    mapped = MAPPER(other_strand(query) if reverse else query)
+    assert text(mapped) == genome
+    assert (mapped.inserted, mapped.deleted, mapped.left_out) == (0, 0, 0)
+    assert mapped.aligned == SIZE - genome.count("N")
+    assert mapped.differences == sum(
         a != b for a, b in zip(genome, REFERENCE.sequence, strict=True) if a != "N"
     )
-    if not anchored.in_place:  # a few substitutions beside the cut can look like a gap there
-        assert anchored.strand == ("-" if reverse else "+")
+    if not mapped.in_place:  # a few substitutions beside the cut can look like a gap there
+        assert mapped.strand == ("-" if reverse else "+")
 
 
 def edited(rng, sequence, edits):
@@ -100,13 +100,13 @@ def test_insertions_and_deletions_stand_in_one_place_however_the_record_was_cut(
 ):
     rng = np.random.default_rng(seed)
     genome = edited(rng, substituted(rng, REFERENCE.sequence, 0.005), edits)
-    straight = ANCHORER(genome)
+    straight = MAPPER(genome)
     query = turned(genome, turn)
-    anchored = ANCHORER(other_strand(query) if reverse else query)
-    assert text(anchored) == text(straight)
-    assert anchored.insertions == straight.insertions
-    assert anchored.inserted - anchored.deleted == len(genome) - SIZE
-    assert anchored.identity > 0.97
+    mapped = MAPPER(other_strand(query) if reverse else query)
+    assert text(mapped) == text(straight)
+    assert mapped.insertions == straight.insertions
+    assert mapped.inserted - mapped.deleted == len(genome) - SIZE
+    assert mapped.identity > 0.97
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,15 +116,15 @@ def test_a_part_of_a_genome_says_the_same_where_it_says_something(seed, turn, re
     genome = substituted(rng, REFERENCE.sequence, 0.01)
     part = genome[turn : turn + size] if line else turned(genome, turn)[:size]
     assume(len(part) >= 120)
-    anchored = ANCHORER(other_strand(part) if reverse else part)
+    mapped = MAPPER(other_strand(part) if reverse else part)
     letters = np.frombuffer(genome.encode(), np.uint8)
-    known = anchored.letters != ord("N")
-    assert (anchored.letters[known] == letters[known]).all()
-    assert len(part) - 12 <= anchored.aligned <= len(part)  # a substitution near an end is cut off
-    assert anchored.start == turn
-    linear = Anchorer(LINEAR)(part)
+    known = mapped.letters != ord("N")
+    assert (mapped.letters[known] == letters[known]).all()
+    assert len(part) - 12 <= mapped.aligned <= len(part)  # a substitution near an end is cut off
+    assert mapped.start == turn
+    linear = Mapper(LINEAR)(part)
     if turn + size <= SIZE:
-        assert text(linear) == text(anchored)
+        assert text(linear) == text(mapped)
 
 
 @pytest.mark.parametrize("copies", [1.2, 2, 2.6])
@@ -132,41 +132,41 @@ def test_a_part_of_a_genome_says_the_same_where_it_says_something(seed, turn, re
 def test_of_several_copies_the_first_counts(copies, turn):
     rng = np.random.default_rng(1)
     genome = substituted(rng, REFERENCE.sequence, 0.01)
-    anchored = ANCHORER((turned(genome, turn) * 3)[: int(copies * SIZE)])
-    assert text(anchored) == genome
-    assert (anchored.left_out, anchored.inserted, anchored.deleted) == (0, 0, 0)
+    mapped = MAPPER((turned(genome, turn) * 3)[: int(copies * SIZE)])
+    assert text(mapped) == genome
+    assert (mapped.left_out, mapped.inserted, mapped.deleted) == (0, 0, 0)
 
 
 def test_ends_that_overlap_a_little_are_an_insertion():
     genome = REFERENCE.sequence
-    anchored = ANCHORER(turned(genome, 300) + genome[300:320])
-    assert text(anchored) == genome
-    assert anchored.inserted == 20
+    mapped = MAPPER(turned(genome, 300) + genome[300:320])
+    assert text(mapped) == genome
+    assert mapped.inserted == 20
 
 
 def test_foreign_ends_are_left_out():
     rng = np.random.default_rng(2)
     part = REFERENCE.sequence[500:1200]
-    anchored = ANCHORER(drawn(rng, 300) + part + drawn(rng, 300))
-    known = np.flatnonzero(anchored.letters != ord("N"))
+    mapped = MAPPER(drawn(rng, 300) + part + drawn(rng, 300))
+    known = np.flatnonzero(mapped.letters != ord("N"))
     assert abs(known[0] - 500) < 10
     assert abs(known[-1] - 1199) < 10
-    assert 580 < anchored.left_out < 620
-    whole = ANCHORER(drawn(rng, 300) + turned(REFERENCE.sequence, 800) + drawn(rng, 300))
+    assert 580 < mapped.left_out < 620
+    whole = MAPPER(drawn(rng, 300) + turned(REFERENCE.sequence, 800) + drawn(rng, 300))
     assert text(whole) == REFERENCE.sequence
     assert 590 <= whole.left_out <= 600  # a letter may fit by chance
 
 
 def test_a_large_deletion_leaves_unknown_letters():
     genome = REFERENCE.sequence
-    anchored = ANCHORER(turned(genome[:600] + genome[1100:], 200))
-    missing = np.flatnonzero(anchored.letters == ord("N"))
-    assert anchored.deleted == len(missing) == 500
+    mapped = MAPPER(turned(genome[:600] + genome[1100:], 200))
+    missing = np.flatnonzero(mapped.letters == ord("N"))
+    assert mapped.deleted == len(missing) == 500
     assert abs(missing[0] - 600) < 5
 
 
 def test_a_linear_reference_has_no_letters_before_its_first():
-    linear = Anchorer(LINEAR)
+    linear = Mapper(LINEAR)
     turned_around = linear(turned(LINEAR.sequence, 500))
     known = np.flatnonzero(turned_around.letters != ord("N"))
     assert (known[0], known[-1]) == (500, SIZE - 1)
@@ -177,39 +177,39 @@ def test_a_linear_reference_has_no_letters_before_its_first():
 
 @pytest.mark.parametrize("size", [0, 1, 30, 100, 1000, SIZE, 9000])
 def test_random_dna_does_not_belong(size):
-    assert ANCHORER(drawn(np.random.default_rng(size), size)) is None
+    assert MAPPER(drawn(np.random.default_rng(size), size)) is None
 
 
 @pytest.mark.parametrize("size", [1, 50, SIZE + 1])
 def test_unknown_letters_alone_do_not_belong(size):
-    assert ANCHORER("N" * size) is None
+    assert MAPPER("N" * size) is None
 
 
 @pytest.mark.parametrize("share", [0.03, 0.09, 0.15])
-def test_another_species_is_anchored_with_its_identity(share):
+def test_another_species_is_mapped_with_its_identity(share):
     genome = substituted(np.random.default_rng(4), REFERENCE.sequence, share)
     for query in (turned(genome, 900), other_strand(genome)):
-        anchored = ANCHORER(query)
-        assert anchored.identity == pytest.approx(1 - share, abs=0.02)
-        assert (anchored.letters == np.frombuffer(genome.encode(), np.uint8)).mean() > 0.98
+        mapped = MAPPER(query)
+        assert mapped.identity == pytest.approx(1 - share, abs=0.02)
+        assert (mapped.letters == np.frombuffer(genome.encode(), np.uint8)).mean() > 0.98
 
 
 def test_a_genome_of_sparse_letters_is_read_in_place():
     rng = np.random.default_rng(6)
     genome = np.array(list(substituted(rng, REFERENCE.sequence, 0.01)))
     genome[rng.random(SIZE) < 0.6] = "N"
-    assert text(ANCHORER("".join(genome))) == "".join(genome)
+    assert text(MAPPER("".join(genome))) == "".join(genome)
     # As from a VCF that lists nothing but what differs.
     only = np.full(SIZE, "N")
     only[::100] = [{"A": "G", "G": "A", "C": "T", "T": "C"}[x] for x in REFERENCE.sequence[::100]]
-    anchored = ANCHORER("".join(only))
-    assert text(anchored) == "".join(only)
-    assert anchored.identity == 0.99
+    mapped = MAPPER("".join(only))
+    assert text(mapped) == "".join(only)
+    assert mapped.identity == 0.99
 
 
 def test_other_letters_are_unknown():
     query = REFERENCE.sequence[:700] + "RYKM" + REFERENCE.sequence[704:]
-    assert text(ANCHORER(query)) == hidden(REFERENCE.sequence, 700, 4)
+    assert text(MAPPER(query)) == hidden(REFERENCE.sequence, 700, 4)
 
 
 C_RUNS = "GATTACAGT" * 3 + "CCCCCCCTCCCCCGC"  # positions 303 to 317 of rCRS
@@ -219,27 +219,27 @@ C_RUNS = "GATTACAGT" * 3 + "CCCCCCCTCCCCCGC"  # positions 303 to 317 of rCRS
 def test_insertions_in_two_runs_are_two(turn):
     rng = np.random.default_rng(7)
     before, after = drawn(rng, 200), drawn(rng, 200)
-    anchorer = Anchorer(Reference("runs", before + C_RUNS + after, circular=True))
+    mapper = Mapper(Reference("runs", before + C_RUNS + after, circular=True))
     query = before + C_RUNS.replace("CCCCCCCTCCCCCG", "CCCCCCCCTCCCCCCG") + after
     first = len(before) + C_RUNS.index("TCCCCCG") - 1
     for one in (turned(query, 200 + turn), other_strand(turned(query, turn))):
-        assert anchorer(one).insertions == ((first, "C"), (first + 6, "C"))
+        assert mapper(one).insertions == ((first, "C"), (first + 6, "C"))
 
 
 def test_a_deleted_repeat_is_missing_at_its_end():
     rng = np.random.default_rng(8)
     before, after = drawn(rng, 200) + "A", "G" + drawn(rng, 200)
-    anchorer = Anchorer(Reference("repeat", before + "CCCCCTCTA" * 2 + after, circular=True))
+    mapper = Mapper(Reference("repeat", before + "CCCCCTCTA" * 2 + after, circular=True))
     deleted = before + "CCCCCTCTA" + after
     for query in (deleted, turned(deleted, 205), other_strand(turned(deleted, 20))):
-        assert text(anchorer(query)) == before + "CCCCCTCTA" + "N" * 9 + after
+        assert text(mapper(query)) == before + "CCCCCTCTA" + "N" * 9 + after
 
 
 def test_the_letter_that_the_reference_does_not_know_is_the_one_deleted():
     rng = np.random.default_rng(9)
     before, after = drawn(rng, 200) + "C", "TTC" + drawn(rng, 200)
-    anchorer = Anchorer(Reference("n", before + "N" + after, circular=True))
-    assert text(anchorer(turned(before + after, 100))) == before + "N" + after
+    mapper = Mapper(Reference("n", before + "N" + after, circular=True))
+    assert text(mapper(turned(before + after, 100))) == before + "N" + after
 
 
 def test_the_alignment_between_anchors_is_the_cheapest():
@@ -353,7 +353,7 @@ MITOCHONDRION = Reference("made-up", mitochondrion(), circular=True)
 
 @pytest.fixture(scope="module")
 def mapper():
-    return Anchorer(MITOCHONDRION)
+    return Mapper(MITOCHONDRION)
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +418,7 @@ def test_insertions_and_deletions_have_their_names(mapper, turn):
 
 @pytest.fixture(scope="module")
 def human():
-    return Anchorer(Reference.read(RCRS, circular=True))
+    return Mapper(Reference.read(RCRS, circular=True))
 
 
 @pytest.fixture(scope="module")
@@ -454,9 +454,9 @@ def test_human_insertions_and_deletions_have_their_names(human, turn):
     rcrs = human.reference.sequence
     genome = rcrs[:309] + "C" + rcrs[309:315] + "C" + rcrs[315:8271] + rcrs[8280:]
     for query in (turned(genome, turn), other_strand(turned(genome, turn))):
-        anchored = human(query.replace("N", ""))
-        assert anchored.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
-        missing = np.flatnonzero(anchored.letters == ord("N")) + 1
+        mapped = human(query.replace("N", ""))
+        assert mapped.insertions == ((308, "C"), (314, "C"))  # 309.1C 315.1C
+        missing = np.flatnonzero(mapped.letters == ord("N")) + 1
         assert missing.tolist() == [3107, *range(8281, 8290)]
 
 

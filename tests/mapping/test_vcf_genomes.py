@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input, Kind, open_input
-from genomai_cli.mapping.mapper import Anchorer
+from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 
@@ -202,7 +202,7 @@ def test_the_report(tmp_path):
     path.write_text(vcf(["3 T C 1 0"], samples=("a", "b")))
     for absent_is_ref in (False, True):
         (cohort,) = read_genomes([open_input(path)], TOY, absent_is_ref=absent_is_ref)
-        assert (cohort.report.samples, cohort.report.told, cohort.report.size) == (2, 1, 40)
+        assert (cohort.report.samples, cohort.report.covered, cohort.report.size) == (2, 1, 40)
         assert str(cohort.report).startswith(f"{path}: NC_012920.1, 1 of 40 positions")
         assert ("--absent-is-ref" in str(cohort.report)) != absent_is_ref
 
@@ -242,7 +242,7 @@ CONTIG = ["##contig=<ID=MT,length=1500>", '##FORMAT=<ID=GT,Number=1,Type=String,
 
 @needs_bcftools
 @pytest.mark.parametrize("seed", range(6))
-def test_bcftools_consensus_anchored_is_the_genome_of_the_vcf(read, fasta, tmp_path, seed):
+def test_bcftools_consensus_mapped_is_the_genome_of_the_vcf(read, fasta, tmp_path, seed):
     rng = np.random.default_rng(seed)
     path, packed = tmp_path / "x.vcf", tmp_path / "x.vcf.gz"
     path.write_text(vcf(variants(rng), header=CONTIG))
@@ -251,9 +251,9 @@ def test_bcftools_consensus_anchored_is_the_genome_of_the_vcf(read, fasta, tmp_p
     consensus = bcftools("consensus", "-f", fasta, "-H", "1", packed).decode()
     sequence = "".join(consensus.splitlines()[1:])
     turn = int(rng.integers(len(sequence)))
-    anchored = Anchorer(LONG)(sequence[turn:] + sequence[:turn])
+    mapped = Mapper(LONG)(sequence[turn:] + sequence[:turn])
     genome = read(path.read_text(), reference=LONG, absent_is_ref=True)["a"]
-    assert anchored.letters.tobytes().decode() == genome
+    assert mapped.letters.tobytes().decode() == genome
 
 
 @needs_bcftools

@@ -1,4 +1,4 @@
-"""Models of anchored genomes: which sites and variants they read, their network, regression and training."""
+"""Models of mapped genomes: which sites and variants they read, their network, regression and training."""
 
 import json
 
