@@ -10,6 +10,7 @@ from typing import Any
 
 NETWORKS = {
     "transformer": "genomai_cli.backbones.transformer:TransformerNetwork",
+    "dnabert": "genomai_cli.backbones.dnabert:DnabertNetwork",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
     "region": "genomai_cli.population.networks.windowed_imputer:RegionNetwork",
@@ -63,7 +64,9 @@ DIFFUSERS = {  # of views, by the kinds of input
 }
 
 # Released checkpoint layouts; tried in this order.
-ADAPTERS: dict[str, str] = {}
+ADAPTERS = {
+    "dnabert": "genomai_cli.bundles.adapters.dnabert",
+}
 
 
 TOKENIZERS = {
@@ -72,6 +75,7 @@ TOKENIZERS = {
     "kmers": "genomai_cli.tokenizers.kmers:Kmers",
     "symmetric": "genomai_cli.tokenizers.kmers:SymmetricKmers",
     "bytes": "genomai_cli.tokenizers.bytes:Bytes",
+    "bert_kmers": "genomai_cli.tokenizers.bert_kmers:BertKmers",
 }
 
 

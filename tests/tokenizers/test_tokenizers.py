@@ -18,6 +18,7 @@ from genomai_cli.tokenizers.base import MASK, PAD, SPECIAL, UNK, encode_in_piece
 from genomai_cli.tokenizers.batch import TokenBatch, covering, encode_rows
 
 CONFIGS = [
+    {"kind": "bert_kmers", "k": 3},
     {"kind": "characters"},
     {"kind": "iupac"},
     {"kind": "bytes"},

@@ -1,0 +1,120 @@
+"""DNABERT's released layout: config.json, vocab.txt, pytorch_model.bin or model.safetensors (zhihan1996/DNA_bert_k)."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genomai_cli import tokenizers
+from genomai_cli.bundles.adapters import Keys
+from genomai_cli.errors import BundleError
+
+SIZES = {
+    "vocabulary": "vocab_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+    "positions": "max_position_embeddings",
+    "token_types": "type_vocab_size",
+}
+SPECIAL = 5  # tokens before the k-mers
+HEAD = "cls.predictions."
+BLOCK = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention_output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "intermediate",
+    "output.dense": "output",
+    "output.LayerNorm": "output_norm",
+}
+EXTRA = re.compile(r"cls\.seq_relationship\..*|bert\.embeddings\.position_ids")
+
+
+def recognises(config: Mapping[str, Any]) -> bool:
+    """A BERT for masked tokens whose vocabulary is that of k-mers."""
+    bert = any("Bert" in name for name in config.get("architectures") or ())
+    return bert and _k(config) is not None
+
+
+def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
+    """See `Adapter`; BundleError for another activation, or for a vocab.txt of other tokens."""
+    if config.get("hidden_act", "gelu") != "gelu":
+        raise BundleError(f"{folder}: hidden_act is {config['hidden_act']!r}, not gelu")
+    tokenizer = {"kind": "bert_kmers", "k": _k(config)}
+    _check_vocabulary(folder / "vocab.txt", tokenizer)
+    network = {ours: config[theirs] for ours, theirs in SIZES.items() if theirs in config}
+    network |= {
+        "kind": "dnabert",
+        "eps": config.get("layer_norm_eps", 1e-12),
+        "dropout": config.get("hidden_dropout_prob", 0.1),
+        "pooler": "bert.pooler.dense.weight" in names,
+    }
+    head = any(name.startswith(HEAD) for name in names)
+    words = {"masked": {"kind": "words", "vocabulary": config["vocab_size"]}}
+    return {"tokenizer": tokenizer, "network": network, "companions": words if head else {}}
+
+
+def keys(config: Mapping[str, Any]) -> Keys:
+    """See `Adapter`."""
+    network, own = config["network"], "members.0."
+    names = {
+        f"bert.embeddings.{part}.weight": f"{own}embeddings.{part}.weight"
+        for part in ("word_embeddings", "position_embeddings", "token_type_embeddings")
+    }
+    names |= _layer("bert.embeddings.LayerNorm", f"{own}embeddings.LayerNorm")
+    for number in range(network["layers"]):
+        for theirs, ours in BLOCK.items():
+            names |= _layer(f"bert.encoder.layer.{number}.{theirs}", f"{own}layer.{number}.{ours}")
+    if network["pooler"]:
+        names |= _layer("bert.pooler.dense", f"{own}pooler")
+    tied = {}
+    if config["companions"]:
+        names |= _layer(f"{HEAD}transform.dense", "companions.masked.dense")
+        names |= _layer(f"{HEAD}transform.LayerNorm", "companions.masked.norm")
+        names[f"{HEAD}bias"] = "companions.masked.bias"
+        tied = {
+            f"{HEAD}decoder.weight": "bert.embeddings.word_embeddings.weight",
+            f"{HEAD}decoder.bias": f"{HEAD}bias",
+        }
+    # Very old files call a norm's parameters gamma and beta.
+    for name, ours in list(names.items()):
+        if "LayerNorm" in name:
+            names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = ours
+    return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None)
+
+
+def _layer(theirs: str, ours: str) -> dict[str, str]:
+    return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+
+
+def _k(config: Mapping[str, Any]) -> int | None:
+    """The length of the k-mers that make a vocabulary of that size."""
+    return next((k for k in range(1, 9) if 4**k + SPECIAL == config.get("vocab_size")), None)
+
+
+def _check_vocabulary(file: Path, tokenizer: dict[str, Any]) -> None:
+    if not file.is_file():
+        return
+    tokens = file.read_text(encoding="utf-8").split()
+    if tokens != tokenizers.from_config(tokenizer).vocabulary:
+        raise BundleError(f"{file}: not the k-mers over A T C G in that order")
+
+
+def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """The part of a released config.json that follows from the tensors' shapes."""
+    words, positions = (
+        shapes[f"bert.embeddings.{part}_embeddings.weight"] for part in ("word", "position")
+    )
+    layers = {name.split(".")[3] for name in shapes if name.startswith("bert.encoder.layer.")}
+    wide = shapes["bert.encoder.layer.0.intermediate.dense.weight"][0]
+    return {
+        "vocab_size": words[0],
+        "hidden_size": words[1],
+        "max_position_embeddings": positions[0],
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": words[1] // 64,
+        "intermediate_size": wide,
+    }
