@@ -1,4 +1,4 @@
-"""`genomai tokenize`: sequences and genotypes as the words that models read."""
+"""`genomai tokenize`: sequences and genotypes as the tokens that models read."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -55,25 +55,27 @@ KindOption = Annotated[
     Kind | None,
     typer.Option(
         "--tokenizer",
-        help="The words.  [default: iupac for VCF, characters with --haplotypes, else symmetric]",
+        help="The tokens.  [default: iupac for VCF, characters with --haplotypes, else symmetric]",
         show_default=False,
     ),
 ]
 K = Annotated[
     int | None,
-    typer.Option("-k", metavar="N", min=1, max=8, help="Letters a word.  [default: 3]"),
+    typer.Option("-k", metavar="N", min=1, max=8, help="Letters a token.  [default: 3]"),
 ]
 Stride = Annotated[
     int | None,
     typer.Option(
-        "--stride", metavar="N", min=1, help="Letters from one word to the next.  [default: 1]"
+        "--stride", metavar="N", min=1, help="Letters from one token to the next.  [default: 1]"
     ),
 ]
 To = Annotated[
     Target,
-    typer.Option("--to", help="A table of words, the letters themselves, or arrays in HDF5."),
+    typer.Option("--to", help="A table of tokens, the letters themselves, or arrays in HDF5."),
 ]
-Words = Annotated[bool, typer.Option("--words", help="Write the words instead of their ids.")]
+Words = Annotated[
+    bool, typer.Option("--words", help="Write the tokens as text instead of their ids.")
+]
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -129,12 +131,12 @@ def tokenize(
     genomai tokenize --to fasta --reference ref.fa --regions genes.bed cohort.vcf.gz > haplotypes.fa
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
-    from genomai_cli.cli import inputs
+    from genomai_cli.cli import inputs as readers
     from genomai_cli.cli.output import held_output
     from genomai_cli.phylogeny.genome_input import GenomeInput
 
     with Run(context) as run:
-        first, sources = inputs.open_run_inputs(run)
+        first, sources = readers.open_run_inputs(run)
         _check_phasing_options(first.has_variants, haplotypes, reference, regions)
         kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
         chosen = _of_options(kind, k, stride)
@@ -142,9 +144,9 @@ def tokenize(
             chosen = _of_model(model, k, stride)
         against = None if reference or panel else genome_of(model)
         if reference and regions:
-            records = inputs.read_haplotype_sequences(run, sources, reference, regions)
+            records = readers.read_haplotype_sequences(run, sources, reference, regions)
         else:
-            records = inputs.read_records(
+            records = readers.read_records(
                 run,
                 sources,
                 lambda: against or panel_of(panel, model),
@@ -154,7 +156,7 @@ def tokenize(
             )
         if against is not None:
             sites = None if to is Target.FASTA else _sites_of(model)
-            records = inputs.in_coordinates(run, records, GenomeInput(against), sites)
+            records = readers.in_coordinates(run, records, GenomeInput(against), sites)
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())

@@ -50,8 +50,8 @@ def haplotype_sequences(
     references = _reference_pieces(reference, regions, str(regions_bed))
     for samples, variants, path in _cohorts(inputs, regions):
         blocks = [
-            _Block(region, piece, _within(variants, region), path, warn)
-            for region, piece in zip(regions, references, strict=True)
+            _Block(region, part, _within(variants, region), path, warn)
+            for region, part in zip(regions, references, strict=True)
         ]
         for number, sample in enumerate(samples):
             for block in blocks:
@@ -92,15 +92,15 @@ def _reference_pieces(path: str | Path, regions: list[Region], bed: str) -> list
     found = _indexed_pieces(Path(path), regions, bed)
     if found is None:
         found = _streamed_pieces(path, regions, bed)
-    missing = next((r for r, piece in zip(regions, found, strict=True) if piece is None), None)
+    missing = next((r for r, part in zip(regions, found, strict=True) if part is None), None)
     if missing is not None:
         message = f"contig {missing.contig} is not in {path}"
         raise InputError(message, path=bed, line=missing.line)
-    return [piece for piece in found if piece is not None]
+    return [part for part in found if part is not None]
 
 
 def _indexed_pieces(path: Path, regions: list[Region], bed: str) -> list[str | None] | None:
-    """The pieces through the .fai index beside the file; None where there is no good one."""
+    """The parts through the .fai index beside the file; None where there is no good one."""
     index = path.with_name(path.name + ".fai")
     if not path.is_file() or not index.is_file():
         return None
@@ -127,16 +127,16 @@ def _fetched(fasta: pysam.FastaFile, region: Region, bed: str) -> str | None:
 
 
 def _streamed_pieces(path: str | Path, regions: list[Region], bed: str) -> list[str | None]:
-    """The pieces from one pass over a reference without an index."""
-    pieces: list[str | None] = [None] * len(regions)
+    """The parts from one pass over a reference without an index."""
+    parts: list[str | None] = [None] * len(regions)
     with open_input(path) as source:
         for record in read_sequences(source):
             contig = normal_contig(record.name)
             for number, region in enumerate(regions):
-                if pieces[number] is None and normal_contig(region.contig) == contig:
+                if parts[number] is None and normal_contig(region.contig) == contig:
                     _check_end(region, len(record.sequence), bed)
-                    pieces[number] = record.sequence[region.start : region.end]
-    return pieces
+                    parts[number] = record.sequence[region.start : region.end]
+    return parts
 
 
 def _check_end(region: Region, length: int, bed: str) -> None:
@@ -172,7 +172,7 @@ def _within(variants: list[Variant], region: Region) -> list[Variant]:
 
 
 class _Block:
-    """One region with its variants; people who share a haplotype share the work."""
+    """One region with its variants; samples that share a haplotype share the work."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class _Block:
         return self._known[key]
 
     def _applied(self, alleles: NDArray[np.int16]) -> str:
-        pieces: list[str] = []
+        parts: list[str] = []
         done = 0  # how far the reference is used up
         after_insertion = False
         for number in np.flatnonzero(alleles > 0):
@@ -214,15 +214,15 @@ class _Block:
             if at < done or (not ref and after_insertion and at == done):
                 self._skip(variant)
                 continue
-            pieces += [self._reference[done:at], alt]
+            parts += [self._reference[done:at], alt]
             done, after_insertion = at + len(ref), not ref
-        return "".join([*pieces, self._reference[done:]])
+        return "".join([*parts, self._reference[done:]])
 
     def _skip(self, variant: Variant) -> None:
         if variant.position not in self._warned:
             self._warned.add(variant.position)
-            place = f"{variant.contig}:{variant.position}"
-            self._warn(f"{place} overlaps a variant before it in some haplotypes: skipped there")
+            position = f"{variant.contig}:{variant.position}"
+            self._warn(f"{position} overlaps a variant before it in some haplotypes: skipped there")
 
 
 def _cut(ref: str, alt: str, room: int) -> tuple[str, str]:

@@ -167,7 +167,7 @@ def write_tsv(
     *,
     per_token: bool = False,
 ) -> None:
-    """A header, and a line a vector: id, with `per_token` the number of the word, from 0, and e1 to eE.
+    """A header, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
 
     `found` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
     seven significant digits, which float32 has.
@@ -175,12 +175,12 @@ def write_tsv(
     text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
     numbers = [f"e{number}" for number in range(1, width + 1)]
     table = TableWriter(text, ["id", *(["token"] if per_token else []), *numbers])
-    word = 0
+    token = 0
     for name, rows, last in found:
         for row in rows.tolist():
-            table.write([name, *([word] if per_token else []), *(f"{x:.7g}" for x in row)])
-            word += 1
-        word = 0 if last else word
+            table.write([name, *([token] if per_token else []), *(f"{x:.7g}" for x in row)])
+            token += 1
+        token = 0 if last else token
     text.detach()
 
 

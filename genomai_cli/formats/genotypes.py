@@ -21,7 +21,7 @@ class GenotypeError(Exception):
 def parse_genotypes(calls: bytes, samples: int, key: int, alleles: int) -> Genotypes:
     """Allele numbers (samples, 2) and phased (samples) from tab-separated calls.
 
-    `key` is the place of GT among the colon-separated fields; `alleles` counts the record's alleles.
+    `key` is the index of GT among the colon-separated fields; `alleles` counts the record's alleles.
     """
     if key:
         calls = _genotype_fields(calls, key)

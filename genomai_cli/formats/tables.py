@@ -9,7 +9,7 @@ from typing import IO
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
 
-MISSING_WORDS = ("", ".")
+MISSING_VALUES = ("", ".")
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def read_labels(path: str | Path) -> LabelTable:
 
 
 def _label(text: str) -> str | None:
-    word = text.strip()
-    return None if word in MISSING_WORDS else word
+    value = text.strip()
+    return None if value in MISSING_VALUES else value
 
 
 def _check_samples(samples: Sequence[str], table: Table) -> None:

@@ -14,7 +14,7 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids, Tokenizer, encode_in_pieces
 
 FORMAT_VERSION = 1
-_BATCH = 1 << 20  # words gathered before they are written
+_BATCH = 1 << 20  # tokens gathered before they are written
 
 
 def write_hdf5(out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer) -> int:
@@ -75,30 +75,30 @@ HEADER = b"id\ttokens\n"
 def write_tsv(
     out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer, *, words: bool = False
 ) -> int:
-    """Write a header and a line a record, and return how many: ids, or `words`, between spaces.
+    """Write a header and a line a record, and return how many: ids, or with `words` the tokens as text, between spaces.
 
     The header waits for the first record, so that bad input leaves no plausible, empty table behind.
     """
     vocabulary = tokenizer.vocabulary
-    shown = [word if words else str(id_) for id_, word in enumerate(vocabulary)]
-    spelled = [word.encode() for word in shown]
+    shown = [token if words else str(id_) for id_, token in enumerate(vocabulary)]
+    spelled = [token.encode() for token in shown]
     count = 0
     for count, record in enumerate(records, start=1):
         if count == 1:
             out.write(HEADER)
         out.write(_field(record.name) + b"\t")
-        _write_words(out, record.sequence, tokenizer, spelled)
+        _write_tokens(out, record.sequence, tokenizer, spelled)
         out.write(b"\n")
     if not count:
         out.write(HEADER)
     return count
 
 
-def _write_words(
+def _write_tokens(
     out: IO[bytes], sequence: str, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> None:
-    for place, ids in enumerate(encode_in_pieces(tokenizer, sequence)):
-        if place:
+    for number, ids in enumerate(encode_in_pieces(tokenizer, sequence)):
+        if number:
             out.write(b" ")
         out.write(b" ".join([spelled[id_] for id_ in ids.tolist()]))
 

@@ -30,10 +30,10 @@ _FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 class Variant:
     """One record: `genotypes` int16 (samples, 2), -1 missing, -2 no second allele (a haploid call).
 
-    `contig` is normalised; alleles are upper case; `phased` tells per sample. `has_genotypes` is False
+    `contig` is normalised; alleles are upper case; `phased` is per sample. `has_genotypes` is False
     for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
     A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
-    first, because the letter there is not told.
+    first, because the letter there is not given.
     """
 
     contig: str

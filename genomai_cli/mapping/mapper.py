@@ -1,8 +1,8 @@
 """A sequence brought to the coordinates of a reference (`Mapper`): anchored by k-mers, aligned in between.
 
 The query may begin anywhere on a circular reference, lie on either strand, and hold unknown letters, insertions and
-deletions. What is aligned, on the reference's strand, is an `AlignmentFrame`. A complete circle is first turned to begin at the reference's first anchor, so that what comes out does not
-depend on where the record was cut.
+deletions. What is aligned with what is an `AlignmentFrame`, on the reference's strand. A complete circle is first turned
+to begin at the reference's first anchor, so that what comes out does not depend on where the record was cut.
 
 Shape suffixes: Q letters of the query, R of the reference, W of the reference from some position on, C anchors, H hits.
 """
@@ -87,8 +87,8 @@ def head_blocks(frame: AlignmentFrame) -> list[Block]:
 
 def members(blocks: list[Block], column: int) -> Integers:
     """all indices of the blocks in the query (column 0) or the reference (1)."""
-    places = [np.arange(block[column], block[column] + block[2]) for block in blocks]
-    return np.concatenate([np.empty(0, np.int64), *places])
+    indices = [np.arange(block[column], block[column] + block[2]) for block in blocks]
+    return np.concatenate([np.empty(0, np.int64), *indices])
 
 
 def gaps_between(frame: AlignmentFrame, blocks: list[Block]) -> Iterator[tuple[int, int, int, int]]:
@@ -300,8 +300,8 @@ def _query_index(chain: Integers, position: int) -> int:
     """The index in the query of a reference position."""
     after = int(np.searchsorted(chain[:, 1], position, side="right"))
     after = max(after, 1)
-    place = int(chain[after - 1, 0] - chain[after - 1, 1]) + position
-    return min(place, int(chain[after, 0])) if after < len(chain) else place
+    index = int(chain[after - 1, 0] - chain[after - 1, 1]) + position
+    return min(index, int(chain[after, 0])) if after < len(chain) else index
 
 
 def _lowest(chain: Integers, size: int) -> tuple[int, int]:

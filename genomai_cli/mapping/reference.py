@@ -104,7 +104,7 @@ class VariableSites:
         """The positions at which at least two bases were seen `fewest` times, from counts (L, 4).
 
         Where the reference has no base (3107 of rCRS, a placeholder), genomes have none either: a letter there
-        tells of the pipeline that made the sequence, not of the person.
+        tells of the pipeline that made the sequence, not of the individual.
         """
         has_base_L = IS_BASE[reference.letters]
         positions_S = np.flatnonzero(((counts_LW >= fewest).sum(1) >= 2) & has_base_L)
@@ -161,8 +161,8 @@ def compared_in_place(codes_R: Codes, reference_R: Codes) -> tuple[int, int] | N
 def is_crowded(codes_R: Codes, reference_R: Codes) -> bool:
     """Whether differences crowd somewhere, as they do between an insertion and a deletion that make up for it."""
     different = (codes_R != reference_R) & (codes_R != UNKNOWN_CODE) & (reference_R != UNKNOWN_CODE)
-    places = np.flatnonzero(different)
-    spans = places[MOST_DIFFERENCES:] - places[: max(0, len(places) - MOST_DIFFERENCES)]
+    indices = np.flatnonzero(different)
+    spans = indices[MOST_DIFFERENCES:] - indices[: max(0, len(indices) - MOST_DIFFERENCES)]
     return bool((spans < WINDOW).any())
 
 

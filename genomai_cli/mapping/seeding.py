@@ -50,9 +50,9 @@ class KmerIndex:
         keys, starts = keys_of(codes_Q, self.k)
         if not len(keys) or not len(self.keys):
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        found = self.keys[places] == keys
-        return starts[found], self.positions[places[found]]
+        indices = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        found = self.keys[indices] == keys
+        return starts[found], self.positions[indices[found]]
 
 
 def segments_of(

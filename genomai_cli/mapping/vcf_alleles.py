@@ -32,7 +32,7 @@ _MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 def position_calls(
     variant: Variant, codes_R: Codes, *, circular: bool
 ) -> Iterator[tuple[int, Calls]]:
-    """Positions, from 0, that a record tells about, each with a call (N,)."""
+    """Positions, from 0, that a record is about, each with a call (N,)."""
     table = allele_calls(variant, codes_R, circular=circular)
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     second = np.where(second == ABSENT, first, second)

@@ -3,7 +3,7 @@
 What a letter is: the base that the sample's alleles agree on; N where they do not (heteroplasmy), where one
 is missing, deleted (also by `*` or a symbolic allele) or ambiguous. Inserted letters have no place in the
 reference and are ignored. A deletion in a repeat counts at the repeat's 3' end, as MITOMAP and HaploGrep name
-it, although VCFs hold it at the 5' end. A position that no record tells about is N, or the reference's letter
+it, although VCFs hold it at the 5' end. A position that no record is about is N, or the reference's letter
 where the file is known to list variants only.
 """
 
@@ -84,11 +84,11 @@ class Genomes:
 
     @property
     def positions(self) -> list[int]:
-        """Those, counted from 0, that a record tells about."""
+        """Those, counted from 0, that a record is about."""
         return sorted(self._calls)
 
     def deleted(self, position: int) -> NDArray[np.bool_]:
-        """Whose genome (samples,) has no letter at a position, or none that can be told."""
+        """The samples (samples,) whose genome has no letter at a position, or none that is known."""
         calls = self._calls.get(position)
         lacking = np.zeros(len(self.samples), np.bool_)
         return lacking if calls is None else calls >= DELETED
@@ -134,7 +134,7 @@ def read_genomes(
 ) -> list[Genomes]:
     """The genomes of all samples of all inputs; each input is read to its end and closed.
 
-    Inputs with the same samples in the same order are pieces of one cohort. Read are the contigs of the
+    Inputs with the same samples in the same order are parts of one cohort. Read are the contigs of the
     reference's name, and those called M or MT (with or without chr) if it is the human mitochondrial one.
     With a text in `refuse_others` a record of another contig is an InputError that ends with it. Raises
     InputError for a file that was made with another reference.

@@ -79,9 +79,9 @@ def majority_matrix(truth: Codes, labels: int) -> Counts:
 
 
 def codes_of(values: Sequence[str], labels: Sequence[str]) -> Codes:
-    """The place of each value among the labels."""
-    places = {label: place for place, label in enumerate(labels)}
-    return np.array([places[value] for value in values], dtype=np.int64)
+    """The index of each value among the labels."""
+    indices = {label: index for index, label in enumerate(labels)}
+    return np.array([indices[value] for value in values], dtype=np.int64)
 
 
 Floats = NDArray[np.float64]
@@ -100,8 +100,8 @@ def expected_calibration_error(confidence: Floats, right: Flags, bins: int = BIN
     """
     if len(confidence) == 0:
         return float("nan")
-    places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(places, weights=right - confidence, minlength=bins)
+    bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_N, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.tables import MISSING_WORDS, LabelTable, Table
+from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, Table
 from genomai_cli.metrics.classification import UNKNOWN, HeadScores, Predictions, score
 
 
@@ -60,7 +60,7 @@ class PredictionTable:
         return np.array([self._probability(text, name, line) for text, line in pairs])
 
     def _probability(self, text: str, column: str, line: int) -> float:
-        if text in MISSING_WORDS:
+        if text in MISSING_VALUES:
             return float("nan")
         try:
             value = float(text)
@@ -125,12 +125,12 @@ def score_heads(
 ) -> dict[str, HeadScores]:
     """The scores of each head over the rows whose truth is known; a head without any is left out."""
     scores = {}
-    for place, (head, column) in enumerate(columns.items()):
+    for number, (head, column) in enumerate(columns.items()):
         labels = {name: label for name, label in truth.column(column).items() if label != UNKNOWN}
         rows = [row for row, name in enumerate(table.samples) if name in labels]
         if rows:
             answers = [labels[table.samples[row]] for row in rows]
-            rng = np.random.default_rng([seed, place])
+            rng = np.random.default_rng([seed, number])
             scores[head] = score(answers, table.predictions(head, rows), rng)
     return scores
 

@@ -20,7 +20,7 @@ def bootstrap_intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals (Efron 1979, Ann Stat 7:1) of all measures of a set of samples.
 
-    `measure` gets the places of the samples drawn, with replacement, and returns its measures by name.
+    `measure` gets the indices of the samples drawn, with replacement, and returns its measures by name.
     """
     draws = [measure(rng.integers(samples, size=samples)) for _ in range(repeats)]
     return {name: _middle([draw[name] for draw in draws]) for name in draws[0]}
