@@ -31,8 +31,9 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.cli.app import main as genomai
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented
+from genomai_cli.inference.augment import Changes, augmented
 from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.population.augment import BarcodeAlignment, BarcodeCrosses
 from genomai_cli.population.barcode import BarcodeSites, letters_to_genotypes
 from genomai_cli.population.generation.sampler import HaplotypeDiffuser
 from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
@@ -102,14 +103,14 @@ class Task:
             population = map(str, self.few.labels["pop"])
             time = views.changes.diffuse
             settings = Settings(seed=seed, start_time=time or 0)
-            crosses = Crosses(records, dict(zip(self.few.names, population, strict=True)))
+            crosses = BarcodeCrosses(records, dict(zip(self.few.names, population, strict=True)))
             made = list(
                 augmented(
                     records,
                     views.changes,
                     views=count,
                     seed=seed,
-                    alignment=Alignment([BarcodeSites.of(self.cohort.panel)]),
+                    alignment=BarcodeAlignment(panels=[BarcodeSites.of(self.cohort.panel)]),
                     crosses=crosses if views.cross else None,
                     diffuser=HaplotypeDiffuser(self.model, settings) if time else None,
                 )

@@ -75,7 +75,7 @@ def _numbers(
     run: Run, table: "LabelTable", column: str, phenotypes: "Phenotypes"
 ) -> Callable[[str], int]:
     """The number of the phenotype of a record's name; 0, none, for a label that the model does not know."""
-    from genomai_cli.inference.augment import known_name
+    from genomai_cli.population.augment import known_name
 
     labels = table.column(column)
     unknown = sorted(set(labels.values()) - set(phenotypes.names))
@@ -293,16 +293,19 @@ def _alignment(panel: Path | None, model: str | None, genome: "Reference | None"
     from genomai_cli.bundles import catalog
     from genomai_cli.cli.inputs import installed_panels
     from genomai_cli.inference.augment import Alignment
+    from genomai_cli.population.augment import BarcodeAlignment
     from genomai_cli.population.barcode import BarcodeSites
 
     if genome is not None:
         return Alignment(length=len(genome))
     if panel is not None:
-        return Alignment([BarcodeSites.of(panel_of(panel, None))], required=True)
+        return BarcodeAlignment(panels=[BarcodeSites.of(panel_of(panel, None))], required=True)
     if model is None:
-        return Alignment([BarcodeSites.of(found) for found in installed_panels().values()])
+        return BarcodeAlignment(
+            panels=[BarcodeSites.of(found) for found in installed_panels().values()]
+        )
     try:
-        return Alignment([BarcodeSites.of(panel_of(None, model))], required=True)
+        return BarcodeAlignment(panels=[BarcodeSites.of(panel_of(None, model))], required=True)
     except BundleError:
         catalog.find(model)  # complains where it is missing
         return Alignment()  # a model of plain DNA

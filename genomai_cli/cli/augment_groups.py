@@ -25,7 +25,7 @@ def crosses(
     group: str | None,
 ) -> tuple["Crosses", Iterator["SequenceRecord"]]:
     """The groups to cross, and the records that have one; others are left out, with a warning."""
-    from genomai_cli.inference.augment import Crosses, groups_of
+    from genomai_cli.population.augment import BarcodeCrosses, groups_of
 
     named = column(table, group)
     everyone = list(records)
@@ -43,7 +43,7 @@ def crosses(
     if left_out:
         run.console.warn(f"{left_out} records without a {named} are left out")
         run.count(refused=left_out)
-    return Crosses(grouped, group_of), iter(grouped)
+    return BarcodeCrosses(grouped, group_of), iter(grouped)
 
 
 def column(table: "LabelTable", group: str | None) -> str:
@@ -64,7 +64,7 @@ def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Pas
         return
     from genomai_cli.formats.outputs import atomic_text
     from genomai_cli.formats.tables import TableWriter
-    from genomai_cli.inference.augment import known_name
+    from genomai_cli.population.augment import known_name
 
     rows = frozenset(table.samples)
 

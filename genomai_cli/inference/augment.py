@@ -3,42 +3,34 @@
 A view is drawn from (seed, name, which of the records of that name, number of the view) and from nothing else, so it
 is the same whatever other records stand in the file and in whatever order. Only a cross depends on others: on the
 members of the record's group. The changes come in the order in which the contrastive objective makes them: a cross,
-diffusion, substitutions, a crop, the other strand, hidden letters.
+diffusion, substitutions, a crop, the other strand, masked letters.
 
-Shape suffixes: B sequences (one here), L letters, S sites, A letters that a place can hold.
+Shape suffixes: B sequences (one here), L letters, S sites, A letters that a site can hold.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from genomai_cli.alphabet import BASES, Letters, as_letters, letter_set
-from genomai_cli.augmentations import Pool, crop, hide_outside, mask, substitute, turn
+from genomai_cli.augmentations import crop, hide_outside, mask, substitute, turn
 from genomai_cli.errors import UsageError
-from genomai_cli.population.barcode import (
-    BarcodeSites,
-    is_haplotype,
-    join,
-    require_sites,
-    resolve,
-    sites_of,
-)
 from genomai_cli.records import SequenceRecord
 
-_CHUNK = (
-    1 << 20
-)  # letters that are changed at once: a chromosome needs no array of numbers of its length
+# Letters that are changed at once: a chromosome needs no array of numbers of its length.
+_CHUNK = 1 << 20
 # Letters of two bases become letters of two bases, those of three become others of three.
 _KINDS = tuple((as_letters(kind)[None], letter_set(kind)) for kind in (BASES, "RYSWKM", "BDHV"))
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to a record: the share of letters hidden, of the length kept, of letters replaced (None: nothing
-    of the kind), whether it is read on the other strand, and the time up to which it is blurred by `augmented`'s
+    """What is done to a record: the share of letters masked, of the length kept, of letters replaced (None: nothing
+    of the kind), whether it is read on the other strand, and the time up to which it is noised by `augmented`'s
     diffuser. UsageError for a share or a time outside of 0 to 1."""
 
     mask: float | None = None
@@ -66,72 +58,41 @@ class Changes:
         return " ".join([*words, *(["revcomp"] if self.revcomp else [])])
 
 
+class Sites(Protocol):
+    """What can stand at the sites of a record whose letters are those of sites."""
+
+    def choices(self, letters_BL: Letters) -> Letters:
+        """The letters (S, A) that can take the place of such letters at each site, from the left, filled up with 0."""
+
+
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """What the letters of records are: those of panels' sites, of a reference's positions, or just DNA.
+    """What the letters of records are: just DNA, or the positions of a reference of so many letters."""
 
-    A record that fits one of `panels` is a barcode of it; if `required`, it has to have the length of the only one.
-    `length` is that of the reference in whose coordinates all records are.
-    """
-
-    panels: Sequence[BarcodeSites] = ()
-    required: bool = False
     length: int | None = None
 
-    def sites(self, record: SequenceRecord) -> BarcodeSites | None:
-        """The sites of a barcode, None for other sequences; InputError for one that had to be a barcode."""
-        if self.required:
-            require_sites(record, len(self.panels[0]))
-            return self.panels[0]
-        return sites_of(as_letters(record.sequence), self.panels)
+    def sites(self, record: SequenceRecord) -> Sites | None:
+        """What the record's letters are letters of; None for other sequences."""
+        del record
+        return None
 
-    def holds(self, record: SequenceRecord, sites: BarcodeSites | None) -> bool:
-        """Whether a letter's place in the record means something, so that what a crop leaves out is hidden."""
+    def holds(self, record: SequenceRecord, sites: Sites | None) -> bool:
+        """Whether a letter's position in the record means something, so that what a crop leaves out is masked."""
         return sites is not None or len(record.sequence) == self.length
 
 
-class Crosses:
-    """New members of the groups that records belong to, each site from another member of the group.
-
-    They are people, or haplotypes if no record has a letter of two bases. A missing letter may be drawn like others.
-    """
-
-    def __init__(self, records: Iterable[SequenceRecord], group_of: Mapping[str, str]) -> None:
-        # In an order of their own, so that the order in the file does not matter.
-        members = sorted(records, key=lambda record: (record.name, record.sequence))
-        groups = [group_of[record.name] for record in members]
-        names, numbers = np.unique(groups, return_inverse=True)
-        letters_BS = np.concatenate([as_letters(record.sequence)[None] for record in members])
-        self._number = {str(name): number for number, name in enumerate(names)}
-        self._group_of = group_of
-        self._pool = Pool.of(resolve(letters_BS), numbers)
-        self._haplotypes = is_haplotype(letters_BS)
+class Crosses(Protocol):
+    """New members of the groups that records belong to."""
 
     def group(self, name: str) -> str:
         """The group of the record of this name; KeyError if it has none."""
-        return self._group_of[name]
 
     def cross(self, name: str, rng: np.random.Generator) -> Letters:
-        """A new member (1, S) of the group of the record of this name."""
-        number = np.array([self._number[self.group(name)]])
-        first = self._pool.cross(number, rng)
-        return first if self._haplotypes else join(first, self._pool.cross(number, rng))
-
-
-def known_name(name: str, known: Container[str]) -> str | None:
-    """The name under which a record's labels stand: its own, or that of the person of a haplotype NAME_A or NAME_B."""
-    person = name[:-2] if name.endswith(("_A", "_B")) else name
-    return next((found for found in (name, person) if found in known), None)
-
-
-def groups_of(names: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:
-    """The label of every name that has one."""
-    known = {name: known_name(name, labels) for name in names}
-    return {name: labels[found] for name, found in known.items() if found is not None}
+        """The letters (1, S) of a new member of the group of the record of this name."""
 
 
 @dataclass(frozen=True, eq=False)
-class Begun:
+class UnchangedView:
     """A view before its changes: the letters (1, L) of its record, or of a cross, and what it is drawn by."""
 
     record: SequenceRecord
@@ -139,11 +100,11 @@ class Begun:
     number: int
     seed: tuple[int, ...]
     rng: np.random.Generator
-    sites: BarcodeSites | None
+    sites: Sites | None
     aligned: bool
 
 
-Diffuser = Callable[[Iterable[Begun]], Iterator[Begun]]
+Diffuser = Callable[[Iterable[UnchangedView]], Iterator[UnchangedView]]
 """Views with other letters, in their order."""
 
 
@@ -162,8 +123,8 @@ def augmented(
     Raises UsageError for the other strand of a barcode, which has none. A few dozen bytes are kept of every record, to
     tell those of one name apart.
     """
-    begun = _begun(records, changes, views, seed, alignment or Alignment(), crosses)
-    for view in begun if diffuser is None else diffuser(begun):
+    unchanged = _unchanged(records, changes, views, seed, alignment or Alignment(), crosses)
+    for view in unchanged if diffuser is None else diffuser(unchanged):
         words = [str(changes), f"seed={seed}"]
         if crosses is not None:
             words.insert(0, f"cross={crosses.group(view.record.name)}")
@@ -176,14 +137,14 @@ def augmented(
         )
 
 
-def _begun(
+def _unchanged(
     records: Iterable[SequenceRecord],
     changes: Changes,
     views: int,
     seed: int,
     alignment: Alignment,
     crosses: Crosses | None,
-) -> Iterator[Begun]:
+) -> Iterator[UnchangedView]:
     seen: Counter[int] = Counter()
     for record in records:
         sites = alignment.sites(record)
@@ -200,13 +161,13 @@ def _begun(
             letters_BL = (
                 crosses.cross(record.name, rng) if crosses else as_letters(record.sequence)[None]
             )
-            yield Begun(record, letters_BL, view, seeds, rng, sites, aligned)
+            yield UnchangedView(record, letters_BL, view, seeds, rng, sites, aligned)
 
 
 def _changed(
     letters_BL: Letters,
     changes: Changes,
-    sites: BarcodeSites | None,
+    sites: Sites | None,
     aligned: bool,
     rng: np.random.Generator,
 ) -> Letters:
@@ -223,11 +184,11 @@ def _changed(
 
 
 def _mutated(
-    letters_BL: Letters, share: float, sites: BarcodeSites | None, rng: np.random.Generator
+    letters_BL: Letters, share: float, sites: Sites | None, rng: np.random.Generator
 ) -> Letters:
     """Letters replaced by others of their site, or of their kind where no sites are known."""
     if sites is not None:
-        choices_SA = sites.alleles if is_haplotype(letters_BL) else sites.genotypes
+        choices_SA = sites.choices(letters_BL)
         return _in_chunks(
             letters_BL,
             lambda part, place: substitute(part, share, rng, choices=choices_SA[place]),

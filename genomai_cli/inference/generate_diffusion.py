@@ -33,7 +33,7 @@ from genomai_cli.diffusion import Kernel
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens, Sampling, Schedule
 from genomai_cli.errors import BundleError, UsageError
-from genomai_cli.inference.augment import Begun
+from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.objectives.diffusion import DiffusionSettings
 from genomai_cli.records import SequenceRecord
@@ -225,13 +225,13 @@ class SequenceDiffuser:
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.generator = SequenceGenerator(bundle, settings)
 
-    def __call__(self, views: Iterable[Begun]) -> Iterator[Begun]:
+    def __call__(self, views: Iterable[UnchangedView]) -> Iterator[UnchangedView]:
         """The views drawn again; neighbours of one length are drawn together."""
         for _, group in groupby(views, key=lambda view: view.letters.shape[1]):
             while chunk := list(islice(group, VIEWS_PER_BATCH)):
                 yield from self._diffused(chunk)
 
-    def _diffused(self, views: list[Begun]) -> Iterator[Begun]:
+    def _diffused(self, views: list[UnchangedView]) -> Iterator[UnchangedView]:
         if not views[0].letters.shape[1]:
             yield from views
             return

@@ -256,6 +256,10 @@ class BarcodeSites:
     def __len__(self) -> int:
         return len(self.alleles)
 
+    def choices(self, letters_BS: Letters) -> Letters:
+        """What can stand at each site of such letters: alleles for haplotypes, else genotypes (S, A)."""
+        return self.alleles if is_haplotype(letters_BS) else self.genotypes
+
     def fit(self, letters: Letters) -> bool:
         """Whether every letter is a genotype of its site, or missing."""
         if len(letters) != len(self):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from genomai_cli import augmentations
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.inference.augment import Alignment, Changes, Crosses, augmented, groups_of
+from genomai_cli.inference.augment import Alignment, Changes, augmented
+from genomai_cli.population.augment import BarcodeAlignment, BarcodeCrosses, groups_of
 from genomai_cli.population.barcode import (
     BarcodeSites,
     is_haplotype,
@@ -157,7 +158,9 @@ def test_a_barcode_is_recognised_by_its_length_and_letters(panel, sites):
 @given(st.lists(st.integers(-1, 2), min_size=30, max_size=30), st.integers(0, 99))
 def test_a_substituted_barcode_has_other_genotypes_of_its_sites(panel, sites, genotypes, seed):
     letters = barcode(panel, genotypes)
-    changed = view(letters, Changes(mutate=1.0), seed=seed, alignment=Alignment([sites]))
+    changed = view(
+        letters, Changes(mutate=1.0), seed=seed, alignment=BarcodeAlignment(panels=[sites])
+    )
     found = letters_to_genotypes(codes(changed), panel)
     old = np.array(genotypes)
     assert ((found >= 0) == (old >= 0)).all()
@@ -168,7 +171,7 @@ def test_a_substituted_barcode_has_other_genotypes_of_its_sites(panel, sites, ge
 
 def test_a_cropped_barcode_keeps_its_length(panel, sites):
     letters = barcode(panel, [0, 1, 2] * 10)
-    kept = view(letters, Changes(crop=0.5), alignment=Alignment([sites]))
+    kept = view(letters, Changes(crop=0.5), alignment=BarcodeAlignment(panels=[sites]))
     assert len(kept.strip("N")) == 15
     assert all(new in (old, "N") for old, new in zip(letters, kept, strict=True))
 
@@ -181,7 +184,7 @@ def test_what_is_in_a_references_coordinates_keeps_its_length_too():
 def test_a_barcode_has_no_other_strand(panel, sites):
     letters = barcode(panel, [1] * 30)
     with pytest.raises(UsageError, match="--revcomp: x is aligned"):
-        view(letters, Changes(revcomp=True), alignment=Alignment([sites]))
+        view(letters, Changes(revcomp=True), alignment=BarcodeAlignment(panels=[sites]))
 
 
 def test_a_named_panel_refuses_records_of_another_length(sites):
@@ -190,7 +193,7 @@ def test_a_named_panel_refuses_records_of_another_length(sites):
             augmented(
                 [SequenceRecord("x", "ACGT", path="f.fa", line=3)],
                 Changes(mask=0.1),
-                alignment=Alignment([sites], required=True),
+                alignment=BarcodeAlignment(panels=[sites], required=True),
             )
         )
 
@@ -208,9 +211,9 @@ def people(panel):
 
 
 def crossed(records, panel, views):
-    alignment = Alignment([BarcodeSites.of(panel)])
+    alignment = BarcodeAlignment(panels=[BarcodeSites.of(panel)])
     options = {"views": views, "alignment": alignment}
-    return list(augmented(records, Changes(), crosses=Crosses(records, GROUP_OF), **options))
+    return list(augmented(records, Changes(), crosses=BarcodeCrosses(records, GROUP_OF), **options))
 
 
 def test_a_cross_takes_each_site_from_a_member_of_the_records_group(panel):

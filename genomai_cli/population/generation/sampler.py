@@ -24,7 +24,7 @@ from genomai_cli.alphabet import UNKNOWN_LETTER
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens
 from genomai_cli.errors import BundleError, InputError
-from genomai_cli.inference.augment import Begun
+from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inference.generate_diffusion import (
     STREAM,
     VIEWS_PER_BATCH,
@@ -191,14 +191,14 @@ class HaplotypeDiffuser:
         self.sites = BarcodeSites.of(self.panel)
         self.phenotype_of = phenotype_of
 
-    def __call__(self, views: Iterable[Begun]) -> Iterator[Begun]:
+    def __call__(self, views: Iterable[UnchangedView]) -> Iterator[UnchangedView]:
         """The views drawn again; InputError for one that is no barcode of the model's panel."""
         waiting = iter(views)
         while chunk := list(islice(waiting, VIEWS_PER_BATCH)):
             yield from self._diffused(chunk)
 
     @torch.inference_mode()
-    def _diffused(self, views: list[Begun]) -> Iterator[Begun]:
+    def _diffused(self, views: list[UnchangedView]) -> Iterator[UnchangedView]:
         haplotypes = [is_haplotype(view.letters) for view in views]
         pairs = zip(views, haplotypes, strict=True)
         alleles_BT = np.stack([self._alleles(view, haploid).ravel() for view, haploid in pairs])
@@ -214,7 +214,7 @@ class HaplotypeDiffuser:
             letters_S = genotypes_to_letters(np.where(known_S, copies_S, np.int8(-1)), self.panel)
             yield replace(view, letters=letters_S[None])
 
-    def _alleles(self, view: Begun, haploid: bool) -> NDArray[np.int64]:
+    def _alleles(self, view: UnchangedView, haploid: bool) -> NDArray[np.int64]:
         """The alleles (2, S) of a barcode, heterozygous sites in a phase drawn for the view; of a single haplotype the
         other one is not known."""
         letters_S = view.letters[0]
