@@ -225,7 +225,7 @@ def augment(
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import Changes, augmented
-    from genomai_cli.phylogeny.genome_input import GenomeInput
+    from genomai_cli.mapping.mapper import RecordMapper
 
     with Run(context) as run:
         changes = Changes(mask, crop, mutate, revcomp, diffuse)
@@ -243,7 +243,7 @@ def augment(
             haplotypes=haplotypes,
         )
         if genome is not None:
-            records = inputs.in_coordinates(run, records, GenomeInput(genome))
+            records = inputs.in_coordinates(run, records, RecordMapper(genome))
         alignment = _alignment(panel, model, genome)
         crosses = None
         if cross and table is not None:

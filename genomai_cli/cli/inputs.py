@@ -19,7 +19,7 @@ from genomai_cli.errors import GenomaiError, InputError, UsageError
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.inputs.base import InputKind
-    from genomai_cli.mapping.mapper import Mapper
+    from genomai_cli.mapping.mapper import Mapper, RecordMapper
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
@@ -84,18 +84,19 @@ def _reading(tokenizer: Callable[[], "Tokenizer"] | None) -> dict[str, bool]:
 def in_coordinates(
     run: Run,
     records: Iterable["SequenceRecord"],
-    kind: "InputKind",
+    mapper: "InputKind | RecordMapper",
     positions: list[int] | None = None,
 ) -> Iterator["SequenceRecord"]:
-    """The same records in the coordinates of the input kind's reference, at some positions (from 0) or at all, if it has
-    a reference.
+    """The same records in the coordinates of the mapper's reference, if it has one, at some positions (from 0) or all.
 
     Those that do not belong to the reference are left out, with a warning.
     """
     for record in records:
-        mapped = kind.mapped(record)
+        mapped = mapper.mapped(record)
         if mapped is None:
-            run.console.warn(f"{record.name} does not belong to {kind.coordinates.name}: left out")
+            run.console.warn(
+                f"{record.name} does not belong to {mapper.coordinates.name}: left out"
+            )
             run.count(refused=1)
         elif positions is None:
             yield mapped

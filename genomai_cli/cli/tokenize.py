@@ -133,7 +133,6 @@ def tokenize(
     """
     from genomai_cli.cli import inputs as readers
     from genomai_cli.cli.output import held_output
-    from genomai_cli.phylogeny.genome_input import GenomeInput
 
     with Run(context) as run:
         first, sources = readers.open_run_inputs(run)
@@ -156,7 +155,9 @@ def tokenize(
             )
         if against is not None:
             sites = None if to is Target.FASTA else _sites_of(model)
-            records = readers.in_coordinates(run, records, GenomeInput(against), sites)
+            from genomai_cli.mapping.mapper import RecordMapper
+
+            records = readers.in_coordinates(run, records, RecordMapper(against), sites)
         with held_output(output) as out:
             run.count(used=_write(out, records, chosen, to, words))
         run.note(tokenizer=chosen.to_config())

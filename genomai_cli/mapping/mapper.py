@@ -27,6 +27,7 @@ from genomai_cli.mapping import alignment
 from genomai_cli.mapping.alignment import Block
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, compared_in_place, is_crowded
 from genomai_cli.mapping.seeding import Integers, KmerIndex, best_chain, segments_of
+from genomai_cli.records import SequenceRecord
 
 LONGEST_END = 400  # letters after the last anchor that are looked at
 END_ROOM = 32  # more letters of the reference than of the query at a free end
@@ -283,6 +284,21 @@ class Mapper:
             known - frame.passed_over - placed - within,
             insertions,
         )
+
+
+class RecordMapper:
+    """Records in the coordinates of a reference, `coordinates`."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.coordinates = reference
+        self._mapper = Mapper(reference)
+
+    def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
+        """The record with one letter for each position of the reference; None for one that does not belong to it."""
+        found = self._mapper(record.sequence)
+        if found is None:
+            return None
+        return replace(record, sequence=as_text(found.letters))
 
 
 def _known(codes: Codes) -> int:

@@ -41,7 +41,7 @@ from genomai_cli.inputs.samples import (
     choices,
     labels_of,
 )
-from genomai_cli.mapping.mapper import MappedSequence, Mapper
+from genomai_cli.mapping.mapper import MappedSequence, Mapper, RecordMapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
@@ -139,15 +139,12 @@ class GenomeInput(InputKind):
     # --- inference
 
     @cached_property
-    def _mapper(self) -> Mapper:
-        return Mapper(self.reference)
+    def _mapper(self) -> RecordMapper:
+        return RecordMapper(self.reference)
 
     def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
         """The record in the coordinates of the reference."""
-        mapped = self._mapper(record.sequence)
-        if mapped is None:
-            return None
-        return replace(record, sequence=mapped.letters.tobytes().decode("ascii"))
+        return self._mapper.mapped(record)
 
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """See `GenomeReader`."""
