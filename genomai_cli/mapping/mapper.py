@@ -1,8 +1,8 @@
 """A sequence brought to the coordinates of a reference (`Mapper`): anchored by k-mers, aligned in between.
 
 The query may begin anywhere on a circular reference, lie on either strand, and hold unknown letters, insertions and
-deletions. What is aligned with what is an `AlignmentFrame`, on the reference's strand. A complete circle is first turned
-to begin at the reference's first anchor, so that what comes out does not depend on where the record was cut.
+deletions. What is aligned, on the reference's strand, is an `AlignmentFrame`. A complete circle is first turned to
+begin at the reference's first anchor, so that what comes out does not depend on where the record was cut.
 
 Shape suffixes: Q letters of the query, R of the reference, W of the reference from some position on, C anchors, H hits.
 """

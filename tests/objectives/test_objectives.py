@@ -33,7 +33,7 @@ from genomai_cli.objectives.base import (
 )
 from genomai_cli.objectives.contrastive import Contrastive, ContrastiveSettings, info_nce
 from genomai_cli.objectives.masked import Masked, MaskedSettings, masked_cross_entropy
-from genomai_cli.registry import OBJECTIVES
+from genomai_cli.registry import OBJECTIVES, resolve
 from genomai_cli.tokenizers.batch import covering, encode_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -313,7 +313,7 @@ def learning(name, config, seed=0):
     torch.manual_seed(seed)
     words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
     network = build_network(NETWORK | words)
-    objective = OBJECTIVES[name].objective(ANYTHING[name], Alphabet(tokenizer))
+    objective = resolve(OBJECTIVES[name])(ANYTHING[name], Alphabet(tokenizer))
     beside = heads.build({name: objective.auxiliary()}, network)
 
     class Classifier(torch.nn.Module):
