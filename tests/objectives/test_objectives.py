@@ -201,11 +201,11 @@ class TestMaskedLoss:
         assert visible.any()
         asked = []
 
-        def guess(head, inputs, chosen):
+        def predict_masked(head, inputs, chosen, mask=None):
             asked.append(chosen)
             return torch.zeros(int(chosen.sum()), 67)
 
-        network.guess = guess
+        network.predict_masked = predict_masked
         objective.loss(Model(network, learner.auxiliary["masked"], lambda ids: ids), views, ALONE)
         assert (asked[0] == ~visible).all()
 
@@ -314,12 +314,12 @@ def learning(name, config, seed=0):
     words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
     network = build_network(NETWORK | words)
     objective = resolve(OBJECTIVES[name])(ANYTHING[name], Alphabet(tokenizer))
-    beside = heads.build({name: objective.auxiliary()}, network)
+    beside = heads.build_auxiliary({name: objective.auxiliary()}, network)
 
     class Classifier(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.members = torch.nn.ModuleList([network])
+            self.networks = torch.nn.ModuleList([network])
 
         def inputs(self, ids):
             return ids
@@ -378,8 +378,8 @@ def test_an_unknown_objective_is_refused():
 @pytest.mark.parametrize("config", [{"kind": "magic"}, {"kind": "projection"}, {}])
 def test_damaged_companions_are_refused(config):
     network, _, _ = learning("masked", {"kind": "kmers", "k": 2})
-    with pytest.raises(BundleError, match="companion"):
-        heads.build({"masked": config}, network)
+    with pytest.raises(BundleError, match=r"companion|no 'magic' \(there are"):
+        heads.build_auxiliary({"masked": config}, network)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ any_letters = st.text("ACGTNRYacgtn-", max_size=60)
 
 @dataclass(frozen=True)
 class Bracketed(Tokenizer):
-    """What no kind of ours is: special tokens first and in between, another order of bases, case, brackets, left padding."""
+    """What no kind of ours is: special tokens in between, bases in another order, case, brackets, left padding."""
 
     kind: ClassVar[str] = "bracketed"
     k: ClassVar[int] = 2
