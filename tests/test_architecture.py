@@ -1,6 +1,7 @@
-"""The house stands as docs/architecture.md draws it: floors, closed torch, documented and short modules."""
+"""The house stands as docs/architecture.md draws it: a room a floor, applications beside the core, torch kept closed."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -10,36 +11,42 @@ from conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "genomai_cli"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+PLAN = (REPOSITORY / "docs" / "architecture.md").read_text()
 LONGEST_FUNCTION = 80
-LONGEST_MODULE = 300
+LONGEST_MODULE = 430
+MEDIAN_FUNCTION, P95_FUNCTION = 8, 40
 
-# The floor of a room, or of a module that lies on another floor than its room.
-FLOORS = {
-    "": 0,  # the package itself: the version only
-    "errors": 0,
-    "records": 0,
-    "formats": 1,
-    "panels": 1,
-    "phenotypes": 1,
-    "tokenizers": 1,
-    "anchoring": 1,
-    "augmentations": 1,
-    "metrics": 1,
-    "device": 2,
-    "diffusion": 2,
-    "nets": 2,
-    "bundles": 2,
-    "bundles.bundle": 3,
-    "objectives": 3,
-    "training": 4,
-    "inference": 4,
-    "generation": 4,
-    "restoration": 4,
-    "reports": 4,
-    "presets": 4,
-    "cli": 5,
-    "__main__": 5,
-}
+# From the ground up: a room imports from itself and from those above it in this list, from no other.
+FLOORS = [
+    "",  # the package itself: the version only
+    "errors",
+    "records",
+    "alphabet",
+    "registry",
+    "augmentations",
+    "tokenizers",
+    "formats",
+    "mapping",
+    "metrics",
+    "device",
+    "backbones",
+    "diffusion",
+    "objectives",
+    "inputs",
+    "bundles",
+    "training",
+    "inference",
+    "denoising",
+    "population",
+    "phylogeny",
+    "presets",
+    "cli",
+    "__main__",
+]
+APPLICATIONS = ("population", "phylogeny")
+CORE = FLOORS[: FLOORS.index("population")]
+TORCH_FROM = FLOORS.index("device")
+WITHOUT_TORCH = ("bundles.catalog",)
 TORCH_MODULES = ("torch", "safetensors.torch")
 
 
@@ -49,13 +56,15 @@ def dotted(path):
     return ".".join(part for part in parts if part != "__init__")
 
 
+def room(name):
+    """The room that a module lies in."""
+    return name.split(".")[0]
+
+
 def floor(name):
-    """The floor of the most specific entry that covers a module."""
-    parts = name.split(".") if name else []
-    prefixes = [".".join(parts[:end]) for end in range(len(parts), 0, -1)] or [""]
-    found = next((prefix for prefix in prefixes if prefix in FLOORS), None)
-    assert found is not None, f"{name} has no floor: add it to FLOORS and to docs/architecture.md"
-    return FLOORS[found]
+    """How high the module's room lies."""
+    assert room(name) in FLOORS, f"{name} has no floor: add its room to FLOORS and the plan"
+    return FLOORS.index(room(name))
 
 
 def imports(path, *, top_level_only=False):
@@ -101,23 +110,66 @@ def module(request):
     return request.param
 
 
-def test_a_room_imports_only_from_its_floor_and_below(module):
-    here = floor(dotted(module))
-    for room in rooms_imported(module):
-        assert floor(room) <= here, f"{dotted(module)} (floor {here}) imports {room}"
+def test_no_import_runs_upwards(module):
+    name = dotted(module)
+    for other in rooms_imported(module):
+        assert floor(other) <= floor(name), f"{name} imports {other}"
+
+
+def test_the_core_knows_no_application(module):
+    """Neither by an import of any kind nor by name: applications are named in the registry alone."""
+    name = dotted(module)
+    if room(name) not in CORE or name == "registry":
+        return
+    named = {a for a in APPLICATIONS if f"genomai_cli.{a}" in module.read_text()}
+    assert not named, f"{name} names {named}"
+
+
+def test_applications_do_not_know_each_other(module):
+    name = dotted(module)
+    if room(name) in APPLICATIONS:
+        others = [r for r in rooms_imported(module) if room(r) in APPLICATIONS]
+        assert {room(r) for r in others} <= {room(name)}
+
+
+def test_modules_import_each_other_in_no_circle():
+    graph = {dotted(path): {r for r in rooms_imported(path)} - {dotted(path)} for path in MODULES}
+    done, open_ = set(), []
+
+    def visit(name):
+        assert name not in open_, f"a circle: {' -> '.join([*open_[open_.index(name) :], name])}"
+        if name in done:
+            return
+        open_.append(name)
+        for other in sorted(graph.get(name, ())):
+            visit(other)
+        done.add(open_.pop())
+
+    for name in graph:
+        visit(name)
+
+
+def test_what_the_registry_names_is_there():
+    from genomai_cli import registry
+
+    tables = [value for name, value in vars(registry).items() if name.isupper()]
+    assert len(tables) >= 5
+    for table in tables:
+        for path in table.values():
+            assert registry.resolve(path) is not None, path
 
 
 def test_only_the_torch_rooms_import_torch(module):
     if any(name.startswith(TORCH_MODULES) for name in imports(module)):
         name = dotted(module)
-        assert 2 <= floor(name) <= 4, f"{name} imports torch"
-        assert name not in ("bundles", "bundles.catalog", "bundles.summary")
+        assert TORCH_FROM <= floor(name) < FLOORS.index("cli"), f"{name} imports torch"
+        assert name not in WITHOUT_TORCH
 
 
 def test_commands_open_the_rooms_inside_the_function(module):
-    if floor(dotted(module)) == 5:
-        for room in rooms_imported(module, top_level_only=True):
-            assert room in ("", "errors", "__version__") or floor(room) == 5, room
+    if room(dotted(module)) in ("cli", "__main__"):
+        for other in rooms_imported(module, top_level_only=True):
+            assert other in ("", "errors", "registry") or room(other) == "cli", other
 
 
 def test_a_module_has_a_docstring_and_fits_a_room(module):
@@ -131,13 +183,14 @@ def test_no_function_is_longer_than_a_page(module):
         assert code_lines(function) <= LONGEST_FUNCTION, function.name
 
 
-def test_functions_are_short_in_the_middle():
+def test_functions_are_short():
     lengths = [code_lines(function) for path in MODULES for function in functions(path)]
-    assert statistics.median(lengths) <= 8
+    assert statistics.median(lengths) <= MEDIAN_FUNCTION
+    assert statistics.quantiles(lengths, n=20)[-1] <= P95_FUNCTION
 
 
 def test_nothing_below_the_command_line_prints_or_exits(module):
-    if floor(dotted(module)) == 5:
+    if room(dotted(module)) in ("cli", "__main__"):
         return
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -192,7 +245,11 @@ def modules_after(arguments):
     return set(ended.stderr.split())
 
 
-def test_every_room_of_the_plan_exists():
-    plan = (REPOSITORY / "docs" / "architecture.md").read_text()
-    rooms = [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] not in "_."]
-    assert [room for room in rooms if f"{room}/" not in plan] == []
+def test_rooms_stand_where_the_plan_says():
+    """The plan lists every room once, in the order of the floors."""
+    drawn = re.findall(r"^  (\w+)/? {2,}\S", PLAN, flags=re.MULTILINE)
+    inside = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
+    names = {path.stem if path.is_file() else path.name for path in inside}
+    there = {name for name in names if not name.startswith(("_", "."))}
+    assert drawn == [name for name in FLOORS if name in there]
+    assert there <= set(drawn)

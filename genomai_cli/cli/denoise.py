@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.alphabet import UNKNOWN_LETTER
 from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
@@ -57,6 +56,8 @@ class Changes:
 
     def of_entry(self, item: "DenoisedEntry") -> None:
         """The changes of a FASTA entry; positions count its letters from 1."""
+        from genomai_cli.alphabet import UNKNOWN_LETTER
+
         found, letters = item.proposal, item.entry.letters()
         if found is None or letters is None:
             return
