@@ -1,4 +1,5 @@
-"""The house stands as docs/architecture.md draws it: a room a floor, applications beside the core, torch kept closed."""
+"""The house stands as docs/architecture.md draws it: a room a floor, applications beside the core, torch kept
+closed."""
 
 import ast
 import re

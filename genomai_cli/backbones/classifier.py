@@ -192,8 +192,8 @@ class Classifier(nn.Module):
     def sequence_vectors(
         self, ids_BT: Tensor, mask_BT: Tensor | None, layer: int, pool: str = MEAN
     ) -> Tensor:
-        """One vector (B, E) a sequence: as the network pools, of its tokens the first (cls) or the maximum, or that of a
-        trained pooler, which reads the last layer."""
+        """One vector (B, E) a sequence: as the network pools, of its tokens the first (cls) or the maximum, or
+        that of a trained pooler, which reads the last layer."""
         inputs = self.inputs(ids_BT)
         if pool == MEAN:
             found = [network.pooled(inputs, mask_BT, layer) for network in self.networks]

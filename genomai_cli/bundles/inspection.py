@@ -1,4 +1,5 @@
-"""What a file or a folder of weights holds, for `genomai models inspect`: tensors, sizes, digests, and what does not fit."""
+"""What a file or a folder of weights holds, for `genomai models inspect`: tensors, sizes, digests, and what does
+not fit."""
 
 import math
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """A model's outputs beside stored ones, for `genomai models verify MODEL --against FOLDER`.
 
-The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter, and what
-another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
+The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
+and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
 `expected_pooled*`, `tokenizer_cases.json`, `official_full_size_keys.json`. Each is compared by its largest deviation
 relative to its largest value.
 

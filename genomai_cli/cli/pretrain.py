@@ -70,7 +70,8 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, diffusion, or crossmodal; several are weighted together.  [default: the recipe's]",
+        help="What to learn by: contrastive, masked, diffusion, or crossmodal; several are weighted together.  "
+        "[default: the recipe's]",
         show_default=False,
     ),
 ]

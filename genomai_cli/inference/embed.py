@@ -129,8 +129,8 @@ def embed_records(
 class Embedder:
     """A model and the way in which it embeds, every option settled.
 
-    `others` are the input kinds of other models, whose records are read too where they hold what this one needs. Raises UsageError
-    for settings that the model cannot follow.
+    `others` are the input kinds of other models, whose records are read too where they hold what this one needs.
+    Raises UsageError for settings that the model cannot follow.
     """
 
     def __init__(

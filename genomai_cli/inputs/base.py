@@ -1,9 +1,9 @@
 """`InputKind`: what a record is to a network. The core asks an input kind, and never which one it is.
 
-A bundle holds one, and so does a run that makes a bundle. It reads records; names the sizes that follow from the data and
-the values a network has before training; makes batches; and keeps its files in the bundle. Sequences implement it here,
-barcodes and haplotypes of a panel in `population`, genomes mapped to a reference in `phylogeny`; `registry.INPUT_KINDS`
-finds them by the name in configs and recipes.
+A bundle holds one, and so does a run that makes a bundle. It reads records; names the sizes that follow from the
+data and the values a network has before training; makes batches; and keeps its files in the bundle. Sequences
+implement it here, barcodes and haplotypes of a panel in `population`, genomes mapped to a reference in
+`phylogeny`; `registry.INPUT_KINDS` finds them by the name in configs and recipes.
 
 Shape suffixes: B samples, P classes of the evidence.
 """

@@ -54,7 +54,8 @@ class TrainingRows(Protocol):
 
     @property
     def counts(self) -> Rows | None:
-        """How often each letter of `COUNTED` stands at each position of the rows (L, A); None for rows of any length."""
+        """How often each letter of `COUNTED` stands at each position of the rows (L, A); None for rows of any
+        length."""
 
     def training_letters(self) -> Letters:
         """The rows to train on as ASCII codes (N, L)."""

@@ -45,8 +45,8 @@ class SequenceSettings:
 
 @dataclass(frozen=True)
 class SequenceViewsSettings:
-    """How sequences are varied while training: `hide` is the largest share of letters masked, uniformly up to it, in the
-    share `hide_often` of the samples; `reverse_complement` the share read on the other strand."""
+    """How sequences are varied while training: `hide` is the largest share of letters masked, uniformly up to it,
+    in the share `hide_often` of the samples; `reverse_complement` the share read on the other strand."""
 
     hide: float = 0.0
     hide_often: float = 0.0

@@ -60,7 +60,8 @@ MOST_EXPECTED, EXPECTED = 10, 0.04
 
 @dataclass(frozen=True)
 class GenomeSettings:
-    """A letter counts as a variant if `fewest` genomes have it. The reference is `circular`, or else what its file says."""
+    """A letter counts as a variant if `fewest` genomes have it. The reference is `circular`, or else what its file
+    says."""
 
     kind: str = "anchored"
     haplotypes: bool = False
@@ -70,8 +71,8 @@ class GenomeSettings:
 
 @dataclass(frozen=True)
 class GenomeViewsSettings:
-    """How genomes are varied while training: `hide` is the largest share of sites masked, uniformly up to it, in the share
-    `hide_often` of the genomes; `partial` the share of genomes of which only a stretch is shown."""
+    """How genomes are varied while training: `hide` is the largest share of sites masked, uniformly up to it, in
+    the share `hide_often` of the genomes; `partial` the share of genomes of which only a stretch is shown."""
 
     hide: float = 0.0
     hide_often: float = 0.0
@@ -80,8 +81,8 @@ class GenomeViewsSettings:
 
 @dataclass(frozen=True, eq=False)
 class GenomeModelInput(ModelInput):
-    """A genome as a network reads it; `identity` is how like the reference it is, 0 for a record that does not belong to
-    it, None for one without enough letters."""
+    """A genome as a network reads it; `identity` is how like the reference it is, 0 for a record that does not
+    belong to it, None for one without enough letters."""
 
     identity: float | None = None
 

@@ -24,7 +24,8 @@ from genomai_cli.records import SequenceRecord
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BarcodeAlignment(Alignment):
-    """A record that fits one of `panels` is a barcode of it; if `required`, it has to have the length of the only one."""
+    """A record that fits one of `panels` is a barcode of it; if `required`, it has to have the length of the only
+    one."""
 
     panels: Sequence[BarcodeSites]
     required: bool = False
@@ -40,8 +41,8 @@ class BarcodeAlignment(Alignment):
 class BarcodeCrosses:
     """New members of the groups that records belong to, each site from another member of the group.
 
-    They are individuals, or haplotypes if no record has a letter of two bases. A missing letter may be drawn like others.
-    """
+    They are individuals, or haplotypes if no record has a letter of two bases. A missing letter may be drawn like
+    others."""
 
     def __init__(self, records: Iterable[SequenceRecord], group_of: Mapping[str, str]) -> None:
         # In an order of their own, so that the order in the file does not matter.
@@ -66,7 +67,8 @@ class BarcodeCrosses:
 
 
 def known_name(name: str, known: Container[str]) -> str | None:
-    """The name under which a record's labels stand: its own, or that of the individual of a haplotype NAME_A or NAME_B."""
+    """The name under which a record's labels stand: its own, or that of the individual of a haplotype NAME_A or
+    NAME_B."""
     individual = name[:-2] if name.endswith(("_A", "_B")) else name
     return next((found for found in (name, individual) if found in known), None)
 

@@ -70,8 +70,8 @@ NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best po
 
 @dataclass(frozen=True)
 class BarcodeSettings:
-    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel, those most
-    informative about the head `best_for`."""
+    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
+    those most informative about the head `best_for`."""
 
     kind: str = "barcode"
     haplotypes: bool = False
@@ -82,8 +82,8 @@ class BarcodeSettings:
 @dataclass(frozen=True)
 class BarcodeViewsSettings:
     """How barcodes are varied while training: `cross` is the share made by crossing members of a class; `hide` the
-    largest share of sites masked, uniformly up to it, in the share `hide_often` of the samples; `haploid` the share shown
-    as one haplotype only."""
+    largest share of sites masked, uniformly up to it, in the share `hide_often` of the samples; `haploid` the
+    share shown as one haplotype only."""
 
     cross: float = 0.0
     hide: float = 0.0

@@ -1,7 +1,7 @@
 """Haplotypes with the phenotype labels of their individuals: rows of both alleles at the sites of a panel.
 
-What a corpus of them tells before training: the allele frequencies of the phenotypes, and, for networks that keep one, the
-reference genotypes.
+What a corpus of them tells before training: the allele frequencies of the phenotypes, and, for networks that keep
+one, the reference genotypes.
 
 Shape suffixes: N individuals, S sites, P phenotypes, Q labels of the finest column, B individuals of a batch.
 """

@@ -52,8 +52,8 @@ def next_minor(version: str) -> str:
 
 
 def attached_files(made: Extras, host: Path, name: str, kept: Collection[str]) -> Extras:
-    """The files of the host, and those of the network attached to it under names of their own, but for those `kept`; both
-    cards in one."""
+    """The files of the host, and those of the network attached to it under names of their own, but for those
+    `kept`; both cards in one."""
     own = (catalog.CONFIG, catalog.WEIGHTS, catalog.CARD, catalog.PANEL, catalog.RECIPE)
     others: dict[str, str | bytes] = {
         file.name: file.read_bytes() for file in host.iterdir() if file.name not in own

@@ -53,8 +53,8 @@ def require_same_tokens(start: Bundle, tokenizer: Tokenizer, kind: InputKind) ->
 def start_from(network: nn.Module, trained: nn.Module) -> None:
     """Give the network the trained one's parameters, all but those of the heads, which are trained anew.
 
-    The buffers they were trained with come along: frequencies taken from a few labelled samples would move every vector.
-    Raises TrainingError if the two are not of the same kind and size.
+    The buffers they were trained with come along: frequencies taken from a few labelled samples would move every
+    vector. Raises TrainingError if the two are not of the same kind and size.
     """
     theirs = dict(trained.named_parameters())
     for name, parameter in network.named_parameters():

@@ -81,9 +81,9 @@ def _pretraining_results(facts: dict[str, Any], text: CardText) -> str:
     return "\n".join(lines)
 
 
-def classifier_card(finetuned: Finetuned, command: str) -> str:
+def classifier_card(fitted: Finetuned, command: str) -> str:
     """The card as Markdown: data, method, held-out results, limits, the command that made it."""
-    config = finetuned.bundle.config
+    config = fitted.bundle.config
     made = config["provenance"]
     split = f"{config['members']} networks, each held out" if config["members"] > 1 else "held out"
     return f"""# {config["name"]} {config["version"]}
@@ -96,7 +96,7 @@ def classifier_card(finetuned: Finetuned, command: str) -> str:
 
 ## Method
 
-Network `{config["network"]["kind"]}`, {finetuned.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
+Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
 `{config["tokenizer"]["kind"]}`. All settings are in `recipe.toml`.
 
 ## Results
@@ -104,7 +104,7 @@ Network `{config["network"]["kind"]}`, {finetuned.bundle.classifier.trainable_pa
 On samples held out by individual ({split} from what it learnt; used for early stopping and calibration, so slightly
 optimistic):
 
-{_results(finetuned.validation)}
+{_results(fitted.validation)}
 
 ## Limits
 

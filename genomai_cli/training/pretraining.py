@@ -105,9 +105,9 @@ def pretrain(
     """Train the recipe's network on the corpus by the recipe's objectives.
 
     `kind` says what the letters of rows mean. The network begins with the values of that of `start`, and the auxiliary
-    heads too where they fit; an attachable network is attached to that of another kind. With a folder `work`, a run that
-    was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus does not allow it,
-    Stopped when asked to stop.
+    heads too where they fit; an attachable network is attached to that of another kind. With a folder `work`, a
+    run that was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus
+    does not allow it, Stopped when asked to stop.
     """
     return Pretraining(corpus, recipe, kind, seed, start, surroundings or Surroundings()).run()
 

@@ -1,8 +1,8 @@
 """Released checkpoints as models: a folder in a model's released layout, read without being converted first.
 
-An adapter is a module that says which config.json it knows, what a bundle's config would say of it, and under which name
-each of its tensors belongs; `registry.ADAPTERS` lists them. Every tensor of the file is used or a known extra, every
-parameter is filled, or the checkpoint is refused.
+An adapter is a module that says which config.json it knows, what a bundle's config would say of it, and under
+which name each of its tensors belongs; `registry.ADAPTERS` lists them. Every tensor of the file is used or a known
+extra, every parameter is filled, or the checkpoint is refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping
