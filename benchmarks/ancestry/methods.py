@@ -28,6 +28,7 @@ from benchmarks.crossvalidation.trials import (
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.population.panel import GRCH37, Panel
@@ -81,13 +82,18 @@ class OurMethod:
         learn = only_heads(fold, set(plan.heads))
         began = time.perf_counter()
         fitted = finetuning.fit(
-            learn, plan, fold.panel, seed=fold.seed, device=self.device, report=self._report
+            learn,
+            plan,
+            BarcodeInput(fold.panel, plan.input.haplotypes),
+            seed=fold.seed,
+            device=self.device,
+            report=self._report,
         )
         seconds = time.perf_counter() - began
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(self.device)).eval().requires_grad_(False)
         tables = by_condition(fold, lambda letters: called(bundle, letters, fold.panel))
-        return Outcome(tables, seconds, len(bundle.panel or fold.panel))
+        return Outcome(tables, seconds, len(bundle.coordinates))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
         self.say(
@@ -104,8 +110,7 @@ class LikelihoodMethod:
 
     def run(self, fold: Fold) -> Outcome:
         """Estimate it from the fold's people, then judge by its posterior probabilities."""
-        plan = recipe.read("ancestry")[0].likelihood
-        assert plan is not None
+        plan = recipe.read("ancestry")[0].evidence
         began = time.perf_counter()
         likelihood = fit_likelihood(
             fold.copies(fold.learn.letters),
@@ -137,7 +142,7 @@ def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
         SequenceRecord(str(number), row.tobytes().decode("ascii"))
         for number, row in enumerate(letters)
     )
-    calls = list(classify_records(bundle, records, others={"all": panel}))
+    calls = list(classify_records(bundle, records, others={"all": BarcodeInput(panel)}))
     return {
         head: np.array([_row(call.probabilities[head], len(labels)) for call in calls])
         for head, labels in bundle.heads.items()
@@ -147,20 +152,20 @@ def called(bundle: Bundle, letters: Letters, panel: Panel) -> dict[str, Array]:
 def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     """The sites that `genomai-v2` chooses when it is trained in this fold."""
     plan, _ = recipe.read(V2, changes)
-    maker = finetuning.Maker(
+    run = finetuning.Finetuning(
         only_heads(fold, set(plan.heads)),
         plan,
-        fold.panel,
-        None,
+        BarcodeInput(fold.panel, plan.input.haplotypes),
         seed=fold.seed,
         device=torch.device("cpu"),
+        start=None,
         work=None,
         report=lambda *_: None,
     )
     index = fold.panel.index(GRCH37)
-    chosen = maker.material.panel or fold.panel
-    places = zip(chosen.chrom, chosen.positions[GRCH37].tolist(), strict=True)
-    return np.array([index[place] for place in places], np.int64)
+    chosen = run.input.coordinates
+    positions = zip(chosen.chrom, chosen.positions[GRCH37].tolist(), strict=True)
+    return np.array([index[position] for position in positions], np.int64)
 
 
 def only_heads(fold: Fold, heads: set[str]) -> finetuning.Samples:

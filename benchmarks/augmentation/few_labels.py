@@ -6,8 +6,8 @@ A twentieth of the training individuals keep their labels, and methods learn fro
 of each, made as the command makes them; everybody else is judged, complete and with three quarters of the sites hidden.
 Crosses are within a population, among the people who keep their labels. Five such subsets; the intervals are Student's
 over them, and that of the gain is paired. The regularisation of the logistic regression is chosen for each row on a
-subset of its own. The network is the barcode network of the recipe `ancestry` by itself: no likelihood beside it, no
-views of its own.
+subset of its own. The network is the barcode network of the recipe `ancestry` by itself, with neither an attached
+likelihood nor views of its own.
 
 The model that draws blurred views again has learnt from all people without a single label, so the genotypes of those
 who are judged are among what it has seen. It is made once, by `genomai pretrain --objective diffusion`, in --model.
@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.command_line import DATA, RUNS
 from benchmarks.crossvalidation.label_subsets import labelled
 from benchmarks.crossvalidation.trials import Cohort, Rows, subset
+from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.cli.app import main as genomai
@@ -163,7 +164,8 @@ def network(copies: Copies, labels: Labels, _: float) -> Model:
     """The barcode network after a fixed number of steps of AdamW."""
     torch.manual_seed(0)
     classes = {head: int(labels[head].max()) + 1 for head in HEADS}
-    model = SitesNetwork(SitesConfig(copies.shape[1]), classes)
+    model = SitesNetwork(SitesConfig(copies.shape[1]))
+    attach_heads(model, classes)
     model.frequency.copy_(torch.from_numpy(known_means(copies) / 2))
     inputs = torch.from_numpy(copies).long()
     targets = {head: torch.from_numpy(labels[head]) for head in HEADS}
@@ -172,8 +174,8 @@ def network(copies: Copies, labels: Labels, _: float) -> Model:
     rng = np.random.default_rng(0)
     for _step in range(STEPS):
         rows = torch.from_numpy(rng.integers(len(inputs), size=BATCH))
-        logits = model(inputs[rows])
-        loss = sum(torch.nn.functional.cross_entropy(logits[h], targets[h][rows]) for h in HEADS)
+        found = logits(model, inputs[rows])
+        loss = sum(torch.nn.functional.cross_entropy(found[h], targets[h][rows]) for h in HEADS)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         optimizer.step()
@@ -182,8 +184,8 @@ def network(copies: Copies, labels: Labels, _: float) -> Model:
 
     @torch.inference_mode()
     def called(rows: Copies) -> dict[str, Rows]:
-        logits = model(torch.from_numpy(rows).long())
-        return {head: logits[head].argmax(1).numpy() for head in HEADS}
+        found = logits(model, torch.from_numpy(rows).long())
+        return {head: found[head].argmax(1).numpy() for head in HEADS}
 
     return called
 

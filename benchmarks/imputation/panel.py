@@ -133,7 +133,7 @@ def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Name
     phenotypes = Phenotypes.from_config(bundle.config)
     people = phenotypes.parts(REFERENCE)
     numbers = [phenotypes.number(name) for name in people]
-    frequency = bundle.classifier.members[0].frequency[numbers].numpy().clip(1e-3, 1 - 1e-3)
+    frequency = bundle.classifier.networks[0].frequency[numbers].numpy().clip(1e-3, 1 - 1e-3)
     prior = np.array(list(people.values())) / sum(people.values())
     true = np.array([list(people).index(name) for name in cohort.populations[part]])
     learnt = cohort.people.alleles[others].sum(axis=1)

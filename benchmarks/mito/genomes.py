@@ -19,6 +19,7 @@ from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
+from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.labelled_data import Samples, gather, others
 
@@ -46,7 +47,8 @@ class Genomes:
         labels = {head: table.column(column) for head, column in HEADS.items()}
         haplogroups = read_labels(folder / HAPLOGROUPS).column("haplogroup")
         labels["haplogroup"] = {name: group[0] for name, group in haplogroups.items()}
-        samples, _ = gather(mapped(folder / GENOMES, circle), labels, letters=len(circle))
+        records, check = mapped(folder / GENOMES, circle), GenomeInput(circle).check_record
+        samples, _ = gather(records, labels, check=check)
         return cls(samples, circle)
 
     @property

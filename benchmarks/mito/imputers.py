@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from benchmarks.mito.masking import UNKNOWN, Codes, Restored
 from genomai_cli.alphabet import codes_of
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.inputs.base import Places
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.phylogeny.denoise import model_of
+from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork
 from genomai_cli.phylogeny.lineages import Lineages
 from genomai_cli.training import corpus_writer, recipe
-from genomai_cli.training.corpus_writer import Cut
-from genomai_cli.training.pretraining import pretrain
+from genomai_cli.training.pretraining import cut_for, pretrain
 
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 BLOCK = 64
@@ -132,13 +131,12 @@ class ByRecipe:
     def trained(self, known: Known) -> Bundle:
         """The bundle of this fold."""
         plan, _ = recipe.read(self.recipe, self.changes)
-        places = Places(reference=known.reference)
+        kind = GenomeInput(known.reference)
         with tempfile.TemporaryDirectory(prefix="mito-") as folder:
             rows = named(known.both)
-            cut = Cut(sites=len(known.reference))
-            holdout = plan.split.holdout
+            cut, holdout = cut_for(plan, kind), plan.split.holdout
             corpus = corpus_writer.write(Path(folder), rows, cut, holdout=holdout, seed=known.seed)
-            made = pretrain(corpus, plan, places, seed=known.seed)
+            made = pretrain(corpus, plan, kind, seed=known.seed)
         return made.bundle
 
 
@@ -154,11 +152,9 @@ class ByCopies:
     def learn(self, known: Known) -> Restorer:
         """Every genome is a lineage of its own."""
         bundle = self.ours.trained(known)
-        network = bundle.classifier.members[0]
-        assert isinstance(network, LineageNetwork)
-        assert bundle.sites is not None
-        copies = copies_of(network, known, bundle.sites.positions)
-        bundle.classifier.members[0] = copies.network()
+        networks, positions_S = bundle.classifier.networks, bundle.input.columns
+        copies = copies_of(networks[0], known, positions_S)
+        networks[0] = copies.network()
         return OfBundle(bundle, known.letters)
 
 

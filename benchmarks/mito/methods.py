@@ -17,6 +17,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
+from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
 from genomai_cli.training.labelled_data import Samples
@@ -79,7 +80,7 @@ class EmbeddingMethod:
             for head, labels in fold.learn.labels.items():
                 classes = len(fold.learn.classes[head])
                 tables[condition, head] = shares_of_nearest(distance, labels, classes)
-        return Outcome(tables, seconds, len(self.pretrained.sites or ()))
+        return Outcome(tables, seconds, len(self.pretrained.input.columns))
 
     def _vectors(self, letters: Letters) -> Array:
         """Vectors of length 1."""
@@ -111,7 +112,7 @@ class OurMethod:
         fitted = finetuning.fit(
             without_rare_classes(fold.learn),
             plan,
-            reference=fold.reference,
+            GenomeInput(fold.reference),
             seed=fold.seed,
             device=self.device,
             start=self.start,
@@ -123,7 +124,7 @@ class OurMethod:
         tables = {}
         for condition, sequences in shown(fold):
             tables |= called(bundle, condition, sequences, fold.learn.classes)
-        return Outcome(tables, seconds, len(bundle.sites or ()))
+        return Outcome(tables, seconds, len(bundle.input.columns))
 
     def _report(self, member: int, step: int, loss: float, best: float) -> None:
         self.say(

@@ -1,6 +1,6 @@
 """The rows of label efficiency: a few labels, and what learns from them.
 
-All networks are trained by one recipe: that of the shipped model without the evidence that stands beside its
+All networks are trained by one recipe: that of the shipped model without the evidence attached to its
 networks, one network instead of five, and a fixed number of steps, since a twentieth of few labels is too little to
 stop by. A row's name is its start; with `frozen-` before it, the pretrained network stays as it is, and a logistic
 regression learns from its vectors. The row `shipped` is the recipe as it is, but for one network instead of five.
@@ -29,10 +29,10 @@ from benchmarks.mito.methods import called, texts, vectors_of
 from benchmarks.pretraining.pretrained_networks import Workshop, genomes_of_vcf
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
-from genomai_cli.inputs.base import Places
-from genomai_cli.mapping.reference import Reference
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.population.barcode import letters_to_genotypes
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.training import finetuning, recipe
 from genomai_cli.training.labelled_data import Samples
 from genomai_cli.training.recipe import Recipe
@@ -42,7 +42,7 @@ VARIANTS = ("contrastive", "masked", "both")
 FROZEN = "frozen-"
 ROWS = (LOGISTIC, PCA_ROW, SCRATCH, *VARIANTS, *(f"{FROZEN}{name}" for name in VARIANTS), SHIPPED)
 HEADS = ("superpop", "pop")
-SHIPPED_START = "masked"  # mito-pretrained is learnt so; the ancestry model begins from scratch
+MITO_START = "masked"  # mito-pretrained is trained so; the ancestry model begins from scratch
 
 ONE_NETWORK = ("split.folds=1", "split.holdout=0.2")
 PLAIN = ("split.folds=1", "split.holdout=0.05", "optimization.evaluate_every=100000")
@@ -74,7 +74,8 @@ class Kind:
 
     `variants` gives the pretrained networks for a fold, `judged` its letters to be judged, `regression` learns a head
     from samples and gives the probabilities of letters, `features` turns letters into numbers whose principal
-    components are learnt from the people of a fold, labelled or not.
+    components are learnt from the people of a fold, labelled or not. The row `shipped` begins with the variant
+    `shipped_start`, if any; `scratch_changes` are made in the recipe of the row `scratch`.
     """
 
     name: str
@@ -86,8 +87,9 @@ class Kind:
     regression: Callable[[Samples, str, Letters], Array]
     features: Callable[[Any, Letters], Array]
     pretraining: str  # what the pretrained networks depend on
-    panel: Panel | None = None
-    reference: Reference | None = None
+    input: InputKind
+    shipped_start: str | None = None
+    scratch_changes: tuple[str, ...] = ()
 
     def settings(self, row: str) -> str:
         """What a row's results depend on, beside the code."""
@@ -102,7 +104,7 @@ class Kind:
         """The recipe by which the row's networks are trained."""
         read, _ = recipe.read(self.name, self._changes(row))
         if row != SHIPPED:
-            read = replace(read, likelihood=None, regression=None)
+            read = replace(read, evidence=None)
         return recipe.about(read, heads)
 
     def _changes(self, row: str) -> list[str]:
@@ -110,8 +112,8 @@ class Kind:
         if row == SHIPPED:
             return [*ONE_NETWORK, *self.changes]
         changes = [*PLAIN, f"optimization.steps={STEPS[self.name]}"]
-        if self.reference is not None and row == SCRATCH:
-            changes.append("input.fewest=1")  # everything there is to see in a few genomes
+        if row == SCRATCH:
+            changes += self.scratch_changes
         return [*changes, *self.changes]
 
     def outcome(self, row: str, percent: int, fold: Any) -> Outcome:
@@ -143,20 +145,17 @@ class Kind:
         self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
     ) -> dict[str, Array]:
         plan = self.plan(row, list(learn.labels))
-        fitted = finetuning.fit(
-            learn, plan, self.panel, reference=self.reference, seed=seed, start=start
-        )
+        fitted = finetuning.fit(learn, plan, self.input, seed=seed, start=start)
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
         tables = called(bundle, COMPLETE, texts(letters), learn.classes)
         return {head: table for (_, head), table in tables.items()}
 
     def _start(self, row: str, fold: Any) -> Bundle | None:
-        if row == SHIPPED:
-            return self.variants(fold)[SHIPPED_START] if self.reference is not None else None
         if row in (LOGISTIC, PCA_ROW, SCRATCH):
             return None
-        return self.variants(fold)[row.removeprefix(FROZEN)]
+        variant = self.shipped_start if row == SHIPPED else row.removeprefix(FROZEN)
+        return None if variant is None else self.variants(fold)[variant]
 
 
 def of_vectors(
@@ -187,8 +186,8 @@ def mito_kind(
     world = mito / "world.vcf.gz"
     settings = [*PRETRAINING["mito"], *GENOME_VIEWS, *pretraining]
     plan, text = _unhurried("mito-pretrained", settings)
-    places, weights = Places(reference=people.reference), _weights("mito")
-    workshop = Workshop(folder / "pretrained", plan, text, places, weights, seed, say)
+    kind, weights = GenomeInput(people.reference), _weights("mito")
+    workshop = Workshop(folder / "pretrained", plan, text, kind, weights, seed, say)
 
     @cache
     def variants() -> dict[str, Bundle]:
@@ -215,7 +214,9 @@ def mito_kind(
         regression,
         features,
         f"{text}\n{weights}",
-        reference=people.reference,
+        kind,
+        shipped_start=MITO_START,
+        scratch_changes=("input.fewest=1",),  # everything there is to see in a few genomes
     )
 
 
@@ -229,14 +230,14 @@ def ancestry_kind(
 ) -> Kind:
     """Barcodes; the networks are pretrained on those of the people learnt from, all of them and without labels."""
     people = Cohort.read(data)
-    panel = people.panel
+    panel, kind = people.panel, BarcodeInput(people.panel)
     plan, text = _unhurried("barcodes", [*PRETRAINING["ancestry"], *pretraining])
     weights = _weights("ancestry")
 
     @cache
     def variants(number: int, fold: Any) -> dict[str, Bundle]:
-        place = folder / f"pretrained-fold{number}"
-        shop = Workshop(place, plan, text, Places(panel), weights, seed, say)
+        made_in = folder / f"pretrained-fold{number}"
+        shop = Workshop(made_in, plan, text, kind, weights, seed, say)
         rows = zip(fold.learn.names, fold.learn.letters, strict=True)
         return shop.variants(f"{people.digest()} {number}", lambda: rows)
 
@@ -259,7 +260,7 @@ def ancestry_kind(
         regression,
         features,
         f"{text}\n{weights}",
-        panel=panel,
+        kind,
     )
 
 

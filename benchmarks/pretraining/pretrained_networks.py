@@ -16,7 +16,7 @@ from genomai_cli.alphabet import as_letters
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle, Extras
 from genomai_cli.formats.streams import open_inputs
-from genomai_cli.inputs.base import Places
+from genomai_cli.inputs.base import InputKind
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.training import corpus_writer
@@ -40,7 +40,7 @@ class Workshop:
     folder: Path
     recipe: Recipe
     text: str  # of the recipe
-    places: Places
+    input: InputKind
     weights: Weights
     seed: int
     say: Callable[[str], None] = lambda _: None
@@ -71,7 +71,7 @@ class Workshop:
         made_of = folder / KEY
         if not (is_finished(folder) and made_of.is_file() and made_of.read_text() == source):
             shutil.rmtree(folder, ignore_errors=True)
-            cut, holdout = cut_for(self.recipe, self.places), self.recipe.split.holdout
+            cut, holdout = cut_for(self.recipe, self.input), self.recipe.split.holdout
             corpus_writer.write(folder, rows(), cut, holdout=holdout, seed=self.seed)
             made_of.write_text(source)
         return Corpus.open(folder)
@@ -81,12 +81,14 @@ class Workshop:
         work = self.folder / f"{name}-{key[:12]}.training"  # a run that was interrupted goes on
         work.mkdir(parents=True, exist_ok=True)
 
-        def report(moment: StepMetrics) -> None:
-            if moment.held_out is not None or moment.step % EVERY == 0:
-                self.say(f"{self.folder.name}, {name}: step {moment.step}, loss {moment.loss:.4f}")
+        def report(metrics: StepMetrics) -> None:
+            if metrics.held_out is not None or metrics.step % EVERY == 0:
+                self.say(
+                    f"{self.folder.name}, {name}: step {metrics.step}, loss {metrics.loss:.4f}"
+                )
 
         around = Surroundings(work=work, report=report)
-        made = pretrain(corpus, recipe, self.places, seed=self.seed, surroundings=around)
+        made = pretrain(corpus, recipe, self.input, seed=self.seed, surroundings=around)
         facts = made.facts
         self.say(
             f"{self.folder.name}, {name}: held out {facts['held_out']}, without learning "

@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.pretraining ../shared/data/genomes/*.fa.gz --steps 60 --repeats 3
 
-Both hide runs of letters and guess the words over them. The plain loop does only what every loop must: it cuts
-windows out of the genomes in memory, hides words, and takes AdamW steps; it keeps no average of the weights, judges
+Both mask runs of letters and predict the tokens over them. The plain loop does only what every loop must: it cuts
+windows out of the genomes in memory, masks tokens, and takes AdamW steps; it keeps no average of the weights, validates
 nothing while it runs, and writes neither log nor checkpoint. Runs alternate, since machines are noisy; the medians are
 compared, also by the processor's time, which other programs on the machine disturb less.
 """
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_inputs
-from genomai_cli.inputs.base import NOWHERE
+from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.tokenizers import from_config
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.corpus import Corpus
@@ -31,9 +31,7 @@ from genomai_cli.training.recipe import Recipe, read
 from genomai_cli.training.trainer import learning_rate
 
 SKIPPED = 10  # steps until everything has been allocated and is warm
-
-
-FEWEST_STEPS = 25
+MIN_STEPS = 25
 
 
 @dataclass
@@ -67,9 +65,9 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--set", action="append", default=[])
     given = options.parse_args()
-    if given.steps < FEWEST_STEPS:
+    if given.steps < MIN_STEPS:
         options.error(
-            f"--steps is at least {FEWEST_STEPS}: the speed is measured between rows of the log"
+            f"--steps is at least {MIN_STEPS}: the speed is measured between rows of the log"
         )
     torch.set_num_threads(given.threads)
     changes = [f"optimization.steps={given.steps}", f"optimization.evaluate_every={given.steps}"]
@@ -79,7 +77,7 @@ def main() -> None:
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
             ((r.name, np.frombuffer(r.sequence.encode(), np.uint8)) for r in records(given.files)),
-            cut_for(recipe),
+            cut_for(recipe, SequenceInput()),
             holdout=recipe.split.holdout,
             seed=0,
         )
@@ -121,8 +119,8 @@ def row(name: str, timings: list[Timing]) -> str:
 def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
     """A run of genomai, with its checkpoints."""
     rows: list[tuple[int, Clock]] = []
-    around = Surroundings(work=work, report=lambda moment: rows.append((moment.tokens, Clock())))
-    run = Pretraining(corpus, recipe, NOWHERE, seed, None, around)
+    around = Surroundings(work=work, report=lambda metrics: rows.append((metrics.tokens, Clock())))
+    run = Pretraining(corpus, recipe, SequenceInput(), seed, None, around)
     began = time.monotonic()
     run.run()
     seconds = time.monotonic() - began
@@ -133,11 +131,11 @@ def ours(corpus: Corpus, recipe: Recipe, seed: int, work: Path) -> Timing:
 
 def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     """The loop that one would write by hand."""
-    reference = Pretraining(corpus, recipe, NOWHERE, seed, None, Surroundings())
-    network, settings = reference.bundle.classifier.members[0], recipe.optimization
+    reference = Pretraining(corpus, recipe, SequenceInput(), seed, None, Surroundings())
+    network, settings = reference.bundle.classifier.networks[0], recipe.optimization
     head = reference.learner.auxiliary["masked"]
     tokenizer = from_config(recipe.tokenizer)
-    k, window = tokenizer.k, reference.sampler.plan.window
+    k, length = tokenizer.k, reference.sampler.plan.window
     genome = torch.from_numpy(tokenizer.encode(bytes(corpus.letters).decode()).astype(np.int64))
     bounds = corpus.bounds[corpus.train]
     rng = np.random.default_rng(seed)
@@ -147,11 +145,11 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
     for step in range(settings.steps):
         if step == SKIPPED:
             tokens, start = 0, Clock()
-        ids_BT, chosen_BT = hidden(
-            genome, bounds, rng, settings.batch_size, window - k + 1, k, recipe
+        ids_BT, chosen_BT = masked(
+            genome, bounds, rng, settings.batch_size, length - k + 1, k, recipe
         )
         shown_BT = ids_BT.masked_fill(chosen_BT, tokenizer.mask_id)
-        chosen_BT &= ids_BT < tokenizer.pad_id
+        chosen_BT &= torch.from_numpy(tokenizer.is_dna(ids_BT.numpy()))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         loss = functional.cross_entropy(
@@ -164,22 +162,28 @@ def plain(corpus: Corpus, recipe: Recipe, seed: int) -> Timing:
         loss.item()
         tokens += ids_BT.numel()
     end = Clock()
-    reference.judging = reference.sampler.judging()
+    reference.validation = reference.sampler.validation_batches()
     held_out = reference._validation_loss(reference.learner.eval())
     return Timing(*end.rates(start, tokens), end.wall - began, held_out)
 
 
-def hidden(
-    genome: Tensor, bounds, rng: np.random.Generator, batch: int, words: int, k: int, recipe: Recipe
+def masked(
+    genome: Tensor,
+    bounds: np.ndarray,
+    rng: np.random.Generator,
+    batch: int,
+    tokens: int,
+    k: int,
+    recipe: Recipe,
 ) -> tuple[Tensor, Tensor]:
-    """Windows of words, and which words lie over runs of hidden letters."""
-    pieces = bounds[rng.integers(len(bounds), size=batch)]
-    room = np.maximum(pieces[:, 1] - pieces[:, 0] - words - k + 2, 1)
-    starts = torch.from_numpy(pieces[:, 0] + rng.integers(room))
-    ids_BT = genome[(starts[:, None] + torch.arange(words)).clamp(max=len(genome) - 1)]
+    """Windows of tokens, and which tokens lie over runs of masked letters."""
+    windows = bounds[rng.integers(len(bounds), size=batch)]
+    room = np.maximum(windows[:, 1] - windows[:, 0] - tokens - k + 2, 1)
+    starts = torch.from_numpy(windows[:, 0] + rng.integers(room))
+    ids_BT = genome[(starts[:, None] + torch.arange(tokens)).clamp(max=len(genome) - 1)]
     span, share = recipe.settings["masked"].span, recipe.settings["masked"].share
-    reach = span + k - 1  # a run of hidden letters hides so many words
-    begins = torch.rand(batch, words + reach - 1) < 1 - (1 - share) ** (1 / span)
+    reach = span + k - 1  # a run of masked letters masks so many tokens
+    begins = torch.rand(batch, tokens + reach - 1) < 1 - (1 - share) ** (1 / span)
     return ids_BT, functional.max_pool1d(begins.float()[:, None], reach, 1)[:, 0] > 0
 
 

@@ -11,8 +11,8 @@ from benchmarks.crossvalidation.trials import Pooled
 from benchmarks.mito import classification, genome_baselines, genomes, methods, scores
 from benchmarks.mito.genome_baselines import Variants
 from benchmarks.pretraining import label_efficiency, label_rows, label_scores, pretrained_networks
-from genomai_cli.inputs.base import Places
 from genomai_cli.mapping.reference import Reference
+from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.training import recipe
 from genomai_cli.training.labelled_data import Samples
 
@@ -90,7 +90,7 @@ def workshop(folder):
     weights = {"contrastive": {"contrastive": 1.0}, "both": {"contrastive": 0.1, "masked": 1.0}}
     reference = Reference.read(folder / "rCRS.fa", circular=True)
     return pretrained_networks.Workshop(
-        folder / "variants", plan, text, Places(reference=reference), weights, seed=0
+        folder / "variants", plan, text, GenomeInput(reference), weights, seed=0
     )
 
 
@@ -301,8 +301,8 @@ def test_pretrained_variants_are_kept(folder, people, variants):
         name: bundle.weights_sha256 for name, bundle in variants.items()
     }
     assert set(variants["both"].auxiliary) == {"contrastive", "masked"}
-    assert variants["both"].sites is not None
-    assert PLACEHOLDER not in variants["both"].sites.positions
+    assert variants["both"].input.sites is not None
+    assert PLACEHOLDER not in variants["both"].input.sites.positions
     assert not list((folder / "variants").glob("*.training"))
 
 
