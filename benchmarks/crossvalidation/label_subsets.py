@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks.crossvalidation.trials import Rows, subset
 from genomai_cli.training.labelled_data import Samples
 
-FEWEST = 2  # people of every class: one to learn from if the other is held out
+MIN_COUNT = 2  # people of every class: one to learn from if the other is held out
 
 
 def labelled(samples: Samples, percent: float, rng: np.random.Generator) -> Samples:
@@ -26,7 +26,7 @@ def labelled(samples: Samples, percent: float, rng: np.random.Generator) -> Samp
 
 def heads_for(samples: Samples, count: int) -> list[str]:
     """The heads whose classes can all be among so many people."""
-    return [head for head, names in samples.classes.items() if count >= FEWEST * len(names)]
+    return [head for head, names in samples.classes.items() if count >= MIN_COUNT * len(names)]
 
 
 def spread(groups: Rows, count: int, rng: np.random.Generator) -> Rows:
@@ -46,6 +46,6 @@ def topped_up(rows: Rows, labels: Rows, rng: np.random.Generator) -> Rows:
     for number in np.unique(labels):
         there = int((labels[rows] == number).sum())
         others = np.setdiff1d(np.flatnonzero(labels == number), rows)
-        wanting = min(max(0, FEWEST - there), len(others))
+        wanting = min(max(0, MIN_COUNT - there), len(others))
         rows = np.concatenate([rows, rng.choice(others, wanting, replace=False)])
     return rows

@@ -33,7 +33,7 @@ Z_95 = 1.96
 
 
 def held_out(names: Sequence[str]) -> list[int]:
-    """The places of the people whom `pretrain --seed 0 --set split.holdout=0.2` does not learn from."""
+    """The indices of the people whom `pretrain --seed 0 --set split.holdout=0.2` does not train on."""
     hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
     drawn = mixed(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
     last = np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
@@ -49,17 +49,17 @@ def bounds(generator: HaplotypeGenerator, truth_BL: Tensor, number_B: Tensor) ->
     for part in range(TIMES):
         even_B = (part + rng.random(len(truth_BL))) / TIMES
         times_B = kernel.times(np.clip(even_B, 1e-3, 1 - 1e-6))
-        kept_B = schedule.alpha(times_B)
-        shown_BL = torch.from_numpy(kernel.noised(truth_BL.numpy(), kept_B, 2, rng))
-        due_BL = kernel.scored(shown_BL, truth_BL)
-        kept_BL, slope_BL = (
+        alpha_B = schedule.alpha(times_B)
+        shown_BL = torch.from_numpy(kernel.noised(truth_BL.numpy(), alpha_B, 2, rng))
+        scored_BL = kernel.scored(shown_BL, truth_BL)
+        alpha_BL, slope_BL = (
             torch.from_numpy(values)[:, None].expand(truth_BL.shape)
-            for values in (kept_B, schedule.derivative(times_B) * kernel.time_derivative(times_B))
+            for values in (alpha_B, schedule.derivative(times_B) * kernel.time_derivative(times_B))
         )
-        logits_NA = denoiser(shown_BL, due_BL, kept_BL)
-        parts = truth_BL[due_BL], shown_BL[due_BL], kept_BL[due_BL], slope_BL[due_BL]
+        logits_NA = denoiser(shown_BL, scored_BL, alpha_BL)
+        parts = truth_BL[scored_BL], shown_BL[scored_BL], alpha_BL[scored_BL], slope_BL[scored_BL]
         nats_N = kernel.nats(logits_NA.double(), *parts)
-        total_B.index_add_(0, due_BL.nonzero()[:, 0], nats_N)
+        total_B.index_add_(0, scored_BL.nonzero()[:, 0], nats_N)
     return total_B / (TIMES * truth_BL.shape[1])
 
 
@@ -67,9 +67,7 @@ def rows(folder: Path, data: Path) -> Iterator[str]:
     """Two lines for a bundle."""
     bundle = bundles.load(folder, torch.device("cpu"), torch.float64)
     generator = HaplotypeGenerator(bundle, Settings())
-    people = genotypes_of_variants(
-        [open_input(data / "train.grch37.vcf.gz")], bundle.required_panel
-    )
+    people = genotypes_of_variants([open_input(data / "train.grch37.vcf.gz")], bundle.coordinates)
     chosen = held_out(people.names)
     population = read_labels(data / "train.labels.tsv").column("population")
     numbers = [generator.phenotypes.number(population[people.names[n]]) for n in chosen]

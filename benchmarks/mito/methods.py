@@ -22,7 +22,7 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
 from genomai_cli.training.labelled_data import Samples
 
-FEWEST = 4  # people of a class that our models learn
+MIN_COUNT = 4  # people of a class that our models learn
 ROTATED, REVERSED = "rotated", "reversed"
 Trainer = Callable[[Variants, Letters, Rows, int], Model]
 
@@ -112,7 +112,7 @@ class OurMethod:
         fitted = finetuning.fit(
             without_rare_classes(fold.learn),
             plan,
-            GenomeInput(fold.reference),
+            self.start.input if self.start else GenomeInput(fold.reference),
             seed=fold.seed,
             device=self.device,
             start=self.start,
@@ -153,7 +153,7 @@ def without_rare_classes(samples: Samples) -> Samples:
     labels, classes = {}, {}
     for head, numbers in samples.labels.items():
         counts = np.bincount(numbers[numbers != MISSING], minlength=len(samples.classes[head]))
-        kept = np.flatnonzero(counts >= FEWEST)
+        kept = np.flatnonzero(counts >= MIN_COUNT)
         new = np.full(len(counts) + 1, MISSING)
         new[kept] = np.arange(len(kept))
         labels[head] = new[numbers]

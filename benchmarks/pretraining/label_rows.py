@@ -145,7 +145,8 @@ class Kind:
         self, row: str, learn: Samples, letters: Letters, seed: int, start: Bundle | None
     ) -> dict[str, Array]:
         plan = self.plan(row, list(learn.labels))
-        fitted = finetuning.fit(learn, plan, self.input, seed=seed, start=start)
+        kind = start.input if start else self.input
+        fitted = finetuning.fit(learn, plan, kind, seed=seed, start=start)
         bundle = fitted.bundle
         bundle.classifier.to(dtype=exact_precision(torch.device("cpu"))).eval()
         tables = called(bundle, COMPLETE, texts(letters), learn.classes)
