@@ -12,18 +12,18 @@ from genomai_cli.backbones.classifier import LIKELIHOOD, Fusion
 from genomai_cli.errors import InputError, TrainingError
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.inputs.base import Batch, ViewsRecipe
-from genomai_cli.inputs.sequences import SequenceViews
+from genomai_cli.backbones.heads import attach_heads, logits
+from genomai_cli.inputs.samples import Samples, TrainingBatch
+from genomai_cli.inputs.sequences import SequenceInput, SequenceViews, SequenceViewsSettings
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.population.barcode import join, letters_to_genotypes, read_barcodes
-from genomai_cli.population.barcode_input import BarcodeViews
+from genomai_cli.population.barcode_input import BarcodeInput, BarcodeViews, BarcodeViewsSettings
 from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
 from genomai_cli.population.panel import Panel, most_informative
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, trainer
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.labelled_data import (
-    Samples,
     folds,
     gather,
     nesting,
@@ -82,9 +82,10 @@ class TestSamples:
         assert samples.names == ["a", "b"]
         assert unlabelled == 2
 
-    def test_a_barcode_of_another_length_is_refused_with_its_place(self):
+    def test_a_barcode_of_another_length_is_refused_with_its_place(self, cohort):
+        five_sites = BarcodeInput(Panel.read(cohort.panel).subset(np.arange(5)))
         with pytest.raises(InputError, match=r"x\.fa:1: a has 4 letters, the panel 5 sites"):
-            gather(records("a"), {"pop": {"a": "Z"}}, letters=5)
+            gather(records("a"), {"pop": {"a": "Z"}}, check=five_sites.check_record)
 
     @pytest.mark.parametrize("names", [["a"], ["a", "c"]])
     def test_one_class_is_nothing_to_learn(self, names):
@@ -204,7 +205,7 @@ def barcode_views(people, *, haplotypes=False, parents=None, letters=None, **vie
     parents = np.arange(len(samples)) if parents is None else parents
     tokenizer = tokenizers.from_config({"kind": "iupac"})
     given = samples.letters if letters is None else letters
-    recipe = ViewsRecipe(**views)
+    recipe = BarcodeViewsSettings(**views)
     return BarcodeViews(samples, given, parents, tokenizer, recipe, haplotypes=haplotypes)
 
 
@@ -232,14 +233,14 @@ class TestBarcodeViews:
     def test_a_plain_view_is_the_barcode(self, people):
         batch = barcode_views(people).plain(ROWS)
         assert np.array_equal(letters_of(batch), people[0].letters[ROWS])
-        assert batch.pieces == 1
+        assert batch.windows == 1
         assert batch.share.tolist() == [1.0] * 6
         assert batch.labels["pop"].tolist() == people[0].labels["pop"][ROWS].tolist()
 
     def test_a_plain_view_of_haplotypes_is_both(self, people):
         batch = barcode_views(people, haplotypes=True).plain(ROWS)
         first, second = letters_of(batch).reshape(2, len(ROWS), -1)
-        assert batch.pieces == 2
+        assert batch.windows == 2
         assert np.array_equal(join(first, second), people[0].letters[ROWS])
 
     def test_a_plain_view_hides_the_share_asked_for(self, people):
@@ -316,7 +317,7 @@ def sequence_views(longest=50, **views):
     columns = {"kind": np.array([0, 1, 0, 1, 0])}
     samples = Samples(list("abcde"), WORDS, columns, {"kind": ["x", "y"]}, np.arange(5))
     tokenizer = tokenizers.from_config({"kind": "kmers", "k": 3, "stride": 1})
-    return SequenceViews(samples, tokenizer, ViewsRecipe(**views), longest=longest), tokenizer
+    return SequenceViews(samples, tokenizer, SequenceViewsSettings(**views), longest=longest), tokenizer
 
 
 class TestSequenceViews:
@@ -357,21 +358,21 @@ class TestSequenceViews:
 
 
 def test_the_mean_over_pieces_joins_first_and_second_pieces():
-    logits = {"pop": torch.tensor([[1.0], [2.0], [3.0], [10.0], [20.0], [30.0]])}
-    batch = Batch(torch.zeros(6, 1), 2, torch.ones(3), {})
-    assert batch.mean(logits)["pop"].tolist() == [[5.5], [11.0], [16.5]]
+    scores = {"pop": torch.tensor([[1.0], [2.0], [3.0], [10.0], [20.0], [30.0]])}
+    batch = TrainingBatch(torch.zeros(6, 1), 2, torch.ones(3), {})
+    assert batch.mean(scores)["pop"].tolist() == [[5.5], [11.0], [16.5]]
 
 
 def test_a_missing_label_does_not_enter_the_loss():
-    logits = {"a": torch.tensor([[2.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 3)}
+    scores = {"a": torch.tensor([[2.0, 0.0], [0.0, 9.0]]), "b": torch.zeros(2, 3)}
     labels = {"a": torch.tensor([0, -1]), "b": torch.tensor([-1, -1])}
-    assert float(cross_entropy(logits, labels)) == pytest.approx(np.log1p(np.exp(-2)))
+    assert float(cross_entropy(scores, labels)) == pytest.approx(np.log1p(np.exp(-2)))
 
 
 def test_the_loss_of_several_heads_is_the_sum_of_their_means():
-    logits = {"a": torch.zeros(4, 2), "b": torch.zeros(4, 3)}
+    scores = {"a": torch.zeros(4, 2), "b": torch.zeros(4, 3)}
     labels = {"a": torch.tensor([0, 1, 0, 1]), "b": torch.tensor([2, -1, -1, -1])}
-    assert float(cross_entropy(logits, labels)) == pytest.approx(np.log(2) + np.log(3))
+    assert float(cross_entropy(scores, labels)) == pytest.approx(np.log(2) + np.log(3))
 
 
 SETTINGS = Optimization(
@@ -394,17 +395,17 @@ class Problem:
 
     def network(self):
         torch.manual_seed(7)
-        return SitesNetwork(SitesConfig(sites=12, width=8, dropout=0.3), {"pop": 2})
+        return attach_heads(SitesNetwork(SitesConfig(sites=12, width=8, dropout=0.3)), {"pop": 2})
 
     def loss_at(self, network, step):
         if step == self.dies_at:
             raise InterruptionError
         rows = np.random.default_rng([1, step]).choice(40, 8)
-        return cross_entropy(network(self.copies[rows]), {"pop": self.labels["pop"][rows]})
+        return cross_entropy(logits(network, self.copies[rows]), {"pop": self.labels["pop"][rows]})
 
     def validation_loss(self, network):
         with torch.no_grad():
-            return float(cross_entropy(network(self.copies), self.labels))
+            return float(cross_entropy(logits(network, self.copies), self.labels))
 
     def loop(self, file=None, changed=SETTINGS, seed=3):
         return Loop(self.network(), changed, seed=seed, device=CPU, checkpoint_file=file)
@@ -513,14 +514,15 @@ class TestLoop:
             problem.loop().fit(problem.loss_at, lambda _: float("nan"), lambda *_: None)
 
     def test_it_overfits_one_batch(self, problem):
-        network = SitesNetwork(SitesConfig(sites=12, width=32, dropout=0.0), {"pop": 2})
+        config = SitesConfig(sites=12, width=32, dropout=0.0)
+        network = attach_heads(SitesNetwork(config), {"pop": 2})
         settings_ = Optimization(steps=150, learning_rate=0.02, evaluate_every=50, average=0.5)
         loop = Loop(network, settings_, seed=1, device=CPU)
         rows = slice(0, 10)
         labels = {"pop": problem.labels["pop"][rows]}
 
         def loss(trained, step=0):
-            return cross_entropy(trained(problem.copies[rows]), labels)
+            return cross_entropy(logits(trained, problem.copies[rows]), labels)
 
         before = float(loss(network).detach())
         after = loop.fit(loss, lambda trained: float(loss(trained).detach()), lambda *_: None)
@@ -694,7 +696,7 @@ RECIPE = {
 
 def fit(people, seed=0, **changed):
     samples, panel = people
-    return finetuning.fit(samples, from_tables(RECIPE | changed), panel, seed=seed)
+    return finetuning.fit(samples, from_tables(RECIPE | changed), BarcodeInput(panel), seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -755,7 +757,7 @@ class TestMake:
     def test_the_networks_know_the_allele_frequencies(self, people, fitted):
         samples, panel = people
         copies = letters_to_genotypes(samples.letters, panel)
-        for member in fitted[0].bundle.classifier.members:
+        for member in fitted[0].bundle.classifier.networks:
             assert member.frequency.numpy() == pytest.approx(copies.mean(axis=0) / 2, abs=1e-6)
 
     def test_the_best_sites_are_chosen_on_people_to_learn_from(self, people):
@@ -768,7 +770,7 @@ class TestMake:
         learn = others(samples, judge)
         copies = letters_to_genotypes(samples.letters, panel)
         chosen = most_informative(copies[learn], samples.labels["pop"][learn], 20)
-        assert fitted.bundle.panel.rsid == tuple(panel.rsid[site] for site in chosen)
+        assert fitted.bundle.input.panel.rsid == tuple(panel.rsid[site] for site in chosen)
         everyone = most_informative(copies, samples.labels["pop"], 20)
         assert everyone.tolist() != chosen.tolist()
 
@@ -784,12 +786,13 @@ class TestMake:
             samples.individuals,
         )
         assert not (rare[folds(more, 10, 0)[0]] >= 0).any()
-        fitted = finetuning.fit(more, from_tables(RECIPE | {"split": {"folds": 1}}), panel)
+        one_fold = RECIPE | {"split": {"folds": 1}}
+        fitted = finetuning.fit(more, from_tables(one_fold), BarcodeInput(panel))
         assert list(fitted.validation) == ["superpop", "pop"]
 
-    def test_barcodes_need_a_panel(self, people):
-        with pytest.raises(TrainingError, match="barcodes need a panel"):
-            finetuning.fit(people[0], from_tables(RECIPE), None)
+    def test_another_kind_of_input_than_the_recipes_is_refused(self, people):
+        with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
+            finetuning.fit(people[0], from_tables(RECIPE), SequenceInput())
 
     def test_a_loss_far_too_large_is_told(self, people):
         with pytest.raises(TrainingError, match="lower the learning rate"):
