@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genomai_cli import tokenizers
+from genomai_cli import registry, tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.classifier import LIKELIHOOD, Classifier, Evidence
 from genomai_cli.backbones.heads import logits
@@ -97,6 +97,7 @@ class Finetuning:
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
+        require_evidence_of(kind, recipe)
         self.recipe, self.seed, self.device = recipe, seed, device
         self.start, self.work, self.report = start, work, report
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
@@ -202,6 +203,15 @@ class Finetuning:
                 "majority": round(float(truth.bincount().max() / len(truth)), 4),
             }
         return found
+
+
+def require_evidence_of(kind: InputKind, recipe: Recipe) -> None:
+    """TrainingError for a recipe that asks for evidence of another kind of input."""
+    own = kind.evidence_kind and registry.find(registry.EVIDENCE, kind.evidence_kind)
+    if recipe.evidence is not None and type(recipe.evidence) is not own:
+        raise TrainingError(
+            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for mapped genomes"
+        )
 
 
 @dataclass(frozen=True)

@@ -124,20 +124,25 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
     values = dict(tables)
     kind = _input_kind(values.get("input", {}))
     sections: dict[str, type] = {
-        "input": kind.settings,
         "split": SplitRecipe,
-        "views": kind.views_settings,
         "optimization": Optimization,
         "corpus": CorpusRecipe,
     }
     for section, settings in sections.items():
         values[section] = _checked(settings, values.get(section, {}), f"{section}.")
+    kinds = [input_class(name) for name in registry.INPUT_KINDS]
+    for section, settings, of_all in (
+        ("input", kind.settings, [other.settings for other in kinds]),
+        ("views", kind.views_settings, [other.views_settings for other in kinds]),
+    ):
+        own = _own(settings, of_all, values.get(section, {}), f"{section}.")
+        values[section] = _checked(settings, own, f"{section}.")
     values["settings"] = {
         name: _checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
         for name in registry.OBJECTIVES
         for chosen in (objective_class(name),)
     }
-    values["evidence"] = _evidence(values, kind)
+    values["evidence"] = _evidence(values)
     recipe: Recipe = _checked(Recipe, values, "")
     if getattr(recipe.input, "best_sites", None) and recipe.split.folds > 1:
         raise ValueError(
@@ -159,20 +164,29 @@ def _input_kind(section: object) -> type[InputKind]:
     return input_class(name)
 
 
-def _evidence(values: dict[str, Any], kind: type[InputKind]) -> Any:
+def _own(settings: type, of_all: Iterable[type], values: object, prefix: str) -> object:
+    """The section without what only other kinds of input have: a recipe may say that, and it counts for nothing."""
+    if not isinstance(values, dict):
+        return values
+    own = {f.name for f in fields(settings)}
+    others = {f.name: f for kind in of_all for f in fields(kind) if f.name not in own}
+    for name in values.keys() & others:
+        _check(prefix, name, values[name], others[name].type)
+    return {name: value for name, value in values.items() if name not in others}
+
+
+def _evidence(values: dict[str, Any]) -> Any:
     """The settings of the evidence that the recipe asks for, taken out of the values; None if it asks for none."""
-    asked = [name for name in registry.EVIDENCE if values.get(name) is not None]
-    if asked and asked != [kind.evidence_kind]:
-        raise ValueError(
-            "[likelihood] is for barcodes, whose sites are inherited apart, [regression] for mapped genomes"
-        )
-    found = None
-    for name in asked:
+    asked = {name: values.pop(name, None) for name in registry.EVIDENCE}
+    found = []
+    for name, section in asked.items():
+        if section is None:
+            continue
         settings = registry.find(registry.EVIDENCE, name)
-        found = _checked(settings, values[name], f"{name}.", settings.LIMITS)
-    for name in registry.EVIDENCE:
-        values.pop(name, None)
-    return found
+        found.append(_checked(settings, section, f"{name}.", settings.LIMITS))
+    if len(found) > 1:
+        raise ValueError("[likelihood] is for barcodes, [regression] for genomes: not both")
+    return found[0] if found else None
 
 
 def check_head_name(head: str) -> None:
@@ -195,13 +209,24 @@ def _checked(
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"unknown key {prefix}{name} (there are: {', '.join(known)})")
-        _check_type(prefix + name, value, known[name].type)
-        bounds = (limits or {}).get(name, _SHARE if prefix == "views." else None)
-        _check_limits(prefix + name, value, bounds)
+        _check(prefix, name, value, known[name].type, limits)
     for name, f in known.items():
         if name not in values and f.default is REQUIRED and f.default_factory is REQUIRED:
             raise ValueError(f"missing key {prefix}{name}")
     return kind(**values)
+
+
+def _check(
+    prefix: str,
+    name: str,
+    value: object,
+    expected: Any,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """ValueError for a value of another type, or outside the limits."""
+    _check_type(prefix + name, value, expected)
+    bounds = (limits or {}).get(name, _SHARE if prefix == "views." else None)
+    _check_limits(prefix + name, value, bounds)
 
 
 def _check_type(name: str, value: object, expected: Any) -> None:

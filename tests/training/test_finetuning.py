@@ -9,10 +9,10 @@ from torch.nn.functional import one_hot
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones.classifier import LIKELIHOOD, Fusion
+from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.errors import InputError, TrainingError
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.inputs.samples import Samples, TrainingBatch
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViews, SequenceViewsSettings
 from genomai_cli.objectives.base import cross_entropy
@@ -317,7 +317,9 @@ def sequence_views(longest=50, **views):
     columns = {"kind": np.array([0, 1, 0, 1, 0])}
     samples = Samples(list("abcde"), WORDS, columns, {"kind": ["x", "y"]}, np.arange(5))
     tokenizer = tokenizers.from_config({"kind": "kmers", "k": 3, "stride": 1})
-    return SequenceViews(samples, tokenizer, SequenceViewsSettings(**views), longest=longest), tokenizer
+    return SequenceViews(
+        samples, tokenizer, SequenceViewsSettings(**views), longest=longest
+    ), tokenizer
 
 
 class TestSequenceViews:
@@ -793,6 +795,10 @@ class TestMake:
     def test_another_kind_of_input_than_the_recipes_is_refused(self, people):
         with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
             finetuning.fit(people[0], from_tables(RECIPE), SequenceInput())
+
+    def test_evidence_of_another_kind_of_input_is_refused(self, people):
+        with pytest.raises(TrainingError, match=r"\[likelihood\] is for barcodes"):
+            fit(people, likelihood=None, regression={"head": "pop"})
 
     def test_a_loss_far_too_large_is_told(self, people):
         with pytest.raises(TrainingError, match="lower the learning rate"):

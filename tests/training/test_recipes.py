@@ -83,6 +83,13 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
             r"unknown key optimization\.step \(there are: steps, ",
         ),
         (SMALLEST + "[likelihood]\naxes = 3", r"missing key likelihood\.head"),
+        (
+            SMALLEST + "[likelihood]\nhead = 'pop'\n[regression]\nhead = 'pop'",
+            r"\[likelihood\] is for barcodes, \[regression\] for genomes: not both",
+        ),
+        (SMALLEST + "[views]\nhide = 1.5", r"views\.hide is from 0 to 1, not 1\.5"),
+        (SMALLEST + "[views]\ncross = 1.5", r"views\.cross is from 0 to 1, not 1\.5"),
+        (SMALLEST + "[views]\ncros = 0.5", r"unknown key views\.cros \(there are: hide, "),
         (SMALLEST + "[optimization]\nsteps = 3.5", r"optimization\.steps is a int, not 3\.5"),
         (SMALLEST + "[optimization]\nsteps = true", r"optimization\.steps is a int, not True"),
         (
@@ -93,7 +100,7 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
         (SMALLEST + "[input]\nbest_sites = 'many'", r"input\.best_sites is a int, not 'many'"),
         (
             SMALLEST + "[input]\nkind = 'protein'",
-            r"input\.kind is one of barcode, sequence, anchored",
+            r"input\.kind is one of sequence, barcode, people, anchored, not 'protein'",
         ),
         (SMALLEST + "[likelihood]\nhead = 3", r"likelihood\.head is a str, not 3"),
         (SMALLEST + "[heads]\n'a b' = 'x'", "head 'a b': a name is letters"),
@@ -130,6 +137,13 @@ def test_a_damaged_recipe_is_refused_with_its_name(toml, text, message):
 def test_numbers_that_make_no_sense_are_refused(toml, change):
     with pytest.raises(UsageError, match=change.split("=")[0]):
         read(toml(SMALLEST), [change])
+
+
+def test_what_is_said_of_other_kinds_of_input_counts_for_nothing(toml):
+    given = ["input.best_sites=5", "input.fewest=3", "views.cross=0.5", "views.hide=0.25"]
+    recipe, _ = read(toml(SMALLEST), given)
+    assert (recipe.views.hide, recipe.input) == (0.25, read(toml(SMALLEST))[0].input)
+    assert not hasattr(recipe.views, "cross")
 
 
 def test_a_whole_number_may_stand_for_a_float(toml):
@@ -219,7 +233,7 @@ TABLES = {
 def test_a_recipe_is_about_the_heads_that_are_learnt():
     recipe = from_tables(TABLES)
     other = about(recipe, ["breed", "colour"])
-    assert other.likelihood.head == "colour"
+    assert other.evidence.head == "colour"
     assert other.input.best_for is None
     assert about(recipe, ["superpop", "pop"]) == recipe
 
