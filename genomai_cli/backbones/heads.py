@@ -85,5 +85,7 @@ def _auxiliary(config: Mapping[str, Any], network: Network) -> nn.Module:
             return network.lm_head(config["vocabulary"])
         kind = network_class(config["kind"])
         return kind(kind.config_class(**config["network"]))
+    except BundleError as error:
+        raise BundleError(f"companion {config['kind']!r}: {error}") from error
     except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise BundleError(f"companion {config.get('kind')!r}: {error!r}") from error
