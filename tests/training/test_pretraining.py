@@ -10,15 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
+from genomai_cli.backbones.base import build_network
 from genomai_cli.bundles.bundle import Extras, load, save
 from genomai_cli.errors import InputError, Stopped, TrainingError
-from genomai_cli.inputs.base import NOWHERE, Places
+from genomai_cli.inputs.samples import COUNTED, choices
+from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet
+from genomai_cli.phylogeny.genome_input import GenomeInput
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import COUNTED, Corpus, is_finished, shuffled
+from genomai_cli.training.corpus import Corpus, is_finished, shuffled
 from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.pretraining import (
     CHECKPOINT,
@@ -178,8 +182,9 @@ class TestCorpus:
         ]
         corpus = written(tmp_path / "c", rows, Cut(sites=2), holdout=0.2)
         assert corpus.counts.sum() == 2 * len(corpus.train)
-        assert set(corpus.choices[0]) - {0} <= {ord("A"), ord("G")}
-        assert set(corpus.choices[1]) - {0} == {ord("C")}
+        seen = choices(corpus.counts)
+        assert set(seen[0]) - {0} <= {ord("A"), ord("G")}
+        assert set(seen[1]) - {0} == {ord("C")}
         part = corpus.at(np.array([1]))
         assert part.counts[0, COUNTED.index(b"C")] == corpus.counts[1, COUNTED.index(b"C")]
         assert part.windows(np.array([0]), np.zeros(1), 2).tolist() == [[ord("C")]]
@@ -202,7 +207,9 @@ class TestCorpus:
 def dna(tmp_path_factory):
     """A corpus of random DNA for the tiny recipe."""
     folder = tmp_path_factory.mktemp("dna")
-    return written(folder / "c", random_dna(6, 900), cut_for(recipe()), holdout=0.1)
+    return written(
+        folder / "c", random_dna(6, 900), cut_for(recipe(), SequenceInput()), holdout=0.1
+    )
 
 
 class Slice(Alone):
@@ -227,7 +234,7 @@ class Slice(Alone):
 
 def sampler(dna, processes=None, **changed):
     around = Surroundings(processes=processes) if processes else Surroundings()
-    return Pretraining(dna, recipe(**changed), NOWHERE, 0, None, around).sampler
+    return Pretraining(dna, recipe(**changed), SequenceInput(), 0, None, around).sampler
 
 
 def unpadded(batch, view):
@@ -238,22 +245,22 @@ def unpadded(batch, view):
 class TestSampler:
     def test_a_batch_is_a_function_of_the_step(self, dna):
         one, other = sampler(dna), sampler(dna)
-        first = [one.learning(step) for step in (0, 1, 2)]
-        assert torch.equal(first[2]["masked"]["ids"], other.learning(2)["masked"]["ids"])
+        first = [one.training_batch(step) for step in (0, 1, 2)]
+        assert torch.equal(first[2]["masked"]["ids"], other.training_batch(2)["masked"]["ids"])
         assert not torch.equal(first[0]["masked"]["ids"], first[1]["masked"]["ids"])
 
     @pytest.mark.parametrize("size", [2, 4, 5])
     def test_slices_of_several_processes_make_up_the_batch(self, dna, size):
-        whole = sampler(dna).learning(3)
-        parts = [sampler(dna, Slice(rank, size)).learning(3) for rank in range(size)]
+        whole = sampler(dna).training_batch(3)
+        parts = [sampler(dna, Slice(rank, size)).training_batch(3) for rank in range(size)]
         assert 20 % BLOCK  # so that slices begin inside blocks
         for view in ("ids", "targets"):
             joined = [row for part in parts for row in unpadded(part, view)]
             assert joined == unpadded(whole, view)
 
     def test_another_objective_beside_it_does_not_change_what_one_sees(self, dna):
-        both = sampler(dna).learning(1)
-        alone = sampler(dna, objectives={"masked": 1.0}).learning(1)
+        both = sampler(dna).training_batch(1)
+        alone = sampler(dna, objectives={"masked": 1.0}).training_batch(1)
         assert alone.keys() == {"masked"}
         assert torch.equal(alone["masked"]["ids"], both["masked"]["ids"])
 
@@ -262,8 +269,8 @@ class TestSampler:
             "corpus": {"judged": 9},
             "optimization": TABLES["optimization"] | {"batch_size": 2},
         }
-        whole = sampler(dna, **changed).judging()
-        parts = [sampler(dna, Slice(rank, 2), **changed).judging() for rank in range(2)]
+        whole = sampler(dna, **changed).validation_batches()
+        parts = [sampler(dna, Slice(rank, 2), **changed).validation_batches() for rank in range(2)]
         assert [weight for _, weight in whole] == [0.5] * 2  # of four pieces held out
         shared = [entry for pair in zip(*parts, strict=True) for entry in pair]
         for (one, _), (other, _) in zip(whole, shared, strict=True):
@@ -274,11 +281,11 @@ class TestSampler:
             "corpus": {"judged": 3},
             "optimization": TABLES["optimization"] | {"batch_size": 5},
         }
-        with_none = sampler(dna, Slice(1, 5), **changed).judging()
+        with_none = sampler(dna, Slice(1, 5), **changed).validation_batches()
         assert [weight for _, weight in with_none] == [0.0]
 
     def test_judged_pieces_are_held_out_ones(self, dna):
-        batch, _ = sampler(dna).judging()[0]
+        batch, _ = sampler(dna).validation_batches()[0]
         tokenizer = tokenizers.from_config(TABLES["tokenizer"])
         held_out = [piece(dna, number) for number in dna.validation]
         rows = torch.where(batch["masked"]["targets"] != NO_TARGET, batch["masked"]["targets"],
@@ -290,7 +297,10 @@ class TestSampler:
 def run(corpus, chosen=None, **around):
     moments = []
     made = pretrain(
-        corpus, chosen or recipe(), surroundings=Surroundings(report=moments.append, **around)
+        corpus,
+        chosen or recipe(),
+        SequenceInput(),
+        surroundings=Surroundings(report=moments.append, **around),
     )
     return made, moments
 
@@ -319,7 +329,7 @@ class TestPretraining:
         assert loaded.heads == {}
         assert loaded.auxiliary.keys() == {"contrastive", "masked"}
         ids = torch.arange(20).reshape(2, 10)
-        one, other = (b.classifier.members[0].eval() for b in (made.bundle, loaded))
+        one, other = (b.classifier.networks[0].eval() for b in (made.bundle, loaded))
         assert torch.allclose(one.pooled(ids), other.pooled(ids), atol=1e-6)
         for name in loaded.auxiliary:
             for a, b in zip(
@@ -331,7 +341,7 @@ class TestPretraining:
 
     def test_companions_are_counted_apart(self, dna):
         made, _ = run(dna)
-        parameters = sum(p.numel() for p in made.bundle.classifier.members[0].parameters())
+        parameters = sum(p.numel() for p in made.bundle.classifier.networks[0].parameters())
         assert made.bundle.classifier.trainable_parameters == parameters
 
     def test_losses_fall(self, dna):
@@ -353,7 +363,7 @@ class TestPretraining:
 
     def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
         changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
-        broken = Pretraining(dna, changed, NOWHERE, 0, None, Surroundings(work=tmp_path))
+        broken = Pretraining(dna, changed, SequenceInput(), 0, None, Surroundings(work=tmp_path))
         loss = broken._loss
         steps = iter(range(100))
         broken._loss = lambda *given: loss(*given) * (math.nan if next(steps) == 6 else 1)
@@ -368,26 +378,28 @@ class TestPretraining:
     def test_a_run_begins_with_another_model(self, dna):
         first, _ = run(dna)
         chosen = recipe(optimization=TABLES["optimization"] | {"steps": 1, "learning_rate": 0.0})
-        second = pretrain(dna, chosen, start=first.bundle, seed=5)
+        second = pretrain(dna, chosen, SequenceInput(), start=first.bundle, seed=5)
         assert state(second) == state(first)
         heads = [m.bundle.auxiliary["masked"].state_dict() for m in (first, second)]
         assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
 
     def test_a_model_of_other_words_is_not_begun_from(self, dna, tmp_path):
         other = recipe(tokenizer={"kind": "kmers", "k": 2})
-        start = run(written(tmp_path / "c", random_dna(6, 900), cut_for(other)), other)[0].bundle
+        start = run(
+            written(tmp_path / "c", random_dna(6, 900), cut_for(other, SequenceInput())), other
+        )[0].bundle
         with pytest.raises(TrainingError, match="has another tokenizer"):
-            pretrain(dna, recipe(), start=start)
+            pretrain(dna, recipe(), SequenceInput(), start=start)
 
     def test_no_objective_is_refused(self, dna):
         with pytest.raises(TrainingError, match="no objectives"):
-            pretrain(dna, recipe(objectives={}))
+            pretrain(dna, recipe(objectives={}), SequenceInput())
 
     def test_windows_too_short_for_words_are_refused(self):
         with pytest.raises(
             TrainingError, match="windows of 6 letters are too short for words of 3"
         ):
-            cut_for(recipe(corpus={"window": 6}))
+            cut_for(recipe(corpus={"window": 6}), SequenceInput())
 
     def test_a_batch_that_cannot_be_shared_is_refused(self, dna):
         with pytest.raises(TrainingError, match="batch_size = 20 cannot be shared by 3"):
@@ -405,15 +417,13 @@ class TestPretraining:
             tokenizer={"kind": "iupac"},
             network={"kind": "sites", "width": 8},
         )
-        places = Places(panel=panel)
-        corpus = written(tmp_path / "c", rows, cut_for(chosen, places))
-        made = pretrain(corpus, chosen, places)
-        network = made.bundle.classifier.members[0]
+        kind = BarcodeInput(panel)
+        corpus = written(tmp_path / "c", rows, cut_for(chosen, kind))
+        made = pretrain(corpus, chosen, kind)
+        network = made.bundle.classifier.networks[0]
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
         # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
         assert made.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
-        with pytest.raises(TrainingError, match="barcodes need a panel"):
-            pretrain(corpus, chosen)
 
     def test_genomes_are_read_where_they_vary(self, tmp_path):
         rng = np.random.default_rng(6)
@@ -428,16 +438,20 @@ class TestPretraining:
             tokenizer={"kind": "characters"},
             network={"kind": "profile", "width": 8},
         )
-        places = Places(reference=reference)
-        made = pretrain(written(tmp_path / "c", rows, cut_for(chosen, places)), chosen, places)
-        assert made.bundle.sites.positions.tolist() == list(range(0, 80, 8))
+        kind = GenomeInput(reference)
+        made = pretrain(written(tmp_path / "c", rows, cut_for(chosen, kind)), chosen, kind)
+        assert made.bundle.input.sites.positions.tolist() == list(range(0, 80, 8))
         save(made.bundle, tmp_path / "b", Extras("# x\n", ""))
-        assert len(load(tmp_path / "b", CPU).sites) == 10
+        assert len(load(tmp_path / "b", CPU).input.sites) == 10
 
 
 class TestBaselines:
     def baseline(self, corpus, config):
-        return Baselines(corpus, Alphabet(tokenizers.from_config(config)), 32)
+        network = build_network(
+            TABLES["network"] | vocabulary_sizes(tokenizers.from_config(config))
+        )
+        alphabet = Alphabet(tokenizers.from_config(config))
+        return Baselines(corpus, alphabet, 32, SequenceInput(), network)
 
     def test_views_are_guessed_among_the_batch(self, dna):
         batch = {"contrastive": {"ids_first": torch.zeros(8, 3)}}
@@ -473,7 +487,7 @@ class TestBaselines:
         )
 
     def test_what_has_no_baseline_has_none(self, dna):
-        assert math.isnan(self.baseline(dna, {"kind": "characters"}).loss("other", {}))
+        assert math.isnan(self.baseline(dna, {"kind": "characters"}).loss("other", {"other": {}}))
 
 
 class TestMetricsLog:
