@@ -126,6 +126,8 @@ class Pretraining:
     ) -> None:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to learn by")
+        if kind.name != recipe.input.kind:
+            raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
         self.recipe, self.seed, self.around = recipe, seed, surroundings
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         self._prepare(corpus, kind)

@@ -1,4 +1,4 @@
-"""Self-supervised objectives: their losses by hand, what their views show, and the companions they train."""
+"""Self-supervised objectives: their losses by hand, what their views show, and the auxiliary heads they train."""
 
 import math
 
@@ -79,7 +79,7 @@ class TestRows:
             assert found[: len(expected)].tolist() == expected.tolist()
             assert (found[len(expected) :] == tokenizer.pad_id).all()
 
-    def test_sequences_shorter_than_a_word_are_padding(self):
+    def test_sequences_shorter_than_a_token_are_padding(self):
         tokenizer = tokenizers.from_config({"kind": "kmers", "k": 4})
         assert encode_rows(tokenizer, rows("AC", "A")).tolist() == [[256], [256]]
 
@@ -112,7 +112,7 @@ class TestAugmentations:
         assert starts == {"ACGTACGT", "CGTACGTA", "GTACGTAC"}
 
     @given(SEQUENCES, st.floats(0.1, 1))
-    def test_hiding_outside_keeps_places(self, sequences, share):
+    def test_hiding_outside_keeps_positions(self, sequences, share):
         letters = rows(*sequences)
         shown = hide_outside(letters, share, rng())
         assert (lengths(shown) == lengths(letters)).all()
@@ -191,10 +191,10 @@ class TestMaskedLoss:
         loss = masked_cross_entropy(logits, torch.tensor([1, 0]), ALONE)
         assert float(loss) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
 
-    def test_nothing_hidden_is_no_loss(self):
+    def test_nothing_masked_is_no_loss(self):
         assert float(masked_cross_entropy(torch.zeros(0, 4), torch.zeros(0).long(), ALONE)) == 0
 
-    def test_only_hidden_words_count(self):
+    def test_only_masked_tokens_count(self):
         network, objective, learner = learning("masked", {"kind": "kmers", "k": 3})
         views = tensors(objective.views(rows("ACGTACGTAGCTAGCT"), rng()))
         visible = views["targets"] == NO_TARGET
@@ -211,7 +211,7 @@ class TestMaskedLoss:
         assert (asked[0] == ~visible).all()
 
     @pytest.mark.parametrize("config", CONFIGS)
-    def test_special_words_are_never_guessed(self, config):
+    def test_special_tokens_are_never_predicted(self, config):
         tokenizer = tokenizers.from_config(config)
         views = Masked(MaskedSettings(share=0.9), Alphabet(tokenizer)).views(
             rows("ACNNGTACGTNACGTTT", "ACGTACN"), rng()
@@ -219,7 +219,7 @@ class TestMaskedLoss:
         special = {tokenizer.pad_id, tokenizer.mask_id, tokenizer.unk_id}
         assert not special & set(views["targets"].ravel().tolist())
 
-    def test_something_is_always_hidden(self):
+    def test_something_is_always_masked(self):
         objective = Masked(
             MaskedSettings(share=0.001), Alphabet(tokenizers.from_config(CONFIGS[0]))
         )
@@ -237,7 +237,7 @@ class TestMaskedLoss:
 
 
 def shown_letters(ids, tokenizer, count):
-    """Which letters of a sequence its visible words tell."""
+    """Which letters of a sequence its visible tokens tell."""
     told = np.zeros(count, np.bool_)
     for word, id_ in enumerate(ids):
         if id_ not in (tokenizer.mask_id, tokenizer.pad_id):
@@ -253,7 +253,7 @@ def shown_letters(ids, tokenizer, count):
     st.floats(0.05, 0.5),
     st.integers(0, 100),
 )
-def test_a_hidden_letter_is_in_no_visible_word(sequence, config, span, share, seed):
+def test_a_masked_letter_is_in_no_visible_token(sequence, config, span, share, seed):
     tokenizer = tokenizers.from_config(config)
     objective = Masked(MaskedSettings(share=share, span=span), Alphabet(tokenizer))
     letters = rows(sequence)
@@ -264,11 +264,11 @@ def test_a_hidden_letter_is_in_no_visible_word(sequence, config, span, share, se
     other = substitute(letters, 1.0, rng())
     replaced = np.where(chosen, other, letters)
     assert (objective.views(replaced, rng(seed))["ids"] == hidden["ids"]).all()
-    # What is to be guessed are exactly the words over hidden letters.
+    # What is to be predicted are exactly the tokens over masked letters.
     assert ((hidden["targets"] != NO_TARGET) == covering(tokenizer, letters, chosen)).all()
 
 
-def test_bert_shows_some_of_the_words_to_be_guessed():
+def test_bert_shows_some_of_the_tokens_to_be_predicted():
     tokenizer = tokenizers.from_config({"kind": "characters"})
     bert = MaskedSettings(share=0.5, substitute=0.1, keep=0.1)
     letters = rows("ACGT" * 5000)
@@ -281,7 +281,7 @@ def test_bert_shows_some_of_the_words_to_be_guessed():
     assert (shown == whole[chosen]).mean() == pytest.approx(0.1, abs=0.02)
 
 
-def test_views_hide_the_share_of_words_asked_for_whatever_their_length():
+def test_views_mask_the_share_of_tokens_asked_for_whatever_their_length():
     letters = rows(*["ACGT" * 100] * 50)
     for config in ({"kind": "kmers", "k": 3}, {"kind": "kmers", "k": 6}, {"kind": "characters"}):
         tokenizer = tokenizers.from_config(config)
@@ -291,7 +291,7 @@ def test_views_hide_the_share_of_words_asked_for_whatever_their_length():
         assert ids.shape[1] == tokenizer.length(320)  # 80 % of the letters
 
 
-def test_views_of_aligned_sites_keep_their_places():
+def test_views_of_aligned_sites_keep_their_positions():
     tokenizer = tokenizers.from_config({"kind": "iupac"})
     alphabet = Alphabet(tokenizer, aligned=True, choices=rows(*["AG"] * 50))
     objective = Contrastive(ContrastiveSettings(mask=0.0, reverse_complement=1.0), alphabet)
@@ -312,10 +312,10 @@ def learning(name, config, seed=0):
     """A network, an objective and the two as a learner."""
     tokenizer = tokenizers.from_config(config)
     torch.manual_seed(seed)
-    words = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
-    network = build_network(NETWORK | words)
+    sizes = {"vocabulary": len(tokenizer.vocabulary), "pad_id": tokenizer.pad_id}
+    network = build_network(NETWORK | sizes)
     objective = objective_class(name)(ANYTHING[name], Alphabet(tokenizer))
-    beside = heads.build_auxiliary({name: objective.auxiliary()}, network)
+    auxiliary = heads.build_auxiliary({name: objective.auxiliary()}, network)
 
     class Classifier(torch.nn.Module):
         def __init__(self):
@@ -325,7 +325,11 @@ def learning(name, config, seed=0):
         def inputs(self, ids):
             return ids
 
-    return network, objective, Learner(Classifier(), dict(beside.items()), {objective: 1.0}, ALONE)
+    return (
+        network,
+        objective,
+        Learner(Classifier(), dict(auxiliary.items()), {objective: 1.0}, ALONE),
+    )
 
 
 def tensors(views):
@@ -358,7 +362,7 @@ class TestEveryObjective:
             optimizer.step()
         assert losses[-1] < 0.5 * losses[0]
 
-    def test_gradients_reach_the_network_and_the_companion(self, name):
+    def test_gradients_reach_the_network_and_the_auxiliary_head(self, name):
         _, objective, learner = learning(name, {"kind": "kmers", "k": 2})
         learner(self.batch(objective)).sum().backward()
         for parameter_name, parameter in learner.named_parameters():
@@ -377,7 +381,7 @@ def test_an_unknown_objective_is_refused():
 
 
 @pytest.mark.parametrize("config", [{"kind": "magic"}, {"kind": "projection"}, {}])
-def test_damaged_companions_are_refused(config):
+def test_damaged_auxiliary_heads_are_refused(config):
     network, _, _ = learning("masked", {"kind": "kmers", "k": 2})
     with pytest.raises(BundleError, match="companion"):
         heads.build_auxiliary({"masked": config}, network)
@@ -395,7 +399,7 @@ def test_damaged_companions_are_refused(config):
     ],
     ids=["transformer", "sites", "profile"],
 )
-def test_networks_guess_chosen_words_as_they_guess_all(config, inputs):
+def test_networks_predict_chosen_tokens_as_they_predict_all(config, inputs):
     torch.manual_seed(1)
     network = build_network(config).eval()
     head = network.lm_head(22)

@@ -72,7 +72,7 @@ class TestSamples:
         assert samples.labels["sex"].tolist() == [0, 1, -1]
         assert unlabelled == 0
 
-    def test_a_haplotype_goes_by_its_persons_label(self):
+    def test_a_haplotype_goes_by_the_label_of_its_individual(self):
         labels = {"pop": {"a": "Z", "b": "Y", "b_A": "Z"}}
         samples, _ = gather(records("a_A", "a_B", "b_A", "b_B"), labels)
         assert [samples.classes["pop"][n] for n in samples.labels["pop"]] == ["Z", "Z", "Z", "Y"]
@@ -82,7 +82,7 @@ class TestSamples:
         assert samples.names == ["a", "b"]
         assert unlabelled == 2
 
-    def test_a_barcode_of_another_length_is_refused_with_its_place(self, cohort):
+    def test_a_barcode_of_another_length_is_refused_with_its_line(self, cohort):
         five_sites = BarcodeInput(Panel.read(cohort.panel).subset(np.arange(5)))
         with pytest.raises(InputError, match=r"x\.fa:1: a has 4 letters, the panel 5 sites"):
             gather(records("a"), {"pop": {"a": "Z"}}, check=five_sites.check_record)
@@ -157,7 +157,7 @@ class TestSplit:
     def test_the_others_are_all_but_the_part(self):
         assert others(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
 
-    def test_every_class_must_be_left_to_learn_from(self):
+    def test_every_class_must_be_left_to_train_on(self):
         samples = samples_of(pop=[0, 0, 1, 1, 2])
         require_all_classes(samples, np.array([0, 2]))
         with pytest.raises(TrainingError, match="head pop: too few individuals are pop2"):
@@ -243,7 +243,7 @@ class TestBarcodeViews:
         assert batch.windows == 2
         assert np.array_equal(join(first, second), people[0].letters[ROWS])
 
-    def test_a_plain_view_hides_the_share_asked_for(self, people):
+    def test_a_plain_view_masks_the_share_asked_for(self, people):
         batch = barcode_views(people).plain(np.arange(75), 0.8, 3)
         known = letters_of(batch) != ord("N")
         assert known.mean() == pytest.approx(0.2, abs=0.02)
@@ -261,14 +261,14 @@ class TestBarcodeViews:
         homozygous = np.isin(letters, np.frombuffer(b"ACGT", np.uint8))
         assert np.array_equal(seen[homozygous], letters[homozygous])
 
-    def test_at_most_the_share_asked_for_is_hidden(self, people):
+    def test_at_most_the_share_asked_for_is_masked(self, people):
         batch = barcode_views(people, hide=0.4, hide_often=1.0).varied(np.arange(75), step_rng(2))
         known = (letters_of(batch) != ord("N")).mean(axis=1)
         assert batch.share.numpy() == pytest.approx(known)
         assert known.min() > 0.45
         assert known.mean() == pytest.approx(0.8, abs=0.05)
 
-    def test_hiding_touches_the_share_of_samples_asked_for(self, people):
+    def test_masking_touches_the_share_of_samples_asked_for(self, people):
         rows = np.tile(np.arange(75), 4)
         batch = barcode_views(people, hide=0.9, hide_often=0.25).varied(rows, step_rng(3))
         assert float((batch.share < 1).double().mean()) == pytest.approx(0.25, abs=0.08)
@@ -277,22 +277,22 @@ class TestBarcodeViews:
         batch = barcode_views(people, haploid=1.0).varied(ROWS, step_rng(4))
         assert set(letters_of(batch).ravel().tobytes().decode()) <= set("ACGT")
 
-    def test_crossing_draws_from_the_own_group_of_those_to_learn_from(self, people):
+    def test_crossing_draws_from_the_own_group_of_those_to_train_on(self, people):
         samples, panel = people
         refs, alts = panel.ref_codes, panel.alt_codes
-        learn, kept_aside = np.arange(0, 75, 2), np.arange(1, 75, 2)
+        train, held_out = np.arange(0, 75, 2), np.arange(1, 75, 2)
         letters = np.tile(refs, (75, 1))
         letters[samples.labels["pop"] == 1] = alts
-        letters[kept_aside] = np.where(letters[kept_aside] == refs, alts, refs)
-        views = barcode_views(people, parents=learn, letters=letters, cross=1.0)
-        seen = letters_of(views.varied(learn, step_rng(5)))
-        assert np.array_equal(seen, letters[learn])
+        letters[held_out] = np.where(letters[held_out] == refs, alts, refs)
+        views = barcode_views(people, parents=train, letters=letters, cross=1.0)
+        seen = letters_of(views.varied(train, step_rng(5)))
+        assert np.array_equal(seen, letters[train])
 
-    def test_crossing_makes_new_people(self, people):
+    def test_crossing_makes_new_individuals(self, people):
         batch = barcode_views(people, cross=1.0).varied(ROWS, step_rng(6))
         assert (letters_of(batch) == people[0].letters[ROWS]).mean() < 0.9
 
-    def test_the_two_haplotypes_of_a_crossed_person_are_drawn_apart(self, people):
+    def test_the_two_haplotypes_of_a_crossed_sample_are_drawn_apart(self, people):
         _, panel = people
         letters = np.where(np.arange(75)[:, None] % 2, panel.ref_codes, panel.alt_codes)
         seen = letters_of(
@@ -310,12 +310,12 @@ class TestBarcodeViews:
         assert (seen[:, :30] == ord("N")).all()
 
 
-WORDS = ["ACGTACGTAC", "TTTTT", "ACGNNACGTA", "A", ""]
+SEQUENCES = ["ACGTACGTAC", "TTTTT", "ACGNNACGTA", "A", ""]
 
 
 def sequence_views(longest=50, **views):
     columns = {"kind": np.array([0, 1, 0, 1, 0])}
-    samples = Samples(list("abcde"), WORDS, columns, {"kind": ["x", "y"]}, np.arange(5))
+    samples = Samples(list("abcde"), SEQUENCES, columns, {"kind": ["x", "y"]}, np.arange(5))
     tokenizer = tokenizers.from_config({"kind": "kmers", "k": 3, "stride": 1})
     return SequenceViews(
         samples, tokenizer, SequenceViewsSettings(**views), longest=longest
@@ -323,14 +323,15 @@ def sequence_views(longest=50, **views):
 
 
 class TestSequenceViews:
-    def test_a_plain_view_is_the_padded_words(self):
+    def test_a_plain_view_is_the_padded_tokens(self):
         views, tokenizer = sequence_views()
         batch = views.plain(np.arange(5))
         assert batch.ids.shape == (5, 8)
-        for ids, word in zip(batch.ids, WORDS, strict=True):
-            known = tokenizer.encode(word)
+        for ids, sequence in zip(batch.ids, SEQUENCES, strict=True):
+            known = tokenizer.encode(sequence)
             assert ids[: len(known)].tolist() == known.tolist()
             assert (ids[len(known) :] == tokenizer.pad_id).all()
+        assert torch.equal(batch.mask, batch.ids != tokenizer.pad_id)
         assert batch.share.tolist() == pytest.approx([1.0, 1.0, 0.8, 1.0, 0.0])
 
     def test_a_varied_view_without_variation_is_the_plain_one(self):
@@ -341,7 +342,7 @@ class TestSequenceViews:
     def test_a_long_sequence_is_cut_at_random_to_what_the_network_can_read(self):
         views, tokenizer = sequence_views(longest=4)
         cuts = {tuple(views.varied(np.array([0]), step_rng(s)).ids[0].tolist()) for s in range(40)}
-        assert cuts == {tuple(tokenizer.encode(WORDS[0][a : a + 6]).tolist()) for a in range(5)}
+        assert cuts == {tuple(tokenizer.encode(SEQUENCES[0][a : a + 6]).tolist()) for a in range(5)}
         assert views.plain(np.array([0])).ids[0].tolist() == tokenizer.encode("ACGTAC").tolist()
 
     def test_the_other_strand_is_read_as_often_as_asked_for(self):
@@ -359,7 +360,7 @@ class TestSequenceViews:
         assert torch.equal(one.ids, again.ids)
 
 
-def test_the_mean_over_pieces_joins_first_and_second_pieces():
+def test_the_mean_over_windows_joins_first_and_second_windows():
     scores = {"pop": torch.tensor([[1.0], [2.0], [3.0], [10.0], [20.0], [30.0]])}
     batch = TrainingBatch(torch.zeros(6, 1), 2, torch.ones(3), {})
     assert batch.mean(scores)["pop"].tolist() == [[5.5], [11.0], [16.5]]
@@ -631,7 +632,7 @@ class TestCalibration:
             expected = (part.scores["pop"] / factor).log_softmax(1)
             assert float((found - expected).abs().mean()) < 0.15
 
-    def test_it_helps_with_people_it_has_not_seen(self):
+    def test_it_helps_with_samples_it_has_not_seen(self):
         fusion = Fusion({"pop": 3}, {}).double()
         fresh = overconfident(3.0, 1.0, 46)
         before = log_loss(fusion, fresh)
@@ -669,7 +670,7 @@ class TestCalibration:
         assert calibrate(fusion, held_out) == pytest.approx(log_loss(fusion, held_out), abs=0.01)
 
     @pytest.mark.parametrize("seed", [4, 52, 190])
-    def test_a_few_people_leave_finite_weights(self, seed):
+    def test_a_few_samples_leave_finite_weights(self, seed):
         draw = torch.Generator().manual_seed(seed)
         people = 1 + seed % 6
         labels = torch.randint(0, 5, (people,), generator=draw)
@@ -703,7 +704,7 @@ def fit(people, seed=0, **changed):
 
 @pytest.fixture(scope="module")
 def fitted(people):
-    """A model of three networks, and what each learnt from and was judged by."""
+    """A model of three networks, and what each was trained and validated on."""
     members, train_member = [], finetuning.train_member
 
     def spy(network, member, *rest, **options):
@@ -715,7 +716,7 @@ def fitted(people):
         return fit(people), members
 
 
-class TestMake:
+class TestFit:
     def test_the_same_seed_makes_the_same_model(self, people):
         one_fold = {"folds": 1}
         fits = [fit(people, seed, split=one_fold) for seed in (1, 1, 2)]
@@ -723,12 +724,12 @@ class TestMake:
         assert same(states[0], states[1])
         assert not same(states[0], states[2])
 
-    def test_members_are_judged_by_people_they_have_not_learnt_from(self, people, fitted):
+    def test_networks_are_validated_on_individuals_they_were_not_trained_on(self, people, fitted):
         samples, _ = people
         _, members = fitted
         for member in members:
-            judged = set(samples.individuals[member.validation].tolist())
-            assert not judged & set(samples.individuals[member.train].tolist())
+            validated = set(samples.individuals[member.validation].tolist())
+            assert not validated & set(samples.individuals[member.train].tolist())
             assert len(member.validation) + len(member.train) == len(samples)
         assert sorted(np.concatenate([m.validation for m in members]).tolist()) == list(range(75))
 
@@ -745,7 +746,7 @@ class TestMake:
         validation = fit(people, split={"folds": 1, "holdout": 0.2}).validation
         assert validation["pop"]["n"] == 15
 
-    def test_the_words_mean_the_panels_alleles(self, people, fitted):
+    def test_the_tokens_mean_the_panels_alleles(self, people, fitted):
         _, panel = people
         bundle = fitted[0].bundle
         letters = bundle.tokenizer.vocabulary
@@ -762,16 +763,16 @@ class TestMake:
         for member in fitted[0].bundle.classifier.networks:
             assert member.frequency.numpy() == pytest.approx(copies.mean(axis=0) / 2, abs=1e-6)
 
-    def test_the_best_sites_are_chosen_on_people_to_learn_from(self, people):
+    def test_the_best_sites_are_chosen_on_samples_to_train_on(self, people):
         samples, panel = people
         split = {"folds": 1, "holdout": 0.4}
         fitted = fit(
             people, input={"kind": "barcode", "best_sites": 20, "best_for": "pop"}, split=split
         )
-        judge = folds(samples, 2, 0)[0]
-        learn = others(samples, judge)
+        validation = folds(samples, 2, 0)[0]
+        train = others(samples, validation)
         copies = letters_to_genotypes(samples.letters, panel)
-        chosen = most_informative(copies[learn], samples.labels["pop"][learn], 20)
+        chosen = most_informative(copies[train], samples.labels["pop"][train], 20)
         assert fitted.bundle.input.panel.rsid == tuple(panel.rsid[site] for site in chosen)
         everyone = most_informative(copies, samples.labels["pop"], 20)
         assert everyone.tolist() != chosen.tolist()

@@ -84,7 +84,7 @@ class TestShuffling:
                   ((0, 1), (1, 1), (0, 2))]  # fmt: skip
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
-    def test_a_place_alone_is_what_it_is_among_others(self):
+    def test_a_position_alone_is_what_it_is_among_others(self):
         places = np.arange(57, 143)
         together = shuffled(places, 60, 9)
         assert [int(shuffled(np.array([p]), 60, 9)[0]) for p in places] == together.tolist()
@@ -147,8 +147,8 @@ class TestCorpus:
         assert len(corpus.validation) == 8  # a fifth of 40
         assert sorted([*corpus.train, *corpus.validation]) == list(range(40))
         inside = [set(range(*corpus.bounds[i])) for i in corpus.validation]
-        learnt = set().union(*(range(*corpus.bounds[i]) for i in corpus.train))
-        assert not any(places & learnt for places in inside)
+        train = set().union(*(range(*corpus.bounds[i]) for i in corpus.train))
+        assert not any(positions & train for positions in inside)
 
     def test_many_records_are_held_out_whole(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(150, 50))
@@ -157,7 +157,7 @@ class TestCorpus:
         assert not set(records[corpus.train]) & set(records[corpus.validation])
         assert len(set(records[corpus.validation])) == 30
 
-    def test_haplotypes_of_one_person_stay_together(self, tmp_path):
+    def test_haplotypes_of_one_individual_stay_together(self, tmp_path):
         rows = [(f"p{i // 2}_{'AB'[i % 2]}|region{i % 3}", row) for i, (_, row) in
                 enumerate(random_dna(40, 50))]  # fmt: skip
         corpus = written(tmp_path / "c", rows)
@@ -166,9 +166,9 @@ class TestCorpus:
         assert not set(people[corpus.train]) & set(people[corpus.validation])
 
     def test_other_seeds_hold_out_others(self, tmp_path):
-        judged = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
+        held_out = [tuple(written(tmp_path / f"{seed}", random_dna(2, 400), seed=seed).validation)
                   for seed in (1, 1, 2)]  # fmt: skip
-        assert judged[0] == judged[1] != judged[2]
+        assert held_out[0] == held_out[1] != held_out[2]
 
     def test_nothing_usable_is_told(self, tmp_path):
         with pytest.raises(TrainingError, match="nothing to learn from in 2 records"):
@@ -264,7 +264,7 @@ class TestSampler:
         assert alone.keys() == {"masked"}
         assert torch.equal(alone["masked"]["ids"], both["masked"]["ids"])
 
-    def test_judging_is_the_same_for_any_number_of_processes(self, dna):
+    def test_validation_is_the_same_for_any_number_of_processes(self, dna):
         changed = {
             "corpus": {"judged": 9},
             "optimization": TABLES["optimization"] | {"batch_size": 2},
@@ -276,7 +276,7 @@ class TestSampler:
         for (one, _), (other, _) in zip(whole, shared, strict=True):
             assert torch.equal(one["masked"]["ids"], other["masked"]["ids"])
 
-    def test_processes_without_a_batch_to_judge_have_one_of_no_weight(self, dna):
+    def test_processes_without_a_validation_batch_have_one_of_no_weight(self, dna):
         changed = {
             "corpus": {"judged": 3},
             "optimization": TABLES["optimization"] | {"batch_size": 5},
@@ -284,7 +284,7 @@ class TestSampler:
         with_none = sampler(dna, Slice(1, 5), **changed).validation_batches()
         assert [weight for _, weight in with_none] == [0.0]
 
-    def test_judged_pieces_are_held_out_ones(self, dna):
+    def test_validation_pieces_are_held_out_ones(self, dna):
         batch, _ = sampler(dna).validation_batches()[0]
         tokenizer = tokenizers.from_config(TABLES["tokenizer"])
         held_out = [piece(dna, number) for number in dna.validation]
@@ -295,31 +295,31 @@ class TestSampler:
 
 
 def run(corpus, chosen=None, **around):
-    moments = []
+    rows = []
     made = pretrain(
         corpus,
         chosen or recipe(),
         SequenceInput(),
-        surroundings=Surroundings(report=moments.append, **around),
+        surroundings=Surroundings(report=rows.append, **around),
     )
-    return made, moments
+    return made, rows
 
 
 def state(made):
     return {n: t.numpy().tobytes() for n, t in made.bundle.classifier.state_dict().items()}
 
 
-def steady(moment):
-    """A moment without what the clock says."""
-    return replace(moment, tokens_per_second=0.0)
+def steady(metrics):
+    """The metrics of a step without what the clock says."""
+    return replace(metrics, tokens_per_second=0.0)
 
 
 class TestPretraining:
     def test_a_run_from_its_losses_to_its_bundle(self, dna, tmp_path):
-        made, moments = run(dna)
-        assert [moment.step for moment in moments] == [3, 4, 6, 8, 9, 12]
-        assert [m.step for m in moments if m.held_out is not None] == [4, 8, 12]
-        last = moments[-1]
+        made, rows = run(dna)
+        assert [metrics.step for metrics in rows] == [3, 4, 6, 8, 9, 12]
+        assert [m.step for m in rows if m.held_out is not None] == [4, 8, 12]
+        last = rows[-1]
         assert last.held_out_terms.keys() == {"contrastive", "masked"}
         assert last.loss == pytest.approx(last.terms["contrastive"] + 0.5 * last.terms["masked"])
         assert made.facts["steps"] == 12
@@ -339,27 +339,27 @@ class TestPretraining:
             ):
                 assert torch.equal(a, b)
 
-    def test_companions_are_counted_apart(self, dna):
+    def test_auxiliary_heads_are_counted_apart(self, dna):
         made, _ = run(dna)
         parameters = sum(p.numel() for p in made.bundle.classifier.networks[0].parameters())
         assert made.bundle.classifier.trainable_parameters == parameters
 
     def test_losses_fall(self, dna):
         settings_ = TABLES["optimization"] | {"steps": 60, "evaluate_every": 60}
-        _, moments = run(dna, recipe(optimization=settings_))
+        _, rows = run(dna, recipe(optimization=settings_))
         for name in ("contrastive", "masked"):
-            assert moments[-1].terms[name] < moments[0].terms[name]
+            assert rows[-1].terms[name] < rows[0].terms[name]
 
     @pytest.mark.parametrize("step", [1, 4, 7])
     def test_a_stopped_run_goes_on_to_the_same_bytes(self, dna, tmp_path, step):
-        whole, moments = run(dna)
+        whole, rows = run(dna)
         asked = iter(range(1, 100))
         with pytest.raises(Stopped, match=f"stopped after step {step} of 12"):
             run(dna, work=tmp_path, stop=lambda: next(asked) == step)
         resumed, later = run(dna, work=tmp_path)
         assert state(resumed) == state(whole)
-        expected = [steady(moment) for moment in moments if moment.step > step]
-        assert [steady(moment) for moment in later] == expected
+        expected = [steady(metrics) for metrics in rows if metrics.step > step]
+        assert [steady(metrics) for metrics in later] == expected
 
     def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(self, dna, tmp_path):
         changed = recipe(optimization=TABLES["optimization"] | {"checkpoint_every": 0.0})
@@ -383,7 +383,7 @@ class TestPretraining:
         heads = [m.bundle.auxiliary["masked"].state_dict() for m in (first, second)]
         assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
 
-    def test_a_model_of_other_words_is_not_begun_from(self, dna, tmp_path):
+    def test_a_model_of_other_tokens_is_not_begun_from(self, dna, tmp_path):
         other = recipe(tokenizer={"kind": "kmers", "k": 2})
         start = run(
             written(tmp_path / "c", random_dna(6, 900), cut_for(other, SequenceInput())), other
@@ -395,7 +395,7 @@ class TestPretraining:
         with pytest.raises(TrainingError, match="no objectives"):
             pretrain(dna, recipe(objectives={}), SequenceInput())
 
-    def test_windows_too_short_for_words_are_refused(self):
+    def test_windows_too_short_for_tokens_are_refused(self):
         with pytest.raises(
             TrainingError, match="windows of 6 letters are too short for words of 3"
         ):
@@ -424,6 +424,8 @@ class TestPretraining:
         assert float(network.frequency.mean()) == pytest.approx(0.2, abs=0.03)
         # Frequencies of the sites make a better guess than none, ln 2 for two alleles as likely.
         assert made.facts["baseline"]["masked"] == pytest.approx(0.5, abs=0.06)
+        with pytest.raises(TrainingError, match="recipe tiny reads barcode, not sequence"):
+            pretrain(corpus, chosen, SequenceInput())
 
     def test_genomes_are_read_where_they_vary(self, tmp_path):
         rng = np.random.default_rng(6)
@@ -470,14 +472,14 @@ class TestBaselines:
             "targets": torch.from_numpy(np.where(over, whole, NO_TARGET)),
         }}  # fmt: skip
 
-    def test_a_letter_hidden_in_random_dna_is_one_of_four_in_all_words_over_it(self, dna):
+    def test_a_letter_masked_in_random_dna_is_one_of_four_in_all_tokens_over_it(self, dna):
         config = {"kind": "kmers", "k": 3}
         batch = self.masked(tokenizers.from_config(config), "ACGTACGTAC", {5})
         assert self.baseline(dna, config).loss("masked", batch) == pytest.approx(
             math.log(4), rel=0.1
         )
 
-    def test_a_word_hidden_whole_is_one_of_all(self, dna):
+    def test_a_token_masked_in_full_is_one_of_all(self, dna):
         config = {"kind": "kmers", "k": 3, "stride": 3}
         batch = self.masked(
             tokenizers.from_config(config), "ACGTAGCCATGATTACAGGCT" * 9, set(range(1, 189, 3))
