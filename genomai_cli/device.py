@@ -4,6 +4,9 @@ import torch
 
 from genomai_cli.errors import UsageError
 
+DOUBLED_UP_TO = 1 << 24  # values of a model
+CONVERTED_UP_TO = 1 << 30
+
 
 def choose(name: str = "auto") -> torch.device:
     """The device called `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes the first GPU there is.
@@ -36,6 +39,18 @@ def exact_precision(device: torch.device) -> torch.dtype:
     """The type for inference: float64 where the device has it, so that neither the batch size nor the
     number of threads shows in the printed digits; float32 on MPS, which has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def affordable_precision(asked: torch.dtype, values: int) -> torch.dtype | None:
+    """The type for a model of so many values where `asked` is wanted; None for the types that its file has.
+
+    Double precision is for models that are small beside the program: above, it would cost twice the memory and more
+    than twice the time for digits that such models do not have. The largest are not converted at all, since a file
+    that is mapped as it is needs no memory of its own.
+    """
+    if values > CONVERTED_UP_TO:
+        return None
+    return torch.float32 if values > DOUBLED_UP_TO else asked
 
 
 def use_threads(threads: int | None) -> None:

@@ -71,7 +71,7 @@ class Backbone(Network):
     """
 
     has_token_vectors = True
-    has_pooler: ClassVar[bool] = False  # a trained vector of the whole, see `pooler_output`
+    has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
 
     def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
         """The vector (B, D) of a trained pooler, from the last hidden states."""

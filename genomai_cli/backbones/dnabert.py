@@ -41,13 +41,13 @@ class DnabertNetwork(Backbone):
     """Ids (B, T) to hidden states (B, T, D); at most `positions` tokens, [CLS] and [SEP] among them."""
 
     config_class = DnabertConfig
-    has_pooler = True
 
     def __init__(self, config: DnabertConfig) -> None:
         super().__init__()
         self.config = config
         self.hidden_size, self.num_layers = config.width, config.layers
         self.max_length, self.original = config.positions, config.original
+        self.has_pooler = config.pooler
         self.embeddings = Embeddings(config)
         self.layer = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.pooler = nn.Linear(config.width, config.width) if config.pooler else None

@@ -17,13 +17,21 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from genomai_cli import device as devices
 from genomai_cli import registry, tokenizers
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import adapted, adapter_of
-from genomai_cli.bundles.weights import Part, Weights, fill, require_same_names, weights_file
+from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
+from genomai_cli.bundles.weights import (
+    Part,
+    Weights,
+    digest_of,
+    fill,
+    require_same_names,
+    weights_file,
+)
 from genomai_cli.errors import BundleError
 from genomai_cli.inputs.base import InputKind, input_class
 
@@ -117,22 +125,23 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
 def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
     """The bundle called `name` or in the folder `name`, on the device, ready for inference.
 
-    Raises BundleError if it is not there, damaged, incomplete, or made for a newer program.
+    It computes in `dtype` if a model of its size can afford that, see `device.affordable_precision`. Raises BundleError
+    if it is not there, damaged, incomplete, or made for a newer program.
     """
     path = catalog.find(name)
     released = adapter_of(path)
+    tensors: Weights | Renamed
     if released is None:
         config, tensors, digest = _stored_bundle(path)
     else:
         config, tensors = adapted(*released, path)
-        digest = catalog.sha256(weights_file(path))
+        digest = digest_of({file: catalog.sha256(file) for file in tensors.files})
     kind = input_class(config["input"].get("kind")).read(path, config)
-    with torch.device("meta"):
-        classifier = build(config, kind)
-        auxiliary = build_auxiliary(config.get("companions", {}), classifier.networks[0])
+    classifier, auxiliary = without_memory(config, kind)
     _fill(classifier, auxiliary, tensors, path)
-    classifier = classifier.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    auxiliary = auxiliary.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    precision = devices.affordable_precision(dtype, sum(t.numel() for t in classifier.parameters()))
+    classifier = classifier.to(device=device, dtype=precision).eval().requires_grad_(False)
+    auxiliary = auxiliary.to(device=device, dtype=precision).eval().requires_grad_(False)
     evidence = classifier.evidence
     if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
@@ -140,7 +149,21 @@ def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.floa
     return Bundle(config, classifier, kind, digest, dict(auxiliary.items()))
 
 
-def _stored_bundle(path: Path) -> tuple[dict[str, Any], Mapping[str, Tensor], str]:
+def without_memory(config: Mapping[str, Any], kind: InputKind) -> tuple[Classifier, nn.ModuleDict]:
+    """The classifier and the auxiliary heads that a config describes, on the meta device; BundleError as `build`."""
+    with torch.device("meta"):
+        classifier = build(config, kind)
+        return classifier, build_auxiliary(config.get("companions", {}), classifier.networks[0])
+
+
+def shapes(config: Mapping[str, Any], kind: InputKind) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a bundle with this config, under the name that it is stored by."""
+    classifier, auxiliary = without_memory(config, kind)
+    tensors = classifier.state_dict() | _prefixed(auxiliary)
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _stored_bundle(path: Path) -> tuple[dict[str, Any], Weights, str]:
     """The config, the tensors and the weights' SHA-256 of a bundle, whose files are as recorded."""
     config = catalog.read_config(path)
     absent = [key for key in NEEDED if key not in config]
@@ -148,7 +171,10 @@ def _stored_bundle(path: Path) -> tuple[dict[str, Any], Mapping[str, Tensor], st
         raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
     digests = catalog.checked(path)
     weights = Weights.open(path)
-    return config, weights, digests[weights_file(path).name]
+    unrecorded = [file.name for file in weights.files if file.name not in digests]
+    if unrecorded:
+        raise BundleError(f"{path / catalog.CONFIG}: no checksum of {unrecorded[0]}")
+    return config, weights, digest_of({file: digests[file.name] for file in weights.files})
 
 
 def _fill(
@@ -156,10 +182,10 @@ def _fill(
 ) -> None:
     """Give both their tensors, which must be exactly those of the two."""
     own, heads = classifier.state_dict().keys(), _prefixed(auxiliary).keys()
-    require_same_names([*own, *heads], tensors, weights_file(source))
-    fill(classifier, Part(tensors, {name: name for name in own}), weights_file(source))
-    named = {name.removeprefix(AUXILIARY): name for name in heads}
-    fill(auxiliary, Part(tensors, named), weights_file(source))
+    file = weights_file(source)
+    require_same_names([*own, *heads], tensors, file)
+    fill(classifier, Part(tensors, {name: name for name in own}), file)
+    fill(auxiliary, Part(tensors, {name.removeprefix(AUXILIARY): name for name in heads}), file)
 
 
 def _prefixed(auxiliary: nn.Module) -> dict[str, Tensor]:
@@ -185,7 +211,7 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
 
 
 def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
-    (folder / catalog.WEIGHTS).write_bytes(safetensors.torch.save(_stored(bundle)))
+    safetensors.torch.save_file(_stored(bundle), folder / catalog.WEIGHTS)
     bundle.input.write(folder)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
     for name, content in texts.items():
@@ -201,10 +227,10 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
 
 
 def _stored(bundle: Bundle) -> dict[str, Tensor]:
-    """The tensors as they are stored: floating point as float32, contiguous, on the CPU."""
+    """The tensors as they are stored: double precision as float32, contiguous, on the CPU."""
     auxiliary = _prefixed(nn.ModuleDict(bundle.auxiliary))
     return {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().contiguous()
+        name: (tensor.float() if tensor.dtype == torch.float64 else tensor).cpu().contiguous()
         for name, tensor in (bundle.classifier.state_dict() | auxiliary).items()
     }
 

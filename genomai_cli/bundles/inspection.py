@@ -2,63 +2,116 @@
 not fit."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import adapter_of
-from genomai_cli.bundles.bundle import load
-from genomai_cli.bundles.weights import Weights
+from genomai_cli.bundles.adapters import Keys, adapted_config, adapter_of
+from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
+from genomai_cli.inputs.base import input_class
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the tensors fit the architecture that the config names: how many `parameters` it has, which names are
+    `missing`, `unexpected` or of another shape (`misshapen`), and why no model can be loaded, the `problem`."""
+
+    architecture: str = "unknown"
+    parameters: int | None = None
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    problem: str | None = None
 
 
 def inspect(path: Path, device: Any) -> dict[str, Any]:
-    """The report: `tensors` by name with shape and dtype, `files` with SHA-256, `parameters`, `architecture`, and
-    `problem`, why it is no model that can be loaded, or None."""
+    """The report: `tensors` by name with shape and dtype, `files` with SHA-256, how many `values`, and all of `Fit`."""
     weights = Weights.open(path)
     tensors = {
         name: {"shape": list(weights.shape(name)), "dtype": weights.dtype(name)} for name in weights
     }
     return {
         "path": str(path),
-        "architecture": _architecture(path),
         "values": sum(math.prod(weights.shape(name)) for name in weights),
         "files": {file.name: catalog.sha256(file) for file in weights.files},
         "tensors": dict(sorted(tensors.items())),
-        "problem": _problem(path, device),
+        **asdict(_fit(path, weights, device)),
     }
 
 
-def table(report: dict[str, Any]) -> Iterator[str]:
+def table(report: Mapping[str, Any]) -> Iterator[str]:
     """The report as lines of TSV."""
     yield f"architecture\t{report['architecture']}"
+    yield f"parameters\t{'.' if report['parameters'] is None else report['parameters']}"
     yield f"values\t{report['values']}"
     for name, digest in report["files"].items():
         yield f"file\t{name}\t{digest}"
     for name, tensor in report["tensors"].items():
         shape = "x".join(map(str, tensor["shape"])) or "scalar"
         yield f"tensor\t{name}\t{shape}\t{tensor['dtype']}"
+    for kind in ("missing", "unexpected", "misshapen"):
+        yield from (f"{kind}\t{name}" for name in report[kind])
     yield f"problem\t{report['problem'] or '.'}"
 
 
-def _architecture(path: Path) -> str:
-    if not (path / catalog.CONFIG).is_file():
-        return "unknown"
-    config = catalog.read_json(path / catalog.CONFIG)
-    released = adapter_of(path)
-    if released is not None:
-        return f"{released[0].__name__.rpartition('.')[2]} (released layout)"  # type: ignore[attr-defined]
-    network = config.get("network") if isinstance(config, dict) else None
-    return str(network.get("kind")) if isinstance(network, dict) else "unknown"
-
-
-def _problem(path: Path, device: Any) -> str | None:
-    """What is missing or unexpected."""
-    if path.is_file():
-        return "a file alone: its architecture is not known"
+def _fit(path: Path, weights: Weights, device: Any) -> Fit:
+    """How the weights fit the config in their folder."""
+    folder = path if path.is_dir() else path.parent
+    if not (folder / catalog.CONFIG).is_file():
+        return Fit(problem=f"no {catalog.CONFIG}: the architecture is not known")
+    if path.is_file() and weights_file(folder) != path:
+        return Fit(problem="a part of the weights")
     try:
-        load(path, device)
+        architecture, expected, keys = _expected(folder, weights)
+    except BundleError as error:
+        return Fit(problem=str(error))
+    given = {keys.renamed.get(name, name): name for name in weights}
+    return Fit(
+        architecture,
+        sum(math.prod(shape) for shape in expected.values()),
+        _released_names(set(expected) - set(given), keys),
+        keys.unexpected(weights),
+        sorted(
+            n for ours, n in given.items() if expected.get(ours) not in (None, weights.shape(n))
+        ),
+        _problem(folder, device),
+    )
+
+
+def _expected(folder: Path, weights: Weights) -> tuple[str, dict[str, tuple[int, ...]], Keys]:
+    """The architecture's name, the shapes of its tensors in a bundle, and where the given tensors belong."""
+    released = adapter_of(folder)
+    if released is not None:
+        adapter, settings = released
+        config = adapted_config(adapter, settings, folder, set(weights))
+        keys = adapter.keys(config)
+    else:
+        config = catalog.read_config(folder)
+    try:
+        kind = input_class(config["input"]["kind"]).read(folder, config)
+        expected, architecture = bundles.shapes(config, kind), str(config["network"]["kind"])
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{folder / catalog.CONFIG}: damaged config: {error!r}") from error
+    if released is None:
+        return architecture, expected, Keys({name: name for name in expected})
+    return f"{architecture} (released layout)", expected, keys
+
+
+def _released_names(ours: set[str], keys: Keys) -> list[str]:
+    """The names that missing tensors have in the checkpoint, the first where there are several."""
+    theirs: dict[str, str] = {}
+    for name, place in keys.renamed.items():
+        theirs.setdefault(place, name)
+    return sorted(theirs.get(name, name) for name in ours)
+
+
+def _problem(folder: Path, device: Any) -> str | None:
+    try:
+        bundles.load(folder, device)
     except BundleError as error:
         return str(error)
     return None

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.backbones.base import Backbone, Network
+from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import adapter_of
-from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.bundles.adapters import adapted_config, adapter_of
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.bundle import shapes as shapes_of
 from genomai_cli.errors import InputError
 from genomai_cli.inputs.base import input_class
 
@@ -74,8 +75,12 @@ def _deviation(
         return None
     # Logits are those of the released code, with its faults; so is what says so in its name.
     exact = output == "logits" or variant.endswith(RELEASED)
-    with torch.inference_mode(), network.as_released(exact):
-        found = _given(bundle, network, folder, output, suffix)
+    try:
+        with torch.inference_mode(), network.as_released(exact):
+            found = _given(bundle, network, folder, output, suffix)
+    except (IndexError, RuntimeError) as error:
+        file = folder / f"input_ids{suffix}.npy"
+        raise InputError(f"the model cannot read this: {error}", path=file) from error
     if found is None:
         return None
     values = found.double().cpu().numpy()
@@ -138,28 +143,14 @@ def _key_lists(folder: Path) -> Iterator[Comparison]:
     adapter, released = found
     for name, shapes in json.loads(file.read_text(encoding="utf-8")).items():
         sized = released | adapter.released_sizes(shapes)
-        config = {"name": name, "members": 1, "heads": {}, "input": {"kind": "sequence"}}
-        config |= adapter.bundle_config(sized, Path(name), set(shapes))
+        config = adapted_config(adapter, sized, Path(name), set(shapes))
         keys = adapter.keys(config)
-        with torch.device("meta"):
-            classifier = build(config, input_class("sequence").read(folder, config))
-            head = network_heads(config, classifier.networks[0])
-        expected = {n: list(t.shape) for n, t in [*classifier.state_dict().items(), *head.items()]}
-        given = {keys.renamed[n]: shape for n, shape in shapes.items() if n in keys.renamed}
-        known = {*keys.renamed, *keys.tied}
-        wrong = [n for n in shapes if n not in known and not keys.extra(n)]
+        kind = input_class(config["input"]["kind"]).read(folder, config)
+        expected = shapes_of(config, kind)
+        given = {keys.renamed[n]: tuple(shape) for n, shape in shapes.items() if n in keys.renamed}
+        wrong = keys.unexpected(shapes)
         wrong += [n for n in {*expected, *given} if expected.get(n) != given.get(n)]
         yield Comparison(f"keys {name}", float(len(wrong)))
-
-
-def network_heads(config: dict[str, Any], network: Network) -> dict[str, Tensor]:
-    """The tensors of a config's auxiliary heads, as a bundle stores them."""
-    from_config = config.get("companions", {})
-    return {
-        f"companions.{name}.{key}": tensor
-        for name, part in from_config.items()
-        for key, tensor in network.lm_head(part["vocabulary"]).state_dict().items()
-    }
 
 
 def _read(file: Path) -> NDArray[Any]:

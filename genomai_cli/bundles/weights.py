@@ -4,6 +4,7 @@ Files are mapped into memory, never copied: a tensor's pages are read when it is
 memory than its own size to open. Nothing in a file can run: safetensors, or torch files with `weights_only`.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,14 @@ def weights_file(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise BundleError(f"{folder}: no weights: there is none of {', '.join(FILES)}")
+
+
+def digest_of(digests: Mapping[Path, str]) -> str:
+    """The SHA-256 of one file of weights; of shards, that of the list that `sha256sum` makes of them by name."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    listed = "".join(f"{digest}  {file.name}\n" for file, digest in sorted(digests.items()))
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:

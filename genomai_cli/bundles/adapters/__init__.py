@@ -5,7 +5,7 @@ which name each of its tensors belongs; `registry.ADAPTERS` lists them. Every te
 extra, every parameter is filled, or the checkpoint is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,20 @@ class Keys:
     renamed: Mapping[str, str]
     tied: Mapping[str, str] = field(default_factory=dict)
     extra: Callable[[str], bool] = lambda name: False
+
+    def unexpected(self, names: Iterable[str]) -> list[str]:
+        """Those of the checkpoint's names that belong nowhere, in order; the second of two that belong to one place."""
+        names, places = sorted(names), set[str]()
+        found = []
+        for name in names:
+            place = self.renamed.get(name)
+            if place in places or (
+                place is None and name not in self.tied and not self.extra(name)
+            ):
+                found.append(name)
+            elif place is not None:
+                places.add(place)
+        return found
 
 
 class Adapter(Protocol):
@@ -52,12 +66,11 @@ class Renamed(Mapping[str, Tensor]):
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
         self._weights = weights
         self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
-        known = {*keys.renamed, *keys.tied}
-        unknown = [name for name in weights if name not in known and not keys.extra(name)]
+        unknown = keys.unexpected(weights)
         if unknown:
-            raise BundleError(f"{source}: unknown tensor {min(unknown)} ({len(unknown)} in all)")
+            raise BundleError(f"{source}: unknown tensor {unknown[0]} ({len(unknown)} in all)")
         for name, twin in keys.tied.items():
-            if name in weights and not weights[name].equal(weights[twin]):
+            if name in weights and (twin not in weights or not weights[name].equal(weights[twin])):
                 raise BundleError(f"{source}: tensor {name} should equal {twin}, and does not")
 
     def __iter__(self) -> Iterator[str]:
@@ -68,6 +81,11 @@ class Renamed(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._weights[self._stored[name]]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors."""
+        return self._weights.files
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
@@ -92,8 +110,15 @@ def adapted(
 ) -> tuple[dict[str, Any], Renamed]:
     """The checkpoint in the folder as a bundle's config and tensors; BundleError for one that does not fit."""
     weights = Weights.open(folder)
-    found = adapter.bundle_config(released, folder, set(weights))
-    config = {
+    config = adapted_config(adapter, released, folder, set(weights))
+    return config, Renamed(weights, adapter.keys(config), folder)
+
+
+def adapted_config(
+    adapter: Adapter, released: Mapping[str, Any], folder: Path, names: set[str]
+) -> dict[str, Any]:
+    """What a bundle's config would say of a checkpoint with tensors of these names."""
+    return {
         "name": folder.resolve().name,
         "version": "released",
         "description": "",
@@ -102,6 +127,5 @@ def adapted(
         "heads": {},
         "companions": {},
         "provenance": {"checkpoint": str(released.get("_name_or_path", folder.resolve().name))},
-        **found,
+        **adapter.bundle_config(released, folder, names),
     }
-    return config, Renamed(weights, adapter.keys(config), folder)

@@ -50,7 +50,7 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         "kind": "dnabert",
         "eps": config.get("layer_norm_eps", 1e-12),
         "dropout": config.get("hidden_dropout_prob", 0.1),
-        "pooler": "bert.pooler.dense.weight" in names,
+        "pooler": not names.isdisjoint({"bert.pooler.dense.weight", "pooler.dense.weight"}),
     }
     head = any(name.startswith(HEAD) for name in names)
     words = {"masked": {"kind": "words", "vocabulary": config["vocab_size"]}}
@@ -83,6 +83,8 @@ def keys(config: Mapping[str, Any]) -> Keys:
     for name, ours in list(names.items()):
         if "LayerNorm" in name:
             names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = ours
+    # An encoder saved without its heads has no prefix.
+    names |= {name.removeprefix("bert."): ours for name, ours in names.items()}
     return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None)
 
 
