@@ -9,10 +9,17 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.align_explanations import Explanations, explain_passing
-from genomai_cli.cli.option_groups import InferenceOptions, Messages, grouped
-from genomai_cli.cli.options import STANDARD_OUTPUT, Inputs, Output
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    AbsentIsRef,
+    BatchSize,
+    Compute,
+    Inputs,
+    Model,
+    Output,
+)
 from genomai_cli.cli.output import held_output, require_apart
-from genomai_cli.cli.run import STANDARD_INPUT, Run
+from genomai_cli.cli.run import STANDARD_INPUT, Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,17 +86,19 @@ class Ranking:
             raise UsageError("--pairs writes the pairs alone: --top and --reverse are for rankings")
 
 
-@grouped
+@command
 def align(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
     *,
     phenotypes: PhenotypesFile = None,
     ranking: Ranking,
     explanations: Explanations,
-    inference: InferenceOptions,
+    model: Model = None,
+    absent_is_ref: AbsentIsRef = False,
+    batch_size: BatchSize = None,
+    compute: Compute,
     output: Output = STANDARD_OUTPUT,
-    messages: Messages,
 ) -> None:
     """Tell how similar samples are to phenotypes, in a space that both share.
 
@@ -104,39 +113,20 @@ def align(
     genomai align --pairs claimed.tsv samples.vcf.gz
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
-    from genomai_cli.cli import inputs as samples
+    from genomai_cli.cli.model_choice import installed_inputs, open_model
     from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
 
-    with Run(context) as run:
-        explanations.check()
-        if [*run.inputs, phenotypes, ranking.pairs].count(STANDARD_INPUT) > 1:
-            raise UsageError("standard input (-) can be read only once")
-        require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
-        ranking.check()
-        model, absent_is_ref = inference.model, inference.absent_is_ref
-        name, records = samples.records_and_model(
-            run, model, lambda: bundle.coordinates, absent_is_ref=absent_is_ref
-        )
-        bundle = _loaded(run, name, inference)
-        table = phenotype_records(run, phenotypes, name, bundle)
-        aligner = Aligner(bundle, table, samples.installed_inputs())
-        size = inference.batch_size
-        batching = replace(DEFAULT_BATCHING, pieces=size) if size else DEFAULT_BATCHING
-        aligned = aligner.align(run.console.progress(records, "aligning"), batching)
-        _write(run, aligner, aligned, output, ranking, explanations)
-
-
-def _loaded(run: Run, name: str, inference: InferenceOptions) -> "Bundle":
-    """The model on its device, both of them recorded."""
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-
-    devices.use_threads(inference.threads)
-    chosen = devices.choose(inference.device)
-    bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
-    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-    run.used_device(chosen)
-    return bundle
+    explanations.check()
+    if [*run.inputs, phenotypes, ranking.pairs].count(STANDARD_INPUT) > 1:
+        raise UsageError("standard input (-) can be read only once")
+    require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
+    ranking.check()
+    name, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    table = phenotype_records(run, phenotypes, name, bundle)
+    aligner = Aligner(bundle, table, installed_inputs())
+    batching = replace(DEFAULT_BATCHING, pieces=batch_size) if batch_size else DEFAULT_BATCHING
+    aligned = aligner.align(run.console.progress(records, "aligning"), batching)
+    _write(run, aligner, aligned, output, ranking, explanations)
 
 
 def phenotype_records(

@@ -1,100 +1,36 @@
-"""`genomai augment`: random views of sequences and genotypes, to train with.
+"""`genomai augment`: random views of sequences and genotypes, to train with."""
 
-`genomai augment --diffuse`: the model that draws again what was blurred.
-"""
-
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genomai_cli import registry
+from genomai_cli.cli.augment_groups import group_column, groups_to_cross, numbers, rows_of_views
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
-    Device,
+    Compute,
     Haplotypes,
     Inputs,
     Model,
     Output,
     PanelFile,
-    Quiet,
-    ReportJson,
-    Seed,
-    Threads,
-    Verbose,
     check_finite,
-    genome_of,
-    panel_of,
 )
 from genomai_cli.cli.output import held_output, require_apart
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.inference.augment import Alignment, Changes, Diffuser
     from genomai_cli.mapping.reference import Reference
-    from genomai_cli.population.labels import Phenotypes
     from genomai_cli.records import SequenceRecord
 
-DEFAULT_MODEL = "ancestry-generator"
-
-
-def diffuser(
-    run: Run,
-    model: str | None,
-    time: float,
-    seed: int,
-    grouped: "tuple[LabelTable, str] | None",
-    device: str,
-    threads: int | None,
-) -> "Diffuser":
-    """What blurs views up to the time and draws them again; `grouped` names people's phenotypes in a column."""
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.inference.generate_diffusion import Settings, steps_of
-
-    devices.use_threads(threads)
-    where = devices.choose(device)
-    bundle = bundles.load(model or DEFAULT_MODEL, where, devices.exact_precision(where))
-    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-    run.used_device(where)
-    settings = Settings(steps_of(bundle), seed=seed, start_time=time)
-    made: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(bundle, settings)
-    if grouped is not None and not made.generator.of_individuals:
-        raise UsageError(f"--group does not fit the model {bundle.name}: it knows no phenotypes")
-    if grouped is not None:
-        made.phenotype_of = _numbers(run, *grouped, made.generator.phenotypes)
-    found: Diffuser = made
-    return found
-
-
-def _numbers(
-    run: Run, table: "LabelTable", column: str, phenotypes: "Phenotypes"
-) -> Callable[[str], int]:
-    """The number of the phenotype of a record's name; 0, none, for a label that the model does not know."""
-    from genomai_cli.population.augment import known_name
-
-    labels = table.column(column)
-    unknown = sorted(set(labels.values()) - set(phenotypes.names))
-    if len(unknown) == len(set(labels.values())):
-        names = ", ".join(phenotypes.names)
-        raise UsageError(f"--group {column}: the model knows none of its labels, only {names}")
-    if unknown:
-        run.console.warn(
-            f"drawn without a phenotype, since the model does not know it: {', '.join(unknown)}"
-        )
-
-    def number(name: str) -> int:
-        known = known_name(name, labels)
-        label = None if known is None else labels[known]
-        return phenotypes.number(label) if label in phenotypes.names else 0
-
-    return number
-
-
+DEFAULT_DIFFUSER = "ancestry-generator"
 NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp, --diffuse or --cross"
 Views = Annotated[int, typer.Option("--views", metavar="N", min=1, help="Views of each record.")]
 Mask = Annotated[
@@ -182,30 +118,70 @@ LabelsOutput = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class ViewOptions:
+    """How many views of a record, and what is done to each."""
+
+    views: Views = 1
+    mask: Mask = None
+    crop: Crop = None
+    mutate: Mutate = None
+    revcomp: ReverseComplement = False
+    diffuse: Diffuse = None
+    cross: Cross = False
+
+    def changes(self) -> "Changes":
+        """What is done, but for crosses; UsageError for nothing at all."""
+        from genomai_cli.inference.augment import Changes
+
+        changes = Changes(self.mask, self.crop, self.mutate, self.revcomp, self.diffuse)
+        if not str(changes) and not self.cross:
+            raise UsageError(NOTHING_ASKED)
+        return changes
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """The labels of records, and of views."""
+
+    labels: Labels = None
+    group: GroupColumn = None
+    labels_out: LabelsOutput = None
+
+    def check(self, views: ViewOptions) -> None:
+        """UsageError for labels without a use, and for a use without labels."""
+        if views.cross and self.labels is None:
+            raise UsageError("--cross needs --labels: who belongs to which group")
+        if self.group is not None and not (views.cross or views.diffuse is not None):
+            raise UsageError("--group is for --cross and --diffuse")
+        if self.group is not None and self.labels is None:
+            raise UsageError("--group needs --labels")
+        if self.labels is not None and not (views.cross or self.labels_out or self.group):
+            raise UsageError("--labels is for --cross, --labels-out, and --diffuse with --group")
+        if self.labels_out is not None and self.labels is None:
+            raise UsageError("--labels-out needs --labels")
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How records are read: by which panel or model, and what a VCF does not say."""
+
+    model: Model = None
+    panel: PanelFile = None
+    haplotypes: Haplotypes = False
+    absent_is_ref: AbsentIsRef = False
+
+
+@command
 def augment(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
-    views: Views = 1,
-    mask: Mask = None,
-    crop: Crop = None,
-    mutate: Mutate = None,
-    revcomp: ReverseComplement = False,
-    diffuse: Diffuse = None,
-    cross: Cross = False,
-    labels: Labels = None,
-    group: GroupColumn = None,
-    labels_out: LabelsOutput = None,
-    model: Model = None,
-    panel: PanelFile = None,
-    haplotypes: Haplotypes = False,
-    absent_is_ref: AbsentIsRef = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    *,
+    views: ViewOptions,
+    labels: LabelOptions,
+    reading: ReadingOptions,
+    compute: Compute,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Write random views of sequences, or of the genotypes of a VCF.
 
@@ -220,95 +196,101 @@ def augment(
     genomai augment --diffuse 0.3 --labels people.tsv --group population --views 5 cohort.vcf.gz > views.fa
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
-    from genomai_cli.cli import augment_groups, inputs
-    from genomai_cli.cli.augment_groups import rows_of_views
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.tables import read_labels
-    from genomai_cli.inference.augment import Changes, augmented
+    from genomai_cli.inference.augment import augmented
+
+    changes = views.changes()
+    labels.check(views)
+    require_apart(labels_out=labels.labels_out, output=output)
+    table = read_labels(labels.labels) if labels.labels else None
+    records, alignment = _records(run, reading)
+    crosses = None
+    if views.cross and table is not None:
+        crosses, records = groups_to_cross(run, records, alignment, table, labels.group)
+    redrawn = None
+    if views.diffuse is not None:
+        redrawn = _diffuser(run, reading.model, views.diffuse, table, labels.group, compute)
+    made = augmented(
+        _used(run, records),
+        changes,
+        views=views.views,
+        seed=compute.seed,
+        alignment=alignment,
+        crosses=crosses,
+        diffuser=redrawn,
+    )
+    with held_output(output) as out, rows_of_views(labels.labels_out, table) as passed:
+        write_fasta(out, passed(made))
+
+
+def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecord], Alignment]":
+    """The records of the run's inputs, and what their letters stand for."""
+    from genomai_cli.cli import inputs
+    from genomai_cli.cli.model_choice import panel_of, reference_of
     from genomai_cli.mapping.mapper import RecordMapper
 
-    with Run(context) as run:
-        changes = Changes(mask, crop, mutate, revcomp, diffuse)
-        _check_options(changes, cross, labels, group, labels_out, output)
-        table = read_labels(labels) if labels else None
-        first, sources = inputs.open_run_inputs(run)
-        if haplotypes and not first.has_variants:
-            raise UsageError("--haplotypes needs a VCF")
-        genome = None if panel else genome_of(model)
-        records = inputs.read_records(
-            run,
-            sources,
-            lambda: genome or panel_of(panel, model),
-            absent_is_ref=absent_is_ref,
-            haplotypes=haplotypes,
-        )
-        if genome is not None:
-            records = inputs.in_coordinates(run, records, RecordMapper(genome))
-        alignment = _alignment(panel, model, genome)
-        crosses = None
-        if cross and table is not None:
-            crosses, records = augment_groups.crosses(run, records, alignment, table, group)
-        redrawn = None
-        if diffuse is not None:
-            grouped = (table, augment_groups.column(table, group)) if table and group else None
-            redrawn = diffuser(run, model, diffuse, seed, grouped, device, threads)
-        made = augmented(
-            _used(run, records),
-            changes,
-            views=views,
-            seed=seed,
-            alignment=alignment,
-            crosses=crosses,
-            diffuser=redrawn,
-        )
-        with held_output(output) as out, rows_of_views(labels_out, table) as passed:
-            write_fasta(out, passed(made))
+    first, sources = inputs.open_run_inputs(run)
+    if reading.haplotypes and not first.has_variants:
+        raise UsageError("--haplotypes needs a VCF")
+    reference = None if reading.panel else reference_of(reading.model)
+    records = inputs.read_records(
+        run,
+        sources,
+        lambda: reference or panel_of(reading.panel, reading.model),
+        absent_is_ref=reading.absent_is_ref,
+        haplotypes=reading.haplotypes,
+    )
+    if reference is not None:
+        records = inputs.in_coordinates(run, records, RecordMapper(reference))
+    return records, _alignment(reading, reference)
 
 
-def _check_options(
-    changes: "Changes",
-    cross: bool,
-    labels: Path | None,
-    group: str | None,
-    labels_out: Path | None,
-    output: Path,
-) -> None:
-    if not str(changes) and not cross:
-        raise UsageError(NOTHING_ASKED)
-    if cross and labels is None:
-        raise UsageError("--cross needs --labels: who belongs to which group")
-    if group is not None and not (cross or changes.diffuse is not None):
-        raise UsageError("--group is for --cross and --diffuse")
-    if group is not None and labels is None:
-        raise UsageError("--group needs --labels")
-    if labels is not None and not (cross or labels_out or group):
-        raise UsageError("--labels is for --cross, --labels-out, and --diffuse with --group")
-    if labels_out is not None and labels is None:
-        raise UsageError("--labels-out needs --labels")
-    require_apart(labels_out=labels_out, output=output)
-
-
-def _alignment(panel: Path | None, model: str | None, genome: "Reference | None") -> "Alignment":
+def _alignment(reading: ReadingOptions, reference: "Reference | None") -> "Alignment":
     """What the records' letters stand for: the sites of the panel that is named, or of any installed one."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.cli.inputs import installed_panels
+    from genomai_cli.cli.model_choice import installed_panels, panel_of
     from genomai_cli.inference.augment import Alignment
     from genomai_cli.population.augment import BarcodeAlignment
     from genomai_cli.population.barcode import BarcodeSites
 
-    if genome is not None:
-        return Alignment(length=len(genome))
-    if panel is not None:
-        return BarcodeAlignment(panels=[BarcodeSites.of(panel_of(panel, None))], required=True)
-    if model is None:
-        return BarcodeAlignment(
-            panels=[BarcodeSites.of(found) for found in installed_panels().values()]
-        )
+    if reference is not None:
+        return Alignment(length=len(reference))
+    if reading.panel is None and reading.model is None:
+        panels = [BarcodeSites.of(found) for found in installed_panels().values()]
+        return BarcodeAlignment(panels=panels)
     try:
-        return BarcodeAlignment(panels=[BarcodeSites.of(panel_of(None, model))], required=True)
+        sites = BarcodeSites.of(panel_of(reading.panel, reading.model))
     except BundleError:
-        catalog.find(model)  # complains where it is missing
+        catalog.find(reading.model or "")  # complains where it is missing
         return Alignment()  # a model of plain DNA
+    return BarcodeAlignment(panels=[sites], required=True)
+
+
+def _diffuser(
+    run: Run,
+    model: str | None,
+    time: float,
+    table: "LabelTable | None",
+    group: str | None,
+    compute: Compute,
+) -> "Diffuser":
+    """What noises views up to the time and draws them again; individuals by the phenotypes in the table's column."""
+    from genomai_cli.cli.model_choice import load_model
+    from genomai_cli.inference.generate_diffusion import Settings, steps_of
+
+    bundle = load_model(run, model or DEFAULT_DIFFUSER, compute)
+    settings = Settings(steps_of(bundle), seed=compute.seed, start_time=time)
+    made: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(bundle, settings)
+    if table is not None and group is not None:
+        if not made.generator.of_individuals:
+            raise UsageError(
+                f"--group does not fit the model {bundle.name}: it knows no phenotypes"
+            )
+        column = group_column(table, group)
+        made.phenotype_of = numbers(run, table, column, made.generator.phenotypes)
+    found: Diffuser = made
+    return found
 
 
 def _used(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:

@@ -1,7 +1,4 @@
-"""`genomai augment`: the groups of a table of labels, and who is crossed with whom.
-
-The labels of views: each has its record's row, under its own name.
-"""
+"""The labels in `genomai augment`: groups to cross, phenotypes to draw by, and the rows of views."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,10 +11,11 @@ from genomai_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.inference.augment import Alignment, Crosses
+    from genomai_cli.population.labels import Phenotypes
     from genomai_cli.records import SequenceRecord
 
 
-def crosses(
+def groups_to_cross(
     run: Run,
     records: Iterable["SequenceRecord"],
     alignment: "Alignment",
@@ -27,7 +25,7 @@ def crosses(
     """The groups to cross, and the records that have one; others are left out, with a warning."""
     from genomai_cli.population.augment import BarcodeCrosses, groups_of
 
-    named = column(table, group)
+    named = group_column(table, group)
     everyone = list(records)
     group_of = groups_of((record.name for record in everyone), table.column(named))
     grouped = [record for record in everyone if record.name in group_of]
@@ -46,18 +44,42 @@ def crosses(
     return BarcodeCrosses(grouped, group_of), iter(grouped)
 
 
-def column(table: "LabelTable", group: str | None) -> str:
+def group_column(table: "LabelTable", group: str | None) -> str:
     """The column that names the groups: the one given, or the only one there is."""
     if group is None and len(table.columns) > 1:
         raise UsageError(f"--cross needs --group COLUMN, one of: {', '.join(table.columns)}")
     return group or next(iter(table.columns))
 
 
-Passage = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
+def numbers(
+    run: Run, table: "LabelTable", column: str, phenotypes: "Phenotypes"
+) -> Callable[[str], int]:
+    """The number of the phenotype of a record's name; 0, none, for a label that the model does not know."""
+    from genomai_cli.population.augment import known_name
+
+    labels = table.column(column)
+    unknown = sorted(set(labels.values()) - set(phenotypes.names))
+    if len(unknown) == len(set(labels.values())):
+        names = ", ".join(phenotypes.names)
+        raise UsageError(f"--group {column}: the model knows none of its labels, only {names}")
+    if unknown:
+        run.console.warn(
+            f"drawn without a phenotype, since the model does not know it: {', '.join(unknown)}"
+        )
+
+    def number(name: str) -> int:
+        known = known_name(name, labels)
+        label = None if known is None else labels[known]
+        return phenotypes.number(label) if label in phenotypes.names else 0
+
+    return number
+
+
+Passed = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
 
 
 @contextmanager
-def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passage]:
+def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passed]:
     """Passes views on; each leaves a row of labels in the file, if one is asked for."""
     if path is None or table is None:
         yield iter

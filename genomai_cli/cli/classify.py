@@ -8,37 +8,29 @@ from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
     BatchSize,
-    Device,
+    ComputeWithoutSeed,
     Inputs,
     Model,
     Output,
-    Quiet,
-    ReportJson,
-    Threads,
-    UnusedSeed,
-    Verbose,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 
 Probabilities = Annotated[
     bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
 ]
 
 
+@command
 def classify(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
     model: Model = None,
     probs: Probabilities = False,
     absent_is_ref: AbsentIsRef = False,
     batch_size: BatchSize = None,
-    seed: UnusedSeed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    *,
+    compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Tell which reference groups samples are most similar to.
 
@@ -53,29 +45,14 @@ def classify(
     genomai classify mitochondrial-genomes.fa > lineages.tsv
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     """
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import inputs
+    from genomai_cli.cli.model_choice import installed_inputs, open_model
     from genomai_cli.cli.output import held_output
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls
 
-    with Run(context) as run:
-        name, records = inputs.records_and_model(
-            run,
-            model,
-            lambda: bundle.coordinates,
-            absent_is_ref=absent_is_ref,
-            tokenizer=lambda: bundle.tokenizer,
-        )
-        devices.use_threads(threads)
-        chosen = devices.choose(device)
-        bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
-        run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-        run.used_device(chosen)
-        batching = Batching(pieces=batch_size)
-        others = inputs.installed_inputs()
-        calls = classify_records(bundle, records, others=others, batching=batching)
-        with held_output(output) as out:
-            used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
-        run.count(used=used, refused=unknown)
+    _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    batching = Batching(pieces=batch_size)
+    calls = classify_records(bundle, records, others=installed_inputs(), batching=batching)
+    with held_output(output) as out:
+        used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
+    run.count(used=used, refused=unknown)

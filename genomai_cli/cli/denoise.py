@@ -1,6 +1,6 @@
 """`genomai denoise`: missing letters and genotypes restored, likely errors corrected, with a table of the changes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +8,16 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
-    Device,
+    Compute,
     Inputs,
     Model,
     Output,
-    Seed,
-    Threads,
 )
 from genomai_cli.cli.output import held_output, require_apart
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,26 +130,16 @@ class Restoring:
     changes: ChangesFile = None
 
 
-@dataclass(frozen=True)
-class DenoiserOptions:
-    """Which model restores, on what."""
-
-    model: Model = None
-    absent_is_ref: AbsentIsRef = False
-    seed: Seed = 0
-    device: Device = "auto"
-    threads: Threads = None
-
-
-@grouped
+@command
 def denoise(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
     *,
     restoring: Restoring,
-    denoiser: DenoiserOptions,
+    model: Model = None,
+    absent_is_ref: AbsentIsRef = False,
+    compute: Compute,
     output: Output = STANDARD_OUTPUT,
-    messages: Messages,
 ) -> None:
     """Restore missing letters and genotypes.
 
@@ -166,38 +153,26 @@ def denoise(
     genomai denoise --min-confidence 0.9 --changes restored.tsv genomes.fa > restored.fa
     genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
     """
-    from genomai_cli import device as devices
     from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.cli.model_choice import load_model, model_of_variants
     from genomai_cli.denoising.base import Settings, VcfOptions
 
-    with Run(context) as run:
-        require_apart(changes=restoring.changes, output=output)
-        devices.use_threads(denoiser.threads)
-        settings = Settings(restoring.min_confidence, restoring.error_rate, denoiser.seed)
-        options = VcfOptions(settings, denoiser.absent_is_ref, restoring.only_present)
-        first, sources = open_run_inputs(run)
-        with held_output(output) as out, changes_table(restoring.changes) as table:
-            if first.has_variants:
-                if len(run.inputs) > 1:
-                    raise UsageError(ONE_VCF)
-                _denoise_vcf(run, first, out, table, denoiser, options)
-            else:
-                names = [denoiser.model] if denoiser.model else DEFAULT_MODELS
-                bundles = _bundles(run, names, denoiser.device)
-                _denoise_fasta(run, sources, out, table, bundles, settings)
-        run.note(**table.counts)
-
-
-def _bundles(run: Run, names: Sequence[str], device: str) -> list["Bundle"]:
-    """The models of these names."""
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-
-    where = devices.choose(device)
-    found = [bundles.load(name, where, devices.exact_precision(where)) for name in names]
-    run.used_device(where)
-    run.used_model(found[0].name, found[0].version, found[0].weights_sha256)
-    return found
+    require_apart(changes=restoring.changes, output=output)
+    settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
+    options = VcfOptions(settings, absent_is_ref, restoring.only_present)
+    first, sources = open_run_inputs(run)
+    with held_output(output) as out, changes_table(restoring.changes) as table:
+        if first.has_variants:
+            if len(run.inputs) > 1:
+                raise UsageError(ONE_VCF)
+            if model is None:
+                model, first = model_of_variants(run, first, *DEFAULT_MODELS)
+            _denoise_vcf(run, first, out, table, load_model(run, model, compute), options)
+        else:
+            names = [model] if model else DEFAULT_MODELS
+            bundles = [load_model(run, name, compute) for name in names]
+            _denoise_fasta(run, sources, out, table, bundles, settings)
+    run.note(**table.counts)
 
 
 def _denoise_vcf(
@@ -205,17 +180,12 @@ def _denoise_vcf(
     source: "Input",
     out: IO[bytes],
     table: Changes,
-    chosen: DenoiserOptions,
+    bundle: "Bundle",
     options: "VcfOptions",
 ) -> None:
-    from genomai_cli.cli.inputs import model_of_variants
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.vcf import denoise_vcf
 
-    model = chosen.model
-    if model is None:
-        model, source = model_of_variants(run, source, *DEFAULT_MODELS)
-    (bundle,) = _bundles(run, [model], chosen.device)
     denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
     origin = f"{bundle.name}@{bundle.version}"
     summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report)
@@ -235,7 +205,7 @@ def _denoise_fasta(
     bundles: list["Bundle"],
     settings: "Settings",
 ) -> None:
-    from genomai_cli.cli.inputs import installed_panels
+    from genomai_cli.cli.model_choice import installed_panels
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.fasta import denoise_entries
     from genomai_cli.formats.fasta import read_entries

@@ -1,11 +1,9 @@
-"""`genomai embed`: sequences and samples as vectors.
-
-Where the vectors of `genomai embed` go: a table, HDF5 on a stream, or an HDF5 file that can be added to.
-"""
+"""`genomai embed`: sequences and samples as vectors, in a table, in HDF5 on a stream, or in an HDF5 file to add to."""
 
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,121 +14,22 @@ from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
     BatchSize,
-    Device,
+    ComputeWithoutSeed,
     Inputs,
     Model,
     Output,
-    Quiet,
-    ReportJson,
-    Threads,
-    UnusedSeed,
-    Verbose,
 )
 from genomai_cli.cli.output import held_output
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.embeddings import EmbeddingFile, Rows
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.embed import Embedder
+    from genomai_cli.inference.embed import Embedder, Settings
     from genomai_cli.records import SequenceRecord
 
 Records = Iterable["SequenceRecord"]
-
-
-class Vectors:
-    """The vectors of a run's records, counted as they pass."""
-
-    def __init__(self, run: Run, embedder: "Embedder", batching: "Batching") -> None:
-        self.run, self.embedder, self.batching = run, embedder, batching
-        self.per_token = embedder.settings.per_token
-
-    def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
-        """Names, each with some rows of the record's and whether they are its last."""
-        counts = self.run.report.records
-        before = counts.refused
-        yield from self._words(records) if self.per_token else self._pooled(records)
-        empty = counts.refused - before
-        if empty:
-            what = "no vectors" if self.per_token else "vectors of nan"
-            self.run.console.warn(
-                f"{empty} records hold nothing that the model can read and have {what}"
-            )
-
-    def _pooled(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
-        for found in self.embedder.embed(records, self.batching):
-            self.run.count(used=found.windows > 0, refused=found.windows == 0)
-            yield found.name, found.vector[None], True
-
-    def _words(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
-        rows = 0
-        for words in self.embedder.embed_words(records, self.batching):
-            rows += len(words.vectors)
-            if words.last:
-                self.run.count(used=rows > 0, refused=rows == 0)
-                rows = 0
-            yield words.name, words.vectors, words.last
-
-
-def write_table(output: Path, vectors: Vectors, records: Records) -> None:
-    """Write the vectors of the records as TSV."""
-    from genomai_cli.formats.embeddings import write_tsv
-
-    with held_output(output) as out:
-        write_tsv(out, vectors.of(records), vectors.embedder.width, per_token=vectors.per_token)
-
-
-def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
-    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
-    with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "embeddings.h5"
-        with _file(whole, vectors) as file:
-            _fill(file, vectors, records)
-        with whole.open("rb") as handle:
-            shutil.copyfileobj(handle, out, 1 << 20)
-
-
-def write_file(
-    output: Path,
-    vectors: Vectors,
-    records: Records,
-    *,
-    append: bool = False,
-    resume: bool = False,
-    force: bool = False,
-) -> None:
-    """Write them as an HDF5 file, add them to one, or go on with the interrupted run that was to write it."""
-    from genomai_cli.formats.embeddings import Unseen
-
-    say = vectors.run.console.say
-    file = _file(output, vectors, append=append, resume=resume, force=force)
-    unseen = Unseen(file.names())
-    try:
-        with file:
-            _fill(file, vectors, unseen.of(records))
-    except BaseException:
-        if file.kept:
-            say(f"{file.folder} keeps {file.kept} records: the same command with --resume goes on")
-        raise
-    if append or resume:
-        say(f"{output}: {unseen.skipped} records were there already and are skipped")
-    vectors.run.note(skipped=unseen.skipped)
-
-
-def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
-    from genomai_cli.formats.embeddings import EmbeddingFile
-
-    embedder = vectors.embedder
-    return EmbeddingFile(
-        output, embedder.attributes, embedder.width, per_token=vectors.per_token, **how
-    )
-
-
-def _fill(file: "EmbeddingFile", vectors: Vectors, records: Records) -> None:
-    for name, rows, last in vectors.of(records):
-        file.add(name, rows, last)
-
 
 TABLE_ENDINGS = (".tsv", ".txt", ".tab")
 
@@ -171,7 +70,8 @@ Pool = Annotated[
     Pooling,
     typer.Option(
         "--pool",
-        help="The mean or the maximum of the vectors of words, or the first word's (there is no word [CLS]).",
+        help="The mean or the maximum of the tokens' vectors, the first token's ([CLS] where the model has it), or "
+        "what the model's own pooler makes of that.",
     ),
 ]
 Layer = Annotated[
@@ -188,7 +88,7 @@ StrandOption = Annotated[
 ]
 PerToken = Annotated[
     bool,
-    typer.Option("--per-token", help="A vector a word instead of one a sequence."),
+    typer.Option("--per-token", help="A vector a token instead of one a sequence."),
 ]
 WindowLetters = Annotated[
     int | None,
@@ -224,35 +124,54 @@ Resume = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an interrupted run away.")]
 
 
+@dataclass(frozen=True)
+class VectorOptions:
+    """Which vectors."""
+
+    pool: Pool = Pooling.MEAN
+    layer: Layer = -1
+    strand: StrandOption = Strand.FORWARD
+    per_token: PerToken = False
+    window: WindowLetters = None
+    stride: StrideLetters = None
+
+    def settings(self) -> "Settings":
+        """The same as the embedder reads them."""
+        from genomai_cli.inference.embed import Settings
+
+        both = self.strand is Strand.BOTH
+        pool = self.pool.value
+        return Settings(pool, self.layer, both, self.per_token, self.window, self.stride)
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What becomes of vectors that are there already."""
+
+    append: Append = False
+    resume: Resume = False
+    force: Force = False
+
+
+@command
 def embed(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
     model: Model = None,
     to: To = None,
-    pool: Pool = Pooling.MEAN,
-    layer: Layer = -1,
-    strand: StrandOption = Strand.FORWARD,
-    per_token: PerToken = False,
-    window: WindowLetters = None,
-    stride: StrideLetters = None,
-    append: Append = False,
-    resume: Resume = False,
-    force: Force = False,
+    *,
+    vectors: VectorOptions,
+    file: FileOptions,
     absent_is_ref: AbsentIsRef = False,
     batch_size: BatchSize = None,
-    seed: UnusedSeed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
+    compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Turn sequences and samples into vectors, the model's view of them.
 
     HDF5 holds embeddings, float32 (n, d), and ids, in input order, and how they were made as attributes; with
-    --per-token tokens (words, d) and offsets (n + 1). A table has the columns id, e1, e2, ... Long sequences are read
-    in overlapping windows, of whose means the vector is the mean weighted by their words. The vector of a
+    --per-token tokens (tokens, d) and offsets (n + 1). A table has the columns id, e1, e2, ... Long sequences are read
+    in overlapping windows, of whose means the vector is the mean weighted by their tokens. The vector of a
     record in which the model can read nothing is nan.
 
     \b
@@ -260,38 +179,24 @@ def embed(
     genomai embed --model my-model --strand both genes.fa > vectors.tsv
     genomai embed --model my-model --append -o genes.h5 more-genes.fa
     """
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import inputs
+    from genomai_cli.cli.model_choice import installed_inputs, open_model
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.embed import Embedder, Settings
+    from genomai_cli.inference.embed import Embedder
 
-    with Run(context) as run:
-        hdf5 = (to or _target(output)) is Target.HDF5
-        _check_output(output, hdf5=hdf5, kept=append or resume or force)
-        name, records = inputs.records_and_model(
-            run,
-            model,
-            lambda: bundle.coordinates,
-            absent_is_ref=absent_is_ref,
-            tokenizer=lambda: bundle.tokenizer,
-        )
-        devices.use_threads(threads)
-        chosen = devices.choose(device)
-        bundle = bundles.load(name, chosen, devices.exact_precision(chosen))
-        run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-        run.used_device(chosen)
-        settings = Settings(pool.value, layer, strand is Strand.BOTH, per_token, window, stride)
-        embedder = Embedder(bundle, settings, inputs.installed_inputs())
-        run.note(embedding=embedder.attributes)
-        vectors = Vectors(run, embedder, Batching(pieces=batch_size))
-        records = run.console.progress(records, "embedding")
-        if not hdf5:
-            write_table(output, vectors, records)
-        elif _is_stream(output):
-            write_stream(output, vectors, records)
-        else:
-            write_file(output, vectors, records, append=append, resume=resume, force=force)
+    hdf5 = (to or _target(output)) is Target.HDF5
+    if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
+        raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
+    _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    embedder = Embedder(bundle, vectors.settings(), installed_inputs())
+    run.note(embedding=embedder.attributes)
+    made = Vectors(run, embedder, Batching(pieces=batch_size))
+    records = run.console.progress(records, "embedding")
+    if not hdf5:
+        write_table(output, made, records)
+    elif _is_stream(output):
+        write_stream(output, made, records)
+    else:
+        write_file(output, made, records, file)
 
 
 def _target(output: Path) -> Target:
@@ -308,6 +213,86 @@ def _is_stream(output: Path) -> bool:
     return output == STANDARD_OUTPUT or output.suffix == ".gz" or device
 
 
-def _check_output(output: Path, *, hdf5: bool, kept: bool) -> None:
-    if kept and (not hdf5 or _is_stream(output)):
-        raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
+class Vectors:
+    """The vectors of a run's records, counted as they pass."""
+
+    def __init__(self, run: Run, embedder: "Embedder", batching: "Batching") -> None:
+        self.run, self.embedder, self.batching = run, embedder, batching
+        self.per_token = embedder.settings.per_token
+
+    def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        """Names, each with some rows of the record's and whether they are its last."""
+        counts = self.run.report.records
+        before = counts.refused
+        yield from self._tokens(records) if self.per_token else self._pooled(records)
+        empty = counts.refused - before
+        if empty:
+            what = "no vectors" if self.per_token else "vectors of nan"
+            self.run.console.warn(
+                f"{empty} records hold nothing that the model can read and have {what}"
+            )
+
+    def _pooled(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        for found in self.embedder.embed(records, self.batching):
+            self.run.count(used=found.windows > 0, refused=found.windows == 0)
+            yield found.name, found.vector[None], True
+
+    def _tokens(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
+        rows = 0
+        for part in self.embedder.embed_words(records, self.batching):
+            rows += len(part.vectors)
+            if part.last:
+                self.run.count(used=rows > 0, refused=rows == 0)
+                rows = 0
+            yield part.name, part.vectors, part.last
+
+
+def write_table(output: Path, vectors: Vectors, records: Records) -> None:
+    """Write the vectors of the records as TSV."""
+    from genomai_cli.formats.embeddings import write_tsv
+
+    with held_output(output) as out:
+        write_tsv(out, vectors.of(records), vectors.embedder.width, per_token=vectors.per_token)
+
+
+def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
+    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
+    with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "embeddings.h5"
+        with _file(whole, vectors) as file:
+            _fill(file, vectors, records)
+        with whole.open("rb") as handle:
+            shutil.copyfileobj(handle, out, 1 << 20)
+
+
+def write_file(output: Path, vectors: Vectors, records: Records, options: FileOptions) -> None:
+    """Write them as an HDF5 file, add them to one, or go on with the interrupted run that was to write it."""
+    from genomai_cli.formats.embeddings import Unseen
+
+    say = vectors.run.console.say
+    file = _file(output, vectors, **asdict(options))
+    unseen = Unseen(file.names())
+    try:
+        with file:
+            _fill(file, vectors, unseen.of(records))
+    except BaseException:
+        if file.kept:
+            say(f"{file.folder} keeps {file.kept} records: the same command with --resume goes on")
+        raise
+    if options.append or options.resume:
+        say(f"{output}: {unseen.skipped} records were there already and are skipped")
+    vectors.run.note(skipped=unseen.skipped)
+
+
+def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
+    from genomai_cli.formats.embeddings import EmbeddingFile
+
+    embedder = vectors.embedder
+    return EmbeddingFile(
+        output, embedder.attributes, embedder.width, per_token=vectors.per_token, **how
+    )
+
+
+def _fill(file: "EmbeddingFile", vectors: Vectors, records: Records) -> None:
+    for name, rows, last in vectors.of(records):
+        file.add(name, rows, last)

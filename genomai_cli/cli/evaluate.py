@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.option_groups import Messages, SeedOnly, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Model,
     Output,
     PanelFile,
-    panel_of,
+    SeedOnly,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -115,9 +114,9 @@ class GenerationOptions:
     panel: PanelFile = None
 
 
-@grouped
+@command
 def evaluate(
-    context: typer.Context,
+    run: Run,
     inputs: Files = None,
     *,
     labels: TruthOptions,
@@ -127,7 +126,6 @@ def evaluate(
     generation: GenerationOptions,
     output: Output = STANDARD_OUTPUT,
     random: SeedOnly,
-    messages: Messages,
 ) -> None:
     """Measure predictions against the truth, or generated samples against real ones.
 
@@ -144,17 +142,18 @@ def evaluate(
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    with Run(context) as run:
-        if task is Task.GENERATION:
-            _refuse(task, truth=labels.truth, column=labels.column, confusion=confusion)
-            text = _generation(run, format_, generation)
-        else:
-            _refuse(task, **vars(generation))
-            text = _classification(run, format_, labels, confusion)
-        _write(output, text)
+    if task is Task.GENERATION:
+        _refuse(task, truth=labels.truth, column=labels.column, confusion=confusion)
+        text = _generation(run, format_, generation, random.seed)
+    else:
+        _refuse(task, **vars(generation))
+        text = _classification(run, format_, labels, confusion, random.seed)
+    _write(output, text)
 
 
-def _classification(run: Run, format_: Format, labels: TruthOptions, confusion: Path | None) -> str:
+def _classification(
+    run: Run, format_: Format, labels: TruthOptions, confusion: Path | None, seed: int
+) -> str:
     """The report on predicted labels as text; the confusion matrices are written to their own file."""
     from genomai_cli.cli import evaluation_report as texts
     from genomai_cli.formats.tables import read_labels, read_table
@@ -165,7 +164,7 @@ def _classification(run: Run, format_: Format, labels: TruthOptions, confusion: 
     table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(labels.truth)
     column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
     _count(run, evaluation.overlap(table, known), len(table.samples))
-    scores = evaluation.score_heads(table, known, column_of, run.report.seed or 0)
+    scores = evaluation.score_heads(table, known, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))
     if format_ is Format.TSV:
@@ -189,22 +188,24 @@ class Compared:
         return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
 
 
-def _generation(run: Run, format_: Format, options: GenerationOptions) -> str:
+def _generation(run: Run, format_: Format, options: GenerationOptions, seed: int) -> str:
     """The report on generated samples as text; UsageError for another number of inputs than two."""
     from genomai_cli.cli import evaluation_report as texts
+    from genomai_cli.cli.model_choice import panel_of
 
     if len(run.inputs) != 2:
         raise UsageError("--task generation compares two files: REAL SYNTHETIC")
     real, synthetic = run.inputs
     files = Compared(real, synthetic, options.held_out, options.predictions)
     given = options.panel or options.model
-    report = _compare(run, files, panel_of(options.panel, options.model) if given else None)
+    panel = panel_of(options.panel, options.model) if given else None
+    report = _compare(run, files, panel, seed)
     if format_ is Format.TSV:
         return texts.generation_tsv(report)
     return texts.generation_json(report, asdict(files))
 
 
-def _compare(run: Run, files: Compared, panel: "Panel | None") -> "Report":
+def _compare(run: Run, files: Compared, panel: "Panel | None", seed: int) -> "Report":
     """The report at the sites of the panel.
 
     Without a panel: of the installed one that the barcodes of a FASTA fit, or at the biallelic SNPs of the VCF of real
@@ -226,7 +227,7 @@ def _compare(run: Run, files: Compared, panel: "Panel | None") -> "Report":
     left_out = len(sites) - len(comparison.panel)
     if left_out:
         run.console.warn(f"{left_out} sites are missing in one of the files: left out")
-    report = generation.report(comparison, run.report.seed or 0)
+    report = generation.report(comparison, seed)
     if files.predictions is not None:
         report["recognised"] = _recognised(files.predictions, genotypes[1])
     return report
@@ -234,7 +235,7 @@ def _compare(run: Run, files: Compared, panel: "Panel | None") -> "Report":
 
 def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
     from genomai_cli.alphabet import as_letters
-    from genomai_cli.cli.inputs import installed_panels
+    from genomai_cli.cli.model_choice import installed_panels
     from genomai_cli.formats.streams import open_input
     from genomai_cli.population.barcode import BarcodeSites
     from genomai_cli.population.evaluation.genotypes import panel_of_variants

@@ -11,18 +11,15 @@ import typer
 from genomai_cli import registry
 from genomai_cli.cli.generate_population import EVERYBODY, Requested, Target, write_individuals
 from genomai_cli.cli.generate_quality import Report
-from genomai_cli.cli.option_groups import Messages, grouped
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    Device,
+    Compute,
     Model,
     Output,
-    Seed,
-    Threads,
     check_finite,
 )
 from genomai_cli.cli.output import require_apart
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -219,6 +216,12 @@ class SamplingOptions:
     guidance: Guidance = 1.0
     temperature: Temperature = 1.0
 
+    def settings(self, bundle: "Bundle", seed: int) -> "Settings":
+        """These, in as many steps as the model says unless they are given."""
+        from genomai_cli.inference.generate_diffusion import Settings, steps_of
+
+        return Settings(self.steps or steps_of(bundle), self.guidance, self.temperature, seed)
+
 
 @dataclass(frozen=True)
 class QualityOptions:
@@ -229,19 +232,9 @@ class QualityOptions:
     held_out: HeldOut = None
 
 
-@dataclass(frozen=True)
-class GeneratorOptions:
-    """Which model draws, on what."""
-
-    model: Model = None
-    seed: Seed = 0
-    device: Device = "auto"
-    threads: Threads = None
-
-
-@grouped
+@command
 def generate(
-    context: typer.Context,
+    run: Run,
     *,
     individuals: Individuals,
     number: Number = 1,
@@ -249,9 +242,9 @@ def generate(
     sequences: Sequences,
     sampling: SamplingOptions,
     report: QualityOptions,
-    generator: GeneratorOptions,
+    model: Model = None,
+    compute: Compute,
     output: Output = STANDARD_OUTPUT,
-    messages: Messages,
 ) -> None:
     """Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.
 
@@ -268,56 +261,40 @@ def generate(
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     """
-    with Run(context) as run:
-        layout.check()
-        individuals.check()
-        require_apart(quality=report.quality, output=output)
-        quality = Report(report.quality, report.against, report.held_out)
-        bundle, settings = _loaded(run, generator, sampling)
-        for_panel = {
-            "--phenotype": individuals.phenotype,
-            "--phenotypes": individuals.phenotypes,
-            "--haplotypes": layout.haplotypes,
-            "--build": layout.build,
-            "--to": layout.to is not Target.FASTA,
-            "--guidance": sampling.guidance != 1,
-            "--quality": report.quality,
-        }
-        for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
-        generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
-        if not generator_class.of_individuals:
-            _refuse(bundle, for_panel, "makes DNA without phenotypes, in FASTA")
-            _write_dna(run, bundle, settings, number, sequences, output)
-            return
-        _refuse(bundle, for_dna, "makes people of a panel, not DNA")
-        requested = Requested(
-            generator.model or DEFAULT_MODEL,
-            individuals.phenotype or [EVERYBODY],
-            number,
-            layout.to,
-            str(layout.build or Build.GRCH37),
-            layout.haplotypes,
-            individuals.phenotypes,
-        )
-        write_individuals(run, bundle, settings, requested, quality, output)
+    from genomai_cli.cli.model_choice import load_model
 
-
-def _loaded(
-    run: Run, generator: GeneratorOptions, sampling: SamplingOptions
-) -> "tuple[Bundle, Settings]":
-    """The model on its device, both of them recorded, and how it draws."""
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.inference.generate_diffusion import Settings, steps_of
-
-    devices.use_threads(generator.threads)
-    where = devices.choose(generator.device)
-    name = generator.model or DEFAULT_MODEL
-    bundle = bundles.load(name, where, devices.exact_precision(where))
-    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-    run.used_device(where)
-    steps = sampling.steps or steps_of(bundle)
-    return bundle, Settings(steps, sampling.guidance, sampling.temperature, generator.seed)
+    layout.check()
+    individuals.check()
+    require_apart(quality=report.quality, output=output)
+    quality = Report(report.quality, report.against, report.held_out)
+    bundle = load_model(run, model or DEFAULT_MODEL, compute)
+    settings = sampling.settings(bundle, compute.seed)
+    for_panel = {
+        "--phenotype": individuals.phenotype,
+        "--phenotypes": individuals.phenotypes,
+        "--haplotypes": layout.haplotypes,
+        "--build": layout.build,
+        "--to": layout.to is not Target.FASTA,
+        "--guidance": sampling.guidance != 1,
+        "--quality": report.quality,
+    }
+    for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
+    generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
+    if not generator_class.of_individuals:
+        _refuse(bundle, for_panel, "makes DNA without phenotypes, in FASTA")
+        _write_dna(run, bundle, settings, number, sequences, output)
+        return
+    _refuse(bundle, for_dna, "makes people of a panel, not DNA")
+    requested = Requested(
+        model or DEFAULT_MODEL,
+        individuals.phenotype or [EVERYBODY],
+        number,
+        layout.to,
+        str(layout.build or Build.GRCH37),
+        layout.haplotypes,
+        individuals.phenotypes,
+    )
+    write_individuals(run, bundle, settings, requested, quality, output)
 
 
 def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from genomai_cli.cli.exits import Commands
-from genomai_cli.cli.options import Quiet, ReportJson, Verbose, complete_model
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.options import complete_model
+from genomai_cli.cli.run import Run, command
 
 app = typer.Typer(
     cls=Commands,
@@ -55,11 +55,9 @@ Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The
 
 
 @app.command("list")
+@command
 def list_models(
-    context: typer.Context,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    run: Run,
 ) -> None:
     """List the installed models: name, version, heads, parameters, bytes, description.
 
@@ -69,27 +67,24 @@ def list_models(
     from genomai_cli.bundles import catalog
     from genomai_cli.errors import BundleError
 
-    with Run(context) as run:
-        typer.echo("\t".join(catalog.COLUMNS))
-        for name in catalog.names():
-            run.count(read=1)
-            try:
-                row = catalog.row(catalog.summarise(catalog.find(name)))
-            except BundleError as error:
-                run.count(refused=1)
-                run.console.warn(str(error))
-            else:
-                run.count(used=1)
-                typer.echo("\t".join(row))
+    typer.echo("\t".join(catalog.COLUMNS))
+    for name in catalog.names():
+        run.count(read=1)
+        try:
+            row = catalog.row(catalog.summarise(catalog.find(name)))
+        except BundleError as error:
+            run.count(refused=1)
+            run.console.warn(str(error))
+        else:
+            run.count(used=1)
+            typer.echo("\t".join(row))
 
 
 @app.command()
+@command
 def show(
-    context: typer.Context,
+    run: Run,
     name: Name,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Show a model: its parameter count, its config and the summary of its card.
 
@@ -98,20 +93,17 @@ def show(
     """
     from genomai_cli.bundles import catalog
 
-    with Run(context) as run:
-        typer.echo(catalog.page(catalog.find(name)))
-        run.count(read=1, used=1)
+    typer.echo(catalog.page(catalog.find(name)))
+    run.count(read=1, used=1)
 
 
 @app.command()
+@command
 def verify(
-    context: typer.Context,
+    run: Run,
     names: Names = None,
     against: Against = None,
     tolerance: Tolerance = 1e-4,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Check the models' files against their recorded checksums, or a model's outputs against stored ones.
 
@@ -120,11 +112,10 @@ def verify(
     genomai models verify ancestry
     genomai models verify ./checkpoint --against ./fixture   # input_ids*.npy, expected_*.npy, tokenizer_cases.json
     """
-    with Run(context) as run:
-        if against is None:
-            _verify_files(run, names)
-        else:
-            _verify_outputs(run, names or [], against, tolerance)
+    if against is None:
+        _verify_files(run, names)
+    else:
+        _verify_outputs(run, names or [], against, tolerance)
 
 
 def _verify_files(run: Run, names: list[str] | None) -> None:
@@ -164,13 +155,11 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
 
 
 @app.command()
+@command
 def inspect(
-    context: typer.Context,
+    run: Run,
     path: Weights,
     as_json: AsJson = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """List what a file or folder of weights holds: tensors, shapes, types, digests, and what does not fit.
 
@@ -183,23 +172,20 @@ def inspect(
     from genomai_cli import device as devices
     from genomai_cli.bundles import inspection
 
-    with Run(context) as run:
-        report = inspection.inspect(path, devices.choose("cpu"))
-        run.count(read=1, used=1)
-        if as_json:
-            typer.echo(json.dumps(report, indent=2))
-        else:
-            typer.echo("\n".join(inspection.table(report)))
+    report = inspection.inspect(path, devices.choose("cpu"))
+    run.count(read=1, used=1)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        typer.echo("\n".join(inspection.table(report)))
 
 
 @app.command()
+@command
 def convert(
-    context: typer.Context,
+    run: Run,
     path: Checkpoint,
     output: Bundle,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
 ) -> None:
     """Make a bundle of a checkpoint in a released layout.
 
@@ -211,11 +197,10 @@ def convert(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
 
-    with Run(context) as run:
-        released = bundles.load(path, devices.choose("cpu"))
-        config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
-        made = dataclasses.replace(released, config=config)
-        card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
-        bundles.save(made, output, bundles.Extras(card, ""))
-        run.count(read=1, used=1)
-        run.console.say(f"wrote {output}")
+    released = bundles.load(path, devices.choose("cpu"))
+    config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
+    made = dataclasses.replace(released, config=config)
+    card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
+    bundles.save(made, output, bundles.Extras(card, ""))
+    run.count(read=1, used=1)
+    run.console.say(f"wrote {output}")

@@ -1,24 +1,16 @@
-"""The arguments and options that several commands share, each spelled once as an annotated type.
+"""The arguments and options that several commands share, each spelled once.
 
-A command names the type and the default: `output: Output = STANDARD_OUTPUT`. The options of every
-command (`-q`, `-v`, `--report-json`) are read by `cli.run.Run` from the command's context.
-
-Where the letters of a VCF's samples stand: the sites of a panel, or a reference whose coordinates a model reads.
+An option is an annotated type, for which a command gives the name and the default: `output: Output = STANDARD_OUTPUT`.
+Options that go together are a dataclass, which stands for its fields wherever `cli.run.command` finds it.
 """
 
 import math
 import re
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from genomai_cli.errors import BundleError
-
-if TYPE_CHECKING:
-    from genomai_cli.mapping.reference import Reference
-    from genomai_cli.population.panel import Panel
 
 STANDARD_OUTPUT = Path("-")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
@@ -136,7 +128,6 @@ ReportJson = Annotated[
     ),
 ]
 
-DEFAULT_PANEL = "ancestry"
 PanelFile = Annotated[
     Path | None,
     typer.Option(
@@ -152,23 +143,41 @@ Haplotypes = Annotated[
 ]
 
 
-def panel_of(file: Path | None, model: str | None) -> "Panel":
-    """The panel in a file, else that of the model, else the default one."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.population.panel import Panel
+@dataclass(frozen=True)
+class Compute:
+    """On what a model runs, and what its random numbers begin with."""
 
-    if file is not None:
-        return Panel.read(file)
-    name = model or DEFAULT_PANEL
-    return Panel.read(catalog.panel_of(name), name=Path(name).name)
+    seed: Seed = 0
+    device: Device = "auto"
+    threads: Threads = None
 
 
-def genome_of(model: str | None) -> "Reference | None":
-    """The reference of a model of mapped genomes, None for other models."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.mapping.reference import Reference
+@dataclass(frozen=True)
+class ComputeWithoutSeed(Compute):
+    """The same where nothing is random."""
 
-    with suppress(BundleError):  # a panel may be there without a model
-        file = catalog.find(model or DEFAULT_PANEL) / catalog.REFERENCE
-        return Reference.read(file) if file.is_file() else None
-    return None
+    seed: UnusedSeed = 0
+
+
+@dataclass(frozen=True)
+class SeedOnly(Compute):
+    """The same without a model to run."""
+
+    device: UnusedDevice = "auto"
+    threads: UnusedThreads = None
+
+
+@dataclass(frozen=True)
+class NoCompute(SeedOnly):
+    """The same where nothing is random either."""
+
+    seed: UnusedSeed = 0
+
+
+@dataclass(frozen=True)
+class Messages:
+    """How much is said, and where the run is recorded: options of every command."""
+
+    quiet: Quiet = False
+    verbose: Verbose = False
+    report_json: ReportJson = None

@@ -21,16 +21,11 @@ from genomai_cli.cli.corpus import (
 )
 from genomai_cli.cli.options import (
     AbsentIsRef,
-    Device,
+    Compute,
     Inputs,
-    Quiet,
-    ReportJson,
-    Seed,
-    Threads,
-    Verbose,
     complete_model,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
     Force,
@@ -130,8 +125,9 @@ Shard = Annotated[
 ]
 
 
+@command
 def pretrain(
-    context: typer.Context,
+    run: Run,
     output: Target,
     inputs: Inputs = None,
     objective: Objectives = None,
@@ -147,12 +143,8 @@ def pretrain(
     shard: Shard = False,
     resume: Resume = False,
     force: Force = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    *,
+    compute: Compute,
 ) -> None:
     """Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.
 
@@ -176,13 +168,10 @@ def pretrain(
     from genomai_cli.training import recipe as recipes
     from genomai_cli.training.pretraining import Surroundings
 
-    with (
-        Run(context) as run,
-        distributed.joined(device, shard=shard) as (processes, where),
-    ):
+    with distributed.joined(compute.device, shard=shard) as (processes, where):
         if processes.rank:
             run.keep_quiet()
-        devices.use_threads(threads)
+        devices.use_threads(compute.threads)
         run.used_device(where)
         folder = run_folder.folder_for(output)
         before = run_folder.remembered(folder) if resume else {}
@@ -199,7 +188,7 @@ def pretrain(
         kind = input_of(chosen, files, start)
         chosen = named_after(chosen, output, wanted)
         same = {
-            "seed": seed,
+            "seed": compute.seed,
             "panel": kind.signature().get("panel"),
             "start": start.weights_sha256 if start else None,
             "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
@@ -212,10 +201,10 @@ def pretrain(
             work = run_folder.claim(output, text, same, resume=resume, force=force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
-                dna.write(folder / CORPUS, chosen, kind, seed)
+                dna.write(folder / CORPUS, chosen, kind, compute.seed)
             distributed.wait_for_all(processes)
             around = Surroundings(where, folder, processes)
-            made = _pretrained(run, work, chosen, kind, around, seed, start)
+            made = _pretrained(run, work, chosen, kind, around, compute.seed, start)
         if processes.rank == 0:
             host = _host(made, start, model)
             write(made, output, work, host)

@@ -1,36 +1,159 @@
-"""One run of a command: its inputs, its console, and the record that `--report-json` asks for.
+"""A command as a paragraph, and its run: inputs, messages, and the record that `--report-json` asks for.
 
-A command is a paragraph around it:
+    @command
+    def embed(run: Run, inputs: Inputs = None, *, compute: Compute, output: Output = STANDARD_OUTPUT) -> None:
+        '''Help text.'''
+        from genomai_cli.formats import fasta
 
-    def embed(context: typer.Context, inputs: Inputs = None, ..., quiet: Quiet = False,
-              verbose: Verbose = False, report_json: ReportJson = None) -> None:
-        \"\"\"Help text.\"\"\"
-        from genomai_cli.formats import sequences
+        for path in run.inputs:
+            ...
+        run.console.say("done")
 
-        with Run(context) as run:
-            for path in run.inputs:
-                for record in sequences.read(path):
-                    run.count(read=1, used=1)
-            run.console.say("done")
-
-The record of a run that `--report-json FILE` writes: what was done, with what, and when.
+is to Typer `embed(context, inputs, seed, device, threads, output, quiet, verbose, report_json)`.
 """
 
+import inspect
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, Self, get_type_hints
 
 import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli.console import Console
+from genomai_cli.cli.options import Messages
 from genomai_cli.errors import UsageError
 
+STANDARD_INPUT = Path("-")
 SCHEMA_VERSION = 1
+
+
+def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None]:
+    """The body as Typer calls it: with the context of which its run is made, and options one by one.
+
+    A parameter that is a dataclass stands for its fields; the options of every command come behind the others.
+    """
+    _, *taken = inspect.signature(body).parameters.values()
+    parameters = [_keyword("context", typer.Context)]
+    groups: dict[str, type] = {}
+    for parameter in taken:
+        if _is_group(parameter.annotation):
+            groups[parameter.name] = parameter.annotation
+            parameters += _options(parameter.annotation)
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters += _options(Messages)
+
+    @wraps(body)
+    def called(context: typer.Context, **given: Any) -> None:
+        for option in fields(Messages):
+            del given[option.name]  # the run reads them from the context
+        for name, group in groups.items():
+            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+        with Run(context) as run:
+            body(run, **given)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {option.name: option.annotation for option in parameters}
+    return called
+
+
+def _is_group(annotation: object) -> bool:
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
+def _options(group: type) -> Iterator[inspect.Parameter]:
+    types = get_type_hints(group, include_extras=True)
+    for option in fields(group):
+        yield _keyword(option.name, types[option.name], option.default)
+
+
+def _keyword(
+    name: str, annotation: object, default: object = inspect.Parameter.empty
+) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+class Run:
+    """What every command needs, read from its own options (`-q`, `-v`, `--report-json`...)."""
+
+    def __init__(self, context: typer.Context) -> None:
+        # Opened here, since `--help` has no run and should not wait for them.
+        from datetime import UTC, datetime
+
+        options = context.params
+        self.console = Console(
+            context.command_path, options.get("quiet", False), options.get("verbose", False)
+        )
+        self.report = RunReport(
+            command=context.command_path.removeprefix("genomai "),
+            arguments=_plain(options),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seed=options.get("seed"),
+            device=options.get("device"),
+        )
+        self._report_path: Path | None = options.get("report_json")
+        given = options.get("inputs") or []
+        self._given: list[Path] = given if isinstance(given, list) else [given]
+        self._clock = time.monotonic()
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files to read, `-` for standard input, which is also what no file at all means."""
+        if not self._given and sys.stdin is not None and sys.stdin.isatty():
+            raise UsageError("no input: name a file, or pipe data in (- reads the terminal)")
+        paths = self._given or [STANDARD_INPUT]
+        if paths.count(STANDARD_INPUT) > 1:
+            raise UsageError("standard input (-) can be read only once")
+        self.report.inputs = [str(path) for path in paths]
+        return paths
+
+    def count(self, *, read: int = 0, used: int = 0, refused: int = 0) -> None:
+        """Add to the record's counts."""
+        records = self.report.records
+        records.read += read
+        records.used += used
+        records.refused += refused
+
+    def used_model(self, name: str, version: str, sha256: str) -> None:
+        """Record the model, with the checksum of its weights; of several the first."""
+        self.report.model = self.report.model or ModelUsed(name, version, sha256)
+
+    def used_device(self, device: object) -> None:
+        """Record the device that `--device auto` came to."""
+        self.report.device = str(device)
+
+    def keep_quiet(self) -> None:
+        """Say nothing and record nothing: another process of the same run does."""
+        self.console = Console(self.console.command, quiet=True)
+        self._report_path = None
+
+    def note(self, **facts: object) -> None:
+        """Record facts of this command only, under `details`."""
+        self.report.details.update(facts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._report_path is None:
+            return
+        self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
+        self.report.status = "done" if error is None else "failed"
+        self.report.error = None if error is None else str(error) or type(error).__name__
+        self.report.write(self._report_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,88 +202,6 @@ class RunReport:
 
         with atomic_text(path) as file:
             file.write(self.to_json())
-
-
-STANDARD_INPUT = Path("-")
-
-
-class Run:
-    """What every command needs, read from its own options (`-q`, `-v`, `--report-json`...)."""
-
-    def __init__(self, context: typer.Context) -> None:
-        # Opened here, since `--help` has no run and should not wait for them.
-        from datetime import UTC, datetime
-
-        pass
-
-        options = context.params
-        self.console = Console(
-            context.command_path, options.get("quiet", False), options.get("verbose", False)
-        )
-        self.report = RunReport(
-            command=context.command_path.removeprefix("genomai "),
-            arguments=_plain(options),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            seed=options.get("seed"),
-            device=options.get("device"),
-        )
-        self._report_path: Path | None = options.get("report_json")
-        given = options.get("inputs") or []
-        self._given: list[Path] = given if isinstance(given, list) else [given]
-        self._clock = time.monotonic()
-
-    @property
-    def inputs(self) -> list[Path]:
-        """The files to read, `-` for standard input, which is also what no file at all means."""
-        if not self._given and sys.stdin is not None and sys.stdin.isatty():
-            raise UsageError("no input: name a file, or pipe data in (- reads the terminal)")
-        paths = self._given or [STANDARD_INPUT]
-        if paths.count(STANDARD_INPUT) > 1:
-            raise UsageError("standard input (-) can be read only once")
-        self.report.inputs = [str(path) for path in paths]
-        return paths
-
-    def count(self, *, read: int = 0, used: int = 0, refused: int = 0) -> None:
-        """Add to the record's counts."""
-        records = self.report.records
-        records.read += read
-        records.used += used
-        records.refused += refused
-
-    def used_model(self, name: str, version: str, sha256: str) -> None:
-        """Record the model, with the checksum of its weights."""
-        pass
-
-        self.report.model = ModelUsed(name, version, sha256)
-
-    def used_device(self, device: object) -> None:
-        """Record the device that `--device auto` came to."""
-        self.report.device = str(device)
-
-    def keep_quiet(self) -> None:
-        """Say nothing and record nothing: another process of the same run does."""
-        self.console = Console(self.console.command, quiet=True)
-        self._report_path = None
-
-    def note(self, **facts: object) -> None:
-        """Record facts of this command only, under `details`."""
-        self.report.details.update(facts)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._report_path is None:
-            return
-        self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
-        self.report.status = "done" if error is None else "failed"
-        self.report.error = None if error is None else str(error) or type(error).__name__
-        self.report.write(self._report_path)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,24 +8,16 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.options import (
-    DEFAULT_PANEL,
     STANDARD_OUTPUT,
     AbsentIsRef,
     Haplotypes,
     Inputs,
     Model,
+    NoCompute,
     Output,
     PanelFile,
-    Quiet,
-    ReportJson,
-    UnusedDevice,
-    UnusedSeed,
-    UnusedThreads,
-    Verbose,
-    genome_of,
-    panel_of,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,8 +88,9 @@ Regions = Annotated[
 ]
 
 
+@command
 def tokenize(
-    context: typer.Context,
+    run: Run,
     inputs: Inputs = None,
     tokenizer: KindOption = None,
     k: K = None,
@@ -110,13 +103,9 @@ def tokenize(
     reference: Reference = None,
     regions: Regions = None,
     absent_is_ref: AbsentIsRef = False,
+    *,
     output: Output = STANDARD_OUTPUT,
-    seed: UnusedSeed = 0,
-    device: UnusedDevice = "auto",
-    threads: UnusedThreads = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    unused: NoCompute,
 ) -> None:
     """Turn sequences, or the genotypes of a VCF, into tokens.
 
@@ -132,35 +121,34 @@ def tokenize(
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
     from genomai_cli.cli import inputs as readers
+    from genomai_cli.cli.model_choice import panel_of, reference_of
     from genomai_cli.cli.output import held_output
+    from genomai_cli.mapping.mapper import RecordMapper
 
-    with Run(context) as run:
-        first, sources = readers.open_run_inputs(run)
-        _check_phasing_options(first.has_variants, haplotypes, reference, regions)
-        kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
-        chosen = _of_options(kind, k, stride)
-        if model and not tokenizer:
-            chosen = _of_model(model, k, stride)
-        against = None if reference or panel else genome_of(model)
-        if reference and regions:
-            records = readers.read_haplotype_sequences(run, sources, reference, regions)
-        else:
-            records = readers.read_records(
-                run,
-                sources,
-                lambda: against or panel_of(panel, model),
-                absent_is_ref=absent_is_ref,
-                haplotypes=haplotypes,
-                tokenizer=lambda: chosen,
-            )
-        if against is not None:
-            sites = None if to is Target.FASTA else _sites_of(model)
-            from genomai_cli.mapping.mapper import RecordMapper
-
-            records = readers.in_coordinates(run, records, RecordMapper(against), sites)
-        with held_output(output) as out:
-            run.count(used=_write(out, records, chosen, to, words))
-        run.note(tokenizer=chosen.to_config())
+    first, sources = readers.open_run_inputs(run)
+    _check_phasing_options(first.has_variants, haplotypes, reference, regions)
+    kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
+    chosen = _of_options(kind, k, stride)
+    if model and not tokenizer:
+        chosen = _of_model(model, k, stride)
+    against = None if reference or panel else reference_of(model)
+    if reference and regions:
+        records = readers.read_haplotype_sequences(run, sources, reference, regions)
+    else:
+        records = readers.read_records(
+            run,
+            sources,
+            lambda: against or panel_of(panel, model),
+            absent_is_ref=absent_is_ref,
+            haplotypes=haplotypes,
+            tokenizer=lambda: chosen,
+        )
+    if against is not None:
+        sites = None if to is Target.FASTA else _sites_of(model)
+        records = readers.in_coordinates(run, records, RecordMapper(against), sites)
+    with held_output(output) as out:
+        run.count(used=_write(out, records, chosen, to, words))
+    run.note(tokenizer=chosen.to_config())
 
 
 def _check_phasing_options(
@@ -201,9 +189,10 @@ def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
 def _sites_of(model: str | None) -> "list[int] | None":
     """The positions of its reference that a model of mapped genomes reads, None for all."""
     from genomai_cli.bundles import catalog
+    from genomai_cli.cli.model_choice import DEFAULT_MODEL
     from genomai_cli.mapping.reference import VariableSites
 
-    file = catalog.find(model or DEFAULT_PANEL) / catalog.SITES
+    file = catalog.find(model or DEFAULT_MODEL) / catalog.SITES
     return VariableSites.read(file).positions.tolist() if file.is_file() else None
 
 

@@ -9,15 +9,10 @@ import typer
 
 from genomai_cli.cli.options import (
     AbsentIsRef,
-    Device,
+    Compute,
     Inputs,
-    Quiet,
-    ReportJson,
-    Seed,
-    Threads,
-    Verbose,
 )
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
     Force,
@@ -85,8 +80,9 @@ ReferenceFile = Annotated[
 ]
 
 
+@command
 def train(
-    context: typer.Context,
+    run: Run,
     labels: Labels,
     output: Target,
     inputs: Inputs = None,
@@ -99,12 +95,8 @@ def train(
     absent_is_ref: AbsentIsRef = False,
     resume: Resume = False,
     force: Force = False,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    report_json: ReportJson = None,
+    *,
+    compute: Compute,
 ) -> None:
     """Train a classifier on labelled samples, and write it as a model bundle.
 
@@ -119,56 +111,55 @@ def train(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import inputs
+    from genomai_cli.cli import inputs as readers
     from genomai_cli.training import finetuning, labelled_data, run_folder
     from genomai_cli.training import recipe as recipes
     from genomai_cli.training.model_card import classifier_card
 
-    with Run(context) as run:
-        first, sources = inputs.open_run_inputs(run)
-        preset = recipe or _preset(model, first.has_variants)
-        chosen, text = recipes.read(preset, changes or [])
-        columns = _columns(chosen, labels, head or [])
-        if head:
-            chosen = recipes.about(chosen, columns)
-        chosen = named_after(chosen, output, changes or [])
-        devices.use_threads(threads)
-        where = devices.choose(device)
-        run.used_device(where)
-        start = bundles.load(model, where) if model else None
-        kind = input_of(chosen, {"panel": panel, "reference": reference}, start)
-        records = inputs.read_records(
-            run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=absent_is_ref
+    first, sources = readers.open_run_inputs(run)
+    preset = recipe or _preset(model, first.has_variants)
+    chosen, text = recipes.read(preset, changes or [])
+    columns = _columns(chosen, labels, head or [])
+    if head:
+        chosen = recipes.about(chosen, columns)
+    chosen = named_after(chosen, output, changes or [])
+    devices.use_threads(compute.threads)
+    where = devices.choose(compute.device)
+    run.used_device(where)
+    start = bundles.load(model, where) if model else None
+    kind = input_of(chosen, {"panel": panel, "reference": reference}, start)
+    records = readers.read_records(
+        run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=absent_is_ref
+    )
+    samples = _samples(run, readers.in_coordinates(run, records, kind), columns, kind)
+    same = {
+        "samples": labelled_data.digest(samples),
+        "seed": compute.seed,
+        "panel": kind.signature().get("panel"),
+        "reference": kind.signature().get("reference"),
+        "start": start.weights_sha256 if start else None,
+    }
+    work = run_folder.claim(output, text, same, resume=resume, force=force)
+    with work.kept_once_begun():
+        fitted = finetuning.fit(
+            samples,
+            chosen,
+            kind,
+            seed=compute.seed,
+            device=where,
+            start=start,
+            work=work.folder,
+            report=_reporter(run, chosen, work),
         )
-        samples = _samples(run, inputs.in_coordinates(run, records, kind), columns, kind)
-        same = {
-            "samples": labelled_data.digest(samples),
-            "seed": seed,
-            "panel": kind.signature().get("panel"),
-            "reference": kind.signature().get("reference"),
-            "start": start.weights_sha256 if start else None,
-        }
-        work = run_folder.claim(output, text, same, resume=resume, force=force)
-        with work.kept_once_begun():
-            fitted = finetuning.fit(
-                samples,
-                chosen,
-                kind,
-                seed=seed,
-                device=where,
-                start=start,
-                work=work.folder,
-                report=_reporter(run, chosen, work),
-            )
-        told = bundles.Extras(
-            classifier_card(fitted, shlex.join(command_line())),
-            text,
-            {run_folder.LOG: work.log.text()},
-        )
-        bundles.save(fitted.bundle, output, told)
-        work.remove()
-        run.count(used=len(samples))
-        _tell(run, fitted, output)
+    told = bundles.Extras(
+        classifier_card(fitted, shlex.join(command_line())),
+        text,
+        {run_folder.LOG: work.log.text()},
+    )
+    bundles.save(fitted.bundle, output, told)
+    work.remove()
+    run.count(used=len(samples))
+    _tell(run, fitted, output)
 
 
 def _preset(model: str | None, has_variants: bool) -> str:

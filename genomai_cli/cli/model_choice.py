@@ -1,0 +1,269 @@
+"""Which model a command runs, and what it reads: the one that is named, or that the first records speak for.
+
+Without `--model`, a VCF on the contig of an installed model's reference, and sequences that belong to it, are that
+model's; other VCFs, and sequences as long as a panel has sites, are barcodes, read by the default model.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from genomai_cli.cli.inputs import open_run_inputs, read_records
+from genomai_cli.cli.options import Compute
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import BundleError, GenomaiError, InputError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.streams import Input
+    from genomai_cli.inputs.base import InputKind
+    from genomai_cli.mapping.mapper import Mapper
+    from genomai_cli.mapping.reference import Reference
+    from genomai_cli.population.panel import Panel
+    from genomai_cli.records import SequenceRecord
+
+DEFAULT_MODEL = "ancestry"
+FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
+LOOKED_AT = 16  # records
+MAX_HEAD = 1 << 26  # bytes of a VCF's header and first records
+FILE_HEAD = 1 << 20  # bytes that are looked at of a file
+
+Records = Iterator["SequenceRecord"]
+
+
+class OpenModel(NamedTuple):
+    """A model by the name it was asked for, and the records of the run as it reads them."""
+
+    name: str
+    bundle: "Bundle"
+    records: Records
+
+
+def open_model(
+    run: Run, model: str | None, compute: Compute, *, absent_is_ref: bool = False
+) -> OpenModel:
+    """The model that is named, or that fits the first input of the run, and the records of all inputs.
+
+    Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
+    """
+    first, sources = open_run_inputs(run)
+    refusal = ""
+    if model is None and first.has_variants:
+        model, first = model_of_variants(run, first)
+        refusal = f"name the model, --model {DEFAULT_MODEL} or --model {model}"
+    rest = islice(sources, 1, None)
+    if model is not None:
+        bundle = load_model(run, model, compute)
+        records = read_records(
+            run,
+            chain([first], rest),
+            lambda: bundle.coordinates,
+            absent_is_ref=absent_is_ref,
+            refuse_others=refusal,
+            tokenizer=lambda: bundle.tokenizer,
+        )
+        return OpenModel(model, bundle, records)
+    begun = read_records(run, [first], lambda: bundle.coordinates)
+    model, seen, guard = _model_of_sequences(run, begun)
+    bundle = load_model(run, model, compute)
+    others = read_records(run, rest, lambda: bundle.coordinates, absent_is_ref=absent_is_ref)
+    return OpenModel(model, bundle, guard(chain(seen, others)))
+
+
+def load_model(run: Run, name: str, compute: Compute) -> "Bundle":
+    """The model on its device, in the precision that does not show in its answers; the run records both."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+
+    devices.use_threads(compute.threads)
+    device = devices.choose(compute.device)
+    bundle = bundles.load(name, device, devices.exact_precision(device))
+    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    run.used_device(device)
+    return bundle
+
+
+def model_of_variants(
+    run: Run, source: "Input", of_panel: str = DEFAULT_MODEL, of_reference: str | None = None
+) -> tuple[str, "Input"]:
+    """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it.
+
+    `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
+    """
+    from genomai_cli.formats.vcf import normal_contig
+    from genomai_cli.formats.vcf_replay import first_records
+    from genomai_cli.mapping.vcf_alleles import header_lengths
+
+    first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
+    for name, reference in _installed_references().items():
+        lengths = header_lengths(first.header, reference)
+        # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome
+        other = bool(lengths) and len(reference) not in lengths and not first.complete
+        if first.contigs != {normal_contig(reference.name)}:
+            continue
+        if other:
+            size = f"has {' or '.join(map(str, sorted(lengths)))} letters in the header"
+            message = f"the contig of {reference.name} {size}, not {len(reference)}"
+            run.console.warn(f"{message}: model {name} does not read it")
+        else:
+            chosen = of_reference or name
+            run.console.say(f"the records are on {reference.name}: model {chosen}")
+            return chosen, source
+    return of_panel, source
+
+
+# --- sequences
+
+
+def _model_of_sequences(
+    run: Run, records: Records
+) -> tuple[str, Records, Callable[[Records], Records]]:
+    """The model that the first records speak for, all records, and what refuses records of another kind.
+
+    A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
+    first records is either.
+    """
+    installed = _Installed(_installed_references(), installed_panels())
+    if not installed.references:
+        return DEFAULT_MODEL, records, iter
+    seen: list[SequenceRecord] = []
+    for record in islice(records, LOOKED_AT):
+        seen.append(record)
+        name = installed.model_of(record)
+        if name in installed.references:
+            reference = installed.references[name]
+            run.console.say(f"{record.name} belongs to {reference.name}: model {name}")
+            return name, chain(seen, records), partial(installed.without_barcodes, model=name)
+        if name is not None:
+            return name, chain(seen, records), installed.without_genomes
+    if seen:
+        raise installed.refusal(seen[0])
+    return DEFAULT_MODEL, records, iter
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """What the installed models read: genomes that belong to a reference, and barcodes of a panel."""
+
+    references: "dict[str, Reference]"
+    panels: "dict[str, Panel]"
+
+    @cached_property
+    def mappers(self) -> "dict[str, Mapper]":
+        """What tells whether a sequence belongs to a reference."""
+        from genomai_cli.mapping.mapper import Mapper
+
+        return {name: Mapper(reference) for name, reference in self.references.items()}
+
+    @cached_property
+    def sizes(self) -> set[int]:
+        """The lengths of barcodes."""
+        return {len(panel) for panel in self.panels.values()}
+
+    def model_of(self, record: "SequenceRecord") -> str | None:
+        """The model of the reference that the record belongs to, or the default one for a barcode; None for neither."""
+        for name, mapper in self.mappers.items():
+            if mapper(record.sequence) is not None:
+                return name
+        return DEFAULT_MODEL if len(record.sequence) in self.sizes else None
+
+    def without_barcodes(self, records: Records, model: str) -> Records:
+        """The records; InputError for a barcode, which a model of genomes would take for something unheard of."""
+        from genomai_cli.alphabet import as_letters
+        from genomai_cli.population.barcode import BarcodeSites, sites_of
+
+        sites = [BarcodeSites.of(panel) for panel in self.panels.values()]
+        for record in records:
+            if len(record.sequence) in self.sizes and sites_of(as_letters(record.sequence), sites):
+                raise _other_kind(record, "a barcode", "genomes", model)
+            yield record
+
+    def without_genomes(self, records: Records) -> Records:
+        """The records; InputError for a genome, which is no barcode. What is neither is left to the model to refuse."""
+        for record in records:
+            name = None if len(record.sequence) in self.sizes else self.model_of(record)
+            if name is not None:
+                what = f"a genome for the model {name}"
+                raise _other_kind(record, what, "barcodes", DEFAULT_MODEL)
+            yield record
+
+    def refusal(self, record: "SequenceRecord") -> InputError:
+        """What to say of a record that none of the models reads."""
+        barcodes = " or ".join(map(str, sorted(self.sizes)))
+        named = (f"{reference.name} ({name})" for name, reference in self.references.items())
+        return InputError(
+            f"{record.name} has {len(record.sequence)} letters: no barcode ({barcodes} letters), and it does not belong "
+            f"to the reference of a model, {', '.join(named)}; if another model reads it, name that with --model",
+            path=record.path,
+            line=record.line or None,
+        )
+
+
+def _other_kind(record: "SequenceRecord", what: str, others: str, model: str) -> InputError:
+    message = (
+        f"{record.name} is {what}, and the records before it are {others}, read by the model {model}: "
+        "one run reads one kind"
+    )
+    return InputError(message, path=record.path, line=record.line or None)
+
+
+# --- what installed models have
+
+
+def installed_panels() -> "dict[str, Panel]":
+    """The panels of the installed models: barcodes of any of them can be read where they suffice."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.population.panel import Panel
+
+    panels = {}
+    for name in catalog.names():
+        with suppress(GenomaiError):  # another model than the one in use may be damaged
+            panels[name] = Panel.read(catalog.panel_of(name))
+    return panels
+
+
+def installed_inputs() -> "dict[str, InputKind]":
+    """The barcodes of the installed models, by the model's name."""
+    from genomai_cli.population.barcode_input import BarcodeInput
+
+    return {name: BarcodeInput(panel) for name, panel in installed_panels().items()}
+
+
+def _installed_references() -> "dict[str, Reference]":
+    """The references of the installed models that have heads, by the model's name."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.mapping.reference import Reference
+
+    references = {}
+    for name in sorted(catalog.names(), key=lambda name: (name != FIRST_OF_REFERENCES, name)):
+        with suppress(GenomaiError):
+            folder = catalog.find(name)
+            if (folder / catalog.REFERENCE).is_file() and catalog.read_config(folder).get("heads"):
+                references[name] = Reference.read(folder / catalog.REFERENCE)
+    return references
+
+
+def panel_of(file: Path | None, model: str | None) -> "Panel":
+    """The panel in a file, else that of the model, else the default one."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.population.panel import Panel
+
+    if file is not None:
+        return Panel.read(file)
+    name = model or DEFAULT_MODEL
+    return Panel.read(catalog.panel_of(name), name=Path(name).name)
+
+
+def reference_of(model: str | None) -> "Reference | None":
+    """The reference of a model of mapped genomes, None for other models."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.mapping.reference import Reference
+
+    with suppress(BundleError):  # a panel may be there without a model
+        file = catalog.find(model or DEFAULT_MODEL) / catalog.REFERENCE
+        return Reference.read(file) if file.is_file() else None
+    return None
