@@ -196,8 +196,9 @@ class _Installed:
         barcodes = " or ".join(map(str, sorted(self.sizes)))
         named = (f"{reference.name} ({name})" for name, reference in self.references.items())
         return InputError(
-            f"{record.name} has {len(record.sequence)} letters: no barcode ({barcodes} letters), and it does not belong "
-            f"to the reference of a model, {', '.join(named)}; if another model reads it, name that with --model",
+            f"{record.name} has {len(record.sequence)} letters: no barcode ({barcodes} letters), and it does not "
+            f"belong to the reference of a model, {', '.join(named)}; if another model reads it, "
+            "name that with --model",
             path=record.path,
             line=record.line or None,
         )
