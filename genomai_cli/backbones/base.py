@@ -70,6 +70,10 @@ class Backbone(Network):
     None where all are; `features` are further inputs of each token by name (B, T, ...), for families that read them.
     """
 
+    features_read: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # without any, `forward` need not take `features`
+
     has_token_vectors = True
     has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
 

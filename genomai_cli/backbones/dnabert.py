@@ -41,6 +41,7 @@ class DnabertNetwork(Backbone):
     """Ids (B, T) to hidden states (B, T, D); at most `positions` tokens, [CLS] and [SEP] among them."""
 
     config_class = DnabertConfig
+    features_read = frozenset({"token_type_ids"})
 
     def __init__(self, config: DnabertConfig) -> None:
         super().__init__()

@@ -96,15 +96,15 @@ def _given(
     """The model's output for the inputs of that suffix."""
     device = next(network.parameters()).device
     ids_BT = torch.from_numpy(_read(folder / f"input_ids{suffix}.npy")).long().to(device)
-    mask, types = (
-        _optional(folder / f"{name}{suffix}.npy", device)
-        for name in ("attention_mask", "token_type_ids")
-    )
-    features = {} if types is None else {"token_type_ids": types.long()}
+    mask = _optional(folder / f"attention_mask{suffix}.npy", device)
     mask_BT = None if mask is None else mask.bool()
+    files = {name: folder / f"{name}{suffix}.npy" for name in network.features_read}
+    given = {name: _optional(file, device) for name, file in files.items()}
+    features = {name: tensor for name, tensor in given.items() if tensor is not None}
+    more = {"features": features} if features else {}
 
     def hidden(layer: int | None) -> Tensor:
-        states: Tensor = network(ids_BT, mask_BT, layer=layer, features=features)
+        states: Tensor = network(ids_BT, mask_BT, layer=layer, **more)
         return states
 
     if output == "hidden_states":

@@ -181,6 +181,27 @@ def test_verify_names_inputs_that_the_model_cannot_read(tmp_path):
     assert "input_ids.npy: the model cannot read this" in result.stderr
 
 
+def test_verify_compares_what_the_networks_of_this_program_give(tmp_path, tiny_sequence_bundle):
+    bundle = bundles.load(tiny_sequence_bundle, CPU)
+    ids = torch.tensor([[1, 2, 3, 4], [5, 6, 7, bundle.tokenizer.pad_id]])
+    mask = ids != bundle.tokenizer.pad_id
+    with torch.inference_mode():
+        hidden = bundle.classifier.networks[0](ids, mask)
+    for name, values in (
+        ("input_ids", ids),
+        ("attention_mask", mask),
+        ("token_type_ids", ids * 0),  # which the network does not read
+        ("expected_last_hidden", hidden),
+        ("expected_logits", hidden),
+        ("expected_tracks", hidden),
+    ):
+        np.save(tmp_path / f"{name}.npy", values.numpy())
+    result = run(["models", "verify", tiny_sequence_bundle, "--against", tmp_path])
+    assert result.status == 0, result.stderr
+    found = {name: outcome for name, _, outcome in result.rows[1:]}
+    assert found == {"last_hidden": "OK", "logits": "not compared", "tracks": "not compared"}
+
+
 def test_a_model_of_more_values_is_not_doubled_and_one_of_many_more_not_converted(
     tmp_path, monkeypatch
 ):
