@@ -108,7 +108,7 @@ class TestBundle:
             assert row in card
         assert "## Reproduce" in card
 
-    def test_companions_have_tensors_of_their_own_and_are_not_counted(self, pretrained):
+    def test_auxiliary_heads_have_tensors_of_their_own_and_are_not_counted(self, pretrained):
         tensors = load_file(pretrained / "model.safetensors")
         config = json.loads((pretrained / "config.json").read_text())
         beside = {name for name in tensors if name.startswith("companions.")}
@@ -179,7 +179,7 @@ class TestInputs:
         assert again.status == 0, again.stderr
         assert weights(output) == from_vcf
 
-    def test_the_reference_model_learns_from_haplotypes(self, pretrain, cohort, output):
+    def test_the_reference_model_is_trained_on_haplotypes(self, pretrain, cohort, output):
         settings_ = f"{TINY} network.head_width=8 network.positions=200"
         options = ["--recipe", "genomai-v2", "--objective", "contrastive", "--panel", cohort.panel]
         result = pretrain(*options, inputs=[cohort.vcf], settings=settings_)

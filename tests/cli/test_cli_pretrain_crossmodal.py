@@ -1,4 +1,4 @@
-"""`genomai pretrain --objective crossmodal`: from a cohort and its phenotypes to a model, alone or beside another."""
+"""`pretrain --objective crossmodal`: from a cohort and its phenotypes to a model, alone or attached to another."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_a_model_of_ones_own_phenotypes(pretrain, cohort, tmp_path):
     assert aligned.rows[0] == ["sample", "phenotype", "similarity", "rank"]
 
 
-def test_beside_another_model_that_stays_as_it_is(pretrain, tiny_bundle, cohort, tmp_path):
+def test_attached_to_another_model_that_stays_as_it_is(pretrain, tiny_bundle, cohort, tmp_path):
     target = tmp_path / "both"
     result = pretrain("--model", tiny_bundle, output=target)
     assert result.status == 0, result.stderr
@@ -91,8 +91,8 @@ def test_beside_another_model_that_stays_as_it_is(pretrain, tiny_bundle, cohort,
     assert [row[:-1] for row in calls[0]] == [row[:-1] for row in calls[1]]
 
 
-def test_again_beside_it(pretrain, tiny_bundle, tmp_path):
-    """A second network takes the place of the first."""
+def test_attached_once_more(pretrain, tiny_bundle, tmp_path):
+    """A second network replaces the first."""
     target, again = tmp_path / "both", tmp_path / "again"
     assert pretrain("--model", tiny_bundle, output=target).status == 0
     result = pretrain("--model", target, "--seed", "1", output=again)
@@ -108,7 +108,7 @@ def test_what_does_not_go_together(pretrain, tiny_sequence_bundle, tmp_path, coh
     assert refused(pretrain("--model", tiny_sequence_bundle), 1, "has another tokenizer")
 
 
-def test_people_without_records_are_left_out(pretrain, phenotypes, tmp_path):
+def test_samples_without_records_are_left_out(pretrain, phenotypes, tmp_path):
     some = tmp_path / "some.tsv"
     lines = phenotypes.read_text().splitlines(keepends=True)
     some.write_text("".join(lines[:-5]))

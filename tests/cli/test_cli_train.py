@@ -130,7 +130,7 @@ def test_heads_and_labels_are_those_of_the_recipe(tiny_bundle):
     assert config["likelihood"]["nesting"] == {"superpop": [0, 0, 1], "pop": [0, 1, 2]}
 
 
-def test_sequences_learn_every_column(tiny_sequence_bundle):
+def test_every_column_becomes_a_head_for_sequences(tiny_sequence_bundle):
     config = config_of(tiny_sequence_bundle)
     assert config["heads"] == {"content": ["at", "gc"]}
     assert "likelihood" not in config
@@ -188,7 +188,7 @@ def test_barcodes_in_fasta_teach_what_the_vcf_does(train, output, cohort, tmp_pa
     assert (output / "model.safetensors").read_bytes() == from_vcf
 
 
-def test_phased_haplotypes_go_by_their_persons_label(train, output, cohort, tmp_path):
+def test_phased_haplotypes_go_by_the_label_of_their_individual(train, output, cohort, tmp_path):
     fasta = tmp_path / "haplotypes.fa"
     command = ["tokenize", "--to", "fasta", "--haplotypes", cohort.vcf, "--panel", cohort.panel]
     assert run([*command, "-o", fasta]).status == 0
@@ -323,7 +323,7 @@ def test_a_class_of_one_individual(train, cohort, tmp_path, output):
     assert not output.with_name("model.training").exists()
 
 
-def test_nobody_labelled(train, cohort, tmp_path):
+def test_no_sample_labelled(train, cohort, tmp_path):
     labels = edited(tmp_path / "none.tsv", cohort.labels, lambda _, row: [f"x{row[0]}", *row[1:]])
     assert refused(train(labels=labels), 1, "none of the 75 samples has a label")
 

@@ -35,7 +35,7 @@ def schedule(request):
 
 @pytest.fixture
 def joint():
-    """A distribution over all words of three letters 0 and 1, in which the letters depend on each other."""
+    """A distribution over all sequences of three tokens 0 and 1, in which the tokens depend on each other."""
     weights = np.random.default_rng(3).gamma(0.7, size=(LETTERS,) * LENGTH)
     return weights / weights.sum()
 
@@ -87,7 +87,7 @@ def test_times_are_spread_evenly(count):
     assert sorted((unit * count).astype(int)) == list(range(count))
 
 
-def test_letters_are_hidden_as_often_as_the_schedule_says(schedule):
+def test_tokens_are_masked_as_often_as_the_schedule_says(schedule):
     letters = np.ones((3, 20000), np.int64)
     times = np.array([0.1, 0.5, 0.9])
     shown = ABSORBING.noised(letters, schedule.alpha(times), LETTERS, np.random.default_rng(2))
@@ -96,7 +96,7 @@ def test_letters_are_hidden_as_often_as_the_schedule_says(schedule):
 
 
 def integrated_bound(joint_of_network, word, schedule):
-    """The absorbing bound of one word: over all patterns of hidden letters, integrated over time."""
+    """The absorbing bound of one sequence: over all patterns of masked tokens, integrated over time."""
     points, weights = np.polynomial.legendre.leggauss(60)
     times, widths = (points + 1) / 2, weights / 2
     kept, slope = (
@@ -150,7 +150,7 @@ def test_the_absorbing_bound_weighs_by_one_over_time():
         assert nats.tolist() == pytest.approx([weight * math.log(4 / 3)])
 
 
-def test_only_hidden_letters_that_are_known_are_judged():
+def test_only_masked_tokens_that_are_known_are_scored():
     shown, truth = torch.tensor([[MASKED, MASKED, 0]]), torch.tensor([[1, MASKED, 0]])
     assert ABSORBING.scored(shown, truth).tolist() == [[True, False, False]]
     assert UNIFORM.scored(shown, truth).tolist() == [[True, False, True]]
@@ -169,7 +169,7 @@ def words_drawn(joint, schedule, steps, people=6000):
 
 
 def shares(letters):
-    """How often each word was drawn."""
+    """How often each sequence was drawn."""
     assert letters.min() >= 0
     counts = np.zeros((LETTERS,) * LENGTH)
     np.add.at(counts, tuple(letters.numpy().T), 1)
@@ -245,12 +245,12 @@ def test_from_a_time_on_letters_that_were_left_stay_and_others_are_drawn_anew(jo
 
 
 def blurring(kept):
-    """The chance (A, A) that a letter becomes another one until alpha is `kept`."""
+    """The chance (A, A) that a token becomes another one until alpha is `kept`."""
     return kept * np.eye(LETTERS) + (1 - kept) / LETTERS
 
 
 def blurred(joint, kept, but=None):
-    """The distribution of words whose letters are blurred, all but one."""
+    """The distribution of sequences whose tokens are noised, all but one."""
     for place in range(LENGTH):
         if place != but:
             joint = np.moveaxis(np.tensordot(joint, blurring(kept), (place, 0)), -1, place)
@@ -258,7 +258,7 @@ def blurred(joint, kept, but=None):
 
 
 def others_say(joint, kept):
-    """log p(letter | the other letters, blurred) for every word that is shown and place: (2, 2, 2, L, A)."""
+    """log p(token | the other tokens, noised) for every sequence that is shown and position: (2, 2, 2, L, A)."""
     told = np.empty((LETTERS,) * LENGTH + (LENGTH, LETTERS))
     for place in range(LENGTH):
         chances = np.moveaxis(blurred(joint, kept, but=place), place, -1)
@@ -268,7 +268,7 @@ def others_say(joint, kept):
 
 
 def uniform_bound(joint, word, schedule, points=80):
-    """The uniform bound of one word with a network that knows everything, integrated over words and time."""
+    """The uniform bound of one sequence with a network that knows everything, integrated over sequences and time."""
     nodes, widths = np.polynomial.legendre.leggauss(points)
     total = 0.0
     for time, width in zip((nodes + 1) / 2, widths / 2, strict=True):
@@ -291,15 +291,15 @@ def test_the_uniform_bound_of_a_network_that_knows_everything_is_the_likelihood(
 
 
 def test_the_mean_uniform_bound_of_letters_by_themselves_is_their_entropy():
-    """A toy of two letters, worked out by hand: p = (0.8, 0.2) at each of three places."""
+    """A toy of two tokens, worked out by hand: p = (0.8, 0.2) at each of three positions."""
     joint = np.einsum("i,j,k->ijk", *[[0.8, 0.2]] * LENGTH)
     words = product(range(LETTERS), repeat=LENGTH)
     mean = sum(joint[word] * uniform_bound(joint, word, LINEAR, points=24) for word in words)
     assert mean == pytest.approx(LENGTH * 0.500402, rel=1e-2)
 
 
-def test_a_wrong_guess_costs_what_the_rates_say():
-    """By hand: A = 2, alpha = 1/2, the letter 1 is shown as 0, the guess is (1/2, 1/2): r = 3, rho = 1."""
+def test_a_wrong_prediction_costs_what_the_rates_say():
+    """By hand: A = 2, alpha = 1/2, the token 1 is shown as 0, the prediction is (1/2, 1/2): r = 3, rho = 1."""
     parts = torch.tensor([1]), torch.tensor([0]), torch.tensor([0.5]), torch.tensor([-1.0])
     nats = UNIFORM.nats(torch.zeros(1, 2), *parts)
     assert nats.tolist() == pytest.approx([1 - 3 + 3 * math.log(3)])
@@ -313,7 +313,7 @@ def test_uniform_times_are_dense_near_nothing_and_weighed_by_their_pace():
     assert (ABSORBING.time_derivative(ABSORBING.times(even)) == 1).all()
 
 
-def test_letters_are_replaced_as_often_as_the_schedule_says(schedule):
+def test_tokens_are_replaced_as_often_as_the_schedule_says(schedule):
     letters = np.repeat([[0], [1], [MASKED]], 20000, axis=1)
     kept = schedule.alpha(np.array([0.3, 0.7, 0.7]))
     shown = UNIFORM.noised(letters, kept, 4, np.random.default_rng(2))
@@ -355,7 +355,7 @@ def test_noise_and_the_way_back_leave_the_distribution_as_it_is(joint):
 
 
 def test_a_step_back_is_bayes_theorem():
-    """By hand: two letters, the guess (0.9, 0.1), alpha from 1/4 to 1/2, the letter 1 is shown."""
+    """By hand: two tokens, the prediction (0.9, 0.1), alpha from 1/4 to 1/2, the token 1 is shown."""
     chance = step_back(torch.tensor([[0.9, 0.1]]), torch.tensor([1]), 0.25, 0.5)
     earlier = torch.tensor(
         [0.5 * 0.9 + 0.25, 0.5 * 0.1 + 0.25]

@@ -1,4 +1,4 @@
-"""Diffusion of words: what the objective shows and asks for, keep probabilities, the Markov model beside it."""
+"""Diffusion of tokens: what the objective shows and asks for, keep probabilities, its Markov baseline."""
 
 import math
 
@@ -167,7 +167,7 @@ def test_a_fully_masked_token_is_the_masked_one_and_an_unmasked_one_itself():
         assert torch.allclose(logits, expected_logits, atol=1e-6)
 
 
-def test_words_that_are_barred_are_impossible():
+def test_tokens_that_are_barred_are_impossible():
     objective, model = learning("absorbing")
     barred = torch.zeros(1, 3, LETTERS, dtype=torch.bool)
     barred[0, 1, :3] = True

@@ -106,7 +106,7 @@ def test_an_unknown_site_says_nothing():
     assert surplus[1].tolist() == pytest.approx([10 / 13, 0, 0])
 
 
-def test_guesses_are_about_the_letters_that_occur():
+def test_predictions_are_about_the_letters_that_occur():
     network = ProfileNetwork(ProfileConfig(4, 3, width=8))
     network.table.fit(COUNTS, min_count=2)
     head = network.lm_head(7)

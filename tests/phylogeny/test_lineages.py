@@ -70,7 +70,7 @@ def test_the_posterior_is_that_of_bayes(network):
         assert torch.allclose(found[:, :, genome], expected, atol=1e-12)
 
 
-def test_a_hidden_variant_is_the_mean_over_lineages_and_styles(network):
+def test_a_masked_variant_is_the_mean_over_lineages_and_styles(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     expected = (network.posterior(ids)[:, :, 0, None] * dense_shares(network)).sum((0, 1))
     assert torch.allclose(network.restored(ids)[0], expected, atol=1e-12)

@@ -1,4 +1,4 @@
-"""People to learn from and people made up: phenotypes, rows, linkage, the denoiser, its objective, asking."""
+"""Samples to train on and samples made up: phenotypes, rows, linkage, the denoiser, its objective, requests."""
 
 import io
 from dataclasses import replace
@@ -147,7 +147,7 @@ def test_weights_that_are_none_are_refused(phenotypes, text):
         parsed_request(text, 1, phenotypes)
 
 
-def test_nobody_is_asked_for_twice(phenotypes):
+def test_no_sample_is_requested_twice(phenotypes):
     with pytest.raises(UsageError, match="NOA twice"):
         requests_of(["reference", "NOA"], 4, phenotypes)
 
@@ -161,7 +161,7 @@ def test_quotas_are_nearest_to_the_shares():
 # --- rows, linkage, mosaics --------------------------------------------------------------------
 
 
-def test_a_person_as_a_row_and_back():
+def test_a_sample_as_a_row_and_back():
     layout = HaplotypeRows(3, 2)
     alleles = np.array([[0, 1, -1], [1, 1, 0]], np.int8)
     row = layout.row(alleles, [2, 78])  # 78 is the code of N
@@ -292,7 +292,7 @@ def tensors(views):
     return {name: torch.from_numpy(values) for name, values in views.items()}
 
 
-def test_views_hide_alleles_and_say_when(objective, rows):
+def test_views_mask_alleles_and_say_when(objective, rows):
     views = objective.views(rows, np.random.default_rng(3))
     again = objective.views(rows, np.random.default_rng(3))
     assert all((views[name] == again[name]).all() for name in views)
@@ -305,7 +305,7 @@ def test_views_hide_alleles_and_say_when(objective, rows):
     assert shown[~late].mean() > shown[late].mean()
 
 
-def test_the_loss_is_the_weighted_cross_entropy_of_hidden_alleles(objective, rows, network):
+def test_the_loss_is_the_weighted_cross_entropy_of_masked_alleles(objective, rows, network):
     views = tensors(objective.views(rows, np.random.default_rng(3)))
     model = Model(network.float(), torch.nn.Identity(), lambda ids: ids)
     weights = torch.nn.functional.one_hot(views["phenotype"][:, 0], 6).float()
@@ -318,7 +318,7 @@ def test_the_loss_is_the_weighted_cross_entropy_of_hidden_alleles(objective, row
     assert float(objective.loss(model, views, Alone())) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_phenotypes_are_told_fine_coarse_or_not_at_all():
+def test_phenotypes_are_given_fine_coarse_or_not_at_all():
     numbers = np.tile([[2, 5]], (6000, 1))
     settings = DiffusionSettings(null=0.1, coarse=0.2)
     shares = (

@@ -250,14 +250,14 @@ def test_fitted_frequencies_are_near_the_true_ones(fitted):
     assert np.abs(found - truth).mean() < 0.03
 
 
-def test_a_fitted_likelihood_names_the_population_of_new_people(fitted, rng):
+def test_a_fitted_likelihood_names_the_population_of_new_samples(fitted, rng):
     truth, likelihood = fitted
     for population in range(3):
         found = likelihood(*draw(rng, truth[population], 100)).argmax(1)
         assert float((found == population).double().mean()) > 0.97
 
 
-def test_the_prior_is_the_share_of_people(rng):
+def test_the_prior_is_the_share_of_samples(rng):
     truth = rng.uniform(0.2, 0.8, (2, 30))
     copies, populations = genotypes(rng, truth, 40)
     kept = np.r_[:40, 40:50]
@@ -267,7 +267,7 @@ def test_the_prior_is_the_share_of_people(rng):
     )
 
 
-def test_people_who_differ_along_an_axis_widen_the_spread(rng):
+def test_samples_that_differ_along_an_axis_widen_the_spread(rng):
     base, tilt = rng.normal(0, 1, 150), rng.normal(0, 0.5, 150)
     places = rng.normal(0, 1.5, 150)
     admixed = rng.binomial(2, sigmoid(base + np.outer(places, tilt)))

@@ -108,7 +108,7 @@ class TestColumns:
         with pytest.raises(InputError, match="no column with a value"):
             Columns.of(read("p\tpop\na\t.\n"))
 
-    def test_the_vocabulary_names_every_word(self, columns):
+    def test_the_vocabulary_names_every_token(self, columns):
         words = columns.vocabulary
         assert words[:4] == ["pop=FIN", "pop=GBR", "sex=female", "sex=male"]
         assert len(words) == len(set(words)) == sum(columns.sizes) == 4 + 11 + LOCATION_ANCHORS
@@ -128,7 +128,7 @@ class TestColumns:
         assert np.arccos((everywhere @ anchors.T).max(axis=1)).max() < 0.4  # radians
 
     @given(st.floats(-89.9, 89.9), st.floats(-179.9, 179.9))
-    def test_places_come_back_as_degrees(self, latitude, longitude):
+    def test_locations_come_back_as_degrees(self, latitude, longitude):
         found = degrees(unit_vectors(np.array([latitude]), np.array([longitude])))
         assert np.allclose(found, [[latitude, longitude]], atol=1e-6)
 
@@ -173,7 +173,7 @@ class TestEncoding:
         assert message in str(refused.value)
         assert refused.value.line == line
 
-    def test_columns_can_be_hidden(self, people, columns):
+    def test_columns_can_be_masked(self, people, columns):
         encoded = encode(people, columns)
         shown = np.zeros((4, 4), np.bool_)
         shown[:, 3] = True
@@ -192,7 +192,7 @@ class TestEncoding:
 
 
 class TestGroups:
-    def test_what_people_have_in_common_makes_a_record(self, people, columns):
+    def test_what_samples_have_in_common_makes_a_record(self, people, columns):
         assert list(common_records(people, columns, "pop")) == [
             ["record", "pop", "sex", "height", "latitude", "longitude"],
             ["FIN", "FIN", "male", ".", "60", "25"],
@@ -203,7 +203,7 @@ class TestGroups:
         records = [row[0] for row in common_records(people, columns, "")]
         assert records == ["record", "pop=FIN", "pop=GBR", "sex=female", "sex=male"]
 
-    def test_families_are_the_people_of_a_label(self, people, columns):
+    def test_groups_are_the_samples_of_a_label(self, people, columns):
         layout = PhenotypeRows(3, columns)
         letters = np.frombuffer(b"AAACCCGGGTTT", np.uint8).reshape(4, 3)
         rows = layout.rows(letters, encode(people, columns))

@@ -1,4 +1,4 @@
-"""Windows of linked sites: the library that restores genotypes, its calibration, the network, and a bundle of both."""
+"""Windows of linked sites: imputation by kriging, its calibration, the network, and a bundle."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ SITES, PEOPLE = 24, 40
 
 @pytest.fixture
 def copies():
-    """Genotypes (N, S) of people who have two of six haplotypes each, some of them unknown."""
+    """Genotypes (N, S) of samples that have two of six haplotypes each, some of them unknown."""
     rng = np.random.default_rng(3)
     haplotypes = rng.random((6, SITES)) < 0.4
     chosen = rng.integers(6, size=(PEOPLE, 2))
@@ -46,7 +46,7 @@ def library(copies):
 
 
 def kriged(copies, sites, asked):
-    """The same as `KrigingReference._predicted` from one person's copies at all sites, by the textbook (eq. 2.25)."""
+    """The same as `KrigingReference._predicted` from one sample's copies at all sites, by the textbook (eq. 2.25)."""
     learnt = copies.double()
     known = learnt >= 0
     mean = (learnt * known).sum(0) / known.sum(0)
@@ -73,8 +73,8 @@ def test_kriging_as_the_textbook_says(library, copies):
     )
 
 
-def test_left_out_is_a_refit_without_the_person(library, copies):
-    """Up to the means, which are everybody's: that of a refit differs by one person."""
+def test_left_out_is_a_refit_without_the_sample(library, copies):
+    """Up to the means, which are everybody's: that of a refit differs by one sample."""
     sites = torch.arange(1, SITES, 2)
     found = library.left_out(sites)[7]
     rest = torch.cat([copies[:7], copies[8:]])
@@ -83,7 +83,7 @@ def test_left_out_is_a_refit_without_the_person(library, copies):
     assert (found - inside).abs().max() > 0.05  # it does make a difference
 
 
-def test_a_person_does_not_depend_on_those_beside(library, copies):
+def test_a_sample_does_not_depend_on_the_others_of_its_batch(library, copies):
     asked = copies[:6].long().clone()
     asked[0, ::2] = -1
     asked[1, 5:] = -1
@@ -95,7 +95,7 @@ def test_a_person_does_not_depend_on_those_beside(library, copies):
     torch.testing.assert_close(together.sum(dim=2), torch.ones(6, SITES))
 
 
-def test_calibration_tells_the_hidden_genotypes(copies):
+def test_calibration_tells_the_masked_genotypes(copies):
     library = KrigingReference(PEOPLE, SITES)
     fill(library, copies)
     hidden = torch.arange(0, SITES, 2)
@@ -151,7 +151,7 @@ def network(copies):
     return made.requires_grad_(False)
 
 
-def test_hidden_sites_say_nothing(network):
+def test_masked_sites_say_nothing(network):
     alleles = torch.randint(0, 2, (3, 2, SITES))
     alleles[:, :, 3:] = -1
     weights = torch.eye(3)
@@ -184,7 +184,7 @@ def test_a_lone_haplotype_is_restored_by_the_network(network, copies):
 
 
 def cohort(path):
-    """A VCF of people in a window of linked sites, and their labels."""
+    """A VCF of samples in a window of linked sites, and their labels."""
     rng = np.random.default_rng(1)
     founders = (rng.random((8, 60)) < 0.3).astype(np.int8)
     alleles = founders[rng.integers(8, size=(40, 2))]
