@@ -1,7 +1,7 @@
 """What every self-supervised objective offers, and what it is told about the samples.
 
 An objective makes views of letters (numpy, an rng for every draw) and, from what a network says of them, a
-loss. What it trains beside the network is a companion (`nets/auxiliary.py`), counted apart from the model.
+loss. What it trains beside the network is a companion (`backbones/heads.py`), counted apart from the model.
 
 Supervised learning: the cross-entropy of every head, a missing label left out.
 

@@ -77,7 +77,7 @@ class SitesNetwork(Network):
         return dropped_BD
 
     def lm_head(self, vocabulary: int) -> nn.Module:
-        """A fresh head that guesses the words of hidden sites; see `nets/companions.py`."""
+        """A fresh head that guesses the words of hidden sites; see `backbones/heads.py`."""
         return SiteHead(self.config.width, self.config.sites, vocabulary)
 
     def predict_masked(
