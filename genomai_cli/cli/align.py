@@ -71,7 +71,7 @@ Permutations = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Ranking:
     """Which rows the table has; given pairs are tested by so many permutations."""
 

@@ -49,7 +49,7 @@ PlotOf = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Explanations:
     """The files of explanations to write, and the groups that the picture is to show."""
 

@@ -118,7 +118,7 @@ LabelsOutput = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ViewOptions:
     """How many views of a record, and what is done to each."""
 
@@ -140,7 +140,7 @@ class ViewOptions:
         return changes
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class LabelOptions:
     """The labels of records, and of views."""
 
@@ -162,7 +162,7 @@ class LabelOptions:
             raise UsageError("--labels-out needs --labels")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ReadingOptions:
     """How records are read: by which panel or model, and what a VCF does not say."""
 

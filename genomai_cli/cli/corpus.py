@@ -20,7 +20,7 @@ FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "cro
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class HaplotypeRegions:
     """Where haplotype sequences are made from a VCF: in the regions of a BED file, on a reference."""
 

@@ -120,7 +120,7 @@ ChangesFile = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Restoring:
     """What is restored, corrected and added, and where the changes are listed."""
 

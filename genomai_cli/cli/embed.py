@@ -1,7 +1,5 @@
 """`genomai embed`: sequences and samples as vectors, in a table, in HDF5 on a stream, or in an HDF5 file to add to."""
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -124,7 +122,7 @@ Resume = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an interrupted run away.")]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class VectorOptions:
     """Which vectors."""
 
@@ -144,7 +142,7 @@ class VectorOptions:
         return Settings(pool, self.layer, both, self.per_token, self.window, self.stride)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class FileOptions:
     """What becomes of vectors that are there already."""
 
@@ -257,6 +255,9 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
 
 def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
     """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
+    import shutil
+    import tempfile
+
     with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "embeddings.h5"
         with _file(whole, vectors) as file:

@@ -96,7 +96,7 @@ Confusion = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class TruthOptions:
     """The true labels, and their columns by head."""
 
@@ -104,7 +104,7 @@ class TruthOptions:
     column: Columns = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class GenerationOptions:
     """What generated samples are compared with besides the real ones, and at which sites."""
 

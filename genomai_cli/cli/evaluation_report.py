@@ -1,6 +1,5 @@
 """What `genomai evaluate` has measured, as TSV and as JSON: of classification by head, of generation by group."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -99,4 +98,6 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
 
 
 def _document(facts: Mapping[str, Any]) -> str:
+    import json
+
     return json.dumps({"schema_version": SCHEMA_VERSION, **facts}, indent=2) + "\n"

@@ -173,7 +173,7 @@ HeldOut = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Individuals:
     """Whom a model of a panel draws."""
 
@@ -186,7 +186,7 @@ class Individuals:
             raise UsageError("--phenotype names people, --phenotypes describes them: not both")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Layout:
     """How individuals are written."""
 
@@ -200,7 +200,7 @@ class Layout:
             raise UsageError("--haplotypes is for FASTA and TSV: a VCF is phased as it is")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Sequences:
     """What a model of DNA draws."""
 
@@ -208,7 +208,7 @@ class Sequences:
     prompt: Prompt = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class SamplingOptions:
     """How tokens are drawn."""
 
@@ -223,7 +223,7 @@ class SamplingOptions:
         return Settings(self.steps or steps_of(bundle), self.guidance, self.temperature, seed)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class QualityOptions:
     """The report on individuals."""
 

@@ -28,7 +28,7 @@ class Target(StrEnum):
     TSV = "tsv"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Requested:
     """Which people of which model, how many of each phenotype or record, and how they are written."""
 

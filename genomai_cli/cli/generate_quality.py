@@ -1,6 +1,5 @@
 """`genomai generate --quality`: the report on what was generated, as TSV or JSON by the file's name."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,4 +118,6 @@ def _json(found: "Quality", bundle: "Bundle", seed: int) -> str:
         "groups": groups,
         "notes": dict(found.notes),
     }
+    import json
+
     return json.dumps(facts, indent=2) + "\n"

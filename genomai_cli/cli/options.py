@@ -143,7 +143,7 @@ Haplotypes = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Compute:
     """On what a model runs, and what its random numbers begin with."""
 
@@ -152,14 +152,14 @@ class Compute:
     threads: Threads = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ComputeWithoutSeed(Compute):
     """The same where nothing is random."""
 
     seed: UnusedSeed = 0
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class SeedOnly(Compute):
     """The same without a model to run."""
 
@@ -167,14 +167,14 @@ class SeedOnly(Compute):
     threads: UnusedThreads = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class NoCompute(SeedOnly):
     """The same where nothing is random either."""
 
     seed: UnusedSeed = 0
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Messages:
     """How much is said, and where the run is recorded: options of every command."""
 

@@ -13,7 +13,6 @@ is to Typer `embed(context, inputs, seed, device, threads, output, quiet, verbos
 """
 
 import inspect
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +36,8 @@ SCHEMA_VERSION = 1
 def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None]:
     """The body as Typer calls it: with the context of which its run is made, and options one by one.
 
-    A parameter that is a dataclass stands for its fields; the options of every command come behind the others.
+    A parameter that is a dataclass stands for its fields (without `eq` and `repr`, which `--help` would wait for); the
+    options of every command come behind the others.
     """
     _, *taken = inspect.signature(body).parameters.values()
     parameters = [_keyword("context", typer.Context)]
@@ -193,6 +193,8 @@ class RunReport:
 
     def to_json(self) -> str:
         """The document, indented, with a final newline."""
+        import json
+
         head = {"schema_version": SCHEMA_VERSION, "program": "genomai", "version": __version__}
         return json.dumps({**head, **asdict(self)}, indent=2, default=str) + "\n"
 
