@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from genomai_cli import __version__
 from genomai_cli.cli import app as app_module
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.registry import OBJECTIVES
 
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in app_module.app.registered_commands
@@ -337,3 +339,11 @@ def test_zsh_completes_commands_from_fpath_at_the_first_call():
 def test_help_text(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert_expected(f"help-{command}.txt", run(f"{command.replace('-', ' ')} --help").stdout)
+
+
+def test_help_of_pretrain_names_the_objectives_that_there_are():
+    """A choice that help names is accepted, and every one is named."""
+    said = re.sub(r"[│\s]+", " ", run("pretrain --help").stdout)
+    named = re.search(r"What to learn by: (.*?); several", said)
+    assert named is not None
+    assert set(re.findall(r"[a-z]{3,}", named[1])) == set(OBJECTIVES)
