@@ -110,8 +110,6 @@ app.add_typer(models.app, name="models")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
     if COMPLETION_VARIABLE in os.environ:
-        pass
-
         prepare()
     with _termination_as_exit():
         return _status_of(sys.argv[1:] if argv is None else list(argv))

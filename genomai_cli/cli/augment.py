@@ -40,7 +40,7 @@ Mask = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Hide this share of the letters: they become N.",
+        help="Mask this share of the letters: they become N.",
         show_default=False,
     ),
 ]
@@ -51,7 +51,7 @@ Crop = Annotated[
         metavar="SHARE",
         min=0,
         max=1,
-        help="Keep a stretch of this share of the length; of a barcode the rest is hidden.",
+        help="Keep a stretch of this share of the length; of a barcode the rest is masked.",
         show_default=False,
     ),
 ]
@@ -77,7 +77,7 @@ Diffuse = Annotated[
         min=0,
         max=1,
         callback=check_finite,
-        help="Blur up to this time and draw again from there, by a diffusion model: --model, or for barcodes "
+        help="Noise up to this time and draw again from there, by a diffusion model: --model, or for barcodes "
         "ancestry-generator. At 1 nothing is left of the record.",
         show_default=False,
     ),
@@ -103,7 +103,7 @@ GroupColumn = Annotated[
     typer.Option(
         "--group",
         metavar="COLUMN",
-        help="The column of the labels that says who is crossed with whom, and as what --diffuse draws people.",
+        help="The column of the labels that says who is crossed with whom, and as what --diffuse draws individuals.",
         show_default=False,
     ),
 ]

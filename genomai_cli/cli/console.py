@@ -1,7 +1,4 @@
-"""What a person reads while the program works: messages and progress bars on standard error.
-
-What `pretrain` shows while it works: a line at every evaluation, on a terminal a moving one, and the log.
-"""
+"""What the user reads while the program works: messages, progress bars, and the steps of a training run."""
 
 import sys
 import time
@@ -61,7 +58,7 @@ ABSENT = "."
 
 
 class Progress:
-    """Tells the moments of a run of so many steps to the user and to the log."""
+    """Tells the user, and the log, how far a training run of so many steps is."""
 
     def __init__(self, console: Console, steps: int, log: "MetricsLog") -> None:
         self._console, self._steps, self._log = console, steps, log
@@ -91,26 +88,26 @@ class Progress:
         if self._line is not None:
             self._line.stop()
 
-    def tell(self, moment: "StepMetrics") -> None:
-        """Log the moment; show it, on a terminal always and elsewhere if samples were judged."""
-        self._log.add(_row(moment))
-        text = self._text(moment)
+    def tell(self, metrics: "StepMetrics") -> None:
+        """Log the step; show it, on a terminal always and elsewhere where there is a validation loss."""
+        self._log.add(_row(metrics))
+        text = self._text(metrics)
         if self._line is not None:
             task = self._line.task_ids[0]
-            self._line.update(task, completed=moment.step, description=text)
-        if moment.held_out is not None:
+            self._line.update(task, completed=metrics.step, description=text)
+        if metrics.held_out is not None:
             self._console.say(text)
         elif self._line is None:
             self._console.detail(text)
 
-    def _text(self, moment: "StepMetrics") -> str:
-        text = f"step {moment.step} of {self._steps}: loss {_losses(moment.loss, moment.terms)}"
-        if moment.held_out is not None:
-            text += f", held out {_losses(moment.held_out, moment.held_out_terms)}"
-        return f"{text}, {moment.tokens_per_second:,.0f} tokens/s, {self._time_left(moment.step)}"
+    def _text(self, metrics: "StepMetrics") -> str:
+        text = f"step {metrics.step} of {self._steps}: loss {_losses(metrics.loss, metrics.terms)}"
+        if metrics.held_out is not None:
+            text += f", held out {_losses(metrics.held_out, metrics.held_out_terms)}"
+        return f"{text}, {metrics.tokens_per_second:,.0f} tokens/s, {self._time_left(metrics.step)}"
 
     def _time_left(self, step: int) -> str:
-        """At the pace since the first moment of this process."""
+        """At the pace since the first step of this process."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._began = step, now
@@ -129,20 +126,20 @@ def _losses(total: float, terms: "dict[str, float] | Any") -> str:
     return f"{total:.4f} ({parts})" if len(terms) > 1 else f"{total:.4f}"
 
 
-def _row(moment: "StepMetrics") -> dict[str, str]:
-    held_out = moment.held_out_terms
+def _row(metrics: "StepMetrics") -> dict[str, str]:
+    held_out = metrics.held_out_terms
     return {
-        "step": str(moment.step),
-        "epoch": f"{moment.epoch:.4f}",
-        "tokens": str(moment.tokens),
-        "loss": f"{moment.loss:.6f}",
-        **{f"loss_{name}": f"{loss:.6f}" for name, loss in moment.terms.items()},
-        "held_out": ABSENT if moment.held_out is None else f"{moment.held_out:.6f}",
+        "step": str(metrics.step),
+        "epoch": f"{metrics.epoch:.4f}",
+        "tokens": str(metrics.tokens),
+        "loss": f"{metrics.loss:.6f}",
+        **{f"loss_{name}": f"{loss:.6f}" for name, loss in metrics.terms.items()},
+        "held_out": ABSENT if metrics.held_out is None else f"{metrics.held_out:.6f}",
         **{
             f"held_out_{name}": f"{held_out[name]:.6f}" if held_out else ABSENT
-            for name in moment.terms
+            for name in metrics.terms
         },
-        "learning_rate": f"{moment.learning_rate:.6g}",
-        "tokens_per_second": f"{moment.tokens_per_second:.0f}",
+        "learning_rate": f"{metrics.learning_rate:.6g}",
+        "tokens_per_second": f"{metrics.tokens_per_second:.0f}",
         "time": f"{time.time():.0f}",
     }

@@ -6,6 +6,7 @@ Options that go together are a dataclass, which stands for its fields wherever `
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,12 @@ def check_finite(number: float | None) -> float | None:
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is not a finite number")
     return number
+
+
+def either(names: Iterable[str]) -> str:
+    """The names as help lists choices: "a, b, or c"."""
+    *others, last = names
+    return ", ".join([*others, f"or {last}"])
 
 
 Inputs = Annotated[

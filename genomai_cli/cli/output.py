@@ -20,13 +20,13 @@ def held_output(path: Path) -> Iterator[IO[bytes]]:
     from genomai_cli.formats.outputs import atomic_output
 
     with atomic_output(path) as out:
-        passage = _Passage(out)
-        held = io.BufferedWriter(passage, HELD_BACK)
+        gate = _Gate(out)
+        held = io.BufferedWriter(gate, HELD_BACK)
         try:
             yield held
             held.flush()
         except BaseException:
-            passage.blocked = True
+            gate.blocked = True
             raise
 
 
@@ -42,7 +42,7 @@ def require_apart(**outputs: Path | None) -> None:
             raise UsageError(f"{first} and {name} are the same file")
 
 
-class _Passage(io.RawIOBase):
+class _Gate(io.RawIOBase):
     """Bytes on their way to a stream, until it is blocked and swallows them."""
 
     def __init__(self, out: IO[bytes]) -> None:

@@ -15,6 +15,7 @@ from genomai_cli.cli.corpus import (
     FOR_DNA,
     FOR_PEOPLE,
     FOR_SEQUENCES,
+    FOR_VARIANTS,
     Unlabelled,
     regions_of,
     signature,
@@ -24,6 +25,7 @@ from genomai_cli.cli.options import (
     Compute,
     Inputs,
     complete_model,
+    either,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
@@ -39,6 +41,7 @@ from genomai_cli.cli.training_options import (
     stop_requests,
 )
 from genomai_cli.errors import Stopped, UsageError
+from genomai_cli.registry import OBJECTIVES
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
@@ -54,8 +57,8 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: barcodes for VCF, dna for FASTA; for crossmodal crossmodal, for diffusion "
-        "ancestry-generator, or dna-diffusion for FASTA without --labels]",
+        help=f"How to train.  [default: {FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal "
+        f"{FOR_DESCRIBED}, for diffusion {FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels]",
         autocompletion=complete_recipe,
         show_default=False,
     ),
@@ -65,8 +68,7 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help="What to learn by: contrastive, masked, diffusion, or crossmodal; several are weighted together.  "
-        "[default: the recipe's]",
+        help=f"What to train by: {either(OBJECTIVES)}; several are weighted together.  [default: the recipe's]",
         show_default=False,
     ),
 ]

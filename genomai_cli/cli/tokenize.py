@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """The tokenizers of `registry.TOKENIZERS` that need no file."""
+    """The tokenizers of `registry.TOKENIZERS` that can be asked for by name; others come with their models."""
 
     CHARACTERS = "characters"
     KMERS = "kmers"

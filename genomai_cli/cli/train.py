@@ -54,7 +54,8 @@ RecipeName = Annotated[
     typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
-        help="How to train.  [default: ancestry for VCF, sequences for FASTA, mito to begin with a model of genomes]",
+        help=f"How to train.  [default: {FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA, "
+        f"{FOR_GENOMES} to begin with a model of genomes]",
         autocompletion=complete_recipe,
         show_default=False,
     ),

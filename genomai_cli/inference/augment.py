@@ -191,7 +191,7 @@ def _mutated(
         choices_SA = sites.choices(letters_BL)
         return _in_chunks(
             letters_BL,
-            lambda part, place: substitute(part, share, rng, choices=choices_SA[place]),
+            lambda part, at: substitute(part, share, rng, choices=choices_SA[at]),
         )
 
     def one_of_its_kind(part_BL: Letters, _: slice) -> Letters:
@@ -207,8 +207,8 @@ def _in_chunks(letters_BL: Letters, change: Callable[[Letters, slice], Letters])
     """The letters, every stretch of them changed by itself."""
     changed_BL = letters_BL.copy()
     for start in range(0, letters_BL.shape[1], _CHUNK):
-        place = slice(start, start + _CHUNK)
-        changed_BL[:, place] = change(letters_BL[:, place], place)
+        at = slice(start, start + _CHUNK)
+        changed_BL[:, at] = change(letters_BL[:, at], at)
     return changed_BL
 
 
