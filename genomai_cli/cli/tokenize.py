@@ -123,7 +123,6 @@ def tokenize(
     from genomai_cli.cli import inputs as readers
     from genomai_cli.cli.model_choice import panel_of, reference_of
     from genomai_cli.cli.output import held_output
-    from genomai_cli.mapping.mapper import RecordMapper
 
     first, sources = readers.open_run_inputs(run)
     _check_phasing_options(first.has_variants, haplotypes, reference, regions)
@@ -144,6 +143,8 @@ def tokenize(
             tokenizer=lambda: chosen,
         )
     if against is not None:
+        from genomai_cli.mapping.mapper import RecordMapper
+
         sites = None if to is Target.FASTA else _sites_of(model)
         records = readers.in_coordinates(run, records, RecordMapper(against), sites)
     with held_output(output) as out:
@@ -209,7 +210,7 @@ def _write(
         return write_fasta(out, records)
     # h5py takes 0.08 s to import, which a table need not wait for.
     if to is Target.HDF5:
-        from genomai_cli.formats.tokens import write_hdf5
+        from genomai_cli.formats.token_arrays import write_hdf5
 
         return write_hdf5(out, records, tokenizer)
     from genomai_cli.formats.tokens import write_tsv

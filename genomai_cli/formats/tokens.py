@@ -1,73 +1,10 @@
-"""Tokens as lines of a TSV, or in HDF5 as one flat array with offsets."""
+"""Tokens as lines of a TSV."""
 
-import json
-import tempfile
 from collections.abc import Iterable, Sequence
-from shutil import copyfileobj
 from typing import IO
 
-import h5py
-import numpy as np
-
-from genomai_cli import __version__
 from genomai_cli.records import SequenceRecord
-from genomai_cli.tokenizers.base import Ids, Tokenizer, encode_in_pieces
-
-FORMAT_VERSION = 1
-_BATCH = 1 << 20  # tokens gathered before they are written
-
-
-def write_hdf5(out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer) -> int:
-    """Write the records as HDF5 and return how many.
-
-    `/ids` holds the names (UTF-8), `/tokens` all tokens end to end, and record i is
-    `tokens[offsets[i]:offsets[i + 1]]`; the root's attributes say which tokenizer made them.
-    """
-    with tempfile.TemporaryFile() as spool:  # HDF5 seeks, standard output cannot
-        with h5py.File(spool, "w") as file:
-            _describe(file, tokenizer)
-            count = _fill(file, records, tokenizer)
-        spool.seek(0)
-        copyfileobj(spool, out, 1 << 20)
-    return count
-
-
-def _describe(file: h5py.File, tokenizer: Tokenizer) -> None:
-    file.attrs["format"] = "genomai tokens"
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["program"] = f"genomai {__version__}"
-    file.attrs["tokenizer"] = json.dumps(tokenizer.to_config())
-    file.create_dataset("vocabulary", data=tokenizer.vocabulary, dtype=h5py.string_dtype())
-
-
-def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokenizer) -> int:
-    smallest = np.min_scalar_type(len(tokenizer.vocabulary) - 1)
-    tokens = file.create_dataset(
-        "tokens", (0,), smallest, maxshape=(None,), chunks=(1 << 16,), compression="gzip",
-        compression_opts=1, shuffle=True,
-    )  # fmt: skip
-    names, offsets, held = [], [0], list[Ids]()
-    for record in records:
-        names.append(record.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-        offsets.append(offsets[-1])
-        for piece in encode_in_pieces(tokenizer, record.sequence):
-            held.append(piece)
-            offsets[-1] += len(piece)
-            if offsets[-1] - len(tokens) >= _BATCH:
-                _append(tokens, held)
-                held.clear()
-    _append(tokens, held)
-    file.create_dataset("offsets", data=np.array(offsets, dtype=np.int64))
-    file.create_dataset("ids", data=np.array(names, dtype=object), dtype=h5py.string_dtype())
-    return len(names)
-
-
-def _append(tokens: h5py.Dataset, pieces: Sequence[Ids]) -> None:
-    start, more = len(tokens), sum(map(len, pieces))
-    tokens.resize((start + more,))
-    if more:
-        tokens[start:] = np.concatenate(pieces)
-
+from genomai_cli.tokenizers.base import Tokenizer, encode_in_pieces
 
 HEADER = b"id\ttokens\n"
 
