@@ -80,8 +80,8 @@ _PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
 
 
 @dataclass(frozen=True, eq=False)
-class Barcodes:
-    """Letters as ASCII codes (samples, sites); `reports` has one report for each cohort of samples."""
+class PanelSamples:
+    """Samples at a panel's sites: letters as ASCII codes, a row a sample, and one report for each cohort of samples."""
 
     names: list[str]
     letters: NDArray[np.uint8]
@@ -90,7 +90,12 @@ class Barcodes:
 
     @property
     def report(self) -> MatchReport:
+        """That of the first cohort."""
         return self.reports[0]
+
+
+class Barcodes(PanelSamples):
+    """Letters (samples, sites)."""
 
     def records(self) -> Iterator[SequenceRecord]:
         """A sequence record for each sample."""
@@ -98,18 +103,8 @@ class Barcodes:
             yield SequenceRecord(name, row.tobytes().decode("ascii"), "", path)
 
 
-@dataclass(frozen=True, eq=False)
-class Haplotypes:
-    """Letters A C G T N as ASCII codes (samples, 2, sites)."""
-
-    names: list[str]
-    letters: NDArray[np.uint8]
-    paths: list[str]
-    reports: tuple[MatchReport, ...]
-
-    @property
-    def report(self) -> MatchReport:
-        return self.reports[0]
+class Haplotypes(PanelSamples):
+    """Letters A C G T N (samples, 2, sites)."""
 
     def records(self) -> Iterator[SequenceRecord]:
         """Two sequence records for each sample, NAME_A and NAME_B."""

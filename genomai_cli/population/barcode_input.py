@@ -18,9 +18,7 @@ from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
 from genomai_cli.augmentations import Pool, hide
 from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
-from genomai_cli.bundles import catalog
-from genomai_cli.errors import BundleError, InputError, TrainingError
-from genomai_cli.formats.streams import open_bytes, open_input
+from genomai_cli.errors import InputError, TrainingError
 from genomai_cli.inputs.base import (
     CALIBRATION_MASKED,
     VALIDATION_MASKED,
@@ -52,16 +50,15 @@ from genomai_cli.population.barcode import (
     require_sites,
     resolve,
 )
-from genomai_cli.population.evaluation.genotypes import panel_of_variants
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS, Genotypes
 from genomai_cli.population.networks.likelihood import MIXTURE, SURPRISE, PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
+from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_tokens
 
-DEFAULT_PANEL = "ancestry"  # the model whose panel a recipe of barcodes has by default
 ADMIXED_ABOVE = (
     10.0  # nats by which a mixture of reference groups explains a sample better than one
 )
@@ -99,10 +96,9 @@ class BarcodeModelInput(ModelInput):
 
 
 @dataclass(frozen=True, eq=False)
-class BarcodeInput(InputKind):
+class BarcodeInput(PanelInput):
     """Barcodes of a panel."""
 
-    panel: Panel
     haplotypes: bool = False
 
     name = "barcode"
@@ -119,18 +115,9 @@ class BarcodeInput(InputKind):
         """The panel of the bundle; BundleError if it has none."""
         return cls(panel_in(folder, config), bool(config["input"].get("haplotypes", False)))
 
-    def write(self, folder: Path) -> None:
-        """Write the panel."""
-        self.panel.write(folder / catalog.PANEL)
-
     def config(self) -> dict[str, Any]:
         """See `InputKind`."""
         return {"kind": self.name, "haplotypes": self.haplotypes}
-
-    @property
-    def coordinates(self) -> Panel:
-        """The panel."""
-        return self.panel
 
     def encoder(self, config: Mapping[str, Any]) -> Genotypes | None:
         """The table of genotypes, for networks that read allele counts."""
@@ -198,18 +185,6 @@ class BarcodeInput(InputKind):
     def check_record(self, record: SequenceRecord) -> None:
         """InputError for a record that is no barcode of the panel."""
         require_sites(record, len(self.panel))
-
-    def signature(self) -> dict[str, str]:
-        """The panel's digest."""
-        return {"panel": self.panel.sha256}
-
-    def require_same(self, other: InputKind, name: str) -> None:
-        """TrainingError for a model of other sites."""
-        if self.signature().get("panel") != other.signature().get("panel"):
-            message = (
-                f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
-            )
-            raise TrainingError(message)
 
     def check(self, recipe: Recipe) -> None:
         """See `InputKind`; sites are chosen by labels."""
@@ -292,26 +267,6 @@ class BarcodeInput(InputKind):
         del recipe
         assert rows.counts is not None
         return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
-
-
-def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
-    """The panel of the bundle in the folder; BundleError if there is none."""
-    file = folder / catalog.PANEL
-    if not file.is_file():
-        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {file}")
-    return Panel.read(file)
-
-
-def panel_given(file: Path | None) -> Panel:
-    """The panel in a file, TSV or VCF, or else the default one."""
-    if file is None:
-        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
-    with open_bytes(file) as stream:
-        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
-    if is_table:
-        return Panel.read(file)
-    with open_input(file) as source:
-        return panel_of_variants(source)
 
 
 class BarcodeReader:

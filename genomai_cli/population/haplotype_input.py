@@ -19,14 +19,12 @@ from torch import Tensor
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.bundles import catalog
 from genomai_cli.errors import InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import LabelTable, read_labels
 from genomai_cli.inputs.base import CardText, InputKind, Model, Reader, Recipe
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population.barcode import letters_to_alleles, require_sites
-from genomai_cli.population.barcode_input import panel_given, panel_in
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
@@ -34,6 +32,7 @@ from genomai_cli.population.labels import HaplotypeRows, Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.population.phenotype_encoding import HaplotypeGroups
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
@@ -66,10 +65,9 @@ class NoViews:
 
 
 @dataclass(frozen=True, eq=False)
-class HaplotypeInput(InputKind):
+class HaplotypeInput(PanelInput):
     """Pairs of haplotypes at a panel's sites, with the labels of their individuals, if there are any."""
 
-    panel: Panel
     phenotypes: Phenotypes
     labels: LabelTable | None = None
 
@@ -83,18 +81,9 @@ class HaplotypeInput(InputKind):
         """The panel and the phenotypes of the bundle."""
         return cls(panel_in(folder, config), Phenotypes.from_config(config))
 
-    def write(self, folder: Path) -> None:
-        """Write the panel."""
-        self.panel.write(folder / catalog.PANEL)
-
     def config(self) -> dict[str, Any]:
         """See `InputKind`."""
         return {"kind": self.name, "haplotypes": True}
-
-    @property
-    def coordinates(self) -> Panel:
-        """The panel."""
-        return self.panel
 
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """UsageError: individuals are generated, not read."""
@@ -143,18 +132,6 @@ class HaplotypeInput(InputKind):
             yield name, layout.row(alleles, self.phenotypes.numbers(given))
         if unlabelled:
             warn(f"{unlabelled} people have no labels and are learnt from without")
-
-    def signature(self) -> dict[str, str]:
-        """The panel's digest."""
-        return {"panel": self.panel.sha256}
-
-    def require_same(self, other: InputKind, name: str) -> None:
-        """TrainingError for a model of other sites."""
-        if self.signature().get("panel") != other.signature().get("panel"):
-            message = (
-                f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
-            )
-            raise TrainingError(message)
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""

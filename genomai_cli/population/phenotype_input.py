@@ -16,9 +16,10 @@ from genomai_cli.inputs.base import CardText, InputKind, Recipe
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population.alignment.objective import chance_loss
-from genomai_cli.population.barcode_input import BarcodeInput, panel_given
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.haplotype_input import group_frequencies
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
+from genomai_cli.population.panel_input import panel_given
 from genomai_cli.population.phenotype_encoding import (
     HaplotypeGroups,
     PhenotypeLayout,

@@ -1,0 +1,63 @@
+"""Input that is read at the sites of a panel: what barcodes and haplotypes have in common."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError, TrainingError
+from genomai_cli.formats.streams import open_bytes, open_input
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.population.evaluation.genotypes import panel_of_variants
+from genomai_cli.population.panel import Panel
+
+DEFAULT_PANEL = "ancestry"  # the model whose panel a recipe of barcodes has by default
+
+
+@dataclass(frozen=True, eq=False)
+class PanelInput(InputKind):
+    """A kind of input at the sites of a panel, which lies in the bundle."""
+
+    panel: Panel
+
+    def write(self, folder: Path) -> None:
+        """Write the panel."""
+        self.panel.write(folder / catalog.PANEL)
+
+    @property
+    def coordinates(self) -> Panel:
+        """The panel."""
+        return self.panel
+
+    def signature(self) -> dict[str, str]:
+        """The panel's digest."""
+        return {"panel": self.panel.sha256}
+
+    def require_same(self, other: InputKind, name: str) -> None:
+        """TrainingError for a model of other sites."""
+        if self.signature().get("panel") != other.signature().get("panel"):
+            message = (
+                f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
+            )
+            raise TrainingError(message)
+
+
+def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
+    """The panel of the bundle in the folder; BundleError if there is none."""
+    file = folder / catalog.PANEL
+    if not file.is_file():
+        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {file}")
+    return Panel.read(file)
+
+
+def panel_given(file: Path | None) -> Panel:
+    """The panel in a file, TSV or VCF, or else the default one."""
+    if file is None:
+        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
+    with open_bytes(file) as stream:
+        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
+    if is_table:
+        return Panel.read(file)
+    with open_input(file) as source:
+        return panel_of_variants(source)
