@@ -29,6 +29,7 @@ class Network(nn.Module):
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
+    head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int
     num_layers: int
     max_length: int | None = None  # tokens that can be read at once; None where unbounded
@@ -42,10 +43,6 @@ class Network(nn.Module):
     def classification_head(self, classes: int) -> nn.Module:
         """A fresh head from vectors (B, D) to logits (B, classes)."""
         return nn.Linear(self.hidden_size, classes)
-
-    def head_input(self, pooled_BD: Tensor) -> Tensor:
-        """What the heads read of the pooled vectors: the vectors themselves, or after dropout."""
-        return pooled_BD
 
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for masked tokens, which `predict_masked` takes."""

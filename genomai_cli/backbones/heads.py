@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.errors import BundleError
@@ -37,8 +38,10 @@ def attach_heads(network: Network, classes: Mapping[str, int]) -> Network:
 
 def logits(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
     """The logits (B, classes) of every head that is attached to the network."""
-    pooled_BD = network.head_input(network.pooled(inputs, mask_BT))  # type: ignore[operator]
-    found: dict[str, Tensor] = network.heads(pooled_BD)  # type: ignore[operator]
+    pooled_BD = network.pooled(inputs, mask_BT)  # type: ignore[operator]
+    rate: float = network.head_dropout  # type: ignore[assignment]
+    heads: Heads = network.heads  # type: ignore[assignment]
+    found: dict[str, Tensor] = heads(dropout(pooled_BD, rate, network.training))
     return found
 
 

@@ -82,7 +82,7 @@ class ProfileNetwork(GenomeNetwork):
         self.variants = nn.Parameter(torch.empty(config.variants, width))
         self.blocks = nn.ModuleList(_block(width, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.head_dropout = config.dropout
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -102,11 +102,6 @@ class ProfileNetwork(GenomeNetwork):
             return x_BD
         pooled_BD: Tensor = self.norm(x_BD)
         return pooled_BD
-
-    def head_input(self, pooled_BD: Tensor) -> Tensor:
-        """The vectors after dropout."""
-        dropped_BD: Tensor = self.dropout(pooled_BD)
-        return dropped_BD
 
     def lm_head(self, vocabulary: int) -> nn.Linear:
         """The layer that predicts masked bases: the log-odds of every variant against its site's major base."""

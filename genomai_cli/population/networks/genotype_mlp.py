@@ -53,7 +53,7 @@ class SitesNetwork(Network):
             nn.LayerNorm(width),
             nn.GELU(),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.head_dropout = config.dropout
 
     def pooled(
         self, copies_BS: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
@@ -70,11 +70,6 @@ class SitesNetwork(Network):
             return sum_BD
         pooled_BD: Tensor = self.body(sum_BD)
         return pooled_BD
-
-    def head_input(self, pooled_BD: Tensor) -> Tensor:
-        """The vectors after dropout."""
-        dropped_BD: Tensor = self.dropout(pooled_BD)
-        return dropped_BD
 
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head that guesses the words of hidden sites; see `backbones/heads.py`."""
