@@ -36,7 +36,7 @@ INPUT_KINDS = {
 
 EVIDENCE = {
     "likelihood": "genomai_cli.population.networks.likelihood_fit:LikelihoodSettings",
-    "regression": "genomai_cli.phylogeny.regression_fit:RegressionSettings",
+    "regression": "genomai_cli.phylogeny.regression:RegressionSettings",
 }
 
 DENOISERS = {  # of the kinds of input

@@ -17,8 +17,8 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    require_apart,
 )
-from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import STANDARD_INPUT, Run, command
 from genomai_cli.errors import UsageError
 
@@ -159,6 +159,7 @@ def _write(
     explanations: Explanations,
 ) -> None:
     """Write the table and the explanations, all of them or none."""
+    from genomai_cli.formats.outputs import held_output
     from genomai_cli.population.alignment.pairs import PairScorer, read_pairs
     from genomai_cli.population.alignment.tables import write_by_record, write_by_sample
 

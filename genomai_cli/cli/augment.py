@@ -19,8 +19,8 @@ from genomai_cli.cli.options import (
     Output,
     PanelFile,
     check_finite,
+    require_apart,
 )
-from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import BundleError, UsageError
 
@@ -197,6 +197,7 @@ def augment(
     genomai augment --cross --labels people.tsv --group population --views 5 cohort.vcf.gz -o new.fa.gz
     """
     from genomai_cli.formats.fasta import write_fasta
+    from genomai_cli.formats.outputs import held_output
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import augmented
 

@@ -46,7 +46,7 @@ def classify(
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     """
     from genomai_cli.cli.model_choice import installed_inputs, open_model
-    from genomai_cli.cli.output import held_output
+    from genomai_cli.formats.outputs import held_output
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls
 

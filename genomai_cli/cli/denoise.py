@@ -15,8 +15,8 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    require_apart,
 )
-from genomai_cli.cli.output import held_output, require_apart
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
@@ -156,6 +156,7 @@ def denoise(
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.cli.model_choice import load_model, model_of_variants
     from genomai_cli.denoising.base import Settings, VcfOptions
+    from genomai_cli.formats.outputs import held_output
 
     require_apart(changes=restoring.changes, output=output)
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)

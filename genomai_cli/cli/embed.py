@@ -17,7 +17,6 @@ from genomai_cli.cli.options import (
     Model,
     Output,
 )
-from genomai_cli.cli.output import held_output
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
@@ -248,6 +247,7 @@ class Vectors:
 def write_table(output: Path, vectors: Vectors, records: Records) -> None:
     """Write the vectors of the records as TSV."""
     from genomai_cli.formats.embeddings import write_tsv
+    from genomai_cli.formats.outputs import held_output
 
     with held_output(output) as out:
         write_tsv(out, vectors.of(records), vectors.embedder.width, per_token=vectors.per_token)
@@ -257,6 +257,8 @@ def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
     """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
     import shutil
     import tempfile
+
+    from genomai_cli.formats.outputs import held_output
 
     with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "embeddings.h5"

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli import registry
-from genomai_cli.cli.generate_population import EVERYBODY, Requested, Target, write_individuals
-from genomai_cli.cli.generate_quality import Report
+from genomai_cli.cli.generate_population import (
+    EVERYBODY,
+    Report,
+    Requested,
+    Target,
+    write_individuals,
+)
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Compute,
     Model,
     Output,
     check_finite,
+    require_apart,
 )
-from genomai_cli.cli.output import require_apart
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 

@@ -1,23 +1,32 @@
-"""What `genomai generate` makes with a model of a panel: individuals, from the request to the file."""
+"""What `genomai generate` makes with a model of a panel: individuals, from the request to the file, and the report on
+their quality, TSV or JSON by the file's name."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from genomai_cli.cli.evaluation_report import SCHEMA_VERSION, estimate_fields, number
 from genomai_cli.cli.run import Run
+from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.cli.generate_quality import Report
     from genomai_cli.inference.generate_diffusion import Settings
+    from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+    from genomai_cli.population.evaluation.summary import Summary
+    from genomai_cli.population.generation.quality import Quality
     from genomai_cli.population.generation.requests import Request
     from genomai_cli.population.generation.sampler import SyntheticIndividual
     from genomai_cli.population.labels import Phenotypes
+    from genomai_cli.population.panel import Panel
+    from genomai_cli.records import SequenceRecord
 
 EVERYBODY = "reference"
 ALIGNER = "ancestry"  # whose network says how like phenotype records are
+CLASSIFIER = "ancestry"
+COLUMNS = ("group", "metric", "value", "low", "high", "baseline", "note")
 
 
 class Target(StrEnum):
@@ -107,3 +116,104 @@ def _write(
             f"{absent} sites of the panel have no position in {requested.build}: left out"
         )
     return count
+
+
+@dataclass
+class Report:
+    """What is to be reported, and in which file; it keeps the people that pass by."""
+
+    path: Path | None
+    against: Path | None = None
+    held_out: Path | None = None
+    made: "list[SyntheticIndividual]" = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.path is None and (self.against or self.held_out):
+            raise UsageError("--against and --held-out are for --quality")
+        if self.held_out and not self.against:
+            raise UsageError("--held-out needs --against")
+
+    def passed(self, people: "Iterable[SyntheticIndividual]") -> "Iterator[SyntheticIndividual]":
+        """The same people; they are remembered if there is to be a report."""
+        for person in people:
+            if self.path is not None:
+                self.made.append(person)
+            yield person
+
+    def write(
+        self, run: Run, bundle: "Bundle", summary: "Summary | None", seed: int, *, everybody: bool
+    ) -> None:
+        """Write the report, if one was asked for."""
+        from genomai_cli.formats.outputs import atomic_text
+        from genomai_cli.population.evaluation.genotypes import read_genotypes
+        from genomai_cli.population.generation import quality
+
+        if self.path is None:
+            return
+        people, panel = quality.gathered(self.made), bundle.coordinates
+        parts = [quality.of_bundle(people, quality.Known.of(bundle, summary, everybody=everybody))]
+        if self.against is not None:
+            real = read_genotypes(self.against, panel)
+            others = read_genotypes(self.held_out, panel) if self.held_out else None
+            parts.append(quality.against(people, panel, real, others, seed))
+        parts.append(_recognised(run, people, panel))
+        found = quality.complete(parts)
+        text = _json(found, bundle, seed) if self.path.suffix == ".json" else _tsv(found)
+        with atomic_text(self.path) as file:
+            file.write(text)
+
+
+def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":
+    """What the classifier of the package makes of the people, if it reads their sites."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import catalog
+    from genomai_cli.inference.classify import classify_records
+    from genomai_cli.population.generation import quality
+    from genomai_cli.population.panel import Panel
+
+    try:
+        reads = Panel.read(catalog.panel_of(CLASSIFIER)).sha256 == panel.sha256
+        where = devices.choose("cpu")
+        classifier = bundles.load(CLASSIFIER, where, devices.exact_precision(where))
+    except BundleError as error:
+        run.console.warn(f"nobody is recognised: {error}")
+        return quality.Quality({}, {"recognised": f"no model {CLASSIFIER}"})
+    if not reads:
+        return quality.Quality({}, {"recognised": f"the model {CLASSIFIER} reads other sites"})
+
+    def recognise(records: "Sequence[SequenceRecord]") -> dict[str, list[str]]:
+        calls = classify_records(classifier, records)
+        return {call.name: list(call.labels.values()) for call in calls}
+
+    known = frozenset(label for labels in classifier.heads.values() for label in labels)
+    return quality.recognition(made, panel, recognise, known)
+
+
+def _tsv(found: "Quality") -> str:
+    rows = [COLUMNS, *_rows(found)]
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _rows(found: "Quality") -> "Iterator[tuple[str, ...]]":
+    for group, measures in found.report.items():
+        for name, estimate in measures.items():
+            numbers = map(number, asdict(estimate).values())
+            yield (group, name, *numbers, found.notes.get(group, "."))
+
+
+def _json(found: "Quality", bundle: "Bundle", seed: int) -> str:
+    import json
+
+    groups = {
+        group: {name: estimate_fields(estimate) for name, estimate in measures.items()}
+        for group, measures in found.report.items()
+    }
+    facts = {
+        "schema_version": SCHEMA_VERSION,
+        "model": f"{bundle.name}@{bundle.version}",
+        "seed": seed,
+        "groups": groups,
+        "notes": dict(found.notes),
+    }
+    return json.dumps(facts, indent=2) + "\n"

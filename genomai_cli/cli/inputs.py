@@ -52,12 +52,11 @@ def read_records(
     if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence.
     """
     from genomai_cli.formats.fasta import read_sequences
-    from genomai_cli.mapping.reference import Reference
 
     for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
         if has_variants:
             where = coordinates()
-            if not isinstance(where, Reference):
+            if not where.full_genomes:
                 yield from _of_variants(run, group, where, absent_is_ref, haplotypes)
             elif haplotypes:
                 raise UsageError(NOT_PHASED)

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from genomai_cli.errors import UsageError
+
 STANDARD_OUTPUT = Path("-")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
@@ -41,6 +43,18 @@ def check_finite(number: float | None) -> float | None:
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is not a finite number")
     return number
+
+
+def require_apart(**outputs: Path | None) -> None:
+    """UsageError where two outputs, named as their options are, would go to the same file or both to a pipe."""
+    seen: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        name = f"--{option.replace('_', '-')}"
+        first = seen.setdefault(path.resolve(), name)
+        if first != name:
+            raise UsageError(f"{first} and {name} are the same file")
 
 
 def either(names: Iterable[str]) -> str:

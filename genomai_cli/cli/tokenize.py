@@ -122,7 +122,7 @@ def tokenize(
     """
     from genomai_cli.cli import inputs as readers
     from genomai_cli.cli.model_choice import panel_of, reference_of
-    from genomai_cli.cli.output import held_output
+    from genomai_cli.formats.outputs import held_output
 
     first, sources = readers.open_run_inputs(run)
     _check_phasing_options(first.has_variants, haplotypes, reference, regions)

@@ -1,14 +1,43 @@
 """VCF and BCF restored: read once for what the samples are like, and once more to be passed on."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from genomai_cli.denoising.base import Denoiser, SiteModel, VcfOptions, VcfSamples
-from genomai_cli.denoising.vcf_records import RecordEditor, Report
-from genomai_cli.formats.streams import Input
+import numpy as np
+
+from genomai_cli.alphabet import MISSING
+from genomai_cli.denoising.base import Denoiser, Settings, SiteModel, VcfOptions, VcfSamples
+from genomai_cli.denoising.vcf_calls import (
+    Outcome,
+    Read,
+    allele_counts,
+    call_text,
+    fields_of,
+    outcome,
+    recounted,
+    shares_text,
+    with_fields,
+)
+from genomai_cli.errors import InputError
+from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
+from genomai_cli.formats.streams import Input, text_of
+from genomai_cli.formats.vcf import normal_contig
 from genomai_cli.formats.vcf_replay import Again, as_text
-from genomai_cli.formats.vcf_rewrite import Passage
+from genomai_cli.formats.vcf_rewrite import Addition, Passage
+
+IMPUTED = b"IMPUTED"
+MOST_ALLELES = 2  # of a call that can be restored
+_DECLARED = {
+    b"INFO=<ID=IMPUTED,": b'Number=0,Type=Flag,Description="Record added by genomai denoise">',
+    b"FORMAT=<ID=GT,": b'Number=1,Type=String,Description="Genotype">',
+    b"FORMAT=<ID=GP,": b'Number=G,Type=Float,Description="Genotype probabilities">',
+    b"FORMAT=<ID=DS,": b'Number=A,Type=Float,Description="Dosage of the alternate allele">',
+}
+Report = Callable[[str, str, str, str, float], None]
+"""Takes a change: sample, place, from, to, probability."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ def denoise_vcf(
 
 
 def _rewrite(
-    again: Again, out: IO[bytes], model: SiteModel, editor: RecordEditor, *, only_present: bool
+    again: Again, out: IO[bytes], model: SiteModel, editor: "RecordEditor", *, only_present: bool
 ) -> None:
     additions = [] if only_present else model.additions
     with again() as source:
@@ -62,7 +91,7 @@ def _rewrite(
         passage.run(source, out)
 
 
-def _summary(found: VcfSamples, model: SiteModel, editor: RecordEditor) -> Summary:
+def _summary(found: VcfSamples, model: SiteModel, editor: "RecordEditor") -> Summary:
     usable, samples = int(model.usable.sum()), len(found.samples)
     warnings = [*found.warnings, *_warnings(editor.counts, samples - usable)]
     counts = {name: int(number) for name, number in editor.counts.items()}
@@ -77,3 +106,170 @@ def _warnings(counts: Mapping[str, int], unusable: int) -> Iterator[str]:
         )
     if unusable:
         yield f"{unusable} samples have no genotype at the model's sites: unchanged"
+
+
+class RecordEditor:
+    """Restores the calls of a file's records as a `SiteModel` says, and counts; see `vcf_rewrite.Editor`.
+
+    `counts`: missing calls at records that could be restored, those `restored`, known ones `corrected`, records `added`
+    and records of other alleles that were `left_alone` with missing calls.
+    """
+
+    def __init__(
+        self,
+        model: SiteModel,
+        samples: Sequence[str],
+        settings: Settings,
+        origin: str,
+        report: Report | None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._model, self._samples, self._settings = model, samples, settings
+        self._origin, self._report = origin, report
+        self.path = "-"
+
+    def wanted(self, contig: str) -> Mapping[int, int]:
+        """See `Editor`."""
+        return self._model.sites(contig)
+
+    def edited(self, raw: bytes, number: int, line: int) -> bytes:
+        """See `Editor`."""
+        bare = raw.rstrip(b"\r\n")
+        columns = bare.split(b"\t", 9)
+        keys = columns[8].split(b":") if len(columns) > 9 else []
+        if b"GT" not in keys:
+            return raw
+        ref, alts = text_of(columns[3]).upper(), _alternates(columns[4])
+        place = keys.index(b"GT")
+        read = self._read(columns[9], place, (number, len(alts) + 1, line))
+        if not read.missing.any() and self._settings.error_rate is None:
+            return raw
+        found = self._model.alternates(number, ref, alts)
+        if found is None:
+            self.counts["left_alone"] += bool(read.missing.any())
+            return raw
+        made = self._outcome(number, [ref, *found], read)
+        if not (made.changed.any() or (read.missing & read.open).any()):
+            return raw
+        columns[4] = ",".join(found).encode() or b"."
+        counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
+        columns[7] = recounted(columns[7], *counts)
+        layout, places = fields_of(columns[8])
+        calls = columns[9].split(b"\t")
+        where = f"{text_of(columns[0])}:{text_of(columns[1])}"
+        written = self._written(made, read, calls, [place, *places], where)
+        columns[8:] = [layout, b"\t".join(written)]
+        return b"\t".join(columns) + raw[len(bare) :]
+
+    def _read(self, calls: bytes, place: int, about: tuple[int, int, int]) -> Read:
+        """The record's calls; `about` is the site, the number of alleles and the line."""
+        number, alleles, line = about
+        try:
+            genotypes, phased = parse_genotypes(calls, len(self._samples), place, alleles)
+        except GenotypeError as error:
+            raise InputError(str(error), path=self.path, line=line) from None
+        missing = (genotypes == MISSING).any(axis=1)
+        haploid = genotypes[:, 1] == ABSENT
+        phased &= ~haploid
+        if not self._model.haploid:
+            haploid &= ~missing
+        open_N = ~self._model.closed(number)
+        if missing.any():
+            texts = calls.split(b"\t")
+            for sample in np.flatnonzero(missing):
+                if not _can_be_filled(texts[sample].split(b":")[place:][:1]):
+                    open_N[sample] = missing[sample] = False
+        return Read(genotypes, phased, haploid, missing, open_N)
+
+    def _outcome(self, number: int, alleles: Sequence[str], read: Read) -> Outcome:
+        pairs = self._model.pairs(number, alleles)
+        correctable = np.zeros(len(self._samples), np.bool_)
+        if self._settings.error_rate is not None:
+            correctable = self._model.known(number) & ~self._model.closed(number) & ~read.missing
+        return outcome(read, pairs, correctable, self._settings)
+
+    def _written(
+        self, made: Outcome, read: Read, calls: list[bytes], places: list[int], where: str
+    ) -> list[bytes]:
+        """The calls as they leave: GT, GP and DS stand at these `places` of their fields."""
+        alleles = made.genotypes.shape[1]
+        count = int((2 * alleles + 0.25) ** 0.5)  # G = A (A + 1) / 2
+        gp, ds = shares_text(made, read.haploid, count)
+        self.counts["missing"] += int(read.missing.sum())
+        self.counts["restored"] += int(made.filled.sum())
+        self.counts["corrected"] += int(made.corrected.sum())
+        texts = self._with_genotypes(made, read, calls, places[0], where)
+        rows = zip(texts, gp, ds, strict=True)
+        if places == [0, 1, 2] and not any(b":" in text for text in texts):
+            return [b"%b:%b:%b" % row for row in rows]
+        return [with_fields(text, places[1:], (g, d)) for text, g, d in rows]
+
+    def _with_genotypes(
+        self, made: Outcome, read: Read, calls: list[bytes], place: int, where: str
+    ) -> list[bytes]:
+        """The calls with their new genotypes, each of which is reported."""
+        phased_N = read.phased | (read.missing & self._model.phased)
+        texts = calls.copy()
+        samples = np.flatnonzero(made.changed)
+        columns = (made.first, made.second, read.haploid, phased_N, made.probability)
+        rows = zip(samples.tolist(), *(column[samples].tolist() for column in columns), strict=True)
+        for sample, first, second, haploid, phased, p in rows:
+            text = call_text(first, second, haploid=haploid, phased=phased)
+            plain = b":" not in calls[sample]
+            texts[sample] = text if plain else with_fields(calls[sample], [place], [text])
+            if self._report is not None:
+                before = calls[sample].split(b":")[place]
+                self._report(self._samples[sample], where, text_of(before), text_of(text), p)
+        return texts
+
+    def added(self, addition: Addition, contig: bytes) -> bytes:
+        """See `Editor`."""
+        site, count = self._model.site(addition.number), len(self._samples)
+        haploid = np.full(count, self._model.haploid)
+        unknown = np.full((count, 2), MISSING, np.int16)
+        unknown[haploid, 1] = ABSENT
+        open_N = ~self._model.closed(addition.number)
+        read = Read(unknown, np.zeros(count, np.bool_), haploid, np.ones(count, np.bool_), open_N)
+        made = self._outcome(addition.number, [site.ref, *site.alts], read)
+        calls = [b"." if self._model.haploid else b"./."] * count
+        where = f"{text_of(contig)}:{addition.position}"
+        written = self._written(made, read, calls, [0, 1, 2], where)
+        self.counts["added"] += 1
+        fixed = (str(addition.position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
+        columns = [contig, *(text.encode() for text in fixed), IMPUTED, b"GT:GP:DS", *written]
+        return b"\t".join(columns)
+
+    def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
+        """See `Editor`: what the restored records need is declared, if it is not."""
+        more = [
+            b"##" + begin + rest
+            for begin, rest in _DECLARED.items()
+            if not any(line.startswith(b"##" + begin) for line in lines)
+        ]
+        declared = [line for line in lines if line.startswith(b"##contig=")]
+        if declared:
+            more = [*_undeclared(declared, contigs, self._model.lengths), *more]
+        return [*lines[:-1], *more, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
+
+
+def _undeclared(
+    declared: Sequence[bytes], contigs: Iterable[str], lengths: Mapping[str, int]
+) -> Iterator[bytes]:
+    found = (re.match(rb"##contig=<(?:.*?,)?ID=([^,>]+)", line) for line in declared)
+    names = {text_of(match[1]) for match in found if match}
+    for contig in contigs:
+        if contig not in names:
+            length = lengths.get(normal_contig(contig))
+            yield f"##contig=<ID={contig}{f',length={length}' if length else ''}>".encode()
+
+
+def _alternates(column: bytes) -> list[str]:
+    return [] if column == b"." else text_of(column).upper().split(",")
+
+
+def _can_be_filled(field: Sequence[bytes]) -> bool:
+    """Whether a genotype of this text has one or two alleles, of which one is missing."""
+    if not field:
+        return False
+    alleles = field[0].replace(b"|", b"/").split(b"/")
+    return len(alleles) <= MOST_ALLELES and b"." in alleles

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bgzf import BgzfWriter
 
 STANDARD_OUTPUTS = ("-", "/dev/stdout")
+HELD_BACK = 1 << 26  # bytes: 64 MiB
 
 
 @contextmanager
@@ -45,6 +46,23 @@ def atomic_text(path: str | Path) -> Iterator[IO[str]]:
         finally:
             with suppress(OSError, ValueError):
                 text.detach()
+
+
+@contextmanager
+def held_output(path: Path) -> Iterator[IO[bytes]]:
+    """`atomic_output`, of which even standard output gets nothing if the block fails within 64 MiB.
+
+    Bad data are thus refused with a message alone, while outputs of any size still stream.
+    """
+    with atomic_output(path) as out:
+        gate = _Gate(out)
+        held = io.BufferedWriter(gate, HELD_BACK)
+        try:
+            yield held
+            held.flush()
+        except BaseException:
+            gate.blocked = True
+            raise
 
 
 @contextmanager
@@ -95,3 +113,17 @@ def _compressed(target: Path, handle: IO[bytes]) -> Iterator[IO[bytes]]:
     except BaseException:
         blocks.discard()
         raise
+
+
+class _Gate(io.RawIOBase):
+    """Bytes on their way to a stream, until it is blocked and swallows them."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self.blocked = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data) if self.blocked else self._out.write(data)

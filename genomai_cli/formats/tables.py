@@ -10,6 +10,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
 
 MISSING_VALUES = ("", ".")
+UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class LabelTable:
 
     def row(self, sample: str) -> dict[str, str | None]:
         """All labels of one sample; KeyError for a sample that is not there."""
-        at = self._places[sample]
+        at = self._row_of[sample]
         return {name: labels[at] for name, labels in self.columns.items()}
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _row_of(self) -> dict[str, int]:
         return {sample: at for at, sample in enumerate(self.samples)}
 
 

@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.formats.tables import TableWriter
+from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
 from genomai_cli.inputs.base import InputKind, ModelInput
 from genomai_cli.records import SequenceRecord
 
 Item = TypeVar("Item")
-UNKNOWN = "UNKNOWN"
 GROUP = 256  # samples whose probabilities are computed together
 
 
@@ -102,7 +101,7 @@ def _call(
 
 
 def _unknown(bundle: Bundle, read: ModelInput) -> Call:
-    labels = dict.fromkeys(bundle.heads, UNKNOWN)
+    labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
     flag = bundle.input.unknown_flag(read)
     return Call(read.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, (flag,))
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ _LINE = 70  # letters a line, as NCBI writes them
 @dataclass(frozen=True)
 class Reference:
     """A named sequence of upper-case IUPAC letters; `circular` if its last letter stands before its first."""
+
+    full_genomes: ClassVar[Literal[True]] = True  # a sample of a VCF is read as its genome
 
     name: str
     sequence: str

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.formats.tables import UNKNOWN_LABEL
 from genomai_cli.metrics import resampling
 
 Counts = NDArray[np.int64]
@@ -118,9 +119,6 @@ def brier_scores(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
     return np.asarray(((probabilities - hits) ** 2).sum(axis=1))
 
 
-UNKNOWN = "UNKNOWN"
-
-
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """What a head called, one entry a sample.
@@ -167,7 +165,7 @@ def score(truth: Sequence[str], predictions: Predictions, rng: np.random.Generat
     baseline = cases.baseline()
     return HeadScores(
         samples=len(truth),
-        unknown=sum(label == UNKNOWN for label in predictions.called),
+        unknown=sum(label == UNKNOWN_LABEL for label in predictions.called),
         measures={
             name: Estimate(value, *intervals[name], baseline.get(name))
             for name, value in values.items()
@@ -189,8 +187,8 @@ class _Cases:
 
     @classmethod
     def of(cls, truth: Sequence[str], predictions: Predictions) -> "_Cases":
-        used = {*truth, *predictions.called, *predictions.labels} - {UNKNOWN}
-        labels = [*sorted(used), UNKNOWN]
+        used = {*truth, *predictions.called, *predictions.labels} - {UNKNOWN_LABEL}
+        labels = [*sorted(used), UNKNOWN_LABEL]
         codes = codes_of(truth, labels)
         called = codes_of(predictions.called, labels)
         return cls(

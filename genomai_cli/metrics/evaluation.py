@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, Table
-from genomai_cli.metrics.classification import UNKNOWN, HeadScores, Predictions, score
+from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, Table
+from genomai_cli.metrics.classification import HeadScores, Predictions, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class PredictionTable:
         chosen = list(rows)
         called = [self.table.column(head)[row] for row in chosen]
         confidence = self._numbers(f"{head}_p")[chosen]
-        is_call = np.array([label != UNKNOWN for label in called])
+        is_call = np.array([label != UNKNOWN_LABEL for label in called])
         prefix = f"{head}:"
         columns = [name for name in self.table.columns if name.startswith(prefix)]
         probabilities = np.array([self._numbers(name)[chosen] for name in columns]).T
@@ -126,7 +126,9 @@ def score_heads(
     """The scores of each head over the rows whose truth is known; a head without any is left out."""
     scores = {}
     for number, (head, column) in enumerate(columns.items()):
-        labels = {name: label for name, label in truth.column(column).items() if label != UNKNOWN}
+        labels = {
+            name: label for name, label in truth.column(column).items() if label != UNKNOWN_LABEL
+        }
         rows = [row for row, name in enumerate(table.samples) if name in labels]
         if rows:
             answers = [labels[table.samples[row]] for row in rows]

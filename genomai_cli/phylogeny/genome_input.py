@@ -45,8 +45,7 @@ from genomai_cli.mapping.mapper import MappedSequence, Mapper, RecordMapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
-from genomai_cli.phylogeny.regression import VariantRegression
-from genomai_cli.phylogeny.regression_fit import fit_regression
+from genomai_cli.phylogeny.regression import VariantRegression, fit_regression
 from genomai_cli.phylogeny.variant_network import GenomeNetwork, VariantTable, known_variants
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer

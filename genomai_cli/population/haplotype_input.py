@@ -277,7 +277,8 @@ def group_frequencies(
     """The frequency (P, S) of allele 1 among the people of every label of the category that groups them, and how many
     haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
 
-    They are not drawn towards related groups', so that a person can be taken out of them again: see `nets.crossmodal`.
+    They are not drawn towards related groups', so that a person can be taken out of them again: see
+    `networks.towers.GroupEvidence.own`.
     """
     pool, present = families.pool, families.numbers != MISSING
     alleles_HS = letters_to_alleles(pool.haplotypes, panel)

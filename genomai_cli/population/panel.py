@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Panel:
     `positions` holds for each build an int64 array, 0 where the site has no position in that build.
     `tags` says which published panels a site comes from.
     """
+
+    full_genomes: ClassVar[Literal[False]] = False  # a sample of a VCF is read at the sites alone
 
     name: str
     chrom: tuple[str, ...]

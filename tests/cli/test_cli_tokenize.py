@@ -8,8 +8,8 @@ import h5py
 import pytest
 from conftest import assert_expected, peak_memory, run, run_process
 
-from genomai_cli.cli import output
 from genomai_cli.cli.tokenize import Kind
+from genomai_cli.formats import outputs
 from genomai_cli.registry import TOKENIZERS
 
 FASTA = ">a first\nACGTN\nACG\n>b\nacgu\n>short\nAC\n"
@@ -257,7 +257,7 @@ def test_bad_input_leaves_an_existing_output_alone(files):
 
 
 def test_output_beyond_what_is_held_back_streams(monkeypatch):
-    monkeypatch.setattr(output, "HELD_BACK", 100)
+    monkeypatch.setattr(outputs, "HELD_BACK", 100)
     result = tokens("--to", "fasta", stdin=b">a\n" + b"ACGT" * 1000 + b"\n>b\n*\n")
     assert result.status == 1
     assert len(result.output) > 4000

@@ -10,7 +10,7 @@ from conftest import run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import InputError
 from genomai_cli.mapping.reference import Reference, VariableSites
-from genomai_cli.phylogeny.regression_fit import fit_regression
+from genomai_cli.phylogeny.regression import fit_regression
 from genomai_cli.phylogeny.variant_network import (
     BASES,
     UNSEEN_LOGIT,

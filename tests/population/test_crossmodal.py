@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from genomai_cli.population.networks.cross_attention import Attention
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork, genotypes_of
 from genomai_cli.population.networks.phenotype_embedding import Records
-from genomai_cli.population.networks.towers import CrossmodalConfig, GroupEvidence
+from genomai_cli.population.networks.towers import Attention, CrossmodalConfig, GroupEvidence
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 

@@ -11,11 +11,11 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.formats.tables import TableWriter
+from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.population.alignment.similarity import Aligned
 
 COLUMNS = ("sample", "phenotype", "similarity", "rank")
-UNKNOWN, NOTHING = "UNKNOWN", "."
+NOTHING = "."
 DIGITS = 6
 _HELD = 4096  # samples held besides the best so far, before the others are dropped
 Array = NDArray[np.float64]
@@ -38,7 +38,7 @@ def write_by_sample(
     with _table(out) as table:
         for found in aligned:
             if found.similarities is None:
-                table.write([found.name, UNKNOWN, NOTHING, NOTHING])
+                table.write([found.name, UNKNOWN_LABEL, NOTHING, NOTHING])
                 continue
             best_K = order_of(found.similarities, top)
             named = [records[record] for record in best_K.tolist()]
