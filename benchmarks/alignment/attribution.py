@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,11 +29,10 @@ from benchmarks.alignment.crossmodal import (
     learnt_from,
 )
 from benchmarks.alignment.retrieval import KEPT, PRESET, RECORDS, key_of
-from benchmarks.command_line import DATA, say
+from benchmarks.command_line import DATA, parser_of, say, write_asked
 from benchmarks.crossvalidation.trials import Array, Rows
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.population.alignment.manhattan import GENES
 from genomai_cli.population.alignment.similarity import Aligned, Aligner
 from genomai_cli.population.networks.crossmodal import crossmodal_of
@@ -296,23 +294,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     found = Explained.pooled(outcomes, np.argsort(np.concatenate(parts)))
     sys.stdout.writelines(tsv(people, found, options.seed))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(people, found, options.seed))
+    write_asked(options.markdown, markdown(people, found, options.seed))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--records", type=Path, default=RECORDS, metavar="TSV")
-    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                      help="change the recipe (to try something)")  # fmt: skip
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="tables for readers")
-    return made
+    return parser_of(
+        __doc__, data=DATA, records=RECORDS, folds=5, set=[], seed=0, runs=KEPT, markdown=None
+    )
 
 
 if __name__ == "__main__":

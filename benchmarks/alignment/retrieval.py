@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from benchmarks.alignment.crossmodal import (
     learnt_from,
     ranks,
 )
-from benchmarks.command_line import DATA, MODELS, RUNS, say
+from benchmarks.command_line import DATA, MODELS, RUNS, parser_of, say, write_asked
 from benchmarks.crossvalidation.baselines import (
     BAYES,
     MAJORITY,
@@ -38,7 +37,6 @@ from benchmarks.crossvalidation.baselines import (
     logistic,
 )
 from benchmarks.crossvalidation.trials import Array, Rows
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood
@@ -62,7 +60,7 @@ TOP = (1, 3)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table as Markdown."""
-    options = parser(__doc__ or "").parse_args(arguments)
+    options = parser(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
     people = Described.read(options.data, options.records)
     parts = folds(people.samples, options.folds, options.seed)
@@ -73,24 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         method, head = name.split("|")
         found[method, head] = np.concatenate([outcome[name] for outcome in outcomes])[order]
     lines = list(table(found))
-    if options.output:
-        with atomic_text(options.output) as handle:
-            handle.writelines(tsv(found))
+    write_asked(options.output, tsv(found))
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(doc: str | None) -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=description.partition("\n")[0])
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR")
-    made.add_argument("--records", type=Path, default=RECORDS, metavar="TSV")
-    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR")
-    made.add_argument("--folds", type=int, default=5, metavar="N")
-    made.add_argument("--seed", type=int, default=0, metavar="N")
-    made.add_argument("--threads", type=int, default=1, metavar="N")
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="the figures as TSV")
-    return made
+    return parser_of(
+        doc, data=DATA, records=RECORDS, runs=KEPT, folds=5, seed=0, threads=1, set=[], output=None
+    )
 
 
 def of_fold(

@@ -31,10 +31,9 @@ from benchmarks.alignment.crossmodal import (
 )
 from benchmarks.alignment.retrieval import PRESET, key_of
 from benchmarks.alignment.retrieval import parser as shared_parser
-from benchmarks.command_line import say
+from benchmarks.command_line import say, write_asked
 from benchmarks.crossvalidation.baselines import Scaler
 from benchmarks.crossvalidation.trials import Array, Rows
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.metrics.resampling import bootstrap_intervals
 from genomai_cli.training import recipe
@@ -52,7 +51,7 @@ TITLES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables as Markdown."""
-    made = shared_parser(__doc__ or "")
+    made = shared_parser(__doc__)
     made.add_argument("--only", metavar="POP,...", help="only these populations, and no tables")
     options = made.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -62,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcomes = {name: left_out(people, name, options) for name in wanted}
     if options.only:
         return
-    if options.output:
-        with atomic_text(options.output) as handle:
-            handle.writelines(tsv(outcomes))
+    write_asked(options.output, tsv(outcomes))
     lines = chain(summary(outcomes, options.seed), [""], by_population(outcomes))
     sys.stdout.writelines(f"{line}\n" for line in lines)
 

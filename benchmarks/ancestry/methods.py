@@ -28,6 +28,7 @@ from benchmarks.crossvalidation.trials import (
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood
@@ -168,12 +169,12 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     return np.array([index[position] for position in positions], np.int64)
 
 
-def only_heads(fold: Fold, heads: set[str]) -> finetuning.Samples:
+def only_heads(fold: Fold, heads: set[str]) -> Samples:
     """The fold's people with the labels of these heads only."""
     learn = fold.learn
     labels = {head: numbers for head, numbers in learn.labels.items() if head in heads}
     classes = {head: names for head, names in learn.classes.items() if head in heads}
-    return finetuning.Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
+    return Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
 
 
 def baselines() -> list[Method]:

@@ -13,7 +13,6 @@ The model that draws blurred views again has learnt from all people without a si
 who are judged are among what it has seen. It is made once, by `genomai pretrain --objective diffusion`, in --model.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,22 +23,22 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.command_line import DATA, RUNS
+from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.crossvalidation.label_subsets import labelled
 from benchmarks.crossvalidation.trials import Cohort, Rows, subset
 from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.cli.app import main as genomai
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.inference.augment import Changes, augmented
 from genomai_cli.inference.generate_diffusion import Settings
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.augment import BarcodeAlignment, BarcodeCrosses
 from genomai_cli.population.barcode import BarcodeSites, letters_to_genotypes
 from genomai_cli.population.generation.sampler import HaplotypeDiffuser
 from genomai_cli.population.networks.genotype_mlp import SitesConfig, SitesNetwork
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled_data import Samples, others
+from genomai_cli.training.labelled_data import others
 
 MODEL = RUNS / "augmentation" / "few_labels" / "unlabelled"
 PERCENT, SUBSETS, VIEWS = 5, 5, 20
@@ -255,11 +254,8 @@ def results(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; the table goes to standard output, progress to standard error."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
+    parser = parser_of(__doc__, data=DATA, seed=0, markdown=None)
     parser.add_argument("--views", type=int, default=VIEWS, metavar="N", help="of each person")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
     parser.add_argument(
         "--row", action="append", metavar="NAME", help="only this one, beside plain"
     )
@@ -270,9 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort = Cohort.read(options.data)
     found = list(results(cohort, options.views, options.seed, model, rows))
     sys.stdout.writelines(tsv(found))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(found))
+    write_asked(options.markdown, markdown(found))
 
 
 def tsv(found: Sequence[Result]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.crossvalidation.trials import Rows, subset
-from genomai_cli.training.labelled_data import Samples
+from genomai_cli.inputs.samples import Samples
 
 MIN_COUNT = 2  # people of every class: one to learn from if the other is held out
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.population.panel import Panel
-from genomai_cli.training.labelled_data import Samples, folds, gather, others
+from genomai_cli.training.labelled_data import folds, gather, others
 
 Array = NDArray[np.float64]
 Letters = NDArray[np.uint8]

@@ -10,7 +10,6 @@ Independent sites are those of the model's frequencies of the population. Interv
 those of the difference paired. The people are those that `pretrain` has held out, by the hashes of their names.
 """
 
-import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.command_line import DATA
+from benchmarks.command_line import DATA, parser_of
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
@@ -95,9 +94,8 @@ def interval(values_B: Tensor) -> tuple[float, float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of(__doc__, data=DATA)
     parser.add_argument("bundles", nargs="+", type=Path)
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
     options = parser.parse_args(arguments)
     print("kernel\ttold\tpeople\tbound\tlow\thigh\tindependent\tdifference\tlow\thigh")
     for folder in options.bundles:

@@ -5,10 +5,10 @@
 `genomai pretrain --objective diffusion` writes them by itself; this is for bundles that were made before it did.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.command_line import parser_of
 from genomai_cli.bundles import catalog
 from genomai_cli.formats.streams import open_input
 from genomai_cli.population.evaluation import summary
@@ -19,7 +19,7 @@ from genomai_cli.population.panel import Panel
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the people, and write what is kept of them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("people", type=Path, help="a phased VCF")
     options = parser.parse_args(arguments)

@@ -21,10 +21,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.command_line import DATA
+from benchmarks.command_line import DATA, parser_of, write_asked
 from benchmarks.generation.generators import GENERATORS, LINKED, Generator
 from genomai_cli.formats.fasta import read_sequences
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.population.evaluation.generation import Comparison, Report, report
@@ -217,35 +216,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort = Cohort.read(options.data, linked=options.chr22, published=options.snp805)
     generators = LINKED if options.chr22 else GENERATORS
     trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
-    if options.learnt:
-        with atomic_text(options.learnt) as handle:
-            handle.writelines(f"{name}\n" for name in trial.real.names)
+    write_asked(options.learnt, (f"{name}\n" for name in trial.real.names))
     files = dict(pair.split("=", 1) for pair in options.file)
     rows: list[Row] = []
     for row in trial.rows({name: Path(path) for name, path in files.items()}, options.repeats):
         print(f"{row.name} {row.seed}: {row.seconds:.1f} s", file=sys.stderr, flush=True)
         rows.append(row)
     sys.stdout.writelines(tsv(rows))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            published = PUBLISHED if options.snp805 else {}
-            handle.write(markdown(rows, published) + (decay(rows) if options.chr22 else ""))
+    published = PUBLISHED if options.snp805 else {}
+    write_asked(
+        options.markdown,
+        markdown(rows, published) + (decay(rows) if options.chr22 else ""),
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made = parser_of(__doc__, data=DATA, seed=0, markdown=None)
     made.add_argument("--held-out", action="store_true", help="learn from four fifths")
     made.add_argument("--chr22", action="store_true", help="the linked sites of chromosome 22")
     made.add_argument("--snp805", action="store_true", help="the sites of the published models")
     made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
                       help="people from elsewhere; can be repeated")  # fmt: skip
     made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="of the split; default: 0")
     made.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table, of means")
     return made
 
 

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, RUNS
+from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.generation.quality import Cohort
 from benchmarks.imputation.li_stephens import imputed
 from benchmarks.imputation.panel import PEOPLE, folds, made
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
-from genomai_cli.formats.outputs import atomic_output, atomic_text
+from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
 from genomai_cli.population.panel import GRCH37
@@ -73,28 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     rows = list(judged(Cohort.read(options.data, linked=True), options))
     sys.stdout.writelines(tsv(rows))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows) + "\n" + times(rows))
+    write_asked(options.markdown, markdown(rows) + "\n" + times(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made_ = argparse.ArgumentParser(description=description)
-    made_.add_argument("--data", type=Path, default=DATA, metavar="DIR",
-                       help="default: %(default)s")  # fmt: skip
-    made_.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
-    made_.add_argument("--judged", type=int, metavar="N", help="so many of the folds; default: all")
-    made_.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made_.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                       help="change the recipe")  # fmt: skip
-    made_.add_argument("--beagle", default="beagle", metavar="PROGRAM",
-                       help="default: %(default)s")  # fmt: skip
-    made_.add_argument("--runs", type=Path, default=KEPT, metavar="DIR",
-                       help="default: %(default)s")  # fmt: skip
-    made_.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
-    return made_
+    made = parser_of(
+        __doc__, data=DATA, folds=5, judged=None, seed=0, set=[], runs=KEPT, markdown=None
+    )
+    made.add_argument("--beagle", default="beagle", metavar="PROGRAM", help="default: %(default)s")
+    return made
 
 
 def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:

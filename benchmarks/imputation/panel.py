@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, RUNS
+from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.denoising.base import Settings
-from genomai_cli.formats.outputs import atomic_output, atomic_text
+from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
 from genomai_cli.population.imputation.models import (
@@ -67,25 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cohort = Cohort.read(options.data, linked=False)
     rows = list(judged(cohort, options))
     sys.stdout.writelines(tsv(rows))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows))
+    write_asked(options.markdown, markdown(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
-    made.add_argument("--judged", type=int, metavar="N", help="so many of the folds; default: all")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                      help="change the recipe (to try something)")  # fmt: skip
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
-    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
-    return made
+    return parser_of(
+        __doc__,
+        data=DATA,
+        folds=5,
+        judged=None,
+        seed=0,
+        set=[],
+        threads=1,
+        runs=KEPT,
+        markdown=None,
+    )
 
 
 def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:

@@ -12,18 +12,25 @@ folds are kept in runs/benchmarks/mito/classification and read again; changed co
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from benchmarks.command_line import DATA, MITO, MODELS, RUNS, names, say, say_on_terminal
+from benchmarks.command_line import (
+    DATA,
+    MITO,
+    MODELS,
+    RUNS,
+    parser_of,
+    say,
+    say_on_terminal,
+    write_asked,
+)
 from benchmarks.crossvalidation.trials import Method, Pooled, Trial
 from benchmarks.mito.genomes import Genomes
 from benchmarks.mito.methods import EmbeddingMethod, OurMethod, baselines
-from benchmarks.mito.scores import Gain, Row, Same, gains, markdown, rows_of, same_labels, tsv
+from benchmarks.mito.scores import Row, Same, gains, markdown, rows_of, same_labels, tsv
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.formats.outputs import atomic_text
 
 REFERENCE = MITO / "rCRS.fa"
 PRETRAINED = MODELS / "mito-pretrained"
@@ -54,33 +61,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs = [pair for pair in COMPARED if all_pooled.keys() >= set(pair)]
         truth = people.samples.labels
         more = [gain for pair in pairs for gain in gains(*pair, all_pooled, truth)]
-        write(rows, same, more, options)
+        write_asked(options.output, tsv(rows))
+        write_asked(options.markdown, markdown(rows, same, more) + NOTE)
     sys.stdout.writelines(tsv(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
-    made.add_argument("--reference", type=Path, default=REFERENCE, metavar="FASTA",
-                      help="default: %(default)s")  # fmt: skip
-    made.add_argument("--pretrained", type=Path, default=PRETRAINED, metavar="DIR",
-                      help="the model begun with; default: %(default)s")  # fmt: skip
-    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    made = parser_of(
+        __doc__,
+        data=DATA,
+        reference=REFERENCE,
+        pretrained=PRETRAINED,
+        folds=5,
+        methods=None,
+        fresh=[],
+        seed=0,
+        threads=1,
+        device="cpu",
+        set=[],
+        runs=KEPT,
+        output=None,
+        markdown=None,
+    )
     made.add_argument("--baselines-only", action="store_true", help="no model of ours")
-    made.add_argument("--methods", type=names, metavar="NAME,...", help="only these rows")
-    made.add_argument("--fresh", type=names, default=[], metavar="NAME,...",
-                      help="forget the kept results of these methods")  # fmt: skip
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
-    made.add_argument("--device", default="cpu", help="for our models; default: %(default)s")
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                      help="change our model's recipe (to try something)")  # fmt: skip
-    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
-    made.add_argument("-o", "--output", type=Path, metavar="FILE",
-                      help="the table, written anew after every method")  # fmt: skip
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="compact tables")
     return made
 
 
@@ -97,18 +101,6 @@ def chosen_methods(options: argparse.Namespace) -> list[Method]:
             OurMethod("mito-scratch", "mito", None, changes, device, say_on_terminal),
         ]
     return [m for m in methods if options.methods is None or m.name in options.methods]
-
-
-def write(
-    rows: Sequence[Row], same: Sequence[Same], more: Sequence[Gain], options: argparse.Namespace
-) -> None:
-    """The files asked for, with the rows so far."""
-    if options.output:
-        with atomic_text(options.output) as handle:
-            handle.writelines(tsv(rows))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows, same, more) + NOTE)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from benchmarks.crossvalidation.trials import Letters, Rows, digest, subset
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
-from genomai_cli.training.labelled_data import Samples, gather, others
+from genomai_cli.training.labelled_data import gather, others
 
 Mask = NDArray[np.bool_]
 

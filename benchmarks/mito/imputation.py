@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import DATA, MITO, MODELS, names, say
+from benchmarks.command_line import DATA, MITO, MODELS, parser_of, say, write_asked
 from benchmarks.crossvalidation.trials import Rows
 from benchmarks.mito.genomes import Genomes
 from benchmarks.mito.imputers import (
@@ -48,7 +48,6 @@ from benchmarks.mito.masking import (
 from benchmarks.mito.substitutions import corrections
 from genomai_cli.alphabet import codes_of
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.training.labelled_data import folds, others
@@ -92,34 +91,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     titles = {entry.method.name: entry.title for entry in chosen}
     for entry in chosen:
         rows += data.rows(entry)
-        write(rows, titles, data, options)
+        write_asked(options.output, tsv(rows))
+        write_asked(options.markdown, markdown(rows, titles) + note(data))
     sys.stdout.writelines(tsv(rows))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made = parser_of(
+        __doc__,
+        data=DATA,
+        reference=REFERENCE,
+        pretrained=PRETRAINED,
+        folds=5,
+        methods=None,
+        seed=0,
+        threads=1,
+        set=[],
+        output=None,
+        markdown=None,
+    )
     made.add_argument(
         "--world", type=Path, default=WORLD, metavar="VCF", help="default: %(default)s"
     )
-    made.add_argument("--reference", type=Path, default=REFERENCE, metavar="FASTA",
-                      help="default: %(default)s")  # fmt: skip
-    made.add_argument("--pretrained", type=Path, default=PRETRAINED, metavar="DIR",
-                      help="an older model to compare with; default: %(default)s")  # fmt: skip
-    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
     made.add_argument("--errors", type=int, default=0, metavar="N",
                       help="also put wrong letters into N genomes of the first fold")  # fmt: skip
     made.add_argument("--only", type=int, metavar="N", help="judge only the first N folds")
-    made.add_argument("--methods", type=names, metavar="NAME,...", help="only these rows")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                      help="change our model's recipe (to try something)")  # fmt: skip
-    made.add_argument("-o", "--output", type=Path, metavar="FILE",
-                      help="the table, written anew after every method")  # fmt: skip
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="compact tables")
     return made
 
 
@@ -208,20 +205,12 @@ class Data:
         return Known(self.reference, world, self.people[rest], self.seed)
 
 
-def write(
-    rows: Sequence[Row], titles: dict[str, str], data: Data, options: argparse.Namespace
-) -> None:
-    """The files asked for, with the rows so far."""
-    if options.output:
-        with atomic_text(options.output) as handle:
-            handle.writelines(tsv(rows))
-    if options.markdown:
-        twins, people = int(data.twin_N.sum()), len(data.people)
-        note = NOTE.format(twins=twins, people=people, alone=people - twins)
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows, titles) + note)
-            if data.corrected:
-                handle.write(ERRORS + "".join(f"- {line}\n" for line in data.corrected))
+def note(data: Data) -> str:
+    """What is said below the tables."""
+    twins, people = int(data.twin_N.sum()), len(data.people)
+    said = NOTE.format(twins=twins, people=people, alone=people - twins)
+    corrected = "".join(f"- {line}\n" for line in data.corrected)
+    return said + (ERRORS + corrected if corrected else "")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
 from genomai_cli.inference.embed import embed_records
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
-from genomai_cli.training.labelled_data import Samples
 
 MIN_COUNT = 4  # people of a class that our models learn
 ROTATED, REVERSED = "rotated", "reversed"

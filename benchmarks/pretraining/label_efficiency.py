@@ -16,10 +16,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.command_line import DATA, MITO, RUNS, names, say
+from benchmarks.command_line import DATA, MITO, RUNS, names, parser_of, say, write_asked
 from benchmarks.pretraining.label_rows import ROWS, Kind, ancestry_kind, mito_kind
-from benchmarks.pretraining.label_scores import Row, Trial, markdown, rows_of, tsv
-from genomai_cli.formats.outputs import atomic_text
+from benchmarks.pretraining.label_scores import Trial, markdown, rows_of, tsv
 
 KEPT = RUNS / "pretraining" / "label_efficiency"
 KINDS = ("mito", "ancestry")
@@ -37,15 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in range(options.judged):
         for trial in trials:
             trial.run(number, options.folds, options.rows, say)
-            write([row for done in trials for row in rows_of(done)], options)
+            rows = [row for done in trials for row in rows_of(done)]
+            write_asked(options.output, tsv(rows))
+            write_asked(options.markdown, markdown(rows))
     sys.stdout.writelines(tsv([row for trial in trials for row in rows_of(trial)]))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    description, _, _ = (__doc__ or "").partition("\n")
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="default: %(default)s")
+    made = parser_of(
+        __doc__,
+        data=DATA,
+        folds=5,
+        judged=3,
+        set=[],
+        fresh=[],
+        seed=0,
+        threads=1,
+        runs=KEPT,
+        output=None,
+        markdown=None,
+    )
     made.add_argument(
         "--mito", type=Path, default=MITO, metavar="DIR", help="rCRS.fa and world.vcf.gz"
     )
@@ -55,20 +66,8 @@ def parser() -> argparse.ArgumentParser:
                       help=f"default: {','.join(ROWS)}")  # fmt: skip
     made.add_argument("--shares", type=_numbers, default=SHARES, metavar="PERCENT,...",
                       help="of the labels; default: 1,5,20,100")  # fmt: skip
-    made.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
-    made.add_argument("--judged", type=int, default=3, metavar="N",
-                      help="so many of the folds, each with a subset of the labels; default: %(default)s")  # fmt: skip
-    made.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
-                      help="change the recipes of fine-tuning (to try something)")  # fmt: skip
     made.add_argument("--pretraining-set", action="append", default=[], metavar="SECTION.KEY=VALUE",
                       help="change the recipes of pretraining")  # fmt: skip
-    made.add_argument("--fresh", type=names, default=[], metavar="NAME,...",
-                      help="forget the kept results of these rows")  # fmt: skip
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
-    made.add_argument("--runs", type=Path, default=KEPT, metavar="DIR", help="default: %(default)s")
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="the table")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="compact tables")
     return made
 
 
@@ -88,16 +87,6 @@ def kind_of(name: str, options: argparse.Namespace) -> Kind:
     return ancestry_kind(
         folder, options.data, options.seed, options.set, options.pretraining_set, say
     )
-
-
-def write(rows: Sequence[Row], options: argparse.Namespace) -> None:
-    """The files asked for, with the rows so far."""
-    if options.output:
-        with atomic_text(options.output) as handle:
-            handle.writelines(tsv(rows))
-    if options.markdown:
-        with atomic_text(options.markdown) as handle:
-            handle.write(markdown(rows))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -30,11 +30,11 @@ from benchmarks.pretraining.pretrained_networks import Workshop, genomes_of_vcf
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.training import finetuning, recipe
-from genomai_cli.training.labelled_data import Samples
 from genomai_cli.training.recipe import Recipe
 
 LOGISTIC, PCA_ROW, SCRATCH, SHIPPED = "logistic", "pca", "scratch", "shipped"

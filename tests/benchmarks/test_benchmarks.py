@@ -13,9 +13,9 @@ from conftest import REPOSITORY, run
 from safetensors.numpy import save_file
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
-from genomai_cli.training.labelled_data import Samples
 
 sys.path[:0] = [str(REPOSITORY / "examples")]
 

@@ -11,10 +11,10 @@ from benchmarks.crossvalidation.trials import Pooled
 from benchmarks.mito import classification, genome_baselines, genomes, methods, scores
 from benchmarks.mito.genome_baselines import Variants
 from benchmarks.pretraining import label_efficiency, label_rows, label_scores, pretrained_networks
+from genomai_cli.inputs.samples import Samples
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.training import recipe
-from genomai_cli.training.labelled_data import Samples
 
 POPULATIONS = {"POP1": "NORTH", "POP2": "NORTH", "POP3": "SOUTH", "POP4": "SOUTH"}
 SIZE, PLACEHOLDER, PEOPLE = 3000, 1500, 8
