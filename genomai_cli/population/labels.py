@@ -94,8 +94,18 @@ class Phenotypes:
         """
         if name == REFERENCE:
             return {part: count for part, count in self.counts.items() if count} or {NULL: 1}
-        inside = {p: self.counts[p] for p, parent in self.within.items() if parent == name}
+        inside = {p: self.counts.get(p, 0) for p in self._inside(name)}
         return {p: count for p, count in inside.items() if count} or {name: 1}
+
+    def is_trained(self, name: str) -> bool:
+        """Whether there were training samples of a label; True for labels that nobody was counted by."""
+        finest = list(self.labels.values())[-1] if self.labels else []
+        known = [name] if name in finest else self._inside(name)
+        return not self.counts or not known or any(self.counts.get(part) for part in known)
+
+    def _inside(self, name: str) -> list[str]:
+        """The finest labels within a coarser one."""
+        return [part for part, parent in self.within.items() if parent == name]
 
     def counted(self, finest: Iterable[int]) -> "Phenotypes":
         """The same with the numbers of samples that have these finest labels."""

@@ -77,6 +77,8 @@ def parsed_request(text: str, individuals: int, phenotypes: Phenotypes) -> list[
         name, colon, number = part.strip().partition(":")
         if name not in phenotypes.names:
             raise UsageError(f"no phenotype {name!r}: the model knows {known_names(phenotypes)}")
+        if not phenotypes.is_trained(name):
+            raise UsageError(f"no phenotype {name!r}: the model was trained on nobody of it")
         if name in weights:
             raise UsageError(f"--phenotype {text}: {name} is there twice")
         weights[name] = _weight(number, text) if colon else 1.0
@@ -128,7 +130,7 @@ def requests_of_records(
         if not NAME.fullmatch(name):
             message = f"{name!r} cannot be part of a name: letters, digits and . _ + - can"
             raise InputError(message, path=table.path, line=line)
-    known = [name in phenotypes.names for name in populations.names]
+    known = [name in phenotypes.names and phenotypes.is_trained(name) for name in populations.names]
     if not any(known):
         raise InputError("no record of a population that can be generated", path=populations.path)
     network, device = crossmodal_of(bundle), next(bundle.classifier.parameters()).device
