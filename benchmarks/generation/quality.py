@@ -91,7 +91,8 @@ class Cohort:
         file = folder / (STRETCH if linked else COHORT)
         panel = Panel.read(folder / PANEL)
         if published:
-            panel = panel.tagged(SNP805)
+            tags = [site.split(",") for site in panel.tags]
+            panel = panel.subset([i for i, held in enumerate(tags) if SNP805 in held])
         if linked:
             with open_input(file) as source:
                 panel = panel_of_variants(source)

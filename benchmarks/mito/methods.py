@@ -16,7 +16,7 @@ from genomai_cli.alphabet import MISSING, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import exact_precision
 from genomai_cli.inference.classify import classify_records
-from genomai_cli.inference.embed import embed_records
+from genomai_cli.inference.embed import Embedder
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.phylogeny.genome_input import GenomeInput
 from genomai_cli.records import SequenceRecord
@@ -180,7 +180,7 @@ def called(
 
 def vectors_of(bundle: Bundle, letters: Letters) -> Array:
     """Vectors (n, width) as `genomai embed` makes them."""
-    found = embed_records(bundle, records_of(letters))
+    found = Embedder(bundle).embed(records_of(letters))
     return np.stack([embedding.vector for embedding in found]).astype(np.float64)
 
 

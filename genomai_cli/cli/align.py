@@ -124,7 +124,7 @@ def align(
     name, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, installed_inputs())
-    batching = replace(DEFAULT_BATCHING, pieces=batch_size) if batch_size else DEFAULT_BATCHING
+    batching = replace(DEFAULT_BATCHING, windows=batch_size) if batch_size else DEFAULT_BATCHING
     aligned = aligner.align(run.console.progress(records, "aligning"), batching)
     _write(run, aligner, aligned, output, ranking, explanations)
 

@@ -51,7 +51,7 @@ def classify(
     from genomai_cli.inference.classify import classify_records, write_calls
 
     _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
-    batching = Batching(pieces=batch_size)
+    batching = Batching(windows=batch_size)
     calls = classify_records(bundle, records, others=installed_inputs(), batching=batching)
     with held_output(output) as out:
         used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)

@@ -186,7 +186,7 @@ def embed(
     _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
     embedder = Embedder(bundle, vectors.settings(), installed_inputs())
     run.note(embedding=embedder.attributes)
-    made = Vectors(run, embedder, Batching(pieces=batch_size))
+    made = Vectors(run, embedder, Batching(windows=batch_size))
     records = run.console.progress(records, "embedding")
     if not hdf5:
         write_table(output, made, records)
@@ -236,7 +236,7 @@ class Vectors:
 
     def _tokens(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
         rows = 0
-        for part in self.embedder.embed_words(records, self.batching):
+        for part in self.embedder.embed_tokens(records, self.batching):
             rows += len(part.vectors)
             if part.last:
                 self.run.count(used=rows > 0, refused=rows == 0)

@@ -62,7 +62,7 @@ PhenotypeNames = Annotated[
         "--phenotype",
         metavar="NAME[:WEIGHT],...",
         help="Whom: a population or super-population, several with weights (admixed people), null (no phenotype), or "
-        "reference (all populations in the proportions learnt from). May be repeated.  [default: reference]",
+        "reference (all populations in the proportions trained on). May be repeated.  [default: reference]",
         autocompletion=complete_phenotype,
         show_default=False,
     ),
@@ -134,7 +134,7 @@ Guidance = Annotated[
         metavar="G",
         min=0.0,
         callback=check_finite,
-        help="Above 1, people who are more typical of the phenotype; 1 is as learnt.",
+        help="Above 1, people who are more typical of the phenotype; 1 is as trained.",
     ),
 ]
 Temperature = Annotated[
@@ -144,7 +144,7 @@ Temperature = Annotated[
         metavar="T",
         min=0.01,
         callback=check_finite,
-        help="Below 1, likelier people and less variety; 1 is as learnt.",
+        help="Below 1, likelier people and less variety; 1 is as trained.",
     ),
 ]
 Quality = Annotated[
@@ -153,7 +153,7 @@ Quality = Annotated[
         "--quality",
         metavar="FILE",
         help="Write a report on the people there, TSV or JSON by its name: beside the model's summaries of the "
-        "people learnt from, or beside those of --against.",
+        "people trained on, or beside those of --against.",
         show_default=False,
     ),
 ]
@@ -162,7 +162,7 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="FILE",
-        help="With --quality: the real people learnt from (VCF, or barcodes in FASTA), for all measures of "
+        help="With --quality: the real people trained on (VCF, or barcodes in FASTA), for all measures of "
         "`genomai evaluate --task generation`.",
         show_default=False,
     ),
@@ -172,7 +172,7 @@ HeldOut = Annotated[
     typer.Option(
         "--held-out",
         metavar="FILE",
-        help="With --against: real people who were not learnt from, for baselines and membership inference.",
+        help="With --against: real people who were not trained on, for baselines and membership inference.",
         show_default=False,
     ),
 ]
@@ -253,7 +253,7 @@ def generate(
 ) -> None:
     """Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.
 
-    They resemble the people whom the model has learnt from, and are none of them. FASTA has one barcode a person, an
+    They resemble the people whom the model was trained on, and are none of them. FASTA has one barcode a person, an
     IUPAC letter a site; VCF is phased. Of a super-population, each person belongs to one of its populations, in their
     proportions; of several phenotypes with weights, stretches of each chromosome come from one of them.
     The groups are reference samples of the 1000 Genomes Project: similarity to them is not race or ethnicity.

@@ -110,7 +110,7 @@ def _write(
             out, people, panel, requested.build, haplotypes=requested.haplotypes
         )
     source = f"genomai {origin}"
-    count, absent = output.write_people_as_variants(out, people, panel, requested.build, source)
+    count, absent = output.write_vcf(out, people, panel, requested.build, source)
     if absent:
         run.console.say(
             f"{absent} sites of the panel have no position in {requested.build}: left out"

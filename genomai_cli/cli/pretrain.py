@@ -150,7 +150,7 @@ def pretrain(
 ) -> None:
     """Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.
 
-    Inputs of any size are read once, kept on disk beside the output while the run lasts, and learnt from in shuffled
+    Inputs of any size are read once, kept on disk beside the output while the run lasts, and trained on in shuffled
     order. Ctrl-C and SIGTERM end the run with a checkpoint; --resume goes on from it, or from the last one after any
     crash, bit for bit as if the run had not stopped.
 

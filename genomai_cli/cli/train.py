@@ -101,7 +101,7 @@ def train(
 ) -> None:
     """Train a classifier on labelled samples, and write it as a model bundle.
 
-    Samples are split by individual, so that no one whose data judge a network has been learnt from; probabilities are
+    Samples are split by individual, so that no one whose data judge a network was trained on; probabilities are
     calibrated on the people held out. An interrupted run goes on with --resume, bit for bit as if it had not stopped.
 
     \b

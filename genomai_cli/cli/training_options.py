@@ -58,7 +58,7 @@ Start = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help="Begin with the networks of this model instead of from scratch; heads are learnt anew.",
+        help="Begin with the networks of this model instead of from scratch; heads are trained anew.",
         autocompletion=complete_model,
         show_default=False,
     ),

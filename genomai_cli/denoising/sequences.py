@@ -68,7 +68,7 @@ def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "S
     head, tokenizer = auxiliary_head(bundle), bundle.tokenizer
     if tokenizer.length(len(BASES)) != len(BASES):
         raise BundleError(
-            f"the model {bundle.name!r} restores nothing: its words, {tokenizer.kind!r}, are not single letters"
+            f"the model {bundle.name!r} restores nothing: its tokens, {tokenizer.kind!r}, are not single letters"
         )
     network = bundle.classifier.networks[0]
     longest = network.max_length or MAX_WINDOW

@@ -85,7 +85,7 @@ class NoisedTokens:
         """The tokens of known bases; ValueError where tokens overlap, since one cannot change by itself."""
         if tokenizer.stride != tokenizer.k:
             raise ValueError(
-                f"diffusion needs words that do not overlap: characters, or kmers with stride = k = {tokenizer.k}"
+                f"diffusion needs tokens that do not overlap: characters, or kmers with stride = k = {tokenizer.k}"
             )
         ids = tokenizer.dna_ids
         numbers = np.full(len(tokenizer.vocabulary), MASKED)

@@ -1,4 +1,4 @@
-"""Ids in, scores out: batches of pieces through a network, and their means by record, in input order.
+"""Ids in, scores out: batches of windows through a network, and their means by record, in input order.
 
 It knows no tokenizer, no labels and no files.
 """
@@ -21,20 +21,20 @@ TOKENS_PER_BATCH = 1 << 16
 
 @dataclass(frozen=True)
 class Batching:
-    """How many pieces go through the network at once: so many words, and at most so many pieces.
+    """How many windows go through the network at once: so many tokens, and at most so many windows.
 
-    `pairs` of words bound the memory of a network in which every word of a piece attends to every other.
+    `pairs` of tokens bound the memory of a network in which every token of a window attends to every other.
     """
 
-    words: int = TOKENS_PER_BATCH
-    pieces: int | None = None
+    tokens: int = TOKENS_PER_BATCH
+    windows: int | None = None
     pairs: int | None = None
 
     def full(self, count: int, longest: int) -> bool:
-        """Whether a batch of `count` pieces, of which the longest has so many words, is complete."""
+        """Whether a batch of `count` windows, of which the longest has so many tokens, is complete."""
         return (
-            count * longest >= self.words
-            or (self.pieces is not None and count >= self.pieces)
+            count * longest >= self.tokens
+            or (self.windows is not None and count >= self.windows)
             or (self.pairs is not None and count * longest**2 >= self.pairs)
         )
 
@@ -51,12 +51,12 @@ def score(
     batching: Batching = AS_FITS,
     left: bool = False,
 ) -> Iterator[tuple[Item, Scores | None]]:
-    """Every item with the mean scores (C,) of its pieces; None for an item that has no piece.
+    """Every item with the mean scores (C,) of its windows; None for an item that has no window.
 
     Items come out in the order in which they went in, and only a batch of them is held.
     """
-    scored = score_pieces(
-        network, _pieces(items), pad_id=pad_id, device=device, batching=batching, left=left
+    scored = score_windows(
+        network, _windows(items), pad_id=pad_id, device=device, batching=batching, left=left
     )
     for _, group in groupby(scored, key=lambda entry: entry[0][0]):
         entries = list(group)
@@ -64,34 +64,34 @@ def score(
         yield entries[0][0][1], _mean(found) if found else None
 
 
-def _pieces(
+def _windows(
     items: Iterable[tuple[Item, list[Ids]]],
 ) -> Iterator[tuple[tuple[int, Item], Ids | None]]:
-    """The pieces of all items, numbered by item; an item without pieces has one None."""
-    for number, (item, pieces) in enumerate(items):
-        for ids in pieces:
+    """The windows of all items, numbered by item; an item without windows has one None."""
+    for number, (item, windows) in enumerate(items):
+        for ids in windows:
             yield (number, item), ids
-        if not pieces:
+        if not windows:
             yield (number, item), None
 
 
 @torch.inference_mode()
-def score_pieces(
+def score_windows(
     network: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
-    pieces: Iterable[tuple[Item, Ids | None]],
+    windows: Iterable[tuple[Item, Ids | None]],
     *,
     pad_id: int,
     device: torch.device,
     batching: Batching = AS_FITS,
     left: bool = False,
 ) -> Iterator[tuple[Item, Scores | None]]:
-    """Every piece with its own row of the network's outputs, on the CPU; None where there are no ids.
+    """Every window with its own row of the network's outputs, on the CPU; None where there are no ids.
 
-    With `left`, batches are filled up at the left. An output (B, T, ...) of every token is as wide as the longest piece
-    of the batch. Pieces are drawn when their
-    batch is formed, come out in the order in which they went in, and only a batch of them is held.
+    With `left`, batches are filled up at the left. An output (B, T, ...) of every token is as wide as the longest
+    window of the batch. Windows are drawn when their batch is formed, come out in the order in which they went in, and
+    only a batch of them is held.
     """
-    for batch in _batches(pieces, batching):
+    for batch in _batches(windows, batching):
         known = [ids for _, ids in batch if ids is not None]
         rows: Iterator[Scores] = iter(())
         if known:
@@ -103,11 +103,11 @@ def score_pieces(
 
 
 def _batches(
-    pieces: Iterable[tuple[Item, Ids | None]], batching: Batching
+    windows: Iterable[tuple[Item, Ids | None]], batching: Batching
 ) -> Iterator[list[tuple[Item, Ids | None]]]:
     batch: list[tuple[Item, Ids | None]] = []
     longest = 0
-    for item, ids in pieces:
+    for item, ids in windows:
         batch.append((item, ids))
         longest = max(longest, 0 if ids is None else len(ids))
         if batching.full(len(batch), longest):

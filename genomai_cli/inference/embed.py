@@ -1,12 +1,11 @@
-"""Records to vectors: one a record, or one a word.
+"""Records to vectors: one a record, or one a token.
 
-The vector of a strand (`inference.strands`) is, by pool: `mean`, the mean of its windows' means, each weighted by the
-number of its words, so that a word counts as often as windows cover it; `max`, the maximum over all its words;
-`cls`, the first word's. A window without a known word is left out. The vector of a record is the mean of its strands'.
+The vector of a strand (`inputs.windows.Strands`) is, by pool: `mean`, the mean of its windows' means, each weighted by
+the number of its tokens, so that a token counts as often as windows cover it; `max`, the maximum over all its tokens;
+`cls`, the first token's. A window without a known token is left out. The vector of a record is the mean of its
+strands'. Means of overlapping windows' token vectors are given out as soon as they are complete.
 
-Means of overlapping vectors, given out as soon as they are complete.
-
-Shape suffixes: B windows, T words of a window, n words of a record, E numbers of a vector, S strands, n words.
+Shape suffixes: B windows, T tokens of a window, n tokens of a record, E numbers of a vector, S strands.
 """
 
 import json
@@ -22,7 +21,7 @@ from torch import Tensor
 from genomai_cli.backbones.classifier import CLS, MAX, MEAN, POOLER, POOLS
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
-from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_pieces
+from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score_windows
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.windows import (
     UNBOUNDED,
@@ -38,10 +37,10 @@ from genomai_cli.tokenizers.base import Ids
 Vectors = NDArray[np.float64]
 
 
-class WordMeans:
-    """The vectors of a record's words from `first` on, of which windows on several strands cover each word.
+class TokenMeans:
+    """The vectors of a record's tokens from `first` on, of which windows on several strands cover each token.
 
-    A strand's vector of a word is the mean over its windows; the word's is the mean over the strands.
+    A strand's vector of a token is the mean over its windows; the token's is the mean over the strands.
     """
 
     def __init__(self, strands: int, width: int) -> None:
@@ -50,7 +49,7 @@ class WordMeans:
         self._counts_Sn = np.zeros((strands, 0), np.int64)
 
     def add(self, strand: int, start: int, vectors_nE: Vectors) -> None:
-        """A window's vectors, of the words from `start` on."""
+        """A window's vectors, of the tokens from `start` on."""
         begin, end = start - self.first, start - self.first + len(vectors_nE)
         more = max(0, end - self._counts_Sn.shape[1])
         self._sums_SnE = np.pad(self._sums_SnE, ((0, 0), (0, more), (0, 0)))
@@ -59,7 +58,7 @@ class WordMeans:
         self._counts_Sn[strand, begin:end] += 1
 
     def take(self, end: int) -> NDArray[np.float32]:
-        """The vectors of the words before `end`, which no further window covers; they are forgotten here."""
+        """The vectors of the tokens before `end`, which no further window covers; they are forgotten here."""
         done = end - self.first
         means_SnE = self._sums_SnE[:, :done] / self._counts_Sn[:, :done, None]
         self._sums_SnE, self._counts_Sn = self._sums_SnE[:, done:], self._counts_Sn[:, done:]
@@ -69,7 +68,7 @@ class WordMeans:
 
 
 VECTORS = "vectors"
-PAIRS_A_BATCH = 1 << 24  # of words: half a gigabyte a layer for four heads in double precision
+PAIRS_A_BATCH = 1 << 24  # of tokens: half a gigabyte a layer for four heads in double precision
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class Embedding:
 
 
 @dataclass(frozen=True, eq=False)
-class WordVectors:
-    """The vectors (n, E), float32, of some of a record's words, in their order; `last` ends the record."""
+class TokenVectors:
+    """The vectors (n, E), float32, of some of a record's tokens, in their order; `last` ends the record."""
 
     name: str
     vectors: NDArray[np.float32]
@@ -114,18 +113,6 @@ class _Part:
 Scored = tuple[_Part, Scores | None]
 
 
-def embed_records(
-    bundle: Bundle,
-    records: Iterable[SequenceRecord],
-    settings: Settings | None = None,
-    batching: Batching = AS_FITS,
-    *,
-    others: Mapping[str, InputKind] | None = None,
-) -> Iterator[Embedding]:
-    """One vector a record, in their order; see `Embedder`."""
-    return Embedder(bundle, settings or Settings(), others).embed(records, batching)
-
-
 class Embedder:
     """A model and the way in which it embeds, every option settled.
 
@@ -134,8 +121,12 @@ class Embedder:
     """
 
     def __init__(
-        self, bundle: Bundle, settings: Settings, others: Mapping[str, InputKind] | None = None
+        self,
+        bundle: Bundle,
+        settings: Settings | None = None,
+        others: Mapping[str, InputKind] | None = None,
     ) -> None:
+        settings = settings or Settings()
         _check(bundle, settings)
         self.bundle, self.settings = bundle, settings
         self.layer = bundle.classifier.depth(settings.layer)
@@ -191,12 +182,12 @@ class Embedder:
         for group in self._by_record(network, self.strands.known, records, batching):
             yield self._pooled(group)
 
-    def embed_words(
+    def embed_tokens(
         self, records: Iterable[SequenceRecord], batching: Batching = AS_FITS
-    ) -> Iterator[WordVectors]:
-        """The vectors of every record's words, which are those of `genomai tokenize`, as soon as they are done.
+    ) -> Iterator[TokenVectors]:
+        """The vectors of every record's tokens, which are those of `genomai tokenize`, as soon as they are done.
 
-        A word that several windows cover has the mean of their vectors. Letters after the last whole word have none.
+        A token that several windows cover has the mean of their vectors. Letters after the last whole token have none.
         """
 
         def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -213,7 +204,7 @@ class Embedder:
         batching: Batching,
     ) -> Iterator[Iterator[Scored]]:
         """The outputs for the windows of each record in turn."""
-        scored = score_pieces(
+        scored = score_windows(
             lambda ids_BT, mask_BT: {VECTORS: network(ids_BT, mask_BT)},
             _parts(records, read),
             pad_id=self.bundle.tokenizer.pad_id,
@@ -231,7 +222,7 @@ class Embedder:
             name = part.name
             if part.window is not None and scores is not None:
                 pool = pools.setdefault(part.window.strand, _Pool(self.settings.pool))
-                pool.add(_doubles(scores), part.window.words)
+                pool.add(_doubles(scores), part.window.tokens)
                 windows += 1
         if not pools:
             return Embedding(name, np.full(self.width, np.nan, np.float32), 0)
@@ -242,25 +233,25 @@ class Embedder:
         """Those (n, E) of the window's own tokens, without padding, prefix and suffix."""
         before, after = len(self.bundle.tokenizer.prefix), len(self.bundle.tokenizer.suffix)
         if self.bundle.tokenizer.padding_side == "left":
-            vectors_TE = vectors_TE[len(vectors_TE) - before - window.words - after :]
-        return vectors_TE[before : before + window.words]
+            vectors_TE = vectors_TE[len(vectors_TE) - before - window.tokens - after :]
+        return vectors_TE[before : before + window.tokens]
 
-    def _stretches(self, group: Iterator[Scored]) -> Iterator[WordVectors]:
-        means: WordMeans | None = None
+    def _stretches(self, group: Iterator[Scored]) -> Iterator[TokenVectors]:
+        means: TokenMeans | None = None
         name, total = "", 0
         for part, scores in group:
             name, window = part.name, part.window
             if window is None or scores is None:
                 continue
             if means is None:
-                means = WordMeans(window.strands, self.width)
+                means = TokenMeans(window.strands, self.width)
             if window.start > means.first:
-                yield WordVectors(name, means.take(window.start), last=False)
+                yield TokenVectors(name, means.take(window.start), last=False)
             found_nE = self._own(_doubles(scores), window)
             means.add(window.strand, window.start, found_nE[::-1] if window.flipped else found_nE)
             total = window.total
         none = np.zeros((0, self.width), np.float32)
-        yield WordVectors(name, none if means is None else means.take(total), last=True)
+        yield TokenVectors(name, none if means is None else means.take(total), last=True)
 
 
 class _Pool:
@@ -269,12 +260,12 @@ class _Pool:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._total_E: NDArray[np.float64] | None = None
-        self._words = 0
+        self._tokens = 0
 
-    def add(self, vector_E: NDArray[np.float64], words: int) -> None:
-        self._words += words
+    def add(self, vector_E: NDArray[np.float64], tokens: int) -> None:
+        self._tokens += tokens
         if self._kind == MEAN:
-            vector_E = vector_E * words
+            vector_E = vector_E * tokens
         if self._total_E is None:
             self._total_E = vector_E.copy()
         elif self._kind == MEAN:
@@ -285,7 +276,7 @@ class _Pool:
     @property
     def vector(self) -> NDArray[np.float64]:
         assert self._total_E is not None
-        return self._total_E / self._words if self._kind == MEAN else self._total_E
+        return self._total_E / self._tokens if self._kind == MEAN else self._total_E
 
 
 def _parts(
@@ -321,7 +312,7 @@ def _check(bundle: Bundle, settings: Settings) -> None:
         ("--window", settings.window is not None),
         ("--stride", settings.stride is not None),
     )
-    of_words = (
+    of_tokens = (
         ("--per-token", settings.per_token),
         (f"--pool {settings.pool}", settings.pool != MEAN),
     )
@@ -329,11 +320,11 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     if not _reads_sequences(bundle):
         _refuse(of_sequences, f"the model {name} does not read plain DNA but one letter a site")
     if not bundle.classifier.has_token_vectors:
-        _refuse(of_words, f"the model {name} has one vector a sample and none a word")
+        _refuse(of_tokens, f"the model {name} has one vector a sample and none a token")
     if settings.pool == POOLER and not bundle.classifier.has_pooler:
         raise UsageError(f"--pool {POOLER}: the model {name} has no trained pooler")
     if settings.per_token and settings.pool != MEAN:
-        raise UsageError(f"--pool {settings.pool} and --per-token: words are not pooled")
+        raise UsageError(f"--pool {settings.pool} and --per-token: tokens are not pooled")
 
 
 def _refuse(options: Iterable[tuple[str, bool]], reason: str) -> None:

@@ -120,7 +120,7 @@ class SequenceGenerator:
         self.tokens = NoisedTokens.of(self.tokenizer)
         if not self.tokenizer.can_decode:
             raise BundleError(
-                f"the model {bundle.name!r} generates no DNA: its words do not spell it"
+                f"the model {bundle.name!r} generates no DNA: its tokens do not spell it"
             )
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device

@@ -66,12 +66,12 @@ class CardText:
 PRETRAINED = """\
 Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
 OF_VECTORS = """\
-What the network knows is what the corpus shows. A low loss says that hidden letters or views are guessed well, not
+What the network knows is what the corpus shows. A low loss says that masked letters or views are predicted well, not
 that the vectors help a task: measure that."""
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
-    "masked": "the words' frequencies, given the letters still visible",
-    "diffusion": "independent sites, at the frequencies of their words",
+    "masked": "the tokens' frequencies, given the letters still visible",
+    "diffusion": "independent sites, at the frequencies of their tokens",
 }
 
 

@@ -1,7 +1,7 @@
-"""How a long sequence is cut into overlapping windows of whole words, without a letter left out.
+"""How a long sequence is cut into overlapping windows of whole tokens, without a letter left out.
 
 Windows begin every `stride` letters; the last one is moved back so that it ends where the sequence ends. A sequence
-that is shorter than a window is one window, or two if its length is not that of whole words: one begins where
+that is shorter than a window is one window, or two if its length is not that of whole tokens: one begins where
 it begins, the other ends where it ends.
 
 Along which strands, and in which windows, a record is read to be embedded.
@@ -28,7 +28,7 @@ UNBOUNDED = 1 << 40  # tokens, of a network without a longest input
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `size` letters every `stride` letters, for words of `k` letters, one every `step`."""
+    """Windows of `size` letters every `stride` letters, for tokens of `k` letters, one every `step`."""
 
     size: int
     stride: int
@@ -39,18 +39,18 @@ class Windows:
     def of(
         cls, tokenizer: Tokenizer, longest: int, size: int | None = None, stride: int | None = None
     ) -> "Windows":
-        """Windows for a network that reads at most `longest` words: by default as long as it can read, every
-        half of their length; both are rounded down to whole words.
+        """Windows for a network that reads at most `longest` tokens: by default as long as it can read, every
+        half of their length; both are rounded down to whole tokens.
 
-        Raises UsageError for a window that the network cannot read, and for a stride that would skip words.
+        Raises UsageError for a window that the network cannot read, and for a stride that would skip tokens.
         """
         k, step = tokenizer.k, tokenizer.stride
         most = (longest - 1) * step + k
         asked = most if size is None else size
         if not k <= asked <= most:
             raise UsageError(f"--window {size}: this model reads windows of {k} to {most} letters")
-        words = (asked - k) // step + 1
-        return cls((words - 1) * step + k, _stride(asked, words, step, stride), k, step)
+        tokens = (asked - k) // step + 1
+        return cls((tokens - 1) * step + k, _stride(asked, tokens, step, stride), k, step)
 
     @classmethod
     def of_half_overlap(cls, tokenizer: Tokenizer, longest: int | None) -> "Windows":
@@ -67,11 +67,11 @@ class Windows:
         return (sequence[start : start + width] for start in self.starts(len(sequence)))
 
     def span(self, letters: int) -> int:
-        """How many of so many letters, from the first, make whole words."""
+        """How many of so many letters, from the first, make whole tokens."""
         return 0 if letters < self.k else (letters - self.k) // self.step * self.step + self.k
 
     def width(self, letters: int) -> int:
-        """The length of each window of a sequence of so many letters; 0 if it has no word."""
+        """The length of each window of a sequence of so many letters; 0 if it has no token."""
         return min(self.size, self.span(letters))
 
     def starts(self, letters: int, *, backward: bool = False) -> Iterator[int]:
@@ -83,24 +83,24 @@ class Windows:
         return chain([last], reversed(others)) if backward else chain(others, [last])
 
 
-def _stride(size: int, words: int, step: int, stride: int | None) -> int:
-    """The stride in letters, a multiple of `step`, that lets windows of so many words meet or overlap."""
+def _stride(size: int, tokens: int, step: int, stride: int | None) -> int:
+    """The stride in letters, a multiple of `step`, that lets windows of so many tokens meet or overlap."""
     if stride is None:
-        return min(max(1, size // 2 // step), words) * step
-    if not step <= stride <= words * step:
+        return min(max(1, size // 2 // step), tokens) * step
+    if not step <= stride <= tokens * step:
         raise UsageError(
-            f"--stride {stride}: windows of {size} letters may begin {step} to {words * step} letters apart"
+            f"--stride {stride}: windows of {size} letters may begin {step} to {tokens * step} letters apart"
         )
     return stride // step * step
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some words of a strand: `words` from the `start`-th of the record's `total`, in reverse order if `flipped`."""
+    """Some tokens of a strand: `tokens` from the `start`-th of the record's `total`, in reverse order if `flipped`."""
 
     strand: int
     strands: int
-    words: int
+    tokens: int
     start: int = 0
     total: int = 0
     flipped: bool = False
@@ -110,10 +110,10 @@ class Strands(Protocol):
     """How a model's records are read; a record in which nothing can be read has no windows."""
 
     def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
-        """The windows that have a known word, strand by strand; together they hold every letter."""
+        """The windows that have a known token, strand by strand; together they hold every letter."""
 
     def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
-        """All windows in the order of `start`, whatever their strand; together they hold every whole word."""
+        """All windows in the order of `start`, whatever their strand; together they hold every whole token."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class SequenceStrands:
     first: bool = False
 
     def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
-        """See `Strands`. Where the last window does not fit the grid of the words it has words of its own."""
+        """See `Strands`. Where the last window does not fit the grid of the tokens it has tokens of its own."""
         for strand in range(1 + self.both):
             for start in self.windows.starts(len(record.sequence)):
                 ids = self._window(record.sequence, start, backward=strand == 1)
@@ -144,18 +144,18 @@ class SequenceStrands:
         return merge(*strands, key=lambda entry: entry[0].start)
 
     def _strand(self, sequence: str, strand: int) -> Iterator[tuple[Window, Ids]]:
-        """A strand's windows by their first word on the forward strand; the sequence has whole words only."""
+        """A strand's windows by their first token on the forward strand; the sequence has whole tokens only."""
         total = self.tokenizer.length(len(sequence))
         for start in self.windows.starts(len(sequence), backward=strand == 1):
             ids = self._window(sequence, start, backward=strand == 1)
-            first, words = start // self.windows.step, len(ids)
+            first, tokens = start // self.windows.step, len(ids)
             if strand == 1:
-                first = total - first - words
-            window = Window(strand, 1 + self.both, words, first, total, strand == 1)
+                first = total - first - tokens
+            window = Window(strand, 1 + self.both, tokens, first, total, strand == 1)
             yield window, self.tokenizer.template(ids)
 
     def _window(self, sequence: str, start: int, *, backward: bool) -> Ids:
-        """The words of the window that begins at `start` of the sequence, or of its reverse complement."""
+        """The tokens of the window that begins at `start` of the sequence, or of its reverse complement."""
         width = self.windows.width(len(sequence))
         if not backward:
             return self.tokenizer.encode(sequence[start : start + width])

@@ -1,1 +1,1 @@
-"""What is learnt: losses, from network outputs and targets. They know no files and no training loop."""
+"""What is trained for: losses, from network outputs and targets. They know no files and no training loop."""

@@ -9,7 +9,7 @@ The registry of self-supervised objectives, and several of them weighted togethe
 
 A new objective is one class as `base.Objective` describes it, its settings, and one entry in `OBJECTIVES`.
 
-Shape suffixes: B samples, L letters, T words, A letters that a place can hold.
+Shape suffixes: B samples, L letters, T tokens, A letters that a place can hold.
 """
 
 import math
@@ -37,7 +37,7 @@ NO_TARGET = -1
 
 @dataclass(frozen=True, eq=False)
 class Alphabet:
-    """What the samples are: how they become words, and whether they are `aligned`, rows of one set of sites.
+    """What the samples are: how they become tokens, and whether they are `aligned`, rows of one set of sites.
 
     `choices` (sites or 1, A) holds the letters that can stand at a position; `noising` is their layout for
     diffusion, by default that of the tokens, `described` that of samples with their phenotypes.
@@ -182,7 +182,7 @@ class Learner(nn.Module):
     def forward(self, views: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
         """The loss (K,) of each of the K objectives, in their order and not weighted.
 
-        While it learns, the views are this process's part of the group's batch; otherwise they are a batch by
+        While it trains, the views are this process's part of the group's batch; otherwise they are a batch by
         themselves.
         """
         group = self.group if self.training else Alone()

@@ -5,7 +5,7 @@ The loss of van den Oord et al. 2018 (arXiv:1807.03748, eq. 4), in the symmetric
 temperature, and each view has to find its partner among the other views of the whole batch. A network that
 knows nothing has the loss log(batch).
 
-Shape suffixes: B samples of this process, G of all processes, L letters, T words, D width of a projection.
+Shape suffixes: B samples of this process, G of all processes, L letters, T tokens, D width of a projection.
 """
 
 import math
@@ -35,7 +35,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class ContrastiveSettings:
-    """How two views of a sample differ: `mask` is the share of words hidden, `crop` the share of the length
+    """How two views of a sample differ: `mask` is the share of tokens hidden, `crop` the share of the length
     kept, `substitute` the share of letters replaced, `reverse_complement` the share of views read on the other
     strand. `projection` is the width of the vectors that are compared."""
 
@@ -90,7 +90,7 @@ class Contrastive:
         else:
             seen_BL = crop(seen_BL, settings.crop, rng)
             seen_BL = turn(seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement)
-        # A word is hidden with any of its k letters: so few letters hide that share of the words.
+        # A token is hidden with any of its k letters: so few letters hide that share of the tokens.
         share = 1 - (1 - settings.mask) ** (1 / alphabet.tokenizer.k)
         return encode_rows(alphabet.tokenizer, seen_BL, runs(seen_BL.shape, share, rng, 1))
 

@@ -1,9 +1,9 @@
-"""Hide letters and guess the words they were in: masked language modelling (Devlin et al. 2019, arXiv:1810.04805).
+"""Hide letters and guess the tokens they were in: masked language modelling (Devlin et al. 2019, arXiv:1810.04805).
 
-Letters are hidden rather than words: every word that covers a hidden letter is hidden too, so that the
-overlapping k-mers beside it do not tell it (Ji et al. 2021, DNABERT, hides runs of k words for that reason).
+Letters are hidden rather than tokens: every token that covers a hidden letter is hidden too, so that the
+overlapping k-mers beside it do not tell it (Ji et al. 2021, DNABERT, hides runs of k tokens for that reason).
 
-Shape suffixes: B samples, L letters, T words, N guessed words of all samples, V words of the vocabulary.
+Shape suffixes: B samples, L letters, T tokens, N guessed tokens of all samples, V tokens of the vocabulary.
 """
 
 import math
@@ -46,7 +46,7 @@ class MaskedSettings:
 
 @dataclass(frozen=True)
 class Masked:
-    """Cross-entropy of hidden words."""
+    """Cross-entropy of hidden tokens."""
 
     settings_class: ClassVar[type] = MaskedSettings
     limits: ClassVar[Mapping[str, tuple[float, float]]] = LIMITS
@@ -62,11 +62,11 @@ class Masked:
         del settings, alphabet, recipe
 
     def auxiliary(self) -> dict[str, Any]:
-        """The network's head for words."""
+        """The network's head for tokens."""
         return {"kind": "words", "vocabulary": len(self.alphabet.tokenizer.vocabulary)}
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
-        """`ids`, with words hidden, and `targets`, the hidden words."""
+        """`ids`, with tokens hidden, and `targets`, the hidden tokens."""
         tokenizer = self.alphabet.tokenizer
         chosen_BL = self._chosen(letters_BL, rng)
         whole_BT = encode_rows(tokenizer, letters_BL)
@@ -80,7 +80,7 @@ class Masked:
         }
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
-        """The mean over the hidden words of all processes, in nats."""
+        """The mean over the hidden tokens of all processes, in nats."""
         targets_BT = views["targets"]
         chosen_BT = targets_BT != NO_TARGET
         inputs = model.inputs(views["ids"])
@@ -121,7 +121,7 @@ class Masked:
 
 
 def masked_cross_entropy(logits_NV: Tensor, targets_N: Tensor, group: Group) -> Tensor:
-    """The summed cross-entropy of this process's words over the mean number of words a process has."""
+    """The summed cross-entropy of this process's tokens over the mean number of tokens a process has."""
     total = functional.cross_entropy(logits_NV.float(), targets_N, reduction="sum")
     count = group.total(targets_N.new_tensor(len(targets_N), dtype=total.dtype))
     return total * group.size / count.clamp(min=1)

@@ -43,7 +43,7 @@ class GenotypeMatrix:
     def of(
         cls, corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer
     ) -> "GenotypeMatrix":
-        """The matrix of the genomes to learn from."""
+        """The matrix of the genomes to train on."""
         site_V, letter_V = table.site.numpy(), table.letter.numpy()
         ids, has, unknown = [], [], []
         for letters_MS in corpus.training_blocks(BLOCK):
@@ -148,11 +148,11 @@ def summary(
         reported_ZV = np.ones((1, matrix.has.variants))
     nodes, leaves = len(tree.parent), np.unique(tree.leaf)
     has_JV = tree.summed(matrix.has.counts(tree.leaf, nodes))
-    told_JV = tree.summed(np.bincount(tree.leaf, minlength=nodes)[:, None].astype(np.float32))
-    told_JV = told_JV - tree.summed(matrix.unknown.counts(tree.leaf, nodes))
+    known_JV = tree.summed(np.bincount(tree.leaf, minlength=nodes)[:, None].astype(np.float32))
+    known_JV = known_JV - tree.summed(matrix.unknown.counts(tree.leaf, nodes))
     private_V = (has_JV[leaves] == 1).sum(axis=0)
     chance_V = (private_V + PRIVATE) / len(matrix.has)
-    shares_KV = _shares(tree, has_JV, told_JV)[leaves]
+    shares_KV = _shares(tree, has_JV, known_JV)[leaves]
     times, smallest = NOTABLE
     lineage_E, variant_E = np.nonzero(shares_KV > np.maximum(times * chance_V, smallest))
     number_N = np.searchsorted(leaves, tree.leaf)
@@ -181,13 +181,13 @@ def _frequencies(members_ZK: Numbers) -> Floats:
 
 
 def _shares(
-    tree: Tree, has_JV: NDArray[np.float32], told_JV: NDArray[np.float32]
+    tree: Tree, has_JV: NDArray[np.float32], known_JV: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The share of each node's genomes with each variant (J, V), drawn towards that of the node above."""
     shares_JV = np.empty_like(has_JV)
-    shares_JV[0] = (has_JV[0] + 0.01) / (told_JV[0] + 1)
+    shares_JV[0] = (has_JV[0] + 0.01) / (known_JV[0] + 1)
     for node, above in enumerate(tree.parent[1:].tolist(), start=1):
-        shares_JV[node] = (has_JV[node] + TOWARDS * shares_JV[above]) / (told_JV[node] + TOWARDS)
+        shares_JV[node] = (has_JV[node] + TOWARDS * shares_JV[above]) / (known_JV[node] + TOWARDS)
     return shares_JV
 
 
@@ -211,7 +211,7 @@ BELIEF = 2.0  # carriers that the belief that all of them are reported is worth
 def lineages_of(
     corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer, least: int
 ) -> Lineages:
-    """The lineages of the corpus's genomes to learn from, of at least `least` genomes each."""
+    """The lineages of the corpus's genomes to train on, of at least `least` genomes each."""
     matrix = GenotypeMatrix.of(corpus, table, tokenizer)
     everything_V = np.ones(matrix.has.variants, np.bool_)
     style_N = reporting_styles(matrix)
@@ -223,8 +223,8 @@ def lineages_of(
             members = matrix.at(np.flatnonzero(style_N == style))
             reported_ZV[style] = reported(members, found)
             matrix = matrix.without(style_N == style, reported_ZV[style] < UNREPORTED)
-    told_V: Flags = (reported_ZV >= UNREPORTED).min(axis=0)
-    return summary(matrix, grow(matrix.has, least, told_V), style_N, reported_ZV)
+    reliable_V: Flags = (reported_ZV >= UNREPORTED).min(axis=0)
+    return summary(matrix, grow(matrix.has, least, reliable_V), style_N, reported_ZV)
 
 
 def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
@@ -233,8 +233,8 @@ def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     A clade's genomes are like each other; those that a pipeline has left incomplete are nearly as unlike as all genomes
     are. So much tells which lacks are a pipeline's; where it lacks more by chance, the style is the same.
     """
-    told_V = len(matrix.has) - matrix.unknown.total()
-    common_V = np.flatnonzero(matrix.has.total() > COMMON * told_V)
+    known_V = len(matrix.has) - matrix.unknown.total()
+    common_V = np.flatnonzero(matrix.has.total() > COMMON * known_V)
     lacks_NC = ~(matrix.has.flags(common_V) | matrix.unknown.flags(common_V))
     patterns, pattern_N = np.unique(lacks_NC, axis=0, return_inverse=True)
     pattern_N = pattern_N.reshape(-1)

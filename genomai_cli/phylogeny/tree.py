@@ -1,7 +1,7 @@
 """A tree of genomes that were inherited without recombination, grown from the root by the variants that divide them.
 
 A node is divided by the variant that tells most about all others there: the one with the largest gain in the
-likelihood of independent variants, summed over them, as a decision tree would without anything to decide (the
+likelihood of independent variants, summed over them, as a decision tree would without anything to predict (the
 divisive clustering of Lance and Williams 1968, with the information statistic). No part has fewer genomes than `least`.
 
 Shape suffixes: N genomes, X their variants one after another, V variants, C candidates, M genomes of a node,
@@ -39,7 +39,7 @@ class Lists:
         return len(self.starts) - 1
 
     def of_rows(self, rows_M: Numbers) -> tuple[Numbers, Numbers]:
-        """The variants of some genomes, one after another, and whose each is (its place in the rows)."""
+        """The variants of some genomes, one after another, and whose each is (its index in the rows)."""
         sizes_M = self.starts[rows_M + 1] - self.starts[rows_M]
         owner_X = np.repeat(np.arange(len(rows_M)), sizes_M)
         ends_M = np.cumsum(sizes_M)

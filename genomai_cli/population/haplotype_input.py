@@ -38,7 +38,7 @@ from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
 OF_PEOPLE = """\
-New people are as varied as those learnt from, no more. The loss bounds the negative log-likelihood of a site given all
+New people are as varied as those trained on, no more. The loss bounds the negative log-likelihood of a site given all
 others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
 OF_LIBRARY = """
 
@@ -131,12 +131,14 @@ class HaplotypeInput(PanelInput):
             alleles = letters_to_alleles(letters.reshape(2, -1), self.panel)
             yield name, layout.row(alleles, self.phenotypes.numbers(given))
         if unlabelled:
-            warn(f"{unlabelled} people have no labels and are learnt from without")
+            warn(f"{unlabelled} people have no labels and are trained on without")
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
         if set(recipe.objectives) != {"diffusion"}:
-            raise TrainingError(f"recipe {recipe.name}: people are learnt from by diffusion alone")
+            raise TrainingError(
+                f"recipe {recipe.name}: individuals are trained on by diffusion alone"
+            )
         kind = network_class(recipe.network.get("kind"))
         if not issubclass(kind, GenotypeDenoiser):
             raise TrainingError(
@@ -238,7 +240,7 @@ def _pairs(
 
 
 def counted(corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:
-    """The phenotypes with the numbers of people to learn from."""
+    """The phenotypes with the numbers of people to train on."""
     numbers_NP = rows.numbers(corpus.training_letters())
     if not numbers_NP.shape[1]:
         return phenotypes
@@ -248,18 +250,18 @@ def counted(corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes) -
 def frequencies(
     corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes, rarest: float = RAREST
 ) -> NDArray[np.float64]:
-    """The frequency (P, S) of allele 1 among the people to learn from, for `null` and every label; none below `rarest`.
+    """The frequency (P, S) of allele 1 among the people to train on, for `null` and every label; none below `rarest`.
 
     Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
     """
-    learnt = corpus.training_letters()
-    alleles_N2S, numbers_NP = rows.alleles(learnt), rows.numbers(learnt)
+    train_NL = corpus.training_letters()
+    alleles_N2S, numbers_NP = rows.alleles(train_NL), rows.numbers(train_NL)
     alternate_PS = np.zeros((len(phenotypes), rows.sites))
     total_PS = np.zeros_like(alternate_PS)
     alternate_NS = (alleles_N2S == 1).sum(axis=1)
     total_NS = (alleles_N2S != MISSING).sum(axis=1)
     for number in range(len(phenotypes)):
-        member_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(learnt), bool)
+        member_N = (numbers_NP == number).any(axis=1) if number else np.ones(len(train_NL), bool)
         alternate_PS[number] = alternate_NS[member_N].sum(axis=0)
         total_PS[number] = total_NS[member_N].sum(axis=0)
     frequency_PS = (alternate_PS + 0.5) / (total_PS + 1)
@@ -297,7 +299,7 @@ def group_frequencies(
 
 
 def _genotypes(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
-    """The copies (N, S) of allele 1 of the people to learn from, -1 where one is unknown."""
+    """The copies (N, S) of allele 1 of the people to train on, -1 where one is unknown."""
     alleles_N2S = rows.alleles(corpus.training_letters())
     known_NS = (alleles_N2S != MISSING).all(axis=1)
     return np.where(known_NS, alleles_N2S.sum(axis=1), MISSING).astype(np.int8)

@@ -83,11 +83,6 @@ class Panel:
         taken = [tuple(column[i] for i in chosen) for column in (self.chrom, *columns)]
         return Panel(name or self.name, taken[0], positions, *taken[1:])
 
-    def tagged(self, tag: str) -> "Panel":
-        """The sites that come from one published panel."""
-        tags = [site.split(",") for site in self.tags]
-        return self.subset([i for i, held in enumerate(tags) if tag in held], name=tag)
-
     def index(self, build: str) -> dict[tuple[str, int], int]:
         """The number of the site at (contig, position) in one build."""
         coordinates = zip(self.chrom, self.positions[build].tolist(), strict=True)

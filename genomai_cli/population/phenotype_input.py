@@ -34,7 +34,7 @@ from genomai_cli.tokenizers import Tokenizer
 DESCRIBED = """\
 It ranks phenotype records by how similar they are to DNA: `genomai align --model DIR`. It knows the columns """
 OF_DESCRIBED = """\
-A similarity is no cause: it says what records people with such DNA had among those learnt from. What DNA cannot tell
+A similarity is no cause: it says what records people with such DNA had among those trained on. What DNA cannot tell
 (sex, from autosomes) is ranked by chance. How well records of held-out people are found has to be measured."""
 
 

@@ -173,7 +173,7 @@ class Columns:
             Location() if located else None,
         )
         if not len(columns):
-            raise InputError("no column with a value to learn from", path=table.path)
+            raise InputError("no column with a value to train on", path=table.path)
         return columns
 
     @classmethod

@@ -1,14 +1,14 @@
 """What the losses of self-supervised objectives are compared with: guesses that need no network.
 
-For two views among others, that is any order of the others: log(batch). For hidden words, it is how frequent the words
-are: at the site, for rows of sites; among the words that agree with the letters still visible, for k-mers that overlap.
-For blurred letters of people or at sites, it is that places are independent, at the allele frequencies of the phenotype
-or of the site; for sequences, a Markov model of their letters. For described people, any order of those that a record
+For two views among others, that is any order of the others: log(batch). For masked tokens, it is how frequent the
+tokens are: at the site, for rows of sites; among the tokens that agree with the letters still visible, for k-mers that
+overlap. For noised letters at sites, it is that sites are independent, at the allele frequencies of the phenotype or of
+the site; for sequences, a Markov model of their letters. For samples with phenotypes, any order of those that a record
 could be of, and the other way round.
 
-What the letters before a letter say of it: an interpolated Markov model, the measure of a sequence model.
+The Markov model is interpolated: a context's frequencies are mixed with those of shorter ones.
 
-Shape suffixes: N pieces, B samples, T words, V words of the vocabulary, P places with frequencies of their own, B
+Shape suffixes: N pieces, B samples, T tokens, V tokens of the vocabulary, P positions with frequencies of their own, B
 sequences, L letters.
 """
 
@@ -64,7 +64,7 @@ class Markov:
 
     @classmethod
     def of_corpus(cls, corpus: Corpus, order: int = ORDER) -> "Markov":
-        """From the pieces to learn from, or as many of them, evenly chosen, as hold `LETTERS` letters; of a lower order
+        """From the pieces to train on, or as many of them, evenly chosen, as hold `LETTERS` letters; of a lower order
         where there are fewer letters than contexts."""
         bounds = corpus.bounds[corpus.train]
         letters = int((bounds[:, 1] - bounds[:, 0]).sum())
@@ -109,12 +109,12 @@ def _words(codes_BL: Codes, before: int) -> tuple[Codes, NDArray[np.bool_]]:
     return places_BL, known_BL
 
 
-PIECES = 4096  # to count words in
+PIECES = 4096  # to count tokens in
 SMOOTHING = 0.5
 
 
 class Baselines:
-    """The losses of guesses, from the words of the pieces to learn from."""
+    """The losses of guesses, from the tokens of the pieces to train on."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Baselines:
         return float((total_B / np.maximum(known_B, 1)).mean())
 
     def _of_places(self, truth_BT: NDArray[np.int64]) -> NDArray[np.float64]:
-        """-log of the frequency (B, T) of each word, at its place in rows of sites."""
+        """-log of the frequency (B, T) of each token, at its place in rows of sites."""
         counts_PV = self._counts
         chance_PV = counts_PV / counts_PV.sum(axis=1, keepdims=True)
         nats_PV = -np.log(np.where(counts_PV > 0, chance_PV, 1))
@@ -172,19 +172,19 @@ class Baselines:
     def _of_words(self, views: Mapping[str, Tensor]) -> float:
         targets_BT, ids_BT = views["targets"].numpy(), views["ids"].numpy()
         rows, places = np.nonzero(targets_BT != NO_TARGET)
-        words = targets_BT[rows, places]
-        if not len(words):
+        tokens = targets_BT[rows, places]
+        if not len(tokens):
             return 0.0
         if not self._sees_parts_of_words:
             counts_PV = self._counts
             sites = places if len(counts_PV) > 1 else np.zeros_like(places)
-            return float(-np.log(counts_PV[sites, words] / counts_PV.sum(axis=1)[sites]).mean())
+            return float(-np.log(counts_PV[sites, tokens] / counts_PV.sum(axis=1)[sites]).mean())
         tokenizer = self.alphabet.tokenizer
         visible = [tokenizer.decode(ids) for ids in ids_BT]
         begin_B = (ids_BT != tokenizer.pad_id).argmax(axis=1) + len(tokenizer.prefix)
         places = places - begin_B[rows]
         return float(
-            np.mean([self._surprise(*a) for a in self._patterns(visible, rows, places, words)])
+            np.mean([self._surprise(*a) for a in self._patterns(visible, rows, places, tokens)])
         )
 
     @property
@@ -198,20 +198,20 @@ class Baselines:
         visible: list[str],
         rows: NDArray[np.int64],
         places: NDArray[np.int64],
-        words: NDArray[np.int64],
+        tokens: NDArray[np.int64],
     ) -> list[tuple[str, int]]:
-        """What is visible of each guessed word, and the word."""
+        """What is visible of each guessed token, and the token."""
         k, stride = self.alphabet.tokenizer.k, self.alphabet.tokenizer.stride
         starts = (places * stride).tolist()
         return [
-            (visible[row][start : start + k].ljust(k, "N"), word)
-            for row, start, word in zip(rows.tolist(), starts, words.tolist(), strict=True)
+            (visible[row][start : start + k].ljust(k, "N"), token)
+            for row, start, token in zip(rows.tolist(), starts, tokens.tolist(), strict=True)
         ]
 
-    def _surprise(self, pattern: str, word: int) -> float:
-        """-log of the word's frequency among those that agree with the pattern, where N agrees with all."""
+    def _surprise(self, pattern: str, token: int) -> float:
+        """-log of the token's frequency among those that agree with the pattern, where N agrees with all."""
         key = pattern.encode()
-        spelt = tuple(codes_of(as_letters(self.alphabet.tokenizer.vocabulary[word])).tolist())
+        spelt = tuple(codes_of(as_letters(self.alphabet.tokenizer.vocabulary[token])).tolist())
         if any(p not in ("N", BASES[base]) for p, base in zip(pattern, spelt, strict=True)):
             key, pattern = b"", "N" * len(pattern)  # a letter that was replaced: nothing is certain
         if key not in self._sums:
@@ -231,9 +231,9 @@ class Baselines:
 
     @cached_property
     def _counts(self) -> NDArray[np.float64]:
-        """How often each word was seen, at each place of rows of sites (P = T), or anywhere (P = 1)."""
-        learn = self.corpus.train
-        chosen = learn[np.linspace(0, len(learn) - 1, min(PIECES, len(learn))).astype(np.int64)]
+        """How often each token was seen, at each place of rows of sites (P = T), or anywhere (P = 1)."""
+        train = self.corpus.train
+        chosen = train[np.linspace(0, len(train) - 1, min(PIECES, len(train))).astype(np.int64)]
         tokenizer = self.alphabet.tokenizer
         counts_PV: NDArray[np.float64] | None = None
         for start in range(0, len(chosen), 64):

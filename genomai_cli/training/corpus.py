@@ -1,7 +1,7 @@
 """Unlabelled DNA on disk: read once, then drawn from in any order without being held in memory.
 
 The letters of all records lie one after another in a file; pieces of them, cut so that no piece holds a long
-run of N, are what samples are drawn from, and some pieces are held out to judge by. All files are mapped, not
+run of N, are what samples are drawn from, and some pieces are held out to validate on. All files are mapped, not
 read, so that a corpus may be larger than the memory. A corpus lives in the folder of one run, since the pieces
 depend on the network's window and what is held out depends on the seed.
 
@@ -35,7 +35,7 @@ LEARN, JUDGE, COUNTS = "learn.i64", "judge.i64", "counts.i64"
 @dataclass(frozen=True)
 class CorpusRecipe:
     """How unlabelled DNA is read: in windows of at most `window` letters (0: as many as the network reads), drawn
-    from pieces `windows` times as long, of which at most `judged` are judged by. The log has a row every
+    from pieces `windows` times as long, of which at most `judged` are validated on. The log has a row every
     `log_every` steps."""
 
     window: int = 0
@@ -60,8 +60,8 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Pieces of letters: `bounds` (N, 2) in the letters of all records, and the numbers of those to learn from
-    and to judge by. `counts` (S, A) of the letters `COUNTED` at each site, of the rows to learn from; `columns` (S,)
+    """Pieces of letters: `bounds` (N, 2) in the letters of all records, and the numbers of those to train on
+    and to validate on. `counts` (S, A) of the letters `COUNTED` at each site, of the rows to train on; `columns` (S,)
     tells which of a row's letters are those of the sites, by default all."""
 
     about: About

@@ -1,4 +1,4 @@
-"""How a corpus is written: records cut into pieces as they come, then some pieces held out to judge by.
+"""How a corpus is written: records cut into pieces as they come, then some pieces held out to validate on.
 
 Shape suffixes: N pieces, S sites, A letters that are counted.
 """
@@ -87,7 +87,7 @@ def write(
 
     Whole records are held out, those of one individual (NAME_A and NAME_B) together; of a few long sequences,
     pieces are.
-    Raises TrainingError where nothing is left to learn from, InputError for a row of another length than the sites.
+    Raises TrainingError where nothing is left to train on, InputError for a row of another length than the sites.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def write(
             writer.add(name, letters)
     if not writer.pieces:
         raise TrainingError(
-            f"nothing to learn from in {writer.records} records: each needs {cut.shortest} known letters"
+            f"nothing to train on in {writer.records} records: each needs {cut.shortest} known letters"
         )
     groups = mapped(folder / GROUPS, np.uint64)
     by_record = cut.sites is not None or writer.haplotypes or len(writer.people) >= FEWEST_RECORDS
@@ -169,7 +169,7 @@ class _Writer:
 
 
 def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
-    """Write which pieces to learn from and which to judge by, whole groups of them; how many are held out."""
+    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out."""
     threshold = np.uint64(int(holdout * (2**64 - 1)))
     if len(groups_N) <= EXACT_GROUPS:
         drawn = np.unique(mixed(np.asarray(groups_N), seed))
@@ -177,17 +177,17 @@ def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int
             raise TrainingError("a single piece of DNA is too little to hold some out")
         threshold = drawn[min(max(1, round(holdout * len(drawn))), len(drawn) - 1) - 1]
     held_out = 0
-    with (folder / LEARN).open("wb") as learn, (folder / JUDGE).open("wb") as judge:
+    with (folder / LEARN).open("wb") as train, (folder / JUDGE).open("wb") as validation:
         for start in range(0, len(groups_N), BLOCK):
             chosen = mixed(np.asarray(groups_N[start : start + BLOCK]), seed) <= threshold
-            learn.write((np.flatnonzero(~chosen) + start).tobytes())
-            judge.write((np.flatnonzero(chosen) + start).tobytes())
+            train.write((np.flatnonzero(~chosen) + start).tobytes())
+            validation.write((np.flatnonzero(chosen) + start).tobytes())
             held_out += int(chosen.sum())
     return held_out
 
 
 def _count(folder: Path, sites: int) -> None:
-    """Count the letters at each site of the rows to learn from."""
+    """Count the letters at each site of the rows to train on."""
     codes = np.full(256, len(COUNTED) - 1)
     codes[list(COUNTED)] = np.arange(len(COUNTED))
     letters, places = mapped(folder / LETTERS, np.uint8), np.arange(sites)

@@ -98,9 +98,9 @@ def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
 
 
 def validation_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
-    """The rows that each of `count` networks is judged by: all in turn, or for one network the share `holdout`.
+    """The rows that each of `count` networks is validated on: all in turn, or for one network the share `holdout`.
 
-    Raises TrainingError where some class would not be left to learn from.
+    Raises TrainingError where some class would not be left to train on.
     """
     shares = count if count > 1 else max(2, round(1 / holdout))
     parts = folds(samples, shares, seed)[:count]
@@ -114,16 +114,18 @@ def others(samples: Samples, rows: Rows) -> Rows:
     return np.setdiff1d(np.arange(len(samples)), rows)
 
 
-def require_all_classes(samples: Samples, judge: Rows) -> None:
-    """TrainingError unless there is something to judge by, and every class is left to learn from."""
-    if not len(judge):
+def require_all_classes(samples: Samples, validation: Rows) -> None:
+    """TrainingError unless there is something to validate on, and every class is left to train on."""
+    if not len(validation):
         raise TrainingError(f"{len(samples)} samples are too few to hold some out in every part")
-    learn = others(samples, judge)
+    train = others(samples, validation)
     for head, labels in samples.labels.items():
-        absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[learn])
+        absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[train])
         if len(absent):
             label = samples.classes[head][absent[0]]
-            message = f"head {head}: too few individuals are {label} to learn from some and hold others out"
+            message = (
+                f"head {head}: too few individuals are {label} to train on some and hold others out"
+            )
             raise TrainingError(message)
 
 

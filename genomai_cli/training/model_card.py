@@ -101,7 +101,7 @@ Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_param
 
 ## Results
 
-On samples held out by individual ({split} from what it learnt; used for early stopping and calibration, so slightly
+On samples held out by individual ({split} from those trained on; used for early stopping and calibration, so slightly
 optimistic):
 
 {_results(fitted.validation)}

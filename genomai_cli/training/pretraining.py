@@ -74,7 +74,7 @@ def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
     shortest = int(tokenizer.k / max(crop, 0.01)) + 2
     if longest < 2 * shortest:
         raise TrainingError(
-            f"windows of {longest} letters are too short for words of {tokenizer.k}"
+            f"windows of {longest} letters are too short for tokens of {tokenizer.k}"
         )
     return Cut(longest * recipe.corpus.windows, shortest, gap=max(1, longest // 2))
 
@@ -125,7 +125,7 @@ class Pretraining:
         surroundings: Surroundings,
     ) -> None:
         if not recipe.objectives:
-            raise TrainingError(f"recipe {recipe.name}: no objectives to learn by")
+            raise TrainingError(f"recipe {recipe.name}: no objectives to train with")
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
         self.recipe, self.seed, self.around = recipe, seed, surroundings

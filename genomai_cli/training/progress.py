@@ -17,7 +17,7 @@ from genomai_cli.training.trainer import Loop
 class StepMetrics:
     """Where a run stands after a step; losses are in nats, `terms` those of the objectives since the last metrics.
 
-    `held_out` and its terms are there only where the held-out samples have just been judged.
+    `held_out` and its terms are there only where the held-out samples have just been evaluated.
     """
 
     step: int
@@ -57,7 +57,7 @@ class TrainingLog:
         self._clocked += tokens
 
     def write(self, step: int, epoch: float, held_out_K: Tensor | None = None) -> None:
-        """Report the losses since the last row, with those of the held-out samples if they were just judged."""
+        """Report the losses since the last row, with those of the held-out samples if they were just evaluated."""
         notes = self.loop.notes
         sums_K = torch.tensor([notes.pop(name) for name in self.names], dtype=torch.float64)
         terms_K = sums_K / notes.pop("steps")

@@ -4,7 +4,7 @@ What stands at a place of a step's batch is a function of the seed, the step and
 processes: each makes the rows of its own slice. Rows are made in blocks of fixed size, since numpy is quicker with many
 at once.
 
-Shape suffixes: B samples, L letters, T words.
+Shape suffixes: B samples, L letters, T tokens.
 """
 
 import zlib
@@ -52,7 +52,7 @@ class Sampler:
         self.group, self.pad_id = group, pad_id
 
     def training_batch(self, step: int) -> Batch:
-        """The batch of a step; an epoch takes every piece to learn from once, in an order of its own."""
+        """The batch of a step; an epoch takes every piece to train on once, in an order of its own."""
         size = self.plan.batch_size
         places = np.arange(step * size, (step + 1) * size)
         pieces = self.corpus.train[shuffled(places, len(self.corpus.train), self.plan.seed)]
@@ -61,7 +61,7 @@ class Sampler:
         return self._batch(pieces, (TRAINING, step), mine)
 
     def validation_batches(self) -> list[tuple[Batch, float]]:
-        """This process's share of the batches to judge by, each with its weight in the mean over all of them.
+        """This process's share of the batches to validate on, each with its weight in the mean over all of them.
 
         They are the same at any time and for any number of processes: at most `judged` pieces, evenly chosen. Every
         process has as many, if need be one of weight 0.
@@ -82,9 +82,9 @@ class Sampler:
         return step * self.plan.batch_size / len(self.corpus.train)
 
     def _validation_rows(self) -> Rows:
-        judge = self.corpus.validation
-        count = min(len(judge), self.plan.validation)
-        chosen: Rows = judge[np.linspace(0, len(judge) - 1, count).astype(np.int64)]
+        validation = self.corpus.validation
+        count = min(len(validation), self.plan.validation)
+        chosen: Rows = validation[np.linspace(0, len(validation) - 1, count).astype(np.int64)]
         return chosen
 
     def _batch(self, pieces: Rows, stream: tuple[int, int], wanted: slice) -> Batch:
@@ -108,7 +108,7 @@ class Sampler:
 
 
 def tokens_read(batch: Mapping[str, Mapping[str, Tensor]], pad_id: int) -> int:
-    """How many words the network reads of a batch: those of all views, [PAD] apart."""
+    """How many tokens the network reads of a batch: those of all views, [PAD] apart."""
     ids = [v for views in batch.values() for n, v in views.items() if n.startswith("ids")]
     return sum(int((ids_BT != pad_id).sum()) for ids_BT in ids)
 
@@ -137,7 +137,7 @@ def _stacked(parts: list[NDArray[np.int64]], empty: int) -> NDArray[np.int64]:
 
 
 class Prefetcher:
-    """The batches of a run; with a GPU, each is made while the one before is being learnt from."""
+    """The batches of a run; with a GPU, each is made while the one before is being trained on."""
 
     def __init__(self, sampler: Sampler, *, in_background: bool) -> None:
         self.sampler = sampler

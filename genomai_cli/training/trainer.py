@@ -240,7 +240,7 @@ class Loop:
             self.saved_step, self._saved_at = self.progress.step, time.monotonic()
 
     def evaluates_now(self) -> bool:
-        """Whether the held-out samples are judged after the step that was just taken."""
+        """Whether the held-out samples are evaluated after the step that was just taken."""
         step, settings = self.progress.step, self.settings
         return step % settings.evaluate_every == 0 or step == settings.steps
 

@@ -259,7 +259,7 @@ def test_bad_data_leave_nothing_behind(model, tmp_path):
         ("--window 35", "--window 35: this model reads windows of 3 to 34 letters"),
         ("--window 10 --stride 9", "--stride 9: windows of 10 letters may begin 1 to 8 letters apart"),
         ("--layer 2", "--layer 2: the model's layers are 0"),
-        ("--per-token --pool max", "words are not pooled"),
+        ("--per-token --pool max", "tokens are not pooled"),
     ],
 )  # fmt: skip
 def test_wrong_usage(options, message, model, genes, tmp_path):

@@ -143,12 +143,12 @@ def test_people_are_learnt_from_by_diffusion_alone(cohort, tmp_path):
     assert "by diffusion alone" in result.stderr
 
 
-def test_barcodes_can_be_blurred_as_words(cohort, tmp_path):
+def test_barcodes_can_be_noised_as_tokens(cohort, tmp_path):
     words = ["--recipe", "barcodes", "--objective", "diffusion", "--set", "optimization.steps=2"]
     result = run(["pretrain", cohort.vcf, "--panel", cohort.panel, *words, "-o", tmp_path / "m"])
     assert result.status == 0, result.stderr
     assert (
-        "independent sites, at the frequencies of their words"
+        "independent sites, at the frequencies of their tokens"
         in (tmp_path / "m" / "README.md").read_text()
     )
     made = run(["generate", "--model", tmp_path / "m"])

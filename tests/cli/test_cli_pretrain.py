@@ -217,7 +217,7 @@ class TestRefusals:
             (["--objective", "magic"], "no objective 'magic'"),
             (["--objective", "masked:0"], "is a weight above 0"),
             (["--objective", "masked:much"], "--objective masked:much"),
-            (["--recipe", "sequences"], "no objectives to learn by"),
+            (["--recipe", "sequences"], "no objectives to train with"),
             (["--panel", "x.tsv"], "--panel is for barcodes"),
             (["--regions", "r.bed"], "--regions needs a --reference"),
             (["--set", "masked.share=2"], "masked.share is from 0.001 to 0.95"),

@@ -131,7 +131,7 @@ def test_a_sequence_without_a_known_letter_has_no_loss():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["tokenizer={kind='kmers', k=3, stride=1}"], "words that do not overlap"),
+        (["tokenizer={kind='kmers', k=3, stride=1}"], "tokens that do not overlap"),
         (["network.kind=profile", "diffusion.kernel=uniform"], "kind transformer"),
     ],
 )

@@ -12,7 +12,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import Batching
-from genomai_cli.inference.embed import Embedder, Settings, WordMeans, embed_records
+from genomai_cli.inference.embed import Embedder, Settings, TokenMeans
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.mapping.reference import Reference, VariableSites
@@ -24,7 +24,7 @@ from genomai_cli.tokenizers import from_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
-BATCHINGS = [Batching(pieces=1), Batching(pieces=3), Batching(words=40), Batching(pairs=2000)]
+BATCHINGS = [Batching(windows=1), Batching(windows=3), Batching(tokens=40), Batching(pairs=2000)]
 WAYS = [
     Settings(),
     Settings(both_strands=True),
@@ -80,13 +80,13 @@ RECORDS = [record(letters(size), f"s{n}") for n, size in enumerate(LENGTHS)]
 
 
 def vector(bundle, sequence, **how):
-    (found,) = embed_records(bundle, [record(sequence)], Settings(**how))
+    (found,) = Embedder(bundle, Settings(**how)).embed([record(sequence)])
     return found.vector
 
 
 def words(bundle, sequence, **how):
     """The vectors of the words of one sequence."""
-    found = list(Embedder(bundle, Settings(per_token=True, **how)).embed_words([record(sequence)]))
+    found = list(Embedder(bundle, Settings(per_token=True, **how)).embed_tokens([record(sequence)]))
     assert [stretch.last for stretch in found] == [False] * (len(found) - 1) + [True]
     return np.concatenate([stretch.vectors for stretch in found])
 
@@ -103,8 +103,8 @@ def hidden(bundle, sequence, layer=None):
 @pytest.mark.parametrize("batching", BATCHINGS)
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_vectors_do_not_depend_on_the_batches(way, batching):
-    expected = list(embed_records(MODEL, RECORDS, way))
-    found = list(embed_records(MODEL, RECORDS, way, batching))
+    expected = list(Embedder(MODEL, way).embed(RECORDS))
+    found = list(Embedder(MODEL, way).embed(RECORDS, batching))
     assert [e.name for e in found] == [r.name for r in RECORDS]
     for one, other in zip(expected, found, strict=True):
         assert one.windows == other.windows
@@ -114,25 +114,25 @@ def test_vectors_do_not_depend_on_the_batches(way, batching):
 @pytest.mark.parametrize("batching", BATCHINGS)
 def test_vectors_of_words_do_not_depend_on_the_batches(batching):
     embedder = Embedder(MODEL, Settings(per_token=True, both_strands=True))
-    expected = list(embedder.embed_words(RECORDS))
-    found = list(embedder.embed_words(RECORDS, batching))
+    expected = list(embedder.embed_tokens(RECORDS))
+    found = list(embedder.embed_tokens(RECORDS, batching))
     assert [(e.name, e.last) for e in expected] == [(e.name, e.last) for e in found]
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
 
 
 def test_vectors_do_not_depend_on_the_order():
-    there = list(embed_records(MODEL, RECORDS))
-    back = list(embed_records(MODEL, RECORDS[::-1]))[::-1]
+    there = list(Embedder(MODEL).embed(RECORDS))
+    back = list(Embedder(MODEL).embed(RECORDS[::-1]))[::-1]
     for one, other in zip(there, back, strict=True):
         np.testing.assert_allclose(one.vector, other.vector, atol=1e-6)
 
 
 def test_vectors_do_not_depend_on_the_threads():
-    expected = [e.vector for e in embed_records(MODEL, RECORDS)]
+    expected = [e.vector for e in Embedder(MODEL).embed(RECORDS)]
     torch.set_num_threads(2)
     try:
-        found = [e.vector for e in embed_records(MODEL, RECORDS)]
+        found = [e.vector for e in Embedder(MODEL).embed(RECORDS)]
     finally:
         torch.set_num_threads(1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -140,7 +140,7 @@ def test_vectors_do_not_depend_on_the_threads():
 
 def test_only_a_batch_is_held_of_endless_records():
     endless = (record(letters(30, n), f"s{n}") for n in count())
-    found = embed_records(MODEL, endless, Settings(), Batching(pieces=4))
+    found = Embedder(MODEL).embed(endless, Batching(windows=4))
     assert [e.name for e in islice(found, 5)] == ["s0", "s1", "s2", "s3", "s4"]
 
 
@@ -235,7 +235,7 @@ def test_by_default_windows_are_as_long_as_the_network_reads_and_overlap_by_half
         ({"layer": 3}, r"--layer 3: the model's layers are 0 \(the embeddings\) to 2"),
         ({"layer": -4}, "--layer -4"),
         ({"pool": "sum"}, "--pool sum: there are mean, cls, max"),
-        ({"pool": "max", "per_token": True}, "words are not pooled"),
+        ({"pool": "max", "per_token": True}, "tokens are not pooled"),
     ],
 )
 def test_what_the_model_cannot_do_is_wrong_usage(how, message):
@@ -326,7 +326,7 @@ def test_members_stand_side_by_side():
 @pytest.mark.parametrize("sequence", ["", "A", "AC", "N" * 50])
 def test_a_sequence_without_a_known_word_has_a_vector_of_nan(sequence):
     records = [record(letters(20), "a"), record(sequence, "b"), record(letters(20), "c")]
-    found = list(embed_records(MODEL, records, Settings(), Batching(pieces=1)))
+    found = list(Embedder(MODEL).embed(records, Batching(windows=1)))
     assert [e.name for e in found] == ["a", "b", "c"]
     assert [e.windows for e in found] == [2, 0, 2]
     assert np.isnan(found[1].vector).all()
@@ -336,7 +336,7 @@ def test_a_sequence_without_a_known_word_has_a_vector_of_nan(sequence):
 
 def test_windows_of_unknown_letters_are_left_out():
     known = letters(18)
-    found = next(iter(embed_records(MODEL, [record("N" * 900 + known)])))
+    found = next(iter(Embedder(MODEL).embed([record("N" * 900 + known)])))
     assert found.windows <= 2
     np.testing.assert_allclose(
         found.vector, vector(MODEL, "N" * 9 + known) if found.windows == 2 else vector(MODEL, known),
@@ -392,7 +392,7 @@ def test_words_of_the_reverse_complement_are_those_of_the_sequence_backward():
 def test_a_record_without_words_has_no_rows():
     embedder = Embedder(MODEL, Settings(per_token=True))
     found = list(
-        embedder.embed_words([record("AC", "a"), record(letters(9), "b"), record("", "c")])
+        embedder.embed_tokens([record("AC", "a"), record(letters(9), "b"), record("", "c")])
     )
     assert [(e.name, len(e.vectors), e.last) for e in found] == [
         ("a", 0, True),
@@ -404,13 +404,13 @@ def test_a_record_without_words_has_no_rows():
 def test_few_words_are_held_of_a_long_record():
     """What is not given out yet stays as short as a window."""
     embedder = Embedder(MODEL, Settings(per_token=True, both_strands=True))
-    stretches = list(embedder.embed_words([record(letters(2000))], Batching(pieces=2)))
+    stretches = list(embedder.embed_tokens([record(letters(2000))], Batching(windows=2)))
     assert sum(len(s.vectors) for s in stretches) == 1998
     assert max(len(s.vectors) for s in stretches) <= 16
 
 
 def test_word_means_forget_what_they_gave():
-    means = WordMeans(strands=2, width=1)
+    means = TokenMeans(strands=2, width=1)
     means.add(0, 0, np.array([[1.0], [2.0]]))
     means.add(1, 0, np.array([[3.0], [4.0], [5.0]]))
     assert means.take(1).tolist() == [[2.0]]

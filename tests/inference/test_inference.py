@@ -23,10 +23,10 @@ CPU = torch.device("cpu")
 PAD = 9
 BATCHINGS = [
     Batching(),
-    Batching(pieces=1),
-    Batching(pieces=2),
-    Batching(pieces=7),
-    Batching(words=5),
+    Batching(windows=1),
+    Batching(windows=2),
+    Batching(windows=7),
+    Batching(tokens=5),
 ]
 
 
@@ -71,7 +71,7 @@ def test_items_come_out_in_order_with_the_mean_of_their_pieces(batching):
 
 def test_a_batch_has_at_most_so_many_pieces():
     network = Sums()
-    scored(iter(ITEMS), Batching(pieces=2), network)
+    scored(iter(ITEMS), Batching(windows=2), network)
     assert [rows for rows, _ in network.batches] == [1, 2, 2, 1]
     assert max(rows for rows, _ in network.batches) == 2
 
@@ -79,7 +79,7 @@ def test_a_batch_has_at_most_so_many_pieces():
 def test_a_batch_has_about_so_many_words():
     network = Sums()
     items = [(n, pieces([1] * 10)) for n in range(20)]
-    scored(iter(items), Batching(words=50), network)
+    scored(iter(items), Batching(tokens=50), network)
     assert network.batches == [(5, 10)] * 4
 
 
@@ -87,14 +87,16 @@ def test_a_long_piece_does_not_make_the_later_batches_small():
     network = Sums()
     sizes = [30] + [5] * 12
     scored(
-        iter([(n, pieces([1] * size)) for n, size in enumerate(sizes)]), Batching(words=30), network
+        iter([(n, pieces([1] * size)) for n, size in enumerate(sizes)]),
+        Batching(tokens=30),
+        network,
     )
     assert network.batches == [(1, 30), (6, 5), (6, 5)]
 
 
 def test_only_a_batch_is_held_of_an_endless_input():
     items = ((n, pieces([n % 5])) for n in count())
-    found = score(Sums(), items, pad_id=PAD, device=CPU, batching=Batching(pieces=3))
+    found = score(Sums(), items, pad_id=PAD, device=CPU, batching=Batching(windows=3))
     assert [float(s["sum"]) for _, s in islice(found, 7)] == [0, 1, 2, 3, 4, 0, 1]
 
 

@@ -41,7 +41,6 @@ def test_subsets_keep_the_given_order(tmp_path: Path) -> None:
     assert part.positions["GRCh37"].tolist() == [30, 10]
     assert part.sha256 != panel.sha256
     assert panel.subset(range(3)).sha256 == panel.sha256
-    assert panel.tagged("x").rsid == ("rs1", ".")
 
 
 def test_one_build_is_enough(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class TestCorpus:
         assert held_out[0] == held_out[1] != held_out[2]
 
     def test_nothing_usable_is_told(self, tmp_path):
-        with pytest.raises(TrainingError, match="nothing to learn from in 2 records"):
+        with pytest.raises(TrainingError, match="nothing to train on in 2 records"):
             written(tmp_path / "c", [("a", letters("NNNNNN")), ("b", letters("AC"))])
         with pytest.raises(TrainingError, match="too little to hold some out"):
             written(tmp_path / "d", [("a", letters("ACGTACGT"))])
@@ -397,7 +397,7 @@ class TestPretraining:
 
     def test_windows_too_short_for_tokens_are_refused(self):
         with pytest.raises(
-            TrainingError, match="windows of 6 letters are too short for words of 3"
+            TrainingError, match="windows of 6 letters are too short for tokens of 3"
         ):
             cut_for(recipe(corpus={"window": 6}), SequenceInput())
 

@@ -31,7 +31,7 @@ SIMILARITY, COPIES = "similarity", "copies"
 BASELINE = "somebody of whom no site is known"
 EXACT_DIGITS = 9  # beyond which the size of the batch shows; equal similarities stay equal so
 SAMPLES_PER_BATCH = 256
-DEFAULT_BATCHING = Batching(words=1 << 18)
+DEFAULT_BATCHING = Batching(tokens=1 << 18)
 Array = NDArray[np.float64]
 
 

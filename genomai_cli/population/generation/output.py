@@ -21,13 +21,14 @@ from genomai_cli.records import SequenceRecord
 
 def write_barcodes(
     out: IO[bytes],
-    people: Iterable[SyntheticIndividual],
+    individuals: Iterable[SyntheticIndividual],
     panel: Panel,
     origin: str,
     *,
     haplotypes: bool,
 ) -> int:
-    """FASTA: a barcode of IUPAC letters a person, or with `haplotypes` two records, NAME_A and NAME_B; how many people.
+    """FASTA: a barcode of IUPAC letters an individual, or with `haplotypes` two records, NAME_A and NAME_B; how many
+    individuals.
 
     The description is the phenotype and `origin`.
     """
@@ -35,17 +36,17 @@ def write_barcodes(
 
     def records() -> Iterator[SequenceRecord]:
         nonlocal written
-        for person in people:
+        for one in individuals:
             written += 1
-            told = f"phenotype={person.phenotype} {origin}"
+            description = f"phenotype={one.phenotype} {origin}"
             if not haplotypes:
-                letters_S = genotypes_to_letters(person.alleles.sum(axis=0, dtype=np.int8), panel)
-                yield SequenceRecord(person.name, letters_S.tobytes().decode("ascii"), told)
+                letters_S = genotypes_to_letters(one.alleles.sum(axis=0, dtype=np.int8), panel)
+                yield SequenceRecord(one.name, letters_S.tobytes().decode("ascii"), description)
                 continue
-            for ending, alleles_S in zip("AB", person.alleles, strict=True):
+            for ending, alleles_S in zip("AB", one.alleles, strict=True):
                 letters_S = genotypes_to_letters(2 * alleles_S, panel)
-                name = f"{person.name}_{ending}"
-                yield SequenceRecord(name, letters_S.tobytes().decode("ascii"), told)
+                name = f"{one.name}_{ending}"
+                yield SequenceRecord(name, letters_S.tobytes().decode("ascii"), description)
 
     write_fasta(out, records())
     return written
@@ -53,52 +54,56 @@ def write_barcodes(
 
 def write_table(
     out: IO[bytes],
-    people: Iterable[SyntheticIndividual],
+    individuals: Iterable[SyntheticIndividual],
     panel: Panel,
     build: str,
     *,
     haplotypes: bool,
 ) -> int:
-    """TSV: a row a person with the number of alternate alleles at each site, CHROM:POS:REF:ALT, or with `haplotypes`
-    two rows, NAME_A and NAME_B, of 0 and 1; how many people."""
+    """TSV: a row an individual with the number of alternate alleles at each site, CHROM:POS:REF:ALT, or with
+    `haplotypes` two rows, NAME_A and NAME_B, of 0 and 1; how many individuals."""
     columns = [f"{s.contig}:{s.position or '.'}:{s.ref}:{s.alt}" for s in sites(panel, build)]
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
     writer = TableWriter(text, ["sample", "phenotype", *columns])
     written = 0
-    for person in people:
+    for one in individuals:
         written += 1
         if not haplotypes:
-            writer.write([person.name, person.phenotype, *person.alleles.sum(axis=0).tolist()])
+            writer.write([one.name, one.phenotype, *one.alleles.sum(axis=0).tolist()])
             continue
-        for ending, alleles_S in zip("AB", person.alleles, strict=True):
-            writer.write([f"{person.name}_{ending}", person.phenotype, *alleles_S.tolist()])
+        for ending, alleles_S in zip("AB", one.alleles, strict=True):
+            writer.write([f"{one.name}_{ending}", one.phenotype, *alleles_S.tolist()])
     text.detach()
     return written
 
 
-def write_people_as_variants(
-    out: IO[bytes], people: Iterable[SyntheticIndividual], panel: Panel, build: str, origin: str
+def write_vcf(
+    out: IO[bytes],
+    individuals: Iterable[SyntheticIndividual],
+    panel: Panel,
+    build: str,
+    origin: str,
 ) -> tuple[int, int]:
-    """A phased VCF, sorted, of the sites that have a position in the build; how many people, and how many sites are
-    left out."""
-    everyone = list(people)
+    """A phased VCF, sorted, of the sites that have a position in the build; how many individuals, and how many sites
+    are left out."""
+    held = list(individuals)
     columns = sites(panel, build)
     lengths = contig_lengths(build)
     order = {_contig(name, build): rank for rank, name in enumerate(lengths)}
-    there = [number for number, site in enumerate(columns) if site.position]
-    there.sort(
+    chosen = [number for number, site in enumerate(columns) if site.position]
+    chosen.sort(
         key=lambda n: (
             order.get(columns[n].contig, len(order)),
             columns[n].contig,
             columns[n].position,
         )
     )
-    alleles_N2S = np.stack([person.alleles for person in everyone])[:, :, there]
-    samples = {person.name: person.phenotype for person in everyone}
+    alleles_N2S = np.stack([one.alleles for one in held])[:, :, chosen]
+    samples = {one.name: one.phenotype for one in held}
     contigs = {_contig(name, build): length for name, length in lengths.items()}
-    placed = [columns[number] for number in there]
+    placed = [columns[number] for number in chosen]
     write_variants(out, placed, samples, alleles_N2S, build=build, contigs=contigs, source=origin)
-    return len(everyone), len(columns) - len(there)
+    return len(held), len(columns) - len(chosen)
 
 
 def sites(panel: Panel, build: str) -> list[Site]:

@@ -1,6 +1,6 @@
-"""A report on what was generated: against what the bundle knows of the people learnt from, or against those themselves.
+"""A report on what was generated: against what the bundle knows of the samples trained on, or against those themselves.
 
-The measures are those of `metrics.generation`; what cannot be computed is there too, with the reason.
+The measures are those of `evaluation.generation`; what cannot be computed is there too, with the reason.
 """
 
 import math
@@ -67,7 +67,7 @@ class Known:
     network: GenotypeDenoiser
     phenotypes: Phenotypes
     summary: Summary | None
-    everybody: bool  # whether people in the proportions of those learnt from were asked for
+    everybody: bool  # whether individuals in the proportions of the training samples were requested
 
     @classmethod
     def of(cls, bundle: Bundle, summary: Summary | None, *, everybody: bool) -> "Known":
@@ -104,23 +104,23 @@ def against(
     seed: int,
 ) -> Quality:
     """All measures of `genomai evaluate --task generation REAL SYNTHETIC`."""
-    material = generation.Comparison.of(panel, real, made, held_out)
+    comparison = generation.Comparison.of(panel, real, made, held_out)
     notes = {} if held_out else {"privacy": NEEDS_OTHERS}
-    return Quality(generation.report(material, seed), notes)
+    return Quality(generation.report(comparison, seed), notes)
 
 
 def recognition(
     made: SampleGenotypes, panel: Panel, recognise: Recogniser, labels: frozenset[str]
 ) -> Quality:
-    """The share of people whom a classifier recognises as what they were asked for; `labels` are those it knows."""
-    asked = {name for name, label in made.requested.items() if label in labels}
-    if not asked:
+    """The share of people whom a classifier recognises as what was requested; `labels` are those it knows."""
+    requested = {name for name, label in made.requested.items() if label in labels}
+    if not requested:
         return Quality({}, {"recognised": "the classifier knows none of the phenotypes asked for"})
     letters_NS = genotypes_to_letters(made.copies, panel)
     records = [
         SequenceRecord(name, letters.tobytes().decode("ascii"))
         for name, letters in zip(made.names, letters_NS, strict=True)
-        if name in asked
+        if name in requested
     ]
     return Quality(
         {"recognised": generation.recognition_measures(made.requested, recognise(records))}, {}
@@ -141,7 +141,7 @@ def complete(parts: Sequence[Quality]) -> Quality:
 
 
 def _frequencies(made: SampleGenotypes, known: Known) -> np.ndarray:
-    """The frequencies (S,) that the model has of the people asked for, in their proportions."""
+    """The frequencies (S,) that the model has of the phenotypes requested, in their proportions."""
     table_PS = known.network.frequency.double().cpu().numpy()
     shares_P = np.zeros(len(table_PS))
     for name in made.names:

@@ -72,7 +72,7 @@ class SitesNetwork(Network):
         return pooled_BD
 
     def lm_head(self, vocabulary: int) -> nn.Module:
-        """A fresh head that guesses the words of hidden sites; see `backbones/heads.py`."""
+        """A fresh head that predicts the tokens of masked sites; see `backbones/heads.py`."""
         return SiteHead(self.config.width, self.config.sites, vocabulary)
 
     def predict_masked(
@@ -97,8 +97,8 @@ HAPLOID_CALLS = 40
 class Genotypes(nn.Module):
     """Looks a barcode's ids up in its panel: ids (B, S) to allele counts.
 
-    The table (S, words) holds the copies of the alternate allele, 0, 1 or 2, that a word means at a
-    site, and -1 for a word that means nothing there (missing, masked, a third allele).
+    The table (S, tokens) holds the copies of the alternate allele, 0, 1 or 2, that a token means at a
+    site, and -1 for a token that means nothing there (missing, masked, a third allele).
     """
 
     name = "genotypes"

@@ -112,7 +112,7 @@ class KrigingReference(nn.Module):
 class Calibration(nn.Module):
     """Predictions (B, S, 2), by how many sites they were made, to logits (B, S, 3) of the genotypes.
 
-    All its values are buffers: they are not learnt together with a network.
+    All its values are buffers: they are not trained together with a network.
     """
 
     base: Tensor

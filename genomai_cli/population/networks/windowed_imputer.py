@@ -36,7 +36,7 @@ EVIDENCE = (
 @dataclass(frozen=True)
 class RegionConfig:
     """Sizes of a `RegionNetwork`. A site hears of those in its own `block` and in the one at each side. With `people`
-    it keeps the genotypes of so many of those it has learnt from, by which it restores those of others."""
+    it keeps the genotypes of so many of those it was trained on, by which it restores those of others."""
 
     people: int = 0
     sites: int = 1
