@@ -94,7 +94,7 @@ def model_of_variants(
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
-    from genomai_cli.formats.vcf import normal_contig
+    from genomai_cli.formats.contigs import normal_contig
     from genomai_cli.formats.vcf_replay import first_records
     from genomai_cli.mapping.vcf_alleles import header_lengths
 

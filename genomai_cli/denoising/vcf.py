@@ -22,9 +22,9 @@ from genomai_cli.denoising.vcf_calls import (
     with_fields,
 )
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.vcf import normal_contig
 from genomai_cli.formats.vcf_replay import Again, as_text
 from genomai_cli.formats.vcf_rewrite import Addition, Passage
 

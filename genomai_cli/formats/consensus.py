@@ -15,10 +15,11 @@ import pysam
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
-from genomai_cli.formats.vcf import Variant, normal_contig, read_variants
+from genomai_cli.formats.vcf import Variant, read_variants
 from genomai_cli.records import SequenceRecord
 
 _SKIPPED_LINES = ("#", "track", "browser")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import GenotypeError, parse_genotypes
 from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, block_end, indexed_lines
 from genomai_cli.formats.streams import Input, Kind, text_of
@@ -54,17 +55,6 @@ class VariantFile:
     samples: tuple[str, ...]
     header: tuple[str, ...]  # the lines that begin with ##
     records: Iterator[Variant] = field(repr=False)
-
-
-def normal_contig(name: str) -> str:
-    """A contig's name without `chr`; M, MT and the RefSeq accessions of human chromosomes are known."""
-    bare = name[3:] if name[:3].lower() == "chr" else name
-    if bare.upper() in ("M", "MT") or name.startswith("NC_012920."):
-        return "MT"
-    if name.startswith("NC_0000"):
-        number = int(name[7:9]) if name[7:9].isdigit() else 0
-        return {23: "X", 24: "Y"}.get(number, str(number)) if 1 <= number <= 24 else name
-    return bare.upper() if bare.upper() in ("X", "Y") else bare
 
 
 def read_variants(source: Input, wanted: Wanted | None = None) -> VariantFile:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.vcf import normal_contig
 
 _IN_MEMORY = 1 << 24  # bytes that wait until it is known whether the header stays as it is
 

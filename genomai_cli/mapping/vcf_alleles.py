@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE, Codes, as_letters, codes_of
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import NO_VARIANT, Sites
-from genomai_cli.formats.vcf import Variant, normal_contig
+from genomai_cli.formats.vcf import Variant
 from genomai_cli.mapping.reference import Reference
 
 Calls = NDArray[np.uint8]

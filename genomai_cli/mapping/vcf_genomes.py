@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import CODE_LETTERS, UNKNOWN_CODE, as_text, codes_of
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
-from genomai_cli.formats.vcf import Variant, VariantFile, normal_contig, read_variants
+from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_alleles import (
     CODE,

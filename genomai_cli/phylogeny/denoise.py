@@ -44,8 +44,8 @@ from genomai_cli.denoising.base import (
     propose,
 )
 from genomai_cli.errors import BundleError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import Entry
-from genomai_cli.formats.vcf import normal_contig
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.mapping.mapper import MappedSequence, Mapper

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.regions import NO_VARIANT
 from genomai_cli.formats.streams import Input
-from genomai_cli.formats.vcf import Variant, VariantFile, normal_contig, read_variants
+from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
 from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38, Panel
 
 _CONTIGS = [*(str(number) for number in range(1, 23)), "X"]

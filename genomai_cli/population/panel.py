@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.outputs import atomic_text
 from genomai_cli.formats.tables import Table, read_table
-from genomai_cli.formats.vcf import normal_contig
 
 GRCH37, GRCH38 = "GRCh37", "GRCh38"
 BUILDS = (GRCH37, GRCH38)

@@ -13,10 +13,11 @@ from conftest import SHARED, needs_shared
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
+from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import parse_genotypes
 from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import open_input
-from genomai_cli.formats.vcf import Variant, normal_contig, read_variants
+from genomai_cli.formats.vcf import Variant, read_variants
 
 TRAINING = SHARED / "data" / "1kgp" / "train.grch37.vcf.gz"
 COLUMNS = "#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT"
@@ -140,6 +141,24 @@ def test_alleles_contigs_and_lines(tmp_path: Path) -> None:
         ("NC_000023.11", "X"),
         ("NC_012920.1", "MT"),
         ("chrUn_1", "Un_1"),
+        ("chr01", "1"),
+        ("007", "7"),
+        ("Chromosome10", "10"),
+        ("CM000663.2", "1"),
+        ("CM000686.1", "Y"),
+        ("CM000687.1", "CM000687.1"),
+        ("J01415.2", "MT"),
+        ("GRCh38#0#chr1", "1"),
+        ("grch38#chrX", "X"),
+        ("hg38.chr9", "9"),
+        ("GRCh38.p14#0#chrM", "MT"),
+        ("gi|568815364|ref|NC_000010.11|", "10"),
+        ("CHM13#0#chr1", "CHM13#0#chr1"),
+        ("HG002#1#chr1", "HG002#1#chr1"),
+        ("chr1_KI270706v1_random", "1_KI270706v1_random"),
+        ("NC_000025.7", "NC_000025.7"),
+        ("100", "100"),
+        ("26", "26"),
     ],
 )
 def test_normal_contig(name: str, normal: str) -> None:

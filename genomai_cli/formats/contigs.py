@@ -1,0 +1,39 @@
+"""One name for each contig, however a file spells it: chr1, Chr01, NC_000001.11, CM000663.2 and GRCh38#0#chr1 are 1."""
+
+import re
+from functools import lru_cache
+
+_PLAIN = re.compile(r"(?:chromosome|chrom|chr)?_?0*(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
+# Accessions of the Genome Reference Consortium's chromosomes, whose versions go with the assembly.
+_REFSEQ = re.compile(r"NC_0000(0[1-9]|1\d|2[0-4])(?:\.\d+)?")
+_GENBANK = re.compile(r"CM0006(6[3-9]|7\d|8[0-6])(?:\.\d+)?")
+_BEFORE_FIRST_GENBANK = 62
+_MITOCHONDRIAL = re.compile(r"(?:NC_012920|J01415)(?:\.\d+)?")
+_OF_ASSEMBLY = re.compile(
+    r"(?:grch3[78]|hg19|hg38|b37|b38|hs37d5|hs38)(?:\.p\d+)?(?:#\d+#|[#.:_])(.+)", re.IGNORECASE
+)  # PanSN's names and their like
+_IN_BARS = re.compile(r"\|((?:NC|CM)_?\d+\.\d+)\|")  # of NCBI's old FASTA headers
+
+# What plink writes in place of names. Other species have chromosomes of these numbers, so only who
+# knows that a file is human may read them.
+PLINK_CODES = {"23": "X", "24": "Y", "25": "X", "26": "MT"}
+
+
+@lru_cache(maxsize=1 << 14)
+def normal_contig(name: str) -> str:
+    """The contig's name without `chr` and leading zeros; accessions of the human chromosomes are known."""
+    if plain := _PLAIN.fullmatch(name):
+        return "MT" if plain[1].upper() == "M" else plain[1].upper()
+    if accession := _REFSEQ.fullmatch(name):
+        return _numbered(int(accession[1]))
+    if accession := _GENBANK.fullmatch(name):
+        return _numbered(int(accession[1]) - _BEFORE_FIRST_GENBANK)
+    if _MITOCHONDRIAL.fullmatch(name):
+        return "MT"
+    if within := _OF_ASSEMBLY.fullmatch(name) or _IN_BARS.search(name):
+        return normal_contig(within[1])
+    return name[3:] if name[:3].lower() == "chr" else name
+
+
+def _numbered(number: int) -> str:
+    return {23: "X", 24: "Y"}.get(number, str(number))
