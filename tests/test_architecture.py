@@ -235,6 +235,16 @@ def test_torch_stays_closed(arguments, tmp_path):
         assert "numpy" not in modules
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["classify", "--help"], ["models", "list", "--help"]]
+)
+def test_only_the_command_that_is_asked_for_is_opened(arguments):
+    from genomai_cli.cli.app import COMMANDS
+
+    opened = {f"genomai_cli.cli.{name}" for name in COMMANDS} & modules_after(arguments)
+    assert opened == {f"genomai_cli.cli.{name}" for name in arguments if name in COMMANDS}
+
+
 def modules_after(arguments):
     """The modules loaded after a run of the program in a fresh interpreter."""
     program = (

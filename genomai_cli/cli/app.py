@@ -1,7 +1,8 @@
 """The program: its subcommands and its entry point.
 
-The modules of the subcommands import only `typer` and rooms of `cli` at the top and open the other
-rooms inside the command function, so that `--help` never pays for numpy or torch.
+`--help` is written from a table of summaries, so that it opens no command; the module of a command is opened when that
+command is asked for. It imports only `typer` and rooms of `cli` at the top and opens the other rooms inside the
+function, so that `CMD --help` never pays for numpy or torch.
 
 Shell completion: Typer's, with a script for zsh that also works from a folder of `fpath`.
 
@@ -14,27 +15,31 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer._completion_classes import ZshComplete, completion_init
+from typer.core import TyperCommand
 
 from genomai_cli import __version__
-from genomai_cli.cli import (
-    align,
-    augment,
-    classify,
-    denoise,
-    embed,
-    evaluate,
-    generate,
-    models,
-    pretrain,
-    tokenize,
-    train,
-)
 from genomai_cli.cli.exits import TERMINATED, Commands, drop_standard_output, fail
+
+# The commands in the order of help, with the first line of their own; each is NAME in the module `cli/NAME.py`.
+COMMANDS = {
+    "tokenize": "Turn sequences, or the genotypes of a VCF, into tokens.",
+    "pretrain": "Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.",
+    "train": "Train a classifier on labelled samples, and write it as a model bundle.",
+    "classify": "Tell which reference groups samples are most similar to.",
+    "embed": "Turn sequences and samples into vectors, the model's view of them.",
+    "generate": "Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.",
+    "denoise": "Restore missing letters and genotypes.",
+    "augment": "Write random views of sequences, or of the genotypes of a VCF.",
+    "align": "Tell how similar samples are to phenotypes, in a space that both share.",
+    "evaluate": "Measure predictions against the truth, or generated samples against real ones.",
+    "models": "List, show, verify, inspect and convert models.",
+}
 
 # zsh wants `#compdef` in the first line of a file in fpath, and runs the file in place of the first call.
 _ZSH_SCRIPT = """\
@@ -57,9 +62,30 @@ def prepare() -> None:
     ZshComplete.source_template = _ZSH_SCRIPT
 
 
+class Program(Commands):
+    """The group of `COMMANDS`, known by name and summary until one of them is asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        named = {name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()}
+        super().__init__(**settings | {"commands": named})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and opened(str(command.name)), rest
+
+
+def opened(name: str) -> Any:
+    """The command itself, or the group of commands, whose module is imported only now."""
+    found = getattr(import_module(f"genomai_cli.cli.{name}"), name)
+    if not isinstance(found, typer.Typer):
+        body, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
+        found.command()(body)
+    return typer.main.get_command(found)
+
+
 COMPLETION_VARIABLE = "_GENOMAI_COMPLETE"
 app = typer.Typer(
-    cls=Commands,
+    cls=Program,
     add_completion=False,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -92,19 +118,6 @@ def genomai(
     genomai classify samples.vcf.gz > populations.tsv
     genomai tokenize --to fasta samples.vcf.gz | genomai classify
     """
-
-
-app.command()(tokenize.tokenize)
-app.command()(pretrain.pretrain)
-app.command()(train.train)
-app.command()(classify.classify)
-app.command()(embed.embed)
-app.command()(generate.generate)
-app.command()(denoise.denoise)
-app.command()(augment.augment)
-app.command()(align.align)
-app.command()(evaluate.evaluate)
-app.add_typer(models.app, name="models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,9 +9,10 @@ from genomai_cli.cli.exits import Commands
 from genomai_cli.cli.options import complete_model
 from genomai_cli.cli.run import Run, command
 
-app = typer.Typer(
+models = typer.Typer(
     cls=Commands,
     help="List, show, verify, inspect and convert models.",
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -54,7 +55,7 @@ Checkpoint = Annotated[
 Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")]
 
 
-@app.command("list")
+@models.command("list")
 @command
 def list_models(
     run: Run,
@@ -80,7 +81,7 @@ def list_models(
             typer.echo("\t".join(row))
 
 
-@app.command()
+@models.command()
 @command
 def show(
     run: Run,
@@ -97,7 +98,7 @@ def show(
     run.count(read=1, used=1)
 
 
-@app.command()
+@models.command()
 @command
 def verify(
     run: Run,
@@ -154,7 +155,7 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
         raise InputError(f"above the tolerance of {tolerance:g}: {', '.join(failed)}", path=folder)
 
 
-@app.command()
+@models.command()
 @command
 def inspect(
     run: Run,
@@ -180,7 +181,7 @@ def inspect(
         typer.echo("\n".join(inspection.table(report)))
 
 
-@app.command()
+@models.command()
 @command
 def convert(
     run: Run,

@@ -20,9 +20,7 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.registry import OBJECTIVES
 
-COMMANDS = sorted(
-    command.name or command.callback.__name__ for command in app_module.app.registered_commands
-)
+COMMANDS = sorted(set(app_module.COMMANDS) - {"models"})
 
 
 def genomai():
@@ -41,6 +39,13 @@ def test_help_names_every_command():
     assert result.stderr == ""
     for name in [*COMMANDS, "models"]:
         assert f"  {name} " in result.stdout
+
+
+@pytest.mark.parametrize("command", app_module.COMMANDS)
+def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(command):
+    first, _, others = app_module.opened(command).help.partition("\n")
+    assert first == app_module.COMMANDS[command]
+    assert not others.partition("\n")[0], "the first paragraph is this line"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "models list", "models show", "models verify"])
