@@ -13,11 +13,9 @@ from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
     Compute,
-    Haplotypes,
     Inputs,
-    Model,
     Output,
-    PanelFile,
+    PanelOptions,
     check_finite,
     require_apart,
 )
@@ -163,12 +161,9 @@ class LabelOptions:
 
 
 @dataclass(eq=False, repr=False)
-class ReadingOptions:
+class ReadingOptions(PanelOptions):
     """How records are read: by which panel or model, and what a VCF does not say."""
 
-    model: Model = None
-    panel: PanelFile = None
-    haplotypes: Haplotypes = False
     absent_is_ref: AbsentIsRef = False
 
 

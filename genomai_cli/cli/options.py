@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,17 @@ def require_apart(**outputs: Path | None) -> None:
         first = seen.setdefault(path.resolve(), name)
         if first != name:
             raise UsageError(f"{first} and {name} are the same file")
+
+
+def model_option(what_for: str) -> Any:
+    """`--model`, with the names of the installed ones."""
+    return typer.Option(
+        "--model",
+        metavar="NAME|DIR",
+        help=what_for,
+        autocompletion=complete_model,
+        show_default=False,
+    )
 
 
 def either(names: Iterable[str]) -> str:
@@ -110,13 +121,7 @@ UnusedThreads = Annotated[int | None, typer.Option("--threads", min=1, hidden=Tr
 UnusedSeed = Annotated[int, typer.Option("--seed", min=0, hidden=True)]
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|DIR",
-        help="An installed model (see `genomai models list`) or a bundle's folder.",
-        autocompletion=complete_model,
-        show_default=False,
-    ),
+    model_option("An installed model (see `genomai models list`) or a bundle's folder."),
 ]
 AbsentIsRef = Annotated[
     bool,
@@ -193,6 +198,15 @@ class NoCompute(SeedOnly):
     """The same where nothing is random either."""
 
     seed: UnusedSeed = 0
+
+
+@dataclass(eq=False, repr=False)
+class PanelOptions:
+    """By which panel a VCF becomes barcodes, or haplotypes."""
+
+    model: Model = None
+    panel: PanelFile = None
+    haplotypes: Haplotypes = False
 
 
 @dataclass(eq=False, repr=False)

@@ -2,7 +2,7 @@
 
 import shlex
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,20 +24,19 @@ from genomai_cli.cli.options import (
     AbsentIsRef,
     Compute,
     Inputs,
-    complete_model,
     either,
+    model_option,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
-    Force,
-    PanelFile,
-    Resume,
+    RestartOptions,
     Target,
+    TrainingPanel,
     command_line,
-    complete_recipe,
     input_of,
     named_after,
+    recipe_option,
     stop_requests,
 )
 from genomai_cli.errors import Stopped, UsageError
@@ -54,13 +53,9 @@ PICTURE = "loss.png"
 
 RecipeName = Annotated[
     str | None,
-    typer.Option(
-        "--recipe",
-        metavar="PRESET|TOML",
-        help=f"How to train.  [default: {FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal "
-        f"{FOR_DESCRIBED}, for diffusion {FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels]",
-        autocompletion=complete_recipe,
-        show_default=False,
+    recipe_option(
+        f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
+        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels"
     ),
 ]
 Objectives = Annotated[
@@ -112,13 +107,9 @@ Regions = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|DIR",
-        help="Begin with the network of this model instead of from scratch. With crossmodal, any model of genotypes "
-        "is kept as it is, and the new network put beside its own.",
-        autocompletion=complete_model,
-        show_default=False,
+    model_option(
+        "Begin with the network of this model instead of from scratch. With crossmodal, any model of genotypes "
+        "is kept as it is, and the new network put beside its own."
     ),
 ]
 Shard = Annotated[
@@ -127,25 +118,50 @@ Shard = Annotated[
 ]
 
 
+@dataclass(eq=False, repr=False)
+class LearningOptions:
+    """What is learnt, how, and what is told beside the DNA."""
+
+    objective: Objectives = None
+    labels: Labels = None
+    phenotypes: Phenotypes = None
+    recipe: RecipeName = None
+    changes: Changes = None
+
+    @property
+    def wanted(self) -> list[str]:
+        """The changes of the recipe, the objectives among them."""
+        return [*(self.changes or []), *_objectives(self.objective)]
+
+    def read(self, for_input: str, panel: Path | None) -> "tuple[Recipe, str]":
+        """The recipe, `for_input` or the objective's own if none is asked for, as it is and as text."""
+        from genomai_cli.training import recipe as recipes
+
+        fits = _preset(for_input, self.objective, of_people=bool(self.labels or panel))
+        return recipes.read(self.recipe or fits, self.wanted)
+
+
+@dataclass(eq=False, repr=False)
+class ReadingOptions:
+    """What records are read by: sites, a reference, or what the model to begin from has."""
+
+    panel: TrainingPanel = None
+    reference: ReferenceFile = None
+    regions: Regions = None
+    model: Start = None
+    absent_is_ref: AbsentIsRef = False
+
+
 @command
 def pretrain(
     run: Run,
     output: Target,
     inputs: Inputs = None,
-    objective: Objectives = None,
-    labels: Labels = None,
-    phenotypes: Phenotypes = None,
-    recipe: RecipeName = None,
-    changes: Changes = None,
-    panel: PanelFile = None,
-    reference: ReferenceFile = None,
-    regions: Regions = None,
-    model: Start = None,
-    absent_is_ref: AbsentIsRef = False,
-    shard: Shard = False,
-    resume: Resume = False,
-    force: Force = False,
     *,
+    learning: LearningOptions,
+    reading: ReadingOptions,
+    shard: Shard = False,
+    restart: RestartOptions,
     compute: Compute,
 ) -> None:
     """Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.
@@ -167,7 +183,6 @@ def pretrain(
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
-    from genomai_cli.training import recipe as recipes
     from genomai_cli.training.pretraining import Surroundings
 
     with distributed.joined(compute.device, shard=shard) as (processes, where):
@@ -176,31 +191,29 @@ def pretrain(
         devices.use_threads(compute.threads)
         run.used_device(where)
         folder = run_folder.folder_for(output)
-        before = run_folder.remembered(folder) if resume else {}
+        before = run_folder.remembered(folder) if restart.resume else {}
         dna, preset = None, str(before.get("preset"))
-        if processes.rank == 0 and not (resume and corpora.is_finished(folder / CORPUS)):
-            dna = Unlabelled(run, regions_of(reference, regions), absent_is_ref=absent_is_ref)
+        if processes.rank == 0 and not (restart.resume and corpora.is_finished(folder / CORPUS)):
+            regions = regions_of(reading.reference, reading.regions)
+            dna = Unlabelled(run, regions, absent_is_ref=reading.absent_is_ref)
             preset = dna.preset
         preset = distributed.from_first(processes, preset)
-        wanted = [*(changes or []), *_objectives(objective)]
-        fits = _preset(preset, objective, of_people=bool(labels or panel))
-        chosen, text = recipes.read(recipe or fits, wanted)
-        start = bundles.load(model, where) if model else None
-        files = {"panel": panel, "reference": reference, "labels": labels, "phenotypes": phenotypes}
-        kind = input_of(chosen, files, start)
-        chosen = named_after(chosen, output, wanted)
+        chosen, text = learning.read(preset, reading.panel)
+        start = bundles.load(reading.model, where) if reading.model else None
+        kind = input_of(chosen, _files(learning, reading), start)
+        chosen = named_after(chosen, output, learning.wanted)
         same = {
             "seed": compute.seed,
             "panel": kind.signature().get("panel"),
             "start": start.weights_sha256 if start else None,
             "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
             "preset": preset,
-            "labels": signature([labels]) if labels else None,
-            "phenotypes": signature([phenotypes]) if phenotypes else None,
+            "labels": signature([learning.labels]) if learning.labels else None,
+            "phenotypes": signature([learning.phenotypes]) if learning.phenotypes else None,
         }
         work = run_folder.Workspace(folder, text)
         if processes.rank == 0:
-            work = run_folder.claim(output, text, same, resume=resume, force=force)
+            work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
         with work.kept_once_begun() if processes.rank == 0 else nullcontext():
             if dna is not None:
                 dna.write(folder / CORPUS, chosen, kind, compute.seed)
@@ -208,10 +221,20 @@ def pretrain(
             around = Surroundings(where, folder, processes)
             made = _pretrained(run, work, chosen, kind, around, compute.seed, start)
         if processes.rank == 0:
-            host = _host(made, start, model)
+            host = _host(made, start, reading.model)
             write(made, output, work, host)
             _tell(run, made, output)
         distributed.wait_for_all(processes)
+
+
+def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path | None]:
+    """The files of the options that a kind of input is made from, by name."""
+    return {
+        "panel": reading.panel,
+        "reference": reading.reference,
+        "labels": learning.labels,
+        "phenotypes": learning.phenotypes,
+    }
 
 
 def _objectives(given: str | None) -> list[str]:

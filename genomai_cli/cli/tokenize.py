@@ -1,6 +1,7 @@
 """`genomai tokenize`: sequences and genotypes as the tokens that models read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -10,17 +11,16 @@ import typer
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
-    Haplotypes,
     Inputs,
-    Model,
     NoCompute,
     Output,
-    PanelFile,
+    PanelOptions,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.formats.streams import Input
     from genomai_cli.records import SequenceRecord
     from genomai_cli.tokenizers import Tokenizer
 
@@ -88,22 +88,56 @@ Regions = Annotated[
 ]
 
 
+@dataclass(eq=False, repr=False)
+class TokenOptions:
+    """Which tokens."""
+
+    tokenizer: KindOption = None
+    k: K = None
+    stride: Stride = None
+
+    def chosen(self, model: str | None, default: Kind) -> "Tokenizer":
+        """The tokenizer that is asked for, else the model's, else the default; UsageError for sizes that it lacks."""
+        from genomai_cli.tokenizers import from_config
+
+        given = {name: value for name in ("k", "stride") if (value := getattr(self, name))}
+        if model and not self.tokenizer:
+            if given:
+                raise UsageError("-k and --stride contradict --model, which has its own tokenizer")
+            return _of_model(model)
+        kind = self.tokenizer or default
+        if given and kind not in (Kind.KMERS, Kind.SYMMETRIC):
+            raise UsageError(f"-k and --stride are not for the tokenizer {kind}")
+        return from_config({"kind": str(kind), **given})
+
+
+@dataclass(eq=False, repr=False)
+class ReadingOptions(PanelOptions):
+    """As what the samples of a VCF are read, and what it does not say."""
+
+    reference: Reference = None
+    regions: Regions = None
+    absent_is_ref: AbsentIsRef = False
+
+    def check(self, *, has_variants: bool) -> None:
+        """UsageError for options that exclude or need one another, or a VCF."""
+        if (self.reference is None) != (self.regions is None):
+            raise UsageError("--reference and --regions go together")
+        if self.haplotypes and self.reference is not None:
+            raise UsageError("--haplotypes is about a panel's sites: leave it out with --reference")
+        if (self.haplotypes or self.reference is not None) and not has_variants:
+            raise UsageError(f"{'--haplotypes' if self.haplotypes else '--reference'} needs a VCF")
+
+
 @command
 def tokenize(
     run: Run,
     inputs: Inputs = None,
-    tokenizer: KindOption = None,
-    k: K = None,
-    stride: Stride = None,
+    *,
+    tokens: TokenOptions,
     words: Words = False,
     to: To = Target.TSV,
-    model: Model = None,
-    panel: PanelFile = None,
-    haplotypes: Haplotypes = False,
-    reference: Reference = None,
-    regions: Regions = None,
-    absent_is_ref: AbsentIsRef = False,
-    *,
+    reading: ReadingOptions,
     output: Output = STANDARD_OUTPUT,
     unused: NoCompute,
 ) -> None:
@@ -120,71 +154,59 @@ def tokenize(
     genomai tokenize --to fasta --reference ref.fa --regions genes.bed cohort.vcf.gz > haplotypes.fa
     genomai tokenize --model genomai-v2 --to hdf5 -o tokens.h5 cohort.bcf
     """
-    from genomai_cli.cli import inputs as readers
-    from genomai_cli.cli.model_choice import panel_of, reference_of
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.outputs import held_output
 
-    first, sources = readers.open_run_inputs(run)
-    _check_phasing_options(first.has_variants, haplotypes, reference, regions)
-    kind = tokenizer or _default_kind(first.has_variants and not reference, haplotypes)
-    chosen = _of_options(kind, k, stride)
-    if model and not tokenizer:
-        chosen = _of_model(model, k, stride)
-    against = None if reference or panel else reference_of(model)
-    if reference and regions:
-        records = readers.read_haplotype_sequences(run, sources, reference, regions)
-    else:
-        records = readers.read_records(
-            run,
-            sources,
-            lambda: against or panel_of(panel, model),
-            absent_is_ref=absent_is_ref,
-            haplotypes=haplotypes,
-            tokenizer=lambda: chosen,
-        )
-    if against is not None:
-        from genomai_cli.mapping.mapper import RecordMapper
-
-        sites = None if to is Target.FASTA else _sites_of(model)
-        records = readers.in_coordinates(run, records, RecordMapper(against), sites)
+    first, sources = open_run_inputs(run)
+    reading.check(has_variants=first.has_variants)
+    tokenizer = tokens.chosen(reading.model, _default_kind(first.has_variants, reading))
+    records = _records(run, sources, reading, tokenizer, to)
     with held_output(output) as out:
-        run.count(used=_write(out, records, chosen, to, words))
-    run.note(tokenizer=chosen.to_config())
+        run.count(used=_write(out, records, tokenizer, to, words))
+    run.note(tokenizer=tokenizer.to_config())
 
 
-def _check_phasing_options(
-    has_variants: bool, haplotypes: bool, reference: Path | None, regions: Path | None
-) -> None:
-    if (reference is None) != (regions is None):
-        raise UsageError("--reference and --regions go together")
-    if haplotypes and reference is not None:
-        raise UsageError("--haplotypes is about a panel's sites: leave it out with --reference")
-    if (haplotypes or reference is not None) and not has_variants:
-        raise UsageError(f"{'--haplotypes' if haplotypes else '--reference'} needs a VCF")
-
-
-def _default_kind(has_variants: bool, haplotypes: bool) -> Kind:
-    if not has_variants:
+def _default_kind(has_variants: bool, reading: ReadingOptions) -> Kind:
+    if not has_variants or reading.reference:
         return Kind.SYMMETRIC
-    return Kind.CHARACTERS if haplotypes else Kind.IUPAC
+    return Kind.CHARACTERS if reading.haplotypes else Kind.IUPAC
 
 
-def _of_options(kind: Kind, k: int | None, stride: int | None) -> "Tokenizer":
-    from genomai_cli.tokenizers import from_config
-
-    given = {name: value for name, value in (("k", k), ("stride", stride)) if value is not None}
-    if given and kind not in (Kind.KMERS, Kind.SYMMETRIC):
-        raise UsageError(f"-k and --stride are not for the tokenizer {kind}")
-    return from_config({"kind": str(kind), **given})
-
-
-def _of_model(model: str, k: int | None, stride: int | None) -> "Tokenizer":
-    if k is not None or stride is not None:
-        raise UsageError("-k and --stride contradict --model, which has its own tokenizer")
+def _of_model(model: str) -> "Tokenizer":
     from genomai_cli.bundles import catalog
     from genomai_cli.tokenizers import from_config
 
     return from_config(catalog.read_config(catalog.find(model)).get("tokenizer") or {})
+
+
+def _records(
+    run: Run,
+    sources: "Iterable[Input]",
+    reading: ReadingOptions,
+    tokenizer: "Tokenizer",
+    to: Target,
+) -> "Iterator[SequenceRecord]":
+    """What the inputs hold: sequences, barcodes, haplotypes, or genomes in the coordinates of a model's reference."""
+    from genomai_cli.cli import inputs as readers
+    from genomai_cli.cli.model_choice import panel_of, reference_of
+
+    if reading.reference and reading.regions:
+        return readers.read_haplotype_sequences(run, sources, reading.reference, reading.regions)
+    against = None if reading.panel else reference_of(reading.model)
+    records = readers.read_records(
+        run,
+        sources,
+        lambda: against or panel_of(reading.panel, reading.model),
+        absent_is_ref=reading.absent_is_ref,
+        haplotypes=reading.haplotypes,
+        tokenizer=lambda: tokenizer,
+    )
+    if against is None:
+        return records
+    from genomai_cli.mapping.mapper import RecordMapper
+
+    sites = None if to is Target.FASTA else _sites_of(reading.model)
+    return readers.in_coordinates(run, records, RecordMapper(against), sites)
 
 
 def _sites_of(model: str | None) -> "list[int] | None":

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,19 +12,18 @@ from genomai_cli.cli.options import (
     AbsentIsRef,
     Compute,
     Inputs,
+    model_option,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
-    Force,
-    PanelFile,
-    Resume,
-    Start,
+    RestartOptions,
     Target,
+    TrainingPanel,
     command_line,
-    complete_recipe,
     input_of,
     named_after,
+    recipe_option,
 )
 from genomai_cli.errors import UsageError
 
@@ -51,13 +51,8 @@ Labels = Annotated[
 ]
 RecipeName = Annotated[
     str | None,
-    typer.Option(
-        "--recipe",
-        metavar="PRESET|TOML",
-        help=f"How to train.  [default: {FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA, "
-        f"{FOR_GENOMES} to begin with a model of genomes]",
-        autocompletion=complete_recipe,
-        show_default=False,
+    recipe_option(
+        f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA, {FOR_GENOMES} to begin with a model of genomes"
     ),
 ]
 HeadColumns = Annotated[
@@ -79,6 +74,44 @@ ReferenceFile = Annotated[
         show_default=False,
     ),
 ]
+Start = Annotated[
+    str | None,
+    model_option(
+        "Begin with the networks of this model instead of from scratch; heads are trained anew."
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class LearningOptions:
+    """How to train, and for which heads."""
+
+    recipe: RecipeName = None
+    changes: Changes = None
+    head: HeadColumns = None
+
+    def read(
+        self, preset: str, labels: Path, output: Path
+    ) -> "tuple[Recipe, str, Mapping[str, Mapping[str, str]]]":
+        """The recipe, the preset if none is asked for, as it is and as text, and the labels of every head."""
+        from genomai_cli.training import recipe as recipes
+
+        changes = self.changes or []
+        chosen, text = recipes.read(self.recipe or preset, changes)
+        columns = _columns(chosen, labels, self.head or [])
+        if self.head:
+            chosen = recipes.about(chosen, columns)
+        return named_after(chosen, output, changes), text, columns
+
+
+@dataclass(eq=False, repr=False)
+class ReadingOptions:
+    """What records are read by: sites, a reference, or what the model to begin from has."""
+
+    panel: TrainingPanel = None
+    reference: ReferenceFile = None
+    model: Start = None
+    absent_is_ref: AbsentIsRef = False
 
 
 @command
@@ -87,16 +120,10 @@ def train(
     labels: Labels,
     output: Target,
     inputs: Inputs = None,
-    recipe: RecipeName = None,
-    changes: Changes = None,
-    head: HeadColumns = None,
-    panel: PanelFile = None,
-    reference: ReferenceFile = None,
-    model: Start = None,
-    absent_is_ref: AbsentIsRef = False,
-    resume: Resume = False,
-    force: Force = False,
     *,
+    learning: LearningOptions,
+    reading: ReadingOptions,
+    restart: RestartOptions,
     compute: Compute,
 ) -> None:
     """Train a classifier on labelled samples, and write it as a model bundle.
@@ -114,23 +141,18 @@ def train(
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import inputs as readers
     from genomai_cli.training import finetuning, labelled_data, run_folder
-    from genomai_cli.training import recipe as recipes
     from genomai_cli.training.model_card import classifier_card
 
     first, sources = readers.open_run_inputs(run)
-    preset = recipe or _preset(model, first.has_variants)
-    chosen, text = recipes.read(preset, changes or [])
-    columns = _columns(chosen, labels, head or [])
-    if head:
-        chosen = recipes.about(chosen, columns)
-    chosen = named_after(chosen, output, changes or [])
+    preset = _preset(reading.model, first.has_variants)
+    chosen, text, columns = learning.read(preset, labels, output)
     devices.use_threads(compute.threads)
     where = devices.choose(compute.device)
     run.used_device(where)
-    start = bundles.load(model, where) if model else None
-    kind = input_of(chosen, {"panel": panel, "reference": reference}, start)
+    start = bundles.load(reading.model, where) if reading.model else None
+    kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
     records = readers.read_records(
-        run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=absent_is_ref
+        run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=reading.absent_is_ref
     )
     samples = _samples(run, readers.in_coordinates(run, records, kind), columns, kind)
     same = {
@@ -140,7 +162,7 @@ def train(
         "reference": kind.signature().get("reference"),
         "start": start.weights_sha256 if start else None,
     }
-    work = run_folder.claim(output, text, same, resume=resume, force=force)
+    work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
     with work.kept_once_begun():
         fitted = finetuning.fit(
             samples,

@@ -4,13 +4,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genomai_cli.cli.options import complete_model
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,17 @@ def complete_recipe(incomplete: str) -> list[str]:
     return [name for name in recipe.presets() if name.startswith(incomplete)]
 
 
+def recipe_option(defaults: str) -> Any:
+    """`--recipe`, with the names of the presets."""
+    return typer.Option(
+        "--recipe",
+        metavar="PRESET|TOML",
+        help=f"How to train.  [default: {defaults}]",
+        autocompletion=complete_recipe,
+        show_default=False,
+    )
+
+
 Changes = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,7 +55,7 @@ Changes = Annotated[
         show_default=False,
     ),
 ]
-PanelFile = Annotated[
+TrainingPanel = Annotated[
     Path | None,
     typer.Option(
         "--panel",
@@ -53,21 +64,19 @@ PanelFile = Annotated[
         show_default=False,
     ),
 ]
-Start = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME|DIR",
-        help="Begin with the networks of this model instead of from scratch; heads are trained anew.",
-        autocompletion=complete_model,
-        show_default=False,
-    ),
-]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Force = Annotated[
     bool,
     typer.Option("--force", help="Replace an existing bundle, or start over an interrupted run."),
 ]
+
+
+@dataclass(eq=False, repr=False)
+class RestartOptions:
+    """What becomes of an interrupted run, and of a bundle that is there already."""
+
+    resume: Resume = False
+    force: Force = False
 
 
 def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
