@@ -7,7 +7,7 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,20 +125,26 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
         raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
 
 
-def load(name: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
+def load(
+    name: str | Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    sha256: Callable[[Path], str] = catalog.sha256,
+) -> Bundle:
     """The bundle called `name` or in the folder `name`, on the device, ready for inference.
 
-    It computes in `dtype` if a model of its size can afford that, see `device.affordable_precision`. Raises BundleError
-    if it is not there, damaged, incomplete, or made for a newer program.
+    It computes in `dtype` if a model of its size can afford that, see `device.affordable_precision`. `sha256` is asked
+    once for every file that has a checksum. Raises BundleError if the bundle is not there, damaged, incomplete, or made
+    for a newer program.
     """
     path = catalog.find(name)
     released = adapter_of(path)
     tensors: Weights | Renamed
     if released is None:
-        config, tensors, digest = _stored_bundle(path)
+        config, tensors, digest = _stored_bundle(path, sha256)
     else:
         config, tensors = adapted(*released, path)
-        digest = digest_of({file: catalog.sha256(file) for file in tensors.files})
+        digest = digest_of({file: sha256(file) for file in tensors.files})
     kind = input_class(config["input"].get("kind")).read(path, config)
     large = sum(file.stat().st_size for file in tensors.files) > LARGE
     classifier, auxiliary = (without_memory if large else _at_random)(config, kind)
@@ -177,13 +183,15 @@ def shapes(config: Mapping[str, Any], kind: InputKind) -> dict[str, tuple[int, .
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _stored_bundle(path: Path) -> tuple[dict[str, Any], Weights, str]:
+def _stored_bundle(
+    path: Path, sha256: Callable[[Path], str]
+) -> tuple[dict[str, Any], Weights, str]:
     """The config, the tensors and the weights' SHA-256 of a bundle, whose files are as recorded."""
     config = catalog.read_config(path)
     absent = [key for key in NEEDED if key not in config]
     if absent:
         raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
-    digests = catalog.checked(path)
+    digests = catalog.checked(path, sha256)
     weights = Weights.open(path)
     unrecorded = [file.name for file in weights.files if file.name not in digests]
     if unrecorded:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,25 +81,31 @@ def panel_of(name: str | Path) -> Path:
     return file
 
 
+def sha256(file: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def problems(name: str | Path) -> list[str]:
     """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
     try:
-        return [problem for _, _, problem in _compared(find(name)) if problem]
+        return [problem for _, _, problem in _compared(find(name), sha256) if problem]
     except BundleError as error:
         return [str(error)]
 
 
-def checked(path: Path) -> dict[str, str]:
+def checked(path: Path, sha256: Callable[[Path], str]) -> dict[str, str]:
     """The SHA-256 of every file that has one recorded, each read once; BundleError unless all are as recorded."""
     digests = {}
-    for name, digest, problem in _compared(path):
+    for name, digest, problem in _compared(path, sha256):
         if problem:
             raise BundleError(problem)
         digests[name] = digest
     return digests
 
 
-def _compared(path: Path) -> Iterator[tuple[str, str, str]]:
+def _compared(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, str, str]]:
     """The recorded files: name, SHA-256, and what is wrong if anything is."""
     recorded = read_config(path).get("files")
     if not isinstance(recorded, dict):
@@ -114,12 +120,6 @@ def _compared(path: Path) -> Iterator[tuple[str, str, str]]:
         digest = sha256(file)
         differs = f"{file}: SHA-256 differs from the one recorded in {CONFIG}"
         yield name, digest, "" if digest == expected else differs
-
-
-def sha256(file: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -2,8 +2,9 @@
 not fit."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,16 @@ class Fit:
 
 def inspect(path: Path, device: Any) -> dict[str, Any]:
     """The report: `tensors` by name with shape and dtype, `files` with SHA-256, how many `values`, and all of `Fit`."""
-    weights = Weights.open(path)
+    weights, sha256 = Weights.open(path), cache(catalog.sha256)
     tensors = {
         name: {"shape": list(weights.shape(name)), "dtype": weights.dtype(name)} for name in weights
     }
     return {
         "path": str(path),
         "values": sum(math.prod(weights.shape(name)) for name in weights),
-        "files": {file.name: catalog.sha256(file) for file in weights.files},
+        "files": {file.name: sha256(file) for file in weights.files},
         "tensors": dict(sorted(tensors.items())),
-        **asdict(_fit(path, weights, device)),
+        **asdict(_fit(path, weights, device, sha256)),
     }
 
 
@@ -58,7 +59,7 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"problem\t{report['problem'] or '.'}"
 
 
-def _fit(path: Path, weights: Weights, device: Any) -> Fit:
+def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str]) -> Fit:
     """How the weights fit the config in their folder."""
     folder = path if path.is_dir() else path.parent
     if not (folder / catalog.CONFIG).is_file():
@@ -78,7 +79,7 @@ def _fit(path: Path, weights: Weights, device: Any) -> Fit:
         sorted(
             n for ours, n in given.items() if expected.get(ours) not in (None, weights.shape(n))
         ),
-        _problem(folder, device),
+        _problem(folder, device, sha256),
     )
 
 
@@ -109,9 +110,9 @@ def _released_names(ours: set[str], keys: Keys) -> list[str]:
     return sorted(theirs.get(name, name) for name in ours)
 
 
-def _problem(folder: Path, device: Any) -> str | None:
+def _problem(folder: Path, device: Any, sha256: Callable[[Path], str]) -> str | None:
     try:
-        bundles.load(folder, device)
+        bundles.load(folder, device, sha256=sha256)
     except BundleError as error:
         return str(error)
     return None

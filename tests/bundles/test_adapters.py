@@ -3,6 +3,7 @@
 The checkpoints are made here, of an architecture in the registry, so that a further family needs no further test.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -170,6 +171,22 @@ def test_inspect_of_a_whole_model_finds_nothing_and_counts(tmp_path, tiny_sequen
     assert bundle["problem"] is None
     file = json.loads(run(["models", "inspect", folder / "model-0.safetensors", "--json"]).stdout)
     assert file["problem"] == "a part of the weights"
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_inspect_hashes_each_file_once(released, tmp_path, tiny_sequence_bundle, monkeypatch):
+    hashed, digest = [], hashlib.file_digest
+
+    def counted(stream, name):
+        hashed.append(stream.name)
+        return digest(stream, name)
+
+    monkeypatch.setattr("hashlib.file_digest", counted)
+    folder = checkpoint(tmp_path / "x", bert_tensors()) if released else tiny_sequence_bundle
+    report = json.loads(run(["models", "inspect", folder, "--json"]).stdout)
+    assert report["problem"] is None
+    assert hashed
+    assert len(set(hashed)) == len(hashed)
 
 
 def test_verify_names_inputs_that_the_model_cannot_read(tmp_path):
