@@ -38,7 +38,7 @@ class BcfHeader:
 
 @dataclass(frozen=True, slots=True)
 class BcfRecord:
-    """One record; `genotypes` as in `Variant`."""
+    """One record; `genotypes` as in `Variant`; `site` is a wanted position after its first that it covers, or 0."""
 
     contig: str
     position: int
@@ -47,6 +47,7 @@ class BcfRecord:
     genotypes: NDArray[np.int16]
     phased: NDArray[np.bool_]
     has_genotypes: bool
+    site: int = 0
 
 
 def read_bcf_header(source: Input) -> BcfHeader:
@@ -82,9 +83,18 @@ def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) ->
 
 
 def read_bcf_records(
-    source: Input, header: BcfHeader, samples: int, sites: Sequence[Sites] | None
+    source: Input,
+    header: BcfHeader,
+    samples: int,
+    sites: Sequence[Sites] | None,
+    covering: bool,
+    contigs: dict[str, int | None],
 ) -> Iterator[BcfRecord]:
-    """The records whose position is among their contig's `sites` (all records for None)."""
+    """The records whose position is among their contig's `sites` (all records for None).
+
+    Reference blocks come once more for each site that they cover, with `covering` other records too. `contigs` counts
+    the records.
+    """
     number, ordered = 0, OrderedSites()
     while head := source.stream.read(_FIXED.size):
         number += 1
@@ -93,14 +103,16 @@ def read_bcf_records(
             _check_sizes(fields, header)
             shared = _exactly(source.stream, fields[0] - 24)
             calls = _exactly(source.stream, fields[1])
+            name = header.contigs[fields[2]]
+            contigs[name] = (contigs.get(name) or 0) + 1
             position, wanted = fields[3] + 1, None if sites is None else sites[fields[2]]
             if wanted is None or position in wanted:
                 yield _record(fields, shared, calls, header, samples)
             if wanted and fields[4] > 1:
                 within = ordered.within(wanted, position + 1, position + fields[4] - 1)
                 record = _record(fields, shared, calls, header, samples) if within else None
-                if record and is_block(record.alts):
-                    yield from (replace(record, position=site, ref="") for site in within)
+                if record and (covering or is_block(record.alts)):
+                    yield from (replace(record, site=site) for site in within)
         except _DAMAGE:
             raise InputError(f"record {number} is damaged or truncated", path=source.path) from None
 

@@ -45,7 +45,19 @@ def block_end(raw: bytes) -> int:
     columns = raw.split(b"\t", 8)
     if len(columns) < 8 or columns[4] not in _NO_VARIANT_BYTES:
         return 0
-    found = _END.search(columns[7].rstrip(b"\r\n"))
+    return _end(columns[7])
+
+
+def covered_end(raw: bytes) -> int:
+    """The last position that a VCF line covers, by its REF or its END."""
+    columns = raw.split(b"\t", 8)
+    if len(columns) < 8:
+        return 0
+    return max(int(columns[1]) + len(columns[3]) - 1, _end(columns[7]))
+
+
+def _end(info: bytes) -> int:
+    found = _END.search(info.rstrip(b"\r\n"))
     return int(found[1]) if found else 0
 
 
@@ -76,11 +88,11 @@ Interval = tuple[str, int, int]  # contig, first and last position
 
 
 def indexed_lines(
-    source: Input, wanted: Wanted, normal: Callable[[str], str]
-) -> Iterator[tuple[bytes, int]] | None:
-    """The lines that overlap wanted positions, each with 0 or the position after its POS.
+    source: Input, wanted: Wanted, normal: Callable[[str], str], reach: Callable[[bytes], int]
+) -> tuple[Iterator[tuple[bytes, int]], list[str]] | None:
+    """The lines that overlap wanted positions, each with 0 or the position after its POS; and the file's contigs.
 
-    None where the file has no good index or is too small to profit.
+    `reach` says up to which position a line that begins before is about a position. None where the file has no good index or is too small to profit.
     """
     index = _index(source)
     count = sum(len(_spans(sites)) for sites in wanted.values())
@@ -90,7 +102,7 @@ def indexed_lines(
     try:
         with pysam.TabixFile(str(source.file), index=str(index)) as table:
             intervals = list(_intervals(table.contigs, wanted, normal))
-            return iter(list(_fetch(table, intervals)))
+            return iter(list(_fetch(table, intervals, reach))), table.contigs
     except (OSError, ValueError):
         return None
     finally:
@@ -122,13 +134,14 @@ def _spans(sites: Sites) -> list[tuple[int, int]]:
     return [(site, site) for site in sorted(sites)]
 
 
-def _fetch(table: pysam.TabixFile, intervals: list[Interval]) -> Iterator[tuple[bytes, int]]:
+def _fetch(
+    table: pysam.TabixFile, intervals: list[Interval], reach: Callable[[bytes], int]
+) -> Iterator[tuple[bytes, int]]:
     for contig, first, last in intervals:
         for line in table.fetch(contig, max(first - 1, 0), last):
             raw = line.encode("utf-8", "surrogateescape")
             at = int(raw.split(b"\t", 2)[1])
             if at >= first:
                 yield raw, 0
-            # A deletion may begin before a position and reach it, which says nothing; a block does.
-            elif first == last and block_end(raw) >= first:
+            elif first == last and reach(raw) >= first:
                 yield raw, first

@@ -19,7 +19,15 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import GenotypeError, parse_genotypes
-from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, block_end, indexed_lines
+from genomai_cli.formats.regions import (
+    OrderedSites,
+    Sites,
+    Wanted,
+    block_end,
+    covered_end,
+    indexed_lines,
+    is_block,
+)
 from genomai_cli.formats.streams import Input, Kind, text_of
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
@@ -34,7 +42,8 @@ class Variant:
     `contig` is normalised; alleles are upper case; `phased` is per sample. `has_genotypes` is False
     for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
     A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
-    first, because the letter there is not given.
+    first, because the letter there is not given. Another record that covers a wanted position after its own
+    first is given for it with `offset`, how far into the alleles the position lies.
     """
 
     contig: str
@@ -45,40 +54,53 @@ class Variant:
     phased: NDArray[np.bool_]
     line: int | None = None
     has_genotypes: bool = True
+    offset: int = 0
 
 
 @dataclass(frozen=True)
 class VariantFile:
-    """The samples and header of a VCF or BCF, and its wanted records, to be iterated once."""
+    """The samples and header of a VCF or BCF, and its wanted records, to be iterated once.
+
+    `contigs` counts the file's records by their contig's name, wanted or not, once they are read; None stands for a
+    number that an index hides.
+    """
 
     path: str
     samples: tuple[str, ...]
     header: tuple[str, ...]  # the lines that begin with ##
     records: Iterator[Variant] = field(repr=False)
+    contigs: dict[str, int | None] = field(default_factory=dict, repr=False)
 
 
-def read_variants(source: Input, wanted: Wanted | None = None) -> VariantFile:
+def read_variants(
+    source: Input, wanted: Wanted | None = None, *, covering: bool = False
+) -> VariantFile:
     """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.
 
-    A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only.
+    With `covering` also those that begin before a wanted position and reach it: deletions, substitutions of several
+    bases. A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only.
     """
     if source.kind is Kind.BCF:
-        return _read_bcf(source, wanted)
+        return _read_bcf(source, wanted, covering)
     if source.kind is Kind.VCF:
-        return _read_vcf(source, wanted)
+        return _read_vcf(source, wanted, covering)
     raise InputError(f"{source.kind.value}, where VCF or BCF is needed", path=source.path)
 
 
-def _read_vcf(source: Input, wanted: Wanted | None) -> VariantFile:
+def _read_vcf(source: Input, wanted: Wanted | None, covering: bool) -> VariantFile:
     header, columns, line = _text_header(source)
     samples = _samples(columns, source.path, line)
-    lines = None if wanted is None else indexed_lines(source, wanted, normal_contig)
-    rows: Iterator[_Row] = _wanted_rows(source, wanted, len(columns), line + 1)
-    if lines is not None:
-        rows = ((raw, None, site) for raw, site in lines)
+    reach = covered_end if covering else block_end
+    found = None if wanted is None else indexed_lines(source, wanted, normal_contig, reach)
+    contigs: dict[str, int | None] = {}
+    if found is None:
+        rows = _Rows(source, wanted, len(columns), covering, contigs).after(line)
+    else:
+        rows = ((raw, None, site) for raw, site in found[0])
+        contigs = dict.fromkeys(found[1])
     parser = _Parser(source.path, len(columns), len(samples))
     records = (parser.variant(*row) for row in rows)
-    return VariantFile(source.path, samples, header, records)
+    return VariantFile(source.path, samples, header, records, contigs)
 
 
 def _text_header(source: Input) -> tuple[tuple[str, ...], list[str], int]:
@@ -116,29 +138,61 @@ def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]
     return samples
 
 
-def _wanted_rows(source: Input, wanted: Wanted | None, columns: int, first: int) -> Iterator[_Row]:
-    """Lines at wanted positions. The loop runs over every line of the file, so it is kept bare."""
-    contig, tabs, ordered = None, columns - 1, OrderedSites()
-    positions: Sites | None = None
-    number = first - 1
-    raw = b"\n"
-    for number, raw in enumerate(source.stream, start=first):
-        first_tab = raw.find(b"\t")
-        second_tab = raw.find(b"\t", first_tab + 1)
-        position = raw[first_tab + 1 : second_tab]
-        if second_tab < 0 or not position.isdigit():
-            _refuse_row(raw, source.path, number)
-            continue
-        if raw[:first_tab] != contig:
-            contig = raw[:first_tab]
-            positions = None if wanted is None else wanted.get(normal_contig(text_of(contig)), ())
-        if positions is None or int(position) in positions:
-            yield raw, number, 0
-        if positions and raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
-            for site in ordered.within(positions, int(position) + 1, block_end(raw)):
-                yield raw, number, site
-    if not raw.endswith(b"\n") and raw.count(b"\t") != tabs:
-        raise InputError("truncated in the middle of a record", path=source.path, line=number)
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The lines at wanted positions; every line counts for its contig."""
+
+    source: Input
+    wanted: Wanted | None
+    columns: int
+    covering: bool
+    contigs: dict[str, int | None]
+
+    def after(self, line: int) -> Iterator[_Row]:
+        """Those behind this line. The loop runs over every line of the file, so it is kept bare."""
+        source, wanted, covering = self.source, self.wanted, self.covering
+        reach, ordered = covered_end if covering else block_end, OrderedSites()
+        contig, positions = b"", self._positions(b"")
+        number = since = line
+        raw = b"\n"
+        for number, raw in enumerate(source.stream, start=line + 1):
+            first_tab = raw.find(b"\t")
+            second_tab = raw.find(b"\t", first_tab + 1)
+            position = raw[first_tab + 1 : second_tab]
+            if second_tab < 0 or not position.isdigit():
+                _refuse_row(raw, source.path, number)
+                continue
+            if raw[:first_tab] != contig:
+                self._count(contig, number - 1 - since)
+                contig, since = raw[:first_tab], number - 1
+                positions = self._positions(contig)
+            if positions is None or int(position) in positions:
+                yield raw, number, 0
+            if positions and (
+                raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0
+                or (covering and not _one_base(raw, second_tab))
+            ):
+                for site in ordered.within(positions, int(position) + 1, reach(raw)):
+                    yield raw, number, site
+        self._count(contig, number - since)
+        if not raw.endswith(b"\n") and raw.count(b"\t") != self.columns - 1:
+            raise InputError("truncated in the middle of a record", path=source.path, line=number)
+
+    def _count(self, contig: bytes, records: int) -> None:
+        if contig:
+            name = text_of(contig)
+            self.contigs[name] = (self.contigs.get(name) or 0) + records
+
+    def _positions(self, contig: bytes) -> Sites | None:
+        if self.wanted is None:
+            return None
+        return self.wanted.get(normal_contig(text_of(contig)), ())
+
+
+def _one_base(raw: bytes, second_tab: int) -> bool:
+    """Whether the REF of a line is one letter."""
+    ref = raw.find(b"\t", second_tab + 1) + 1
+    return raw[ref + 1 : ref + 2] == b"\t"
 
 
 def _refuse_row(raw: bytes, path: str, line: int) -> None:
@@ -164,7 +218,7 @@ class _Parser:
     def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
         """The record, or what it says of a site within its block."""
         record = self._record(raw, line)
-        return replace(record, position=site, ref="") if site else record
+        return _at(record, site) if site else record
 
     def _record(self, raw: bytes, line: int | None) -> Variant:
         raw = raw.rstrip(b"\r\n")
@@ -194,6 +248,13 @@ class _Parser:
         raise InputError(message, path=self._path, line=line)
 
 
+def _at(record: Variant, site: int) -> Variant:
+    """What the record says of a position that it covers after its first."""
+    if is_block(record.alts):
+        return replace(record, position=site, ref="")
+    return replace(record, position=site, offset=site - record.position)
+
+
 def _alternates(alt: str) -> tuple[str, ...]:
     # Symbolic alleles keep their case: <NON_REF> is a name, not bases.
     if alt in (".", ""):
@@ -211,18 +272,20 @@ def _without_genotypes(
     )
 
 
-def _read_bcf(source: Input, wanted: Wanted | None) -> VariantFile:
+def _read_bcf(source: Input, wanted: Wanted | None, covering: bool) -> VariantFile:
     header = read_bcf_header(source)
     samples = _samples(_columns(header.columns, source.path, None), source.path, None)
     contigs = [normal_contig(name) for name in header.contigs]
     sites = None if wanted is None else [wanted.get(contig, ()) for contig in contigs]
-    rows = read_bcf_records(source, header, len(samples), sites)
-    return VariantFile(source.path, samples, header.lines, (_bcf_variant(row) for row in rows))
+    counts: dict[str, int | None] = {}
+    rows = read_bcf_records(source, header, len(samples), sites, covering, counts)
+    records = (_bcf_variant(row) for row in rows)
+    return VariantFile(source.path, samples, header.lines, records, counts)
 
 
 def _bcf_variant(row: BcfRecord) -> Variant:
     alts = () if row.alts == (".",) else row.alts
-    return Variant(
+    record = Variant(
         normal_contig(row.contig),
         row.position,
         row.ref.upper(),
@@ -231,3 +294,4 @@ def _bcf_variant(row: BcfRecord) -> Variant:
         row.phased,
         has_genotypes=row.has_genotypes,
     )
+    return _at(record, row.site) if row.site else record

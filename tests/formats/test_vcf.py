@@ -341,3 +341,25 @@ def test_agreement_with_bcftools_query_of_the_training_cohort() -> None:
 def test_gzip_and_plain_give_the_same(tmp_path: Path) -> None:
     pair = [read(tmp_path, pack(vcf(*ROWS))) for pack in (bytes, gzip.compress)]
     assert all(same(*both) for both in zip(*pair, strict=True))
+
+
+def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        "chr1 5 . ACGT A . . . GT 0/1 0/0",
+        "chr1 6 . CG TA . . . GT 1/1 0/0",
+        "chr1 7 . G <DEL> . . END=30 GT 1/1 0/0",
+        "chr1 9 . G A . . . GT 1/1 0/0",
+        "other 7 . G A . . . GT 1/1 0/0",
+    ]
+    wanted = {"1": {7, 8, 20}}
+    path = tmp_path / "x.vcf"
+    path.write_bytes(vcf(*rows))
+    with open_input(path) as source:
+        file = read_variants(source, wanted, covering=True)
+        found = [(one.position, one.ref, one.offset) for one in file.records]
+    deletion = [(7, "ACGT", 2), (8, "ACGT", 3)]
+    assert found == [*deletion, (7, "CG", 1), (7, "G", 0), (8, "G", 1), (20, "G", 13)]
+    assert file.contigs == {"chr1": 4, "other": 1}
+    assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), wanted)] == [(7, "G")]
