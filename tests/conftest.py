@@ -286,6 +286,34 @@ def cohort(tmp_path_factory) -> Cohort:
     return made
 
 
+def labelled_samples(cohort: Cohort):
+    """The cohort's samples with the heads superpop and pop, and its panel."""
+    from genomai_cli.formats.streams import open_inputs
+    from genomai_cli.formats.tables import read_labels
+    from genomai_cli.population.barcode import read_barcodes
+    from genomai_cli.population.panel import Panel
+    from genomai_cli.training.labelled_data import gather
+
+    panel = Panel.read(cohort.panel)
+    table = read_labels(cohort.labels)
+    heads = {"superpop": table.column("superpopulation"), "pop": table.column("population")}
+    samples, _ = gather(read_barcodes(open_inputs([cohort.vcf]), panel).records(), heads)
+    return samples, panel
+
+
+def same(one, other) -> bool:
+    """Whether two states hold the same tensors, bit for bit."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> None:
     """Torch computes with one thread: tiny networks are faster so, and other tests have a core too."""
@@ -399,3 +427,11 @@ def tiny_sequence_bundle(sequences, one_thread, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-sequences"
     trained([fasta, "--labels", labels, "-o", folder, *changes(TINY_SEQUENCES)])
     return folder
+
+
+@pytest.fixture(scope="module")
+def shipped_only():
+    """No other models than the shipped ones are in the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GENOMAI_MODELS", raising=False)
+        yield

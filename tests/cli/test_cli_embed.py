@@ -15,44 +15,24 @@ import torch
 from conftest import REPOSITORY, peak_memory, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_bundle import random_bundle
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.bundles.bundle import Extras
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.embeddings import EmbeddingFile, Unseen
 from genomai_cli.formats.row_journal import RECORDS, ROWS, RowJournal
-from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.records import SequenceRecord
-from genomai_cli.tokenizers import from_config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EXAMPLES = REPOSITORY / "examples"
 
 
-def saved_model(folder, *, k=3, stride=1, positions=32, width=8):
+def saved_model(folder, *, positions=32, **sizes):
     """The folder of a model of plain DNA with one layer and random weights."""
-    tokenizer = from_config({"kind": "kmers", "k": k, "stride": stride})
-    config = {
-        "name": "random",
-        "version": "1",
-        "description": "random weights",
-        "input": {"kind": "sequence", "haplotypes": False},
-        "tokenizer": tokenizer.to_config(),
-        "network": {
-            "kind": "transformer",
-            "vocabulary": len(tokenizer.vocabulary),
-            "pad_id": tokenizer.pad_id,
-            "positions": positions,
-            **{"width": width, "heads": 1, "layers": 1, "feed_forward": 4, "dropout": 0.0},
-        },
-        "members": 1,
-        "heads": {},
-    }
-    torch.manual_seed(3)
-    kind = SequenceInput()
-    bundles.save(
-        Bundle(config, bundles.build(config, kind), kind), folder, Extras("# random\n", "")
-    )
+    small = {"heads": 1, "layers": 1, "feed_forward": 4}
+    made = random_bundle(seed=3, positions=positions, **(small | sizes))
+    bundles.save(made, folder, Extras("# random\n", ""))
     return folder
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_bundle import random_bundle
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.batching import Batching
 from genomai_cli.inference.embed import Embedder, Settings, TokenMeans
-from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.phylogeny.genome_input import GenomeInput
@@ -34,27 +34,11 @@ WAYS = [
 ]
 
 
-def model(*, k=3, stride=1, positions=16, members=1, kind="kmers", seed=1):
-    """A model of plain DNA with random weights: two layers of width 8."""
-    tokenizer = from_config({"kind": kind, "k": k, "stride": stride})
-    config = {
-        "name": "random",
-        "version": "1",
-        "input": {"kind": "sequence", "haplotypes": False},
-        "tokenizer": tokenizer.to_config(),
-        "network": {
-            "kind": "transformer",
-            "vocabulary": len(tokenizer.vocabulary),
-            "pad_id": tokenizer.pad_id,
-            "positions": positions,
-            **{"width": 8, "heads": 2, "layers": 2, "feed_forward": 8, "dropout": 0.0},
-        },
-        "members": members,
-        "heads": {},
-    }
-    torch.manual_seed(seed)
-    classifier = bundles.build(config, SequenceInput()).double().eval().requires_grad_(False)
-    return Bundle(config, classifier, SequenceInput())
+def model(**sizes):
+    """A model of plain DNA with random weights in double precision: two layers of width 8."""
+    made = random_bundle(**sizes)
+    made.classifier.double().eval().requires_grad_(False)
+    return made
 
 
 MODEL = model()

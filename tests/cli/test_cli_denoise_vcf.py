@@ -1,0 +1,392 @@
+"""`genomai denoise` of VCF: what is restored, what stays byte for byte, and what the file looks like after it."""
+
+import gzip
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import assert_expected, run_process
+from test_cli_denoise import MITO, PANEL, VCF, denoise, restored
+
+pytestmark = pytest.mark.usefixtures("one_thread", "shipped_only")
+BCFTOOLS = shutil.which("bcftools")
+needs_bcftools = pytest.mark.skipif(not BCFTOOLS, reason="bcftools is not installed here")
+
+
+def table(text):
+    """The samples, and the columns of every record."""
+    lines = text.splitlines()
+    records = [line.split("\t") for line in lines if not line.startswith("#")]
+    names = next(line for line in lines if line.startswith("#CHROM")).split("\t")[9:]
+    return names, records
+
+
+def with_records(text, records):
+    head = [line for line in text.splitlines() if line.startswith("#")]
+    return "\n".join([*head, *("\t".join(columns) for columns in records)]) + "\n"
+
+
+def people(kept=11):
+    """The example people without the one who is mostly missing, as columns of a VCF."""
+    lines = VCF.splitlines()
+    head = [line for line in lines if line.startswith("##")]
+    rows = [line.split("\t")[: 9 + kept] for line in lines if not line.startswith("##")]
+    return "\n".join([*head, *("\t".join(row) for row in rows)]) + "\n"
+
+
+def incomplete(seed=0, forms=("./.", ".|.", "."), share=0.2, every=2):
+    """The people with missing genotypes in every other record."""
+    rng = np.random.default_rng(seed)
+    text = people()
+    _, records = table(text)
+    for number, columns in enumerate(records):
+        for at in range(9, len(columns)):
+            if number % every == 0 and rng.random() < share:
+                columns[at] = str(rng.choice(forms))
+    return with_records(text, records)
+
+
+def test_a_file_in_which_nothing_is_missing_comes_back_as_it_is(tmp_path):
+    for text in (people(), people().replace("\n", "\r\n"), people().rstrip("\n")):
+        assert restored(stdin=text) == text
+    (tmp_path / "x.vcf").write_text(people())
+    assert restored(tmp_path / "x.vcf") == people()
+
+
+def test_missing_genotypes_are_filled_in():
+    text = incomplete()
+    names, before = table(text)
+    after_names, after = table(restored(stdin=text))
+    assert after_names == names
+    for old, new in zip(before, after, strict=True):
+        touched = any("." in call for call in old[9:])
+        assert (old == new) is not touched
+        if not touched:
+            continue
+        assert new[:8] == old[:8]
+        assert new[8] == "GT:GP:DS"
+        for was, call in zip(old[9:], new[9:], strict=True):
+            genotype, shares, dosage = call.split(":")
+            p = [float(share) for share in shares.split(",")]
+            assert sum(p) == pytest.approx(1, abs=2e-4)
+            assert float(dosage) == pytest.approx(p[1] + 2 * p[2], abs=2e-4)
+            assert "|" in genotype  # everyone is phased
+            if "." not in was:
+                assert genotype == was
+                assert p[sum(map(int, was.split("|")))] == 1
+            else:
+                assert p[sum(map(int, genotype.split("|")))] == max(p)
+
+
+def test_records_that_are_not_touched_stay_byte_for_byte():
+    text = incomplete().replace("\tPASS\t.\tGT\t", "\tPASS\tX=1;Y\tGT\t")
+    before, after = (t.splitlines() for t in (text, restored(stdin=text)))
+    records = (line for line in before if not line.startswith("#"))
+    whole = [line for line in records if "." not in "".join(line.split("\t")[9:])]
+    assert len(whole) > 400
+    assert set(whole) <= set(after)
+
+
+def test_golden_vcf():
+    text = incomplete()
+    _, records = table(text)
+    few = with_records(text, records[:12])
+    assert_expected("denoise.vcf", restored("--only-present", stdin=few))
+
+
+def test_sites_that_the_file_lacks_are_added_in_their_place():
+    text = people()
+    _, records = table(text)
+    kept = [columns for number, columns in enumerate(records) if number % 3 and columns[0] != "7"]
+    result = restored(stdin=with_records(text, kept))
+    _, after = table(result)
+    assert [columns[:5] for columns in after] == [columns[:5] for columns in records]
+    added = [columns for columns in after if columns[7] == "IMPUTED"]
+    assert len(added) == len(records) - len(kept)
+    assert "##INFO=<ID=IMPUTED," in result
+    assert restored("--only-present", stdin=with_records(text, kept)) == with_records(text, kept)
+
+
+def test_contigs_and_builds_are_named_as_in_the_file():
+    text = people()
+    _, records = table(text)
+    columns = (PANEL.chrom, *(PANEL.positions[b].tolist() for b in ("GRCh37", "GRCh38")))
+    place = {(chrom, old): new for chrom, old, new in zip(*columns, strict=True)}
+    moved = []
+    for columns in records[5:]:
+        position = place[columns[0], int(columns[1])]
+        if position and columns[0] != "9":
+            moved.append([f"chr{columns[0]}", str(position), *columns[2:]])
+    moved.sort(key=lambda columns: (int(columns[0][3:]), int(columns[1])))
+    bare = "\n".join(line for line in text.splitlines() if not line.startswith("##contig")) + "\n"
+    result = denoise(stdin=with_records(bare, moved))
+    assert "GRCh38" in result.stderr
+    _, after = table(result.output.decode())
+    places = [(int(columns[0][3:]), int(columns[1])) for columns in after]
+    assert places == sorted(places)
+    assert sum(columns[0] == "chr9" for columns in after) > 10
+    assert len(after) == 964  # three sites have no position in GRCh38
+
+
+def test_swapped_alleles_give_the_same_genotypes():
+    text = incomplete()
+    _, records = table(text)
+    turned = []
+    for columns in records:
+        calls = [call.translate(str.maketrans("01", "10")) for call in columns[9:]]
+        turned.append([*columns[:3], columns[4], columns[3], *columns[5:9], *calls])
+    _, one = table(restored(stdin=text))
+    _, other = table(restored(stdin=with_records(text, turned)))
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a[9:], b[9:], strict=True):
+            first, second = x.split(":"), y.split(":")
+            assert first[0].translate(str.maketrans("01", "10")) == second[0]
+            if len(first) > 1:
+                shares = [[float(p) for p in fields[1].split(",")] for fields in (first, second)]
+                assert shares[0] == pytest.approx(shares[1][::-1], abs=1.01e-4)
+
+
+def test_half_a_genotype_keeps_its_known_half():
+    text = incomplete(forms=("./1", "0/.", ".|1", "1|."))
+    for old, new in zip(*(table(t)[1] for t in (text, restored(stdin=text))), strict=True):
+        for was, call in zip(old[9:], new[9:], strict=True):
+            if "." in was:
+                genotype = call.split(":")[0]
+                assert "." not in genotype
+                known = was.strip("./|")
+                assert known in genotype
+                if "|" in was:
+                    assert genotype[was.index(known)] == known
+
+
+def test_other_fields_are_kept_and_padded():
+    text = people()
+    _, records = table(text)
+    records[0][8:11] = ["GT:AD:DP", "./.", "0|1:3,4:7"]
+    records[0][11:] = [f"{call}:1,1:2" for call in records[0][11:]]
+    after = table(restored(stdin=with_records(text, records)))[1][0]
+    assert after[8] == "GT:AD:DP:GP:DS"
+    assert after[10] == "0|1:3,4:7:0,1,0:1"
+    fields = after[9].split(":")
+    assert fields[1:3] == [".", "."]
+    assert len(fields) == 5
+
+
+def test_records_with_other_alleles_are_left_alone():
+    text = people()
+    _, records = table(text)
+    for columns in records[:3]:
+        columns[9] = "./."
+    other = next(base for base in "ACGT" if base not in records[0][3:5])
+    records[0][4] += f",{other}"
+    records[1][4] = next(base for base in "ACGT" if base not in records[1][3:5])
+    result = denoise(stdin=with_records(text, records))
+    after = table(result.output.decode())[1]
+    assert after[:2] == records[:2]
+    assert after[2] != records[2]
+    assert len(after) == len(records)
+    assert "2 records with missing genotypes have other alleles" in result.stderr
+
+
+def test_a_monomorphic_record_gets_the_other_allele():
+    text = people()
+    _, records = table(text)
+    alt = records[3][4]
+    records[3][4] = "."
+    records[3][9:] = ["./.", *["0|0"] * 10]
+    after = table(restored(stdin=with_records(text, records)))[1][3]
+    assert after[4] == alt
+    assert after[10].startswith("0|0:1,0,0:")
+
+
+def test_more_than_two_alleles_stay():
+    text = people()
+    _, records = table(text)
+    records[3][9:11] = ["././.", "./."]
+    after = table(restored(stdin=with_records(text, records)))[1][3]
+    assert after[9].split(":")[0] == "././."
+    assert after[10].split(":")[0] != "./."
+
+
+def test_an_unphased_person_stays_unphased():
+    text = incomplete().replace("|", "/")
+    _, after = table(restored(stdin=text))
+    assert not any("|" in call for columns in after for call in columns[9:])
+
+
+def test_a_sample_of_whom_nothing_is_known_stays_missing():
+    text = people()
+    names, records = table(text)
+    records = [[*columns, "./."] for columns in records]
+    text = with_records(text, records).replace(f"\t{names[-1]}\n", f"\t{names[-1]}\tnobody\n")
+    result = denoise(stdin=text)
+    assert result.output.decode() == text
+    assert "1 samples have no genotype" in result.stderr
+
+
+def test_a_file_without_a_site_of_the_model_comes_back_as_it_is():
+    text = people()
+    _, records = table(text)
+    for columns in records:
+        columns[1] = str(int(columns[1]) + 1)
+    text = with_records(text, records)
+    result = denoise(stdin=text)
+    assert result.status == 0
+    assert result.output.decode() == text
+    assert "the file stays as it is" in result.stderr
+
+
+def test_a_sample_does_not_depend_on_the_others():
+    text = incomplete(3)
+    _, records = table(text)
+    names, _ = table(text)
+    alone = with_records(text, [[*columns[:9], columns[12]] for columns in records])
+    alone = alone.replace("\t".join(names), names[3])
+    _, one = table(restored("--error-rate", 0.01, stdin=alone))
+    _, all_of_them = table(restored("--error-rate", 0.01, stdin=text))
+    for a, b in zip(one, all_of_them, strict=True):
+        if a[8] == b[8]:
+            assert a[9] == b[12]
+
+
+def test_errors_in_genotypes_are_corrected(tmp_path):
+    text = people()
+    _, before = table(text)
+    _, after = table(restored("--error-rate", 0.05, "--changes", tmp_path / "c.tsv", stdin=text))
+    rows = [line.split("\t") for line in (tmp_path / "c.tsv").read_text().splitlines()[1:]]
+    differ = sum(
+        old != new.split(":")[0]
+        for was, now in zip(before, after, strict=True)
+        for old, new in zip(was[9:], now[9:], strict=True)
+    )
+    assert differ == len(rows) > 0
+    assert all(float(row[4]) > 0.5 for row in rows)
+    sample, place, _, new, _ = rows[0]
+    columns = next(c for c in after if f"{c[0]}:{c[1]}" == place)
+    assert columns[9 + table(text)[0].index(sample)].startswith(f"{new}:")
+
+
+def test_every_way_in_and_out(tmp_path):
+    text = incomplete()
+    expected = restored(stdin=text)
+    (tmp_path / "a.vcf").write_text(text)
+    with gzip.open(tmp_path / "b.vcf.gz", "wt") as handle:
+        handle.write(text)
+    assert restored(tmp_path / "a.vcf") == expected
+    assert restored(tmp_path / "b.vcf.gz") == expected
+    restored(tmp_path / "a.vcf", "-o", tmp_path / "out.vcf.gz")
+    assert gzip.decompress((tmp_path / "out.vcf.gz").read_bytes()).decode() == expected
+    assert (tmp_path / "out.vcf.gz").read_bytes()[12:14] == b"BC"
+
+
+def bcftools(*words, stdin=None):
+    return subprocess.run([BCFTOOLS, *words], input=stdin, capture_output=True, check=True)
+
+
+@needs_bcftools
+def test_bcf_becomes_the_same_vcf(tmp_path):
+    text = incomplete()
+    for kind in "ub":
+        bcf = bcftools("view", f"-O{kind}", stdin=text.encode()).stdout
+        assert table(restored(stdin=bcf)) == table(restored(stdin=text))
+
+
+@needs_bcftools
+@pytest.mark.parametrize("options", [[], ["--error-rate", 0.02], ["--min-confidence", 0.9]])
+def test_bcftools_reads_what_comes_out(tmp_path, options):
+    text = incomplete(forms=("./.", ".|.", ".", "./1"))
+    _, records = table(text)
+    text = with_records(text, records[::2])
+    restored(*options, "-o", tmp_path / "x.vcf.gz", stdin=text)
+    for words in (["index"], ["norm", "-m", "-any", "-o", "/dev/null"], ["stats"]):
+        done = bcftools(*words, tmp_path / "x.vcf.gz")
+        assert b"[W::" not in done.stderr
+        assert b"[E::" not in done.stderr
+    viewed = bcftools("view", "-Ob", tmp_path / "x.vcf.gz").stdout
+    assert b"," in bcftools("query", "-f", "[%GP\t]\n", stdin=viewed).stdout
+
+
+def test_two_vcfs_are_wrong_usage(tmp_path):
+    (tmp_path / "a.vcf").write_text(people())
+    result = denoise(tmp_path / "a.vcf", tmp_path / "a.vcf")
+    assert result.status == 2
+    assert "a VCF goes alone" in result.stderr
+
+
+def test_a_damaged_vcf_leaves_nothing_behind(tmp_path):
+    text = incomplete()[:-40]
+    result = denoise("-o", tmp_path / "x.vcf", "--changes", tmp_path / "c.tsv", stdin=text)
+    assert result.status == 1
+    assert "<stdin>:995: " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- VCF of mitochondrial genomes ----------------------------------------------------------------
+
+
+def mito_vcf(calls, form="{0}"):
+    """Genotypes at positions of rCRS, each with the transition as the alternate allele."""
+    head = [
+        "##fileformat=VCFv4.2",
+        "##contig=<ID=chrM,length=16569>",
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="G">',
+    ]
+    names = [f"s{number}" for number in range(len(next(iter(calls.values()))))]
+    lines = [
+        "\t".join(["#CHROM POS ID REF ALT QUAL FILTER INFO FORMAT".replace(" ", "\t"), *names])
+    ]
+    transition = {"A": "G", "G": "A", "C": "T", "T": "C"}
+    for position, row in sorted(calls.items()):
+        ref = MITO[position - 1]
+        fixed = ["chrM", str(position), ".", ref, transition[ref], ".", ".", ".", "GT"]
+        lines.append("\t".join([*fixed, *(form.format(call) for call in row)]))
+    return "\n".join([*head, *lines]) + "\n"
+
+
+COMMON = [73, 263, 750, 1438, 2706, 4769, 7028, 8860, 11719, 14766, 15326, 16223]
+
+
+def test_haploid_calls_are_filled_in():
+    calls = {position: ["1", "0", "1"] for position in COMMON}
+    calls[2706] = [".", ".", "1"]
+    calls[3500] = ["0", ".", "0"]
+    _, after = table(restored("--only-present", stdin=mito_vcf(calls)))
+    found = {int(columns[1]): columns for columns in after}
+    for position in (2706, 3500):
+        assert found[position][8] == "GT:GP:DS"
+        for call in found[position][9:]:
+            genotype, shares, _ = call.split(":")
+            assert genotype in "01"
+            assert len(shares.split(",")) == 2
+    assert found[3500][10].startswith("0:")
+    assert found[73][8] == "GT"
+
+
+def test_homoplasmic_calls_of_two_alleles_stay_so():
+    calls = {position: ["1", "0"] for position in COMMON}
+    text = mito_vcf(calls, "{0}/{0}").replace("1/1", "./.", 1)
+    _, after = table(restored("--only-present", stdin=text))
+    genotype, shares, _ = after[0][9].split(":")
+    assert genotype in ("0/0", "1/1")
+    assert shares.split(",")[1] == "0"
+
+
+def test_absent_sites_of_a_genome_are_added_unless_they_are_reference():
+    calls = {position: ["1", "0", "."] for position in COMMON}
+    text = mito_vcf(calls)
+    result = restored(stdin=text)
+    _, after = table(result)
+    places = [int(columns[1]) for columns in after]
+    assert places == sorted(places)
+    assert len(after) > 3000
+    assert all(columns[0] == "chrM" for columns in after)
+    _, some = table(restored("--absent-is-ref", stdin=text))
+    assert len(some) == len(COMMON)
+
+
+def test_same_bytes_in_a_process_of_its_own():
+    text = incomplete()
+    result = run_process(["denoise", "--device", "cpu", "--threads", "1", "-q"], stdin=text)
+    assert result.output.decode() == restored("-q", stdin=text)
+    assert result.stderr == ""

@@ -1,0 +1,127 @@
+"""Views of barcodes for training: masked, crossed, of one haplotype or two."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import labelled_samples
+
+from genomai_cli import tokenizers
+from genomai_cli.population.barcode import join
+from genomai_cli.population.barcode_input import BarcodeViews, BarcodeViewsSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def people(cohort):
+    return labelled_samples(cohort)
+
+
+def barcode_views(people, *, haplotypes=False, parents=None, letters=None, **views):
+    samples, _ = people
+    parents = np.arange(len(samples)) if parents is None else parents
+    tokenizer = tokenizers.from_config({"kind": "iupac"})
+    given = samples.letters if letters is None else letters
+    recipe = BarcodeViewsSettings(**views)
+    return BarcodeViews(samples, given, parents, tokenizer, recipe, haplotypes=haplotypes)
+
+
+def letters_of(batch):
+    tokenizer = tokenizers.from_config({"kind": "iupac"})
+    return np.stack([np.frombuffer(tokenizer.decode(ids).encode(), np.uint8) for ids in batch.ids])
+
+
+def step_rng(step, seed=1):
+    return np.random.default_rng([seed, step])
+
+
+EVERYTHING = {"cross": 0.5, "hide": 0.9, "hide_often": 0.7, "haploid": 0.2}
+ROWS = np.array([3, 40, 70, 3, 11, 60])
+
+
+class TestBarcodeViews:
+    def test_the_same_seed_and_step_make_the_same_batch(self, people):
+        views = barcode_views(people, **EVERYTHING)
+        one, again, other = (views.varied(ROWS, step_rng(step)) for step in (5, 5, 6))
+        assert torch.equal(one.ids, again.ids)
+        assert torch.equal(one.share, again.share)
+        assert not torch.equal(one.ids, other.ids)
+
+    def test_a_plain_view_is_the_barcode(self, people):
+        batch = barcode_views(people).plain(ROWS)
+        assert np.array_equal(letters_of(batch), people[0].letters[ROWS])
+        assert batch.windows == 1
+        assert batch.share.tolist() == [1.0] * 6
+        assert batch.labels["pop"].tolist() == people[0].labels["pop"][ROWS].tolist()
+
+    def test_a_plain_view_of_haplotypes_is_both(self, people):
+        batch = barcode_views(people, haplotypes=True).plain(ROWS)
+        first, second = letters_of(batch).reshape(2, len(ROWS), -1)
+        assert batch.windows == 2
+        assert np.array_equal(join(first, second), people[0].letters[ROWS])
+
+    def test_a_plain_view_masks_the_share_asked_for(self, people):
+        batch = barcode_views(people).plain(np.arange(75), 0.8, 3)
+        known = letters_of(batch) != ord("N")
+        assert known.mean() == pytest.approx(0.2, abs=0.02)
+        assert batch.share.numpy() == pytest.approx(known.mean(axis=1))
+
+    def test_a_varied_view_without_variation_is_the_barcode(self, people):
+        batch = barcode_views(people).varied(ROWS, step_rng(1))
+        assert np.array_equal(letters_of(batch), people[0].letters[ROWS])
+
+    def test_a_varied_view_of_haplotypes_holds_bases_of_the_barcode(self, people):
+        batch = barcode_views(people, haplotypes=True).varied(ROWS, step_rng(1))
+        seen = letters_of(batch)
+        assert set(seen.ravel().tobytes().decode()) <= set("ACGT")
+        letters = people[0].letters[ROWS]
+        homozygous = np.isin(letters, np.frombuffer(b"ACGT", np.uint8))
+        assert np.array_equal(seen[homozygous], letters[homozygous])
+
+    def test_at_most_the_share_asked_for_is_masked(self, people):
+        batch = barcode_views(people, hide=0.4, hide_often=1.0).varied(np.arange(75), step_rng(2))
+        known = (letters_of(batch) != ord("N")).mean(axis=1)
+        assert batch.share.numpy() == pytest.approx(known)
+        assert known.min() > 0.45
+        assert known.mean() == pytest.approx(0.8, abs=0.05)
+
+    def test_masking_touches_the_share_of_samples_asked_for(self, people):
+        rows = np.tile(np.arange(75), 4)
+        batch = barcode_views(people, hide=0.9, hide_often=0.25).varied(rows, step_rng(3))
+        assert float((batch.share < 1).double().mean()) == pytest.approx(0.25, abs=0.08)
+
+    def test_a_haploid_view_has_no_heterozygote(self, people):
+        batch = barcode_views(people, haploid=1.0).varied(ROWS, step_rng(4))
+        assert set(letters_of(batch).ravel().tobytes().decode()) <= set("ACGT")
+
+    def test_crossing_draws_from_the_own_group_of_those_to_train_on(self, people):
+        samples, panel = people
+        refs, alts = panel.ref_codes, panel.alt_codes
+        train, held_out = np.arange(0, 75, 2), np.arange(1, 75, 2)
+        letters = np.tile(refs, (75, 1))
+        letters[samples.labels["pop"] == 1] = alts
+        letters[held_out] = np.where(letters[held_out] == refs, alts, refs)
+        views = barcode_views(people, parents=train, letters=letters, cross=1.0)
+        seen = letters_of(views.varied(train, step_rng(5)))
+        assert np.array_equal(seen, letters[train])
+
+    def test_crossing_makes_new_individuals(self, people):
+        batch = barcode_views(people, cross=1.0).varied(ROWS, step_rng(6))
+        assert (letters_of(batch) == people[0].letters[ROWS]).mean() < 0.9
+
+    def test_the_two_haplotypes_of_a_crossed_sample_are_drawn_apart(self, people):
+        _, panel = people
+        letters = np.where(np.arange(75)[:, None] % 2, panel.ref_codes, panel.alt_codes)
+        seen = letters_of(
+            barcode_views(people, letters=letters, cross=1.0).varied(ROWS, step_rng(8))
+        )
+        heterozygous = ~np.isin(seen, np.frombuffer(b"ACGT", np.uint8))
+        assert heterozygous.mean() == pytest.approx(0.5, abs=0.1)
+
+    def test_missing_letters_stay_missing(self, people):
+        letters = people[0].letters.copy()
+        letters[:, :30] = ord("N")
+        seen = letters_of(
+            barcode_views(people, letters=letters, **EVERYTHING).varied(ROWS, step_rng(7))
+        )
+        assert (seen[:, :30] == ord("N")).all()

@@ -1,0 +1,163 @@
+"""Samples with labels: how they are gathered, split by individual, and nested."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli.errors import InputError, TrainingError
+from genomai_cli.inputs.samples import Samples
+from genomai_cli.population.barcode_input import BarcodeInput
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training.labelled_data import (
+    folds,
+    gather,
+    nesting,
+    others,
+    require_all_classes,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def records(*names, letters="ACGT"):
+    return [
+        SequenceRecord(name, letters, path="x.fa", line=2 * i + 1) for i, name in enumerate(names)
+    ]
+
+
+def samples_of(**labels):
+    """Samples without sequences, of as many individuals, from lists of class numbers."""
+    columns = {head: np.array(numbers) for head, numbers in labels.items()}
+    count = len(next(iter(columns.values())))
+    classes = {head: [f"{head}{n}" for n in range(max(c) + 1)] for head, c in columns.items()}
+    names = [str(n) for n in range(count)]
+    return Samples(names, [""] * count, columns, classes, np.arange(count))
+
+
+class TestSamples:
+    def test_labels_become_numbers_of_sorted_classes(self):
+        labels = {"pop": {"a": "Z", "b": "Y", "c": "Z"}, "sex": {"a": "F", "b": "M"}}
+        samples, unlabelled = gather(records("a", "b", "c"), labels)
+        assert samples.classes == {"pop": ["Y", "Z"], "sex": ["F", "M"]}
+        assert samples.labels["pop"].tolist() == [1, 0, 1]
+        assert samples.labels["sex"].tolist() == [0, 1, -1]
+        assert unlabelled == 0
+
+    def test_a_haplotype_goes_by_the_label_of_its_individual(self):
+        labels = {"pop": {"a": "Z", "b": "Y", "b_A": "Z"}}
+        samples, _ = gather(records("a_A", "a_B", "b_A", "b_B"), labels)
+        assert [samples.classes["pop"][n] for n in samples.labels["pop"]] == ["Z", "Z", "Z", "Y"]
+
+    def test_samples_without_any_label_are_left_out_and_counted(self):
+        samples, unlabelled = gather(records("a", "x", "b", "y"), {"pop": {"a": "Z", "b": "Y"}})
+        assert samples.names == ["a", "b"]
+        assert unlabelled == 2
+
+    def test_a_barcode_of_another_length_is_refused_with_its_line(self, cohort):
+        five_sites = BarcodeInput(Panel.read(cohort.panel).subset(np.arange(5)))
+        with pytest.raises(InputError, match=r"x\.fa:1: a has 4 letters, the panel 5 sites"):
+            gather(records("a"), {"pop": {"a": "Z"}}, check=five_sites.check_record)
+
+    @pytest.mark.parametrize("names", [["a"], ["a", "c"]])
+    def test_one_class_is_nothing_to_learn(self, names):
+        with pytest.raises(TrainingError, match="head pop: needs two labels at least"):
+            gather(records(*names), {"pop": {"a": "Z", "c": "Z"}})
+
+    def test_no_label_at_all_is_nothing_to_learn(self):
+        with pytest.raises(TrainingError, match="none of the 2 samples has a label"):
+            gather(records("a", "b"), {"pop": {"A": "Z"}})
+
+    @pytest.mark.parametrize(
+        ("names", "labelled", "people"),
+        [
+            (["a_A", "a_B", "b"], ["a", "b"], 2),
+            (["a_A", "a_B", "b"], ["a_A", "a_B", "b"], 2),
+            (["a", "a_A", "a_B", "b"], ["a", "b"], 2),
+            (["a", "a", "b"], ["a", "b"], 2),
+            (["line_A", "other_B", "b"], ["line_A", "other_B", "b"], 3),
+            (["a_A", "b_A"], ["a_A", "b_A"], 2),
+            (["a_C", "a_D"], ["a_C", "a_D"], 2),
+        ],
+    )
+    def test_both_haplotypes_and_repeated_names_are_one_individual(self, names, labelled, people):
+        column = {name: str(number % 2) for number, name in enumerate(labelled)}
+        samples, _ = gather(records(*names), {"pop": column | {"b": "9"}})
+        assert len(np.unique(samples.individuals)) == people
+
+
+@st.composite
+def split_cases(draw):
+    """Samples of one or two haplotypes each with labels of two heads, shuffled; a number of parts; a seed."""
+    people = draw(st.integers(6, 40))
+    pops = draw(st.lists(st.integers(0, 2), min_size=people, max_size=people))
+    haplotypes = draw(st.lists(st.integers(1, 2), min_size=people, max_size=people))
+    order = draw(st.permutations([p for p in range(people) for _ in range(haplotypes[p])]))
+    individuals = np.array(order)
+    labels = {"pop": np.array(pops)[individuals], "super": np.array(pops)[individuals] // 2}
+    names = [""] * len(order)
+    samples = Samples(names, names, labels, {"pop": list("abc"), "super": list("de")}, individuals)
+    return samples, draw(st.integers(2, 5)), draw(st.integers(0, 99))
+
+
+class TestSplit:
+    @settings(deadline=None, max_examples=40)
+    @given(split_cases())
+    def test_every_sample_is_in_one_part_with_its_whole_individual(self, case):
+        samples, count, seed = case
+        parts = folds(samples, count, seed)
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(samples)))
+        people = [set(samples.individuals[part].tolist()) for part in parts]
+        assert sum(map(len, people)) == len(set().union(*people))
+
+    @settings(deadline=None, max_examples=40)
+    @given(split_cases())
+    def test_every_group_is_spread_over_all_parts(self, case):
+        samples, count, seed = case
+        parts = folds(samples, count, seed)
+        for group in np.unique(samples.labels["pop"]):
+            members = samples.labels["pop"] == group
+            sizes = [len(np.unique(samples.individuals[part][members[part]])) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+
+    def test_a_split_depends_on_the_seed_alone(self):
+        samples = samples_of(pop=[0, 1] * 30)
+        one, again, other = (folds(samples, 5, seed) for seed in (1, 1, 2))
+        assert all(map(np.array_equal, one, again))
+        assert not all(map(np.array_equal, one, other))
+
+    def test_the_others_are_all_but_the_part(self):
+        assert others(samples_of(pop=[0, 1, 0, 1]), np.array([2, 0])).tolist() == [1, 3]
+
+    def test_every_class_must_be_left_to_train_on(self):
+        samples = samples_of(pop=[0, 0, 1, 1, 2])
+        require_all_classes(samples, np.array([0, 2]))
+        with pytest.raises(TrainingError, match="head pop: too few individuals are pop2"):
+            require_all_classes(samples, np.array([4]))
+
+    def test_an_empty_part_means_too_few_samples(self):
+        with pytest.raises(TrainingError, match="4 samples are too few"):
+            require_all_classes(samples_of(pop=[0, 0, 1, 1]), np.array([], np.int64))
+
+
+class TestNesting:
+    def test_populations_nest_in_superpopulations(self):
+        samples = samples_of(superpop=[0, 0, 1, 1], pop=[1, 0, 2, 2])
+        assert nesting(samples, "pop") == {"superpop": [0, 0, 1], "pop": [0, 1, 2]}
+
+    def test_a_head_that_cuts_across_is_left_out(self):
+        samples = samples_of(sex=[0, 1, 0, 1], pop=[0, 0, 1, 1])
+        assert nesting(samples, "pop") == {"pop": [0, 1]}
+
+    def test_missing_labels_do_not_matter(self):
+        samples = samples_of(superpop=[0, -1, 1, 1], pop=[0, 0, 1, -1])
+        assert nesting(samples, "pop") == {"superpop": [0, 1], "pop": [0, 1]}
+
+    def test_a_class_without_populations_leaves_its_head_to_the_networks(self):
+        samples = samples_of(superpop=[0, 0, 1, 2], pop=[0, 0, 1, -1])
+        assert nesting(samples, "pop") == {"pop": [0, 1]}
+
+    def test_a_head_without_labels_is_refused(self):
+        with pytest.raises(TrainingError, match="'pop', which has no labels"):
+            nesting(samples_of(superpop=[0, 1]), "pop")
