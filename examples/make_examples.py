@@ -3,7 +3,7 @@
     python examples/make_examples.py
 
 Every allele is drawn by itself from the allele frequencies of a 1000 Genomes population, as the shipped model
-`ancestry` holds them (`likelihood.theta`), so no real person's data are in the files. Both files hold the same
+`ancestry-967` holds them (`likelihood.theta`), so no real person's data are in the files. Both files hold the same
 people: two from each superpopulation, one whose two parents come from different continents, and one with nine
 tenths of the sites missing. The same seed and model give the same bytes.
 """
@@ -25,7 +25,7 @@ from genomai_cli.population.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 
 EXAMPLES = Path(__file__).resolve().parent
-MODEL = EXAMPLES.parent / "models" / "ancestry"
+MODEL = EXAMPLES.parent / "models" / "ancestry-967"
 SEED = 2015
 NOBODY = "synthetic, drawn site by site from allele frequencies: no real person"
 

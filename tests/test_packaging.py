@@ -33,7 +33,7 @@ def test_the_wheel_holds_models_completions_types_and_licence(wheel):
 
 def test_the_unpacked_wheel_finds_its_models_from_another_directory(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    program = "from genomai_cli.bundles import catalog; print(catalog.panel_of('ancestry'))"
+    program = "from genomai_cli.bundles import catalog; print(catalog.panel_of('ancestry-967'))"
     ended = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -42,5 +42,5 @@ def test_the_unpacked_wheel_finds_its_models_from_another_directory(wheel, tmp_p
         text=True,
         check=True,
     )
-    expected = tmp_path / "site" / "genomai_cli" / "_models" / "ancestry" / "panel.tsv"
+    expected = tmp_path / "site" / "genomai_cli" / "_models" / "ancestry-967" / "panel.tsv"
     assert ended.stdout.strip() == str(expected)

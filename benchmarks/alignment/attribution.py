@@ -133,9 +133,9 @@ def of_fold(people: Described, bundle: Bundle, rows: Rows, seed: int) -> dict[st
 
 
 def with_network(made: Network) -> Bundle:
-    """The model `ancestry` with a network of the benchmark's beside it."""
+    """The model `ancestry-967` with a network of the benchmark's beside it."""
     device = torch.device("cpu")
-    bundle = bundles.load("ancestry", device, torch.float64)
+    bundle = bundles.load("ancestry-967", device, torch.float64)
     return replace(bundle, auxiliary={"crossmodal": made.network.double()})
 
 

@@ -1,4 +1,4 @@
-"""How well `ancestry` finds the phenotype records of people whom it has not seen, beside classifiers.
+"""How well `ancestry-967` finds the phenotype records of people whom it has not seen, beside classifiers.
 
     python -m benchmarks.alignment.retrieval -o benchmarks/alignment/retrieval.tsv > benchmarks/alignment/retrieval.md
 
@@ -43,7 +43,7 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.training import recipe
 from genomai_cli.training.labelled_data import folds
 
-RECORDS = MODELS / "ancestry" / "phenotypes.tsv"
+RECORDS = MODELS / "ancestry-967" / "phenotypes.tsv"
 KEPT = RUNS / "alignment"
 PRESET = "ancestry-crossmodal"
 BASELINES: dict[str, Baseline] = {
@@ -51,9 +51,9 @@ BASELINES: dict[str, Baseline] = {
     "logistic regression": each_head({0.003: logistic(0.003)}),
     "naive Bayes": BAYES,
 }
-OURS = "`ancestry`, records of one column"
-ALL = "`ancestry`, records of all columns"
-CLASSIFIER = "the likelihood inside `ancestry`"
+OURS = "`ancestry-967`, records of one column"
+ALL = "`ancestry-967`, records of all columns"
+CLASSIFIER = "the likelihood inside `ancestry-967`"
 HEADS = (SUPERPOP, POP, SEX)
 TOP = (1, 3)
 

@@ -1,4 +1,4 @@
-"""Populations that `ancestry` has never seen, known by their attributes only, beside what needs no such network.
+"""Populations that `ancestry-967` has never seen, known by their attributes only, beside what needs no such network.
 
     python -m benchmarks.alignment.zero_shot -o benchmarks/alignment/zero_shot.tsv > benchmarks/alignment/zero_shot.md
 
@@ -43,7 +43,7 @@ RIDGES = np.logspace(-2, 4, 13)
 ADMIXED = ("ACB", "ASW", "CLM", "MXL", "PEL", "PUR")
 OURS, REGRESSION, NEAREST = "ours", "regression", "nearest"
 TITLES = {
-    OURS: "`ancestry`",
+    OURS: "`ancestry-967`",
     REGRESSION: f"{COMPONENTS} principal components + ridge regression",
     NEAREST: "nearest population (centroids of principal components)",
 }

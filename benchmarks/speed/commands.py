@@ -3,7 +3,7 @@
     python -m benchmarks.speed.commands [--runs 5]
 
 Prints a TSV: command, median and slowest seconds. The people are drawn from the allele frequencies of the
-shipped model `ancestry`, so that no data are needed; their VCF is phased, bgzipped, 967 sites. The 1,000 phenotype
+shipped model `ancestry-967`, so that no data are needed; their VCF is phased, bgzipped, 967 sites. The 1,000 phenotype
 records are the model's own with some columns left out and their places moved.
 """
 
@@ -29,7 +29,7 @@ PEOPLE, RECORDS = 2504, 1000
 
 def write_cohort(path: Path) -> None:
     """A VCF of people of all populations in turn, every allele drawn by itself."""
-    folder = catalog.find("ancestry")
+    folder = catalog.find("ancestry-967")
     panel = Panel.read(folder / catalog.PANEL)
     theta = load_file(folder / catalog.WEIGHTS)["likelihood.theta"]
     frequency = 1 / (1 + np.exp(-theta[np.arange(PEOPLE) % len(theta)]))
@@ -53,7 +53,7 @@ def write_cohort(path: Path) -> None:
 
 def write_records(path: Path) -> None:
     """Phenotype records with any of the columns that the model knows, no two the same."""
-    table = read_phenotypes(catalog.find("ancestry") / RECORDS_FILE)
+    table = read_phenotypes(catalog.find("ancestry-967") / RECORDS_FILE)
     rng = np.random.default_rng(0)
     with atomic_text(path) as out:
         out.write("\t".join(["record", *table.columns]) + "\n")

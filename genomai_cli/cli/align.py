@@ -103,7 +103,7 @@ def align(
     """Tell how similar samples are to phenotypes, in a space that both share.
 
     Reads a VCF, or barcodes in FASTA, and phenotype records: any of the columns that the model knows, for the model
-    ancestry superpop, pop, sex, latitude and longitude. Writes a row for each sample and record with the
+    ancestry-967 superpop, pop, sex, latitude and longitude. Writes a row for each sample and record with the
     cosine of their vectors, the most similar first.
     The groups are reference samples of the 1000 Genomes Project: similarity to them is not race or ethnicity.
 
@@ -113,7 +113,7 @@ def align(
     genomai align --pairs claimed.tsv samples.vcf.gz
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
-    from genomai_cli.cli.model_choice import installed_inputs, open_model
+    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, installed_inputs, open_model
     from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
 
     explanations.check()
@@ -121,7 +121,9 @@ def align(
         raise UsageError("standard input (-) can be read only once")
     require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
     ranking.check()
-    name, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    name, bundle, records = open_model(
+        run, model, compute, absent_is_ref=absent_is_ref, of_panel=DEFAULT_ALIGNER
+    )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, installed_inputs())
     batching = replace(DEFAULT_BATCHING, windows=batch_size) if batch_size else DEFAULT_BATCHING

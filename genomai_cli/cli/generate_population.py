@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from genomai_cli.records import SequenceRecord
 
 EVERYBODY = "reference"
-ALIGNER = "ancestry"  # whose network says how like phenotype records are
-CLASSIFIER = "ancestry"
+ALIGNER = "ancestry-967"  # whose network says how like phenotype records are
+CLASSIFIER = "ancestry-967"
 COLUMNS = ("group", "metric", "value", "low", "high", "baseline", "note")
 
 

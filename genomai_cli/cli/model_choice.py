@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
 
-DEFAULT_MODEL = "ancestry"
+DEFAULT_MODEL = "ancestry-967"
+DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
 FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
 LOOKED_AT = 16  # records
 MAX_HEAD = 1 << 26  # bytes of a VCF's header and first records
@@ -44,17 +45,23 @@ class OpenModel(NamedTuple):
 
 
 def open_model(
-    run: Run, model: str | None, compute: Compute, *, absent_is_ref: bool = False
+    run: Run,
+    model: str | None,
+    compute: Compute,
+    *,
+    absent_is_ref: bool = False,
+    of_panel: str = DEFAULT_MODEL,
 ) -> OpenModel:
     """The model that is named, or that fits the first input of the run, and the records of all inputs.
 
+    `of_panel` is the model of barcodes, and of a VCF on no contig of a reference.
     Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
     """
     first, sources = open_run_inputs(run)
     refusal = ""
     if model is None and first.has_variants:
-        model, first = model_of_variants(run, first)
-        refusal = f"name the model, --model {DEFAULT_MODEL} or --model {model}"
+        model, first = model_of_variants(run, first, of_panel)
+        refusal = f"name the model, --model {of_panel} or --model {model}"
     rest = islice(sources, 1, None)
     if model is not None:
         bundle = load_model(run, model, compute)
@@ -68,7 +75,7 @@ def open_model(
         )
         return OpenModel(model, bundle, records)
     begun = read_records(run, [first], lambda: bundle.coordinates)
-    model, seen, guard = _model_of_sequences(run, begun)
+    model, seen, guard = _model_of_sequences(run, begun, of_panel)
     bundle = load_model(run, model, compute)
     others = read_records(run, rest, lambda: bundle.coordinates, absent_is_ref=absent_is_ref)
     return OpenModel(model, bundle, guard(chain(seen, others)))
@@ -120,16 +127,16 @@ def model_of_variants(
 
 
 def _model_of_sequences(
-    run: Run, records: Records
+    run: Run, records: Records, of_panel: str
 ) -> tuple[str, Records, Callable[[Records], Records]]:
     """The model that the first records speak for, all records, and what refuses records of another kind.
 
     A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
     first records is either.
     """
-    installed = _Installed(_installed_references(), installed_panels())
+    installed = _Installed(_installed_references(), installed_panels(), of_panel)
     if not installed.references:
-        return DEFAULT_MODEL, records, iter
+        return of_panel, records, iter
     seen: list[SequenceRecord] = []
     for record in islice(records, LOOKED_AT):
         seen.append(record)
@@ -142,7 +149,7 @@ def _model_of_sequences(
             return name, chain(seen, records), installed.without_genomes
     if seen:
         raise installed.refusal(seen[0])
-    return DEFAULT_MODEL, records, iter
+    return of_panel, records, iter
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,7 @@ class _Installed:
 
     references: "dict[str, Reference]"
     panels: "dict[str, Panel]"
+    of_panel: str = DEFAULT_MODEL  # the model of barcodes
 
     @cached_property
     def mappers(self) -> "dict[str, Mapper]":
@@ -165,11 +173,11 @@ class _Installed:
         return {len(panel) for panel in self.panels.values()}
 
     def model_of(self, record: "SequenceRecord") -> str | None:
-        """The model of the reference that the record belongs to, or the default one for a barcode; None for neither."""
+        """The model of the reference that the record belongs to, or that of barcodes; None for neither."""
         for name, mapper in self.mappers.items():
             if mapper(record.sequence) is not None:
                 return name
-        return DEFAULT_MODEL if len(record.sequence) in self.sizes else None
+        return self.of_panel if len(record.sequence) in self.sizes else None
 
     def without_barcodes(self, records: Records, model: str) -> Records:
         """The records; InputError for a barcode, which a model of genomes would take for something unheard of."""
@@ -188,7 +196,7 @@ class _Installed:
             name = None if len(record.sequence) in self.sizes else self.model_of(record)
             if name is not None:
                 what = f"a genome for the model {name}"
-                raise _other_kind(record, what, "barcodes", DEFAULT_MODEL)
+                raise _other_kind(record, what, "barcodes", self.of_panel)
             yield record
 
     def refusal(self, record: "SequenceRecord") -> InputError:

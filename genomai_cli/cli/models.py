@@ -110,7 +110,7 @@ def verify(
 
     \b
     genomai models verify            # all of them; exit status 1 if one is damaged
-    genomai models verify ancestry
+    genomai models verify ancestry-967
     genomai models verify ./checkpoint --against ./fixture   # input_ids*.npy, expected_*.npy, tokenizer_cases.json
     """
     if against is None:

@@ -159,7 +159,7 @@ PanelFile = Annotated[
     typer.Option(
         "--panel",
         metavar="FILE",
-        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry]",
+        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry-967]",
         show_default=False,
     ),
 ]

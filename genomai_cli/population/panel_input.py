@@ -12,7 +12,7 @@ from genomai_cli.inputs.base import InputKind
 from genomai_cli.population.evaluation.genotypes import panel_of_variants
 from genomai_cli.population.panel import Panel
 
-DEFAULT_PANEL = "ancestry"  # the model whose panel a recipe of barcodes has by default
+DEFAULT_PANEL = "ancestry-967"  # the model whose panel a recipe of barcodes has by default
 
 
 @dataclass(frozen=True, eq=False)

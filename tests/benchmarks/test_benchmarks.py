@@ -302,7 +302,7 @@ def test_the_markdown_table_marks_the_best():
     lines = scores.markdown(rows).splitlines()
     assert lines[0].startswith("| Superpopulation | sites | 0 % | 25 % |")
     assert lines[2] == "| naive Bayes | 9 | " + "0.500 | " * 6 + "0.010 |"
-    assert lines[3] == "| **`ancestry`** | 9 | " + "**0.750** | " * 6 + "0.010 |"
+    assert lines[3] == "| **`ancestry-967`** | 9 | " + "**0.750** | " * 6 + "0.010 |"
     assert lines[5].startswith("| Population |")
 
 
@@ -349,7 +349,7 @@ def model(tmp_path):
     """What `make_examples` reads of a model, with made-up frequencies at the sites of the real panel."""
     folder = tmp_path / "model"
     folder.mkdir()
-    shutil.copy(REPOSITORY / "models" / "ancestry" / "panel.tsv", folder)
+    shutil.copy(REPOSITORY / "models" / "ancestry-967" / "panel.tsv", folder)
     populations = sorted({name for person in make_examples.PEOPLE for name in person.parents})
     sites = len(Panel.read(folder / "panel.tsv"))
     theta = np.random.default_rng(3).normal(0, 2, (len(populations), sites)).astype(np.float32)

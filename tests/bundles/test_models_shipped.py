@@ -76,14 +76,14 @@ def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
 
 
 def test_the_ancestry_model_answers_with_the_labels_of_the_1000_genomes_project():
-    heads = catalog.read_config(MODELS / "ancestry")["heads"]
+    heads = catalog.read_config(MODELS / "ancestry-967")["heads"]
     assert list(heads) == ["superpop", "pop"]
     assert heads["superpop"] == sorted(SUPERPOPULATIONS)
     assert heads["pop"] == sorted(SUPERPOPULATION_OF)
 
 
 def test_the_ancestry_model_knows_which_population_lies_where():
-    config = catalog.read_config(MODELS / "ancestry")
+    config = catalog.read_config(MODELS / "ancestry-967")
     parents = config["likelihood"]["nesting"]["superpop"]
     labels = config["heads"]
     for population, parent in zip(labels["pop"], parents, strict=True):
@@ -147,7 +147,7 @@ def training_people():
     from genomai_cli.population.barcode import read_barcodes
     from genomai_cli.population.panel import Panel
 
-    panel = Panel.read(MODELS / "ancestry" / "panel.tsv")
+    panel = Panel.read(MODELS / "ancestry-967" / "panel.tsv")
     barcodes = read_barcodes(open_inputs([PEOPLE / "train.grch37.vcf.gz"]), panel)
     chosen = list(barcodes.records())[::40][:50]
     labels = read_labels(PEOPLE / "train.labels.tsv").column("superpopulation")
@@ -156,7 +156,7 @@ def training_people():
 
 
 @needs_shared
-@pytest.mark.parametrize("name", ["ancestry", "genomai-v2"])
+@pytest.mark.parametrize("name", ["ancestry-967", "genomai-v2"])
 def test_training_people_are_placed_right(name, training_people):
     fasta, truth = training_people
     result = run(["classify", "--device", "cpu", "--model", MODELS / name], stdin=fasta)

@@ -157,7 +157,7 @@ def test_without_real_people_the_report_says_what_it_cannot_know(generator, tmp_
     for group in ("neighbours", "copies", "nearest_real", "privacy"):
         assert found[group, quality.EXPECTED[group][0]][0] == "."
         assert "--against" in found[group, quality.EXPECTED[group][0]][-1]
-    assert found["recognised", "all"][-1] == "the model ancestry reads other sites"
+    assert found["recognised", "all"][-1] == "the model ancestry-967 reads other sites"
 
 
 def test_the_people_written_are_those_without_a_report(generator, tmp_path):

@@ -426,7 +426,7 @@ def test_each_model_in_help_is_installed(command):
     from genomai_cli.bundles import catalog
 
     named = re.findall(
-        r"(?:panel of the model|for barcodes|else of) ([a-z][a-z-]+)", help_of(command)
+        r"(?:panel of the model|for barcodes|else of) ([a-z][a-z0-9-]+)", help_of(command)
     )
     assert set(named) <= set(catalog.names())
 

@@ -150,7 +150,7 @@ def test_a_damaged_header_is_refused(toy, weights):
 
 
 def test_the_ancestry_panel_is_shipped():
-    assert catalog.panel_of("ancestry").read_text().startswith("chrom\tpos_grch37\tpos_grch38")
+    assert catalog.panel_of("ancestry-967").read_text().startswith("chrom\tpos_grch37\tpos_grch38")
 
 
 def test_a_model_without_a_panel_says_so(toy):

@@ -222,7 +222,7 @@ class TestRefusals:
             (["--regions", "r.bed"], "--regions needs a --reference"),
             (["--set", "masked.share=2"], "masked.share is from 0.001 to 0.95"),
             (["--shard"], "start them with torchrun"),
-            (["--model", "ancestry"], "has another tokenizer"),
+            (["--model", "ancestry-967"], "has another tokenizer"),
         ],
     )
     def test_what_makes_no_sense(self, pretrain, output, options, message):
