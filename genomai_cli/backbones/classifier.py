@@ -28,6 +28,7 @@ FEATURES = 3
 SMALLEST_SHARE = 0.005
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
 LIKELIHOOD = "likelihood"
+VOTES = "votes"  # score of an evidence that weighs the networks' logits, 0 to 1
 
 
 class Fusion(nn.Module):
@@ -78,7 +79,8 @@ class Evidence(Protocol):
     needs_float64: ClassVar[bool]
 
     def scores(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The log odds (B, P) under the name `LIKELIHOOD`, and whatever else flags are raised by (B,)."""
+        """The log odds (B, P) under the name `LIKELIHOOD`, whatever else flags are raised by (B,), and under `VOTES`
+        how much the networks' logits count, if not always fully."""
 
     def log_odds(self, inputs: Tensor) -> Tensor:
         """The log odds (B, P) of the classes, up to a constant a sample, in the evidence's own precision."""
@@ -141,7 +143,13 @@ class Classifier(nn.Module):
         inputs = self.inputs(ids_BT)
         votes = [logits(member, inputs, mask_BT) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
-        return scores if self.evidence is None else scores | self.evidence.scores(inputs)
+        if self.evidence is None:
+            return scores
+        found = self.evidence.scores(inputs)
+        weight = found.pop(VOTES, None)
+        if weight is not None:
+            scores = {head: rows * weight.to(rows).unsqueeze(1) for head, rows in scores.items()}
+        return scores | found
 
     @property
     def trainable_parameters(self) -> int:

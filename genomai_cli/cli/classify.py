@@ -54,5 +54,6 @@ def classify(
     batching = Batching(windows=batch_size)
     calls = classify_records(bundle, records, others=installed_inputs(), batching=batching)
     with held_output(output) as out:
-        used, unknown = write_calls(out, calls, bundle, with_probabilities=probs)
-    run.count(used=used, refused=unknown)
+        counts = write_calls(out, calls, bundle, with_probabilities=probs)
+    run.count(used=counts.known, refused=counts.unknown)
+    run.note(flags=counts.flags)

@@ -73,12 +73,26 @@ def open_model(
             refuse_others=refusal,
             tokenizer=lambda: bundle.tokenizer,
         )
-        return OpenModel(model, bundle, records)
+        return OpenModel(model, bundle, _watched(run, bundle, records))
     begun = read_records(run, [first], lambda: bundle.coordinates)
     model, seen, guard = _model_of_sequences(run, begun, of_panel)
     bundle = load_model(run, model, compute)
     others = read_records(run, rest, lambda: bundle.coordinates, absent_is_ref=absent_is_ref)
-    return OpenModel(model, bundle, guard(chain(seen, others)))
+    return OpenModel(model, bundle, _watched(run, bundle, guard(chain(seen, others))))
+
+
+def _watched(run: Run, bundle: "Bundle", records: Records) -> Records:
+    """The same records; at the end a warning with the input kind's advice, if it finds fault with some."""
+    faults: dict[str, list[str]] = {}
+    count = 0
+    for record in records:
+        count += 1
+        for fault in bundle.input.faults(record):
+            faults.setdefault(fault, []).append(record.name)
+        yield record
+    for fault, names in faults.items():
+        some = names[0] if len(names) == 1 else f"{len(names)} of {count} samples, {names[0]} first"
+        run.console.warn(f"{fault}: {some}: {bundle.input.advice(fault)}")
 
 
 def load_model(run: Run, name: str, compute: Compute) -> "Bundle":

@@ -4,6 +4,7 @@ Calls as the table that `genomai classify` writes.
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -25,7 +26,10 @@ GROUP = 256  # samples whose probabilities are computed together
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """The answer for one sample: `probabilities[head]` over the head's labels, None if UNKNOWN."""
+    """The answer for one sample: `probabilities[head]` over the head's labels, None if UNKNOWN.
+
+    A call is UNKNOWN if nothing entered, or if what entered does not bear a label; the flags say why.
+    """
 
     name: str
     labels: dict[str, str]
@@ -33,6 +37,11 @@ class Call:
     used: int
     call_rate: float
     flags: tuple[str, ...]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a label."""
+        return any(found is not None for found in self.probabilities.values())
 
 
 def classify_records(
@@ -95,8 +104,12 @@ def _call(
     scores: Scores,
     probabilities: dict[str, NDArray[np.float64]],
 ) -> Call:
-    labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
     flags = tuple(bundle.input.flags(read, scores))
+    if bundle.input.withheld(read, scores):
+        labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
+        nothing = dict.fromkeys(bundle.heads)
+        return Call(read.name, labels, nothing, read.letters, read.share, flags)
+    labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
     return Call(read.name, labels, dict(probabilities), read.letters, read.share, flags)
 
 
@@ -110,19 +123,29 @@ NOTHING = "."
 DIGITS = 4
 
 
+@dataclass(frozen=True)
+class CallCounts:
+    """How many calls have labels, how many are UNKNOWN, and how many have each flag."""
+
+    known: int
+    unknown: int
+    flags: dict[str, int]
+
+
 def write_calls(
     out: IO[bytes], calls: Iterable[Call], bundle: Bundle, *, with_probabilities: bool = False
-) -> tuple[int, int]:
-    """Write a row a call; how many have labels, and how many are UNKNOWN."""
+) -> CallCounts:
+    """Write a row a call, and count them."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
     table = TableWriter(text, columns(bundle, with_probabilities))
-    known = unknown = 0
+    known, unknown, flags = 0, 0, Counter[str]()
     for call in calls:
         table.write(_row(call, bundle, with_probabilities))
-        known += call.used > 0
-        unknown += call.used == 0
+        known += call.is_known
+        unknown += not call.is_known
+        flags.update(call.flags)
     text.detach()
-    return known, unknown
+    return CallCounts(known, unknown, dict(flags))
 
 
 def columns(bundle: Bundle, with_probabilities: bool) -> list[str]:

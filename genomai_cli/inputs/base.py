@@ -160,9 +160,28 @@ class InputKind(ABC):
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """What to mind about a call; docs/outputs.md says what each flag means."""
-        del scores
-        if read.share < LOW_CALL_RATE_BELOW:
+        if self.tells_little(read, scores):
             yield "LOW_CALL_RATE"
+
+    def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+        """Whether so little is known that labels may well be wrong: here less than half of what could be."""
+        del scores
+        return read.share < LOW_CALL_RATE_BELOW
+
+    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+        """Whether a call gets no label (UNKNOWN) though something could be read; the flags say why."""
+        del read, scores
+        return False
+
+    def faults(self, record: SequenceRecord) -> Iterator[str]:
+        """What is wrong with how a record came about, by the names of flags, whichever model reads it."""
+        del record
+        return iter(())
+
+    def advice(self, fault: str) -> str:
+        """What to tell the user, once, about a fault."""
+        del fault
+        return ""
 
     def unknown_flag(self, read: ModelInput) -> str:
         """Why a record in which nothing can be read gets no label."""
@@ -253,6 +272,10 @@ class InputKind(ABC):
         raise TrainingError(
             f"recipe {recipe.name}: {self.name} input has no evidence beside networks"
         )
+
+    def complete_evidence(self, evidence: Evidence, samples: Samples, recipe: Recipe) -> None:
+        """Add to the evidence of the finished model what that of folds does without."""
+        del evidence, samples, recipe
 
     @abstractmethod
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:

@@ -5,6 +5,7 @@ Shape suffixes: N samples, B samples of a batch, P windows (haplotypes), S sites
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ from genomai_cli.inputs.samples import (
 )
 from genomai_cli.inputs.sequences import vocabulary_sizes
 from genomai_cli.objectives.base import Alphabet
+from genomai_cli.population import barcode_calls
 from genomai_cli.population.barcode import (
     copies_of_letters,
     genotypes_to_letters,
@@ -50,19 +52,17 @@ from genomai_cli.population.barcode import (
     require_sites,
     resolve,
 )
-from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS, Genotypes
-from genomai_cli.population.networks.likelihood import MIXTURE, SURPRISE, PopulationLikelihood
-from genomai_cli.population.networks.likelihood_fit import fit_likelihood
+from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.networks.genotype_mlp import Genotypes
+from genomai_cli.population.networks.likelihood import PopulationLikelihood
+from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
+from genomai_cli.population.networks.novelty_fit import People, fit_novelty
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_tokens
-
-ADMIXED_ABOVE = (
-    10.0  # nats by which a mixture of reference groups explains a sample better than one
-)
-NOVEL_ABOVE = 6.0  # standard deviations less likely than members of the best population are
+from genomai_cli.training.labelled_data import nesting
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,6 @@ class BarcodeViewsSettings:
     hide: float = 0.0
     hide_often: float = 0.0
     haploid: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class BarcodeModelInput(ModelInput):
-    """A barcode as a network reads it, and how many of its letters stand for two bases."""
-
-    heterozygous: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +124,13 @@ class BarcodeInput(PanelInput):
         told = config.get("likelihood")
         if told is None:
             return None
-        nesting = told["nesting"]
+        nested = told["nesting"]
         return PopulationLikelihood(
-            len(nesting[told["head"]]), len(self.panel), told["axes"], nesting
+            len(nested[told["head"]]),
+            len(self.panel),
+            told["axes"],
+            nested,
+            told.get("novelty_axes", 0),
         )
 
     # --- inference
@@ -144,15 +141,28 @@ class BarcodeInput(PanelInput):
         return BarcodeReader(self, model.name, model.tokenizer, list(panels))
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
-        """LOW_CALL_RATE, HAPLOID, ADMIXED, NOVEL."""
+        """LOW_CALL_RATE, HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL."""
         yield from super().flags(read, scores)
-        assert isinstance(read, BarcodeModelInput)
-        if not read.heterozygous and read.letters >= HAPLOID_CALLS:
-            yield "HAPLOID"
-        if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
-            yield "ADMIXED"
-        if SURPRISE in scores and float(scores[SURPRISE]) > NOVEL_ABOVE:
-            yield "NOVEL"
+        yield from barcode_calls.flags(read, scores)
+
+    def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+        """By what the known sites tell; of a model that does not know that, by their share."""
+        enough = barcode_calls.is_enough(scores)
+        return super().tells_little(read, scores) if enough is None else not enough
+
+    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+        """Calls chosen by genotype that say nothing, and samples far from every population."""
+        return barcode_calls.withheld(read, scores)
+
+    def faults(self, record: SequenceRecord) -> Iterator[str]:
+        """VARIANTS_ONLY, where the record is a barcode of the panel."""
+        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        if len(letters) == len(self.panel):
+            yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
+
+    def advice(self, fault: str) -> str:
+        """What to do about VARIANTS_ONLY."""
+        return barcode_calls.ADVICE.get(fault, "")
 
     # --- training
 
@@ -258,6 +268,20 @@ class BarcodeInput(PanelInput):
             shrinkage=settings.shrinkage,
         )
 
+    def complete_evidence(self, evidence: Evidence, samples: Samples, recipe: Recipe) -> None:
+        """What to take for unlike everybody."""
+        assert isinstance(evidence, PopulationLikelihood)
+        settings = recipe.evidence
+        labels = samples.labels[settings.head]
+        rows = np.flatnonzero(labels != MISSING)
+        groups = min(nesting(samples, settings.head).values(), key=lambda of: len(set(of)))
+        people = People(
+            letters_to_genotypes(samples.letters[rows], self.panel), labels[rows], groups
+        )
+        evidence.novelty = fit_novelty(
+            people, partial(shrunken_frequencies, shrinkage=settings.shrinkage)
+        )
+
     def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
         """Shares of sites masked for validation: some if the recipe masks sites at all."""
         return VALIDATION_MASKED if recipe.views.hide else (0.0,)
@@ -299,8 +323,8 @@ class BarcodeReader:
         strands = resolve(letters) if self.haplotypes else letters[None]
         windows = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
         used = int((copies >= 0).sum())
-        heterozygous = int((copies == 1).sum())
-        return BarcodeModelInput(record.name, windows, used, len(self.panel), heterozygous)
+        counts = [int((copies == number).sum()) for number in (1, 0)]
+        return BarcodeModelInput(record.name, windows, used, len(self.panel), *counts)
 
 
 def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:

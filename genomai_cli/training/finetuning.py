@@ -120,6 +120,7 @@ class Finetuning:
         if classifier.evidence is not None:
             everything = np.arange(len(self.samples))
             fitted = self.input.fit_evidence(self.samples, everything, self.recipe)
+            self.input.complete_evidence(fitted, self.samples, self.recipe)
             classifier.evidence.load_state_dict(fitted.state_dict())
         validation = self._validation(classifier, HeldOut.joined([member[0] for member in levels]))
         config["provenance"] |= {

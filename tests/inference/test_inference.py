@@ -233,6 +233,38 @@ def test_flags(handmade, alleles, flags):
     assert call(handmade, barcode(handmade.coordinates, alleles)).flags == flags
 
 
+def variants_only(alleles):
+    """The same with every site missing that is homozygous for the reference."""
+    return np.where((alleles == 0).all(axis=0), -1, alleles).astype(np.int8)
+
+
+def test_a_list_of_variants_is_flagged_and_still_called(tiny, cohort):
+    for name in ("NOA_new1", "SOC_new1"):
+        whole = cohort.alleles[cohort.names.index(name)]
+        full, found = (
+            call(tiny, barcode(tiny.coordinates, a)) for a in (whole, variants_only(whole))
+        )
+        assert "VARIANTS_ONLY" in found.flags
+        assert "VARIANTS_ONLY" not in full.flags
+        assert found.labels["superpop"] == full.labels["superpop"]
+
+
+def test_heterozygotes_alone_bear_no_label(tiny):
+    alleles = np.tile([[0], [1]], SITES).astype(np.int8)
+    found = call(tiny, barcode(tiny.coordinates, alleles))
+    assert found.labels == {"superpop": "UNKNOWN", "pop": "UNKNOWN"}
+    assert found.probabilities == {"superpop": None, "pop": None}
+    assert (found.used, found.call_rate, found.flags) == (SITES, 1.0, ("VARIANTS_ONLY",))
+
+
+def test_networks_alone_do_not_judge_a_list_of_variants(tiny, cohort):
+    panel = tiny.coordinates
+    model = untrained(panel, haplotypes=False)
+    found = call(model, barcode(panel, variants_only(cohort.alleles[0])))
+    assert set(found.labels.values()) == {"UNKNOWN"}
+    assert "VARIANTS_ONLY" in found.flags
+
+
 def test_half_of_the_sites_is_not_a_low_call_rate(tiny, cohort):
     alleles = cohort.alleles[0].copy()
     alleles[:, ::2] = -1

@@ -7,8 +7,9 @@ Laplace's approximation around its mode (MacKay 2003, chapter 27), found by Newt
 allele-frequency naive Bayes; the axes add what naive Bayes misses, that the sites of an admixed individual all lean
 the same way. Sites that are missing drop out.
 
-Beside the log odds it gives the surprise at a barcode, and by how much a mixture of groups explains it better than a
-single one.
+Beside the log odds it gives how unlike every population a barcode is (`novelty`; older bundles have a surprise
+instead), and by how much a mixture of groups explains it better than a single one. Calls that were chosen by genotype
+are judged given that choice (`selected_calls`), and the networks, which know no such condition, have no vote on them.
 
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
@@ -20,10 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genomai_cli.backbones.classifier import LIKELIHOOD
+from genomai_cli.backbones.classifier import LIKELIHOOD, VOTES
 from genomai_cli.population.networks.genotype_mlp import allele_counts
+from genomai_cli.population.networks.novelty import Novelty
+from genomai_cli.population.networks.selected_calls import (
+    is_selected,
+    log_likelihood_given_called,
+)
 
-SURPRISE, MIXTURE = "surprise", "mixture"  # names of scores, beside those of heads
+# Names of scores, beside those of heads.
+SURPRISE, MIXTURE, NOVELTY, INFORMATION = "surprise", "mixture", "novelty", "information"
 NEWTON_STEPS = 3
 MAX_STEP = 3.0
 ROWS_PER_BLOCK = 16  # samples x populations x sites of a block should fit into a processor's cache
@@ -33,7 +40,7 @@ class PopulationLikelihood(nn.Module):
     """Allele counts (B, S) to log posterior odds (B, P), up to a constant a sample.
 
     `nesting` gives for each head the class that each population belongs to; the classes of the coarsest head are the
-    groups of which a sample may be a mixture.
+    groups of which a sample may be a mixture. With `novelty_axes` it knows what to take for unlike everybody.
     """
 
     name: ClassVar[str] = "likelihood"
@@ -50,6 +57,7 @@ class PopulationLikelihood(nn.Module):
         sites: int,
         axes: int,
         nesting: Mapping[str, Sequence[int]] | None = None,
+        novelty_axes: int = 0,
     ) -> None:
         super().__init__()
         nested = (nesting or {"population": range(populations)}).values()
@@ -58,26 +66,42 @@ class PopulationLikelihood(nn.Module):
         self.register_buffer("axes", torch.zeros(sites, axes))
         self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
         self.register_buffer("log_prior", torch.zeros(populations))
+        self.novelty = Novelty(populations, sites, novelty_axes) if novelty_axes else None
 
     def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
-        """From allele copies (B, S), -1 where missing: the log odds (B, P), the surprise at the sample (B,), and the
-        gain of seeing it as a mixture of groups (B,)."""
-        counts = self._counts(copies_BS)
+        """From allele copies (B, S), -1 where missing: the log odds (B, P), whether networks may vote (B,), the gain of
+        seeing the sample as a mixture of groups (B,), and the margin of novelty and the information relative to what is
+        enough (B,), or the surprise at the sample (B,)."""
+        copies_BS = copies_BS.to(self.theta.device)
+        counts = allele_counts(copies_BS, self.theta.dtype)
+        selected_B = is_selected(copies_BS)
         log_BP = self(*counts)
-        return {
-            LIKELIHOOD: log_BP,
-            SURPRISE: self.surprise(*counts, log_BP.argmax(1)),
+        found = {
+            LIKELIHOOD: self._given_selection(copies_BS, selected_B, log_BP),
+            VOTES: (~selected_B).to(log_BP.dtype),
             MIXTURE: mixture_gain(*counts, self._group_frequencies()),
         }
+        if self.novelty is None:
+            return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+        margin_B = self.novelty(*counts, torch.sigmoid(self.theta))
+        return found | {NOVELTY: margin_B, INFORMATION: self.novelty.sufficiency(counts[1])}
 
     def log_odds(self, copies_BS: Tensor) -> Tensor:
         """The log odds (B, P) of the populations from allele copies (B, S), -1 where missing."""
-        odds_BP: Tensor = self(*self._counts(copies_BS))
-        return odds_BP
-
-    def _counts(self, copies_BS: Tensor) -> tuple[Tensor, Tensor]:
         # The likelihood may lie on another device than the networks.
-        return allele_counts(copies_BS.to(self.theta.device), self.theta.dtype)
+        copies_BS = copies_BS.to(self.theta.device)
+        log_BP = self(*allele_counts(copies_BS, self.theta.dtype))
+        return self._given_selection(copies_BS, is_selected(copies_BS), log_BP)
+
+    def _given_selection(self, copies_BS: Tensor, selected_B: Tensor, log_BP: Tensor) -> Tensor:
+        """The log odds (B, P), those of calls that were chosen by genotype given that choice, at the populations' own
+        frequencies."""
+        if not selected_B.any():
+            return log_BP
+        given_BP = log_likelihood_given_called(copies_BS[selected_B], torch.sigmoid(self.theta))
+        log_BP = log_BP.clone()
+        log_BP[selected_B] = given_BP + self.log_prior
+        return log_BP
 
     def _group_frequencies(self) -> Tensor:
         """Allele frequencies (G, S) of the groups: the means over their populations."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood import PopulationLikelihood, curvature, mode
+from genomai_cli.population.networks.novelty import novelty_axes
 
 Array = NDArray[np.float64]
 RIDGE = 0.03  # of the regression, per site
@@ -43,7 +44,15 @@ class LikelihoodSettings:
 
     def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
         """What a bundle's config says of it."""
-        return {"head": self.head, "axes": self.axes, "nesting": dict(nesting)}
+        groups = min(len(set(of)) for of in nesting.values())
+        unlike = novelty_axes(len(nesting[self.head]), groups)
+        nested = dict(nesting)
+        return {
+            "head": self.head,
+            "axes": self.axes,
+            "nesting": nested,
+            "novelty_axes": unlike,
+        }
 
 
 def fit_likelihood(

@@ -1,0 +1,79 @@
+"""What to mind about the call of a barcode: its flags, and when it bears no label.
+
+Shape suffix: S sites.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.backbones.classifier import LIKELIHOOD
+from genomai_cli.inputs.base import ModelInput
+from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
+from genomai_cli.population.networks.likelihood import INFORMATION, MIXTURE, NOVELTY, SURPRISE
+from genomai_cli.population.networks.selected_calls import lacks_reference
+
+ADMIXED_ABOVE = 10.0  # nats by which a mixture of groups explains a sample better than one
+SURPRISE_ABOVE = 6.0  # standard deviations less likely than members; of bundles without novelty
+VARIANTS_ONLY = "VARIANTS_ONLY"
+ADVICE = {
+    VARIANTS_ONLY: "(almost) no call is homozygous for the reference, as in a list of variants only, so labels rest on "
+    "less, or are UNKNOWN. Better: call the model's sites with their reference calls (a gVCF; bcftools call -T SITES "
+    "without -v), or, if the file lists all variants of the sample, say so with --absent-is-ref",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class BarcodeModelInput(ModelInput):
+    """A barcode as a network reads it, and how many of its calls are heterozygous or homozygous for the reference."""
+
+    heterozygous: int = 0
+    reference: int = 0
+
+    @property
+    def selected(self) -> bool:
+        """Whether the calls were chosen by genotype."""
+        return bool(lacks_reference(self.reference, self.letters))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether they are all heterozygous, or all homozygous."""
+        return self.heterozygous in (0, self.letters)
+
+
+def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+    """HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL; the last two are about genotypes that were not chosen."""
+    assert isinstance(read, BarcodeModelInput)
+    if not read.heterozygous and read.letters >= HAPLOID_CALLS:
+        yield "HAPLOID"
+    if read.selected:
+        yield VARIANTS_ONLY
+        return
+    if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
+        yield "ADMIXED"
+    surprising = SURPRISE in scores and float(scores[SURPRISE]) > SURPRISE_ABOVE
+    if surprising or (NOVELTY in scores and float(scores[NOVELTY]) > 0):
+        yield "NOVEL"
+
+
+def is_enough(scores: Mapping[str, Tensor]) -> bool | None:
+    """Whether the known sites tell enough for labels; None of a model that does not know."""
+    return float(scores[INFORMATION]) >= 1 if INFORMATION in scores else None
+
+
+def withheld(read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+    """Whether there is to be no label: calls chosen by genotype that say nothing, at all or to a model without a
+    likelihood, and samples far from every population."""
+    assert isinstance(read, BarcodeModelInput)
+    if read.selected:
+        return LIKELIHOOD not in scores or read.uniform
+    return NOVELTY in scores and float(scores[NOVELTY]) > 1
+
+
+def faults(copies_S: NDArray[np.int8]) -> Iterator[str]:
+    """VARIANTS_ONLY, from copies of the alternate allele, -1 where missing."""
+    if lacks_reference(int((copies_S == 0).sum()), int((copies_S >= 0).sum())):
+        yield VARIANTS_ONLY

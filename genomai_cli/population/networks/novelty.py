@@ -1,0 +1,176 @@
+"""How unlike every reference population a barcode is, and how much its sites can tell.
+
+A person from outside the reference groups is given the group that is least wrong, and may fit there *better* than its
+members do: a likelihood is no measure of belonging. Two measures are, against the likeliest population:
+
+- distance: where the sample lies on the axes on which populations differ (principal components of the logits of their
+  allele frequencies), by one step of Fisher's scoring from the population's own place, as a Mahalanobis distance under
+  the spread of its members and the error of the step. Members of admixed populations lie far out along a line, and are
+  expected there; an outsider lies beside it.
+- drift: the sum over sites of (a1 - f)(a2 - f) for the two alleles. It is zero on average for members, whatever f, and
+  positive for whoever has other frequencies in any direction, also those without an axis (the third estimator of Yang
+  et al. 2011, Am J Hum Genet 88:76, weighted by f (1 - f)); children of relatives have some of it.
+
+Both are compared with members at the same amount of information. `novelty_fit` sets the bounds by people, populations
+and groups left out.
+
+Shape suffixes: B samples, P populations, S sites, J axes, K points of a curve, M measures.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+DISTANCE, DRIFT = range(2)
+MEASURES = 2
+POINTS = 12
+AXES = 6
+FEWEST_GROUPS = 3
+
+
+def novelty_axes(populations: int, groups: int) -> int:
+    """How many axes a novelty of so many populations in so many groups has; 0 for no novelty, since leaving one of two
+    groups out tells nothing."""
+    return 0 if groups < FEWEST_GROUPS else min(AXES, populations - 1)
+
+
+class Reference(NamedTuple):
+    """What samples are compared with: allele frequencies (P, S), axes (S, J), and the spread (P, J, J) along them."""
+
+    frequencies: Tensor
+    axes: Tensor
+    spread: Tensor
+
+
+class Measured(NamedTuple):
+    """The measures (B, M) of samples against their best population (B,), and the information (B,) at their sites."""
+
+    values: Tensor
+    best: Tensor
+    information: Tensor
+
+
+class Novelty(nn.Module):
+    """Alleles (B, S) to how far a sample is beyond the bound that hardly a member reaches.
+
+    `information` (S,) is what each site tells about the groups, in nats; `enough` how much of it makes the likeliest
+    population lie in the right group in nineteen of twenty cases. Curves are by log information: `curve` (K,) are their
+    points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K) those of the
+    score.
+    """
+
+    information: Tensor
+    enough: Tensor
+    axes: Tensor
+    spread: Tensor
+    expected: Tensor
+    weights: Tensor
+    curve: Tensor
+    deviations: Tensor
+    bounds: Tensor
+
+    def __init__(self, populations: int, sites: int, axes: int) -> None:
+        super().__init__()
+        self.register_buffer("information", torch.zeros(sites))
+        self.register_buffer("enough", torch.zeros(()))
+        self.register_buffer("axes", torch.zeros(sites, axes))
+        self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
+        self.register_buffer("expected", torch.zeros(2, populations, MEASURES))
+        self.register_buffer("weights", torch.ones(MEASURES))
+        self.register_buffer("curve", torch.arange(float(POINTS)))
+        self.register_buffer("deviations", torch.ones(MEASURES, POINTS))
+        self.register_buffer("bounds", torch.tensor([[1.0], [2.0]]).repeat(1, POINTS))
+
+    def forward(self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor) -> Tensor:
+        """The margin (B,): above 0 unlike the members of every population, above 1 too much so for a label."""
+        reference = Reference(frequency_PS, self.axes, self.spread)
+        measured = measure(alternate_BS, total_BS, reference, self.information)
+        flagged_B, withheld_B = (self._at(measured, bound_K) for bound_K in self.bounds)
+        return (self.score(measured) - flagged_B) / (withheld_B - flagged_B)
+
+    def sufficiency(self, total_BS: Tensor) -> Tensor:
+        """What the sites that are known (B, S) tell, relative to what is enough (B,)."""
+        return known_information(total_BS, self.information) / self.enough.clamp(min=1e-9)
+
+    def score(self, measured: Measured) -> Tensor:
+        """How far the measures are above those of members, in standard deviations (B,), together."""
+        return (self.standardised(measured).clamp(min=0).square() @ self.weights).sqrt()
+
+    def standardised(self, measured: Measured) -> Tensor:
+        """The measures (B, M), less those expected of members of the best population, in standard deviations."""
+        deviation_BM = torch.stack([self._at(measured, row_K) for row_K in self.deviations], dim=1)
+        return self.surplus(measured) / deviation_BM
+
+    def surplus(self, measured: Measured) -> Tensor:
+        """The measures (B, M), less those expected of members of the best population."""
+        root_B1 = measured.information.sqrt().unsqueeze(1)
+        constant_PM, slope_PM = self.expected
+        expected_BM = constant_PM[measured.best] + slope_PM[measured.best] * root_B1
+        surplus_BM: Tensor = measured.values - expected_BM
+        return surplus_BM
+
+    def _at(self, measured: Measured, values_K: Tensor) -> Tensor:
+        return interpolate(measured.information.clamp(min=1e-6).log(), self.curve, values_K)
+
+
+def measure(
+    alternate_BS: Tensor, total_BS: Tensor, reference: Reference, information_S: Tensor
+) -> Measured:
+    """The measures of samples against the population that is likeliest without any axes."""
+    frequency_PS = reference.frequencies
+    log_BP = alternate_BS @ frequency_PS.log().T
+    log_BP = log_BP + (total_BS - alternate_BS) @ torch.log1p(-frequency_PS).T
+    best_B = log_BP.argmax(1)
+    place_BJ, precision_BJJ = coordinates(alternate_BS, total_BS, best_B, reference)
+    covariance_BJJ = reference.spread[best_B] + torch.linalg.inv(precision_BJJ)
+    squared_B = (place_BJ * torch.linalg.solve(covariance_BJJ, place_BJ)).sum(1)
+    distance_B = squared_B.clamp(min=0).sqrt() - place_BJ.shape[1] ** 0.5
+    drift_B = drift(alternate_BS, total_BS, frequency_PS[best_B])
+    values_BM = torch.stack([distance_B, drift_B], dim=1)
+    return Measured(values_BM, best_B, known_information(total_BS, information_S))
+
+
+def known_information(total_BS: Tensor, information_S: Tensor) -> Tensor:
+    """What the known sites of each sample (B,) tell, in nats."""
+    return (total_BS > 0).to(information_S.dtype) @ information_S
+
+
+LEAST_PRECISION = 1e-3
+LEAST_VARIANCE = 0.02  # of an allele: one that is almost never seen is no proof by itself
+
+
+def coordinates(
+    alternate_BS: Tensor, total_BS: Tensor, population_B: Tensor, reference: Reference
+) -> tuple[Tensor, Tensor]:
+    """Where samples lie on the axes (B, J), from their population's place, and the precision (B, J, J) of that."""
+    axes_SJ = reference.axes
+    f_BS = reference.frequencies[population_B]
+    slope_BJ = (alternate_BS - total_BS * f_BS) @ axes_SJ
+    products_SK = (axes_SJ.unsqueeze(2) * axes_SJ.unsqueeze(1)).flatten(1)
+    flat_BK = (total_BS * (f_BS * (1 - f_BS)).clamp(min=LEAST_VARIANCE)) @ products_SK
+    axes = axes_SJ.shape[1]
+    precision_BJJ = flat_BK.reshape(-1, axes, axes)
+    precision_BJJ = precision_BJJ + LEAST_PRECISION * torch.eye(
+        axes, dtype=f_BS.dtype, device=f_BS.device
+    )
+    return torch.linalg.solve(precision_BJJ, slope_BJ), precision_BJJ
+
+
+def drift(alternate_BS: Tensor, total_BS: Tensor, f_BS: Tensor) -> Tensor:
+    """The sum over sites of (a1 - f)(a2 - f) for the two alleles a, in standard deviations of members (B,).
+
+    0 for a haplotype, which shows one allele a site.
+    """
+    two_BS = (total_BS == 2).to(f_BS.dtype)
+    pair_BS = alternate_BS * (alternate_BS - 1) / 2 - alternate_BS * f_BS + f_BS.square()
+    variance_BS = (f_BS * (1 - f_BS)).clamp(min=LEAST_VARIANCE).square()
+    return (pair_BS * two_BS).sum(1) / (variance_BS * two_BS).sum(1).sqrt().clamp(min=1e-9)
+
+
+def interpolate(x_B: Tensor, points_K: Tensor, values_K: Tensor) -> Tensor:
+    """A curve of straight lines through the points, flat beyond the first and the last (B,)."""
+    upper_B = torch.searchsorted(points_K, x_B.contiguous()).clamp(1, len(points_K) - 1)
+    width_B = (points_K[upper_B] - points_K[upper_B - 1]).clamp(min=1e-9)
+    part_B = ((x_B - points_K[upper_B - 1]) / width_B).clamp(0, 1)
+    return values_K[upper_B - 1] + part_B * (values_K[upper_B] - values_K[upper_B - 1])

@@ -1,0 +1,363 @@
+"""Learns from people, populations and groups left out what `Novelty` takes for unlike everybody.
+
+Three kinds of people are measured against populations in which they did not count: members (out of fold); outsiders,
+whose whole group is left out, axes included; and the unseen, whose population is left out, but not its group. Each at
+many choices of sites, from all to a few, at random and informative ones, so that the bounds hold at every amount of
+information.
+
+Shape suffixes: N samples, P populations, S sites, J axes, M measures, K points of a curve, L levels (choices of sites).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.population.networks.novelty import (
+    DRIFT,
+    POINTS,
+    Measured,
+    Novelty,
+    Reference,
+    coordinates,
+    measure,
+    novelty_axes,
+)
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Frequencies = Callable[[Array, Array], Array]
+"""From alternate alleles and all alleles of populations, both (P, S), their allele frequencies (P, S)."""
+
+FOLDS = 4
+SHARES = (1.0, 0.4, 0.15, 0.05, 0.02, 0.01)  # of the sites, at random
+BEST = (3000, 1000, 400, 170, 100, 55)  # so many of three times as many informative sites
+FEWEST_SITES = 40
+ROWS_AT_ONCE = 256
+FALSE_ALARMS = 0.006  # of members at each level; at most 0.01 of new ones are promised
+WITHHELD_MEMBERS, WITHHELD_UNSEEN = 0.0005, 0.02
+LEAST_GAP = 1.0  # standard deviations between both bounds
+NEAR = 0.35  # log information within which levels share their bounds
+RIGHT = 0.95  # of the labels, where the information is enough
+PRIOR_MEMBERS = 10  # with the mean spread, added to a population's own
+PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
+DRIFT_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
+MEMBER, UNSEEN, OUTSIDER = range(3)
+
+
+@dataclass(frozen=True)
+class People:
+    """Allele copies (N, S), -1 where missing, with the population of each and the group of each population."""
+
+    copies: NDArray[np.int8]
+    populations: Rows
+    groups: Sequence[int]
+
+    def counts(self, rows: Flags | None = None) -> tuple[Array, Array]:
+        """Alternate alleles and all alleles of every population (P, S), of all people or some."""
+        counted = np.ones(len(self.populations)) if rows is None else rows.astype(np.float64)
+        member_PN = (self.populations == np.arange(len(self.groups))[:, None]) * counted
+        member_PN = member_PN.astype(np.float32)  # counts are exact in it
+        known_NS = (self.copies >= 0).astype(np.float32)
+        alternate_NS = np.maximum(self.copies, 0).astype(np.float32)
+        alternate_PS, known_PS = member_PN @ alternate_NS, member_PN @ known_NS
+        return alternate_PS.astype(np.float64), 2 * known_PS.astype(np.float64)
+
+    def alleles(self, rows: Rows, sites: Rows | slice) -> tuple[Tensor, Tensor]:
+        """Alternate alleles and all alleles of some people at some sites, both (N, S)."""
+        copies = torch.from_numpy(self.copies[rows][:, sites])
+        return copies.clamp(min=0).float(), 2.0 * (copies >= 0).float()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """People to be measured against a reference in which they did not count, of the populations `kept` among all."""
+
+    kind: int
+    rows: Rows
+    reference: Reference
+    kept: Rows
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured: kinds of people (N,), their levels (N,), measures, and whether their group is right (N,)."""
+
+    kind: Rows
+    level: Rows
+    measured: Measured
+    right: Flags
+
+    def of(self, kind: int) -> Measured:
+        """The measures of one kind of people."""
+        chosen = torch.from_numpy(self.kind == kind)
+        return Measured(*(column[chosen] for column in self.measured))
+
+
+def fit_novelty(people: People, frequencies: Frequencies, *, seed: int = 0) -> Novelty | None:
+    """What to take for unlike these people; None for fewer than three groups, since leaving one of two out tells
+    nothing. Deterministic for a seed."""
+    axes = novelty_axes(len(people.groups), len(set(people.groups)))
+    if not axes:
+        return None
+    rng = np.random.default_rng([seed, 0x0071E1])
+    counts = people.counts()
+    whole = frequencies(*counts)
+    reference = _reference(people, whole, np.arange(len(people.groups)), axes)
+    novelty = Novelty(len(people.groups), people.copies.shape[1], axes).double()
+    information_S = information(group_means(whole, people.groups))
+    trials = list(_trials(people, counts, reference, frequencies, rng))
+    seen = _joined(
+        [
+            _measured(people, trial, number, sites, information_S)
+            for number, sites in enumerate(_levels(information_S, rng))
+            for trial in trials
+        ]
+    )
+    novelty.information.copy_(torch.from_numpy(information_S))
+    novelty.axes.copy_(reference.axes)
+    novelty.spread.copy_(reference.spread)
+    novelty.enough.fill_(_enough(seen))
+    _fit_expectations(novelty, seen)
+    _fit_weights(novelty, seen)
+    _fit_bounds(novelty, seen)
+    return novelty
+
+
+def group_means(frequency_PS: Array, groups: Sequence[int]) -> Array:
+    """The mean allele frequencies of the groups' populations (G, S)."""
+    group_P = np.array(groups)
+    return np.stack([frequency_PS[group_P == group].mean(0) for group in np.unique(group_P)])
+
+
+def information(frequency_GS: Array) -> Array:
+    """What the genotype at each site tells about the group (S,), in nats: the mutual information of allele and group,
+    all alike frequent, of two alleles (Rosenberg et al. 2003, Am J Hum Genet 73:1402)."""
+    informativeness_S: Array = 2 * (_entropy(frequency_GS.mean(0)) - _entropy(frequency_GS).mean(0))
+    return informativeness_S
+
+
+def _entropy(f: Array) -> Array:
+    entropy: Array = -f * np.log(f) - (1 - f) * np.log1p(-f)
+    return entropy
+
+
+# --- references, and who is measured against them
+
+
+def _reference(people: People, frequency_PS: Array, kept: Rows, axes: int) -> Reference:
+    """Frequencies, the axes on which they differ most, and how members spread along these."""
+    axes_SJ = torch.from_numpy(population_axes(frequency_PS, axes)).float()
+    bare = Reference(torch.from_numpy(frequency_PS).float(), axes_SJ, torch.empty(0))
+    own = [_spread(people, number, place, bare) for place, number in enumerate(kept.tolist())]
+    members = torch.tensor([float((people.populations == number).sum()) for number in kept])
+    sums_PJJ = torch.stack(own)
+    mean_JJ = sums_PJJ.sum(0) / members.sum()
+    spread_PJJ = (sums_PJJ + PRIOR_MEMBERS * mean_JJ) / (members + PRIOR_MEMBERS)[:, None, None]
+    values, vectors = torch.linalg.eigh(spread_PJJ)
+    positive_PJJ = (vectors * values.clamp(min=1e-4).unsqueeze(1)) @ vectors.transpose(1, 2)
+    return Reference(bare.frequencies, axes_SJ, positive_PJJ)
+
+
+def _spread(people: People, number: int, place: int, reference: Reference) -> Tensor:
+    """The sum over members of the products (J, J) of their coordinates, less those of the errors."""
+    rows = np.flatnonzero(people.populations == number)
+    alternate_NS, total_NS = people.alleles(rows, slice(None))
+    population_N = torch.full((len(rows),), place)
+    u_NJ, precision_NJJ = coordinates(alternate_NS, total_NS, population_N, reference)
+    sum_JJ: Tensor = u_NJ.T @ u_NJ - torch.linalg.inv(precision_NJJ).sum(0)
+    return sum_JJ
+
+
+def population_axes(frequency_PS: Array, axes: int) -> Array:
+    """The leading principal components (S, J) of the populations' logit frequencies, sites weighted by variance."""
+    logit_PS = np.log(frequency_PS) - np.log1p(-frequency_PS)
+    mean_S = frequency_PS.mean(0)
+    deviation_S = np.sqrt(mean_S * (1 - mean_S))
+    _, _, vectors_PS = np.linalg.svd(
+        (logit_PS - logit_PS.mean(0)) * deviation_S, full_matrices=False
+    )
+    found_SJ: Array = (vectors_PS[:axes] / deviation_S).T
+    scaled_SJ: Array = found_SJ / np.sqrt((found_SJ**2).mean(0))
+    return scaled_SJ * np.sign(scaled_SJ[np.abs(scaled_SJ).argmax(axis=0), range(axes)])
+
+
+def _trials(
+    people: People,
+    counts: tuple[Array, Array],
+    whole: Reference,
+    frequencies: Frequencies,
+    rng: np.random.Generator,
+) -> Iterator[Trial]:
+    """Members and the unseen keep the axes and spreads of all, which single people and populations hardly change."""
+    groups = np.array(people.groups)
+    every = np.arange(len(groups))
+    folds = rng.permutation(len(people.populations)) % FOLDS
+    for fold in range(FOLDS):
+        aside = people.counts(folds == fold)
+        table = torch.from_numpy(frequencies(counts[0] - aside[0], counts[1] - aside[1])).float()
+        yield Trial(MEMBER, np.flatnonzero(folds == fold), whole._replace(frequencies=table), every)
+    for number in every.tolist():
+        kept = every[every != number]
+        if groups[number] in groups[kept]:
+            left = torch.from_numpy(frequencies(*(part[kept] for part in counts))).float()
+            reference = Reference(left, whole.axes, whole.spread[kept])
+            yield Trial(UNSEEN, np.flatnonzero(people.populations == number), reference, kept)
+    for group in np.unique(groups):
+        kept = every[groups != group]
+        axes = min(whole.axes.shape[1], len(kept) - 1)
+        others = frequencies(*(part[kept] for part in counts))
+        rows = np.flatnonzero(groups[people.populations] == group)
+        yield Trial(OUTSIDER, rows, _reference(people, others, kept, axes), kept)
+
+
+def _levels(information_S: Array, rng: np.random.Generator) -> Iterator[Rows]:
+    """Choices of sites: shares of all at random, some of the most informative, and all but these."""
+    sites = len(information_S)
+    best = np.argsort(-information_S, kind="stable")
+    for share in SHARES:
+        if share * sites >= FEWEST_SITES:
+            yield np.sort(rng.permutation(sites)[: round(share * sites)])
+    for count in BEST:
+        if count < sites / 2:
+            yield np.sort(rng.permutation(best[: 3 * count])[:count])
+    if sites > 2 * BEST[1]:
+        yield np.sort(best[BEST[1] :])
+
+
+def _measured(people: People, trial: Trial, number: int, sites: Rows, information_S: Array) -> Seen:
+    """The trial's people measured at these sites."""
+    frequency_PS, axes_SJ, spread_PJJ = trial.reference
+    reference = Reference(frequency_PS[:, sites], axes_SJ[sites], spread_PJJ)
+    known_S = torch.from_numpy(information_S[sites]).float()
+    parts = [
+        measure(
+            *people.alleles(trial.rows[start : start + ROWS_AT_ONCE], sites), reference, known_S
+        )
+        for start in range(0, len(trial.rows), ROWS_AT_ONCE)
+    ]
+    values, best, known = (torch.cat(column) for column in zip(*parts, strict=True))
+    best = torch.from_numpy(trial.kept)[best]
+    groups, count = np.array(people.groups), len(trial.rows)
+    right = groups[best.numpy()] == groups[people.populations[trial.rows]]
+    measured = Measured(values.double(), best, known.double())
+    return Seen(np.full(count, trial.kind), np.full(count, number), measured, right)
+
+
+def _joined(parts: list[Seen]) -> Seen:
+    columns = zip(*(part.measured for part in parts), strict=True)
+    return Seen(
+        np.concatenate([part.kind for part in parts]),
+        np.concatenate([part.level for part in parts]),
+        Measured(*(torch.cat(column) for column in columns)),
+        np.concatenate([part.right for part in parts]),
+    )
+
+
+# --- what is learnt from the measures
+
+
+def _fit_expectations(novelty: Novelty, seen: Seen) -> None:
+    """The measures that members of each population have, by the root of the information, and their deviation by its
+    logarithm."""
+    members = seen.of(MEMBER)
+    root_N = members.information.sqrt()
+    all_2M = _line(root_N, members.values, torch.zeros(2, members.values.shape[1]).double())
+    for number in range(novelty.expected.shape[1]):
+        of = members.best == number
+        novelty.expected[:, number] = _line(root_N[of], members.values[of], all_2M)
+    log_L = _log_information(seen)
+    novelty.curve.copy_(torch.linspace(float(log_L.min()), float(log_L.max()), POINTS))
+    level_N = torch.from_numpy(seen.level[seen.kind == MEMBER])
+    squared_NM = novelty.surplus(members).square()
+    levels = range(int(level_N.max()) + 1)
+    deviation_LM = torch.stack([squared_NM[level_N == k].mean(0).sqrt() for k in levels])
+    for row_K, deviation_L in zip(novelty.deviations, deviation_LM.T, strict=True):
+        row_K.copy_(_smooth(novelty.curve, log_L, deviation_L))
+
+
+def _log_information(seen: Seen) -> Tensor:
+    """The mean log information of members at each level (L,)."""
+    log_N, member = seen.measured.information.log(), seen.kind == MEMBER
+    return torch.stack([log_N[member & (seen.level == k)].mean() for k in np.unique(seen.level)])
+
+
+def _line(x_N: Tensor, y_NM: Tensor, prior_2M: Tensor) -> Tensor:
+    """The least-squares line (2, M) of each measure, drawn a little towards another line."""
+    design_N2 = torch.stack([torch.ones_like(x_N), x_N], dim=1)
+    mean_square = float(x_N.square().mean()) if len(x_N) else 1.0
+    prior_22 = PRIOR_VALUES * torch.tensor([[1.0, 0.0], [0.0, mean_square]]).double()
+    line_2M: Tensor = torch.linalg.solve(
+        design_N2.T @ design_N2 + prior_22, design_N2.T @ y_NM + prior_22 @ prior_2M
+    )
+    return line_2M
+
+
+def _smooth(points_K: Tensor, x_L: Tensor, y_L: Tensor) -> Tensor:
+    """Means of the values near each point (K,), weighted by a bell curve."""
+    distance_KL = (points_K[:, None] - x_L) / NEAR
+    nearest_K1 = distance_KL.abs().min(1, keepdim=True).values
+    weight_KL = torch.exp(-0.5 * (distance_KL.square() - nearest_K1.square()))
+    return (weight_KL @ y_L) / weight_KL.sum(1)
+
+
+def _fit_weights(novelty: Novelty, seen: Seen) -> None:
+    """The weight of drift beside distance at which most of the outsiders are beyond what few members reach."""
+    members, outsiders = seen.of(MEMBER), seen.of(OUTSIDER)
+    levels = [(seen.level[seen.kind == kind]) for kind in (MEMBER, OUTSIDER)]
+
+    def found(weight: float) -> float:
+        novelty.weights[DRIFT] = weight
+        scores = [novelty.score(measured).numpy() for measured in (members, outsiders)]
+        shares = []
+        for level in np.unique(seen.level):
+            bound = np.quantile(scores[0][levels[0] == level], 1 - FALSE_ALARMS)
+            shares.append((scores[1][levels[1] == level] > bound).mean())
+        return float(np.mean(shares))
+
+    novelty.weights[DRIFT] = max(DRIFT_WEIGHTS, key=found)
+
+
+def _fit_bounds(novelty: Novelty, seen: Seen) -> None:
+    """The scores that few members reach, and that few unseen people of the groups reach, by log information."""
+    score_N = novelty.score(seen.measured).numpy()
+    bounds = []
+    for level in np.unique(seen.level):
+        at = seen.level == level
+        members, unseen = (score_N[at & (seen.kind == kind)] for kind in (MEMBER, UNSEEN))
+        flagged = np.quantile(members, 1 - FALSE_ALARMS)
+        withheld = np.quantile(members, 1 - WITHHELD_MEMBERS)
+        if len(unseen):
+            withheld = max(withheld, np.quantile(unseen, 1 - WITHHELD_UNSEEN))
+        bounds.append((flagged, max(withheld, flagged + LEAST_GAP)))
+    log_L = _log_information(seen)
+    for row_K, bound_L in zip(novelty.bounds, torch.tensor(bounds).double().T, strict=True):
+        row_K.copy_(_highest_near(novelty.curve, log_L, bound_L))
+
+
+def _highest_near(points_K: Tensor, x_L: Tensor, y_L: Tensor) -> Tensor:
+    """The highest of the values near each point (K,), or the nearest one."""
+    distance_KL = (points_K[:, None] - x_L).abs()
+    reach_K1 = distance_KL.min(1, keepdim=True).values.clamp(min=NEAR)
+    return torch.where(distance_KL <= reach_K1, y_L, -torch.inf).max(1).values
+
+
+def _enough(seen: Seen) -> float:
+    """The information at which the likeliest population lies in the right group in the share `RIGHT` of members.
+
+    By a straight line of the log odds of being right over the log information, of the levels where some are wrong.
+    """
+    member = seen.kind == MEMBER
+    levels = [member & (seen.level == k) for k in np.unique(seen.level)]
+    log_L = _log_information(seen).numpy()
+    right_L = np.array([(seen.right[level].sum() + 0.5) / (level.sum() + 1) for level in levels])
+    odds_L = np.log(right_L / (1 - right_L))
+    weight_L = np.sqrt(right_L * (1 - right_L))
+    if len(log_L) < 2:
+        return 0.0
+    slope, constant = np.polyfit(log_L, odds_L, 1, w=weight_L)
+    return float(np.exp((np.log(RIGHT / (1 - RIGHT)) - constant) / slope)) if slope > 0 else 0.0

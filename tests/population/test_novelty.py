@@ -1,0 +1,150 @@
+"""What is unlike everybody: the measures by hand, and made-up groups left out of the fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from genomai_cli.population.networks.likelihood_fit import shrunken_frequencies
+from genomai_cli.population.networks.novelty import Novelty, drift, interpolate, novelty_axes
+from genomai_cli.population.networks.novelty_fit import (
+    People,
+    fit_novelty,
+    information,
+    population_axes,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SITES, MEMBERS = 600, 40
+BETWEEN, WITHIN = 0.15, 0.01  # F_ST of groups, and of the populations in one
+
+
+def drifted(rng, frequency, fst):
+    """Frequencies of a population that split off: Balding and Nichols 1995."""
+    scale = (1 - fst) / fst
+    return np.clip(rng.beta(frequency * scale, (1 - frequency) * scale), 0.02, 0.98)
+
+
+def people(rng, frequencies, members=MEMBERS):
+    """Allele copies of so many people of each population, and their populations' numbers."""
+    copies = [rng.binomial(2, f, (members, len(f))) for f in frequencies]
+    return np.concatenate(copies).astype(np.int8), np.repeat(np.arange(len(copies)), members)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Five groups of two populations and an admixed one, of which the last group is unknown to the fit."""
+    rng = np.random.default_rng(5)
+    ancestor = rng.uniform(0.15, 0.85, SITES)
+    groups = [drifted(rng, ancestor, BETWEEN) for _ in range(5)]
+    return [drifted(rng, group, WITHIN) for group in groups for _ in range(2)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(6)
+
+
+@pytest.fixture(scope="module")
+def fitted(world):
+    rng = np.random.default_rng(7)
+    copies, numbers = people(rng, world[:8])
+    mixed = mixtures(rng, world[0], world[2])
+    copies = np.concatenate([copies, mixed])
+    numbers = np.concatenate([numbers, np.full(len(mixed), 8)])
+    groups = [0, 0, 1, 1, 2, 2, 3, 3, 0]
+    fit = People(copies, numbers, groups)
+    novelty = fit_novelty(fit, lambda *counts: shrunken_frequencies(*counts, 20.0))
+    return novelty, torch.from_numpy(shrunken_frequencies(*fit.counts(), 20.0))
+
+
+def mixtures(rng, one, other, members=MEMBERS):
+    """People with more or less of their alleles from one population, the rest from another."""
+    share = rng.uniform(0.1, 0.9, (members, 1))
+    return rng.binomial(2, share * one + (1 - share) * other).astype(np.int8)
+
+
+def margin(fitted, copies, known=slice(None)):
+    novelty, frequency = fitted
+    alternate = torch.zeros(copies.shape).double()
+    total = torch.zeros_like(alternate)
+    alternate[:, known] = torch.from_numpy(copies[:, known]).double()
+    total[:, known] = 2.0
+    return novelty(alternate, total, frequency).numpy()
+
+
+@pytest.mark.parametrize("known", [slice(None), slice(0, SITES, 3)], ids=["all", "third"])
+def test_members_are_not_novel_and_outsiders_are(rng, world, fitted, known):
+    members, _ = people(rng, world[:8])
+    outsiders, _ = people(rng, world[8:])
+    assert (margin(fitted, members, known) > 0).mean() < 0.02
+    assert (margin(fitted, outsiders, known) > 0).mean() > 0.8
+
+
+def test_members_of_an_admixed_population_are_not_novel(rng, world, fitted):
+    alike = mixtures(rng, world[0], world[2], 100)
+    unlike = mixtures(rng, world[4], world[6], 100)
+    assert (margin(fitted, alike) > 0).mean() < 0.05
+    assert (margin(fitted, unlike) > 0).mean() > 0.5
+
+
+def test_the_bound_of_a_label_lies_above_that_of_the_flag(fitted):
+    flagged, withheld = fitted[0].bounds
+    assert (withheld > flagged).all()
+
+
+def test_populations_of_the_groups_that_nobody_saw_keep_their_label(rng, world, fitted):
+    kin = [drifted(rng, world[number], WITHIN) for number in range(8)]
+    assert (margin(fitted, people(rng, kin)[0]) > 1).mean() < 0.05
+
+
+def test_a_haplotype_has_no_drift():
+    alternate = torch.tensor([[1.0, 0.0, 1.0]])
+    assert float(drift(alternate, torch.ones(1, 3), torch.full((1, 3), 0.3))) == 0
+
+
+def test_drift_is_the_sum_of_products_of_both_alleles_deviations():
+    f = torch.tensor([[0.2, 0.5, 0.4]]).double()
+    alternate, total = torch.tensor([[2.0, 1.0, 0.0]]).double(), torch.full((1, 3), 2.0).double()
+    expected = (0.8 * 0.8 - 0.5 * 0.5 + 0.4 * 0.4) / np.sqrt(0.16**2 + 0.25**2 + 0.24**2)
+    assert float(drift(alternate, total, f)) == pytest.approx(expected)
+
+
+def test_drift_is_nothing_on_average_among_members_whatever_their_frequencies(rng):
+    f = rng.uniform(0.1, 0.9, 500)
+    alternate = torch.from_numpy(rng.binomial(2, f, (400, 500))).double()
+    total = torch.full_like(alternate, 2)
+    found = drift(alternate, total, torch.from_numpy(f).expand(400, -1))
+    assert float(found.mean()) == pytest.approx(0, abs=0.15)
+    assert float(found.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_information_is_the_mutual_information_of_genotype_and_group():
+    alike, fixed = np.array([0.3, 0.3]), np.array([1e-9, 1 - 1e-9])
+    assert information(np.stack([alike, fixed], 1)) == pytest.approx([0, 2 * np.log(2)], abs=1e-6)
+
+
+def test_axes_tell_the_groups_apart(world):
+    frequency = np.stack(world)
+    place = (np.log(frequency) - np.log1p(-frequency)) @ population_axes(frequency, 4)
+    of_group = place.reshape(5, 2, 4)
+    within = np.abs(of_group[:, 0] - of_group[:, 1]).max()
+    assert np.ptp(of_group.mean(1), axis=0).min() > 2 * within
+
+
+def test_a_curve_goes_straight_from_point_to_point_and_on_flat():
+    points, values = torch.tensor([0.0, 1.0, 3.0]), torch.tensor([1.0, 2.0, 0.0])
+    found = interpolate(torch.tensor([-5.0, 0.5, 2.0, 9.0]), points, values)
+    assert found.tolist() == [1.0, 1.5, 1.0, 0.0]
+
+
+def test_two_groups_teach_nothing(rng, world):
+    copies, numbers = people(rng, world[:4], 10)
+    few = People(copies, numbers, [0, 0, 1, 1])
+    assert fit_novelty(few, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
+    assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 6)
+
+
+def test_a_new_novelty_is_finite_for_a_sample_without_sites():
+    empty = torch.zeros(1, 5)
+    found = Novelty(3, 5, 2)(empty, empty, torch.full((3, 5), 0.5))
+    assert torch.isfinite(found).all()

@@ -1,0 +1,93 @@
+"""Calls chosen by genotype: who is recognised, and the likelihood given the choice."""
+
+import numpy as np
+import pytest
+import torch
+
+from genomai_cli.population.networks.likelihood import PopulationLikelihood
+from genomai_cli.population.networks.selected_calls import (
+    is_selected,
+    log_likelihood_given_called,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def copies_with(reference, heterozygous, alternate, missing=10):
+    counts = (reference, heterozygous, alternate, missing)
+    return torch.from_numpy(np.repeat([0, 1, 2, -1], counts))[None]
+
+
+@pytest.mark.parametrize(
+    ("counts", "selected"),
+    [
+        ((0, 20, 10), True),
+        ((0, 19, 10), False),
+        ((1, 20, 10), False),
+        ((3, 60, 40), True),
+        ((40, 60, 40), False),
+        ((0, 30, 0), True),
+        ((0, 0, 30), True),
+        ((0, 0, 0), False),
+    ],
+)
+def test_many_calls_without_the_reference_were_chosen(counts, selected):
+    assert bool(is_selected(copies_with(*counts))) is selected
+
+
+def test_people_with_all_their_calls_were_not_chosen():
+    rng = np.random.default_rng(3)
+    copies = torch.from_numpy(rng.binomial(2, rng.uniform(0.1, 0.9, 200), (500, 200)))
+    assert not is_selected(copies).any()
+
+
+def test_the_likelihood_is_that_of_genotypes_with_an_alternate_allele():
+    f = torch.tensor([[0.2], [0.7]]).double()
+    called = 1 - (1 - f) ** 2
+    for copies, chance in ((1, 2 * f * (1 - f) / called), (2, f**2 / called)):
+        found = log_likelihood_given_called(torch.tensor([[copies]]), f)
+        assert torch.allclose(found.exp(), chance.T)
+    missing = log_likelihood_given_called(torch.tensor([[-1]]), f)
+    assert torch.equal(missing, torch.zeros(1, 2).double())
+
+
+def test_sites_whose_roles_are_exchanged_are_judged_the_other_way_round():
+    f = torch.tensor([[0.2], [0.7]]).double()
+    found = log_likelihood_given_called(torch.tensor([[0]]), f)
+    assert torch.allclose(found.exp(), ((1 - f) ** 2 / (1 - f**2)).T)
+
+
+@pytest.fixture(scope="module")
+def likelihood():
+    """Two populations at 300 sites, without axes to speak of."""
+    rng = np.random.default_rng(8)
+    made = PopulationLikelihood(2, 300, 1).double()
+    theta = torch.from_numpy(rng.normal(-0.3, 0.8, (2, 300)))
+    made.theta.copy_(theta)
+    made.spread.copy_(1e-6 * made.spread)
+    return made
+
+
+def test_variants_alone_still_tell_populations_apart(likelihood):
+    rng = np.random.default_rng(9)
+    frequency = torch.sigmoid(likelihood.theta).numpy()
+    for population in range(2):
+        copies = rng.binomial(2, frequency[population], (200, 300))
+        chosen = torch.from_numpy(np.where(copies > 0, copies, -1))
+        assert bool(is_selected(chosen).all())
+        found = likelihood.scores(chosen)["likelihood"].argmax(1)
+        assert float((found == population).double().mean()) > 0.95
+
+
+def test_networks_have_no_vote_on_chosen_calls(likelihood):
+    whole = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
+    chosen = torch.where(whole > 0, whole, -1)
+    found = likelihood.scores(torch.cat([whole, chosen]))
+    assert found["votes"].tolist() == [1, 0]
+
+
+def test_other_samples_of_a_batch_are_judged_as_ever(likelihood):
+    whole = torch.from_numpy(np.tile([0, 1, 2], 100))[None]
+    both = torch.cat([whole, torch.where(whole > 0, whole, -1)])
+    alone = likelihood.scores(whole)["likelihood"]
+    assert torch.allclose(likelihood.scores(both)["likelihood"][:1], alone)
