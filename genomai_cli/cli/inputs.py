@@ -5,7 +5,7 @@ or of a reference, as a genome in its coordinates.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +122,11 @@ def _of_variants(
         run.console.say(str(report))
         for warning in report.warnings:
             run.console.warn(warning)
-    run.note(panel=panel.name, builds=[report.build for report in samples.reports])
+    run.note(
+        panel=panel.name,
+        builds=[report.build for report in samples.reports],
+        matches=[asdict(report) for report in samples.reports],
+    )
     run.count(read=len(samples.names))
     yield from samples.records()
 

@@ -92,7 +92,8 @@ def indexed_lines(
 ) -> tuple[Iterator[tuple[bytes, int]], list[str]] | None:
     """The lines that overlap wanted positions, each with 0 or the position after its POS; and the file's contigs.
 
-    `reach` says up to which position a line that begins before is about a position. None where the file has no good index or is too small to profit.
+    `reach` says up to which position a line that begins before is about a position. None where the file has no good
+    index or is too small to profit.
     """
     index = _index(source)
     count = sum(len(_spans(sites)) for sites in wanted.values())

@@ -150,7 +150,7 @@ class _Rows:
 
     def after(self, line: int) -> Iterator[_Row]:
         """Those behind this line. The loop runs over every line of the file, so it is kept bare."""
-        source, wanted, covering = self.source, self.wanted, self.covering
+        source, covering = self.source, self.covering
         reach, ordered = covered_end if covering else block_end, OrderedSites()
         contig, positions = b"", self._positions(b"")
         number = since = line

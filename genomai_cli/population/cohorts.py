@@ -3,88 +3,41 @@
 Files with the same samples are parts of one cohort. The build is the one whose sites match; the header decides a tie.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.alphabet import BASES, UNKNOWN_CODE
+from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
-from genomai_cli.formats.contigs import normal_contig
-from genomai_cli.formats.regions import NO_VARIANT
+from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.streams import Input
-from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
-from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38, Panel
+from genomai_cli.formats.vcf import VariantFile, read_variants
+from genomai_cli.population.absent_sites import Listed, believed, reference_records_refuse
+from genomai_cli.population.builds import (
+    KNOWN_CONTIGS,
+    Matches,
+    choose_build,
+    expected_by_chance,
+    header_assembly,
+    header_build,
+    human_contig,
+)
+from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.site_records import (
+    BLOCK,
+    CODES,
+    OWN,
+    FileRecords,
+    SiteIndex,
+    SiteKey,
+    SiteRecord,
+)
 
-_CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
-# Lengths of the autosomes and X, enough to tell the two builds apart.
-_LENGTHS_IN_ORDER = {
-    GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
-    "141213431 135534747 135006516 133851895 115169878 107349540 102531392 90354753 "
-    "81195210 78077248 59128983 63025520 48129895 51304566 155270560",
-    GRCH38: "248956422 242193529 198295559 190214555 181538259 170805979 159345973 145138636 "
-    "138394717 133797422 135086622 133275309 114364328 107043718 101991189 90338345 "
-    "83257441 80373285 58617616 64444167 46709983 50818468 156040895",
-}
-_LENGTHS = {
-    build: frozenset(zip(_CONTIGS, map(int, lengths.split()), strict=True))
-    for build, lengths in _LENGTHS_IN_ORDER.items()
-}
-_NAMES = {
-    GRCH37: re.compile(r"grch37|hg19|b37|hs37|g1k_v37", re.IGNORECASE),
-    GRCH38: re.compile(r"grch38|hg38|b38|hs38", re.IGNORECASE),
-}
-
-
-def contig_lengths(build: str) -> dict[str, int]:
-    """The lengths of the autosomes and X, in their order."""
-    lengths = map(int, _LENGTHS_IN_ORDER[build].split())
-    return dict(zip(_CONTIGS, lengths, strict=True))
-
-
-def header_build(lines: Iterable[str]) -> str | None:
-    """The build that a VCF's header names, None if it names none or both."""
-    votes = {build: 0 for build in BUILDS}
-    for line in lines:
-        for build in BUILDS:
-            votes[build] += _speaks_for(line, build)
-    chosen = [build for build in BUILDS if votes[build]]
-    return chosen[0] if len(chosen) == 1 else None
-
-
-def _speaks_for(line: str, build: str) -> bool:
-    if line.startswith("##contig="):
-        return _contig_length(line) in _LENGTHS[build] or _named(r"assembly=([^,>]+)", line, build)
-    return line.startswith(("##reference=", "##assembly=")) and _named("=(.*)", line, build)
-
-
-def _contig_length(line: str) -> tuple[str, int] | None:
-    name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
-    return (normal_contig(name[1]), int(length[1])) if name and length else None
-
-
-def _named(pattern: str, line: str, build: str) -> bool:
-    found = re.search(pattern, line)
-    return found is not None and _NAMES[build].search(found[1]) is not None
-
-
-def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
-    """The build with more matching sites; the header decides a tie, None is neither."""
-    best = max(matched.values(), default=0)
-    winners = [build for build in matched if matched[build] == best]
-    if len(winners) == 1:
-        return winners[0]
-    if header in winners:
-        return header
-    return winners[0] if best else None
-
-
-_SAME_AS_FIRST = UNKNOWN_CODE + 1  # beside the codes of letters
-_CODES = {base: code for code, base in enumerate(BASES)}
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
-SiteKey = tuple[str, int]  # a build, and the index of a site in the panel
+_NAMED = 5  # chromosomes in a message
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +45,19 @@ class SiteCalls:
     """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples).
 
     `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
-    carries another allele than the panel's there.
+    carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
+    where it has their complements and 0 where that is not known.
     """
 
     codes: NDArray[np.uint8]
-    phased: NDArray[np.bool_]
-    recorded: NDArray[np.bool_]
-    foreign: NDArray[np.bool_]
+    phased: Flags
+    recorded: Flags
+    foreign: Flags
+    strand: NDArray[np.int8]
 
     def alleles(self, panel: Panel) -> NDArray[np.int8]:
         """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
-        ref, alt = (np.array([_CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
+        ref, alt = (np.array([CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
         alleles = np.full(self.codes.shape, -1, np.int8)
         alleles[self.codes == ref[:, None, None]] = 0
         alleles[self.codes == alt[:, None, None]] = 1
@@ -113,10 +68,11 @@ class SiteCalls:
 class MatchReport:
     """How a cohort's files match the panel; counts are of sites, and matched, other_alleles and absent add up.
 
-    matched: a record with the panel's alleles, `swapped` of them with REF and ALT exchanged,
+    matched: a record with the panel's alleles, `swapped` of them with REF and ALT exchanged, `turned` of them on the
+    other strand, `unclear_strand` of them palindromic and left out, since the file's strands are mixed,
     `conflicting` of them with records that disagree for a sample, `in_blocks` of them within a gVCF's
     reference block (read as the panel's ref); other_alleles: only records with other alleles;
-    absent: no record, or no position in this build.
+    absent: no record, or no position in this build, `assumed_ref` of them taken for homozygous reference.
     """
 
     path: str
@@ -130,26 +86,28 @@ class MatchReport:
     other_alleles: int
     absent: int
     in_blocks: int = 0
+    turned: int = 0
+    unclear_strand: int = 0
+    assumed_ref: int = 0
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
-        counts = ("swapped", "conflicting", "other_alleles", "in_blocks", "absent")
-        parts += [f"{getattr(self, name)} {name.replace('_', ' ')}" for name in counts]
+        parts += [f"{getattr(self, name)} {words}" for name, words in _COUNTS.items()]
         shown = "<stdin>" if self.path == "-" else self.path
         return f"{shown}: " + ", ".join(part for part in parts if not part.startswith("0 "))
 
 
-@dataclass(eq=False)
-class _Call:
-    """The records so far at one site: codes (samples, 2)."""
-
-    codes: NDArray[np.uint8]
-    phased: NDArray[np.bool_]
-    swapped: bool
-    path: str
-    in_block: bool = False
-    conflicting: bool = False
+_COUNTS = {
+    "swapped": "swapped",
+    "turned": "turned from the other strand",
+    "unclear_strand": "palindromic of unclear strand",
+    "conflicting": "conflicting",
+    "other_alleles": "other alleles",
+    "in_blocks": "in blocks",
+    "absent": "absent",
+    "assumed_ref": "of them assumed homozygous reference",
+}
 
 
 class Cohort:
@@ -159,20 +117,31 @@ class Cohort:
         self.samples = list(file.samples)
         self.path = file.path
         self._panel = panel
-        self._calls: dict[SiteKey, _Call] = {}
-        self._carriers: dict[SiteKey, NDArray[np.bool_]] = {}
+        self._records: dict[SiteKey, SiteRecord] = {}
+        self._carriers: dict[SiteKey, Flags] = {}
+        self._removed: dict[SiteKey, Flags] = {}
         self._others: set[SiteKey] = set()
         self._header: list[str] = []
+        self._contigs: dict[str, int | None] = {}
         self._with_genotypes = 0
 
-    def add(self, file: VariantFile, sites: "SiteIndex") -> None:
+    def add(self, file: VariantFile, sites: SiteIndex) -> None:
         """Take in the records of one more file of these samples."""
+        found = FileRecords.read(self._panel, file, sites)
         self._header += file.header
-        shared = [0, 0]
-        for variant in file.records:
-            for key in sites[variant.contig][variant.position]:
-                self._take(key, variant, file.path, shared)
-        common, different = shared
+        self._count_contigs(file.contigs)
+        self._with_genotypes += found.with_genotypes
+        self._others |= found.others
+        for mine, theirs in ((self._carriers, found.carriers), (self._removed, found.removed)):
+            for key, samples in theirs.items():
+                mine[key] = samples | mine.get(key, False)
+        common = different = 0
+        for key, record in found.records.items():
+            before = self._records.get(key)
+            self._records[key] = record if before is None else before.joined(record)
+            if before is not None and before.rank == record.rank:
+                common += 1
+                different += bool(before.conflict(record).any())
         if different > _DISAGREEMENT * common:
             message = (
                 f"the same samples as {self.path}, but other genotypes at {different} of {common} "
@@ -180,119 +149,162 @@ class Cohort:
             )
             raise InputError(message, path=file.path)
 
-    def _take(self, key: SiteKey, variant: Variant, path: str, shared: list[int]) -> None:
-        letters = _letters(variant)
-        in_block = not variant.ref
-        if in_block:
-            letters[0] = self._panel.ref[key[1]]
-        table, matches = _translation(letters, self._panel, key[1])
-        if not matches:
-            self._note_other(key, variant, letters)
-            return
-        self._with_genotypes += variant.has_genotypes
-        codes = table[variant.genotypes]
-        codes[:, 1] = np.where(codes[:, 1] == _SAME_AS_FIRST, codes[:, 0], codes[:, 1])
-        swapped = letters[0] == self._panel.alt[key[1]]
-        new = _Call(codes, variant.phased, swapped, path, in_block)
-        old = self._calls.get(key)
-        if old is not None and in_block != old.in_block:  # a record of the site itself counts more
-            self._calls[key] = old if in_block else new
-            return
-        self._calls[key] = new if old is None else _merged(old, new)
-        if old is not None and old.path != path:
-            shared[0] += 1
-            shared[1] += _disagreeing(old, new)
-
-    def _note_other(self, key: SiteKey, variant: Variant, letters: list[str]) -> None:
-        """Remember which samples carry another allele than the panel's in a row of its own."""
-        carriers = np.asarray((variant.genotypes > 0).any(axis=1))
-        before = self._carriers.get(key)
-        self._carriers[key] = carriers if before is None else before | carriers
-        # An indel next to the site does not say whether the site itself was called.
-        if len(letters) == 1 or any(letters[1:]):
-            self._others.add(key)
+    def _count_contigs(self, contigs: dict[str, int | None]) -> None:
+        for name, count in contigs.items():
+            before = self._contigs.get(name, 0)
+            self._contigs[name] = None if count is None or before is None else before + count
 
     def calls(self, *, absent_is_ref: bool) -> tuple[SiteCalls, MatchReport]:
-        """The calls in the build that the sites match, and the report on how."""
-        header = header_build(self._header)
+        """The calls in the build that the sites match, and the report on how.
+
+        InputError where there is nothing to use, the coordinates are of another assembly, or a file that is said to
+        list variants does not.
+        """
+        header = header_build([*self._header, *self._contig_lines()])
         build = self._build(header, absent_is_ref)
+        found = [self._records.get((build, site)) for site in range(len(self._panel))]
+        others = [(build, site) in self._others for site in range(len(self._panel))]
+        recorded = np.array([record is not None for record in found]) | np.array(others)
+        assumed, warnings = np.zeros(len(found), np.bool_), []
+        if absent_is_ref:
+            self._check_list_of_variants(found)
+            listed = self._listed(build, found, recorded)
+            assumed = believed(self._panel, listed, len(self.samples), build)
+            warnings = list(_not_assumed(self._panel, listed, assumed))
+        calls = self._site_calls(build, found, recorded, assumed)
+        report = self._report(build, header, found, int(assumed.sum()))
+        warnings = [*_warnings(report), *warnings]
+        return calls, replace(report, warnings=tuple(warnings))
+
+    def _site_calls(
+        self, build: str, found: list[SiteRecord | None], recorded: Flags, assumed: Flags
+    ) -> SiteCalls:
         shape = (len(self._panel), len(self.samples))
         codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
-        for site in range(len(self._panel)):
-            self._fill((build, site), codes[site], phased[site], absent_is_ref)
-        recorded = [self._is_recorded((build, site)) for site in range(len(self._panel))]
-        foreign = np.zeros(shape, np.bool_)
-        for (of_build, site), carriers in self._carriers.items():
-            if of_build == build:
+        foreign, strand = np.zeros(shape, np.bool_), np.ones(len(found), np.int8)
+        for site, record in enumerate(found):
+            if record is not None:
+                codes[site], phased[site] = record.codes, record.phased
+                strand[site] = 0 if record.unclear else -1 if record.turned else 1
+            elif assumed[site]:
+                codes[site] = CODES[self._panel.ref[site]]
+            removed = self._removed.get((build, site))
+            if removed is not None and (record is None or record.rank == BLOCK):
+                codes[site, removed] = UNKNOWN_CODE
+            carriers = self._carriers.get((build, site))
+            if carriers is not None:
+                codes[site, carriers] = UNKNOWN_CODE
                 foreign[site] = carriers
-        return SiteCalls(codes, phased, np.array(recorded), foreign), self._report(build, header)
+        return SiteCalls(codes, phased, recorded, foreign, strand)
 
-    def _is_recorded(self, key: SiteKey) -> bool:
-        return key in self._calls or key in self._others
-
-    def _fill(
-        self,
-        key: SiteKey,
-        codes: NDArray[np.uint8],
-        phased: NDArray[np.bool_],
-        absent_is_ref: bool,
-    ) -> None:
-        call, carriers = self._calls.get(key), self._carriers.get(key)
-        if call is not None:
-            codes[:], phased[:] = call.codes, call.phased
-        elif absent_is_ref and self._may_be_ref(key):
-            codes[:] = _CODES[self._panel.ref[key[1]]]
-        if carriers is not None:
-            codes[carriers] = UNKNOWN_CODE
-
-    def _may_be_ref(self, key: SiteKey) -> bool:
-        """Whether a site without a call has a position in the build, and no other allele there."""
-        return key not in self._others and bool(self._panel.positions[key[0]][key[1]])
-
-    def _matched(self, build: str) -> int:
-        # Blocks cover the positions of either build, so they cannot tell which one it is.
-        calls = self._calls.items()
-        return sum(key[0] == build and not call.in_block for key, call in calls)
+    def _contig_lines(self) -> Iterator[str]:
+        """The names of the records' contigs as a header has them: an accession tells the build."""
+        return (f"##contig=<ID={name}>" for name in self._contigs)
 
     def _build(self, header: str | None, absent_is_ref: bool) -> str:
-        matched = {build: self._matched(build) for build in BUILDS}
-        # A short list of variants may hold none of the sites: then only the header can tell.
-        if not any(matched.values()) and (absent_is_ref or self._calls) and header:
-            return header
+        matches = {build: self._matches(build) for build in BUILDS}
+        matched = {build: found.matched for build, found in matches.items()}
+        assembly = header_assembly([*self._header, *self._contig_lines()])
         build = choose_build(matched, header) if any(matched.values()) else None
-        if build is None:
-            total = len(self._panel)
-            message = (
-                f"matches {matched[BUILDS[0]]} of {total} panel sites in {BUILDS[0]} "
-                f"and {matched[BUILDS[1]]} in {BUILDS[1]}: nothing to use"
-            )
-            raise InputError(message, path=self.path)
+        if build is None and header and any(found.blocks for found in matches.values()):
+            build = header  # a gVCF whose blocks cover all of the sites
+        reason = self._nothing(matched, assembly, absent_is_ref) if build is None else None
+        reason = reason or (build and matches[build].contradiction(assembly))
+        if reason:
+            raise InputError(reason, path=self.path)
         if not self._with_genotypes:
             message = "no genotypes: the records at panel sites have no GT field"
             raise InputError(message, path=self.path)
+        assert build is not None
         return build
 
-    def _report(self, build: str, header: str | None) -> MatchReport:
-        calls = [call for key, call in self._calls.items() if key[0] == build]
-        others = sum(p[0] == build and p not in self._calls for p in self._others)
-        total, matched = len(self._panel), len(calls)
+    def _matches(self, build: str) -> Matches:
+        # Blocks cover the positions of either build, so they cannot tell which one it is.
+        ranks = [record.rank for key, record in self._records.items() if key[0] == build]
+        blocks = sum(rank == BLOCK for rank in ranks)
+        others = sum(key[0] == build and key not in self._records for key in self._others)
+        by_contig: dict[str, int] = {}
+        for contig, position in zip(self._panel.chrom, self._panel.positions[build], strict=True):
+            by_contig[contig] = by_contig.get(contig, 0) + bool(position)
+        present = sum(by_contig.get(contig, 0) for contig in map(human_contig, self._contigs))
+        chance = expected_by_chance(self._contigs, by_contig, build)
+        return Matches(build, len(ranks) - blocks, others, blocks, present, chance)
+
+    def _nothing(self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool) -> str:
+        """Why there is nothing to use."""
+        if not self._contigs:
+            return "no records"
+        if assembly is not None:
+            return f"no record at a panel site: the header is that of {assembly}"
+        if not any(human_contig(name) in KNOWN_CONTIGS for name in self._contigs):
+            return (
+                f"no contig name is known (the first is {next(iter(self._contigs))}): "
+                "1, chr1, NC_000001.11, CM000663.2 or GRCh38#0#chr1 would be"
+            )
+        why = "--absent-is-ref alone would make everybody alike" if absent_is_ref else ""
+        return (
+            f"matches {matched[BUILDS[0]]} of {len(self._panel)} panel sites in {BUILDS[0]} "
+            f"and {matched[BUILDS[1]]} in {BUILDS[1]}: {why or 'nothing to use'}"
+        )
+
+    def _check_list_of_variants(self, found: list[SiteRecord | None]) -> None:
+        """InputError if the file says where it saw the reference, so that it is no list of variants."""
+        reference = [
+            record.rank
+            for site, record in enumerate(found)
+            if record is not None and self._is_reference(site, record)
+        ]
+        blocks = reference.count(BLOCK)
+        records = sum(record is not None and record.rank == OWN for record in found)
+        if blocks:
+            message = (
+                f"a gVCF, whose reference blocks cover {blocks} panel sites, says itself where "
+                "the reference was seen: leave --absent-is-ref out"
+            )
+            raise InputError(message, path=self.path)
+        if reference_records_refuse(reference.count(OWN), records):
+            message = (
+                f"{reference.count(OWN)} of {records} records at panel sites are homozygous "
+                "reference in all samples, so the file is no list of variants and what it lacks "
+                "was not looked at: leave --absent-is-ref out"
+            )
+            raise InputError(message, path=self.path)
+
+    def _is_reference(self, site: int, record: SiteRecord) -> bool:
+        codes = record.codes[record.known()]
+        return bool(len(codes)) and bool((codes == CODES[self._panel.ref[site]]).all())
+
+    def _listed(self, build: str, found: list[SiteRecord | None], recorded: Flags) -> Listed:
+        copies = [
+            0 if record is None else int((record.codes == CODES[alt]).sum())
+            for record, alt in zip(found, self._panel.alt, strict=True)
+        ]
+        known = {human_contig(name) for name in self._contigs}
+        chromosomes = np.array([contig in known for contig in self._panel.chrom])
+        placed = self._panel.positions[build] > 0
+        return Listed(placed, recorded, np.array(copies, np.int64), chromosomes)
+
+    def _report(
+        self, build: str, header: str | None, found: list[SiteRecord | None], assumed: int
+    ) -> MatchReport:
+        records = [record for record in found if record is not None]
+        others = sum(p[0] == build and p not in self._records for p in self._others)
         return MatchReport(
             path=self.path,
             samples=len(self.samples),
             build=build,
             header_build=header,
-            sites=total,
-            matched=matched,
-            swapped=sum(call.swapped for call in calls),
-            conflicting=sum(call.conflicting for call in calls),
+            sites=len(found),
+            matched=len(records),
+            swapped=sum(record.swapped for record in records),
+            conflicting=sum(record.conflicting for record in records),
             other_alleles=others,
-            absent=total - matched - others,
-            in_blocks=sum(call.in_block for call in calls),
-            warnings=tuple(_warnings(build, header, matched, others)),
+            absent=len(found) - len(records) - others,
+            in_blocks=sum(record.rank == BLOCK for record in records),
+            turned=sum(record.turned for record in records),
+            unclear_strand=sum(record.unclear for record in records),
+            assumed_ref=assumed,
         )
-
-
-SiteIndex = dict[str, dict[int, list[SiteKey]]]
 
 
 def read_cohorts(inputs: Iterable[Input], panel: Panel) -> list[Cohort]:
@@ -301,73 +313,53 @@ def read_cohorts(inputs: Iterable[Input], panel: Panel) -> list[Cohort]:
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, sites)
+            file = read_variants(source, sites, covering=True)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
             cohort.add(file, sites)
     return list(cohorts.values())
 
 
 def site_index(panel: Panel) -> SiteIndex:
-    """The panel's sites of both builds by contig and position."""
+    """The panel's sites of both builds by contig and position; contigs also by plink's numbers."""
     index: SiteIndex = {}
     for build in BUILDS:
         for (contig, position), site in panel.index(build).items():
             index.setdefault(contig, {}).setdefault(position, []).append((build, site))
-    return index
+    numbers = {number: index[name] for number, name in PLINK_CODES.items() if name in index}
+    return {**numbers, **index}
 
 
-def _letters(variant: Variant) -> list[str]:
-    """The base that each allele puts at the record's position, "" for one that is no substitution.
-
-    A SNP may stand beside an indel in one record, as CA to C,TA: its letter is still C to T.
-    """
-    rest = variant.ref[1:]
-    letters = [variant.ref[:1]]
-    for alt in variant.alts:
-        same_length = len(alt) == len(variant.ref) and alt[1:] == rest
-        letters.append(alt[0] if same_length and alt[0] in _CODES else _other(alt))
-    return letters
-
-
-def _other(alt: str) -> str:
-    # A spanning deletion removes the base; an indel beside the site leaves it as it is.
-    return "*" if alt == "*" else "-" if alt in NO_VARIANT else ""
-
-
-def _translation(letters: list[str], panel: Panel, site: int) -> tuple[NDArray[np.uint8], bool]:
-    """Codes by allele number (then absent, missing), and whether the record is for this site."""
-    own = (panel.ref[site], panel.alt[site])
-    codes = [_CODES[letter] if letter in own else UNKNOWN_CODE for letter in letters]
-    table = np.array([*codes, _SAME_AS_FIRST, UNKNOWN_CODE], np.uint8)
-    monomorphic = all(letter == "-" for letter in letters[1:])
-    matches = letters[0] in own and (monomorphic or set(own) <= set(letters))
-    return table, matches
-
-
-def _merged(old: _Call, new: _Call) -> _Call:
-    unknown = (old.codes == UNKNOWN_CODE).any(axis=1)
-    conflict = _conflict(old, new)
-    codes = np.where(unknown[:, None], new.codes, old.codes)
-    codes[conflict] = UNKNOWN_CODE
-    phased = np.where(unknown, new.phased, old.phased)
-    conflicting = old.conflicting or new.conflicting or bool(conflict.any())
-    return _Call(codes, phased, old.swapped, old.path, old.in_block, conflicting)
-
-
-def _conflict(old: _Call, new: _Call) -> NDArray[np.bool_]:
-    """The samples that both records call, and call differently (phase aside)."""
-    called = (old.codes != UNKNOWN_CODE).all(axis=1) & (new.codes != UNKNOWN_CODE).all(axis=1)
-    different = (np.sort(old.codes, axis=1) != np.sort(new.codes, axis=1)).any(axis=1)
-    conflict: NDArray[np.bool_] = called & different
-    return conflict
-
-
-def _disagreeing(old: _Call, new: _Call) -> bool:
-    return bool(_conflict(old, new).any())
-
-
-def _warnings(build: str, header: str | None, matched: int, others: int) -> Iterator[str]:
-    if header is not None and header != build:
-        yield f"the header says {header}, but the sites match {build}"
+def _warnings(report: MatchReport) -> Iterator[str]:
+    if report.header_build not in (None, report.build):
+        yield f"the header says {report.header_build}, but the sites match {report.build}"
+    matched, others = report.matched, report.other_alleles
     if others > matched:
         yield f"at {others} of {others + matched} sites the alleles are not the panel's"
+    if report.unclear_strand:
+        yield (
+            f"{report.turned} sites are on the other strand and others are not: at "
+            f"{report.unclear_strand} palindromic sites (A/T, C/G) it cannot be told, they are missing"
+        )
+
+
+def _not_assumed(panel: Panel, listed: Listed, assumed: Flags) -> Iterator[str]:
+    """What --absent-is-ref does not speak for."""
+    absent = listed.placed & ~listed.recorded & ~assumed
+    elsewhere = absent & ~listed.chromosome_known
+    if elsewhere.any():
+        names = list(dict.fromkeys(np.array(panel.chrom)[elsewhere].tolist()))
+        shown = (
+            f"chromosome {', '.join(names)}"
+            if len(names) <= _NAMED
+            else f"{len(names)} chromosomes"
+        )
+        yield (
+            f"no record on {shown}: --absent-is-ref does not speak for "
+            f"the {elsewhere.sum()} sites there, they are missing"
+        )
+    here = int((absent & listed.chromosome_known).sum())
+    if here:
+        yield (
+            f"--absent-is-ref is not believed at {here} sites, they are missing: so few of them "
+            "have records that the file cannot list the variants of whole genomes there"
+        )

@@ -74,7 +74,6 @@ REST = (site("1", 200, "C", "T", "0/1"), site("2", 300, "G", "C", "1/1"))
         (site("1", 100, "G", "A", "1/1"), "A"),
         (site("1", 100, "A", "C", "0/1"), "N"),  # another alternate allele
         (site("1", 100, "A", "C", "0/0"), "N"),
-        (site("1", 100, "T", "C", "0/1"), "N"),
         (site("1", 100, "A", "C,G", "0/2"), "R"),  # multiallelic
         (site("1", 100, "A", "C,G", "0/1"), "N"),
         (site("1", 100, "A", "C,G", "1/2"), "N"),
@@ -132,7 +131,7 @@ def test_an_indel_in_a_row_of_its_own_reads_as_in_one_row(tmp_path: Path, panel:
     # The indel alone tells nothing of the site, except for those who carry it.
     rest = site("1", 200, "C", "T", "0/1", "0/0")
     alone = vcf(tmp_path, rows[0], rest, samples="S T")
-    assert words(panel, alone, absent_is_ref=True) == ["NYGT", "ACGT"]
+    assert words(panel, alone, absent_is_ref=True) == ["NYNN", "ACNN"]
 
 
 def random_site(rng: random.Random, pos: int) -> tuple[str, str]:
@@ -172,8 +171,15 @@ def test_records_that_disagree_give_n_for_that_sample(tmp_path: Path, panel: Pan
 def test_absent_sites(tmp_path: Path, panel: Panel) -> None:
     path = vcf(tmp_path, site("1", 100, "A", "G", "0/1"), site("1", 200, "C", "G", "0/1"))
     assert words(panel, path) == ["RNNN"]
-    # What the file lists with another allele stays missing.
-    assert words(panel, path, absent_is_ref=True) == ["RNGT"]
+    # What the file lists with another allele stays missing, and so do chromosomes that it is not about.
+    assert words(panel, path, absent_is_ref=True) == ["RNNN"]
+    warning = barcodes(panel, path, absent_is_ref=True).report.warnings[0]
+    assert "no record on chromosome 2, MT" in warning
+    elsewhere = site("2", 7, "A", "G", "0/1")
+    path = vcf(
+        tmp_path, site("1", 100, "A", "G", "0/1"), site("1", 200, "C", "G", "0/1"), elsewhere
+    )
+    assert words(panel, path, absent_is_ref=True) == ["RNGN"]
 
 
 def test_grch38_is_found_from_the_sites(tmp_path: Path, panel: Panel) -> None:
@@ -184,6 +190,7 @@ def test_grch38_is_found_from_the_sites(tmp_path: Path, panel: Panel) -> None:
     assert "header says GRCh37, but the sites match GRCh38" in report.warnings[0]
     assert words(panel, path) == ["RTNN"]
     # The third site has no position in GRCh38, so its absence says nothing.
+    path = vcf(tmp_path, *rows, site("2", 7, "A", "G", "0/1"), site("MT", 7, "A", "G", "0/1"))
     assert words(panel, path, absent_is_ref=True) == ["RTNT"]
 
 
@@ -207,9 +214,12 @@ def test_a_file_that_matches_neither_build_is_refused(tmp_path: Path, panel: Pan
         barcodes(panel, path)
 
 
-def test_a_file_of_variants_only_may_hold_no_site(tmp_path: Path, panel: Panel) -> None:
-    path = vcf(tmp_path, site("5", 1, "A", "G", "0/1"), meta="##reference=hg19\n")
-    assert words(panel, path, absent_is_ref=True) == ["ACGT"]
+def test_a_list_of_variants_without_any_at_a_site_tells_nothing(
+    tmp_path: Path, panel: Panel
+) -> None:
+    path = vcf(tmp_path, site("1", 1, "A", "G", "0/1"), meta="##reference=hg19\n")
+    with pytest.raises(InputError, match="--absent-is-ref alone would make everybody alike"):
+        barcodes(panel, path, absent_is_ref=True)
 
 
 def test_records_without_gt_are_refused(tmp_path: Path, panel: Panel) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from genomai_cli.errors import InputError
-from genomai_cli.population.cohorts import choose_build, header_build
+from genomai_cli.population.builds import choose_build, header_build
 from genomai_cli.population.panel import Panel
 
 HEADER = "chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\tpanel\n"

@@ -16,7 +16,8 @@ from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_sites
-from genomai_cli.population.cohorts import header_build, read_cohorts
+from genomai_cli.population.builds import header_build
+from genomai_cli.population.cohorts import read_cohorts
 from genomai_cli.population.panel import BUILDS, GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 

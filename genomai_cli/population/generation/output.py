@@ -13,7 +13,7 @@ from genomai_cli.formats.fasta import write_fasta
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.barcode import genotypes_to_letters
-from genomai_cli.population.cohorts import contig_lengths
+from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.generation.sampler import SyntheticIndividual
 from genomai_cli.population.panel import GRCH38, Panel
 from genomai_cli.records import SequenceRecord

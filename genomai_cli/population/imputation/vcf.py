@@ -14,9 +14,11 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.population.cohorts import Cohort, SiteCalls, contig_lengths, site_index
+from genomai_cli.population.builds import contig_lengths
+from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.site_records import complements
 
 MIN_SITES = 10  # of the model that a file has to have: a few may be there by chance
 UNCHANGED = "the file stays as it is"
@@ -26,7 +28,7 @@ def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSa
     """The samples of a VCF at the sites of the model's panel."""
     sites = site_index(model.panel)
     with again() as source:
-        file = read_variants(source, sites)
+        file = read_variants(source, sites, covering=True)
         cohort = Cohort(model.panel, file)
         cohort.add(file, sites)
     try:
@@ -89,8 +91,8 @@ class PanelSiteModel:
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
         """See `SiteModel`."""
-        own = {self.panel.ref[site], self.panel.alt[site]}
-        if ref not in own or len(alts) > 1:
+        own = set(self._own(site))
+        if ref not in own or len(alts) > 1 or not self._calls.strand[site]:
             return None
         other = (own - {ref}).pop()
         return (other,) if not alts or alts[0] == other else None
@@ -98,7 +100,15 @@ class PanelSiteModel:
     def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`."""
         table: Shares = self._pairs_SN4[site].reshape(-1, 2, 2)
-        return table if alleles[0] == self.panel.ref[site] else table[:, ::-1, ::-1]
+        return table if alleles[0] == self._own(site)[0] else table[:, ::-1, ::-1]
+
+    def _own(self, site: int) -> tuple[str, str]:
+        """The panel's alleles as the record has them: on its strand."""
+        own = self.panel.ref[site], self.panel.alt[site]
+        if self._calls.strand[site] >= 0:
+            return own
+        ref, alt = complements(own)
+        return ref, alt
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""

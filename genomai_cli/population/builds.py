@@ -1,0 +1,235 @@
+"""Which genome build a file's coordinates are in, by its header, its contigs' names and its matching sites.
+
+A file in the coordinates of another assembly has some records at a panel's positions by chance: it is refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38
+
+_CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
+KNOWN_CONTIGS = frozenset([*_CONTIGS, "Y", "MT", *PLINK_CODES])
+CHM13, NCBI36 = "T2T-CHM13", "NCBI36 (hg18)"
+# Lengths of the autosomes and X, enough to tell the assemblies apart.
+_LENGTHS_IN_ORDER = {
+    GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
+    "141213431 135534747 135006516 133851895 115169878 107349540 102531392 90354753 "
+    "81195210 78077248 59128983 63025520 48129895 51304566 155270560",
+    GRCH38: "248956422 242193529 198295559 190214555 181538259 170805979 159345973 145138636 "
+    "138394717 133797422 135086622 133275309 114364328 107043718 101991189 90338345 "
+    "83257441 80373285 58617616 64444167 46709983 50818468 156040895",
+    CHM13: "248387328 242696752 201105948 193574945 182045439 172126628 160567428 146259331 "
+    "150617247 134758134 135127769 133324548 113566686 101161492 99753195 96330374 "
+    "84276897 80542538 61707364 66210255 45090682 51324926 154259566",
+    NCBI36: "247249719 242951149 199501827 191273063 180857866 170899992 158821424 146274826 "
+    "140273252 135374737 134452384 132349534 114142980 106368585 100338915 88827254 "
+    "78774742 76117153 63811651 62435964 46944323 49691432 154913754",
+}
+_LENGTHS = {
+    assembly: frozenset(zip(_CONTIGS, map(int, lengths.split()), strict=True))
+    for assembly, lengths in _LENGTHS_IN_ORDER.items()
+}
+_LONGEST = {
+    contig: max(length for build in BUILDS for name, length in _LENGTHS[build] if name == contig)
+    for contig in _CONTIGS
+}
+_NAMES = {
+    GRCH37: re.compile(r"grch37|hg19|b37|hs37|g1k_v37", re.IGNORECASE),
+    GRCH38: re.compile(r"grch38|hg38|b38|hs38", re.IGNORECASE),
+    CHM13: re.compile(r"chm13|t2t|\bhs1\b|NC_0609\d\d|CP0682\d\d", re.IGNORECASE),
+    NCBI36: re.compile(r"ncbi36|hg18|\bb36|hs36", re.IGNORECASE),
+}
+# The RefSeq versions of chromosomes 1 to 22, X and Y in GRCh37; GRCh38 has the next, NCBI36 the one before.
+_REFSEQ_37 = dict(
+    enumerate(
+        map(
+            int,
+            [
+                "10",
+                "11",
+                "11",
+                "11",
+                "9",
+                "11",
+                "13",
+                "10",
+                "11",
+                "10",
+                "9",
+                "11",
+                "10",
+                "8",
+                "9",
+                "9",
+                "10",
+                "9",
+                "9",
+                "10",
+                "8",
+                "10",
+                "10",
+                "9",
+            ],
+        ),
+        1,
+    )
+)
+_REFSEQ_STEPS = {0: GRCH37, 1: GRCH38, -1: NCBI36}
+_GENBANK_VERSIONS = {1: GRCH37, 2: GRCH38}
+
+_OTHER_SITES_MIN = 10  # matching sites from which they count more than a header
+_AGREEING = 0.9  # share of the sites with a record that match in a file's true build
+_CHANCE = 3.0  # times as many matches as positions are hit by chance (a third of which would match)
+_MANY = 0.3  # share of the sites that match, above which chance is not asked
+_INDEXED_SHARE = 0.01  # share of the sites that must match where the number of records is not known
+_ALIKE_MIN, _ALIKE_SHARE = 20, 0.6  # of so many sites this share must have the panel's alleles
+_BLOCKS_MIN, _BLOCKS_SHARE = 50, 0.03  # variants for each site in a reference block, at least
+
+
+def contig_lengths(build: str) -> dict[str, int]:
+    """The lengths of the autosomes and X, in their order."""
+    lengths = map(int, _LENGTHS_IN_ORDER[build].split())
+    return dict(zip(_CONTIGS, lengths, strict=True))
+
+
+def header_build(lines: Iterable[str]) -> str | None:
+    """The build that a VCF's header names, None if it names none or both."""
+    votes = _votes(lines)
+    chosen = [build for build in BUILDS if votes[build]]
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def header_assembly(lines: Iterable[str]) -> str | None:
+    """The assembly that a VCF's header names if it is neither build, as a reader would know it."""
+    lines = list(lines)
+    votes = _votes(lines)
+    ours = sum(votes[build] for build in BUILDS)
+    others = {name: count for name, count in votes.items() if name not in BUILDS and count}
+    if others and max(others.values()) > ours:
+        return max(others, key=lambda name: others[name])
+    lengths = filter(None, map(_contig_length, lines)) if not ours else ()
+    longer = [(name, size) for name, size in lengths if size > _LONGEST.get(name, size)]
+    return f"another assembly (chromosome {longer[0][0]} of {longer[0][1]} bp)" if longer else None
+
+
+def _votes(lines: Iterable[str]) -> dict[str, int]:
+    votes = dict.fromkeys(_LENGTHS, 0)
+    for line in lines:
+        for assembly in votes:
+            votes[assembly] += _speaks_for(line, assembly)
+    return votes
+
+
+def _speaks_for(line: str, assembly: str) -> bool:
+    if line.startswith("##contig="):
+        return (
+            _contig_length(line) in _LENGTHS[assembly]
+            or _named(r"assembly=([^,>]+)", line, assembly)
+            or _named(r"[<,]ID=([^,>]+)", line, assembly)
+            or _accession_of(line) == assembly
+        )
+    return line.startswith(("##reference=", "##assembly=")) and _named("=(.*)", line, assembly)
+
+
+def _contig_length(line: str) -> tuple[str, int] | None:
+    if not line.startswith("##contig="):
+        return None
+    name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
+    return (normal_contig(name[1]), int(length[1])) if name and length else None
+
+
+def _named(pattern: str, line: str, assembly: str) -> bool:
+    found = re.search(pattern, line)
+    return found is not None and _NAMES[assembly].search(found[1]) is not None
+
+
+def _accession_of(line: str) -> str | None:
+    """The assembly that the version of a contig's accession goes with."""
+    if found := re.search(r"NC_0000(\d\d)\.(\d+)", line):
+        first = _REFSEQ_37.get(int(found[1]))
+        return None if first is None else _REFSEQ_STEPS.get(int(found[2]) - first)
+    if found := re.search(r"CM0006(?:6[3-9]|7\d|8[0-6])\.(\d+)", line):
+        return _GENBANK_VERSIONS.get(int(found[1]))
+    return None
+
+
+def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
+    """The build with more matching sites; the header decides a tie, None is neither."""
+    best = max(matched.values(), default=0)
+    winners = [build for build in matched if matched[build] == best]
+    if len(winners) == 1:
+        return winners[0]
+    if header in winners:
+        return header
+    return winners[0] if best else None
+
+
+@dataclass(frozen=True)
+class Matches:
+    """How a file meets a panel's sites in one build.
+
+    matched: sites with a record of the panel's alleles; others: with other alleles only; blocks: within reference
+    blocks only; present: sites on the contigs that the file is about; chance: how many positions so many records
+    would hit anywhere, None where the number of records is not known.
+    """
+
+    build: str
+    matched: int
+    others: int
+    blocks: int
+    present: int
+    chance: float | None
+
+    def contradiction(self, assembly: str | None) -> str | None:
+        """Why these are not coordinates of the build, None if they are; `assembly` is another that the header names."""
+        met = self.matched + self.others
+        agrees = met >= _OTHER_SITES_MIN and self.matched > _AGREEING * met
+        if assembly is not None and not (agrees and not self._by_chance):
+            return (
+                f"the header is that of {assembly}, neither {GRCH37} nor {GRCH38}: call the variants "
+                "against one of them, or lift them over (bcftools +liftover)"
+            )
+        if self._by_chance:
+            return (
+                f"matches {self.matched} panel sites in {self.build}, as few as chance gives among so "
+                f"many records: neither {GRCH37} nor {GRCH38}?"
+            )
+        if met >= _ALIKE_MIN and self.matched < _ALIKE_SHARE * met:
+            return (
+                f"at {self.others} of {met} sites the alleles are not the panel's: "
+                f"neither {GRCH37} nor {GRCH38}?"
+            )
+        if self.blocks >= _BLOCKS_MIN and self.matched < _BLOCKS_SHARE * self.blocks:
+            return (
+                f"its reference blocks cover {self.blocks} panel sites, but only {self.matched} have "
+                f"variants: neither {GRCH37} nor {GRCH38}?"
+            )
+        return None
+
+    @property
+    def _by_chance(self) -> bool:
+        if self.chance is None:
+            return self.matched < _INDEXED_SHARE * self.present
+        return self.matched <= _CHANCE * self.chance and self.matched < _MANY * self.present
+
+
+def expected_by_chance(
+    records: Mapping[str, int | None], sites: Mapping[str, int], build: str
+) -> float | None:
+    """How many sites records anywhere on their contigs would hit; `sites` are counted by contig, as the records."""
+    lengths, expected = contig_lengths(build), 0.0
+    for name, count in records.items():
+        contig = human_contig(name)
+        if count is None:
+            return None
+        expected += count * sites.get(contig, 0) / lengths.get(contig, max(lengths.values()))
+    return expected
+
+
+def human_contig(name: str) -> str:
+    """The normal name of a contig of a human file, plink's numbers included."""
+    normal = normal_contig(name)
+    return PLINK_CODES.get(normal, normal)
