@@ -22,7 +22,7 @@ from genomai_cli.alphabet import codes_of
 from genomai_cli.inputs.samples import TrainingRows
 from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.phylogeny.lineage_mixture import SMALLEST, LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.tree import Flags, Floats, Lists, Numbers, Tree, grow
+from genomai_cli.phylogeny.variant_clustering import Flags, Floats, Lists, Numbers, Tree, grow
 from genomai_cli.phylogeny.variant_network import BASES, GenomeNetwork, VariantTable, known_variants
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.batch import encode_rows

@@ -8,7 +8,7 @@ from conftest import run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
 from genomai_cli.phylogeny.lineages import MANY, GenotypeMatrix, reported, reporting_styles, summary
-from genomai_cli.phylogeny.tree import Lists, Tree, grow
+from genomai_cli.phylogeny.variant_clustering import Lists, Tree, grow
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,4 +1,4 @@
-"""The samples of a VCF at the sites of a panel.
+"""Imputes the genotypes of a VCF's samples at the sites of a panel, for `denoising/vcf`.
 
 Shape suffixes: N samples, S sites, A alleles of a record; 4 ordered pairs of alleles 00 01 10 11.
 """
