@@ -6,7 +6,8 @@ windows) are averaged by whoever calls. It knows no letters, names or files.
 `Fusion` joins the logits of the networks with the evidence into calibrated log-probabilities. Every source has a weight
 that depends on the share c of the input that is known: w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et
 al. 2017, arXiv:1706.04599) that knows how much was seen. The evidence speaks about the classes of one head; a coarser
-head that its classes nest in gets their sum. The weights are fitted on samples that the networks have not seen.
+head that its classes nest in gets their sum. The weights are fitted on samples that the networks have not seen. An
+evidence may doubt that a sample is of any of its classes: the coarsest head then is in part what it says without them.
 
 Shape suffixes: B samples, T tokens, C classes of a head, P classes of the evidence, F features of the share, D hidden
 size, E members times hidden size.
@@ -28,6 +29,7 @@ FEATURES = 3
 SMALLEST_SHARE = 0.005
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
 LIKELIHOOD = "likelihood"
+GROUPS, DOUBT = "groups", "doubt"  # log odds of the coarsest head's classes, and their weight
 VOTES = "votes"  # score of an evidence that weighs the networks' logits, 0 to 1
 
 
@@ -56,7 +58,11 @@ class Fusion(nn.Module):
         if head in self.nesting:
             evidence_BP = scores[LIKELIHOOD] * self._weight(f"likelihood_{head}", share_B)
             logits_BC = logits_BC + self._sums(head, evidence_BP.log_softmax(1))
-        return logits_BC.log_softmax(1)
+        log_BC = logits_BC.log_softmax(1)
+        if GROUPS in scores and head == min(self.nesting, key=lambda name: self.classes[name]):
+            groups_BC = scores[GROUPS] * self._weight(f"likelihood_{head}", share_B)
+            return _mixture(log_BC, groups_BC.log_softmax(1), scores[DOUBT].unsqueeze(1))
+        return log_BC
 
     def _weight(self, name: str, share_B: Tensor) -> Tensor:
         """The weight (B, 1) of a source of evidence for samples of which so much is known."""
@@ -70,6 +76,12 @@ class Fusion(nn.Module):
         parent_P = torch.tensor(self.nesting[head], device=evidence_BP.device)
         columns = [evidence_BP[:, parent_P == c].logsumexp(1) for c in range(self.classes[head])]
         return torch.stack(columns, dim=1)
+
+
+def _mixture(log_BC: Tensor, other_BC: Tensor, weight_B1: Tensor) -> Tensor:
+    """Log-probabilities of a mixture of two answers, of which the other has the weight."""
+    weight_B1 = weight_B1.clamp(1e-9, 1 - 1e-9)
+    return torch.logaddexp(log_BC + torch.log1p(-weight_B1), other_BC + weight_B1.log())
 
 
 class Evidence(Protocol):

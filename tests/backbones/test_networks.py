@@ -303,3 +303,31 @@ def test_the_weight_of_a_source_follows_the_share_of_known_sites(fusion, scores)
     weight = torch.exp(0.5 + log_share - 0.25 * log_share**2)
     expected = (scores["sex"] * weight[:, None]).log_softmax(1)
     torch.testing.assert_close(fusion(scores, SHARES)["sex"], expected)
+
+
+class TestDoubt:
+    """A fusion whose evidence doubts that a sample is of one of its classes."""
+
+    def fused(self, doubt):
+        fusion = Fusion({"superpop": 2, "pop": 3}, {"superpop": [0, 0, 1], "pop": [0, 1, 2]})
+        scores = {
+            "superpop": torch.zeros(1, 2),
+            "pop": torch.zeros(1, 3),
+            "likelihood": torch.tensor([[0.0, 0.0, 4.0]]),
+            "groups": torch.tensor([[5.0, 0.0]]),
+            "doubt": torch.tensor([doubt]),
+        }
+        return {head: log.exp() for head, log in fusion(scores, torch.ones(1)).items()}
+
+    def test_without_doubt_the_populations_decide(self):
+        populations = torch.tensor([[0.0, 0.0, 4.0]]).softmax(1)
+        expected = torch.stack([populations[:, :2].sum(1), populations[:, 2]], dim=1)
+        assert torch.allclose(self.fused(0.0)["superpop"], expected, atol=1e-6)
+
+    def test_doubt_is_the_weight_of_what_is_known_of_the_groups(self):
+        groups = torch.tensor([[5.0, 0.0]]).softmax(1)
+        expected = 0.7 * self.fused(0.0)["superpop"] + 0.3 * groups
+        assert torch.allclose(self.fused(0.3)["superpop"], expected, atol=1e-6)
+
+    def test_doubt_is_about_the_coarsest_head_alone(self):
+        assert torch.equal(self.fused(0.9)["pop"], self.fused(0.0)["pop"])

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genomai_cli.backbones.classifier import LIKELIHOOD, VOTES
+from genomai_cli.backbones.classifier import DOUBT, GROUPS, LIKELIHOOD, VOTES
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.novelty import Novelty
 from genomai_cli.population.networks.selected_calls import (
@@ -70,8 +70,9 @@ class PopulationLikelihood(nn.Module):
 
     def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
         """From allele copies (B, S), -1 where missing: the log odds (B, P), whether networks may vote (B,), the gain of
-        seeing the sample as a mixture of groups (B,), and the margin of novelty and the information relative to what is
-        enough (B,), or the surprise at the sample (B,)."""
+        seeing the sample as a mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log
+        odds of groups (B, G) with the doubt that gives them weight, the margin of novelty, and the information relative
+        to what is enough (B,)."""
         copies_BS = copies_BS.to(self.theta.device)
         counts = allele_counts(copies_BS, self.theta.dtype)
         selected_B = is_selected(copies_BS)
@@ -83,8 +84,24 @@ class PopulationLikelihood(nn.Module):
         }
         if self.novelty is None:
             return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
-        margin_B = self.novelty(*counts, torch.sigmoid(self.theta))
-        return found | {NOVELTY: margin_B, INFORMATION: self.novelty.sufficiency(counts[1])}
+        return found | {
+            GROUPS: self.group_log_odds(*counts),
+            DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
+            NOVELTY: self.novelty(*counts, torch.sigmoid(self.theta)),
+            INFORMATION: self.novelty.sufficiency(counts[1]),
+        }
+
+    def group_log_odds(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
+        """The log odds (B, G) of the groups without axes: the mean of what naive Bayes says over the populations,
+        summed up by group, and over the groups at the mean frequencies of their populations."""
+        group_P = torch.tensor(self.groups, device=self.theta.device)
+        members = [group_P == group for group in range(max(self.groups) + 1)]
+        by_population = _naive_bayes(alternate_BS, total_BS, torch.sigmoid(self.theta))
+        by_population = (by_population + self.log_prior).log_softmax(1)
+        by_group = _naive_bayes(alternate_BS, total_BS, self._group_frequencies())
+        prior_G = torch.stack([self.log_prior[of].logsumexp(0) for of in members])
+        sums_BG = torch.stack([by_population[:, of].logsumexp(1) for of in members], dim=1)
+        return torch.logaddexp(sums_BG, (by_group + prior_G).log_softmax(1))
 
     def log_odds(self, copies_BS: Tensor) -> Tensor:
         """The log odds (B, P) of the populations from allele copies (B, S), -1 where missing."""
@@ -151,6 +168,12 @@ class PopulationLikelihood(nn.Module):
         return -surplus_BS.sum(1) / deviation_B.clamp(min=1e-9)
 
 
+def _naive_bayes(alternate_BS: Tensor, total_BS: Tensor, frequency_CS: Tensor) -> Tensor:
+    """The log likelihood of the alleles (B, C) at the frequencies of each class."""
+    reference_BS = total_BS - alternate_BS
+    return alternate_BS @ frequency_CS.log().T + reference_BS @ torch.log1p(-frequency_CS).T
+
+
 def mode(
     alternate_BS: Tensor,
     total_BS: Tensor,
@@ -198,7 +221,7 @@ def mixture_gain(alternate_BS: Tensor, total_BS: Tensor, frequency_GS: Tensor) -
     the search has not converged to a single group.
     """
     reference_BS = total_BS - alternate_BS
-    single_BG = alternate_BS @ frequency_GS.log().T + reference_BS @ torch.log1p(-frequency_GS).T
+    single_BG = _naive_bayes(alternate_BS, total_BS, frequency_GS)
     shares_BG = _first_shares(single_BG)
     alleles_B1 = total_BS.sum(1, keepdim=True).clamp(min=1)
     for _ in range(EM_STEPS):

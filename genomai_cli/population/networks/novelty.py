@@ -12,7 +12,8 @@ members do: a likelihood is no measure of belonging. Two measures are, against t
   et al. 2011, Am J Hum Genet 88:76, weighted by f (1 - f)); children of relatives have some of it.
 
 Both are compared with members at the same amount of information. `novelty_fit` sets the bounds by people, populations
-and groups left out.
+and groups left out. Populations that nobody saw may belong to a group nevertheless, and for them naive Bayes without
+axes is right more often than a likelihood with the wide axes of admixed populations; `doubt` says how much it counts.
 
 Shape suffixes: B samples, P populations, S sites, J axes, K points of a curve, M measures.
 """
@@ -57,7 +58,7 @@ class Novelty(nn.Module):
     `information` (S,) is what each site tells about the groups, in nats; `enough` how much of it makes the likeliest
     population lie in the right group in nineteen of twenty cases. Curves are by log information: `curve` (K,) are their
     points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K) those of the
-    score.
+    score, `doubts` (K,) the weights of naive Bayes.
     """
 
     information: Tensor
@@ -69,6 +70,7 @@ class Novelty(nn.Module):
     curve: Tensor
     deviations: Tensor
     bounds: Tensor
+    doubts: Tensor
 
     def __init__(self, populations: int, sites: int, axes: int) -> None:
         super().__init__()
@@ -81,6 +83,7 @@ class Novelty(nn.Module):
         self.register_buffer("curve", torch.arange(float(POINTS)))
         self.register_buffer("deviations", torch.ones(MEASURES, POINTS))
         self.register_buffer("bounds", torch.tensor([[1.0], [2.0]]).repeat(1, POINTS))
+        self.register_buffer("doubts", torch.zeros(POINTS))
 
     def forward(self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor) -> Tensor:
         """The margin (B,): above 0 unlike the members of every population, above 1 too much so for a label."""
@@ -88,6 +91,11 @@ class Novelty(nn.Module):
         measured = measure(alternate_BS, total_BS, reference, self.information)
         flagged_B, withheld_B = (self._at(measured, bound_K) for bound_K in self.bounds)
         return (self.score(measured) - flagged_B) / (withheld_B - flagged_B)
+
+    def doubt(self, total_BS: Tensor) -> Tensor:
+        """How much naive Bayes counts for the groups (B,), beside whatever else is known of them."""
+        log_B = known_information(total_BS, self.information).clamp(min=1e-6).log()
+        return interpolate(log_B, self.curve, self.doubts)
 
     def sufficiency(self, total_BS: Tensor) -> Tensor:
         """What the sites that are known (B, S) tell, relative to what is enough (B,)."""

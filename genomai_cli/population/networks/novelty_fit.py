@@ -35,6 +35,7 @@ Frequencies = Callable[[Array, Array], Array]
 
 FOLDS = 4
 SHARES = (1.0, 0.4, 0.15, 0.05, 0.02, 0.01)  # of the sites, at random
+TOGETHER = (0.08, 0.02)  # of the sites, side by side, as a chromosome's are
 BEST = (3000, 1000, 400, 170, 100, 55)  # so many of three times as many informative sites
 FEWEST_SITES = 40
 ROWS_AT_ONCE = 256
@@ -46,6 +47,8 @@ RIGHT = 0.95  # of the labels, where the information is enough
 PRIOR_MEMBERS = 10  # with the mean spread, added to a population's own
 PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
 DRIFT_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
+# By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
+DOUBTS_AT, DOUBTS = (15.0, 45.0, 200.0, 600.0), (0.66, 0.5, 0.5, 0.3)
 MEMBER, UNSEEN, OUTSIDER = range(3)
 
 
@@ -125,6 +128,8 @@ def fit_novelty(people: People, frequencies: Frequencies, *, seed: int = 0) -> N
     _fit_expectations(novelty, seen)
     _fit_weights(novelty, seen)
     _fit_bounds(novelty, seen)
+    doubts = np.interp(novelty.curve.numpy(), np.log(DOUBTS_AT), DOUBTS)
+    novelty.doubts.copy_(torch.from_numpy(doubts))
     return novelty
 
 
@@ -216,12 +221,16 @@ def _trials(
 
 
 def _levels(information_S: Array, rng: np.random.Generator) -> Iterator[Rows]:
-    """Choices of sites: shares of all at random, some of the most informative, and all but these."""
+    """Choices of sites: shares of all at random or side by side, some of the informative ones, and all but these."""
     sites = len(information_S)
     best = np.argsort(-information_S, kind="stable")
     for share in SHARES:
         if share * sites >= FEWEST_SITES:
             yield np.sort(rng.permutation(sites)[: round(share * sites)])
+    for share in TOGETHER:
+        if share * sites >= FEWEST_SITES:
+            first = int(rng.integers(sites - round(share * sites)))
+            yield np.arange(first, first + round(share * sites))
     for count in BEST:
         if count < sites / 2:
             yield np.sort(rng.permutation(best[: 3 * count])[:count])
