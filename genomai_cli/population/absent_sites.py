@@ -20,6 +20,9 @@ Flags = NDArray[np.bool_]
 # training individuals at most 25; 60 and more where a tenth of the sites, or an exome, was looked at.
 _RATIO = 30.0
 _SPARE = 5  # sites, which a small panel may lack by chance
+# Share of the sites with a record: at least 0.52 of the 967 and 0.20 of 23,530 in a list of one person's variants.
+_FEWEST = 0.15
+_TAG_SITES = 200  # of a published panel, from which it is judged by itself
 # A gap this unlikely (nats) is no chance: at most 16 sites of 967 and 188 of 23,530 in lists of variants, or 46 nats.
 _GAP_NATS = 50.0
 _LISTED = (
@@ -52,17 +55,24 @@ def believed(panel: Panel, listed: Listed, samples: int, build: str) -> Flags:
     absent = candidates & ~listed.recorded
     whole = np.zeros(len(panel), np.bool_)
     for of_tag in _by_tag(panel):
-        group = of_tag & candidates
-        if (absent & group).sum() <= _most_absent(listed.copies[group & listed.recorded], samples):
+        group, records = of_tag & candidates, of_tag & candidates & listed.recorded
+        most = _most_absent(listed.copies[records], samples)
+        enough = records.sum() > _FEWEST * group.sum() - _SPARE
+        if enough and (absent & group).sum() <= most:
             whole |= group
     return absent & whole & ~_in_gaps(panel, absent & whole, whole, build)
 
 
 def _by_tag(panel: Panel) -> Iterator[Flags]:
-    """The sites of each published panel: chosen alike, so a file covers them alike."""
+    """The sites of each published panel, small ones together: chosen alike, so a file covers them alike."""
     tags = [frozenset(site.split(",")) for site in panel.tags]
+    rest = np.ones(len(panel), np.bool_)
     for tag in sorted(frozenset().union(*tags)):
-        yield np.array([tag in held for held in tags])
+        of_tag = np.array([tag in held for held in tags])
+        if of_tag.sum() >= _TAG_SITES:
+            rest &= ~of_tag
+            yield of_tag
+    yield rest
 
 
 def _most_absent(copies: NDArray[np.int64], samples: int) -> float:

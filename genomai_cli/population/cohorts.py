@@ -36,6 +36,9 @@ from genomai_cli.population.site_records import (
 )
 
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
+_TOO_FEW = (
+    30  # records, without any homozygous reference call, from which a list of variants says nothing
+)
 _NAMED = 5  # chromosomes in a message
 Flags = NDArray[np.bool_]
 
@@ -167,14 +170,28 @@ class Cohort:
         recorded = np.array([record is not None for record in found]) | np.array(others)
         assumed, warnings = np.zeros(len(found), np.bool_), []
         if absent_is_ref:
-            self._check_list_of_variants(found)
-            listed = self._listed(build, found, recorded)
-            assumed = believed(self._panel, listed, len(self.samples), build)
-            warnings = list(_not_assumed(self._panel, listed, assumed))
+            assumed, warnings = self._assumed(build, found, recorded)
         calls = self._site_calls(build, found, recorded, assumed)
         report = self._report(build, header, found, int(assumed.sum()))
         warnings = [*_warnings(report), *warnings]
         return calls, replace(report, warnings=tuple(warnings))
+
+    def _assumed(
+        self, build: str, found: list[SiteRecord | None], recorded: Flags
+    ) -> tuple[Flags, list[str]]:
+        """The sites (sites,) that --absent-is-ref makes reference, and what is to be said of the others."""
+        self._check_list_of_variants(found)
+        listed = self._listed(build, found, recorded)
+        assumed = believed(self._panel, listed, len(self.samples), build)
+        here = listed.placed & listed.chromosome_known & ~recorded & ~assumed
+        few = not assumed.any() and recorded.sum() < _TOO_FEW and not self._has_reference(found)
+        if here.any() and few:
+            message = (
+                f"{recorded.sum()} of {len(found)} panel sites have a record: too few to take the "
+                "others for reference, and a few variants alone tell nothing: call the sites"
+            )
+            raise InputError(message, path=self.path)
+        return assumed, list(_not_assumed(self._panel, listed, assumed))
 
     def _site_calls(
         self, build: str, found: list[SiteRecord | None], recorded: Flags, assumed: Flags
@@ -269,6 +286,14 @@ class Cohort:
                 "was not looked at: leave --absent-is-ref out"
             )
             raise InputError(message, path=self.path)
+
+    def _has_reference(self, found: list[SiteRecord | None]) -> bool:
+        """Whether anybody is homozygous reference anywhere."""
+        pairs = zip(found, self._panel.ref, strict=True)
+        return any(
+            record is not None and (record.codes == CODES[ref]).all(axis=1).any()
+            for record, ref in pairs
+        )
 
     def _is_reference(self, site: int, record: SiteRecord) -> bool:
         codes = record.codes[record.known()]

@@ -1,0 +1,359 @@
+"""Sites as files have them: strands, contigs, other assemblies, lists of variants, records that reach a site."""
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SHARED, needs_shared
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.streams import open_inputs
+from genomai_cli.population.barcode import Barcodes, genotypes_to_letters, read_barcodes
+from genomai_cli.population.builds import contig_lengths, header_assembly, header_build
+from genomai_cli.population.panel import Panel
+
+SITES, SAMPLES = 400, 6
+CHROMOSOMES = ["1", "2", "3", "X"]
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+PALINDROMES = {"AT", "TA", "CG", "GC"}
+T2T = "##contig=<ID=chr1,length=248387328>\n##contig=<ID=chr2,length=242696752>\n"
+Row = list[str]
+
+
+def made_up() -> tuple[Panel, np.ndarray, list[Row]]:
+    """A panel, the alternate allele counts (samples, sites) of made-up people, and their VCF's rows."""
+    rng = random.Random(11)
+    chrom = tuple(CHROMOSOMES[site * len(CHROMOSOMES) // SITES] for site in range(SITES))
+    places = np.array([100_000 * (1 + site) + rng.randrange(9000) for site in range(SITES)])
+    alleles = [rng.sample("ACGT", 2) for _ in range(SITES)]
+    refs, alts = (tuple(bases) for bases in zip(*alleles, strict=True))
+    dots = (".",) * SITES
+    positions = {"GRCh37": places, "GRCh38": places + 37}
+    panel = Panel("made", chrom, positions, dots, refs, alts, dots)
+    copies = np.array([[int(rng.random() < 0.4) + int(rng.random() < 0.4) for _ in range(SITES)]
+                       for _ in range(SAMPLES)], np.int8)  # fmt: skip
+    rows = []
+    for site in range(SITES):
+        calls = [("0/0", "0/1", "1/1")[count] for count in copies[:, site]]
+        row = [chrom[site], str(places[site]), ".", refs[site], alts[site]]
+        rows.append([*row, ".", "PASS", ".", "GT", *calls])
+    return panel, copies, rows
+
+
+PANEL, COPIES, ROWS = made_up()
+LETTERS = genotypes_to_letters(COPIES, PANEL)
+PALINDROMIC = np.array([row[3] + row[4] in PALINDROMES for row in ROWS])
+
+
+def turned(row: Row) -> Row:
+    """The row on the other strand."""
+    return [*row[:3], row[3].translate(COMPLEMENT), row[4].translate(COMPLEMENT), *row[5:]]
+
+
+def swapped(row: Row) -> Row:
+    """The row with REF and ALT exchanged."""
+    calls = [call.translate(str.maketrans("01", "10")) for call in row[9:]]
+    return [*row[:3], row[4], row[3], *row[5:9], *calls]
+
+
+def of_sample(number: int) -> list[Row]:
+    return [[*row[:9], row[9 + number]] for row in ROWS]
+
+
+def variants_of(number: int) -> list[Row]:
+    """The rows in which the sample has an alternate allele."""
+    return [row for row in of_sample(number) if "1" in row[9]]
+
+
+def write(folder: Path, rows: list[Row], meta: str = "", name: str = "x.vcf") -> Path:
+    samples = [f"S{number}" for number in range(len(rows[0]) - 9)]
+    head = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
+    text = "".join("\t".join(row) + "\n" for row in [head, *rows])
+    path = folder / name
+    path.write_text("##fileformat=VCFv4.2\n" + meta + text)
+    return path
+
+
+def read(*paths: Path, absent_is_ref: bool = False) -> Barcodes:
+    return read_barcodes(open_inputs(paths), PANEL, absent_is_ref=absent_is_ref)
+
+
+def refusal(*paths: Path, absent_is_ref: bool = False) -> str:
+    with pytest.raises(InputError) as caught:
+        read(*paths, absent_is_ref=absent_is_ref)
+    return str(caught.value)
+
+
+def text(letters: np.ndarray) -> str:
+    return letters.tobytes().decode()
+
+
+# --- strand
+
+
+@pytest.mark.parametrize("change", [turned, lambda row: swapped(turned(row))])
+def test_a_file_on_the_other_strand_is_turned(tmp_path: Path, change) -> None:
+    found = read(write(tmp_path, [change(row) for row in ROWS]))
+    assert (found.letters == LETTERS).all()
+    assert found.report.turned == SITES
+    assert f"{SITES} turned from the other strand" in str(found.report)
+
+
+def test_of_two_strands_palindromic_sites_are_told_by_the_order_of_alleles(tmp_path: Path) -> None:
+    rows = [turned(row) if site % 2 else row for site, row in enumerate(ROWS)]
+    found = read(write(tmp_path, rows))
+    assert (found.letters == LETTERS).all()
+    assert (found.report.turned, found.report.unclear_strand) == (SITES // 2, 0)
+
+
+def test_of_two_strands_palindromic_sites_are_left_out_where_the_order_does_not_tell(
+    tmp_path: Path,
+) -> None:
+    rows = [turned(row) if site % 2 else row for site, row in enumerate(ROWS)]
+    rows = [swapped(row) if site % 3 else row for site, row in enumerate(rows)]
+    found = read(write(tmp_path, rows))
+    assert (found.letters[:, ~PALINDROMIC] == LETTERS[:, ~PALINDROMIC]).all()
+    assert (found.letters[:, PALINDROMIC] == ord("N")).all()
+    assert found.report.unclear_strand == PALINDROMIC.sum() > 0
+    assert "palindromic" in found.report.warnings[0]
+
+
+def test_one_turned_record_of_many_leaves_the_palindromic_ones_alone(tmp_path: Path) -> None:
+    first = int(np.flatnonzero(~PALINDROMIC)[0])
+    rows = [turned(row) if site == first else row for site, row in enumerate(ROWS)]
+    found = read(write(tmp_path, rows))
+    assert (found.letters == LETTERS).all()
+    assert (found.report.turned, found.report.unclear_strand) == (1, 0)
+
+
+def test_complements_among_many_other_alleles_are_other_alleles(tmp_path: Path) -> None:
+    plain = np.flatnonzero(~PALINDROMIC)
+    rows = [list(row) for row in ROWS]
+    for site in plain[1:6]:
+        rows[site][4] = next(base for base in "ACGT" if base not in (PANEL.ref[site], PANEL.alt[site])
+                             and base.translate(COMPLEMENT) != PANEL.ref[site])  # fmt: skip
+    rows[plain[0]] = turned(rows[plain[0]])
+    found = read(write(tmp_path, rows))
+    assert (found.report.turned, found.report.other_alleles) == (0, 6)
+    assert (found.letters[:, plain[0]] == ord("N")).all()
+
+
+def test_each_file_of_a_cohort_has_its_strand(tmp_path: Path) -> None:
+    half = SITES // 2
+    first = write(tmp_path, ROWS[:half], name="1.vcf")
+    second = write(tmp_path, [turned(row) for row in ROWS[half:]], name="2.vcf")
+    assert (read(first, second).letters == LETTERS).all()
+
+
+# --- contig names and builds
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["NC_000001.10", "NC_000002.11", "NC_000003.11", "NC_000023.10"],
+        ["CM000663.1", "CM000664.1", "CM000665.1", "CM000685.1"],
+        ["GRCh37#0#chr1", "GRCh37#0#chr2", "GRCh37#0#chr3", "GRCh37#0#chrX"],
+        ["chr01", "Chr02", "CHR03", "chrx"],
+        ["1", "2", "3", "23"],
+    ],
+)
+def test_contigs_by_any_name(tmp_path: Path, names: list[str]) -> None:
+    table = dict(zip(CHROMOSOMES, names, strict=True))
+    found = read(write(tmp_path, [[table[row[0]], *row[1:]] for row in ROWS]))
+    assert (found.letters == LETTERS).all()
+    assert found.report.header_build == ("GRCh37" if len(names[0]) > len("chr01") else None)
+
+
+def test_unknown_contigs_are_named(tmp_path: Path) -> None:
+    rows = [[f"scaffold_{row[0]}", *row[1:]] for row in ROWS]
+    message = refusal(write(tmp_path, rows))
+    assert "no contig name is known (the first is scaffold_1)" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "assembly"),
+    [
+        ("NC_000005.9", "GRCh37", None),
+        ("NC_000005.10", "GRCh38", None),
+        ("NC_000005.8", None, "NCBI36 (hg18)"),
+        ("CM000667.2", "GRCh38", None),
+        ("CHM13#0#chr5", None, "T2T-CHM13"),
+        ("5", None, None),
+    ],
+)
+def test_accessions_tell_the_build(name: str, build: str | None, assembly: str | None) -> None:
+    lines = [f"##contig=<ID={name}>"]
+    assert (header_build(lines), header_assembly(lines)) == (build, assembly)
+
+
+@pytest.mark.parametrize("build", ["GRCh37", "GRCh38"])
+def test_lengths_of_a_build_are_of_no_other_assembly(build: str) -> None:
+    lines = [f"##contig=<ID={c},length={n}>" for c, n in contig_lengths(build).items()]
+    assert (header_build(lines), header_assembly(lines)) == (build, None)
+
+
+# --- other assemblies
+
+
+@pytest.mark.parametrize(
+    ("meta", "shown"),
+    [
+        (T2T, "T2T-CHM13"),
+        ("##contig=<ID=1,length=247249719>\n", "NCBI36 (hg18)"),
+        ("##reference=file:///ref/chm13v2.0_maskedY_rCRS.fa\n", "T2T-CHM13"),
+        ("##contig=<ID=chr13,length=120421639>\n", "another assembly (chromosome 13 of 120421639 bp)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("absent_is_ref", [True, False])
+def test_another_assembly_is_refused(tmp_path: Path, meta: str, shown: str, absent_is_ref) -> None:
+    path = write(tmp_path, variants_of(0)[:2], meta)
+    assert f"the header is that of {shown}" in refusal(path, absent_is_ref=absent_is_ref)
+
+
+def test_sites_that_all_match_count_more_than_an_old_header(tmp_path: Path) -> None:
+    assert (read(write(tmp_path, ROWS, T2T)).letters == LETTERS).all()
+
+
+def test_as_few_matches_as_chance_gives_are_no_build(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    elsewhere = [["1", str(rng.randrange(240_000_000)), ".", "A", "G", ".", ".", ".", "GT", "0/1"]
+                 for _ in range(2_000_000 // 100)]  # fmt: skip
+    path = write(tmp_path, variants_of(0)[:2] + elsewhere * 100)
+    assert "as few as chance gives" in refusal(path)
+
+
+def test_alleles_by_chance_are_no_build(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    rows = [[*row[:3], *rng.sample("ACGT", 2), *row[5:]] for row in ROWS]
+    assert "the alleles are not the panel's" in refusal(write(tmp_path, rows))
+
+
+def test_blocks_without_variants_are_no_build(tmp_path: Path) -> None:
+    blocks = [[c, "1", ".", "N", "<NON_REF>", ".", ".", "END=90000000", "GT", "0/0"] for c in CHROMOSOMES]  # fmt: skip
+    path = write(tmp_path, [*blocks, *variants_of(0)[:3]], "##reference=hg19\n")
+    assert "reference blocks cover" in refusal(path)
+    whole = read(write(tmp_path, [*blocks, *variants_of(0)], "##reference=hg19\n"))
+    assert (whole.letters[0] == LETTERS[0]).all()
+    assert whole.report.in_blocks == (COPIES[0] == 0).sum()
+
+
+# --- lists of variants
+
+
+def test_a_list_of_variants_gives_the_whole_barcode(tmp_path: Path) -> None:
+    for number in range(SAMPLES):
+        found = read(write(tmp_path, variants_of(number)), absent_is_ref=True)
+        assert (found.letters[0] == LETTERS[number]).all()
+        assert found.report.assumed_ref == found.report.absent == (COPIES[number] == 0).sum()
+        assert f"{found.report.absent} of them assumed homozygous reference" in str(found.report)
+        assert not found.report.warnings
+
+
+def test_a_list_of_several_samples_and_one_in_pieces(tmp_path: Path) -> None:
+    rows = [row for row in ROWS if any("1" in call for call in row[9:])]
+    assert (read(write(tmp_path, rows), absent_is_ref=True).letters == LETTERS).all()
+    pieces = [
+        write(tmp_path, [row for row in rows if row[0] == c], name=f"{c}.vcf") for c in CHROMOSOMES
+    ]
+    assert (read(*pieces, absent_is_ref=True).letters == LETTERS).all()
+    first = read(pieces[0], absent_is_ref=True)
+    known = np.array([chrom == CHROMOSOMES[0] for chrom in PANEL.chrom])
+    assert (first.letters[:, known] == LETTERS[:, known]).all()
+    assert (first.letters[:, ~known] == ord("N")).all()
+    assert "no record on chromosome 2, 3, X" in first.report.warnings[0]
+
+
+def test_a_few_records_are_no_list_of_a_genome_s_variants(tmp_path: Path) -> None:
+    some = variants_of(0)[::12]
+    assert "too few to take the others for reference" in refusal(write(tmp_path, some), absent_is_ref=True)  # fmt: skip
+    rng = random.Random(1)
+    more = [[*row[:9], *row[9:]] for row in ROWS if rng.random() < 0.1]
+    more = [row for row in more if any("1" in call for call in row[9:])]
+    found = read(write(tmp_path, more), absent_is_ref=True)
+    assert found.report.assumed_ref == 0
+    assert "not believed" in found.report.warnings[0]
+
+
+def test_a_long_gap_is_not_assumed(tmp_path: Path) -> None:
+    rows = [row for row in variants_of(0) if not (row[0] == "2" and int(row[1]) > 11_500_000)]
+    found = read(write(tmp_path, rows), absent_is_ref=True)
+    gap = (np.array(PANEL.chrom) == "2") & (PANEL.positions["GRCh37"] > 11_600_000)
+    assert (found.letters[0, gap] == ord("N")).all()
+    assert (found.letters[0, ~gap] == LETTERS[0, ~gap]).sum() > (~gap).sum() - 15
+
+
+def test_a_file_with_reference_calls_is_no_list_of_variants(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, of_sample(0)[::2]), absent_is_ref=True)
+    assert "homozygous reference in all samples" in message
+    assert "leave --absent-is-ref out" in message
+    block = ["1", "1", ".", "N", "<NON_REF>", ".", ".", "END=9000000", "GT", "0/0"]
+    message = refusal(write(tmp_path, [block, *variants_of(0)]), absent_is_ref=True)
+    assert "a gVCF" in message
+
+
+# --- records that reach a site
+
+
+def at(site: int, back: int, ref: str, alt: str, call: str = "0/1", info: str = ".") -> Row:
+    position = str(PANEL.positions["GRCh37"][site] - back)
+    return [PANEL.chrom[site], position, ".", ref, alt, ".", ".", info, "GT", call]
+
+
+@pytest.mark.parametrize(
+    ("row", "letter"),
+    [
+        (lambda ref, alt: ("AC" + ref + "T", "A", "0/1", "."), "N"),
+        (lambda ref, alt: ("AC" + ref + "T", "A", "0/0", "."), "ref"),
+        (lambda ref, alt: ("AC" + ref + "T", "AC" + ref, "0/1", "."), "ref"),
+        (lambda ref, alt: ("AC" + ref, "AT" + alt, "0/1", "."), "het"),
+        (lambda ref, alt: ("AC" + ref, "AT" + alt, "1/1", "."), "alt"),
+        (lambda ref, alt: ("A", "<DEL>", "0/1", "END=99999999"), "N"),
+        (lambda ref, alt: ("A", "<DUP>", "0/1", "END=99999999"), "ref"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["vcf", "bcf", "indexed"])
+def test_deletions_and_substitutions_that_reach_a_site(
+    tmp_path: Path, row, letter: str, kind: str, monkeypatch
+) -> None:
+    if kind != "vcf" and not shutil.which("bcftools"):
+        pytest.skip("bcftools is not here")
+    site = int(np.flatnonzero(COPIES[0] == 0)[-1])
+    ref, alt = PANEL.ref[site], PANEL.alt[site]
+    bases, other, call, info = row(ref, alt)
+    rows = [*variants_of(0), at(site, 2, bases, other, call, info)]
+    meta = "".join(f"##contig=<ID={c}>\n" for c in CHROMOSOMES)
+    meta += '##INFO=<ID=END,Number=1,Type=Integer,Description="">\n'
+    meta += '##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n'
+    rows.sort(key=lambda row: (CHROMOSOMES.index(row[0]), int(row[1])))
+    path = write(tmp_path, rows, meta)
+    if kind != "vcf":
+        made = tmp_path / f"x.{kind}.gz"
+        form = "-Ob" if kind == "bcf" else "-Oz"
+        subprocess.run(["bcftools", "view", form, "-o", made, path], check=True)
+        if kind == "indexed":
+            subprocess.run(["bcftools", "index", "-t", made], check=True)
+            monkeypatch.setattr("genomai_cli.formats.regions._WORTH", 0)
+        path = made
+    expected = {
+        "N": "N",
+        "ref": ref,
+        "alt": alt,
+        "het": text(genotypes_to_letters(np.full((1, SITES), 1, np.int8), PANEL)[0, [site]]),
+    }[letter]
+    assert text(read(path, absent_is_ref=True).letters[0, [site]]) == expected
+
+
+# --- the field's own files
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["genbank.vcf", "pansn.vcf"])
+def test_the_field_s_contig_names(name: str) -> None:
+    path = SHARED / "field" / "contig_names_genbank_pansn" / name
+    contigs = {line.split("\t")[0] for line in path.read_text().splitlines() if line[0] != "#"}
+    assert {normal_contig(contig) for contig in contigs} == {str(n) for n in range(1, 23)}
