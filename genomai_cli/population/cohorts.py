@@ -168,7 +168,8 @@ class Cohort:
         found = [self._records.get((build, site)) for site in range(len(self._panel))]
         others = [(build, site) in self._others for site in range(len(self._panel))]
         recorded = np.array([record is not None for record in found]) | np.array(others)
-        assumed, warnings = np.zeros(len(found), np.bool_), []
+        assumed = np.zeros(len(found), np.bool_)
+        warnings: list[str] = []
         if absent_is_ref:
             assumed, warnings = self._assumed(build, found, recorded)
         calls = self._site_calls(build, found, recorded, assumed)
