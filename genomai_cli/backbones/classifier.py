@@ -7,12 +7,14 @@ windows) are averaged by whoever calls. It knows no letters, names or files.
 that depends on the share c of the input that is known: w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et
 al. 2017, arXiv:1706.04599) that knows how much was seen. The evidence speaks about the classes of one head; a coarser
 head that its classes nest in gets their sum. The weights are fitted on samples that the networks have not seen. An
-evidence may doubt that a sample is of any of its classes: the coarsest head then is in part what it says without them.
+evidence may doubt that a sample is of any of its classes: the coarsest head then is in part what it says without them,
+and the more likely an outsider is, the wider are all probabilities.
 
 Shape suffixes: B samples, T tokens, C classes of a head, P classes of the evidence, F features of the share, D hidden
 size, E members times hidden size.
 """
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Protocol, cast
 
@@ -30,6 +32,7 @@ SMALLEST_SHARE = 0.005
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
 LIKELIHOOD = "likelihood"
 GROUPS, DOUBT = "groups", "doubt"  # log odds of the coarsest head's classes, and their weight
+OUTSIDE = "outside"  # the probability that a sample is of none of the evidence's classes
 VOTES = "votes"  # score of an evidence that weighs the networks' logits, 0 to 1
 
 
@@ -61,7 +64,10 @@ class Fusion(nn.Module):
         log_BC = logits_BC.log_softmax(1)
         if GROUPS in scores and head == min(self.nesting, key=lambda name: self.classes[name]):
             groups_BC = scores[GROUPS] * self._weight(f"likelihood_{head}", share_B)
-            return _mixture(log_BC, groups_BC.log_softmax(1), scores[DOUBT].unsqueeze(1))
+            log_BC = _mixture(log_BC, groups_BC.log_softmax(1), scores[DOUBT])
+        if OUTSIDE in scores and head in self.nesting:
+            anything_BC = torch.full_like(log_BC, -math.log(log_BC.shape[1]))
+            log_BC = _mixture(log_BC, anything_BC, scores[OUTSIDE])
         return log_BC
 
     def _weight(self, name: str, share_B: Tensor) -> Tensor:
@@ -78,9 +84,9 @@ class Fusion(nn.Module):
         return torch.stack(columns, dim=1)
 
 
-def _mixture(log_BC: Tensor, other_BC: Tensor, weight_B1: Tensor) -> Tensor:
+def _mixture(log_BC: Tensor, other_BC: Tensor, weight_B: Tensor) -> Tensor:
     """Log-probabilities of a mixture of two answers, of which the other has the weight."""
-    weight_B1 = weight_B1.clamp(1e-9, 1 - 1e-9)
+    weight_B1 = weight_B.unsqueeze(1).clamp(1e-9, 1 - 1e-9)
     return torch.logaddexp(log_BC + torch.log1p(-weight_B1), other_BC + weight_B1.log())
 
 

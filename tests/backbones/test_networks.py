@@ -308,7 +308,7 @@ def test_the_weight_of_a_source_follows_the_share_of_known_sites(fusion, scores)
 class TestDoubt:
     """A fusion whose evidence doubts that a sample is of one of its classes."""
 
-    def fused(self, doubt):
+    def fused(self, doubt, outside=0.0):
         fusion = Fusion({"superpop": 2, "pop": 3}, {"superpop": [0, 0, 1], "pop": [0, 1, 2]})
         scores = {
             "superpop": torch.zeros(1, 2),
@@ -316,6 +316,7 @@ class TestDoubt:
             "likelihood": torch.tensor([[0.0, 0.0, 4.0]]),
             "groups": torch.tensor([[5.0, 0.0]]),
             "doubt": torch.tensor([doubt]),
+            "outside": torch.tensor([outside]),
         }
         return {head: log.exp() for head, log in fusion(scores, torch.ones(1)).items()}
 
@@ -331,3 +332,8 @@ class TestDoubt:
 
     def test_doubt_is_about_the_coarsest_head_alone(self):
         assert torch.equal(self.fused(0.9)["pop"], self.fused(0.0)["pop"])
+
+    def test_an_outsider_makes_all_probabilities_wide(self):
+        whole, wide = self.fused(0.0), self.fused(0.0, outside=0.6)
+        for head, classes in (("superpop", 2), ("pop", 3)):
+            assert torch.allclose(wide[head], 0.4 * whole[head] + 0.6 / classes, atol=1e-6)

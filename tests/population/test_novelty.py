@@ -69,7 +69,7 @@ def margin(fitted, copies, known=slice(None)):
     total = torch.zeros_like(alternate)
     alternate[:, known] = torch.from_numpy(copies[:, known]).double()
     total[:, known] = 2.0
-    return novelty(alternate, total, frequency).numpy()
+    return novelty(alternate, total, frequency).margin.numpy()
 
 
 @pytest.mark.parametrize("known", [slice(None), slice(0, SITES, 3)], ids=["all", "third"])
@@ -141,10 +141,20 @@ def test_two_groups_teach_nothing(rng, world):
     copies, numbers = people(rng, world[:4], 10)
     few = People(copies, numbers, [0, 0, 1, 1])
     assert fit_novelty(few, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
-    assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 6)
+    assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 4)
 
 
 def test_a_new_novelty_is_finite_for_a_sample_without_sites():
     empty = torch.zeros(1, 5)
     found = Novelty(3, 5, 2)(empty, empty, torch.full((3, 5), 0.5))
-    assert torch.isfinite(found).all()
+    assert torch.isfinite(torch.stack(found)).all()
+
+
+def test_an_outsider_is_more_probable_than_a_member(rng, world, fitted):
+    novelty, frequency = fitted
+    chances = []
+    for populations in (world[:8], world[8:]):
+        copies = torch.from_numpy(people(rng, populations)[0]).double()
+        found = novelty(copies, torch.full_like(copies, 2), frequency)
+        chances.append(found.outside)
+    assert float(chances[0].mean()) < 0.1 < 0.7 < float(chances[1].mean())

@@ -21,9 +21,9 @@ def copies_with(reference, heterozygous, alternate, missing=10):
 @pytest.mark.parametrize(
     ("counts", "selected"),
     [
-        ((0, 20, 10), True),
-        ((0, 19, 10), False),
-        ((1, 20, 10), False),
+        ((0, 12, 8), True),
+        ((0, 11, 8), False),
+        ((1, 12, 8), False),
         ((3, 60, 40), True),
         ((40, 60, 40), False),
         ((0, 30, 0), True),

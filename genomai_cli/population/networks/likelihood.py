@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genomai_cli.backbones.classifier import DOUBT, GROUPS, LIKELIHOOD, VOTES
+from genomai_cli.backbones.classifier import DOUBT, GROUPS, LIKELIHOOD, OUTSIDE, VOTES
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.novelty import Novelty
 from genomai_cli.population.networks.selected_calls import (
@@ -71,8 +71,8 @@ class PopulationLikelihood(nn.Module):
     def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
         """From allele copies (B, S), -1 where missing: the log odds (B, P), whether networks may vote (B,), the gain of
         seeing the sample as a mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log
-        odds of groups (B, G) with the doubt that gives them weight, the margin of novelty, and the information relative
-        to what is enough (B,)."""
+        odds of groups (B, G) with the doubt that gives them weight, the probability of an outsider, the margin of
+        novelty, and the information relative to what is enough (B,)."""
         copies_BS = copies_BS.to(self.theta.device)
         counts = allele_counts(copies_BS, self.theta.dtype)
         selected_B = is_selected(copies_BS)
@@ -84,10 +84,12 @@ class PopulationLikelihood(nn.Module):
         }
         if self.novelty is None:
             return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+        judged = self.novelty(*counts, torch.sigmoid(self.theta))
         return found | {
             GROUPS: self.group_log_odds(*counts),
             DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
-            NOVELTY: self.novelty(*counts, torch.sigmoid(self.theta)),
+            OUTSIDE: judged.outside.masked_fill(selected_B, 0),
+            NOVELTY: judged.margin,
             INFORMATION: self.novelty.sufficiency(counts[1]),
         }
 

@@ -26,7 +26,11 @@ from torch import Tensor, nn
 DISTANCE, DRIFT = range(2)
 MEASURES = 2
 POINTS = 12
-AXES = 6
+AXES = 4
+LEAST_OUTSIDE, MOST_OUTSIDE = (
+    0.02,
+    0.9,
+)  # a smaller probability of an outsider than that is not counted, nor more
 FEWEST_GROUPS = 3
 
 
@@ -52,13 +56,22 @@ class Measured(NamedTuple):
     information: Tensor
 
 
+class Judged(NamedTuple):
+    """The margin (B,): above 0 unlike the members of every population, above 1 too much so for a label; and the
+    probability (B,) of an outsider, where so many are to be expected as when the model was fitted."""
+
+    margin: Tensor
+    outside: Tensor
+
+
 class Novelty(nn.Module):
     """Alleles (B, S) to how far a sample is beyond the bound that hardly a member reaches.
 
     `information` (S,) is what each site tells about the groups, in nats; `enough` how much of it makes the likeliest
     population lie in the right group in nineteen of twenty cases. Curves are by log information: `curve` (K,) are their
     points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K) those of the
-    score, `doubts` (K,) the weights of naive Bayes.
+    score, `doubts` (K,) the weights of naive Bayes, `odds` (2, K) constant and slope of the log odds of an outsider by
+    the score.
     """
 
     information: Tensor
@@ -71,6 +84,7 @@ class Novelty(nn.Module):
     deviations: Tensor
     bounds: Tensor
     doubts: Tensor
+    odds: Tensor
 
     def __init__(self, populations: int, sites: int, axes: int) -> None:
         super().__init__()
@@ -84,13 +98,18 @@ class Novelty(nn.Module):
         self.register_buffer("deviations", torch.ones(MEASURES, POINTS))
         self.register_buffer("bounds", torch.tensor([[1.0], [2.0]]).repeat(1, POINTS))
         self.register_buffer("doubts", torch.zeros(POINTS))
+        self.register_buffer("odds", torch.tensor([[-20.0], [0.0]]).repeat(1, POINTS))
 
-    def forward(self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor) -> Tensor:
-        """The margin (B,): above 0 unlike the members of every population, above 1 too much so for a label."""
+    def forward(self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor) -> "Judged":
+        """How unlike everybody samples are; see `Judged`."""
         reference = Reference(frequency_PS, self.axes, self.spread)
         measured = measure(alternate_BS, total_BS, reference, self.information)
+        score_B = self.score(measured)
         flagged_B, withheld_B = (self._at(measured, bound_K) for bound_K in self.bounds)
-        return (self.score(measured) - flagged_B) / (withheld_B - flagged_B)
+        margin_B = (score_B - flagged_B) / (withheld_B - flagged_B)
+        constant_B, slope_B = (self._at(measured, row_K) for row_K in self.odds)
+        outside_B = torch.sigmoid(constant_B + slope_B * score_B) - LEAST_OUTSIDE
+        return Judged(margin_B, outside_B.clamp(0, MOST_OUTSIDE))
 
     def doubt(self, total_BS: Tensor) -> Tensor:
         """How much naive Bayes counts for the groups (B,), beside whatever else is known of them."""

@@ -49,6 +49,11 @@ PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
 DRIFT_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
 DOUBTS_AT, DOUBTS = (15.0, 45.0, 200.0, 600.0), (0.66, 0.5, 0.5, 0.3)
+OUTSIDE = 0.15  # of the people to come are of none of the groups
+HIGHEST_SCORE = (
+    8.0  # beyond it everybody is an outsider, which a straight line should not have to follow
+)
+LOGISTIC_STEPS = 30
 MEMBER, UNSEEN, OUTSIDER = range(3)
 
 
@@ -128,6 +133,7 @@ def fit_novelty(people: People, frequencies: Frequencies, *, seed: int = 0) -> N
     _fit_expectations(novelty, seen)
     _fit_weights(novelty, seen)
     _fit_bounds(novelty, seen)
+    _fit_odds(novelty, seen)
     doubts = np.interp(novelty.curve.numpy(), np.log(DOUBTS_AT), DOUBTS)
     novelty.doubts.copy_(torch.from_numpy(doubts))
     return novelty
@@ -346,6 +352,33 @@ def _fit_bounds(novelty: Novelty, seen: Seen) -> None:
     log_L = _log_information(seen)
     for row_K, bound_L in zip(novelty.bounds, torch.tensor(bounds).double().T, strict=True):
         row_K.copy_(_highest_near(novelty.curve, log_L, bound_L))
+
+
+def _fit_odds(novelty: Novelty, seen: Seen) -> None:
+    """Logistic regression of outsiders against members by the score at each level, with the share `OUTSIDE` of them."""
+    score_N = novelty.score(seen.measured).numpy()
+    lines = []
+    for level in np.unique(seen.level):
+        at = (seen.level == level) & (seen.kind != UNSEEN)
+        outside = seen.kind[at] == OUTSIDER
+        weight = np.where(outside, OUTSIDE / outside.sum(), (1 - OUTSIDE) / (~outside).sum())
+        lines.append(_logistic(np.minimum(score_N[at], HIGHEST_SCORE), outside, weight))
+    log_L = _log_information(seen)
+    for row_K, line_L in zip(novelty.odds, torch.tensor(lines).double().T, strict=True):
+        row_K.copy_(_smooth(novelty.curve, log_L, line_L))
+
+
+def _logistic(x: Array, positive: Flags, weight: Array) -> tuple[float, float]:
+    """Constant and slope of a logistic regression, by Newton's method with a weak pull of the slope to 1."""
+    design = np.stack([np.ones_like(x), x], axis=1)
+    line = np.array([np.log(OUTSIDE / (1 - OUTSIDE)) - 2, 1.0])
+    pull = np.diag([1e-6, 1e-3])
+    for _ in range(LOGISTIC_STEPS):
+        chance = 1 / (1 + np.exp(-design @ line))
+        slope = design.T @ (weight * (positive - chance)) - pull @ (line - [0, 1])
+        bend = (design.T * (weight * chance * (1 - chance))) @ design + pull
+        line = line + np.clip(np.linalg.solve(bend, slope), -1, 1)
+    return float(line[0]), float(line[1])
 
 
 def _highest_near(points_K: Tensor, x_L: Tensor, y_L: Tensor) -> Tensor:

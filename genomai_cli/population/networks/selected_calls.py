@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Count = TypeVar("Count", int, Tensor)
-SELECTED_CALLS = 30  # with fewer, people without a homozygous reference call are not rare enough
+SELECTED_CALLS = 20  # with fewer, people without a homozygous reference call are not rare enough
 MOST_REFERENCE = (
     0.05  # of further calls: sites whose reference base differs between builds, and errors
 )
