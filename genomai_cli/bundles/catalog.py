@@ -25,7 +25,8 @@ PANEL = "panel.tsv"
 REFERENCE = "reference.fa"
 SITES = "sites.tsv"
 RECIPE = "recipe.toml"
-CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, RECIPE)  # with a checksum in the config
+STRUCTURE = "structure.safetensors"
+CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, STRUCTURE, RECIPE)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 _PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -5,8 +5,8 @@ Calls as the table that `genomai classify` writes.
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
-from genomai_cli.inputs.base import InputKind, ModelInput
+from genomai_cli.inputs.base import InputKind, Measure, ModelInput
 from genomai_cli.records import SequenceRecord
 
 Item = TypeVar("Item")
@@ -29,6 +29,7 @@ class Call:
     """The answer for one sample: `probabilities[head]` over the head's labels, None if UNKNOWN.
 
     A call is UNKNOWN if nothing entered, or if what entered does not bear a label; the flags say why.
+    `measured` are the values of further columns, NaN where there is none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Call:
     used: int
     call_rate: float
     flags: tuple[str, ...]
+    measured: tuple[float, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -49,6 +51,7 @@ def classify_records(
     records: Iterable[SequenceRecord],
     *,
     others: Mapping[str, InputKind] | None = None,
+    measures: Sequence[Measure] = (),
     batching: Batching = AS_FITS,
 ) -> Iterator[Call]:
     """One call a record, in their order; a batch of them is held at a time.
@@ -67,7 +70,28 @@ def classify_records(
         bundle.classifier, items, pad_id=pad_id, device=device, batching=batching, left=left
     )
     for group in _groups(scored, GROUP):
-        yield from _calls(bundle, group)
+        yield from _measured(_calls(bundle, group), group, measures)
+
+
+def _measured(
+    calls: Iterator[Call],
+    group: list[tuple[ModelInput, Scores | None]],
+    measures: Sequence[Measure],
+) -> Iterator[Call]:
+    """The calls with the values of the measures."""
+    made = list(calls)
+    columns = [np.empty((len(made), 0))]
+    for measure in measures:
+        rows = [
+            number
+            for number, (call, (_, scores)) in enumerate(zip(made, group, strict=True))
+            if scores is not None and (call.is_known or not measure.needs_label)
+        ]
+        columns.append(np.full((len(made), len(measure.columns)), np.nan))
+        if rows:
+            columns[-1][rows] = measure([group[number][0] for number in rows])
+    table = np.concatenate(columns, axis=1).tolist()
+    return (replace(call, measured=tuple(row)) for call, row in zip(made, table, strict=True))
 
 
 def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -133,11 +157,17 @@ class CallCounts:
 
 
 def write_calls(
-    out: IO[bytes], calls: Iterable[Call], bundle: Bundle, *, with_probabilities: bool = False
+    out: IO[bytes],
+    calls: Iterable[Call],
+    bundle: Bundle,
+    *,
+    with_probabilities: bool = False,
+    measures: Sequence[Measure] = (),
 ) -> CallCounts:
     """Write a row a call, and count them."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
-    table = TableWriter(text, columns(bundle, with_probabilities))
+    further = [column for measure in measures for column in measure.columns]
+    table = TableWriter(text, [*columns(bundle, with_probabilities), *further])
     known, unknown, flags = 0, 0, Counter[str]()
     for call in calls:
         table.write(_row(call, bundle, with_probabilities))
@@ -171,3 +201,18 @@ def _row(call: Call, bundle: Bundle, with_probabilities: bool) -> Iterator[str]:
             probabilities = call.probabilities[head]
             for number in range(len(labels)):
                 yield NOTHING if probabilities is None else f"{probabilities[number]:.{DIGITS}f}"
+    for value in call.measured:
+        yield NOTHING if np.isnan(value) else f"{value:.{DIGITS}f}"
+
+
+def write_fractions(
+    fractions: IO[bytes], samples: IO[bytes], calls: Iterable[Call], count: int
+) -> Iterator[Call]:
+    """The calls as they come; the first `count` values of those that have some go into ADMIXTURE's .Q, space-separated
+    without a header, and the samples' names into a list beside it."""
+    for call in calls:
+        if not np.isnan(call.measured[0]):
+            row = " ".join(f"{value:.6f}" for value in call.measured[:count])
+            fractions.write(f"{row}\n".encode())
+            samples.write(f"{call.name}\n".encode("utf-8", "surrogateescape"))
+        yield call

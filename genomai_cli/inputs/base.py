@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli import registry
@@ -107,6 +108,22 @@ class Model(Protocol):
     def classifier(self) -> Classifier: ...
 
 
+class Measure(Protocol):
+    """What a table of calls says of samples besides labels: columns of numbers.
+
+    `needs_label` is whether they mean something only for samples that have a label.
+    """
+
+    needs_label: ClassVar[bool]
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The names of the columns."""
+
+    def __call__(self, reads: Sequence[ModelInput]) -> NDArray[np.float64]:
+        """A row (B, columns) for each input that has something to read; NaN where nothing can be said."""
+
+
 class InputKind(ABC):
     """What a record is to a network; see the top of the file."""
 
@@ -187,6 +204,14 @@ class InputKind(ABC):
         """Why a record in which nothing can be read gets no label."""
         del read
         return "LOW_CALL_RATE"
+
+    def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
+        """What else is told of a sample, by name with its argument; see docs/outputs.md.
+
+        Raises BundleError where there is nothing of the kind, UsageError for an argument that does not fit.
+        """
+        names = " and ".join(f"--{name}" for name in asked)
+        raise BundleError(f"{names}: only for models of barcodes, not of {self.name} input")
 
     # --- training
 
@@ -276,6 +301,11 @@ class InputKind(ABC):
     def complete_evidence(self, evidence: Evidence, samples: Samples, recipe: Recipe) -> None:
         """Add to the evidence of the finished model what that of folds does without."""
         del evidence, samples, recipe
+
+    def remembering(self, samples: Samples, recipe: Recipe) -> "InputKind":
+        """The same with what a finished model keeps of its training samples besides its weights."""
+        del samples, recipe
+        return self
 
     @abstractmethod
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:

@@ -28,10 +28,17 @@ ADVICE = {
 
 @dataclass(frozen=True, eq=False)
 class BarcodeModelInput(ModelInput):
-    """A barcode as a network reads it, and how many of its calls are heterozygous or homozygous for the reference."""
+    """A barcode as a network reads it, how many of its calls are heterozygous or homozygous for the reference, and the
+    copies (S,) of the alternate allele, -1 where missing."""
 
-    heterozygous: int = 0
-    reference: int = 0
+    heterozygous: int
+    reference: int
+    copies: NDArray[np.int8]
+
+    @property
+    def is_haplotype(self) -> bool:
+        """Whether it is taken for one haplotype."""
+        return not self.heterozygous and self.letters >= HAPLOID_CALLS
 
     @property
     def selected(self) -> bool:
@@ -47,7 +54,7 @@ class BarcodeModelInput(ModelInput):
 def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
     """HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL; the last two are about genotypes that were not chosen."""
     assert isinstance(read, BarcodeModelInput)
-    if not read.heterozygous and read.letters >= HAPLOID_CALLS:
+    if read.is_haplotype:
         yield "HAPLOID"
     if read.selected:
         yield VARIANTS_ONLY

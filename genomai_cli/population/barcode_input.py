@@ -3,8 +3,8 @@
 Shape suffixes: N samples, B samples of a batch, P windows (haplotypes), S sites, A letters that are counted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -19,11 +19,13 @@ from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
 from genomai_cli.augmentations import Pool, hide
 from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
+from genomai_cli.bundles import catalog
 from genomai_cli.errors import InputError, TrainingError
 from genomai_cli.inputs.base import (
     CALIBRATION_MASKED,
     VALIDATION_MASKED,
     InputKind,
+    Measure,
     Model,
     ModelInput,
     Reader,
@@ -53,12 +55,14 @@ from genomai_cli.population.barcode import (
     resolve,
 )
 from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.measures import measures_of
 from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import People, fit_novelty
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
+from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_tokens
@@ -68,12 +72,14 @@ from genomai_cli.training.labelled_data import nesting
 @dataclass(frozen=True)
 class BarcodeSettings:
     """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
-    those most informative about the head `best_for`."""
+    those most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
+    coarser labels, and no sources of others (`population.structure`)."""
 
     kind: str = "barcode"
     haplotypes: bool = False
     best_sites: int | None = None
     best_for: str | None = None
+    mixtures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class BarcodeInput(PanelInput):
     """Barcodes of a panel."""
 
     haplotypes: bool = False
+    structure: Structure | None = None
 
     name = "barcode"
     settings = BarcodeSettings
@@ -106,7 +113,16 @@ class BarcodeInput(PanelInput):
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         """The panel of the bundle; BundleError if it has none."""
-        return cls(panel_in(folder, config), bool(config["input"].get("haplotypes", False)))
+        file = folder / catalog.STRUCTURE
+        structure = Structure.read(file) if file.is_file() else None
+        haplotypes = bool(config["input"].get("haplotypes", False))
+        return cls(panel_in(folder, config), haplotypes, structure)
+
+    def write(self, folder: Path) -> None:
+        """Write the panel, and the structure if there is one."""
+        super().write(folder)
+        if self.structure is not None:
+            self.structure.write(folder / catalog.STRUCTURE)
 
     def config(self) -> dict[str, Any]:
         """See `InputKind`."""
@@ -163,6 +179,10 @@ class BarcodeInput(PanelInput):
     def advice(self, fault: str) -> str:
         """What to do about VARIANTS_ONLY."""
         return barcode_calls.ADVICE.get(fault, "")
+
+    def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
+        """Proportions by a head, principal components."""
+        return measures_of(self.structure, self.panel, asked)
 
     # --- training
 
@@ -282,6 +302,13 @@ class BarcodeInput(PanelInput):
             people, partial(shrunken_frequencies, shrinkage=settings.shrinkage)
         )
 
+    def remembering(self, samples: Samples, recipe: Recipe) -> "BarcodeInput":
+        """The sources of mixtures and the axes of principal components."""
+        copies_NS = letters_to_genotypes(samples.letters, self.panel)
+        mixtures = recipe.input.mixtures
+        structure = fit_structure(copies_NS, samples.labels, samples.classes, mixtures)
+        return replace(self, structure=structure)
+
     def validation_masked(self, recipe: Recipe) -> tuple[float, ...]:
         """Shares of sites masked for validation: some if the recipe masks sites at all."""
         return VALIDATION_MASKED if recipe.views.hide else (0.0,)
@@ -324,7 +351,8 @@ class BarcodeReader:
         windows = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
         used = int((copies >= 0).sum())
         counts = [int((copies == number).sum()) for number in (1, 0)]
-        return BarcodeModelInput(record.name, windows, used, len(self.panel), *counts)
+        sites = len(self.panel)
+        return BarcodeModelInput(record.name, windows, used, sites, counts[0], counts[1], copies)
 
 
 def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:

@@ -128,7 +128,8 @@ class Finetuning:
             "validation": validation,
         }
         classifier = classifier.float().to(self.device).eval()
-        return Finetuned(Bundle(config, classifier, self.input), validation)
+        kind = self.input.remembering(self.samples, self.recipe)
+        return Finetuned(Bundle(config, classifier, kind), validation)
 
     def _config(self, rows: SampleRows) -> dict[str, Any]:
         config = initial_config(

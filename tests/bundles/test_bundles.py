@@ -91,12 +91,13 @@ def test_a_bundle_holds_all_its_files_and_their_checksums(tiny, tmp_path):
     bundles.save(tiny, tmp_path / "again", EXTRAS)
     files = {file.name for file in (tmp_path / "again").iterdir()}
     assert files == {
-        "README.md", "config.json", "metrics.tsv", "model.safetensors", "panel.tsv", "recipe.toml"
+        "README.md", "config.json", "metrics.tsv", "model.safetensors", "panel.tsv", "recipe.toml",
+        "structure.safetensors",
     }  # fmt: skip
     recorded = config_of(tmp_path / "again")["files"]
     assert recorded == {
         name: sha256(tmp_path / "again" / name)
-        for name in ("model.safetensors", "panel.tsv", "recipe.toml")
+        for name in ("model.safetensors", "panel.tsv", "recipe.toml", "structure.safetensors")
     }
 
 

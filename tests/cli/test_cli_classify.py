@@ -506,3 +506,61 @@ def test_a_closed_pipe_ends_it_in_silence(tiny_bundle, cohort, tmp_path):
 def test_wrong_usage(tiny, cohort, options):
     result = tiny(cohort.newcomers, *options.split())
     assert (result.status, result.output) == (2, b"")
+
+
+class TestMeasures:
+    """Fractions of ancestry and principal components, behind the other columns."""
+
+    def test_columns_come_after_the_others(self, tiny, cohort, expected):
+        result = tiny("--probs", "--proportions", "superpop", "--pcs", "2", cohort.newcomers)
+        further = [
+            "fraction:NORTH",
+            "fraction:SOUTH",
+            "fraction_se:NORTH",
+            "fraction_se:SOUTH",
+            "PC1",
+            "PC2",
+        ]
+        assert result.rows[0] == expected.rows[0] + further
+        assert [row[: -len(further)] for row in result.rows] == expected.rows
+        for row in result.rows[1:]:
+            assert row[1] == "UNKNOWN" or abs(float(row[-6]) + float(row[-5]) - 1) < 2e-4
+
+    def test_the_fractions_go_into_a_file_as_admixture_writes_it(self, tiny, cohort, tmp_path):
+        result = tiny("--q", tmp_path / "x.Q", "--proportions", "pop", cohort.newcomers)
+        fractions = [line.split(" ") for line in (tmp_path / "x.Q").read_text().splitlines()]
+        rows = [row for row in result.rows[1:] if row[1] != "UNKNOWN"]
+        assert [len(row) for row in fractions] == [3] * len(rows)
+        names = (tmp_path / "x.Q.samples").read_text().splitlines()
+        assert names == [row[0] for row in rows]
+        columns = [result.rows[0].index(f"fraction:{label}") for label in ("NOA", "NOB", "SOC")]
+        for row, shown in zip(fractions, rows, strict=True):
+            assert [f"{float(value):.4f}" for value in row] == [shown[column] for column in columns]
+
+    def test_nothing_to_read_has_no_fractions(self, tiny, tmp_path):
+        text = f">nothing\n{'N' * SITES}\n"
+        result = tiny("--q", tmp_path / "x.Q", "--pcs", "1", stdin=text)
+        assert result.rows[1][-5:] == ["."] * 5
+        assert (tmp_path / "x.Q").read_text() == (tmp_path / "x.Q.samples").read_text() == ""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--pcs", "99"], "--pcs 99: the model has"),
+            (["--proportions", "sex"], "--proportions sex: the model's heads are superpop, pop"),
+        ],
+    )
+    def test_what_the_model_does_not_have_is_one_line(
+        self, tiny, cohort, tmp_path, options, message
+    ):
+        result = tiny(*options, "--q", tmp_path / "x.Q", cohort.newcomers)
+        assert result.status == 2
+        assert not result.output
+        assert message in result.stderr.splitlines()[-1]
+        assert not list(tmp_path.iterdir())
+
+    def test_a_model_that_keeps_none_says_so(self, handmade, cohort):
+        result = handmade("--pcs", "1", cohort.newcomers)
+        assert result.status == 1
+        assert not result.output
+        assert "train it again" in result.stderr

@@ -1,0 +1,112 @@
+"""What a table of calls says of barcodes besides labels: fractions of ancestry, and coordinates on principal axes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.inputs.base import ModelInput
+from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.mixtures import (
+    Genotypes,
+    Windows,
+    independent_fractions,
+    linked_fractions,
+)
+from genomai_cli.population.panel import Panel
+from genomai_cli.population.structure import Axes, Sources, Structure
+
+Array = NDArray[np.float64]
+PROPORTIONS, PCS = "proportions", "pcs"  # what can be asked for
+MOST_LINKED = 8  # sources; the chain's states are the pairs of them
+
+
+@dataclass(frozen=True, eq=False)
+class Proportions:
+    """Columns fraction:LABEL, then fraction_se:LABEL, their standard errors."""
+
+    sources: Sources
+    windows: Windows
+    needs_label: ClassVar[bool] = True  # whoever is like nobody is no mixture either
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [
+            f"{what}:{label}"
+            for what in ("fraction", "fraction_se")
+            for label in self.sources.labels
+        ]
+
+    def __call__(self, reads: Sequence[ModelInput]) -> Array:
+        genotypes = genotypes_of(reads)
+        frequency_KS = self.sources.frequency
+        found = (
+            linked_fractions(genotypes, frequency_KS, self.windows)
+            if len(frequency_KS) <= MOST_LINKED
+            else independent_fractions(genotypes, frequency_KS)
+        )
+        table = np.concatenate([found.fractions, found.errors], axis=1)
+        table[_selected(reads)] = np.nan
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Columns PC1, PC2 ..."""
+
+    axes: Axes
+    count: int
+    needs_label: ClassVar[bool] = False
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [f"PC{number + 1}" for number in range(self.count)]
+
+    def __call__(self, reads: Sequence[ModelInput]) -> Array:
+        table = self.axes.coordinates(genotypes_of(reads), self.count)
+        table[_selected(reads)] = np.nan
+        return table
+
+
+def _selected(reads: Sequence[ModelInput]) -> NDArray[np.bool_]:
+    """Whose calls were chosen by genotype: they lean to the alternate allele, which is no ancestry."""
+    return np.array([isinstance(read, BarcodeModelInput) and read.selected for read in reads])
+
+
+def genotypes_of(reads: Sequence[ModelInput]) -> Genotypes:
+    """The genotypes of barcodes."""
+    barcodes = [read for read in reads if isinstance(read, BarcodeModelInput)]
+    ploidy_N = np.array([1.0 if read.is_haplotype else 2.0 for read in barcodes])
+    return Genotypes.of(np.stack([read.copies for read in barcodes]), ploidy_N)
+
+
+def measures_of(
+    structure: Structure | None, panel: Panel, asked: Mapping[str, str | int]
+) -> list[Proportions | Coordinates]:
+    """What is asked for, by `PROPORTIONS` with a head and `PCS` with a number of axes.
+
+    Raises BundleError for a model that keeps nothing of its training samples, UsageError for what it does not have.
+    """
+    if structure is None:
+        raise BundleError(
+            "the model keeps no frequencies and axes of its training samples, which --proportions, --q and --pcs "
+            "need: train it again, or take another"
+        )
+    found: list[Proportions | Coordinates] = []
+    if PROPORTIONS in asked:
+        sources = structure.sources.get(str(asked[PROPORTIONS]))
+        if sources is None:
+            there = ", ".join(structure.sources)
+            raise UsageError(f"--proportions {asked[PROPORTIONS]}: the model's heads are {there}")
+        found.append(Proportions(sources, Windows.of(panel)))
+    if PCS in asked:
+        count, there = int(asked[PCS]), structure.axes.directions.shape[1]
+        if count > there:
+            raise UsageError(f"--pcs {count}: the model has {there} principal axes")
+        found.append(Coordinates(structure.axes, count))
+    return found

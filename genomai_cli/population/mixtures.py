@@ -1,0 +1,422 @@
+"""Samples as mixtures of sources: which share of a sample's alleles comes from which, by maximum likelihood.
+
+The sources' allele frequencies are held fixed. Two models give the fractions:
+
+- `independent_fractions`: every allele is drawn from a source by itself, the model of supervised ADMIXTURE
+  (Alexander and Lange 2011, BMC Bioinformatics 12:246), at the maximum of its likelihood, which has only one, by
+  Newton's method on the simplex.
+- `linked_fractions`: alleles that lie near each other come from the same source, until a recombination since the
+  mixture; a hidden Markov chain over the pairs of sources of both haplotypes (Falush et al. 2003, Genetics 164:1567;
+  Tang et al. 2006, Am J Hum Genet 79:1). That tells long pieces apart by all their sites, and is far more precise.
+
+Genotypes enter by their likelihoods, so uncertain ones count for what they say and missing ones for nothing.
+
+Shape suffixes: N samples, S sites, K sources, C pairs of sources, W windows.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.population.panel import Panel, coordinates
+
+Array = NDArray[np.float64]
+Small = NDArray[np.float32]
+NEWTON_STEPS = 12
+INNER_STEPS = 60  # of the quadratic problem in a Newton step
+ENOUGH = 1e-3  # nats to gain at most: the search has ended
+_OF_COPIES = np.array(
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]], np.float32
+)  # the last is -1, missing
+
+
+@dataclass(frozen=True, eq=False)
+class Genotypes:
+    """The likelihoods (N, S, 3) of no, one and two alternate alleles; of a missing genotype they are equal.
+
+    `ploidy` (N,) is 1 for a sample that is one haplotype, written as if it were homozygous everywhere.
+    """
+
+    likelihood: Small
+    ploidy: Array
+
+    @classmethod
+    def of(cls, copies_NS: NDArray[np.int8], ploidy_N: Array | None = None) -> Self:
+        """Genotypes that are known from the copies of the alternate allele, -1 where missing."""
+        diploid_N = np.full(len(copies_NS), 2.0)
+        return cls(_OF_COPIES[copies_NS], diploid_N if ploidy_N is None else ploidy_N)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Where (N, S) there is something to know."""
+        known: NDArray[np.bool_] = (self.likelihood != self.likelihood[..., :1]).any(2)
+        return known
+
+    def dosage(self, frequency_S: Array) -> tuple[Array, Array]:
+        """Expected copies (N, S) if the frequencies were these, and how much each is known: 1 for certain."""
+        prior_S3 = np.stack(
+            [(1 - frequency_S) ** 2, 2 * frequency_S * (1 - frequency_S), frequency_S**2], axis=1
+        )
+        posterior = self.likelihood * prior_S3
+        posterior /= posterior.sum(2, keepdims=True)
+        copies_NS = posterior[..., 1] + 2 * posterior[..., 2]
+        variance_NS = posterior[..., 1] + 4 * posterior[..., 2] - copies_NS**2
+        known_NS = np.clip(1 - variance_NS / (2 * frequency_S * (1 - frequency_S)), 0, 1)
+        known_NS[known_NS < 1e-6] = 0
+        return copies_NS, known_NS
+
+
+@dataclass(frozen=True, eq=False)
+class Fractions:
+    """Fractions (N, K) that add up to 1, and their standard errors (N, K)."""
+
+    fractions: Array
+    errors: Array
+
+
+# --- every allele by itself
+
+
+def independent_fractions(
+    genotypes: Genotypes, sources_KS: Array, start: Array | None = None, steps: int = NEWTON_STEPS
+) -> Fractions:
+    """The likeliest fractions if every allele is drawn by itself, from flat ones or those given."""
+    samples, sources = len(genotypes.likelihood), len(sources_KS)
+    likelihood = _Polynomial(genotypes.likelihood.astype(np.float64))
+    q_NK = np.full((samples, sources), 1 / sources) if start is None else start
+    value_N, slope_NK, bend_NKK = likelihood.at(q_NK, sources_KS)
+    for _ in range(steps):
+        target_NK = _quadratic_maximum(slope_NK, bend_NKK, q_NK)
+        q_NK = _improved(likelihood, sources_KS, q_NK, target_NK, value_N)
+        before_N = value_N
+        value_N, slope_NK, bend_NKK = likelihood.at(q_NK, sources_KS)
+        if (value_N - before_N).max() < ENOUGH:
+            break
+    part_N = genotypes.ploidy / 2
+    return Fractions(
+        q_NK, _laplace_errors(q_NK, slope_NK * part_N[:, None], bend_NKK * part_N[:, None, None])
+    )
+
+
+class _Polynomial:
+    """The log-likelihood of genotypes whose probability is c0 + c1 f + c2 f^2 at the allele frequency f."""
+
+    def __init__(self, likelihood: Array) -> None:
+        none, one, two = np.moveaxis(likelihood, 2, 0)
+        self.c0, self.c1, self.c2 = none, 2 * (one - none), none - 2 * one + two
+
+    def value(self, q_NK: Array, sources_KS: Array) -> Array:
+        """The log-likelihood (N,)."""
+        f_NS = q_NK @ sources_KS
+        found: Array = np.log(self.c0 + f_NS * (self.c1 + f_NS * self.c2)).sum(1)
+        return found
+
+    def at(self, q_NK: Array, sources_KS: Array) -> tuple[Array, Array, Array]:
+        """The log-likelihood (N,), its slope (N, K) and its curvature (N, K, K), the latter never negative."""
+        sources = len(sources_KS)
+        f_NS = q_NK @ sources_KS
+        p_NS = self.c0 + f_NS * (self.c1 + f_NS * self.c2)
+        slope_NS = (self.c1 + 2 * f_NS * self.c2) / p_NS
+        weight_NS = np.maximum(slope_NS**2 - 2 * self.c2 / p_NS, 0).astype(np.float32)
+        first, second = np.triu_indices(sources)
+        products_CS = (sources_KS[first] * sources_KS[second]).astype(np.float32)
+        bend_NKK = np.empty((len(q_NK), sources, sources))
+        bend_NKK[:, first, second] = bend_NKK[:, second, first] = weight_NS @ products_CS.T
+        return np.log(p_NS).sum(1), slope_NS @ sources_KS.T, bend_NKK
+
+
+def _improved(
+    likelihood: _Polynomial, sources_KS: Array, q_NK: Array, target_NK: Array, value_N: Array
+) -> Array:
+    """A step towards the target, halved where it would lose."""
+    share_N1 = np.ones((len(q_NK), 1))
+    for _ in range(6):
+        found_NK = q_NK + share_N1 * (target_NK - q_NK)
+        worse_N = likelihood.value(found_NK, sources_KS) < value_N - 1e-9
+        if not worse_N.any():
+            return found_NK
+        share_N1[worse_N] /= 2
+    share_N1[worse_N] = 0
+    return q_NK + share_N1 * (target_NK - q_NK)
+
+
+def _quadratic_maximum(slope_NK: Array, bend_NKK: Array, q_NK: Array) -> Array:
+    """Where on the simplex the quadratic about q is greatest: accelerated projected gradients (Nesterov 1983)."""
+    scale_N1 = np.linalg.norm(bend_NKK, axis=(1, 2))[:, None] + 1e-9
+    x_NK = y_NK = q_NK
+    momentum = 1.0
+    for _ in range(INNER_STEPS):
+        uphill_NK = slope_NK - (bend_NKK @ (y_NK - q_NK)[..., None])[..., 0]
+        following_NK = _onto_simplex(y_NK + uphill_NK / scale_N1)
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        y_NK = following_NK + (momentum - 1) / following * (following_NK - x_NK)
+        x_NK, momentum = following_NK, following
+    return x_NK
+
+
+def _onto_simplex(v_NK: Array) -> Array:
+    """The nearest fractions that add up to 1 (Duchi et al. 2008, ICML)."""
+    sorted_NK = -np.sort(-v_NK, axis=1)
+    excess_NK = (np.cumsum(sorted_NK, axis=1) - 1) / np.arange(1, v_NK.shape[1] + 1)
+    last_N1 = (sorted_NK > excess_NK).sum(axis=1, keepdims=True) - 1
+    found: Array = np.maximum(v_NK - np.take_along_axis(excess_NK, last_N1, 1), 0)
+    return found
+
+
+def _laplace_errors(q_NK: Array, slope_NK: Array, bend_NKK: Array) -> Array:
+    """Standard errors (N, K) by the curvature along the simplex.
+
+    A fraction that is 0 because the likelihood falls from there has an exponential posterior, whose standard deviation
+    is one over the slope: its square joins the curvature.
+    """
+    sources = q_NK.shape[1]
+    tight_NK = (q_NK * slope_NK).sum(1, keepdims=True) - slope_NK
+    tight_NK = np.where(q_NK < 1e-4, np.maximum(tight_NK, 0), 0)
+    precision_NKK = bend_NKK + (tight_NK**2)[:, :, None] * np.eye(sources)
+    basis_KB = np.linalg.svd(np.eye(sources) - 1 / sources)[0][
+        :, :-1
+    ]  # directions that add up to 0
+    inner_NBB = np.linalg.inv(basis_KB.T @ precision_NKK @ basis_KB + 1e-6 * np.eye(sources - 1))
+    variance_NK = np.einsum("kb,nbc,kc->nk", basis_KB, inner_NBB, basis_KB)
+    errors: Array = np.sqrt(np.maximum(variance_NK, 0))
+    return errors
+
+
+# --- alleles that lie near each other together
+
+WINDOW = 3_000_000  # base pairs within which a haplotype has one source
+CENTIMORGANS = 1e-6  # a base pair
+GENERATIONS = (2.0, 8.0, 20.0)  # since the mixture; the likeliest is taken for each sample
+FIRST_CHAIN, FIRST_STEPS = 1, 4  # what finds fractions that are good enough to choose it
+LINKED_SITES = 0.01  # how much of what a site says, each other one in its window has said before
+RUN = 16  # sites whose probabilities can be multiplied without underflow
+EM_STEPS = 25
+SETTLED = 1e-3  # the largest change of a fraction at which the search has ended
+SMALLEST = 1e-6  # no fraction is less while searching, so none is stuck at 0
+SPREAD = 1.4  # errors of simulated mixtures (benchmarks/ancestry/proportions.py), over those of the curvature
+TILT = 4.0  # nats for a sample that is all of a source: for differences
+MOST_FOLLOWING = (
+    0.98  # where the data say nothing, the occupied fractions follow the prior ones altogether
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A panel's sites along the chromosomes: `order` (S,); `runs`, where runs of sites within a window begin in it;
+    `starts` (W,), where windows begin among the runs; `distance` (W,) in Morgan to the window before, infinite on
+    another chromosome."""
+
+    order: NDArray[np.int64]
+    runs: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    distance: Array
+
+    @classmethod
+    def of(cls, panel: Panel) -> Self:
+        """The windows of a panel."""
+        contig_S, position_S = coordinates(panel)
+        order = np.lexsort([position_S, contig_S])
+        contig_S, position_S = contig_S[order], position_S[order]
+        cell_S = position_S // WINDOW
+        is_first_S = _changes(contig_S) | _changes(cell_S)
+        begins = np.flatnonzero(is_first_S)
+        within_S = np.arange(len(order)) - begins[np.cumsum(is_first_S) - 1]
+        runs = np.flatnonzero(within_S % RUN == 0)
+        middle_W = np.add.reduceat(position_S, begins) / np.diff([*begins, len(order)])
+        distance_W = np.diff(middle_W, prepend=0) * CENTIMORGANS / 100
+        distance_W[_changes(contig_S[begins])] = np.inf
+        return cls(order, runs, np.searchsorted(runs, begins), distance_W)
+
+    def summed(self, values: Array) -> Array:
+        """Sums (..., W) over the windows of values (..., S) in the order of the panel."""
+        of_runs = np.add.reduceat(values[..., self.order], self.runs, axis=-1)
+        found: Array = np.add.reduceat(of_runs, self.starts, axis=-1)
+        return found
+
+
+def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a value differs from the one before; the first does."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
+
+
+def linked_fractions(genotypes: Genotypes, sources_KS: Array, windows: Windows) -> Fractions:
+    """The likeliest fractions if haplotypes are pieces of sources; of the sites that are known, which share is whose.
+
+    A search by expectation-maximisation, begun with flat fractions, at the likeliest of `GENERATIONS` for each sample.
+    Few sources only: the pairs of them are the chain's states. The errors are those of the sources of a sample's own
+    pieces, given its genotypes, when the fractions themselves have to be found too.
+    """
+    known_NW = windows.summed(genotypes.known.astype(np.float64))
+    sites_WN = (known_NW.T / np.maximum(known_NW.sum(1), 1)).astype(np.float32)
+    emission_WCN = _emissions(genotypes, sources_KS, windows, known_NW.T)
+    chains = [
+        _Chain(emission_WCN, windows.distance * generations, sites_WN, len(sources_KS))
+        for generations in GENERATIONS
+    ]
+    fraction_KN = chains[FIRST_CHAIN].likeliest(_flat(len(sources_KS), len(known_NW)), FIRST_STEPS)
+    error_KN = np.zeros_like(fraction_KN)
+    best_N = np.argmax([chain.occupied(fraction_KN)[1] for chain in chains], axis=0)
+    for number, chain in enumerate(chains):
+        samples = np.flatnonzero(best_N == number)
+        if len(samples):
+            own = chain.of(samples)
+            fraction_KN[:, samples] = own.likeliest(fraction_KN[:, samples], EM_STEPS)
+            error_KN[:, samples] = own.errors(fraction_KN[:, samples])
+    return Fractions(fraction_KN.T, SPREAD * error_KN.T)
+
+
+def _flat(sources: int, samples: int) -> Array:
+    return np.full((sources, samples), 1 / sources)
+
+
+def _emissions(genotypes: Genotypes, sources_KS: Array, windows: Windows, known_WN: Array) -> Small:
+    """Log-probabilities (W, C, N) of the genotypes in every window, given the sources of both haplotypes."""
+    first, second = np.triu_indices(len(sources_KS))
+    ordered_KS = sources_KS[:, windows.order]
+    sum_CS = ordered_KS[first] + ordered_KS[second]
+    product_CS = ordered_KS[first] * ordered_KS[second]
+    found_WCN = np.empty((len(windows.starts), len(first), len(genotypes.likelihood)), np.float32)
+    for number, likelihood_S3 in enumerate(genotypes.likelihood):
+        none, one, two = likelihood_S3[windows.order].astype(np.float64).T
+        p_CS = none + (one - none) * sum_CS + (none - 2 * one + two) * product_CS
+        runs_CR = np.log(np.multiply.reduceat(p_CS, windows.runs, axis=1))
+        found_WCN[:, :, number] = np.add.reduceat(runs_CR, windows.starts, axis=1).T
+    repeated_WN = 1 + LINKED_SITES * np.maximum(known_WN - 1, 0)
+    found_WCN *= (genotypes.ploidy / 2 / repeated_WN)[:, None].astype(np.float32)
+    return found_WCN
+
+
+@dataclass(eq=False)
+class _Chain:
+    """A hidden Markov chain of the pairs of sources, for all samples at once.
+
+    `emission` (W, C, N); `distance` (W,), the switches of a haplotype expected since the window before; `sites`
+    (W, N), the shares of a sample's known sites.
+    """
+
+    emission: Small
+    distance: Array
+    sites: Array
+    sources: int
+
+    def __post_init__(self) -> None:
+        self.first, self.second = np.triu_indices(self.sources)
+        self.arrangements_C1 = np.where(self.first == self.second, 1, 2)[:, None].astype(np.float32)
+        number_KK = np.zeros((self.sources, self.sources), np.int64)
+        number_KK[self.first, self.second] = number_KK[self.second, self.first] = range(
+            len(self.first)
+        )
+        self.pair_KK = number_KK
+        self.part_KC = np.zeros(
+            (self.sources, len(self.first)), np.float32
+        )  # of a pair's haplotypes
+        for pair, members in enumerate(zip(self.first, self.second, strict=True)):
+            for source in members:
+                self.part_KC[source, pair] += 0.5
+
+    def of(self, samples: NDArray[np.int64]) -> "_Chain":
+        """The chain of some of the samples."""
+        return _Chain(
+            self.emission[:, :, samples], self.distance, self.sites[:, samples], self.sources
+        )
+
+    def likeliest(self, q_KN: Array, steps: int) -> Array:
+        """The fractions (K, N) of the known sites at the end of the search."""
+        found_KN = q_KN.copy()
+        moving = np.arange(q_KN.shape[1])
+        for _ in range(steps):
+            before_KN = _positive(found_KN[:, moving])
+            found_KN[:, moving], _ = self.of(moving).occupied(before_KN)
+            moving = moving[np.abs(found_KN[:, moving] - before_KN).max(0) > SETTLED]
+            if not len(moving):
+                break
+        return found_KN
+
+    def occupied(self, q_KN: Array) -> tuple[Array, Array]:
+        """The expected fractions (K, N) of the known sites given the prior ones, and the log-likelihoods (N,)."""
+        prior_KN = _positive(q_KN).astype(np.float32)
+        top_W1N = self.emission.max(1, keepdims=True)
+        probability_WCN = np.exp(self.emission - top_W1N)
+        forward_WCN, value_N = self._forward(probability_WCN, prior_KN)
+        fraction_KN = np.zeros(q_KN.shape)
+        back_CN = np.ones_like(probability_WCN[0])
+        for window in range(len(self.distance) - 1, -1, -1):
+            state_CN = forward_WCN[window] * back_CN
+            state_CN /= state_CN.sum(0)
+            fraction_KN += self.sites[window] * (self.part_KC @ state_CN)
+            if window:
+                back_CN = self._backward(probability_WCN[window] * back_CN, prior_KN, window)
+        return fraction_KN, value_N + top_W1N.sum((0, 1), dtype=np.float64)
+
+    def _forward(self, probability_WCN: Small, q_KN: Small) -> tuple[Small, Array]:
+        fresh_CN = q_KN[self.first] * q_KN[self.second] * self.arrangements_C1
+        forward_WCN = np.empty_like(probability_WCN)
+        value_N = np.zeros(q_KN.shape[1])
+        state_CN = fresh_CN
+        for window, stay in enumerate(self._stays()):
+            if stay:
+                kept_KN = self.part_KC @ state_CN
+                one_CN = kept_KN[self.first] * q_KN[self.second]
+                one_CN += kept_KN[self.second] * q_KN[self.first]
+                one_CN *= self.arrangements_C1 * np.float32(stay * (1 - stay))
+                state_CN = stay * stay * state_CN + one_CN + (1 - stay) ** 2 * fresh_CN
+            else:
+                state_CN = fresh_CN
+            state_CN = state_CN * probability_WCN[window]
+            total_N = state_CN.sum(0)
+            state_CN /= total_N
+            forward_WCN[window] = state_CN
+            value_N += np.log(total_N)
+        return forward_WCN, value_N
+
+    def _backward(self, after_CN: Small, q_KN: Small, window: int) -> Small:
+        stay = self._stays()[window]
+        if not stay:
+            return np.ones_like(after_CN)
+        other_KN = (after_CN[self.pair_KK] * q_KN).sum(1)  # the one source kept, the other drawn
+        back_CN = stay * stay * after_CN
+        back_CN += np.float32(stay * (1 - stay)) * (other_KN[self.first] + other_KN[self.second])
+        back_CN += (1 - stay) ** 2 * (other_KN * q_KN).sum(0)
+        back_CN /= back_CN.max(0)
+        found: Small = back_CN
+        return found
+
+    def _stays(self) -> Small:
+        """The probability (W,) that a haplotype has not switched since the window before."""
+        stays: Small = np.exp(-self.distance).astype(np.float32)
+        return stays
+
+    def errors(self, q_KN: Array) -> Array:
+        """Standard errors (K, N) of the fractions at the end of the search.
+
+        Given the prior fractions, that of the occupied ones is V = d occupied / d tilt, where each source's sites are
+        favoured by a factor exp(tilt share). The prior ones follow, by J = d occupied / d prior: (I - J)^-1 V in all.
+        """
+        q_KN = _positive(q_KN)
+        middle_KN, _ = self.occupied(q_KN)
+        bend, follow = [], []
+        for source in range(self.sources):
+            favoured = TILT * self.sites[:, None] * self.part_KC[source][:, None]
+            tilted = _Chain(
+                self.emission + favoured.astype(np.float32), self.distance, self.sites, self.sources
+            )
+            bend.append((tilted.occupied(q_KN)[0] - middle_KN) / TILT)
+            more_N = np.maximum(0.05 * q_KN[source], 1e-3)
+            moved_KN = q_KN.copy()
+            moved_KN[source] += more_N
+            follow.append((self.occupied(moved_KN / moved_KN.sum(0))[0] - middle_KN) / more_N)
+        bend_NKK, follow_NKK = (
+            np.stack(found, axis=1).transpose(2, 0, 1) for found in (bend, follow)
+        )
+        remains_NKK = np.eye(self.sources) - MOST_FOLLOWING * follow_NKK
+        variance_NKK = np.linalg.solve(remains_NKK, bend_NKK)
+        errors: Array = np.sqrt(np.maximum(np.einsum("nkk->kn", variance_NKK), 0))
+        return errors
+
+
+def _positive(q_KN: Array) -> Array:
+    q_KN = np.maximum(q_KN, SMALLEST)
+    found: Array = q_KN / q_KN.sum(0)
+    return found
