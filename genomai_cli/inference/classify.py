@@ -132,9 +132,9 @@ def _call(
     if bundle.input.withheld(read, scores):
         labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
         nothing = dict.fromkeys(bundle.heads)
-        return Call(read.name, labels, nothing, read.letters, read.share, flags)
+        return Call(read.name, labels, nothing, read.letters, read.call_rate, flags)
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
-    return Call(read.name, labels, dict(probabilities), read.letters, read.share, flags)
+    return Call(read.name, labels, dict(probabilities), read.letters, read.call_rate, flags)
 
 
 def _unknown(bundle: Bundle, read: ModelInput) -> Call:

@@ -50,6 +50,11 @@ class ModelInput:
         """The part of what the model can use that the record has."""
         return self.letters / self.known if self.known else 0.0
 
+    @property
+    def call_rate(self) -> float:
+        """The part of it that the record was told, and not only assumed to have."""
+        return self.share
+
 
 Reader = Callable[[SequenceRecord], ModelInput]
 

@@ -55,6 +55,16 @@ _FIRST, _SECOND = _split_tables()
 _JOINED = _join_table()
 
 
+ASSUMED = "assumed="  # in a barcode's description: how many of its letters stand for calls that no file has
+
+
+def assumed_letters(record: SequenceRecord) -> int:
+    """How many letters of a barcode stand for calls that were assumed, by its description."""
+    words = (word for word in record.description.split() if word.startswith(ASSUMED))
+    counts = (word.removeprefix(ASSUMED) for word in words)
+    return next((int(count) for count in counts if count.isdecimal()), 0)
+
+
 def resolve(letters: Letters, rng: np.random.Generator | None = None) -> Letters:
     """Two haplotypes (2, ..., sites) of barcodes (..., sites), over A C G T N.
 
@@ -87,6 +97,7 @@ class PanelSamples:
     letters: NDArray[np.uint8]
     paths: list[str]
     reports: tuple[MatchReport, ...]
+    assumed: tuple[int, ...] = ()  # how many calls of each sample were not in the file, if any
 
     @property
     def report(self) -> MatchReport:
@@ -98,9 +109,12 @@ class Barcodes(PanelSamples):
     """Letters (samples, sites)."""
 
     def records(self) -> Iterator[SequenceRecord]:
-        """A sequence record for each sample."""
-        for name, row, path in zip(self.names, self.letters, self.paths, strict=True):
-            yield SequenceRecord(name, row.tobytes().decode("ascii"), "", path)
+        """A sequence record for each sample, whose description counts the letters that were assumed."""
+        assumed = self.assumed or (0,) * len(self.names)
+        rows = zip(self.names, self.letters, assumed, self.paths, strict=True)
+        for name, row, count, path in rows:
+            described = f"{ASSUMED}{count}" if count else ""
+            yield SequenceRecord(name, row.tobytes().decode("ascii"), described, path)
 
 
 class Haplotypes(PanelSamples):
@@ -123,13 +137,15 @@ def read_barcodes(
     the reference genome may carry the panel's alt at a few sites, which a panel cannot know.
     """
     names, blocks, paths, reports = [], [], [], []
+    assumed: list[int] = []
     for cohort in read_cohorts(inputs, panel):
         calls, report = cohort.calls(absent_is_ref=absent_is_ref)
+        assumed += calls.assumed.tolist()
         blocks.append(_barcode_letters(calls))
         names += cohort.samples
         paths += [cohort.path] * len(cohort.samples)
         reports.append(report)
-    return Barcodes(names, _stacked(blocks), paths, tuple(reports))
+    return Barcodes(names, _stacked(blocks), paths, tuple(reports), tuple(assumed))
 
 
 def read_haplotypes(

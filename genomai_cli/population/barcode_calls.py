@@ -28,12 +28,21 @@ ADVICE = {
 
 @dataclass(frozen=True, eq=False)
 class BarcodeModelInput(ModelInput):
-    """A barcode as a network reads it, how many of its calls are heterozygous or homozygous for the reference, and the
-    copies (S,) of the alternate allele, -1 where missing."""
+    """A barcode as a network reads it.
+
+    heterozygous, reference: how many of its calls are heterozygous, or homozygous for the reference; copies: (S,) of
+    the alternate allele, -1 where missing; assumed: how many of its calls are in no file.
+    """
 
     heterozygous: int
     reference: int
     copies: NDArray[np.int8]
+    assumed: int = 0
+
+    @property
+    def call_rate(self) -> float:
+        """See `ModelInput`."""
+        return max(self.letters - self.assumed, 0) / self.known if self.known else 0.0
 
     @property
     def is_haplotype(self) -> bool:

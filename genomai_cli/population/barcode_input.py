@@ -46,6 +46,7 @@ from genomai_cli.inputs.sequences import vocabulary_sizes
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population import barcode_calls
 from genomai_cli.population.barcode import (
+    assumed_letters,
     copies_of_letters,
     genotypes_to_letters,
     is_haplotype,
@@ -350,9 +351,12 @@ class BarcodeReader:
         strands = resolve(letters) if self.haplotypes else letters[None]
         windows = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
         used = int((copies >= 0).sum())
-        counts = [int((copies == number).sum()) for number in (1, 0)]
+        heterozygous, reference = (int((copies == number).sum()) for number in (1, 0))
+        assumed = round(assumed_letters(record) * len(indices) / len(record.sequence))
         sites = len(self.panel)
-        return BarcodeModelInput(record.name, windows, used, sites, counts[0], counts[1], copies)
+        return BarcodeModelInput(
+            record.name, windows, used, sites, heterozygous, reference, copies, assumed
+        )
 
 
 def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:

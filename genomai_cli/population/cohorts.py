@@ -49,7 +49,8 @@ class SiteCalls:
 
     `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
     carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
-    where it has their complements and 0 where that is not known.
+    where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
+    in the file, but taken for reference.
     """
 
     codes: NDArray[np.uint8]
@@ -57,6 +58,7 @@ class SiteCalls:
     recorded: Flags
     foreign: Flags
     strand: NDArray[np.int8]
+    assumed: NDArray[np.int64]
 
     def alleles(self, panel: Panel) -> NDArray[np.int8]:
         """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
@@ -213,7 +215,8 @@ class Cohort:
             if carriers is not None:
                 codes[site, carriers] = UNKNOWN_CODE
                 foreign[site] = carriers
-        return SiteCalls(codes, phased, recorded, foreign, strand)
+        of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
+        return SiteCalls(codes, phased, recorded, foreign, strand, of_samples)
 
     def _contig_lines(self) -> Iterator[str]:
         """The names of the records' contigs as a header has them: an accession tells the build."""

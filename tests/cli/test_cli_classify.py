@@ -236,14 +236,22 @@ def test_a_cohort_in_pieces_is_read_as_one(tiny, cohort, expected, tmp_path):
     assert tiny("--probs", tmp_path / "2", tmp_path / "1").output == expected.output
 
 
-def test_absent_is_ref_reads_a_list_of_variants(tiny, cohort):
+def test_absent_is_ref_reads_a_list_of_variants(tiny, tiny_bundle, cohort):
     alleles = cohort.alleles[:6]
     lines = variant_text(cohort.names[:6], alleles).splitlines(keepends=True)
     whole = tiny(stdin="".join(lines))
     monomorphic = [line for line in lines if "1|" not in line and "|1" not in line and "|" in line]
     assert monomorphic
     shorter = "".join(line for line in lines if line not in monomorphic)
-    assert tiny("--absent-is-ref", stdin=shorter).output == whole.output
+    found = tiny("--absent-is-ref", stdin=shorter)
+    rate = HEADER.index("call_rate")
+    assert [row[:rate] + row[rate + 1 :] for row in found.rows] == [
+        row[:rate] + row[rate + 1 :] for row in whole.rows
+    ]
+    assert {row[rate] for row in found.rows[1:]} == {f"{1 - len(monomorphic) / SITES:.4f}"}
+    panel = tiny_bundle / "panel.tsv"
+    words = ["tokenize", "--to", "fasta", "--absent-is-ref", "--panel", panel]
+    assert tiny(stdin=run(words, stdin=shorter).output).output == found.output
     assert tiny(stdin=shorter).output != whole.output
 
 
