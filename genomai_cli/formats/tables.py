@@ -60,7 +60,9 @@ class LabelTable:
 
 
 def read_table(path: str | Path) -> Table:
-    """A TSV with a header line; blank lines are passed over, a leading # of the header is dropped."""
+    """A TSV with a header line; blank lines, a leading # of the header, and columns without a name and without a value
+    at its end are passed over.
+    """
     shown = str(path)
     lines, rows = [], []
     with open_bytes(path) as stream:
@@ -72,6 +74,9 @@ def read_table(path: str | Path) -> Table:
                 rows.append(_fields(raw))
     if not rows:
         raise InputError("the table is empty", path=shown)
+    named = len(_without_empty_end(rows[0]))
+    used = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
+    rows = [_without_empty_end(row, max(named, used)) for row in rows]
     header = _header(rows[0], shown, lines[0])
     _check_widths(header, rows, lines, shown)
     values = list(zip(*rows[1:], strict=True)) or [()] * len(header)
@@ -92,6 +97,13 @@ def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
         twice = next(name for name in header if header.count(name) > 1)
         raise InputError(f"column {twice} is there twice", path=path, line=line)
     return header
+
+
+def _without_empty_end(fields: list[str], width: int = 1) -> list[str]:
+    """The fields without the empty ones after the first `width`."""
+    while len(fields) > width and not fields[-1].strip():
+        fields = fields[:-1]
+    return fields
 
 
 def _check_widths(header: list[str], rows: list[list[str]], lines: list[int], path: str) -> None:

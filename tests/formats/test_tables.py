@@ -44,6 +44,8 @@ def test_labels(tmp_path: Path, content: bytes) -> None:
         (b"sample\tpop\na\n", 2, "1 columns"),
         (b"sample\tpop\n\n\tx\n", 3, "without a sample"),
         (b"sample\t\na\tx\n", 1, "column without a name"),
+        (b"sample\t\tpop\na\t\tx\n", 1, "column without a name"),
+        (b"sample\tpop\t\t\na\tx\n\nb\ty\tz\n", 1, "column without a name"),
         (b"sample\tpop\tpop\na\tx\ty\n", 1, "column pop is there twice"),
         (b"sample\tpop\na\tx\0\n", None, "binary"),
     ],
@@ -53,6 +55,21 @@ def test_faulty_labels(tmp_path: Path, content: bytes, line: int | None, words: 
         read_labels(write(tmp_path, content))
     assert caught.value.line == line
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sample\tpop\t\t\na\tx\nb\t\n",
+        b"sample\tpop\t\t\na\tx\t\t\nb\t\t\t\n",
+        b"sample\tpop\t \r\na\tx\r\nb\t.\r\n",
+        b"sample\tpop\na\tx\t\nb\t.\t\t\n",
+    ],
+)
+def test_empty_columns_at_the_end_are_passed_over(tmp_path: Path, content: bytes) -> None:
+    labels = read_labels(write(tmp_path, content))
+    assert list(labels.columns) == ["pop"]
+    assert labels.columns["pop"] == ("x", None)
 
 
 def test_a_table_keeps_its_lines(tmp_path: Path) -> None:
