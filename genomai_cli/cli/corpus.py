@@ -73,6 +73,7 @@ class Unlabelled:
             lambda: kind.coordinates,
             absent_is_ref=self._absent_is_ref,
             haplotypes=recipe.input.haplotypes,
+            plain=lambda: kind.coordinates is None,
         )
         return inputs.in_coordinates(run, records, kind)
 

@@ -43,13 +43,15 @@ def read_records(
     haplotypes: bool = False,
     refuse_others: str = "",
     tokenizer: Callable[[], "Tokenizer"] | None = None,
+    plain: Callable[[], bool] = lambda: False,
 ) -> Iterator["SequenceRecord"]:
     """The records of all inputs in their order, counted as read.
 
     A sample of a VCF becomes its barcode over the panel, or with `haplotypes` two, NAME_A and NAME_B; or its genome in
     the coordinates of the reference, and `refuse_others` says why records of other contigs are not passed over.
     VCFs that stand side by side are read together, since they may be one cohort in pieces. `coordinates` is called only
-    if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence.
+    if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence; so is
+    `plain`, whether they are DNA in no coordinates: then gaps of an alignment are taken out, with a warning.
     """
     from genomai_cli.formats.fasta import read_sequences
 
@@ -65,9 +67,23 @@ def read_records(
             continue
         for source in group:
             with source:
-                for record in read_sequences(source, **_reading(tokenizer)):
+                options, is_plain = _reading(tokenizer), plain()
+                records = read_sequences(source, **options, keep_gaps=is_plain)
+                taken_out = is_plain and not options.get("any_text")
+                for record in _without_gaps(run, records) if taken_out else records:
                     run.count(read=1)
                     yield record
+
+
+def _without_gaps(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+    """The records without the gaps of an alignment, and a warning if there were any."""
+    count, letters = 0, 0
+    for record in records:
+        gaps = record.sequence.count("-")
+        count, letters = count + bool(gaps), letters + gaps
+        yield replace(record, sequence=record.sequence.replace("-", "")) if gaps else record
+    if count:
+        run.console.warn(f"{letters} gaps of an alignment (- or .) in {count} sequences: taken out")
 
 
 def _reading(tokenizer: Callable[[], "Tokenizer"] | None) -> dict[str, bool]:
@@ -140,7 +156,13 @@ def _of_genomes(
     reports = [cohort.report for cohort in cohorts]
     for report in reports:
         run.console.say(str(report))
-    run.note(reference=reference.name, positions=[report.covered for report in reports])
+        for warning in report.warnings:
+            run.console.warn(warning)
+    run.note(
+        reference=reference.name,
+        positions=[report.covered for report in reports],
+        matches=[asdict(report) for report in reports],
+    )
     for cohort in cohorts:
         run.count(read=len(cohort.samples))
         yield from cohort.records()

@@ -72,6 +72,7 @@ def open_model(
             absent_is_ref=absent_is_ref,
             refuse_others=refusal,
             tokenizer=lambda: bundle.tokenizer,
+            plain=lambda: bundle.input.coordinates is None,
         )
         return OpenModel(model, bundle, _watched(run, bundle, records))
     begun = read_records(run, [first], lambda: bundle.coordinates)
@@ -115,19 +116,17 @@ def model_of_variants(
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
-    from genomai_cli.formats.contigs import normal_contig
     from genomai_cli.formats.vcf_replay import first_records
-    from genomai_cli.mapping.vcf_alleles import header_lengths
+    from genomai_cli.mapping.vcf_alleles import contig_names, other_length
 
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
     for name, reference in _installed_references().items():
-        lengths = header_lengths(first.header, reference)
-        # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome
-        other = bool(lengths) and len(reference) not in lengths and not first.complete
-        if first.contigs != {normal_contig(reference.name)}:
+        length = other_length(first.header, reference)
+        if not first.contigs or not first.contigs <= contig_names(reference):
             continue
-        if other:
-            size = f"has {' or '.join(map(str, sorted(lengths)))} letters in the header"
+        # hg19 begins with another chrM, which its own file is refused for, but not one of the whole genome
+        if length is not None and not first.complete:
+            size = f"has {length} letters in the header"
             message = f"the contig of {reference.name} {size}, not {len(reference)}"
             run.console.warn(f"{message}: model {name} does not read it")
         else:

@@ -200,6 +200,7 @@ def _records(
         absent_is_ref=reading.absent_is_ref,
         haplotypes=reading.haplotypes,
         tokenizer=lambda: tokenizer,
+        plain=lambda: _is_plain(reading, tokenizer),
     )
     if against is None:
         return records
@@ -207,6 +208,16 @@ def _records(
 
     sites = None if to is Target.FASTA else _sites_of(reading.model)
     return readers.in_coordinates(run, records, RecordMapper(against), sites)
+
+
+def _is_plain(reading: ReadingOptions, tokenizer: "Tokenizer") -> bool:
+    """Whether sequences are DNA in no coordinates, and neither barcodes nor genomes of a reference."""
+    from genomai_cli.bundles import catalog
+
+    if reading.model:
+        told = catalog.read_config(catalog.find(reading.model)).get("input") or {}
+        return bool(told.get("kind") == "sequence")
+    return reading.panel is None and tokenizer.to_config()["kind"] != Kind.IUPAC
 
 
 def _sites_of(model: str | None) -> "list[int] | None":

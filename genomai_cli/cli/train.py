@@ -152,7 +152,11 @@ def train(
     start = bundles.load(reading.model, where) if reading.model else None
     kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
     records = readers.read_records(
-        run, sources, lambda: _coordinates(kind, chosen), absent_is_ref=reading.absent_is_ref
+        run,
+        sources,
+        lambda: _coordinates(kind, chosen),
+        absent_is_ref=reading.absent_is_ref,
+        plain=lambda: kind.coordinates is None,
     )
     samples = _samples(run, readers.in_coordinates(run, records, kind), columns, kind)
     same = {

@@ -8,7 +8,8 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,12 @@ from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import OrderedSites, Sites, is_block
+from genomai_cli.formats.sample_fields import BcfFields
 from genomai_cli.formats.streams import Input, text_of
 
 _FIXED = struct.Struct("<IIiiifII")
 _LARGEST_SHARED, _LARGEST_CALLS = 1 << 27, 1 << 31
-_INTEGERS = {1: "<i1", 2: "<i2", 3: "<i4"}
+_NUMBERS, _TEXT = {1: "<i1", 2: "<i2", 3: "<i4", 5: "<f4"}, 7
 _WIDTHS = {0: 0, 1: 1, 2: 2, 3: 4, 5: 4, 7: 1}
 _DAMAGE = (struct.error, IndexError, KeyError, ValueError)
 
@@ -33,7 +35,7 @@ class BcfHeader:
     lines: tuple[str, ...]
     columns: str
     contigs: tuple[str, ...]
-    genotype_key: int | None
+    format_keys: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class BcfRecord:
     genotypes: NDArray[np.int16]
     phased: NDArray[np.bool_]
     has_genotypes: bool
+    fields: BcfFields
     site: int = 0
 
 
@@ -64,8 +67,8 @@ def read_bcf_header(source: Input) -> BcfHeader:
         raise InputError("the BCF header has no #CHROM line", path=source.path)
     meta = tuple(line for line in lines if line.startswith("##"))
     keys = _numbered(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
-    key = keys.index("GT") if "GT" in keys else None
-    return BcfHeader(meta, columns, tuple(_numbered(meta, ("contig",), [])), key)
+    numbers = {key: number for number, key in enumerate(keys) if key}
+    return BcfHeader(meta, columns, tuple(_numbered(meta, ("contig",), [])), numbers)
 
 
 def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> list[str]:
@@ -139,12 +142,15 @@ def _record(
     if n_samples != samples:
         raise ValueError("another number of samples than the header")
     alleles = _alleles(shared, n_alleles)
-    found = _genotype_values(calls, n_formats, n_samples, header.genotype_key)
+    values = partial(_values, calls, n_formats, n_samples)
+    found = _genotype_values(calls, n_formats, n_samples, header.format_keys.get("GT"))
     genotypes, phased = _decode(found, n_samples)
     genotypes[genotypes >= n_alleles] = MISSING
     contig, position = header.contigs[fields[2]], fields[3] + 1
+    others = BcfFields(header.format_keys, values)
+    alts = tuple(alleles[1:])
     return BcfRecord(
-        contig, position, alleles[0], tuple(alleles[1:]), genotypes, phased, found is not None
+        contig, position, alleles[0], alts, genotypes, phased, found is not None, others
     )
 
 
@@ -165,6 +171,15 @@ def _genotype_values(
     calls: bytes, n_formats: int, samples: int, key: int | None
 ) -> NDArray[np.int32] | None:
     """The encoded genotypes (samples, ploidy), None for a record without any."""
+    values = None if key is None else _values(calls, n_formats, samples, key)
+    if values is None:
+        return None
+    end = np.iinfo(values.dtype).min + 1  # the end-of-vector mark
+    return np.where(values == end, -1, values).astype(np.int32)
+
+
+def _values(calls: bytes, n_formats: int, samples: int, key: int) -> NDArray[Any] | None:
+    """The values (samples, length) of a field as they are stored, texts in one column; None if it is not there."""
     at = 0
     for _ in range(n_formats):
         kind, length, start = _typed(calls, at)
@@ -174,15 +189,9 @@ def _genotype_values(
         if at > len(calls):
             raise ValueError("values run over the record's end")
         if name == key and length:
-            return _integers(calls[start:at], _INTEGERS[kind]).reshape(samples, length)
+            stored = f"S{length}" if kind == _TEXT else _NUMBERS[kind]
+            return np.frombuffer(calls[start:at], stored).reshape(samples, -1)
     return None
-
-
-def _integers(data: bytes, kind: str) -> NDArray[np.int32]:
-    """Values with the end-of-vector mark of any width as -1."""
-    values = np.frombuffer(data, kind)
-    end = np.iinfo(values.dtype).min + 1
-    return np.where(values == end, -1, values).astype(np.int32)
 
 
 def _typed(data: bytes, at: int) -> tuple[int, int, int]:

@@ -1,9 +1,10 @@
 """FASTA and FASTQ in, FASTA out; and FASTA entries as they were written, byte for byte, to change some letters of them.
 
 Policies. Letters: the IUPAC nucleotide letters in either case, U is read as T; `-` and `.`, the gaps of an alignment,
-become N, so that positions stay comparable; white space inside a FASTA sequence is dropped; any other letter is
-refused with file and line (a tokenizer may ask for the case as it is written, or for any text). Empty sequences and
-repeated names are passed on as they are: both rows reach the output. Lines may end in LF or CRLF and be of any length.
+become N, so that positions stay comparable, or are taken out; white space inside a FASTA sequence is dropped; any other
+letter is refused with file and line (a tokenizer may ask for the case as it is written, or for any text). Empty
+sequences and repeated names are passed on as they are: both rows reach the output. Lines may end in LF or CRLF and be
+of any length.
 
 FASTA is read in chunks rather than lines: `bytes.translate` cleans a chunk in one call, so an endless line costs no
 more than a wrapped one.
@@ -45,19 +46,32 @@ _LONGEST_TITLE = 1 << 20
 
 
 def read_sequences(
-    source: Input, *, case_sensitive: bool = False, any_text: bool = False
+    source: Input,
+    *,
+    case_sensitive: bool = False,
+    any_text: bool = False,
+    keep_gaps: bool = False,
 ) -> Iterator[SequenceRecord]:
     """The records of a FASTA or FASTQ input, one at a time; InputError for what is no nucleotide letter.
 
     A tokenizer that is `case_sensitive` gets the letters in the case they are written in and U as U, and one of
-    `any_text` gets everything but white space.
+    `any_text` gets everything but white space. With `keep_gaps` those of an alignment are `-`.
     """
     table = _ANY_TEXT if any_text else _WITH_CASE if case_sensitive else CLEAN
+    if keep_gaps and not any_text:
+        table = _with_gaps(table)
     if source.kind is Kind.FASTQ:
         return _read_fastq(source, table)
     if source.kind is Kind.FASTA:
         return _read_fasta(source, table)
     raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
+
+
+def _with_gaps(table: bytes) -> bytes:
+    gapped = bytearray(table)
+    for letter in b"-.":
+        gapped[letter] = GAP
+    return bytes(gapped)
 
 
 def write_fasta(handle: IO[bytes], records: Iterable[SequenceRecord], *, width: int = 0) -> int:

@@ -28,6 +28,7 @@ from genomai_cli.formats.regions import (
     indexed_lines,
     is_block,
 )
+from genomai_cli.formats.sample_fields import SampleFields, TextFields
 from genomai_cli.formats.streams import Input, Kind, text_of
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
@@ -43,7 +44,8 @@ class Variant:
     for a record without GT, whose genotypes are all missing. `line` is None for BCF and indexed reading.
     A reference block of a gVCF gives a record with an empty `ref` for each wanted position after its
     first, because the letter there is not given. Another record that covers a wanted position after its own
-    first is given for it with `offset`, how far into the alleles the position lies.
+    first is given for it with `offset`, how far into the alleles the position lies. `fields` are the samples' other
+    fields, if they were asked for.
     """
 
     contig: str
@@ -55,6 +57,7 @@ class Variant:
     line: int | None = None
     has_genotypes: bool = True
     offset: int = 0
+    fields: SampleFields | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +76,28 @@ class VariantFile:
 
 
 def read_variants(
-    source: Input, wanted: Wanted | None = None, *, covering: bool = False
+    source: Input,
+    wanted: Wanted | None = None,
+    *,
+    covering: bool = False,
+    with_fields: bool = False,
 ) -> VariantFile:
     """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.
 
     With `covering` also those that begin before a wanted position and reach it: deletions, substitutions of several
-    bases. A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only.
+    bases. A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only. `with_fields`
+    gives records their `fields`, which keep the record's bytes in memory.
     """
     if source.kind is Kind.BCF:
-        return _read_bcf(source, wanted, covering)
+        return _read_bcf(source, wanted, covering, with_fields)
     if source.kind is Kind.VCF:
-        return _read_vcf(source, wanted, covering)
+        return _read_vcf(source, wanted, covering, with_fields)
     raise InputError(f"{source.kind.value}, where VCF or BCF is needed", path=source.path)
 
 
-def _read_vcf(source: Input, wanted: Wanted | None, covering: bool) -> VariantFile:
+def _read_vcf(
+    source: Input, wanted: Wanted | None, covering: bool, with_fields: bool
+) -> VariantFile:
     header, columns, line = _text_header(source)
     samples = _samples(columns, source.path, line)
     reach = covered_end if covering else block_end
@@ -98,7 +108,7 @@ def _read_vcf(source: Input, wanted: Wanted | None, covering: bool) -> VariantFi
     else:
         rows = ((raw, None, site) for raw, site in found[0])
         contigs = dict.fromkeys(found[1])
-    parser = _Parser(source.path, len(columns), len(samples))
+    parser = _Parser(source.path, len(columns), len(samples), with_fields)
     records = (parser.variant(*row) for row in rows)
     return VariantFile(source.path, samples, header, records, contigs)
 
@@ -210,8 +220,9 @@ def _refuse_row(raw: bytes, path: str, line: int) -> None:
 class _Parser:
     """Turns lines of one file into variants; the layout of the last FORMAT is remembered."""
 
-    def __init__(self, path: str, columns: int, samples: int) -> None:
+    def __init__(self, path: str, columns: int, samples: int, with_fields: bool) -> None:
         self._path, self._columns, self._samples = path, columns, samples
+        self._with_fields = with_fields
         self._format: bytes = b""
         self._key: int | None = None
 
@@ -235,7 +246,8 @@ class _Parser:
         except GenotypeError as error:
             self._refuse(str(error), line)
         contig = normal_contig(text_of(chrom))
-        return Variant(contig, int(pos), bases, alts, genotypes, phased, line)
+        fields = TextFields(layout, calls) if self._with_fields else None
+        return Variant(contig, int(pos), bases, alts, genotypes, phased, line, fields=fields)
 
     def _genotype_key(self, layout: bytes) -> int | None:
         """Where GT stands among the fields of FORMAT."""
@@ -272,18 +284,20 @@ def _without_genotypes(
     )
 
 
-def _read_bcf(source: Input, wanted: Wanted | None, covering: bool) -> VariantFile:
+def _read_bcf(
+    source: Input, wanted: Wanted | None, covering: bool, with_fields: bool
+) -> VariantFile:
     header = read_bcf_header(source)
     samples = _samples(_columns(header.columns, source.path, None), source.path, None)
     contigs = [normal_contig(name) for name in header.contigs]
     sites = None if wanted is None else [wanted.get(contig, ()) for contig in contigs]
     counts: dict[str, int | None] = {}
     rows = read_bcf_records(source, header, len(samples), sites, covering, counts)
-    records = (_bcf_variant(row) for row in rows)
+    records = (_bcf_variant(row, with_fields) for row in rows)
     return VariantFile(source.path, samples, header.lines, records, counts)
 
 
-def _bcf_variant(row: BcfRecord) -> Variant:
+def _bcf_variant(row: BcfRecord, with_fields: bool) -> Variant:
     alts = () if row.alts == (".",) else row.alts
     record = Variant(
         normal_contig(row.contig),
@@ -293,5 +307,6 @@ def _bcf_variant(row: BcfRecord) -> Variant:
         row.genotypes,
         row.phased,
         has_genotypes=row.has_genotypes,
+        fields=row.fields if with_fields else None,
     )
     return _at(record, row.site) if row.site else record

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE, Codes, as_letters, codes_of
 from genomai_cli.errors import InputError
-from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import NO_VARIANT, Sites
 from genomai_cli.formats.vcf import Variant
 from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.reference_fit import is_of_plink
 
 Calls = NDArray[np.uint8]
 # A call is a rank (a multiple of 8) plus the code of a base: 0 to 3, 4 unknown, 5 none.
-_BESIDE, _SAME, _MIXED, _OTHER, DELETED = 8, 16, 24, 32, 40
+_BESIDE, SAME, _MIXED, OTHER, DELETED = 8, 16, 24, 32, 40
 CODE = 7  # what of a call is the base
 NO_CALL = 5
-_MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
+MIXED_N, _DELETED_N = _MIXED + UNKNOWN_CODE, DELETED + UNKNOWN_CODE
 
 
 def position_calls(
@@ -40,13 +41,13 @@ def position_calls(
     for offset, column in enumerate(table.T):
         one, other = column[first], column[second]  # a missing allele is -1: the last row
         agree = (one & CODE) == (other & CODE)
-        calls = np.where(agree, np.maximum(one, other), _MIXED_N).astype(np.uint8)
+        calls = np.where(agree, np.maximum(one, other), MIXED_N).astype(np.uint8)
         yield (variant.position - 1 + offset) % len(codes_R), calls
 
 
 def merged(one: Calls, other: Calls) -> Calls:
     """The calls (N,) of two records for one position; two different alternate bases leave N."""
-    both = (one >= _OTHER) & (other >= _OTHER) & (one != other)
+    both = (one >= OTHER) & (other >= OTHER) & (one != other)
     calls = np.maximum(one, other)
     calls[both] = _DELETED_N
     return calls
@@ -66,10 +67,10 @@ def allele_calls(variant: Variant, codes_R: Codes, *, circular: bool) -> Calls:
     if all(alt in NO_VARIANT for alt in variant.alts):
         substituted[: len(ref)] = True  # a record of no variant is about the base itself
     same = np.full(width, NO_CALL, np.uint8)
-    same[: len(ref)] = ref + np.where(substituted[: len(ref)], _SAME, _BESIDE)
+    same[: len(ref)] = ref + np.where(substituted[: len(ref)], SAME, _BESIDE)
     table[:-1] = np.where(table[:-1] == NO_CALL, same, table[:-1])
     unknown = np.where(same == NO_CALL, NO_CALL, _BESIDE + UNKNOWN_CODE)
-    table[-1] = np.where(changed | substituted, _MIXED_N, unknown)
+    table[-1] = np.where(changed | substituted, MIXED_N, unknown)
     return table
 
 
@@ -77,7 +78,7 @@ def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -
     """The calls of an alternate allele where it differs from the reference, NO_CALL elsewhere."""
     calls = np.full(len(ref), NO_CALL, np.uint8)
     if alt in NO_VARIANT:
-        calls[:] = _MIXED_N
+        calls[:] = MIXED_N
         return calls
     if not alt.isalpha():  # `*`, <DEL>, a breakend
         calls[:] = _DELETED_N
@@ -87,7 +88,7 @@ def _changes(alt: str, ref: Codes, start: int, codes_R: Codes, circular: bool) -
     right = _equal(bases[left:][::-1], ref[left:][::-1])
     given, replaced = bases[left : len(bases) - right], ref[left : len(ref) - right]
     size = min(len(given), len(replaced))
-    inside = np.where(given[:size] == UNKNOWN_CODE, _MIXED_N, given[:size] + _OTHER)
+    inside = np.where(given[:size] == UNKNOWN_CODE, MIXED_N, given[:size] + OTHER)
     calls[left : left + size] = np.where(given[:size] == replaced[:size], NO_CALL, inside)
     first, last = left + size, left + len(replaced)
     if size == 0:
@@ -115,20 +116,27 @@ def _slid(first: int, last: int, start: int, codes_R: Codes, circular: bool) -> 
     return first, last
 
 
+def contig_names(reference: Reference) -> frozenset[str]:
+    """The normal names of the reference's contig: its own, and plink's number."""
+    name = normal_contig(reference.name)
+    return frozenset([name, *(number for number, own in PLINK_CODES.items() if own == name)])
+
+
 class ContigOf(Mapping[str, Sites]):
     """All positions of a reference's contig, and none of other contigs: what a VCF reader is asked for.
 
-    The human mitochondrial reference is found under M and MT too, with or without chr. With a text in
-    `refuse_others` the first record of another contig raises an InputError that ends with it.
+    The human mitochondrial reference is found under M and MT too, with or without chr, and under plink's 26. With a
+    text in `refuse_others` the first record of another contig raises an InputError that ends with it.
     """
 
     def __init__(self, reference: Reference, path: str, refuse_others: str = "") -> None:
         self._name = normal_contig(reference.name)
+        self._names = contig_names(reference)
         self._positions = range(1, len(reference) + 1)
         self._path, self._refusal = path, refuse_others
 
     def __getitem__(self, contig: str) -> Sites:
-        if contig == self._name:
+        if contig in self._names:
             return self._positions
         if not self._refusal:
             raise KeyError(contig)
@@ -159,13 +167,21 @@ class _Refused(Collection[int]):
         return 0
 
 
-def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
-    """The lengths that a VCF's header gives for contigs of the reference's name."""
-    return set(_lengths(header, normal_contig(reference.name)))
+def other_length(header: Iterable[str], reference: Reference) -> int | None:
+    """The length by which a VCF's header says that the contig of the reference's name is another one, else None.
+
+    plink knows no lengths: what it writes is about its last position there.
+    """
+    lines = list(header)
+    lengths = set(_lengths(lines, contig_names(reference)))
+    if not lengths or len(reference) in lengths:
+        return None
+    shortest = min(lengths)
+    return None if is_of_plink(lines) and shortest < len(reference) else shortest
 
 
-def _lengths(header: Iterable[str], contig: str) -> Iterator[int]:
+def _lengths(header: Iterable[str], names: Collection[str]) -> Iterator[int]:
     for line in header:
         name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
-        if line.startswith("##contig=") and name and length and normal_contig(name[1]) == contig:
+        if line.startswith("##contig=") and name and length and normal_contig(name[1]) in names:
             yield int(length[1])

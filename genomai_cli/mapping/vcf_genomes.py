@@ -8,7 +8,8 @@ where the file is known to list variants only.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,20 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
+from genomai_cli.mapping.heteroplasmy import Flags, allele_fractions, settled
 from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.reference_fit import FileFit, is_of_plink
 from genomai_cli.mapping.vcf_alleles import (
     CODE,
     DELETED,
+    MIXED_N,
     NO_CALL,
+    OTHER,
+    SAME,
     Calls,
     ContigOf,
-    header_lengths,
     merged,
+    other_length,
     position_calls,
 )
 from genomai_cli.records import SequenceRecord
@@ -35,11 +41,23 @@ from genomai_cli.records import SequenceRecord
 _GROUP = 512  # samples whose letters are put together at once
 _YORUBA = 16571
 _FEW = 0.5  # of the positions: fewer look like a list of variants
+_REFERENCE_POSITIONS, _REFERENCE_SHARE = (
+    3,
+    0.5,
+)  # without a variant: with so many a file lists no variants
+_DOUBTFUL = 0.25  # share of a sample's variants that are not settled
+_SHOWN = 5  # positions that a message names
+_NUCLEAR = frozenset([*map(str, range(1, 23)), "X", "Y"])
 
 
 @dataclass(frozen=True)
 class GenomeReport:
-    """How a cohort's files met the reference: `covered` of its `size` positions are in them."""
+    """How a cohort's files met the reference: `covered` of its `size` positions are in them.
+
+    Of the records `swapped` had REF and ALT exchanged, `turned` were on the other strand, and those at the positions
+    `skipped` fit in neither way. `heteroplasmic` calls are left N, and absent positions of the samples `not_filled`,
+    since too many of their variants are. `warnings` says what of this is to be minded.
+    """
 
     path: str
     samples: int
@@ -47,15 +65,72 @@ class GenomeReport:
     size: int
     covered: int
     absent_is_ref: bool
+    swapped: int = 0
+    turned: int = 0
+    skipped: tuple[int, ...] = ()
+    heteroplasmic: int = 0
+    not_filled: int = 0
+    lists_variants: bool = True
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         shown = "<stdin>" if self.path == "-" else self.path
         text = f"{shown}: {self.reference}, {self.covered} of {self.size} positions"
-        if self.covered < _FEW * self.size and not self.absent_is_ref:
+        counts = {
+            "records with REF and ALT swapped": self.swapped,
+            "records turned from the other strand": self.turned,
+            "records left out": len(self.skipped),
+            "heteroplasmic calls left N": self.heteroplasmic,
+        }
+        text += "".join(f", {count} {what}" for what, count in counts.items() if count)
+        few = self.covered < _FEW * self.size and self.lists_variants and not self.not_filled
+        if few and not self.absent_is_ref:
             text += (
                 "; the others are N, unless --absent-is-ref says that the file lists variants only"
             )
         return text
+
+
+def _none() -> NDArray[np.int64]:
+    return np.zeros((), np.int64)
+
+
+@dataclass(eq=False)
+class _Counts:
+    """What a cohort's records say of each sample (N,), and of all of them."""
+
+    records: int = 0
+    swapped: int = 0
+    turned: int = 0
+    skipped: list[int] = field(default_factory=list)
+    one_alternate: int = 0  # calls of one alternate allele
+    two_alleles: int = 0  # calls of two different alleles
+    without_fractions: int = 0  # of them
+    variants: NDArray[np.int64] = field(default_factory=_none)
+    unsettled: NDArray[np.int64] = field(default_factory=_none)
+    missing: NDArray[np.int64] = field(default_factory=_none)
+
+    def count_alleles(self, given: Variant, mixed_N: Flags, open_N: Flags) -> None:
+        """Count calls as they are given, by how many alleles they have."""
+        self.two_alleles += int(mixed_N.sum())
+        self.one_alternate += int(((given.genotypes[:, 0] > 0) & ~mixed_N).sum())
+        if allele_fractions(given) is None:
+            self.without_fractions += int((mixed_N & open_N).sum())
+
+    def count(self, variant: Variant, unsettled_N: Flags, variant_N: Flags) -> None:
+        """Count one record."""
+        self.records += 1
+        self.unsettled = self.unsettled + unsettled_N.astype(np.int64)
+        self.variants = self.variants + variant_N.astype(np.int64)
+        self.missing = self.missing + (variant.genotypes[:, 0] < 0).astype(np.int64)
+
+    @property
+    def doubtful(self) -> Flags:
+        """The samples (N,) whose absent positions may not be filled in: much of what the file lists is not known."""
+        told_N = self.unsettled + self.variants
+        unsettled = self.unsettled > _DOUBTFUL * told_N
+        doubtful: Flags = unsettled | (2 * self.missing > self.records)
+        return doubtful
 
 
 class Genomes:
@@ -69,19 +144,57 @@ class Genomes:
         self._absent_is_ref = absent_is_ref
         self._calls: dict[int, Calls] = {}  # by position from 0, one call a sample
         self._with_genotypes = False
+        self._counts = _Counts()
+        self._contigs: dict[str, int | None] = {}
         self.haploid = False  # whether any call has one allele
 
     def add(self, file: VariantFile) -> None:
         """Take in the records of one more file of these samples."""
-        for variant in file.records:
-            _check(variant, self._reference, file)
-            self._with_genotypes |= variant.has_genotypes
-            self.haploid |= bool((variant.genotypes[:, 1] == ABSENT).any())
-            for position, calls in position_calls(
-                variant, self._codes, circular=self._reference.circular
-            ):
-                before = self._calls.get(position)
-                self._calls[position] = calls if before is None else merged(before, calls)
+        fit = FileFit(file.path, self._reference, is_of_plink(file.header))
+        for given in file.records:
+            self._check_place(given, file)
+            self._with_genotypes |= given.has_genotypes
+            self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
+            genotypes, mixed, open_N = settled(given)
+            self._counts.count_alleles(given, mixed, open_N)
+            variant = fit.add(replace(given, genotypes=genotypes, fields=None))
+            if variant is not None:
+                self._take(variant)
+        self._contigs |= file.contigs
+        waited, skipped = fit.settle(absent_is_ref=self._absent_is_ref)
+        for variant in waited:
+            self._take(variant)
+        counts = self._counts
+        counts.swapped += fit.swapped
+        counts.turned += len(waited) if fit.is_turned else 0
+        counts.skipped += [variant.position for variant in skipped]
+
+    def _take(self, variant: Variant) -> None:
+        """Take in a record that fits the reference."""
+        two_N = (variant.genotypes >= 0).all(axis=1)
+        two_N &= variant.genotypes[:, 0] != variant.genotypes[:, 1]
+        unsettled_N, variant_N = np.zeros((2, len(two_N)), np.bool_)
+        for position, calls in position_calls(
+            variant, self._codes, circular=self._reference.circular
+        ):
+            before = self._calls.get(position)
+            self._calls[position] = calls if before is None else merged(before, calls)
+            unsettled_N |= two_N & (calls == MIXED_N)
+            variant_N |= calls >= OTHER
+        self._counts.count(variant, unsettled_N, variant_N)
+
+    def _check_place(self, variant: Variant, file: VariantFile) -> None:
+        """InputError for a record that does not lie within the reference."""
+        size = len(variant.ref) or 1
+        if 1 <= variant.position <= len(self._reference) - size + 1:
+            return
+        where = f"{variant.contig}:{variant.position}"
+        name = self._reference.name
+        message = f"a record at {where}, where {name} has {len(self._reference)} letters"
+        hint = _hint(self._reference, variant.position + size - 1)
+        raise InputError(
+            f"{message}: made with another reference{hint}", path=file.path, line=variant.line
+        )
 
     @property
     def positions(self) -> list[int]:
@@ -97,7 +210,9 @@ class Genomes:
     def check(self) -> None:
         """InputError if there is nothing to use."""
         if not self._calls:
-            message = f"no record on {self._reference.name}"
+            unknown = [name for name in self._contigs if normal_contig(name) not in _NUCLEAR]
+            others = f"; contig {', '.join(unknown[:_SHOWN])} is not known" if unknown else ""
+            message = f"no record on {self._reference.name}{others}"
             raise InputError(message, path=self.path)
         if not self._with_genotypes:
             message = f"no genotypes: the records on {self._reference.name} have no GT field"
@@ -106,24 +221,101 @@ class Genomes:
     @property
     def report(self) -> GenomeReport:
         """What was found."""
-        size, covered = len(self._reference), len(self._calls)
-        counts = (len(self.samples), self._reference.name, size, covered)
-        return GenomeReport(self.path, *counts, self._absent_is_ref)
+        counts = self._counts
+        return GenomeReport(
+            path=self.path,
+            samples=len(self.samples),
+            reference=self._reference.name,
+            size=len(self._reference),
+            covered=len(self._calls),
+            absent_is_ref=self._fills_in,
+            swapped=counts.swapped,
+            turned=counts.turned,
+            skipped=tuple(counts.skipped),
+            heteroplasmic=int(counts.unsettled.sum()),
+            not_filled=int(self._not_filled.sum()),
+            lists_variants=self._lists_variants,
+            warnings=tuple(self._warnings()),
+        )
+
+    @property
+    def _fills_in(self) -> bool:
+        """Whether positions without a record are as the reference."""
+        return self._absent_is_ref and self._lists_variants
+
+    @cached_property
+    def _without_variant(self) -> int:
+        """The number of positions at which someone has the reference's letter, and nobody another."""
+        rows = self._calls.values()
+        return sum(bool((row // 8 * 8 == SAME).any() and (row < OTHER).all()) for row in rows)
+
+    @property
+    def _lists_variants(self) -> bool:
+        """Whether the records are variants, so that a position without one may be as the reference."""
+        share = _REFERENCE_SHARE * len(self._calls)
+        return self._without_variant < max(_REFERENCE_POSITIONS, share)
+
+    @property
+    def _not_filled(self) -> Flags:
+        """The samples (N,) of which that cannot be said."""
+        return np.broadcast_to(self._counts.doubtful, (len(self.samples),))
+
+    def _warnings(self) -> Iterator[str]:
+        counts, shown = self._counts, "<stdin>" if self.path == "-" else self.path
+        name = self._reference.name
+        if counts.skipped:
+            places = ", ".join(map(str, counts.skipped[:_SHOWN]))
+            more = ", ..." if len(counts.skipped) > _SHOWN else ""
+            yield (
+                f"{shown}: {len(counts.skipped)} of {counts.records + len(counts.skipped)} records left out, whose "
+                f"REF and ALT are not {name}'s letter on this strand: {places}{more}"
+            )
+        if counts.turned:
+            yield f"{shown}: {counts.turned} records are on the other strand of {name}: turned"
+        if counts.without_fractions:
+            yield (
+                f"{shown}: {counts.without_fractions} of {counts.two_alleles + counts.one_alternate} variant calls are "
+                "heterozygous, without allele fractions (FORMAT AF or AD) that tell which base the genome has: N. "
+                "Call variants with ploidy 1, or keep AF and AD"
+            )
+        elif counts.unsettled.any():
+            yield (
+                f"{shown}: {counts.unsettled.sum()} calls are heteroplasmic (no allele has 90 % of the reads): N"
+            )
+        if self._absent_is_ref and not self._lists_variants:
+            yield (
+                f"{shown}: at {self._without_variant} of {len(self._calls)} positions nobody has a variant, so it "
+                "is no list of variants: positions without a record are N in spite of --absent-is-ref"
+            )
+        elif self._absent_is_ref and self._not_filled.any():
+            yield (
+                f"{shown}: positions without a record are N in spite of --absent-is-ref for "
+                f"{self._not_filled.sum()} of {len(self.samples)} samples, in which too many calls are "
+                "heterozygous or missing"
+            )
 
     def records(self) -> Iterator[SequenceRecord]:
         """A sequence record of the reference's length for each sample; some hundred at a time in memory."""
         positions = np.array(sorted(self._calls), np.int64)
-        default = self._codes if self._absent_is_ref else np.full_like(self._codes, UNKNOWN_CODE)
+        unknown = np.full_like(self._codes, UNKNOWN_CODE)
+        filled_N = self._fills_in & ~self._not_filled
         for first in range(0, len(self.samples), _GROUP):
             names = self.samples[first : first + _GROUP]
             calls = [self._calls[position][first : first + _GROUP] for position in positions]
             table = np.stack(calls, axis=1)  # (samples, positions)
-            codes = np.where(table == NO_CALL, default[positions], table & CODE)
-            for name, row in zip(names, codes, strict=True):
-                genome = default.copy()
-                genome[positions] = row
+            rows = zip(names, table, filled_N[first : first + _GROUP], strict=True)
+            for name, row, is_filled in rows:
+                genome = (self._codes if is_filled else unknown).copy()
+                genome[positions] = np.where(row == NO_CALL, genome[positions], row & CODE)
+                for position in self._left_out:
+                    genome[position] = UNKNOWN_CODE
                 sequence = as_text(CODE_LETTERS[genome])
                 yield SequenceRecord(name, sequence, "", self.path)
+
+    @property
+    def _left_out(self) -> list[int]:
+        """Positions, from 0, at which nothing is known, since their records do not fit."""
+        return [at - 1 for at in self._counts.skipped if at - 1 not in self._calls]
 
 
 def read_genomes(
@@ -144,7 +336,7 @@ def read_genomes(
     for source in inputs:
         with source:
             wanted = ContigOf(reference, source.path, refuse_others)
-            file = read_variants(source, wanted)
+            file = read_variants(source, wanted, with_fields=True)
             cohort = cohorts.get(file.samples)
             if cohort is None:
                 cohort = Genomes(reference, file, absent_is_ref=absent_is_ref)
@@ -160,33 +352,14 @@ def read_genomes(
 
 def _check_header(file: VariantFile, reference: Reference) -> None:
     """InputError if every contig of the reference's name has another length."""
-    lengths = header_lengths(file.header, reference)
-    if lengths and len(reference) not in lengths:
-        length = min(lengths)
+    length = other_length(file.header, reference)
+    if length is not None:
         message = f"{reference.name} has {len(reference)} letters, but in the header {length}"
-        hint = _hint(reference, likely=length == _YORUBA)
+        hint = _hint(reference, length)
         raise InputError(f"{message}: made with another reference{hint}", path=file.path)
 
 
-def _check(variant: Variant, reference: Reference, file: VariantFile) -> None:
-    """InputError unless REF is what the reference has there."""
-    start = variant.position - 1
-    expected = reference.sequence[max(0, start) : start + len(variant.ref)]
-    size = len(variant.ref) or 1
-    known = zip(variant.ref, expected, strict=False)
-    inside = start >= 0 and start + size <= len(reference)
-    if inside and all(a == b or "N" in (a, b) for a, b in known):
-        return
-    where = f"{variant.contig}:{variant.position}"
-    if inside:
-        message = f"REF {variant.ref[:20]} at {where}, where {reference.name} has {expected[:20]}"
-    else:
-        message = f"a record at {where}, where {reference.name} has {len(reference)} letters"
-    hint = _hint(reference, likely=True)
-    message = f"{message}: made with another reference{hint}"
-    raise InputError(message, path=file.path, line=variant.line)
-
-
-def _hint(reference: Reference, *, likely: bool) -> str:
-    human = normal_contig(reference.name) == "MT" and likely
-    return f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" if human else ""
+def _hint(reference: Reference, length: int) -> str:
+    """What a length, or the last position of a record, tells of the other reference."""
+    is_yoruba = normal_contig(reference.name) == "MT" and len(reference) < length <= _YORUBA
+    return f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" if is_yoruba else ""

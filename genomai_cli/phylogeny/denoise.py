@@ -139,7 +139,7 @@ class GenomeDenoiser:
             [again()], reference, absent_is_ref=absent_is_ref
         )  # and closes it
         model = GenomeSiteModel(self._model, genomes, options.settings)
-        return VcfSamples(genomes.samples, model, (str(genomes.report),))
+        return VcfSamples(genomes.samples, model, (str(genomes.report), *genomes.report.warnings))
 
     def restore(self, readings: Sequence[GenomeReading]) -> list[list[Proposal] | None]:
         """The proposals for each genome; None for one of which nothing is known."""

@@ -6,7 +6,7 @@ import json
 
 import h5py
 import pytest
-from conftest import assert_expected, peak_memory, run, run_process
+from conftest import DATA, assert_expected, peak_memory, run, run_process
 
 from genomai_cli.cli.tokenize import Kind
 from genomai_cli.formats import outputs
@@ -298,3 +298,32 @@ def test_memory_is_flat(tmp_path):
 def test_bytes_are_read_as_they_are_written():
     result = tokens("--tokenizer", "bytes", stdin=b">a\n|d|ACgt\n")
     assert result.rows[1:] == [["a", "124 100 124 65 67 103 116"]]
+
+
+ALIGNED = ">s\nATG--GCC.ATTG\nTAATG-GGC\n"
+UNGAPPED = ">s\nATGGCCATTG\nTAATGGGC\n"
+
+
+@pytest.mark.parametrize("tokenizer", ["symmetric", "kmers", "characters"])
+def test_gaps_of_an_alignment_are_taken_out_of_dna(tokenizer):
+    options = ["tokenize", "--words", "--tokenizer", tokenizer]
+    aligned, plain = run(options, ALIGNED), run(options, UNGAPPED)
+    assert aligned.output == plain.output
+    assert "warning: 4 gaps of an alignment (- or .) in 1 sequences: taken out" in aligned.stderr
+    assert "gaps" not in plain.stderr
+
+
+def test_gaps_are_taken_out_by_models_of_dna():
+    bundle = DATA / "bundles-format-1" / "transformer-kmers"
+    for command in (["tokenize"], ["classify"], ["embed"]):
+        options = [*command, "--model", bundle]
+        aligned = run(options, ALIGNED)
+        assert aligned.status == 0, aligned.stderr
+        assert aligned.output == run(options, UNGAPPED).output
+        assert "4 gaps of an alignment" in aligned.stderr
+
+
+def test_gaps_of_barcodes_and_of_text_stay():
+    barcode = run("tokenize --to fasta --tokenizer iupac", ">s\nAR-G\n")
+    assert (barcode.stdout, barcode.stderr) == (">s\nARNG\n", "")
+    assert run("tokenize --to fasta --tokenizer bytes", ">s\nA-.G\n").stdout == ">s\nA-.G\n"

@@ -1,0 +1,190 @@
+"""How a file's records fit a reference: as they are, with REF and ALT swapped, on the other strand, or not at all.
+
+plink writes the commoner allele as REF, so in its files REF is not the reference's letter where most individuals have
+another; a marker of an array may be on the other strand. That is told from a file made with another reference by how
+many records do not fit, and by who has the reference's letter: in a list of variants against another genome it is
+the alternate allele that is carried.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from genomai_cli.alphabet import COMPLEMENT
+from genomai_cli.errors import InputError
+from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.regions import is_block
+from genomai_cli.formats.vcf import Variant
+from genomai_cli.mapping.reference import Reference
+
+_MOST_STRANGE = 0.1  # share of a file's records that may not fit
+_FEWEST = 5  # records from which on a single one may be at fault
+_TURNED, _FEWEST_TURNED = (
+    0.9,
+    10,
+)  # share and number of records by which a file is on the other strand
+_ARRAY = (
+    50  # records; with so many that fit or are turned, and none else, both strands are in the file
+)
+_MANY_CONTRARY = 3
+_COMPLEMENT = {code: int(other) for code, other in enumerate(COMPLEMENT)}
+
+
+class Fit(Enum):
+    """How a record meets the reference."""
+
+    SAME = "as it is"
+    SWAPPED = "REF and ALT swapped"
+    TURNED = "on the other strand"
+    UNCLEAR = "swapped, or on the other strand"
+    STRANGE = "other letters"
+
+
+def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[Fit, int]:
+    """How a record within the reference fits it, and which allele is the reference's.
+
+    With `any_major` REF may be whatever the file's individuals have (plink), also without an ALT.
+    """
+    expected = reference.sequence[variant.position - 1 :]
+    if _matches(variant.ref, expected):
+        return Fit.SAME, 0
+    is_turned = len(variant.ref) == 1 and _complement(variant.ref) == expected[0]
+    for number, alt in enumerate(variant.alts, start=1):
+        if len(alt) == len(variant.ref) and alt.isalpha() and _matches(alt, expected):
+            return (Fit.UNCLEAR if is_turned else Fit.SWAPPED), number
+    if is_turned:
+        return Fit.TURNED, 0
+    if any_major and len(variant.ref) == 1 and is_block(variant.alts):
+        return Fit.SWAPPED, 1
+    return Fit.STRANGE, 0
+
+
+def _matches(allele: str, expected: str) -> bool:
+    if len(allele) > len(expected):
+        return False
+    return all(a == b or "N" in (a, b) for a, b in zip(allele, expected, strict=False))
+
+
+def swapped(variant: Variant, number: int, reference: Reference) -> Variant:
+    """The record with allele `number`, which is the reference's, as REF, and without `fields`."""
+    alleles = [variant.ref, *variant.alts]
+    if is_block(variant.alts):
+        alleles = [variant.ref, reference.sequence[variant.position - 1]]
+    alleles[0], alleles[number] = alleles[number], alleles[0]
+    order = np.arange(len(alleles))
+    order[[0, number]] = number, 0
+    genotypes = np.where(variant.genotypes >= 0, order[variant.genotypes], variant.genotypes)
+    return replace(
+        variant,
+        ref=alleles[0],
+        alts=tuple(alleles[1:]),
+        genotypes=genotypes.astype(np.int16),
+        fields=None,
+    )
+
+
+def turned(variant: Variant) -> Variant:
+    """The record on the other strand; of alleles of one letter."""
+    alts = tuple(_complement(alt) if alt.isalpha() else alt for alt in variant.alts)
+    return replace(variant, ref=_complement(variant.ref), alts=alts)
+
+
+def _complement(allele: str) -> str:
+    return allele.translate(_COMPLEMENT)
+
+
+@dataclass(eq=False)
+class FileFit:
+    """How the records of one file fit so far; those whose strand the others decide wait in `waiting`."""
+
+    path: str
+    reference: Reference
+    any_major: bool
+    records: int = 0
+    swapped: int = 0
+    contrary: int = 0  # swapped ones of which more samples carry the reference's letter
+    waiting: list[Variant] = field(default_factory=list)
+    on_other_strand: int = 0
+    strange: list[Variant] = field(default_factory=list)
+    first_contrary: Variant | None = None
+
+    def add(self, variant: Variant) -> Variant | None:
+        """The record as it fits the reference, None for one that waits or does not fit."""
+        if not variant.ref:
+            return variant
+        self.records += 1
+        fit, number = fit_of(variant, self.reference, any_major=self.any_major)
+        if fit is Fit.SAME:
+            return variant
+        if fit is Fit.SWAPPED:
+            return self._swapped(variant, number)
+        if fit is Fit.STRANGE:
+            self.strange.append(variant)
+            return None
+        self.waiting.append(variant)
+        self.on_other_strand += fit is Fit.TURNED
+        return None
+
+    def _swapped(self, variant: Variant, number: int) -> Variant:
+        self.swapped += 1
+        carried = [(variant.genotypes == allele).sum() for allele in (0, number)]
+        if carried[1] > carried[0]:
+            self.contrary += 1
+            self.first_contrary = self.first_contrary or variant
+        return swapped(variant, number, self.reference)
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the whole file is on the other strand."""
+        clear = self.records - (len(self.waiting) - self.on_other_strand)
+        return self.on_other_strand >= max(_FEWEST_TURNED, _TURNED * clear)
+
+    def settle(self, *, absent_is_ref: bool) -> tuple[list[Variant], list[Variant]]:
+        """The records that waited, as they fit the reference, and those that are left out.
+
+        Raises InputError for a file that was made with another reference.
+        """
+        settled: list[Variant] = []
+        skipped = list(self.strange)
+        for variant in self.waiting:
+            number = fit_of(variant, self.reference, any_major=False)[1]
+            if self.is_turned:
+                settled.append(turned(variant))
+            elif number and not self.on_other_strand:
+                settled.append(self._swapped(variant, number))
+            else:
+                skipped.append(variant)
+        self._check(skipped, absent_is_ref)
+        return settled, skipped
+
+    def _check(self, skipped: list[Variant], absent_is_ref: bool) -> None:
+        few = len(skipped) <= max(1, _MOST_STRANGE * self.records) and self.records >= _FEWEST
+        both_strands = not self.strange and self.records >= _ARRAY
+        if skipped and not (few or both_strands):
+            raise self._refusal(min(skipped, key=lambda variant: variant.line or 0), len(skipped))
+        contrary = 2 * self.contrary > self.swapped and not self.any_major
+        if contrary and (absent_is_ref or self.contrary >= _MANY_CONTRARY):
+            assert self.first_contrary is not None
+            raise self._refusal(self.first_contrary, self.swapped)
+
+    def _refusal(self, variant: Variant, count: int) -> InputError:
+        name, size = self.reference.name, len(variant.ref)
+        expected = self.reference.sequence[variant.position - 1 :][:size]
+        where = f"{variant.contig}:{variant.position}"
+        other = "another reference"
+        if normal_contig(name) == "MT":
+            other += f" of {len(self.reference):,} letters (RSRS? T2T-CHM13?)"
+        message = (
+            f"REF {variant.ref[:20]} at {where}, where {name} has {expected[:20]}; so {count} of {self.records} "
+            f"records: made with {other}"
+        )
+        return InputError(message, path=self.path, line=variant.line)
+
+
+def is_of_plink(header: Iterable[str]) -> bool:
+    """Whether a VCF's header says that plink wrote it: with REF the commoner allele, and lengths of contigs guessed."""
+    return any(
+        line.startswith("##source=PLINK") or line.startswith("##INFO=<ID=PR,") for line in header
+    )
