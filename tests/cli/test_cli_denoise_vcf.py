@@ -390,3 +390,17 @@ def test_same_bytes_in_a_process_of_its_own():
     result = run_process(["denoise", "--device", "cpu", "--threads", "1", "-q"], stdin=text)
     assert result.output.decode() == restored("-q", stdin=text)
     assert result.stderr == ""
+
+
+def test_a_file_on_the_other_strand_is_restored_alike():
+    text = incomplete()
+    _, records = table(text)
+    complement = str.maketrans("ACGT", "TGCA")
+    turned = [
+        [*columns[:3], *(bases.translate(complement) for bases in columns[3:5]), *columns[5:]]
+        for columns in records
+    ]
+    _, expected = table(restored(stdin=text))
+    _, found = table(restored(stdin=with_records(text, turned)))
+    assert [columns[9:] for columns in found] == [columns[9:] for columns in expected]
+    assert [columns[3:5] for columns in found] == [columns[3:5] for columns in turned]
