@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
 from genomai_cli.formats.vcf import Variant, read_variants
@@ -49,7 +50,7 @@ def haplotype_sequences(
     """
     regions = read_regions(regions_bed)
     references = _reference_pieces(reference, regions, str(regions_bed))
-    for samples, variants, path in _cohorts(inputs, regions):
+    for samples, variants, path in _cohorts(inputs, regions, warn):
         blocks = [
             _Block(region, part, _within(variants, region), path, warn)
             for region, part in zip(regions, references, strict=True)
@@ -149,7 +150,7 @@ def _check_end(region: Region, length: int, bed: str) -> None:
 
 
 def _cohorts(
-    inputs: Iterable[Input], regions: list[Region]
+    inputs: Iterable[Input], regions: list[Region], warn: Callable[[str], None]
 ) -> Iterator[tuple[tuple[str, ...], list[Variant], str]]:
     """Samples, their variants in the regions, and the first file; files of equal samples joined."""
     spans: dict[str, list[tuple[int, int]]] = {}
@@ -159,9 +160,12 @@ def _cohorts(
     cohorts: dict[tuple[str, ...], tuple[list[Variant], str]] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, wanted)
+            file = read_variants(source, wanted, with_fields=True)
             variants, _ = cohorts.setdefault(file.samples, ([], file.path))
-            variants.extend(file.records)
+            splits = PhaseSplits()
+            variants.extend(in_largest_sets(file.records, splits))
+            if splits.calls:
+                warn(f"{file.path}: {splits}: taken in the order of GT")
     for samples, (variants, path) in cohorts.items():
         yield samples, variants, path
 

@@ -10,7 +10,7 @@ Shapes: S sites; `letters` are (S,).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from genomai_cli.alphabet import (
     letter_set,
 )
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.phase_sets import PhaseSplits
 from genomai_cli.formats.streams import Input
 from genomai_cli.population.cohorts import MatchReport, SiteCalls, read_cohorts
 from genomai_cli.population.panel import Panel
@@ -157,15 +158,22 @@ def read_haplotypes(
 ) -> Haplotypes:
     """The two haplotypes of every sample; an unphased heterozygote is N in both, or refused."""
     names, blocks, paths, reports = [], [], [], []
-    for cohort in read_cohorts(inputs, panel):
+    for cohort in read_cohorts(inputs, panel, phased=True):
         calls, report = cohort.calls(absent_is_ref=absent_is_ref)
         if refuse_unphased:
             _refuse_unphased(calls, cohort.samples, cohort.path, panel)
         blocks.append(_haplotype_letters(calls))
         names += cohort.samples
         paths += [cohort.path] * len(cohort.samples)
-        reports.append(report)
+        reports.append(_with_splits(report, cohort.phase_splits))
     return Haplotypes(names, _stacked(blocks), paths, tuple(reports))
+
+
+def _with_splits(report: MatchReport, splits: PhaseSplits) -> MatchReport:
+    """The report with a warning of heterozygotes that are N by their phase sets."""
+    if not splits.calls:
+        return report
+    return replace(report, warnings=(*report.warnings, f"{splits}: N"))
 
 
 def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

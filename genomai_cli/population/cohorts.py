@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES
+from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import VariantFile, read_variants
 from genomai_cli.population.absent_sites import Listed, believed, reference_records_refuse
@@ -120,6 +121,7 @@ class Cohort:
 
     def __init__(self, panel: Panel, file: VariantFile) -> None:
         self.samples = list(file.samples)
+        self.phase_splits = PhaseSplits()
         self.path = file.path
         self._panel = panel
         self._records: dict[SiteKey, SiteRecord] = {}
@@ -336,14 +338,19 @@ class Cohort:
         )
 
 
-def read_cohorts(inputs: Iterable[Input], panel: Panel) -> list[Cohort]:
-    """The cohorts in the order of their first files; each input is read to its end and closed."""
+def read_cohorts(inputs: Iterable[Input], panel: Panel, *, phased: bool = False) -> list[Cohort]:
+    """The cohorts in the order of their first files; each input is read to its end and closed.
+
+    If `phased`, heterozygotes outside the largest phase set of their chromosome are not.
+    """
     sites = site_index(panel)
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, sites, covering=True)
+            file = read_variants(source, sites, covering=True, with_fields=phased)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
+            if phased:
+                file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
             cohort.add(file, sites)
     return list(cohorts.values())
 

@@ -114,6 +114,20 @@ def test_vcf_to_fasta_and_back_again(files):
     assert again.output == tokens(files / "a.vcf", *panel).output
 
 
+def test_heterozygotes_of_several_phase_sets(files):
+    text = VCF.replace(
+        "##FORMAT", '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="p">\n##FORMAT', 1
+    )
+    text = text.replace("\tGT\t0|1\t1|1", "\tGT:PS\t0|1:100\t1|0:100")
+    text = text.replace("\tGT\t0|0\t.|.", "\tGT:PS\t1|0:200\t1|0:100")
+    options = ["--panel", files / "panel.tsv", "--haplotypes", "--to", "fasta"]
+    result = tokens(*options, stdin=text)
+    assert result.stdout == ">P1_A\nANA\n>P1_B\nGNG\n>P2_A\nGTG\n>P2_B\nACG\n"
+    assert (
+        "warning: 1 heterozygous calls of 1 samples are of other phase sets (PS)" in result.stderr
+    )
+
+
 def test_haplotypes(files):
     options = ["--panel", files / "panel.tsv", "--haplotypes"]
     fasta = tokens(files / "a.vcf", "--to", "fasta", *options)

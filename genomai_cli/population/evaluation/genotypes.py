@@ -107,7 +107,7 @@ def genotypes_of_variants(sources: Iterable[Input], panel: Panel) -> SampleGenot
     """The samples of VCFs at the panel's sites; phased if no heterozygote is without its phase."""
     names: list[str] = []
     parts, phased = [], True
-    for cohort in read_cohorts(sources, panel):
+    for cohort in read_cohorts(sources, panel, phased=True):
         calls, _ = cohort.calls(absent_is_ref=False)
         phased &= bool((calls.phased | (calls.codes[:, :, 0] == calls.codes[:, :, 1])).all())
         parts.append(calls.alleles(panel))

@@ -1,0 +1,66 @@
+"""Phase across a chromosome: heterozygotes of different phase sets (FORMAT/PS) have no known phase to one another.
+
+Phasing by reads (WhatsHap, long reads) gives many sets a chromosome. Of each sample the set with most heterozygotes
+keeps its phase, since with it most is known; those of other sets count as not phased.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+
+from genomai_cli.formats.vcf import Variant
+
+_Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
+
+
+@dataclass(eq=False)
+class PhaseSplits:
+    """How many heterozygotes lie outside their sample's largest phase set, and of which samples, by number."""
+
+    calls: int = 0
+    samples: set[int] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.calls} heterozygous calls of {len(self.samples)} samples are of other phase sets (PS) than the "
+            "largest of their chromosome, so it is not known which haplotype has which allele"
+        )
+
+
+def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator[Variant]:
+    """The records, read with their fields, without these; heterozygotes outside the largest sets are not `phased`.
+
+    Those of a chromosome are held at once. `splits` counts what changed.
+    """
+    for _, group in groupby(records, key=lambda variant: variant.contig):
+        pairs = [(replace(variant, fields=None), _sets_of(variant)) for variant in group]
+        sizes: dict[int, Counter[bytes]] = {}
+        for _, sets in pairs:
+            for sample, name in sets.items():
+                sizes.setdefault(sample, Counter())[name] += 1
+        largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
+        for variant, sets in pairs:
+            outside = [sample for sample, name in sets.items() if name != largest[sample]]
+            splits.calls += len(outside)
+            splits.samples.update(outside)
+            yield _unphased(variant, outside) if outside else variant
+
+
+def _sets_of(variant: Variant) -> _Sets:
+    first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
+    phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
+    if not len(phased):
+        return {}
+    given = variant.fields.texts("PS") if variant.fields else None
+    if given is None:
+        return dict.fromkeys(phased.tolist(), b".")
+    return {int(sample): given[sample] for sample in phased}
+
+
+def _unphased(variant: Variant, samples: list[int]) -> Variant:
+    phased = variant.phased.copy()
+    phased[samples] = False
+    return replace(variant, phased=phased)

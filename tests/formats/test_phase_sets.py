@@ -1,0 +1,86 @@
+"""Phase sets: heterozygotes outside the largest of a chromosome have no phase."""
+
+import io
+import shutil
+import subprocess
+
+import pytest
+
+from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
+from genomai_cli.formats.streams import Input, Kind, open_input
+from genomai_cli.formats.vcf import read_variants
+
+BCFTOOLS = shutil.which("bcftools")
+HEADER = """\
+##fileformat=VCFv4.2
+##contig=<ID=1>
+##contig=<ID=2>
+##FORMAT=<ID=GT,Number=1,Type=String,Description="g">
+##FORMAT=<ID=PS,Number=1,Type={kind},Description="p">
+#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ta\tb
+"""
+
+
+def vcf(rows, kind="Integer"):
+    """A VCF of rows `CHROM CALL CALL`."""
+    lines = []
+    for number, row in enumerate(rows, start=1):
+        contig, *calls = row.split()
+        layout = "GT:PS" if ":" in row else "GT"
+        lines.append("\t".join([contig, str(number), ".", "A", "C", ".", ".", ".", layout, *calls]))
+    return HEADER.format(kind=kind) + "\n".join(lines) + "\n"
+
+
+def phased(source):
+    splits = PhaseSplits()
+    records = list(in_largest_sets(read_variants(source, with_fields=True).records, splits))
+    assert all(record.fields is None for record in records)
+    return [record.phased.tolist() for record in records], splits
+
+
+def of_text(text):
+    return Input("-", Kind.VCF, "plain", io.BytesIO(text.encode()))
+
+
+SPLIT = [
+    "1 0|1:5 0|1:5",
+    "1 1|0:7 1|0:5",
+    "1 0|1:7 0/1:.",
+    "1 1|1:5 0|0:9",
+    "2 0|1:8 0|1:8",
+    "2 0|1:8 0|1:9",
+]
+EXPECTED = [[False, True], [True, True], [True, False], [True, True], [True, True], [True, False]]
+
+
+def test_the_largest_set_of_a_chromosome_keeps_its_phase():
+    found, splits = phased(of_text(vcf(SPLIT)))
+    assert found == EXPECTED
+    assert (splits.calls, splits.samples) == (2, {0, 1})
+    assert "2 heterozygous calls of 2 samples are of other phase sets (PS)" in str(splits)
+
+
+def test_names_of_sets_may_be_texts():
+    rows = [row.replace(":5", ":PATMAT").replace(":7", ":x") for row in SPLIT]
+    assert phased(of_text(vcf(rows, "String")))[0] == EXPECTED
+
+
+@pytest.mark.parametrize("rows", [["1 0|1 1|0", "1 0|1 0|1"], ["1 0|1:3 1|0:3", "1 1|0:3 0|1:3"]])
+def test_one_set_changes_nothing(rows):
+    found, splits = phased(of_text(vcf(rows)))
+    assert found == [[True, True]] * 2
+    assert splits.calls == 0
+
+
+def test_phased_calls_without_a_set_are_of_one():
+    found, _ = phased(of_text(vcf(["1 0|1 0|1", "1 0|1 0|1", "1 0|1:9 0/1:9"])))
+    assert found == [[True, True], [True, True], [False, False]]
+
+
+def test_bcf_has_the_same_sets(tmp_path):
+    if not BCFTOOLS:
+        pytest.skip("bcftools is not installed here")
+    plain, binary = tmp_path / "x.vcf", tmp_path / "x.bcf"
+    plain.write_text(vcf(SPLIT))
+    subprocess.run([BCFTOOLS, "view", "-Ob", "-o", binary, plain], check=True)
+    assert phased(open_input(binary))[0] == EXPECTED
