@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.inputs import Faults
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     AbsentIsRef,
@@ -214,15 +215,30 @@ def _denoise_fasta(
     panels = list(installed_panels().values())
     denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
     names = " and ".join(denoiser.name for denoiser in denoisers)
+    faults = [Faults(run, bundle.input) for bundle in bundles]
     unknown = 0
     for source in sources:
         with source:
             for item in denoise_entries(read_entries(source), denoisers):
+                _see(faults, item)
                 unknown += _counted_as_unknown(run, item, names, unknown)
                 table.of_entry(item)
                 out.write(item.restored.raw)
+    for found in faults:
+        found.warn()
     if unknown > MAX_WARNINGS:
         run.console.warn(f"{unknown} records in all that are unknown to {names}: unchanged")
+
+
+def _see(faults: list[Faults], item: "DenoisedEntry") -> None:
+    """Take note of what is wrong with an entry that a model knows."""
+    from genomai_cli.records import SequenceRecord
+
+    letters = item.entry.letters() if item.proposal is not None else None
+    if letters is not None:
+        text = letters.tobytes().decode("ascii").replace("-", "N")
+        for found in faults:
+            found.of(SequenceRecord(item.entry.name, text))
 
 
 def _counted_as_unknown(run: Run, item: "DenoisedEntry", names: str, unknown: int) -> bool:

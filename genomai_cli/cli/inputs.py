@@ -166,3 +166,24 @@ def _of_genomes(
     for cohort in cohorts:
         run.count(read=len(cohort.samples))
         yield from cohort.records()
+
+
+class Faults:
+    """What an input kind finds fault with in the records that pass, to be told once at the end."""
+
+    def __init__(self, run: Run, kind: "InputKind") -> None:
+        self.run, self.kind, self.count = run, kind, 0
+        self.names: dict[str, list[str]] = {}
+
+    def of(self, record: "SequenceRecord") -> None:
+        """Take note of a record."""
+        self.count += 1
+        for fault in self.kind.faults(record):
+            self.names.setdefault(fault, []).append(record.name)
+
+    def warn(self) -> None:
+        """A warning a fault, with the samples that have it and what to do."""
+        for fault, names in self.names.items():
+            many = f"{len(names)} of {self.count} samples, {names[0]} first"
+            who = names[0] if self.count == 1 else many
+            self.run.console.warn(f"{fault}: {who}: {self.kind.advice(fault)}")

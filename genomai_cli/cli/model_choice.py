@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from genomai_cli.cli.inputs import open_run_inputs, read_records
+from genomai_cli.cli.inputs import Faults, open_run_inputs, read_records
 from genomai_cli.cli.options import Compute
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, GenomaiError, InputError
@@ -84,16 +84,11 @@ def open_model(
 
 def _watched(run: Run, bundle: "Bundle", records: Records) -> Records:
     """The same records; at the end a warning with the input kind's advice, if it finds fault with some."""
-    faults: dict[str, list[str]] = {}
-    count = 0
+    faults = Faults(run, bundle.input)
     for record in records:
-        count += 1
-        for fault in bundle.input.faults(record):
-            faults.setdefault(fault, []).append(record.name)
+        faults.of(record)
         yield record
-    for fault, names in faults.items():
-        some = names[0] if len(names) == 1 else f"{len(names)} of {count} samples, {names[0]} first"
-        run.console.warn(f"{fault}: {some}: {bundle.input.advice(fault)}")
+    faults.warn()
 
 
 def load_model(run: Run, name: str, compute: Compute) -> "Bundle":

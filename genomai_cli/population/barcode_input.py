@@ -171,16 +171,6 @@ class BarcodeInput(PanelInput):
         """Calls chosen by genotype that say nothing, and samples far from every population."""
         return barcode_calls.withheld(read, scores)
 
-    def faults(self, record: SequenceRecord) -> Iterator[str]:
-        """VARIANTS_ONLY, where the record is a barcode of the panel."""
-        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        if len(letters) == len(self.panel):
-            yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
-
-    def advice(self, fault: str) -> str:
-        """What to do about VARIANTS_ONLY."""
-        return barcode_calls.ADVICE.get(fault, "")
-
     def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
         """Proportions by a head, principal components."""
         return measures_of(self.structure, self.panel, asked)

@@ -1,16 +1,21 @@
 """Input that is read at the sites of a panel: what barcodes and haplotypes have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError, TrainingError
 from genomai_cli.formats.streams import open_bytes, open_input
 from genomai_cli.inputs.base import InputKind
+from genomai_cli.population import barcode_calls
+from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.evaluation.genotypes import panel_of_variants
 from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
 
 DEFAULT_PANEL = "ancestry-967"  # the model whose panel a recipe of barcodes has by default
 
@@ -41,6 +46,16 @@ class PanelInput(InputKind):
                 f"the model to begin from, {name}, has other sites: use its panel.tsv as --panel"
             )
             raise TrainingError(message)
+
+    def faults(self, record: SequenceRecord) -> Iterator[str]:
+        """VARIANTS_ONLY, where the record is a barcode of the panel."""
+        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        if len(letters) == len(self.panel):
+            yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
+
+    def advice(self, fault: str) -> str:
+        """What to do about VARIANTS_ONLY."""
+        return barcode_calls.ADVICE.get(fault, "")
 
 
 def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:

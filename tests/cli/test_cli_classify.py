@@ -484,6 +484,36 @@ def test_report_json(tiny, tiny_bundle, cohort, tmp_path):
     assert report["arguments"]["model"] == str(tiny_bundle)
 
 
+@pytest.fixture(scope="module")
+def variants_only(cohort):
+    """The newcomers as a VCF without homozygous reference calls."""
+    kept = cohort.alleles.copy()
+    kept.transpose(0, 2, 1)[(cohort.alleles == 0).all(axis=1)] = -1
+    return variant_text(cohort.names, kept)
+
+
+def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_only):
+    result = tiny(stdin=variants_only)
+    flags = {row[0]: row[7].split(",") for row in result.rows[1:]}
+    assert [name for name, of in flags.items() if "VARIANTS_ONLY" not in of] == ["sparse", "nobody"]
+    (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
+    assert "7 of 9 samples" in line
+    assert "--absent-is-ref" in line
+    told = {row[0]: row[1] for row in expected.rows[1:]}
+    assert sum(told[row[0]] == row[1] for row in result.rows[1:7]) >= 5
+
+
+def test_whole_calls_are_no_list_of_variants(expected):
+    assert "VARIANTS_ONLY" not in expected.stderr
+
+
+def test_report_json_counts_flags(tiny, variants_only, tmp_path):
+    tiny("--report-json", tmp_path / "run.json", stdin=variants_only)
+    counts = json.loads((tmp_path / "run.json").read_text())["details"]["flags"]
+    assert counts["VARIANTS_ONLY"] == 7
+    assert counts["LOW_CALL_RATE"] >= 2
+
+
 def test_report_json_of_a_failure(tiny, tmp_path):
     tiny("--report-json", tmp_path / "run.json", stdin=">a\nACGT\n")
     report = json.loads((tmp_path / "run.json").read_text())

@@ -349,3 +349,16 @@ def test_fastq_is_refused():
     result = denoise(stdin="@a\nACGT\n+\nIIII\n")
     assert result.status == 1
     assert "FASTQ, where FASTA or VCF is needed" in result.stderr
+
+
+def test_lists_of_variants_are_told():
+    ref = np.frombuffer("".join(PANEL.ref).encode(), np.uint8)
+    people = {}
+    for name, sequence in list(barcodes().items())[:2]:
+        letters = np.frombuffer(sequence.encode(), np.uint8)
+        people[name] = (
+            np.where(letters == ref, ord("N"), letters).astype(np.uint8).tobytes().decode()
+        )
+    result = denoise(stdin=fasta(people | dict(list(barcodes().items())[2:3])).encode())
+    (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
+    assert f"2 of 3 samples, {next(iter(people))} first" in line

@@ -404,3 +404,13 @@ def test_a_file_on_the_other_strand_is_restored_alike():
     _, found = table(restored(stdin=with_records(text, turned)))
     assert [columns[9:] for columns in found] == [columns[9:] for columns in expected]
     assert [columns[3:5] for columns in found] == [columns[3:5] for columns in turned]
+
+
+def test_a_list_of_variants_is_told():
+    lines = [line.replace("0|0", ".|.").replace("0/0", "./.") for line in people().splitlines()]
+    result = denoise(stdin="\n".join(lines) + "\n")
+    assert result.status == 0
+    (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
+    assert "11 of 11 samples" in line
+    assert "--absent-is-ref" in line
+    assert "VARIANTS_ONLY" not in denoise(stdin=people()).stderr

@@ -3,7 +3,7 @@
 Shape suffixes: N samples, S sites, A alleles of a record; 4 ordered pairs of alleles 00 01 10 11.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,14 +14,21 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
+from genomai_cli.population.barcode_calls import VARIANTS_ONLY
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior
+from genomai_cli.population.networks.selected_calls import lacks_reference
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.site_records import complements
 
 MIN_SITES = 10  # of the model that a file has to have: a few may be there by chance
 UNCHANGED = "the file stays as it is"
+RESTORED = (
+    "(almost) no call is homozygous for the reference, as in a list of variants only: the missing ones are restored as "
+    "if they were missing by chance, though they are the reference's most likely. If the file lists all variants, say "
+    "so with --absent-is-ref"
+)
 
 
 def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSamples:
@@ -38,7 +45,15 @@ def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSa
     if report.matched < min(MIN_SITES, len(model.panel) / 2):
         return VcfSamples(cohort.samples, None, (), (f"{report}: too few, {UNCHANGED}",))
     found = PanelSiteModel(model, calls, report.build, cohort.samples, options.settings)
-    return VcfSamples(cohort.samples, found, (str(report),), report.warnings)
+    warnings = (*report.warnings, *_faults(found, cohort.samples))
+    return VcfSamples(cohort.samples, found, (str(report),), warnings)
+
+
+def _faults(model: "PanelSiteModel", samples: Sequence[str]) -> Iterator[str]:
+    """A warning if some samples' calls were chosen by genotype, since missing ones are not missing by chance then."""
+    chosen = [name for name, selected in zip(samples, model.selected, strict=True) if selected]
+    if chosen:
+        yield f"{VARIANTS_ONLY}: {len(chosen)} of {len(samples)} samples, {chosen[0]} first: {RESTORED}"
 
 
 class PanelSiteModel:
@@ -64,6 +79,8 @@ class PanelSiteModel:
         alleles_N2S = calls.alleles(self.panel)
         self._known_NS = (alleles_N2S != MISSING).all(axis=1)
         self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
+        reference_N = ((alleles_N2S == 0).all(axis=1) & self._known_NS).sum(axis=1)
+        self.selected: Flags = lacks_reference(reference_N, self._known_NS.sum(axis=1))
         self.phased: Flags = phased(alleles_N2S, calls.phased.T)
         self._pairs_SN4 = self._restored(model, alleles_N2S, samples, settings)
 

@@ -49,7 +49,9 @@ PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
 DRIFT_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
 DOUBTS_AT, DOUBTS = (15.0, 45.0, 200.0, 600.0), (0.66, 0.5, 0.5, 0.3)
-OUTSIDE = 0.15  # of the people to come are of none of the groups
+# Of the people to come so many are counted as of none of the groups, at so much information. Where much is known
+# the flag tells outsiders, and the probabilities of all others need not be made wide.
+OUTSIDE_AT, OUTSIDE = (50.0, 120.0), (0.15, 0.01)
 HIGHEST_SCORE = (
     8.0  # beyond it everybody is an outsider, which a straight line should not have to follow
 )
@@ -357,22 +359,24 @@ def _fit_bounds(novelty: Novelty, seen: Seen) -> None:
 def _fit_odds(novelty: Novelty, seen: Seen) -> None:
     """Logistic regression of outsiders against members by the score at each level, with the share `OUTSIDE` of them."""
     score_N = novelty.score(seen.measured).numpy()
-    lines = []
-    for level in np.unique(seen.level):
-        at = (seen.level == level) & (seen.kind != UNSEEN)
-        outside = seen.kind[at] == OUTSIDER
-        weight = np.where(outside, OUTSIDE / outside.sum(), (1 - OUTSIDE) / (~outside).sum())
-        lines.append(_logistic(np.minimum(score_N[at], HIGHEST_SCORE), outside, weight))
     log_L = _log_information(seen)
+    lines = []
+    for level, log in zip(np.unique(seen.level), log_L.tolist(), strict=True):
+        at = (seen.level == level) & (seen.kind != UNSEEN)
+        prior = float(np.interp(log, np.log(OUTSIDE_AT), OUTSIDE))
+        score = np.minimum(score_N[at], HIGHEST_SCORE)
+        constant, slope = _logistic(score, seen.kind[at] == OUTSIDER)
+        lines.append((constant + np.log(prior / (1 - prior)), slope))
     for row_K, line_L in zip(novelty.odds, torch.tensor(lines).double().T, strict=True):
         row_K.copy_(_smooth(novelty.curve, log_L, line_L))
 
 
-def _logistic(x: Array, positive: Flags, weight: Array) -> tuple[float, float]:
-    """Constant and slope of a logistic regression, by Newton's method with a weak pull of the slope to 1."""
+def _logistic(x: Array, positive: Flags) -> tuple[float, float]:
+    """Constant and slope of a logistic regression of two kinds that weigh the same, by Newton's method, the slope drawn
+    to 1 a little."""
     design = np.stack([np.ones_like(x), x], axis=1)
-    line = np.array([np.log(OUTSIDE / (1 - OUTSIDE)) - 2, 1.0])
-    pull = np.diag([1e-6, 1e-3])
+    weight = np.where(positive, 0.5 / positive.sum(), 0.5 / (~positive).sum())
+    line, pull = np.array([-2.0, 1.0]), np.diag([1e-6, 1e-3])
     for _ in range(LOGISTIC_STEPS):
         chance = 1 / (1 + np.exp(-design @ line))
         slope = design.T @ (weight * (positive - chance)) - pull @ (line - [0, 1])
