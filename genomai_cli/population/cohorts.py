@@ -243,15 +243,17 @@ class Cohort:
 
     def _matches(self, build: str) -> Matches:
         # Blocks cover the positions of either build, so they cannot tell which one it is.
-        ranks = [record.rank for key, record in self._records.items() if key[0] == build]
-        blocks = sum(rank == BLOCK for rank in ranks)
+        records = [record for key, record in self._records.items() if key[0] == build]
+        in_blocks = [record for record in records if record.rank == BLOCK]
+        blocks = sum(bool(record.known().any()) for record in in_blocks)
         others = sum(key[0] == build and key not in self._records for key in self._others)
         by_contig: dict[str, int] = {}
         for contig, position in zip(self._panel.chrom, self._panel.positions[build], strict=True):
             by_contig[contig] = by_contig.get(contig, 0) + bool(position)
         present = sum(by_contig.get(contig, 0) for contig in map(human_contig, self._contigs))
         chance = expected_by_chance(self._contigs, by_contig, build)
-        return Matches(build, len(ranks) - blocks, others, blocks, present, chance)
+        matched = len(records) - len(in_blocks)
+        return Matches(build, matched, others, blocks, present, chance)
 
     def _nothing(self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool) -> str:
         """Why there is nothing to use."""
