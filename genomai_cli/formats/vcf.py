@@ -176,13 +176,19 @@ class _Rows:
                 self._count(contig, number - 1 - since)
                 contig, since = raw[:first_tab], number - 1
                 positions = self._positions(contig)
-            if positions is None or int(position) in positions:
+            at = int(position)
+            if positions is None or at in positions:
                 yield raw, number, 0
-            if positions and (
-                raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0
-                or (covering and not _one_base(raw, second_tab))
-            ):
-                for site in ordered.within(positions, int(position) + 1, reach(raw)):
+            if not positions:
+                continue
+            if raw.find(b"END=", second_tab, second_tab + _INFO_REACH) > 0:
+                for site in ordered.within(positions, at + 1, reach(raw)):
+                    yield raw, number, site
+            elif covering:
+                ref = raw.find(b"\t", second_tab + 1) + 1
+                if raw[ref + 1 : ref + 2] == b"\t":  # one base, as nearly always
+                    continue
+                for site in ordered.within(positions, at + 1, at + raw.find(b"\t", ref) - ref - 1):
                     yield raw, number, site
         self._count(contig, number - since)
         if not raw.endswith(b"\n") and raw.count(b"\t") != self.columns - 1:
@@ -197,12 +203,6 @@ class _Rows:
         if self.wanted is None:
             return None
         return self.wanted.get(normal_contig(text_of(contig)), ())
-
-
-def _one_base(raw: bytes, second_tab: int) -> bool:
-    """Whether the REF of a line is one letter."""
-    ref = raw.find(b"\t", second_tab + 1) + 1
-    return raw[ref + 1 : ref + 2] == b"\t"
 
 
 def _refuse_row(raw: bytes, path: str, line: int) -> None:
