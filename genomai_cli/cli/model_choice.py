@@ -111,9 +111,12 @@ def model_of_variants(
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
+    from genomai_cli.formats.streams import Kind
     from genomai_cli.formats.vcf_replay import first_records
     from genomai_cli.mapping.vcf_alleles import contig_names, other_length
 
+    if source.kind is Kind.RAW:  # of all chromosomes
+        return of_panel, source
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
     for name, reference in _installed_references().items():
         length = other_length(first.header, reference)

@@ -78,7 +78,7 @@ Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE",
-        help="FASTA, FASTQ, VCF or BCF, plain or compressed; none or - is standard input.",
+        help="FASTA, FASTQ, VCF, BCF or raw data of a consumer test, plain or compressed; none or - is standard input.",
         show_default=False,
     ),
 ]

@@ -65,7 +65,7 @@ class VariantFile:
     """The samples and header of a VCF or BCF, and its wanted records, to be iterated once.
 
     `contigs` counts the file's records by their contig's name, wanted or not, once they are read; None stands for a
-    number that an index hides.
+    number that an index hides. `ordered` is False where the first allele of a record is not the reference's.
     """
 
     path: str
@@ -73,6 +73,7 @@ class VariantFile:
     header: tuple[str, ...]  # the lines that begin with ##
     records: Iterator[Variant] = field(repr=False)
     contigs: dict[str, int | None] = field(default_factory=dict, repr=False)
+    ordered: bool = True
 
 
 def read_variants(

@@ -13,7 +13,8 @@ from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
-from genomai_cli.formats.streams import Input
+from genomai_cli.formats.raw_genotypes import read_raw_genotypes
+from genomai_cli.formats.streams import Input, Kind
 from genomai_cli.formats.vcf import VariantFile, read_variants
 from genomai_cli.population.absent_sites import Listed, believed, reference_records_refuse
 from genomai_cli.population.builds import (
@@ -349,12 +350,18 @@ def read_cohorts(inputs: Iterable[Input], panel: Panel, *, phased: bool = False)
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, sites, covering=True, with_fields=phased)
+            file = _opened(source, sites, phased=phased)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
             if phased:
                 file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
             cohort.add(file, sites)
     return list(cohorts.values())
+
+
+def _opened(source: Input, sites: SiteIndex, *, phased: bool) -> VariantFile:
+    if source.kind is Kind.RAW:
+        return read_raw_genotypes(source, sites)
+    return read_variants(source, sites, covering=True, with_fields=phased)
 
 
 def site_index(panel: Panel) -> SiteIndex:

@@ -119,11 +119,12 @@ class FileRecords:
 
     records: those with the panel's alleles; others: sites with other alleles only; carriers: the samples that carry
     such an allele in a row of its own; removed: those that carry a deletion, or another base, in a record that begins
-    before the site.
+    before the site. `ordered` is False for a file whose REF means nothing.
     """
 
     panel: Panel
     path: str
+    ordered: bool = True
     records: dict[SiteKey, SiteRecord] = field(default_factory=dict)
     others: set[SiteKey] = field(default_factory=set)
     carriers: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
@@ -135,7 +136,7 @@ class FileRecords:
     @classmethod
     def read(cls, panel: Panel, file: VariantFile, sites: SiteIndex) -> "FileRecords":
         """The records of a file, read to its end."""
-        found = cls(panel, file.path)
+        found = cls(panel, file.path, file.ordered)
         for variant in file.records:
             for key in sites[variant.contig][variant.position]:
                 found._take(key, variant)
@@ -164,7 +165,8 @@ class FileRecords:
         table = np.array([*codes, _SAME_AS_FIRST, UNKNOWN_CODE], np.uint8)
         called = table[variant.genotypes]
         called[:, 1] = np.where(called[:, 1] == _SAME_AS_FIRST, called[:, 0], called[:, 1])
-        record = SiteRecord(called, variant.phased, rank, self.path, letters[0] == own[1])
+        record = SiteRecord(called, variant.phased, rank, self.path)
+        record.swapped = self.ordered and letters[0] == own[1]
         if rank == COVERING:
             record.alternate = np.asarray((variant.genotypes > 0).any(axis=1))
         return record
@@ -178,7 +180,7 @@ class FileRecords:
         strands.panel += set(letters) == set(own)
         strands.other += set(turned) == set(own)
         strands.neither += set(letters) != set(own) != set(turned)
-        strands.swapped += own[::-1] in (tuple(letters), tuple(turned))
+        strands.swapped += not self.ordered or own[::-1] in (tuple(letters), tuple(turned))
 
     def _note_other(self, key: SiteKey, variant: Variant, letters: list[str], rank: int) -> None:
         """Remember which samples carry another allele than the panel's in a row of its own."""
