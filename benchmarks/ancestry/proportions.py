@@ -253,64 +253,71 @@ def _interval(values: Array) -> str:
     return f"{values.mean():.4f} ({low:.4f}-{high:.4f})"
 
 
-def simulated(people: People, options: argparse.Namespace) -> Iterator[Row]:
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """People to judge by, and what was estimated from the others."""
+
+    rows: NDArray[np.int64]
+    train: NDArray[np.int64]
+    structure: Structure
+
+
+def simulated(people: People, parts: Sequence[Fold], options: argparse.Namespace) -> Iterator[Row]:
     """The rows of simulated mixtures, made of and judged by one fold after the other."""
     pooled: dict[tuple[str, str, str], list[tuple[Fractions, Array]]] = {}
-    for number, (structure, rows, train) in enumerate(_folds(people, options)):
-        methods = methods_of(people, train, structure)
+    for number, part in enumerate(parts):
+        methods = methods_of(people, part.train, part.structure)
         for recipe in RECIPES:
             rng = np.random.default_rng([options.seed, number, recipe.ways, int(recipe.piece)])
-            copies, source = mixtures(people, rows, recipe, options.mixtures, rng)
+            copies, source = mixtures(people, part.rows, recipe, options.mixtures, rng)
             for kind, known_S in people.kinds.items():
                 truth = shares(source, known_S, len(people.samples.classes["superpop"]))
                 seen = np.where(known_S, copies, np.int8(-1))
                 for name, method in methods.items():
                     pooled.setdefault((kind, recipe.name, name), []).append((method(seen), truth))
             say(f"fold {number + 1}: {recipe.name}")
-    for (kind, recipe_name, name), parts in pooled.items():
+    for (kind, recipe_name, name), pairs in pooled.items():
         found = Fractions(
             *(
-                np.concatenate([getattr(f, what) for f, _ in parts])
+                np.concatenate([getattr(f, what) for f, _ in pairs])
                 for what in ("fractions", "errors")
             )
         )
-        row = judged(name, found, np.concatenate([truth for _, truth in parts]))
+        row = judged(name, found, np.concatenate([truth for _, truth in pairs]))
         yield {"sites": kind, "mixtures": recipe_name, **row}
 
 
-def _folds(
-    people: People, options: argparse.Namespace
-) -> Iterator[tuple[Structure, NDArray[np.int64], NDArray[np.int64]]]:
-    """Of every fold that is judged: the structure of the others, its rows, and theirs."""
-    parts = folds(people.samples, options.folds, options.seed)
-    for rows in parts[: options.judged]:
+def estimated(people: People, options: argparse.Namespace) -> Iterator[Fold]:
+    """The folds that are judged, with the structure of the others."""
+    for rows in folds(people.samples, options.folds, options.seed)[: options.judged]:
         train = others(people.samples, rows)
         labels = {head: numbers[train] for head, numbers in people.samples.labels.items()}
         structure = fit_structure(people.copies[train], labels, people.samples.classes, MIXTURES)
-        yield structure, rows, train
+        say(f"{len(train)} people to learn from, {len(rows)} aside")
+        yield Fold(rows, train, structure)
 
 
-def admixed(people: People, options: argparse.Namespace) -> Iterator[Row]:
+def admixed(people: People, parts: Sequence[Fold]) -> Iterator[Row]:
     """Mean fractions of the admixed populations' people aside, beside published ones, in per cent."""
     names = people.samples.classes["superpop"]
     found: dict[tuple[str, str], list[Array]] = {}
-    for structure, rows, _ in _folds(people, options):
-        windows = Windows.of(people.panel)
-        mixed = rows[np.isin(people.populations[rows], MIXTURES)]
+    windows = Windows.of(people.panel)
+    for part in parts:
+        mixed = part.rows[np.isin(people.populations[part.rows], MIXTURES)]
         for kind in ("all sites", "967 sites"):
             seen = np.where(people.kinds[kind], people.copies[mixed], np.int8(-1))
-            sources = structure.sources["superpop"].frequency
+            sources = part.structure.sources["superpop"].frequency
             fractions = linked_fractions(Genotypes.of(seen), sources, windows).fractions
             for population in MIXTURES:
                 own = fractions[people.populations[mixed] == population]
                 found.setdefault((kind, population), []).append(own)
-    for (kind, population), parts in found.items():
-        mean = np.concatenate(parts).mean(0) * 100
+    for (kind, population), own_parts in found.items():
+        mean = np.concatenate(own_parts).mean(0) * 100
         published = PUBLISHED.get(population)
         yield {
             "sites": kind,
             "population": population,
-            "n": str(sum(map(len, parts))),
+            "n": str(sum(map(len, own_parts))),
             **{name: f"{value:.1f}" for name, value in zip(names, mean, strict=True)},
             "published AFR/AMR/EUR": "/".join(map(str, published)) if published else ".",
         }
@@ -332,15 +339,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     people = People.read(options.data)
     say(f"{len(people.samples)} people, {len(people.panel)} sites")
-    tables = [list(simulated(people, options)), list(admixed(people, options))]
+    parts = list(estimated(people, options))
+    tables = [list(admixed(people, parts)), list(simulated(people, parts, options))]
     write_asked(options.markdown, "\n".join(map(markdown, tables)))
     sys.stdout.write("\n".join(map(tsv, tables)))
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = parser_of(__doc__, data=DATA, folds=5, judged=5, seed=0, markdown=None)
-    made.add_argument("--mixtures", type=int, default=40, metavar="N",
+    made = parser_of(__doc__, data=DATA, folds=5, judged=1, seed=0, markdown=None)
+    made.add_argument("--mixtures", type=int, default=24, metavar="N",
                       help="of each kind and fold; default: %(default)s")  # fmt: skip
     return made
 

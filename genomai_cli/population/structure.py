@@ -183,7 +183,7 @@ def _component(copies_NS: NDArray[np.int8], known_KS: Array) -> Array:
     start: Array | None = None
     for _ in range(COMPONENT_STEPS):
         sources_KS = np.vstack([known_KS, f_S])
-        start = independent_fractions(genotypes, sources_KS, start, steps=2).fractions
+        start = independent_fractions(genotypes, sources_KS, start, steps=1).fractions
         mixed_NS = start @ sources_KS
         own_N1 = start[:, -1:]
         alternate_S = (own_N1 * f_S * alternate_NS / mixed_NS).sum(0)
