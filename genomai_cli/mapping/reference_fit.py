@@ -102,6 +102,7 @@ class FileFit:
     path: str
     reference: Reference
     any_major: bool
+    says_length: bool = False  # whether the header gives the reference's length
     records: int = 0
     swapped: int = 0
     contrary: int = 0  # swapped ones of which more samples carry the reference's letter
@@ -174,8 +175,10 @@ class FileFit:
         expected = self.reference.sequence[variant.position - 1 :][:size]
         where = f"{variant.contig}:{variant.position}"
         other = "another reference"
+        if self.says_length:
+            other += f" of {len(self.reference):,} letters"
         if normal_contig(name) == "MT":
-            other += f" of {len(self.reference):,} letters (RSRS? T2T-CHM13?)"
+            other += " (RSRS? T2T-CHM13?)"
         message = (
             f"REF {variant.ref[:20]} at {where}, where {name} has {expected[:20]}; so {count} of {self.records} "
             f"records: made with {other}"

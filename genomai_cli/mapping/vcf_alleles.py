@@ -173,11 +173,16 @@ def other_length(header: Iterable[str], reference: Reference) -> int | None:
     plink knows no lengths: what it writes is about its last position there.
     """
     lines = list(header)
-    lengths = set(_lengths(lines, contig_names(reference)))
+    lengths = header_lengths(lines, reference)
     if not lengths or len(reference) in lengths:
         return None
     shortest = min(lengths)
     return None if is_of_plink(lines) and shortest < len(reference) else shortest
+
+
+def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
+    """The lengths that a VCF's header gives for contigs of the reference's name."""
+    return set(_lengths(header, contig_names(reference)))
 
 
 def _lengths(header: Iterable[str], names: Collection[str]) -> Iterator[int]:

@@ -32,6 +32,7 @@ from genomai_cli.mapping.vcf_alleles import (
     SAME,
     Calls,
     ContigOf,
+    header_lengths,
     merged,
     other_length,
     position_calls,
@@ -144,19 +145,25 @@ class Genomes:
         self._absent_is_ref = absent_is_ref
         self._calls: dict[int, Calls] = {}  # by position from 0, one call a sample
         self._with_genotypes = False
+        self._with_variant: set[int] = (
+            set()
+        )  # positions, from 0, at which a call has another allele, settled or not
         self._counts = _Counts()
         self._contigs: dict[str, int | None] = {}
         self.haploid = False  # whether any call has one allele
 
     def add(self, file: VariantFile) -> None:
         """Take in the records of one more file of these samples."""
-        fit = FileFit(file.path, self._reference, is_of_plink(file.header))
+        is_length = len(self._reference) in header_lengths(file.header, self._reference)
+        fit = FileFit(file.path, self._reference, is_of_plink(file.header), is_length)
         for given in file.records:
             self._check_place(given, file)
             self._with_genotypes |= given.has_genotypes
             self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
             genotypes, mixed, open_N = settled(given)
             self._counts.count_alleles(given, mixed, open_N)
+            if (given.genotypes > 0).any():
+                self._with_variant.add(given.position - 1)
             variant = fit.add(replace(given, genotypes=genotypes, fields=None))
             if variant is not None:
                 self._take(variant)
@@ -246,7 +253,7 @@ class Genomes:
     @cached_property
     def _without_variant(self) -> int:
         """The number of positions at which someone has the reference's letter, and nobody another."""
-        rows = self._calls.values()
+        rows = (row for at, row in self._calls.items() if at not in self._with_variant)
         return sum(bool((row // 8 * 8 == SAME).any() and (row < OTHER).all()) for row in rows)
 
     @property

@@ -170,7 +170,7 @@ def test_files_of_the_same_samples_are_one_cohort(read):
     [
         (
             vcf(["3 T C 1", "4 G C 1"]),
-            ":4: REF G at MT:4, where NC_012920.1 has T; so 1 of 2 records: made with another reference of 40",
+            ":4: REF G at MT:4, where NC_012920.1 has T; so 1 of 2 records: made with another reference",
         ),
         (vcf(["3 T C 1"], header=["##contig=<ID=chrM,length=16571>"]), "Yoruba chrM of hg19"),
         (
