@@ -4,9 +4,9 @@
     python -m benchmarks.ancestry.unlike --parts populations --kinds kidd55,aisnp169,snp967
 
 Every row is of people who did not count: a group or a population is left out of all that is fitted (frequencies, axes,
-what is taken for novel), members are out of fold. There the likelihood of the recipe answers, with its novelty and
-without the networks, which would have to be trained anew for every row. Made-up outsiders are answered by the whole
-model that is installed. Beside the labels of populations left out stand those of naive Bayes over the groups.
+what is taken for novel), members are out of fold. What answers is the likelihood of the recipe `ancestry`, with its
+novelty and without the networks, which would have to be trained anew for every row. Beside the labels of populations
+left out stand those of naive Bayes over the groups.
 """
 
 import argparse
@@ -24,14 +24,10 @@ from benchmarks.ancestry.outsiders import OUTSIDERS, frequencies, known_frequenc
 from benchmarks.ancestry.sites import Genotypes, kinds_of
 from benchmarks.command_line import DATA, names, say
 from genomai_cli.backbones.classifier import Fusion
-from genomai_cli.bundles import bundle as bundles
-from genomai_cli.inference.classify import classify_records
 from genomai_cli.metrics.classification import wilson_interval
-from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.networks.likelihood import NOVELTY, PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import People, fit_novelty
-from genomai_cli.records import SequenceRecord
 from genomai_cli.training import recipe
 
 Array = NDArray[np.float64]
@@ -204,39 +200,17 @@ def variants_only(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
     yield row(data, "variants", kind, "members", together, rows)
 
 
-def outsiders(data: Genotypes, kind: str, sites: Rows, model: str) -> Iterator[Row]:
-    """Made-up people of six parts of the world, by the model as it is installed."""
-    bundle = bundles.load(model, torch.device("cpu"), torch.float64)
-    panel = bundle.coordinates
-    places = data.places_in(panel)
-    known = known_frequencies(data.copies, [data.populations[p] for p in data.population])
+def outsiders(data: Genotypes, kind: str, sites: Rows) -> Iterator[Row]:
+    """Made-up people of six parts of the world, by a judge that has learnt from everybody."""
+    judge = Judge.fitted(data.copies[:, sites], data.population, data.group_of, novel=True)
+    known = known_frequencies(
+        data.copies[:, sites], [data.populations[number] for number in data.population]
+    )
     for number, (who, outsider) in enumerate(OUTSIDERS.items()):
         rng = np.random.default_rng([number, 0x0075])
-        copies = people(frequencies(outsider, known, rng), MADE_UP, rng)
-        there = np.full((MADE_UP, len(panel)), -1, np.int8)
-        at = sites[places[sites] >= 0]
-        there[:, places[at]] = copies[:, at]
-        records = (
-            SequenceRecord(str(n), genotypes_to_letters(c, panel).tobytes().decode())
-            for n, c in enumerate(there)
-        )
-        calls = list(classify_records(bundle, records))
-        unknown = np.array([not call.is_known for call in calls])
-        flagged = unknown | np.array(["NOVEL" in call.flags for call in calls])
-        tables = [call.probabilities["superpop"] for call in calls]
-        sure = [t is not None and t.max() > SURE for t in tables]
-        labels = Counter(call.labels["superpop"] for call in calls)
-        yield Row(
-            "outsiders",
-            kind,
-            f"{who} (simulated)",
-            MADE_UP,
-            float(flagged.mean()),
-            float(unknown.mean()),
-            float((np.array(sure) & ~flagged).mean()),
-            *[float("nan")] * 3,
-            _most_common(labels, MADE_UP),
-        )
+        answers = judge(people(frequencies(outsider, known, rng), MADE_UP, rng))
+        nobody = np.full(MADE_UP, -1)
+        yield row(data, "outsiders", kind, f"{who} (simulated)", answers, nobody)
 
 
 def row(
@@ -250,7 +224,9 @@ def row(
 ) -> Row:
     """The shares among these people."""
     flagged = answers.flagged | answers.unknown
-    right = (answers.group == data.group[rows]).mean()
+    made_up = rows.min() < 0  # of no population
+    right = float("nan") if made_up else (answers.group == data.group[rows]).mean()
+    fine = float("nan") if made_up else (answers.population == data.population[rows]).mean()
     beside = float("nan") if plain is None else float((plain == data.group[rows]).mean())
     called = Counter(data.groups[g] for g in answers.group[~answers.unknown])
     called["UNKNOWN"] += int(answers.unknown.sum())
@@ -264,7 +240,7 @@ def row(
         float(((answers.probability > SURE) & ~flagged).mean()),
         float(right),
         beside,
-        float((answers.population == data.population[rows]).mean()),
+        float(fine),
         _most_common(called, len(rows)),
     )
 
@@ -287,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "groups": groups_left_out,
         "populations": populations_left_out,
         "variants": variants_only,
-        "outsiders": partial(outsiders, model=options.model),
+        "outsiders": outsiders,
     }
     rows: list[Row] = []
     print("\t".join(f.name for f in fields(Row)), flush=True)
@@ -358,8 +334,6 @@ def parser() -> argparse.ArgumentParser:
                       help="kinds of sites; default: all")  # fmt: skip
     made.add_argument("--most", type=int, default=3000, metavar="N",
                       help="leave populations out at so many sites at most; default: %(default)s")  # fmt: skip
-    made.add_argument("--model", default="ancestry", metavar="NAME|DIR",
-                      help="that answers the made-up people; default: %(default)s")  # fmt: skip
     made.add_argument("--markdown", type=Path, metavar="FILE", help="a compact table")
     return made
 

@@ -25,6 +25,7 @@ from genomai_cli.backbones.classifier import DOUBT, GROUPS, LIKELIHOOD, OUTSIDE,
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.novelty import Novelty
 from genomai_cli.population.networks.selected_calls import (
+    WEIGHT,
     is_selected,
     log_likelihood_given_called,
 )
@@ -119,7 +120,7 @@ class PopulationLikelihood(nn.Module):
             return log_BP
         given_BP = log_likelihood_given_called(copies_BS[selected_B], torch.sigmoid(self.theta))
         log_BP = log_BP.clone()
-        log_BP[selected_B] = given_BP + self.log_prior
+        log_BP[selected_B] = WEIGHT * given_BP + self.log_prior
         return log_BP
 
     def _group_frequencies(self) -> Tensor:
