@@ -11,12 +11,12 @@ import typer
 from genomai_cli.cli.align_explanations import Explanations, explain_passing
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     BatchSize,
     Compute,
     Inputs,
     Model,
     Output,
+    VariantOptions,
     require_apart,
 )
 from genomai_cli.cli.run import STANDARD_INPUT, Run, command
@@ -95,7 +95,7 @@ def align(
     ranking: Ranking,
     explanations: Explanations,
     model: Model = None,
-    absent_is_ref: AbsentIsRef = False,
+    variants: VariantOptions,
     batch_size: BatchSize = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
@@ -122,7 +122,7 @@ def align(
     require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
     ranking.check()
     name, bundle, records = open_model(
-        run, model, compute, absent_is_ref=absent_is_ref, of_panel=DEFAULT_ALIGNER
+        run, model, compute, variants=variants, of_panel=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, installed_inputs())

@@ -11,11 +11,11 @@ from genomai_cli import registry
 from genomai_cli.cli.augment_groups import group_column, groups_to_cross, numbers, rows_of_views
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     Compute,
     Inputs,
     Output,
     PanelOptions,
+    VariantOptions,
     check_finite,
     require_apart,
 )
@@ -161,10 +161,8 @@ class LabelOptions:
 
 
 @dataclass(eq=False, repr=False)
-class ReadingOptions(PanelOptions):
+class ReadingOptions(VariantOptions, PanelOptions):
     """How records are read: by which panel or model, and what a VCF does not say."""
-
-    absent_is_ref: AbsentIsRef = False
 
 
 @command
@@ -234,7 +232,7 @@ def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecor
         run,
         sources,
         lambda: reference or panel_of(reading.panel, reading.model),
-        absent_is_ref=reading.absent_is_ref,
+        variants=reading,
         haplotypes=reading.haplotypes,
     )
     if reference is not None:

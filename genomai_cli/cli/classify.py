@@ -9,12 +9,12 @@ import typer
 
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     BatchSize,
     ComputeWithoutSeed,
     Inputs,
     Model,
     Output,
+    VariantOptions,
     require_apart,
 )
 from genomai_cli.cli.run import Run, command
@@ -61,9 +61,9 @@ def classify(
     proportions: Proportions = None,
     q: FractionsFile = None,
     pcs: Components = None,
-    absent_is_ref: AbsentIsRef = False,
     batch_size: BatchSize = None,
     *,
+    variants: VariantOptions,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -86,7 +86,7 @@ def classify(
     from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
 
     require_apart(output=output, q=q)
-    _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    _, bundle, records = open_model(run, model, compute, variants=variants)
     if q is not None and proportions is None:
         bundle.require_heads()
         proportions = next(iter(bundle.heads))

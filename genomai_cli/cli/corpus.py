@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genomai_cli.cli.options import VariantOptions
 from genomai_cli.cli.run import STANDARD_INPUT, Run
 from genomai_cli.errors import UsageError
 
@@ -31,10 +32,12 @@ class HaplotypeRegions:
 class Unlabelled:
     """The inputs of a run, opened once."""
 
-    def __init__(self, run: Run, regions: HaplotypeRegions | None, *, absent_is_ref: bool) -> None:
+    def __init__(
+        self, run: Run, regions: HaplotypeRegions | None, variants: VariantOptions
+    ) -> None:
         from genomai_cli.cli import inputs
 
-        self._run, self._regions, self._absent_is_ref = run, regions, absent_is_ref
+        self._run, self._regions, self._variants = run, regions, variants
         first, self._sources = inputs.open_run_inputs(run)
         self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
 
@@ -64,14 +67,16 @@ class Unlabelled:
             if kind.coordinates is not None:
                 raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
             where = self._regions
-            return inputs.read_haplotype_sequences(run, sources, where.reference, where.regions)
+            return inputs.read_haplotype_sequences(
+                run, sources, where.reference, where.regions, self._variants
+            )
         if kind.coordinates is None:
             sources = _without_variants(sources, recipe)
         records = inputs.read_records(
             run,
             sources,
             lambda: kind.coordinates,
-            absent_is_ref=self._absent_is_ref,
+            variants=self._variants,
             haplotypes=recipe.input.haplotypes,
             plain=lambda: kind.coordinates is None,
         )

@@ -11,11 +11,11 @@ import typer
 from genomai_cli.cli.inputs import Faults
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     Compute,
     Inputs,
     Model,
     Output,
+    VariantOptions,
     require_apart,
 )
 from genomai_cli.cli.run import Run, command
@@ -138,7 +138,7 @@ def denoise(
     *,
     restoring: Restoring,
     model: Model = None,
-    absent_is_ref: AbsentIsRef = False,
+    variants: VariantOptions,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -161,7 +161,7 @@ def denoise(
 
     require_apart(changes=restoring.changes, output=output)
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
-    options = VcfOptions(settings, absent_is_ref, restoring.only_present)
+    options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)
     with held_output(output) as out, changes_table(restoring.changes) as table:
         if first.has_variants:

@@ -10,12 +10,12 @@ import typer
 
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     BatchSize,
     ComputeWithoutSeed,
     Inputs,
     Model,
     Output,
+    VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
@@ -159,7 +159,7 @@ def embed(
     *,
     vectors: VectorOptions,
     file: FileOptions,
-    absent_is_ref: AbsentIsRef = False,
+    variants: VariantOptions,
     batch_size: BatchSize = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -183,7 +183,7 @@ def embed(
     hdf5 = (to or _target(output)) is Target.HDF5
     if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
-    _, bundle, records = open_model(run, model, compute, absent_is_ref=absent_is_ref)
+    _, bundle, records = open_model(run, model, compute, variants=variants)
     embedder = Embedder(bundle, vectors.settings(), installed_inputs())
     run.note(embedding=embedder.attributes)
     made = Vectors(run, embedder, Batching(windows=batch_size))

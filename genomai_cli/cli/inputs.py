@@ -10,6 +10,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genomai_cli.cli.options import VariantOptions
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -39,7 +40,7 @@ def read_records(
     inputs: Iterable["Input"],
     coordinates: Callable[[], "Panel | Reference"],
     *,
-    absent_is_ref: bool = False,
+    variants: VariantOptions,
     haplotypes: bool = False,
     refuse_others: str = "",
     tokenizer: Callable[[], "Tokenizer"] | None = None,
@@ -59,11 +60,11 @@ def read_records(
         if has_variants:
             where = coordinates()
             if not where.full_genomes:
-                yield from _of_variants(run, group, where, absent_is_ref, haplotypes)
+                yield from _of_variants(run, group, where, variants, haplotypes)
             elif haplotypes:
                 raise UsageError(NOT_PHASED)
             else:
-                yield from _of_genomes(run, group, where, absent_is_ref, refuse_others)
+                yield from _of_genomes(run, group, where, variants, refuse_others)
             continue
         for source in group:
             with source:
@@ -117,23 +118,28 @@ def in_coordinates(
 
 
 def read_haplotype_sequences(
-    run: Run, inputs: Iterable["Input"], reference: Path, regions: Path
+    run: Run,
+    inputs: Iterable["Input"],
+    reference: Path,
+    regions: Path,
+    variants: VariantOptions,
 ) -> Iterator["SequenceRecord"]:
     """Both haplotypes of every sample of the VCFs over the regions of a BED file, counted as read."""
     from genomai_cli.formats.consensus import haplotype_sequences
 
-    for record in haplotype_sequences(inputs, reference, regions, warn=run.console.warn):
+    rules, warn = variants.rules, run.console.warn
+    for record in haplotype_sequences(inputs, reference, regions, warn=warn, rules=rules):
         run.count(read=1)
         yield record
 
 
 def _of_variants(
-    run: Run, inputs: Iterable["Input"], panel: "Panel", absent_is_ref: bool, haplotypes: bool
+    run: Run, inputs: Iterable["Input"], panel: "Panel", variants: VariantOptions, haplotypes: bool
 ) -> Iterator["SequenceRecord"]:
     from genomai_cli.population.barcode import read_barcodes, read_haplotypes
 
     read = read_haplotypes if haplotypes else read_barcodes
-    samples = read(inputs, panel, absent_is_ref=absent_is_ref)
+    samples = read(inputs, panel, absent_is_ref=variants.absent_is_ref, rules=variants.rules)
     for report in samples.reports:
         run.console.say(str(report))
         for warning in report.warnings:
@@ -148,11 +154,21 @@ def _of_variants(
 
 
 def _of_genomes(
-    run: Run, inputs: Iterable["Input"], reference: "Reference", absent_is_ref: bool, refusal: str
+    run: Run,
+    inputs: Iterable["Input"],
+    reference: "Reference",
+    variants: VariantOptions,
+    refusal: str,
 ) -> Iterator["SequenceRecord"]:
     from genomai_cli.mapping.vcf_genomes import read_genomes
 
-    cohorts = read_genomes(inputs, reference, absent_is_ref=absent_is_ref, refuse_others=refusal)
+    cohorts = read_genomes(
+        inputs,
+        reference,
+        absent_is_ref=variants.absent_is_ref,
+        rules=variants.rules,
+        refuse_others=refusal,
+    )
     reports = [cohort.report for cohort in cohorts]
     for report in reports:
         run.console.say(str(report))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from genomai_cli.cli.inputs import Faults, open_run_inputs, read_records
-from genomai_cli.cli.options import Compute
+from genomai_cli.cli.options import Compute, VariantOptions
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, GenomaiError, InputError
 
@@ -49,7 +49,7 @@ def open_model(
     model: str | None,
     compute: Compute,
     *,
-    absent_is_ref: bool = False,
+    variants: VariantOptions,
     of_panel: str = DEFAULT_MODEL,
 ) -> OpenModel:
     """The model that is named, or that fits the first input of the run, and the records of all inputs.
@@ -69,16 +69,16 @@ def open_model(
             run,
             chain([first], rest),
             lambda: bundle.coordinates,
-            absent_is_ref=absent_is_ref,
+            variants=variants,
             refuse_others=refusal,
             tokenizer=lambda: bundle.tokenizer,
             plain=lambda: bundle.input.coordinates is None,
         )
         return OpenModel(model, bundle, _watched(run, bundle, records))
-    begun = read_records(run, [first], lambda: bundle.coordinates)
+    begun = read_records(run, [first], lambda: bundle.coordinates, variants=variants)
     model, seen, guard = _model_of_sequences(run, begun, of_panel)
     bundle = load_model(run, model, compute)
-    others = read_records(run, rest, lambda: bundle.coordinates, absent_is_ref=absent_is_ref)
+    others = read_records(run, rest, lambda: bundle.coordinates, variants=variants)
     return OpenModel(model, bundle, _watched(run, bundle, guard(chain(seen, others))))
 
 

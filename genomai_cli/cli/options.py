@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.formats.call_quality import CallRules
 
 STANDARD_OUTPUT = Path("-")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
@@ -130,6 +133,26 @@ AbsentIsRef = Annotated[
         help="The VCF lists variants only: a site that it lacks is homozygous reference.",
     ),
 ]
+MinGq = Annotated[
+    int | None,
+    typer.Option(
+        "--min-gq",
+        metavar="N",
+        min=0,
+        help="Calls of a VCF with a lower genotype quality (GQ) are missing.",
+        show_default=False,
+    ),
+]
+MinDp = Annotated[
+    int | None,
+    typer.Option(
+        "--min-dp",
+        metavar="N",
+        min=0,
+        help="Calls of a VCF with fewer reads (DP) are missing.",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(
@@ -207,6 +230,22 @@ class PanelOptions:
     model: Model = None
     panel: PanelFile = None
     haplotypes: Haplotypes = False
+
+
+@dataclass(eq=False, repr=False)
+class VariantOptions:
+    """Which calls of a VCF count, and what it does not say."""
+
+    absent_is_ref: AbsentIsRef = False
+    min_gq: MinGq = None
+    min_dp: MinDp = None
+
+    @property
+    def rules(self) -> "CallRules":
+        """Which calls count."""
+        from genomai_cli.formats.call_quality import CallRules
+
+        return CallRules(self.min_gq, self.min_dp)
 
 
 @dataclass(eq=False, repr=False)

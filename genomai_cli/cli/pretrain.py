@@ -21,9 +21,9 @@ from genomai_cli.cli.corpus import (
     signature,
 )
 from genomai_cli.cli.options import (
-    AbsentIsRef,
     Compute,
     Inputs,
+    VariantOptions,
     either,
     model_option,
 )
@@ -142,14 +142,13 @@ class LearningOptions:
 
 
 @dataclass(eq=False, repr=False)
-class ReadingOptions:
+class ReadingOptions(VariantOptions):
     """What records are read by: sites, a reference, or what the model to begin from has."""
 
     panel: TrainingPanel = None
     reference: ReferenceFile = None
     regions: Regions = None
     model: Start = None
-    absent_is_ref: AbsentIsRef = False
 
 
 @command
@@ -195,7 +194,7 @@ def pretrain(
         dna, preset = None, str(before.get("preset"))
         if processes.rank == 0 and not (restart.resume and corpora.is_finished(folder / CORPUS)):
             regions = regions_of(reading.reference, reading.regions)
-            dna = Unlabelled(run, regions, absent_is_ref=reading.absent_is_ref)
+            dna = Unlabelled(run, regions, reading)
             preset = dna.preset
         preset = distributed.from_first(processes, preset)
         chosen, text = learning.read(preset, reading.panel)

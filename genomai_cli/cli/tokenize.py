@@ -10,11 +10,11 @@ import typer
 
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
-    AbsentIsRef,
     Inputs,
     NoCompute,
     Output,
     PanelOptions,
+    VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
@@ -112,12 +112,11 @@ class TokenOptions:
 
 
 @dataclass(eq=False, repr=False)
-class ReadingOptions(PanelOptions):
+class ReadingOptions(VariantOptions, PanelOptions):
     """As what the samples of a VCF are read, and what it does not say."""
 
     reference: Reference = None
     regions: Regions = None
-    absent_is_ref: AbsentIsRef = False
 
     def check(self, *, has_variants: bool) -> None:
         """UsageError for options that exclude or need one another, or a VCF."""
@@ -191,13 +190,15 @@ def _records(
     from genomai_cli.cli.model_choice import panel_of, reference_of
 
     if reading.reference and reading.regions:
-        return readers.read_haplotype_sequences(run, sources, reading.reference, reading.regions)
+        return readers.read_haplotype_sequences(
+            run, sources, reading.reference, reading.regions, reading
+        )
     against = None if reading.panel else reference_of(reading.model)
     records = readers.read_records(
         run,
         sources,
         lambda: against or panel_of(reading.panel, reading.model),
-        absent_is_ref=reading.absent_is_ref,
+        variants=reading,
         haplotypes=reading.haplotypes,
         tokenizer=lambda: tokenizer,
         plain=lambda: _is_plain(reading, tokenizer),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.options import (
-    AbsentIsRef,
     Compute,
     Inputs,
+    VariantOptions,
     model_option,
 )
 from genomai_cli.cli.run import Run, command
@@ -105,13 +105,12 @@ class LearningOptions:
 
 
 @dataclass(eq=False, repr=False)
-class ReadingOptions:
+class ReadingOptions(VariantOptions):
     """What records are read by: sites, a reference, or what the model to begin from has."""
 
     panel: TrainingPanel = None
     reference: ReferenceFile = None
     model: Start = None
-    absent_is_ref: AbsentIsRef = False
 
 
 @command
@@ -155,7 +154,7 @@ def train(
         run,
         sources,
         lambda: _coordinates(kind, chosen),
-        absent_is_ref=reading.absent_is_ref,
+        variants=reading,
         plain=lambda: kind.coordinates is None,
     )
     samples = _samples(run, readers.in_coordinates(run, records, kind), columns, kind)

@@ -21,6 +21,7 @@ from genomai_cli import registry
 from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
@@ -50,11 +51,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class VcfOptions:
-    """`absent_is_ref`: sites that the file does not have are homozygous reference. `only_present`: none is added."""
+    """`absent_is_ref`: sites that the file does not have are homozygous reference. `only_present`: none is added.
+    `rules`: which calls count."""
 
     settings: Settings
     absent_is_ref: bool = False
     only_present: bool = False
+    rules: CallRules = BY_THE_FILE
 
 
 # --- protocols

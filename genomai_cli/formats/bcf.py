@@ -24,6 +24,7 @@ from genomai_cli.formats.streams import Input, text_of
 _FIXED = struct.Struct("<IIiiifII")
 _LARGEST_SHARED, _LARGEST_CALLS = 1 << 27, 1 << 31
 _NUMBERS, _TEXT = {1: "<i1", 2: "<i2", 3: "<i4", 5: "<f4"}, 7
+_INTEGERS = ("<i1", "<i2", "<i4")
 _WIDTHS = {0: 0, 1: 1, 2: 2, 3: 4, 5: 4, 7: 1}
 _DAMAGE = (struct.error, IndexError, KeyError, ValueError)
 
@@ -36,6 +37,7 @@ class BcfHeader:
     columns: str
     contigs: tuple[str, ...]
     format_keys: dict[str, int]
+    filters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class BcfRecord:
     phased: NDArray[np.bool_]
     has_genotypes: bool
     fields: BcfFields
+    filters: tuple[str, ...] = ()
     site: int = 0
 
 
@@ -68,7 +71,8 @@ def read_bcf_header(source: Input) -> BcfHeader:
     meta = tuple(line for line in lines if line.startswith("##"))
     keys = _numbered(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
     numbers = {key: number for number, key in enumerate(keys) if key}
-    return BcfHeader(meta, columns, tuple(_numbered(meta, ("contig",), [])), numbers)
+    contigs = tuple(_numbered(meta, ("contig",), []))
+    return BcfHeader(meta, columns, contigs, numbers, tuple(keys))
 
 
 def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> list[str]:
@@ -141,20 +145,34 @@ def _record(
     n_alleles, n_formats, n_samples = fields[6] >> 16, fields[7] >> 24, fields[7] & 0xFFFFFF
     if n_samples != samples:
         raise ValueError("another number of samples than the header")
-    alleles = _alleles(shared, n_alleles)
-    values = partial(_values, calls, n_formats, n_samples)
-    found = _genotype_values(calls, n_formats, n_samples, header.format_keys.get("GT"))
+    alleles, end = _alleles(shared, n_alleles)
+    stored = _layout(calls, n_formats, n_samples)
+    found = _genotype_values(calls, stored.get(header.format_keys.get("GT", -1)), n_samples)
     genotypes, phased = _decode(found, n_samples)
     genotypes[genotypes >= n_alleles] = MISSING
     contig, position = header.contigs[fields[2]], fields[3] + 1
-    others = BcfFields(header.format_keys, values)
-    alts = tuple(alleles[1:])
     return BcfRecord(
-        contig, position, alleles[0], alts, genotypes, phased, found is not None, others
+        contig,
+        position,
+        alleles[0],
+        tuple(alleles[1:]),
+        genotypes,
+        phased,
+        found is not None,
+        BcfFields(header.format_keys, partial(_values, calls, stored, n_samples)),
+        _filters(shared, end, header.filters),
     )
 
 
-def _alleles(shared: bytes, count: int) -> list[str]:
+def _filters(shared: bytes, at: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    kind, length, start = _typed(shared, at)
+    width = _WIDTHS[kind]
+    numbers = [shared[start + width * n : start + width * (n + 1)] for n in range(length)]
+    return tuple(names[int.from_bytes(number, "little")] for number in numbers)
+
+
+def _alleles(shared: bytes, count: int) -> tuple[list[str], int]:
+    """The alleles, and where they end."""
     _, length, start = _typed(shared, 0)  # the ID
     at = start + length
     alleles = []
@@ -164,23 +182,17 @@ def _alleles(shared: bytes, count: int) -> list[str]:
         alleles.append(text_of(shared[start:at]))
     if at > len(shared) or not alleles:
         raise ValueError("alleles run over the record's end")
-    return alleles
+    return alleles, at
 
 
-def _genotype_values(
-    calls: bytes, n_formats: int, samples: int, key: int | None
-) -> NDArray[np.int32] | None:
-    """The encoded genotypes (samples, ploidy), None for a record without any."""
-    values = None if key is None else _values(calls, n_formats, samples, key)
-    if values is None:
-        return None
-    end = np.iinfo(values.dtype).min + 1  # the end-of-vector mark
-    return np.where(values == end, -1, values).astype(np.int32)
+_Layout = dict[
+    int, tuple[str, int, int]
+]  # by a field's number: its type, and where values begin and end
 
 
-def _values(calls: bytes, n_formats: int, samples: int, key: int) -> NDArray[Any] | None:
-    """The values (samples, length) of a field as they are stored, texts in one column; None if it is not there."""
-    at = 0
+def _layout(calls: bytes, n_formats: int, samples: int) -> _Layout:
+    """Where a record's fields with values are."""
+    at, found = 0, {}
     for _ in range(n_formats):
         kind, length, start = _typed(calls, at)
         name = int.from_bytes(calls[start : start + length * _WIDTHS[kind]], "little")
@@ -188,10 +200,28 @@ def _values(calls: bytes, n_formats: int, samples: int, key: int) -> NDArray[Any
         at = start + length * _WIDTHS[kind] * samples
         if at > len(calls):
             raise ValueError("values run over the record's end")
-        if name == key and length:
-            stored = f"S{length}" if kind == _TEXT else _NUMBERS[kind]
-            return np.frombuffer(calls[start:at], stored).reshape(samples, -1)
-    return None
+        if length:
+            found[name] = (f"S{length}" if kind == _TEXT else _NUMBERS[kind], start, at)
+    return found
+
+
+def _values(calls: bytes, layout: _Layout, samples: int, key: int) -> NDArray[Any] | None:
+    """The values (samples, length) of a field as they are stored, texts in one column; None if it is not there."""
+    if key not in layout:
+        return None
+    stored, start, end = layout[key]
+    return np.frombuffer(calls[start:end], stored).reshape(samples, -1)
+
+
+def _genotype_values(
+    calls: bytes, stored: tuple[str, int, int] | None, samples: int
+) -> NDArray[Any] | None:
+    """The encoded genotypes (samples, ploidy), None for a record without any."""
+    if stored is None:
+        return None
+    if stored[0] not in _INTEGERS:
+        raise ValueError("genotypes that are no integers")
+    return np.frombuffer(calls[stored[1] : stored[2]], stored[0]).reshape(samples, -1)
 
 
 def _typed(data: bytes, at: int) -> tuple[int, int, int]:
@@ -205,12 +235,12 @@ def _typed(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _decode(
-    values: NDArray[np.int32] | None, samples: int
+    values: NDArray[Any] | None, samples: int
 ) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     genotypes = np.full((samples, 2), MISSING, np.int16)
     if values is None:
         return genotypes, np.zeros(samples, np.bool_)
-    ended = values < 0
+    ended = values < 0  # the end-of-vector mark
     alleles = np.where(ended, ABSENT, (values >> 1) - 1)
     phased = np.ones(samples, np.bool_)
     genotypes[:, 0] = np.where(ended[:, 0], MISSING, alleles[:, 0])

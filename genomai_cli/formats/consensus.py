@@ -15,6 +15,7 @@ import pysam
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
@@ -43,6 +44,7 @@ def haplotype_sequences(
     regions_bed: str | Path,
     *,
     warn: Callable[[str], None] = lambda message: None,
+    rules: CallRules = BY_THE_FILE,
 ) -> Iterator[SequenceRecord]:
     """Two records a sample and region, SAMPLE_A|REGION and SAMPLE_B|REGION, sample by sample.
 
@@ -50,7 +52,10 @@ def haplotype_sequences(
     """
     regions = read_regions(regions_bed)
     references = _reference_pieces(reference, regions, str(regions_bed))
-    for samples, variants, path in _cohorts(inputs, regions, warn):
+    for samples, variants, path in _cohorts(inputs, regions, warn, rules):
+        none = described(counted(variant.no_calls for variant in variants))
+        if none:
+            warn(f"{path}: {none}")
         blocks = [
             _Block(region, part, _within(variants, region), path, warn)
             for region, part in zip(regions, references, strict=True)
@@ -150,7 +155,7 @@ def _check_end(region: Region, length: int, bed: str) -> None:
 
 
 def _cohorts(
-    inputs: Iterable[Input], regions: list[Region], warn: Callable[[str], None]
+    inputs: Iterable[Input], regions: list[Region], warn: Callable[[str], None], rules: CallRules
 ) -> Iterator[tuple[tuple[str, ...], list[Variant], str]]:
     """Samples, their variants in the regions, and the first file; files of equal samples joined."""
     spans: dict[str, list[tuple[int, int]]] = {}
@@ -160,7 +165,7 @@ def _cohorts(
     cohorts: dict[tuple[str, ...], tuple[list[Variant], str]] = {}
     for source in inputs:
         with source:
-            file = read_variants(source, wanted, with_fields=True)
+            file = read_variants(source, wanted, with_fields=True, rules=rules)
             variants, _ = cohorts.setdefault(file.samples, ([], file.path))
             splits = PhaseSplits()
             variants.extend(in_largest_sets(file.records, splits))

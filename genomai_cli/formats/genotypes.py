@@ -41,14 +41,19 @@ def _uniform(calls: bytes, samples: int) -> Genotypes | None:
     """The calls if each is three bytes wide, as in files with nothing but diploid genotypes."""
     if len(calls) != 4 * samples - 1:
         return None
-    table = np.frombuffer(calls + b"\t", np.uint8).reshape(samples, 4)
-    separators = table[:, 1]
+    words = np.frombuffer(calls + b"\t", "<u4")
+    separators = (words >> 8) & 255
     phased = separators == _PIPE
-    first, second = _digits(table[:, 0]), _digits(table[:, 2])
-    fine = (table[:, 3] == _TAB) & (phased | (separators == _SLASH))
-    if not (fine & (first >= MISSING) & (second >= MISSING)).all():
+    if not ((phased | (separators == _SLASH)) & (words >> 24 == _TAB)).all():
         return None
-    return np.stack([first, second], axis=1), phased
+    genotypes = np.empty((samples, 2), np.int16)
+    genotypes[:, 0], genotypes[:, 1] = words & 255, (words >> 16) & 255
+    genotypes -= _ZERO
+    if genotypes.min(initial=0) < 0:
+        genotypes[genotypes == _DOT - _ZERO] = MISSING
+    if genotypes.min(initial=0) < MISSING or genotypes.max(initial=0) > 9:
+        return None
+    return genotypes, phased
 
 
 def _digits(column: NDArray[np.uint8]) -> NDArray[np.int16]:

@@ -7,12 +7,17 @@ Shape suffixes: N samples, W values of a field.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+_TAB, _COLON, _COMMA, _DOT, _ZERO = b"\t:,.0"
+_ZEROS = frozenset({b"0,0", b"0,0,0", b"0,0,0,0,0,0"})
+_PASSED = frozenset({b"PASS", b".", b""})
 
 
 class SampleFields(Protocol):
@@ -24,12 +29,107 @@ class SampleFields(Protocol):
     def texts(self, key: str) -> list[bytes] | None:
         """A field as it stands in VCF, a text a sample; None if the record lacks it."""
 
+    # Questions about a field that the record has, answered for all samples (N,) at once; `among` are those asked for.
+
+    def has(self, key: str) -> bool:
+        """Whether the record has the field."""
+
+    def zeros(self, key: str, among: Flags) -> Flags:
+        """Who has nothing but zeros."""
+
+    def flat(self, key: str, among: Flags) -> Flags:
+        """Who has several values that are all the same."""
+
+    def below(self, key: str, least: int) -> Flags:
+        """Whose first value is less."""
+
+    def not_passed(self, key: str) -> Flags:
+        """Whose filter is another text than PASS."""
+
 
 class TextFields:
     """Those of a line of VCF: its FORMAT and the columns of its samples."""
 
     def __init__(self, layout: bytes, calls: bytes) -> None:
         self._keys, self._calls = layout.split(b":"), calls
+
+    def has(self, key: str) -> bool:
+        """See `SampleFields`."""
+        return key.encode() in self._keys
+
+    @cached_property
+    def _text(self) -> Bytes:
+        return np.frombuffer(self._calls + b"\t" * 8, np.uint8)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Where each field (N, fields of FORMAT) begins; at a tab where a sample lacks it."""
+        text = self._text[: len(self._calls) + 1]
+        ends = np.flatnonzero((text == _TAB) | (text == _COLON))
+        last = np.flatnonzero(text[ends] == _TAB)  # the last field of each sample
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        if len(ends) == len(last) * len(self._keys):
+            return starts.reshape(len(last), -1)
+        table = np.full((len(last), len(self._keys)), len(self._calls), np.int64)
+        sizes = np.diff(last, prepend=-1)
+        row = np.repeat(np.arange(len(last)), sizes)
+        column = np.arange(len(starts)) - np.repeat(last + 1 - sizes, sizes)
+        given = column < len(self._keys)
+        table[row[given], column[given]] = starts[given]
+        return table
+
+    def _begin(self, key: str) -> NDArray[np.int64]:
+        return self._starts[:, self._keys.index(key.encode())]
+
+    def _field(self, start: int) -> bytes:
+        end = self._calls.find(b"\t", start)
+        return self._calls[start : len(self._calls) if end < 0 else end].split(b":", 1)[0]
+
+    def zeros(self, key: str, among: Flags) -> Flags:
+        """See `SampleFields`."""
+        starts = self._begin(key)
+        c0, c1 = self._text[starts], self._text[starts + 1]
+        zeros: Flags = (c0 == _ZERO) & ((c1 == _TAB) | (c1 == _COLON))
+        c2 = self._text[starts + 2]
+        several = (c1 == _COMMA) & ((c2 == _ZERO) | (c2 == _DOT))
+        for sample in np.flatnonzero(among & (c0 == _ZERO) & (several | (c1 == _DOT))):
+            zeros[sample] = _is_zero(self._field(starts[sample]))
+        return zeros
+
+    def flat(self, key: str, among: Flags) -> Flags:
+        """See `SampleFields`."""
+        starts, flat = self._begin(key), np.zeros(len(among), np.bool_)
+        if key == "PL":  # the least of which is 0
+            c0, c2 = self._text[starts], self._text[starts + 2]
+            among = among & (c0 == _ZERO) & (c2 == _ZERO)
+        for sample in np.flatnonzero(among):
+            first, *others = self._field(starts[sample]).split(b",")
+            flat[sample] = bool(others) and all(other == first != b"." for other in others)
+        return flat
+
+    def below(self, key: str, least: int) -> Flags:
+        """See `SampleFields`."""
+        at = self._begin(key).copy()
+        digit = self._text[at] - np.uint8(_ZERO)
+        given = going = digit < 10
+        value = np.zeros(len(at), np.int64)
+        while going.any():
+            value = np.where(going, value * 10 + digit, value)
+            at += going
+            digit = self._text[at] - np.uint8(_ZERO)
+            going = going & (digit < 10)
+        below: Flags = given & (value < least)
+        return below
+
+    def not_passed(self, key: str) -> Flags:
+        """See `SampleFields`."""
+        starts = self._begin(key)
+        as_text = np.stack([self._text[starts + at] for at in range(4)], axis=1)
+        passed = (as_text == np.frombuffer(b"PASS", np.uint8)).all(axis=1)
+        for sample in np.flatnonzero(~passed):
+            passed[sample] = self._field(starts[sample]) in _PASSED
+        failed: Flags = ~passed
+        return failed
 
     @cached_property
     def _cells(self) -> list[list[bytes]]:
@@ -52,12 +152,47 @@ class TextFields:
 class BcfFields:
     """Those of a BCF record, by a function that gives the values (N, W) of a field of a number, as BCF holds them."""
 
-    def __init__(self, keys: dict[str, int], values: Callable[[int], NDArray[Any] | None]) -> None:
+    def __init__(
+        self, keys: dict[str, int], values: Callable[[int], NDArray[np.generic] | None]
+    ) -> None:
         self._keys, self._values = keys, values
 
-    def _found(self, key: str) -> NDArray[Any] | None:
+    def _found(self, key: str) -> NDArray[np.generic] | None:
         number = self._keys.get(key)
         return None if number is None else self._values(number)
+
+    def has(self, key: str) -> bool:
+        """See `SampleFields`."""
+        return self._found(key) is not None
+
+    def _required(self, key: str) -> Numbers:
+        numbers = self.numbers(key)
+        assert numbers is not None
+        return numbers
+
+    def zeros(self, key: str, among: Flags) -> Flags:
+        """See `SampleFields`."""
+        values = self._required(key)
+        absent = np.isnan(values)
+        zeros: Flags = (absent | (values == 0)).all(axis=1) & ~absent.all(axis=1) & among
+        return zeros
+
+    def flat(self, key: str, among: Flags) -> Flags:
+        """See `SampleFields`."""
+        values = self._required(key)
+        given = ~np.isnan(values)
+        same = (~given | (values == values[:, :1])).all(axis=1)
+        flat: Flags = same & (given.sum(axis=1) > 1) & among
+        return flat
+
+    def below(self, key: str, least: int) -> Flags:
+        """See `SampleFields`."""
+        below: Flags = self._required(key)[:, 0] < least
+        return below
+
+    def not_passed(self, key: str) -> Flags:
+        """See `SampleFields`."""
+        return np.array([text not in _PASSED for text in self.texts(key) or ()], np.bool_)
 
     def texts(self, key: str) -> list[bytes] | None:
         """See `SampleFields`."""
@@ -78,11 +213,20 @@ class BcfFields:
         return _with_nan(values)
 
 
-def _with_nan(values: NDArray[Any]) -> Numbers:
+def _is_zero(text: bytes) -> bool:
+    """Whether values between commas are zeros, as far as they are given."""
+    if text in _ZEROS:
+        return True
+    values = [value for value in text.split(b",") if value != b"."]
+    return bool(values) and not b"".join(values).strip(b"0.")
+
+
+def _with_nan(values: NDArray[np.generic]) -> Numbers:
     """Numbers with BCF's marks of missing and of an end as NaN."""
-    numbers = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # the marks among floats are signalling NaN
+        numbers = values.astype(np.float64)
     if values.dtype.kind == "i":
-        numbers[numbers <= np.iinfo(values.dtype).min + 1] = np.nan
+        numbers[numbers <= 1 - (1 << (8 * values.dtype.itemsize - 1))] = np.nan
     return numbers
 
 

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import CODE_LETTERS, UNKNOWN_CODE, as_text, codes_of
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.call_quality import (
+    BY_THE_FILE,
+    CallRules,
+    Reasons,
+    counted,
+    described,
+)
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
@@ -72,6 +79,7 @@ class GenomeReport:
     heteroplasmic: int = 0
     not_filled: int = 0
     lists_variants: bool = True
+    no_calls: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -89,7 +97,7 @@ class GenomeReport:
             text += (
                 "; the others are N, unless --absent-is-ref says that the file lists variants only"
             )
-        return text
+        return "; ".join(filter(None, [text, described(self.no_calls)]))
 
 
 def _none() -> NDArray[np.int64]:
@@ -150,6 +158,7 @@ class Genomes:
         )  # positions, from 0, at which a call has another allele, settled or not
         self._counts = _Counts()
         self._contigs: dict[str, int | None] = {}
+        self._no_calls: list[Reasons | None] = []
         self.haploid = False  # whether any call has one allele
 
     def add(self, file: VariantFile) -> None:
@@ -158,6 +167,7 @@ class Genomes:
         fit = FileFit(file.path, self._reference, is_of_plink(file.header), is_length)
         for given in file.records:
             self._check_place(given, file)
+            self._no_calls.append(given.no_calls)
             self._with_genotypes |= given.has_genotypes
             self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
             genotypes, mixed, open_N = settled(given)
@@ -242,6 +252,7 @@ class Genomes:
             heteroplasmic=int(counts.unsettled.sum()),
             not_filled=int(self._not_filled.sum()),
             lists_variants=self._lists_variants,
+            no_calls=counted(self._no_calls),
             warnings=tuple(self._warnings()),
         )
 
@@ -330,6 +341,7 @@ def read_genomes(
     reference: Reference,
     *,
     absent_is_ref: bool = False,
+    rules: CallRules = BY_THE_FILE,
     refuse_others: str = "",
 ) -> list[Genomes]:
     """The genomes of all samples of all inputs; each input is read to its end and closed.
@@ -343,7 +355,7 @@ def read_genomes(
     for source in inputs:
         with source:
             wanted = ContigOf(reference, source.path, refuse_others)
-            file = read_variants(source, wanted, with_fields=True)
+            file = read_variants(source, wanted, with_fields=True, rules=rules)
             cohort = cohorts.get(file.samples)
             if cohort is None:
                 cohort = Genomes(reference, file, absent_is_ref=absent_is_ref)

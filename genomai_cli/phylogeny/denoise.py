@@ -136,7 +136,7 @@ class GenomeDenoiser:
         """The genomes of a VCF in the coordinates of the reference."""
         reference, absent_is_ref = self._model.reference, options.absent_is_ref
         (genomes,) = read_genomes(
-            [again()], reference, absent_is_ref=absent_is_ref
+            [again()], reference, absent_is_ref=absent_is_ref, rules=options.rules
         )  # and closes it
         model = GenomeSiteModel(self._model, genomes, options.settings)
         return VcfSamples(genomes.samples, model, (str(genomes.report), *genomes.report.warnings))

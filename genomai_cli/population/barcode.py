@@ -25,6 +25,7 @@ from genomai_cli.alphabet import (
     letter_set,
 )
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
 from genomai_cli.formats.phase_sets import PhaseSplits
 from genomai_cli.formats.streams import Input
 from genomai_cli.population.cohorts import MatchReport, SiteCalls, read_cohorts
@@ -87,6 +88,7 @@ def join(first: Letters, second: Letters) -> Letters:
 
 
 # Rows and columns are A C G T N: the letter of two alleles.
+_SITES_AT_ONCE = 64
 _PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
 
 
@@ -129,7 +131,11 @@ class Haplotypes(PanelSamples):
 
 
 def read_barcodes(
-    inputs: Iterable[Input], panel: Panel, *, absent_is_ref: bool = False
+    inputs: Iterable[Input],
+    panel: Panel,
+    *,
+    absent_is_ref: bool = False,
+    rules: CallRules = BY_THE_FILE,
 ) -> Barcodes:
     """The barcodes of all samples of all inputs, in input order.
 
@@ -139,7 +145,7 @@ def read_barcodes(
     """
     names, blocks, paths, reports = [], [], [], []
     assumed: list[int] = []
-    for cohort in read_cohorts(inputs, panel):
+    for cohort in read_cohorts(inputs, panel, rules):
         calls, report = cohort.calls(absent_is_ref=absent_is_ref)
         assumed += calls.assumed.tolist()
         blocks.append(_barcode_letters(calls))
@@ -155,10 +161,11 @@ def read_haplotypes(
     *,
     absent_is_ref: bool = False,
     refuse_unphased: bool = False,
+    rules: CallRules = BY_THE_FILE,
 ) -> Haplotypes:
     """The two haplotypes of every sample; an unphased heterozygote is N in both, or refused."""
     names, blocks, paths, reports = [], [], [], []
-    for cohort in read_cohorts(inputs, panel, phased=True):
+    for cohort in read_cohorts(inputs, panel, rules, phased=True):
         calls, report = cohort.calls(absent_is_ref=absent_is_ref)
         if refuse_unphased:
             _refuse_unphased(calls, cohort.samples, cohort.path, panel)
@@ -183,8 +190,13 @@ def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
-    letters = _PAIRS[calls.codes[:, :, 0], calls.codes[:, :, 1]]
-    return np.ascontiguousarray(letters.T)
+    sites, samples, _ = calls.codes.shape
+    letters = np.empty((samples, sites), np.uint8)
+    for first in range(0, sites, _SITES_AT_ONCE):  # so many stay in the cache when they are turned
+        codes = calls.codes[first : first + _SITES_AT_ONCE]
+        pairs = codes[:, :, 0] * np.uint8(len(_PAIRS)) + codes[:, :, 1]
+        letters[:, first : first + len(codes)] = _PAIRS.ravel().take(pairs).T
+    return letters
 
 
 def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:

@@ -4,13 +4,14 @@ Files with the same samples are parts of one cohort. The build is the one whose 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
@@ -41,7 +42,8 @@ _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be t
 _TOO_FEW = (
     30  # records, without any homozygous reference call, from which a list of variants says nothing
 )
-_NAMED = 5  # chromosomes in a message
+_NAMED = 5  # chromosomes, or filters, in a message
+_NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
 Flags = NDArray[np.bool_]
 
 
@@ -80,6 +82,8 @@ class MatchReport:
     `conflicting` of them with records that disagree for a sample, `in_blocks` of them within a gVCF's
     reference block (read as the panel's ref); other_alleles: only records with other alleles;
     absent: no record, or no position in this build, `assumed_ref` of them taken for homozygous reference.
+    no_calls counts the calls at matched sites that the file itself calls none, by reason; `filters` are values of
+    FILTER by which records failed.
     """
 
     path: str
@@ -96,13 +100,16 @@ class MatchReport:
     turned: int = 0
     unclear_strand: int = 0
     assumed_ref: int = 0
+    no_calls: dict[str, int] = field(default_factory=dict)
+    filters: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
         parts += [f"{getattr(self, name)} {words}" for name, words in _COUNTS.items()]
         shown = "<stdin>" if self.path == "-" else self.path
-        return f"{shown}: " + ", ".join(part for part in parts if not part.startswith("0 "))
+        text = f"{shown}: " + ", ".join(part for part in parts if not part.startswith("0 "))
+        return "; ".join(filter(None, [text, described(self.no_calls)]))
 
 
 _COUNTS = {
@@ -338,10 +345,18 @@ class Cohort:
             turned=sum(record.turned for record in records),
             unclear_strand=sum(record.unclear for record in records),
             assumed_ref=assumed,
+            no_calls=counted(record.called_none() for record in records),
+            filters=tuple(sorted({name for record in records for name in record.filters})),
         )
 
 
-def read_cohorts(inputs: Iterable[Input], panel: Panel, *, phased: bool = False) -> list[Cohort]:
+def read_cohorts(
+    inputs: Iterable[Input],
+    panel: Panel,
+    rules: CallRules = BY_THE_FILE,
+    *,
+    phased: bool = False,
+) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
 
     If `phased`, heterozygotes outside the largest phase set of their chromosome are not.
@@ -350,7 +365,7 @@ def read_cohorts(inputs: Iterable[Input], panel: Panel, *, phased: bool = False)
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = _opened(source, sites, phased=phased)
+            file = _opened(source, sites, phased, rules)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
             if phased:
                 file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
@@ -358,10 +373,10 @@ def read_cohorts(inputs: Iterable[Input], panel: Panel, *, phased: bool = False)
     return list(cohorts.values())
 
 
-def _opened(source: Input, sites: SiteIndex, *, phased: bool) -> VariantFile:
+def _opened(source: Input, sites: SiteIndex, phased: bool, rules: CallRules) -> VariantFile:
     if source.kind is Kind.RAW:
         return read_raw_genotypes(source, sites)
-    return read_variants(source, sites, covering=True, with_fields=phased)
+    return read_variants(source, sites, covering=True, with_fields=phased, rules=rules)
 
 
 def site_index(panel: Panel) -> SiteIndex:
@@ -380,6 +395,13 @@ def _warnings(report: MatchReport) -> Iterator[str]:
     matched, others = report.matched, report.other_alleles
     if others > matched:
         yield f"at {others} of {others + matched} sites the alleles are not the panel's"
+    by_filter = report.no_calls.get("filter", 0)
+    if by_filter > _NOTABLE * matched * report.samples:
+        yield (
+            f"{by_filter} calls are missing, since FILTER says that their records failed "
+            f"({', '.join(report.filters[:_NAMED])}); if it does not mean that, remove it "
+            "(bcftools annotate -x FILTER)"
+        )
     if report.unclear_strand:
         yield (
             f"{report.turned} sites are on the other strand and others are not: at "

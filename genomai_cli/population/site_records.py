@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, COMPLEMENT, UNKNOWN_CODE
+from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
@@ -39,7 +40,8 @@ class SiteRecord:
     """The records so far at one site: codes (samples, 2).
 
     turned: its letters are the complement of the panel's; unclear: palindromic, on a strand that is not known;
-    alternate: which samples have an alternate allele, where the record begins before the site or has several bases.
+    alternate: which samples have an alternate allele, where the record begins before the site or has several bases;
+    no_calls: why calls that the file writes are none; filters: what the record failed by.
     """
 
     codes: NDArray[np.uint8]
@@ -51,11 +53,19 @@ class SiteRecord:
     unclear: bool = False
     conflicting: bool = False
     alternate: NDArray[np.bool_] | None = None
+    no_calls: Reasons | None = None
+    filters: tuple[str, ...] = ()
 
     def known(self) -> NDArray[np.bool_]:
         """Which samples (samples,) have both alleles."""
         known: NDArray[np.bool_] = (self.codes != UNKNOWN_CODE).all(axis=1)
         return known
+
+    def called_none(self) -> Reasons | None:
+        """Why calls (samples,) are none; 0 where there is a call, or never was one. None if all count."""
+        if self.no_calls is None:
+            return None
+        return np.where(self.known(), np.uint8(0), self.no_calls)
 
     def conflict(self, other: "SiteRecord") -> NDArray[np.bool_]:
         """The samples that both records call, and call differently (phase aside)."""
@@ -74,7 +84,15 @@ class SiteRecord:
         phased = np.where(unknown, other.phased, self.phased)
         conflicting = self.conflicting or other.conflicting or bool(conflict.any())
         unclear = self.unclear and other.unclear
-        return replace(self, codes=codes, phased=phased, conflicting=conflicting, unclear=unclear)
+        return replace(
+            self,
+            codes=codes,
+            phased=phased,
+            conflicting=conflicting,
+            unclear=unclear,
+            no_calls=_either(self.no_calls, other.no_calls),
+            filters=self.filters and other.filters,
+        )
 
     def _without(self, lower: "SiteRecord") -> "SiteRecord":
         """This record, which counts more, less the samples that have another allele by the other."""
@@ -163,10 +181,13 @@ class FileRecords:
         self.with_genotypes += variant.has_genotypes
         codes = [CODES[letter] if letter in own else UNKNOWN_CODE for letter in letters]
         table = np.array([*codes, _SAME_AS_FIRST, UNKNOWN_CODE], np.uint8)
-        called = table[variant.genotypes]
-        called[:, 1] = np.where(called[:, 1] == _SAME_AS_FIRST, called[:, 0], called[:, 1])
+        called = table.take(variant.genotypes, mode="wrap")
+        haploid = called[:, 1] == _SAME_AS_FIRST
+        if haploid.any():
+            called[haploid, 1] = called[haploid, 0]
         record = SiteRecord(called, variant.phased, rank, self.path)
         record.swapped = self.ordered and letters[0] == own[1]
+        record.no_calls, record.filters = variant.no_calls, variant.filters
         if rank == COVERING:
             record.alternate = np.asarray((variant.genotypes > 0).any(axis=1))
         return record
@@ -206,6 +227,10 @@ class FileRecords:
             own = (self.panel.ref[key[1]], self.panel.alt[key[1]])
             if record.rank != BLOCK and _palindromic(own):
                 self.records[key] = turn[key[0]](record)
+
+
+def _either(reasons: Reasons | None, others: Reasons | None) -> Reasons | None:
+    return others if reasons is None else reasons if others is None else np.maximum(reasons, others)
 
 
 def _of_palindromes(strands: _Strands) -> Callable[[SiteRecord], SiteRecord]:

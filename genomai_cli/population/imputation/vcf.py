@@ -35,7 +35,7 @@ def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSa
     """The samples of a VCF at the sites of the model's panel."""
     sites = site_index(model.panel)
     with again() as source:
-        file = read_variants(source, sites, covering=True)
+        file = read_variants(source, sites, covering=True, rules=options.rules)
         cohort = Cohort(model.panel, file)
         cohort.add(file, sites)
     try:

@@ -1,0 +1,110 @@
+"""Calls that a file itself calls none: a genotype is written, and the fields beside it say that nothing was seen.
+
+gVCF writers put 0/0 where there are no reads, filters mark calls and sites instead of removing them; believed, such
+calls make people look like the reference. A field that is not there is no evidence against a call. FORMAT/DS says that
+genotypes were imputed, from neighbouring sites too: depth and likelihoods of the site itself do not judge those.
+
+Shape suffixes: N samples.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.formats.sample_fields import SampleFields
+
+Reasons = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+# The numbers of reasons, in the order in which they are asked; a call counts for the first that holds.
+KEPT, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ = range(8)
+REASONS = {
+    "filter": "by FILTER",
+    "ft": "by FT",
+    "no_reads": "without reads (DP, MIN_DP or AD 0)",
+    "gq_0": "of GQ 0",
+    "flat_likelihoods": "of equal PL or GL",
+    "min_dp": "below --min-dp",
+    "min_gq": "below --min-gq",
+}
+# Values of FILTER that are no failures: DeepVariant's mark of homozygous reference calls, GLnexus' of one allele of
+# several, and how imputation servers say where a genotype comes from.
+PASSING = frozenset(
+    "PASS . 0 RefCall MONOALLELIC GENOTYPED GENOTYPED_ONLY TYPED TYPED_ONLY IMPUTED".split()
+)
+_IMPUTED = "DS"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """The least genotype quality and depth of a call that counts; None asks for nothing beside what the file says."""
+
+    min_gq: int | None = None
+    min_dp: int | None = None
+
+    def no_calls(
+        self,
+        genotypes: NDArray[np.int16],
+        filters: Iterable[str],
+        fields: SampleFields | None,
+    ) -> Reasons | None:
+        """Why which of the calls (N, 2) are none: numbers of reasons (N,), None where all calls count.
+
+        `filters` are the values of FILTER that the record failed by, `fields` what stands beside GT, if anything does.
+        """
+        called: Flags = np.asarray((genotypes >= 0).any(axis=1))
+        if filters:
+            return np.where(called, FILTER, KEPT).astype(np.uint8)
+        if fields is None:
+            return None
+        reasons = np.zeros(len(genotypes), np.uint8)
+        for reason, failing in self._failing(fields, called):
+            reasons[called & (reasons == KEPT) & failing] = reason
+        return reasons if reasons.any() else None
+
+    def _failing(self, fields: SampleFields, called: Flags) -> Iterator[tuple[int, Flags]]:
+        """Reasons, and whose calls (N,) they hold for."""
+        quality = "GQ" if fields.has("GQ") else "RGQ"
+        depth = "MIN_DP" if fields.has("MIN_DP") else "DP"
+        if fields.has("FT"):
+            yield FT, fields.not_passed("FT")
+        if not fields.has(_IMPUTED):
+            for key in ("DP", "MIN_DP", "AD"):
+                if fields.has(key):
+                    yield NO_READS, fields.zeros(key, called)
+        if fields.has(quality):
+            yield GQ_0, fields.zeros(quality, called)
+        if not fields.has(_IMPUTED):
+            for key in ("PL", "GL"):
+                if fields.has(key):
+                    yield FLAT, fields.flat(key, called)
+        if self.min_dp is not None and fields.has(depth):
+            yield MIN_DP, fields.below(depth, self.min_dp)
+        if self.min_gq is not None and fields.has(quality):
+            yield MIN_GQ, fields.below(quality, self.min_gq)
+
+
+BY_THE_FILE = CallRules()
+
+
+def failed(filters: Iterable[str]) -> tuple[str, ...]:
+    """The values of a record's FILTER that say that it failed."""
+    return tuple(name for name in filters if name and name not in PASSING)
+
+
+def counted(reasons: Iterable[Reasons | None]) -> dict[str, int]:
+    """How many calls are none, by the names of the reasons, those that there are."""
+    counts = np.zeros(len(REASONS) + 1, np.int64)
+    for some in reasons:
+        if some is not None:
+            counts += np.bincount(some, minlength=len(counts))
+    return {name: int(count) for name, count in zip(REASONS, counts[1:], strict=True) if count}
+
+
+def described(counts: Mapping[str, int]) -> str:
+    """The counts as a message, empty where there are none: "12 calls are none by the file's own fields: ..."."""
+    if not counts:
+        return ""
+    parts = ", ".join(f"{count} {REASONS[name]}" for name, count in counts.items())
+    return f"{sum(counts.values())} calls taken as missing: {parts}"
