@@ -351,11 +351,7 @@ class Cohort:
 
 
 def read_cohorts(
-    inputs: Iterable[Input],
-    panel: Panel,
-    rules: CallRules = BY_THE_FILE,
-    *,
-    phased: bool = False,
+    inputs: Iterable[Input], panel: Panel, rules: CallRules = BY_THE_FILE, *, phased: bool = False
 ) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
 
