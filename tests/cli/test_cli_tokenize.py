@@ -176,7 +176,8 @@ def test_absent_sites(files):
     vcf = "\n".join(line for line in VCF.split("\n") if "rs2" not in line)
     options = ["--to", "fasta", "--panel", files / "panel.tsv"]
     assert tokens(*options, stdin=vcf).stdout == ">P1\nRNR\n>P2\nGNG\n"
-    assert tokens(*options, "--absent-is-ref", stdin=vcf).stdout == ">P1\nRCR\n>P2\nGCG\n"
+    assumed = tokens(*options, "--absent-is-ref", stdin=vcf).stdout
+    assert assumed == ">P1 assumed=1\nRCR\n>P2 assumed=1\nGCG\n"
 
 
 def test_the_default_panel_is_that_of_the_ancestry_model(files):
