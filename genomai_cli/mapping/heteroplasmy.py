@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
+from genomai_cli.formats.call_quality import FILTER
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.sample_fields import SampleFields
 from genomai_cli.formats.vcf import Variant
@@ -25,9 +26,10 @@ _FRACTIONS = ("AF", "VAF", "HF", "FREQ", "FA")
 
 def settled(variant: Variant) -> tuple[NDArray[np.int16], Flags, Flags]:
     """Genotypes (N, 2) with two alleles left only where both are there; who (N,) was called with two; and whose call
-    (N,) has two, or contradicts its reads, without fractions that settle it.
+    (N,) has two, or contradicts its reads, without fractions that settle it. An alternate allele that a filter names
+    (Mutect2's possible_numt, weak_evidence) and few reads have leaves the reference's.
     """
-    genotypes = variant.genotypes
+    genotypes = _with_filtered(variant)
     first = genotypes[:, 0]
     second = np.where(genotypes[:, 1] == ABSENT, first, genotypes[:, 1])
     known = (first != MISSING) & (second != MISSING)
@@ -44,6 +46,17 @@ def settled(variant: Variant) -> tuple[NDArray[np.int16], Flags, Flags]:
     pairs = np.where(contradicted[:, None], np.stack([first, other], axis=1), genotypes)
     pairs = np.where((asked & is_settled)[:, None], top[:, None], pairs)
     return pairs.astype(np.int16), mixed, asked & ~is_settled
+
+
+def _with_filtered(variant: Variant) -> NDArray[np.int16]:
+    """The genotypes (N, 2), those that a filter took away being the reference's where nearly all reads have that."""
+    if variant.no_calls is None or not (variant.no_calls == FILTER).any():
+        return variant.genotypes
+    fractions = allele_fractions(variant)
+    if fractions is None:
+        return variant.genotypes
+    is_reference = (variant.no_calls == FILTER) & (fractions[:, 0] >= HOMOPLASMIC)
+    return np.where(is_reference[:, None], np.int16(0), variant.genotypes)
 
 
 def allele_fractions(variant: Variant) -> Fractions | None:

@@ -172,7 +172,7 @@ class Genomes:
             self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
             genotypes, mixed, open_N = settled(given)
             self._counts.count_alleles(given, mixed, open_N)
-            if (given.genotypes > 0).any():
+            if (given.genotypes > 0).any() or given.filters:
                 self._with_variant.add(given.position - 1)
             variant = fit.add(replace(given, genotypes=genotypes, fields=None))
             if variant is not None:

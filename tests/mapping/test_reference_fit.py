@@ -314,6 +314,20 @@ def test_variants_of_few_reads_leave_a_list_of_variants_one():
     assert found.report.warnings == ()
 
 
+def test_filtered_alternates_of_few_reads_leave_the_reference():
+    rows = mutect(PLACES[6:40], values="2940,60:0.02:3000")
+    rows = [row.replace("\t.\t.\t.\tGT", "\t.\tpossible_numt\t.\tGT") for row in rows]
+    found = cohort(text([*mutect(PLACES[:6]), *rows]), absent_is_ref=True)
+    assert next(found.records()).sequence == with_variants(PLACES[:6])
+
+
+def test_filtered_variants_of_most_reads_are_unknown():
+    rows = mutect(PLACES[:20])
+    rows[3:] = [row.replace("\t.\t.\t.\tGT", "\t.\tbase_qual\t.\tGT") for row in rows[3:]]
+    found = cohort(text(rows), absent_is_ref=True)
+    assert next(found.records()).sequence.count("N") == SIZE - 3
+
+
 def test_an_unknown_contig_is_named():
     rows = [line("chrRSRS", p, base(p), variant(p), ["1"]) for p in PLACES]
     with pytest.raises(InputError, match=r"no record on NC_012920\.1; contig chrRSRS is not known"):
