@@ -12,6 +12,7 @@ NETWORKS = {
     "transformer": "genomai_cli.backbones.transformer:TransformerNetwork",
     "dnabert": "genomai_cli.backbones.dnabert:DnabertNetwork",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
+    "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
     "region": "genomai_cli.population.networks.windowed_imputer:RegionNetwork",
     "crossmodal": "genomai_cli.population.networks.crossmodal:CrossmodalNetwork",

@@ -347,10 +347,10 @@ def trained(arguments: list[str | Path]) -> Result:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(cohort, one_thread, tmp_path_factory) -> Path:
-    """A bundle like the shipped `ancestry`, trained on the cohort in a second."""
+    """A bundle like the shipped `ancestry-967`, trained on the cohort in a second."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel, "-o", folder]
-    trained([*files, "--set", "name=tiny", *changes(TINY)])
+    trained([*files, "--recipe", "ancestry-967", "--set", "name=tiny", *changes(TINY)])
     return folder
 
 

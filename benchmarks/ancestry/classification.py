@@ -20,7 +20,7 @@ from benchmarks.crossvalidation.trials import Cohort, Method, Trial
 from genomai_cli import device as devices
 
 KEPT = RUNS / "ancestry" / "classification"
-MODELS = "ancestry,genomai-v2"
+MODELS = "ancestry-967,genomai-v2"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

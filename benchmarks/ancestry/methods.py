@@ -111,7 +111,7 @@ class LikelihoodMethod:
 
     def run(self, fold: Fold) -> Outcome:
         """Estimate it from the fold's people, then judge by its posterior probabilities."""
-        plan = recipe.read("ancestry")[0].evidence
+        plan = recipe.read("ancestry-967")[0].evidence
         began = time.perf_counter()
         likelihood = fit_likelihood(
             fold.copies(fold.learn.letters),

@@ -23,7 +23,7 @@ TITLES = {
     "pca-svm": "20 principal components + SVM",
     "logistic-200": "logistic regression, sites of `genomai-v2`",
     "likelihood": "the likelihood inside `ancestry-967`, alone",
-    "ancestry": "**`ancestry-967`**",
+    "ancestry-967": "**`ancestry-967`**",
     "genomai-v2": "**`genomai-v2`**",
 }
 HEAD_TITLES = {"superpop": "Superpopulation", "pop": "Population"}

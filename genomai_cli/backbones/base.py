@@ -28,6 +28,7 @@ class Network(nn.Module):
     has_token_vectors: ClassVar[bool] = False
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
+    solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int
@@ -38,6 +39,10 @@ class Network(nn.Module):
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
     ) -> Tensor:
         """The vectors (B, D) after `layer` layers, by default those beneath the heads."""
+        raise NotImplementedError
+
+    def solve(self, inputs: Tensor, labels: Mapping[str, Tensor]) -> None:
+        """Set the parameters, also of the heads, from samples and their labels (N,) by head, if it is `solved`."""
         raise NotImplementedError
 
     def classification_head(self, classes: int) -> nn.Module:

@@ -4,9 +4,10 @@ Ids in, scores out, and scores to probabilities: in between, the scores of a rec
 windows) are averaged by whoever calls. It knows no letters, names or files.
 
 `Fusion` joins the logits of the networks with the evidence into calibrated log-probabilities. Every source has a weight
-that depends on the share c of the input that is known: w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et
-al. 2017, arXiv:1706.04599) that knows how much was seen. The evidence speaks about the classes of one head; a coarser
-head that its classes nest in gets their sum. The weights are fitted on samples that the networks have not seen. An
+that depends on the share c of the input that is known, or of its information where the evidence tells that:
+w(c) = exp(a0 + a1 log c + a2 log^2 c), a temperature (Guo et al. 2017, arXiv:1706.04599) that knows how much was seen.
+The evidence speaks about the classes of one head; a coarser head that its classes nest in gets their sum. The weights
+are fitted on samples that the networks have not seen. An
 evidence may doubt that a sample is of any of its classes: the coarsest head then is in part what it says without them,
 and the more likely an outsider is, the wider are all probabilities.
 
@@ -29,8 +30,12 @@ MEAN, CLS, MAX, POOLER = "mean", "cls", "max", "pooler"
 POOLS = (MEAN, CLS, MAX, POOLER)
 FEATURES = 3
 SMALLEST_SHARE = 0.005
+SMALLEST_INFORMATION = 2e-4
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
-LIKELIHOOD = "likelihood"
+LIKELIHOOD, KNOWN = (
+    "likelihood",
+    "known",
+)  # the log odds, and the share of all information that is known
 GROUPS, DOUBT = "groups", "doubt"  # log odds of the coarsest head's classes, and their weight
 OUTSIDE = "outside"  # the probability that a sample is of none of the evidence's classes
 VOTES = "votes"  # score of an evidence that weighs the networks' logits, 0 to 1
@@ -54,25 +59,27 @@ class Fusion(nn.Module):
 
     def forward(self, scores: Mapping[str, Tensor], share_B: Tensor) -> dict[str, Tensor]:
         """Log-probabilities (B, C) of every head."""
-        return {head: self._head(head, scores, share_B) for head in self.classes}
+        told_B = scores.get(KNOWN)
+        least = SMALLEST_SHARE if told_B is None else SMALLEST_INFORMATION
+        log_B = (share_B if told_B is None else told_B).clamp(min=least).log()
+        return {head: self._head(head, scores, log_B) for head in self.classes}
 
-    def _head(self, head: str, scores: Mapping[str, Tensor], share_B: Tensor) -> Tensor:
-        logits_BC = scores[head] * self._weight(f"network_{head}", share_B)
+    def _head(self, head: str, scores: Mapping[str, Tensor], log_B: Tensor) -> Tensor:
+        logits_BC = scores[head] * self._weight(f"network_{head}", log_B)
         if head in self.nesting:
-            evidence_BP = scores[LIKELIHOOD] * self._weight(f"likelihood_{head}", share_B)
+            evidence_BP = scores[LIKELIHOOD] * self._weight(f"likelihood_{head}", log_B)
             logits_BC = logits_BC + self._sums(head, evidence_BP.log_softmax(1))
         log_BC = logits_BC.log_softmax(1)
         if GROUPS in scores and head == min(self.nesting, key=lambda name: self.classes[name]):
-            groups_BC = scores[GROUPS] * self._weight(f"likelihood_{head}", share_B)
+            groups_BC = scores[GROUPS] * self._weight(f"likelihood_{head}", log_B)
             log_BC = _mixture(log_BC, groups_BC.log_softmax(1), scores[DOUBT])
         if OUTSIDE in scores and head in self.nesting:
             anything_BC = torch.full_like(log_BC, -math.log(log_BC.shape[1]))
             log_BC = _mixture(log_BC, anything_BC, scores[OUTSIDE])
         return log_BC
 
-    def _weight(self, name: str, share_B: Tensor) -> Tensor:
-        """The weight (B, 1) of a source of evidence for samples of which so much is known."""
-        log_B = share_B.clamp(min=SMALLEST_SHARE).log()
+    def _weight(self, name: str, log_B: Tensor) -> Tensor:
+        """The weight (B, 1) of a source of evidence for samples of which so much is known, as a logarithm."""
         features_BF = torch.stack([torch.ones_like(log_B), log_B, log_B.square()], dim=1)
         log_weight_B = (features_BF @ self.get_buffer(name)).clamp(max=LARGEST_LOG_WEIGHT)
         return log_weight_B.exp().unsqueeze(1)
@@ -100,8 +107,8 @@ class Evidence(Protocol):
         """The log odds (B, P) under the name `LIKELIHOOD`, whatever else flags are raised by (B,), and under `VOTES`
         how much the networks' logits count, if not always fully."""
 
-    def log_odds(self, inputs: Tensor) -> Tensor:
-        """The log odds (B, P) of the classes, up to a constant a sample, in the evidence's own precision."""
+    def fused(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Of the scores those that a fusion reads: the log odds, and `KNOWN`, the share of the information that is."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """As of a module."""

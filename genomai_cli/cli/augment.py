@@ -221,7 +221,7 @@ def augment(
 def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecord], Alignment]":
     """The records of the run's inputs, and what their letters stand for."""
     from genomai_cli.cli import inputs
-    from genomai_cli.cli.model_choice import panel_of, reference_of
+    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, panel_of, reference_of
     from genomai_cli.mapping.mapper import RecordMapper
 
     first, sources = inputs.open_run_inputs(run)
@@ -231,7 +231,7 @@ def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecor
     records = inputs.read_records(
         run,
         sources,
-        lambda: reference or panel_of(reading.panel, reading.model),
+        lambda: reference or panel_of(reading.panel, reading.model, DEFAULT_ALIGNER),
         variants=reading,
         haplotypes=reading.haplotypes,
     )

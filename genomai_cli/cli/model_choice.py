@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
 
-DEFAULT_MODEL = "ancestry-967"
+DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
 FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
 LOOKED_AT = 16  # records
@@ -267,14 +267,14 @@ def _installed_references() -> "dict[str, Reference]":
     return references
 
 
-def panel_of(file: Path | None, model: str | None) -> "Panel":
-    """The panel in a file, else that of the model, else the default one."""
+def panel_of(file: Path | None, model: str | None, default: str = DEFAULT_MODEL) -> "Panel":
+    """The panel in a file, else that of the model, else that of the default one."""
     from genomai_cli.bundles import catalog
     from genomai_cli.population.panel import Panel
 
     if file is not None:
         return Panel.read(file)
-    name = model or DEFAULT_MODEL
+    name = model or default
     return Panel.read(catalog.panel_of(name), name=Path(name).name)
 
 

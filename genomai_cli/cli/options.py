@@ -182,7 +182,7 @@ PanelFile = Annotated[
     typer.Option(
         "--panel",
         metavar="FILE",
-        help="Sites for the barcodes of a VCF.  [default: those of the model, else of ancestry-967]",
+        help="Sites for the barcodes of a VCF.  [default: the sites of the model]",
         show_default=False,
     ),
 ]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from genomai_cli.training.run_folder import Workspace
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
+FROM_VARIANTS = "ancestry-967"  # whose networks can begin with those of another model
 Labels = Annotated[
     Path,
     typer.Option(
@@ -194,7 +195,9 @@ def _preset(model: str | None, has_variants: bool) -> str:
 
     if model and (catalog.find(model) / catalog.REFERENCE).is_file():
         return FOR_GENOMES
-    return FOR_VARIANTS if has_variants else FOR_SEQUENCES
+    if has_variants:
+        return FROM_VARIANTS if model else FOR_VARIANTS
+    return FOR_SEQUENCES
 
 
 def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, Mapping[str, str]]":

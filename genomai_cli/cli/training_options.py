@@ -60,7 +60,8 @@ TrainingPanel = Annotated[
     typer.Option(
         "--panel",
         metavar="TSV|VCF",
-        help="The sites of a barcode; of a VCF or BCF, its biallelic SNPs.  [default: the panel of the model ancestry-967]",
+        help="The sites of a barcode; of a VCF or BCF, its biallelic SNPs.  "
+        "[default: the panel of the model ancestry-967]",
         show_default=False,
     ),
 ]

@@ -64,6 +64,8 @@ def classify_records(
     device = next(bundle.classifier.parameters()).device
     inputs = map(reader, records)
     items = ((read, read.windows if read.letters else []) for read in inputs)
+    least = bundle.input.rows_per_batch * (bundle.input.row_length or 0)
+    batching = replace(batching, tokens=max(batching.tokens, least))
     pad_id = bundle.tokenizer.pad_id
     left = bundle.tokenizer.padding_side == "left"
     scored = score(

@@ -139,6 +139,7 @@ class InputKind(ABC):
     files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `given` takes
 
     calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
+    rows_per_batch: ClassVar[int] = 1  # at least, where a row is long
 
     # --- in a bundle
 

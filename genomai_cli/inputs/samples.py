@@ -3,7 +3,7 @@
 Shape suffixes: N samples, B samples of a batch, L letters, T tokens, C classes, A letters that are counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -131,6 +131,13 @@ class Views(Protocol):
 
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
         """The samples as they are, with a share of their letters masked."""
+
+    def for_calibration(
+        self, rows: Rows, masked: Sequence[float], seed: int
+    ) -> Iterator[TrainingBatch]:
+        """The samples with each of these shares masked in turn, and as letters are missing otherwise."""
+        for number, share in enumerate(masked):
+            yield self.plain(rows, share, seed + number)
 
 
 def labels_of(samples: Samples, rows: Rows) -> dict[str, Tensor]:

@@ -52,12 +52,11 @@ class VariantRegression(nn.Module):
 
     def scores(self, ids_BS: Tensor) -> dict[str, Tensor]:
         """The log odds (B, P) alone."""
-        return {LIKELIHOOD: self.log_odds(ids_BS)}
+        return self.fused(ids_BS)
 
-    def log_odds(self, ids_BS: Tensor) -> Tensor:
+    def fused(self, ids_BS: Tensor) -> dict[str, Tensor]:
         """The log odds (B, P) of every class."""
-        odds_BP: Tensor = self(ids_BS)
-        return odds_BP
+        return {LIKELIHOOD: self(ids_BS)}
 
     def forward(self, ids_BS: Tensor) -> Tensor:
         """The log odds of every class."""

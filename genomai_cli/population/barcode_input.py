@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli import tokenizers
@@ -20,9 +19,8 @@ from genomai_cli.augmentations import Pool, hide
 from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.bundles import catalog
-from genomai_cli.errors import InputError, TrainingError
+from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import (
-    CALIBRATION_MASKED,
     VALIDATION_MASKED,
     InputKind,
     Measure,
@@ -46,7 +44,6 @@ from genomai_cli.inputs.sequences import vocabulary_sizes
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population import barcode_calls
 from genomai_cli.population.barcode import (
-    assumed_letters,
     copies_of_letters,
     genotypes_to_letters,
     is_haplotype,
@@ -55,19 +52,22 @@ from genomai_cli.population.barcode import (
     require_sites,
     resolve,
 )
-from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.barcode_reader import BarcodeReader
 from genomai_cli.population.measures import measures_of
+from genomai_cli.population.missing_sites import MissingSites
 from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import People, fit_novelty
-from genomai_cli.population.panel import GRCH37, GRCH38, Panel, most_informative
+from genomai_cli.population.panel import most_informative
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_tokens
 from genomai_cli.training.labelled_data import nesting
+
+KINDS_OF_FILES = 6  # draws for every sample that fusions are calibrated with
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class BarcodeInput(PanelInput):
     views_settings = BarcodeViewsSettings
     evidence_kind = "likelihood"
     files_used = frozenset({"panel"})
-    calibration_masked = CALIBRATION_MASKED
+    calibration_masked = (0.0, 0.5, 0.9)
+    rows_per_batch = 64  # what is prepared for the sites of a batch should serve many
 
     # --- in a bundle
 
@@ -148,6 +149,7 @@ class BarcodeInput(PanelInput):
             told["axes"],
             nested,
             told.get("novelty_axes", 0),
+            information=told.get("information", False),
         )
 
     # --- inference
@@ -155,7 +157,9 @@ class BarcodeInput(PanelInput):
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """See `BarcodeReader`."""
         panels = (other.coordinates for other in others.values() if other.name == self.name)
-        return BarcodeReader(self, model.name, model.tokenizer, list(panels))
+        return BarcodeReader(
+            self.panel, model.name, model.tokenizer, list(panels), haplotypes=self.haplotypes
+        )
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """LOW_CALL_RATE, HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL."""
@@ -263,7 +267,13 @@ class BarcodeInput(PanelInput):
             letters_to_genotypes(samples.letters, self.panel), self.panel
         )
         return BarcodeViews(
-            samples, letters_NS, train, tokenizer, recipe.views, haplotypes=self.haplotypes
+            samples,
+            letters_NS,
+            train,
+            tokenizer,
+            recipe.views,
+            haplotypes=self.haplotypes,
+            missing=MissingSites(self.panel),
         )
 
     def fit_evidence(self, samples: Samples, rows: Rows, recipe: Recipe) -> Evidence:
@@ -311,61 +321,6 @@ class BarcodeInput(PanelInput):
         return Alphabet(tokenizer, aligned=True, choices=choices(rows.counts))
 
 
-class BarcodeReader:
-    """Reads barcodes of the model's panel, or of a larger panel that contains it."""
-
-    def __init__(
-        self, kind: BarcodeInput, model: str, tokenizer: Tokenizer, panels: list[Panel]
-    ) -> None:
-        self.model, self.panel, self.haplotypes = model, kind.panel, kind.haplotypes
-        self.tokenizer = tokenizer
-        self.indices = {len(self.panel): np.arange(len(self.panel))}
-        for other in panels:
-            indices = _indices(self.panel, other)
-            if indices is not None:
-                self.indices.setdefault(len(other), indices)
-
-    def __call__(self, record: SequenceRecord) -> BarcodeModelInput:
-        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        indices = self.indices.get(len(letters))
-        if indices is None:
-            sizes = " or ".join(map(str, sorted(self.indices)))
-            raise InputError(
-                f"{record.name} has {len(letters)} letters: a barcode for the model {self.model} "
-                f"has {sizes}",
-                path=record.path,
-                line=record.line or None,
-            )
-        copies = letters_to_genotypes(letters[indices], self.panel)
-        letters = genotypes_to_letters(copies, self.panel)
-        strands = resolve(letters) if self.haplotypes else letters[None]
-        windows = [self.tokenizer.encode(row.tobytes().decode("ascii")) for row in strands]
-        used = int((copies >= 0).sum())
-        heterozygous, reference = (int((copies == number).sum()) for number in (1, 0))
-        assumed = round(assumed_letters(record) * len(indices) / len(record.sequence))
-        sites = len(self.panel)
-        return BarcodeModelInput(
-            record.name, windows, used, sites, heterozygous, reference, copies, assumed
-        )
-
-
-def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
-    """Where the sites of `panel` stand in `other`; None unless all of them do."""
-    keys = [site_keys(p) for p in (panel, other)]
-    numbers = {key: index for index, key in enumerate(keys[1])}
-    found = [numbers.get(key) for key in keys[0]]
-    if None in found:
-        return None
-    return np.array(found, np.int64)
-
-
-def site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
-    """What tells the sites of one panel in another: where they are, and their two alleles in either order."""
-    columns = (panel.chrom, panel.positions[GRCH37].tolist(), panel.positions[GRCH38].tolist())
-    alleles = [frozenset(pair) for pair in zip(panel.ref, panel.alt, strict=True)]
-    return list(zip(*columns, alleles, strict=True))
-
-
 class BarcodeViews(Views):
     """Views of barcodes, each one sequence of IUPAC letters or two resolved haplotypes.
 
@@ -381,8 +336,9 @@ class BarcodeViews(Views):
         settings: BarcodeViewsSettings,
         *,
         haplotypes: bool,
+        missing: MissingSites,
     ) -> None:
-        self.samples, self.letters = samples, letters
+        self.samples, self.letters, self.missing = samples, letters, missing
         self.tokenizer, self.settings, self.haplotypes = tokenizer, settings, haplotypes
         self.groups = np.unique(samples.groups(), return_inverse=True)[1]
         present, numbers = np.unique(self.groups[parents], return_inverse=True)
@@ -411,6 +367,17 @@ class BarcodeViews(Views):
         letters_BS = hide(self.letters[rows], np.full(len(rows), masked), rng)
         pair_2BS = resolve(letters_BS)
         return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
+
+    def for_calibration(
+        self, rows: Rows, masked: Sequence[float], seed: int
+    ) -> Iterator[TrainingBatch]:
+        """See `Views`: at random, then each sample as a file of some kind would have it."""
+        yield from super().for_calibration(rows, masked, seed)
+        rng = np.random.default_rng([seed, len(rows), 0xF11E])
+        for _ in range(KINDS_OF_FILES):
+            known_BS = np.stack([self.missing.draw(rng) for _ in rows])
+            letters_BS = np.where(known_BS, self.letters[rows], np.uint8(UNKNOWN_LETTER))
+            yield self._batch(rows, resolve(letters_BS) if self.haplotypes else letters_BS[None])
 
     def _batch(self, rows: Rows, windows_PBS: Letters) -> TrainingBatch:
         flat = windows_PBS.reshape(-1, windows_PBS.shape[-1])

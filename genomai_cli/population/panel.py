@@ -175,6 +175,13 @@ def _check_duplicates(panel: Panel, build: str, table: Table) -> None:
         seen[site] = row
 
 
+def site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
+    """What tells the sites of one panel in another: where they are, and their two alleles in either order."""
+    columns = (panel.chrom, panel.positions[GRCH37].tolist(), panel.positions[GRCH38].tolist())
+    alleles = [frozenset(pair) for pair in zip(panel.ref, panel.alt, strict=True)]
+    return list(zip(*columns, alleles, strict=True))
+
+
 def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """I_n of every site, in nats: the mutual information of an allele and its group.
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from genomai_cli import registry, tokenizers
 from genomai_cli.alphabet import MISSING
-from genomai_cli.backbones.classifier import LIKELIHOOD, Classifier, Evidence
+from genomai_cli.backbones.base import network_class
+from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.backbones.heads import logits
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
@@ -104,7 +105,13 @@ class Finetuning:
         split = recipe.split
         self.parts = validation_parts(samples, split.folds, split.holdout, seed)
         self.input, self.samples = kind.chosen(samples, others(samples, self.parts[0]), recipe)
+        self.solved = network_class(recipe.network["kind"]).solved
         if start is not None:
+            if self.solved:
+                kind_of_network = recipe.network["kind"]
+                raise TrainingError(
+                    f"{kind_of_network} networks are solved, they begin with no model: name another --recipe"
+                )
             require_same_tokens(start, self.tokenizer, self.input)
 
     def fit(self) -> Finetuned:
@@ -117,8 +124,10 @@ class Finetuning:
         levels = [self._train(classifier, number) for number in range(len(self.parts))]
         joined = HeldOut.joined([part for member in levels for part in member])
         calibrate(classifier.fusion.to("cpu"), joined)
+        everything = np.arange(len(self.samples))
+        if self.solved:
+            self._solve(classifier, everything)
         if classifier.evidence is not None:
-            everything = np.arange(len(self.samples))
             fitted = self.input.fit_evidence(self.samples, everything, self.recipe)
             self.input.complete_evidence(fitted, self.samples, self.recipe)
             classifier.evidence.load_state_dict(fitted.state_dict())
@@ -137,7 +146,7 @@ class Finetuning:
             self.input,
             self.tokenizer,
             self.input.sizes(rows, self.recipe, self.tokenizer),
-            members=len(self.parts),
+            members=1 if self.solved else len(self.parts),
             heads=self.samples.classes,
         )
         config["provenance"] |= {
@@ -155,7 +164,8 @@ class Finetuning:
     def _train(self, classifier: Classifier, number: int) -> list[HeldOut]:
         """Train one network; its held-out scores and those of the evidence fitted to the same samples, at each level of
         missingness."""
-        network, validation = classifier.networks[number], self.parts[number]
+        networks, validation = classifier.networks, self.parts[number]
+        network = networks[number % len(networks)]
         seed = step_seed(self.seed, 7919 * (number + 1))
         torch.manual_seed(seed)
         reset_parameters(network)
@@ -163,19 +173,29 @@ class Finetuning:
             trained = self.start.classifier.networks
             start_from(network, trained[number % len(trained)])
         member = self._member(classifier, validation)
-        train_member(
-            network,
-            member,
-            self.recipe.optimization,
-            seed=seed,
-            device=self.device,
-            checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
-            report=lambda step, loss, best: self.report(number, step, loss, best),
-        )
+        if self.solved:
+            self._solve(classifier, member.train)
+        else:
+            train_member(
+                network,
+                member,
+                self.recipe.optimization,
+                seed=seed,
+                device=self.device,
+                checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
+                report=lambda step, loss, best: self.report(number, step, loss, best),
+            )
         evidence = None
         if self.recipe.evidence is not None:
             evidence = self.input.fit_evidence(self.samples, member.train, self.recipe)
         return held_out_scores(network, member, evidence, seed=seed, device=self.device)
+
+    def _solve(self, classifier: Classifier, rows: Rows) -> None:
+        """Give the network in closed form the values that these samples tell."""
+        batch = self.input.views(self.samples, rows, self.recipe, self.tokenizer).plain(rows)
+        labels = {head: numbers.to(self.device) for head, numbers in batch.labels.items()}
+        inputs = classifier.to(self.device).inputs(batch.ids.to(self.device))
+        classifier.networks[0].solve(inputs, labels)
 
     def _member(self, classifier: Classifier, validation: Rows) -> "Member":
         train = others(self.samples, validation)
@@ -269,11 +289,11 @@ def held_out_scores(
 ) -> list[HeldOut]:
     """The scores of the validation samples at every level of missingness, for calibration."""
     parts = []
-    for number, share in enumerate(member.calibration_masked):
-        batch = member.views.plain(member.validation, share, seed + 1 + number)
+    batches = member.views.for_calibration(member.validation, member.calibration_masked, seed + 1)
+    for batch in batches:
         scores = {h: s.double() for h, s in _logits(network, batch, member, device).items()}
         if evidence is not None:
-            scores[LIKELIHOOD] = _in_parts(evidence, member.inputs(batch.ids))
+            scores |= _in_parts(evidence, member.inputs(batch.ids))
         parts.append(HeldOut(scores, batch.share, batch.labels))
     return parts
 
@@ -306,6 +326,7 @@ def _logits(
 
 
 @torch.no_grad()
-def _in_parts(evidence: Evidence, inputs: Tensor) -> Tensor:
+def _in_parts(evidence: Evidence, inputs: Tensor) -> dict[str, Tensor]:
     parts = [inputs[start : start + ROWS_AT_ONCE] for start in range(0, len(inputs), ROWS_AT_ONCE)]
-    return torch.cat([evidence.log_odds(part).double() for part in parts])
+    found = [evidence.fused(part) for part in parts]
+    return {name: torch.cat([scores[name].double() for scores in found]) for name in found[0]}

@@ -252,7 +252,7 @@ def a_fold(trial):
 
 def test_our_model_is_made_and_asked_in_a_fold(trial):
     fold = a_fold(trial)
-    outcome = methods.OurMethod("ancestry", (*FEW_STEPS, "split.folds=2")).run(fold)
+    outcome = methods.OurMethod("ancestry-967", (*FEW_STEPS, "split.folds=2")).run(fold)
     assert outcome.sites == SITES
     assert set(outcome.probabilities) == {(c, h) for c in fold.judged for h in ("superpop", "pop")}
     for (condition, _), table in outcome.probabilities.items():
@@ -295,7 +295,7 @@ def test_unknown_is_wrong_but_has_no_probability():
 def test_the_markdown_table_marks_the_best():
     rows = [
         scores.Row(m, 9, head, c, 10, value, 0, 1, value, 0.01, 0.2, 1.0)
-        for m, value in (("bayes", 0.5), ("ancestry", 0.75))
+        for m, value in (("bayes", 0.5), ("ancestry-967", 0.75))
         for head in ("superpop", "pop")
         for c in scores.CONDITIONS
     ]

@@ -121,8 +121,7 @@ def test_the_child_of_two_continents_is_flagged(calls):
 def test_a_tenth_of_the_sites_suffices_for_the_continent(calls):
     sparse = calls["synthetic_GBR_sparse_1"]
     assert sparse["superpop"] == "EUR"
-    assert sparse["flags"] == "LOW_CALL_RATE"
-    assert float(sparse["call_rate"]) == pytest.approx(0.1, abs=0.03)
+    assert int(sparse["used"]) == 97
 
 
 def test_examples_in_fasta_have_the_rows_of_the_vcf(calls):
@@ -156,7 +155,7 @@ def training_people():
 
 
 @needs_shared
-@pytest.mark.parametrize("name", ["ancestry-967", "genomai-v2"])
+@pytest.mark.parametrize("name", ["ancestry", "ancestry-967", "genomai-v2"])
 def test_training_people_are_placed_right(name, training_people):
     fasta, truth = training_people
     result = run(["classify", "--device", "cpu", "--model", MODELS / name], stdin=fasta)

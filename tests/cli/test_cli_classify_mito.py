@@ -223,7 +223,7 @@ def test_a_nuclear_record_later_than_was_looked_is_refused(tmp_path):
     for result in (classify(path), classify(stdin=path)):
         assert (result.status, result.output) == (1, b"")
         assert result.stderr.splitlines()[-1].endswith(
-            "a record on 1 after those on MT: name the model, --model ancestry-967 or --model mito"
+            "a record on 1 after those on MT: name the model, --model ancestry or --model mito"
         )
 
 
@@ -236,7 +236,7 @@ def test_a_nuclear_vcf_goes_to_the_ancestry_model():
 
 def test_barcodes_go_to_the_ancestry_model():
     result = classify(stdin=">someone\n" + "N" * 967 + "\n")
-    assert rows(result)[1][-1].startswith("ancestry-967@")
+    assert rows(result)[1][-1].startswith("ancestry@")
 
 
 def test_dna_of_another_kind_is_refused():

@@ -191,7 +191,7 @@ def test_a_vcf_gives_what_its_barcodes_give(tiny_bundle, cohort):
 def test_a_vcf_and_a_barcode_need_no_model():
     there = embed(EXAMPLES / "samples.vcf.gz")
     assert embed(EXAMPLES / "samples.fa").output == there.output
-    assert len(there.rows[0]) == 1 + 5 * 256
+    assert len(there.rows[0]) == 1 + 32
 
 
 def test_plain_dna_needs_a_model(genes, tmp_path):

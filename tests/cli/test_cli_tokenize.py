@@ -184,7 +184,7 @@ def test_the_default_panel_is_that_of_the_ancestry_model(files):
     result = tokens(files / "a.vcf")
     assert result.status == 1
     assert result.stdout == ""
-    assert "matches 0 of 967 panel sites" in result.stderr
+    assert "matches 0 of 24493 panel sites" in result.stderr
 
 
 def test_fasta_to_fasta_keeps_letters_and_descriptions(files):

@@ -32,11 +32,13 @@ def train(cohort, output):
     def start(*options, inputs=None, labels=None, settings=SHORT, panel=True):
         files = [cohort.vcf] if inputs is None else inputs
         sites = ["--panel", cohort.panel] if panel else []
+        recipe = ["--recipe", "ancestry-967"] if inputs is None else []
         words = [
             *files,
             "--labels",
             labels or cohort.labels,
             *sites,
+            *recipe,
             "-o",
             output,
             "--device",
@@ -121,7 +123,7 @@ def test_the_log_has_a_row_an_evaluation(tiny_bundle):
 
 def test_the_recipe_is_kept_with_its_changes(tiny_bundle):
     recipe = (tiny_bundle / "recipe.toml").read_text()
-    assert recipe.startswith('name = "ancestry"')
+    assert recipe.startswith('name = "ancestry-967"')
     assert "# changed on the command line: network.width=16\n" in recipe
 
 
@@ -185,7 +187,7 @@ def test_barcodes_in_fasta_teach_what_the_vcf_does(train, output, cohort, tmp_pa
     assert run(command).status == 0
     assert train().status == 0
     from_vcf = (output / "model.safetensors").read_bytes()
-    assert train("--force", "--recipe", "ancestry", inputs=[fasta]).status == 0
+    assert train("--force", "--recipe", "ancestry-967", inputs=[fasta]).status == 0
     assert (output / "model.safetensors").read_bytes() == from_vcf
 
 
@@ -193,7 +195,7 @@ def test_phased_haplotypes_go_by_the_label_of_their_individual(train, output, co
     fasta = tmp_path / "haplotypes.fa"
     command = ["tokenize", "--to", "fasta", "--haplotypes", cohort.vcf, "--panel", cohort.panel]
     assert run([*command, "-o", fasta]).status == 0
-    assert train("--recipe", "ancestry", inputs=[fasta]).status == 0
+    assert train("--recipe", "ancestry-967", inputs=[fasta]).status == 0
     provenance = config_of(output)["provenance"]
     assert (provenance["samples"], provenance["individuals"]) == (150, 75)
 
@@ -339,7 +341,7 @@ def test_a_missing_labels_file(train, tmp_path):
 
 def test_a_barcode_of_another_length(train, sequences):
     fasta, labels = sequences
-    result = train("--recipe", "ancestry", "--head", "content", inputs=[fasta], labels=labels)
+    result = train("--recipe", "ancestry-967", "--head", "content", inputs=[fasta], labels=labels)
     assert refused(result, 1, f"{fasta}:1: s0 has ")
     assert "the panel 120 sites" in result.stderr
 
@@ -415,6 +417,7 @@ def killed_in_the_second_network(command, folder):
 def killed(cohort, tmp_path_factory):
     """The folder of a run that was killed while it trained its second network, and its arguments."""
     files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel]
+    files += ["--recipe", "ancestry-967"]
     arguments = [*files, "--device", "cpu", "--threads", "1", "-q", *changes(LONG)]
     command = [sys.executable, "-m", "genomai_cli", "train", *map(str, arguments)]
     for _ in range(3):  # on a busy machine the run may be over before we see how far it is
@@ -491,3 +494,20 @@ def test_a_damaged_interrupted_run_is_told(interrupted, file):
 
 def test_resume_without_an_interrupted_run_starts_one(train):
     assert train("--resume").status == 0
+
+
+def test_the_default_for_genotypes_is_solved_without_steps(cohort, output):
+    files = [cohort.vcf, "--labels", cohort.labels, "--panel", cohort.panel, "-o", output]
+    result = run(["train", *files, "--device", "cpu", *changes("split.folds=2 likelihood.axes=2")])
+    assert result.status == 0, result.stderr
+    config = config_of(output)
+    assert (config["network"]["kind"], config["members"]) == ("genotype_regression", 1)
+    assert config["likelihood"]["information"] is True
+    for head, least in (("superpop", 0.95), ("pop", 0.8)):
+        assert config["provenance"]["validation"][head]["accuracy"] >= least
+
+
+def test_what_is_solved_begins_with_no_model(train, tiny_bundle):
+    settings = "split.folds=2 likelihood.axes=2"
+    result = train("--recipe", "ancestry", "--model", tiny_bundle, settings=settings)
+    assert refused(result, 1, "genotype_regression networks are solved, they begin with no model")

@@ -13,6 +13,7 @@ import torch
 from conftest import POPULATIONS
 
 from genomai_cli import registry, tokenizers
+from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.bundles.bundle import Bundle, Extras, build, load, save
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.formats.streams import open_inputs
@@ -460,7 +461,7 @@ class TestViews:
         assert evidence.name == given.kind.evidence_kind
         batch = views.plain(ROWS)
         inputs = finetuned.classifier.inputs(batch.ids)
-        assert evidence.log_odds(inputs).shape == (len(ROWS), len(samples.classes["pop"]))
+        assert evidence.fused(inputs)[LIKELIHOOD].shape == (len(ROWS), len(samples.classes["pop"]))
 
     def test_a_kind_without_evidence_says_so(self, worlds):
         for name in ("sequence", "people"):

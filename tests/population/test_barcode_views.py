@@ -8,6 +8,7 @@ from conftest import labelled_samples
 from genomai_cli import tokenizers
 from genomai_cli.population.barcode import join
 from genomai_cli.population.barcode_input import BarcodeViews, BarcodeViewsSettings
+from genomai_cli.population.missing_sites import MissingSites
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -18,12 +19,20 @@ def people(cohort):
 
 
 def barcode_views(people, *, haplotypes=False, parents=None, letters=None, **views):
-    samples, _ = people
+    samples, panel = people
     parents = np.arange(len(samples)) if parents is None else parents
     tokenizer = tokenizers.from_config({"kind": "iupac"})
     given = samples.letters if letters is None else letters
     recipe = BarcodeViewsSettings(**views)
-    return BarcodeViews(samples, given, parents, tokenizer, recipe, haplotypes=haplotypes)
+    return BarcodeViews(
+        samples,
+        given,
+        parents,
+        tokenizer,
+        recipe,
+        haplotypes=haplotypes,
+        missing=MissingSites(panel),
+    )
 
 
 def letters_of(batch):

@@ -35,7 +35,12 @@ def test_every_preset_describes_a_model(name):
     assert recipe.name == name
     assert recipe.description
     assert tokenizers.from_config(recipe.tokenizer).vocabulary
-    of_data = {"sites": {"sites": 1}, "profile": {"sites": 2, "variants": 1}}
+    sites = {"sites": 1}
+    of_data = {
+        "sites": sites,
+        "genotype_regression": sites,
+        "profile": {"sites": 2, "variants": 1},
+    }
     assert complete_config(recipe.network | of_data.get(recipe.network["kind"], {}))
 
 

@@ -25,7 +25,6 @@ from genomai_cli.denoising.base import (
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.population.barcode import BarcodeSites, heterozygote_codes, is_haplotype
-from genomai_cli.population.barcode_input import site_keys
 from genomai_cli.population.imputation.models import (
     Calls,
     GenotypeModel,
@@ -36,7 +35,7 @@ from genomai_cli.population.imputation.models import (
 )
 from genomai_cli.population.imputation.vcf import samples_of
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel import Panel, site_keys
 
 Letters = NDArray[np.uint8]
 MAX_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site

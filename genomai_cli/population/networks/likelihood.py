@@ -14,14 +14,15 @@ are judged given that choice (`selected_calls`), and the networks, which know no
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from genomai_cli.backbones.classifier import DOUBT, GROUPS, LIKELIHOOD, OUTSIDE, VOTES
+from genomai_cli.backbones.classifier import DOUBT, GROUPS, KNOWN, LIKELIHOOD, OUTSIDE, VOTES
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.novelty import Novelty
 from genomai_cli.population.networks.selected_calls import (
@@ -34,14 +35,20 @@ from genomai_cli.population.networks.selected_calls import (
 SURPRISE, MIXTURE, NOVELTY, INFORMATION = "surprise", "mixture", "novelty", "information"
 NEWTON_STEPS = 3
 MAX_STEP = 3.0
-ROWS_PER_BLOCK = 16  # samples x populations x sites of a block should fit into a processor's cache
+NUMBERS_PER_BLOCK = (
+    1 << 19
+)  # pairs of a sample and a population x sites: a block should fit into a processor's cache
+OUT_OF_QUESTION = 150.0  # nats behind the best, with which no integral is worth its time
+FEW_SITES = 0.5  # share of sites below which a sample is taken by itself
+WHOLE_PANEL = 0.8  # share of sites above which leaving the others out is not worth the copies
 
 
 class PopulationLikelihood(nn.Module):
     """Allele counts (B, S) to log posterior odds (B, P), up to a constant a sample.
 
     `nesting` gives for each head the class that each population belongs to; the classes of the coarsest head are the
-    groups of which a sample may be a mixture. With `novelty_axes` it knows what to take for unlike everybody.
+    groups of which a sample may be a mixture. With `novelty_axes` it knows what to take for unlike everybody, with
+    `information` how much each site tells.
     """
 
     name: ClassVar[str] = "likelihood"
@@ -51,6 +58,7 @@ class PopulationLikelihood(nn.Module):
     axes: Tensor
     spread: Tensor
     log_prior: Tensor
+    information: Tensor
 
     def __init__(
         self,
@@ -59,21 +67,27 @@ class PopulationLikelihood(nn.Module):
         axes: int,
         nesting: Mapping[str, Sequence[int]] | None = None,
         novelty_axes: int = 0,
+        *,
+        information: bool = False,
     ) -> None:
         super().__init__()
         nested = (nesting or {"population": range(populations)}).values()
         self.groups = list(min(nested, key=lambda groups: len(set(groups))))
+        self._kept: tuple[Any, Tables] | None = None
         self.register_buffer("theta", torch.zeros(populations, sites))
         self.register_buffer("axes", torch.zeros(sites, axes))
         self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
         self.register_buffer("log_prior", torch.zeros(populations))
         self.novelty = Novelty(populations, sites, novelty_axes) if novelty_axes else None
+        self.informed = information
+        if information:
+            self.register_buffer("information", torch.ones(sites))
 
     def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
-        """From allele copies (B, S), -1 where missing: the log odds (B, P), whether networks may vote (B,), the gain of
-        seeing the sample as a mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log
-        odds of groups (B, G) with the doubt that gives them weight, the probability of an outsider, the margin of
-        novelty, and the information relative to what is enough (B,)."""
+        """From allele copies (B, S), -1 where missing: the log odds (B, P), the known share of the information (B,),
+        whether networks may vote (B,), the gain of seeing the sample as a mixture of groups (B,), and the surprise at
+        the sample (B,); or instead of that the log odds of groups (B, G) with the doubt that gives them weight, the
+        probability of an outsider, the margin of novelty, and the information relative to what is enough (B,)."""
         copies_BS = copies_BS.to(self.theta.device)
         counts = allele_counts(copies_BS, self.theta.dtype)
         selected_B = is_selected(copies_BS)
@@ -82,6 +96,7 @@ class PopulationLikelihood(nn.Module):
             LIKELIHOOD: self._given_selection(copies_BS, selected_B, log_BP),
             VOTES: (~selected_B).to(log_BP.dtype),
             MIXTURE: mixture_gain(*counts, self._group_frequencies()),
+            **self._known(counts[1]),
         }
         if self.novelty is None:
             return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
@@ -106,12 +121,21 @@ class PopulationLikelihood(nn.Module):
         sums_BG = torch.stack([by_population[:, of].logsumexp(1) for of in members], dim=1)
         return torch.logaddexp(sums_BG, (by_group + prior_G).log_softmax(1))
 
-    def log_odds(self, copies_BS: Tensor) -> Tensor:
-        """The log odds (B, P) of the populations from allele copies (B, S), -1 where missing."""
+    def fused(self, copies_BS: Tensor) -> dict[str, Tensor]:
+        """Of the scores those that a fusion reads."""
         # The likelihood may lie on another device than the networks.
         copies_BS = copies_BS.to(self.theta.device)
-        log_BP = self(*allele_counts(copies_BS, self.theta.dtype))
-        return self._given_selection(copies_BS, is_selected(copies_BS), log_BP)
+        alternate_BS, total_BS = allele_counts(copies_BS, self.theta.dtype)
+        log_BP = self(alternate_BS, total_BS)
+        log_BP = self._given_selection(copies_BS, is_selected(copies_BS), log_BP)
+        return {LIKELIHOOD: log_BP, **self._known(total_BS)}
+
+    def _known(self, total_BS: Tensor) -> dict[str, Tensor]:
+        """The share of the information about the populations that the known sites have (B,)."""
+        if not self.informed:
+            return {}
+        known_B = (total_BS > 0).to(self.theta.dtype) @ self.information
+        return {KNOWN: known_B / self.information.sum().clamp(min=1e-9)}
 
     def _given_selection(self, copies_BS: Tensor, selected_B: Tensor, log_BP: Tensor) -> Tensor:
         """The log odds (B, P), those of calls that were chosen by genotype given that choice, at the populations' own
@@ -131,30 +155,74 @@ class PopulationLikelihood(nn.Module):
         return torch.stack([frequency_PS[group_P == group].mean(0) for group in groups])
 
     def forward(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
-        """Log likelihood plus log prior of every population (B, P)."""
-        blocks = [
-            self._log_odds(
-                alternate_BS[at : at + ROWS_PER_BLOCK], total_BS[at : at + ROWS_PER_BLOCK]
-            )
-            for at in range(0, len(alternate_BS), ROWS_PER_BLOCK)
-        ]
-        return torch.cat(blocks)
+        """Log likelihood plus log prior of every population (B, P).
 
-    def _log_odds(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
-        precision_PJJ = torch.linalg.inv(self.spread)
-        u_BPJ = mode(alternate_BS, total_BS, self.theta, self.axes, precision_PJJ)
-        logit_BPS = self.theta + u_BPJ @ self.axes.T
-        # log f = logit - softplus(logit) and log(1 - f) = -softplus(logit).
-        fit_BP = (
-            alternate_BS @ self.theta.T + (u_BPJ @ (alternate_BS @ self.axes).unsqueeze(2))[..., 0]
+        The integral is Laplace's for the populations that come near the best; for the others it is that of the
+        quadratic at u = 0, whose slope and curvature are products of matrices.
+        """
+        seen_S = (total_BS > 0).any(0)
+        tables = self._tables_at(seen_S)
+        if tables.sites is not None:
+            alternate_BS, total_BS = alternate_BS[:, tables.sites], total_BS[:, tables.sites]
+        plain_BP = alternate_BS @ tables.theta.T - total_BS @ tables.softplus
+        near_BP, u_BPJ = self._near(alternate_BS, total_BS, plain_BP, tables)
+        chosen_BP = candidates(plain_BP, near_BP)
+        exact = [
+            self._exact(part, tables)
+            for part in _blocks(alternate_BS, total_BS, u_BPJ, chosen_BP, tables)
+        ]
+        exact_BP = near_BP.new_full(near_BP.shape, torch.inf)
+        exact_BP[chosen_BP] = torch.cat(exact) if exact else exact_BP[chosen_BP]
+        least_B1 = exact_BP.amin(1, keepdim=True)
+        odds_BP: Tensor = torch.where(chosen_BP, exact_BP, torch.minimum(near_BP, least_B1))
+        return odds_BP + self.log_prior
+
+    def _tables_at(self, seen_S: Tensor) -> "Tables":
+        """What follows from the parameters at the sites seen, of all sites where most are; the last are kept."""
+        sites = None if seen_S.double().mean() > WHOLE_PANEL else seen_S.nonzero().squeeze(1)
+        versions = [t._version for t in (self.theta, self.axes, self.spread)]
+        key = (
+            None if sites is None else sites.tolist(),
+            self.theta.dtype,
+            self.theta.device,
+            versions,
         )
-        fit_BP = fit_BP - torch.einsum("bs,bps->bp", total_BS, softplus(logit_BPS))
-        prior_BP = -0.5 * torch.einsum("bpj,pjk,bpk->bp", u_BPJ, precision_PJJ, u_BPJ)
-        information = curvature(total_BS, torch.sigmoid(logit_BPS), self.axes)
-        identity = torch.eye(u_BPJ.shape[-1], dtype=u_BPJ.dtype, device=u_BPJ.device)
-        volume_BP = -0.5 * torch.linalg.slogdet(identity + self.spread @ information).logabsdet
-        odds_BP: Tensor = fit_BP + prior_BP + volume_BP + self.log_prior
-        return odds_BP
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, Tables.of(self, sites))
+        return self._kept[1]
+
+    def _near(
+        self, alternate_BS: Tensor, total_BS: Tensor, plain_BP: Tensor, tables: "Tables"
+    ) -> tuple[Tensor, Tensor]:
+        """The log likelihood (B, P) by the quadratic at u = 0, and its mode (B, P, J)."""
+        axes = self.axes.shape[1]
+        slope_BPJ = (alternate_BS @ tables.axes).unsqueeze(1) - (total_BS @ tables.slope).unflatten(
+            1, (-1, axes)
+        )
+        bend_BPJJ = square((total_BS @ tables.bend).unflatten(1, (len(self.theta), -1)), axes)
+        volume_BP = self._volume(bend_BPJJ, tables.spread)
+        u_BPJ = torch.linalg.solve(bend_BPJJ + tables.precision, slope_BPJ.unsqueeze(-1))
+        u_BPJ = u_BPJ.squeeze(-1)
+        return plain_BP + 0.5 * (slope_BPJ * u_BPJ).sum(2) + volume_BP, u_BPJ
+
+    def _exact(self, part: "Block", tables: "Tables") -> Tensor:
+        """The log likelihood (N,) of samples in one population each, by Laplace's approximation."""
+        theta_N1S, precision_NJJ = part.theta.unsqueeze(1), tables.precision[part.population]
+        start_N1J = part.u.clamp(-MAX_STEP, MAX_STEP).unsqueeze(1)
+        counts = part.alternate, part.total
+        u_N1J = mode(*counts, theta_N1S, part.axes, precision_NJJ.unsqueeze(1), start_N1J)
+        u_NJ = u_N1J.squeeze(1)
+        logit_NS = part.theta + u_NJ @ part.axes.T
+        # log f = logit - softplus(logit) and log(1 - f) = -softplus(logit).
+        fit_N = (part.alternate * logit_NS - part.total * softplus(logit_NS)).sum(1)
+        prior_N = -0.5 * torch.einsum("nj,njk,nk->n", u_NJ, precision_NJJ, u_NJ)
+        bend_NJJ = curvature(part.total, torch.sigmoid(logit_NS).unsqueeze(1), part.axes)
+        return fit_N + prior_N + self._volume(bend_NJJ.squeeze(1), tables.spread[part.population])
+
+    @staticmethod
+    def _volume(bend_JJ: Tensor, spread_JJ: Tensor) -> Tensor:
+        identity = torch.eye(bend_JJ.shape[-1], dtype=bend_JJ.dtype, device=bend_JJ.device)
+        return -0.5 * torch.linalg.slogdet(identity + spread_JJ @ bend_JJ).logabsdet
 
     def surprise(self, alternate_BS: Tensor, total_BS: Tensor, best_B: Tensor) -> Tensor:
         """How much less likely a barcode is than members of its best population are: a z-score (B,).
@@ -183,32 +251,128 @@ def mode(
     theta_PS: Tensor,
     axes_SJ: Tensor,
     precision_PJJ: Tensor,
+    start_BPJ: Tensor | None = None,
 ) -> Tensor:
     """The most probable coordinates u (B, P, J) of each sample as a member of each population.
 
-    `theta_PS` and `precision_PJJ` may have a first dimension B of their own.
+    `theta_PS` and `precision_PJJ` may have a first dimension B of their own. With a `start`, what one step from 0
+    gives, a step is spared.
     """
     seen_B1J = (alternate_BS @ axes_SJ).unsqueeze(1)
-    f_BPS = torch.sigmoid(theta_PS)  # at u = 0 the same for all samples, which spares a step
-    f_BPS = f_BPS if f_BPS.dim() == 3 else f_BPS.expand(len(alternate_BS), -1, -1)
-    u_BPJ = alternate_BS.new_zeros(*f_BPS.shape[:2], axes_SJ.shape[1])
-    for step in range(NEWTON_STEPS):
-        if step:
+    u_BPJ = start_BPJ
+    for _ in range(NEWTON_STEPS if u_BPJ is None else NEWTON_STEPS - 1):
+        if u_BPJ is None:  # at u = 0 the same for all samples
+            f_BPS = torch.sigmoid(theta_PS)
+            f_BPS = f_BPS if f_BPS.dim() == 3 else f_BPS.expand(len(alternate_BS), -1, -1)
+            u_BPJ = alternate_BS.new_zeros(*f_BPS.shape[:2], axes_SJ.shape[1])
+        else:
             f_BPS = torch.sigmoid(theta_PS + u_BPJ @ axes_SJ.T)
         expected_BPJ = (total_BS.unsqueeze(1) * f_BPS) @ axes_SJ
         slope_BPJ = seen_B1J - expected_BPJ - (u_BPJ.unsqueeze(-2) @ precision_PJJ).squeeze(-2)
         bend_BPJJ = curvature(total_BS, f_BPS, axes_SJ) + precision_PJJ
         step_BPJ = torch.linalg.solve(bend_BPJJ, slope_BPJ.unsqueeze(-1)).squeeze(-1)
         u_BPJ = u_BPJ + step_BPJ.clamp(-MAX_STEP, MAX_STEP)
+    assert u_BPJ is not None
     return u_BPJ
 
 
 def curvature(total_BS: Tensor, f_BPS: Tensor, axes_SJ: Tensor) -> Tensor:
     """The Fisher information about u: V' diag(n f (1 - f)) V, (B, P, J, J)."""
-    products_SK = (axes_SJ.unsqueeze(2) * axes_SJ.unsqueeze(1)).flatten(1)
     weight_BPS = total_BS.unsqueeze(1) * f_BPS * (1 - f_BPS)
-    flat_BPK = weight_BPS @ products_SK
-    return flat_BPK.reshape(*flat_BPK.shape[:-1], *(axes_SJ.shape[1],) * 2)
+    return square(weight_BPS @ products(axes_SJ), axes_SJ.shape[1])
+
+
+def products(axes_SJ: Tensor) -> Tensor:
+    """The products (S, K) of all pairs of axes, each pair once."""
+    first_K, second_K = torch.triu_indices(axes_SJ.shape[1], axes_SJ.shape[1])
+    return axes_SJ[:, first_K] * axes_SJ[:, second_K]
+
+
+def square(flat_K: Tensor, axes: int) -> Tensor:
+    """Numbers of all pairs of axes, each once (..., K), as symmetric matrices (..., J, J)."""
+    first_K, second_K = torch.triu_indices(axes, axes, device=flat_K.device)
+    square_JJ = flat_K.new_empty(*flat_K.shape[:-1], axes, axes)
+    square_JJ[..., first_K, second_K] = flat_K
+    square_JJ[..., second_K, first_K] = flat_K
+    return square_JJ
+
+
+def candidates(plain_BP: Tensor, near_BP: Tensor) -> Tensor:
+    """Whether each population (B, P) comes near the best by one of two scores: the others are out of the question."""
+    chosen_BP = torch.zeros_like(plain_BP, dtype=torch.bool)
+    for scores_BP in (plain_BP, near_BP):
+        chosen_BP |= scores_BP > scores_BP.amax(1, keepdim=True) - OUT_OF_QUESTION
+    return chosen_BP
+
+
+class Block(NamedTuple):
+    """Pairs of a sample and a population: alleles, all and logit frequencies (N, S), populations (N,), first u (N, J);
+    and the axes (S, J)."""
+
+    alternate: Tensor
+    total: Tensor
+    theta: Tensor
+    population: Tensor
+    u: Tensor
+    axes: Tensor
+
+
+def _blocks(
+    alternate_BS: Tensor,
+    total_BS: Tensor,
+    u_BPJ: Tensor,
+    chosen_BP: Tensor,
+    tables: "Tables",
+) -> Iterator[Block]:
+    """The chosen pairs in their order: of a sample with few sites at these, of others together at all of the tables."""
+    known_BS = total_BS > 0
+    few_B = (known_BS.double().mean(1) < FEW_SITES).tolist()
+    start = 0
+    while start < len(few_B):
+        end = start + 1
+        if not few_B[start]:
+            while end < len(few_B) and not few_B[end]:
+                end += 1
+        sites: Tensor | slice = known_BS[start].nonzero()[:, 0] if few_B[start] else slice(None)
+        columns = alternate_BS[start:end, sites], total_BS[start:end, sites]
+        theta_PS, axes_SJ = tables.theta[:, sites], tables.axes[sites]
+        b_N, p_N = chosen_BP[start:end].nonzero(as_tuple=True)
+        rows = max(1, NUMBERS_PER_BLOCK // max(1, theta_PS.shape[1]))
+        for b, p in zip(b_N.split(rows), p_N.split(rows), strict=True):
+            counts = columns[0][b], columns[1][b]
+            yield Block(*counts, theta_PS[p], p, u_BPJ[start + b, p], axes_SJ)
+        start = end
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the likelihood needs of its parameters, at the sites with these numbers; None for all."""
+
+    sites: Tensor | None
+    theta: Tensor  # (P, S)
+    softplus: Tensor  # (S, P)
+    axes: Tensor  # (S, J)
+    slope: Tensor  # (S, P J)
+    bend: Tensor  # (S, P pairs of axes)
+    spread: Tensor  # (P, J, J)
+    precision: Tensor  # (P, J, J)
+
+    @classmethod
+    def of(cls, likelihood: PopulationLikelihood, sites: Tensor | None) -> "Tables":
+        """Those of a likelihood."""
+        chosen: Tensor | slice = slice(None) if sites is None else sites
+        theta_PS, axes_SJ = likelihood.theta[:, chosen], likelihood.axes[chosen]
+        f_SP1 = torch.sigmoid(theta_PS).T.unsqueeze(2)
+        return cls(
+            sites,
+            theta_PS,
+            softplus(theta_PS).T.contiguous(),
+            axes_SJ,
+            (f_SP1 * axes_SJ.unsqueeze(1)).flatten(1),
+            (f_SP1 * (1 - f_SP1) * products(axes_SJ).unsqueeze(1)).flatten(1),
+            likelihood.spread,
+            torch.linalg.inv(likelihood.spread),
+        )
 
 
 EM_STEPS = 30

@@ -16,14 +16,14 @@ from torch import Tensor
 from genomai_cli.population.networks.genotype_mlp import allele_counts
 from genomai_cli.population.networks.likelihood import PopulationLikelihood, curvature, mode
 from genomai_cli.population.networks.novelty import novelty_axes
+from genomai_cli.population.panel import informativeness
 
 Array = NDArray[np.float64]
 RIDGE = 0.03  # of the regression, per site
 MIN_FREQUENCY = 0.004  # no predicted frequency is nearer than this to 0 or 1
 AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
-PRIOR_MEMBERS = 10  # without any spread, added to a population's own
+PRIOR_MEMBERS = 5  # without any spread, added to a population's own
 WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
-SPREAD_SHARE = 0.7  # of what is measured; by cross-validation, more counts chance structure as real
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,12 @@ class LikelihoodSettings:
     def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
         """What a bundle's config says of it."""
         groups = min(len(set(of)) for of in nesting.values())
-        unlike = novelty_axes(len(nesting[self.head]), groups)
-        nested = dict(nesting)
         return {
             "head": self.head,
             "axes": self.axes,
-            "nesting": nested,
-            "novelty_axes": unlike,
+            "nesting": dict(nesting),
+            "novelty_axes": novelty_axes(len(nesting[self.head]), groups),
+            "information": True,
         }
 
 
@@ -70,23 +69,26 @@ def fit_likelihood(
     that the other populations predict there, by ridge regression across the sites: an empirical-Bayes
     estimate (Efron and Morris 1973) whose prior knows who is related to whom. The axes are the leading
     principal components of the genotypes; the spread of a population along them is the covariance of
-    its members' coordinates, less that of their errors. `nesting` is that of `PopulationLikelihood`.
+    its members' coordinates, each fitted with frequencies that do not know that member, less that of
+    their errors. `nesting` is that of `PopulationLikelihood`.
     """
     known_NS = copies_NS >= 0
     alternate_PS, total_PS = _counts(copies_NS, known_NS, populations, count)
-    frequency_PS = shrunken_frequencies(alternate_PS, total_PS, shrinkage)
-    likelihood = PopulationLikelihood(count, copies_NS.shape[1], axes, nesting).double()
-    likelihood.theta.copy_(torch.from_numpy(np.log(frequency_PS) - np.log1p(-frequency_PS)))
+    predicted_PS = predicted_frequencies(alternate_PS, total_PS)
+    likelihood = PopulationLikelihood(
+        count, copies_NS.shape[1], axes, nesting, information=True
+    ).double()
+    frequency_PS = torch.from_numpy(_shrunken(alternate_PS, total_PS, predicted_PS, shrinkage))
+    likelihood.theta.copy_(torch.logit(frequency_PS))
     likelihood.axes.copy_(torch.from_numpy(principal_axes(copies_NS, axes)))
+    likelihood.information.copy_(torch.from_numpy(informativeness(copies_NS, populations)))
     members = np.bincount(populations, minlength=count)
     likelihood.log_prior.copy_(torch.from_numpy(np.log(members / members.sum())))
-    counts = allele_counts(torch.from_numpy(copies_NS).long(), torch.float64)
-    raw_PS = np.clip((alternate_PS + 0.5) / (total_PS + 1), MIN_FREQUENCY, 1 - MIN_FREQUENCY)
     for number in range(count):
-        rows = torch.from_numpy(np.flatnonzero(populations == number))
-        theta_1S = torch.from_numpy(np.log(raw_PS[number]) - np.log1p(-raw_PS[number]))[None]
-        spread_JJ = _spread(counts[0][rows], counts[1][rows], theta_1S, likelihood.axes)
-        likelihood.spread[number].copy_(spread_JJ)
+        rows = copies_NS[populations == number]
+        counts = allele_counts(torch.from_numpy(rows).long(), torch.float64)
+        told = [a[number] for a in (alternate_PS, total_PS, predicted_PS)]
+        likelihood.spread[number].copy_(_spread(*counts, *told, shrinkage, likelihood.axes))
     return likelihood
 
 
@@ -94,7 +96,14 @@ def shrunken_frequencies(alternate_PS: Array, total_PS: Array, shrinkage: float 
     """Allele frequencies (P, S) drawn towards what the other populations predict; `shrinkage` may be one a population
     (P, 1)."""
     predicted_PS = predicted_frequencies(alternate_PS, total_PS)
-    return (alternate_PS + shrinkage * predicted_PS) / (total_PS + shrinkage)
+    return _shrunken(alternate_PS, total_PS, predicted_PS, shrinkage)
+
+
+def _shrunken(
+    alternate_PS: Array, total_PS: Array, predicted_PS: Array, shrinkage: float | Array
+) -> Array:
+    frequency_PS: Array = (alternate_PS + shrinkage * predicted_PS) / (total_PS + shrinkage)
+    return frequency_PS
 
 
 def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
@@ -149,13 +158,21 @@ def principal_axes(copies_NS: NDArray[np.int8], axes: int) -> Array:
     mean_S = np.clip(mean_S, 0.01, 0.99)
     deviation_S = np.sqrt(2 * mean_S * (1 - mean_S))
     standard_NS = np.where(known_NS, copies_NS - 2 * mean_S, 0) / deviation_S
-    _, vectors_SS = np.linalg.eigh(standard_NS.T @ standard_NS)
-    axes_SJ = vectors_SS[:, ::-1][:, :axes] / deviation_S[:, None]
+    axes_SJ = _leading(standard_NS, axes) / deviation_S[:, None]
     axes_SJ = np.clip(axes_SJ, *np.quantile(axes_SJ, [0.01, 0.99]))
     # A component's sign is arbitrary: make it the same on every machine.
     axes_SJ = axes_SJ * np.sign(axes_SJ[np.abs(axes_SJ).argmax(axis=0), range(axes_SJ.shape[1])])
     scaled_SJ: Array = axes_SJ / np.sqrt((axes_SJ**2).mean(axis=0)) * AXIS_SCALE
     return scaled_SJ
+
+
+def _leading(table_NS: Array, count: int) -> Array:
+    """The leading right singular vectors (S, count), by the smaller of the two matrices of inner products."""
+    samples, sites = table_NS.shape
+    if samples >= sites:
+        return np.asarray(np.linalg.eigh(table_NS.T @ table_NS)[1][:, ::-1][:, :count])
+    vectors_NN = np.linalg.eigh(table_NS @ table_NS.T)[1]
+    return np.asarray(table_NS.T @ vectors_NN[:, ::-1][:, :count])
 
 
 def _counts(
@@ -166,15 +183,32 @@ def _counts(
     return member_PN @ np.where(known_NS, copies_NS, 0), member_PN @ (2.0 * known_NS)
 
 
-def _spread(alternate_NS: Tensor, total_NS: Tensor, theta_1S: Tensor, axes_SJ: Tensor) -> Tensor:
-    """The covariance (J, J) of the members' coordinates, less the mean covariance of their errors."""
+def _spread(
+    alternate_NS: Tensor,
+    total_NS: Tensor,
+    alternate_S: Array,
+    total_S: Array,
+    predicted_S: Array,
+    shrinkage: float,
+    axes_SJ: Tensor,
+) -> Tensor:
+    """The covariance (J, J) of the members' coordinates, less the mean covariance of their errors.
+
+    The counts of all members and the predicted frequencies give what is known of the population without each of them.
+    """
     flat = 1e-3 * torch.eye(axes_SJ.shape[1], dtype=axes_SJ.dtype)
-    u_NJ = mode(alternate_NS, total_NS, theta_1S, axes_SJ, flat[None]).squeeze(1)
-    f_N1S = torch.sigmoid(theta_1S + u_NJ @ axes_SJ.T).unsqueeze(1)
+    alternate_1S, total_1S, predicted_1S = map(
+        torch.from_numpy, (alternate_S, total_S, predicted_S)
+    )
+    worth = max(shrinkage, 1.0)  # of a population with one member, nothing else is left
+    others_NS = (alternate_1S - alternate_NS + worth * predicted_1S) / (total_1S - total_NS + worth)
+    theta_N1S = torch.logit(others_NS, MIN_FREQUENCY / 4).unsqueeze(1)
+    u_NJ = mode(alternate_NS, total_NS, theta_N1S, axes_SJ, flat[None, None]).squeeze(1)
+    f_N1S = torch.sigmoid(theta_N1S.squeeze(1) + u_NJ @ axes_SJ.T).unsqueeze(1)
     information_NJJ = curvature(total_NS, f_N1S, axes_SJ).squeeze(1) + flat
     error_JJ = torch.linalg.inv(information_NJJ).mean(0)
     members = len(u_NJ)
-    covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + PRIOR_MEMBERS) * SPREAD_SHARE
+    covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + PRIOR_MEMBERS)
     values, vectors = torch.linalg.eigh(covariance_JJ)
     spread_JJ: Tensor = (vectors * values.clamp(min=1e-4)) @ vectors.T
     return spread_JJ

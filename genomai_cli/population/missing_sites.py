@@ -1,0 +1,70 @@
+"""How sites are missing in files: by published panel, by chromosome, in stretches, and at random on top of that.
+
+A classifier that is calibrated with sites missing at random alone is wrong about an array, an exome or one chromosome,
+whose sites tell more or less than as many random ones.
+
+Shape suffix: S sites.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.population.panel import Panel, coordinates
+
+Known = NDArray[np.bool_]
+FEWEST = 25  # sites that are left
+STRETCH = 30  # sites, on average
+ALL, TAGS, CHROMOSOMES, STRETCHES = 0.15, 0.4, 0.65, 1.0  # cumulative chances of the kinds
+
+
+class MissingSites:
+    """Draws which sites of a panel a file knows."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.sites = len(panel)
+        self.chromosome_S = coordinates(panel)[0]
+        self.tagged = _tagged(panel)
+
+    def draw(self, rng: np.random.Generator) -> Known:
+        """The sites known (S,): of one kind, and of these often a random share, even on a log scale."""
+        known_S = self._kind(rng)
+        left = int(known_S.sum())
+        if left <= FEWEST:
+            return known_S if left else np.ones(self.sites, np.bool_)
+        share = 1.0 if rng.random() < 0.4 else np.exp(rng.uniform(np.log(FEWEST / left), 0))
+        thinned_S: Known = known_S & (rng.random(self.sites) < share)
+        return thinned_S if thinned_S.any() else known_S
+
+    def _kind(self, rng: np.random.Generator) -> Known:
+        chance = rng.random()
+        if chance < ALL:
+            return np.ones(self.sites, np.bool_)
+        if chance < TAGS and self.tagged:
+            return self.tagged[rng.integers(len(self.tagged))]
+        if chance < CHROMOSOMES:
+            return self._chromosomes(rng)
+        return self._stretches(rng)
+
+    def _chromosomes(self, rng: np.random.Generator) -> Known:
+        """One to four chromosomes."""
+        present = np.unique(self.chromosome_S)
+        chosen = rng.choice(present, min(len(present), int(rng.integers(1, 5))), replace=False)
+        return np.isin(self.chromosome_S, chosen)
+
+    def _stretches(self, rng: np.random.Generator) -> Known:
+        """Neighbouring sites together, known and unknown in turn."""
+        share = rng.uniform(0.05, 0.95)
+        ends_S = rng.random(self.sites) < 1 / STRETCH
+        stretch_S = np.cumsum(ends_S)
+        known_S: Known = (rng.random(stretch_S[-1] + 1) < share)[stretch_S]
+        return known_S
+
+
+def _tagged(panel: Panel) -> list[Known]:
+    """The sites that come from each published panel, and those that come from all others."""
+    held = [frozenset(tags.split(",")) - {"."} for tags in panel.tags]
+    found = []
+    for tag in sorted(frozenset().union(*held)):
+        known_S = np.array([tag in tags for tags in held])
+        found += [known_S, ~known_S]
+    return [known_S for known_S in found if FEWEST <= known_S.sum() < len(panel)]
