@@ -403,7 +403,7 @@ def test_the_shipped_examples_hold_the_same_people():
 
 def assert_same_people(fasta, vcf):
     written = [line for line in fasta.read_text().splitlines() if line]
-    read = run(f"tokenize -q --to fasta {vcf}")
+    read = run(f"tokenize -q --model ancestry-967 --to fasta {vcf}")
     assert read.status == 0, read.stderr
     from_vcf = dict(zip(*[iter(read.stdout.splitlines())] * 2, strict=True))
     from_fasta = dict(zip(*[iter(written)] * 2, strict=True))
