@@ -1,6 +1,6 @@
 """Fractions of ancestry of simulated mixtures and of admixed people, beside simpler ways.
 
-    python -m benchmarks.ancestry.proportions --markdown proportions.md > proportions.tsv
+    python -m benchmarks.ancestry.proportions --markdown table.md > table.tsv
 
 Everybody is judged by a fold that the frequencies were not estimated from: a mixture takes each chromosome (or piece)
 whole from one of two or three people of that fold, of different groups, whose members are no mixtures; the truth is
