@@ -2,8 +2,10 @@
 
 A node is divided by the variant that tells most about all others there: the one with the largest gain in the
 likelihood of independent variants, summed over them, as a decision tree would without anything to predict (the
-divisive clustering of Lance and Williams 1968, with the information statistic). No part has fewer genomes than `least`. It is grown for every
-model from its training genomes and is no haplogroup tree: haplogroups are labels like others (`presets/mito.toml`).
+divisive clustering of Lance and Williams 1968, with the information statistic). No part has fewer genomes than `least`.
+
+It is grown for every model from its training genomes and is no haplogroup tree: haplogroups are labels like others
+(`presets/mito.toml`).
 
 Shape suffixes: N genomes, X their variants one after another, V variants, C candidates, M genomes of a node,
 J nodes.

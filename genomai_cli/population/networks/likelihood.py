@@ -196,10 +196,10 @@ class PopulationLikelihood(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The log likelihood (B, P) by the quadratic at u = 0, and its mode (B, P, J)."""
         axes = self.axes.shape[1]
-        slope_BPJ = (alternate_BS @ tables.axes).unsqueeze(1) - (total_BS @ tables.slope).unflatten(
-            1, (-1, axes)
-        )
-        bend_BPJJ = square((total_BS @ tables.bend).unflatten(1, (len(self.theta), -1)), axes)
+        expected_BPJ = (total_BS @ tables.slope).reshape(len(total_BS), -1, axes)
+        slope_BPJ = (alternate_BS @ tables.axes).unsqueeze(1) - expected_BPJ
+        bend_BPK = (total_BS @ tables.bend).reshape(len(total_BS), len(self.theta), -1)
+        bend_BPJJ = square(bend_BPK, axes)
         volume_BP = self._volume(bend_BPJJ, tables.spread)
         u_BPJ = torch.linalg.solve(bend_BPJJ + tables.precision, slope_BPJ.unsqueeze(-1))
         u_BPJ = u_BPJ.squeeze(-1)
@@ -222,7 +222,8 @@ class PopulationLikelihood(nn.Module):
     @staticmethod
     def _volume(bend_JJ: Tensor, spread_JJ: Tensor) -> Tensor:
         identity = torch.eye(bend_JJ.shape[-1], dtype=bend_JJ.dtype, device=bend_JJ.device)
-        return -0.5 * torch.linalg.slogdet(identity + spread_JJ @ bend_JJ).logabsdet
+        volume: Tensor = -0.5 * torch.linalg.slogdet(identity + spread_JJ @ bend_JJ).logabsdet
+        return volume
 
     def surprise(self, alternate_BS: Tensor, total_BS: Tensor, best_B: Tensor) -> Tensor:
         """How much less likely a barcode is than members of its best population are: a z-score (B,).
@@ -338,7 +339,8 @@ def _blocks(
         theta_PS, axes_SJ = tables.theta[:, sites], tables.axes[sites]
         b_N, p_N = chosen_BP[start:end].nonzero(as_tuple=True)
         rows = max(1, NUMBERS_PER_BLOCK // max(1, theta_PS.shape[1]))
-        for b, p in zip(b_N.split(rows), p_N.split(rows), strict=True):
+        for at in range(0, len(b_N), rows):
+            b, p = b_N[at : at + rows], p_N[at : at + rows]
             counts = columns[0][b], columns[1][b]
             yield Block(*counts, theta_PS[p], p, u_BPJ[start + b, p], axes_SJ)
         start = end

@@ -6,7 +6,7 @@ Shape suffixes: N samples, P populations, S sites, J axes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -87,8 +87,8 @@ def fit_likelihood(
     for number in range(count):
         rows = copies_NS[populations == number]
         counts = allele_counts(torch.from_numpy(rows).long(), torch.float64)
-        told = [a[number] for a in (alternate_PS, total_PS, predicted_PS)]
-        likelihood.spread[number].copy_(_spread(*counts, *told, shrinkage, likelihood.axes))
+        own = Known(alternate_PS[number], total_PS[number], predicted_PS[number], shrinkage)
+        likelihood.spread[number].copy_(_spread(*counts, own, likelihood.axes))
     return likelihood
 
 
@@ -183,24 +183,24 @@ def _counts(
     return member_PN @ np.where(known_NS, copies_NS, 0), member_PN @ (2.0 * known_NS)
 
 
-def _spread(
-    alternate_NS: Tensor,
-    total_NS: Tensor,
-    alternate_S: Array,
-    total_S: Array,
-    predicted_S: Array,
-    shrinkage: float,
-    axes_SJ: Tensor,
-) -> Tensor:
+class Known(NamedTuple):
+    """What is known of one population: its alternate alleles (S,), all its alleles (S,), the frequencies (S,) that the
+    others predict, and how many haplotypes these are worth."""
+
+    alternate: Array
+    total: Array
+    predicted: Array
+    shrinkage: float
+
+
+def _spread(alternate_NS: Tensor, total_NS: Tensor, own: Known, axes_SJ: Tensor) -> Tensor:
     """The covariance (J, J) of the members' coordinates, less the mean covariance of their errors.
 
     The counts of all members and the predicted frequencies give what is known of the population without each of them.
     """
     flat = 1e-3 * torch.eye(axes_SJ.shape[1], dtype=axes_SJ.dtype)
-    alternate_1S, total_1S, predicted_1S = map(
-        torch.from_numpy, (alternate_S, total_S, predicted_S)
-    )
-    worth = max(shrinkage, 1.0)  # of a population with one member, nothing else is left
+    alternate_1S, total_1S, predicted_1S = map(torch.from_numpy, own[:3])
+    worth = max(own.shrinkage, 1.0)  # of a population with one member, nothing else is left
     others_NS = (alternate_1S - alternate_NS + worth * predicted_1S) / (total_1S - total_NS + worth)
     theta_N1S = torch.logit(others_NS, MIN_FREQUENCY / 4).unsqueeze(1)
     u_NJ = mode(alternate_NS, total_NS, theta_N1S, axes_SJ, flat[None, None]).squeeze(1)
