@@ -254,10 +254,13 @@ class _Parser:
         self._reading = reading
         self._format: bytes = b""
         self._key: int | None = None
+        self._last: tuple[bytes, Variant] | None = None
 
     def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
         """The record, or what it says of a site within its block."""
-        record = self._record(raw, line)
+        if self._last is None or self._last[0] is not raw:  # a block comes once for each of its sites
+            self._last = raw, self._record(raw, line)
+        record = self._last[1]
         return _at(record, site) if site else record
 
     def _record(self, raw: bytes, line: int | None) -> Variant:
