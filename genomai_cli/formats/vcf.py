@@ -258,9 +258,8 @@ class _Parser:
 
     def variant(self, raw: bytes, line: int | None, site: int) -> Variant:
         """The record, or what it says of a site within its block."""
-        if (
-            self._last is None or self._last[0] is not raw
-        ):  # a block comes once for each of its sites
+        # A block comes once for each of its sites.
+        if self._last is None or self._last[0] is not raw:
             self._last = raw, self._record(raw, line)
         record = self._last[1]
         return _at(record, site) if site else record
