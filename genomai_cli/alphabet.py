@@ -84,6 +84,19 @@ COMPLEMENT = _complements()
 """The complement (256,) of each letter, in its case; every other byte is its own."""
 
 
+_COMPLEMENT_OF_BYTE = {byte: int(other) for byte, other in enumerate(COMPLEMENT)}
+
+
+def complement(text: str) -> str:
+    """The letters of a text on the other strand, in the text's direction; what is no letter stays."""
+    return text.translate(_COMPLEMENT_OF_BYTE)
+
+
+def complement_codes(codes: Codes) -> Codes:
+    """The complement of each code; unknown stays unknown."""
+    return np.where(codes == UNKNOWN_CODE, codes, UNKNOWN_CODE - 1 - codes).astype(np.uint8)
+
+
 def reverse_complement(letters: Letters) -> Letters:
     """The other strand (..., L) of letters, read in its own direction."""
     return COMPLEMENT[letters][..., ::-1]
@@ -91,5 +104,4 @@ def reverse_complement(letters: Letters) -> Letters:
 
 def reverse_complement_codes(codes: Codes) -> Codes:
     """The other strand (L,) of codes, read in its own direction."""
-    turned = codes[::-1]
-    return np.where(turned == UNKNOWN_CODE, turned, UNKNOWN_CODE - 1 - turned).astype(np.uint8)
+    return complement_codes(codes[::-1])

@@ -9,12 +9,17 @@ class GenomaiError(Exception):
     exit_status = 1
 
 
+def shown_path(path: str | Path) -> str:
+    """A path as messages show it: `-` is standard input."""
+    return "<stdin>" if str(path) == "-" else str(path)
+
+
 class InputError(GenomaiError):
     """Bad data in an input: `FILE:LINE: what is wrong` (the line only where it is known)."""
 
     def __init__(self, message: str, *, path: str | Path, line: int | None = None) -> None:
         self.message = message
-        self.path = "<stdin>" if str(path) == "-" else str(path)
+        self.path = shown_path(path)
         self.line = line
         where = self.path if line is None else f"{self.path}:{line}"
         super().__init__(f"{where}: {message}")

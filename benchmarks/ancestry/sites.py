@@ -94,10 +94,10 @@ def union(first: Panel, second: Panel) -> Panel:
 
 def kinds_of(data: Genotypes) -> dict[str, Rows]:
     """The sites that each kind of file has."""
-    tags = [set(site.split(",")) for site in data.panel.tags]
+    tagged = data.panel.by_tag()
 
     def having(*wanted: str) -> Rows:
-        return np.array([n for n, of in enumerate(tags) if of & set(wanted)], np.int64)
+        return np.flatnonzero(np.any([tagged[tag] for tag in wanted if tag in tagged], axis=0))
 
     exome = having(EXOME)
     tenth = np.sort(np.random.default_rng(SEED).permutation(exome)[: len(exome) // 10])

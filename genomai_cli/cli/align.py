@@ -113,7 +113,7 @@ def align(
     genomai align --pairs claimed.tsv samples.vcf.gz
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
-    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, installed_inputs, open_model
+    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, InstalledInputs, open_model
     from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
 
     explanations.check()
@@ -125,7 +125,7 @@ def align(
         run, model, compute, variants=variants, of_panel=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
-    aligner = Aligner(bundle, table, installed_inputs())
+    aligner = Aligner(bundle, table, InstalledInputs())
     batching = replace(DEFAULT_BATCHING, windows=batch_size) if batch_size else DEFAULT_BATCHING
     aligned = aligner.align(run.console.progress(records, "aligning"), batching)
     _write(run, aligner, aligned, output, ranking, explanations)

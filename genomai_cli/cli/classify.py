@@ -81,7 +81,7 @@ def classify(
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     genomai classify --proportions superpop --pcs 4 cohort.vcf.gz > mixtures.tsv
     """
-    from genomai_cli.cli.model_choice import installed_inputs, open_model
+    from genomai_cli.cli.model_choice import InstalledInputs, open_model
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
 
@@ -96,7 +96,7 @@ def classify(
     calls = classify_records(
         bundle,
         records,
-        others=installed_inputs(),
+        others=InstalledInputs(),
         measures=measures,
         batching=Batching(windows=batch_size),
     )

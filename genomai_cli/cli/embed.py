@@ -176,7 +176,7 @@ def embed(
     genomai embed --model my-model --strand both genes.fa > vectors.tsv
     genomai embed --model my-model --append -o genes.h5 more-genes.fa
     """
-    from genomai_cli.cli.model_choice import installed_inputs, open_model
+    from genomai_cli.cli.model_choice import InstalledInputs, open_model
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
 
@@ -184,7 +184,7 @@ def embed(
     if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
     _, bundle, records = open_model(run, model, compute, variants=variants)
-    embedder = Embedder(bundle, vectors.settings(), installed_inputs())
+    embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)
     made = Vectors(run, embedder, Batching(windows=batch_size))
     records = run.console.progress(records, "embedding")

@@ -4,7 +4,7 @@ Without `--model`, a VCF on the contig of an installed model's reference, and se
 model's; other VCFs, and sequences as long as a panel has sites, are barcodes, read by the default model.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -246,11 +246,23 @@ def installed_panels() -> "dict[str, Panel]":
     return panels
 
 
-def installed_inputs() -> "dict[str, InputKind]":
-    """The barcodes of the installed models, by the model's name."""
-    from genomai_cli.population.barcode_input import BarcodeInput
+class InstalledInputs(Mapping[str, "InputKind"]):
+    """The barcodes of the installed models, by the model's name; their panels are read when the first is asked for."""
 
-    return {name: BarcodeInput(panel) for name, panel in installed_panels().items()}
+    @cached_property
+    def _kinds(self) -> "dict[str, InputKind]":
+        from genomai_cli.population.barcode_input import BarcodeInput
+
+        return {name: BarcodeInput(panel) for name, panel in installed_panels().items()}
+
+    def __getitem__(self, name: str) -> "InputKind":
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 def _installed_references() -> "dict[str, Reference]":

@@ -31,18 +31,8 @@ REASONS = {
 # Values of FILTER that are no failures: DeepVariant's mark of homozygous reference calls, GLnexus' of one allele of
 # several, and how imputation servers say where a genotype comes from.
 PASSING = frozenset(
-    [
-        "PASS",
-        ".",
-        "0",
-        "RefCall",
-        "MONOALLELIC",
-        "GENOTYPED",
-        "GENOTYPED_ONLY",
-        "TYPED",
-        "TYPED_ONLY",
-        "IMPUTED",
-    ]
+    {"PASS", ".", "0", "RefCall", "MONOALLELIC"}
+    | {"GENOTYPED", "GENOTYPED_ONLY", "TYPED", "TYPED_ONLY", "IMPUTED"}
 )
 _IMPUTED = "DS"
 

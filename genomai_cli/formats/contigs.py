@@ -35,5 +35,13 @@ def normal_contig(name: str) -> str:
     return name[3:] if name[:3].lower() == "chr" else name
 
 
+def contig_length(line: str) -> tuple[str, int] | None:
+    """The normal name and the length that a line of a VCF's header gives a contig; None for another line."""
+    if not line.startswith("##contig="):
+        return None
+    name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
+    return (normal_contig(name[1]), int(length[1])) if name and length else None
+
+
 def _numbered(number: int) -> str:
     return {23: "X", 24: "Y"}.get(number, str(number))

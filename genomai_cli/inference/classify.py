@@ -60,7 +60,7 @@ def classify_records(
     Raises InputError for a record that the model cannot read, BundleError for a model without heads.
     """
     bundle.require_heads()
-    reader = bundle.input.reader(bundle, others or {})
+    reader = bundle.input.reader(bundle, {} if others is None else others)
     device = next(bundle.classifier.parameters()).device
     inputs = map(reader, records)
     items = ((read, read.windows if read.letters else []) for read in inputs)

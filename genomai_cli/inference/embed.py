@@ -144,7 +144,9 @@ class Embedder:
                 first=settings.pool == CLS,
             )
         else:
-            self.strands = ReadStrands(bundle.input.reader(bundle, others or {}))
+            self.strands = ReadStrands(
+                bundle.input.reader(bundle, {} if others is None else others)
+            )
 
     @property
     def attributes(self) -> dict[str, str | int]:

@@ -6,6 +6,8 @@ reads have. Their fractions tell: from 0.9 on an allele is the genome's, else bo
 Shape suffixes: N samples, A alleles of a record.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,19 +26,27 @@ _SHALLOW = 50  # reads; below, Mutect2's AF is drawn towards the middle, and the
 _FRACTIONS = ("AF", "VAF", "HF", "FREQ", "FA")
 
 
-def settled(variant: Variant) -> tuple[NDArray[np.int16], Flags, Flags]:
-    """Genotypes (N, 2) with two alleles left only where both are there; who (N,) was called with two; and whose call
-    (N,) has two, or contradicts its reads, without fractions that settle it. An alternate allele that a filter names
-    (Mutect2's possible_numt, weak_evidence) and few reads have leaves the reference's.
-    """
-    genotypes = _with_filtered(variant)
+class Settled(NamedTuple):
+    """Genotypes (N, 2) with two alleles left only where both are there; who (N,) was called with two; whose call (N,)
+    has two, or contradicts its reads, without fractions that settle it; and whether the record has fractions."""
+
+    genotypes: NDArray[np.int16]
+    mixed: Flags
+    unsettled: Flags
+    has_fractions: bool
+
+
+def settled(variant: Variant) -> Settled:
+    """The calls of a record by its allele fractions. An alternate allele that a filter names (Mutect2's possible_numt,
+    weak_evidence) and few reads have leaves the reference's."""
+    fractions = allele_fractions(variant)
+    genotypes = _with_filtered(variant, fractions)
     first = genotypes[:, 0]
     second = np.where(genotypes[:, 1] == ABSENT, first, genotypes[:, 1])
     known = (first != MISSING) & (second != MISSING)
     mixed = known & (first != second)
-    fractions = allele_fractions(variant) if known.any() else None
     if fractions is None:
-        return genotypes, mixed, mixed
+        return Settled(genotypes, mixed, mixed, has_fractions=False)
     rows = np.arange(len(first))
     top = np.nan_to_num(fractions, nan=-1.0).argmax(axis=1)
     is_settled = np.nan_to_num(fractions[rows, top]) >= HOMOPLASMIC
@@ -45,15 +55,12 @@ def settled(variant: Variant) -> tuple[NDArray[np.int16], Flags, Flags]:
     other = np.where(top == first, np.where(first == 0, 1, 0), top)
     pairs = np.where(contradicted[:, None], np.stack([first, other], axis=1), genotypes)
     pairs = np.where((asked & is_settled)[:, None], top[:, None], pairs)
-    return pairs.astype(np.int16), mixed, asked & ~is_settled
+    return Settled(pairs.astype(np.int16), mixed, asked & ~is_settled, has_fractions=True)
 
 
-def _with_filtered(variant: Variant) -> NDArray[np.int16]:
+def _with_filtered(variant: Variant, fractions: Fractions | None) -> NDArray[np.int16]:
     """The genotypes (N, 2), those that a filter took away being the reference's where nearly all reads have that."""
-    if variant.no_calls is None or not (variant.no_calls == FILTER).any():
-        return variant.genotypes
-    fractions = allele_fractions(variant)
-    if fractions is None:
+    if fractions is None or variant.no_calls is None:
         return variant.genotypes
     is_reference = (variant.no_calls == FILTER) & (fractions[:, 0] >= HOMOPLASMIC)
     return np.where(is_reference[:, None], np.int16(0), variant.genotypes)

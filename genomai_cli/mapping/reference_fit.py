@@ -12,7 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from genomai_cli.alphabet import COMPLEMENT
+from genomai_cli.alphabet import complement
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.regions import is_block
@@ -29,7 +29,6 @@ _ARRAY = (
     50  # records; with so many that fit or are turned, and none else, both strands are in the file
 )
 _MANY_CONTRARY = 3
-_COMPLEMENT = {code: int(other) for code, other in enumerate(COMPLEMENT)}
 
 
 class Fit(Enum):
@@ -50,7 +49,7 @@ def fit_of(variant: Variant, reference: Reference, *, any_major: bool) -> tuple[
     expected = reference.sequence[variant.position - 1 :]
     if _matches(variant.ref, expected):
         return Fit.SAME, 0
-    is_turned = len(variant.ref) == 1 and _complement(variant.ref) == expected[0]
+    is_turned = len(variant.ref) == 1 and complement(variant.ref) == expected[0]
     for number, alt in enumerate(variant.alts, start=1):
         if len(alt) == len(variant.ref) and alt.isalpha() and _matches(alt, expected):
             return (Fit.UNCLEAR if is_turned else Fit.SWAPPED), number
@@ -87,12 +86,8 @@ def swapped(variant: Variant, number: int, reference: Reference) -> Variant:
 
 def turned(variant: Variant) -> Variant:
     """The record on the other strand; of alleles of one letter."""
-    alts = tuple(_complement(alt) if alt.isalpha() else alt for alt in variant.alts)
-    return replace(variant, ref=_complement(variant.ref), alts=alts)
-
-
-def _complement(allele: str) -> str:
-    return allele.translate(_COMPLEMENT)
+    alts = tuple(complement(alt) if alt.isalpha() else alt for alt in variant.alts)
+    return replace(variant, ref=complement(variant.ref), alts=alts)
 
 
 @dataclass(eq=False)

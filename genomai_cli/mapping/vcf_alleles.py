@@ -7,7 +7,6 @@ which base it has. Records matter on the reference's contig, by whatever name, i
 Shape suffixes: N samples, A alleles of a record, W positions that the record is about, R letters of the reference.
 """
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NoReturn
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE, Codes, as_letters, codes_of
 from genomai_cli.errors import InputError
-from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.formats.contigs import PLINK_CODES, contig_length, normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import NO_VARIANT, Sites
 from genomai_cli.formats.vcf import Variant
@@ -182,11 +181,6 @@ def other_length(header: Iterable[str], reference: Reference) -> int | None:
 
 def header_lengths(header: Iterable[str], reference: Reference) -> set[int]:
     """The lengths that a VCF's header gives for contigs of the reference's name."""
-    return set(_lengths(header, contig_names(reference)))
-
-
-def _lengths(header: Iterable[str], names: Collection[str]) -> Iterator[int]:
-    for line in header:
-        name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
-        if line.startswith("##contig=") and name and length and normal_contig(name[1]) in names:
-            yield int(length[1])
+    names = contig_names(reference)
+    given = filter(None, map(contig_length, header))
+    return {length for name, length in given if name in names}

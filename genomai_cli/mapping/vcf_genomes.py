@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import CODE_LETTERS, UNKNOWN_CODE, as_text, codes_of
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import InputError, UsageError, shown_path
 from genomai_cli.formats.call_quality import (
     BY_THE_FILE,
     CallRules,
@@ -27,7 +27,7 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
-from genomai_cli.mapping.heteroplasmy import Flags, allele_fractions, settled
+from genomai_cli.mapping.heteroplasmy import Flags, Settled, settled
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.reference_fit import FileFit, is_of_plink
 from genomai_cli.mapping.vcf_alleles import (
@@ -83,8 +83,7 @@ class GenomeReport:
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        shown = "<stdin>" if self.path == "-" else self.path
-        text = f"{shown}: {self.reference}, {self.covered} of {self.size} positions"
+        text = f"{shown_path(self.path)}: {self.reference}, {self.covered} of {self.size} positions"
         counts = {
             "records with REF and ALT swapped": self.swapped,
             "records turned from the other strand": self.turned,
@@ -119,12 +118,12 @@ class _Counts:
     unsettled: NDArray[np.int64] = field(default_factory=_none)
     missing: NDArray[np.int64] = field(default_factory=_none)
 
-    def count_alleles(self, given: Variant, mixed_N: Flags, open_N: Flags) -> None:
+    def count_alleles(self, given: Variant, found: Settled) -> None:
         """Count calls as they are given, by how many alleles they have."""
-        self.two_alleles += int(mixed_N.sum())
-        self.one_alternate += int(((given.genotypes[:, 0] > 0) & ~mixed_N).sum())
-        if allele_fractions(given) is None:
-            self.without_fractions += int((mixed_N & open_N).sum())
+        self.two_alleles += int(found.mixed.sum())
+        self.one_alternate += int(((given.genotypes[:, 0] > 0) & ~found.mixed).sum())
+        if not found.has_fractions:
+            self.without_fractions += int((found.mixed & found.unsettled).sum())
 
     def count(self, variant: Variant, unsettled_N: Flags, variant_N: Flags) -> None:
         """Count one record."""
@@ -170,11 +169,11 @@ class Genomes:
             self._no_calls.append(given.no_calls)
             self._with_genotypes |= given.has_genotypes
             self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
-            genotypes, mixed, open_N = settled(given)
-            self._counts.count_alleles(given, mixed, open_N)
+            found = settled(given)
+            self._counts.count_alleles(given, found)
             if (given.genotypes > 0).any() or given.filters:
                 self._with_variant.add(given.position - 1)
-            variant = fit.add(replace(given, genotypes=genotypes, fields=None))
+            variant = fit.add(replace(given, genotypes=found.genotypes, fields=None))
             if variant is not None:
                 self._take(variant)
         self._contigs |= file.contigs
@@ -279,7 +278,7 @@ class Genomes:
         return np.broadcast_to(self._counts.doubtful, (len(self.samples),))
 
     def _warnings(self) -> Iterator[str]:
-        counts, shown = self._counts, "<stdin>" if self.path == "-" else self.path
+        counts, shown = self._counts, shown_path(self.path)
         name = self._reference.name
         if counts.skipped:
             places = ", ".join(map(str, counts.skipped[:_SHOWN]))

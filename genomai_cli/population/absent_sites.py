@@ -65,10 +65,8 @@ def believed(panel: Panel, listed: Listed, samples: int, build: str) -> Flags:
 
 def _by_tag(panel: Panel) -> Iterator[Flags]:
     """The sites of each published panel, small ones together: chosen alike, so a file covers them alike."""
-    tags = [frozenset(site.split(",")) for site in panel.tags]
     rest = np.ones(len(panel), np.bool_)
-    for tag in sorted(frozenset().union(*tags)):
-        of_tag = np.array([tag in held for held in tags])
+    for of_tag in panel.by_tag().values():
         if of_tag.sum() >= _TAG_SITES:
             rest &= ~of_tag
             yield of_tag

@@ -59,7 +59,7 @@ from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import People, fit_novelty
-from genomai_cli.population.panel import most_informative
+from genomai_cli.population.panel import Panel, most_informative
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
@@ -156,9 +156,12 @@ class BarcodeInput(PanelInput):
 
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """See `BarcodeReader`."""
-        panels = (other.coordinates for other in others.values() if other.name == self.name)
+
+        def panels() -> Iterator[Panel]:
+            return (other.coordinates for other in others.values() if other.name == self.name)
+
         return BarcodeReader(
-            self.panel, model.name, model.tokenizer, list(panels), haplotypes=self.haplotypes
+            self.panel, model.name, model.tokenizer, panels, haplotypes=self.haplotypes
         )
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Reads barcodes for a model, also those of panels that have more or fewer sites than its own."""
 
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +15,7 @@ from genomai_cli.population.barcode import (
     resolve,
 )
 from genomai_cli.population.barcode_calls import BarcodeModelInput
-from genomai_cli.population.panel import Panel, site_keys
+from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
@@ -25,21 +28,30 @@ class BarcodeReader:
         panel: Panel,
         model: str,
         tokenizer: Tokenizer,
-        panels: list[Panel],
+        panels: Callable[[], Iterable[Panel]],
         *,
         haplotypes: bool,
     ) -> None:
         self.model, self.panel, self.haplotypes = model, panel, haplotypes
-        self.tokenizer = tokenizer
-        self.indices = {len(self.panel): np.arange(len(self.panel))}
-        for other in panels:
-            indices = _indices(self.panel, other)
-            if indices is not None:
-                self.indices.setdefault(len(other), indices)
+        self.tokenizer, self.panels = tokenizer, panels
+        self.own = np.arange(len(self.panel))
+
+    @cached_property
+    def indices(self) -> dict[int, NDArray[np.int64]]:
+        """Where the sites of the panel stand in barcodes, by their length; the other panels are looked at only now."""
+        found = {len(self.panel): self.own}
+        for other in self.panels():
+            indices = self.panel.indices_in(other)
+            if (indices >= 0).sum() == min(
+                len(self.panel), len(other)
+            ):  # one has all of the other's
+                found.setdefault(len(other), indices)
+        return found
 
     def __call__(self, record: SequenceRecord) -> BarcodeModelInput:
         given = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
-        indices = self.indices.get(len(given))
+        is_own = len(given) == len(self.panel)
+        indices = self.own if is_own else self.indices.get(len(given))
         if indices is None:
             sizes = " or ".join(map(str, sorted(self.indices)))
             raise InputError(
@@ -60,11 +72,3 @@ class BarcodeReader:
         return BarcodeModelInput(
             record.name, windows, used, sites, heterozygous, reference, copies, assumed
         )
-
-
-def _indices(panel: Panel, other: Panel) -> NDArray[np.int64] | None:
-    """Where the sites of `panel` stand in `other`, -1 for those that do not; None unless one has all of the other's."""
-    keys = [site_keys(p) for p in (panel, other)]
-    numbers = {key: index for index, key in enumerate(keys[1])}
-    found = np.array([numbers.get(key, -1) for key in keys[0]], np.int64)
-    return found if int((found >= 0).sum()) == min(len(panel), len(other)) else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.formats.contigs import PLINK_CODES, contig_length, normal_contig
 from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38
 
 _CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
@@ -43,40 +43,8 @@ _NAMES = {
     NCBI36: re.compile(r"ncbi36|hg18|\bb36|hs36", re.IGNORECASE),
 }
 # The RefSeq versions of chromosomes 1 to 22, X and Y in GRCh37; GRCh38 has the next, NCBI36 the one before.
-_REFSEQ_37 = dict(
-    enumerate(
-        map(
-            int,
-            [
-                "10",
-                "11",
-                "11",
-                "11",
-                "9",
-                "11",
-                "13",
-                "10",
-                "11",
-                "10",
-                "9",
-                "11",
-                "10",
-                "8",
-                "9",
-                "9",
-                "10",
-                "9",
-                "9",
-                "10",
-                "8",
-                "10",
-                "10",
-                "9",
-            ],
-        ),
-        1,
-    )
-)
+_VERSIONS = (10, 11, 11, 11, 9, 11, 13, 10, 11, 10, 9, 11, 10, 8, 9, 9, 10, 9, 9, 10, 8, 10, 10, 9)
+_REFSEQ_37 = dict(enumerate(_VERSIONS, 1))
 _REFSEQ_STEPS = {0: GRCH37, 1: GRCH38, -1: NCBI36}
 _GENBANK_VERSIONS = {1: GRCH37, 2: GRCH38}
 
@@ -110,7 +78,7 @@ def header_assembly(lines: Iterable[str]) -> str | None:
     others = {name: count for name, count in votes.items() if name not in BUILDS and count}
     if others and max(others.values()) > ours:
         return max(others, key=lambda name: others[name])
-    lengths = filter(None, map(_contig_length, lines)) if not ours else ()
+    lengths = filter(None, map(contig_length, lines)) if not ours else ()
     longer = [(name, size) for name, size in lengths if size > _LONGEST.get(name, size)]
     return f"another assembly (chromosome {longer[0][0]} of {longer[0][1]} bp)" if longer else None
 
@@ -126,19 +94,12 @@ def _votes(lines: Iterable[str]) -> dict[str, int]:
 def _speaks_for(line: str, assembly: str) -> bool:
     if line.startswith("##contig="):
         return (
-            _contig_length(line) in _LENGTHS[assembly]
+            contig_length(line) in _LENGTHS[assembly]
             or _named(r"assembly=([^,>]+)", line, assembly)
             or _named(r"[<,]ID=([^,>]+)", line, assembly)
             or _accession_of(line) == assembly
         )
     return line.startswith(("##reference=", "##assembly=")) and _named("=(.*)", line, assembly)
-
-
-def _contig_length(line: str) -> tuple[str, int] | None:
-    if not line.startswith("##contig="):
-        return None
-    name, length = re.search(r"[<,]ID=([^,>]+)", line), re.search(r"[<,]length=(\d+)", line)
-    return (normal_contig(name[1]), int(length[1])) if name and length else None
 
 
 def _named(pattern: str, line: str, assembly: str) -> bool:

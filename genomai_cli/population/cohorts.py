@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE
-from genomai_cli.errors import InputError
+from genomai_cli.errors import InputError, shown_path
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
@@ -107,8 +107,9 @@ class MatchReport:
     def __str__(self) -> str:
         parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
         parts += [f"{getattr(self, name)} {words}" for name, words in _COUNTS.items()]
-        shown = "<stdin>" if self.path == "-" else self.path
-        text = f"{shown}: " + ", ".join(part for part in parts if not part.startswith("0 "))
+        text = f"{shown_path(self.path)}: " + ", ".join(
+            part for part in parts if not part.startswith("0 ")
+        )
         return "; ".join(filter(None, [text, described(self.no_calls)]))
 
 

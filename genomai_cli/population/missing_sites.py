@@ -62,9 +62,6 @@ class MissingSites:
 
 def _tagged(panel: Panel) -> list[Known]:
     """The sites that come from each published panel, and those that come from all others."""
-    held = [frozenset(tags.split(",")) - {"."} for tags in panel.tags]
-    found = []
-    for tag in sorted(frozenset().union(*held)):
-        known_S = np.array([tag in tags for tags in held])
-        found += [known_S, ~known_S]
+    tagged = [known_S for tag, known_S in panel.by_tag().items() if tag != "."]
+    found = [part_S for known_S in tagged for part_S in (known_S, ~known_S)]
     return [known_S for known_S in found if FEWEST <= known_S.sum() < len(panel)]

@@ -9,6 +9,7 @@ Shape suffixes: S sites, E ordered pairs of sites.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -65,12 +66,12 @@ class Panel:
         """A digest of the sites (not of the panel's name)."""
         return hashlib.sha256("".join(self._lines()).encode()).hexdigest()
 
-    @property
+    @cached_property
     def ref_codes(self) -> NDArray[np.uint8]:
         """ASCII codes of the reference letters."""
         return np.frombuffer("".join(self.ref).encode(), np.uint8)
 
-    @property
+    @cached_property
     def alt_codes(self) -> NDArray[np.uint8]:
         """ASCII codes of the alternate letters."""
         return np.frombuffer("".join(self.alt).encode(), np.uint8)
@@ -82,6 +83,24 @@ class Panel:
         columns = (self.rsid, self.ref, self.alt, self.tags)
         taken = [tuple(column[i] for i in chosen) for column in (self.chrom, *columns)]
         return Panel(name or self.name, taken[0], positions, *taken[1:])
+
+    @cached_property
+    def _keys(self) -> list[tuple[str, int, int, frozenset[str]]]:
+        """What tells the sites in another panel: where they are, and their two alleles in either order."""
+        columns = (self.chrom, self.positions[GRCH37].tolist(), self.positions[GRCH38].tolist())
+        alleles = [frozenset(pair) for pair in zip(self.ref, self.alt, strict=True)]
+        return list(zip(*columns, alleles, strict=True))
+
+    def indices_in(self, other: "Panel") -> NDArray[np.int64]:
+        """Where each site (sites,) stands in another panel, -1 for those that do not."""
+        numbers = {key: index for index, key in enumerate(other._keys)}
+        return np.array([numbers.get(key, -1) for key in self._keys], np.int64)
+
+    def by_tag(self) -> dict[str, NDArray[np.bool_]]:
+        """Whether each site (sites,) comes from a published panel, by the panel's name, in alphabetical order."""
+        held = [frozenset(tags.split(",")) for tags in self.tags]
+        names = sorted(frozenset().union(*held))
+        return {name: np.array([name in tags for tags in held]) for name in names}
 
     def index(self, build: str) -> dict[tuple[str, int], int]:
         """The number of the site at (contig, position) in one build."""
@@ -175,13 +194,6 @@ def _check_duplicates(panel: Panel, build: str, table: Table) -> None:
         seen[site] = row
 
 
-def site_keys(panel: Panel) -> list[tuple[str, int, int, frozenset[str]]]:
-    """What tells the sites of one panel in another: where they are, and their two alleles in either order."""
-    columns = (panel.chrom, panel.positions[GRCH37].tolist(), panel.positions[GRCH38].tolist())
-    alleles = [frozenset(pair) for pair in zip(panel.ref, panel.alt, strict=True)]
-    return list(zip(*columns, alleles, strict=True))
-
-
 def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """I_n of every site, in nats: the mutual information of an allele and its group.
 
@@ -189,9 +201,15 @@ def informativeness(copies: NDArray[np.int8], groups: NDArray[np.int64]) -> NDAr
     groups from 0, all of them taken as equally frequent. Source: Rosenberg et al. 2003, Am J Hum Genet
     73:1402, equation 4.
     """
-    frequency = np.stack([_frequency(copies[groups == g]) for g in np.unique(groups)])
-    within: NDArray[np.float64] = _entropy(frequency).mean(axis=0)
-    return _entropy(frequency.mean(axis=0)) - within
+    return allele_information(
+        np.stack([_frequency(copies[groups == g]) for g in np.unique(groups)])
+    )
+
+
+def allele_information(frequency_GS: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same (S,) from the groups' frequencies of the alternate allele."""
+    within_S: NDArray[np.float64] = _entropy(frequency_GS).mean(axis=0)
+    return _entropy(frequency_GS.mean(axis=0)) - within_S
 
 
 def most_informative(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.alphabet import BASES, COMPLEMENT, UNKNOWN_CODE
+from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_codes
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
 from genomai_cli.formats.vcf import Variant, VariantFile
@@ -21,8 +21,6 @@ SiteIndex = dict[str, dict[int, list[SiteKey]]]
 
 CODES = {base: code for code, base in enumerate(BASES)}
 _SAME_AS_FIRST = UNKNOWN_CODE + 1  # beside the codes of letters
-_COMPLEMENT = {base: chr(COMPLEMENT[ord(base)]) for base in BASES}
-_COMPLEMENT_CODES = np.array([3, 2, 1, 0, UNKNOWN_CODE], np.uint8)
 _NONE = "-"  # in place of a letter: no variant was seen
 _REMOVED = "*"  # the allele has no base there
 
@@ -104,7 +102,7 @@ class SiteRecord:
 
     def on_other_strand(self) -> "SiteRecord":
         """The record with the complements of its letters."""
-        codes = _COMPLEMENT_CODES[self.codes]
+        codes = complement_codes(self.codes)
         return replace(self, codes=codes, swapped=not self.swapped, turned=True)
 
 
@@ -255,12 +253,12 @@ def _add(
 
 
 def _palindromic(own: tuple[str, str]) -> bool:
-    return _COMPLEMENT[own[0]] == own[1]
+    return complement(own[0]) == own[1]
 
 
 def complements(letters: Sequence[str]) -> tuple[str, ...]:
     """The letters on the other strand; what is no base stays as it is."""
-    return tuple(_COMPLEMENT.get(letter, letter) for letter in letters)
+    return tuple(map(complement, letters))
 
 
 def _is_of(letters: Sequence[str], own: tuple[str, str]) -> bool:

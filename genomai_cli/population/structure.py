@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 
 from genomai_cli.errors import BundleError
 from genomai_cli.population.mixtures import Genotypes, independent_fractions
+from genomai_cli.population.networks.likelihood_fit import signs
 
 Array = NDArray[np.float64]
 AXES = 10
@@ -228,8 +229,7 @@ def _components(x_NS: Array, axes: int) -> tuple[Array, Array, Array]:
     values_N, vectors_NN = np.linalg.eigh(x_NS @ x_NS.T / x_NS.shape[1])
     values_J, u_NJ = values_N[::-1][:axes], vectors_NN[:, ::-1][:, :axes]
     directions_SJ = x_NS.T @ u_NJ / np.sqrt(np.maximum(values_J, 1e-12) * x_NS.shape[1])
-    # A component's sign is arbitrary: make it the same on every machine.
-    sign_J = np.sign(directions_SJ[np.abs(directions_SJ).argmax(axis=0), range(axes)])
+    sign_J = signs(directions_SJ)
     return u_NJ * sign_J, values_J, directions_SJ * sign_J
 
 

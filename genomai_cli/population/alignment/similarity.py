@@ -63,7 +63,7 @@ class Aligner:
         self.bundle, self.table, self.panel = bundle, table, bundle.coordinates
         self.network = crossmodal_of(bundle)
         self._nothing = np.full(len(self.panel), -1)
-        self._read = bundle.input.reader(bundle, others or {})
+        self._read = bundle.input.reader(bundle, {} if others is None else others)
         self._device = next(bundle.classifier.parameters()).device
         self._records = Records.of(encode(table, self.network.columns), self._device)
         self._dna, self._vocabulary_VD = self.network.dna, self.network.vocabulary.embeddings

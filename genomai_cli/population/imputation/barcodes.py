@@ -35,7 +35,7 @@ from genomai_cli.population.imputation.models import (
 )
 from genomai_cli.population.imputation.vcf import samples_of
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
-from genomai_cli.population.panel import Panel, site_keys
+from genomai_cli.population.panel import Panel
 
 Letters = NDArray[np.uint8]
 MAX_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site
@@ -58,9 +58,7 @@ class Layout:
     @classmethod
     def of(cls, panel: Panel, model: Panel) -> "Layout":
         """How the model's sites stand in barcodes of a panel."""
-        index = {key: number for number, key in enumerate(site_keys(panel))}
-        letters = [index.get(key, -1) for key in site_keys(model)]
-        return cls(BarcodeSites.of(panel), np.array(letters, np.int64))
+        return cls(BarcodeSites.of(panel), model.indices_in(panel))
 
     def fits(self, letters_L: Letters) -> bool:
         """Whether these may be letters of the panel's sites; a few that cannot be are taken for errors."""

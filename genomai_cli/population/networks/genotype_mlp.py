@@ -120,6 +120,12 @@ def is_haploid(copies_BS: Tensor) -> Tensor:
     return ((copies_BS == 1).sum(1) == 0) & (calls_B >= HAPLOID_CALLS)
 
 
+def naive_bayes(alternate_BS: Tensor, total_BS: Tensor, frequency_CS: Tensor) -> Tensor:
+    """The log likelihood (B, C) of alleles that are drawn by themselves at the frequencies of each class."""
+    reference_BS = total_BS - alternate_BS
+    return alternate_BS @ frequency_CS.log().T + reference_BS @ torch.log1p(-frequency_CS).T
+
+
 def allele_counts(copies_BS: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Alternate alleles and all alleles seen at each site, both (B, S).
 

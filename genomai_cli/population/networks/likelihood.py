@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from genomai_cli.backbones.classifier import DOUBT, GROUPS, KNOWN, LIKELIHOOD, OUTSIDE, VOTES
-from genomai_cli.population.networks.genotype_mlp import allele_counts
-from genomai_cli.population.networks.novelty import Novelty
+from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
+from genomai_cli.population.networks.novelty import Novelty, known_information
 from genomai_cli.population.networks.selected_calls import (
     WEIGHT,
     is_selected,
@@ -41,6 +41,16 @@ NUMBERS_PER_BLOCK = (
 OUT_OF_QUESTION = 150.0  # nats behind the best, with which no integral is worth its time
 FEW_SITES = 0.5  # share of sites below which a sample is taken by itself
 WHOLE_PANEL = 0.8  # share of sites above which leaving the others out is not worth the copies
+
+
+class Read(NamedTuple):
+    """Copies (B, S) as the likelihood takes them: alternate alleles and all alleles, both (B, S), whether the calls
+    were chosen by genotype (B,), and the log odds (B, P) if they were not."""
+
+    copies: Tensor
+    counts: tuple[Tensor, Tensor]
+    selected: Tensor
+    log_odds: Tensor
 
 
 class PopulationLikelihood(nn.Module):
@@ -88,69 +98,71 @@ class PopulationLikelihood(nn.Module):
         whether networks may vote (B,), the gain of seeing the sample as a mixture of groups (B,), and the surprise at
         the sample (B,); or instead of that the log odds of groups (B, G) with the doubt that gives them weight, the
         probability of an outsider, the margin of novelty, and the information relative to what is enough (B,)."""
-        copies_BS = copies_BS.to(self.theta.device)
-        counts = allele_counts(copies_BS, self.theta.dtype)
-        selected_B = is_selected(copies_BS)
-        log_BP = self(*counts)
-        found = {
-            LIKELIHOOD: self._given_selection(copies_BS, selected_B, log_BP),
+        read = self._read(copies_BS)
+        counts, selected_B, log_BP = read.counts, read.selected, read.log_odds
+        frequency_PS = torch.sigmoid(self.theta)
+        found = self._fused(read) | {
             VOTES: (~selected_B).to(log_BP.dtype),
-            MIXTURE: mixture_gain(*counts, self._group_frequencies()),
-            **self._known(counts[1]),
+            MIXTURE: mixture_gain(*counts, self._group_frequencies(frequency_PS)),
         }
         if self.novelty is None:
             return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
-        judged = self.novelty(*counts, torch.sigmoid(self.theta))
+        judged = self.novelty(*counts, frequency_PS)
         return found | {
-            GROUPS: self.group_log_odds(*counts),
+            GROUPS: self.group_log_odds(*counts, frequency_PS),
             DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
             OUTSIDE: judged.outside.masked_fill(selected_B, 0),
             NOVELTY: judged.margin,
             INFORMATION: self.novelty.sufficiency(counts[1]),
         }
 
-    def group_log_odds(self, alternate_BS: Tensor, total_BS: Tensor) -> Tensor:
+    def group_log_odds(
+        self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor
+    ) -> Tensor:
         """The log odds (B, G) of the groups without axes: the mean of what naive Bayes says over the populations,
         summed up by group, and over the groups at the mean frequencies of their populations."""
         group_P = torch.tensor(self.groups, device=self.theta.device)
         members = [group_P == group for group in range(max(self.groups) + 1)]
-        by_population = _naive_bayes(alternate_BS, total_BS, torch.sigmoid(self.theta))
+        by_population = naive_bayes(alternate_BS, total_BS, frequency_PS)
         by_population = (by_population + self.log_prior).log_softmax(1)
-        by_group = _naive_bayes(alternate_BS, total_BS, self._group_frequencies())
+        by_group = naive_bayes(alternate_BS, total_BS, self._group_frequencies(frequency_PS))
         prior_G = torch.stack([self.log_prior[of].logsumexp(0) for of in members])
         sums_BG = torch.stack([by_population[:, of].logsumexp(1) for of in members], dim=1)
         return torch.logaddexp(sums_BG, (by_group + prior_G).log_softmax(1))
 
     def fused(self, copies_BS: Tensor) -> dict[str, Tensor]:
         """Of the scores those that a fusion reads."""
+        return self._fused(self._read(copies_BS))
+
+    def _read(self, copies_BS: Tensor) -> Read:
         # The likelihood may lie on another device than the networks.
         copies_BS = copies_BS.to(self.theta.device)
-        alternate_BS, total_BS = allele_counts(copies_BS, self.theta.dtype)
-        log_BP = self(alternate_BS, total_BS)
-        log_BP = self._given_selection(copies_BS, is_selected(copies_BS), log_BP)
-        return {LIKELIHOOD: log_BP, **self._known(total_BS)}
+        counts = allele_counts(copies_BS, self.theta.dtype)
+        selected_B, log_BP = is_selected(copies_BS), self(*counts)
+        return Read(copies_BS, counts, selected_B, log_BP)
 
-    def _known(self, total_BS: Tensor) -> dict[str, Tensor]:
-        """The share of the information about the populations that the known sites have (B,)."""
-        if not self.informed:
-            return {}
-        known_B = (total_BS > 0).to(self.theta.dtype) @ self.information
-        return {KNOWN: known_B / self.information.sum().clamp(min=1e-9)}
+    def _fused(self, read: Read) -> dict[str, Tensor]:
+        """The log odds, and the share of the information about the populations that the known sites have (B,)."""
+        found = {LIKELIHOOD: self._given_selection(read)}
+        if self.informed:
+            known_B = known_information(read.counts[1], self.information)
+            found[KNOWN] = known_B / self.information.sum().clamp(min=1e-9)
+        return found
 
-    def _given_selection(self, copies_BS: Tensor, selected_B: Tensor, log_BP: Tensor) -> Tensor:
+    def _given_selection(self, read: Read) -> Tensor:
         """The log odds (B, P), those of calls that were chosen by genotype given that choice, at the populations' own
         frequencies."""
+        selected_B = read.selected
         if not selected_B.any():
-            return log_BP
-        given_BP = log_likelihood_given_called(copies_BS[selected_B], torch.sigmoid(self.theta))
-        log_BP = log_BP.clone()
+            return read.log_odds
+        given_BP = log_likelihood_given_called(read.copies[selected_B], torch.sigmoid(self.theta))
+        log_BP = read.log_odds.clone()
         log_BP[selected_B] = WEIGHT * given_BP + self.log_prior
         return log_BP
 
-    def _group_frequencies(self) -> Tensor:
+    def _group_frequencies(self, frequency_PS: Tensor) -> Tensor:
         """Allele frequencies (G, S) of the groups: the means over their populations."""
         group_P = torch.tensor(self.groups, device=self.theta.device)
-        frequency_PS = torch.sigmoid(self.theta)
         groups = range(max(self.groups) + 1)
         return torch.stack([frequency_PS[group_P == group].mean(0) for group in groups])
 
@@ -238,12 +250,6 @@ class PopulationLikelihood(nn.Module):
         surplus_BS = (alternate_BS - total_BS * f_BS) * logit_BS
         deviation_B = (total_BS * f_BS * (1 - f_BS) * logit_BS.square()).sum(1).sqrt()
         return -surplus_BS.sum(1) / deviation_B.clamp(min=1e-9)
-
-
-def _naive_bayes(alternate_BS: Tensor, total_BS: Tensor, frequency_CS: Tensor) -> Tensor:
-    """The log likelihood of the alleles (B, C) at the frequencies of each class."""
-    reference_BS = total_BS - alternate_BS
-    return alternate_BS @ frequency_CS.log().T + reference_BS @ torch.log1p(-frequency_CS).T
 
 
 def mode(
@@ -390,7 +396,7 @@ def mixture_gain(alternate_BS: Tensor, total_BS: Tensor, frequency_GS: Tensor) -
     the search has not converged to a single group.
     """
     reference_BS = total_BS - alternate_BS
-    single_BG = _naive_bayes(alternate_BS, total_BS, frequency_GS)
+    single_BG = naive_bayes(alternate_BS, total_BS, frequency_GS)
     shares_BG = _first_shares(single_BG)
     alleles_B1 = total_BS.sum(1, keepdim=True).clamp(min=1)
     for _ in range(EM_STEPS):

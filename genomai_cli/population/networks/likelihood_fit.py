@@ -72,8 +72,7 @@ def fit_likelihood(
     its members' coordinates, each fitted with frequencies that do not know that member, less that of
     their errors. `nesting` is that of `PopulationLikelihood`.
     """
-    known_NS = copies_NS >= 0
-    alternate_PS, total_PS = _counts(copies_NS, known_NS, populations, count)
+    alternate_PS, total_PS = population_counts(copies_NS, populations, count)
     predicted_PS = predicted_frequencies(alternate_PS, total_PS)
     likelihood = PopulationLikelihood(
         count, copies_NS.shape[1], axes, nesting, information=True
@@ -160,10 +159,15 @@ def principal_axes(copies_NS: NDArray[np.int8], axes: int) -> Array:
     standard_NS = np.where(known_NS, copies_NS - 2 * mean_S, 0) / deviation_S
     axes_SJ = _leading(standard_NS, axes) / deviation_S[:, None]
     axes_SJ = np.clip(axes_SJ, *np.quantile(axes_SJ, [0.01, 0.99]))
-    # A component's sign is arbitrary: make it the same on every machine.
-    axes_SJ = axes_SJ * np.sign(axes_SJ[np.abs(axes_SJ).argmax(axis=0), range(axes_SJ.shape[1])])
+    axes_SJ = axes_SJ * signs(axes_SJ)
     scaled_SJ: Array = axes_SJ / np.sqrt((axes_SJ**2).mean(axis=0)) * AXIS_SCALE
     return scaled_SJ
+
+
+def signs(axes_SJ: Array) -> Array:
+    """The sign (J,) of the largest entry of each axis: a component's own is arbitrary, and differs between machines."""
+    largest_J: Array = axes_SJ[np.abs(axes_SJ).argmax(axis=0), range(axes_SJ.shape[1])]
+    return np.sign(largest_J)
 
 
 def _leading(table_NS: Array, count: int) -> Array:
@@ -175,12 +179,19 @@ def _leading(table_NS: Array, count: int) -> Array:
     return np.asarray(table_NS.T @ vectors_NN[:, ::-1][:, :count])
 
 
-def _counts(
-    copies_NS: NDArray[np.int8], known_NS: NDArray[np.bool_], groups: NDArray[np.int64], count: int
+def population_counts(
+    copies_NS: NDArray[np.int8],
+    populations: NDArray[np.int64],
+    count: int,
+    rows: NDArray[np.bool_] | None = None,
 ) -> tuple[Array, Array]:
-    """Alternate alleles and all alleles of every population (P, S)."""
-    member_PN = (groups == np.arange(count)[:, None]).astype(np.float64)
-    return member_PN @ np.where(known_NS, copies_NS, 0), member_PN @ (2.0 * known_NS)
+    """Alternate alleles and all alleles of every population (P, S), of all samples or of some."""
+    member_PN = populations == np.arange(count)[:, None]
+    member_PN = (member_PN if rows is None else member_PN & rows).astype(np.float32)
+    # Counts are exact in float32.
+    alternate_PS = member_PN @ np.maximum(copies_NS, 0).astype(np.float32)
+    known_PS = member_PN @ (copies_NS >= 0).astype(np.float32)
+    return alternate_PS.astype(np.float64), 2 * known_PS.astype(np.float64)
 
 
 class Known(NamedTuple):

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from genomai_cli.population.networks.genotype_mlp import naive_bayes
+
 DISTANCE, DRIFT = range(2)
 MEASURES = 2
 POINTS = 12
@@ -146,9 +148,7 @@ def measure(
 ) -> Measured:
     """The measures of samples against the population that is likeliest without any axes."""
     frequency_PS = reference.frequencies
-    log_BP = alternate_BS @ frequency_PS.log().T
-    log_BP = log_BP + (total_BS - alternate_BS) @ torch.log1p(-frequency_PS).T
-    best_B = log_BP.argmax(1)
+    best_B = naive_bayes(alternate_BS, total_BS, frequency_PS).argmax(1)
     place_BJ, precision_BJJ = coordinates(alternate_BS, total_BS, best_B, reference)
     covariance_BJJ = reference.spread[best_B] + torch.linalg.inv(precision_BJJ)
     squared_B = (place_BJ * torch.linalg.solve(covariance_BJJ, place_BJ)).sum(1)

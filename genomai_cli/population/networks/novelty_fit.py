@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.population.networks.likelihood_fit import population_counts
 from genomai_cli.population.networks.novelty import (
     DRIFT,
     POINTS,
@@ -26,6 +27,7 @@ from genomai_cli.population.networks.novelty import (
     measure,
     novelty_axes,
 )
+from genomai_cli.population.panel import allele_information
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -69,13 +71,7 @@ class People:
 
     def counts(self, rows: Flags | None = None) -> tuple[Array, Array]:
         """Alternate alleles and all alleles of every population (P, S), of all people or some."""
-        counted = np.ones(len(self.populations)) if rows is None else rows.astype(np.float64)
-        member_PN = (self.populations == np.arange(len(self.groups))[:, None]) * counted
-        member_PN = member_PN.astype(np.float32)  # counts are exact in it
-        known_NS = (self.copies >= 0).astype(np.float32)
-        alternate_NS = np.maximum(self.copies, 0).astype(np.float32)
-        alternate_PS, known_PS = member_PN @ alternate_NS, member_PN @ known_NS
-        return alternate_PS.astype(np.float64), 2 * known_PS.astype(np.float64)
+        return population_counts(self.copies, self.populations, len(self.groups), rows)
 
     def alleles(self, rows: Rows, sites: Rows | slice) -> tuple[Tensor, Tensor]:
         """Alternate alleles and all alleles of some people at some sites, both (N, S)."""
@@ -150,13 +146,7 @@ def group_means(frequency_PS: Array, groups: Sequence[int]) -> Array:
 def information(frequency_GS: Array) -> Array:
     """What the genotype at each site tells about the group (S,), in nats: the mutual information of allele and group,
     all alike frequent, of two alleles (Rosenberg et al. 2003, Am J Hum Genet 73:1402)."""
-    informativeness_S: Array = 2 * (_entropy(frequency_GS.mean(0)) - _entropy(frequency_GS).mean(0))
-    return informativeness_S
-
-
-def _entropy(f: Array) -> Array:
-    entropy: Array = -f * np.log(f) - (1 - f) * np.log1p(-f)
-    return entropy
+    return 2 * allele_information(frequency_GS)
 
 
 # --- references, and who is measured against them
