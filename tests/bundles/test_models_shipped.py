@@ -75,15 +75,17 @@ def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
     assert re.search(r"genomai (pre)?train", card)
 
 
-def test_the_ancestry_model_answers_with_the_labels_of_the_1000_genomes_project():
-    heads = catalog.read_config(MODELS / "ancestry-967")["heads"]
+@pytest.mark.parametrize("name", ["ancestry", "ancestry-967"])
+def test_the_ancestry_models_answer_with_the_labels_of_the_1000_genomes_project(name):
+    heads = catalog.read_config(MODELS / name)["heads"]
     assert list(heads) == ["superpop", "pop"]
     assert heads["superpop"] == sorted(SUPERPOPULATIONS)
     assert heads["pop"] == sorted(SUPERPOPULATION_OF)
 
 
-def test_the_ancestry_model_knows_which_population_lies_where():
-    config = catalog.read_config(MODELS / "ancestry-967")
+@pytest.mark.parametrize("name", ["ancestry", "ancestry-967"])
+def test_the_ancestry_models_know_which_population_lies_where(name):
+    config = catalog.read_config(MODELS / name)
     parents = config["likelihood"]["nesting"]["superpop"]
     labels = config["heads"]
     for population, parent in zip(labels["pop"], parents, strict=True):
@@ -122,6 +124,17 @@ def test_a_tenth_of_the_sites_suffices_for_the_continent(calls):
     sparse = calls["synthetic_GBR_sparse_1"]
     assert sparse["superpop"] == "EUR"
     assert int(sparse["used"]) == 97
+    assert float(sparse["call_rate"]) == pytest.approx(97 / 24493, abs=1e-4)
+
+
+def test_the_older_model_flags_a_tenth_of_its_sites():
+    result = run(
+        ["classify", "--device", "cpu", "--model", "ancestry-967", EXAMPLES / "samples.fa"]
+    )
+    sparse = dict(zip(result.rows[0], result.rows[-1], strict=True))
+    assert (sparse["sample"], sparse["superpop"]) == ("synthetic_GBR_sparse_1", "EUR")
+    assert sparse["flags"] == "LOW_CALL_RATE"
+    assert float(sparse["call_rate"]) == pytest.approx(0.1, abs=0.03)
 
 
 def test_examples_in_fasta_have_the_rows_of_the_vcf(calls):

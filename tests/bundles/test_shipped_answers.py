@@ -11,11 +11,13 @@ TOLERANCE = 1e-6  # of vectors; everything else is the same letter for letter
 TRANSITION = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}
 # the golden file: the command, and its input
 BARCODES = {
+    "classify-ancestry.tsv": "classify --probs --proportions superpop --pcs 3 --model ancestry",
     "classify-ancestry-967.tsv": "classify --probs --model ancestry-967",
     "classify-genomai-v2.tsv": "classify --probs --model genomai-v2",
     "align.tsv": "align --top 3",
 }
 INDIVIDUAL = {
+    "embed-ancestry.tsv": "embed --model ancestry",
     "embed-ancestry-967.tsv": "embed --model ancestry-967",
     "embed-genomai-v2.tsv": "embed --model genomai-v2",
     "denoise.fa": "denoise",
