@@ -78,6 +78,9 @@ class Backbone(Network):
 
     has_token_vectors = True
     has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
+    causal: ClassVar[bool] = (
+        False  # a token's hidden state knows no later token, and says what comes next
+    )
 
     def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
         """The vector (B, D) of a trained pooler, from the last hidden states."""
@@ -87,6 +90,15 @@ class Backbone(Network):
         """The logits (..., V) of a language-model head, from hidden states (..., D)."""
         logits: Tensor = head(hidden)
         return logits
+
+    def decode(self, ids_BT: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
+        """The hidden states (B, T, D) of tokens that follow those in the cache, and a cache that holds these too.
+
+        For causal backbones. This one keeps the ids and reads all of them again; families with a state of fixed
+        size or with keys and values do better.
+        """
+        known_BT = ids_BT if cache is None else torch.cat([cache, ids_BT], dim=1)
+        return self(known_BT)[:, -ids_BT.shape[1] :], known_BT
 
     @contextmanager
     def as_released(self, exact: bool) -> Iterator[None]:
