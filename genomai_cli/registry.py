@@ -23,6 +23,7 @@ NETWORKS = {
 OBJECTIVES = {
     "contrastive": "genomai_cli.objectives.contrastive:Contrastive",
     "masked": "genomai_cli.objectives.masked:Masked",
+    "causal": "genomai_cli.objectives.causal:Causal",
     "diffusion": "genomai_cli.objectives.diffusion:Diffusion",
     "crossmodal": "genomai_cli.population.alignment.objective:Crossmodal",
 }

@@ -309,7 +309,10 @@ def _tell(run: Run, made: "Pretrained", output: Path) -> None:
     for name, loss in made.facts["held_out"].items():
         baseline = made.facts["baseline"][name]
         run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} without a network")
-    run.note(**{key: made.facts[key] for key in ("held_out", "baseline", "steps", "tokens")})
+    for name, (bits, baseline) in made.facts["bits_per_base"].items():
+        run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
+    told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
+    run.note(**{key: made.facts[key] for key in told})
     run.console.say(f"wrote {output}")
 
 

@@ -76,6 +76,7 @@ What the network knows is what the corpus shows. A low loss says that masked let
 that the vectors help a task: measure that."""
 BASELINES = {
     "contrastive": "any sample of the batch: log(batch)",
+    "causal": "a Markov model of the letters, interpolated up to order 10",
     "masked": "the tokens' frequencies, given the letters still visible",
     "diffusion": "independent sites, at the frequencies of their tokens",
 }

@@ -129,6 +129,9 @@ class Objective(Protocol):
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
         """This process's share of the loss in nats; the mean over the processes is that of the common batch."""
 
+    def bits_per_base(self, nats: float) -> float | None:
+        """The loss in bits for each base of DNA; None for a loss that is no likelihood of bases."""
+
 
 def objective_class(name: str) -> Any:
     """The class of the objective of that name; KeyError if there is none."""

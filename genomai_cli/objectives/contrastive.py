@@ -82,6 +82,9 @@ class Contrastive:
         )
         return info_nce(first_BD, second_BD, self.settings.temperature, group)
 
+    def bits_per_base(self, nats: float) -> None:
+        """None: the loss is no likelihood of bases."""
+
     def _view(self, letters_BL: Letters, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         settings, alphabet = self.settings, self.alphabet
         seen_BL = substitute(letters_BL, settings.substitute, rng, choices=alphabet.choices)

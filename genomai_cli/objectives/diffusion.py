@@ -131,3 +131,7 @@ class Diffusion:
         total_B = total_B.index_add(0, scored_BT.nonzero()[:, 0], kernel.nats(logits_NV, *parts))
         known_B = (truth_BT != MASKED).sum(1).clamp(min=1)
         return (total_B / (noising.bases * known_B)).mean()
+
+    def bits_per_base(self, nats: float) -> float:
+        """The loss, which is in nats a base, in bits: a bound."""
+        return nats / math.log(2)

@@ -88,6 +88,9 @@ class Masked:
         logits_NV = model.network.predict_masked(model.head, inputs, chosen_BT, mask_BT)
         return masked_cross_entropy(logits_NV, targets_BT[chosen_BT], group)
 
+    def bits_per_base(self, nats: float) -> None:
+        """None: the loss is no likelihood of bases."""
+
     def _chosen(self, letters_BL: Letters, rng: np.random.Generator) -> Places:
         """The letters (B, L) to be guessed: at least one a sample."""
         settings = self.settings

@@ -2,9 +2,9 @@
 
 For two views among others, that is any order of the others: log(batch). For masked tokens, it is how frequent the
 tokens are: at the site, for rows of sites; among the tokens that agree with the letters still visible, for k-mers that
-overlap. For noised letters at sites, it is that sites are independent, at the allele frequencies of the phenotype or of
-the site; for sequences, a Markov model of their letters. For samples with phenotypes, any order of those that a record
-could be of, and the other way round.
+overlap. For next tokens, it is a Markov model of the letters. For noised letters at sites, it is that sites are
+independent, at the allele frequencies of the phenotype or of the site; for sequences, a Markov model of their letters.
+For samples with phenotypes, any order of those that a record could be of, and the other way round.
 
 The Markov model is interpolated: a context's frequencies are mixed with those of shorter ones.
 
@@ -134,6 +134,7 @@ class Baselines:
             "contrastive": self._of_views,
             "masked": self._of_words,
             "diffusion": self._of_letters,
+            "causal": self._of_next,
         }
         own = self.input.baseline(self.network, objective, batch[objective])
         if own is not None:
@@ -155,6 +156,25 @@ class Baselines:
             nats_BT, letters = self._markov.nats(_codes(letters_BL)), tokenizer.k
         total_B, known_B = nats_BT.sum(axis=1), letters * known_BT.sum(axis=1)
         return float((total_B / np.maximum(known_B, 1)).mean())
+
+    def _of_next(self, views: Mapping[str, Tensor]) -> float:
+        """The mean over the predicted tokens, each by the letters that it adds to those before it."""
+        tokenizer, ids_BT = self.alphabet.tokenizer, views["ids"].numpy()
+        rows, places = np.nonzero(views["targets"].numpy() != NO_TARGET)
+        if not tokenizer.can_decode:
+            return math.nan
+        if not len(rows):
+            return 0.0
+        texts = [tokenizer.decode(ids).encode("utf-8", "surrogateescape") for ids in ids_BT]
+        longest = max(map(len, texts))
+        letters_BL = np.frombuffer(b"".join(text.ljust(longest) for text in texts), np.uint8)
+        nats_BL = self._markov.nats(_codes(letters_BL.reshape(len(texts), -1)))
+        sums_BL = np.pad(nats_BL.cumsum(axis=1), ((0, 0), (1, 0)))
+        begin_B = (ids_BT != tokenizer.pad_id).argmax(axis=1) + len(tokenizer.prefix)
+        tokens = places + 1 - begin_B[rows]
+        ends = tokens * tokenizer.stride + tokenizer.k
+        starts = np.where(tokens > 0, ends - min(tokenizer.stride, tokenizer.k), 0)
+        return float((sums_BL[rows, ends] - sums_BL[rows, starts]).mean())
 
     def _of_places(self, truth_BT: NDArray[np.int64]) -> NDArray[np.float64]:
         """-log of the frequency (B, T) of each token, at its place in rows of sites."""

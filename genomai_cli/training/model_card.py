@@ -78,6 +78,8 @@ def _pretraining_results(facts: dict[str, Any], text: CardText) -> str:
     for name, loss in facts["held_out"].items():
         which = text.baselines.get(name, "")
         lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {which} |")
+    for name, (bits, baseline) in facts.get("bits_per_base", {}).items():
+        lines += ["", f"In bits a base, {name}: {bits:.4f}, {baseline:.4f} without a network."]
     return "\n".join(lines)
 
 

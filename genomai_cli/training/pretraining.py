@@ -293,6 +293,7 @@ class Pretraining:
         self._validation_loss(self.learner.eval())
         recipe, about = self.recipe, self.corpus.about
         baseline_K = self._over_validation(self._baseline)
+        held_out, baseline = self.log.named(self.held_out_K), self.log.named(baseline_K)
         return {
             "seed": self.seed,
             "device": self.around.device.type,
@@ -305,8 +306,18 @@ class Pretraining:
             "steps": self.loop.progress.step,
             "tokens": int(self.loop.notes.get("tokens", 0)),
             "epochs": round(self.sampler.epoch(self.loop.progress.step), 3),
-            "held_out": _rounded(self.log.named(self.held_out_K)),
-            "baseline": _rounded(self.log.named(baseline_K)),
+            "held_out": _rounded(held_out),
+            "baseline": _rounded(baseline),
+            "bits_per_base": self._bits_per_base(held_out, baseline),
+        }
+
+    def _bits_per_base(self, *losses: Mapping[str, float]) -> dict[str, list[float]]:
+        """The losses of the objectives that are likelihoods of bases, held out and of the baseline."""
+        bits = {o.name: [o.bits_per_base(loss[o.name]) for loss in losses] for o in self.objectives}
+        return {
+            name: [round(value, 4) for value in values if value is not None]
+            for name, values in bits.items()
+            if None not in values
         }
 
 

@@ -129,6 +129,9 @@ class Crossmodal:
         ]
         return torch.stack(losses).mean()
 
+    def bits_per_base(self, nats: float) -> None:
+        """None: the loss is no likelihood of bases."""
+
     def _some_sites(self, copies_BS: Tensor, *, training: bool) -> Tensor | None:
         """The sites that are read in this step: a random share of at least `sites` of them, all in validation."""
         if not training or self.settings.sites == 1:

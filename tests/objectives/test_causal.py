@@ -1,0 +1,193 @@
+"""Next-token prediction: its views and loss by hand, its baseline, whom it refuses, and a run that learns a rule."""
+
+import math
+
+import numpy as np
+import pytest
+import tiny_causal
+import torch
+from conftest import changes, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genomai_cli import tokenizers
+from genomai_cli.backbones.base import build_network
+from genomai_cli.errors import TrainingError
+from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
+from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
+from genomai_cli.objectives.causal import Causal, CausalSettings
+from genomai_cli.training import corpus_writer
+from genomai_cli.training.baselines import Baselines, Markov
+from genomai_cli.training.corpus_writer import Cut
+from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.recipe import from_tables
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CONFIGS = [
+    {"kind": "characters"},
+    {"kind": "bytes"},
+    {"kind": "kmers", "k": 3, "stride": 1},
+    {"kind": "kmers", "k": 3, "stride": 3},
+    {"kind": "bert_kmers", "k": 3},
+]
+TABLES = {
+    "name": "tiny",
+    "objectives": {"causal": 1.0},
+    "tokenizer": {"kind": "characters"},
+    "network": {"kind": tiny_causal.KIND},
+    "corpus": {"window": 40},
+    "optimization": {"steps": 150, "batch_size": 16, "evaluate_every": 50, "learning_rate": 2e-2},
+}
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    tiny_causal.register(monkeypatch)
+
+
+def letters(*sequences):
+    rows = np.zeros((len(sequences), max(map(len, sequences))), np.uint8)
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = np.frombuffer(sequence.encode(), np.uint8)
+    return rows
+
+
+def objective(config=CONFIGS[0], **settings):
+    return Causal(CausalSettings(**settings), Alphabet(tokenizers.from_config(config)))
+
+
+def views(made, *sequences, seed=0):
+    return made.views(letters(*sequences), np.random.default_rng(seed))
+
+
+def targets_of(ids, tokenizer):
+    """What follows each token, told one by one."""
+    following = [*ids[1:], tokenizer.pad_id]
+    return [
+        after if tokenizer.is_dna(np.array([after]))[0] and token != tokenizer.pad_id else NO_TARGET
+        for token, after in zip(ids, following, strict=True)
+    ]
+
+
+class TestViews:
+    @given(st.lists(st.text("ACGTN", min_size=4, max_size=20), min_size=1, max_size=4))
+    @pytest.mark.parametrize("config", CONFIGS)
+    def test_targets_are_the_tokens_that_follow(self, config, sequences):
+        made = objective(config)
+        found = views(made, *sequences)
+        for ids, targets in zip(found["ids"].tolist(), found["targets"].tolist(), strict=True):
+            assert targets == targets_of(ids, made.alphabet.tokenizer)
+
+    def test_neither_the_first_base_nor_an_unknown_one_is_predicted(self):
+        targets = views(objective(), "ACNGT", "AC")["targets"].tolist()
+        assert targets == [[1, -1, 2, 3, -1], [1, -1, -1, -1, -1]]
+
+    def test_a_prefix_lets_the_first_token_be_predicted(self):
+        made = objective({"kind": "bert_kmers", "k": 3})
+        found = views(made, "ACGTA")
+        assert (found["targets"] != NO_TARGET).sum() == made.alphabet.tokenizer.length(5)
+
+    def test_the_other_strand_is_read_as_often_as_asked(self):
+        turned = views(objective(reverse_complement=1.0), "AACGT", "TTG")["ids"]
+        assert turned.tolist() == views(objective(), "ACGTT", "CAA")["ids"].tolist()
+
+
+class TestLoss:
+    def test_it_is_the_mean_over_what_was_predicted(self):
+        made = objective()
+        found = {n: torch.from_numpy(v) for n, v in views(made, "ACNGTT", "GATTACA", "CG").items()}
+        torch.manual_seed(0)
+        network = build_network({"kind": tiny_causal.KIND})
+        head = network.lm_head(7)
+        loss = made.loss(Model(network, head, lambda ids: ids), found, Alone())
+        nats = []
+        for sequence in ("ACNGTT", "GATTACA", "CG"):
+            ids = torch.from_numpy(made.alphabet.tokenizer.encode(sequence)).long()
+            logs = head(network(ids[None]))[0].log_softmax(1)
+            nats += [-logs[t - 1, ids[t]].item() for t in range(1, len(ids)) if sequence[t] != "N"]
+        assert loss.item() == pytest.approx(np.mean(nats), rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("config", "bases"), [(CONFIGS[0], 1), (CONFIGS[2], 1), (CONFIGS[3], 3)]
+    )
+    def test_bits_are_for_each_base_that_a_token_adds(self, config, bases):
+        assert objective(config).bits_per_base(math.log(4)) == pytest.approx(2 / bases)
+
+
+class TestBaseline:
+    @pytest.mark.parametrize("config", CONFIGS)
+    def test_it_is_a_markov_model_of_the_letters_that_tokens_add(self, config, tmp_path):
+        rng = np.random.default_rng(1)
+        records = [(f"s{i}", letters("ACGT")[0][rng.integers(0, 4, 90)]) for i in range(8)]
+        corpus = corpus_writer.write(tmp_path / "c", records, Cut(30, 4, 8), holdout=0.2, seed=0)
+        made = objective(config)
+        network = build_network(
+            {"kind": tiny_causal.KIND, **vocabulary_sizes(made.alphabet.tokenizer)}
+        )
+        baselines = Baselines(corpus, made.alphabet, 30, SequenceInput(), network)
+        found = {n: torch.from_numpy(v) for n, v in views(made, "ACGTTGACGTGA", "GGATT").items()}
+        k, stride = made.alphabet.tokenizer.k, made.alphabet.tokenizer.stride
+        nats = []
+        for text in (b"ACGTTGACGTGA", b"GGATT"):
+            codes = np.array([[b"ACGT".index(base) for base in text]])
+            by_letter = Markov.of_corpus(corpus).nats(codes)[0]
+            first = 0 if made.alphabet.tokenizer.prefix else 1
+            for token in range(first, made.alphabet.tokenizer.length(len(text))):
+                end = token * stride + k
+                nats.append(by_letter[end - (stride if token else k) : end].sum())
+        assert baselines.loss("causal", {"causal": found}) == pytest.approx(np.mean(nats))
+
+
+class TestRefusals:
+    def test_a_network_that_sees_later_tokens_is_refused(self):
+        recipe = from_tables(TABLES | {"network": {"kind": "transformer"}})
+        with pytest.raises(
+            TrainingError, match=r"sees no later token.*tiny_causal.*not 'transformer'"
+        ):
+            Causal.check(CausalSettings(), objective().alphabet, recipe)
+
+    def test_rows_of_sites_are_refused(self):
+        rows = Alphabet(tokenizers.from_config({"kind": "characters"}), aligned=True)
+        with pytest.raises(TrainingError, match="causal is for sequences"):
+            Causal.check(CausalSettings(), rows, from_tables(TABLES))
+
+
+def rule_followers(count, size, seed=2):
+    """DNA in which each base says the next one, but for one in ten."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        codes = rng.integers(0, 4, size)
+        for place in range(1, size):
+            if rng.random() < 0.9:
+                codes[place] = (codes[place - 1] + 1) % 4
+        yield f"s{number}", letters("ACGT")[0][codes]
+
+
+def test_a_run_learns_what_follows_what(tmp_path):
+    recipe = from_tables(TABLES)
+    cut = cut_for(recipe, SequenceInput())
+    corpus = corpus_writer.write(tmp_path / "c", rule_followers(20, 300), cut, holdout=0.2, seed=0)
+    made = pretrain(corpus, recipe, SequenceInput())
+    chances = [0.9 + 0.1 / 4, *[0.1 / 4] * 3]
+    entropy = -sum(p * math.log2(p) for p in chances)
+    bits, baseline = made.facts["bits_per_base"]["causal"]
+    assert entropy - 0.05 < bits < entropy + 0.1
+    assert baseline == pytest.approx(entropy, abs=0.2)
+    assert made.bundle.auxiliary.keys() == {"causal"}
+
+
+def test_the_command_tells_bits_a_base(tmp_path):
+    records = rule_followers(3, 900)
+    fasta = tmp_path / "a.fa"
+    fasta.write_text("".join(f">{n}\n{row.tobytes().decode()}\n" for n, row in records))
+    settings = f"network.kind={tiny_causal.KIND} corpus.window=40 optimization.steps=3 optimization.batch_size=4"
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\n[network]\nkind = "dnabert"\n[tokenizer]\nkind = "characters"\n')
+    words = ["pretrain", fasta, "-o", tmp_path / "m", "--objective", "causal", "--recipe", recipe]
+    result = run([*words, *changes(settings)])
+    assert result.status == 0, result.stderr
+    assert "bits a base" in result.stderr
+    assert "In bits a base, causal:" in (tmp_path / "m" / "README.md").read_text()
+    refused = run([*words, "--force"])
+    assert refused.status == 1
+    assert "the objective causal needs a network that sees no later token" in refused.stderr
