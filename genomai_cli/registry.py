@@ -78,6 +78,7 @@ TOKENIZERS = {
     "symmetric": "genomai_cli.tokenizers.kmers:SymmetricKmers",
     "bytes": "genomai_cli.tokenizers.bytes:Bytes",
     "bert_kmers": "genomai_cli.tokenizers.bert_kmers:BertKmers",
+    "dna_characters": "genomai_cli.tokenizers.dna_characters:DnaCharacters",
 }
 
 

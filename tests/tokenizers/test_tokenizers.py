@@ -1,5 +1,6 @@
 """One suite for every tokenizer of the registry, and the contracts of each kind: its tokens and their order."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from conftest import SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +24,8 @@ CONFIGS = [
     {"kind": "characters"},
     {"kind": "iupac"},
     {"kind": "bytes"},
+    {"kind": "dna_characters", "cls": True},
+    {"kind": "dna_characters", "case_sensitive": False},
     {"kind": "symmetric"},
     {"kind": "symmetric", "k": 4, "stride": 2},
     {"kind": "kmers"},
@@ -101,7 +105,10 @@ def test_a_kind_without_a_mask_says_so(tokenizer):
 @every_tokenizer
 def test_dna_tokens_are_known_and_spell_dna(tokenizer):
     ids = np.arange(len(tokenizer.vocabulary))
-    assert set(ids[~tokenizer.is_known(ids)]) == set(tokenizer.special.values())
+    unknown = ids[~tokenizer.is_known(ids)]
+    assert set(tokenizer.special.values()) <= set(unknown)
+    others = set(unknown) - set(tokenizer.special.values())
+    assert {tokenizer.vocabulary[id_] for id_ in others} <= {"N", "[RESERVED]"}
     assert (ids[tokenizer.is_dna(ids)] == tokenizer.dna_ids).all()
     assert tokenizer.is_known(tokenizer.dna_ids).all()
     letters = "".join(tokenizer.vocabulary[id_] for id_ in tokenizer.dna_ids)
@@ -131,7 +138,7 @@ def test_ids_are_indices_in_the_vocabulary(tokenizer):
 def test_case_and_uracil_make_no_difference_unless_the_kind_says_so(tokenizer):
     expected = tokenizer.encode("ACGTNTTACGCA")
     assert (tokenizer.encode("acgtnttacgca") == expected).all() != tokenizer.case_sensitive
-    if not tokenizer.case_sensitive:
+    if not tokenizer.case_sensitive and tokenizer.kind != "dna_characters":
         assert (tokenizer.encode("acguNUuACGCA") == expected).all()
 
 
@@ -318,6 +325,42 @@ def test_bytes_read_tags_and_have_the_ids_of_evo():
     assert tokenizer.special == {"eos": 0, "pad": 1}
     assert len(tokenizer.vocabulary) == 512
     assert tokenizer.decode([65, 0, 67, 1, 400]) == "AC"
+
+
+@pytest.mark.parametrize(
+    ("options", "sequence", "ids"),
+    [
+        ({"cls": True}, "ACGTN", [0, 7, 8, 9, 10, 11, 1]),
+        ({}, "ACGURYN", [7, 8, 9, 6, 6, 6, 11, 1]),
+        ({}, "acgtn", [6, 6, 6, 6, 6, 1]),
+        ({"case_sensitive": False}, "acgtnu", [7, 8, 9, 10, 11, 6, 1]),
+        ({"cls": True}, "", [0, 1]),
+    ],
+)
+def test_single_letters_as_hyenadna_and_caduceus_read_them(options, sequence, ids):
+    tokenizer = from_config({"kind": "dna_characters", **options})
+    assert tokenizer.released_ids(sequence).tolist() == ids
+    specials = "[CLS] [SEP] [BOS] [MASK] [PAD] [RESERVED] [UNK]"
+    assert tokenizer.vocabulary == [*specials.split(), *"ACGTN"]
+    assert tokenizer.decode(tokenizer.released_ids("ACRTN")) == "ACNTN"
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("fixture", "options"),
+    [
+        ("hyenadna", {"cls": True}),
+        ("hyenadna_hf", {}),
+        ("caduceus_ph", {"case_sensitive": False}),
+        ("caduceus_ps", {"case_sensitive": False}),
+    ],
+)
+def test_the_cases_of_the_released_tokenizers(fixture, options):
+    tokenizer = from_config({"kind": "dna_characters", **options})
+    cases = json.loads((SHARED / "parity" / fixture / "tokenizer_cases.json").read_text())
+    assert cases
+    for case in cases:
+        assert tokenizer.released_ids(case["sequence"]).tolist() == case["ids"]
 
 
 def test_sparse_kmers_cannot_be_decoded():
