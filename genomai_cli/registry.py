@@ -11,6 +11,7 @@ from typing import Any
 NETWORKS = {
     "transformer": "genomai_cli.backbones.transformer:TransformerNetwork",
     "dnabert": "genomai_cli.backbones.dnabert:DnabertNetwork",
+    "caduceus": "genomai_cli.backbones.caduceus:CaduceusNetwork",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
@@ -68,6 +69,7 @@ DIFFUSERS = {  # of views, by the kinds of input
 # Released checkpoint layouts; tried in this order.
 ADAPTERS = {
     "dnabert": "genomai_cli.bundles.adapters.dnabert",
+    "caduceus": "genomai_cli.bundles.adapters.caduceus",
 }
 
 

@@ -1,0 +1,143 @@
+"""Caduceus's released layout: config.json, model.safetensors (kuleshov-group/caduceus-ps_..., -ph_...)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genomai_cli.bundles.adapters import Keys
+from genomai_cli.errors import BundleError
+
+OURS = "members.0."
+PREFIX = "caduceus."
+DIRECTION = {
+    "conv1d.weight": "conv_weight",
+    "x_proj.weight": "x_weight",
+    "dt_proj.weight": "dt_weight",
+    "dt_proj.bias": "dt_bias",
+    "A_log": "a_log",
+    "D": "skip",
+}
+PROJECTIONS = {"in_proj": "inward", "out_proj": "outward"}
+
+
+def recognises(config: Mapping[str, Any]) -> bool:
+    """What calls itself Caduceus."""
+    return config.get("model_type") == "caduceus"
+
+
+def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
+    """See `Adapter`; BundleError for settings that no released model has."""
+    del names
+    ssm = config.get("ssm_cfg") or {}
+    vocabulary = _padded(config)
+    rank = ssm.get("dt_rank", "auto")
+    network = {
+        "kind": "caduceus",
+        "vocabulary": vocabulary,
+        "width": config["d_model"],
+        "layers": config["n_layer"],
+        "states": ssm.get("d_state", 16),
+        "kernel": ssm.get("d_conv", 4),
+        "expand": ssm.get("expand", 2),
+        "rank": None if rank == "auto" else rank,
+        "conv_bias": ssm.get("conv_bias", True),
+        "projection_bias": ssm.get("bias", False),
+        "bidirectional": config.get("bidirectional", True),
+        "combine": config.get("bidirectional_strategy") or "add",
+        "tied_projections": config.get("bidirectional_weight_tie", True),
+        "equivariant": config.get("rcps", False),
+        "fused_add_norm": config.get("fused_add_norm", True),
+        "rms_norm": config.get("rms_norm", True),
+        "eps": config.get("norm_epsilon", 1e-5),
+        "complement": _complement(config, vocabulary, folder),
+    }
+    return {
+        "tokenizer": {"kind": "dna_characters", "case_sensitive": False, "cls": False},
+        "network": network,
+        "companions": {"masked": {"kind": "words", "vocabulary": vocabulary}},
+    }
+
+
+def _padded(config: Mapping[str, Any]) -> int:
+    """The vocabulary with what it is filled up by."""
+    multiple = config.get("pad_vocab_size_multiple") or 1
+    return -(-int(config["vocab_size"]) // multiple) * multiple
+
+
+def _complement(config: Mapping[str, Any], vocabulary: int, folder: Path) -> list[int]:
+    """The id of every token's complement; what is not named stays itself."""
+    given = {
+        int(token): int(other) for token, other in (config.get("complement_map") or {}).items()
+    }
+    if config.get("rcps") and not given:
+        raise BundleError(f"{folder}: rcps without a complement_map")
+    return [given.get(token, token) for token in range(vocabulary)]
+
+
+def keys(config: Mapping[str, Any]) -> Keys:
+    """See `Adapter`."""
+    network = config["network"]
+    embeddings = "backbone.embeddings.word_embeddings"
+    equivariant = network["equivariant"]
+    words = f"{embeddings}.embedding.weight" if equivariant else f"{embeddings}.weight"
+    names = {words: f"{OURS}embedding.weight"}
+    tied = {"lm_head.lm_head.weight" if equivariant else "lm_head.weight": PREFIX + words}
+    if equivariant:
+        names[f"{embeddings}.complement_map"] = f"{OURS}complement"
+        tied["lm_head.complement_map"] = f"{PREFIX}{embeddings}.complement_map"
+    norms = [("backbone.norm_f", f"{OURS}norm")]
+    for number in range(network["layers"]):
+        layer = f"backbone.layers.{number}"
+        norms.append((f"{layer}.norm", f"{OURS}layers.{number}.norm"))
+        mixer = f"{layer}.mixer.submodule" if equivariant else f"{layer}.mixer"
+        found, again = _mixer(network, mixer, f"{OURS}layers.{number}.mixer")
+        names |= found
+        tied |= {PREFIX + name: PREFIX + twin for name, twin in again.items()}
+    for theirs, ours in norms:
+        for part in ("weight",) if network["rms_norm"] else ("weight", "bias"):
+            # Where the addition is not fused with the norm, the norm has a wrapper.
+            names |= {f"{theirs}.{p}": f"{ours}.{part}" for p in (part, f"submodule.{part}")}
+    # A backbone saved without its head has no prefix.
+    renamed = {PREFIX + name: ours for name, ours in names.items()} | names
+    return Keys(renamed, tied)
+
+
+def _mixer(
+    network: Mapping[str, Any], theirs: str, ours: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The tensors of a block, and those that are others again."""
+    names: dict[str, str] = {}
+    tied: dict[str, str] = {}
+    parts = ("fwd", "rev") if network["bidirectional"] else ("fwd",)
+    direction = DIRECTION | ({"conv1d.bias": "conv_bias"} if network["conv_bias"] else {})
+    kinds = ("weight", "bias") if network["projection_bias"] else ("weight",)
+    for number, part in enumerate(parts):
+        mamba = f"{theirs}.mamba_{part}"
+        names |= {f"{mamba}.{n}": f"{ours}.directions.{number}.{o}" for n, o in direction.items()}
+        for name, own in PROJECTIONS.items():
+            for kind in kinds:
+                if number and network["tied_projections"]:
+                    tied[f"{mamba}.{name}.{kind}"] = f"{theirs}.mamba_fwd.{name}.{kind}"
+                else:
+                    names[f"{mamba}.{name}.{kind}"] = f"{ours}.projections.{number}.{own}.{kind}"
+    return names, tied
+
+
+def released_sizes(shapes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """The part of a released config.json that follows from the tensors' shapes."""
+    words = next(s for n, s in shapes.items() if "word_embeddings" in n and n.endswith("weight"))
+    first = next(n for n in shapes if ".layers.0." in n and n.endswith("mamba_fwd.A_log"))
+    mamba, (inner, states) = first.removesuffix("A_log"), shapes[first]
+    layers = {name.split(".layers.")[1].split(".")[0] for name in shapes if ".layers." in name}
+    return {
+        "vocab_size": words[0],
+        "d_model": words[1],
+        "n_layer": len(layers),
+        "rcps": ".submodule." in first,
+        "ssm_cfg": {
+            "d_state": states,
+            "expand": inner // words[1],
+            "d_conv": shapes[f"{mamba}conv1d.weight"][2],
+            "dt_rank": shapes[f"{mamba}dt_proj.weight"][1],
+        },
+    }

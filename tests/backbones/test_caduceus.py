@@ -1,0 +1,275 @@
+"""Caduceus: a released checkpoint read as it is, both strands alike, padding, blocks, training, parity."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import SHARED, changes, needs_shared, run
+from torch.nn import functional
+
+from genomai_cli.backbones import caduceus
+from genomai_cli.backbones.caduceus import CaduceusConfig, CaduceusNetwork
+from genomai_cli.backbones.heads import attach_heads, logits
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.errors import BundleError
+
+CPU = torch.device("cpu")
+WIDTH, LAYERS, STATES, KERNEL, RANK = 6, 2, 3, 4, 1
+INNER = 2 * WIDTH
+COMPLEMENT = [0, 1, 2, 3, 4, 5, 6, 10, 9, 8, 7, 11, 12, 13, 14, 15]
+PARITY = {kind: SHARED / "parity" / f"caduceus_{kind}" for kind in ("ps", "ph")}
+
+
+def config_of(equivariant, **changed):
+    return {
+        "model_type": "caduceus",
+        "d_model": WIDTH,
+        "n_layer": LAYERS,
+        "vocab_size": 12,
+        "pad_vocab_size_multiple": 8,
+        "ssm_cfg": {"d_state": STATES, "d_conv": KERNEL, "expand": 2, "dt_rank": "auto"},
+        "rms_norm": True,
+        "fused_add_norm": True,
+        "norm_epsilon": 1e-5,
+        "bidirectional": True,
+        "bidirectional_strategy": "add",
+        "bidirectional_weight_tie": True,
+        "rcps": equivariant,
+        "complement_map": {str(token): other for token, other in enumerate(COMPLEMENT)},
+    } | changed
+
+
+def tensors(equivariant):
+    """Random tensors under the released names."""
+    rng = torch.Generator().manual_seed(1)
+    names = "caduceus.backbone."
+    words = f"{names}embeddings.word_embeddings.{'embedding.' * equivariant}weight"
+    sizes = {words: (16, WIDTH), f"{names}norm_f.weight": (WIDTH,)}
+    for number in range(LAYERS):
+        mixer = f"{names}layers.{number}.mixer.{'submodule.' * equivariant}"
+        sizes[f"{names}layers.{number}.norm.weight"] = (WIDTH,)
+        sizes[f"{mixer}mamba_fwd.in_proj.weight"] = (2 * INNER, WIDTH)
+        sizes[f"{mixer}mamba_fwd.out_proj.weight"] = (WIDTH, INNER)
+        for part in ("fwd", "rev"):
+            mamba = f"{mixer}mamba_{part}."
+            sizes |= {
+                f"{mamba}A_log": (INNER, STATES),
+                f"{mamba}D": (INNER,),
+                f"{mamba}conv1d.weight": (INNER, 1, KERNEL),
+                f"{mamba}conv1d.bias": (INNER,),
+                f"{mamba}x_proj.weight": (RANK + 2 * STATES, INNER),
+                f"{mamba}dt_proj.weight": (INNER, RANK),
+                f"{mamba}dt_proj.bias": (INNER,),
+            }
+    found = {name: torch.randn(size, generator=rng) for name, size in sizes.items()}
+    if equivariant:
+        found[f"{names}embeddings.word_embeddings.complement_map"] = torch.tensor(COMPLEMENT)
+        found["lm_head.complement_map"] = torch.tensor(COMPLEMENT)
+    return found
+
+
+def released(folder, equivariant, given=None, **changed):
+    """A checkpoint in the released layout."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config_of(equivariant, **changed)))
+    safetensors.torch.save_file(given or tensors(equivariant), folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(params=[True, False], ids=["ps", "ph"])
+def checkpoint(request, tmp_path):
+    return released(tmp_path / "caduceus", request.param)
+
+
+def mamba(x, given, name, projections):
+    """One direction (T, D) by the paper's formulas, step by step."""
+    wide, gate = (x @ given[f"{projections}.in_proj.weight"].T).chunk(2, -1)
+    padded = functional.pad(wide.T, (KERNEL - 1, 0))
+    weight = given[f"{name}.conv1d.weight"]
+    u = functional.conv1d(padded[None], weight, given[f"{name}.conv1d.bias"], groups=INNER)[0].T
+    u = functional.silu(u)
+    low, b, c = (u @ given[f"{name}.x_proj.weight"].T).split([RANK, STATES, STATES], -1)
+    projected = low @ given[f"{name}.dt_proj.weight"].T + given[f"{name}.dt_proj.bias"]
+    delta, a = functional.softplus(projected), -given[f"{name}.A_log"].exp()
+    state, found = torch.zeros(INNER, STATES), []
+    for t in range(len(x)):
+        state = (delta[t][:, None] * a).exp() * state + (delta[t] * u[t])[:, None] * b[t]
+        found.append(state @ c[t] + given[f"{name}.D"] * u[t])
+    return torch.stack(found) * functional.silu(gate) @ given[f"{projections}.out_proj.weight"].T
+
+
+def reference_ph(ids, given):
+    """The last hidden states (T, D) of Caduceus-Ph."""
+    names = "caduceus.backbone."
+
+    def norm(name, x):
+        return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * given[f"{name}.weight"]
+
+    hidden, residual = given[f"{names}embeddings.word_embeddings.weight"][ids], 0
+    for number in range(LAYERS):
+        layer = f"{names}layers.{number}"
+        residual = hidden + residual
+        x, forward = norm(f"{layer}.norm", residual), f"{layer}.mixer.mamba_fwd"
+        backward = mamba(x.flip(0), given, f"{layer}.mixer.mamba_rev", forward).flip(0)
+        hidden = mamba(x, given, forward, forward) + backward
+    return norm(f"{names}norm_f", hidden + residual)
+
+
+def some_ids(*shape):
+    return torch.randint(7, 12, shape, generator=torch.Generator().manual_seed(2))
+
+
+def test_hidden_states_are_those_of_the_papers_formulas(tmp_path):
+    network = bundles.load(released(tmp_path / "x", False), CPU).classifier.networks[0]
+    ids = some_ids(1, 19)
+    with torch.inference_mode():
+        expected = reference_ph(ids[0], tensors(False))
+        torch.testing.assert_close(network(ids)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_padding_on_either_side_and_blocks_change_nothing(checkpoint, monkeypatch):
+    network = bundles.load(checkpoint, CPU).classifier.networks[0]
+    ids = some_ids(2, 40)
+    with torch.inference_mode():
+        whole = network(ids)
+        for left in (True, False):
+            pads = torch.full((2, 7), 4)
+            padded = torch.cat([pads, ids] if left else [ids, pads], 1)
+            mask = padded != 4
+            found = network(padded, mask)[mask].view(whole.shape)
+            torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+        for block in (1, 3, 16, 39):
+            monkeypatch.setattr(caduceus, "BLOCK", block)
+            torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network(ids), whole, atol=1e-5, rtol=1e-5)  # with gradients
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_other_strand_has_the_same_logits(tmp_path, fused):
+    bundle = bundles.load(released(tmp_path / "x", True, fused_add_norm=fused), CPU)
+    network, head = bundle.classifier.networks[0], bundle.auxiliary["masked"]
+    ids = some_ids(2, 15)
+    other = torch.tensor(COMPLEMENT)[ids.flip(1)]
+    with torch.inference_mode():
+        found, turned = (network.lm_logits(head, network(x)) for x in (ids, other))
+    torch.testing.assert_close(turned, found.flip(1)[..., COMPLEMENT], atol=1e-4, rtol=1e-4)
+
+
+def test_the_exchange_of_strands_is_that_of_fused_add_norm(tmp_path):
+    ids, hidden = some_ids(1, 9), []
+    for fused in (True, False):
+        folder = released(tmp_path / f"{fused}", True, fused_add_norm=fused)
+        with torch.inference_mode():
+            hidden.append(bundles.load(folder, CPU).classifier.networks[0](ids))
+    assert (hidden[0] - hidden[1]).abs().max() > 0.1
+
+
+def test_classification_does_not_depend_on_the_strand():
+    network = CaduceusNetwork(CaduceusConfig(width=8, layers=2, states=4, vocabulary=12))
+    attach_heads(network, {"kind": 3})
+    ids = some_ids(2, 15)
+    other = torch.tensor(COMPLEMENT)[ids.flip(1)]
+    torch.testing.assert_close(logits(network, ids)["kind"], logits(network, other)["kind"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda t: t.pop("caduceus.backbone.layers.1.mixer.submodule.mamba_rev.D"),
+            "missing tensor",
+        ),
+        (lambda t: t.update(more=torch.ones(1)), "unknown tensor more"),
+        (lambda t: t["lm_head.complement_map"].add_(1), "should equal"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
+    given = tensors(True)
+    damage(given)
+    with pytest.raises(BundleError, match=message):
+        bundles.load(released(tmp_path / "x", True, given), CPU)
+
+
+def test_settings_that_nothing_computes_are_refused(tmp_path):
+    with pytest.raises(BundleError, match="combine"):
+        bundles.load(released(tmp_path / "x", True, bidirectional_strategy="concat"), CPU)
+
+
+def test_projections_of_their_own_and_products(tmp_path):
+    given = tensors(False)
+    for number in range(LAYERS):
+        mixer = f"caduceus.backbone.layers.{number}.mixer."
+        for name in ("in_proj", "out_proj"):
+            weight = given[f"{mixer}mamba_fwd.{name}.weight"]
+            given[f"{mixer}mamba_rev.{name}.weight"] = weight.clone()
+    changed = {"bidirectional_weight_tie": False}
+    own, tied = (
+        bundles.load(released(tmp_path / name, False, of, **more), CPU).classifier.networks[0]
+        for name, of, more in (("own", given, changed), ("tied", None, {}))
+    )
+    ids = some_ids(1, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(own(ids), tied(ids))
+    product = released(tmp_path / "product", False, bidirectional_strategy="ew_multiply")
+    with torch.inference_mode():
+        assert bundles.load(product, CPU).classifier.networks[0](ids).isfinite().all()
+
+
+def test_embed_gives_a_record_the_same_vector_in_any_batch(checkpoint, tmp_path):
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGTACGTTA\n>b\nACGTT\n>low\nacgtt\n>long\n" + "ACCTG" * 30 + "\n")
+    rows = []
+    for tokens in ("1", "100000"):
+        arguments = ["--to", "tsv", fasta, "--device", "cpu", "--batch-size", tokens]
+        result = run(["embed", "--model", checkpoint, *arguments])
+        assert result.status == 0, result.stderr
+        rows.append({row[0]: np.array(row[1:], float) for row in result.rows[1:]})
+    for name, vector in rows[0].items():
+        np.testing.assert_allclose(rows[1][name], vector, atol=1e-5)
+    np.testing.assert_allclose(rows[0]["low"], rows[0]["b"])
+
+
+TINY = (
+    "network.width=8 network.layers=1 network.states=4 optimization.steps=4 optimization.batch_size=4 "
+    "optimization.evaluate_every=2 corpus.windows=2 corpus.window=64"
+)
+
+
+def test_it_is_pretrained_and_trained(sequences, tmp_path):
+    rng = np.random.default_rng(5)
+    dna = tmp_path / "dna.fa"
+    dna.write_text(">x\n" + "".join(rng.choice(list("ACGT"), 3000)) + "\n")
+    tiny = ["--recipe", "caduceus-ps-tiny", *changes(TINY), "--device", "cpu"]
+    result = run(["pretrain", dna, "-o", tmp_path / "pretrained", *tiny])
+    assert result.status == 0, result.stderr
+    fasta, labels = sequences
+    arguments = ["--labels", labels, "-o", tmp_path / "trained", "--model", tmp_path / "pretrained"]
+    result = run(["train", fasta, *arguments, *tiny])
+    assert result.status == 0, result.stderr
+    result = run(["classify", "--model", tmp_path / "trained", fasta])
+    assert result.status == 0, result.stderr
+    assert len(result.rows) == 41
+
+
+@needs_shared
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", ["ps", "ph"])
+def test_parity_with_the_original_code(kind):
+    arguments = ["--against", PARITY[kind], "--tolerance", "1e-5"]
+    result = run(["models", "verify", PARITY[kind], *arguments])
+    assert result.status == 0, result.stderr
+
+
+@needs_shared
+@pytest.mark.shared
+def test_parity_without_the_exchange():
+    bundle = bundles.load(PARITY["ps"], CPU)
+    network, head = bundle.classifier.networks[0], bundle.auxiliary["masked"]
+    object.__setattr__(network.config, "fused_add_norm", False)
+    ids = torch.from_numpy(np.load(PARITY["ps"] / "input_ids.npy"))
+    expected = np.load(PARITY["ps"] / "expected_logits_if_fused_add_norm_false.npy")
+    with torch.inference_mode():
+        found = network.lm_logits(head, network(ids)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
