@@ -24,7 +24,7 @@ try:
 except ImportError:
     selective_scan_fn = None
 
-NUMBERS_PER_CHUNK = 1 << 19  # of a buffer: 2 MB, which stay in a processor's cache
+NUMBERS_PER_CHUNK = 1 << 18  # of a buffer: 1 MB, which stays in a processor's cache
 
 
 class Steps(NamedTuple):
@@ -67,9 +67,10 @@ class ChunkedScan(torch.autograd.Function):
         """From the five tensors of `Steps` and the first state."""
         steps, state_BGEN = Steps(*inputs[:5]), inputs[5]
         y_BTGE, starts = torch.empty_like(steps.u), []
+        decay, states = _buffers(steps, 2)
         for where, part in _chunks(steps):
             starts.append(state_BGEN)
-            _, states_CBGEN = _states(part, state_BGEN)
+            states_CBGEN = _states(part, state_BGEN, decay, states)[1]
             y_BTGE[:, where] = torch.einsum("cbgen,bcgn->bcge", states_CBGEN, part.c)
             state_BGEN = states_CBGEN[-1].clone()
         ctx.save_for_backward(*steps, *starts)
@@ -81,10 +82,12 @@ class ChunkedScan(torch.autograd.Function):
         """The gradients of all six inputs."""
         steps, starts = Steps(*ctx.saved_tensors[:5]), ctx.saved_tensors[5:]
         found = Steps(*(torch.zeros_like(tensor) for tensor in steps))
+        buffers = _buffers(steps, 4)
         for (where, part), start_BGEN in zip(
             reversed(list(_chunks(steps))), reversed(starts), strict=True
         ):
-            own, dstate_BGEN = _gradients(part, start_BGEN, dy_BTGE[:, where], dstate_BGEN)
+            ends = start_BGEN, dy_BTGE[:, where], dstate_BGEN
+            own, dstate_BGEN = _gradients(part, *ends, buffers)
             found.a.add_(own.a)
             for whole, of_chunk in zip(found, own, strict=True):
                 if whole is not found.a:
@@ -92,22 +95,36 @@ class ChunkedScan(torch.autograd.Function):
         return *found, dstate_BGEN
 
 
+def _size(steps: Steps) -> int:
+    """How many steps a chunk has."""
+    return max(1, NUMBERS_PER_CHUNK // max(1, steps.u.shape[0] * steps.a.numel()))
+
+
 def _chunks(steps: Steps) -> Iterator[tuple[slice, Steps]]:
     """The steps in chunks whose states fit into a buffer."""
-    numbers = steps.u.shape[0] * steps.a.numel()
-    size = max(1, NUMBERS_PER_CHUNK // max(1, numbers))
+    size = _size(steps)
     for first in range(0, steps.u.shape[1], size):
         where = slice(first, first + size)
         of = (steps.u[:, where], steps.delta[:, where], steps.a)
         yield where, Steps(*of, steps.b[:, where], steps.c[:, where])
 
 
-def _states(part: Steps, start_BGEN: Tensor) -> tuple[Tensor, Tensor]:
-    """The decays exp(delta A) and the states after each step, both (C, B, G, E, N)."""
+def _buffers(steps: Steps, count: int) -> list[Tensor]:
+    """Memory for chunks (C, B, G, E, N), which all of them use: fresh pages would cost more than the sums."""
+    shape = min(_size(steps), steps.u.shape[1]), len(steps.u), *steps.a.shape
+    return [steps.u.new_empty(shape) for _ in range(count)]
+
+
+def _states(
+    part: Steps, start_BGEN: Tensor, decay: Tensor, states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The decays exp(delta A) and the states after each step, both (C, B, G, E, N), written into two buffers."""
+    length = part.u.shape[1]
     delta_CBGE1 = part.delta.transpose(0, 1).unsqueeze(-1)
-    decay_CBGEN = torch.mul(delta_CBGE1, part.a).exp_()
+    decay_CBGEN = torch.mul(delta_CBGE1, part.a, out=decay[:length]).exp_()
     given_CBGE1 = delta_CBGE1 * part.u.transpose(0, 1).unsqueeze(-1)
-    states_CBGEN = given_CBGE1 * part.b.transpose(0, 1).unsqueeze(-2)
+    b_CBG1N = part.b.transpose(0, 1).unsqueeze(-2)
+    states_CBGEN = torch.mul(given_CBGE1, b_CBG1N, out=states[:length])
     _accumulate(states_CBGEN.unbind(), decay_CBGEN.unbind(), start_BGEN)
     return decay_CBGEN, states_CBGEN
 
@@ -119,16 +136,19 @@ def _accumulate(given: Sequence[Tensor], decay: Sequence[Tensor], state: Tensor)
 
 
 def _gradients(
-    part: Steps, start_BGEN: Tensor, dy_BCGE: Tensor, dlast_BGEN: Tensor
+    part: Steps, start_BGEN: Tensor, dy_BCGE: Tensor, dlast_BGEN: Tensor, buffers: Sequence[Tensor]
 ) -> tuple[Steps, Tensor]:
     """The gradients of a chunk's inputs, and of the state that it begins with; `dlast` is that of its last state."""
-    decay_CBGEN, states_CBGEN = _states(part, start_BGEN)
+    decay_CBGEN, states_CBGEN = _states(part, start_BGEN, *buffers[:2])
+    length = part.u.shape[1]
     # g_t = C_t dy_t + decay_{t+1} g_{t+1} is the gradient of the state after step t.
-    g_CBGEN = torch.einsum("bcge,bcgn->cbgen", dy_BCGE, part.c).contiguous()
+    dy_CBGE1, c_CBG1N = dy_BCGE.transpose(0, 1).unsqueeze(-1), part.c.transpose(0, 1).unsqueeze(-2)
+    g_CBGEN = torch.mul(dy_CBGE1, c_CBG1N, out=buffers[2][:length])
     g_CBGEN[-1] += dlast_BGEN
     _accumulate(g_CBGEN.unbind()[-2::-1], decay_CBGEN.unbind()[:0:-1], g_CBGEN[-1])
-    before_CBGEN = torch.cat([start_BGEN.unsqueeze(0), states_CBGEN[:-1]])
-    log_decay_CBGEN = before_CBGEN.mul_(decay_CBGEN).mul_(g_CBGEN)  # the gradient of delta A
+    log_decay_CBGEN = torch.mul(decay_CBGEN, g_CBGEN, out=buffers[3][:length])
+    log_decay_CBGEN[0] *= start_BGEN
+    log_decay_CBGEN[1:] *= states_CBGEN[:-1]  # the gradient of delta A
     by_given_BCGE = torch.einsum("cbgen,bcgn->bcge", g_CBGEN, part.b)
     given_BCGE = part.delta * part.u
     found = Steps(
