@@ -12,6 +12,7 @@ NETWORKS = {
     "transformer": "genomai_cli.backbones.transformer:TransformerNetwork",
     "dnabert": "genomai_cli.backbones.dnabert:DnabertNetwork",
     "caduceus": "genomai_cli.backbones.caduceus:CaduceusNetwork",
+    "hyenadna": "genomai_cli.backbones.hyenadna:HyenaDnaNetwork",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
@@ -70,6 +71,7 @@ DIFFUSERS = {  # of views, by the kinds of input
 ADAPTERS = {
     "dnabert": "genomai_cli.bundles.adapters.dnabert",
     "caduceus": "genomai_cli.bundles.adapters.caduceus",
+    "hyenadna": "genomai_cli.bundles.adapters.hyenadna",
 }
 
 

@@ -100,6 +100,12 @@ class Backbone(Network):
         known_BT = ids_BT if cache is None else torch.cat([cache, ids_BT], dim=1)
         return self(known_BT)[:, -ids_BT.shape[1] :], known_BT
 
+    def long_filters(self, tokens: int) -> Tensor | None:
+        """The filters of the convolutions that are as long as an input of so many tokens, a layer a row, in the order
+        of the released code's axes; None for a family without any."""
+        del tokens
+        return None
+
     @contextmanager
     def as_released(self, exact: bool) -> Iterator[None]:
         """With `exact`, compute as the family's released code does, its faults included, where this differs."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 FACTORS = (1, 3, 5)  # times a power of two: lengths for which FFTs are fast
+FEW = 8  # taps
 VALUES = 1 << 24  # of a spectrum that are held at once: 128 MB
 
 
@@ -44,7 +45,14 @@ def correlate(u_BDT: Tensor, taps_DK: Tensor, before_BDJ: Tensor | None = None) 
     known_BDT = u_BDT if before_BDJ is None else torch.cat([before_BDJ.to(u_BDT), u_BDT], dim=2)
     padded_BDT = functional.pad(known_BDT.to(exact), (taps - 1, 0))
     padded_BDT = padded_BDT[..., -(u_BDT.shape[2] + taps - 1) :]
-    y_BDT = functional.conv1d(padded_BDT, taps_DK.to(exact).unsqueeze(1), groups=channels)
+    taps_DK = taps_DK.to(exact)
+    if taps > FEW:
+        y_BDT = functional.conv1d(padded_BDT, taps_DK.unsqueeze(1), groups=channels)
+        return y_BDT.to(u_BDT.dtype)
+    y_BDT = padded_BDT[..., taps - 1 :] * taps_DK[:, -1:]
+    for tap in range(taps - 1):  # on a CPU three times as fast as `conv1d` with groups
+        shifted_BDT = padded_BDT[..., tap : tap + u_BDT.shape[2]]
+        y_BDT = torch.addcmul(y_BDT, shifted_BDT, taps_DK[:, tap : tap + 1])
     return y_BDT.to(u_BDT.dtype)
 
 

@@ -2,8 +2,8 @@
 
 The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
 and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
-`expected_pooled*`, `tokenizer_cases.json`, `official_full_size_keys.json`. Each is compared by its largest deviation
-relative to its largest value.
+`expected_pooled*`, `expected_filters*`, `tokenizer_cases.json`, `official_full_size_keys.json`. Each is compared by its
+largest deviation relative to its largest value.
 
 Shape suffixes: B sequences, T tokens.
 """
@@ -27,7 +27,7 @@ from genomai_cli.bundles.bundle import shapes as shapes_of
 from genomai_cli.errors import InputError
 from genomai_cli.inputs.base import input_class
 
-OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled")
+OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled", "filters", "long_filters")
 RELEASED = "original"  # ends the name of what the released code gives, faults included
 
 
@@ -77,7 +77,7 @@ def _deviation(
     exact = output == "logits" or variant.endswith(RELEASED)
     try:
         with torch.inference_mode(), network.as_released(exact):
-            found = _given(bundle, network, folder, output, suffix)
+            found = _given(bundle, network, folder, output, suffix, len(expected))
     except (IndexError, RuntimeError) as error:
         file = folder / f"input_ids{suffix}.npy"
         raise InputError(f"the model cannot read this: {error}", path=file) from error
@@ -91,9 +91,9 @@ def _deviation(
 
 
 def _given(
-    bundle: Bundle, network: Backbone, folder: Path, output: str, suffix: str
+    bundle: Bundle, network: Backbone, folder: Path, output: str, suffix: str, count: int
 ) -> Tensor | None:
-    """The model's output for the inputs of that suffix."""
+    """The model's output for the inputs of that suffix; of hidden states the first `count`."""
     device = next(network.parameters()).device
     ids_BT = torch.from_numpy(_read(folder / f"input_ids{suffix}.npy")).long().to(device)
     mask = _optional(folder / f"attention_mask{suffix}.npy", device)
@@ -107,8 +107,12 @@ def _given(
         states: Tensor = network(ids_BT, mask_BT, layer=layer, **more)
         return states
 
+    if output.endswith("filters"):
+        return network.long_filters(ids_BT.shape[1])
     if output == "hidden_states":
-        return torch.stack([hidden(layer) for layer in range(network.num_layers + 1)])
+        # Not every release counts the final norm among its layers.
+        layers = range(min(count, network.num_layers + 1))
+        return torch.stack([hidden(layer) for layer in layers])
     if output == "last_hidden":
         return hidden(None)
     if output == "pooled":

@@ -1,0 +1,379 @@
+"""HyenaDNA (Nguyen et al. 2023, arXiv:2306.15794): Hyena operators (Poli et al. 2023, arXiv:2302.10866) on letters.
+
+Pre-norm blocks, in which a Hyena operator stands where a transformer has attention: projections of each token, short
+causal convolutions, then gates by turns with causal convolutions as long as the input. The long filters are functions
+of the position, a small network with sines, times a decay of its own for each channel. Positions z and t are data of
+the checkpoint.
+
+Where no gradient is wanted, channels and tokens are worked on in blocks of about `values` numbers, and hidden states
+are changed in place: memory beside three copies of them is bounded, and the answers are those of one block.
+
+Shape suffixes: B sequences, T tokens, D hidden size, C channels of a block, W width of the filters' network, P tokens
+before.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.convolutions import VALUES, convolve, correlate, fast_length, last
+
+STD = 0.02  # of fresh weights, as in GPT-2
+FASTEST, SLOWEST, TARGET, FLOOR = 0.3, 1.5, 0.01, 0.05  # of the decay of filters
+KEPT = 1 << 24  # numbers of a layer's filters that are kept for the next batch
+
+
+@dataclass(frozen=True)
+class HyenaDnaConfig:
+    """Sizes; the defaults are those of hyenadna-tiny-1k.
+
+    `positions` is the longest input; a filter's network has `filter_depth` inner layers; `short_delay` is how many
+    tokens late the short filters are. `norm_eps` is of the norms in blocks, `eps` of the last one.
+    """
+
+    vocabulary: int = 12
+    vocabulary_multiple: int = 8  # that the embeddings' rows are filled up to
+    pad_id: int = 4
+    width: int = 128
+    layers: int = 2
+    feed_forward: int = 512
+    positions: int = 1026
+    order: int = 2
+    short_filter: int = 3
+    short_delay: int = 0
+    position_features: int = 5
+    filter_width: int = 64
+    filter_depth: int = 2
+    frequency: float = 10.0
+    train_frequency: bool = True
+    modulate: bool = True
+    dropout: float = 0.1
+    residual_dropout: float = 0.0
+    operator_dropout: float = 0.0
+    eps: float = 1e-5
+    norm_eps: float = 1e-5
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        if self.position_features < 3 or self.position_features % 2 == 0:
+            raise ValueError(
+                f"position_features: odd, and at least 3, not {self.position_features}"
+            )
+        if self.order < 2:
+            raise ValueError(f"order: at least 2, not {self.order}")
+
+    @property
+    def rows(self) -> int:
+        """The embeddings' rows."""
+        return -(-self.vocabulary // self.vocabulary_multiple) * self.vocabulary_multiple
+
+
+class HyenaDnaNetwork(Backbone):
+    """Ids (B, T) to hidden states (B, T, D); at most `positions` tokens, none of which knows a later one.
+
+    Padding belongs at the right. Layer 0 is the embeddings, n the sum after n blocks, the last one the final norm.
+    """
+
+    config_class = HyenaDnaConfig
+    causal = True
+
+    def __init__(self, config: HyenaDnaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.hidden_size, self.num_layers = config.width, config.layers + 1
+        self.max_length = config.positions
+        self.values = VALUES
+        self.embeddings = Embedding(config.rows, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width, eps=config.eps)
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        *,
+        layer: int | None = None,
+        features: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The hidden states after `layer` layers; the mask is not needed, since padding comes after all tokens."""
+        del mask_BT, features
+        return self._hidden(ids_BT, [None] * len(self.layers), layer)
+
+    def decode(self, ids_BT: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
+        """See `Backbone`; the cache has of each block what its convolutions need of the past, O(T) numbers."""
+        order = self.config.order
+        pasts = cache or [Past(None, [None] * (order - 1)) for _ in self.layers]
+        with torch.no_grad():
+            return self._hidden(ids_BT, pasts, None), pasts
+
+    def _hidden(self, ids_BT: Tensor, pasts: "list[Past | None]", layer: int | None) -> Tensor:
+        hidden_BTD: Tensor = self.embeddings(ids_BT)
+        # The sum stays in float32 at least, also where the blocks compute in 16 bits.
+        hidden_BTD = hidden_BTD.to(torch.promote_types(hidden_BTD.dtype, torch.float32))
+        hidden_BTD = self.dropout(hidden_BTD)
+        for block, past in list(zip(self.layers, pasts, strict=True))[:layer]:
+            hidden_BTD = block(hidden_BTD, self.values, past)
+        if layer is None or layer == self.num_layers:
+            hidden_BTD = self.norm(hidden_BTD)
+        return hidden_BTD
+
+    def long_filters(self, tokens: int) -> Tensor:
+        """See `Backbone`: (layers, T, D)."""
+        taps = [block.mixer.filter(tokens)(slice(None)).T for block in self.layers]  # type: ignore[union-attr, operator]
+        return torch.stack(taps)
+
+    def lm_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head for the next token, or one without parameters, where it is the embeddings."""
+        if self.config.tied:
+            return TiedHead()
+        multiple = self.config.vocabulary_multiple
+        return Linear(self.config.width, -(-vocabulary // multiple) * multiple, bias=False)
+
+    def lm_logits(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """The logits (..., V) of the hidden states (..., D); V is filled up as the embeddings are."""
+        logits: Tensor = head(hidden, self.embeddings.weight) if self.config.tied else head(hidden)
+        return logits
+
+
+class TiedHead(nn.Module):
+    """The head whose rows are the embeddings (V, D)."""
+
+    def forward(self, hidden: Tensor, embeddings_VD: Tensor) -> Tensor:
+        """The logits (..., V)."""
+        return functional.linear(hidden, embeddings_VD)
+
+
+class Embedding(nn.Embedding):
+    """Rows that begin as small as the weights."""
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=STD)
+
+
+class Linear(nn.Linear):
+    """Weights that begin with this standard deviation, biases with 0, as GPT-2's (Radford et al. 2019)."""
+
+    std = STD
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, std: float = STD) -> None:
+        super().__init__(inputs, outputs, bias)
+        self.std = std
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.std)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+@dataclass
+class Past:
+    """What a Hyena operator needs of the tokens before: the last inputs of its short filters (B, 3D, <K), and all those
+    of each long one (B, D, P)."""
+
+    short: Tensor | None
+    long: list[Tensor | None]
+    tokens: int = 0
+
+
+class Block(nn.Module):
+    """A Hyena operator and an MLP, each of the normalised sum of all before, and added to it."""
+
+    def __init__(self, config: HyenaDnaConfig) -> None:
+        super().__init__()
+        scaled = STD / math.sqrt(2 * config.layers)  # of what is added to the sum
+        self.norm1 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.mixer = HyenaOperator(config, scaled)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.fc1 = Linear(config.width, config.feed_forward)
+        self.fc2 = Linear(config.feed_forward, config.width, std=scaled)
+        self.dropout = nn.Dropout(config.residual_dropout)
+
+    def forward(self, x_BTD: Tensor, values: int, past: Past | None = None) -> Tensor:
+        """(B, T, D); x is changed in place where no gradient is wanted."""
+        normed_BTD = self.norm1(x_BTD)
+        for part_BTD in self.mixer(normed_BTD, values, past):
+            x_BTD = _add(x_BTD, self.dropout(part_BTD))
+        del normed_BTD
+        if torch.is_grad_enabled():
+            return _add(x_BTD, self.dropout(self._mlp(x_BTD)))
+        step = max(1, values // (x_BTD.shape[0] * self.fc1.out_features))
+        for part_BTD in torch.split(x_BTD, step, dim=1):
+            part_BTD += self.dropout(self._mlp(part_BTD))
+        return x_BTD
+
+    def _mlp(self, x_BTD: Tensor) -> Tensor:
+        out_BTD: Tensor = self.fc2(functional.gelu(self.fc1(self.norm2(x_BTD)), approximate="tanh"))
+        return out_BTD
+
+
+def _add(sum_BTD: Tensor, part_BTD: Tensor) -> Tensor:
+    return sum_BTD + part_BTD if torch.is_grad_enabled() else sum_BTD.add_(part_BTD)
+
+
+class HyenaOperator(nn.Module):
+    """Gates and long convolutions by turns, of `order` + 1 projections of the input (Poli et al. 2023, section 3)."""
+
+    def __init__(self, config: HyenaDnaConfig, scaled: float) -> None:
+        super().__init__()
+        self.width, self.order, self.delay = config.width, config.order, config.short_delay
+        inner = config.width * (config.order + 1)
+        self.in_proj = Linear(config.width, inner)
+        self.short_filter = nn.Conv1d(inner, inner, config.short_filter, groups=inner)
+        self.filter = ImplicitFilter(config)
+        self.dropout = nn.Dropout(config.operator_dropout)
+        self.out_proj = Linear(config.width, config.width, std=scaled)
+
+    def forward(self, x_BTD: Tensor, values: int, past: Past | None = None) -> Iterator[Tensor]:
+        """What each block of channels gives (B, T, D); the sum of these is the operator's output.
+
+        With a past there is one block, and the past takes in these tokens.
+        """
+        before = past.tokens if past else 0
+        total = before + x_BTD.shape[1]
+        taps = self.filter(total)
+        step = self.width if past else values // (len(x_BTD) * fast_length(2 * total))
+        for start in range(0, self.width, max(1, step)):
+            channels = slice(start, min(self.width, start + max(1, step)))
+            y_BCT = self._mixed(x_BTD, taps, channels, past)
+            bias = self.out_proj.bias if channels.stop == self.width else None
+            weight_DC = self.out_proj.weight[:, channels]
+            yield functional.linear(y_BCT.transpose(1, 2), weight_DC, bias)
+        if past:
+            past.tokens = total
+
+    def _mixed(self, x_BTD: Tensor, taps: "Taps", channels: slice, past: Past | None) -> Tensor:
+        """The channels of the output (B, C, T), before they are projected."""
+        *gates, v_BCT = self._projected(x_BTD, channels, past).chunk(self.order + 1, dim=1)
+        for number, gate_BCT in enumerate(reversed(gates[1:])):
+            v_BCT = self.dropout(v_BCT * gate_BCT)
+            own = slice(number * self.width + channels.start, number * self.width + channels.stop)
+            long_BCT = self._convolved(v_BCT, taps(own), number, past)
+            v_BCT = long_BCT + self.filter.bias[own, None] * v_BCT
+        return v_BCT * gates[0]
+
+    def _projected(self, x_BTD: Tensor, channels: slice, past: Past | None) -> Tensor:
+        """The same channels of all projections (B, 3C, T), after the short filters."""
+        groups = range(0, len(self.in_proj.weight), self.width)
+        rows = [slice(group + channels.start, group + channels.stop) for group in groups]
+        weight, bias, taps, shift = (
+            torch.cat([tensor[own] for own in rows])
+            for tensor in (
+                self.in_proj.weight,
+                self.in_proj.bias,
+                self.short_filter.weight.squeeze(1),
+                cast(Tensor, self.short_filter.bias),
+            )
+        )
+        u_BCT = functional.linear(x_BTD, weight, bias).transpose(1, 2)
+        taps = functional.pad(taps, (0, self.delay))
+        found_BCT = correlate(u_BCT, taps, past.short if past else None) + shift[:, None]
+        if past:
+            past.short = last(u_BCT, taps.shape[1] - 1, past.short)
+        return found_BCT
+
+    def _convolved(self, v_BCT: Tensor, taps_CT: Tensor, number: int, past: Past | None) -> Tensor:
+        """The long convolution (B, C, T), after what came before."""
+        if past is None:
+            return convolve(v_BCT, taps_CT)
+        before_BCP, tokens = past.long[number], v_BCT.shape[2]
+        known_BCP = v_BCT if before_BCP is None else torch.cat([before_BCP, v_BCT], dim=2)
+        past.long[number] = known_BCP
+        if tokens == 1:
+            return (known_BCP * taps_CT.flip(1)).sum(2, keepdim=True)
+        return convolve(known_BCP, taps_CT)[..., -tokens:]
+
+
+Taps = Callable[[slice], Tensor]
+
+
+class ImplicitFilter(nn.Module):
+    """Filters as functions of the position: a network with sines, times exponential decay (Poli et al. 2023, section
+    3.3); `bias` is how much of the input itself is added to each convolution."""
+
+    z: Tensor
+    t: Tensor
+    deltas: Tensor
+
+    def __init__(self, config: HyenaDnaConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, channels = config.filter_width, config.width * (config.order - 1)
+        inner = [Linear(width, width) for _ in range(config.filter_depth)]
+        self.inner = nn.ModuleList([Linear(config.position_features, width), *inner])
+        self.outer = Linear(width, channels, bias=False)
+        self.bias = nn.Parameter(torch.empty(channels))
+        if config.train_frequency:
+            self.frequency = nn.Parameter(torch.empty(1, width))
+        # Of these shapes in released files: (1, T, F), (1, T, 1), (1, 1, C).
+        for name, tensor in _positions(config).items():
+            self.register_buffer(name, tensor[None])
+        slowest, fastest = (math.log(TARGET) / share for share in (SLOWEST, FASTEST))
+        self.register_buffer("deltas", torch.linspace(slowest, fastest, channels)[None, None])
+        self._kept: tuple[object, Tensor] | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.bias)
+        if self.config.train_frequency:
+            nn.init.constant_(self.frequency, self.config.frequency)
+
+    def train(self, mode: bool = True) -> "ImplicitFilter":
+        """Forget the filters that were kept: weights are about to change, or have changed."""
+        self._kept = None
+        return super().train(mode)
+
+    def forward(self, tokens: int) -> Taps:
+        """What gives the taps (C, T) of channels, for inputs of so many tokens.
+
+        In inference they are kept, where they are not too many: those of a longer input begin as those of a shorter.
+        """
+        if self.training or torch.is_grad_enabled():
+            hidden_TW = self._hidden(tokens)
+            return lambda channels: self._taps(hidden_TW, channels)
+        ahead = min(self.config.positions, 1 << max(0, tokens - 1).bit_length())
+        if ahead * len(self.bias) > KEPT:
+            hidden_TW = self._hidden(tokens)
+            return lambda channels: self._taps(hidden_TW, channels)
+        state = [(p.data_ptr(), p.is_inference() or p._version) for p in self.parameters()]
+        if self._kept is None or self._kept[0] != state or self._kept[1].shape[1] < tokens:
+            self._kept = state, self._taps(self._hidden(ahead), slice(None))
+        taps_CT = self._kept[1]
+        return lambda channels: taps_CT[channels, :tokens]
+
+    def _hidden(self, tokens: int) -> Tensor:
+        """The hidden layer (T, W) that the filters of all channels are made from."""
+        frequency = self.frequency if self.config.train_frequency else self.config.frequency
+        hidden_TW = self.z[0, :tokens]
+        with torch.autocast(hidden_TW.device.type, enabled=False):  # sines of large numbers
+            for layer in self.inner:
+                hidden_TW = torch.sin(frequency * layer(hidden_TW))
+        return hidden_TW
+
+    def _taps(self, hidden_TW: Tensor, channels: slice) -> Tensor:
+        with torch.autocast(hidden_TW.device.type, enabled=False):
+            taps_CT = functional.linear(hidden_TW, self.outer.weight[channels]).T
+        if self.config.modulate:
+            time_T1, delta_C = self.t[0, : len(hidden_TW)], self.deltas[0, 0, channels]
+            decay_CT = torch.exp(-delta_C.abs() * time_T1).T
+            taps_CT = taps_CT * (decay_CT + FLOOR)
+        return taps_CT
+
+
+def _positions(config: HyenaDnaConfig) -> dict[str, Tensor]:
+    """The time t (T, 1) from 0 to 1, and the features z (T, F): time, cosines and sines of low frequencies."""
+    tokens, bands = config.positions, (config.position_features - 1) // 2
+    t_T1 = torch.linspace(0, 1, tokens)[:, None]
+    angle_T1 = 2 * math.pi * torch.linspace(0, tokens - 1, tokens)[:, None] / tokens
+    phase_TB = torch.linspace(1e-4, bands - 1, bands) * angle_T1
+    return {"t": t_T1, "z": torch.cat([t_T1, phase_TB.cos(), -phase_TB.sin()], dim=1)}

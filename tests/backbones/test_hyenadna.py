@@ -1,0 +1,461 @@
+"""HyenaDNA: its formulas, causality, blocks and caches, released layouts, what is refused, training from it, parity."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import SHARED, changes, needs_shared, run
+from torch.nn import functional
+
+from genomai_cli.backbones.hyenadna import HyenaDnaConfig, HyenaDnaNetwork
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.errors import BundleError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+WIDTH, INNER, LAYERS, L_MAX, ROWS, FILTER, FEATURES = 6, 10, 2, 40, 16, 7, 5
+LAYER = {
+    "_name_": "hyena",
+    "emb_dim": FEATURES,
+    "filter_order": FILTER,
+    "local_order": 3,
+    "l_max": L_MAX,
+    "modulate": True,
+    "w": 10,
+    "lr": 6e-4,
+    "wd": 0.0,
+    "lr_pos_emb": 0.0,
+}
+ORIGINAL = {
+    "d_model": WIDTH,
+    "n_layer": LAYERS,
+    "d_inner": INNER,
+    "vocab_size": 12,
+    "resid_dropout": 0.0,
+    "embed_dropout": 0.1,
+    "residual_in_fp32": True,
+    "pad_vocab_size_multiple": 8,
+    "checkpoint_mixer": False,
+    "layer": LAYER,
+}
+HUGGING_FACE = {
+    "model_type": "hyenadna",
+    "activation_freq": 10,
+    "d_model": WIDTH,
+    "d_inner": INNER,
+    "emb_dim": FEATURES,
+    "embed_dropout": 0.1,
+    "filter_order": FILTER,
+    "hyena_order": 2,
+    "layer_norm_epsilon": 1e-5,
+    "max_seq_len": L_MAX,
+    "n_layer": LAYERS,
+    "num_inner_mlps": 2,
+    "pad_vocab_size_multiple": 8,
+    "short_filter_order": 3,
+    "tie_word_embeddings": False,
+    "train_freq": True,
+    "use_bias": True,
+    "vocab_size": 12,
+}
+
+
+def tensors(*, order=2, depth=2, taps=3, rows=ROWS, seed=1):
+    """Random tensors under the names of the stand-alone code, without a prefix and without a head."""
+    rng = torch.Generator().manual_seed(seed)
+    channels = WIDTH * (order - 1)
+    sizes = {"embeddings.word_embeddings.weight": (rows, WIDTH)}
+    for number in range(LAYERS):
+        block, filters = f"layers.{number}.", f"layers.{number}.mixer.filter_fn."
+        linear = [
+            (f"{block}mixer.in_proj", WIDTH * (order + 1), WIDTH),
+            (f"{block}mixer.out_proj", WIDTH, WIDTH),
+            (f"{block}mlp.fc1", INNER, WIDTH),
+            (f"{block}mlp.fc2", WIDTH, INNER),
+            (f"{filters}implicit_filter.0", FILTER, FEATURES),
+            *((f"{filters}implicit_filter.{2 * n}", FILTER, FILTER) for n in range(1, depth + 1)),
+        ]
+        sizes |= {f"{name}.weight": (rows_, columns) for name, rows_, columns in linear}
+        sizes |= {f"{name}.bias": (rows_,) for name, rows_, _ in linear}
+        sizes[f"{block}mixer.short_filter.weight"] = (WIDTH * (order + 1), 1, taps)
+        sizes[f"{block}mixer.short_filter.bias"] = (WIDTH * (order + 1),)
+        sizes[f"{filters}implicit_filter.{2 * depth + 2}.weight"] = (channels, FILTER)
+        sizes[f"{filters}bias"] = (channels,)
+        sizes |= {f"{block}norm{n}.{part}": (WIDTH,) for n in (1, 2) for part in ("weight", "bias")}
+    sizes |= {f"ln_f.{part}": (WIDTH,) for part in ("weight", "bias")}
+    found = {name: torch.randn(size, generator=rng) * 0.5 for name, size in sizes.items()}
+    for number in range(LAYERS):
+        filters = f"layers.{number}.mixer.filter_fn."
+        found[f"{filters}pos_emb.z"] = torch.randn(1, L_MAX, FEATURES, generator=rng)
+        found[f"{filters}pos_emb.t"] = torch.linspace(0, 1, L_MAX)[None, :, None]
+        found[f"{filters}modulation.deltas"] = torch.linspace(-3, -15, channels)[None, None]
+        frequency = 10 + torch.randn(1, FILTER, generator=rng)
+        for n in range(depth + 1):
+            found[f"{filters}implicit_filter.{2 * n + 1}.freq"] = frequency.clone()
+    return found
+
+
+def prefixed(given, prefix):
+    return {prefix + name: tensor for name, tensor in given.items()}
+
+
+def original(given=None):
+    """The tensors of the first release: tied head, counters of a metric."""
+    named = prefixed(tensors() if given is None else given, "model.backbone.")
+    named["model.lm_head.weight"] = named[
+        "model.backbone.embeddings.word_embeddings.weight"
+    ].clone()
+    return named | {"train_torchmetrics.num_tokens.count": torch.tensor(3)}
+
+
+def hugging_face(given=None):
+    """The tensors of Hugging Face's layout: one of the shared frequencies, a head of its own."""
+    named = prefixed(tensors() if given is None else given, "hyena.backbone.")
+    named = {n: t for n, t in named.items() if not n.endswith((".3.freq", ".5.freq"))}
+    head = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(7))
+    return named | {"lm_head.weight": head}
+
+
+def released(folder, given, config):
+    """A checkpoint in a released layout."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    safetensors.torch.save_file(given, folder / "model.safetensors")
+    return folder
+
+
+def load(folder):
+    """The checkpoint in double precision, so that sines of large numbers are the same."""
+    return bundles.load(folder, CPU, torch.float64)
+
+
+LAYOUTS = {"original": (original, ORIGINAL), "hugging face": (hugging_face, HUGGING_FACE)}
+
+
+@pytest.fixture(params=LAYOUTS)
+def checkpoint(request, tmp_path):
+    make, config = LAYOUTS[request.param]
+    return released(tmp_path / "hyenadna", make(), config)
+
+
+def reference(ids, given, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True):
+    """The hidden states (B, T, D) of every layer by the papers' formulas, the convolutions term by term."""
+
+    def linear(name, x):
+        return x @ given[f"{name}.weight"].double().T + given.get(f"{name}.bias", torch.zeros(1))
+
+    def norm(name, x, eps):
+        deviation = (x - x.mean(-1, keepdim=True)) / (
+            x.var(-1, unbiased=False, keepdim=True) + eps
+        ).sqrt()
+        return deviation * given[f"{name}.weight"] + given[f"{name}.bias"]
+
+    def shifted(x, by):
+        return functional.pad(x, (0, 0, by, 0))[:, : x.shape[1]]
+
+    def mixer(name, x):
+        tokens = x.shape[1]
+        u = linear(f"{name}in_proj", x)
+        taps = given[f"{name}short_filter.weight"][:, 0].double()
+        last = taps.shape[1] - 1
+        u = sum(shifted(u, delay + last - n) * taps[:, n] for n in range(last + 1))
+        *gates, v = (u + given[f"{name}short_filter.bias"]).chunk(order + 1, -1)
+        filters = f"{name}filter_fn."
+        h = given[f"{filters}pos_emb.z"][0, :tokens].double()
+        for n in range(depth + 1):
+            h = linear(f"{filters}implicit_filter.{2 * n}", h)
+            h = torch.sin(given[f"{filters}implicit_filter.1.freq"] * h)
+        h = linear(f"{filters}implicit_filter.{2 * depth + 2}", h)
+        decay = torch.exp(
+            -given[f"{filters}pos_emb.t"][0, :tokens]
+            * given[f"{filters}modulation.deltas"][0].abs()
+        )
+        h = h * (decay + 0.05) if modulate else h
+        for n, gate in enumerate(gates[:0:-1]):
+            v = v * gate
+            k = h[:, n * WIDTH : (n + 1) * WIDTH]
+            long = sum(shifted(v, j) * k[j] for j in range(tokens))
+            v = long + given[f"{filters}bias"][n * WIDTH : (n + 1) * WIDTH] * v
+        return linear(f"{name}out_proj", v * gates[0])
+
+    x = given["embeddings.word_embeddings.weight"].double()[ids]
+    states = [x]
+    for number in range(LAYERS):
+        block = f"layers.{number}."
+        x = x + mixer(f"{block}mixer.", norm(f"{block}norm1", x, 1e-5))
+        wide = linear(f"{block}mlp.fc1", norm(f"{block}norm2", x, 1e-5))
+        x = x + linear(f"{block}mlp.fc2", functional.gelu(wide, approximate="tanh"))
+        states.append(x)
+    return [*states, norm("ln_f", x, eps)]
+
+
+def token_ids(tokens=33, batch=3):
+    return torch.randint(0, 12, (batch, tokens), generator=torch.Generator().manual_seed(2))
+
+
+def close(found, expected, atol=1e-5):
+    torch.testing.assert_close(found.double(), expected.double(), atol=atol, rtol=1e-4)
+
+
+def test_hidden_states_and_logits_are_those_of_the_papers_formulas(checkpoint):
+    bundle, ids = load(checkpoint), token_ids()
+    network, head = bundle.classifier.networks[0], bundle.auxiliary["causal"]
+    expected = reference(ids, tensors())
+    with torch.inference_mode():
+        assert network.num_layers + 1 == len(expected)
+        for layer, states in enumerate(expected):
+            close(network(ids, layer=layer), states)
+        close(network(ids), expected[-1])
+        rows = (
+            hugging_face()["lm_head.weight"]
+            if "model_type" in (checkpoint / "config.json").read_text()
+            else tensors()["embeddings.word_embeddings.weight"]
+        )
+        close(network.lm_logits(head, network(ids)), expected[-1] @ rows.double().T, 1e-4)
+
+
+def test_the_options_of_the_configs(tmp_path):
+    ids = token_ids()
+    cases = {
+        "three gates": (original, {"order": 3}, {"layer": LAYER | {"order": 3}}, {"order": 3}),
+        "inner layers": (
+            original,
+            {"depth": 1},
+            {"layer": LAYER | {"num_inner_mlps": 1}},
+            {"depth": 1},
+        ),
+        "no modulation": (
+            original,
+            {},
+            {"layer": LAYER | {"modulate": False}},
+            {"modulate": False},
+        ),
+        "a long short filter": (original, {"taps": 5}, {"layer": LAYER}, {}),
+        "the last norm alone": (hugging_face, {}, {"layer_norm_epsilon": 0.1}, {"eps": 0.1}),
+        "a short filter of two": (
+            hugging_face,
+            {"taps": 2},
+            {"short_filter_order": 2},
+            {"delay": 1},
+        ),
+        "more inner layers": (
+            hugging_face,
+            {"depth": 3},
+            {"num_inner_mlps": 3},
+            {"depth": 3},
+        ),
+    }
+    for name, (make, sizes, changed, options) in cases.items():
+        given = tensors(**sizes)
+        config = (ORIGINAL if make is original else HUGGING_FACE) | changed
+        named = {n: t for n, t in make(given).items() if not n.endswith(".7.freq")}
+        network = load(released(tmp_path / name, named, config)).classifier.networks[0]
+        with torch.inference_mode():
+            close(network(ids), reference(ids, given, **options)[-1])
+
+
+def test_a_frequency_that_is_not_trained_is_the_configs(tmp_path):
+    given = {n: torch.full_like(t, 4.0) if n.endswith(".freq") else t for n, t in tensors().items()}
+    named = {n: t for n, t in hugging_face(given).items() if not n.endswith(".freq")}
+    config = HUGGING_FACE | {"train_freq": False, "activation_freq": 4}
+    network = load(released(tmp_path / "x", named, config)).classifier.networks[0]
+    with torch.inference_mode():
+        close(network(token_ids()), reference(token_ids(), given)[-1])
+
+
+@pytest.mark.parametrize(
+    ("layout", "changed", "message"),
+    [
+        ("hugging face", {"short_filter_order": 4}, "would read tokens ahead"),
+        ("hugging face", {"hyena_order": 3}, "has 2 only"),
+        ("hugging face", {"vocab_size": 8}, "embeddings of 8 tokens"),
+        ("hugging face", {"max_seq_len": None}, "no positions"),
+        ("original", {"attn_layer_idx": [1]}, r"attn_layer_idx \[1\] is not supported"),
+        ("original", {"max_position_embeddings": 5}, "max_position_embeddings 5"),
+        ("original", {"layer": LAYER | {"normalized": True}}, "normalized True"),
+        ("original", {"layer": LAYER | {"_name_": "attention"}}, "_name_ 'attention'"),
+        ("original", {"layer": LAYER | {"emb_dim": 4}}, "odd, and at least 3"),
+        ("original", {"n_layer": 3}, "missing tensor"),
+    ],
+)
+def test_configs_that_this_network_does_not_follow_are_refused(tmp_path, layout, changed, message):
+    make, config = LAYOUTS[layout]
+    with pytest.raises(BundleError, match=message):
+        load(released(tmp_path / "x", make(), config | changed))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t.pop("model.backbone.layers.1.mlp.fc2.bias"), "missing tensor"),
+        (lambda t: t.update(more=torch.ones(1)), "unknown tensor more"),
+        (lambda t: t["model.lm_head.weight"].add_(1), "should equal"),
+        (
+            lambda t: t["model.backbone.layers.0.mixer.filter_fn.implicit_filter.3.freq"].add_(1),
+            "should equal",
+        ),
+        (
+            lambda t: t.pop("model.backbone.layers.0.mixer.filter_fn.implicit_filter.1.freq"),
+            "should equal",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage, message):
+    given = original()
+    damage(given)
+    with pytest.raises(BundleError, match=message):
+        load(released(tmp_path / "x", given, ORIGINAL))
+
+
+# --- the network
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(3)
+    config = HyenaDnaConfig(width=8, feed_forward=12, positions=64, order=3, filter_width=6)
+    return HyenaDnaNetwork(config).eval()
+
+
+def test_no_token_knows_a_later_one_and_padding_changes_nothing(network):
+    ids = token_ids(30)
+    other = ids.clone()
+    other[:, 20:] = (other[:, 20:] + 1) % 12
+    with torch.inference_mode():
+        whole = network(ids)
+        close(network(other)[:, :20], whole[:, :20], 1e-6)
+        assert not torch.allclose(network(other)[:, 20], whole[:, 20])
+        mask = torch.arange(30) < torch.tensor([[30], [11], [1]])
+        padded = network(ids.where(mask, 4), mask)
+        for row, length in enumerate((30, 11, 1)):
+            close(padded[row, :length], network(ids[row : row + 1, :length])[0], 1e-6)
+
+
+@pytest.mark.parametrize("values", [1, 700, 3000])
+def test_blocks_of_any_size_give_the_same(network, values):
+    ids = token_ids(50)
+    with torch.inference_mode():
+        expected = network(ids)
+        network.values = values
+        close(network(ids), expected, 1e-5)
+    loss = network(ids).square().sum()
+    assert torch.isclose(loss.detach(), expected.square().sum(), rtol=1e-4)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_gradients_are_those_of_finite_differences():
+    torch.manual_seed(4)
+    config = HyenaDnaConfig(width=3, feed_forward=4, positions=9, filter_width=4, layers=1)
+    network = HyenaDnaNetwork(config).double().eval()
+    ids = token_ids(7, 2)
+    loss = network(ids).sin().sum()
+    loss.backward()
+    for parameter in network.parameters():
+        flat, slope = parameter.data.view(-1), parameter.grad.view(-1)
+        place = int(slope.abs().argmax())
+        sides = []
+        for step in (1e-6, -2e-6):
+            flat[place] += step
+            sides.append(float(network(ids).sin().sum().detach()))
+        flat[place] += 1e-6
+        assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(float(slope[place]), rel=1e-4)
+
+
+def test_decoding_goes_on_where_it_stopped(network):
+    ids, cache, parts = token_ids(40), None, []
+    with torch.inference_mode():
+        for first, end in ((0, 17), (17, 18), (18, 19), (19, 40)):
+            part, cache = network.decode(ids[:, first:end], cache)
+            parts.append(part)
+        close(torch.cat(parts, dim=1), network(ids), 1e-5)
+
+
+def test_kept_filters_follow_the_weights(network):
+    ids = token_ids(20)
+    with torch.inference_mode():
+        before = network(ids)
+        close(network(ids[:, :9]), before[:, :9], 1e-6)
+        close(network(torch.cat([ids, ids], dim=1))[:, :20], before, 1e-6)
+    with torch.no_grad():
+        network.layers[0].mixer.filter.outer.weight.mul_(3)
+        changed = network(ids)
+    assert not torch.allclose(changed, before)
+    close(network(ids).detach(), changed, 1e-6)  # with gradients nothing is kept
+
+
+def test_fresh_positions_are_the_papers(network):
+    filters = network.layers[0].mixer.filter
+    time = torch.linspace(0, 1, 64)
+    angle = 2 * torch.pi * torch.arange(64) / 64
+    close(filters.t[0, :, 0], time)
+    close(filters.z[0, :, 0], time)
+    close(filters.z[0, :, 2], angle.cos())
+    close(filters.z[0, :, 4], -angle.sin())
+    decays = -filters.deltas[0, 0]
+    close(decays[[0, -1]], torch.tensor([np.log(100) / 1.5, np.log(100) / 0.3]))
+
+
+# --- with the program
+
+
+def test_embed_reads_the_released_folder(checkpoint, tmp_path):
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGTACGTTA\n>b\nACGTN\n>low\nacgtt\n")
+    result = run(["embed", "--model", checkpoint, "--to", "tsv", fasta, "--device", "cpu"])
+    assert result.status == 0, result.stderr
+    rows = {row[0]: np.array(row[1:], float) for row in result.rows[1:]}
+    bundle = load(checkpoint)
+    for name, sequence in (("a", "ACGTACGTTA"), ("b", "ACGTN")):
+        ids = torch.from_numpy(bundle.tokenizer.released_ids(sequence).astype(np.int64))[None]
+        expected = reference(ids, tensors())[-1][0].mean(0)
+        np.testing.assert_allclose(rows[name], expected.numpy(), atol=1e-5)
+    assert np.isnan(rows["low"]).all()  # lower case is unknown to these models
+
+
+def test_inspect_convert_and_verify(checkpoint, tmp_path):
+    report = json.loads(run(["models", "inspect", checkpoint, "--json"]).stdout)
+    assert report["architecture"] == "hyenadna (released layout)"
+    assert report["problem"] is None
+    assert run(["models", "convert", checkpoint, "-o", tmp_path / "mine"]).status == 0
+    there, here = (load(folder) for folder in (checkpoint, tmp_path / "mine"))
+    for name, tensor in there.classifier.state_dict().items():
+        assert torch.equal(tensor, here.classifier.state_dict()[name])
+    assert run(["models", "verify", tmp_path / "mine"]).status == 0
+
+
+TINY = (
+    "network.width=6 network.layers=2 network.feed_forward=10 network.positions=40 network.filter_width=7 "
+    "optimization.steps=4 optimization.batch_size=4 optimization.evaluate_every=2 corpus.windows=2"
+)
+
+
+@pytest.mark.parametrize("start", ["scratch", "checkpoint"])
+def test_it_is_pretrained_and_trained(sequences, tmp_path, start):
+    checkpoint = released(tmp_path / "released", original(), ORIGINAL)
+    rng = np.random.default_rng(5)
+    dna = tmp_path / "dna.fa"
+    letters = "".join(rng.choice(list("ACGT"), 3000))
+    dna.write_text(f">x\n{letters}\n")
+    model = ["--model", checkpoint] if start == "checkpoint" else []
+    tiny = ["--recipe", "hyenadna-tiny", *changes(TINY), "--device", "cpu"]
+    result = run(["pretrain", dna, "-o", tmp_path / "pretrained", *model, *tiny])
+    assert result.status == 0, result.stderr
+    fasta, labels = sequences
+    arguments = ["--labels", labels, "-o", tmp_path / "trained", "--model", tmp_path / "pretrained"]
+    result = run(["train", fasta, *arguments, *tiny])
+    assert result.status == 0, result.stderr
+    result = run(["classify", "--model", tmp_path / "trained", fasta])
+    assert result.status == 0, result.stderr
+    assert len(result.rows) == 41
+
+
+@needs_shared
+@pytest.mark.parametrize("fixture", ["hyenadna", "hyenadna_hf"])
+def test_outputs_of_the_original_code(fixture):
+    folder = SHARED / "parity" / fixture
+    result = run(["models", "verify", folder, "--against", folder, "--tolerance", "1e-5"])
+    assert result.status == 0, result.stderr
+    assert {row[2] for row in result.rows[1:]} == {"OK"}
