@@ -11,13 +11,17 @@ are fitted on samples that the networks have not seen. An
 evidence may doubt that a sample is of any of its classes: the coarsest head then is in part what it says without them,
 and the more likely an outsider is, the wider are all probabilities.
 
-Shape suffixes: B samples, T tokens, C classes of a head, P classes of the evidence, F features of the share, D hidden
-size, E members times hidden size.
+`by_group`, the classes of a finer head are compared within each class of the coarsest, a group, with weights of its
+own: what tells admixed populations apart is not what tells neighbours apart. The networks' weights then follow the
+share of the input, the evidence's that of the information, and whether few sites tell it and how evenly these lie.
+
+Shape suffixes: B samples, T tokens, C classes of a head, P classes of the evidence, G groups, F features of the share,
+D hidden size, E members times hidden size.
 """
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +32,8 @@ from genomai_cli.errors import UsageError
 
 MEAN, CLS, MAX, POOLER = "mean", "cls", "max", "pooler"
 POOLS = (MEAN, CLS, MAX, POOLER)
-FEATURES = 3
+FEATURES = 3  # of the share, of which the logarithm of a weight is a linear function
+EVIDENCE_FEATURES = 5  # of share, information and evenness, by group
 SMALLEST_SHARE = 0.005
 SMALLEST_INFORMATION = 2e-4
 LARGEST_LOG_WEIGHT = 10.0  # where few held-out samples are all right, no weight would be too large
@@ -36,59 +41,122 @@ LIKELIHOOD, KNOWN = (
     "likelihood",
     "known",
 )  # the log odds, and the share of all information that is known
+EVEN = "even"  # how evenly what is known lies among all, 1 if as at random
 GROUPS, DOUBT = "groups", "doubt"  # log odds of the coarsest head's classes, and their weight
 OUTSIDE = "outside"  # the probability that a sample is of none of the evidence's classes
 VOTES = "votes"  # score of an evidence that weighs the networks' logits, 0 to 1
+
+
+class Features(NamedTuple):
+    """What the weights of the networks and of the evidence depend on, both (B, F)."""
+
+    networks: Tensor
+    evidence: Tensor
 
 
 class Fusion(nn.Module):
     """Scores of a sample and its share of known sites to log-probabilities of every head.
 
     `nesting` tells for each head which of its classes each class of the likelihood belongs to; a head
-    that is not in it is left to the networks alone.
+    that is not in it is left to the networks alone. With `by_group`, the heads whose classes nest in those of the
+    coarsest have weights (G, F) for each of these, and others (F,).
     """
 
-    def __init__(self, classes: Mapping[str, int], nesting: Mapping[str, list[int]]) -> None:
+    def __init__(
+        self,
+        classes: Mapping[str, int],
+        nesting: Mapping[str, list[int]],
+        *,
+        by_group: bool = False,
+    ) -> None:
         super().__init__()
         self.classes = dict(classes)
         self.nesting = {head: list(parents) for head, parents in nesting.items()}
+        self.coarsest = min(self.nesting, key=lambda head: self.classes[head], default=None)
+        self.by_group = by_group
+        self.group_of = self._groups() if by_group else {}
         for head in self.classes:
-            self.register_buffer(f"network_{head}", torch.zeros(FEATURES))
+            self.register_buffer(f"network_{head}", self._no_weights(head, FEATURES))
         for head in self.nesting:
-            self.register_buffer(f"likelihood_{head}", torch.zeros(FEATURES))
+            features = EVIDENCE_FEATURES if by_group else FEATURES
+            self.register_buffer(f"likelihood_{head}", self._no_weights(head, features))
+
+    def _groups(self) -> dict[str, list[int]]:
+        """The group of each class, of the heads whose classes lie in one each."""
+        found = {}
+        for head, parents in self.nesting.items():
+            pairs = set(zip(parents, self.nesting[str(self.coarsest)], strict=True))
+            if head != self.coarsest and len(pairs) == self.classes[head]:
+                found[head] = [group for _, group in sorted(pairs)]
+        return found
+
+    def _no_weights(self, head: str, features: int) -> Tensor:
+        groups = (self.classes[str(self.coarsest)],) if head in self.group_of else ()
+        return torch.zeros(*groups, features)
 
     def forward(self, scores: Mapping[str, Tensor], share_B: Tensor) -> dict[str, Tensor]:
         """Log-probabilities (B, C) of every head."""
+        features = self._features(scores, share_B)
+        logs = {head: self._joined(head, scores, features) for head in self.classes}
+        if GROUPS in scores:
+            head = str(self.coarsest)
+            groups_BG = scores[GROUPS] * self._weight(f"likelihood_{head}", features.evidence)
+            logs[head] = _mixture(logs[head], groups_BG.log_softmax(1), scores[DOUBT])
+        for head, group_C in self.group_of.items():
+            logs[head] = _within(logs[head], logs[str(self.coarsest)], group_C)
+        if OUTSIDE in scores:
+            for head in self.nesting:
+                anything_BC = torch.full_like(logs[head], -math.log(logs[head].shape[1]))
+                logs[head] = _mixture(logs[head], anything_BC, scores[OUTSIDE])
+        return logs
+
+    def _features(self, scores: Mapping[str, Tensor], share_B: Tensor) -> "Features":
         told_B = scores.get(KNOWN)
         least = SMALLEST_SHARE if told_B is None else SMALLEST_INFORMATION
         log_B = (share_B if told_B is None else told_B).clamp(min=least).log()
-        return {head: self._head(head, scores, log_B) for head in self.classes}
+        one_B = torch.ones_like(log_B)
+        curve_BF = torch.stack([one_B, log_B, log_B.square()], dim=1)
+        if not self.by_group:
+            return Features(curve_BF, curve_BF)
+        share_B = share_B.clamp(min=least).log().to(log_B)
+        even_B = scores.get(EVEN, one_B).log()
+        further_BF = torch.stack([share_B, even_B], dim=1)
+        return Features(
+            torch.stack([one_B, share_B, share_B.square()], dim=1),
+            torch.cat([curve_BF, further_BF], dim=1),
+        )
 
-    def _head(self, head: str, scores: Mapping[str, Tensor], log_B: Tensor) -> Tensor:
-        logits_BC = scores[head] * self._weight(f"network_{head}", log_B)
+    def _joined(self, head: str, scores: Mapping[str, Tensor], features: "Features") -> Tensor:
+        """Log-probabilities (B, C) by networks and evidence, each with its weight."""
+        group_C = self.group_of.get(head, ())
+        logits_BC = scores[head] * self._weight(f"network_{head}", features.networks, group_C)
         if head in self.nesting:
-            evidence_BP = scores[LIKELIHOOD] * self._weight(f"likelihood_{head}", log_B)
+            group_P = self.nesting[str(self.coarsest)] if group_C else ()
+            weight_BP = self._weight(f"likelihood_{head}", features.evidence, group_P)
+            evidence_BP = scores[LIKELIHOOD] * weight_BP
             logits_BC = logits_BC + self._sums(head, evidence_BP.log_softmax(1))
-        log_BC = logits_BC.log_softmax(1)
-        if GROUPS in scores and head == min(self.nesting, key=lambda name: self.classes[name]):
-            groups_BC = scores[GROUPS] * self._weight(f"likelihood_{head}", log_B)
-            log_BC = _mixture(log_BC, groups_BC.log_softmax(1), scores[DOUBT])
-        if OUTSIDE in scores and head in self.nesting:
-            anything_BC = torch.full_like(log_BC, -math.log(log_BC.shape[1]))
-            log_BC = _mixture(log_BC, anything_BC, scores[OUTSIDE])
-        return log_BC
+        return logits_BC.log_softmax(1)
 
-    def _weight(self, name: str, log_B: Tensor) -> Tensor:
-        """The weight (B, 1) of a source of evidence for samples of which so much is known, as a logarithm."""
-        features_BF = torch.stack([torch.ones_like(log_B), log_B, log_B.square()], dim=1)
-        log_weight_B = (features_BF @ self.get_buffer(name)).clamp(max=LARGEST_LOG_WEIGHT)
-        return log_weight_B.exp().unsqueeze(1)
+    def _weight(self, name: str, features_BF: Tensor, group_of: Sequence[int] = ()) -> Tensor:
+        """The weight of a source for samples with these features: (B, 1), or (B, C) if it depends on the group of each
+        class."""
+        weights_GF = self.get_buffer(name).view(-1, features_BF.shape[1])
+        weight_BG = (features_BF @ weights_GF.T).clamp(max=LARGEST_LOG_WEIGHT).exp()
+        return weight_BG[:, group_of] if group_of else weight_BG
 
     def _sums(self, head: str, evidence_BP: Tensor) -> Tensor:
         """Log of the summed probability of the likelihood's classes inside each class of the head."""
         parent_P = torch.tensor(self.nesting[head], device=evidence_BP.device)
         columns = [evidence_BP[:, parent_P == c].logsumexp(1) for c in range(self.classes[head])]
         return torch.stack(columns, dim=1)
+
+
+def _within(log_BC: Tensor, log_BG: Tensor, group_of: Sequence[int]) -> Tensor:
+    """Log-probabilities (B, C): of each group, and of each class within its group."""
+    group_C = torch.tensor(group_of, device=log_BC.device)
+    groups = range(log_BG.shape[1])
+    own_BG = torch.stack([log_BC[:, group_C == group].logsumexp(1) for group in groups], dim=1)
+    return log_BC + (log_BG - own_BG)[:, group_C]
 
 
 def _mixture(log_BC: Tensor, other_BC: Tensor, weight_B: Tensor) -> Tensor:
@@ -108,7 +176,8 @@ class Evidence(Protocol):
         how much the networks' logits count, if not always fully."""
 
     def fused(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Of the scores those that a fusion reads: the log odds, and `KNOWN`, the share of the information that is."""
+        """Of the scores those that a fusion reads: the log odds, and perhaps `KNOWN`, the share of the information that
+        is, and `EVEN`."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """As of a module."""

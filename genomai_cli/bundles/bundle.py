@@ -119,7 +119,8 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
             for _ in range(config["members"])
         ]
         asked = [config[name] for name in registry.EVIDENCE if config.get(name)]
-        fusion = Fusion(classes, asked[0]["nesting"] if asked else {})
+        told = asked[0] if asked else {}
+        fusion = Fusion(classes, told.get("nesting", {}), by_group=told.get("by_group", False))
         return Classifier(members, fusion, kind.encoder(config), kind.evidence(config))
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error

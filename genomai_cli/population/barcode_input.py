@@ -67,7 +67,10 @@ from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import letters_of_tokens
 from genomai_cli.training.labelled_data import nesting
 
-KINDS_OF_FILES = 6  # draws for every sample that fusions are calibrated with
+KINDS_OF_FILES = 10  # draws for every sample that fusions are calibrated with
+SAME_SITES = (
+    32  # samples for which one draw is made: what is prepared for its sites serves them all
+)
 
 
 @dataclass(frozen=True)
@@ -374,13 +377,16 @@ class BarcodeViews(Views):
     def for_calibration(
         self, rows: Rows, masked: Sequence[float], seed: int
     ) -> Iterator[TrainingBatch]:
-        """See `Views`: at random, then each sample as a file of some kind would have it."""
+        """See `Views`: at random, then a few samples at a time as a file of some kind would have them."""
         yield from super().for_calibration(rows, masked, seed)
         rng = np.random.default_rng([seed, len(rows), 0xF11E])
         for _ in range(KINDS_OF_FILES):
-            known_BS = np.stack([self.missing.draw(rng) for _ in rows])
-            letters_BS = np.where(known_BS, self.letters[rows], np.uint8(UNKNOWN_LETTER))
-            yield self._batch(rows, resolve(letters_BS) if self.haplotypes else letters_BS[None])
+            for part in np.array_split(rng.permutation(rows), -(-len(rows) // SAME_SITES)):
+                letters = np.where(self.missing.draw(rng), self.letters[part], UNKNOWN_LETTER)
+                letters_BS = letters.astype(np.uint8)
+                yield self._batch(
+                    part, resolve(letters_BS) if self.haplotypes else letters_BS[None]
+                )
 
     def _batch(self, rows: Rows, windows_PBS: Letters) -> TrainingBatch:
         flat = windows_PBS.reshape(-1, windows_PBS.shape[-1])

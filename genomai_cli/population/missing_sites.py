@@ -14,7 +14,7 @@ from genomai_cli.population.panel import Panel, coordinates
 Known = NDArray[np.bool_]
 FEWEST = 25  # sites that are left
 STRETCH = 30  # sites, on average
-ALL, TAGS, CHROMOSOMES, STRETCHES = 0.15, 0.4, 0.65, 1.0  # cumulative chances of the kinds
+ALL, TAGS, CHROMOSOMES, STRETCHES = 0.12, 0.47, 0.7, 1.0  # cumulative chances of the kinds
 
 
 class MissingSites:

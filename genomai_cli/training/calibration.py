@@ -9,7 +9,7 @@ from genomai_cli.backbones.classifier import Fusion
 from genomai_cli.objectives.base import cross_entropy
 
 ITERATIONS = 200
-STIFFNESS = 1e-3  # keeps a weight that the data say nothing about where it is
+STIFFNESS = 1e-4  # keeps a weight that the data say nothing about where it is
 
 
 @dataclass(frozen=True)

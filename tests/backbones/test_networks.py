@@ -1,5 +1,7 @@
 """The networks: sizes, padding, what they ignore, how their outputs are joined, names of their tensors."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,15 @@ from conftest import assert_expected
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones.base import build_network, complete_config
-from genomai_cli.backbones.classifier import LIKELIHOOD, SMALLEST_SHARE, Classifier, Fusion
+from genomai_cli.backbones.classifier import (
+    EVEN,
+    KNOWN,
+    LIKELIHOOD,
+    SMALLEST_INFORMATION,
+    SMALLEST_SHARE,
+    Classifier,
+    Fusion,
+)
 from genomai_cli.backbones.heads import Heads, attach_heads, logits
 from genomai_cli.backbones.transformer import TransformerConfig, TransformerNetwork
 from genomai_cli.bundles import bundle as bundles
@@ -337,3 +347,58 @@ class TestDoubt:
         whole, wide = self.fused(0.0), self.fused(0.0, outside=0.6)
         for head, classes in (("superpop", 2), ("pop", 3)):
             assert torch.allclose(wide[head], 0.4 * whole[head] + 0.6 / classes, atol=1e-6)
+
+
+class TestByGroup:
+    """A fusion that compares populations within each superpopulation."""
+
+    NESTING: ClassVar = {"superpop": [0, 1, 0, 1, 1], "pop": [0, 1, 2, 3, 4]}
+
+    @pytest.fixture
+    def scores(self):
+        rng = np.random.default_rng(8)
+        sizes = {"superpop": 2, "pop": 5, LIKELIHOOD: 5}
+        found = {n: torch.from_numpy(rng.normal(0, 3, (20, size))) for n, size in sizes.items()}
+        known, even = (torch.from_numpy(rng.uniform(0.1, 1, 20)) for _ in range(2))
+        return found | {KNOWN: known, EVEN: even}
+
+    @pytest.fixture
+    def fusion(self):
+        return Fusion({"superpop": 2, "pop": 5}, self.NESTING, by_group=True).double()
+
+    def fused(self, fusion, scores):
+        return {head: logs.exp() for head, logs in fusion(scores, SHARES).items()}
+
+    def test_a_superpopulation_has_what_its_populations_have_together(self, fusion, scores):
+        fusion.likelihood_pop[1] = -0.7
+        found = self.fused(fusion, scores)
+        sums = torch.stack([found["pop"][:, [0, 2]].sum(1), found["pop"][:, [1, 3, 4]].sum(1)], 1)
+        torch.testing.assert_close(found["superpop"], sums)
+        torch.testing.assert_close(sums.sum(1), torch.ones(20).double())
+
+    def test_within_a_superpopulation_its_own_weights_decide(self, fusion, scores):
+        fusion.network_pop[1, 0], fusion.likelihood_pop[1, 0] = 0.4, -0.7
+        joined = scores["pop"] + scores[LIKELIHOOD]
+        turned = scores["pop"] * np.exp(0.4) + scores[LIKELIHOOD] * np.exp(-0.7)
+        populations = self.fused(fusion, scores)["pop"]
+        for members, expected in (([0, 2], joined), ([1, 3, 4], turned)):
+            within = populations[:, members] / populations[:, members].sum(1, keepdim=True)
+            torch.testing.assert_close(within, expected[:, members].softmax(1))
+
+    def test_weights_follow_what_is_known_and_how_evenly(self, fusion, scores):
+        fusion.network_superpop.copy_(torch.tensor([0.1, 0.4, -0.2]))
+        fusion.likelihood_superpop.copy_(torch.tensor([0.1, 0.3, -0.1, 0.2, 0.5]))
+        share = SHARES.clamp(min=SMALLEST_INFORMATION).log()
+        known, even = scores[KNOWN].log(), scores[EVEN].log()
+        network = scores["superpop"] * (0.1 + 0.4 * share - 0.2 * share**2).exp()[:, None]
+        weight = 0.1 + 0.3 * known - 0.1 * known**2 + 0.2 * share + 0.5 * even
+        evidence = (scores[LIKELIHOOD] * weight.exp()[:, None]).softmax(1)
+        sums = torch.stack([evidence[:, [0, 2]].sum(1), evidence[:, [1, 3, 4]].sum(1)], dim=1)
+        expected = (network + sums.log()).softmax(1)
+        torch.testing.assert_close(self.fused(fusion, scores)["superpop"], expected)
+
+    def test_a_head_that_cuts_across_the_groups_has_no_weights_for_each(self):
+        nesting = self.NESTING | {"coast": [0, 0, 1, 2, 2]}
+        fusion = Fusion({"superpop": 2, "pop": 5, "coast": 3}, nesting, by_group=True)
+        assert fusion.network_coast.shape == (3,)
+        assert fusion.network_pop.shape == (2, 3)

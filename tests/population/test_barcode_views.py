@@ -7,7 +7,12 @@ from conftest import labelled_samples
 
 from genomai_cli import tokenizers
 from genomai_cli.population.barcode import join
-from genomai_cli.population.barcode_input import BarcodeViews, BarcodeViewsSettings
+from genomai_cli.population.barcode_input import (
+    KINDS_OF_FILES,
+    SAME_SITES,
+    BarcodeViews,
+    BarcodeViewsSettings,
+)
 from genomai_cli.population.missing_sites import MissingSites
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,3 +139,19 @@ class TestBarcodeViews:
             barcode_views(people, letters=letters, **EVERYTHING).varied(ROWS, step_rng(7))
         )
         assert (seen[:, :30] == ord("N")).all()
+
+    def test_calibration_shows_everybody_at_random_sites_and_in_files_of_several_kinds(
+        self, people
+    ):
+        rows = np.arange(70)
+        batches = list(barcode_views(people).for_calibration(rows, (0.0, 0.5), 4))
+        assert [float(batch.share.mean()) for batch in batches[:2]] == [
+            1,
+            pytest.approx(0.5, abs=0.02),
+        ]
+        files = batches[2:]
+        known = [letters_of(batch) != ord("N") for batch in files]
+        assert all(len(part) <= SAME_SITES and (part == part[0]).all() for part in known)
+        labels = torch.cat([batch.labels["pop"] for batch in files])
+        once = torch.from_numpy(people[0].labels["pop"][rows])
+        assert torch.equal(labels.bincount(), KINDS_OF_FILES * once.bincount())

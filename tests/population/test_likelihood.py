@@ -6,7 +6,12 @@ import torch
 from sklearn.linear_model import Ridge
 
 from genomai_cli.population.networks import likelihood_fit
-from genomai_cli.population.networks.likelihood import PopulationLikelihood, mixture_gain, mode
+from genomai_cli.population.networks.likelihood import (
+    PopulationLikelihood,
+    evenness,
+    mixture_gain,
+    mode,
+)
 from genomai_cli.population.networks.likelihood_fit import (
     fit_likelihood,
     principal_axes,
@@ -336,3 +341,27 @@ def test_the_most_informative_sites_stay_in_panel_order():
     groups = np.array([0, 0, 1, 1])
     assert most_informative(copies, groups, 2).tolist() == [1, 3]
     assert most_informative(copies, groups, 3).tolist() == [0, 1, 3]
+
+
+class TestEvenness:
+    def known(self, chosen):
+        total = torch.zeros(1, 1000).double()
+        total[0, chosen] = 2
+        return float(evenness(total))
+
+    def test_all_sites_and_random_ones_are_even(self, rng):
+        assert self.known(slice(None)) == pytest.approx(1, abs=1e-3)
+        assert self.known(torch.from_numpy(rng.permutation(1000)[:60])) == pytest.approx(
+            1, abs=0.15
+        )
+
+    def test_one_chromosome_is_not(self):
+        assert self.known(slice(300, 400)) == pytest.approx(0.1 / (1 - 0.99**100))
+
+    def test_nothing_has_a_number_too(self):
+        assert self.known([]) == 0.01
+
+    def test_of_a_few_sites_each_is_a_stretch(self):
+        assert evenness(torch.tensor([[2.0, 0, 2]])).tolist() == pytest.approx(
+            [2 / 3 / (1 - 4 / 9)]
+        )

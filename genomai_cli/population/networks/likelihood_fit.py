@@ -51,6 +51,7 @@ class LikelihoodSettings:
             "nesting": dict(nesting),
             "novelty_axes": novelty_axes(len(nesting[self.head]), groups),
             "information": True,
+            "by_group": True,
         }
 
 
