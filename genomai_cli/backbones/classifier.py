@@ -72,7 +72,8 @@ class Fusion(nn.Module):
         super().__init__()
         self.classes = dict(classes)
         self.nesting = {head: list(parents) for head, parents in nesting.items()}
-        self.coarsest = min(self.nesting, key=lambda head: self.classes[head], default=None)
+        counts = {head: len(set(parents)) for head, parents in self.nesting.items()}
+        self.coarsest = min(counts, key=lambda head: counts[head], default=None)
         self.by_group = by_group
         self.group_of = self._groups() if by_group else {}
         for head in self.classes:
@@ -86,12 +87,12 @@ class Fusion(nn.Module):
         found = {}
         for head, parents in self.nesting.items():
             pairs = set(zip(parents, self.nesting[str(self.coarsest)], strict=True))
-            if head != self.coarsest and len(pairs) == self.classes[head]:
+            if head != self.coarsest and len(pairs) == len(set(parents)):
                 found[head] = [group for _, group in sorted(pairs)]
         return found
 
     def _no_weights(self, head: str, features: int) -> Tensor:
-        groups = (self.classes[str(self.coarsest)],) if head in self.group_of else ()
+        groups = (len(set(self.nesting[str(self.coarsest)])),) if head in self.group_of else ()
         return torch.zeros(*groups, features)
 
     def forward(self, scores: Mapping[str, Tensor], share_B: Tensor) -> dict[str, Tensor]:
