@@ -8,7 +8,6 @@ from sklearn.linear_model import Ridge
 from genomai_cli.population.networks import likelihood_fit
 from genomai_cli.population.networks.likelihood import (
     PopulationLikelihood,
-    evenness,
     mixture_gain,
     mode,
 )
@@ -17,6 +16,7 @@ from genomai_cli.population.networks.likelihood_fit import (
     principal_axes,
     shrunken_frequencies,
 )
+from genomai_cli.population.networks.novelty import evenness
 from genomai_cli.population.panel import informativeness, most_informative
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -32,7 +32,7 @@ from genomai_cli.backbones.classifier import (
     VOTES,
 )
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
-from genomai_cli.population.networks.novelty import Novelty, known_information
+from genomai_cli.population.networks.novelty import Novelty, evenness, known_information
 from genomai_cli.population.networks.selected_calls import (
     WEIGHT,
     is_selected,
@@ -48,7 +48,6 @@ NUMBERS_PER_BLOCK = (
 )  # pairs of a sample and a population x sites: a block should fit into a processor's cache
 OUT_OF_QUESTION = 150.0  # nats behind the best, with which no integral is worth its time
 FEW_SITES = 0.5  # share of sites below which a sample is taken by itself
-STRETCHES = 100  # of a panel, of as many sites each
 WHOLE_PANEL = 0.8  # share of sites above which leaving the others out is not worth the copies
 
 
@@ -151,8 +150,7 @@ class PopulationLikelihood(nn.Module):
         return Read(copies_BS, counts, selected_B, log_BP)
 
     def _fused(self, read: Read) -> dict[str, Tensor]:
-        """The log odds, the share of the information about the populations that the known sites have (B,), and how
-        evenly these lie (B,)."""
+        """The log odds, the share of the information about the populations that is known (B,), and how evenly (B,)."""
         found = {LIKELIHOOD: self._given_selection(read)}
         if self.informed:
             known_B = known_information(read.counts[1], self.information)
@@ -261,19 +259,6 @@ class PopulationLikelihood(nn.Module):
         surplus_BS = (alternate_BS - total_BS * f_BS) * logit_BS
         deviation_B = (total_BS * f_BS * (1 - f_BS) * logit_BS.square()).sum(1).sqrt()
         return -surplus_BS.sum(1) / deviation_B.clamp(min=1e-9)
-
-
-def evenness(total_BS: Tensor) -> Tensor:
-    """How many of the stretches of a panel have a known site (B,), relative to as many sites at random: neighbours tell
-    the same twice."""
-    known_BS = (total_BS > 0).to(total_BS.dtype)
-    stretches = min(STRETCHES, known_BS.shape[1])
-    stretch_S = torch.arange(known_BS.shape[1], device=known_BS.device) * stretches
-    counts_BK = known_BS.new_zeros(len(known_BS), stretches)
-    counts_BK.index_add_(1, stretch_S // known_BS.shape[1], known_BS)
-    expected_B = 1 - (1 - 1 / stretches) ** known_BS.sum(1)
-    covered_B = (counts_BK > 0).to(known_BS.dtype).mean(1)
-    return (covered_B / expected_B.clamp(min=1e-9)).clamp(min=1 / stretches)
 
 
 def mode(

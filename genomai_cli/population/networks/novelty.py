@@ -163,6 +163,22 @@ def known_information(total_BS: Tensor, information_S: Tensor) -> Tensor:
     return (total_BS > 0).to(information_S.dtype) @ information_S
 
 
+STRETCHES = 100  # of a panel, of as many sites each
+
+
+def evenness(total_BS: Tensor) -> Tensor:
+    """How many of the stretches of a panel have a known site (B,), relative to as many sites at random: neighbours tell
+    the same twice."""
+    known_BS = (total_BS > 0).to(total_BS.dtype)
+    stretches = min(STRETCHES, known_BS.shape[1])
+    stretch_S = torch.arange(known_BS.shape[1], device=known_BS.device) * stretches
+    counts_BK = known_BS.new_zeros(len(known_BS), stretches)
+    counts_BK.index_add_(1, stretch_S // known_BS.shape[1], known_BS)
+    expected_B = 1 - (1 - 1 / stretches) ** known_BS.sum(1)
+    covered_B = (counts_BK > 0).to(known_BS.dtype).mean(1)
+    return (covered_B / expected_B.clamp(min=1e-9)).clamp(min=1 / stretches)
+
+
 LEAST_PRECISION = 1e-3
 LEAST_VARIANCE = 0.02  # of an allele: one that is almost never seen is no proof by itself
 
