@@ -13,7 +13,13 @@ from torch import Tensor
 from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.inputs.base import ModelInput
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
-from genomai_cli.population.networks.likelihood import INFORMATION, MIXTURE, NOVELTY, SURPRISE
+from genomai_cli.population.networks.likelihood import (
+    INFORMATION,
+    MIXTURE,
+    NOVELTY,
+    SELECTED,
+    SURPRISE,
+)
 from genomai_cli.population.networks.selected_calls import lacks_reference
 
 ADMIXED_ABOVE = 10.0  # nats by which a mixture of groups explains a sample better than one
@@ -51,7 +57,7 @@ class BarcodeModelInput(ModelInput):
 
     @property
     def selected(self) -> bool:
-        """Whether the calls were chosen by genotype."""
+        """Whether the calls were chosen by genotype, by their number alone."""
         return bool(lacks_reference(self.reference, self.letters))
 
     @property
@@ -65,7 +71,7 @@ def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
     assert isinstance(read, BarcodeModelInput)
     if read.is_haplotype:
         yield "HAPLOID"
-    if read.selected:
+    if _is_selected(read, scores):
         yield VARIANTS_ONLY
         return
     if MIXTURE in scores and float(scores[MIXTURE]) > ADMIXED_ABOVE:
@@ -84,9 +90,16 @@ def withheld(read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
     """Whether there is to be no label: calls chosen by genotype that say nothing, at all or to a model without a
     likelihood, and samples far from every population."""
     assert isinstance(read, BarcodeModelInput)
-    if read.selected:
+    if _is_selected(read, scores):
         return LIKELIHOOD not in scores or read.uniform
     return NOVELTY in scores and float(scores[NOVELTY]) > 1
+
+
+def _is_selected(read: BarcodeModelInput, scores: Mapping[str, Tensor]) -> bool:
+    """Whether the calls were chosen by genotype: by the likelihood, or by their number."""
+    if SELECTED in scores:
+        return bool(scores[SELECTED] > 0)
+    return read.selected
 
 
 def faults(copies_S: NDArray[np.int8]) -> Iterator[str]:

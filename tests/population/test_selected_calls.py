@@ -7,6 +7,7 @@ import torch
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.selected_calls import (
     is_selected,
+    lacks_reference,
     log_likelihood_given_called,
 )
 
@@ -32,13 +33,46 @@ def copies_with(reference, heterozygous, alternate, missing=10):
     ],
 )
 def test_many_calls_without_the_reference_were_chosen(counts, selected):
-    assert bool(is_selected(copies_with(*counts))) is selected
+    reference, *others = counts
+    assert bool(lacks_reference(reference, reference + sum(others))) is selected
+
+
+def theta(sites, frequency=0.3):
+    return torch.logit(torch.full((2, sites), frequency).double())
+
+
+@pytest.mark.parametrize(
+    ("counts", "frequency", "selected"),
+    [
+        ((0, 5, 2), 0.3, True),  # 51 % of people are homozygous for the reference at each site
+        ((0, 1, 0), 0.3, False),
+        ((1, 5, 2), 0.3, False),
+        ((3, 60, 40), 0.3, True),
+        ((40, 60, 40), 0.3, False),
+        ((0, 12, 30), 0.95, False),  # as good as nobody is
+        ((0, 0, 0), 0.3, False),
+    ],
+)
+def test_what_calls_lack_is_weighed_by_how_rare_that_is(counts, frequency, selected):
+    copies = copies_with(*counts)
+    assert bool(is_selected(copies, theta(copies.shape[1], frequency))) is selected
+
+
+def test_of_two_populations_the_one_in_which_calls_by_chance_are_likelier_counts():
+    copies = copies_with(0, 5, 25)
+    both = torch.cat([theta(copies.shape[1])[:1], theta(copies.shape[1], 0.9)[:1]])
+    assert bool(is_selected(copies, theta(copies.shape[1])))
+    assert not bool(is_selected(copies, both))
 
 
 def test_people_with_all_their_calls_were_not_chosen():
     rng = np.random.default_rng(3)
-    copies = torch.from_numpy(rng.binomial(2, rng.uniform(0.1, 0.9, 200), (500, 200)))
-    assert not is_selected(copies).any()
+    frequency = rng.uniform(0.1, 0.9, 200)
+    copies = torch.from_numpy(rng.binomial(2, frequency, (500, 200)))
+    logit = torch.logit(torch.from_numpy(frequency))[None]
+    assert not is_selected(copies, logit).any()
+    chosen = torch.where(copies > 0, copies, -1)
+    assert is_selected(chosen, logit).all()
 
 
 def test_the_likelihood_is_that_of_genotypes_with_an_alternate_allele():
@@ -74,7 +108,7 @@ def test_variants_alone_still_tell_populations_apart(likelihood):
     for population in range(2):
         copies = rng.binomial(2, frequency[population], (200, 300))
         chosen = torch.from_numpy(np.where(copies > 0, copies, -1))
-        assert bool(is_selected(chosen).all())
+        assert bool(is_selected(chosen, likelihood.theta).all())
         found = likelihood.scores(chosen)["likelihood"].argmax(1)
         assert float((found == population).double().mean()) > 0.95
 

@@ -41,6 +41,7 @@ from genomai_cli.population.networks.selected_calls import (
 
 # Names of scores, beside those of heads.
 SURPRISE, MIXTURE, NOVELTY, INFORMATION = "surprise", "mixture", "novelty", "information"
+SELECTED = "selected"
 NEWTON_STEPS = 3
 MAX_STEP = 3.0
 NUMBERS_PER_BLOCK = (
@@ -103,14 +104,16 @@ class PopulationLikelihood(nn.Module):
 
     def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
         """From allele copies (B, S), -1 where missing: the log odds (B, P), the known share of the information (B,),
-        whether networks may vote (B,), the gain of seeing the sample as a mixture of groups (B,), and the surprise at
-        the sample (B,); or instead of that the log odds of groups (B, G) with the doubt that gives them weight, the
-        probability of an outsider, the margin of novelty, and the information relative to what is enough (B,)."""
+        whether networks may vote and whether the calls were chosen by genotype (B,), the gain of seeing the sample as a
+        mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log odds of groups (B, G)
+        with the doubt that gives them weight, the probability of an outsider, the margin of novelty, and how well the
+        groups can be told, relative to what is enough (B,)."""
         read = self._read(copies_BS)
         counts, selected_B, log_BP = read.counts, read.selected, read.log_odds
         frequency_PS = torch.sigmoid(self.theta)
         found = self._fused(read) | {
             VOTES: (~selected_B).to(log_BP.dtype),
+            SELECTED: selected_B.to(log_BP.dtype),
             MIXTURE: mixture_gain(*counts, self._group_frequencies(frequency_PS)),
         }
         if self.novelty is None:
@@ -121,7 +124,7 @@ class PopulationLikelihood(nn.Module):
             DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
             OUTSIDE: judged.outside.masked_fill(selected_B, 0),
             NOVELTY: judged.margin,
-            INFORMATION: self.novelty.sufficiency(counts[1]),
+            INFORMATION: self.novelty.sufficiency(counts[1], self._group_frequencies(frequency_PS)),
         }
 
     def group_log_odds(
@@ -146,7 +149,7 @@ class PopulationLikelihood(nn.Module):
         # The likelihood may lie on another device than the networks.
         copies_BS = copies_BS.to(self.theta.device)
         counts = allele_counts(copies_BS, self.theta.dtype)
-        selected_B, log_BP = is_selected(copies_BS), self(*counts)
+        selected_B, log_BP = is_selected(copies_BS, self.theta), self(*counts)
         return Read(copies_BS, counts, selected_B, log_BP)
 
     def _fused(self, read: Read) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """How unlike every reference population a barcode is, and how much its sites can tell.
 
 A person from outside the reference groups is given the group that is least wrong, and may fit there *better* than its
-members do: a likelihood is no measure of belonging. Two measures are, against the likeliest population:
+members do: a likelihood is no measure of belonging. Two measures are, against that of the few likeliest populations to
+which it is nearest:
 
 - distance: where the sample lies on the axes on which populations differ (principal components of the logits of their
   allele frequencies), by one step of Fisher's scoring from the population's own place, as a Mahalanobis distance under
@@ -29,6 +30,7 @@ DISTANCE, DRIFT = range(2)
 MEASURES = 2
 POINTS = 12
 AXES = 4
+CANDIDATES = 6  # populations from which the distance is measured; with more it is hardly ever less
 LEAST_OUTSIDE, MOST_OUTSIDE = (
     0.02,
     0.9,
@@ -51,11 +53,13 @@ class Reference(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """The measures (B, M) of samples against their best population (B,), and the information (B,) at their sites."""
+    """The measures (B, M) of samples against the nearest population (B,), the information (B,) at their sites, and the
+    likeliest population (B,)."""
 
     values: Tensor
     best: Tensor
     information: Tensor
+    likeliest: Tensor
 
 
 class Judged(NamedTuple):
@@ -69,11 +73,11 @@ class Judged(NamedTuple):
 class Novelty(nn.Module):
     """Alleles (B, S) to how far a sample is beyond the bound that hardly a member reaches.
 
-    `information` (S,) is what each site tells about the groups, in nats; `enough` how much of it makes the likeliest
-    population lie in the right group in nineteen of twenty cases. Curves are by log information: `curve` (K,) are their
-    points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K) those of the
-    score, `doubts` (K,) the weights of naive Bayes, `odds` (2, K) constant and slope of the log odds of an outsider by
-    the score.
+    `information` (S,) is what each site tells about the groups, in nats; `enough` the `confusion` at which the
+    likeliest population lies in the right group in nineteen of twenty cases. Curves are by log information: `curve`
+    (K,) are their points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K)
+    those of the score, `doubts` (K,) the weights of naive Bayes, `odds` (2, K) constant and slope of the log odds of an
+    outsider by the score.
     """
 
     information: Tensor
@@ -118,9 +122,10 @@ class Novelty(nn.Module):
         log_B = known_information(total_BS, self.information).clamp(min=1e-6).log()
         return interpolate(log_B, self.curve, self.doubts)
 
-    def sufficiency(self, total_BS: Tensor) -> Tensor:
-        """What the sites that are known (B, S) tell, relative to what is enough (B,)."""
-        return known_information(total_BS, self.information) / self.enough.clamp(min=1e-9)
+    def sufficiency(self, total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
+        """How well the known alleles (B, S) tell the groups apart, relative to what is enough (B,)."""
+        relative_B: Tensor = self.enough / confusion(total_BS, frequency_GS).clamp(min=1e-30)
+        return relative_B
 
     def score(self, measured: Measured) -> Tensor:
         """How far the measures are above those of members, in standard deviations (B,), together."""
@@ -146,16 +151,34 @@ class Novelty(nn.Module):
 def measure(
     alternate_BS: Tensor, total_BS: Tensor, reference: Reference, information_S: Tensor
 ) -> Measured:
-    """The measures of samples against the population that is likeliest without any axes."""
-    frequency_PS = reference.frequencies
-    best_B = naive_bayes(alternate_BS, total_BS, frequency_PS).argmax(1)
-    place_BJ, precision_BJJ = coordinates(alternate_BS, total_BS, best_B, reference)
-    covariance_BJJ = reference.spread[best_B] + torch.linalg.inv(precision_BJJ)
-    squared_B = (place_BJ * torch.linalg.solve(covariance_BJJ, place_BJ)).sum(1)
-    distance_B = squared_B.clamp(min=0).sqrt() - place_BJ.shape[1] ** 0.5
-    drift_B = drift(alternate_BS, total_BS, frequency_PS[best_B])
+    """The measures of samples against the nearest of the populations that are likeliest without any axes."""
+    plain_BP = naive_bayes(alternate_BS, total_BS, reference.frequencies)
+    squared_B, best_B = nearest(alternate_BS, total_BS, plain_BP, reference)
+    distance_B = squared_B.clamp(min=0).sqrt() - reference.axes.shape[1] ** 0.5
+    drift_B = drift(alternate_BS, total_BS, reference.frequencies[best_B])
     values_BM = torch.stack([distance_B, drift_B], dim=1)
-    return Measured(values_BM, best_B, known_information(total_BS, information_S))
+    known_B = known_information(total_BS, information_S)
+    return Measured(values_BM, best_B, known_B, plain_BP.argmax(1))
+
+
+def nearest(
+    alternate_BS: Tensor, total_BS: Tensor, plain_BP: Tensor, reference: Reference
+) -> tuple[Tensor, Tensor]:
+    """The least squared Mahalanobis distance (B,) from one of the populations with the highest scores, and its number
+    (B,)."""
+    few = plain_BP.topk(min(CANDIDATES, plain_BP.shape[1]), dim=1).indices
+    likely_BP = torch.zeros_like(plain_BP, dtype=torch.bool).scatter(1, few, True)
+    squared_BP = torch.full_like(plain_BP, torch.inf)
+    for number in likely_BP.any(0).nonzero()[:, 0].tolist():
+        rows = likely_BP[:, number]
+        place_BJ, precision_BJJ = coordinates(
+            alternate_BS[rows], total_BS[rows], reference.frequencies[number], reference.axes
+        )
+        covariance_BJJ = reference.spread[number] + torch.linalg.inv(precision_BJJ)
+        squared_B = (place_BJ * torch.linalg.solve(covariance_BJJ, place_BJ)).sum(1)
+        squared_BP[rows, number] = squared_B
+    least_B, best_B = squared_BP.min(1)
+    return least_B, best_B
 
 
 def known_information(total_BS: Tensor, information_S: Tensor) -> Tensor:
@@ -179,23 +202,33 @@ def evenness(total_BS: Tensor) -> Tensor:
     return (covered_B / expected_B.clamp(min=1e-9)).clamp(min=1 / stretches)
 
 
+def confusion(total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
+    """How likely the known alleles are to mistake a group for another (B,): the sum over pairs of groups of a bound on
+    the chance of that (Bhattacharyya 1943, Bull Calcutta Math Soc 35:99), which goes by the pair that is told worst."""
+    root_GS, other_GS = frequency_GS.sqrt(), (1 - frequency_GS).sqrt()
+    first, second = torch.triu_indices(len(frequency_GS), len(frequency_GS), 1)
+    overlap_QS = root_GS[first] * root_GS[second] + other_GS[first] * other_GS[second]
+    confusion_B: Tensor = (total_BS @ overlap_QS.clamp(max=1).log().T).exp().sum(1)
+    return confusion_B
+
+
 LEAST_PRECISION = 1e-3
 LEAST_VARIANCE = 0.02  # of an allele: one that is almost never seen is no proof by itself
 
 
 def coordinates(
-    alternate_BS: Tensor, total_BS: Tensor, population_B: Tensor, reference: Reference
+    alternate_BS: Tensor, total_BS: Tensor, f_S: Tensor, axes_SJ: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where samples lie on the axes (B, J), from their population's place, and the precision (B, J, J) of that."""
-    axes_SJ = reference.axes
-    f_BS = reference.frequencies[population_B]
-    slope_BJ = (alternate_BS - total_BS * f_BS) @ axes_SJ
-    products_SK = (axes_SJ.unsqueeze(2) * axes_SJ.unsqueeze(1)).flatten(1)
-    flat_BK = (total_BS * (f_BS * (1 - f_BS)).clamp(min=LEAST_VARIANCE)) @ products_SK
+    """Where samples lie on the axes (B, J), from the place of a population, and the precision (B, J, J) of that."""
     axes = axes_SJ.shape[1]
-    precision_BJJ = flat_BK.reshape(-1, axes, axes)
+    slope_BJ = alternate_BS @ axes_SJ - total_BS @ (f_S.unsqueeze(1) * axes_SJ)
+    variance_S = (f_S * (1 - f_S)).clamp(min=LEAST_VARIANCE)
+    weighted_SK = (variance_S[:, None, None] * axes_SJ.unsqueeze(2) * axes_SJ.unsqueeze(1)).flatten(
+        1
+    )
+    precision_BJJ = (total_BS @ weighted_SK).reshape(-1, axes, axes)
     precision_BJJ = precision_BJJ + LEAST_PRECISION * torch.eye(
-        axes, dtype=f_BS.dtype, device=f_BS.device
+        axes, dtype=f_S.dtype, device=f_S.device
     )
     return torch.linalg.solve(precision_BJJ, slope_BJ), precision_BJJ
 

@@ -23,6 +23,7 @@ from genomai_cli.population.networks.novelty import (
     Measured,
     Novelty,
     Reference,
+    confusion,
     coordinates,
     measure,
     novelty_axes,
@@ -36,19 +37,21 @@ Frequencies = Callable[[Array, Array], Array]
 """From alternate alleles and all alleles of populations, both (P, S), their allele frequencies (P, S)."""
 
 FOLDS = 4
-SHARES = (1.0, 0.4, 0.15, 0.05, 0.02, 0.01)  # of the sites, at random
+SHARES = (1.0, 0.4, 0.15, 0.05, 0.02, 0.01, 0.004)  # of the sites, at random
 TOGETHER = (0.08, 0.02)  # of the sites, side by side, as a chromosome's are
 BEST = (3000, 1000, 400, 170, 100, 55)  # so many of three times as many informative sites
 FEWEST_SITES = 40
+LEAST_CONFUSION = 5e-3  # with less, other things than chance are what makes labels wrong
+USUAL_CONFUSION = 0.25  # is enough at 1000 Genomes sites; where too few labels are wrong to tell
 ROWS_AT_ONCE = 256
-FALSE_ALARMS = 0.006  # of members at each level; at most 0.01 of new ones are promised
+FALSE_ALARMS = 0.008  # of members at each level; at most 0.01 of new ones are promised
 WITHHELD_MEMBERS, WITHHELD_UNSEEN = 0.0005, 0.02
 LEAST_GAP = 1.0  # standard deviations between both bounds
 NEAR = 0.35  # log information within which levels share their bounds
-RIGHT = 0.95  # of the labels, where the information is enough
+RIGHT = 0.95  # of the labels of groups, where enough is known
 PRIOR_MEMBERS = 10  # with the mean spread, added to a population's own
 PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
-DRIFT_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
+DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
 DOUBTS_AT, DOUBTS = (15.0, 45.0, 200.0, 600.0), (0.66, 0.5, 0.5, 0.3)
 # Of the people to come so many are counted as of none of the groups, at so much information. Where much is known
@@ -91,12 +94,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured: kinds of people (N,), their levels (N,), measures, and whether their group is right (N,)."""
+    """What was measured: kinds of people (N,), their levels (N,), measures, whether their group is right (N,), and how
+    likely their sites are to mistake groups (N,)."""
 
     kind: Rows
     level: Rows
     measured: Measured
     right: Flags
+    confusion: Array
 
     def of(self, kind: int) -> Measured:
         """The measures of one kind of people."""
@@ -115,19 +120,15 @@ def fit_novelty(people: People, frequencies: Frequencies, *, seed: int = 0) -> N
     whole = frequencies(*counts)
     reference = _reference(people, whole, np.arange(len(people.groups)), axes)
     novelty = Novelty(len(people.groups), people.copies.shape[1], axes).double()
-    information_S = information(group_means(whole, people.groups))
+    means_GS = group_means(whole, people.groups)
+    information_S = information(means_GS)
     trials = list(_trials(people, counts, reference, frequencies, rng))
-    seen = _joined(
-        [
-            _measured(people, trial, number, sites, information_S)
-            for number, sites in enumerate(_levels(information_S, rng))
-            for trial in trials
-        ]
-    )
+    levels = list(_levels(information_S, means_GS, rng))
+    seen = _joined([_measured(people, trial, level) for level in levels for trial in trials])
     novelty.information.copy_(torch.from_numpy(information_S))
     novelty.axes.copy_(reference.axes)
     novelty.spread.copy_(reference.spread)
-    novelty.enough.fill_(_enough(seen))
+    novelty.enough.fill_(_enough(seen, [level.number for level in levels if level.apart]))
     _fit_expectations(novelty, seen)
     _fit_weights(novelty, seen)
     _fit_bounds(novelty, seen)
@@ -169,9 +170,8 @@ def _reference(people: People, frequency_PS: Array, kept: Rows, axes: int) -> Re
 def _spread(people: People, number: int, place: int, reference: Reference) -> Tensor:
     """The sum over members of the products (J, J) of their coordinates, less those of the errors."""
     rows = np.flatnonzero(people.populations == number)
-    alternate_NS, total_NS = people.alleles(rows, slice(None))
-    population_N = torch.full((len(rows),), place)
-    u_NJ, precision_NJJ = coordinates(alternate_NS, total_NS, population_N, reference)
+    alleles = people.alleles(rows, slice(None))
+    u_NJ, precision_NJJ = coordinates(*alleles, reference.frequencies[place], reference.axes)
     sum_JJ: Tensor = u_NJ.T @ u_NJ - torch.linalg.inv(precision_NJJ).sum(0)
     return sum_JJ
 
@@ -218,41 +218,62 @@ def _trials(
         yield Trial(OUTSIDER, rows, _reference(people, others, kept, axes), kept)
 
 
-def _levels(information_S: Array, rng: np.random.Generator) -> Iterator[Rows]:
-    """Choices of sites: shares of all at random or side by side, some of the informative ones, and all but these."""
+@dataclass(frozen=True)
+class Level:
+    """A choice of sites, with what each tells (S,) and the groups' frequencies (G, S) there; `apart` unless they are
+    neighbours, linked with each other."""
+
+    number: int
+    sites: Rows
+    information: Array
+    means: Array
+    apart: bool
+
+
+def _levels(information_S: Array, means_GS: Array, rng: np.random.Generator) -> Iterator[Level]:
+    """The choices of sites."""
+    for number, (sites, apart) in enumerate(_choices(information_S, rng)):
+        yield Level(number, sites, information_S[sites], means_GS[:, sites], apart)
+
+
+def _choices(information_S: Array, rng: np.random.Generator) -> Iterator[tuple[Rows, bool]]:
+    """Shares of all at random or side by side, some of the informative ones, and all but these; and whether they are
+    apart."""
     sites = len(information_S)
     best = np.argsort(-information_S, kind="stable")
     for share in SHARES:
         if share * sites >= FEWEST_SITES:
-            yield np.sort(rng.permutation(sites)[: round(share * sites)])
+            yield np.sort(rng.permutation(sites)[: round(share * sites)]), True
     for share in TOGETHER:
         if share * sites >= FEWEST_SITES:
             first = int(rng.integers(sites - round(share * sites)))
-            yield np.arange(first, first + round(share * sites))
+            yield np.arange(first, first + round(share * sites)), False
     for count in BEST:
         if count < sites / 2:
-            yield np.sort(rng.permutation(best[: 3 * count])[:count])
+            yield np.sort(rng.permutation(best[: 3 * count])[:count]), True
     if sites > 2 * BEST[1]:
-        yield np.sort(best[BEST[1] :])
+        yield np.sort(best[BEST[1] :]), True
 
 
-def _measured(people: People, trial: Trial, number: int, sites: Rows, information_S: Array) -> Seen:
+def _measured(people: People, trial: Trial, level: Level) -> Seen:
     """The trial's people measured at these sites."""
     frequency_PS, axes_SJ, spread_PJJ = trial.reference
-    reference = Reference(frequency_PS[:, sites], axes_SJ[sites], spread_PJJ)
-    known_S = torch.from_numpy(information_S[sites]).float()
-    parts = [
-        measure(
-            *people.alleles(trial.rows[start : start + ROWS_AT_ONCE], sites), reference, known_S
-        )
-        for start in range(0, len(trial.rows), ROWS_AT_ONCE)
-    ]
-    values, best, known = (torch.cat(column) for column in zip(*parts, strict=True))
-    best = torch.from_numpy(trial.kept)[best]
+    reference = Reference(frequency_PS[:, level.sites], axes_SJ[level.sites], spread_PJJ)
+    known_S, means_GS = (
+        torch.from_numpy(part).float() for part in (level.information, level.means)
+    )
+    parts, confusions = [], []
+    for start in range(0, len(trial.rows), ROWS_AT_ONCE):
+        alleles = people.alleles(trial.rows[start : start + ROWS_AT_ONCE], level.sites)
+        parts.append(measure(*alleles, reference, known_S))
+        confusions.append(confusion(alleles[1], means_GS))
+    values, best, known, likeliest = (torch.cat(column) for column in zip(*parts, strict=True))
+    best, likeliest = (torch.from_numpy(trial.kept)[column] for column in (best, likeliest))
     groups, count = np.array(people.groups), len(trial.rows)
-    right = groups[best.numpy()] == groups[people.populations[trial.rows]]
-    measured = Measured(values.double(), best, known.double())
-    return Seen(np.full(count, trial.kind), np.full(count, number), measured, right)
+    right = groups[likeliest.numpy()] == groups[people.populations[trial.rows]]
+    measured = Measured(values.double(), best, known.double(), likeliest)
+    kind, number = np.full(count, trial.kind), np.full(count, level.number)
+    return Seen(kind, number, measured, right, torch.cat(confusions).double().numpy())
 
 
 def _joined(parts: list[Seen]) -> Seen:
@@ -262,6 +283,7 @@ def _joined(parts: list[Seen]) -> Seen:
         np.concatenate([part.level for part in parts]),
         Measured(*(torch.cat(column) for column in columns)),
         np.concatenate([part.right for part in parts]),
+        np.concatenate([part.confusion for part in parts]),
     )
 
 
@@ -382,18 +404,20 @@ def _highest_near(points_K: Tensor, x_L: Tensor, y_L: Tensor) -> Tensor:
     return torch.where(distance_KL <= reach_K1, y_L, -torch.inf).max(1).values
 
 
-def _enough(seen: Seen) -> float:
-    """The information at which the likeliest population lies in the right group in the share `RIGHT` of members.
+def _enough(seen: Seen, levels: Sequence[int]) -> float:
+    """The confusion at which the likeliest population lies in the right group in the share `RIGHT` of members.
 
-    By a straight line of the log odds of being right over the log information, of the levels where some are wrong.
+    By a straight line of the log odds of being right over the log confusion, of the levels given, where some are wrong.
     """
-    member = seen.kind == MEMBER
-    levels = [member & (seen.level == k) for k in np.unique(seen.level)]
-    log_L = _log_information(seen).numpy()
-    right_L = np.array([(seen.right[level].sum() + 0.5) / (level.sum() + 1) for level in levels])
-    odds_L = np.log(right_L / (1 - right_L))
-    weight_L = np.sqrt(right_L * (1 - right_L))
-    if len(log_L) < 2:
-        return 0.0
-    slope, constant = np.polyfit(log_L, odds_L, 1, w=weight_L)
-    return float(np.exp((np.log(RIGHT / (1 - RIGHT)) - constant) / slope)) if slope > 0 else 0.0
+    parts = [(seen.kind == MEMBER) & (seen.level == level) for level in levels]
+    confusion_L = np.exp([np.log(seen.confusion[p].clip(min=1e-30)).mean() for p in parts])
+    right_L = np.array([(seen.right[p].sum() + 0.5) / (p.sum() + 1) for p in parts])
+    told = confusion_L > LEAST_CONFUSION
+    if told.sum() < 2:
+        return USUAL_CONFUSION
+    odds_L, weight_L = np.log(right_L / (1 - right_L)), np.sqrt(right_L * (1 - right_L))
+    line = np.polyfit(np.log(confusion_L[told]), odds_L[told], 1, w=weight_L[told])
+    slope, constant = line.tolist()
+    if slope >= 0:
+        return USUAL_CONFUSION
+    return float(np.exp((np.log(RIGHT / (1 - RIGHT)) - constant) / slope))

@@ -2,19 +2,31 @@
 
 Where a file names the sites that differ from the reference genome and no others, the homozygous reference calls are not
 missing at random: read as they are, the rest looks like somebody with alternate alleles everywhere. Such samples are
-recognised by what they lack, and their calls are judged *given* that they were called: with the frequency f of the
-alternate allele, a site that has one is heterozygous with the probability 2 f (1 - f) / (1 - (1 - f)^2), which still
-tells populations apart. Of heterozygotes alone, or of one haplotype, nothing is left.
+recognised by what they lack: where frequencies are known, by a ratio of likelihoods, which needs ten calls or so, else
+by a count. Their calls are judged *given* that they were called: with the frequency f of the alternate allele, a site
+that has one is heterozygous with the probability 2 f (1 - f) / (1 - (1 - f)^2), which still tells populations apart.
+Of heterozygotes alone, or of one haplotype, nothing is left.
 
 Shape suffixes: B samples, P populations, S sites.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-SELECTED_CALLS = 20  # with fewer, people without a homozygous reference call are not rare enough
+from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
+
+SELECTED_CALLS = (
+    20  # with fewer, people without a homozygous reference call are not rare enough anywhere
+)
+OUT_OF_QUESTION = (
+    1.5  # nats: by chance, calls are so much less likely than as chosen ones in one sample in five
+)
+EXCHANGED = (
+    0.02  # of chosen calls, the share in which the panel's reference is the file's other allele
+)
 WEIGHT = 0.6  # by calibration on members, five folds, at 55 to 23,530 sites
 MOST_REFERENCE = (
     0.05  # of further calls: sites whose reference base differs between builds, and errors
@@ -29,9 +41,24 @@ def lacks_reference(reference: Any, calls: Any) -> Any:
     return (calls >= SELECTED_CALLS) & (reference <= MOST_REFERENCE * (calls - SELECTED_CALLS))
 
 
-def is_selected(copies_BS: Tensor) -> Tensor:
-    """Whether the calls of each barcode (B,) were chosen by genotype; from copies of the alternate allele, or -1."""
-    selected_B: Tensor = lacks_reference((copies_BS == 0).sum(1), (copies_BS >= 0).sum(1))
+def is_selected(copies_BS: Tensor, theta_PS: Tensor) -> Tensor:
+    """Whether the calls of each barcode (B,) are likelier to have been chosen by genotype than to be there by chance.
+
+    From copies of the alternate allele, or -1, and the logits of its frequencies. The best population under either
+    hypothesis stands for it: where hardly anybody is homozygous for the reference, nothing follows from that.
+    """
+    calls_B, reference_B = (copies_BS >= 0).sum(1), (copies_BS == 0).sum(1)
+    selected_B = (calls_B > 0) & (reference_B <= MOST_REFERENCE * calls_B)
+    if not selected_B.any():
+        return selected_B
+    copies_CS, frequency_PS = copies_BS[selected_B], torch.sigmoid(theta_PS)
+    given_CP = log_likelihood_given_called(copies_CS, frequency_PS)
+    chosen_C = given_CP.amax(1) + (reference_B * math.log(EXCHANGED))[selected_B]
+    chosen_C = chosen_C + ((calls_B - reference_B) * math.log1p(-EXCHANGED))[selected_B]
+    counts = allele_counts(copies_CS, theta_PS.dtype)
+    twice_C = (copies_CS == 1).sum(1) * math.log(2)  # a heterozygote comes about in two ways
+    by_chance_C = naive_bayes(*counts, frequency_PS).amax(1) + twice_C
+    selected_B[selected_B.clone()] = chosen_C - by_chance_C > OUT_OF_QUESTION
     return selected_B
 
 
