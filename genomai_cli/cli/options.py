@@ -163,6 +163,15 @@ BatchSize = Annotated[
         show_default=False,
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the records; the outputs of all parts end to end are the whole.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on standard error.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="More messages; tracebacks of unexpected errors.")

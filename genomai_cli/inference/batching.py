@@ -15,6 +15,7 @@ from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import padded
 
 Item = TypeVar("Item")
+Window = TypeVar("Window", Ids, Ids | None)
 Scores = dict[str, Tensor]
 TOKENS_PER_BATCH = 1 << 16
 
@@ -91,21 +92,22 @@ def score_windows(
     window of the batch. Windows are drawn when their batch is formed, come out in the order in which they went in, and
     only a batch of them is held.
     """
-    for batch in _batches(windows, batching):
+    for batch in batches(windows, batching):
         known = [ids for _, ids in batch if ids is not None]
         rows: Iterator[Scores] = iter(())
         if known:
             ids_BT = torch.from_numpy(padded(known, pad_id, left=left)).to(device)
-            scores = network(ids_BT, _mask(known, ids_BT, left=left))
+            scores = network(ids_BT, padding_mask(known, ids_BT, left=left))
             rows = _rows({name: rows.cpu() for name, rows in scores.items()})
         for item, ids in batch:
             yield item, None if ids is None else next(rows)
 
 
-def _batches(
-    windows: Iterable[tuple[Item, Ids | None]], batching: Batching
-) -> Iterator[list[tuple[Item, Ids | None]]]:
-    batch: list[tuple[Item, Ids | None]] = []
+def batches(
+    windows: Iterable[tuple[Item, Window]], batching: Batching
+) -> Iterator[list[tuple[Item, Window]]]:
+    """The windows in batches; one without ids (None) takes no room in them."""
+    batch: list[tuple[Item, Window]] = []
     longest = 0
     for item, ids in windows:
         batch.append((item, ids))
@@ -126,7 +128,7 @@ def _mean(scores: list[Scores]) -> Scores:
     return {name: torch.stack([s[name] for s in scores]).mean(0) for name in scores[0]}
 
 
-def _mask(windows: list[Ids], ids_BT: Tensor, *, left: bool) -> Tensor:
+def padding_mask(windows: list[Ids], ids_BT: Tensor, *, left: bool) -> Tensor:
     """Which tokens are real, not padding at the right, or with `left` at the left."""
     lengths_B1 = torch.tensor([len(ids) for ids in windows], device=ids_BT.device)[:, None]
     mask_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B1

@@ -1,0 +1,194 @@
+"""What `genomai score` does with variants: the effect of each allele, or of every substitution of regions."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.indexed_fasta import IndexedFasta
+    from genomai_cli.formats.shards import Shard
+    from genomai_cli.formats.variant_alleles import AlleleFile, AlleleRecord
+    from genomai_cli.inference.substitution_picture import PictureRows
+    from genomai_cli.inference.variant_effects import Scorer
+
+
+class Target(StrEnum):
+    """What is written of variants."""
+
+    TSV = "tsv"
+    VCF = "vcf"
+    HDF5 = "hdf5"
+
+
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="The genome of the variants, plain or compressed; an index beside it (.fai) saves time.",
+        show_default=False,
+    ),
+]
+MutateAll = Annotated[
+    bool,
+    typer.Option("--mutate-all", help="Every substitution of every base of the --regions."),
+]
+Regions = Annotated[
+    Path | None,
+    typer.Option("--regions", metavar="BED", help="With --mutate-all: where.", show_default=False),
+]
+SkipMismatches = Annotated[
+    bool,
+    typer.Option(
+        "--skip-mismatches",
+        help="List records whose REF is not as in the reference, or whose contig it lacks, and go on.",
+    ),
+]
+To = Annotated[
+    Target,
+    typer.Option(
+        "--to",
+        help="Of variants a table, or the VCF with INFO fields; of --mutate-all a table or HDF5.",
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class Variants:
+    """What is scored on a reference, and as what it is written."""
+
+    reference: ReferenceFile = None
+    mutate_all: MutateAll = False
+    regions: Regions = None
+    skip_mismatches: SkipMismatches = False
+    to: To = Target.TSV
+
+    def check(self, per_base: Path | None, plot: Path | None) -> None:
+        """UsageError for options that do not go together."""
+        if (self.mutate_all or self.regions or self.skip_mismatches) and self.reference is None:
+            raise UsageError("--mutate-all, --regions and --skip-mismatches need a --reference")
+        if self.mutate_all != (self.regions is not None):
+            raise UsageError("--mutate-all and --regions go together")
+        if self.reference is None and self.to is not Target.TSV:
+            raise UsageError(f"--to {self.to}: of sequences there is only a table")
+        if self.to is (Target.VCF if self.mutate_all else Target.HDF5):
+            raise UsageError(
+                f"--to {self.to}: not of {'--mutate-all' if self.mutate_all else 'a VCF'}"
+            )
+        if plot is not None and not self.mutate_all:
+            raise UsageError("--plot is for --mutate-all")
+        if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+            raise UsageError(f"--plot {plot}: name it .png or .svg")
+        if per_base is not None and self.reference is not None:
+            raise UsageError("--per-base is for sequences, not for variants")
+
+
+def write_effects(
+    run: Run,
+    bundle: "Bundle",
+    scorer: "Scorer",
+    variants: Variants,
+    shard: "Shard",
+    output: Path,
+    plot: Path | None,
+) -> None:
+    """Write the effects of the variants, and draw them, if asked for."""
+    from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.formats.outputs import atomic_output, held_output
+    from genomai_cli.inference.effect_outputs import (
+        Counts,
+        write_substitutions,
+        write_table,
+        write_vcf,
+    )
+    from genomai_cli.inference.variant_effects import Site, effects
+
+    assert variants.reference is not None
+    counts, shown = Counts(), _picture_rows() if plot else None
+    about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+    with ExitStack() as stack:
+        reference = stack.enter_context(open_reference(variants.reference))
+        file = (
+            _substitutions(variants, reference) if variants.mutate_all else _alleles(run, variants)
+        )
+        site = Site(reference, run.console.warn if variants.skip_mismatches else None)
+        records = run.console.progress(shard.part(file.records), "scoring")
+        found = counts.of(effects(records, site, scorer))
+        found = shown.of(found) if shown else found
+        out = stack.enter_context(held_output(output))
+        if variants.to is Target.TSV:
+            write_table(out, found, scorer.labels, reference, header=shard.is_first)
+        elif variants.to is Target.VCF:
+            told = _told(bundle, scorer)
+            write_vcf(out, file, found, scorer.labels, told, header=shard.is_first)
+        else:
+            write_substitutions(out, found, scorer.labels, about)
+        if shown and plot:
+            drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())
+            stack.enter_context(atomic_output(plot)).write(drawn)
+    run.count(used=counts.scored, refused=sum(counts.skipped.values()))
+    run.note(skipped=dict(counts.skipped))
+    if counts.skipped:
+        run.console.warn(f"alleles without a score: {counts}")
+
+
+def _picture_rows() -> "PictureRows":
+    from genomai_cli.inference.substitution_picture import PictureRows  # slow to load
+
+    return PictureRows()
+
+
+def _alleles(run: Run, variants: Variants) -> "AlleleFile":
+    """The records of all inputs in their order, counted as read, under the header of the first."""
+    from itertools import chain
+
+    from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.formats.streams import Kind
+    from genomai_cli.formats.variant_alleles import AlleleFile, read_alleles
+
+    first, sources = open_run_inputs(run)
+    if variants.to is Target.VCF and len(run.inputs) > 1:
+        raise UsageError("--to vcf: one input at a time, whose header it keeps")
+    if variants.to is Target.VCF and first.kind is Kind.BCF:
+        raise UsageError(f"--to vcf: {first.path} is BCF; pipe it through `bcftools view`")
+    begun = read_alleles(next(sources))
+
+    def counted() -> "Iterator[AlleleRecord]":
+        for records in chain([begun.records], (read_alleles(source).records for source in sources)):
+            for record in records:
+                run.count(read=1)
+                yield record
+
+    return AlleleFile(begun.header, counted())
+
+
+def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile":
+    """Every substitution of every base of the regions."""
+    from genomai_cli.formats.consensus import read_regions
+    from genomai_cli.formats.variant_alleles import AlleleFile
+    from genomai_cli.inference.variant_effects import every_substitution
+
+    assert variants.regions is not None
+    regions = read_regions(variants.regions)
+    return AlleleFile((), every_substitution(regions, reference, str(variants.regions)))
+
+
+def _told(bundle: "Bundle", scorer: "Scorer") -> str:
+    """What a VCF's header says of the scores."""
+    method = scorer.likelihood.method if scorer.likelihood else "labels"
+    model = f"model={bundle.name}@{bundle.version} sha256={bundle.weights_sha256}"
+    return f"{model} method={method} window={scorer.window}"
+
+
+def _title(bundle: "Bundle", scorer: "Scorer") -> str:
+    what = "log-likelihood (nats)" if scorer.likelihood else f"log odds of {scorer.labels[0]}"
+    return f"{bundle.name}: change of the {what} by each substitution"

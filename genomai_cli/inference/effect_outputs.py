@@ -1,0 +1,218 @@
+"""Effects of alleles as a table, as a VCF with INFO fields, and, of every substitution of regions, as HDF5.
+
+Shape suffixes: A bases A C G T, C labels.
+"""
+
+import math
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from shutil import copyfileobj
+from typing import IO
+
+import h5py
+import numpy as np
+
+from genomai_cli import __version__
+from genomai_cli.alphabet import BASES
+from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.variant_alleles import (
+    AlleleFile,
+    AlleleRecord,
+    spelled,
+    with_info,
+    with_info_header,
+)
+from genomai_cli.inference.variant_effects import NO_ALLELE, Comparison, Effect
+
+NOTHING = "."
+FORMAT_VERSION = 1
+LEADING = ("chrom", "pos", "ref", "alt", "ref_score", "alt_score", "delta")
+FURTHER = (
+    "ref_length",
+    "alt_length",
+    "ref_per_base",
+    "alt_per_base",
+    "delta_per_base",
+    "window",
+    "normalized",
+)
+INFO = "GENOMAI_"
+
+
+class Counts:
+    """How many alleles were scored, and how many were not, by reason."""
+
+    def __init__(self) -> None:
+        self.scored = 0
+        self.skipped = Counter[str]()
+
+    def of(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+        """The effects as they pass."""
+        for effect in effects:
+            self.scored += not effect.skipped
+            if effect.skipped and effect.skipped != NO_ALLELE:
+                self.skipped[effect.skipped] += 1
+            yield effect
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
+
+
+def shown(number: float) -> str:
+    """A number with six decimals, never -0; `.` for NaN."""
+    return NOTHING if math.isnan(number) else f"{round(float(number), 6) + 0.0:.6f}"
+
+
+def columns(labels: Iterable[str]) -> list[str]:
+    """The names of the columns: the change of each label's log odds under its name, behind all else its two values."""
+    names = list(labels)
+    values = [f"{name}:{which}" for name in names for which in ("ref", "alt")]
+    return [*LEADING, *names, *FURTHER, *values]
+
+
+def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[str]:
+    """The fields of an allele that was scored."""
+    record, (start, end) = effect.record, compared.window
+    ref, alt = compared.ref, compared.alt
+    position, before, after = spelled(compared.change, reference)
+    return [
+        record.contig,
+        str(record.position),
+        record.ref,
+        effect.alt,
+        *map(shown, (ref.score.total, alt.score.total, compared.delta)),
+        *map(shown, compared.odds),
+        *(NOTHING if math.isnan(n) else f"{n:g}" for n in (ref.score.bases, alt.score.bases)),
+        *map(shown, (ref.score.per_base, alt.score.per_base, compared.delta_per_base)),
+        f"{start + 1}-{end}",
+        f"{position}:{before}>{after}",
+        *(shown(value) for pair in zip(ref.odds, alt.odds, strict=True) for value in pair),
+    ]
+
+
+def write_table(
+    out: IO[bytes],
+    effects: Iterable[Effect],
+    labels: Iterable[str],
+    reference: IndexedFasta,
+    *,
+    header: bool = True,
+) -> None:
+    """A row for each allele that was scored."""
+    waiting = "\t".join(columns(labels)) + "\n" if header else ""
+    for effect in effects:
+        if effect.compared is not None:
+            line = waiting + "\t".join(row(effect, effect.compared, reference)) + "\n"
+            out.write(line.encode("utf-8", "surrogateescape"))
+            waiting = ""
+    out.write(waiting.encode("utf-8", "surrogateescape"))
+
+
+def write_vcf(
+    out: IO[bytes],
+    file: AlleleFile,
+    effects: Iterable[Effect],
+    labels: Iterable[str],
+    about: str,
+    *,
+    header: bool = True,
+) -> None:
+    """The records as they came, with the scores of their alleles in INFO; those of none have no such fields."""
+    fields = _info_fields(list(labels))
+    lines = with_info_header(file.header, fields, about) if header else ()
+    waiting = b"".join(line + b"\n" for line in lines)
+    for record, alleles in by_record(effects):
+        each = [_info_values(effect, len(fields)) for effect in alleles]
+        scored = any(effect.compared for effect in alleles)
+        values = dict(zip(fields, zip(*each, strict=True), strict=True)) if scored else {}
+        out.write(waiting + with_info(record.raw, values) + b"\n")
+        waiting = b""
+    out.write(waiting)
+
+
+def by_record(effects: Iterable[Effect]) -> Iterator[tuple[AlleleRecord, list[Effect]]]:
+    """The records in order, each with all its alleles."""
+    for _, group in groupby(effects, key=lambda effect: effect.number):
+        alleles = list(group)
+        yield alleles[0].record, alleles
+
+
+def _info_fields(labels: list[str]) -> dict[str, str]:
+    """The INFO fields and what they are."""
+    fields = {
+        "REF": "Log-likelihood of the window with the reference allele, nats",
+        "ALT": "Log-likelihood of the window with this allele, nats",
+        "DELTA": "ALT minus REF, nats",
+        "DELTA_BASE": "Difference of the means of the scored bases, nats",
+    }
+    for label in labels:
+        name = re.sub(r"[^A-Za-z0-9_.]", "_", label)
+        fields[f"DELTA_{name}"] = f"Change of the log odds of {label}"
+    return {INFO + name: text for name, text in fields.items()}
+
+
+def _info_values(effect: Effect, count: int) -> list[str]:
+    compared = effect.compared
+    if compared is None:
+        return [NOTHING] * count
+    scores = (compared.ref.score.total, compared.alt.score.total)
+    return [*map(shown, (*scores, compared.delta, compared.delta_per_base, *compared.odds))]
+
+
+def write_substitutions(
+    out: IO[bytes],
+    effects: Iterable[Effect],
+    labels: Iterable[str],
+    attributes: Mapping[str, str | int],
+) -> None:
+    """Every substitution of regions as HDF5, a row a position.
+
+    `/contig`, `/position` (from 1), `/ref`, `/ref_score` (n), `/delta` (n, 4) for A C G T, NaN at the reference's base;
+    of models with heads `/ref_log_odds` (n, labels) and `/log_odds` (n, 4, labels), their changes.
+    """
+    names = list(labels)
+    rows: dict[str, list[object]] = {}
+    for record, alleles in by_record(effects):
+        compared = [effect.compared for effect in alleles if effect.compared]
+        for name, value in _substitutions(record, compared, len(names)).items():
+            rows.setdefault(name, []).append(value)
+    about = {
+        "format": "genomai substitutions",
+        "format_version": FORMAT_VERSION,
+        "program": f"genomai {__version__}",
+    }
+    with tempfile.TemporaryFile() as spool:  # HDF5 seeks, standard output cannot
+        with h5py.File(spool, "w") as file:
+            for name, value in (about | dict(attributes)).items():
+                file.attrs[name] = value
+            for name, values in (rows | {"bases": [*BASES], "labels": [*names]}).items():
+                texts = all(isinstance(value, str) for value in values)
+                file.create_dataset(name, data=values, dtype=h5py.string_dtype() if texts else None)
+        spool.seek(0)
+        copyfileobj(spool, out, 1 << 20)
+
+
+def _substitutions(
+    record: AlleleRecord, compared: list[Comparison], labels: int
+) -> dict[str, object]:
+    """A position's row of each dataset; none if no allele was scored."""
+    if not compared:
+        return {}
+    delta_A = np.full(len(BASES), np.nan, np.float32)
+    odds_AC = np.full((len(BASES), labels), np.nan, np.float32)
+    for found in compared:
+        base = BASES.index(found.change.alt)
+        delta_A[base], odds_AC[base] = found.delta, found.odds
+    ref = compared[0].ref
+    values: dict[str, object] = {
+        "contig": record.contig,
+        "position": record.position,
+        "ref": record.ref,
+        "delta": delta_A,
+        "ref_score": np.float32(ref.score.total),
+    }
+    heads = {"log_odds": odds_AC, "ref_log_odds": ref.odds.astype(np.float32)}
+    return values | (heads if labels else {})

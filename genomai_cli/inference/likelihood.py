@@ -1,0 +1,359 @@
+"""Log-likelihoods of DNA under a model, in nats, base by base.
+
+Of next-token models exactly: a base is scored by the token that ends with it, given all tokens before; the first token
+has nothing before it unless the tokenizer puts a special one there, and is not scored. Of masked models a
+pseudo-likelihood (Salazar et al. 2020, arXiv:1910.14659): each base is scored with every token that covers it masked,
+one base at a time or every so-manieth at once. Where tokens of several letters cover it, its probability is the mean of
+what these tokens say of it among the four that agree with the other letters.
+
+Only bases that are known count; a letter such as N is seen by the model and not scored.
+
+Shape suffixes: B windows, T tokens, L letters, N scored tokens, D hidden size, V tokens of the vocabulary.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.alphabet import BASES, as_letters, as_text, codes_of, reverse_complement
+from genomai_cli.backbones.base import Backbone
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.inference.batching import AS_FITS, Batching, batches, padding_mask
+from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.base import Ids
+from genomai_cli.tokenizers.batch import padded
+
+Logs = NDArray[np.float64]
+Indices = NDArray[np.int64]
+NEXT_TOKEN, MASKED = "next-token", "masked"
+HEADS = {NEXT_TOKEN: "causal", MASKED: "masked"}
+TOKENS_PER_BATCH = 1 << 15
+PAIRS_PER_BATCH = 1 << 24  # of tokens that attend to each other
+LOGITS_AT_ONCE = 1 << 24  # values
+STRETCHES_AT_ONCE = 64  # pieces of work that are prepared together
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to score: in windows of so many letters (None: as many as the model reads), on the forward or on both
+    strands, with bases `mask_every` letters apart masked at once (None: one at a time)."""
+
+    window: int | None = None
+    both_strands: bool = False
+    mask_every: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A text to score, of which the letters from `start` to before `end` count; by default all."""
+
+    text: str
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def own(self) -> slice:
+        """The letters that count."""
+        return slice(self.start, len(self.text) if self.end is None else self.end)
+
+    @property
+    def turned(self) -> "Stretch":
+        """The same on the other strand."""
+        own, size = self.own, len(self.text)
+        text = as_text(reverse_complement(as_letters(self.text)))
+        return Stretch(text, size - own.stop, size - own.start)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of one window: the probability of the token `choices[n, answers[n]]` at the place `rows[n]`.
+
+    It is one among the `choices` (N, C), or with a single one among all tokens.
+    """
+
+    ids: Ids
+    rows: Indices
+    choices: Indices
+    answers: Indices
+
+
+class Asking(Protocol):
+    """How a kind of model is asked: questions about a stretch, and what their answers say of its letters."""
+
+    def questions(self, stretch: Stretch) -> Iterator[Question]:
+        """What to ask of the model."""
+
+    def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
+        """The log-probability (L,) of each letter of the text, NaN where it is not scored.
+
+        A token that adds several letters has its whole at its last one, and 0 at the others.
+        """
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Each token given those before it."""
+
+    tokenizer: Tokenizer
+
+    def questions(self, stretch: Stretch) -> Iterator[Question]:
+        """One: all tokens at once."""
+        ids, tokens = self.tokenizer.encode(stretch.text), self._scored(stretch)
+        if len(tokens):
+            rows = tokens + len(self.tokenizer.prefix) - 1
+            templated = self.tokenizer.template(ids)
+            yield Question(templated, rows, ids[tokens, None].astype(np.int64), np.zeros_like(rows))
+
+    def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
+        """See `Asking`."""
+        tokens = self._scored(stretch)
+        logs_L = np.full(len(stretch.text), np.nan)
+        if len(tokens):
+            last = tokens * self.tokenizer.stride + self.tokenizer.k - 1
+            new = min(self.tokenizer.stride, self.tokenizer.k)
+            for back in range(1, self.tokenizer.k):
+                logs_L[last[(back < new) | (tokens == 0)] - back] = 0.0
+            logs_L[last] = answers[0]
+        return logs_L
+
+    def _scored(self, stretch: Stretch) -> Indices:
+        """The numbers of the tokens that have something before them, spell DNA, and end in the letters that count."""
+        ids = self.tokenizer.encode(stretch.text)
+        ends = np.arange(len(ids)) * self.tokenizer.stride + self.tokenizer.k - 1
+        counts = (
+            self.tokenizer.is_dna(ids) & (ends >= stretch.own.start) & (ends < stretch.own.stop)
+        )
+        if not self.tokenizer.prefix:
+            counts[:1] = False
+        return np.flatnonzero(counts)
+
+
+@dataclass(frozen=True)
+class MaskedBase:
+    """Each base given all others."""
+
+    tokenizer: Tokenizer
+    every: int | None = None
+
+    def questions(self, stretch: Stretch) -> Iterator[Question]:
+        """One for each set of bases that are masked at once."""
+        ids, before = self.tokenizer.encode(stretch.text), len(self.tokenizer.prefix)
+        for letters in self._sets(stretch):
+            tokens, offsets, _ = self._covering(letters, len(ids))
+            masked = ids.copy()
+            masked[tokens] = self.tokenizer.mask_id
+            told = self.tokenizer.is_dna(ids[tokens])
+            tokens, offsets = tokens[told], offsets[told]
+            choices, answers = self._choices(ids[tokens], offsets)
+            yield Question(self.tokenizer.template(masked), tokens + before, choices, answers)
+
+    def logs(self, stretch: Stretch, answers: Sequence[Logs]) -> Logs:
+        """See `Asking`."""
+        logs_L = np.full(len(stretch.text), np.nan)
+        ids = self.tokenizer.encode(stretch.text)
+        for letters, found in zip(self._sets(stretch), answers, strict=True):
+            tokens, _, which = self._covering(letters, len(ids))
+            which = which[self.tokenizer.is_dna(ids[tokens])]
+            chance = np.bincount(which, np.exp(found)) / np.bincount(which)
+            logs_L[letters] = np.log(chance)
+        return logs_L
+
+    def _sets(self, stretch: Stretch) -> list[Indices]:
+        """The letters that are scored, in the sets in which they are masked."""
+        ids = self.tokenizer.encode(stretch.text)
+        known = np.zeros(len(stretch.text), np.bool_)
+        for offset in range(self.tokenizer.k):
+            places = np.arange(len(ids)) * self.tokenizer.stride + offset
+            known[places] |= self.tokenizer.is_dna(ids)
+        known[: stretch.own.start] = known[stretch.own.stop :] = False
+        scored = np.flatnonzero(known)
+        if self.every is None:
+            return list(scored[:, None])
+        sets = (scored[scored % self.every == rest] for rest in range(self.every))
+        return [letters for letters in sets if len(letters)]
+
+    def _covering(self, letters: Indices, tokens: int) -> tuple[Indices, Indices, Indices]:
+        """The tokens that cover letters, at which offset in the token, and the number of the letter in the set."""
+        k, stride = self.tokenizer.k, self.tokenizer.stride
+        offsets = np.broadcast_to(np.arange(k), (len(letters), k))
+        starts = letters[:, None] - offsets
+        there = (starts >= 0) & (starts % stride == 0) & (starts // stride < tokens)
+        which = np.broadcast_to(np.arange(len(letters))[:, None], there.shape)
+        return starts[there] // stride, offsets[there], which[there]
+
+    def _choices(self, ids: Ids, offsets: Indices) -> tuple[Indices, Indices]:
+        """The tokens (N, 4) that agree with each but for the letter at the offset, and which of them it is."""
+        if self.tokenizer.k == 1:
+            return ids[:, None].astype(np.int64), np.zeros(len(ids), np.int64)
+        spelling_VK, numbers = self._spelling
+        spelt_NK = np.repeat(spelling_VK[ids][:, None], len(BASES), axis=1)
+        answers = spelling_VK[ids, offsets]
+        spelt_NK[np.arange(len(ids))[:, None], np.arange(len(BASES)), offsets[:, None]] = range(4)
+        powers = len(BASES) ** np.arange(self.tokenizer.k)
+        return numbers[spelt_NK @ powers], answers
+
+    @cached_property
+    def _spelling(self) -> tuple[Indices, Indices]:
+        """The codes (V, k) of every token's letters, and the token of each number that the codes make."""
+        dna = self.tokenizer.dna_ids
+        letters = as_letters("".join(self.tokenizer.vocabulary[id_] for id_ in dna))
+        codes_VK = np.zeros((len(self.tokenizer.vocabulary), self.tokenizer.k), np.int64)
+        codes_VK[dna] = codes_of(letters).reshape(len(dna), -1)
+        numbers = np.zeros(len(BASES) ** self.tokenizer.k, np.int64)
+        numbers[codes_VK[dna] @ (len(BASES) ** np.arange(self.tokenizer.k))] = dna
+        return codes_VK, numbers
+
+
+class Likelihood:
+    """A model's log-likelihoods; BundleError for a model that has none.
+
+    `method` is `next-token` or `masked`; `window` is how many letters are read at once.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings, batching: Batching = AS_FITS) -> None:
+        self.settings, self.batching, self.tokenizer = settings, batching, bundle.tokenizer
+        self.method, self.network = likelihood_of(bundle)
+        self.head = bundle.auxiliary[HEADS[self.method]]
+        if self.method == NEXT_TOKEN and settings.mask_every is not None:
+            raise UsageError(f"--mask-every: the model {bundle.name!r} predicts next tokens")
+        self.asking: Asking = (
+            NextToken(self.tokenizer)
+            if self.method == NEXT_TOKEN
+            else MaskedBase(self.tokenizer, settings.mask_every)
+        )
+        self.window = window_letters(bundle, settings.window)
+
+    @property
+    def description(self) -> str:
+        """What is computed, in words."""
+        if self.method == NEXT_TOKEN:
+            first = "" if self.tokenizer.prefix else "; a sequence's first token is not scored"
+            return f"log-likelihood by next-token prediction, exact{first}"
+        every = self.settings.mask_every
+        how = (
+            "one base masked at a time" if every is None else f"every {every}th base masked at once"
+        )
+        return f"pseudo-log-likelihood of a masked model, {how}"
+
+    def require_single_bases(self) -> None:
+        """UsageError where the model does not score each base by itself."""
+        if self.method == NEXT_TOKEN and self.tokenizer.k > 1:
+            letters = f"each of its tokens stands for {self.tokenizer.k} letters"
+            raise UsageError(f"--per-base: this model scores tokens, not bases: {letters}")
+
+    def letters(self, stretches: Iterable[Stretch]) -> Iterator[Logs]:
+        """The log-probabilities (S, L) of each text's letters on one strand or two, both in the order of the text; NaN
+        where a letter is not scored. Texts come in order and are no longer than a window.
+        """
+        for some in chunks(stretches, STRETCHES_AT_ONCE):
+            strands_SL = [self._one_strand(some)]
+            if self.settings.both_strands:
+                turned = self._one_strand([stretch.turned for stretch in some])
+                strands_SL.append([logs_L[::-1] for logs_L in turned])
+            yield from map(np.stack, zip(*strands_SL, strict=True))
+
+    def _one_strand(self, stretches: Sequence[Stretch]) -> list[Logs]:
+        asked = (
+            (number, question)
+            for number, stretch in enumerate(stretches)
+            for question in self.asking.questions(stretch)
+        )
+        answers: list[list[Logs]] = [[] for _ in stretches]
+        for number, logs_N in self._answered(asked):
+            answers[number].append(logs_N)
+        return [self.asking.logs(*pair) for pair in zip(stretches, answers, strict=True)]
+
+    @torch.inference_mode()
+    def _answered(self, asked: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Logs]]:
+        windows = ((entry, entry[1].ids) for entry in asked)
+        pairs = PAIRS_PER_BATCH if self.network.max_length is not None else None
+        limits = replace(self.batching, tokens=TOKENS_PER_BATCH, pairs=pairs)
+        device = next(self.network.parameters()).device
+        left = self.tokenizer.padding_side == "left" and self.method != NEXT_TOKEN
+        for batch in batches(windows, limits):
+            rows = [question.ids for (_, question), _ in batch]
+            ids_BT = torch.from_numpy(padded(rows, self.tokenizer.pad_id, left=left)).to(device)
+            hidden_BTD = self.network(ids_BT, padding_mask(rows, ids_BT, left=left))
+            for place, ((number, question), _) in enumerate(batch):
+                shift = ids_BT.shape[1] - len(question.ids) if left else 0
+                yield number, self._of_window(hidden_BTD[place, shift:], question)
+
+    def _of_window(self, hidden_TD: Tensor, question: Question) -> Logs:
+        """The log-probabilities (N,) of the answers."""
+        parts = []
+        step = max(1, LOGITS_AT_ONCE // len(self.tokenizer.vocabulary))
+        for begin in range(0, len(question.rows), step):
+            some = slice(begin, begin + step)
+            rows, choices, answers = (
+                torch.from_numpy(part[some]).to(hidden_TD.device)
+                for part in (question.rows, question.choices, question.answers)
+            )
+            logits_NV = self.network.lm_logits(self.head, hidden_TD[rows])
+            logits_NV = logits_NV.double() if logits_NV.device.type != "mps" else logits_NV.float()
+            if choices.shape[1] == 1:
+                logs_NC = logits_NV.log_softmax(1).gather(1, choices)
+            else:
+                logs_NC = logits_NV.gather(1, choices).log_softmax(1)
+            parts.append(logs_NC.gather(1, answers[:, None])[:, 0].cpu().double().numpy())
+        return cast(Logs, np.concatenate(parts))
+
+
+def likelihood_of(bundle: Bundle) -> tuple[str, Backbone]:
+    """How the bundle's likelihood is had, and the network; BundleError if there is none."""
+    network = bundle.classifier.networks[0]
+    name, tokenizer = bundle.name, bundle.tokenizer
+    if bundle.input.coordinates is not None or not isinstance(network, Backbone):
+        raise BundleError(f"the model {name!r} does not read plain DNA: it scores no sequences")
+    method = NEXT_TOKEN if network.causal else MASKED
+    if HEADS[method] not in bundle.auxiliary:
+        raise BundleError(
+            f"the model {name!r} has no likelihood: it was not trained with the objective {HEADS[method]}"
+        )
+    if not tokenizer.can_decode:
+        raise BundleError(
+            f"the model {name!r} has no likelihood of DNA: its tokens do not tell a base from its complement"
+        )
+    return method, network
+
+
+def has_likelihood(bundle: Bundle) -> bool:
+    """Whether there is one."""
+    try:
+        likelihood_of(bundle)
+    except BundleError:
+        return False
+    return True
+
+
+def window_letters(bundle: Bundle, asked: int | None) -> int | None:
+    """How many letters are read at once: as many as asked, or as the model can; None for any number.
+
+    UsageError for a window that the model cannot read.
+    """
+    tokenizer = bundle.tokenizer
+    room = tokenizer.room(bundle.classifier.max_length)
+    most = None if room is None else (room - 1) * tokenizer.stride + tokenizer.k
+    if asked is None:
+        return most
+    least = 2 * (tokenizer.k + tokenizer.stride)
+    if asked < least or (most is not None and asked > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise UsageError(f"--window {asked}: this model reads windows of {bounds} letters")
+    return asked
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of at most so many."""
+    remaining = iter(items)
+    while some := list(islice(remaining, size)):
+        yield some

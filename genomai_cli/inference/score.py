@@ -1,0 +1,121 @@
+"""The scores of sequences: what the log-likelihoods of their letters add up to.
+
+A sequence that is longer than a window is read in windows that overlap by half, and each letter is scored once: in the
+first window that ends with or after it (next token, one strand), else in the one in whose middle it lies.
+
+Shape suffixes: S strands, L letters.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from genomai_cli.inference.likelihood import (
+    MASKED,
+    STRETCHES_AT_ONCE,
+    Likelihood,
+    Logs,
+    Stretch,
+    chunks,
+)
+from genomai_cli.records import SequenceRecord
+
+
+@dataclass(frozen=True)
+class Score:
+    """A log-likelihood in nats, the sum over so many bases; with both strands the means of both."""
+
+    log_likelihood: float
+    bases: float
+
+    @classmethod
+    def of(cls, logs_SL: Logs) -> "Score":
+        """The sum of the scored letters."""
+        strands = len(logs_SL)
+        scored = int(np.count_nonzero(~np.isnan(logs_SL)))
+        return cls(float(np.nansum(logs_SL)) / strands, scored / strands)
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.log_likelihood + other.log_likelihood, self.bases + other.bases)
+
+    @property
+    def total(self) -> float:
+        """The log-likelihood; NaN if no base was scored."""
+        return self.log_likelihood if self.bases else math.nan
+
+    @property
+    def per_base(self) -> float:
+        """The mean over the scored bases; NaN if there is none."""
+        return self.log_likelihood / self.bases if self.bases else math.nan
+
+    @property
+    def perplexity(self) -> float:
+        """Among how many equally likely bases the model chooses, on average."""
+        return math.exp(-self.per_base)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some letters of a record, in their order: their log-probabilities `logs` (S, L) by strand; `last` ends the record
+    of this `name`."""
+
+    name: str
+    logs: Logs
+    last: bool
+
+    @property
+    def means(self) -> Logs:
+        """The mean (L,) over the strands; of a letter that is scored on one strand only, that one's."""
+        counts_L = (~np.isnan(self.logs)).sum(axis=0)
+        sums_L = np.nansum(self.logs, axis=0)
+        return np.where(counts_L > 0, sums_L / np.maximum(counts_L, 1), np.nan)
+
+
+def score_sequences(likelihood: Likelihood, records: Iterable[SequenceRecord]) -> Iterator[Piece]:
+    """Every record's letters in order, a window's worth at a time; a record without letters has one empty piece."""
+    planned = (
+        (record.name, stretch, last)
+        for record in records
+        for stretch, last in _windows(likelihood, record.sequence)
+    )
+    for some in chunks(planned, STRETCHES_AT_ONCE):
+        found = likelihood.letters(stretch for _, stretch, _ in some)
+        for (name, stretch, last), logs_SL in zip(some, found, strict=True):
+            yield Piece(name, logs_SL[:, stretch.own], last)
+
+
+def _windows(likelihood: Likelihood, text: str) -> Iterator[tuple[Stretch, bool]]:
+    """The windows of a text, whose own letters follow on each other, each with whether it is the last."""
+    size, step = likelihood.window or max(1, len(text)), likelihood.tokenizer.stride
+    half = max(step, size // 2 // step * step)
+    starts = [0, *range(half, max(1, len(text) - size + half), half)]
+    ends = [min(start + size, len(text)) for start in starts]
+    cuts = [0, *ends]
+    if likelihood.method == MASKED or likelihood.settings.both_strands:
+        middles = [(start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)]
+        cuts = [0, *middles, len(text)]
+    for start, stop, (begin, end) in zip(starts, ends, pairwise(cuts), strict=True):
+        yield Stretch(text[start:stop], begin - start, end - start), stop == len(text)
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """A record's score; `length` is that of its text."""
+
+    name: str
+    length: int
+    score: Score
+
+
+def totals(pieces: Iterable[Piece]) -> Iterator[SequenceScore]:
+    """Every record's score, when its last piece has come."""
+    length, score = 0, Score(0.0, 0.0)
+    for piece in pieces:
+        length += piece.logs.shape[1]
+        score += Score.of(piece.logs)
+        if piece.last:
+            yield SequenceScore(piece.name, length, score)
+            length, score = 0, Score(0.0, 0.0)

@@ -1,0 +1,152 @@
+"""Saturation mutagenesis as a picture: the sequence as a logo, over the change that each substitution makes.
+
+The height of a letter is the mean loss over the three substitutions of its base (contribution logos as of Shrikumar et
+al. 2017, arXiv:1704.02685, by mutagenesis), below zero where the model prefers others.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import BASES
+from genomai_cli.errors import UsageError
+from genomai_cli.formats.variant_alleles import AlleleRecord
+from genomai_cli.inference.variant_effects import Comparison, Effect
+
+PER_ROW, MOST = 100, 5000  # bases
+COLORS = {"A": "#2e7d32", "C": "#1565c0", "G": "#f9a825", "T": "#c62828"}
+ENDINGS = (".png", ".svg")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Neighbouring positions of a contig: the `first`, their letters, and the changes (n, 4) for A C G T."""
+
+    contig: str
+    first: int
+    letters: str
+    changes: NDArray[np.float64]
+
+    @property
+    def heights(self) -> NDArray[np.float64]:
+        """The mean loss (n,) over the substitutions of each base."""
+        heights: NDArray[np.float64] = -np.nanmean(self.changes, axis=1)
+        return heights
+
+
+class PictureRows:
+    """The rows of a picture, from the effects of substitutions as they pass."""
+
+    def __init__(self) -> None:
+        self._letters: list[AlleleRecord] = []
+        self._changes: list[NDArray[np.float64]] = []
+
+    def of(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+        """The effects themselves; UsageError for more positions than a picture can show."""
+        for effect in effects:
+            if effect.compared is not None:
+                self._add(effect.record, effect.compared)
+            yield effect
+
+    def _add(self, record: AlleleRecord, compared: Comparison) -> None:
+        if not self._letters or self._letters[-1] is not record:
+            self._letters.append(record)
+            self._changes.append(np.full(len(BASES), np.nan))
+        if len(self._letters) > MOST:
+            raise UsageError(f"--plot: a picture shows at most {MOST} bases")
+        delta = compared.delta
+        change = float(compared.odds[0]) if np.isnan(delta) and len(compared.odds) else delta
+        self._changes[-1][BASES.index(compared.change.alt)] = change
+
+    def rows(self) -> Iterator[Row]:
+        """Neighbours together, at most so many that they can be read."""
+        begin = 0
+        for at, record in enumerate(self._letters):
+            after = self._letters[at + 1] if at + 1 < len(self._letters) else record
+            follows = (after.contig, after.position) == (record.contig, record.position + 1)
+            if not follows or at + 1 - begin == PER_ROW:
+                some = slice(begin, at + 1)
+                letters = "".join(found.ref for found in self._letters[some])
+                first = self._letters[begin].position
+                yield Row(record.contig, first, letters, np.array(self._changes[some]))
+                begin = at + 1
+
+    def picture(self, title: str, ending: str) -> bytes:
+        """The picture as PNG or SVG, the same bytes for the same rows; UsageError where there is nothing to show."""
+        return drawn(list(self.rows()), title, ending)
+
+
+def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
+    """See `PictureRows.picture`."""
+    if not rows:
+        raise UsageError("--plot: the regions have no base that could be scored")
+    widest = max(len(row.letters) for row in rows)
+    limit = max(1e-9, *(float(np.nanmax(np.abs(row.changes))) for row in rows))
+    with mpl.rc_context({"svg.hashsalt": "genomai", "svg.fonttype": "path"}):
+        figure = Figure(
+            figsize=(max(4.0, 1.5 + 0.16 * widest), 2.6 * len(rows)), layout="constrained"
+        )
+        FigureCanvasAgg(figure)
+        figure.suptitle(title)
+        panels = figure.subplots(
+            2 * len(rows), 1, squeeze=False, height_ratios=[1.4, 1] * len(rows)
+        )[:, 0]
+        for number, row in enumerate(rows):
+            _logo(panels[2 * number], row, widest)
+            shown = _heatmap(panels[2 * number + 1], row, widest, limit)
+        figure.colorbar(shown, ax=list(panels), label="change", shrink=0.6)
+        file = io.BytesIO()
+        metadata = {"Date": None} if ending == ".svg" else {}
+        figure.savefig(file, format=ending.removeprefix("."), dpi=120, metadata=metadata)
+    return file.getvalue()
+
+
+def _logo(axes: Axes, row: Row, widest: int) -> None:
+    heights = row.heights
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    for place, (letter, height) in enumerate(zip(row.letters, heights.tolist(), strict=True)):
+        path = TextPath((0, 0), letter, size=1, prop=font)
+        box = path.get_extents()
+        scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)
+        shape = scale.translate(place + 0.05, 0).transform_path(path)
+        axes.add_patch(PathPatch(shape, facecolor=COLORS[letter], edgecolor="none"))
+    low, high = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_xlim(0, widest)
+    axes.set_ylim(low - margin, high + margin)
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.set_xticks([])
+    axes.set_ylabel("mean loss")
+    axes.set_title(f"{row.contig}:{row.first:,}-{row.first + len(row.letters) - 1:,}", fontsize=9)
+
+
+def _heatmap(axes: Axes, row: Row, widest: int, limit: float) -> mpl.cm.ScalarMappable:
+    extent = (0, len(row.letters), len(BASES), 0)
+    shown = axes.imshow(
+        row.changes.T,
+        cmap="RdBu",
+        vmin=-limit,
+        vmax=limit,
+        aspect="auto",
+        extent=extent,
+        interpolation="nearest",
+    )
+    axes.set_facecolor("#dddddd")
+    axes.set_xlim(0, widest)
+    axes.set_yticks([0.5 + number for number in range(len(BASES))], list(BASES))
+    ticks = range(0, len(row.letters), 10)
+    axes.set_xticks(
+        [tick + 0.5 for tick in ticks], [str(row.first + tick) for tick in ticks], fontsize=7
+    )
+    return shown

@@ -1,0 +1,284 @@
+"""What changes when an allele takes the reference's place: log-likelihoods and log odds of labels, beside each other.
+
+Both alleles are read in the same surroundings: a window of the reference that has as many letters on one side of the
+change as on the other, together with the longer allele at most as long as asked. At a contig's end the window is moved
+inward; nothing is filled up. Of a masked model only the bases of the allele and some around it are scored
+(pseudo-likelihood), of a next-token model all of the window.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import BASES
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError, InputError
+from genomai_cli.formats.consensus import Region
+from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.variant_alleles import (
+    AlleleRecord,
+    Change,
+    disagreement,
+    is_sequence,
+    normalised,
+    reference_allele,
+)
+from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
+from genomai_cli.inference.score import Score
+from genomai_cli.inputs.base import ModelInput
+from genomai_cli.records import SequenceRecord
+
+Odds = NDArray[np.float64]
+NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH = (
+    "no alternate allele",
+    "symbolic, ambiguous, * or breakend",
+    "longer than the window",
+    "not as in the reference",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model says of a sequence: its log-likelihood, NaN without one, and the log odds (labels,)."""
+
+    score: Score
+    odds: Odds
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A change, the window of the reference around it (from 0), and what a model says of it with either allele."""
+
+    change: Change
+    window: tuple[int, int]
+    ref: Reading
+    alt: Reading
+
+    @property
+    def delta(self) -> float:
+        """How much the log-likelihood changes, in nats."""
+        return self.alt.score.total - self.ref.score.total
+
+    @property
+    def delta_per_base(self) -> float:
+        """How much the mean over the scored bases changes."""
+        return self.alt.score.per_base - self.ref.score.per_base
+
+    @property
+    def odds(self) -> Odds:
+        """How much the log odds (labels,) change."""
+        return self.alt.odds - self.ref.odds
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """An allele of the record with this `number` and its effect; `skipped` says why there is none."""
+
+    number: int
+    record: AlleleRecord
+    alt: str
+    compared: Comparison | None = None
+    skipped: str = ""
+
+
+class LabelOdds:
+    """The log odds of every label of a model of plain DNA: log p - log (1 - p) of its calibrated probabilities."""
+
+    def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
+        self.bundle, self.both_strands, self.batching = bundle, both_strands, batching
+        self.labels = [
+            f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels
+        ]
+        self._reader = bundle.input.reader(bundle, {})
+
+    def of(self, stretches: Sequence[Stretch]) -> list[Odds]:
+        """The log odds (labels,) of each text; NaN where the model can read nothing. Means over both strands, if asked
+        for."""
+        forward = self._one_strand([stretch.text for stretch in stretches])
+        if not self.both_strands:
+            return forward
+        backward = self._one_strand([stretch.turned.text for stretch in stretches])
+        return [(one + other) / 2 for one, other in zip(forward, backward, strict=True)]
+
+    def _one_strand(self, texts: Sequence[str]) -> list[Odds]:
+        reads = [self._reader(SequenceRecord("", text)) for text in texts]
+        scored = score(
+            self.bundle.classifier,
+            ((read, read.windows if read.letters else []) for read in reads),
+            pad_id=self.bundle.tokenizer.pad_id,
+            device=next(self.bundle.classifier.parameters()).device,
+            batching=self.batching,
+            left=self.bundle.tokenizer.padding_side == "left",
+        )
+        return [self._odds(read, scores) for read, scores in scored]
+
+    def _odds(self, read: ModelInput, scores: Scores | None) -> Odds:
+        if scores is None:
+            return np.full(len(self.labels), np.nan)
+        share = torch.tensor([read.share], dtype=torch.float64)
+        with torch.inference_mode():
+            logs = self.bundle.fusion({n: s[None].double() for n, s in scores.items()}, share)
+        return np.concatenate([_log_odds(logs[head][0].numpy()) for head in self.bundle.heads])
+
+
+def _log_odds(logs_C: Odds) -> Odds:
+    """log p - log (1 - p), from logarithms that may be very close to 0."""
+    others = np.where(np.eye(len(logs_C), dtype=bool), -np.inf, logs_C)
+    highest = others.max(axis=1)
+    return np.asarray(logs_C - (highest + np.log(np.exp(others - highest[:, None]).sum(axis=1))))
+
+
+class Scorer:
+    """What is asked of a model: a likelihood, log odds of labels, or both; `window` in letters, `flank` in letters on
+    each side of a change that a masked model scores besides it."""
+
+    def __init__(
+        self, likelihood: Likelihood | None, odds: LabelOdds | None, *, window: int, flank: int
+    ) -> None:
+        if likelihood is None and odds is None:
+            raise BundleError("the model has neither a likelihood nor heads")
+        self.likelihood, self.odds = likelihood, odds
+        self.window, self.flank = window, flank
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels whose log odds there are, HEAD:LABEL."""
+        return [] if self.odds is None else self.odds.labels
+
+    def readings(self, stretches: Sequence[Stretch]) -> list[Reading]:
+        """What the model says of each."""
+        scores = [Score(math.nan, math.nan)] * len(stretches)
+        odds = [np.empty(0)] * len(stretches)
+        if self.likelihood is not None:
+            scores = [Score.of(logs_SL) for logs_SL in self._scored(stretches)]
+        if self.odds is not None:
+            odds = self.odds.of(stretches)
+        return [Reading(*pair) for pair in zip(scores, odds, strict=True)]
+
+    def _scored(self, stretches: Sequence[Stretch]) -> Iterator[Odds]:
+        assert self.likelihood is not None
+        whole = self.likelihood.method != MASKED
+        return self.likelihood.letters(Stretch(s.text) if whole else s for s in stretches)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where alleles are looked up: the reference, and what becomes of a record that disagrees with it: with `skip` it
+    is told and left out, else it is an error."""
+
+    reference: IndexedFasta
+    skip: Callable[[str], None] | None = None
+
+    def checked(self, record: AlleleRecord) -> str | None:
+        """The reference's name of the record's contig; None for a record to be left out, InputError for one that is
+        not to."""
+        contig = self.reference.name(record.contig)
+        if contig is None:
+            wrong = f"contig {record.contig} is not in {self.reference.path} (which has {self.reference.known()})"
+        else:
+            wrong = disagreement(record, contig, self.reference)
+        if not wrong:
+            return contig
+        if self.skip is None:
+            raise InputError(f"{record.where}: {wrong}", path=record.path, line=record.line)
+        self.skip(f"{record.where}: {wrong}")
+        return None
+
+
+def effects(records: Iterable[AlleleRecord], site: Site, scorer: Scorer) -> Iterator[Effect]:
+    """The effect of every allele of every record, in order; a record without alleles has one that is skipped."""
+    planned = (
+        allele
+        for number, record in enumerate(records)
+        for allele in _alleles(number, record, site, scorer.window)
+    )
+    for some in chunks(planned, STRETCHES_AT_ONCE):
+        pairs = [
+            _stretches(*placed, site.reference, scorer.flank) if placed else ()
+            for _, placed in some
+        ]
+        unique = list(dict.fromkeys(stretch for pair in pairs for stretch in pair))
+        readings = dict(zip(unique, scorer.readings(unique), strict=True))
+        for (effect, placed), pair in zip(some, pairs, strict=True):
+            if placed:
+                compared = Comparison(*placed, *(readings[stretch] for stretch in pair))
+                effect = replace(effect, compared=compared)
+            yield effect
+
+
+Placed = tuple[Change, tuple[int, int]]  # a change and its window
+
+
+def _alleles(
+    number: int, record: AlleleRecord, site: Site, window: int
+) -> Iterator[tuple[Effect, Placed | None]]:
+    """The alleles of a record, not yet scored, each with what is to be scored."""
+    if not record.alts:
+        yield Effect(number, record, "", skipped=NO_ALLELE), None
+        return
+    contig = site.checked(record) if any(map(is_sequence, record.alts)) else None
+    for alt in record.alts:
+        if not is_sequence(alt):
+            yield Effect(number, record, alt, skipped=SYMBOLIC), None
+        elif contig is None:
+            yield Effect(number, record, alt, skipped=MISMATCH), None
+        else:
+            ref = reference_allele(record, contig, site.reference)
+            change = normalised(contig, record.position, ref, alt, site.reference)
+            found = window_of(change, site.reference.lengths[contig], window)
+            skipped = "" if found else TOO_LONG
+            yield Effect(number, record, alt, skipped=skipped), found and (change, found)
+
+
+def window_of(change: Change, length: int, window: int) -> tuple[int, int] | None:
+    """The part of a contig of so many letters around a change, moved inward at the ends; None if no letter of it would
+    be beside the longer allele."""
+    flank = (window - max(len(change.ref), len(change.alt))) // 2
+    if flank < 1:
+        return None
+    before = min(flank, change.start) + max(0, flank - (length - change.end))
+    after = min(flank, length - change.end) + max(0, flank - change.start)
+    return max(0, change.start - before), min(length, change.end + after)
+
+
+def _stretches(
+    change: Change, window: tuple[int, int], reference: IndexedFasta, flank: int
+) -> tuple[Stretch, Stretch]:
+    """The window with the reference's allele and with the other."""
+    before = reference.fetch(change.contig, window[0], change.start)
+    after = reference.fetch(change.contig, change.end, window[1])
+
+    def stretch(allele: str) -> Stretch:
+        text, first = before + allele + after, len(before)
+        return Stretch(text, max(0, first - flank), min(len(text), first + len(allele) + flank))
+
+    return stretch(change.ref), stretch(change.alt)
+
+
+def every_substitution(
+    regions: Iterable[Region], reference: IndexedFasta, path: str
+) -> Iterator[AlleleRecord]:
+    """A record with three alleles for each base of the regions of a BED file; ambiguous letters have none."""
+    for region in regions:
+        contig = reference.name(region.contig)
+        if contig is None:
+            message = (
+                f"contig {region.contig} is not in {reference.path} (which has {reference.known()})"
+            )
+            raise InputError(message, path=path, line=region.line)
+        if region.end > reference.lengths[contig]:
+            length = reference.lengths[contig]
+            message = (
+                f"{region.contig}:{region.start}-{region.end} runs over the contig's end ({length})"
+            )
+            raise InputError(message, path=path, line=region.line)
+        for offset, base in enumerate(reference.fetch(contig, region.start, region.end)):
+            if base in BASES:
+                alts = tuple(other for other in BASES if other != base)
+                position = region.start + offset + 1
+                yield AlleleRecord(region.contig, position, base, alts, path, region.line)

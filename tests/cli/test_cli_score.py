@@ -1,0 +1,388 @@
+"""`genomai score`: rows of sequences and variants, the same however they come; what is skipped and what refused."""
+
+import json
+import math
+
+import h5py
+import likelihood_bundles
+import numpy as np
+import pysam
+import pytest
+import tiny_causal
+from conftest import assert_expected, run
+
+from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CONTIG = "".join("ACGT"[int(7 * math.sin(1.3 * n) ** 2 * n) % 4] for n in range(300))
+CONTIG = CONTIG[:100] + "CAAAAAAAAG" + CONTIG[110:200] + "N" + CONTIG[201:]
+SHORT = "ACGTACGTGGA"
+COLUMNS = "#CHROM POS ID REF ALT QUAL FILTER INFO".replace(" ", "\t")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_causal.register(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, known):
+    folder = tmp_path_factory.mktemp("likely")
+    heads = {"kind": ["enhancer", "promoter", "silent"]}
+    made = {
+        "causal": likelihood_bundles.causal(),
+        "masked": likelihood_bundles.masked(),
+        "labels": likelihood_bundles.bundle(
+            "dnabert", likelihood_bundles.SIX, "", heads, **likelihood_bundles.DNABERT
+        ),
+    }
+    return {name: likelihood_bundles.saved(one, folder / name) for name, one in made.items()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    file = tmp_path_factory.mktemp("reference") / "ref.fa"
+    lines = [CONTIG[at : at + 60].lower() for at in range(0, len(CONTIG), 60)]
+    file.write_text(">chr1 made up\n" + "\n".join(lines) + f"\n>chr2\n{SHORT}\n")
+    return file
+
+
+def vcf(*variants, contig="1"):
+    """A VCF of (position, REF, ALT), REF taken from the contig where it is a number of letters."""
+    lines = ["##fileformat=VCFv4.2", COLUMNS]
+    for position, ref, alt in variants:
+        ref = CONTIG[position - 1 : position - 1 + ref] if isinstance(ref, int) else ref
+        lines.append(f"{contig}\t{position}\tid{position}\t{ref}\t{alt}\t.\tPASS\tDP=9")
+    return "\n".join(lines) + "\n"
+
+
+def other(position):
+    """Another base than the contig's."""
+    return "ACGT"["ACGT".index(CONTIG[position - 1]) - 1]
+
+
+VARIED = [
+    (1, 1, other(1)),
+    (50, 1, ",".join(base for base in "ACGT" if base != CONTIG[49])),
+    (103, "AA", "A"),
+    (106, "AA", "A"),
+    (150, 3, "GG" + other(150)),
+    (190, 1, f"<DEL>,{other(190)},*"),
+    (250, 1, CONTIG[249] + "TTT"),
+    (300, 1, other(300)),
+]
+
+
+@pytest.fixture
+def score(models, reference):
+    def start(*options, model="causal", stdin=b"", on_reference=True):
+        on = ["--reference", reference] if on_reference else []
+        return run(["score", "--model", models[model], "--device", "cpu", *on, *options], stdin)
+
+    return start
+
+
+def table(result):
+    assert result.status == 0, result.stderr
+    header, *rows = result.rows
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def deltas(result):
+    return [float(row["delta"]) for row in table(result)]
+
+
+class TestSequences:
+    FASTA = f">a\n{CONTIG[:120]}\n>b\nACGTN\n>c\nA\n>d\n\n"
+
+    def test_rows_of_sequences(self, score):
+        result = score(stdin=self.FASTA, on_reference=False)
+        rows = table(result)
+        assert_expected("score-sequences.tsv", result.stdout)
+        assert [row["length"] for row in rows] == ["120", "5", "1", "0"]
+        assert [row["scored"] for row in rows] == ["119", "3", "0", "0"]
+        assert rows[2]["log_likelihood"] == rows[2]["perplexity"] == "."
+        total, mean = float(rows[0]["log_likelihood"]), float(rows[0]["per_base"])
+        assert total / 119 == pytest.approx(mean, abs=1e-6)
+        assert float(rows[0]["perplexity"]) == pytest.approx(math.exp(-mean), rel=1e-5)
+        assert "exact; a sequence's first token is not scored" in result.stderr
+        assert "1 letters are not scored" in result.stderr
+
+    def test_a_masked_model_says_that_it_is_one(self, score, tmp_path):
+        report = tmp_path / "r.json"
+        result = score(
+            "--report-json", report, model="masked", stdin=self.FASTA, on_reference=False
+        )
+        assert [row["method"] for row in table(result)] == ["masked"] * 4
+        assert "pseudo-log-likelihood of a masked model, one base masked at a time" in result.stderr
+        assert json.loads(report.read_text())["details"]["method"] == "masked"
+
+    def test_values_of_bases_add_up_to_the_row(self, score, tmp_path):
+        (row, *_) = table(
+            score("--per-base", tmp_path / "b.h5", stdin=self.FASTA, on_reference=False)
+        )
+        with h5py.File(tmp_path / "b.h5") as file:
+            start, end = file["offsets"][:2]
+            values = file["values"][start:end]
+            assert file.attrs["method"] == "next-token"
+        assert math.isnan(values[0])
+        assert np.nansum(values) == pytest.approx(float(row["log_likelihood"]), rel=1e-5)
+
+    def test_variants_without_a_reference_are_refused(self, score):
+        result = score(stdin=vcf((1, 1, "A")), on_reference=False)
+        assert result.status == 2
+        assert "variants are scored on a --reference" in result.stderr
+
+
+class TestVariants:
+    def test_rows_of_alleles(self, score):
+        result = score("--window", 64, "--strand", "both", stdin=vcf(*VARIED))
+        rows = table(result)
+        assert_expected("score-variants.tsv", result.stdout)
+        assert [row["pos"] for row in rows] == [
+            "1",
+            "50",
+            "50",
+            "50",
+            "103",
+            "106",
+            "150",
+            "190",
+            "250",
+            "300",
+        ]
+        assert "2 symbolic, ambiguous, * or breakend" in result.stderr
+        for row in rows:
+            ref, alt = float(row["ref_score"]), float(row["alt_score"])
+            assert float(row["delta"]) == pytest.approx(alt - ref, abs=2e-6)
+            mean = ref / float(row["ref_length"])
+            assert float(row["ref_per_base"]) == pytest.approx(mean, abs=2e-6)
+
+    def test_scores_are_those_of_the_window_as_a_sequence(self, score):
+        for row in table(score("--window", 40, stdin=vcf((50, 1, other(50)), (103, "AA", "A")))):
+            first, last = (int(end) for end in row["window"].split("-"))
+            position, change = row["normalized"].split(":")
+            before, after = change.split(">")
+            start = int(position) - 1
+            ref = CONTIG[first - 1 : last]
+            alt = CONTIG[first - 1 : start] + after + CONTIG[start + len(before) : last]
+            found = table(score(stdin=f">r\n{ref}\n>a\n{alt}\n", on_reference=False))
+            assert [one["log_likelihood"] for one in found] == [row["ref_score"], row["alt_score"]]
+
+    def test_windows_lie_around_and_move_inward_at_the_ends(self, score):
+        rows = table(
+            score(
+                "--window",
+                41,
+                stdin=vcf((1, 1, other(1)), (150, 1, other(150)), (298, 1, other(298))),
+            )
+        )
+        assert [row["window"] for row in rows] == ["1-41", "130-170", "260-300"]
+        short = table(score(stdin=vcf((3, "G", "T"), contig="chr2")))
+        assert short[0]["window"] == f"1-{len(SHORT)}"
+
+    def test_an_allele_like_the_reference_changes_nothing(self, score):
+        result = score(
+            "--strand", "both", stdin=vcf(*((at, 2, CONTIG[at - 1 : at + 1]) for at in (5, 77)))
+        )
+        assert [row["delta"] for row in table(result)] == ["0.000000"] * 2
+
+    def test_ways_to_write_a_change_are_the_same(self, score):
+        ways = [(101, "CA", "C"), (104, "AA", "A"), (102, "AAA", "AA"), (108, "AAG", "AG")]
+        rows = table(score(stdin=vcf(*ways)))
+        assert len({(row["delta"], row["normalized"]) for row in rows}) == 1
+        assert [(row["pos"], row["ref"]) for row in rows] == [(str(p), ref) for p, ref, _ in ways]
+
+    @pytest.mark.parametrize("model", ["causal", "masked", "labels"])
+    def test_the_other_strand_says_the_same(self, models, tmp_path, model):
+        """With both strands, substitutions score as they do on the reverse complement of reference and alleles."""
+        spots = [3, 60, 131, 290]
+        found = []
+        for turned in (False, True):
+            contig = as_text(reverse_complement(as_letters(CONTIG))) if turned else CONTIG
+            (tmp_path / f"{turned}.fa").write_text(f">1\n{contig}\n")
+            variants = []
+            for spot in spots:
+                position = len(CONTIG) + 1 - spot if turned else spot
+                alt = other(spot)
+                alt = as_text(reverse_complement(as_letters(alt))) if turned else alt
+                variants.append((position, contig[position - 1], alt))
+            words = ["score", "--model", models[model], "--reference", tmp_path / f"{turned}.fa"]
+            result = run(
+                [*words, "--window", 41, "--strand", "both", "--device", "cpu"], vcf(*variants)
+            )
+            fields = [n for n in table(result)[0] if n == "delta" or n.startswith("kind:")]
+            found.append([[row[name] for name in fields] for row in table(result)])
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("model", ["causal", "masked", "labels"])
+    def test_neither_batches_nor_pipes_nor_shards_show(self, score, tmp_path, model):
+        file = tmp_path / "v.vcf.gz"
+        (tmp_path / "v.vcf").write_text(vcf(*VARIED))
+        pysam.tabix_compress(str(tmp_path / "v.vcf"), str(file))
+        whole = score("--window", 40, file, model=model)
+        assert whole.stdout
+        text = vcf(*VARIED)
+        for size in (1, 3):
+            assert (
+                score("--window", 40, "--batch-size", size, model=model, stdin=text).stdout
+                == whole.stdout
+            )
+        parts = [
+            score("--window", 40, "--shard", f"{n}/3", model=model, stdin=text).stdout
+            for n in (1, 2, 3)
+        ]
+        assert "".join(parts) == whole.stdout
+
+    def test_a_masked_model_scores_the_bases_around(self, score):
+        rows = table(
+            score(
+                "--flank",
+                2,
+                model="masked",
+                stdin=vcf((50, 1, other(50)), (250, 1, CONTIG[249] + "TT")),
+            )
+        )
+        assert [(row["ref_length"], row["alt_length"]) for row in rows] == [("5", "5"), ("4", "6")]
+        (wide,) = table(score("--flank", 30, model="masked", stdin=vcf((50, 1, other(50)))))
+        assert wide["ref_length"] == "61"
+        assert wide["delta"] != rows[0]["delta"]
+
+    def test_labels_change_by_their_log_odds(self, score):
+        result = score(model="labels", stdin=vcf((50, 1, other(50))))
+        (row,) = table(result)
+        assert row["delta"] == "."
+        for label in ("enhancer", "promoter", "silent"):
+            name = f"kind:{label}"
+            ref, alt = float(row[f"{name}:ref"]), float(row[f"{name}:alt"])
+            assert float(row[name]) == pytest.approx(alt - ref, abs=2e-6)
+        chances = [
+            1 / (1 + math.exp(-float(row[f"kind:{x}:alt"])))
+            for x in ("enhancer", "promoter", "silent")
+        ]
+        assert sum(chances) == pytest.approx(1, abs=1e-5)
+
+    def test_the_vcf_keeps_its_records(self, score, tmp_path):
+        file = tmp_path / "scored.vcf"
+        text = vcf(*VARIED)
+        result = score("--to", "vcf", "-o", file, "--window", 64, stdin=text)
+        assert result.status == 0, result.stderr
+        given = [line.split("\t") for line in text.splitlines() if line[0] != "#"]
+        made = [line.split("\t") for line in file.read_text().splitlines() if line[0] != "#"]
+        assert [row[:7] for row in made] == [row[:7] for row in given]
+        rows = iter(table(score("--window", 64, stdin=text)))
+        with pysam.VariantFile(str(file)) as read:
+            for entry in read:
+                assert entry.info["DP"] == "9" or entry.info["DP"] == 9
+                for alt, delta in zip(entry.alts, entry.info["GENOMAI_DELTA"], strict=True):
+                    expected = float(next(rows)["delta"]) if alt.isalpha() else None
+                    assert delta == (
+                        expected if expected is None else pytest.approx(expected, rel=1e-5)
+                    )
+
+
+class TestMismatches:
+    BAD = vcf(
+        (50, 1, other(50)), (60, other(60), "T" if other(60) != "T" else "A"), (70, 1, other(70))
+    )
+
+    def test_they_are_errors_that_name_the_record(self, score):
+        result = score(stdin=self.BAD)
+        assert result.status == 1
+        assert result.stdout == ""
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith(f"genomai score: <stdin>:4: 1:60 {other(60)}>")
+        assert f"REF has {other(60)} where the reference has {CONTIG[59]} at chr1:60" in last
+
+    def test_they_can_be_skipped(self, score):
+        result = score("--skip-mismatches", stdin=self.BAD)
+        assert [row["pos"] for row in table(result)] == ["50", "70"]
+        assert f"warning: 1:60 {other(60)}>" in result.stderr
+        assert "1 not as in the reference" in result.stderr
+
+    def test_a_contig_that_the_reference_lacks(self, score):
+        text = vcf((3, "G", "T"), contig="7")
+        assert "<stdin>:3: 7:3 G>T: contig 7 is not in" in score(stdin=text).stderr
+        assert score("--skip-mismatches", stdin=text).status == 0
+
+    def test_alleles_longer_than_the_window_are_counted(self, score):
+        result = score(
+            "--window", 20, stdin=vcf((50, 1, CONTIG[49] + "ACGT" * 6), (60, 1, other(60)))
+        )
+        assert [row["pos"] for row in table(result)] == ["60"]
+        assert "1 longer than the window" in result.stderr
+
+
+class TestMutateAll:
+    @pytest.fixture
+    def regions(self, tmp_path):
+        (tmp_path / "r.bed").write_text("1\t195\t205\tone\nchr2\t0\t4\n")
+        return tmp_path / "r.bed"
+
+    def test_rows_are_those_of_every_substitution(self, score, regions):
+        rows = table(score("--mutate-all", "--regions", regions, "--window", 40))
+        spots = [p for p in range(196, 206) if CONTIG[p - 1] != "N"]
+        assert [int(row["pos"]) for row in rows] == [
+            p for p in [*spots, 1, 2, 3, 4] for _ in range(3)
+        ]
+        text = vcf(*((p, 1, ",".join(b for b in "ACGT" if b != CONTIG[p - 1])) for p in spots))
+        same = table(score("--window", 40, stdin=text))
+        assert rows[: len(same)] == same
+
+    def test_hdf5_and_pictures(self, score, regions, tmp_path):
+        words = ["--mutate-all", "--regions", regions, "--window", 40]
+        rows = table(score(*words, "--plot", tmp_path / "p.svg"))
+        result = score(
+            *words, "--to", "hdf5", "-o", tmp_path / "m.h5", "--plot", tmp_path / "p.png"
+        )
+        assert result.status == 0, result.stderr
+        assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+        picture = (tmp_path / "p.svg").read_bytes()
+        assert b"<svg" in picture
+        assert score(*words, "--plot", tmp_path / "q.svg").status == 0
+        assert (tmp_path / "q.svg").read_bytes() == picture
+        with h5py.File(tmp_path / "m.h5") as file:
+            deltas, letters = file["delta"][:], file["ref"].asstr()[:]
+            assert file["contig"].asstr()[:].tolist() == ["1"] * 9 + ["chr2"] * 4
+        expected = iter(float(row["delta"]) for row in rows)
+        for delta, letter in zip(deltas, letters, strict=True):
+            assert math.isnan(delta["ACGT".index(letter)])
+            found = delta[~np.isnan(delta)]
+            assert found == pytest.approx([next(expected) for _ in range(3)], rel=1e-4, abs=1e-5)
+
+    def test_labels_have_a_picture_too(self, score, regions, tmp_path):
+        words = ["--mutate-all", "--regions", regions, "--plot", tmp_path / "p.svg"]
+        assert len(table(score(*words, model="labels"))) == 39
+
+    def test_regions_over_the_end_are_refused(self, score, tmp_path):
+        (tmp_path / "r.bed").write_text("2\t3\t40\n")
+        result = score("--mutate-all", "--regions", tmp_path / "r.bed")
+        assert result.status == 1
+        assert "r.bed:1: 2:3-40 runs over the contig's end (11)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--regions r.bed --mutate-all", "need a --reference"),
+        ("--reference r.fa --mutate-all", "--mutate-all and --regions go together"),
+        ("--reference r.fa --to hdf5", "--to hdf5: not of a VCF"),
+        ("--to vcf", "of sequences there is only a table"),
+        ("--plot p.png", "--plot is for --mutate-all"),
+        ("--reference r.fa --per-base b.h5", "--per-base is for sequences"),
+        ("--reference r.fa --flank 3", "--flank is for the likelihood of masked models"),
+        ("--shard 3/2", "--shard 3/2: I/N"),
+    ],
+)
+def test_options_that_do_not_go_together(models, options, message):
+    result = run(["score", "--model", models["causal"], *options.split()])
+    assert result.status == 2, result.stderr
+    assert message in result.stderr
+
+
+def test_a_model_must_be_named():
+    result = run("score x.fa")
+    assert result.status == 2
+    assert "--model: name a model of DNA" in result.stderr

@@ -1,0 +1,190 @@
+"""Log-likelihoods: by hand for next-token and masked models, over windows, strands and batches, and what is refused."""
+
+import math
+
+import likelihood_bundles
+import numpy as np
+import pytest
+import tiny_causal
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.inference.batching import Batching
+from genomai_cli.inference.likelihood import Likelihood, Settings, has_likelihood
+from genomai_cli.inference.score import score_sequences, totals
+from genomai_cli.records import SequenceRecord
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+DNA = st.text("ACGTN", min_size=2, max_size=30)
+FEW = settings(max_examples=15)
+TEXT = "ACGTTGANCATTGACCATGAGATACAGGATTACAN"
+
+
+@pytest.fixture(scope="module")
+def causal():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_causal.register(patch)
+        yield likelihood_bundles.causal()
+
+
+@pytest.fixture(scope="module")
+def masked():
+    return likelihood_bundles.masked()
+
+
+def scores(bundle, *texts, batching=None, **asked):
+    likelihood = Likelihood(bundle, Settings(**asked), batching or Batching())
+    records = [SequenceRecord(f"s{number}", text) for number, text in enumerate(texts)]
+    return [found.score for found in totals(score_sequences(likelihood, records))]
+
+
+def by_letter(bundle, text, **asked):
+    likelihood = Likelihood(bundle, Settings(**asked))
+    pieces = list(score_sequences(likelihood, [SequenceRecord("s", text)]))
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    return np.concatenate([piece.means for piece in pieces])
+
+
+def turned(text):
+    return as_text(reverse_complement(as_letters(text)))
+
+
+def next_token(bundle, text):
+    """The log-probability of each base but the first, from prefixes of the text one by one."""
+    network, head = bundle.classifier.networks[0], bundle.auxiliary["causal"]
+    ids = torch.from_numpy(bundle.tokenizer.encode(text)).long()
+    with torch.no_grad():
+        logs = [
+            head(network(ids[None, :end]))[0, -1].log_softmax(0)[ids[end]]
+            for end in range(1, len(ids))
+        ]
+    return [
+        float(log) if letter != "N" else math.nan
+        for log, letter in zip(logs, text[1:], strict=True)
+    ]
+
+
+def one_masked(bundle, text, place):
+    """The log-probability of a base with the three 3-mers over it masked, by the formula, one 3-mer after the other."""
+    network, head, tokenizer = (
+        bundle.classifier.networks[0],
+        bundle.auxiliary["masked"],
+        bundle.tokenizer,
+    )
+    ids = bundle.tokenizer.encode(text)
+    over = [token for token in range(place - 2, place + 1) if 0 <= token < len(ids)]
+    hidden = ids.copy()
+    hidden[over] = tokenizer.mask_id
+    with torch.no_grad():
+        states = network(torch.from_numpy(tokenizer.template(hidden)).long()[None])
+        logits = network.lm_logits(head, states)[0]
+    chances = []
+    for token in over:
+        word = text[token : token + 3]
+        if "N" in word:
+            continue
+        offset = place - token
+        four = [word[:offset] + base + word[offset + 1 :] for base in "ACGT"]
+        numbers = [tokenizer.vocabulary.index(one) for one in four]
+        chances.append(logits[token + 1, numbers].softmax(0)["ACGT".index(text[place])].item())
+    return math.log(np.mean(chances)) if chances else math.nan
+
+
+class TestNextToken:
+    @FEW
+    @given(DNA)
+    def test_each_base_is_told_by_those_before_it(self, causal, text):
+        found = by_letter(causal, text)
+        assert math.isnan(found[0])
+        assert found[1:] == pytest.approx(next_token(causal, text), nan_ok=True)
+
+    def test_the_sum_is_over_what_was_scored(self, causal):
+        (score,) = scores(causal, TEXT)
+        expected = next_token(causal, TEXT)
+        assert score.log_likelihood == pytest.approx(np.nansum(expected))
+        assert score.bases == len(TEXT) - 3  # the first base and two N
+        assert score.perplexity == pytest.approx(math.exp(-np.nanmean(expected)))
+
+    def test_a_long_sequence_has_at_least_half_a_window_before_each_base(self, causal):
+        found = by_letter(causal, TEXT, window=12)
+        for place in range(12, len(TEXT)):
+            start = max(0, -(-(place - 11) // 6) * 6)  # of the first window that reaches the base
+            expected = next_token(causal, TEXT[start : place + 1])[-1]
+            assert found[place] == pytest.approx(expected, nan_ok=True)
+
+    def test_both_strands_are_the_mean_of_each(self, causal):
+        one, other = scores(causal, TEXT, turned(TEXT))
+        (both,) = scores(causal, TEXT, both_strands=True)
+        assert both.log_likelihood == pytest.approx((one.log_likelihood + other.log_likelihood) / 2)
+        assert both.bases == (one.bases + other.bases) / 2
+
+    def test_masking_is_not_for_it(self, causal):
+        with pytest.raises(UsageError, match="--mask-every"):
+            Likelihood(causal, Settings(mask_every=4))
+
+
+class TestMasked:
+    @settings(max_examples=5)
+    @given(st.text("ACGTN", min_size=3, max_size=9))
+    def test_each_base_is_told_by_all_others(self, masked, text):
+        found = by_letter(masked, text)
+        expected = [one_masked(masked, text, place) for place in range(len(text))]
+        assert found == pytest.approx(expected, nan_ok=True)
+
+    def test_every_nth_base_at_once(self, masked):
+        together = by_letter(masked, TEXT[:20], mask_every=100)
+        assert together == pytest.approx(by_letter(masked, TEXT[:20]), nan_ok=True)
+        assert by_letter(masked, TEXT[:20], mask_every=7) != pytest.approx(together, nan_ok=True)
+
+    def test_long_sequences_are_scored_once_each_base(self, masked):
+        found = by_letter(masked, TEXT * 4, window=20)
+        assert len(found) == 4 * len(TEXT)
+        letters = np.array(list(TEXT * 4))
+        # an N beside the ends: no 3-mer of known letters covers it alone
+        assert (np.isnan(found) | (letters != "N")).sum() >= (letters != "N").sum()
+        assert found[:10] == pytest.approx(by_letter(masked, TEXT[:20])[:10], nan_ok=True)
+
+
+class TestAnyModel:
+    @FEW
+    @given(st.lists(DNA, min_size=1, max_size=5), st.integers(1, 4), st.booleans())
+    def test_batches_do_not_show(self, causal, texts, size, both):
+        alone = [scores(causal, text, both_strands=both)[0] for text in texts]
+        together = scores(causal, *texts, batching=Batching(windows=size), both_strands=both)
+        for one, other in zip(alone, together, strict=True):
+            assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-9)
+            assert one.bases == other.bases
+
+    def test_batches_of_a_masked_model_do_not_show(self, masked):
+        alone = [scores(masked, text)[0].log_likelihood for text in (TEXT[:9], TEXT[:20])]
+        together = scores(masked, TEXT[:9], TEXT[:20], batching=Batching(windows=3))
+        assert [s.log_likelihood for s in together] == pytest.approx(alone)
+
+    def test_what_has_no_base_has_no_score(self, causal):
+        for score in scores(causal, "", "A", "NNN"):
+            assert (score.bases, math.isnan(score.total), math.isnan(score.per_base)) == (
+                0,
+                True,
+                True,
+            )
+
+    def test_a_window_that_the_model_cannot_read_is_refused(self, masked):
+        with pytest.raises(UsageError, match="windows of 8 to 64 letters"):
+            Likelihood(masked, Settings(window=65))
+
+    def test_models_without_a_likelihood_are_refused(self, masked):
+        assert has_likelihood(masked)
+        without = likelihood_bundles.bundle(
+            "dnabert", likelihood_bundles.SIX, "", **likelihood_bundles.DNABERT
+        )
+        assert not has_likelihood(without)
+        with pytest.raises(BundleError, match="not trained with the objective masked"):
+            Likelihood(without, Settings())
+        symmetric = likelihood_bundles.bundle(
+            "transformer", {"kind": "symmetric", "k": 3}, "masked", width=8, heads=2
+        )
+        with pytest.raises(BundleError, match="do not tell a base from its complement"):
+            Likelihood(symmetric, Settings())
