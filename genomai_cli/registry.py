@@ -13,6 +13,7 @@ NETWORKS = {
     "dnabert": "genomai_cli.backbones.dnabert:DnabertNetwork",
     "caduceus": "genomai_cli.backbones.caduceus:CaduceusNetwork",
     "hyenadna": "genomai_cli.backbones.hyenadna:HyenaDnaNetwork",
+    "striped_hyena": "genomai_cli.backbones.striped_hyena:StripedHyenaNetwork",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
@@ -72,6 +73,7 @@ ADAPTERS = {
     "dnabert": "genomai_cli.bundles.adapters.dnabert",
     "caduceus": "genomai_cli.bundles.adapters.caduceus",
     "hyenadna": "genomai_cli.bundles.adapters.hyenadna",
+    "evo": "genomai_cli.bundles.adapters.evo",
 }
 
 

@@ -57,9 +57,9 @@ def correlate(u_BDT: Tensor, taps_DK: Tensor, before_BDJ: Tensor | None = None) 
 
 
 def last(u_BDT: Tensor, tokens: int, before_BDJ: Tensor | None = None) -> Tensor:
-    """The last so many tokens (B, D, <= tokens) of `before` and u: what `correlate` needs of the past."""
+    """The last so many tokens (B, D, <= tokens) of `before` and u, a copy: what `correlate` needs of the past."""
     known_BDT = u_BDT if before_BDJ is None else torch.cat([before_BDJ.to(u_BDT), u_BDT], dim=2)
-    return known_BDT[..., max(0, known_BDT.shape[2] - tokens) :]
+    return known_BDT[..., max(0, known_BDT.shape[2] - tokens) :].clone()
 
 
 def fast_length(least: int) -> int:

@@ -7,7 +7,7 @@ import copy
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from genomai_cli import registry, tokenizers
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.backbones.heads import attach_heads, build_auxiliary
-from genomai_cli.bundles import catalog
+from genomai_cli.bundles import adapters, catalog
 from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
 from genomai_cli.bundles.weights import (
     Part,
@@ -55,6 +55,7 @@ class Bundle:
     input: InputKind
     weights_sha256: str = ""
     auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
+    remarks: Sequence[str] = ()  # what users should know of a released checkpoint, a line each
 
     @property
     def name(self) -> str:
@@ -132,20 +133,22 @@ def load(
     dtype: torch.dtype = torch.float32,
     sha256: Callable[[Path], str] = catalog.sha256,
 ) -> Bundle:
-    """The bundle called `name` or in the folder `name`, on the device, ready for inference.
+    """The bundle called `name` or in the folder or file `name`, on the device, ready for inference.
 
     It computes in `dtype` if a model of its size can afford that, see `device.affordable_precision`. `sha256` is asked
     once for every file that has a checksum. Raises BundleError if the bundle is not there, damaged, incomplete, or made
     for a newer program.
     """
-    path = catalog.find(name)
+    path = adapters.checkpoint_of(catalog.find(name))
     released = adapter_of(path)
     tensors: Weights | Renamed
     if released is None:
         config, tensors, digest = _stored_bundle(path, sha256)
+        told = config.get("remarks", ())
     else:
         config, tensors = adapted(*released, path)
         digest = digest_of({file: sha256(file) for file in tensors.files})
+        told = adapters.remarks(released[0], config, digest)
     kind = input_class(config["input"].get("kind")).read(path, config)
     large = sum(file.stat().st_size for file in tensors.files) > LARGE
     classifier, auxiliary = (without_memory if large else _at_random)(config, kind)
@@ -157,7 +160,7 @@ def load(
     if evidence is not None and evidence.needs_float64 and device.type == "mps":
         # Apple's GPUs have neither double precision nor all of the linear algebra.
         classifier.get_submodule(evidence.name).to(device="cpu", dtype=torch.float64)
-    return Bundle(config, classifier, kind, digest, dict(auxiliary.items()))
+    return Bundle(config, classifier, kind, digest, dict(auxiliary.items()), told)
 
 
 def without_memory(config: Mapping[str, Any], kind: InputKind) -> tuple[Classifier, nn.ModuleDict]:

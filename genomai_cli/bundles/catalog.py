@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ RECIPE = "recipe.toml"
 STRUCTURE = "structure.safetensors"
 CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, STRUCTURE, RECIPE)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
+OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")  # how names of files of weights end
+PART = re.compile(r"\.part\d+$")  # ends the names of those that were cut to be sent
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -43,7 +46,13 @@ def names() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """The folder of the bundle that `name` names: a folder, or the name of an installed bundle."""
+    """The folder of the bundle that `name` names: a folder, or the name of an installed bundle.
+
+    Where it names a file of weights, or a part of one, the file.
+    """
+    file = whole(Path(name))
+    if file.suffix in OF_WEIGHTS and parts_of(file):
+        return file
     if _looks_like_folder(str(name)):
         return _as_bundle(Path(name))
     for folder in folders():
@@ -69,6 +78,24 @@ def read_json(file: Path) -> Any:
         raise BundleError(f"{file}: {error.strerror}") from error
     except ValueError as error:
         raise BundleError(f"{file}: not JSON: {error}") from error
+
+
+def whole(file: Path) -> Path:
+    """The file that this one is a part of, or the file itself."""
+    return file.with_name(PART.sub("", file.name))
+
+
+def parts_of(file: Path) -> list[Path]:
+    """The files whose bytes, one after the other, are the file's: itself, or NAME.part0, NAME.part1...; none where
+    there is neither. BundleError where a part is missing."""
+    if file.is_file():
+        return [file]
+    found = [p for p in file.parent.glob(f"{file.name}.part*") if PART.search(p.name)]
+    expected = [file.with_name(f"{file.name}.part{number}") for number in range(len(found))]
+    missing = sorted(set(expected) - set(found))
+    if missing:
+        raise BundleError(f"{missing[0]}: missing, though other parts are here")
+    return expected
 
 
 def panel_of(name: str | Path) -> Path:

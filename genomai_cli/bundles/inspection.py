@@ -10,8 +10,8 @@ from typing import Any
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import Keys, adapted_config, adapter_of
-from genomai_cli.bundles.weights import Weights, weights_file
+from genomai_cli.bundles.adapters import Keys, adapted_config, adapter_of, checkpoint_of
+from genomai_cli.bundles.weights import Weights
 from genomai_cli.errors import BundleError
 from genomai_cli.inputs.base import input_class
 
@@ -19,13 +19,16 @@ from genomai_cli.inputs.base import input_class
 @dataclass(frozen=True)
 class Fit:
     """How the tensors fit the architecture that the config names: how many `parameters` it has, which names are
-    `missing`, `unexpected` or of another shape (`misshapen`), and why no model can be loaded, the `problem`."""
+    `missing`, `unexpected` or of another shape (`misshapen`), which are not needed (`extra`), what users should know
+    (`remarks`), and why no model can be loaded, the `problem`."""
 
     architecture: str = "unknown"
     parameters: int | None = None
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     problem: str | None = None
 
 
@@ -54,20 +57,16 @@ def table(report: Mapping[str, Any]) -> Iterator[str]:
     for name, tensor in report["tensors"].items():
         shape = "x".join(map(str, tensor["shape"])) or "scalar"
         yield f"tensor\t{name}\t{shape}\t{tensor['dtype']}"
-    for kind in ("missing", "unexpected", "misshapen"):
+    for kind in ("missing", "unexpected", "misshapen", "extra", "remarks"):
         yield from (f"{kind}\t{name}" for name in report[kind])
     yield f"problem\t{report['problem'] or '.'}"
 
 
 def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str]) -> Fit:
     """How the weights fit the config in their folder."""
-    folder = path if path.is_dir() else path.parent
-    if not (folder / catalog.CONFIG).is_file():
-        return Fit(problem=f"no {catalog.CONFIG}: the architecture is not known")
-    if path.is_file() and weights_file(folder) != path:
-        return Fit(problem="a part of the weights")
     try:
-        architecture, expected, keys = _expected(folder, weights)
+        checkpoint = checkpoint_of(path)
+        architecture, expected, keys = _expected(checkpoint, weights)
     except BundleError as error:
         return Fit(problem=str(error))
     given = {keys.renamed.get(name, name): name for name in weights}
@@ -79,24 +78,25 @@ def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str
         sorted(
             n for ours, n in given.items() if expected.get(ours) not in (None, weights.shape(n))
         ),
-        _problem(folder, device, sha256),
+        sorted([*weights.others, *(name for name in weights if keys.is_extra(name))]),
+        *_loaded(checkpoint, device, sha256),
     )
 
 
-def _expected(folder: Path, weights: Weights) -> tuple[str, dict[str, tuple[int, ...]], Keys]:
+def _expected(checkpoint: Path, weights: Weights) -> tuple[str, dict[str, tuple[int, ...]], Keys]:
     """The architecture's name, the shapes of its tensors in a bundle, and where the given tensors belong."""
-    released = adapter_of(folder)
+    released = adapter_of(checkpoint)
     if released is not None:
         adapter, settings = released
-        config = adapted_config(adapter, settings, folder, set(weights))
+        config = adapted_config(adapter, settings, checkpoint, set(weights))
         keys = adapter.keys(config)
     else:
-        config = catalog.read_config(folder)
+        config = catalog.read_config(checkpoint)
     try:
-        kind = input_class(config["input"]["kind"]).read(folder, config)
+        kind = input_class(config["input"]["kind"]).read(checkpoint, config)
         expected, architecture = bundles.shapes(config, kind), str(config["network"]["kind"])
     except (KeyError, TypeError) as error:
-        raise BundleError(f"{folder / catalog.CONFIG}: damaged config: {error!r}") from error
+        raise BundleError(f"{checkpoint / catalog.CONFIG}: damaged config: {error!r}") from error
     if released is None:
         return architecture, expected, Keys({name: name for name in expected})
     return f"{architecture} (released layout)", expected, keys
@@ -110,9 +110,11 @@ def _released_names(ours: set[str], keys: Keys) -> list[str]:
     return sorted(theirs.get(name, name) for name in ours)
 
 
-def _problem(folder: Path, device: Any, sha256: Callable[[Path], str]) -> str | None:
+def _loaded(
+    checkpoint: Path, device: Any, sha256: Callable[[Path], str]
+) -> tuple[list[str], str | None]:
+    """What users should know of the model, and why it cannot be loaded."""
     try:
-        bundles.load(folder, device, sha256=sha256)
+        return list(bundles.load(checkpoint, device, sha256=sha256).remarks), None
     except BundleError as error:
-        return str(error)
-    return None
+        return [], str(error)

@@ -2,14 +2,14 @@
 
 The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
 and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
-`expected_pooled*`, `expected_filters*`, `tokenizer_cases.json`, `official_full_size_keys.json`. Each is compared by its
-largest deviation relative to its largest value.
+`expected_pooled*`, `expected_filters*`, `expected_scores.json`, `expected_greedy.json`, `tokenizer_cases.json`,
+`official_full_size_keys.json`. Each is compared by its largest deviation relative to its largest value.
 
 Shape suffixes: B sequences, T tokens.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles import catalog
 from genomai_cli.bundles.adapters import adapted_config, adapter_of
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.bundles.bundle import shapes as shapes_of
 from genomai_cli.errors import InputError
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import open_input
 from genomai_cli.inputs.base import input_class
 
 OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled", "filters", "long_filters")
+STRANDS = "short_record_mean_loglik_averaged_with_reverse_complement"
 RELEASED = "original"  # ends the name of what the released code gives, faults included
 
 
@@ -45,7 +49,13 @@ class Comparison:
 
 def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """All stored outputs of the folder beside the model's; InputError if there is nothing to compare with."""
-    found = [*_outputs(bundle, folder), *_tokenizer(bundle, folder), *_key_lists(folder)]
+    found = [
+        *_outputs(bundle, folder),
+        *_scores(bundle, folder),
+        *_greedy(bundle, folder),
+        *_tokenizer(bundle, folder),
+        *_key_lists(folder),
+    ]
     if not any(comparison.deviation is not None for comparison in found):
         raise InputError("no stored outputs that this model gives", path=folder)
     return found
@@ -83,7 +93,11 @@ def _deviation(
         raise InputError(f"the model cannot read this: {error}", path=file) from error
     if found is None:
         return None
-    values = found.double().cpu().numpy()
+    return _relative(found.double().cpu().numpy(), expected)
+
+
+def _relative(values: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The largest deviation relative to the largest expected value."""
     if values.shape != expected.shape:
         return float("inf")
     distance = np.abs(values - expected).max(initial=0.0)
@@ -119,6 +133,73 @@ def _given(
         return network.pooler_output(hidden(None)) if network.has_pooler else None
     head: nn.Module | None = next(iter(bundle.auxiliary.values()), None)
     return None if head is None else network.lm_logits(head, hidden(None))
+
+
+def _scores(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    """The stored log-likelihoods of the records of inputs.fa, each token given those before it.
+
+    The first records have a `mean_loglik` and a `sum_loglik`; the last the mean of the means of both strands.
+    """
+    file, network = folder / "expected_scores.json", bundle.classifier.networks[0]
+    head = bundle.auxiliary.get("causal")
+    if not file.is_file() or not isinstance(network, Backbone):
+        return
+    stored = _json(file)
+    if head is None:
+        yield Comparison("scores", None)
+        return
+    with open_input(folder / "inputs.fa") as source:
+        texts = [
+            record.sequence
+            for record in read_sequences(
+                source,
+                case_sensitive=bundle.tokenizer.case_sensitive,
+                any_text=bundle.tokenizer.any_text,
+            )
+        ]
+
+    def known(text: str) -> Tensor:
+        """The log-likelihoods (T - 1,) of all tokens but the first."""
+        ids_BT = torch.from_numpy(bundle.tokenizer.encode(text)).long().unsqueeze(0)
+        with torch.inference_mode():
+            logits_BTV = network.lm_logits(head, network(ids_BT))
+        likely_TV = logits_BTV[0, :-1].double().log_softmax(1)
+        return likely_TV.gather(1, ids_BT[0, 1:, None])[:, 0]
+
+    given: dict[str, Callable[[str], float]] = {
+        "mean_loglik": lambda text: known(text).mean().item(),
+        "sum_loglik": lambda text: known(text).sum().item(),
+        STRANDS: lambda text: (known(text).mean() + known(_turned(text)).mean()).item() / 2,
+    }
+    for name, score in given.items():
+        if name in stored:
+            expected = np.asarray(stored[name], np.float64)
+            chosen = texts[-len(expected) :] if name == STRANDS else texts[: len(expected)]
+            yield Comparison(name, _relative(np.array([score(text) for text in chosen]), expected))
+
+
+def _turned(text: str) -> str:
+    return as_text(reverse_complement(as_letters(text)))
+
+
+def _greedy(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    """How many tokens of the stored continuation, each the likeliest, differ where it is decoded token by token."""
+    file, network = folder / "expected_greedy.json", bundle.classifier.networks[0]
+    head = bundle.auxiliary.get("causal")
+    if not file.is_file() or not isinstance(network, Backbone):
+        return
+    if head is None or not network.causal:
+        yield Comparison("greedy", None)
+        return
+    stored = _json(file)
+    ids_BT, cache, found = torch.tensor([stored["prompt_ids"]]), None, []
+    with torch.inference_mode():
+        for _ in stored["continuation_ids"]:
+            hidden_BTD, cache = network.decode(ids_BT, cache)
+            ids_BT = network.lm_logits(head, hidden_BTD[:, -1:]).argmax(2)
+            found.append(int(ids_BT))
+    wrong = sum(a != b for a, b in zip(found, stored["continuation_ids"], strict=True))
+    yield Comparison("greedy", float(wrong))
 
 
 def _tokenizer(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
@@ -162,6 +243,13 @@ def _read(file: Path) -> NDArray[Any]:
         return np.asarray(np.load(file, allow_pickle=False))
     except (OSError, ValueError) as error:
         raise InputError(f"no array: {error}", path=file) from error
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"damaged: {error}", path=file) from error
 
 
 def _optional(file: Path, device: torch.device) -> Tensor | None:

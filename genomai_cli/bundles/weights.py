@@ -1,10 +1,12 @@
 """The tensors of a model by name, in one file or several, read from disk where and when they are asked for.
 
 Files are mapped into memory, never copied: a tensor's pages are read when it is used, so that a model needs no more
-memory than its own size to open. Nothing in a file can run: safetensors, or torch files with `weights_only`.
+memory than its own size to open. Nothing in a file can run: safetensors, or torch files with `weights_only`. A torch
+file may lie in parts (`evo2_40b.pt.part0`...), which are read as if they were one.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from genomai_cli.bundles.catalog import parts_of, whole
+from genomai_cli.bundles.torch_parts import TorchParts
 from genomai_cli.errors import BundleError
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
@@ -32,7 +36,7 @@ class Weights(Mapping[str, Tensor]):
     @classmethod
     def open(cls, path: Path) -> "Weights":
         """Those of a file, or of a folder: one file, or shards with an index; BundleError if there are none."""
-        file = path if path.is_file() else weights_file(path)
+        file = weights_file(path)
         if file.name.endswith(".index.json"):
             return cls(_indexed(file))
         weights = cls({})
@@ -42,7 +46,12 @@ class Weights(Mapping[str, Tensor]):
     @property
     def files(self) -> list[Path]:
         """The files that hold the tensors."""
-        return sorted(set(self._file_of.values()))
+        return sorted({part for file in self._file_of.values() for part in parts_of(file)})
+
+    @property
+    def others(self) -> list[str]:
+        """The names under which files hold something else than a tensor."""
+        return sorted(n for file in set(self._file_of.values()) for n in self._open(file).others)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file_of)
@@ -64,7 +73,7 @@ class Weights(Mapping[str, Tensor]):
 
     def _open(self, file: Path) -> Any:
         if file not in self._opened:
-            self._opened[file] = _Safetensors(file) if _is_safetensors(file) else _TorchFile(file)
+            self._opened[file] = _reader(file)
         return self._opened[file]
 
 
@@ -89,12 +98,22 @@ class Part(Mapping[str, Tensor]):
         return found
 
 
-def weights_file(folder: Path) -> Path:
-    """The file of weights in a folder, or the index of its shards; BundleError if there is none."""
+def weights_file(path: Path) -> Path:
+    """The file of weights in a folder, or the index of its shards; a file itself. BundleError if there is none.
+
+    A torch file of another name is found where it is the only one.
+    """
+    if not path.is_dir():
+        return whole(path)
     for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise BundleError(f"{folder}: no weights: there is none of {', '.join(FILES)}")
+        if (path / name).is_file():
+            return path / name
+    named = sorted({whole(file) for file in path.glob("*.pt*") if whole(file).suffix == ".pt"})
+    if len(named) > 1:
+        raise BundleError(f"{path}: {len(named)} files of weights: name one, as {named[0]}")
+    if not named:
+        raise BundleError(f"{path}: no weights: there is none of {', '.join(FILES)}, *.pt")
+    return named[0]
 
 
 def digest_of(digests: Mapping[Path, str]) -> str:
@@ -131,8 +150,14 @@ def require_same_names(expected: Any, there: Any, source: Path) -> None:
         raise BundleError(f"{source}: {what} tensor {min(which)} ({len(which)} in all)")
 
 
-def _is_safetensors(file: Path) -> bool:
-    return file.suffix == ".safetensors"
+def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchParts":
+    if file.suffix == ".safetensors":
+        return _Safetensors(file)
+    parts = parts_of(file)
+    if parts == [file]:
+        return _TorchFile(file)
+    with _damage(file):
+        return TorchParts(parts)
 
 
 def _indexed(index: Path) -> dict[str, Path]:
@@ -149,6 +174,8 @@ def _indexed(index: Path) -> dict[str, Path]:
 
 
 class _Safetensors:
+    others: tuple[str, ...] = ()
+
     def __init__(self, file: Path) -> None:
         self._file = file
 
@@ -178,10 +205,12 @@ class _Safetensors:
 class _TorchFile:
     def __init__(self, file: Path) -> None:
         with _damage(file):
+            torch.serialization.add_safe_globals([io.BytesIO])  # Transformer Engine's metadata
             found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             if not isinstance(found, dict):
                 raise BundleError(f"{file}: holds no tensors by name")
             self._tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
+            self.others = [name for name in found if name not in self._tensors]
 
     def keys(self) -> list[str]:
         return list(self._tensors)

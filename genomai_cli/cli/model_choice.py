@@ -101,6 +101,8 @@ def load_model(run: Run, name: str, compute: Compute) -> "Bundle":
     bundle = bundles.load(name, device, devices.exact_precision(device))
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     run.used_device(device)
+    for remark in bundle.remarks:
+        run.console.warn(remark)
     return bundle
 
 

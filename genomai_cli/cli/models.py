@@ -144,6 +144,8 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
         raise UsageError("--against compares one model: name it")
     bundle = bundles.load(names[0], devices.choose("cpu"))
     run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    for remark in bundle.remarks:
+        run.console.warn(remark)
     typer.echo("output\tdeviation\tresult")
     failed = []
     for found in compare(bundle, folder):

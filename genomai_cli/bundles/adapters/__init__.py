@@ -2,7 +2,9 @@
 
 An adapter is a module that says which config.json it knows, what a bundle's config would say of it, and under
 which name each of its tensors belongs; `registry.ADAPTERS` lists them. Every tensor of the file is used or a known
-extra, every parameter is filled, or the checkpoint is refused.
+extra, every parameter is filled, or the checkpoint is refused. Two functions an adapter need not have:
+`config_of_file`, for files whose name or contents tell what a config.json would, and `remarks`, what users should know
+of a checkpoint.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,18 +16,20 @@ from torch import Tensor
 
 from genomai_cli import registry
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.weights import Weights
+from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
 
 
 @dataclass(frozen=True)
 class Keys:
     """Where a checkpoint's tensors belong: `renamed` gives the name in the bundle of each name in the checkpoint;
-    `tied` ones are stored again under another name, which they must equal; `extra` ones are known and not needed."""
+    `tied` ones are stored again under another name, which they must equal; `extra` ones are known and not needed.
+    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used."""
 
     renamed: Mapping[str, str]
     tied: Mapping[str, str] = field(default_factory=dict)
     extra: Callable[[str], bool] = lambda name: False
+    altered: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def unexpected(self, names: Iterable[str]) -> list[str]:
         """Those of the checkpoint's names that belong nowhere, in order; the second of two that belong to one place."""
@@ -40,6 +44,10 @@ class Keys:
             elif place is not None:
                 places.add(place)
         return found
+
+    def is_extra(self, name: str) -> bool:
+        """Whether a tensor of this name is known and not needed."""
+        return name not in self.renamed and (name in self.tied or self.extra(name))
 
 
 class Adapter(Protocol):
@@ -64,7 +72,7 @@ class Renamed(Mapping[str, Tensor]):
     """A checkpoint's tensors under the names that they have in a bundle; read when they are asked for."""
 
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
-        self._weights = weights
+        self._weights, self._altered = weights, keys.altered
         self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
         unknown = keys.unexpected(weights)
         if unknown:
@@ -80,7 +88,8 @@ class Renamed(Mapping[str, Tensor]):
         return len(self._stored)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._weights[self._stored[name]]
+        tensor = self._weights[self._stored[name]]
+        return self._altered[name](tensor) if name in self._altered else tensor
 
     @property
     def files(self) -> list[Path]:
@@ -92,17 +101,45 @@ class Renamed(Mapping[str, Tensor]):
         return self._weights.shape(self._stored[name])
 
 
-def adapter_of(folder: Path) -> tuple[Adapter, dict[str, Any]] | None:
-    """The adapter for the checkpoint in the folder, and its config.json; None for a bundle, and where no adapter knows
-    it."""
-    config = catalog.read_json(folder / catalog.CONFIG)
+def checkpoint_of(path: Path) -> Path:
+    """The checkpoint that a path names: a folder, or a file that tells its own layout; for any other file the folder
+    whose weights it is. BundleError where that is not so."""
+    file = catalog.whole(path)
+    if file.is_dir() or _of_file(file) is not None:
+        return file
+    if not (file.parent / catalog.CONFIG).is_file():
+        raise BundleError(f"{file}: no {catalog.CONFIG} beside it: the architecture is not known")
+    if weights_file(file.parent) != file:
+        raise BundleError(f"{file}: a part of the weights")
+    return file.parent
+
+
+def adapter_of(checkpoint: Path) -> tuple[Adapter, dict[str, Any]] | None:
+    """The adapter for a checkpoint and what its config.json says; None for a bundle, and where no adapter knows it."""
+    if not checkpoint.is_dir():
+        return _of_file(checkpoint)
+    config = catalog.read_json(checkpoint / catalog.CONFIG)
     if not isinstance(config, dict) or "format_version" in config:
         return None
-    for path in registry.ADAPTERS.values():
-        adapter: Adapter = registry.resolve(path)
-        if adapter.recognises(config):
+    return next(((a, config) for a in _adapters() if a.recognises(config)), None)
+
+
+def _of_file(file: Path) -> tuple[Adapter, dict[str, Any]] | None:
+    for adapter in _adapters():
+        config = getattr(adapter, "config_of_file", lambda file: None)(file)
+        if config is not None:
             return adapter, config
     return None
+
+
+def _adapters() -> Iterator[Adapter]:
+    return (registry.resolve(path) for path in registry.ADAPTERS.values())
+
+
+def remarks(adapter: Adapter, config: Mapping[str, Any], digest: str) -> list[str]:
+    """What users should know of the checkpoint with this bundle's config and SHA-256, a line each."""
+    found: list[str] = getattr(adapter, "remarks", lambda config, digest: [])(config, digest)
+    return found
 
 
 def adapted(
@@ -119,7 +156,7 @@ def adapted_config(
 ) -> dict[str, Any]:
     """What a bundle's config would say of a checkpoint with tensors of these names."""
     return {
-        "name": folder.resolve().name,
+        "name": folder.resolve().name.removesuffix(".pt"),
         "version": "released",
         "description": "",
         "input": {"kind": "sequence"},

@@ -1,0 +1,194 @@
+"""A file of `torch.save` that lies in parts, read as if they were one and without a copy of them.
+
+Such a file is a zip archive that compresses nothing: a pickle of the tensors' names and shapes, and a record for each
+storage. The pickle is read by an unpickler that knows tensors and plain containers and runs nothing else; a tensor is a
+view of the mapped part that its record lies in, or a copy where it lies in two.
+"""
+
+import io
+import mmap
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LOCAL_HEADER = 30  # bytes before the name in a zip's record, which end with the lengths of name and extra field
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "UntypedStorage": torch.uint8,
+}
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies: the number of its storage, the type, and the layout in elements."""
+
+    storage: str
+    dtype: torch.dtype
+    first: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class TorchParts:
+    """The tensors by name of a file in parts; ValueError for what is not one of tensors by name."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._bytes = _Joined(parts)
+        with zipfile.ZipFile(self._bytes) as archive:
+            self._records = {info.filename: info for info in archive.infolist()}
+            index = next((n for n in self._records if n.endswith("/data.pkl")), None)
+            if index is None:
+                raise ValueError("no file of torch.save")
+            self._folder = index.removesuffix("data.pkl")
+            order = self._records.get(f"{self._folder}byteorder")
+            if order is not None and archive.read(order) != b"little":
+                raise ValueError("another order of bytes")
+            found = _Unpickler(io.BytesIO(archive.read(index))).load()
+        if not isinstance(found, dict):
+            raise ValueError("holds no tensors by name")
+        self._stored = {n: t for n, t in found.items() if isinstance(t, Stored)}
+        self.others = [name for name in found if name not in self._stored]
+
+    def keys(self) -> list[str]:
+        """The names of the tensors."""
+        return list(self._stored)
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor by name."""
+        stored = self._stored[name]
+        reach = [(n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True)]
+        if 0 in stored.shape:
+            return torch.empty(stored.shape, dtype=stored.dtype)
+        size, values = stored.dtype.itemsize, 1 + sum(reach)
+        start = self._start(f"{self._folder}data/{stored.storage}") + stored.first * size
+        found = self._bytes.view(start, values * size, stored.dtype)
+        return found.as_strided(stored.shape, stored.stride)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its shape."""
+        return self._stored[name].shape
+
+    def dtype(self, name: str) -> str:
+        """Its type."""
+        return str(self._stored[name].dtype).removeprefix("torch.")
+
+    def _start(self, record: str) -> int:
+        """Where the bytes of a record begin."""
+        info = self._records[record]
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("compressed")
+        header = self._bytes.piece(info.header_offset, LOCAL_HEADER)
+        name, extra = struct.unpack("<HH", header[-4:])
+        return int(info.header_offset + LOCAL_HEADER + name + extra)
+
+
+class _Joined(io.RawIOBase):
+    """The bytes of several files, one after the other; mapped, not read."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._maps = []
+        for part in parts:
+            with part.open("rb") as stream:
+                # A private mapping: torch wants memory that it might write to, the file stays as it is.
+                self._maps.append(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
+        self._starts = [0, *accumulate(map(len, self._maps))]
+        self._at = 0
+
+    def view(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
+        """So many bytes from `start` on as a tensor (values,) of the type."""
+        number = next(n for n, end in enumerate(self._starts[1:]) if start < end)
+        inside = start - self._starts[number]
+        if start + count <= self._starts[number + 1] and inside % dtype.itemsize == 0:
+            values = count // dtype.itemsize
+            return torch.frombuffer(self._maps[number], dtype=dtype, count=values, offset=inside)
+        return torch.frombuffer(bytearray(self.piece(start, count)), dtype=dtype)
+
+    def piece(self, start: int, count: int) -> bytes:
+        """So many bytes from `start` on; fewer at the end of the last file."""
+        found = b""
+        for first, mapped in zip(self._starts, self._maps, strict=False):
+            if first <= start + len(found) < first + len(mapped) and len(found) < count:
+                inside = start + len(found) - first
+                found += mapped[inside : inside + count - len(found)]
+        return found
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {0: 0, 1: self._at, 2: self._starts[-1]}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        found = self.piece(self._at, self._starts[-1] - self._at if size < 0 else size)
+        self._at += len(found)
+        return found
+
+
+class _Inert:
+    """Stands for an object that is not needed."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Unpickler(pickle.Unpickler):
+    """Tensors as `Stored`, plain containers, and nothing that could run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few names that such a file may use."""
+        if module in ("torch", "torch.storage") and name in DTYPES:
+            return DTYPES[name]
+        if (module, name) not in KNOWN:
+            raise pickle.UnpicklingError(f"{module}.{name} is not read")
+        return KNOWN[module, name]
+
+    def persistent_load(self, pid: Any) -> tuple[str, torch.dtype]:
+        """A storage: its number and type."""
+        _, dtype, number, _, _ = pid
+        return str(number), dtype
+
+
+def _tensor(
+    storage: tuple[str, torch.dtype],
+    first: int,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    *_: object,
+) -> Stored:
+    return Stored(*storage, first, tuple(shape), tuple(stride))
+
+
+def _parameter(tensor: Stored, *_: object) -> Stored:
+    return tensor
+
+
+KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("_io", "BytesIO"): _Inert,  # Transformer Engine's metadata
+    ("_codecs", "encode"): _Inert,  # the bytes in it
+}
