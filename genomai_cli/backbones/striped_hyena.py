@@ -13,6 +13,7 @@ block's keys and values; `decode` keeps the same for all blocks.
 Shape suffixes: B sequences, T tokens, S tokens with those before, D width, H heads, K size of a head, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -29,7 +30,10 @@ from genomai_cli.device import exact_precision
 SHORT, MEDIUM, LONG, ATTENTION = "SMLA"
 BLOCK = 1 << 12  # tokens of a stretch
 PAIRS = 1 << 27  # of queries and keys, of all heads, that are held at once
-ACTIVATIONS = {"gelu": functional.gelu, "silu": functional.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
 
 
 @dataclass(frozen=True)

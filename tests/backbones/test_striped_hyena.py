@@ -1,9 +1,11 @@
 """StripedHyena: the papers' formulas by sums, every layout, cut anywhere, decoded token by token, trained."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
+from conftest import changes, run
 from torch.nn import functional
 
 from genomai_cli.backbones.striped_hyena import StripedHyenaConfig, StripedHyenaNetwork, frequencies
@@ -240,3 +242,66 @@ def test_frequencies_are_powers_of_the_base():
 def test_sizes_that_do_not_go_together_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
         replace(EVO2, **changed)
+
+
+TINY = (
+    "network.width=8 network.blocks=SMLA network.heads=2 network.feed_forward=12 network.positions=48 "
+    "network.short_groups=2 network.medium_groups=2 network.modes=3 optimization.steps=4 "
+    "optimization.batch_size=4 optimization.evaluate_every=2 corpus.windows=2"
+)
+
+
+def test_it_is_pretrained_embeds_and_gets_heads(sequences, tmp_path):
+    rng = np.random.default_rng(5)
+    dna = tmp_path / "dna.fa"
+    letters = "".join(rng.choice(list("ACGT"), 3000))
+    dna.write_text(f">x\n{letters}\n")
+    tiny = ["--recipe", "evo2-tiny", *changes(TINY), "--device", "cpu"]
+    result = run(["pretrain", dna, "-o", tmp_path / "pretrained", *tiny])
+    assert result.status == 0, result.stderr
+    fasta, labels = sequences
+    arguments = ["--labels", labels, "-o", tmp_path / "trained", "--model", tmp_path / "pretrained"]
+    result = run(["train", fasta, *arguments, *tiny])
+    assert result.status == 0, result.stderr
+    assert run(["classify", "--model", tmp_path / "trained", fasta]).status == 0
+    for layer in (-1, 0, 5):
+        vectors = [
+            "embed",
+            "--to",
+            "tsv",
+            "--model",
+            tmp_path / "pretrained",
+            "--layer",
+            layer,
+            dna,
+        ]
+        result = run(vectors)
+        assert result.status == 0, result.stderr
+        assert len(result.rows[1]) == 1 + 8
+
+
+def test_embeddings_do_not_depend_on_the_batch(tmp_path):
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.inference.batching import Batching
+    from genomai_cli.inference.embed import Embedder
+    from genomai_cli.inputs.sequences import SequenceInput
+    from genomai_cli.records import SequenceRecord
+
+    config = {
+        "name": "x",
+        "version": "1",
+        "input": {"kind": "sequence"},
+        "tokenizer": {"kind": "bytes"},
+        "network": {"kind": "striped_hyena", **asdict(EVO2)},
+        "members": 1,
+        "heads": {},
+    }
+    torch.manual_seed(1)
+    classifier = bundles.build(config, SequenceInput()).double().eval()
+    embedder = Embedder(bundles.Bundle(config, classifier, SequenceInput()))
+    rng = np.random.default_rng(5)
+    texts = ["".join(rng.choice(list("ACGTN"), length)) for length in (30, 7, 90, 1)]
+    records = [SequenceRecord(str(n), text) for n, text in enumerate(["|D__X|ACG", *texts])]
+    alone = [found.vector for found in embedder.embed(records, Batching(windows=1))]
+    together = [found.vector for found in embedder.embed(records)]
+    np.testing.assert_allclose(alone, together, rtol=1e-6)
