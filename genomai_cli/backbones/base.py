@@ -27,6 +27,7 @@ class Network(nn.Module):
     has_vectors: ClassVar[bool] = True  # those that only restore tokens have none
     has_token_vectors: ClassVar[bool] = False
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
+    reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`

@@ -229,13 +229,21 @@ class Classifier(nn.Module):
         name = self._attached.get(role)
         return None if name is None else self.get_submodule(name)
 
-    def inputs(self, ids_BT: Tensor) -> Tensor:
-        """What a member network reads: the ids themselves, or what the encoder makes of them."""
+    def inputs(self, ids_BT: Tensor, likelihood_BS3: Tensor | None = None) -> Tensor:
+        """What a member network reads: the ids themselves, what the encoder makes of them, or instead of that
+        likelihoods of genotypes, which only networks of allele counts can."""
+        if likelihood_BS3 is not None:
+            return likelihood_BS3
         return ids_BT if self.encoder is None else self.encoder(ids_BT)
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        likelihood_BS3: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The members' mean logits (B, C) of every head, and the scores of the evidence."""
-        inputs = self.inputs(ids_BT)
+        inputs = self.inputs(ids_BT, likelihood_BS3)
         votes = [logits(member, inputs, mask_BT) for member in self.members]
         scores = {head: torch.stack([vote[head] for vote in votes]).mean(0) for head in votes[0]}
         if self.evidence is None:
@@ -293,11 +301,16 @@ class Classifier(nn.Module):
         return layer if layer >= 0 else layers + 1 + layer
 
     def sequence_vectors(
-        self, ids_BT: Tensor, mask_BT: Tensor | None, layer: int, pool: str = MEAN
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None,
+        layer: int,
+        pool: str = MEAN,
+        likelihood_BS3: Tensor | None = None,
     ) -> Tensor:
         """One vector (B, E) a sequence: as the network pools, of its tokens the first (cls) or the maximum, or
         that of a trained pooler, which reads the last layer."""
-        inputs = self.inputs(ids_BT)
+        inputs = self.inputs(ids_BT, likelihood_BS3)
         if pool == MEAN:
             found = [network.pooled(inputs, mask_BT, layer) for network in self.networks]
             return torch.cat(found, dim=1)

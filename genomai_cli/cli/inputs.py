@@ -6,6 +6,7 @@ or of a reference, as a genome in its coordinates.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from genomai_cli.inputs.base import InputKind
     from genomai_cli.mapping.mapper import RecordMapper
     from genomai_cli.mapping.reference import Reference
+    from genomai_cli.population.barcode import Barcodes, Haplotypes
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.tokenizers import Tokenizer
@@ -42,6 +44,7 @@ def read_records(
     *,
     variants: VariantOptions,
     haplotypes: bool = False,
+    likelihoods: bool = False,
     refuse_others: str = "",
     tokenizer: Callable[[], "Tokenizer"] | None = None,
     plain: Callable[[], bool] = lambda: False,
@@ -50,6 +53,7 @@ def read_records(
 
     A sample of a VCF becomes its barcode over the panel, or with `haplotypes` two, NAME_A and NAME_B; or its genome in
     the coordinates of the reference, and `refuse_others` says why records of other contigs are not passed over.
+    With `likelihoods` barcodes come with what is known of genotypes that are missing or doubtful.
     VCFs that stand side by side are read together, since they may be one cohort in pieces. `coordinates` is called only
     if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence; so is
     `plain`, whether they are DNA in no coordinates: then gaps of an alignment are taken out, with a warning.
@@ -60,7 +64,8 @@ def read_records(
         if has_variants:
             where = coordinates()
             if not where.full_genomes:
-                yield from _of_variants(run, group, where, variants, haplotypes)
+                read = _panel_reader(variants, haplotypes=haplotypes, likelihoods=likelihoods)
+                yield from _of_variants(run, group, where, read)
             elif haplotypes:
                 raise UsageError(NOT_PHASED)
             else:
@@ -133,13 +138,23 @@ def read_haplotype_sequences(
         yield record
 
 
-def _of_variants(
-    run: Run, inputs: Iterable["Input"], panel: "Panel", variants: VariantOptions, haplotypes: bool
-) -> Iterator["SequenceRecord"]:
+def _panel_reader(
+    variants: VariantOptions, *, haplotypes: bool, likelihoods: bool
+) -> Callable[..., "Barcodes | Haplotypes"]:
+    """What reads inputs at the sites of a panel."""
     from genomai_cli.population.barcode import read_barcodes, read_haplotypes
 
-    read = read_haplotypes if haplotypes else read_barcodes
-    samples = read(inputs, panel, absent_is_ref=variants.absent_is_ref, rules=variants.rules)
+    read = read_haplotypes if haplotypes else partial(read_barcodes, likelihoods=likelihoods)
+    return partial(read, absent_is_ref=variants.absent_is_ref, rules=variants.rules)
+
+
+def _of_variants(
+    run: Run,
+    inputs: Iterable["Input"],
+    panel: "Panel",
+    read: Callable[..., "Barcodes | Haplotypes"],
+) -> Iterator["SequenceRecord"]:
+    samples = read(inputs, panel)
     for report in samples.reports:
         run.console.say(str(report))
         for warning in report.warnings:

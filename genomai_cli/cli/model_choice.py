@@ -70,6 +70,7 @@ def open_model(
             chain([first], rest),
             lambda: bundle.coordinates,
             variants=variants,
+            likelihoods=bundle.input.reads_likelihoods(bundle),
             refuse_others=refusal,
             tokenizer=lambda: bundle.tokenizer,
             plain=lambda: bundle.input.coordinates is None,
@@ -78,7 +79,13 @@ def open_model(
     begun = read_records(run, [first], lambda: bundle.coordinates, variants=variants)
     model, seen, guard = _model_of_sequences(run, begun, of_panel)
     bundle = load_model(run, model, compute)
-    others = read_records(run, rest, lambda: bundle.coordinates, variants=variants)
+    others = read_records(
+        run,
+        rest,
+        lambda: bundle.coordinates,
+        variants=variants,
+        likelihoods=bundle.input.reads_likelihoods(bundle),
+    )
     return OpenModel(model, bundle, _watched(run, bundle, guard(chain(seen, others))))
 
 

@@ -55,11 +55,17 @@ class CallRules:
         `filters` are the values of FILTER that the record failed by, `fields` what stands beside GT, if anything does.
         """
         called: Flags = np.asarray((genotypes >= 0).any(axis=1))
+        return self.reasons(called, filters, fields)
+
+    def reasons(
+        self, called: Flags, filters: Iterable[str], fields: SampleFields | None
+    ) -> Reasons | None:
+        """The same of the samples (N,) for whom something is given, a genotype or its likelihoods."""
         if filters:
             return np.where(called, FILTER, KEPT).astype(np.uint8)
         if fields is None:
             return None
-        reasons = np.zeros(len(genotypes), np.uint8)
+        reasons = np.zeros(len(called), np.uint8)
         for reason, failing in self._failing(fields, called):
             reasons[called & (reasons == KEPT) & failing] = reason
         return reasons if reasons.any() else None

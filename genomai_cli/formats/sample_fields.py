@@ -6,6 +6,7 @@ Shape suffixes: N samples, W values of a field.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Protocol
 
@@ -28,6 +29,9 @@ class SampleFields(Protocol):
 
     def texts(self, key: str) -> list[bytes] | None:
         """A field as it stands in VCF, a text a sample; None if the record lacks it."""
+
+    def rows(self, key: str, samples: NDArray[np.int64]) -> Numbers:
+        """The values (K, W) of some samples, of a field that the record has."""
 
     # Questions about a field that the record has, answered for all samples (N,) at once; `among` are those asked for.
 
@@ -148,6 +152,10 @@ class TextFields:
         texts = self.texts(key)
         return None if texts is None else _table(texts)
 
+    def rows(self, key: str, samples: NDArray[np.int64]) -> Numbers:
+        """See `SampleFields`."""
+        return _table([self._field(start) for start in self._begin(key)[samples].tolist()])
+
 
 class BcfFields:
     """Those of a BCF record, by a function that gives the values (N, W) of a field of a number, as BCF holds them."""
@@ -169,6 +177,10 @@ class BcfFields:
         numbers = self.numbers(key)
         assert numbers is not None
         return numbers
+
+    def rows(self, key: str, samples: NDArray[np.int64]) -> Numbers:
+        """See `SampleFields`."""
+        return self._required(key)[samples]
 
     def zeros(self, key: str, among: Flags) -> Flags:
         """See `SampleFields`."""
@@ -235,6 +247,10 @@ def _shown(row: Numbers) -> bytes:
 
 
 def _table(texts: list[bytes]) -> Numbers:
+    if len({text.count(b",") for text in texts}) == 1:
+        with suppress(ValueError):  # a dot, a percent sign
+            found = np.array(b",".join(texts).split(b",")).astype(np.float64)
+            return found.reshape(len(texts), -1)
     rows = [[_number(value) for value in text.split(b",")] for text in texts]
     table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
     for numbers, row in zip(table, rows, strict=True):

@@ -19,6 +19,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, failed
 from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
 from genomai_cli.formats.genotypes import GenotypeError, parse_genotypes
 from genomai_cli.formats.regions import (
     OrderedSites,
@@ -48,7 +49,8 @@ class Variant:
     first, because the letter there is not given. Another record that covers a wanted position after its own
     first is given for it with `offset`, how far into the alleles the position lies. `fields` are the samples' other
     fields, if they were asked for. `no_calls` (samples,) are reasons why calls that the file writes are none and stand
-    as missing in `genotypes`, None where there are no such calls; `filters` what the record failed by.
+    as missing in `genotypes`, None where there are no such calls; `filters` what the record failed by. `evidence` is
+    what is known of the calls that are missing or uncertain, if it was asked for.
     """
 
     contig: str
@@ -63,18 +65,25 @@ class Variant:
     fields: SampleFields | None = None
     no_calls: Reasons | None = None
     filters: tuple[str, ...] = ()
+    evidence: GenotypeEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VariantReading:
-    """What is read of records: whose calls count, and whether they keep all `fields`, which hold the record's bytes."""
+    """What is read of records: whose calls count, whether they keep all `fields`, which hold the record's bytes, and
+    `likelihoods` of uncertain calls."""
 
     rules: CallRules = BY_THE_FILE
     with_fields: bool = False
+    likelihoods: bool = False
 
     def of(self, variant: Variant, filters: Iterable[str], fields: SampleFields | None) -> Variant:
         """The record with the calls that count."""
         names = failed(filters)
+        if fields is not None and not variant.has_genotypes:
+            variant = self._by_likelihoods(variant, fields)
+        if fields is not None and self.likelihoods and not names:
+            variant = replace(variant, evidence=self._evidence(variant, fields))
         reasons = self.rules.no_calls(variant.genotypes, names, fields)
         kept = fields if self.with_fields else None
         if reasons is None and kept is None and not names:
@@ -83,6 +92,20 @@ class VariantReading:
         if reasons is not None:
             genotypes = np.where(reasons[:, None] > 0, np.int16(MISSING), genotypes)
         return replace(variant, genotypes=genotypes, fields=kept, no_calls=reasons, filters=names)
+
+    def _evidence(self, variant: Variant, fields: SampleFields) -> GenotypeEvidence | None:
+        """What is known of calls that are missing or uncertain, but not of those that are none by the rules."""
+        found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
+        reasons = None if found is None else self.rules.reasons(found.given(), (), fields)
+        return found if found is None or reasons is None else found.where(reasons == 0)
+
+    def _by_likelihoods(self, variant: Variant, fields: SampleFields) -> Variant:
+        """A record without genotypes with those that are certain by other fields."""
+        found = evidence_of(variant.genotypes, len(variant.alts) + 1, fields)
+        if found is None:
+            return variant
+        genotypes = np.where(found.certain()[:, None], found.calls(), np.int16(MISSING))
+        return replace(variant, genotypes=genotypes, has_genotypes=True)
 
 
 @dataclass(frozen=True)
@@ -108,15 +131,17 @@ def read_variants(
     covering: bool = False,
     with_fields: bool = False,
     rules: CallRules = BY_THE_FILE,
+    likelihoods: bool = False,
 ) -> VariantFile:
     """The records of a VCF or BCF at the wanted positions (all of them for None), in file order.
 
     With `covering` also those that begin before a wanted position and reach it: deletions, substitutions of several
     bases. A big bgzipped VCF with an up-to-date index beside it is read at the wanted positions only. `with_fields`
     gives records their `fields`, which keep the record's bytes in memory. Calls that do not count by the file's own
-    fields, or by the `rules`, are missing.
+    fields, or by the `rules`, are missing; with `likelihoods` records have the `evidence` of those that are not
+    certain.
     """
-    reading = VariantReading(rules, with_fields)
+    reading = VariantReading(rules, with_fields, likelihoods)
     if source.kind is Kind.BCF:
         return _read_bcf(source, wanted, covering, reading)
     if source.kind is Kind.VCF:
@@ -273,7 +298,8 @@ class _Parser:
         bases, alts = text_of(ref).upper(), _alternates(text_of(alt))
         key = self._genotype_key(layout)
         if key is None:
-            return _without_genotypes(chrom, pos, bases, alts, self._samples, line)
+            variant = _without_genotypes(chrom, pos, bases, alts, self._samples, line)
+            return self._reading.of(variant, text_of(filters).split(";"), TextFields(layout, calls))
         try:
             genotypes, phased = parse_genotypes(calls, self._samples, key, len(alts) + 1)
         except GenotypeError as error:

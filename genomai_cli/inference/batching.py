@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.tokenizers.base import Ids
@@ -16,6 +18,8 @@ from genomai_cli.tokenizers.batch import padded
 
 Item = TypeVar("Item")
 Window = TypeVar("Window", Ids, Ids | None)
+Network = Callable[..., Mapping[str, Tensor]]  # of ids, mask and, if there are any, likelihoods
+Likelihoods = Callable[[Item], NDArray[np.float32] | None]
 Scores = dict[str, Tensor]
 TOKENS_PER_BATCH = 1 << 16
 
@@ -43,21 +47,33 @@ class Batching:
 AS_FITS = Batching()
 
 
+def _none(item: object) -> None:
+    del item
+
+
 def score(
-    network: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
+    network: Network,
     items: Iterable[tuple[Item, list[Ids]]],
     *,
     pad_id: int,
     device: torch.device,
     batching: Batching = AS_FITS,
     left: bool = False,
+    likelihoods: Likelihoods[Item] = _none,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every item with the mean scores (C,) of its windows; None for an item that has no window.
 
-    Items come out in the order in which they went in, and only a batch of them is held.
+    Items come out in the order in which they went in, and only a batch of them is held. An item with `likelihoods`
+    (S, 3) of its genotypes gives them to the network beside its ids.
     """
     scored = score_windows(
-        network, _windows(items), pad_id=pad_id, device=device, batching=batching, left=left
+        network,
+        _windows(items),
+        pad_id=pad_id,
+        device=device,
+        batching=batching,
+        left=left,
+        likelihoods=lambda numbered: likelihoods(numbered[1]),
     )
     for _, group in groupby(scored, key=lambda entry: entry[0][0]):
         entries = list(group)
@@ -78,13 +94,14 @@ def _windows(
 
 @torch.inference_mode()
 def score_windows(
-    network: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
+    network: Network,
     windows: Iterable[tuple[Item, Ids | None]],
     *,
     pad_id: int,
     device: torch.device,
     batching: Batching = AS_FITS,
     left: bool = False,
+    likelihoods: Likelihoods[Item] = _none,
 ) -> Iterator[tuple[Item, Scores | None]]:
     """Every window with its own row of the network's outputs, on the CPU; None where there are no ids.
 
@@ -92,15 +109,23 @@ def score_windows(
     window of the batch. Windows are drawn when their batch is formed, come out in the order in which they went in, and
     only a batch of them is held.
     """
-    for batch in batches(windows, batching):
-        known = [ids for _, ids in batch if ids is not None]
-        rows: Iterator[Scores] = iter(())
-        if known:
-            ids_BT = torch.from_numpy(padded(known, pad_id, left=left)).to(device)
-            scores = network(ids_BT, padding_mask(known, ids_BT, left=left))
-            rows = _rows({name: rows.cpu() for name, rows in scores.items()})
-        for item, ids in batch:
-            yield item, None if ids is None else next(rows)
+
+    def are_uncertain(entry: tuple[Item, Ids | None]) -> bool:
+        return likelihoods(entry[0]) is not None
+
+    for uncertain, alike in groupby(windows, are_uncertain):
+        for batch in batches(alike, batching):
+            known = [ids for _, ids in batch if ids is not None]
+            rows: Iterator[Scores] = iter(())
+            if known:
+                ids_BT = torch.from_numpy(padded(known, pad_id, left=left)).to(device)
+                inputs = [ids_BT, padding_mask(known, ids_BT, left=left)]
+                if uncertain:
+                    values = np.stack([likelihoods(item) for item, _ in batch])  # type: ignore[misc]
+                    inputs.append(torch.from_numpy(values).to(device))
+                rows = _rows({name: rows.cpu() for name, rows in network(*inputs).items()})
+            for item, ids in batch:
+                yield item, None if ids is None else next(rows)
 
 
 def batches(

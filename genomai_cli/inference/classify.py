@@ -69,7 +69,13 @@ def classify_records(
     pad_id = bundle.tokenizer.pad_id
     left = bundle.tokenizer.padding_side == "left"
     scored = score(
-        bundle.classifier, items, pad_id=pad_id, device=device, batching=batching, left=left
+        bundle.classifier,
+        items,
+        pad_id=pad_id,
+        device=device,
+        batching=batching,
+        left=left,
+        likelihoods=lambda read: read.likelihoods if read.letters else None,
     )
     for group in _groups(scored, GROUP):
         yield from _measured(_calls(bundle, group), group, measures)

@@ -178,8 +178,10 @@ class Embedder:
         """
         classifier, pool = self.bundle.classifier, self.settings.pool
 
-        def network(ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-            return classifier.sequence_vectors(ids_BT, mask_BT, self.layer, pool)
+        def network(
+            ids_BT: Tensor, mask_BT: Tensor, likelihood_BS3: Tensor | None = None
+        ) -> Tensor:
+            return classifier.sequence_vectors(ids_BT, mask_BT, self.layer, pool, likelihood_BS3)
 
         for group in self._by_record(network, self.strands.known, records, batching):
             yield self._pooled(group)
@@ -200,19 +202,20 @@ class Embedder:
 
     def _by_record(
         self,
-        network: Callable[[Tensor, Tensor], Tensor],
+        network: Callable[..., Tensor],
         read: Callable[[SequenceRecord], Iterator[tuple[Window, Ids]]],
         records: Iterable[SequenceRecord],
         batching: Batching,
     ) -> Iterator[Iterator[Scored]]:
         """The outputs for the windows of each record in turn."""
         scored = score_windows(
-            lambda ids_BT, mask_BT: {VECTORS: network(ids_BT, mask_BT)},
+            lambda *given: {VECTORS: network(*given)},
             _parts(records, read),
             pad_id=self.bundle.tokenizer.pad_id,
             left=self.bundle.tokenizer.padding_side == "left",
             device=next(self.bundle.classifier.parameters()).device,
             batching=replace(batching, pairs=PAIRS_A_BATCH if self._attends else None),
+            likelihoods=lambda part: part.window.likelihoods if part.window else None,
         )
         for _, group in groupby(scored, key=lambda entry: entry[0].record):
             yield group

@@ -46,6 +46,11 @@ class ModelInput:
     known: int
 
     @property
+    def likelihoods(self) -> NDArray[np.float32] | None:
+        """Those of its genotypes (S, 3), which then count instead of ids; None where the letters say it all."""
+        return None
+
+    @property
     def share(self) -> float:
         """The part of what the model can use that the record has."""
         return self.letters / self.known if self.known else 0.0
@@ -181,6 +186,11 @@ class InputKind(ABC):
     @abstractmethod
     def reader(self, model: Model, others: Mapping[str, "InputKind"]) -> Reader:
         """What turns records into model input; `others` are those of other models, whose records may be read too."""
+
+    def reads_likelihoods(self, model: Model) -> bool:
+        """Whether the model takes genotypes that are not certain by their likelihoods."""
+        del model
+        return False
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """What to mind about a call; docs/outputs.md says what each flag means."""

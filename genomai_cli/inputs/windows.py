@@ -11,10 +11,13 @@ made when they are asked for, so that a chromosome needs little more memory than
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.errors import UsageError
@@ -96,7 +99,10 @@ def _stride(size: int, tokens: int, step: int, stride: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some tokens of a strand: `tokens` from the `start`-th of the record's `total`, in reverse order if `flipped`."""
+    """Some tokens of a strand: `tokens` from the `start`-th of the record's `total`, in reverse order if `flipped`.
+
+    `likelihoods` are those of genotypes, where `ModelInput` has them.
+    """
 
     strand: int
     strands: int
@@ -104,6 +110,7 @@ class Window:
     start: int = 0
     total: int = 0
     flipped: bool = False
+    likelihoods: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 class Strands(Protocol):
@@ -175,7 +182,10 @@ class ReadStrands:
         read = self.read(record)
         pieces = read.windows if read.letters else []
         for strand, ids in enumerate(pieces):
-            yield Window(strand, len(pieces), len(ids), total=len(ids)), ids
+            whole = Window(
+                strand, len(pieces), len(ids), total=len(ids), likelihoods=read.likelihoods
+            )
+            yield whole, ids
 
     def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""

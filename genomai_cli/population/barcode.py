@@ -28,9 +28,11 @@ from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
 from genomai_cli.formats.phase_sets import PhaseSplits
 from genomai_cli.formats.streams import Input
-from genomai_cli.population.cohorts import MatchReport, SiteCalls, read_cohorts
+from genomai_cli.population.cohorts import SiteCalls, read_cohorts
+from genomai_cli.population.match_report import MatchReport
 from genomai_cli.population.panel import Panel
-from genomai_cli.records import SequenceRecord
+from genomai_cli.population.uncertain_calls import UncertainCalls
+from genomai_cli.records import SequenceRecord, UncertainGenotypes
 
 
 def _split_tables() -> tuple[Letters, Letters]:
@@ -101,6 +103,7 @@ class PanelSamples:
     paths: list[str]
     reports: tuple[MatchReport, ...]
     assumed: tuple[int, ...] = ()  # how many calls of each sample were not in the file, if any
+    uncertain: tuple[UncertainCalls | None, ...] = ()  # of each cohort
 
     @property
     def report(self) -> MatchReport:
@@ -114,10 +117,17 @@ class Barcodes(PanelSamples):
     def records(self) -> Iterator[SequenceRecord]:
         """A sequence record for each sample, whose description counts the letters that were assumed."""
         assumed = self.assumed or (0,) * len(self.names)
-        rows = zip(self.names, self.letters, assumed, self.paths, strict=True)
-        for name, row, count, path in rows:
+        rows = zip(self.names, self.letters, assumed, self.paths, self._uncertain(), strict=True)
+        for name, row, count, path, uncertain in rows:
             described = f"{ASSUMED}{count}" if count else ""
-            yield SequenceRecord(name, row.tobytes().decode("ascii"), described, path)
+            sequence = row.tobytes().decode("ascii")
+            yield SequenceRecord(name, sequence, described, path, uncertain=uncertain)
+
+    def _uncertain(self) -> Iterator[UncertainGenotypes | None]:
+        """What is known of each sample's uncertain genotypes."""
+        for report, calls in zip(self.reports, self.uncertain, strict=True):
+            for number in range(report.samples):
+                yield None if calls is None else calls.of_sample(number)
 
 
 class Haplotypes(PanelSamples):
@@ -136,23 +146,28 @@ def read_barcodes(
     *,
     absent_is_ref: bool = False,
     rules: CallRules = BY_THE_FILE,
+    likelihoods: bool = False,
 ) -> Barcodes:
     """The barcodes of all samples of all inputs, in input order.
 
     Inputs with the same samples in the same order are parts of one cohort (one file a chromosome).
     `absent_is_ref` reads a site that the file does not list as two copies of the panel's ref. In GRCh38
-    the reference genome may carry the panel's alt at a few sites, which a panel cannot know.
+    the reference genome may carry the panel's alt at a few sites, which a panel cannot know. With `likelihoods` records
+    have what the files say of genotypes that are missing or doubtful.
     """
     names, blocks, paths, reports = [], [], [], []
     assumed: list[int] = []
-    for cohort in read_cohorts(inputs, panel, rules):
+    uncertain: list[UncertainCalls | None] = []
+    for cohort in read_cohorts(inputs, panel, rules, likelihoods=likelihoods):
         calls, report = cohort.calls(absent_is_ref=absent_is_ref)
         assumed += calls.assumed.tolist()
+        uncertain.append(calls.uncertain)
         blocks.append(_barcode_letters(calls))
         names += cohort.samples
         paths += [cohort.path] * len(cohort.samples)
         reports.append(report)
-    return Barcodes(names, _stacked(blocks), paths, tuple(reports), tuple(assumed))
+    letters = _stacked(blocks)
+    return Barcodes(names, letters, paths, tuple(reports), tuple(assumed), tuple(uncertain))
 
 
 def read_haplotypes(

@@ -37,23 +37,38 @@ class BarcodeModelInput(ModelInput):
     """A barcode as a network reads it.
 
     heterozygous, reference: how many of its calls are heterozygous, or homozygous for the reference; copies: (S,) of
-    the alternate allele, -1 where missing; assumed: how many of its calls are in no file.
+    the alternate allele, -1 where missing; assumed: how many of its calls are in no file. `likelihoods` are there if
+    some genotypes are uncertain, and `weight` is then how many certain ones are worth as much.
     """
 
     heterozygous: int
     reference: int
     copies: NDArray[np.int8]
     assumed: int = 0
+    uncertain: NDArray[np.float32] | None = None
+    weight: float | None = None
+
+    @property
+    def likelihoods(self) -> NDArray[np.float32] | None:
+        """See `ModelInput`."""
+        return self.uncertain
+
+    @property
+    def share(self) -> float:
+        """See `ModelInput`."""
+        worth = self.letters if self.weight is None else self.weight
+        return worth / self.known if self.known else 0.0
 
     @property
     def call_rate(self) -> float:
         """See `ModelInput`."""
-        return max(self.letters - self.assumed, 0) / self.known if self.known else 0.0
+        return max(self.share - self.assumed / self.known, 0) if self.known else 0.0
 
     @property
     def is_haplotype(self) -> bool:
-        """Whether it is taken for one haplotype."""
-        return not self.heterozygous and self.letters >= HAPLOID_CALLS
+        """Whether it is taken for one haplotype; single reads are no sign of one."""
+        calls = self.letters >= HAPLOID_CALLS
+        return calls and not self.heterozygous and self.uncertain is None
 
     @property
     def selected(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli import tokenizers
@@ -164,8 +165,23 @@ class BarcodeInput(PanelInput):
             return (other.coordinates for other in others.values() if other.name == self.name)
 
         return BarcodeReader(
-            self.panel, model.name, model.tokenizer, panels, haplotypes=self.haplotypes
+            self.panel,
+            model.name,
+            model.tokenizer,
+            panels,
+            haplotypes=self.haplotypes,
+            frequency=self._mean_frequency(model) if self.reads_likelihoods(model) else None,
         )
+
+    def reads_likelihoods(self, model: Model) -> bool:
+        """If its networks do, beside a population likelihood."""
+        likelihood = isinstance(model.classifier.evidence, PopulationLikelihood)
+        return likelihood and all(net.reads_likelihoods for net in model.classifier.networks)
+
+    def _mean_frequency(self, model: Model) -> NDArray[np.float64]:
+        likelihood = model.classifier.evidence
+        assert isinstance(likelihood, PopulationLikelihood)
+        return likelihood.mean_frequency().double().cpu().numpy()
 
     def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
         """LOW_CALL_RATE, HAPLOID, VARIANTS_ONLY, ADMIXED, NOVEL."""

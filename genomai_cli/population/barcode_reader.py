@@ -1,6 +1,7 @@
 """Reads barcodes for a model, also those of panels that have more or fewer sites than its own."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -15,9 +16,14 @@ from genomai_cli.population.barcode import (
     resolve,
 )
 from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.mixtures import Genotypes
+from genomai_cli.population.networks.selected_calls import lacks_reference
 from genomai_cli.population.panel import Panel
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import SequenceRecord, UncertainGenotypes
 from genomai_cli.tokenizers import Tokenizer
+
+Array = NDArray[np.float64]
+LEAST_FREQUENCY = 0.01  # of a prior that is divided out of probabilities
 
 
 class BarcodeReader:
@@ -31,9 +37,13 @@ class BarcodeReader:
         panels: Callable[[], Iterable[Panel]],
         *,
         haplotypes: bool,
+        frequency: Array | None = None,
     ) -> None:
         self.model, self.panel, self.haplotypes = model, panel, haplotypes
         self.tokenizer, self.panels = tokenizer, panels
+        self.frequency = (
+            frequency  # (S,) where genotypes may be uncertain; None of a model of letters alone
+        )
         self.own = np.arange(len(self.panel))
 
     @cached_property
@@ -69,6 +79,51 @@ class BarcodeReader:
         heterozygous, reference = (int((copies == number).sum()) for number in (1, 0))
         assumed = round(assumed_letters(record) * (indices >= 0).sum() / len(given))
         sites = len(self.panel)
-        return BarcodeModelInput(
+        read = BarcodeModelInput(
             record.name, windows, used, sites, heterozygous, reference, copies, assumed
         )
+        if self.frequency is None or record.uncertain is None or not is_own:
+            return read
+        return with_uncertain(read, record.uncertain, self.frequency)
+
+
+def with_uncertain(
+    read: BarcodeModelInput, uncertain: UncertainGenotypes, frequency_S: Array
+) -> BarcodeModelInput:
+    """The same with what is known of uncertain genotypes, given the mean allele frequencies of a model's populations.
+
+    Genotypes that were chosen by what they are remain as they are called: what is left out there is not missing.
+    """
+    likelihood_S3 = likelihoods_of(uncertain, frequency_S)
+    told_S = (likelihood_S3 != likelihood_S3[:, :1]).any(axis=1)
+    certain_S = (read.copies >= 0) & ~told_S
+    likelihood_S3[certain_S] = np.eye(3, dtype=np.float32)[read.copies[certain_S]]
+    likeliest_S = likelihood_S3.argmax(axis=1)
+    used = int((told_S | certain_S).sum())
+    reference = int((likelihood_S3[:, 0] == 1).sum()) - (len(told_S) - used)
+    if not told_S.any() or lacks_reference(reference, used):
+        return read
+    _, worth_1S = Genotypes(likelihood_S3[told_S][None], np.ones(1)).dosage(frequency_S[told_S])
+    return replace(
+        read,
+        letters=used,
+        heterozygous=int((likeliest_S == 1).sum()),
+        reference=reference,
+        uncertain=likelihood_S3,
+        weight=float(certain_S.sum() + worth_1S.sum()),
+    )
+
+
+def likelihoods_of(uncertain: UncertainGenotypes, frequency_S: Array) -> NDArray[np.float32]:
+    """The likelihoods (S, 3), the largest of each site 1.
+
+    Of probabilities these are what is left of them when the prior is divided out that says nothing: that of the
+    populations' mean frequencies.
+    """
+    found_S3 = uncertain.values.astype(np.float32)
+    sites = np.flatnonzero(uncertain.posterior & (found_S3 != found_S3[:, :1]).any(axis=1))
+    f_S = np.clip(frequency_S[sites], LEAST_FREQUENCY, 1 - LEAST_FREQUENCY)
+    prior_S3 = np.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], axis=1)
+    ratio_S3 = found_S3[sites] / prior_S3
+    found_S3[sites] = ratio_S3 / ratio_S3.max(axis=1, keepdims=True)
+    return found_S3

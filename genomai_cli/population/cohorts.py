@@ -4,14 +4,14 @@ Files with the same samples are parts of one cohort. The build is the one whose 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import UNKNOWN_CODE
-from genomai_cli.errors import InputError, shown_path
-from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
+from genomai_cli.errors import InputError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
@@ -27,6 +27,7 @@ from genomai_cli.population.builds import (
     header_build,
     human_contig,
 )
+from genomai_cli.population.match_report import NAMED, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.site_records import (
     BLOCK,
@@ -37,13 +38,12 @@ from genomai_cli.population.site_records import (
     SiteKey,
     SiteRecord,
 )
+from genomai_cli.population.uncertain_calls import UncertainCalls
 
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
 _TOO_FEW = (
     30  # records, without any homozygous reference call, from which a list of variants says nothing
 )
-_NAMED = 5  # chromosomes, or filters, in a message
-_NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
 Flags = NDArray[np.bool_]
 
 
@@ -54,7 +54,8 @@ class SiteCalls:
     `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
     carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
     where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
-    in the file, but taken for reference.
+    in the file, but taken for reference. `uncertain` is what is known of genotypes that are missing or doubtful, if it
+    was asked for.
     """
 
     codes: NDArray[np.uint8]
@@ -63,6 +64,7 @@ class SiteCalls:
     foreign: Flags
     strand: NDArray[np.int8]
     assumed: NDArray[np.int64]
+    uncertain: UncertainCalls | None = None
 
     def alleles(self, panel: Panel) -> NDArray[np.int8]:
         """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
@@ -71,58 +73,6 @@ class SiteCalls:
         alleles[self.codes == ref[:, None, None]] = 0
         alleles[self.codes == alt[:, None, None]] = 1
         return np.ascontiguousarray(alleles.transpose(1, 2, 0))
-
-
-@dataclass(frozen=True)
-class MatchReport:
-    """How a cohort's files match the panel; counts are of sites, and matched, other_alleles and absent add up.
-
-    matched: a record with the panel's alleles, `swapped` of them with REF and ALT exchanged, `turned` of them on the
-    other strand, `unclear_strand` of them palindromic and left out, since the file's strands are mixed,
-    `conflicting` of them with records that disagree for a sample, `in_blocks` of them within a gVCF's
-    reference block (read as the panel's ref); other_alleles: only records with other alleles;
-    absent: no record, or no position in this build, `assumed_ref` of them taken for homozygous reference.
-    no_calls counts the calls at matched sites that the file itself calls none, by reason; `filters` are values of
-    FILTER by which records failed.
-    """
-
-    path: str
-    samples: int
-    build: str
-    header_build: str | None
-    sites: int
-    matched: int
-    swapped: int
-    conflicting: int
-    other_alleles: int
-    absent: int
-    in_blocks: int = 0
-    turned: int = 0
-    unclear_strand: int = 0
-    assumed_ref: int = 0
-    no_calls: dict[str, int] = field(default_factory=dict)
-    filters: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        parts = [f"{self.build}, {self.matched} of {self.sites} panel sites"]
-        parts += [f"{getattr(self, name)} {words}" for name, words in _COUNTS.items()]
-        text = f"{shown_path(self.path)}: " + ", ".join(
-            part for part in parts if not part.startswith("0 ")
-        )
-        return "; ".join(filter(None, [text, described(self.no_calls)]))
-
-
-_COUNTS = {
-    "swapped": "swapped",
-    "turned": "turned from the other strand",
-    "unclear_strand": "palindromic of unclear strand",
-    "conflicting": "conflicting",
-    "other_alleles": "other alleles",
-    "in_blocks": "in blocks",
-    "absent": "absent",
-    "assumed_ref": "of them assumed homozygous reference",
-}
 
 
 class Cohort:
@@ -187,7 +137,9 @@ class Cohort:
             assumed, warnings = self._assumed(build, found, recorded)
         calls = self._site_calls(build, found, recorded, assumed)
         report = self._report(build, header, found, int(assumed.sum()))
-        warnings = [*_warnings(report), *warnings]
+        if calls.uncertain is not None:
+            report = replace(report, uncertain=calls.uncertain.counts)
+        warnings = [*warnings_of(report), *warnings]
         return calls, replace(report, warnings=tuple(warnings))
 
     def _assumed(
@@ -213,6 +165,7 @@ class Cohort:
         shape = (len(self._panel), len(self.samples))
         codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
         foreign, strand = np.zeros(shape, np.bool_), np.ones(len(found), np.int8)
+        none: dict[int, Flags] = {}
         for site, record in enumerate(found):
             if record is not None:
                 codes[site], phased[site] = record.codes, record.phased
@@ -221,13 +174,16 @@ class Cohort:
                 codes[site] = CODES[self._panel.ref[site]]
             removed = self._removed.get((build, site))
             if removed is not None and (record is None or record.rank == BLOCK):
-                codes[site, removed] = UNKNOWN_CODE
+                none[site] = removed
             carriers = self._carriers.get((build, site))
             if carriers is not None:
-                codes[site, carriers] = UNKNOWN_CODE
                 foreign[site] = carriers
+                none[site] = carriers | none.get(site, False)
+        for site, samples in none.items():
+            codes[site, samples] = UNKNOWN_CODE
         of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
-        return SiteCalls(codes, phased, recorded, foreign, strand, of_samples)
+        uncertain = UncertainCalls.of(found, len(self.samples), none)
+        return SiteCalls(codes, phased, recorded, foreign, strand, of_samples, uncertain)
 
     def _contig_lines(self) -> Iterator[str]:
         """The names of the records' contigs as a header has them: an accession tells the build."""
@@ -245,7 +201,9 @@ class Cohort:
         if reason:
             raise InputError(reason, path=self.path)
         if not self._with_genotypes:
-            message = "no genotypes: the records at panel sites have no GT field"
+            message = (
+                "no genotypes: the records at panel sites have no GT field, nor PL, GL, GP or DS"
+            )
             raise InputError(message, path=self.path)
         assert build is not None
         return build
@@ -352,17 +310,23 @@ class Cohort:
 
 
 def read_cohorts(
-    inputs: Iterable[Input], panel: Panel, rules: CallRules = BY_THE_FILE, *, phased: bool = False
+    inputs: Iterable[Input],
+    panel: Panel,
+    rules: CallRules = BY_THE_FILE,
+    *,
+    phased: bool = False,
+    likelihoods: bool = False,
 ) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
 
-    If `phased`, heterozygotes outside the largest phase set of their chromosome are not.
+    If `phased`, heterozygotes outside the largest phase set of their chromosome are not. With `likelihoods` calls that
+    are missing or doubtful come with what the files say of them.
     """
     sites = site_index(panel)
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = _opened(source, sites, phased, rules)
+            file = _opened(source, sites, rules, phased=phased, likelihoods=likelihoods)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
             if phased:
                 file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
@@ -370,10 +334,14 @@ def read_cohorts(
     return list(cohorts.values())
 
 
-def _opened(source: Input, sites: SiteIndex, phased: bool, rules: CallRules) -> VariantFile:
+def _opened(
+    source: Input, sites: SiteIndex, rules: CallRules, *, phased: bool, likelihoods: bool
+) -> VariantFile:
     if source.kind is Kind.RAW:
         return read_raw_genotypes(source, sites)
-    return read_variants(source, sites, covering=True, with_fields=phased, rules=rules)
+    return read_variants(
+        source, sites, covering=True, with_fields=phased, rules=rules, likelihoods=likelihoods
+    )
 
 
 def site_index(panel: Panel) -> SiteIndex:
@@ -386,26 +354,6 @@ def site_index(panel: Panel) -> SiteIndex:
     return {**numbers, **index}
 
 
-def _warnings(report: MatchReport) -> Iterator[str]:
-    if report.header_build not in (None, report.build):
-        yield f"the header says {report.header_build}, but the sites match {report.build}"
-    matched, others = report.matched, report.other_alleles
-    if others > matched:
-        yield f"at {others} of {others + matched} sites the alleles are not the panel's"
-    by_filter = report.no_calls.get("filter", 0)
-    if by_filter > _NOTABLE * matched * report.samples:
-        yield (
-            f"{by_filter} calls are missing, since FILTER says that their records failed "
-            f"({', '.join(report.filters[:_NAMED])}); if it does not mean that, remove it "
-            "(bcftools annotate -x FILTER)"
-        )
-    if report.unclear_strand:
-        yield (
-            f"{report.turned} sites are on the other strand and others are not: at "
-            f"{report.unclear_strand} palindromic sites (A/T, C/G) it cannot be told, they are missing"
-        )
-
-
 def _not_assumed(panel: Panel, listed: Listed, assumed: Flags) -> Iterator[str]:
     """What --absent-is-ref does not speak for."""
     absent = listed.placed & ~listed.recorded & ~assumed
@@ -413,9 +361,7 @@ def _not_assumed(panel: Panel, listed: Listed, assumed: Flags) -> Iterator[str]:
     if elsewhere.any():
         names = list(dict.fromkeys(np.array(panel.chrom)[elsewhere].tolist()))
         shown = (
-            f"chromosome {', '.join(names)}"
-            if len(names) <= _NAMED
-            else f"{len(names)} chromosomes"
+            f"chromosome {', '.join(names)}" if len(names) <= NAMED else f"{len(names)} chromosomes"
         )
         yield (
             f"no record on {shown}: --absent-is-ref does not speak for "

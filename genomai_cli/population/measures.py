@@ -82,7 +82,11 @@ def genotypes_of(reads: Sequence[ModelInput]) -> Genotypes:
     """The genotypes of barcodes."""
     barcodes = [read for read in reads if isinstance(read, BarcodeModelInput)]
     ploidy_N = np.array([1.0 if read.is_haplotype else 2.0 for read in barcodes])
-    return Genotypes.of(np.stack([read.copies for read in barcodes]), ploidy_N)
+    genotypes = Genotypes.of(np.stack([read.copies for read in barcodes]), ploidy_N)
+    for number, read in enumerate(barcodes):
+        if read.likelihoods is not None:
+            genotypes.likelihood[number] = read.likelihoods
+    return genotypes
 
 
 def measures_of(

@@ -15,13 +15,20 @@ from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.uncertain_calls import (
+    NOT_SEEN,
+    Uncertain,
+    at_site,
+    chosen,
+    says_something,
+)
 
 SiteKey = tuple[str, int]  # a build, and the index of a site in the panel
 SiteIndex = dict[str, dict[int, list[SiteKey]]]
 
 CODES = {base: code for code, base in enumerate(BASES)}
 _SAME_AS_FIRST = UNKNOWN_CODE + 1  # beside the codes of letters
-_NONE = "-"  # in place of a letter: no variant was seen
+_NONE = NOT_SEEN  # no variant was seen
 _REMOVED = "*"  # the allele has no base there
 
 # Of the records whose strand shows: below the first share no palindromic site is doubted, and below the same share of
@@ -39,7 +46,8 @@ class SiteRecord:
 
     turned: its letters are the complement of the panel's; unclear: palindromic, on a strand that is not known;
     alternate: which samples have an alternate allele, where the record begins before the site or has several bases;
-    no_calls: why calls that the file writes are none; filters: what the record failed by.
+    no_calls: why calls that the file writes are none; filters: what the record failed by; uncertain: (samples, 3) what
+    `source` says of 0, 1 and 2 of the panel's alternate alleles, three equal values where the letters count.
     """
 
     codes: NDArray[np.uint8]
@@ -53,6 +61,8 @@ class SiteRecord:
     alternate: NDArray[np.bool_] | None = None
     no_calls: Reasons | None = None
     filters: tuple[str, ...] = ()
+    uncertain: Uncertain | None = None
+    source: str = ""
 
     def known(self) -> NDArray[np.bool_]:
         """Which samples (samples,) have both alleles."""
@@ -79,6 +89,8 @@ class SiteRecord:
         unknown, conflict = ~self.known(), self.conflict(other)
         codes = np.where(unknown[:, None], other.codes, self.codes)
         codes[conflict] = UNKNOWN_CODE
+        told = ~unknown | says_something(self.uncertain, len(codes))
+        uncertain = chosen(told, self.uncertain, other.uncertain, conflict)
         phased = np.where(unknown, other.phased, self.phased)
         conflicting = self.conflicting or other.conflicting or bool(conflict.any())
         unclear = self.unclear and other.unclear
@@ -90,20 +102,27 @@ class SiteRecord:
             unclear=unclear,
             no_calls=_either(self.no_calls, other.no_calls),
             filters=self.filters and other.filters,
+            uncertain=uncertain,
+            source=self.source or other.source,
         )
 
     def _without(self, lower: "SiteRecord") -> "SiteRecord":
         """This record, which counts more, less the samples that have another allele by the other."""
         if lower.alternate is None:
             return self
-        codes = self.codes.copy()
-        codes[lower.alternate & self.conflict(lower)] = UNKNOWN_CODE
-        return replace(self, codes=codes)
+        codes, conflict = self.codes.copy(), lower.alternate & self.conflict(lower)
+        codes[conflict] = UNKNOWN_CODE
+        everybody = np.ones(len(codes), np.bool_)
+        uncertain = chosen(everybody, self.uncertain, None, conflict)
+        return replace(self, codes=codes, uncertain=uncertain)
 
     def on_other_strand(self) -> "SiteRecord":
         """The record with the complements of its letters."""
         codes = complement_codes(self.codes)
-        return replace(self, codes=codes, swapped=not self.swapped, turned=True)
+        uncertain = None if self.uncertain is None else self.uncertain[:, ::-1]
+        return replace(
+            self, codes=codes, uncertain=uncertain, swapped=not self.swapped, turned=True
+        )
 
 
 @dataclass
@@ -186,6 +205,9 @@ class FileRecords:
         record = SiteRecord(called, variant.phased, rank, self.path)
         record.swapped = self.ordered and letters[0] == own[1]
         record.no_calls, record.filters = variant.no_calls, variant.filters
+        if variant.evidence is not None:
+            record.uncertain = at_site(variant.evidence, letters, own)
+            record.source = variant.evidence.key
         if rank == COVERING:
             record.alternate = np.asarray((variant.genotypes > 0).any(axis=1))
         return record
@@ -243,7 +265,8 @@ def _of_palindromes(strands: _Strands) -> Callable[[SiteRecord], SiteRecord]:
 
 
 def _unclear(record: SiteRecord) -> SiteRecord:
-    return replace(record, codes=np.full_like(record.codes, UNKNOWN_CODE), unclear=True)
+    codes = np.full_like(record.codes, UNKNOWN_CODE)
+    return replace(record, codes=codes, uncertain=None, unclear=True)
 
 
 def _add(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import Network
+from genomai_cli.population.networks.genotype_likelihoods import surplus
 
 NEGLIGIBLE = 1e-6  # of the strongest direction
 
@@ -31,10 +32,11 @@ class GenotypeRegressionConfig:
 
 
 class GenotypeRegression(Network):
-    """Copies of the alternate allele (B, S), -1 where missing, to vectors (B, D)."""
+    """Copies of the alternate allele (B, S), -1 where missing, or likelihoods (B, S, 3), to vectors (B, D)."""
 
     config_class = GenotypeRegressionConfig
     reads_allele_counts = True
+    reads_likelihoods = True
     solved = True
     num_layers = 1
     frequency: Tensor
@@ -52,8 +54,12 @@ class GenotypeRegression(Network):
     ) -> Tensor:
         """One vector a sample (B, D), at every layer."""
         del mask_BT, layer  # what is missing has -1 copies
-        known_B1 = (inputs >= 0).sum(1, keepdim=True).clamp(min=1)
-        vectors_BD: Tensor = self._surplus(inputs) @ self.weight
+        if inputs.dim() == 3:  # likelihoods of genotypes
+            surplus_BS, known_BS = surplus(inputs, self.frequency)
+        else:
+            surplus_BS, known_BS = self._surplus(inputs), inputs >= 0
+        known_B1 = known_BS.sum(1, keepdim=True).clamp(min=1)
+        vectors_BD: Tensor = surplus_BS @ self.weight
         return vectors_BD * (self.config.sites / known_B1)
 
     def _surplus(self, copies_BS: Tensor) -> Tensor:

@@ -31,7 +31,22 @@ from genomai_cli.backbones.classifier import (
     OUTSIDE,
     VOTES,
 )
+from genomai_cli.population.networks.genotype_likelihoods import (
+    Populations,
+    counts_at,
+    log_likelihood,
+)
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
+from genomai_cli.population.networks.laplace import (
+    MAX_STEP,
+    candidates,
+    curvature,
+    mode,
+    products,
+    square,
+    volume,
+)
+from genomai_cli.population.networks.mixture_gain import mixture_gain, mixture_gain_of
 from genomai_cli.population.networks.novelty import Novelty, evenness, known_information
 from genomai_cli.population.networks.selected_calls import (
     WEIGHT,
@@ -42,12 +57,9 @@ from genomai_cli.population.networks.selected_calls import (
 # Names of scores, beside those of heads.
 SURPRISE, MIXTURE, NOVELTY, INFORMATION = "surprise", "mixture", "novelty", "information"
 SELECTED = "selected"
-NEWTON_STEPS = 3
-MAX_STEP = 3.0
 NUMBERS_PER_BLOCK = (
     1 << 19
 )  # pairs of a sample and a population x sites: a block should fit into a processor's cache
-OUT_OF_QUESTION = 150.0  # nats behind the best, with which no integral is worth its time
 FEW_SITES = 0.5  # share of sites below which a sample is taken by itself
 WHOLE_PANEL = 0.8  # share of sites above which leaving the others out is not worth the copies
 
@@ -102,13 +114,15 @@ class PopulationLikelihood(nn.Module):
         if information:
             self.register_buffer("information", torch.ones(sites))
 
-    def scores(self, copies_BS: Tensor) -> dict[str, Tensor]:
-        """From allele copies (B, S), -1 where missing: the log odds (B, P), the known share of the information (B,),
-        whether networks may vote and whether the calls were chosen by genotype (B,), the gain of seeing the sample as a
-        mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log odds of groups (B, G)
-        with the doubt that gives them weight, the probability of an outsider, the margin of novelty, and how well the
-        groups can be told, relative to what is enough (B,)."""
-        read = self._read(copies_BS)
+    def scores(self, inputs: Tensor) -> dict[str, Tensor]:
+        """From allele copies (B, S), -1 where missing, or likelihoods of genotypes (B, S, 3): the log odds (B, P), the
+        known share of the information (B,), whether networks may vote and whether the calls were chosen by genotype
+        (B,), the gain of seeing the sample as a mixture of groups (B,), and the surprise at the sample (B,); or instead
+        of that the log odds of groups (B, G) with the doubt that gives them weight, the probability of an outsider, the
+        margin of novelty, and how well the groups can be told, relative to what is enough (B,)."""
+        if inputs.dim() == 3:
+            return self._scores_of_likelihoods(inputs.to(self.theta))
+        read = self._read(inputs)
         counts, selected_B, log_BP = read.counts, read.selected, read.log_odds
         frequency_PS = torch.sigmoid(self.theta)
         found = self._fused(read) | {
@@ -119,24 +133,58 @@ class PopulationLikelihood(nn.Module):
         if self.novelty is None:
             return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
         judged = self.novelty(*counts, frequency_PS)
+        by_group = naive_bayes(*counts, self._group_frequencies(frequency_PS))
         return found | {
-            GROUPS: self.group_log_odds(*counts, frequency_PS),
+            GROUPS: self.group_log_odds(naive_bayes(*counts, frequency_PS), by_group),
             DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
             OUTSIDE: judged.outside.masked_fill(selected_B, 0),
             NOVELTY: judged.margin,
             INFORMATION: self.novelty.sufficiency(counts[1], self._group_frequencies(frequency_PS)),
         }
 
-    def group_log_odds(
-        self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor
-    ) -> Tensor:
-        """The log odds (B, G) of the groups without axes: the mean of what naive Bayes says over the populations,
-        summed up by group, and over the groups at the mean frequencies of their populations."""
+    def _scores_of_likelihoods(self, likelihood_BS3: Tensor) -> dict[str, Tensor]:
+        """The scores of genotypes that are not certain, and were not chosen by what they are."""
+        populations = Populations(self.theta, self.axes, self.spread)
+        log_BP = torch.stack([populations.log_integrals(row) for row in likelihood_BS3])
+        log_BP = log_BP + self.log_prior
+        frequency_PS = torch.sigmoid(self.theta)
+        frequency_GS = self._group_frequencies(frequency_PS)
+        by_population_BP = log_likelihood(likelihood_BS3, frequency_PS)
+        counts = counts_at(likelihood_BS3, frequency_PS[by_population_BP.argmax(1)])
+        known_BS = counts[1] / 2
+        gain_B = torch.stack([mixture_gain_of(row, frequency_GS) for row in likelihood_BS3])
+        found = {LIKELIHOOD: log_BP, MIXTURE: gain_B, VOTES: torch.ones_like(gain_B)}
+        found[SELECTED] = torch.zeros_like(gain_B)
+        if self.informed:
+            found |= self._known(known_BS)
+        if self.novelty is None:
+            return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+        judged = self.novelty(*counts, frequency_PS, by_population_BP)
+        by_group_BG = log_likelihood(likelihood_BS3, frequency_GS)
+        return found | {
+            GROUPS: self.group_log_odds(by_population_BP, by_group_BG),
+            DOUBT: self.novelty.doubt(known_BS),
+            OUTSIDE: judged.outside,
+            NOVELTY: judged.margin,
+            INFORMATION: self.novelty.sufficiency(counts[1], frequency_GS),
+        }
+
+    def _known(self, known_BS: Tensor) -> dict[str, Tensor]:
+        """The share of the information about the populations that the known sites have, and how even they are (B,)."""
+        known_B = known_information(known_BS, self.information)
+        share_B = known_B / self.information.sum().clamp(min=1e-9)
+        return {KNOWN: share_B, EVEN: evenness(known_BS)}
+
+    def mean_frequency(self) -> Tensor:
+        """The alternate alleles' mean frequencies (S,) over the populations."""
+        return torch.sigmoid(self.theta).mean(0)
+
+    def group_log_odds(self, by_population: Tensor, by_group: Tensor) -> Tensor:
+        """The log odds (B, G) of the groups without axes: the mean of what naive Bayes says over the populations
+        (B, P), summed up by group, and over the groups (B, G) at the mean frequencies of their populations."""
         group_P = torch.tensor(self.groups, device=self.theta.device)
         members = [group_P == group for group in range(max(self.groups) + 1)]
-        by_population = naive_bayes(alternate_BS, total_BS, frequency_PS)
         by_population = (by_population + self.log_prior).log_softmax(1)
-        by_group = naive_bayes(alternate_BS, total_BS, self._group_frequencies(frequency_PS))
         prior_G = torch.stack([self.log_prior[of].logsumexp(0) for of in members])
         sums_BG = torch.stack([by_population[:, of].logsumexp(1) for of in members], dim=1)
         return torch.logaddexp(sums_BG, (by_group + prior_G).log_softmax(1))
@@ -156,9 +204,7 @@ class PopulationLikelihood(nn.Module):
         """The log odds, the share of the information about the populations that is known (B,), and how evenly (B,)."""
         found = {LIKELIHOOD: self._given_selection(read)}
         if self.informed:
-            known_B = known_information(read.counts[1], self.information)
-            found[KNOWN] = known_B / self.information.sum().clamp(min=1e-9)
-            found[EVEN] = evenness(read.counts[1])
+            found |= self._known(read.counts[1])
         return found
 
     def _given_selection(self, read: Read) -> Tensor:
@@ -224,7 +270,7 @@ class PopulationLikelihood(nn.Module):
         slope_BPJ = (alternate_BS @ tables.axes).unsqueeze(1) - expected_BPJ
         bend_BPK = (total_BS @ tables.bend).reshape(len(total_BS), len(self.theta), -1)
         bend_BPJJ = square(bend_BPK, axes)
-        volume_BP = self._volume(bend_BPJJ, tables.spread)
+        volume_BP = volume(bend_BPJJ, tables.spread)
         u_BPJ = torch.linalg.solve(bend_BPJJ + tables.precision, slope_BPJ.unsqueeze(-1))
         u_BPJ = u_BPJ.squeeze(-1)
         return plain_BP + 0.5 * (slope_BPJ * u_BPJ).sum(2) + volume_BP, u_BPJ
@@ -241,13 +287,7 @@ class PopulationLikelihood(nn.Module):
         fit_N = (part.alternate * logit_NS - part.total * softplus(logit_NS)).sum(1)
         prior_N = -0.5 * torch.einsum("nj,njk,nk->n", u_NJ, precision_NJJ, u_NJ)
         bend_NJJ = curvature(part.total, torch.sigmoid(logit_NS).unsqueeze(1), part.axes)
-        return fit_N + prior_N + self._volume(bend_NJJ.squeeze(1), tables.spread[part.population])
-
-    @staticmethod
-    def _volume(bend_JJ: Tensor, spread_JJ: Tensor) -> Tensor:
-        identity = torch.eye(bend_JJ.shape[-1], dtype=bend_JJ.dtype, device=bend_JJ.device)
-        volume: Tensor = -0.5 * torch.linalg.slogdet(identity + spread_JJ @ bend_JJ).logabsdet
-        return volume
+        return fit_N + prior_N + volume(bend_NJJ.squeeze(1), tables.spread[part.population])
 
     def surprise(self, alternate_BS: Tensor, total_BS: Tensor, best_B: Tensor) -> Tensor:
         """How much less likely a barcode is than members of its best population are: a z-score (B,).
@@ -262,66 +302,6 @@ class PopulationLikelihood(nn.Module):
         surplus_BS = (alternate_BS - total_BS * f_BS) * logit_BS
         deviation_B = (total_BS * f_BS * (1 - f_BS) * logit_BS.square()).sum(1).sqrt()
         return -surplus_BS.sum(1) / deviation_B.clamp(min=1e-9)
-
-
-def mode(
-    alternate_BS: Tensor,
-    total_BS: Tensor,
-    theta_PS: Tensor,
-    axes_SJ: Tensor,
-    precision_PJJ: Tensor,
-    start_BPJ: Tensor | None = None,
-) -> Tensor:
-    """The most probable coordinates u (B, P, J) of each sample as a member of each population.
-
-    `theta_PS` and `precision_PJJ` may have a first dimension B of their own. With a `start`, what one step from 0
-    gives, a step is spared.
-    """
-    seen_B1J = (alternate_BS @ axes_SJ).unsqueeze(1)
-    u_BPJ = start_BPJ
-    for _ in range(NEWTON_STEPS if u_BPJ is None else NEWTON_STEPS - 1):
-        if u_BPJ is None:  # at u = 0 the same for all samples
-            f_BPS = torch.sigmoid(theta_PS)
-            f_BPS = f_BPS if f_BPS.dim() == 3 else f_BPS.expand(len(alternate_BS), -1, -1)
-            u_BPJ = alternate_BS.new_zeros(*f_BPS.shape[:2], axes_SJ.shape[1])
-        else:
-            f_BPS = torch.sigmoid(theta_PS + u_BPJ @ axes_SJ.T)
-        expected_BPJ = (total_BS.unsqueeze(1) * f_BPS) @ axes_SJ
-        slope_BPJ = seen_B1J - expected_BPJ - (u_BPJ.unsqueeze(-2) @ precision_PJJ).squeeze(-2)
-        bend_BPJJ = curvature(total_BS, f_BPS, axes_SJ) + precision_PJJ
-        step_BPJ = torch.linalg.solve(bend_BPJJ, slope_BPJ.unsqueeze(-1)).squeeze(-1)
-        u_BPJ = u_BPJ + step_BPJ.clamp(-MAX_STEP, MAX_STEP)
-    assert u_BPJ is not None
-    return u_BPJ
-
-
-def curvature(total_BS: Tensor, f_BPS: Tensor, axes_SJ: Tensor) -> Tensor:
-    """The Fisher information about u: V' diag(n f (1 - f)) V, (B, P, J, J)."""
-    weight_BPS = total_BS.unsqueeze(1) * f_BPS * (1 - f_BPS)
-    return square(weight_BPS @ products(axes_SJ), axes_SJ.shape[1])
-
-
-def products(axes_SJ: Tensor) -> Tensor:
-    """The products (S, K) of all pairs of axes, each pair once."""
-    first_K, second_K = torch.triu_indices(axes_SJ.shape[1], axes_SJ.shape[1])
-    return axes_SJ[:, first_K] * axes_SJ[:, second_K]
-
-
-def square(flat_K: Tensor, axes: int) -> Tensor:
-    """Numbers of all pairs of axes, each once (..., K), as symmetric matrices (..., J, J)."""
-    first_K, second_K = torch.triu_indices(axes, axes, device=flat_K.device)
-    square_JJ = flat_K.new_empty(*flat_K.shape[:-1], axes, axes)
-    square_JJ[..., first_K, second_K] = flat_K
-    square_JJ[..., second_K, first_K] = flat_K
-    return square_JJ
-
-
-def candidates(plain_BP: Tensor, near_BP: Tensor) -> Tensor:
-    """Whether each population (B, P) comes near the best by one of two scores: the others are out of the question."""
-    chosen_BP = torch.zeros_like(plain_BP, dtype=torch.bool)
-    for scores_BP in (plain_BP, near_BP):
-        chosen_BP |= scores_BP > scores_BP.amax(1, keepdim=True) - OUT_OF_QUESTION
-    return chosen_BP
 
 
 class Block(NamedTuple):
@@ -393,36 +373,3 @@ class Tables:
             likelihood.spread,
             torch.linalg.inv(likelihood.spread),
         )
-
-
-EM_STEPS = 30
-FIRST_SHARE = 0.8  # of the best single group, where the search begins
-
-
-def mixture_gain(alternate_BS: Tensor, total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
-    """By how many nats (B,) a mixture of the groups explains the alleles better than the best group.
-
-    The mixture's shares are of maximum likelihood, found by expectation-maximisation with the groups'
-    frequencies held fixed (Tang et al. 2005, Genet Epidemiol 28:289), starting near the best group.
-    `frequency_GS` is of the alternate allele, strictly between 0 and 1. Slightly negative where
-    the search has not converged to a single group.
-    """
-    reference_BS = total_BS - alternate_BS
-    single_BG = naive_bayes(alternate_BS, total_BS, frequency_GS)
-    shares_BG = _first_shares(single_BG)
-    alleles_B1 = total_BS.sum(1, keepdim=True).clamp(min=1)
-    for _ in range(EM_STEPS):
-        mixed_BS = shares_BG @ frequency_GS
-        explained_BG = (alternate_BS / mixed_BS) @ frequency_GS.T
-        explained_BG += (reference_BS / (1 - mixed_BS)) @ (1 - frequency_GS).T
-        shares_BG = shares_BG * explained_BG / alleles_B1
-    mixed_BS = shares_BG @ frequency_GS
-    mixture_B = (alternate_BS * mixed_BS.log() + reference_BS * torch.log1p(-mixed_BS)).sum(1)
-    return mixture_B - single_BG.max(1).values
-
-
-def _first_shares(single_BG: Tensor) -> Tensor:
-    groups = single_BG.shape[1]
-    rest = (1 - FIRST_SHARE) / max(1, groups - 1)
-    shares_BG = torch.full_like(single_BG, rest)
-    return shares_BG.scatter(1, single_BG.argmax(1, keepdim=True), FIRST_SHARE)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.population.networks.genotype_mlp import allele_counts
-from genomai_cli.population.networks.likelihood import PopulationLikelihood, curvature, mode
+from genomai_cli.population.networks.laplace import curvature, mode
+from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.novelty import novelty_axes
 from genomai_cli.population.panel import informativeness
 

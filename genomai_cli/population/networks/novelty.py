@@ -106,10 +106,16 @@ class Novelty(nn.Module):
         self.register_buffer("doubts", torch.zeros(POINTS))
         self.register_buffer("odds", torch.tensor([[-20.0], [0.0]]).repeat(1, POINTS))
 
-    def forward(self, alternate_BS: Tensor, total_BS: Tensor, frequency_PS: Tensor) -> "Judged":
-        """How unlike everybody samples are; see `Judged`."""
+    def forward(
+        self,
+        alternate_BS: Tensor,
+        total_BS: Tensor,
+        frequency_PS: Tensor,
+        plain_BP: Tensor | None = None,
+    ) -> "Judged":
+        """How unlike everybody samples are, see `Judged`; `plain_BP` as in `measure`."""
         reference = Reference(frequency_PS, self.axes, self.spread)
-        measured = measure(alternate_BS, total_BS, reference, self.information)
+        measured = measure(alternate_BS, total_BS, reference, self.information, plain_BP)
         score_B = self.score(measured)
         flagged_B, withheld_B = (self._at(measured, bound_K) for bound_K in self.bounds)
         margin_B = (score_B - flagged_B) / (withheld_B - flagged_B)
@@ -149,10 +155,16 @@ class Novelty(nn.Module):
 
 
 def measure(
-    alternate_BS: Tensor, total_BS: Tensor, reference: Reference, information_S: Tensor
+    alternate_BS: Tensor,
+    total_BS: Tensor,
+    reference: Reference,
+    information_S: Tensor,
+    plain_BP: Tensor | None = None,
 ) -> Measured:
-    """The measures of samples against the nearest of the populations that are likeliest without any axes."""
-    plain_BP = naive_bayes(alternate_BS, total_BS, reference.frequencies)
+    """The measures of samples against the nearest of the populations that are likeliest without any axes; `plain_BP`
+    are the scores of that, if the numbers of alleles do not give them."""
+    if plain_BP is None:
+        plain_BP = naive_bayes(alternate_BS, total_BS, reference.frequencies)
     squared_B, best_B = nearest(alternate_BS, total_BS, plain_BP, reference)
     distance_B = squared_B.clamp(min=0).sqrt() - reference.axes.shape[1] ** 0.5
     drift_B = drift(alternate_BS, total_BS, reference.frequencies[best_B])
@@ -182,8 +194,8 @@ def nearest(
 
 
 def known_information(total_BS: Tensor, information_S: Tensor) -> Tensor:
-    """What the known sites of each sample (B,) tell, in nats."""
-    return (total_BS > 0).to(information_S.dtype) @ information_S
+    """What the known sites of each sample (B,) tell, in nats: one allele as much as two, less of one in part."""
+    return total_BS.clamp(max=1).to(information_S.dtype) @ information_S
 
 
 STRETCHES = 100  # of a panel, of as many sites each

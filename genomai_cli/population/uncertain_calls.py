@@ -1,0 +1,102 @@
+"""Genotypes that are missing or doubtful, by the likelihoods that a file has of them, at a panel's sites.
+
+Shapes: N samples; `Uncertain` are values (N, 3) of 0, 1 and 2 of the panel's alternate alleles, three equal ones where
+nothing is said.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.formats.genotype_evidence import POSTERIOR, GenotypeEvidence
+from genomai_cli.records import UncertainGenotypes
+
+Flags = NDArray[np.bool_]
+Uncertain = NDArray[np.float16]
+NOT_SEEN = "-"  # in place of a letter: whichever allele was not seen
+
+
+class Recorded(Protocol):
+    """A record at a site: what is uncertain of it, by which field."""
+
+    uncertain: Uncertain | None
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class UncertainCalls:
+    """`values` (sites, samples, 3) and `posterior` (sites,) of all samples, as `records.UncertainGenotypes` has them of
+    one; `counts` are of calls, by the field that tells of them."""
+
+    values: Uncertain
+    posterior: Flags
+    counts: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, found: Sequence[Recorded | None], samples: int, none: dict[int, Flags]
+    ) -> "UncertainCalls | None":
+        """Those of so many samples from a panel's records, less those of `none` by site; None if there are none."""
+        records = [(s, r) for s, r in enumerate(found) if r and r.uncertain is not None]
+        if not records:
+            return None
+        values = np.ones((len(found), samples, 3), np.float16)
+        posterior, counts = np.zeros(len(found), np.bool_), Counter[str]()
+        for site, record in records:
+            values[site] = record.uncertain
+            if site in none:
+                values[site, none[site]] = 1
+            posterior[site] = record.source in POSTERIOR
+            counts[record.source] += int(says_something(values[site], values.shape[1]).sum())
+        return cls(values, posterior, dict(counts))
+
+    def of_sample(self, number: int) -> UncertainGenotypes:
+        """Those of one."""
+        return UncertainGenotypes(np.ascontiguousarray(self.values[:, number]), self.posterior)
+
+
+def at_site(
+    evidence: GenotypeEvidence, letters: Sequence[str], own: tuple[str, str]
+) -> Uncertain | None:
+    """What the evidence about alleles of these letters says of a site whose ref and alt are its own."""
+    found = evidence.of_alleles(_roles(letters, own))
+    return None if found is None else found.astype(np.float16)
+
+
+def _roles(letters: Sequence[str], own: tuple[str, str]) -> list[int]:
+    """What each allele of a record is to the panel: 0 its ref, 1 its alt, -1 neither.
+
+    What stands for whichever allele was not seen (<NON_REF>, <*>) is the one of the two that is not named.
+    """
+    unnamed = [role for role, base in enumerate(own) if base not in letters]
+    symbol = unnamed[0] if len(unnamed) == 1 else -1
+    roles = {own[0]: 0, own[1]: 1, NOT_SEEN: symbol}
+    return [roles.get(letter, -1) for letter in letters]
+
+
+def says_something(uncertain: Uncertain | None, samples: int) -> Flags:
+    """Of whom (samples,) something is known that is no letter."""
+    if uncertain is None:
+        return np.zeros(samples, np.bool_)
+    return np.asarray((uncertain != uncertain[:, :1]).any(axis=1))
+
+
+def chosen(
+    first_N: Flags,
+    first: Uncertain | None,
+    second: Uncertain | None,
+    none_N: Flags,
+) -> Uncertain | None:
+    """What is uncertain by the first record of some samples and by the second of the others, of some by none."""
+    if first is None and second is None:
+        return None
+    flat = np.ones((len(first_N), 3), np.float16)
+    found = np.where(
+        first_N[:, None], flat if first is None else first, flat if second is None else second
+    )
+    found[none_N] = 1
+    return found
