@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from genomai_cli.backbones.base import Network, network_class
+from genomai_cli.backbones.base import Backbone, Network, network_class
+from genomai_cli.device import exact_precision
 from genomai_cli.errors import BundleError
 
 PROJECTION, TOKENS, NONE = "projection", "words", "none"  # kinds, as configs have them
@@ -68,6 +69,13 @@ class SiteHead(nn.Linear):
 def projection_head(width: int, size: int) -> nn.Module:
     """The MLP between a network and InfoNCE (Chen et al. 2020, section 4.2): (B, D) to (B, `size`)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size))
+
+
+def next_token_logs(network: Backbone, head: nn.Module, ids_BT: Tensor) -> Tensor:
+    """The log-probabilities (B, T - 1) of all tokens but the first, each given those before it, for causal networks."""
+    logits_BTV = network.lm_logits(head, network(ids_BT)[:, :-1])
+    logs_BTV = logits_BTV.to(exact_precision(ids_BT.device)).log_softmax(2)
+    return logs_BTV.gather(2, ids_BT[:, 1:, None])[..., 0]
 
 
 def build_auxiliary(configs: Mapping[str, Mapping[str, Any]], network: Network) -> nn.ModuleDict:

@@ -115,6 +115,14 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether what `find` found is a bundle, and not a checkpoint in a released layout."""
+    if not path.is_dir():
+        return False
+    config = read_json(path / CONFIG)
+    return not isinstance(config, dict) or "format_version" in config
+
+
 def problems(name: str | Path) -> list[str]:
     """What is wrong with a bundle's files, one message each; nothing if all are as recorded."""
     try:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.backbones.base import Backbone
-from genomai_cli.bundles import catalog
+from genomai_cli.backbones.heads import next_token_logs
+from genomai_cli.bundles import catalog, golden
 from genomai_cli.bundles.adapters import adapted_config, adapter_of
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.bundles.bundle import shapes as shapes_of
@@ -37,14 +38,19 @@ RELEASED = "original"  # ends the name of what the released code gives, faults i
 
 @dataclass(frozen=True)
 class Comparison:
-    """One stored output: its largest deviation relative to its maximum, None where the model gives no such output."""
+    """One stored output: its largest deviation relative to its maximum, None where the model gives no such output.
+
+    A published figure is compared as it is, with a `tolerance` of its own.
+    """
 
     name: str
     deviation: float | None
+    tolerance: float | None = None
 
     def passes(self, tolerance: float) -> bool:
         """Whether the deviation, if there is one, is within the tolerance."""
-        return self.deviation is None or self.deviation <= tolerance
+        allowed = tolerance if self.tolerance is None else self.tolerance
+        return self.deviation is None or self.deviation <= allowed
 
 
 def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
@@ -53,6 +59,7 @@ def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
         *_outputs(bundle, folder),
         *_scores(bundle, folder),
         *_greedy(bundle, folder),
+        *_published(bundle, folder),
         *_tokenizer(bundle, folder),
         *_key_lists(folder),
     ]
@@ -159,12 +166,10 @@ def _scores(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         ]
 
     def known(text: str) -> Tensor:
-        """The log-likelihoods (T - 1,) of all tokens but the first."""
+        """The log-likelihoods (1, T - 1) of all tokens but the first."""
         ids_BT = torch.from_numpy(bundle.tokenizer.encode(text)).long().unsqueeze(0)
         with torch.inference_mode():
-            logits_BTV = network.lm_logits(head, network(ids_BT))
-        likely_TV = logits_BTV[0, :-1].double().log_softmax(1)
-        return likely_TV.gather(1, ids_BT[0, 1:, None])[:, 0]
+            return next_token_logs(network, head, ids_BT)
 
     given: dict[str, Callable[[str], float]] = {
         "mean_loglik": lambda text: known(text).mean().item(),
@@ -200,6 +205,13 @@ def _greedy(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
             found.append(int(ids_BT))
     wrong = sum(a != b for a, b in zip(found, stored["continuation_ids"], strict=True))
     yield Comparison("greedy", float(wrong))
+
+
+def _published(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    """The mean loss of a release of Evo 2 over the prompts of its own test, if they are in the folder."""
+    found = golden.loss_agreement(bundle, folder)
+    if found is not None:
+        yield Comparison(found.of, found.deviation, found.tolerance)
 
 
 def _tokenizer(bundle: Bundle, folder: Path) -> Iterator[Comparison]:

@@ -108,6 +108,8 @@ def verify(
 ) -> None:
     """Check the models' files against their recorded checksums, or a model's outputs against stored ones.
 
+    A checkpoint in a released layout is compared with what others published of the same weights, where that is known.
+
     \b
     genomai models verify            # all of them; exit status 1 if one is damaged
     genomai models verify ancestry-967
@@ -125,12 +127,48 @@ def _verify_files(run: Run, names: list[str] | None) -> None:
 
     damaged = []
     for name in names or catalog.names():
-        problems = catalog.problems(name)
-        typer.echo(f"{name}\t{'DAMAGED' if problems else 'OK'}\t{'; '.join(problems) or '.'}")
-        run.count(read=1, used=not problems, refused=bool(problems))
-        damaged += [name] if problems else []
+        result, told = _verified(run, name)
+        typer.echo(f"{name}\t{result}\t{told}")
+        wrong = result in ("DAMAGED", "DIFFERENT")
+        run.count(read=1, used=not wrong, refused=wrong)
+        damaged += [name] if wrong else []
     if damaged:
         raise BundleError(f"damaged: {', '.join(damaged)}")
+
+
+def _verified(run: Run, name: str) -> tuple[str, str]:
+    """The result for a model, and why."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.errors import BundleError
+
+    try:
+        if not catalog.is_bundle(catalog.find(name)):
+            return _released(run, name)
+    except BundleError as error:
+        return "DAMAGED", str(error)
+    problems = catalog.problems(name)
+    return ("DAMAGED" if problems else "OK"), "; ".join(problems) or "."
+
+
+def _released(run: Run, name: str) -> tuple[str, str]:
+    """Whether a checkpoint in a released layout gives what others published of the same weights."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles.golden import vector_agreement
+
+    bundle = bundles.load(name, devices.choose("cpu"))
+    for remark in bundle.remarks:
+        run.console.warn(remark)
+    found = vector_agreement(bundle)
+    if found is None:
+        return (
+            "UNKNOWN",
+            f"every tensor fits; no published output of SHA-256 {bundle.weights_sha256}",
+        )
+    told = (
+        f"published vector of {found.of}: off by {found.deviation:.2g}, {found.tolerance:g} allowed"
+    )
+    return ("OK" if found.holds else "DIFFERENT"), told
 
 
 def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) -> None:
