@@ -33,7 +33,7 @@ COMMANDS = {
     "train": "Train a classifier on labelled samples, and write it as a model bundle.",
     "classify": "Tell which reference groups samples are most similar to.",
     "embed": "Turn sequences and samples into vectors, the model's view of them.",
-    "generate": "Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.",
+    "generate": "Make up new people, by a diffusion model of a panel's sites; or new DNA, by a model of sequences.",
     "score": "Tell how likely sequences are under a model, and what variants change.",
     "denoise": "Restore missing letters and genotypes.",
     "augment": "Write random views of sequences, or of the genotypes of a VCF.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
+FOR_NEXT = "hyenadna-tiny"
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 

@@ -1,6 +1,6 @@
 """`genomai generate`: new people, for whom nobody stands, and new DNA."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,8 +29,9 @@ from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.inference.generate_causal import CausalSampling
     from genomai_cli.inference.generate_diffusion import Settings
-
+    from genomai_cli.records import SequenceRecord
 
 DEFAULT_MODEL = "ancestry-generator"
 
@@ -88,7 +89,8 @@ Length = Annotated[
         "--length",
         metavar="N",
         min=1,
-        help="Letters of a sequence (models of DNA).  [default: those of the prompt, or of the model's window]",
+        help="Letters of a sequence, its prompt included (models of DNA).  [default: those of the prompt, or of the "
+        "model's window; next-token models: 500 after the prompt]",
         show_default=False,
     ),
 ]
@@ -97,7 +99,7 @@ Prompt = Annotated[
     typer.Option(
         "--prompt",
         metavar="DNA",
-        help="What each sequence begins with (models of DNA); N in it is filled in.",
+        help="What each sequence begins with (models of DNA); N in it is filled in, but for next-token models.",
         show_default=False,
     ),
 ]
@@ -145,6 +147,37 @@ Temperature = Annotated[
         min=0.01,
         callback=check_finite,
         help="Below 1, likelier people and less variety; 1 is as trained.",
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        metavar="N",
+        min=1,
+        help="Next-token models: draw among the N likeliest tokens; 1 is greedy.  [default: all]",
+        show_default=False,
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Next-token models: draw among the likeliest tokens that together have this probability.  [default: 1]",
+        show_default=False,
+    ),
+]
+Stop = Annotated[
+    str | None,
+    typer.Option(
+        "--stop",
+        metavar="TOKEN",
+        help="Next-token models: a special token that may be drawn too and ends a sequence, as [SEP].  "
+        "[default: none]",
+        show_default=False,
     ),
 ]
 Quality = Annotated[
@@ -220,6 +253,16 @@ class SamplingOptions:
     steps: Steps = None
     guidance: Guidance = 1.0
     temperature: Temperature = 1.0
+    top_k: TopK = None
+    top_p: TopP = None
+    stop: Stop = None
+
+    def causal(self, seed: int) -> "CausalSampling":
+        """These for a next-token model."""
+        from genomai_cli.inference.generate_causal import CausalSampling
+
+        top_p = 1.0 if self.top_p is None else self.top_p
+        return CausalSampling(self.temperature, self.top_k or 0, top_p, self.stop or "", seed)
 
     def settings(self, bundle: "Bundle", seed: int) -> "Settings":
         """These, in as many steps as the model says unless they are given."""
@@ -251,7 +294,7 @@ def generate(
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Make up new people, by a diffusion model of a panel's sites; or new DNA, by one of sequences.
+    """Make up new people, by a diffusion model of a panel's sites; or new DNA, by a model of sequences.
 
     They resemble the people whom the model was trained on, and are none of them. FASTA has one barcode a person, an
     IUPAC letter a site; VCF is phased. Of a super-population, each person belongs to one of its populations, in their
@@ -265,6 +308,7 @@ def generate(
     genomai generate --phenotype GBR -n 100 | genomai classify
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
+    genomai generate --model ./next-token-model --prompt ACGTTGACC --top-p 0.95 --temperature 0.8
     """
     from genomai_cli.cli.model_choice import load_model
 
@@ -273,7 +317,14 @@ def generate(
     require_apart(quality=report.quality, output=output)
     quality = Report(report.quality, report.against, report.held_out)
     bundle = load_model(run, model or DEFAULT_MODEL, compute)
-    settings = sampling.settings(bundle, compute.seed)
+    next_token = _predicts_next_token(bundle)
+    for_next_token = {
+        "--top-k": sampling.top_k,
+        "--top-p": sampling.top_p is not None,
+        "--stop": sampling.stop,
+    }
+    if not next_token:
+        _refuse(bundle, for_next_token, "does not predict next tokens")
     for_panel = {
         "--phenotype": individuals.phenotype,
         "--phenotypes": individuals.phenotypes,
@@ -287,7 +338,13 @@ def generate(
     generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
     if not generator_class.of_individuals:
         _refuse(bundle, for_panel, "makes DNA without phenotypes, in FASTA")
-        _write_dna(run, bundle, settings, number, sequences, output)
+        if next_token:
+            _refuse(bundle, {"--steps": sampling.steps}, "draws token by token")
+            records = _next_tokens(bundle, sampling.causal(compute.seed), number, sequences)
+        else:
+            settings = sampling.settings(bundle, compute.seed)
+            records = _diffused(bundle, settings, number, sequences)
+        _write_dna(run, records, number, output)
         return
     _refuse(bundle, for_dna, "makes people of a panel, not DNA")
     requested = Requested(
@@ -299,6 +356,7 @@ def generate(
         layout.haplotypes,
         individuals.phenotypes,
     )
+    settings = sampling.settings(bundle, compute.seed)
     write_individuals(run, bundle, settings, requested, quality, output)
 
 
@@ -309,21 +367,35 @@ def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None
             raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
 
 
-def _write_dna(
-    run: Run,
-    bundle: "Bundle",
-    settings: "Settings",
-    number: int,
-    sequences: Sequences,
-    output: Path,
-) -> None:
-    """Write new DNA."""
-    from genomai_cli.formats.fasta import write_fasta
-    from genomai_cli.formats.outputs import atomic_output
+def _predicts_next_token(bundle: "Bundle") -> bool:
+    from genomai_cli.inference.likelihood import NEXT_TOKEN, has_likelihood, likelihood_of
+
+    return has_likelihood(bundle) and likelihood_of(bundle)[0] == NEXT_TOKEN
+
+
+def _next_tokens(
+    bundle: "Bundle", sampling: "CausalSampling", number: int, sequences: Sequences
+) -> "Iterator[SequenceRecord]":
+    from genomai_cli.inference.generate_causal import CausalGenerator
+
+    generator = CausalGenerator(bundle, sampling)
+    return generator.records(number, sequences.prompt or "", sequences.length)
+
+
+def _diffused(
+    bundle: "Bundle", settings: "Settings", number: int, sequences: Sequences
+) -> "Iterator[SequenceRecord]":
     from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest
 
     request = SequenceRequest(number, sequences.length, sequences.prompt or "")
-    records = SequenceGenerator(bundle, settings).records(request)
+    return SequenceGenerator(bundle, settings).records(request)
+
+
+def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, output: Path) -> None:
+    """Write new DNA."""
+    from genomai_cli.formats.fasta import write_fasta
+    from genomai_cli.formats.outputs import atomic_output
+
     counted = run.console.progress(records, "generating", total=number)
     with atomic_output(output) as out:
         run.count(used=write_fasta(out, counted))

@@ -13,6 +13,7 @@ from genomai_cli.cli.corpus import (
     CORPUS,
     FOR_DESCRIBED,
     FOR_DNA,
+    FOR_NEXT,
     FOR_PEOPLE,
     FOR_SEQUENCES,
     FOR_VARIANTS,
@@ -55,7 +56,7 @@ RecipeName = Annotated[
     str | None,
     recipe_option(
         f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
-        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels"
+        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels; for causal {FOR_NEXT}"
     ),
 ]
 Objectives = Annotated[
@@ -174,6 +175,7 @@ def pretrain(
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
     genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
+    genomai pretrain --objective causal genomes/*.fa.gz -o next-token-model
     genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
@@ -260,7 +262,11 @@ def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
     """
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
     of_dna = for_input == FOR_SEQUENCES and not of_people
-    own = {"diffusion": FOR_DNA if of_dna else FOR_PEOPLE, "crossmodal": FOR_DESCRIBED}
+    own = {
+        "diffusion": FOR_DNA if of_dna else FOR_PEOPLE,
+        "crossmodal": FOR_DESCRIBED,
+        "causal": FOR_NEXT,
+    }
     return next((own[name] for name in names if name in own), for_input)
 
 
