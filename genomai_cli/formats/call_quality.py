@@ -22,7 +22,7 @@ KEPT, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ = range(8)
 REASONS = {
     "filter": "by FILTER",
     "ft": "by FT",
-    "no_reads": "without reads (DP, MIN_DP or AD 0)",
+    "no_reads": "without reads (DP, MIN_DP, AD, or RO and AO 0)",
     "gq_0": "of GQ 0",
     "flat_likelihoods": "of equal PL or GL",
     "min_dp": "below --min-dp",
@@ -35,6 +35,13 @@ PASSING = frozenset(
     | {"GENOTYPED", "GENOTYPED_ONLY", "TYPED", "TYPED_ONLY", "IMPUTED"}
 )
 _IMPUTED = "DS"
+_NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
+_NAMED = 5  # values in a message
+_QUALITIES = (
+    "GQ",
+    "RGQ",
+    "GQX",
+)  # of the genotype: the first that is there; GATK's of a reference call, Strelka's
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class CallRules:
 
     def _failing(self, fields: SampleFields, called: Flags) -> Iterator[tuple[int, Flags]]:
         """Reasons, and whose calls (N,) they hold for."""
-        quality = "GQ" if fields.has("GQ") else "RGQ"
+        quality = next(filter(fields.has, _QUALITIES), _QUALITIES[0])
         depth = "MIN_DP" if fields.has("MIN_DP") else "DP"
         if fields.has("FT"):
             yield FT, fields.not_passed("FT")
@@ -80,6 +87,8 @@ class CallRules:
             for key in ("DP", "MIN_DP", "AD"):
                 if fields.has(key):
                     yield NO_READS, fields.zeros(key, called)
+            if fields.has("RO") and fields.has("AO"):  # freebayes
+                yield NO_READS, fields.zeros("RO", called) & fields.zeros("AO", called)
         if fields.has(quality):
             yield GQ_0, fields.zeros(quality, called)
         if not fields.has(_IMPUTED):
@@ -97,7 +106,9 @@ BY_THE_FILE = CallRules()
 
 def failed(filters: Iterable[str]) -> tuple[str, ...]:
     """The values of a record's FILTER that say that it failed."""
-    return tuple(name for name in filters if name and name not in PASSING)
+    return tuple(
+        name for name in filters if name and name not in PASSING and name.upper() != "PASS"
+    )
 
 
 def counted(reasons: Iterable[Reasons | None]) -> dict[str, int]:
@@ -107,6 +118,18 @@ def counted(reasons: Iterable[Reasons | None]) -> dict[str, int]:
         if some is not None:
             counts += np.bincount(some, minlength=len(counts))
     return {name: int(count) for name, count in zip(REASONS, counts[1:], strict=True) if count}
+
+
+def filter_warning(counts: Mapping[str, int], filters: Iterable[str], calls: int) -> str:
+    """What to say where more than a tenth of so many calls were lost to these values of FILTER; else nothing."""
+    lost = counts.get("filter", 0)
+    if lost <= _NOTABLE * calls:
+        return ""
+    names = ", ".join(sorted(filters)[:_NAMED])
+    return (
+        f"{lost} calls are missing, since FILTER says that their records failed ({names}); if it does not mean "
+        "that, remove it (bcftools annotate -x FILTER)"
+    )
 
 
 def described(counts: Mapping[str, int]) -> str:

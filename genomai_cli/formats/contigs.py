@@ -5,14 +5,16 @@ from functools import lru_cache
 
 _PLAIN = re.compile(r"(?:chromosome|chrom|chr)?_?0*(\d{1,2}|[XYM]|MT)", re.IGNORECASE)
 # Accessions of the Genome Reference Consortium's chromosomes, whose versions go with the assembly.
-_REFSEQ = re.compile(r"NC_0000(0[1-9]|1\d|2[0-4])(?:\.\d+)?")
-_GENBANK = re.compile(r"CM0006(6[3-9]|7\d|8[0-6])(?:\.\d+)?")
+_REFSEQ = re.compile(r"(?:chr)?NC_0000(0[1-9]|1\d|2[0-4])(?:\.\d+)?", re.IGNORECASE)
+_GENBANK = re.compile(r"(?:chr)?CM0006(6[3-9]|7\d|8[0-6])(?:\.\d+)?", re.IGNORECASE)
 _BEFORE_FIRST_GENBANK = 62
-_MITOCHONDRIAL = re.compile(r"(?:NC_012920|J01415)(?:\.\d+)?")
+_MITOCHONDRIAL = re.compile(r"(?:chr)?(?:NC_012920|J01415)(?:\.\d+)?", re.IGNORECASE)
 _OF_ASSEMBLY = re.compile(
     r"(?:grch3[78]|hg19|hg38|b37|b38|hs37d5|hs38)(?:\.p\d+)?(?:#\d+#|[#.:_])(.+)", re.IGNORECASE
 )  # PanSN's names and their like
-_IN_BARS = re.compile(r"\|((?:NC|CM)_?\d+\.\d+)\|")  # of NCBI's old FASTA headers
+_IN_BARS = re.compile(r"\|((?:NC_|CM|J)\d+\.\d+)(?:\||$)")  # of NCBI's old FASTA headers
+# A whole FASTA header: Ensembl's `1 dna:chromosome chromosome:GRCh37:1:...`.
+_DESCRIBED = re.compile(r"(\S+)\s.*")
 
 # What plink writes in place of names. Other species have chromosomes of these numbers, so only who
 # knows that a file is human may read them.
@@ -30,7 +32,9 @@ def normal_contig(name: str) -> str:
         return _numbered(int(accession[1]) - _BEFORE_FIRST_GENBANK)
     if _MITOCHONDRIAL.fullmatch(name):
         return "MT"
-    if within := _OF_ASSEMBLY.fullmatch(name) or _IN_BARS.search(name):
+    if within := (
+        _DESCRIBED.fullmatch(name) or _OF_ASSEMBLY.fullmatch(name) or _IN_BARS.search(name)
+    ):
         return normal_contig(within[1])
     return name[3:] if name[:3].lower() == "chr" else name
 

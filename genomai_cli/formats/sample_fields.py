@@ -131,7 +131,7 @@ class TextFields:
         as_text = np.stack([self._text[starts + at] for at in range(4)], axis=1)
         passed = (as_text == np.frombuffer(b"PASS", np.uint8)).all(axis=1)
         for sample in np.flatnonzero(~passed):
-            passed[sample] = self._field(starts[sample]) in _PASSED
+            passed[sample] = self._field(starts[sample]).upper() in _PASSED
         failed: Flags = ~passed
         return failed
 
@@ -204,7 +204,7 @@ class BcfFields:
 
     def not_passed(self, key: str) -> Flags:
         """See `SampleFields`."""
-        return np.array([text not in _PASSED for text in self.texts(key) or ()], np.bool_)
+        return np.array([text.upper() not in _PASSED for text in self.texts(key) or ()], np.bool_)
 
     def texts(self, key: str) -> list[bytes] | None:
         """See `SampleFields`."""
@@ -251,14 +251,15 @@ def _table(texts: list[bytes]) -> Numbers:
         with suppress(ValueError):  # a dot, a percent sign
             found = np.array(b",".join(texts).split(b",")).astype(np.float64)
             return found.reshape(len(texts), -1)
-    rows = [[_number(value) for value in text.split(b",")] for text in texts]
+    rows = [[number_of(value) for value in text.split(b",")] for text in texts]
     table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
     for numbers, row in zip(table, rows, strict=True):
         numbers[: len(row)] = row
     return table
 
 
-def _number(text: bytes) -> float:
+def number_of(text: bytes) -> float:
+    """The number that a text is, a percent sign aside; NaN for another text."""
     try:
         return float(text.removesuffix(b"%"))
     except ValueError:

@@ -6,6 +6,7 @@ reads have. Their fractions tell: from 0.9 on an allele is the genome's, else bo
 Shape suffixes: N samples, A alleles of a record.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -14,16 +15,18 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.formats.call_quality import FILTER
 from genomai_cli.formats.genotypes import ABSENT
-from genomai_cli.formats.sample_fields import SampleFields
+from genomai_cli.formats.sample_fields import SampleFields, number_of
 from genomai_cli.formats.vcf import Variant
 
 Flags = NDArray[np.bool_]
 Fractions = NDArray[np.float64]
 HOMOPLASMIC = 0.9
+_BETWEEN_ALLELES = re.compile(rb"[/|,]")  # a comma in BCF
 _CONTRADICTED = 0.5  # a homozygous call whose allele has fewer of the reads than this
 _SHALLOW = 50  # reads; below, Mutect2's AF is drawn towards the middle, and the reads themselves tell better
 # Fractions of the alternate alleles: Mutect2 and DRAGEN, DeepVariant and mity, MToolBox, VarScan (in percent), MuTect.
-_FRACTIONS = ("AF", "VAF", "HF", "FREQ", "FA")
+_PERCENT = "FREQ"
+_FRACTIONS = ("AF", "VAF", "HF", _PERCENT, "FA")
 
 
 class Settled(NamedTuple):
@@ -50,12 +53,24 @@ def settled(variant: Variant) -> Settled:
     rows = np.arange(len(first))
     top = np.nan_to_num(fractions, nan=-1.0).argmax(axis=1)
     is_settled = np.nan_to_num(fractions[rows, top]) >= HOMOPLASMIC
+    several = ~known & _of_several(variant)
+    mixed = mixed | several
+    first = np.where(several, top, first)
     contradicted = known & ~mixed & (fractions[rows, np.maximum(first, 0)] < _CONTRADICTED)
     asked = mixed | contradicted
     other = np.where(top == first, np.where(first == 0, 1, 0), top)
-    pairs = np.where(contradicted[:, None], np.stack([first, other], axis=1), genotypes)
+    as_two = contradicted | several
+    pairs = np.where(as_two[:, None], np.stack([first, other], axis=1), genotypes)
     pairs = np.where((asked & is_settled)[:, None], top[:, None], pairs)
     return Settled(pairs.astype(np.int16), mixed, asked & ~is_settled, has_fractions=True)
+
+
+def _of_several(variant: Variant) -> Flags:
+    """Who (N,) is called with more than two alleles, as Mutect2's 0/1/2; such genotypes are read as missing."""
+    texts = None if variant.fields is None else variant.fields.texts("GT")
+    if texts is None or variant.no_calls is not None:
+        return np.zeros(len(variant.genotypes), np.bool_)
+    return np.array([len(_BETWEEN_ALLELES.split(text)) > 2 for text in texts], np.bool_)
 
 
 def _with_filtered(variant: Variant, fractions: Fractions | None) -> NDArray[np.int16]:
@@ -90,16 +105,24 @@ def allele_fractions(variant: Variant) -> Fractions | None:
 def _given(fields: SampleFields, alleles: int) -> Fractions | None:
     """Fractions as the caller gives them."""
     for key in _FRACTIONS:
-        values = fields.numbers(key)
+        values = _percentages(fields) if key == _PERCENT else fields.numbers(key)
         if values is None or values.shape[1] not in (alleles - 1, alleles):
             continue
         alts = values[:, -(alleles - 1) :]
-        if key == "FREQ" or np.nan_to_num(alts).max(initial=0.0) > 1:
+        if key == _PERCENT or np.nan_to_num(alts).max(initial=0.0) > 1:
             alts = alts / 100
         fractions: Fractions = np.column_stack([1 - np.nansum(alts, axis=1), alts])
         fractions[np.isnan(alts[:, 0])] = np.nan
         return fractions
     return None
+
+
+def _percentages(fields: SampleFields) -> Fractions | None:
+    """VarScan's values, which are 98.5% or, where the machine's language has it so, 98,5%."""
+    texts = fields.texts(_PERCENT)
+    if texts is None or any(text.count(b"%") > 1 for text in texts):
+        return fields.numbers(_PERCENT)
+    return np.array([[number_of(text.replace(b",", b"."))] for text in texts])
 
 
 def _counts(fields: SampleFields, alleles: int) -> Fractions | None:

@@ -22,6 +22,7 @@ from genomai_cli.formats.call_quality import (
     Reasons,
     counted,
     described,
+    filter_warning,
 )
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT
@@ -158,6 +159,7 @@ class Genomes:
         self._counts = _Counts()
         self._contigs: dict[str, int | None] = {}
         self._no_calls: list[Reasons | None] = []
+        self._filters: set[str] = set()
         self.haploid = False  # whether any call has one allele
 
     def add(self, file: VariantFile) -> None:
@@ -167,6 +169,7 @@ class Genomes:
         for given in file.records:
             self._check_place(given, file)
             self._no_calls.append(given.no_calls)
+            self._filters.update(given.filters)
             self._with_genotypes |= given.has_genotypes
             self.haploid |= bool((given.genotypes[:, 1] == ABSENT).any())
             found = settled(given)
@@ -280,6 +283,9 @@ class Genomes:
     def _warnings(self) -> Iterator[str]:
         counts, shown = self._counts, shown_path(self.path)
         name = self._reference.name
+        calls = len(self.samples) * (counts.records + len(counts.skipped))
+        if by_filter := filter_warning(counted(self._no_calls), self._filters, calls):
+            yield f"{shown}: {by_filter}"
         if counts.skipped:
             places = ", ".join(map(str, counts.skipped[:_SHOWN]))
             more = ", ..." if len(counts.skipped) > _SHOWN else ""
@@ -380,4 +386,5 @@ def _check_header(file: VariantFile, reference: Reference) -> None:
 def _hint(reference: Reference, length: int) -> str:
     """What a length, or the last position of a record, tells of the other reference."""
     is_yoruba = normal_contig(reference.name) == "MT" and len(reference) < length <= _YORUBA
-    return f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" if is_yoruba else ""
+    perhaps = f", perhaps the Yoruba chrM of hg19 (NC_001807, {_YORUBA} letters)" * is_yoruba
+    return f"{perhaps}: call the variants against {reference.name}"

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from genomai_cli.errors import shown_path
-from genomai_cli.formats.call_quality import described
+from genomai_cli.formats.call_quality import described, filter_warning
 
-NAMED = 5  # chromosomes, or filters, in a message
-_NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
+NAMED = 5  # chromosomes in a message
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,9 @@ def warnings_of(report: MatchReport) -> Iterator[str]:
     matched, others = report.matched, report.other_alleles
     if others > matched:
         yield f"at {others} of {others + matched} sites the alleles are not the panel's"
-    by_filter = report.no_calls.get("filter", 0)
-    if by_filter > _NOTABLE * matched * report.samples:
-        yield (
-            f"{by_filter} calls are missing, since FILTER says that their records failed "
-            f"({', '.join(report.filters[:NAMED])}); if it does not mean that, remove it "
-            "(bcftools annotate -x FILTER)"
-        )
+    calls = matched * report.samples
+    if by_filter := filter_warning(report.no_calls, report.filters, calls):
+        yield by_filter
     if report.unclear_strand:
         yield (
             f"{report.turned} sites are on the other strand and others are not: at "

@@ -34,6 +34,8 @@ _REMOVED = "*"  # the allele has no base there
 # Of the records whose strand shows: below the first share no palindromic site is doubted, and below the same share of
 # exchanged REF and ALT their order tells the strand, if there are enough records to say so.
 _FEW, _ENOUGH = 0.01, 50
+# Exchanged palindromic sites, and their share, that are too many if hardly any other site is.
+_PALINDROMES_SWAPPED, _PALINDROMIC_SHARE = 5, 0.1
 _MOSTLY = 2  # complemented records for each of altogether other alleles, in a file that has some
 
 # How much a record says about a site: one of a higher rank replaces those of a lower.
@@ -127,11 +129,15 @@ class SiteRecord:
 
 @dataclass
 class _Strands:
-    """Records of two bases by strand, at sites where it shows; `swapped` have REF and ALT exchanged."""
+    """Records of two bases by strand, at sites where it shows.
+
+    `swapped` of the `ordered` records, those of one base included, have REF and ALT exchanged.
+    """
 
     panel: int = 0
     other: int = 0
     neither: int = 0
+    ordered: int = 0
     swapped: int = 0
 
     @property
@@ -145,7 +151,7 @@ class _Strands:
 
     @property
     def order_tells(self) -> bool:
-        return self.shown >= _ENOUGH and self.swapped <= _FEW * self.shown
+        return self.shown >= _ENOUGH and self.swapped <= _FEW * self.ordered
 
 
 @dataclass(eq=False)
@@ -189,7 +195,7 @@ class FileRecords:
             self._complemented.append((key, record, variant))
         else:
             self._note_other(key, variant, letters, rank)
-        if rank == OWN and len(letters) == 2 and letters[1] in CODES and not _palindromic(own):
+        if rank == OWN and not _palindromic(own):
             self._vote(self._strands[key[0]], letters, own)
 
     def _record(
@@ -218,10 +224,13 @@ class FileRecords:
 
     def _vote(self, strands: _Strands, letters: list[str], own: tuple[str, str]) -> None:
         turned = complements(letters)
-        strands.panel += set(letters) == set(own)
-        strands.other += set(turned) == set(own)
-        strands.neither += set(letters) != set(own) != set(turned)
-        strands.swapped += not self.ordered or own[::-1] in (tuple(letters), tuple(turned))
+        if len(letters) == 2 and letters[1] in CODES:
+            strands.panel += set(letters) == set(own)
+            strands.other += set(turned) == set(own)
+            strands.neither += set(letters) != set(own) != set(turned)
+        if set(own) in (set(letters), set(turned)) or all(one == _NONE for one in letters[1:]):
+            strands.ordered += 1
+            strands.swapped += not self.ordered or own[1] in (letters[0], turned[0])
 
     def _note_other(self, key: SiteKey, variant: Variant, letters: list[str], rank: int) -> None:
         """Remember which samples carry another allele than the panel's in a row of its own."""
@@ -242,26 +251,37 @@ class FileRecords:
             else:
                 self._note_other(key, variant, _letters(variant), record.rank)
         self._complemented.clear()
-        turn = {build: _of_palindromes(strands) for build, strands in self._strands.items()}
-        for key, record in self.records.items():
-            own = (self.panel.ref[key[1]], self.panel.alt[key[1]])
-            if record.rank != BLOCK and _palindromic(own):
-                self.records[key] = turn[key[0]](record)
+        for build, strands in self._strands.items():
+            found = {
+                key: self.records[key] for key in self.records if self._is_palindrome(build, key)
+            }
+            turn = _of_palindromes(strands, [record.swapped for record in found.values()])
+            self.records |= {key: turn(record) for key, record in found.items()}
+
+    def _is_palindrome(self, build: str, key: SiteKey) -> bool:
+        """Whether the record at a site is of that build and does not show its strand."""
+        own = (self.panel.ref[key[1]], self.panel.alt[key[1]])
+        return key[0] == build and self.records[key].rank != BLOCK and _palindromic(own)
 
 
 def _either(reasons: Reasons | None, others: Reasons | None) -> Reasons | None:
     return others if reasons is None else reasons if others is None else np.maximum(reasons, others)
 
 
-def _of_palindromes(strands: _Strands) -> Callable[[SiteRecord], SiteRecord]:
-    """What to do with the records of palindromic sites."""
-    if not strands.has_other or strands.other <= _FEW * strands.shown:
-        return lambda record: record
-    if strands.panel <= _FEW * strands.shown:
+def _of_palindromes(
+    strands: _Strands, swapped: Sequence[bool]
+) -> Callable[[SiteRecord], SiteRecord]:
+    """What to do with the records of palindromic sites, of which some are `swapped`.
+
+    Where REF and ALT are in order elsewhere, those are the ones on the other strand, even if no other site is.
+    """
+    mixed = strands.has_other and strands.other > _FEW * strands.shown
+    if mixed and strands.panel <= _FEW * strands.shown:
         return SiteRecord.on_other_strand
-    if strands.order_tells:
+    many = sum(swapped) >= max(_PALINDROMES_SWAPPED, _PALINDROMIC_SHARE * len(swapped))
+    if strands.order_tells and (mixed or many):
         return lambda record: record.on_other_strand() if record.swapped else record
-    return _unclear
+    return _unclear if mixed else lambda record: record
 
 
 def _unclear(record: SiteRecord) -> SiteRecord:

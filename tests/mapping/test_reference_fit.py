@@ -73,6 +73,7 @@ def mutect(places, call="0/1", layout="GT:AD:AF:DP", values="2,2998:0.999:3000")
         ("GT:DP:AO:RO", "100:99:1"),
         ("GT:DP:AO", "100:99"),
         ("GT:RD:AD:FREQ", "3:297:99%"),
+        ("GT:FREQ", "98,5%"),  # VarScan where the decimal sign is a comma
         ("GT:RD:AD", "3:297"),
         ("GT:VAF", "0.98"),
         ("GT:DP:HF", "50:1.0"),
@@ -109,7 +110,10 @@ def test_what_fractions_say(values, letter):
 @pytest.mark.parametrize(
     ("values", "number"),
     [
-        ("0/1/2:5,5,990:0.005,0.99", None),  # three alleles are no genotype that is read
+        ("0/1/2:5,5,990:0.005,0.99", 1),  # as Mutect2 writes it
+        ("0/1/2:5,990,5:0.99,0.005", 0),
+        ("0/1/2:500,495,5:0.495,0.005", None),
+        ("0/1/2:.:.", None),
         ("1/2:5,5,990:0.005,0.99", 1),
         ("0/2:5,5,990:0.005,0.99", 1),
         ("0/1:5,990,5:0.99,0.005", 0),
@@ -326,6 +330,10 @@ def test_filtered_variants_of_most_reads_are_unknown():
     rows[3:] = [row.replace("\t.\t.\t.\tGT", "\t.\tbase_qual\t.\tGT") for row in rows[3:]]
     found = cohort(text(rows), absent_is_ref=True)
     assert next(found.records()).sequence.count("N") == SIZE - 3
+    assert (
+        "17 calls are missing, since FILTER says that their records failed (base_qual)"
+        in found.report.warnings[0]
+    )
 
 
 def test_an_unknown_contig_is_named():

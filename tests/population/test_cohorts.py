@@ -130,6 +130,33 @@ def test_one_turned_record_of_many_leaves_the_palindromic_ones_alone(tmp_path: P
     assert (found.report.turned, found.report.unclear_strand) == (1, 0)
 
 
+def test_bases_without_an_alternate_allele_tell_the_order_too(tmp_path: Path) -> None:
+    """plink writes what all have as REF and no ALT: one individual's homozygotes say that the order means nothing."""
+    rows = []
+    for site, row in enumerate(of_sample(0)):
+        if row[9] != "0/1":
+            row = [*row[:3], row[3] if row[9] == "0/0" else row[4], ".", *row[5:9], "0/0"]
+        rows.append(turned(row) if site % 2 else row)
+    found = read(write(tmp_path, rows))
+    assert (found.letters[0, ~PALINDROMIC] == LETTERS[0, ~PALINDROMIC]).all()
+    assert (found.letters[0, PALINDROMIC] == ord("N")).all()
+
+
+def test_palindromic_sites_alone_on_the_other_strand_are_turned(tmp_path: Path) -> None:
+    rows = [turned(row) if PALINDROMIC[site] else row for site, row in enumerate(ROWS)]
+    found = read(write(tmp_path, rows))
+    assert (found.letters == LETTERS).all()
+    assert found.report.turned == PALINDROMIC.sum()
+
+
+def test_a_few_palindromic_sites_with_the_other_reference_base_stay(tmp_path: Path) -> None:
+    few = np.flatnonzero(PALINDROMIC)[:2]
+    rows = [swapped(row) if site in few else row for site, row in enumerate(ROWS)]
+    found = read(write(tmp_path, rows))
+    assert (found.letters == LETTERS).all()
+    assert found.report.turned == 0
+
+
 def test_complements_among_many_other_alleles_are_other_alleles(tmp_path: Path) -> None:
     plain = np.flatnonzero(~PALINDROMIC)
     rows = [list(row) for row in ROWS]
@@ -160,6 +187,8 @@ def test_each_file_of_a_cohort_has_its_strand(tmp_path: Path) -> None:
         ["GRCh37#0#chr1", "GRCh37#0#chr2", "GRCh37#0#chr3", "GRCh37#0#chrX"],
         ["chr01", "Chr02", "CHR03", "chrx"],
         ["1", "2", "3", "23"],
+        ["nc_000001.10", "chrNC_000002.11", "ref|NC_000003.11", "gi|1|ref|NC_000023.10|"],
+        [f"{name} dna:chromosome chromosome:GRCh37:{name}:1:9:1" for name in CHROMOSOMES],
     ],
 )
 def test_contigs_by_any_name(tmp_path: Path, names: list[str]) -> None:
