@@ -219,7 +219,7 @@ def augment(
 
 
 def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecord], Alignment]":
-    """The records of the run's inputs, and what their letters stand for."""
+    """The records of the run's inputs, and what their letters stand for; gaps of plain DNA are taken out."""
     from genomai_cli.cli import inputs
     from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, panel_of, reference_of
     from genomai_cli.mapping.mapper import RecordMapper
@@ -228,16 +228,18 @@ def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecor
     if reading.haplotypes and not first.has_variants:
         raise UsageError("--haplotypes needs a VCF")
     reference = None if reading.panel else reference_of(reading.model)
+    alignment = _alignment(reading, reference)
     records = inputs.read_records(
         run,
         sources,
         lambda: reference or panel_of(reading.panel, reading.model, DEFAULT_ALIGNER),
         variants=reading,
         haplotypes=reading.haplotypes,
+        plain=lambda: not alignment.in_coordinates,
     )
     if reference is not None:
         records = inputs.in_coordinates(run, records, RecordMapper(reference))
-    return records, _alignment(reading, reference)
+    return records, alignment
 
 
 def _alignment(reading: ReadingOptions, reference: "Reference | None") -> "Alignment":

@@ -89,7 +89,8 @@ class _Reader:
 
     def records(self) -> Iterator[Variant]:
         """A record for each marker that is wanted and was read."""
-        separator = "," if self._first.count(b",") >= 3 else None  # any blanks
+        marks = (mark for mark in ",;" if self._first.count(mark.encode()) >= 3)
+        separator = next(marks, None)  # any blanks
         names: dict[str, str] = {}
         for raw in self._rows():
             fields = text_of(raw).replace('"', "").split(separator)
@@ -107,7 +108,7 @@ class _Reader:
             if (fields[0], position) in _IN_BUILD_36:
                 raise self._of_build_36(f"{fields[0]} lies at {position}")
             if self._wanted is None or int(position) in self._wanted.get(contig, ()):
-                alleles = "".join(fields[3:]).strip().upper()
+                alleles = "".join(fields[3:]).strip().upper().replace("/", "")
                 if _ALLELES.fullmatch(alleles):
                     yield _variant(contig, int(position), alleles, self._line)
                 elif not _NOT_READ.fullmatch(alleles):

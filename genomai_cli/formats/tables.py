@@ -1,5 +1,7 @@
 """Tab-separated tables in (labels, predictions, panels) and out."""
 
+import csv
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +12,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
 
 MISSING_VALUES = ("", ".")
+_FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 
 
@@ -60,20 +63,19 @@ class LabelTable:
 
 
 def read_table(path: str | Path) -> Table:
-    """A TSV with a header line; blank lines, a leading # of the header, and columns without a name and without a value
-    at its end are passed over.
+    """A TSV with a header line, as programs write it.
+
+    Passed over are blank lines, comments (lines with # that have other columns than the table), a # before the header,
+    and columns without a name and without a value at its end. Fields may be in quotes. Where the header has no tab,
+    fields are between commas, semicolons or blanks. Unicode of 16 bits is read by its mark.
     """
     shown = str(path)
-    lines, rows = [], []
     with open_bytes(path) as stream:
-        for line, raw in enumerate(stream, start=1):
-            if b"\0" in raw:
-                raise InputError("not a table but binary data", path=shown)
-            if raw.strip(b"\r\n"):
-                lines.append(line)
-                rows.append(_fields(raw))
-    if not rows:
+        text = _decoded(stream.read(), shown)
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not numbered:
         raise InputError("the table is empty", path=shown)
+    lines, rows = _without_comments(*_split(numbered))
     named = len(_without_empty_end(rows[0]))
     used = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
     rows = [_without_empty_end(row, max(named, used)) for row in rows]
@@ -84,15 +86,57 @@ def read_table(path: str | Path) -> Table:
     return Table(shown, columns, tuple(lines[1:]))
 
 
-def _fields(raw: bytes) -> list[str]:
-    return text_of(raw.rstrip(b"\r\n")).split("\t")
+def _decoded(data: bytes, path: str) -> str:
+    """The text of a file, with lines that end in \\n."""
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        text = data.decode("utf-16", "replace")
+    elif b"\0" in data:
+        raise InputError("not a table but binary data", path=path)
+    else:
+        text = text_of(data)
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _split(numbered: Sequence[tuple[int, str]]) -> tuple[list[int], list[list[str]]]:
+    """The numbers of the lines, and their fields."""
+    names = next((line for _, line in numbered if not line.startswith("#")), numbered[0][1])
+    separator = next((mark for mark in "\t,;" if mark in names), None)
+    lines = [number for number, _ in numbered]
+    if separator is None:
+        return lines, [line.split() for _, line in numbered]
+    if separator == "\t":
+        return lines, [list(map(_unquoted, line.split("\t"))) for _, line in numbered]
+    return lines, [next(csv.reader([line], delimiter=separator)) for _, line in numbered]
+
+
+def _unquoted(field: str) -> str:
+    quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    return field[1:-1].replace('""', '"') if quoted else field
+
+
+def _without_comments(lines: list[int], rows: list[list[str]]) -> tuple[list[int], list[list[str]]]:
+    """The same without comments: of the lines with # before the table the last may be its header."""
+    first = next((at for at, row in enumerate(rows) if not row[0].startswith("#")), len(rows))
+    if first == len(rows) or (first and _has_width_of(rows[first - 1], rows[first])):
+        first = max(first - 1, 0)
+    kept = [
+        at
+        for at in range(first, len(rows))
+        if at == first or not rows[at][0].startswith("#") or _has_width_of(rows[at], rows[first])
+    ]
+    return [lines[at] for at in kept], [rows[at] for at in kept]
+
+
+def _has_width_of(row: list[str], other: list[str]) -> bool:
+    return len(row) > 1 and len(_without_empty_end(row)) == len(_without_empty_end(other))
 
 
 def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
     header = [field.strip() for field in fields]
-    header[0] = header[0].removeprefix("\ufeff").removeprefix("#")
+    header[0] = header[0].removeprefix("#").strip()
     if "" in header:
-        raise InputError("a column without a name", path=path, line=line)
+        message = f"a column without a name, number {header.index('') + 1}"
+        raise InputError(message, path=path, line=line)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise InputError(f"column {twice} is there twice", path=path, line=line)
@@ -114,9 +158,14 @@ def _check_widths(header: list[str], rows: list[list[str]], lines: list[int], pa
 
 
 def read_labels(path: str | Path) -> LabelTable:
-    """Labels from a TSV whose first column names the samples; `.` or nothing is a missing label."""
+    """Labels from a TSV whose first column names the samples; `.` or nothing is a missing label.
+
+    Where plink's family names come first (FID, IID), the second column names them.
+    """
     table = read_table(path)
     first, *others = table.columns
+    if len(others) > 1 and (first.upper(), others[0].upper()) in _FAMILIES:
+        first, *others = others
     if not others:
         message = "labels need a header line and two or more columns, separated by tabs"
         raise InputError(message, path=table.path, line=1)

@@ -71,6 +71,11 @@ class Alignment:
 
     length: int | None = None
 
+    @property
+    def in_coordinates(self) -> bool:
+        """Whether every record's positions mean something, so that gaps are missing letters."""
+        return self.length is not None
+
     def sites(self, record: SequenceRecord) -> Sites | None:
         """What the record's letters are letters of; None for other sequences."""
         del record

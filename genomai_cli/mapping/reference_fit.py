@@ -6,7 +6,7 @@ many records do not fit, and by who has the reference's letter: in a list of var
 the alternate allele that is carried.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -29,6 +29,8 @@ _ARRAY = (
     50  # records; with so many that fit or are turned, and none else, both strands are in the file
 )
 _MANY_CONTRARY = 3
+# Of rCRS. Source: Andrews et al. 1999, Nat Genet 23:147, rare polymorphisms of the reference sequence.
+_RCRS_LENGTH, _RARE_LETTERS, _CODING, _FEW_VARIANTS = 16569, (8860, 15326), (577, 16023), 5
 
 
 class Fit(Enum):
@@ -179,6 +181,20 @@ class FileFit:
             f"records: made with {other}"
         )
         return InputError(message, path=self.path, line=variant.line)
+
+
+def lacks_common_variants(reference: Reference, positions: Collection[int], variants: int) -> bool:
+    """Whether so many variants, with records at these positions, are a part of a mitochondrial genome's only.
+
+    The reference has rare letters, from which nearly everybody differs. Who does not has next to no variants (2 of the
+    2,002 training genomes lack both, with 1 and 2), one of which at least lies outside the control region.
+    """
+    if normal_contig(reference.name) != "MT" or len(reference) != _RCRS_LENGTH:
+        return False
+    if any(position in positions for position in _RARE_LETTERS):
+        return False
+    is_coding = any(_CODING[0] <= position <= _CODING[1] for position in positions)
+    return variants > _FEW_VARIANTS or not is_coding
 
 
 def is_of_plink(header: Iterable[str]) -> bool:

@@ -7,7 +7,7 @@ it, although VCFs hold it at the 5' end. A position that no record is about is N
 where the file is known to list variants only.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -30,7 +30,7 @@ from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile, read_variants
 from genomai_cli.mapping.heteroplasmy import Flags, Settled, settled
 from genomai_cli.mapping.reference import Reference
-from genomai_cli.mapping.reference_fit import FileFit, is_of_plink
+from genomai_cli.mapping.reference_fit import FileFit, is_of_plink, lacks_common_variants
 from genomai_cli.mapping.vcf_alleles import (
     CODE,
     DELETED,
@@ -40,6 +40,7 @@ from genomai_cli.mapping.vcf_alleles import (
     SAME,
     Calls,
     ContigOf,
+    contig_names,
     header_lengths,
     merged,
     other_length,
@@ -216,6 +217,19 @@ class Genomes:
         )
 
     @property
+    def contig(self) -> str:
+        """The normal name of the reference's contig in the files, which may be plink's number."""
+        names = contig_names(self._reference)
+        found = (normal_contig(name) for name in self._contigs)
+        return next((name for name in found if name in names), normal_contig(self._reference.name))
+
+    def takes_swapped(self, position: int, alts: Sequence[str]) -> bool:
+        """Whether a record at a position (from 0) whose REF is not the reference's base was read with REF and ALT
+        exchanged: none of the file was turned, and the reference's base is an ALT, or there is none."""
+        is_alt = not alts or self._reference.sequence[position] in alts
+        return position in self._calls and not self._counts.turned and is_alt
+
+    @property
     def positions(self) -> list[int]:
         """Those, counted from 0, that a record is about."""
         return sorted(self._calls)
@@ -261,7 +275,14 @@ class Genomes:
     @property
     def _fills_in(self) -> bool:
         """Whether positions without a record are as the reference."""
-        return self._absent_is_ref and self._lists_variants
+        return self._absent_is_ref and self._lists_variants and not self._is_part
+
+    @cached_property
+    def _is_part(self) -> bool:
+        """Whether the variants listed are those of a part of the genome."""
+        positions = {at + 1 for at in self._calls}
+        variants = int(np.max(self._counts.variants, initial=0))
+        return lacks_common_variants(self._reference, positions, variants)
 
     @cached_property
     def _without_variant(self) -> int:
@@ -310,11 +331,16 @@ class Genomes:
                 f"{shown}: at {self._without_variant} of {len(self._calls)} positions nobody has a variant, so it "
                 "is no list of variants: positions without a record are N in spite of --absent-is-ref"
             )
+        elif self._absent_is_ref and self._is_part:
+            yield (
+                f"{shown}: no record is at the positions where nearly everybody differs from {name}, so it does not "
+                "list the variants of whole genomes: positions without a record are N in spite of --absent-is-ref"
+            )
         elif self._absent_is_ref and self._not_filled.any():
             yield (
                 f"{shown}: positions without a record are N in spite of --absent-is-ref for "
                 f"{self._not_filled.sum()} of {len(self.samples)} samples, in which too many calls are "
-                "heterozygous or missing"
+                "heterozygous or missing (bcftools merge -0 writes reference calls where one file lacks a variant)"
             )
 
     def records(self) -> Iterator[SequenceRecord]:

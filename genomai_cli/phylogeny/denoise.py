@@ -44,7 +44,6 @@ from genomai_cli.denoising.base import (
     propose,
 )
 from genomai_cli.errors import BundleError
-from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
@@ -220,7 +219,7 @@ class GenomeSiteModel:
     """A `SiteModel` of genomes at the model's sites and at the file's records."""
 
     def __init__(self, model: GenomeModel, genomes: Genomes, settings: Settings) -> None:
-        contig = normal_contig(model.reference.name)
+        contig = genomes.contig
         self.haploid: bool = genomes.haploid
         self.present: Collection[str] = {contig}
         self.lengths: Mapping[str, int] = {contig: len(model.reference)}
@@ -261,10 +260,13 @@ class GenomeSiteModel:
         return {position + 1: number for number, position in numbered if bases[position] in BASES}
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
-        """See `SiteModel`."""
+        """See `SiteModel`; REF may be another base than the reference's, as plink has it, if that is an ALT."""
         own = self.site(site)
-        if ref != own.ref or not all(alt in BASES and len(alt) == 1 for alt in alts):
+        if not all(allele in BASES and len(allele) == 1 for allele in (ref, *alts)):
             return None
+        if ref != own.ref:
+            is_swapped = self._genomes.takes_swapped(self._positions[site], alts)
+            return (tuple(alts) or (own.ref,)) if is_swapped else None
         return tuple(alts) or own.alts
 
     def pairs(self, site: int, alleles: Sequence[str]) -> Shares:

@@ -6,7 +6,6 @@ with one alternate allele and with two suggest, on every chromosome, and without
 Shape suffix: S sites.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,11 @@ Flags = NDArray[np.bool_]
 # training individuals at most 25; 60 and more where a tenth of the sites, or an exome, was looked at.
 _RATIO = 30.0
 _SPARE = 5  # sites, which a small panel may lack by chance
-# Share of the sites with a record: at least 0.52 of the 967 and 0.20 of 23,530 in a list of one person's variants.
+# Share of the sites with a record, at least; and of published panels, with their size, where one training individual's
+# variants are at 0.55 of the 805 and 0.20 of the 23,530 sites or more.
 _FEWEST = 0.15
+_FEWEST_OF = {"snp805": (805, 0.53), "wide": (23_530, 0.19)}
+_WHOLE = 0.9  # share of a published panel, from which its bound holds
 _TAG_SITES = 200  # of a published panel, from which it is judged by itself
 # A gap this unlikely (nats) is no chance: at most 16 sites of 967 and 188 of 23,530 in lists of variants, or 46 nats.
 _GAP_NATS = 50.0
@@ -53,24 +55,47 @@ def believed(panel: Panel, listed: Listed, samples: int, build: str) -> Flags:
     """Whether each site (S,) without a record may be taken for homozygous reference."""
     candidates = listed.placed & listed.chromosome_known
     absent = candidates & ~listed.recorded
-    whole = np.zeros(len(panel), np.bool_)
-    for of_tag in _by_tag(panel):
-        group, records = of_tag & candidates, of_tag & candidates & listed.recorded
-        most = _most_absent(listed.copies[records], samples)
-        enough = records.sum() > _FEWEST * group.sum() - _SPARE
-        if enough and (absent & group).sum() <= most:
-            whole |= group
-    return absent & whole & ~_in_gaps(panel, absent & whole, whole, build)
+    large = [
+        _Group.of(panel, name, sites)
+        for name, sites in panel.by_tag().items()
+        if sites.sum() >= _TAG_SITES
+    ]
+    rest = ~np.any([group.sites for group in large], axis=0) & np.ones(len(panel), np.bool_)
+
+    def is_whole(group: _Group) -> bool:
+        here = group.sites & candidates
+        records = here & listed.recorded
+        enough = records.sum() > group.least(int(here.sum()))
+        return bool(
+            enough and (absent & here).sum() <= _most_absent(listed.copies[records], samples)
+        )
+
+    whole = [group.sites for group in large if is_whole(group)]
+    # Of few sites a part looks like all: they follow the others.
+    if (whole or not large) and is_whole(_Group(rest, _FEWEST)):
+        whole.append(rest)
+    in_whole = np.any(whole, axis=0) & candidates
+    return absent & in_whole & ~_in_gaps(panel, absent & in_whole, in_whole, build)
 
 
-def _by_tag(panel: Panel) -> Iterator[Flags]:
-    """The sites of each published panel, small ones together: chosen alike, so a file covers them alike."""
-    rest = np.ones(len(panel), np.bool_)
-    for of_tag in panel.by_tag().values():
-        if of_tag.sum() >= _TAG_SITES:
-            rest &= ~of_tag
-            yield of_tag
-    yield rest
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Sites (S,) chosen alike, so that a file covers them alike: a published panel's, or all others; and the share of
+    them that must have a record."""
+
+    sites: Flags
+    fewest: float
+
+    @classmethod
+    def of(cls, panel: Panel, name: str, sites: Flags) -> "_Group":
+        """Those of a published panel."""
+        size, fewest = _FEWEST_OF.get(name, (len(panel), _FEWEST))
+        return cls(sites, fewest if sites.sum() >= _WHOLE * size else _FEWEST)
+
+    def least(self, sites: int) -> float:
+        """How many of so many of the sites must have a record, less what may be missing by chance."""
+        by_chance: float = (sites * self.fewest * (1 - self.fewest)) ** 0.5
+        return self.fewest * sites - 2 * by_chance - _SPARE
 
 
 def _most_absent(copies: NDArray[np.int64], samples: int) -> float:

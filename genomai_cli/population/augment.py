@@ -30,6 +30,11 @@ class BarcodeAlignment(Alignment):
     panels: Sequence[BarcodeSites]
     required: bool = False
 
+    @property
+    def in_coordinates(self) -> bool:
+        """See `Alignment`."""
+        return self.required
+
     def sites(self, record: SequenceRecord) -> BarcodeSites | None:
         """The sites of a barcode, None for other sequences; InputError for one that had to be a barcode."""
         if self.required:

@@ -28,6 +28,13 @@ def test_views_of_sequences(fasta):
     assert_expected("augment.fa", result.stdout)
 
 
+def test_gaps_of_an_alignment_are_taken_out():
+    options = ["augment", "--mask", "0.3", "--seed", "2"]
+    aligned = run(options, FASTA.replace("ACGTACGT\n>two", "ACGT--AC.GT\n>two"))
+    assert aligned.output == run(options, FASTA).output
+    assert "3 gaps of an alignment (- or .) in 1 sequences: taken out" in aligned.stderr
+
+
 def test_standard_input_gives_the_same(fasta):
     expected = run(["augment", "--mask", "0.5", fasta]).output
     assert run("augment --mask 0.5", stdin=fasta).output == expected

@@ -363,6 +363,24 @@ def test_haploid_calls_are_filled_in():
     assert found[73][8] == "GT"
 
 
+@pytest.mark.parametrize("contig", ["chrM", "26"])
+def test_records_of_plink_are_restored(contig):
+    """REF is the commoner allele, there is no ALT where all have that, and the contig may be 26."""
+    text = mito_vcf({position: ["1", "1"] for position in COMMON}).replace("chrM", contig)
+    text = text.replace("##contig", "##source=PLINKv1.90\n##contig", 1)
+    _, records = table(text)
+    given = []
+    for number, columns in enumerate(records):
+        swapped = [columns[4], columns[3] if number % 2 else "."]
+        calls = ["0", "." if number % 3 == 0 else "0"]
+        given.append([*columns[:3], *swapped, *columns[5:9], *calls])
+    _, after = table(restored("--only-present", stdin=with_records(text, given)))
+    assert len(after) == len(records)
+    for before, columns in zip(records, after, strict=True):
+        assert (columns[0], columns[3]) == (contig, before[4])
+        assert [call.split(":")[0] for call in columns[9:]] == ["0", "0"]
+
+
 def test_homoplasmic_calls_of_two_alleles_stay_so():
     calls = {position: ["1", "0"] for position in COMMON}
     text = mito_vcf(calls, "{0}/{0}").replace("1/1", "./.", 1)

@@ -52,6 +52,7 @@ LAYOUTS = {
     "Living DNA": "# Living DNA customer genotype data download file version: 1.0.1\n"
     "# rsid\tchromosome\tposition\tgenotype\n" + tabs(MARKERS),
     "no header": tabs(MARKERS),
+    "semicolons": "RSID;CHROMOSOME;POSITION;RESULT\n" + quoted(MARKERS).replace(",", ";"),
 }
 ANCESTRY = (
     "#AncestryDNA raw data download\r\n#Data is formatted using build 37.1\r\n"

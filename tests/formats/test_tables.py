@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,48 @@ def test_empty_columns_at_the_end_are_passed_over(tmp_path: Path, content: bytes
     labels = read_labels(write(tmp_path, content))
     assert list(labels.columns) == ["pop"]
     assert labels.columns["pop"] == ("x", None)
+
+
+PANEL = "sample\tpop\tsuper_pop\na\tGWD\tAFR\nb\tCHB\tEAS\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PANEL.encode("utf-16"),
+        b"\xfe\xff" + PANEL.encode("utf-16-be"),
+        b"\xef\xbb\xbf" + PANEL.encode(),
+        PANEL.replace("\n", "\r").encode(),
+        PANEL.replace("\t", ",").encode(),
+        PANEL.replace("\t", ";").replace("\n", "\r\n").encode(),
+        PANEL.replace("\t", "   ").encode(),
+        b"".join(b'"%s"\n' % line.replace(b"\t", b'"\t"') for line in PANEL.encode().splitlines()),
+        b"".join(b'"%s"\n' % line.replace(b"\t", b'","') for line in PANEL.encode().splitlines()),
+        b"# made by\tsomeone\n## else\n" + PANEL.encode(),
+        b"# made by someone\n#" + PANEL.replace("b\tCHB", "# a remark\n \nb\tCHB").encode() + b"\n  \n",
+        b"#FID\tIID\tpop\tsuper_pop\n0\ta\tGWD\tAFR\n0\tb\tCHB\tEAS\n",
+    ],
+)  # fmt: skip
+def test_labels_as_programs_write_them(tmp_path: Path, content: bytes) -> None:
+    labels = read_labels(write(tmp_path, content))
+    assert labels.samples == ("a", "b")
+    assert dict(labels.columns) == {"pop": ("GWD", "CHB"), "super_pop": ("AFR", "EAS")}
+
+
+def test_a_workbook_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "")
+        archive.writestr("xl/workbook.xml", "")
+    with pytest.raises(InputError, match="an Excel workbook: save it as text"):
+        read_labels(path)
+
+
+def test_separators_within_quotes_and_within_tabs_are_no_separators(tmp_path: Path) -> None:
+    quoted = read_labels(write(tmp_path, b'sample,"name, long"\na,"Gambian, ""West"""\n'))
+    assert dict(quoted.columns) == {"name, long": ('Gambian, "West"',)}
+    tabs = read_labels(write(tmp_path, b"sample\tname, long\na\tx, y; z\n"))
+    assert dict(tabs.columns) == {"name, long": ("x, y; z",)}
 
 
 def test_a_table_keeps_its_lines(tmp_path: Path) -> None:

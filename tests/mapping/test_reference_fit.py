@@ -350,3 +350,27 @@ def test_an_array_is_no_list_of_variants():
     (warning,) = found.report.warnings
     assert "at 50 of 62 positions nobody has a variant, so it is no list of variants" in warning
     assert "--absent-is-ref says" not in str(cohort(text(rows)).report)
+
+
+@pytest.mark.parametrize(
+    ("places", "is_whole"),
+    [
+        ([73, 263, 8860, 15326, 16189], True),
+        ([73, 263, 15326], True),
+        ([1438, 3000], True),  # hardly any variants, as the few have who are like the reference
+        ([73, 152, 263, 16189, 16223], False),  # of the control region
+        ([73, 263, 750, 1438, 2706, 4769, 7028], False),  # of the first half
+        ([16129], False),
+    ],
+)
+def test_variants_of_a_part_of_the_genome_are_not_filled_in(places, is_whole):
+    """Nearly everybody differs from rCRS at 8860 and 15326."""
+    letters = "".join(np.random.default_rng(2).choice(list("ACGT"), 16569))
+    rows = [line("MT", p, letters[p - 1], letters[p - 1].translate(TRANSITION), ["1"]) for p in places]  # fmt: skip
+    source = Input("-", Kind.VCF, "plain", io.BytesIO(text(rows).encode()))
+    reference = Reference("NC_012920.1", letters, circular=True)
+    (found,) = read_genomes([source], reference, absent_is_ref=True)
+    assert next(found.records()).sequence.count("N") == (0 if is_whole else 16569 - len(places))
+    assert bool(found.report.warnings) != is_whole
+    if not is_whole:
+        assert "does not list the variants of whole genomes" in found.report.warnings[0]

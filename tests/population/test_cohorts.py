@@ -3,6 +3,7 @@
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from conftest import SHARED, needs_shared
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import open_inputs
+from genomai_cli.population.absent_sites import Listed, believed
 from genomai_cli.population.barcode import Barcodes, genotypes_to_letters, read_barcodes
 from genomai_cli.population.builds import contig_lengths, header_assembly, header_build
 from genomai_cli.population.panel import Panel
@@ -295,6 +297,17 @@ def test_a_list_of_several_samples_and_one_in_pieces(tmp_path: Path) -> None:
     assert (first.letters[:, known] == LETTERS[:, known]).all()
     assert (first.letters[:, ~known] == ord("N")).all()
     assert "no record on chromosome 2, 3, X" in first.report.warnings[0]
+
+
+def test_half_of_a_published_panel_s_sites_are_no_list_of_variants() -> None:
+    """One individual's variants are at more than half of the 805 sites; at a third only half of them were looked at."""
+    panel = replace(PANEL.subset(np.arange(805) % SITES), tags=("snp805",) * 805)
+    everywhere = np.ones(805, np.bool_)
+    for share, is_believed in ((0.6, True), (0.33, False)):
+        recorded = np.random.default_rng(1).random(805) < share
+        copies = np.where(recorded, 1 + np.arange(805) % 2, 0)
+        listed = Listed(everywhere, recorded, copies, everywhere)
+        assert believed(panel, listed, 1, "GRCh37").any() == is_believed
 
 
 def test_a_few_records_are_no_list_of_a_genome_s_variants(tmp_path: Path) -> None:
