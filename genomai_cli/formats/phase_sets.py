@@ -13,6 +13,7 @@ import numpy as np
 
 from genomai_cli.formats.vcf import Variant
 
+_KEYS = "PS", "PID"  # the latter as GATK named it before
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
 
 
@@ -54,7 +55,8 @@ def _sets_of(variant: Variant) -> _Sets:
     phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
     if not len(phased):
         return {}
-    given = variant.fields.texts("PS") if variant.fields else None
+    fields = variant.fields
+    given = next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
     if given is None:
         return dict.fromkeys(phased.tolist(), b".")
     return {int(sample): given[sample] for sample in phased}

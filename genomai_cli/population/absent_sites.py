@@ -74,8 +74,9 @@ def believed(panel: Panel, listed: Listed, samples: int, build: str) -> Flags:
     # Of few sites a part looks like all: they follow the others.
     if (whole or not large) and is_whole(_Group(rest, _FEWEST)):
         whole.append(rest)
-    in_whole = np.any(whole, axis=0) & candidates
-    return absent & in_whole & ~_in_gaps(panel, absent & in_whole, in_whole, build)
+    in_whole: Flags = np.any(whole, axis=0) & candidates
+    found: Flags = absent & in_whole
+    return found & ~_in_gaps(panel, found, in_whole, build)
 
 
 @dataclass(frozen=True, eq=False)

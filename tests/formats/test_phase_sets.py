@@ -58,6 +58,8 @@ def test_the_largest_set_of_a_chromosome_keeps_its_phase():
     assert found == EXPECTED
     assert (splits.calls, splits.samples) == (2, {0, 1})
     assert "2 heterozygous calls of 2 samples are of other phase sets (PS)" in str(splits)
+    of_gatk = vcf(SPLIT, "String").replace("PS", "PID")
+    assert phased(of_text(of_gatk))[0] == EXPECTED
 
 
 def test_names_of_sets_may_be_texts():
