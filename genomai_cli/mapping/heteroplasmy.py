@@ -53,7 +53,7 @@ def settled(variant: Variant) -> Settled:
     rows = np.arange(len(first))
     top = np.nan_to_num(fractions, nan=-1.0).argmax(axis=1)
     is_settled = np.nan_to_num(fractions[rows, top]) >= HOMOPLASMIC
-    several = ~known & _of_several(variant)
+    several = ~known if known.all() else ~known & _of_several(variant)
     mixed = mixed | several
     first = np.where(several, top, first)
     contradicted = known & ~mixed & (fractions[rows, np.maximum(first, 0)] < _CONTRADICTED)

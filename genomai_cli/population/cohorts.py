@@ -44,6 +44,10 @@ _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be t
 _TOO_FEW = (
     30  # records, without any homozygous reference call, from which a list of variants says nothing
 )
+_NOTHING = (
+    "nothing to use; its records are of other sites, its coordinates of another assembly (lift them over: bcftools "
+    "+liftover), or its alleles no bases (A and B, 1 and 2)"
+)
 Flags = NDArray[np.bool_]
 
 
@@ -236,7 +240,7 @@ class Cohort:
         why = "--absent-is-ref alone would make everybody alike" if absent_is_ref else ""
         return (
             f"matches {matched[BUILDS[0]]} of {len(self._panel)} panel sites in {BUILDS[0]} "
-            f"and {matched[BUILDS[1]]} in {BUILDS[1]}: {why or 'nothing to use'}"
+            f"and {matched[BUILDS[1]]} in {BUILDS[1]}: {why or _NOTHING}"
         )
 
     def _check_list_of_variants(self, found: list[SiteRecord | None]) -> None:

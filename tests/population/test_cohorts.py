@@ -200,6 +200,12 @@ def test_contigs_by_any_name(tmp_path: Path, names: list[str]) -> None:
     assert found.report.header_build == ("GRCh37" if len(names[0]) > len("chr01") else None)
 
 
+def test_alleles_that_are_no_bases_are_nothing_to_use(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, [[*row[:3], "A", "B", *row[5:]] for row in ROWS]))
+    assert "matches 0 of 400 panel sites in GRCh37" in message
+    assert "its alleles no bases (A and B, 1 and 2)" in message
+
+
 def test_unknown_contigs_are_named(tmp_path: Path) -> None:
     rows = [[f"scaffold_{row[0]}", *row[1:]] for row in ROWS]
     message = refusal(write(tmp_path, rows))
