@@ -1,0 +1,296 @@
+"""People by a few reads a site: genotype likelihoods beside genotypes called from the same reads.
+
+    python -m benchmarks.ancestry.low_coverage --model DIR --aside FILE --markdown table.md > table.tsv
+
+The model has not learnt from the people named in FILE, one a line; frequencies of naive Bayes are those of the others.
+Reads are simulated: their number at a site is Poisson, each has the wrong allele in one case of 200, and PL are what a
+caller would write. Neighbouring sites share no read, and no read lies at the wrong place, so real data are worse.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.command_line import DATA, parser_of, say, write_asked
+from benchmarks.crossvalidation.trials import LABELS, VCF
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.formats.streams import open_inputs
+from genomai_cli.formats.tables import UNKNOWN_LABEL, read_labels
+from genomai_cli.inference.classify import classify_records
+from genomai_cli.metrics.classification import expected_calibration_error
+from genomai_cli.population.barcode import (
+    genotypes_to_letters,
+    letters_to_genotypes,
+    read_barcodes,
+)
+from genomai_cli.population.networks.genotype_likelihoods import log_likelihood
+from genomai_cli.records import SequenceRecord, UncertainGenotypes
+from genomai_cli.training import recipe
+
+Copies = NDArray[np.int8]
+Likelihoods = NDArray[np.float64]
+WIDE_VCF = "wide.train.grch37.vcf.gz"
+DEPTHS = (0.5, 1.0, 2.0, 4.0)
+ERROR = 0.005
+CERTAIN = 0.01  # the second likelihood of a genotype of GQ 20
+HEADS = {"superpop": "superpopulation", "pop": "population"}
+SURE = 0.9
+Z_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Row:
+    """Answers at one depth, infinite where the genotypes are known; `difference` is of pop accuracy, less that of the
+    likelihoods, with its 95 % interval."""
+
+    depth: float
+    method: str
+    n: int
+    superpop: float
+    pop: float
+    difference: float
+    low: float
+    high: float
+    unknown: float
+    flagged: float  # NOVEL, or without a label
+    wrong_above: int  # super-populations above SURE
+    ece: float  # of pop
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Allele copies (N, S) of labelled people at the sites of a model."""
+
+    names: list[str]
+    copies: Copies
+    labels: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, folder: Path, bundle: Bundle) -> "People":
+        """Those in a folder as shared/data/1kgp."""
+        panel = bundle.coordinates
+        barcodes = read_barcodes(open_inputs([folder / VCF, folder / WIDE_VCF]), panel)
+        table = read_labels(folder / LABELS)
+        columns = {head: table.column(column) for head, column in HEADS.items()}
+        labels = {head: [of[name] for name in barcodes.names] for head, of in columns.items()}
+        return cls(barcodes.names, letters_to_genotypes(barcodes.letters, panel), labels)
+
+    def of(self, rows: NDArray[np.int64]) -> "People":
+        """Some of them."""
+        labels = {head: [of[row] for row in rows] for head, of in self.labels.items()}
+        return People([self.names[row] for row in rows], self.copies[rows], labels)
+
+
+def likelihoods_by_reads(copies: Copies, depth: float, rng: np.random.Generator) -> Likelihoods:
+    """Likelihoods (N, S, 3) as PL gives them, the largest 1; all 1 where there is no read."""
+    alternate_3 = np.array([ERROR, 0.5, 1 - ERROR])
+    reads = rng.poisson(depth, copies.shape) * (copies >= 0)
+    seen = rng.binomial(reads, alternate_3[np.maximum(copies, 0)])
+    logs = seen[..., None] * np.log10(alternate_3)
+    logs += (reads - seen)[..., None] * np.log10(1 - alternate_3)
+    phred = np.minimum(np.rint(-10 * (logs - logs.max(-1, keepdims=True))), 255)
+    found: Likelihoods = 10 ** (-phred / 10)
+    return found
+
+
+def called(likelihoods: Likelihoods, *, certain: bool) -> Copies:
+    """The likeliest genotypes (N, S), -1 where there is no read, or where another one is nearly as likely."""
+    ordered = np.sort(likelihoods, axis=-1)
+    known = ordered[..., 1] <= CERTAIN if certain else ordered[..., 0] < 1
+    return np.where(known, likelihoods.argmax(-1), -1).astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Labels by head, probabilities by head (N,; NaN of none), and who is flagged (N,)."""
+
+    labels: dict[str, list[str]]
+    probabilities: dict[str, NDArray[np.float64]]
+    flagged: NDArray[np.bool_]
+
+
+def by_model(bundle: Bundle, copies: Copies, likelihoods: Likelihoods | None = None) -> Answers:
+    """What `genomai classify` says."""
+    calls = list(classify_records(bundle, _records(bundle, copies, likelihoods)))
+    found = {head: [call.probabilities[head] for call in calls] for head in HEADS}
+    return Answers(
+        {head: [call.labels[head] for call in calls] for head in HEADS},
+        {
+            head: np.array([np.nan if p is None else p.max() for p in of])
+            for head, of in found.items()
+        },
+        np.array([not call.is_known or "NOVEL" in call.flags for call in calls]),
+    )
+
+
+def _records(
+    bundle: Bundle, copies: Copies, likelihoods: Likelihoods | None
+) -> Iterator[SequenceRecord]:
+    no_prior = np.zeros(copies.shape[1], np.bool_)
+    for number, letters in enumerate(genotypes_to_letters(copies, bundle.coordinates)):
+        uncertain = None
+        if likelihoods is not None:
+            uncertain = UncertainGenotypes(likelihoods[number].astype(np.float16), no_prior)
+        yield SequenceRecord(str(number), letters.tobytes().decode("ascii"), uncertain=uncertain)
+
+
+def by_naive_bayes(learnt: People, likelihoods: Likelihoods) -> Answers:
+    """Populations by the likelihoods at their shrunken frequencies, and super-populations by sums of these."""
+    names = sorted(set(learnt.labels["pop"]))
+    numbers = np.searchsorted(names, learnt.labels["pop"])
+    group_of = dict(zip(learnt.labels["pop"], learnt.labels["superpop"], strict=True))
+    frequency = torch.from_numpy(_frequencies(learnt.copies, numbers))
+    tables = [log_likelihood(torch.from_numpy(row[None]), frequency) for row in likelihoods]
+    pop = torch.cat(tables).softmax(1).numpy()
+    groups = sorted(set(group_of.values()))
+    superpop = np.stack(
+        [pop[:, [group_of[name] == group for name in names]].sum(1) for group in groups], axis=1
+    )
+    labels = {"superpop": _best(superpop, groups), "pop": _best(pop, names)}
+    probabilities = {"superpop": superpop.max(1), "pop": pop.max(1)}
+    return Answers(labels, probabilities, np.zeros(len(pop), np.bool_))
+
+
+def _frequencies(copies: Copies, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Those of each population (P, S), shrunk towards all as the recipe `ancestry` shrinks them."""
+    shrinkage = recipe.read("ancestry")[0].evidence.shrinkage
+    known = copies >= 0
+    overall = (np.where(known, copies, 0).sum(0) + 0.5) / (2 * known.sum(0) + 1)
+    found = []
+    for number in range(numbers.max() + 1):
+        rows = copies[numbers == number]
+        seen = rows >= 0
+        found.append(
+            (np.where(seen, rows, 0).sum(0) + shrinkage * overall) / (2 * seen.sum(0) + shrinkage)
+        )
+    return np.stack(found)
+
+
+def _best(table: NDArray[np.float64], names: Sequence[str]) -> list[str]:
+    return [names[number] for number in table.argmax(1)]
+
+
+def rows_at(
+    depth: float, bundle: Bundle, aside: People, learnt: People, rng: np.random.Generator
+) -> Iterator[Row]:
+    """All methods on the same reads."""
+    likelihoods = likelihoods_by_reads(aside.copies, depth, rng)
+    nothing = np.full_like(aside.copies, -1)
+    by_likelihoods = by_model(bundle, nothing, likelihoods)
+    methods = {
+        "likelihoods": by_likelihoods,
+        "likelihoods, naive Bayes": by_naive_bayes(learnt, likelihoods),
+        "calls of GQ 20": by_model(bundle, called(likelihoods, certain=True)),
+        "likeliest calls": by_model(bundle, called(likelihoods, certain=False)),
+    }
+    for method, answers in methods.items():
+        yield _row(depth, method, aside, answers, by_likelihoods)
+
+
+def _row(depth: float, method: str, aside: People, answers: Answers, best: Answers) -> Row:
+    right = {head: _right(answers, aside, head) for head in HEADS}
+    gap = right["pop"].astype(float) - _right(best, aside, "pop")
+    error = Z_95 * gap.std() / np.sqrt(len(gap))
+    sure = np.nan_to_num(answers.probabilities["superpop"]) > SURE
+    known = np.array(answers.labels["pop"]) != UNKNOWN_LABEL
+    ece = float("nan")
+    if known.any():
+        ece = expected_calibration_error(answers.probabilities["pop"][known], right["pop"][known])
+    return Row(
+        depth,
+        method,
+        len(aside.names),
+        float(right["superpop"].mean()),
+        float(right["pop"].mean()),
+        float(gap.mean()),
+        float(gap.mean() - error),
+        float(gap.mean() + error),
+        float(1 - known.mean()),
+        float(answers.flagged.mean()),
+        int((sure & ~right["superpop"]).sum()),
+        ece,
+    )
+
+
+def _right(answers: Answers, people: People, head: str) -> NDArray[np.bool_]:
+    return np.array(answers.labels[head]) == np.array(people.labels[head])
+
+
+def tsv(rows: Sequence[Row]) -> Iterator[str]:
+    """The table."""
+    yield "\t".join(f.name for f in fields(Row)) + "\n"
+    for row in rows:
+        yield "\t".join(_cell(value) for value in astuple(row)) + "\n"
+
+
+def _cell(value: object) -> str:
+    return _short(value, 4) if isinstance(value, float) else str(value)
+
+
+def _short(value: float, digits: int = 3) -> str:
+    return "." if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table for readers."""
+    lines = [
+        f"{rows[0].n} people that the models have not learnt from; simulated reads.",
+        "",
+        "| depth | read as | superpop | pop | pop, difference (95 %) | UNKNOWN | NOVEL too | wrong above 0.9 | ECE |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        gap = (
+            ""
+            if r.method == "likelihoods"
+            else f"{r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})"
+        )
+        cells = [f"{r.depth:g}", r.method, f"{r.superpop:.3f}", f"{r.pop:.3f}", gap]
+        cells += [f"{r.unknown:.3f}", f"{r.flagged:.3f}", str(r.wrong_above), _short(r.ece)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run; the table goes to standard output, progress to standard error."""
+    options = parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    bundle = bundles.load(options.model, torch.device("cpu"))
+    people = People.read(options.data, bundle)
+    is_aside = np.isin(people.names, options.aside.read_text().split())
+    aside = people.of(np.flatnonzero(is_aside)[:: options.every])
+    learnt = people.of(np.flatnonzero(~is_aside))
+    say(f"{len(aside.names)} people aside, {people.copies.shape[1]} sites")
+    rows: list[Row] = []
+    for depth in DEPTHS:
+        rows += rows_at(
+            depth, bundle, aside, learnt, np.random.default_rng([options.seed, int(10 * depth)])
+        )
+        write_asked(options.markdown, markdown(rows))
+    known = by_model(bundle, aside.copies)
+    rows.append(_row(float("inf"), "the genotypes", aside, known, known))
+    write_asked(options.markdown, markdown(rows))
+    sys.stdout.writelines(tsv(rows))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = parser_of(__doc__, data=DATA, seed=0, markdown=None)
+    made.add_argument("--model", required=True, type=Path, metavar="DIR",
+                      help="a model by the recipe ancestry")  # fmt: skip
+    made.add_argument("--aside", required=True, type=Path, metavar="FILE",
+                      help="names of people it has not learnt from")  # fmt: skip
+    made.add_argument("--every", type=int, default=1, metavar="N",
+                      help="only every n-th of these people; default: %(default)s")  # fmt: skip
+    return made
+
+
+if __name__ == "__main__":
+    main()
