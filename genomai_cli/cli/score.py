@@ -105,13 +105,14 @@ class Reading:
     strand: StrandOption = Strand.FORWARD
 
     def likelihood(self, bundle: "Bundle", batching: "Batching", most: int | None) -> "Likelihood":
-        """The model's, in windows of at most `most` letters unless others are asked for."""
+        """The model's; of variants in windows of at most `most` letters, unless others are asked for."""
         from genomai_cli.inference.likelihood import Likelihood, Settings, window_letters
 
         window = self.window
         if window is None and most is not None:
             window = min(most, window_letters(bundle, None) or most)
-        settings = Settings(window, self.strand is Strand.BOTH, self.mask_every)
+        both = self.strand is Strand.BOTH
+        settings = Settings(window, both, self.mask_every, only_bases=most is not None)
         return Likelihood(bundle, settings, batching)
 
 

@@ -118,6 +118,6 @@ def _write_rows(
     out.write(waiting.encode())
     if unscored:
         run.console.warn(
-            f"{unscored:g} letters are not scored: the model knows no base by them (N, other letters; lower case, if "
-            "it tells it apart)"
+            f"{unscored:g} letters are not scored: the model does not know them (N, other letters; lower case, if it "
+            "tells it apart)"
         )

@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,14 +31,25 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inputs.base import InputKind
     from genomai_cli.inputs.samples import Samples
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.adaptation import Adaptation
     from genomai_cli.training.finetuning import Finetuned
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
+
+
+class AdaptKind(StrEnum):
+    """What is trained (the same as in `training.adaptation`, which would need torch)."""
+
+    FULL = "full"
+    PROBE = "probe"
+    LORA = "lora"
+
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
 FROM_VARIANTS = "ancestry-967"  # whose networks can begin with those of another model
@@ -75,6 +87,21 @@ ReferenceFile = Annotated[
         show_default=False,
     ),
 ]
+Adapt = Annotated[
+    AdaptKind,
+    typer.Option(
+        "--adapt",
+        help="With --model, what is trained: the whole network, its heads (a frozen probe), or low-rank changes of its "
+        "linear layers (LoRA), which are added to the weights at the end.",
+    ),
+]
+Rank = Annotated[
+    int, typer.Option("--lora-rank", metavar="N", min=1, help="The rank of LoRA's changes.")
+]
+Alpha = Annotated[
+    float,
+    typer.Option("--lora-alpha", metavar="A", min=0.0, help="Their scale: alpha/rank times."),
+]
 Start = Annotated[
     str | None,
     model_option(
@@ -92,13 +119,17 @@ class LearningOptions:
     head: HeadColumns = None
 
     def read(
-        self, preset: str, labels: Path, output: Path
+        self, preset: str, labels: Path, output: Path, start: "Bundle | None"
     ) -> "tuple[Recipe, str, Mapping[str, Mapping[str, str]]]":
-        """The recipe, the preset if none is asked for, as it is and as text, and the labels of every head."""
+        """The recipe as it is and as text, and the labels of every head.
+
+        Where none is asked for, the preset, with the tokens and the network of the model of sequences to begin from.
+        """
         from genomai_cli.training import recipe as recipes
 
         changes = self.changes or []
-        chosen, text = recipes.read(self.recipe or preset, changes)
+        same = _same_network(start) if start and not self.recipe and preset == FOR_SEQUENCES else []
+        chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
         columns = _columns(chosen, labels, self.head or [])
         if self.head:
             chosen = recipes.about(chosen, columns)
@@ -114,6 +145,21 @@ class ReadingOptions(VariantOptions):
     model: Start = None
 
 
+@dataclass(eq=False, repr=False)
+class AdaptOptions:
+    """How much of the model to begin from is trained."""
+
+    adapt: Adapt = AdaptKind.FULL
+    lora_rank: Rank = 8
+    lora_alpha: Alpha = 16.0
+
+    def adaptation(self) -> "Adaptation":
+        """The same for training."""
+        from genomai_cli.training.adaptation import Adaptation
+
+        return Adaptation(self.adapt.value, self.lora_rank, self.lora_alpha)
+
+
 @command
 def train(
     run: Run,
@@ -123,6 +169,7 @@ def train(
     *,
     learning: LearningOptions,
     reading: ReadingOptions,
+    adapting: AdaptOptions,
     restart: RestartOptions,
     compute: Compute,
 ) -> None:
@@ -135,6 +182,7 @@ def train(
     genomai train cohort.vcf.gz --labels people.tsv --head superpop=superpopulation -o my-model
     genomai train promoters.fa --labels classes.tsv --set optimization.steps=3000 -o promoters
     genomai train mt.fa --labels people.tsv --model mito-pretrained -o my-mito
+    genomai train promoters.fa --labels classes.tsv --model ./dna-model --adapt lora -o promoters
     genomai classify --model ./my-model new.vcf.gz
     """
     from genomai_cli import device as devices
@@ -145,11 +193,11 @@ def train(
 
     first, sources = readers.open_run_inputs(run)
     preset = _preset(reading.model, first.has_variants)
-    chosen, text, columns = learning.read(preset, labels, output)
     devices.use_threads(compute.threads)
     where = devices.choose(compute.device)
     run.used_device(where)
     start = bundles.load(reading.model, where) if reading.model else None
+    chosen, text, columns = learning.read(preset, labels, output, start)
     kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
     records = readers.read_records(
         run,
@@ -165,6 +213,7 @@ def train(
         "panel": kind.signature().get("panel"),
         "reference": kind.signature().get("reference"),
         "start": start.weights_sha256 if start else None,
+        "adapt": asdict(adapting.adaptation()),
     }
     work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
     with work.kept_once_begun():
@@ -177,6 +226,7 @@ def train(
             start=start,
             work=work.folder,
             report=_reporter(run, chosen, work),
+            adaptation=adapting.adaptation(),
         )
     told = bundles.Extras(
         classifier_card(fitted, shlex.join(command_line())),
@@ -198,6 +248,15 @@ def _preset(model: str | None, has_variants: bool) -> str:
     if has_variants:
         return FROM_VARIANTS if model else FOR_VARIANTS
     return FOR_SEQUENCES
+
+
+def _same_network(start: "Bundle") -> list[str]:
+    """The changes of a recipe that give it the tokens and the network of the model; none for one of other input."""
+    from genomai_cli.training.recipe import as_toml
+
+    if start.input.name != "sequence":
+        return []
+    return [f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")]
 
 
 def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, Mapping[str, str]]":

@@ -6,7 +6,8 @@ pseudo-likelihood (Salazar et al. 2020, arXiv:1910.14659): each base is scored w
 one base at a time or every so-manieth at once. Where tokens of several letters cover it, its probability is the mean of
 what these tokens say of it among the four that agree with the other letters.
 
-Only bases that are known count; a letter such as N is seen by the model and not scored.
+Only what is known counts: a letter that the tokenizer has no token for, or takes for unknown (N), is seen by the model
+and not scored. Next-token models of bytes know every character, and score it, unless bases alone are asked for.
 
 Shape suffixes: B windows, T tokens, L letters, N scored tokens, D hidden size, V tokens of the vocabulary.
 """
@@ -46,11 +47,13 @@ Item = TypeVar("Item")
 @dataclass(frozen=True)
 class Settings:
     """How to score: in windows of so many letters (None: as many as the model reads), on the forward or on both
-    strands, with bases `mask_every` letters apart masked at once (None: one at a time)."""
+    strands, with bases `mask_every` letters apart masked at once (None: one at a time). With `only_bases` nothing else
+    counts, whatever the tokenizer knows."""
 
     window: int | None = None
     both_strands: bool = False
     mask_every: int | None = None
+    only_bases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class NextToken:
     """Each token given those before it."""
 
     tokenizer: Tokenizer
+    only_bases: bool = False
 
     def questions(self, stretch: Stretch) -> Iterator[Question]:
         """One: all tokens at once."""
@@ -127,12 +131,11 @@ class NextToken:
         return logs_L
 
     def _scored(self, stretch: Stretch) -> Indices:
-        """The numbers of the tokens that have something before them, spell DNA, and end in the letters that count."""
+        """The numbers of the tokens that have something before them, are known, and end in the letters that count."""
         ids = self.tokenizer.encode(stretch.text)
         ends = np.arange(len(ids)) * self.tokenizer.stride + self.tokenizer.k - 1
-        counts = (
-            self.tokenizer.is_dna(ids) & (ends >= stretch.own.start) & (ends < stretch.own.stop)
-        )
+        known = self.tokenizer.is_dna(ids) if self.only_bases else self.tokenizer.is_known(ids)
+        counts = known & (ends >= stretch.own.start) & (ends < stretch.own.stop)
         if not self.tokenizer.prefix:
             counts[:1] = False
         return np.flatnonzero(counts)
@@ -227,7 +230,7 @@ class Likelihood:
         if self.method == NEXT_TOKEN and settings.mask_every is not None:
             raise UsageError(f"--mask-every: the model {bundle.name!r} predicts next tokens")
         self.asking: Asking = (
-            NextToken(self.tokenizer)
+            NextToken(self.tokenizer, settings.only_bases)
             if self.method == NEXT_TOKEN
             else MaskedBase(self.tokenizer, settings.mask_every)
         )

@@ -25,6 +25,7 @@ from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples, TrainingBatch, Views
 from genomai_cli.objectives.base import cross_entropy
+from genomai_cli.training.adaptation import Adaptation
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.initialization import (
     initial_config,
@@ -37,6 +38,7 @@ from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.trainer import Loop, Optimization, Report, step_seed
 
 ROWS_AT_ONCE = 128
+WHOLE = Adaptation()
 TEMPERATURES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 
 MemberReport = Callable[[int, int, float, float], None]
@@ -61,12 +63,13 @@ def fit(
     start: Bundle | None = None,
     work: Path | None = None,
     report: MemberReport = lambda *_: None,
+    adaptation: Adaptation = WHOLE,
 ) -> Finetuned:
     """Train the model that the recipe describes on the samples, which are of this kind of input.
 
-    The networks begin with the values of those of `start`, if it is given, with new heads. With `work`, a folder, a run
-    that was interrupted there goes on where it stopped. Raises TrainingError where the samples cannot teach what the
-    recipe asks for.
+    The networks begin with the values of those of `start`, if it is given, with new heads; `adaptation` says how much
+    of them is trained. With `work`, a folder, a run that was interrupted there goes on where it stopped. Raises
+    TrainingError where the samples cannot teach what the recipe asks for.
     """
     run = Finetuning(
         samples,
@@ -77,6 +80,7 @@ def fit(
         start=start,
         work=work,
         report=report,
+        adaptation=adaptation,
     )
     return run.fit()
 
@@ -95,6 +99,7 @@ class Finetuning:
         start: Bundle | None,
         work: Path | None,
         report: MemberReport,
+        adaptation: Adaptation,
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
@@ -106,6 +111,8 @@ class Finetuning:
         self.parts = validation_parts(samples, split.folds, split.holdout, seed)
         self.input, self.samples = kind.chosen(samples, others(samples, self.parts[0]), recipe)
         self.solved = network_class(recipe.network["kind"]).solved
+        self.adaptation = adaptation
+        adaptation.check(begins=start is not None, solved=self.solved)
         if start is not None:
             if self.solved:
                 kind_of_network = recipe.network["kind"]
@@ -136,6 +143,9 @@ class Finetuning:
             "seconds": round(time.monotonic() - began),
             "validation": validation,
         }
+        if self.start is not None:
+            begun = {"model": self.start.name, "sha256": self.start.weights_sha256}
+            config["provenance"]["adapt"] = begun | self.adaptation.told(self.trained_values)
         classifier = classifier.float().to(self.device).eval()
         kind = self.input.remembering(self.samples, self.recipe)
         return Finetuned(Bundle(config, classifier, kind), validation)
@@ -172,6 +182,8 @@ class Finetuning:
         if self.start is not None:
             trained = self.start.classifier.networks
             start_from(network, trained[number % len(trained)])
+        self.adaptation.apply(network)
+        self.trained_values = self.adaptation.trained(network)
         member = self._member(classifier, validation)
         if self.solved:
             self._solve(classifier, member.train)
@@ -185,6 +197,7 @@ class Finetuning:
                 checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
                 report=lambda step, loss, best: self.report(number, step, loss, best),
             )
+        self.adaptation.merge(network)
         evidence = None
         if self.recipe.evidence is not None:
             evidence = self.input.fit_evidence(self.samples, member.train, self.recipe)

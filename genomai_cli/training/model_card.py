@@ -99,7 +99,7 @@ def classifier_card(fitted: Finetuned, command: str) -> str:
 ## Method
 
 Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
-`{config["tokenizer"]["kind"]}`. All settings are in `recipe.toml`.
+`{config["tokenizer"]["kind"]}`. {_adapted(made)}All settings are in `recipe.toml`.
 
 ## Results
 
@@ -121,6 +121,23 @@ same: mind the flags.
 
 {made["seconds"]} s on {made["device"]} with {made["program"]}, torch {made["torch"]}, seed {made["seed"]}.
 """
+
+
+def _adapted(made: Mapping[str, Any]) -> str:
+    """With which model training began, and how much of it was trained; nothing for a model from scratch."""
+    adapt = made.get("adapt")
+    if adapt is None:
+        return ""
+    how = {
+        "full": "all of them were trained",
+        "probe": "they were kept as they were, and the heads alone trained",
+        "lora": "they were kept, and changes of rank {rank} (alpha {alpha:g}) of the linear layers trained and added "
+        "(LoRA, Hu et al. 2022), and the heads",
+    }[adapt["kind"]]
+    begun = (
+        f"The networks began with the values of `{adapt['model']}` (SHA-256 {adapt['sha256']}); "
+    )
+    return f"{begun}{how.format(**adapt)}: {adapt['trained_values']:,} values a network. "
 
 
 def _results(validation: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A recipe: everything that makes one model from one data set, as TOML. The presets are recipes too."""
 
+import json
 import math
 import re
 import tomllib
@@ -71,6 +72,14 @@ LIMITS: dict[str, tuple[float, float]] = {
     "corpus.judged": _AT_LEAST_1,
     "corpus.log_every": _AT_LEAST_1,
 }
+
+
+def as_toml(value: Any) -> str:
+    """A value as TOML in one line; what is None in a table is left out."""
+    if isinstance(value, Mapping):
+        entries = (f"{name} = {as_toml(v)}" for name, v in value.items() if v is not None)
+        return "{" + ", ".join(entries) + "}"
+    return json.dumps(value)
 
 
 def presets() -> list[str]:

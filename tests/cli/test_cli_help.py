@@ -383,7 +383,7 @@ def test_the_options_with_choices_are_found():
         *(("embed", "--to"), ("embed", "--pool"), ("embed", "--strand")),
         *(("evaluate", "--task"), ("evaluate", "--format")),
         *(("generate", "--to"), ("generate", "--build")),
-        *(("score", "--to"), ("score", "--strand")),
+        *(("score", "--to"), ("score", "--strand"), ("train", "--adapt")),
         *(("tokenize", "--tokenizer"), ("tokenize", "--to")),
     }
 

@@ -1,5 +1,6 @@
 """Log-likelihoods: by hand for next-token and masked models, over windows, strands and batches, and what is refused."""
 
+import json
 import math
 
 import likelihood_bundles
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 import tiny_causal
 import torch
+from conftest import SHARED, needs_shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import open_input
 from genomai_cli.inference.batching import Batching
 from genomai_cli.inference.likelihood import Likelihood, Settings, has_likelihood
 from genomai_cli.inference.score import score_sequences, totals
@@ -146,6 +151,32 @@ class TestMasked:
         # an N beside the ends: no 3-mer of known letters covers it alone
         assert (np.isnan(found) | (letters != "N")).sum() >= (letters != "N").sum()
         assert found[:10] == pytest.approx(by_letter(masked, TEXT[:20])[:10], nan_ok=True)
+
+
+class TestBytes:
+    @pytest.fixture(scope="class")
+    def of_bytes(self, causal):
+        return likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "bytes"}, "causal")
+
+    def test_every_character_counts_unless_bases_alone_are_asked_for(self, of_bytes):
+        (score,) = scores(of_bytes, "ACGTNacgt")
+        assert score.bases == 8
+        (score,) = scores(of_bytes, "ACGTNacgt", only_bases=True)
+        assert score.bases == 3
+
+    @needs_shared
+    def test_evo_2_scores_as_its_own_code_does(self):
+        folder = SHARED / "parity" / "evo2"
+        bundle = bundles.load(folder, torch.device("cpu"), torch.float64)
+        with open_input(folder / "inputs.fa") as source:
+            records = list(read_sequences(source, case_sensitive=True, any_text=True))
+        expected = json.loads((folder / "expected_scores.json").read_text())
+        found = scores(bundle, *(record.sequence for record in records))
+        assert [s.log_likelihood for s in found[:2]] == pytest.approx(expected["sum_loglik"], 1e-4)
+        assert [s.per_base for s in found[:2]] == pytest.approx(expected["mean_loglik"], 1e-4)
+        (both,) = scores(bundle, records[-1].sequence, both_strands=True)
+        (mean,) = expected["short_record_mean_loglik_averaged_with_reverse_complement"]
+        assert both.per_base == pytest.approx(mean, 1e-4)
 
 
 class TestAnyModel:

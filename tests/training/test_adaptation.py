@@ -1,0 +1,192 @@
+"""How much of a network is trained that begins with another model's values: all, the heads, or low-rank changes."""
+
+import likelihood_bundles
+import pytest
+import tiny_causal
+import torch
+from conftest import run
+from torch import nn
+from torch.nn.utils import parametrize
+
+from genomai_cli.backbones.base import build_network
+from genomai_cli.backbones.heads import attach_heads, logits
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.errors import TrainingError
+from genomai_cli.training.adaptation import Adaptation
+from genomai_cli.training.recipe import as_toml
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+TOKENS = torch.tensor([[5, 9, 17, 60, 33], [8, 8, 12, 40, 7]])
+TRAINED = [
+    *("optimization.steps=30", "optimization.batch_size=16", "optimization.evaluate_every=10"),
+    "optimization.learning_rate=2e-2",
+]
+
+
+def network():
+    torch.manual_seed(0)
+    made = build_network(
+        {"kind": "dnabert", "vocabulary": 69, "dropout": 0.0, **likelihood_bundles.DNABERT}
+    )
+    return attach_heads(made, {"kind": 3})
+
+
+def values(made):
+    return {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+
+
+def step(made):
+    """A step of gradient descent on all that is trained."""
+    optimizer = torch.optim.SGD([p for p in made.parameters() if p.requires_grad], lr=0.5)
+    nn.functional.cross_entropy(logits(made, TOKENS)["kind"], torch.tensor([0, 2])).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+class TestAdaptation:
+    def test_a_probe_changes_the_heads_alone(self):
+        made, adaptation = network(), Adaptation("probe")
+        before = values(made)
+        adaptation.apply(made)
+        assert adaptation.trained(made) == sum(p.numel() for p in made.heads.parameters())
+        step(made)
+        adaptation.merge(made)
+        changed = {name for name, value in values(made).items() if not value.equal(before[name])}
+        assert changed == {name for name in before if name.startswith("heads.")}
+        assert all(parameter.requires_grad for parameter in made.parameters())
+
+    def test_low_rank_changes_begin_with_nothing(self):
+        made = network()
+        before = logits(made, TOKENS)["kind"]
+        Adaptation("lora", rank=2).apply(made)
+        assert logits(made, TOKENS)["kind"].equal(before)
+
+    def test_low_rank_changes_are_added_and_the_network_is_plain_again(self):
+        made, adaptation = network(), Adaptation("lora", rank=2, alpha=8)
+        before = values(made)
+        adaptation.apply(made)
+        layer = made.layer[0].intermediate
+        a, b = (getattr(layer.parametrizations.weight[0], name) for name in "ab")
+        assert adaptation.trained(made) < sum(value.numel() for value in before.values()) / 2
+        for _ in range(2):
+            step(made)
+        expected = before["layer.0.intermediate.weight"] + 4 * (b @ a).detach()
+        answers = logits(made, TOKENS)["kind"]
+        adaptation.merge(made)
+        assert not any(parametrize.is_parametrized(module) for module in made.modules())
+        after = values(made)
+        assert after.keys() == before.keys()
+        assert after["layer.0.intermediate.weight"] == pytest.approx(expected.numpy(), abs=1e-6)
+        change = after["layer.0.query.weight"] - before["layer.0.query.weight"]
+        assert torch.linalg.matrix_rank(change, atol=1e-5) <= 2
+        linear = {f"{name}.weight" for name, m in made.named_modules() if isinstance(m, nn.Linear)}
+        kept = before.keys() - linear - {n for n in before if n.startswith("heads.")}
+        assert all(after[name].equal(before[name]) for name in kept)
+        again = logits(made, TOKENS)["kind"].detach().numpy()
+        assert again == pytest.approx(answers.detach().numpy(), abs=1e-5)
+
+    def test_all_of_it_is_the_default(self):
+        made, adaptation = network(), Adaptation()
+        adaptation.apply(made)
+        assert adaptation.trained(made) == sum(p.numel() for p in made.parameters())
+
+    def test_what_has_nothing_to_keep_is_refused(self):
+        with pytest.raises(TrainingError, match="name a --model"):
+            Adaptation("lora").check(begins=False, solved=False)
+        with pytest.raises(TrainingError, match="solved are not trained"):
+            Adaptation("probe").check(begins=True, solved=True)
+        with pytest.raises(TrainingError, match="no linear layers"):
+            Adaptation("lora").apply(nn.ReLU())
+
+
+def test_a_table_as_toml():
+    import tomllib
+
+    table = {
+        "kind": "x",
+        "eps": 1e-05,
+        "tied": True,
+        "none": None,
+        "list": [1, 2],
+        "more": {"a": "b'\""},
+    }
+    del table["none"]
+    assert tomllib.loads(f"v = {as_toml(table | {'none': None})}")["v"] == table
+
+
+@pytest.fixture(scope="module")
+def known():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_causal.register(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Sequences of two kinds that their letters tell apart, and their labels."""
+    folder = tmp_path_factory.mktemp("kinds")
+    text, labels = "", "name\tkind\n"
+    for number in range(40):
+        kind = ("AAC", "GGT")[number % 2]
+        text += f">s{number}\n{(kind * 12)[number % 3 :][:30]}\n"
+        labels += f"s{number}\t{kind}\n"
+    (folder / "s.fa").write_text(text)
+    (folder / "l.tsv").write_text(labels)
+    return folder / "s.fa", folder / "l.tsv"
+
+
+class TestCommand:
+    @pytest.mark.parametrize("adapt", ["probe", "lora"])
+    @pytest.mark.parametrize("kind", ["causal", "masked"])
+    def test_the_network_is_the_models_own_and_the_bundle_plain(
+        self, known, files, tmp_path, kind, adapt
+    ):
+        start = likelihood_bundles.saved(getattr(likelihood_bundles, kind)(), tmp_path / "start")
+        fasta, labels = files
+        changes = [word for change in TRAINED for word in ("--set", change)]
+        words = [
+            "train",
+            fasta,
+            "--labels",
+            labels,
+            "--model",
+            start,
+            "--adapt",
+            adapt,
+            "--device",
+            "cpu",
+        ]
+        if kind == "causal" and adapt == "lora":
+            result = run([*words, "-o", tmp_path / "made", *changes])
+            assert result.status == 1
+            assert "no linear layers" in result.stderr
+            return
+        result = run([*words, "--lora-rank", 2, "-o", tmp_path / "made", *changes])
+        assert result.status == 0, result.stderr
+        made, before = bundles.load(tmp_path / "made", CPU), bundles.load(start, CPU)
+        assert made.config["network"] == before.config["network"]
+        assert made.config["provenance"]["adapt"]["kind"] == adapt
+        assert made.config["provenance"]["adapt"]["sha256"] == before.weights_sha256
+        theirs = values(before.classifier.networks[0])
+        ours = {
+            n: v
+            for n, v in values(made.classifier.networks[0]).items()
+            if not n.startswith("heads.")
+        }
+        assert ours.keys() == theirs.keys()
+        changed = {name for name in ours if not ours[name].equal(theirs[name])}
+        assert bool(changed) is (adapt == "lora")
+        card = (tmp_path / "made" / "README.md").read_text()
+        assert (
+            "the heads alone trained" if adapt == "probe" else "changes of rank 2 (alpha 16)"
+        ) in card
+        table = run(["classify", "--model", tmp_path / "made", fasta]).rows
+        right = [row[1] == ("AAC", "GGT")[number % 2] for number, row in enumerate(table[1:])]
+        assert sum(right) > (30 if kind == "causal" else 0)
+
+    def test_it_needs_a_model_to_begin_from(self, files, tmp_path):
+        fasta, labels = files
+        result = run(["train", fasta, "--labels", labels, "--adapt", "probe", "-o", tmp_path / "m"])
+        assert result.status == 1
+        assert "--adapt probe keeps what a network knows: name a --model" in result.stderr
