@@ -154,7 +154,7 @@ class TestMasked:
 
 
 class TestBytes:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def of_bytes(self, causal):
         return likelihood_bundles.bundle(tiny_causal.KIND, {"kind": "bytes"}, "causal")
 
