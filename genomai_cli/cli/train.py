@@ -228,10 +228,11 @@ def train(
             report=_reporter(run, chosen, work),
             adaptation=adapting.adaptation(),
         )
+    log = work.log.text()
     told = bundles.Extras(
         classifier_card(fitted, shlex.join(command_line())),
         text,
-        {run_folder.LOG: work.log.text()},
+        {run_folder.LOG: log} if log else {},  # what is solved has no steps
     )
     bundles.save(fitted.bundle, output, told)
     work.remove()
