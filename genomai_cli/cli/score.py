@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from genomai_cli.inference.likelihood import Likelihood
     from genomai_cli.inference.variant_effects import Scorer
 
-WINDOW = 1024  # letters around a variant, if the model can read so many
+WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
 FLANK = 8  # letters on each side of a variant that a masked model scores
 
 
@@ -45,8 +45,8 @@ WindowLetters = Annotated[
         "--window",
         metavar="N",
         min=1,
-        help="Letters that are read at once.  [default: as many as the model can; of a variant at most "
-        f"{WINDOW}, the variant in the middle]",
+        help="Letters that are read at once.  [default: as many as the model can; masked models and around variants, "
+        f"which stand in the middle, at most {WINDOW}]",
         show_default=False,
     ),
 ]
@@ -104,15 +104,24 @@ class Reading:
     mask_every: MaskEvery = None
     strand: StrandOption = Strand.FORWARD
 
-    def likelihood(self, bundle: "Bundle", batching: "Batching", most: int | None) -> "Likelihood":
-        """The model's; of variants in windows of at most `most` letters, unless others are asked for."""
-        from genomai_cli.inference.likelihood import Likelihood, Settings, window_letters
+    def likelihood(
+        self, bundle: "Bundle", batching: "Batching", *, of_variants: bool
+    ) -> "Likelihood":
+        """The model's; unless others are asked for, in windows as long as it can read, of masked models and of variants
+        of at most 1,024 letters."""
+        from genomai_cli.inference.likelihood import (
+            MASKED,
+            Likelihood,
+            Settings,
+            likelihood_of,
+            window_letters,
+        )
 
         window = self.window
-        if window is None and most is not None:
-            window = min(most, window_letters(bundle, None) or most)
+        if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
+            window = min(WINDOW, window_letters(bundle, None) or WINDOW)
         both = self.strand is Strand.BOTH
-        settings = Settings(window, both, self.mask_every, only_bases=most is not None)
+        settings = Settings(window, both, self.mask_every, only_bases=of_variants)
         return Likelihood(bundle, settings, batching)
 
 
@@ -159,7 +168,12 @@ def score(
     batching = Batching(windows=batch_size)
     if variants.reference is None:
         write_sequences(
-            run, bundle, reading.likelihood(bundle, batching, None), part, output, per_base
+            run,
+            bundle,
+            reading.likelihood(bundle, batching, of_variants=False),
+            part,
+            output,
+            per_base,
         )
         return
     scorer = _scorer(run, bundle, reading, batching)
@@ -175,7 +189,7 @@ def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") 
     odds = LabelOdds(bundle, both_strands=both, batching=batching) if bundle.heads else None
     likelihood = None
     if odds is None or has_likelihood(bundle):
-        likelihood = reading.likelihood(bundle, batching, WINDOW)
+        likelihood = reading.likelihood(bundle, batching, of_variants=True)
         tell(run, likelihood)
     elif reading.mask_every is not None:
         raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")

@@ -1,0 +1,1 @@
+"""Likelihoods of DNA under small models, beside Markov models."""

@@ -1,0 +1,93 @@
+"""`benchmarks.likelihood.genomes` on a made-up genome: its parts, its rows by hand, and the program as a whole."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from benchmarks.likelihood import genomes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LENGTH = 30_000
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    """Two contigs in which a base is followed by its transition in seven of ten cases."""
+    rng = np.random.default_rng(4)
+    file = tmp_path_factory.mktemp("genome") / "g.fa"
+    with file.open("w") as out:
+        for name in ("one", "two"):
+            letters = ["A"]
+            for draw in rng.random(LENGTH - 1):
+                follows = genomes.TRANSITION[letters[-1]]
+                letters.append(
+                    follows if draw < 0.7 else rng.choice([b for b in "ACGT" if b != follows])
+                )
+            out.write(f">{name}\n{''.join(letters)}\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def task(genome, tmp_path_factory):
+    return genomes.task_of(genome, 6, 5, 0, tmp_path_factory.mktemp("task"))
+
+
+def test_nothing_that_is_scored_was_trained_on(task, genome):
+    texts = "".join(genome.read_text().split("\n")[1::2])
+    assert {len(text) for text in task.training.values()} == {LENGTH * 9 // 10}
+    assert len(task.windows) == 6
+    for window in task.windows:
+        assert len(window) == genomes.WINDOW
+        assert window in texts
+        assert not any(window in text for text in task.training.values())
+
+
+def test_variants_are_a_transition_and_a_transversion(task):
+    assert len(task.variants) == 5
+    for record in task.variants:
+        transition, control = record.alts
+        assert {record.ref, transition} in ({"A", "G"}, {"C", "T"})
+        assert control not in (record.ref, transition)
+
+
+def test_the_markov_row_knows_the_rule(task):
+    row = genomes.markov_row(task, 2, "markov")
+    entropy = -0.7 * math.log2(0.7) - 0.3 * math.log2(0.1)
+    assert row.bits.mean() == pytest.approx(entropy, abs=0.1)
+    assert len(row.higher) == 5
+
+
+def test_the_table_has_paired_gains():
+    bits, higher = np.array([1.9, 1.8, 2.0]), np.array([1.0, 0.0, 0.5])
+    rows = [genomes.Row("a", bits, higher), genomes.Row("b", bits - 0.1, higher, "9 steps")]
+    *_, first, second = genomes.table(rows, 0)
+    assert "| 1.9000 (" in first
+    assert "| 0.1000 (0.1000 to 0.1000) |" in second
+    assert "| 0.0000 (0.0000 to 0.0000) | 9 steps |" in second
+
+
+def test_the_program_prints_a_row_for_each_model(genome, tmp_path):
+    small = [
+        "network.width=8",
+        "network.layers=1",
+        "network.feed_forward=8",
+        "optimization.batch_size=2",
+    ]
+    words = ["--genome", genome, "--windows", 3, "--variants", 3, "--minutes", 0, "--threads", 1]
+    words += [
+        "--methods",
+        "hyenadna-tiny",
+        "--runs",
+        tmp_path,
+        *(w for s in small for w in ("--set", s)),
+    ]
+    command = [sys.executable, "-m", "benchmarks.likelihood.genomes", *map(str, words)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert ended.returncode == 0, ended.stderr
+    assert "| hyenadna-tiny (next-token) |" in ended.stdout
+    assert "8 steps" in ended.stdout
+    assert (tmp_path / "models" / "hyenadna-tiny" / "config.json").is_file()
