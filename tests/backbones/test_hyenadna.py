@@ -256,6 +256,15 @@ def test_the_options_of_the_configs(tmp_path):
             close(network(ids), reference(ids, given, **options)[-1])
 
 
+def test_a_config_need_not_say_what_is_the_default(tmp_path):
+    told = ("model_type", "d_model", "n_layer", "max_seq_len", "vocab_size", "d_inner", "emb_dim")
+    told += ("filter_order",)
+    config = {name: HUGGING_FACE[name] for name in told}
+    network = load(released(tmp_path / "x", hugging_face(), config)).classifier.networks[0]
+    with torch.inference_mode():
+        close(network(token_ids()), reference(token_ids(), tensors())[-1])
+
+
 def test_a_frequency_that_is_not_trained_is_the_configs(tmp_path):
     given = {n: torch.full_like(t, 4.0) if n.endswith(".freq") else t for n, t in tensors().items()}
     named = {n: t for n, t in hugging_face(given).items() if not n.endswith(".freq")}

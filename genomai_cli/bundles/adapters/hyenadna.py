@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from genomai_cli.backbones.base import complete_config
 from genomai_cli.bundles.adapters import Keys
 from genomai_cli.bundles.weights import Weights
 from genomai_cli.errors import BundleError
@@ -114,15 +115,15 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     """See `Adapter`; BundleError for what this network cannot be told to do."""
     original = _is_original(config)
     network = (_original if original else _hugging_face)(config, folder)
-    network["kind"] = "hyenadna"
     if original:
         network["train_frequency"] = any(name.endswith(".freq") for name in names)
         network["short_filter"] = _taps(folder, names) or network.get("short_filter", 3)
-    rows = -(-network["vocabulary"] // network.get("vocabulary_multiple", 8))
-    if rows * network.get("vocabulary_multiple", 8) < TOKENS:
+    network["tied"] = original or _is_tied(config, names)
+    network = complete_config({"kind": "hyenadna", **network})
+    multiple = network["vocabulary_multiple"]
+    if -(-network["vocabulary"] // multiple) * multiple < TOKENS:
         raise BundleError(f"{folder}: embeddings of {network['vocabulary']} tokens, not {TOKENS}")
     head = next((head for head in HEADS if f"{head}weight" in names), None)
-    network["tied"] = original or _is_tied(config, names)
     found: dict[str, Any] = {
         "tokenizer": {"kind": "dna_characters", "case_sensitive": True, "cls": original},
         "network": network,
@@ -248,7 +249,7 @@ def _complete(network: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise BundleError(
                 f"{folder}: config.json does not say how large the network is: no {name}"
             )
-    return {"feed_forward": 4 * network["width"], "filter_depth": 2, **network}
+    return {"feed_forward": 4 * network["width"], **network}
 
 
 def _taps(folder: Path, names: set[str]) -> int | None:
