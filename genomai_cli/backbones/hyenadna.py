@@ -6,7 +6,7 @@ of the position, a small network with sines, times a decay of its own for each c
 the checkpoint.
 
 Where no gradient is wanted, channels and tokens are worked on in blocks of about `values` numbers, and hidden states
-are changed in place: memory beside three copies of them is bounded, and the answers are those of one block.
+are changed in place: memory beside two copies of them is bounded, and the answers are those of one block.
 
 Shape suffixes: B sequences, T tokens, D hidden size, C channels of a block, W width of the filters' network, P tokens
 before.
@@ -15,6 +15,7 @@ before.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,10 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone
-from genomai_cli.backbones.convolutions import VALUES, convolve, correlate, fast_length, last
+from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
 
 STD = 0.02  # of fresh weights, as in GPT-2
 FASTEST, SLOWEST, TARGET, FLOOR = 0.3, 1.5, 0.01, 0.05  # of the decay of filters
+VALUES = 1 << 23  # in a block: 64 MB in double precision, of which about eight are held
 KEPT = 1 << 24  # numbers of a layer's filters that are kept for the next batch
 
 
@@ -200,24 +202,27 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, values: int, past: Past | None = None) -> Tensor:
         """(B, T, D); x is changed in place where no gradient is wanted."""
-        normed_BTD = self.norm1(x_BTD)
-        for part_BTD in self.mixer(normed_BTD, values, past):
-            x_BTD = _add(x_BTD, self.dropout(part_BTD))
-        del normed_BTD
-        if torch.is_grad_enabled():
-            return _add(x_BTD, self.dropout(self._mlp(x_BTD)))
         step = max(1, values // (x_BTD.shape[0] * self.fc1.out_features))
-        for part_BTD in torch.split(x_BTD, step, dim=1):
-            part_BTD += self.dropout(self._mlp(part_BTD))
+        for project, y_BTC in self.mixer(self.norm1(x_BTD), values, past):
+            x_BTD = self._add(x_BTD, y_BTC, project, step)
+        return self._add(x_BTD, x_BTD, self._mlp, step)
+
+    def _add(
+        self, x_BTD: Tensor, y_BTC: Tensor, function: Callable[[Tensor], Tensor], step: int
+    ) -> Tensor:
+        """The sum of x and what the function makes of y, token by token."""
+        if torch.is_grad_enabled():
+            sum_BTD: Tensor = x_BTD + self.dropout(function(y_BTC))
+            return sum_BTD
+        parts = zip(torch.split(x_BTD, step, 1), torch.split(y_BTC, step, 1), strict=True)
+        for part_BTD, given_BTC in parts:
+            part_BTD += self.dropout(function(given_BTC))
         return x_BTD
 
     def _mlp(self, x_BTD: Tensor) -> Tensor:
-        out_BTD: Tensor = self.fc2(functional.gelu(self.fc1(self.norm2(x_BTD)), approximate="tanh"))
+        wide_BTF = functional.gelu(self.fc1(self.norm2(x_BTD)), approximate="tanh")
+        out_BTD: Tensor = self.fc2(wide_BTF)
         return out_BTD
-
-
-def _add(sum_BTD: Tensor, part_BTD: Tensor) -> Tensor:
-    return sum_BTD + part_BTD if torch.is_grad_enabled() else sum_BTD.add_(part_BTD)
 
 
 class HyenaOperator(nn.Module):
@@ -233,8 +238,11 @@ class HyenaOperator(nn.Module):
         self.dropout = nn.Dropout(config.operator_dropout)
         self.out_proj = Linear(config.width, config.width, std=scaled)
 
-    def forward(self, x_BTD: Tensor, values: int, past: Past | None = None) -> Iterator[Tensor]:
-        """What each block of channels gives (B, T, D); the sum of these is the operator's output.
+    def forward(
+        self, x_BTD: Tensor, values: int, past: Past | None = None
+    ) -> Iterator[tuple[Callable[[Tensor], Tensor], Tensor]]:
+        """Each block of channels (B, T, C), and before it its part of the output's projection, to (B, T, D); the
+        operator's output is the sum of the projected blocks.
 
         With a past there is one block, and the past takes in these tokens.
         """
@@ -245,9 +253,9 @@ class HyenaOperator(nn.Module):
         for start in range(0, self.width, max(1, step)):
             channels = slice(start, min(self.width, start + max(1, step)))
             y_BCT = self._mixed(x_BTD, taps, channels, past)
-            bias = self.out_proj.bias if channels.stop == self.width else None
+            bias_D = self.out_proj.bias if channels.stop == self.width else None
             weight_DC = self.out_proj.weight[:, channels]
-            yield functional.linear(y_BCT.transpose(1, 2), weight_DC, bias)
+            yield partial(functional.linear, weight=weight_DC, bias=bias_D), y_BCT.transpose(1, 2)
         if past:
             past.tokens = total
 

@@ -73,7 +73,7 @@ def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str
     return Fit(
         architecture,
         sum(math.prod(shape) for shape in expected.values()),
-        _released_names(set(expected) - set(given), keys),
+        _released_names(set(expected) - set(given) - set(keys.added), keys),
         keys.unexpected(weights),
         sorted(
             n for ours, n in given.items() if expected.get(ours) not in (None, weights.shape(n))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from genomai_cli.bundles.catalog import parts_of, whole
-from genomai_cli.bundles.torch_parts import TorchParts
+from genomai_cli.bundles.torch_archive import TorchArchive
 from genomai_cli.errors import BundleError
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
-FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", TORCH, f"{TORCH}.index.json")
+LIGHTNING = "weights.ckpt"  # read by an unpickler of ours: torch's refuses what else it holds
+REFUSED = "GLOBAL "  # is in the line in which torch says so
+FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", TORCH, f"{TORCH}.index.json", LIGHTNING)
 
 
 class Weights(Mapping[str, Tensor]):
@@ -60,8 +63,10 @@ class Weights(Mapping[str, Tensor]):
         return len(self._file_of)
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._open(self._file_of[name]).tensor(name)
-        return tensor
+        file = self._file_of[name]
+        with _damage(file):
+            tensor: Tensor = self._open(file).tensor(name)
+            return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
@@ -150,14 +155,14 @@ def require_same_names(expected: Any, there: Any, source: Path) -> None:
         raise BundleError(f"{source}: {what} tensor {min(which)} ({len(which)} in all)")
 
 
-def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchParts":
+def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchArchive":
     if file.suffix == ".safetensors":
         return _Safetensors(file)
     parts = parts_of(file)
-    if parts == [file]:
+    if parts == [file] and file.suffix != ".ckpt":
         return _TorchFile(file)
     with _damage(file):
-        return TorchParts(parts)
+        return TorchArchive(parts)
 
 
 def _indexed(index: Path) -> dict[str, Path]:
@@ -190,8 +195,7 @@ class _Safetensors:
         return list(self._handle.keys())
 
     def tensor(self, name: str) -> Tensor:
-        with _damage(self._file):
-            return self._handle.get_tensor(name)  # type: ignore[no-any-return]
+        return self._handle.get_tensor(name)  # type: ignore[no-any-return]
 
     def shape(self, name: str) -> tuple[int, ...]:
         with _damage(self._file):
@@ -233,5 +237,7 @@ def _damage(file: Path) -> Iterator[None]:
     except BundleError:
         raise
     except Exception as error:
-        line = next(iter(str(error).splitlines()), repr(error))
-        raise BundleError(f"{file}: damaged: {line}") from error
+        lines = str(error).splitlines()
+        line = next((found for found in lines if REFUSED in found), next(iter(lines), repr(error)))
+        what = "not opened" if isinstance(error, UnpicklingError) else "damaged"
+        raise BundleError(f"{file}: {what}: {line.strip()}") from error

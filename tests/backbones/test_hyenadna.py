@@ -1,6 +1,12 @@
 """HyenaDNA: its formulas, causality, blocks and caches, released layouts, what is refused, training from it, parity."""
 
+import gzip
 import json
+import os
+import sys
+import types
+from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,11 +179,12 @@ def reference(ids, given, *, order=2, depth=2, delay=0, eps=1e-5, modulate=True)
             * given[f"{filters}modulation.deltas"][0].abs()
         )
         h = h * (decay + 0.05) if modulate else h
+        width = x.shape[2]
         for n, gate in enumerate(gates[:0:-1]):
             v = v * gate
-            k = h[:, n * WIDTH : (n + 1) * WIDTH]
-            long = sum(shifted(v, j) * k[j] for j in range(tokens))
-            v = long + given[f"{filters}bias"][n * WIDTH : (n + 1) * WIDTH] * v
+            own = slice(n * width, (n + 1) * width)
+            long = sum(shifted(v, j) * h[j, own] for j in range(tokens))
+            v = long + given[f"{filters}bias"][own] * v
         return linear(f"{name}out_proj", v * gates[0])
 
     x = given["embeddings.word_embeddings.weight"].double()[ids]
@@ -459,6 +466,136 @@ def test_it_is_pretrained_and_trained(sequences, tmp_path, start):
     result = run(["classify", "--model", tmp_path / "trained", fasta])
     assert result.status == 0, result.stderr
     assert len(result.rows) == 41
+
+
+# --- files of other people
+
+
+def settings(**values):
+    """Settings as omegaconf would pickle them."""
+    module = types.ModuleType("omegaconf.dictconfig")
+    module.DictConfig = type("DictConfig", (), {"__module__": module.__name__})
+    made = module.DictConfig()
+    made.__dict__ = dict(values)
+    return module, made
+
+
+def lightning(file, given, monkeypatch, **more):
+    """A checkpoint as Lightning writes it, of a network trained with gradient checkpoints."""
+    module, made = settings(content={"lr": 6e-4}, any=Any)
+    modules = {"omegaconf": types.ModuleType("omegaconf"), module.__name__: module}
+    for name, imported in modules.items():
+        monkeypatch.setitem(sys.modules, name, imported)
+    named = {
+        name.replace(".mixer.", ".mixer.layer.").replace(".mlp.", ".mlp.layer."): tensor
+        for name, tensor in given.items()
+    }
+    loops = defaultdict(dict, fit={"done": 3})
+    torch.save(
+        {"epoch": 9, "state_dict": named, "loops": loops, "hyper_parameters": made, **more}, file
+    )
+    for name in modules:
+        monkeypatch.delitem(sys.modules, name)
+    return file
+
+
+@pytest.mark.parametrize("config", [None, ORIGINAL], ids=["a file alone", "beside config.json"])
+def test_a_lightning_checkpoint_is_opened_without_what_wrote_it(tmp_path, monkeypatch, config):
+    file = lightning(tmp_path / "weights.ckpt", original(), monkeypatch)
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    ids = token_ids()
+    for path in (file, tmp_path) if config else (file,):
+        bundle = load(path)
+        network, head = bundle.classifier.networks[0], bundle.auxiliary["causal"]
+        with torch.inference_mode():
+            close(network(ids), reference(ids, tensors())[-1])
+            assert network.lm_logits(head, network(ids)).shape == (3, 33, ROWS)
+    report = json.loads(run(["models", "inspect", file, "--json"]).stdout)
+    assert report["problem"] is None
+    assert {"hyper_parameters", "loops", "train_torchmetrics.num_tokens.count"} <= set(
+        report["extra"]
+    )
+
+
+class Command:
+    """What runs a command where it is unpickled by python's own means."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("name", ["weights.ckpt", "x.pt"])
+def test_a_pickle_that_would_run_something_is_refused(tmp_path, monkeypatch, name):
+    mark = tmp_path / "ran"
+    file = lightning(tmp_path / name, original(), monkeypatch, more=Command(f"touch {mark}"))
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGT\n")
+    for command in (["models", "inspect", file], ["embed", "--model", file, fasta]):
+        result = run(command)
+        assert result.status == 1
+        assert f"{name}: not opened" in result.stderr
+        assert not mark.exists()
+    if name.endswith(".ckpt"):
+        assert "system, which weights have no use for" in result.stderr
+
+
+def test_a_lightning_checkpoint_that_was_cut_is_damaged(tmp_path, monkeypatch):
+    file = lightning(tmp_path / "weights.ckpt", original(), monkeypatch)
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(BundleError, match=r"weights\.ckpt: damaged"):
+        load(file)
+
+
+def test_a_fine_tuned_network_is_a_classifier(tmp_path):
+    """The stand-alone code's head reads the mean of all tokens' hidden states."""
+    rng = torch.Generator().manual_seed(9)
+    head, bias = torch.randn(3, WIDTH, generator=rng), torch.randn(3, generator=rng)
+    named = {"head.output_transform.weight": head, "head.output_transform.bias": bias}
+    file = tmp_path / "finetuned.pt"
+    torch.save(prefixed(tensors(), "backbone.") | named, file)
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGTACGTTA\n>b\nACGTN\n")
+    bundle = load(file)
+    assert bundle.heads == {"label": ["0", "1", "2"]}
+    result = run(["classify", "--model", file, "--probs", fasta])
+    assert result.status == 0, result.stderr
+    for row, sequence in zip(result.rows[1:], ("ACGTACGTTA", "ACGTN"), strict=True):
+        ids = torch.from_numpy(bundle.tokenizer.released_ids(sequence).astype(np.int64))[None]
+        assert ids[0, 0] == 0
+        logits = reference(ids, tensors())[-1].mean(1) @ head.double().T + bias
+        close(bundle.classifier(ids)["label"], logits)
+        np.testing.assert_allclose(np.array(row[-3:], float), logits.softmax(1)[0], atol=1e-4)
+    assert run(["models", "convert", file, "-o", tmp_path / "mine"]).status == 0
+    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["tiny-1k.skeleton.ckpt", "small-32k.skeleton.ckpt.gz"])
+def test_skeletons_of_released_files_open(tmp_path, name):
+    source = SHARED / "official" / f"hyenadna-{name}"
+    file = tmp_path / "weights.ckpt"
+    content = source.read_bytes()
+    file.write_bytes(gzip.decompress(content) if source.suffix == ".gz" else content)
+    network = bundles.load(file, CPU).classifier.networks[0]
+    sizes = network.config.width, network.config.layers, network.max_length
+    assert sizes == ((128, 2, 1026) if name.startswith("tiny") else (256, 4, 32770))
+
+
+@needs_shared
+def test_logits_of_somebodys_fine_tuned_network():
+    file = SHARED / "official" / "hyenadna-tiny-1k.finetuned.pt"
+    given = torch.load(file, weights_only=True, map_location="cpu")
+    bundle = load(file)
+    ids = torch.from_numpy(bundle.tokenizer.released_ids("ACGTTGCAAGGTCCATTAGC").astype(np.int64))
+    plain = {name.removeprefix("backbone."): tensor for name, tensor in given.items()}
+    mean = reference(ids[None], plain)[-1].mean(1)
+    head = [given[f"head.output_transform.{part}"].double() for part in ("weight", "bias")]
+    close(bundle.classifier(ids[None])["label"], functional.linear(mean, *head))
 
 
 @needs_shared

@@ -7,8 +7,10 @@ extra, every parameter is filled, or the checkpoint is refused. Two functions an
 of a checkpoint.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,12 +26,14 @@ from genomai_cli.errors import BundleError
 class Keys:
     """Where a checkpoint's tensors belong: `renamed` gives the name in the bundle of each name in the checkpoint;
     `tied` ones are stored again under another name, which they must equal; `extra` ones are known and not needed.
-    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used."""
+    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used, and `added` the
+    tensors that a bundle has and the layout has not."""
 
     renamed: Mapping[str, str]
     tied: Mapping[str, str] = field(default_factory=dict)
     extra: Callable[[str], bool] = lambda name: False
     altered: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    added: Mapping[str, Tensor] = field(default_factory=dict)
 
     def unexpected(self, names: Iterable[str]) -> list[str]:
         """Those of the checkpoint's names that belong nowhere, in order; the second of two that belong to one place."""
@@ -72,7 +76,7 @@ class Renamed(Mapping[str, Tensor]):
     """A checkpoint's tensors under the names that they have in a bundle; read when they are asked for."""
 
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
-        self._weights, self._altered = weights, keys.altered
+        self._weights, self._altered, self._added = weights, keys.altered, keys.added
         self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
         unknown = keys.unexpected(weights)
         if unknown:
@@ -82,12 +86,14 @@ class Renamed(Mapping[str, Tensor]):
                 raise BundleError(f"{source}: tensor {name} should equal {twin}, and does not")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
+        return chain(self._stored, self._added)
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._stored) + len(self._added)
 
     def __getitem__(self, name: str) -> Tensor:
+        if name in self._added:
+            return self._added[name]
         tensor = self._weights[self._stored[name]]
         return self._altered[name](tensor) if name in self._altered else tensor
 
@@ -98,6 +104,8 @@ class Renamed(Mapping[str, Tensor]):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
+        if name in self._added:
+            return tuple(self._added[name].shape)
         return self._weights.shape(self._stored[name])
 
 
@@ -156,7 +164,7 @@ def adapted_config(
 ) -> dict[str, Any]:
     """What a bundle's config would say of a checkpoint with tensors of these names."""
     return {
-        "name": folder.resolve().name.removesuffix(".pt"),
+        "name": re.sub(r"\.(pt|ckpt)$", "", folder.resolve().name),
         "version": "released",
         "description": "",
         "input": {"kind": "sequence"},

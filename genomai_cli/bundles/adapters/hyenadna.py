@@ -12,9 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from genomai_cli.backbones.base import complete_config
+from genomai_cli.backbones.classifier import FEATURES
+from genomai_cli.bundles import catalog
 from genomai_cli.bundles.adapters import Keys
-from genomai_cli.bundles.weights import Weights
+from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
 
 WORDS = "embeddings.word_embeddings.weight"
@@ -160,7 +164,9 @@ def keys(config: Mapping[str, Any]) -> Keys:
         }
     else:
         names["lm_head.weight"] = "companions.causal.weight"
-    return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None)
+    # A fusion of these weights leaves a head's logits as they are.
+    added = {f"fusion.network_{head}": torch.zeros(FEATURES) for head in config["heads"]}
+    return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
 def _block(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -270,7 +276,7 @@ def config_of_file(file: Path) -> dict[str, Any] | None:
     not a HyenaDNA's, or where there is a config.json."""
     if file.suffix not in (".ckpt", ".pt") or not file.is_file():
         return None
-    if (file.parent / "config.json").is_file():
+    if (file.parent / catalog.CONFIG).is_file() and weights_file(file.parent) == file:
         return None
     weights = Weights.open(file)
     shapes = {name: list(weights.shape(name)) for name in weights}

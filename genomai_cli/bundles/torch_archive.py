@@ -1,8 +1,10 @@
-"""A file of `torch.save` that lies in parts, read as if they were one and without a copy of them.
+"""A file of `torch.save`, whole or in parts, read without running anything that it names and without a copy of it.
 
 Such a file is a zip archive that compresses nothing: a pickle of the tensors' names and shapes, and a record for each
-storage. The pickle is read by an unpickler that knows tensors and plain containers and runs nothing else; a tensor is a
-view of the mapped part that its record lies in, or a copy where it lies in two.
+storage. The pickle is read by an unpickler that knows tensors and plain containers; what PyTorch Lightning adds to its
+checkpoints besides tensors, omegaconf's settings, becomes objects that hold nothing and do nothing, and any other name
+is refused. A tensor is a view of the mapped part that its record lies in, or a copy where it lies in two, on the CPU
+wherever it was saved.
 """
 
 import io
@@ -10,7 +12,7 @@ import mmap
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+STATE = "state_dict"  # under which Lightning keeps the tensors
 LOCAL_HEADER = 30  # bytes before the name in a zip's record, which end with the lengths of name and extra field
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -45,8 +48,11 @@ class Stored(NamedTuple):
     stride: tuple[int, ...]
 
 
-class TorchParts:
-    """The tensors by name of a file in parts; ValueError for what is not one of tensors by name."""
+class TorchArchive:
+    """The tensors by name of a file in one part or several, of a Lightning checkpoint those of its `state_dict`.
+
+    ValueError for what is not one of tensors by name, UnpicklingError for one that names what it has no use for.
+    """
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._bytes = _Joined(parts)
@@ -62,8 +68,12 @@ class TorchParts:
             found = _Unpickler(io.BytesIO(archive.read(index))).load()
         if not isinstance(found, dict):
             raise ValueError("holds no tensors by name")
-        self._stored = {n: t for n, t in found.items() if isinstance(t, Stored)}
-        self.others = [name for name in found if name not in self._stored]
+        named = found.get(STATE, found)
+        if not isinstance(named, dict):
+            raise ValueError(f"{STATE} holds no tensors by name")
+        self._stored = {n: t for n, t in named.items() if isinstance(t, Stored)}
+        everything = {**found, **named}
+        self.others = [str(n) for n in everything if n != STATE and n not in self._stored]
 
     def keys(self) -> list[str]:
         """The names of the tensors."""
@@ -76,7 +86,10 @@ class TorchParts:
         if 0 in stored.shape:
             return torch.empty(stored.shape, dtype=stored.dtype)
         size, values = stored.dtype.itemsize, 1 + sum(reach)
-        start = self._start(f"{self._folder}data/{stored.storage}") + stored.first * size
+        info = self._records[f"{self._folder}data/{stored.storage}"]
+        if min(stored.first, *reach, 0) < 0 or (stored.first + values) * size > info.file_size:
+            raise ValueError(f"{name} passes the end of its record")
+        start = self._start(info) + stored.first * size
         found = self._bytes.view(start, values * size, stored.dtype)
         return found.as_strided(stored.shape, stored.stride)
 
@@ -88,9 +101,8 @@ class TorchParts:
         """Its type."""
         return str(self._stored[name].dtype).removeprefix("torch.")
 
-    def _start(self, record: str) -> int:
+    def _start(self, info: zipfile.ZipInfo) -> int:
         """Where the bytes of a record begin."""
-        info = self._records[record]
         if info.compress_type != zipfile.ZIP_STORED:
             raise ValueError("compressed")
         header = self._bytes.piece(info.header_offset, LOCAL_HEADER)
@@ -147,7 +159,7 @@ class _Joined(io.RawIOBase):
 class _Inert:
     """Stands for an object that is not needed."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
     def __setstate__(self, state: object) -> None:
@@ -161,8 +173,10 @@ class _Unpickler(pickle.Unpickler):
         """The few names that such a file may use."""
         if module in ("torch", "torch.storage") and name in DTYPES:
             return DTYPES[name]
+        if module.partition(".")[0] == "omegaconf":
+            return _Inert
         if (module, name) not in KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} is not read")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which weights have no use for")
         return KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, torch.dtype]:
@@ -189,6 +203,12 @@ KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("collections", "defaultdict"): defaultdict,
+    ("typing", "Any"): _Inert,
+    **{(module, "list"): list for module in ("builtins", "__builtin__")},
+    **{(module, "dict"): dict for module in ("builtins", "__builtin__")},
+    **{(module, "set"): set for module in ("builtins", "__builtin__")},
+    **{(module, name): int for module, name in (("builtins", "int"), ("__builtin__", "long"))},
     ("_io", "BytesIO"): _Inert,  # Transformer Engine's metadata
     ("_codecs", "encode"): _Inert,  # the bytes in it
 }
