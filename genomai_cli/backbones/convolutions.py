@@ -47,7 +47,8 @@ def correlate(u_BDT: Tensor, taps_DK: Tensor, before_BDJ: Tensor | None = None) 
     padded_BDT = padded_BDT[..., -(u_BDT.shape[2] + taps - 1) :]
     taps_DK = taps_DK.to(exact)
     if taps > FEW:
-        y_BDT = functional.conv1d(padded_BDT, taps_DK.unsqueeze(1), groups=channels)
+        with torch.autocast(u_BDT.device.type, enabled=False):
+            y_BDT = functional.conv1d(padded_BDT, taps_DK.unsqueeze(1), groups=channels)
         return y_BDT.to(u_BDT.dtype)
     y_BDT = padded_BDT[..., taps - 1 :] * taps_DK[:, -1:]
     for tap in range(taps - 1):  # on a CPU three times as fast as `conv1d` with groups

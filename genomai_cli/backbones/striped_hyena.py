@@ -120,9 +120,8 @@ class StripedHyenaNetwork(Backbone):
         hidden_BTD: Tensor = self.embedding(ids_BT)
         for block in self.blocks[:layer]:
             hidden_BTD, _ = self._stretches(block, hidden_BTD, None, keep=False)
-        if layer is None or layer > len(self.blocks):
-            hidden_BTD = self.norm(hidden_BTD)
-        return hidden_BTD
+        whole = layer is None or layer > len(self.blocks)
+        return self._normed(hidden_BTD) if whole else hidden_BTD
 
     def decode(self, ids_BT: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
         """See `Backbone`; a cache stays as it is, so that several continuations may begin with it."""
@@ -131,7 +130,7 @@ class StripedHyenaNetwork(Backbone):
         for block, before in zip(self.blocks, known, strict=True):
             hidden_BTD, state = self._stretches(block, hidden_BTD, before, keep=True)
             states.append(state)
-        return self.norm(hidden_BTD), states
+        return self._normed(hidden_BTD), states
 
     def _stretches(
         self, block: nn.Module, hidden_BTD: Tensor, state: Any, *, keep: bool
@@ -146,6 +145,15 @@ class StripedHyenaNetwork(Backbone):
             else:
                 hidden_BTD[:, start:end] = y_BTD
         return torch.cat(found, dim=1) if found else hidden_BTD, state
+
+    def _normed(self, hidden_BTD: Tensor) -> Tensor:
+        """The final norm, in place where no gradient is asked for."""
+        if torch.is_grad_enabled():
+            normed_BTD: Tensor = self.norm(hidden_BTD)
+            return normed_BTD
+        for stretch_BTD in torch.split(hidden_BTD, self.block, dim=1):
+            stretch_BTD.copy_(self.norm(stretch_BTD))
+        return hidden_BTD
 
     def long_filters(self, tokens: int) -> Tensor | None:
         """The filters (layers, D, tokens) that are sums of exponentials."""
