@@ -26,8 +26,15 @@ class Explicit(nn.Module):
     def __init__(self, width: int, groups: int, taps: int) -> None:
         super().__init__()
         self.repeats, self.count = width // groups, taps
-        self.taps = nn.Parameter(torch.randn(groups, 1, taps) / taps**0.5)
-        self.direct = nn.Parameter(torch.zeros(width)) if taps >= LONG else None
+        self.taps = nn.Parameter(torch.empty(groups, 1, taps))
+        self.direct = nn.Parameter(torch.empty(width)) if taps >= LONG else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values, which leave the size of unrelated inputs as it is."""
+        nn.init.normal_(self.taps, std=self.count**-0.5)
+        if self.direct is not None:
+            nn.init.zeros_(self.direct)
 
     def forward(
         self, u_BDT: Tensor, before: Tensor | None, keep: bool
@@ -53,17 +60,32 @@ class Modal(nn.Module):
 
     def __init__(self, width: int, systems: int, modes: int, complex_poles: bool) -> None:
         super().__init__()
-        self.repeats = width // systems
-        decay = -torch.logspace(-3, 0, modes).expand(systems, modes).unsqueeze(2)
+        self.repeats, self.complex_poles = width // systems, complex_poles
         if complex_poles:
-            angle = torch.rand(systems, modes, 1) * torch.pi
-            self.poles = nn.Parameter(torch.view_as_real(torch.polar(decay.exp(), angle)))
-            self.residues = nn.Parameter(torch.randn(systems, modes, 1, 2) / modes)
+            self.poles = nn.Parameter(torch.empty(systems, modes, 1, 2))
+            self.residues = nn.Parameter(torch.empty(systems, modes, 1, 2))
         else:
-            self.log_poles = nn.Parameter(decay.clone())
-            self.residues = nn.Parameter(torch.randn(systems, modes) / modes)
-        self.complex_poles = complex_poles
-        self.direct = nn.Parameter(torch.zeros(width))
+            self.log_poles = nn.Parameter(torch.empty(systems, modes, 1))
+            self.residues = nn.Parameter(torch.empty(systems, modes))
+        self.direct = nn.Parameter(torch.empty(width))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Fresh values: memories of 1 to 1,000 tokens, which leave the size of unrelated inputs as it is."""
+        systems, modes = self.residues.shape[:2]
+        decay_N = -torch.logspace(-3, 0, modes, device=self.residues.device)
+        gain_N = ((1 - (2 * decay_N).exp()) / modes).sqrt()
+        nn.init.zeros_(self.direct)
+        nn.init.normal_(self.residues)
+        if self.complex_poles:
+            angle_SN = torch.rand(systems, modes, device=self.residues.device) * torch.pi
+            poles_SN = torch.polar(decay_N.exp().expand_as(angle_SN).contiguous(), angle_SN)
+            self.poles.copy_(torch.view_as_real(poles_SN).unsqueeze(2))
+            self.residues.mul_(gain_N[:, None, None])
+        else:
+            self.log_poles.copy_(decay_N.unsqueeze(1).expand(systems, modes, 1))
+            self.residues.mul_(gain_N)
 
     def forward(
         self, u_BDT: Tensor, state_BDN: Tensor | None, keep: bool

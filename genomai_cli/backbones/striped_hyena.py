@@ -100,12 +100,11 @@ class StripedHyenaNetwork(Backbone):
         self.config = config
         self.hidden_size, self.num_layers = config.width, len(config.blocks) + 1
         self.max_length, self.block = config.positions, BLOCK
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.embedding = Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(
             Block(config, kind, number) for number, kind in enumerate(config.blocks)
         )
         self.norm = RmsNorm(config) if config.final_norm else nn.Identity()
-        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
 
     def forward(
         self,
@@ -180,8 +179,29 @@ class TiedLogits(nn.Module):
         return functional.linear(hidden, embeddings_VD)
 
 
+class Embedding(nn.Embedding):
+    """Vectors that begin small, so that tied logits begin near even."""
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=0.02)
+
+
 class Linear(nn.Linear):
-    """Computes in its weights' type and gives the type it got: files mix float32 and bfloat16."""
+    """Computes in its weights' type and gives the type it got: files mix float32 and bfloat16.
+
+    Fresh weights are `share` of the usual size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, share: float = 1.0) -> None:
+        self.share = share
+        super().__init__(inputs, outputs, bias)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        super().reset_parameters()
+        self.weight.mul_(self.share)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., out)."""
@@ -212,8 +232,8 @@ class GatedMlp(nn.Module):
         linear = config.linear_gates and number > 0
         self.activation = None if linear else ACTIVATIONS[config.activation]
         self.l1, self.l2 = (Linear(config.width, config.feed_forward, bias=False) for _ in range(2))
-        self.l3 = Linear(config.feed_forward, config.width, bias=False)
-        _shrink(self.l3, config)
+        share = _share(config)
+        self.l3 = Linear(config.feed_forward, config.width, bias=False, share=share)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D)."""
@@ -255,11 +275,17 @@ class Convolution(nn.Module):
         self.config = config
         width = config.width
         self.projections = Linear(width, 3 * width, bias=config.projection_bias)
-        self.input_taps = nn.Parameter(torch.randn(3 * width, 1, config.input_taps) * 0.5)
-        self.input_bias = nn.Parameter(torch.zeros(3 * width)) if config.input_bias else None
+        self.input_taps = nn.Parameter(torch.empty(3 * width, 1, config.input_taps))
+        self.input_bias = nn.Parameter(torch.empty(3 * width)) if config.input_bias else None
         self.filter = _filter(config, kind)
-        self.out = Linear(width, width, bias=config.out_bias)
-        _shrink(self.out, config)
+        self.out = Linear(width, width, bias=config.out_bias, share=_share(config))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values of what smooths the projections."""
+        nn.init.normal_(self.input_taps, std=0.5)
+        if self.input_bias is not None:
+            nn.init.zeros_(self.input_bias)
 
     def forward(self, x_BTD: Tensor, past: Past | None, keep: bool) -> tuple[Tensor, Past | None]:
         """See `Block`."""
@@ -309,8 +335,8 @@ class Attention(nn.Module):
         width = config.width
         self.heads, self.by_head, self.scale = config.heads, config.qkv_by_head, config.rotary_scale
         self.qkv = Linear(width, 3 * width, bias=config.qkv_bias)
-        self.out = Linear(width, width, bias=config.attention_out_bias)
-        _shrink(self.out, config)
+        share = _share(config)
+        self.out = Linear(width, width, bias=config.attention_out_bias, share=share)
         self.inv_freq: Tensor
         self.register_buffer("inv_freq", frequencies(config.rotary_base, width // config.heads))
 
@@ -365,7 +391,6 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, start: int) -> Tensor:
     return torch.cat(found, dim=2)
 
 
-def _shrink(layer: nn.Linear, config: StripedHyenaConfig) -> None:
-    """Begin training with small additions to the residual stream, the smaller the more there are."""
-    with torch.no_grad():
-        layer.weight.mul_((2 * len(config.blocks)) ** -0.5)
+def _share(config: StripedHyenaConfig) -> float:
+    """The size of fresh weights that add to the hidden states: the smaller the more there are."""
+    return float((2 * len(config.blocks)) ** -0.5)

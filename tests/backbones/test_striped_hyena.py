@@ -305,3 +305,19 @@ def test_embeddings_do_not_depend_on_the_batch(tmp_path):
     alone = [found.vector for found in embedder.embed(records, Batching(windows=1))]
     together = [found.vector for found in embedder.embed(records)]
     np.testing.assert_allclose(alone, together, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_fresh_values_follow_the_seed_and_keep_the_size_of_hidden_states(name):
+    from genomai_cli.training.initialization import reset_parameters
+
+    config = replace(CONFIGS[name], width=64, feed_forward=96, systems=0)
+    made = [StripedHyenaNetwork(config), StripedHyenaNetwork(config)]
+    for network in made:
+        torch.manual_seed(7)
+        reset_parameters(network)
+    first, second = (network.state_dict() for network in made)
+    assert [n for n, tensor in first.items() if not torch.equal(tensor, second[n])] == []
+    ids = torch.tensor([65, 67, 71, 84])[drawn_ids(2, 300) % 4]
+    with torch.inference_mode():
+        assert made[0](ids, layer=len(config.blocks)).std() < 1
