@@ -346,6 +346,8 @@ class ImplicitFilter(nn.Module):
 
         In inference they are kept, where they are not too many: those of a longer input begin as those of a shorter.
         """
+        if tokens > self.config.positions:
+            raise IndexError(f"{tokens} tokens, of at most {self.config.positions}")
         if self.training or torch.is_grad_enabled():
             hidden_TW = self._hidden(tokens)
             return lambda channels: self._taps(hidden_TW, channels)

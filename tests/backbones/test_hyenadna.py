@@ -389,6 +389,16 @@ def test_decoding_goes_on_where_it_stopped(network):
         close(torch.cat(parts, dim=1), network(ids), 1e-5)
 
 
+def test_more_tokens_than_there_are_positions_are_refused(network):
+    ids = token_ids(65)
+    with torch.inference_mode(), pytest.raises(IndexError, match="65 tokens, of at most 64"):
+        network(ids)
+    with torch.inference_mode():
+        _, cache = network.decode(ids[:, :64])
+        with pytest.raises(IndexError, match="65 tokens"):
+            network.decode(ids[:, 64:], cache)
+
+
 def test_kept_filters_follow_the_weights(network):
     ids = token_ids(20)
     with torch.inference_mode():
