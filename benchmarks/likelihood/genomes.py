@@ -15,6 +15,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.command_line import RUNS, parser_of, say, write_asked
 from genomai_cli.alphabet import BASES, IS_BASE, as_letters, codes_of
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.errors import Stopped
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.streams import open_input
@@ -34,7 +36,8 @@ from genomai_cli.inference.variant_effects import Scorer, Site, effects
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Markov
-from genomai_cli.training.pretraining import cut_for, pretrain
+from genomai_cli.training.corpus import Corpus
+from genomai_cli.training.pretraining import Surroundings, cut_for, pretrain
 from genomai_cli.training.recipe import Recipe, read
 
 GENOMES = Path(__file__).resolve().parents[3] / "shared" / "data" / "genomes"
@@ -42,6 +45,7 @@ PRESETS = ("hyenadna-tiny", "evo2-tiny", "dnabert-6-tiny", "caduceus-ps-tiny")
 WINDOW, FLANK = 504, 8
 HELD_OUT = 10  # one part of so many
 TIMED_STEPS = 8
+SPENT = 0.9  # of the time in steps, the rest in evaluations
 MASK_EVERY = 63  # bases of masked models: a quarter of a set of the bases that are scored
 TRANSITION = dict(zip("ACGT", "GTAC", strict=True))
 DRAWS = 2000
@@ -154,19 +158,30 @@ def trained(
     task: Task, preset: str, minutes: float, seed: int, folder: Path, changes: Sequence[str]
 ) -> Row:
     """A preset pretrained from scratch, and what became of it."""
-    recipe, _ = read(preset, ["split.holdout=0.02", "optimization.patience=1000", *changes])
+    usual = ["split.holdout=0.02", "corpus.judged=64", "optimization.patience=1000"]
+    recipe, _ = read(preset, [*usual, *changes])
     corpus = _corpus(task, recipe, seed, folder / preset)
-    began = time.monotonic()
-    pretrain(corpus, _of_steps(recipe, TIMED_STEPS), SequenceInput(), seed=seed)
-    each = (
-        time.monotonic() - began
-    ) / TIMED_STEPS  # with an evaluation, so that there is room for those to come
-    steps = min(recipe.optimization.steps * 10, max(TIMED_STEPS, int(minutes * 60 / each)))
+    each = _seconds_a_step(corpus, recipe, seed)
+    steps = max(TIMED_STEPS, int(SPENT * minutes * 60 / each))
     say(f"{preset}: {each:.2f} s a step, {steps} steps")
     made = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
     bundles.save(made.bundle, folder / "models" / preset, bundles.Extras(f"# {preset}\n", ""))
     about = f"{steps} steps, {made.facts['tokens']:,} tokens, {made.facts['seconds']} s"
     return model_row(task, made.bundle, preset, about)
+
+
+def _seconds_a_step(corpus: Corpus, recipe: Recipe, seed: int) -> float:
+    """How long a step takes, from a few that lead nowhere."""
+    moments: list[float] = []
+
+    def stop() -> bool:
+        moments.append(time.monotonic())
+        return len(moments) > TIMED_STEPS
+
+    with suppress(Stopped):
+        around = Surroundings(stop=stop)
+        pretrain(corpus, _of_steps(recipe, 1000), SequenceInput(), seed=seed, surroundings=around)
+    return (moments[-1] - moments[0]) / TIMED_STEPS
 
 
 def _of_steps(recipe: Recipe, steps: int) -> Recipe:
@@ -176,7 +191,7 @@ def _of_steps(recipe: Recipe, steps: int) -> Recipe:
     )
 
 
-def _corpus(task: Task, recipe: Recipe, seed: int, folder: Path) -> "corpus_writer.Corpus":
+def _corpus(task: Task, recipe: Recipe, seed: int, folder: Path) -> Corpus:
     shutil.rmtree(folder, ignore_errors=True)
     rows = ((name, as_letters(text)) for name, text in task.training.items())
     cut = cut_for(recipe, SequenceInput())

@@ -87,9 +87,16 @@ class Effect:
 
 
 class LabelOdds:
-    """The log odds of every label of a model of plain DNA: log p - log (1 - p) of its calibrated probabilities."""
+    """The log odds of every label of a model of plain DNA: log p - log (1 - p) of its calibrated probabilities.
+
+    BundleError for another model.
+    """
 
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
+        if bundle.input.coordinates is not None:
+            raise BundleError(
+                f"the model {bundle.name!r} does not read plain DNA: it scores no variants"
+            )
         self.bundle, self.both_strands, self.batching = bundle, both_strands, batching
         self.labels = [
             f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels

@@ -382,6 +382,18 @@ def test_options_that_do_not_go_together(models, options, message):
     assert message in result.stderr
 
 
+def test_models_of_panels_are_refused(reference, tmp_path):
+    (tmp_path / "s.fa").write_text(">a\nACGT\n")
+    words = ["score", "--model", "genomai-v2", "--device", "cpu"]
+    for result in (
+        run([*words, tmp_path / "s.fa"]),
+        run([*words, "--reference", reference], vcf((50, 1, other(50)))),
+    ):
+        assert result.status == 1
+        assert result.stdout == ""
+        assert "the model 'genomai-v2' does not read plain DNA" in result.stderr
+
+
 def test_a_model_must_be_named():
     result = run("score x.fa")
     assert result.status == 2

@@ -86,6 +86,33 @@ class TestAdaptation:
         again = logits(made, TOKENS)["kind"].detach().numpy()
         assert again == pytest.approx(answers.detach().numpy(), abs=1e-5)
 
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"kind": "hyenadna", "width": 8, "layers": 1, "feed_forward": 8, "positions": 32},
+            {"kind": "caduceus", "width": 8, "layers": 1, "states": 2},
+            {"kind": "striped_hyena", "blocks": "SMLA", "width": 16, "heads": 2, "modes": 2, "feed_forward": 8},
+        ],
+        ids=lambda config: config["kind"],
+    )  # fmt: skip
+    def test_every_family_can_be_adapted(self, config):
+        torch.manual_seed(0)
+        ids = torch.randint(7, 11, (2, 12))
+        made = attach_heads(build_network(config), {"kind": 3}).float()
+        names, adaptation = set(values(made)), Adaptation("lora", rank=2)
+        before = logits(made.eval(), ids)["kind"].detach()
+        adaptation.apply(made)
+        made.train()
+        nn.functional.cross_entropy(logits(made, ids)["kind"], torch.tensor([0, 2])).backward()
+        optimizer = torch.optim.AdamW(made.parameters(), lr=0.1)
+        optimizer.step()
+        answers = logits(made.eval(), ids)["kind"].detach()
+        adaptation.merge(made)
+        assert set(values(made)) == names
+        again = logits(made.eval(), ids)["kind"].detach()
+        assert again.numpy() == pytest.approx(answers.numpy(), abs=1e-4)
+        assert not torch.allclose(again, before, atol=1e-3)
+
     def test_all_of_it_is_the_default(self):
         made, adaptation = network(), Adaptation()
         adaptation.apply(made)
