@@ -49,6 +49,7 @@ from genomai_cli.population.networks.laplace import (
 from genomai_cli.population.networks.mixture_gain import mixture_gain, mixture_gain_of
 from genomai_cli.population.networks.novelty import Novelty, evenness, known_information
 from genomai_cli.population.networks.selected_calls import (
+    UNCERTAIN,
     WEIGHT,
     is_selected,
     log_likelihood_given_called,
@@ -131,13 +132,14 @@ class PopulationLikelihood(nn.Module):
             MIXTURE: mixture_gain(*counts, self._group_frequencies(frequency_PS)),
         }
         if self.novelty is None:
-            return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+            doubtful = {OUTSIDE: UNCERTAIN * found[SELECTED]}
+            return found | doubtful | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
         judged = self.novelty(*counts, frequency_PS)
         by_group = naive_bayes(*counts, self._group_frequencies(frequency_PS))
         return found | {
             GROUPS: self.group_log_odds(naive_bayes(*counts, frequency_PS), by_group),
             DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
-            OUTSIDE: judged.outside.masked_fill(selected_B, 0),
+            OUTSIDE: judged.outside.masked_fill(selected_B, UNCERTAIN),
             NOVELTY: judged.margin,
             INFORMATION: self.novelty.sufficiency(counts[1], self._group_frequencies(frequency_PS)),
         }
