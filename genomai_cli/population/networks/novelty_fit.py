@@ -25,6 +25,7 @@ from genomai_cli.population.networks.novelty import (
     Reference,
     confusion,
     coordinates,
+    evenness,
     measure,
     novelty_axes,
 )
@@ -53,7 +54,7 @@ PRIOR_MEMBERS = 10  # with the mean spread, added to a population's own
 PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
 DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
-DOUBTS_AT, DOUBTS = (20.0, 45.0, 200.0, 600.0), (0.8, 0.5, 0.5, 0.3)
+DOUBTS_AT, DOUBTS = (20.0, 45.0, 250.0, 700.0), (0.8, 0.52, 0.52, 0.3)
 # Of the people to come so many are counted as of none of the groups, at so much information. Where much is known
 # the flag tells outsiders, and the probabilities of all others need not be made wide.
 OUTSIDE_AT, OUTSIDE = (50.0, 200.0, 800.0), (0.15, 0.05, 0.01)
@@ -221,19 +222,23 @@ def _trials(
 @dataclass(frozen=True)
 class Level:
     """A choice of sites, with what each tells (S,) and the groups' frequencies (G, S) there; `apart` unless they are
-    neighbours, linked with each other."""
+    neighbours, linked with each other; `even` is their `evenness` in the panel."""
 
     number: int
     sites: Rows
     information: Array
     means: Array
     apart: bool
+    even: float
 
 
 def _levels(information_S: Array, means_GS: Array, rng: np.random.Generator) -> Iterator[Level]:
     """The choices of sites."""
     for number, (sites, apart) in enumerate(_choices(information_S, rng)):
-        yield Level(number, sites, information_S[sites], means_GS[:, sites], apart)
+        known_1S = torch.zeros(1, len(information_S))
+        known_1S[:, sites] = 2
+        even = float(evenness(known_1S))
+        yield Level(number, sites, information_S[sites], means_GS[:, sites], apart, even)
 
 
 def _choices(information_S: Array, rng: np.random.Generator) -> Iterator[tuple[Rows, bool]]:
@@ -265,13 +270,16 @@ def _measured(people: People, trial: Trial, level: Level) -> Seen:
     parts, confusions = [], []
     for start in range(0, len(trial.rows), ROWS_AT_ONCE):
         alleles = people.alleles(trial.rows[start : start + ROWS_AT_ONCE], level.sites)
-        parts.append(measure(*alleles, reference, known_S))
+        even_N = torch.full((len(alleles[0]),), level.even)
+        parts.append(measure(*alleles, reference, known_S, even_B=even_N))
         confusions.append(confusion(alleles[1], means_GS))
-    values, best, known, likeliest = (torch.cat(column) for column in zip(*parts, strict=True))
+    values, best, known, likeliest, even = (
+        torch.cat(column) for column in zip(*parts, strict=True)
+    )
     best, likeliest = (torch.from_numpy(trial.kept)[column] for column in (best, likeliest))
     groups, count = np.array(people.groups), len(trial.rows)
     right = groups[likeliest.numpy()] == groups[people.populations[trial.rows]]
-    measured = Measured(values.double(), best, known.double(), likeliest)
+    measured = Measured(values.double(), best, known.double(), likeliest, even.double())
     kind, number = np.full(count, trial.kind), np.full(count, level.number)
     return Seen(kind, number, measured, right, torch.cat(confusions).double().numpy())
 
