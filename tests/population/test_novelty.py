@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from genomai_cli.population.networks.likelihood_fit import shrunken_frequencies
-from genomai_cli.population.networks.novelty import Novelty, drift, interpolate, novelty_axes
+from genomai_cli.population.networks.novelty import (
+    Novelty,
+    confusion,
+    drift,
+    interpolate,
+    novelty_axes,
+)
 from genomai_cli.population.networks.novelty_fit import (
     People,
     fit_novelty,
@@ -158,3 +164,28 @@ def test_an_outsider_is_more_probable_than_a_member(rng, world, fitted):
         found = novelty(copies, torch.full_like(copies, 2), frequency)
         chances.append(found.outside)
     assert float(chances[0].mean()) < 0.1 < 0.7 < float(chances[1].mean())
+
+
+def test_confusion_goes_by_the_two_groups_that_are_told_worst():
+    frequency = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]).double()
+    overlap = 2 * np.sqrt(0.09)
+    both, first = torch.tensor([[2.0, 2.0], [2.0, 0.0]]).double()
+    assert float(confusion(both[None], frequency)) == pytest.approx(2 * overlap**2 + overlap**4)
+    assert float(confusion(first[None], frequency)) == pytest.approx(1 + 2 * overlap**2)
+    assert float(confusion(torch.zeros(1, 2).double(), frequency)) == 3
+
+
+def test_sites_beside_each_other_make_less_novel(world, fitted):
+    outsiders = people(np.random.default_rng(11), world[8:])[0]
+    apart = margin(fitted, outsiders, slice(0, SITES, 10))
+    beside = margin(fitted, outsiders, slice(0, SITES // 10))
+    assert (beside > 0).mean() < (apart > 0).mean()
+
+
+def test_few_sites_are_not_enough(world, fitted):
+    novelty, frequency = fitted
+    means = torch.stack([frequency[[0, 1, 8]].mean(0), *frequency[2:8].reshape(3, 2, -1).mean(1)])
+    total = torch.full((2, SITES), 2.0).double()
+    total[1, 5:] = 0
+    whole, few = novelty.sufficiency(total, means).tolist()
+    assert few < 1 < whole

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from genomai_cli.backbones.classifier import Fusion
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.selected_calls import (
+    UNCERTAIN,
     is_selected,
     lacks_reference,
     log_likelihood_given_called,
@@ -125,3 +127,14 @@ def test_other_samples_of_a_batch_are_judged_as_ever(likelihood):
     both = torch.cat([whole, torch.where(whole > 0, whole, -1)])
     alone = likelihood.scores(whole)["likelihood"]
     assert torch.allclose(likelihood.scores(both)["likelihood"][:1], alone)
+
+
+def test_no_label_of_chosen_calls_is_sure(likelihood):
+    rng = np.random.default_rng(10)
+    copies = torch.from_numpy(rng.binomial(2, torch.sigmoid(likelihood.theta[:1]).numpy()))
+    both = torch.cat([copies, torch.where(copies > 0, copies, -1)])
+    scores = likelihood.scores(both) | {"pop": torch.zeros(2, 2).double()}
+    fusion = Fusion({"pop": 2}, {"pop": [0, 1]}).double()
+    whole, chosen = fusion(scores, torch.ones(2).double())["pop"].exp().amax(1).tolist()
+    assert whole > 0.99
+    assert chosen == pytest.approx(1 - UNCERTAIN / 2, abs=0.01)

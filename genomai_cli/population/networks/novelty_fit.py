@@ -54,7 +54,7 @@ PRIOR_MEMBERS = 10  # with the mean spread, added to a population's own
 PRIOR_VALUES = 5.0  # on the mean line, added to those of a population's own
 DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): at so much information, so much weight for naive Bayes.
-DOUBTS_AT, DOUBTS = (20.0, 45.0, 250.0, 700.0), (0.8, 0.52, 0.52, 0.3)
+DOUBTS_AT, DOUBTS = (20.0, 45.0, 200.0, 600.0), (0.8, 0.5, 0.5, 0.3)
 # Of the people to come so many are counted as of none of the groups, at so much information. Where much is known
 # the flag tells outsiders, and the probabilities of all others need not be made wide.
 OUTSIDE_AT, OUTSIDE = (50.0, 200.0, 800.0), (0.15, 0.05, 0.01)
