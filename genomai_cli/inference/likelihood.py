@@ -36,7 +36,8 @@ Logs = NDArray[np.float64]
 Indices = NDArray[np.int64]
 NEXT_TOKEN, MASKED = "next-token", "masked"
 HEADS = {NEXT_TOKEN: "causal", MASKED: "masked"}
-TOKENS_PER_BATCH = 1 << 15
+TOKENS_PER_BATCH = 1 << 16
+TOKENS_ON_CPU = 1 << 12  # larger arrays are given back to the system at once, and asked for again
 PAIRS_PER_BATCH = 1 << 24  # of tokens that attend to each other
 LOGITS_AT_ONCE = 1 << 24  # values
 STRETCHES_AT_ONCE = 64  # pieces of work that are prepared together
@@ -280,8 +281,9 @@ class Likelihood:
     def _answered(self, asked: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Logs]]:
         windows = ((entry, entry[1].ids) for entry in asked)
         pairs = PAIRS_PER_BATCH if self.network.max_length is not None else None
-        limits = replace(self.batching, tokens=TOKENS_PER_BATCH, pairs=pairs)
         device = next(self.network.parameters()).device
+        tokens = TOKENS_ON_CPU if device.type == "cpu" else TOKENS_PER_BATCH
+        limits = replace(self.batching, tokens=tokens, pairs=pairs)
         left = self.tokenizer.padding_side == "left" and self.method != NEXT_TOKEN
         for batch in batches(windows, limits):
             rows = [question.ids for (_, question), _ in batch]
