@@ -70,7 +70,8 @@ def nearest_mixture(own_S: Array, frequency_PS: Array) -> Array:
         mixed_S = share_P @ frequency_PS
         explained_P = frequency_PS @ (own_S / mixed_S)
         explained_P += (1 - frequency_PS) @ ((1 - own_S) / (1 - mixed_S))
-        share_P = share_P * explained_P / len(own_S)
+        share_P = share_P * explained_P
+        share_P /= share_P.sum()
     mixed: Array = share_P @ frequency_PS
     return mixed
 
@@ -100,7 +101,6 @@ def _log_likelihood(copies: Array, frequency: Array) -> Array:
     return logs
 
 
-@torch.inference_mode()
 def few(data: Genotypes, sites: Rows, enough: float) -> tuple[float, float, float, bool]:
     """Accuracy at these sites, that of the worst group, the confusion, and whether it is too much."""
     copies, folds = data.copies[:, sites], data.folds(FOLDS)

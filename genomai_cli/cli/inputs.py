@@ -4,7 +4,7 @@ Records of FASTA and FASTQ come as they are. A sample of a VCF or BCF becomes a 
 or of a reference, as a genome in its coordinates.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, groupby
@@ -200,17 +200,27 @@ def _of_genomes(
 
 
 class Faults:
-    """What an input kind finds fault with in the records that pass, to be told once at the end."""
+    """What an input kind finds fault with in the records that pass, to be told once at the end; `others` are those of
+    other models, whose records may be read too."""
 
-    def __init__(self, run: Run, kind: "InputKind") -> None:
+    def __init__(
+        self, run: Run, kind: "InputKind", others: Mapping[str, "InputKind"] | None = None
+    ) -> None:
         self.run, self.kind, self.count = run, kind, 0
+        self.others = {} if others is None else others
         self.names: dict[str, list[str]] = {}
 
     def of(self, record: "SequenceRecord") -> None:
         """Take note of a record."""
         self.count += 1
-        for fault in self.kind.faults(record):
+        for fault in self._kind_of(record).faults(record):
             self.names.setdefault(fault, []).append(record.name)
+
+    def _kind_of(self, record: "SequenceRecord") -> "InputKind":
+        length = len(record.sequence)
+        if self.kind.row_length in (None, length):
+            return self.kind
+        return next((k for k in self.others.values() if k.row_length == length), self.kind)
 
     def warn(self) -> None:
         """A warning a fault, with the samples that have it and what to do."""

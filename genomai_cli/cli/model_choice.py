@@ -91,7 +91,7 @@ def open_model(
 
 def _watched(run: Run, bundle: "Bundle", records: Records) -> Records:
     """The same records; at the end a warning with the input kind's advice, if it finds fault with some."""
-    faults = Faults(run, bundle.input)
+    faults = Faults(run, bundle.input, InstalledInputs())
     for record in records:
         faults.of(record)
         yield record

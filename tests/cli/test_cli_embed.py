@@ -22,6 +22,7 @@ from genomai_cli.bundles.bundle import Extras
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.embeddings import EmbeddingFile, Unseen
 from genomai_cli.formats.row_journal import RECORDS, ROWS, RowJournal
+from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -192,6 +193,16 @@ def test_a_vcf_and_a_barcode_need_no_model():
     there = embed(EXAMPLES / "samples.vcf.gz")
     assert embed(EXAMPLES / "samples.fa").output == there.output
     assert len(there.rows[0]) == 1 + 32
+
+
+def test_a_list_of_variants_is_told_at_the_sites_of_another_model():
+    panel = Panel.read(REPOSITORY / "models" / "ancestry-967" / "panel.tsv")
+    entries = (REPOSITORY / "examples" / "samples.fa").read_text().split(">")
+    letters = "".join(entries[1].splitlines()[1:])
+    kept = "".join("N" if x == ref else x for x, ref in zip(letters, panel.ref, strict=True))
+    told = [run(["embed", "--model", "ancestry"], stdin=f">one\n{x}\n") for x in (letters, kept)]
+    assert [result.status for result in told] == [0, 0]
+    assert ["VARIANTS_ONLY" in result.stderr for result in told] == [False, True]
 
 
 def test_plain_dna_needs_a_model(genes, tmp_path):
