@@ -24,7 +24,7 @@ from benchmarks.command_line import DATA, say
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.population.networks.likelihood_fit import shrunken_frequencies
 from genomai_cli.population.networks.novelty import confusion
-from genomai_cli.population.networks.novelty_fit import People
+from genomai_cli.population.networks.novelty_trials import People
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

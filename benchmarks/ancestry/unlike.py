@@ -27,7 +27,8 @@ from genomai_cli.backbones.classifier import Fusion
 from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.population.networks.likelihood import NOVELTY, PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
-from genomai_cli.population.networks.novelty_fit import People, fit_novelty
+from genomai_cli.population.networks.novelty_fit import fit_novelty
+from genomai_cli.population.networks.novelty_trials import People
 from genomai_cli.training import recipe
 
 Array = NDArray[np.float64]

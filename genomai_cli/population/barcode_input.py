@@ -59,7 +59,8 @@ from genomai_cli.population.missing_sites import MissingSites
 from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
-from genomai_cli.population.networks.novelty_fit import People, fit_novelty
+from genomai_cli.population.networks.novelty_fit import fit_novelty
+from genomai_cli.population.networks.novelty_trials import People
 from genomai_cli.population.panel import Panel, most_informative
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
 from genomai_cli.population.structure import Structure, fit_structure

@@ -12,12 +12,8 @@ from genomai_cli.population.networks.novelty import (
     interpolate,
     novelty_axes,
 )
-from genomai_cli.population.networks.novelty_fit import (
-    People,
-    fit_novelty,
-    information,
-    population_axes,
-)
+from genomai_cli.population.networks.novelty_fit import fit_novelty
+from genomai_cli.population.networks.novelty_trials import People, information, population_axes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SITES, MEMBERS = 600, 40
