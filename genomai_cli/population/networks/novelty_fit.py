@@ -46,7 +46,7 @@ DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distanc
 DOUBTS_AT, DOUBTS = (20.0, 45.0, 200.0, 600.0), (0.8, 0.5, 0.5, 0.3)
 # Of the people to come so many are counted as of none of the groups, at so much information. Where much is known
 # the flag tells outsiders, and the probabilities of all others need not be made wide.
-OUTSIDE_AT, OUTSIDE = (50.0, 200.0, 800.0), (0.15, 0.07, 0.01)
+OUTSIDE_AT, OUTSIDE = (20.0, 40.0, 200.0, 800.0), (0.15, 0.2, 0.07, 0.01)
 HIGHEST_SCORE = (
     8.0  # beyond it everybody is an outsider, which a straight line should not have to follow
 )
