@@ -17,6 +17,7 @@ from benchmarks.crossvalidation.baselines import (
     Problem,
 )
 from benchmarks.crossvalidation.trials import (
+    HEADS,
     Array,
     Fold,
     Letters,
@@ -80,7 +81,7 @@ class OurMethod:
     def run(self, fold: Fold) -> Outcome:
         """Train as `genomai train` would, then judge as `genomai classify` would."""
         plan, _ = recipe.read(self.name, self.changes)
-        learn = only_heads(fold, set(plan.heads))
+        learn = learnt_from(fold, plan)
         began = time.perf_counter()
         fitted = finetuning.fit(
             learn,
@@ -154,7 +155,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     """The sites that `genomai-v2` chooses when it is trained in this fold."""
     plan, _ = recipe.read(V2, changes)
     run = finetuning.Finetuning(
-        only_heads(fold, set(plan.heads)),
+        learnt_from(fold, plan),
         plan,
         BarcodeInput(fold.panel, plan.input.haplotypes),
         seed=fold.seed,
@@ -169,12 +170,13 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
     return np.array([index[position] for position in positions], np.int64)
 
 
-def only_heads(fold: Fold, heads: set[str]) -> Samples:
-    """The fold's people with the labels of these heads only."""
+def learnt_from(fold: Fold, plan: recipe.Recipe) -> Samples:
+    """The fold's people with the labels of the recipe's heads only, and its strata."""
     learn = fold.learn
-    labels = {head: numbers for head, numbers in learn.labels.items() if head in heads}
-    classes = {head: names for head, names in learn.classes.items() if head in heads}
-    return Samples(learn.names, learn.sequences, labels, classes, learn.individuals)
+    labels = {head: numbers for head, numbers in learn.labels.items() if head in plan.heads}
+    classes = {head: names for head, names in learn.classes.items() if head in plan.heads}
+    strata = {column: learn.labels[head] for head, column in HEADS.items()}.get(plan.input.strata)
+    return Samples(learn.names, learn.sequences, labels, classes, learn.individuals, strata)
 
 
 def baselines() -> list[Method]:
@@ -186,6 +188,7 @@ def baselines() -> list[Method]:
         BaselineMethod("bayes-shrunken", SHRUNKEN_BAYES),
         BaselineMethod("pca-svm", PCA_SVM),
         BaselineMethod("logistic-200", LOGISTIC, sites=sites_of_v2),
+        BaselineMethod("bayes-200", BAYES, sites=sites_of_v2),
         LikelihoodMethod(),
     ]
 

@@ -22,6 +22,7 @@ TITLES = {
     "bayes-shrunken": "naive Bayes, shrunken frequencies",
     "pca-svm": "20 principal components + SVM",
     "logistic-200": "logistic regression, sites of `genomai-v2`",
+    "bayes-200": "naive Bayes, sites of `genomai-v2`",
     "likelihood": "the likelihood inside `ancestry-967`, alone",
     "ancestry-967": "**`ancestry-967`**",
     "genomai-v2": "**`genomai-v2`**",

@@ -117,9 +117,12 @@ class Backbone(Network):
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
     ) -> Tensor:
         """The mean of the hidden states over the real tokens: (B, D)."""
-        hidden_BTD = self(inputs, mask_BT, layer=layer)
+        return self.mean_of(self(inputs, mask_BT, layer=layer), mask_BT)
+
+    def mean_of(self, hidden_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+        """The mean (B, D) of hidden states over the real tokens."""
         if mask_BT is None:
-            mask_BT = torch.ones(inputs.shape, dtype=torch.bool, device=inputs.device)
+            mask_BT = torch.ones(hidden_BTD.shape[:2], dtype=torch.bool, device=hidden_BTD.device)
         known_BT1 = mask_BT.unsqueeze(2)
         total_BD = (hidden_BTD * known_BT1).sum(1)
         mean_BD: Tensor = total_BD / known_BT1.sum(1).clamp(min=1)

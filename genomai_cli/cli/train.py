@@ -206,7 +206,8 @@ def train(
         variants=reading,
         plain=lambda: kind.coordinates is None,
     )
-    samples = _samples(run, readers.in_coordinates(run, records, kind), columns, kind)
+    found = readers.in_coordinates(run, records, kind)
+    samples = _samples(run, found, columns, kind, _strata(run, chosen, labels))
     same = {
         "samples": labelled_data.digest(samples),
         "seed": compute.seed,
@@ -278,6 +279,20 @@ def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, 
     return {name: table.column(column) for name, column in heads.items()}
 
 
+def _strata(run: Run, recipe: "Recipe", labels: Path) -> "Mapping[str, str] | None":
+    """The column of the recipe's strata; None, and a warning, where the labels have no such column."""
+    from genomai_cli.formats.tables import read_labels
+
+    name = getattr(recipe.input, "strata", None)
+    if name is None:
+        return None
+    table = read_labels(labels)
+    if name in table.columns:
+        return table.column(name)
+    run.console.warn(f"{labels} has no column {name!r}: trained without knowing finer groups")
+    return None
+
+
 def _head(text: str) -> tuple[str, str]:
     name, equals, column = text.partition("=")
     return name, column if equals else name
@@ -296,10 +311,11 @@ def _samples(
     records: "Iterable[SequenceRecord]",
     columns: "Mapping[str, Mapping[str, str]]",
     kind: "InputKind",
+    strata: "Mapping[str, str] | None",
 ) -> "Samples":
     from genomai_cli.training.labelled_data import gather
 
-    samples, unlabelled = gather(records, columns, check=kind.check_record)
+    samples, unlabelled = gather(records, columns, check=kind.check_record, strata=strata)
     if unlabelled:
         run.console.warn(f"{unlabelled} samples have no label and are left out")
     run.count(refused=unlabelled)

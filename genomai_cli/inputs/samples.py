@@ -25,7 +25,8 @@ Letters = NDArray[np.uint8]
 class Samples:
     """Names, sequences and, for every head, the number of each sample's label, -1 where it has none.
 
-    `individuals` (N,) are equal for samples of one individual, who must never be on both sides of a split.
+    `individuals` (N,) are equal for samples of one individual, who must never be on both sides of a split. `strata`
+    (N,) number groups finer than the labels, -1 where unknown, that training may use and no head tells apart.
     """
 
     names: list[str]
@@ -33,6 +34,7 @@ class Samples:
     labels: dict[str, Rows]
     classes: dict[str, list[str]]
     individuals: Rows
+    strata: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,8 +46,9 @@ class Samples:
         return flat.reshape(len(self.names), -1)
 
     def groups(self) -> Rows:
-        """Numbers (N,) that are equal for samples equal in every label."""
-        stacked = np.stack(list(self.labels.values()), axis=1)
+        """Numbers (N,) that are equal for samples equal in every label, and in their stratum."""
+        columns = [*self.labels.values(), *([] if self.strata is None else [self.strata])]
+        stacked = np.stack(columns, axis=1)
         return np.asarray(np.unique(stacked, axis=0, return_inverse=True)[1]).reshape(-1)
 
 
@@ -102,11 +105,22 @@ class SampleRows:
 
 
 @dataclass(frozen=True)
+class Hints:
+    """What the first G features of each token's hidden state are drawn to in training, and how strongly.
+
+    `values` (windows * B, T, G) are NaN where there is nothing to say; `weight` is that in the loss.
+    """
+
+    values: Tensor
+    weight: float
+
+
+@dataclass(frozen=True)
 class TrainingBatch:
     """Ids (windows * B, T), all first windows before all second ones, and labels (B,) of every head.
 
     `mask` (windows * B, T) is True for real tokens, None where all are; `share` (B,) is the part of each sample's
-    letters that is known.
+    letters that is known. `hints` are what its tokens are told while training, if anything.
     """
 
     ids: Tensor
@@ -114,6 +128,7 @@ class TrainingBatch:
     share: Tensor
     labels: dict[str, Tensor]
     mask: Tensor | None = None
+    hints: Hints | None = None
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean over each sample's windows: (B, C)."""

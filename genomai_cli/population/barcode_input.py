@@ -3,11 +3,12 @@
 Shape suffixes: N samples, B samples of a batch, P windows (haplotypes), S sites, A letters that are counted.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from genomai_cli.inputs.base import (
 )
 from genomai_cli.inputs.samples import (
     COUNTED,
+    Hints,
     Letters,
     Rows,
     Samples,
@@ -54,6 +56,7 @@ from genomai_cli.population.barcode import (
     resolve,
 )
 from genomai_cli.population.barcode_reader import BarcodeReader
+from genomai_cli.population.hints import LetterHints
 from genomai_cli.population.measures import measures_of
 from genomai_cli.population.missing_sites import MissingSites
 from genomai_cli.population.networks.genotype_mlp import Genotypes
@@ -79,25 +82,31 @@ SAME_SITES = (
 class BarcodeSettings:
     """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
     those most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
-    coarser labels, and no sources of others (`population.structure`)."""
+    coarser labels, and no sources of others (`population.structure`). `strata` is a column of the labels, finer than
+    the heads, that only training knows (`Samples.strata`)."""
 
     kind: str = "barcode"
     haplotypes: bool = False
     best_sites: int | None = None
     best_for: str | None = None
     mixtures: list[str] = field(default_factory=list)
+    strata: str | None = None
 
 
 @dataclass(frozen=True)
 class BarcodeViewsSettings:
     """How barcodes are varied while training: `cross` is the share made by crossing members of a class; `hide` the
     largest share of sites masked, uniformly up to it, in the share `hide_often` of the samples; `haploid` the
-    share shown as one haplotype only."""
+    share shown as one haplotype only. `hints` is the weight of what the tokens are told (`LetterHints`). A class is a
+    stratum where there are strata."""
 
     cross: float = 0.0
     hide: float = 0.0
     hide_often: float = 0.0
     haploid: float = 0.0
+    hints: float = 0.0
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"hints": (0, math.inf)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +294,12 @@ class BarcodeInput(PanelInput):
             network.frequency.copy_(frequency_S)  # type: ignore[operator]
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
-        """See `BarcodeViews`."""
+        """See `BarcodeViews`; TrainingError for hints to tokens that do not follow the letters one by one."""
+        reads_counts = network_class(recipe.network.get("kind")).reads_allele_counts
+        if recipe.views.hints and (reads_counts or tokenizer.stride != 1):
+            raise TrainingError(
+                "views.hints is for networks that read overlapping tokens of a barcode"
+            )
         letters_NS = genotypes_to_letters(
             letters_to_genotypes(samples.letters, self.panel), self.panel
         )
@@ -295,8 +309,8 @@ class BarcodeInput(PanelInput):
             train,
             tokenizer,
             recipe.views,
+            panel=self.panel,
             haplotypes=self.haplotypes,
-            missing=MissingSites(self.panel),
         )
 
     def fit_evidence(self, samples: Samples, rows: Rows, recipe: Recipe) -> Evidence:
@@ -358,15 +372,16 @@ class BarcodeViews(Views):
         tokenizer: Tokenizer,
         settings: BarcodeViewsSettings,
         *,
+        panel: Panel,
         haplotypes: bool,
-        missing: MissingSites,
     ) -> None:
-        self.samples, self.letters, self.missing = samples, letters, missing
+        self.samples, self.letters, self.missing = samples, letters, MissingSites(panel)
         self.tokenizer, self.settings, self.haplotypes = tokenizer, settings, haplotypes
         self.groups = np.unique(samples.groups(), return_inverse=True)[1]
         present, numbers = np.unique(self.groups[parents], return_inverse=True)
         self.pool = Pool.of(resolve(letters[parents]), numbers)
         self.pool_of_group = {int(group): number for number, group in enumerate(present)}
+        self.hints = LetterHints.fit(letters[parents], numbers, panel) if settings.hints else None
 
     def varied(self, rows: Rows, rng: np.random.Generator) -> TrainingBatch:
         """See `Views`."""
@@ -382,7 +397,12 @@ class BarcodeViews(Views):
         masked_BS = hide(join(*pair_2BS), shares, rng) == UNKNOWN_LETTER
         pair_2BS = np.where(masked_BS, np.uint8(UNKNOWN_LETTER), pair_2BS)
         # One haplotype of each of many people teaches more than both of half as many.
-        return self._batch(rows, pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None])
+        seen_PBS = pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None]
+        batch = self._batch(rows, seen_PBS)
+        if self.hints is None:
+            return batch
+        values = self.hints.of(seen_PBS[0], batch.ids.shape[1])
+        return replace(batch, hints=Hints(values, self.settings.hints))
 
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""

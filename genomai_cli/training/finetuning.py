@@ -19,11 +19,11 @@ from genomai_cli import registry, tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
-from genomai_cli.backbones.heads import logits
+from genomai_cli.backbones.heads import logits, logits_of
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
-from genomai_cli.inputs.samples import Rows, SampleRows, Samples, TrainingBatch, Views
+from genomai_cli.inputs.samples import Hints, Rows, SampleRows, Samples, TrainingBatch, Views
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.adaptation import Adaptation
 from genomai_cli.training.calibration import HeldOut, calibrate
@@ -281,15 +281,35 @@ def train_member(
         rng = np.random.default_rng([seed, step])
         batch = member.views.varied(rng.choice(member.train, settings.batch_size), rng)
         mask = None if batch.mask is None else batch.mask.to(device)
-        found = logits(trained, member.inputs(batch.ids.to(device)), mask)
         labels = {head: numbers.to(device) for head, numbers in batch.labels.items()}
-        return cross_entropy(batch.mean(found), labels)
+        inputs = member.inputs(batch.ids.to(device))
+        if batch.hints is None:
+            return cross_entropy(batch.mean(logits(trained, inputs, mask)), labels)
+        hidden = trained(inputs, mask)
+        found = logits_of(trained, network.mean_of(hidden, mask))  # type: ignore[operator]
+        return cross_entropy(batch.mean(found), labels) + hint_loss(hidden, batch.hints)
 
     def validation_loss(trained: nn.Module) -> float:
         losses = [_loss(_logits(trained, b, member, device), b.labels) for b in batches]
         return float(torch.stack(losses).mean())
 
     loop.fit(loss_at, validation_loss, report)
+
+
+def hint_loss(hidden_BTD: Tensor, hints: Hints) -> Tensor:
+    """The mean squared distance of the hidden states from the hints, times their weight.
+
+    Raises TrainingError where the network has fewer features than there are hints.
+    """
+    hints_BTG = hints.values.to(hidden_BTD.device)
+    count, width = hints_BTG.shape[2], hidden_BTD.shape[2]
+    if count > width:
+        raise TrainingError(
+            f"hints about {count} groups need networks as wide, not {width}: --set views.hints=0"
+        )
+    known_BTG = ~hints_BTG.isnan()
+    missed_BTG = torch.where(known_BTG, hidden_BTD[..., :count] - hints_BTG, 0.0)
+    return hints.weight * missed_BTG.square().sum() / known_BTG.sum().clamp(min=1)
 
 
 def held_out_scores(

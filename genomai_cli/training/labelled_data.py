@@ -20,12 +20,13 @@ def gather(
     labels: Mapping[str, Mapping[str, str]],
     *,
     check: Callable[[SequenceRecord], None] = lambda record: None,
+    strata: Mapping[str, str] | None = None,
 ) -> tuple[Samples, int]:
     """The records that have at least one label, and how many had none.
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
-    `check` may refuse a record (InputError). Raises TrainingError where there is
-    nothing to learn.
+    `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. Raises
+    TrainingError where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
     rows: list[list[str | None]] = []
@@ -45,7 +46,17 @@ def gather(
     numbers = {head: _numbers(column, classes[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.sequence for record in labelled]
-    return Samples(names, sequences, numbers, classes, _individuals(names, labels)), unlabelled
+    individuals = _individuals(names, labels)
+    return Samples(
+        names, sequences, numbers, classes, individuals, _strata(names, strata)
+    ), unlabelled
+
+
+def _strata(names: Sequence[str], column: Mapping[str, str] | None) -> Rows | None:
+    if column is None:
+        return None
+    found = [_label(name, column) for name in names]
+    return _numbers(found, sorted({stratum for stratum in found if stratum is not None}))
 
 
 def _classes(head: str, column: Sequence[str | None]) -> list[str]:
@@ -156,5 +167,8 @@ def _parents(members: NDArray[np.bool_], labels: Rows) -> Rows:
 def digest(samples: Samples) -> str:
     """SHA-256 of the samples' names, letters and labels."""
     labels = {head: numbers.tolist() for head, numbers in samples.labels.items()}
-    content = json.dumps([samples.names, samples.sequences, labels, samples.classes])
+    told = [samples.names, samples.sequences, labels, samples.classes]
+    if samples.strata is not None:
+        told.append(samples.strata.tolist())
+    content = json.dumps(told)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -145,7 +145,7 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         ("views", kind.views_settings, [other.views_settings for other in kinds]),
     ):
         own = _own(settings, of_all, values.get(section, {}), f"{section}.")
-        values[section] = _checked(settings, own, f"{section}.")
+        values[section] = _checked(settings, own, f"{section}.", _limits(settings))
     values["settings"] = {
         name: _checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
         for name in registry.OBJECTIVES
@@ -178,10 +178,16 @@ def _own(settings: type, of_all: Iterable[type], values: object, prefix: str) ->
     if not isinstance(values, dict):
         return values
     own = {f.name for f in fields(settings)}
-    others = {f.name: f for kind in of_all for f in fields(kind) if f.name not in own}
+    others = {f.name: (kind, f) for kind in of_all for f in fields(kind) if f.name not in own}
     for name in values.keys() & others:
-        _check(prefix, name, values[name], others[name].type)
+        kind, of_other = others[name]
+        _check(prefix, name, values[name], of_other.type, _limits(kind))
     return {name: value for name, value in values.items() if name not in others}
+
+
+def _limits(settings: type) -> Mapping[str, tuple[float, float]] | None:
+    """The least and the largest value of settings that say so themselves."""
+    return getattr(settings, "LIMITS", None)
 
 
 def _evidence(values: dict[str, Any]) -> Any:

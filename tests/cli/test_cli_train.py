@@ -258,6 +258,22 @@ def test_a_model_of_the_reference_kind(train, output, cohort):
     assert rows[-1][1] == "UNKNOWN"
 
 
+def test_strata_that_the_labels_do_not_have_are_told_and_done_without(
+    train, output, cohort, tmp_path
+):
+    table = [line.split("\t") for line in cohort.labels.read_text().splitlines()]
+    at = table[0].index("population")
+    labels = tmp_path / "coarse.tsv"
+    labels.write_text("".join("\t".join(row[:at] + row[at + 1 :]) + "\n" for row in table))
+    network = "network.width=8 network.heads=2 network.layers=1 network.feed_forward=8"
+    steps = "optimization.steps=2 optimization.batch_size=8 optimization.evaluate_every=2"
+    settings = f"input.best_sites=40 {network} {steps}"
+    result = train("--recipe", "genomai-v2", labels=labels, settings=settings)
+    assert result.status == 0
+    assert "no column 'population': trained without knowing finer groups" in result.stderr
+    assert config_of(output)["heads"] == {"superpop": ["NORTH", "SOUTH"]}
+
+
 def test_report_json(train, output, cohort, tmp_path):
     train("--report-json", tmp_path / "run.json", "--seed", "3")
     report = json.loads((tmp_path / "run.json").read_text())

@@ -1,5 +1,7 @@
 """Views of barcodes for training: masked, crossed, of one haplotype or two."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,6 @@ from genomai_cli.population.barcode_input import (
     BarcodeViews,
     BarcodeViewsSettings,
 )
-from genomai_cli.population.missing_sites import MissingSites
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,13 +31,7 @@ def barcode_views(people, *, haplotypes=False, parents=None, letters=None, **vie
     given = samples.letters if letters is None else letters
     recipe = BarcodeViewsSettings(**views)
     return BarcodeViews(
-        samples,
-        given,
-        parents,
-        tokenizer,
-        recipe,
-        haplotypes=haplotypes,
-        missing=MissingSites(panel),
+        samples, given, parents, tokenizer, recipe, panel=panel, haplotypes=haplotypes
     )
 
 
@@ -122,6 +117,31 @@ class TestBarcodeViews:
     def test_crossing_makes_new_individuals(self, people):
         batch = barcode_views(people, cross=1.0).varied(ROWS, step_rng(6))
         assert (letters_of(batch) == people[0].letters[ROWS]).mean() < 0.9
+
+    def test_crossing_stays_within_the_stratum(self, people):
+        samples, panel = people
+        strata = np.arange(75) % 3
+        letters = np.where((strata == 1)[:, None], panel.alt_codes, panel.ref_codes)
+        finer = (replace(samples, strata=strata), panel)
+        rows = np.arange(75)
+        seen = letters_of(
+            barcode_views(finer, letters=letters, cross=1.0).varied(rows, step_rng(9))
+        )
+        assert np.array_equal(seen, letters)
+
+    def test_hints_are_about_the_groups_of_those_to_train_on_and_for_training_only(self, people):
+        samples, panel = people
+        train = np.flatnonzero(samples.labels["pop"] < 2)
+        letters = np.where(samples.labels["pop"][:, None] == 1, panel.alt_codes, panel.ref_codes)
+        views = barcode_views(people, parents=train, letters=letters, hints=2.5)
+        hints = views.varied(train, step_rng(1)).hints
+        assert hints.weight == 2.5
+        speaks_for = hints.values.argmax(2).numpy()
+        assert np.array_equal(speaks_for, np.tile(samples.labels["pop"][train, None], len(panel)))
+        assert views.plain(train).hints is None
+
+    def test_without_their_setting_there_are_no_hints(self, people):
+        assert barcode_views(people, **EVERYTHING).varied(ROWS, step_rng(1)).hints is None
 
     def test_the_two_haplotypes_of_a_crossed_sample_are_drawn_apart(self, people):
         _, panel = people

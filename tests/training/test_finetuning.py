@@ -6,13 +6,15 @@ import torch
 from conftest import labelled_samples, same
 
 from genomai_cli.errors import TrainingError
-from genomai_cli.inputs.samples import Samples
+from genomai_cli.inputs.samples import Hints, Samples
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.barcode_input import BarcodeInput
+from genomai_cli.population.hints import LetterHints
 from genomai_cli.population.panel import most_informative
 from genomai_cli.training import finetuning
+from genomai_cli.training.finetuning import hint_loss
 from genomai_cli.training.labelled_data import (
     folds,
     others,
@@ -34,6 +36,20 @@ def test_the_loss_of_several_heads_is_the_sum_of_their_means():
     assert float(cross_entropy(scores, labels)) == pytest.approx(np.log(2) + np.log(3))
 
 
+def test_the_loss_of_hints_is_their_mean_squared_distance_where_there_are_any():
+    hidden = torch.tensor([[[1.0, 2.0, 5.0], [0.0, 0.0, 5.0]]], requires_grad=True)
+    values = torch.tensor([[[0.0, 0.0], [torch.nan, torch.nan]]])
+    loss = hint_loss(hidden, Hints(values, 3.0))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(3 * (1 + 4) / 2)
+    assert hidden.grad[0].tolist() == [[3.0, 6.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_more_hints_than_features_are_refused():
+    with pytest.raises(TrainingError, match=r"4 groups .*, not 3: --set views\.hints=0"):
+        hint_loss(torch.zeros(1, 2, 3), Hints(torch.zeros(1, 2, 4), 1.0))
+
+
 @pytest.fixture(scope="module")
 def people(cohort):
     return labelled_samples(cohort)
@@ -47,6 +63,14 @@ RECIPE = {
     "likelihood": {"head": "pop", "axes": 1},
     "split": {"folds": 3},
     "optimization": {"steps": 6, "batch_size": 8, "evaluate_every": 3},
+}
+
+
+TRANSFORMER = {
+    "tokenizer": {"kind": "symmetric", "k": 1},
+    "network": {"kind": "transformer", "width": 16, "heads": 2, "layers": 1, "feed_forward": 16},
+    "split": {"folds": 1},
+    "optimization": {"steps": 60, "batch_size": 8, "evaluate_every": 60, "learning_rate": 1e-2},
 }
 
 
@@ -153,6 +177,26 @@ class TestFit:
     def test_evidence_of_another_kind_of_input_is_refused(self, people):
         with pytest.raises(TrainingError, match=r"\[likelihood\] is for barcodes"):
             fit(people, likelihood=None, regression={"head": "pop"})
+
+    def test_the_first_features_of_a_token_say_what_it_was_told(self, people):
+        samples, panel = people
+
+        def missed(weight):
+            fitted = fit(people, **TRANSFORMER, likelihood=None, views={"hints": weight})
+            bundle = fitted.bundle
+            told = LetterHints.fit(samples.letters, samples.groups(), panel)
+            ids = np.stack([bundle.tokenizer.encode(s) for s in samples.sequences])
+            network = bundle.classifier.networks[0]
+            with torch.no_grad():
+                hidden = network(torch.from_numpy(ids).long())
+            hints = told.of(samples.letters, ids.shape[1])
+            return float(hint_loss(hidden, Hints(hints, 1.0)))
+
+        assert missed(3.0) < 0.6 * missed(0.0)
+
+    def test_hints_are_for_tokens(self, people):
+        with pytest.raises(TrainingError, match=r"views\.hints is for networks that read"):
+            fit(people, views={"hints": 1.0})
 
     def test_a_loss_far_too_large_is_told(self, people):
         with pytest.raises(TrainingError, match="lower the learning rate"):

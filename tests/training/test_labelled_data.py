@@ -11,6 +11,7 @@ from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.labelled_data import (
+    digest,
     folds,
     gather,
     nesting,
@@ -44,6 +45,17 @@ class TestSamples:
         assert samples.labels["pop"].tolist() == [1, 0, 1]
         assert samples.labels["sex"].tolist() == [0, 1, -1]
         assert unlabelled == 0
+
+    def test_strata_are_groups_finer_than_the_labels(self):
+        labels = {"pop": {"a": "Z", "b": "Y", "c": "Z", "d": "Z"}}
+        strata = {"a": "n", "b": "m", "c": "m"}
+        samples, _ = gather(records("a_A", "b", "c", "d"), labels, strata=strata)
+        assert samples.strata.tolist() == [1, 0, 0, -1]
+        assert len(set(samples.groups().tolist())) == 4
+        without, _ = gather(records("a_A", "b", "c", "d"), labels)
+        assert without.strata is None
+        assert without.groups().tolist() == [1, 0, 1, 1]
+        assert digest(samples) != digest(without)
 
     def test_a_haplotype_goes_by_the_label_of_its_individual(self):
         labels = {"pop": {"a": "Z", "b": "Y", "b_A": "Z"}}

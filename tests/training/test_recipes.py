@@ -48,6 +48,11 @@ def test_the_presets_are_those_of_the_reference_models_and_of_sequences():
     assert {"ancestry", "genomai-v2", "sequences"} <= set(presets())
 
 
+def test_hints_weigh_what_a_recipe_says(toml):
+    assert read(toml(SMALLEST), ["input.kind='barcode'", "views.hints=3"])[0].views.hints == 3
+    assert not hasattr(read(toml(SMALLEST), ["views.hints=3"])[0].views, "hints")
+
+
 def test_the_reference_preset_reads_200_sites_as_two_haplotypes():
     recipe, _ = read("genomai-v2")
     assert (recipe.input.kind, recipe.input.best_sites, recipe.input.haplotypes) == (
@@ -93,6 +98,7 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
             r"\[likelihood\] is for barcodes, \[regression\] for genomes: not both",
         ),
         (SMALLEST + "[views]\nhide = 1.5", r"views\.hide is from 0 to 1, not 1\.5"),
+        (SMALLEST + "[views]\nhints = -1.0", r"views\.hints is at least 0, not -1\.0"),
         (SMALLEST + "[views]\ncross = 1.5", r"views\.cross is from 0 to 1, not 1\.5"),
         (SMALLEST + "[views]\ncros = 0.5", r"unknown key views\.cros \(there are: hide, "),
         (SMALLEST + "[optimization]\nsteps = 3.5", r"optimization\.steps is a int, not 3\.5"),
