@@ -23,8 +23,10 @@ from genomai_cli.population.panel import Panel
 
 @dataclass(frozen=True, eq=False)
 class LetterHints:
-    """`log_odds` (A, S, G): for either allele of a site its log frequency in each group, less their mean, in units of the
-    root mean square of all."""
+    """What either allele of every site says about the groups.
+
+    `log_odds` (A, S, G) are its log frequencies in the groups less their mean, in units of the root mean square of all.
+    """
 
     panel: Panel
     log_odds: NDArray[np.float32]
