@@ -9,7 +9,7 @@ from conftest import labelled_samples
 
 from genomai_cli import tokenizers
 from genomai_cli.population.barcode import join
-from genomai_cli.population.barcode_input import (
+from genomai_cli.population.barcode_views import (
     KINDS_OF_FILES,
     SAME_SITES,
     BarcodeViews,
