@@ -36,7 +36,6 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood
 from genomai_cli.population.panel import GRCH37, Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training import finetuning, recipe
-from genomai_cli.training.adaptation import WHOLE
 from genomai_cli.training.labelled_data import nesting
 
 V2 = "genomai-v2"
@@ -162,7 +161,7 @@ def sites_of_v2(fold: Fold, changes: tuple[str, ...] = ()) -> Rows:
         seed=fold.seed,
         device=torch.device("cpu"),
         start=None,
-        adaptation=WHOLE,
+        adaptation=finetuning.WHOLE,
         work=None,
         report=lambda *_: None,
     )

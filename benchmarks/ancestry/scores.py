@@ -1,9 +1,11 @@
 """A method's probabilities as rows of measures, and the rows as TSV and as Markdown."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.crossvalidation.trials import HIDDEN, KIDD, Array, Pooled, Rows
 from genomai_cli.metrics.classification import (
@@ -71,6 +73,21 @@ def measures(table: Array, truth: Rows) -> tuple[int, float, float, float, float
     ece = expected_calibration_error(confidence, right[known])
     loss = float(log_losses(table[known], truth[known]).mean())
     return len(truth), accuracy(matrix), low, high, balanced_accuracy(matrix), ece, loss
+
+
+def paired(first: Array, second: Array, truth: Rows) -> tuple[float, float, float]:
+    """The first table's accuracy less the second's on the same people, and its 95 % interval: the difference of two
+    paired proportions, by the normal approximation."""
+    gain = _right(first, truth).astype(float) - _right(second, truth)
+    error = 1.96 * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+    mean = float(gain.mean())
+    return mean, mean - error, mean + error
+
+
+def _right(table: Array, truth: Rows) -> NDArray[np.bool_]:
+    """Who is labelled right; UNKNOWN (NaN) is wrong."""
+    right: NDArray[np.bool_] = np.nan_to_num(table, nan=-1.0).argmax(axis=1) == truth
+    return right & ~np.isnan(table).any(axis=1)
 
 
 def tsv(rows: Iterable[Row]) -> Iterator[str]:

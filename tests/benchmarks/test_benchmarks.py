@@ -292,6 +292,20 @@ def test_unknown_is_wrong_but_has_no_probability():
     assert (accuracy, ece, loss) == (0.5, 0.0, 0.0)
 
 
+def test_two_methods_are_compared_on_the_same_people():
+    truth = np.zeros(100, np.int64)
+    sure, unsure = np.tile([0.9, 0.1], (100, 1)), np.tile([0.9, 0.1], (100, 1))
+    unsure[:20] = [0.1, 0.9]
+    unsure[20:30] = np.nan
+    gain, low, high = scores.paired(sure, unsure, truth)
+    assert gain == pytest.approx(0.3)
+    assert (high - low) / 2 == pytest.approx(1.96 * np.sqrt(0.3 * 0.7 / 99))
+    assert scores.paired(sure, sure, truth) == (0, 0, 0)
+    tables = {"a": {("0", "pop"): sure}, "b": {("0", "pop"): unsure}, "c": {("0", "sex"): sure}}
+    lines = classification.differences("a", tables, {"pop": truth, "sex": truth})
+    assert lines == ["pop: a less b +0.3000 (+0.2097 to +0.3903)"]
+
+
 def test_the_markdown_table_marks_the_best():
     rows = [
         scores.Row(m, 9, head, c, 10, value, 0, 1, value, 0.01, 0.2, 1.0)
