@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genomai_cli.bundles import hub
 from genomai_cli.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -48,8 +49,10 @@ def names() -> list[str]:
 def find(name: str | Path) -> Path:
     """The folder of the bundle that `name` names: a folder, or the name of an installed bundle.
 
-    Where it names a file of weights, or a part of one, the file.
+    Where it names a file of weights, or a part of one, the file; where it is on Hugging Face, what was fetched.
     """
+    if str(name).startswith(hub.PREFIX):
+        return hub.fetched(str(name), sha256)
     file = whole(Path(name))
     if file.suffix in OF_WEIGHTS and parts_of(file):
         return file

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from genomai_cli import registry
-from genomai_cli.bundles import catalog
+from genomai_cli.bundles import catalog, hub
 from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
 
@@ -164,13 +164,13 @@ def adapted_config(
 ) -> dict[str, Any]:
     """What a bundle's config would say of a checkpoint with tensors of these names."""
     return {
-        "name": re.sub(r"\.(pt|ckpt)$", "", folder.resolve().name),
+        "name": re.sub(r"\.(pt|ckpt)$", "", hub.name_of(folder)),
         "version": "released",
         "description": "",
         "input": {"kind": "sequence"},
         "members": 1,
         "heads": {},
         "companions": {},
-        "provenance": {"checkpoint": str(released.get("_name_or_path", folder.resolve().name))},
+        "provenance": {"checkpoint": str(released.get("_name_or_path", hub.name_of(folder)))},
         **adapter.bundle_config(released, folder, names),
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.striped_hyena import StripedHyenaConfig, frequencies
-from genomai_cli.bundles import catalog
+from genomai_cli.bundles import catalog, hub
 from genomai_cli.bundles.adapters import Keys
 from genomai_cli.bundles.adapters.evo2_releases import FP8, RELEASED
 from genomai_cli.errors import BundleError
@@ -165,7 +165,7 @@ def _size(config: Mapping[str, Any], folder: Path) -> str:
     named = [
         str(config.get("_name_or_path", "")),
         str(config.get("name", "")),
-        folder.resolve().name,
+        hub.name_of(folder),
     ]
     for name in named:
         if (size := Path(name).name.removesuffix(".pt")) in RELEASED:
