@@ -21,6 +21,7 @@ from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import (
+    LOW_CALL_RATE_BELOW,
     VALIDATION_MASKED,
     InputKind,
     Measure,
@@ -71,7 +72,8 @@ class BarcodeSettings:
     """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
     those most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
     coarser labels, and no sources of others (`population.structure`). `strata` is a column of the labels, finer than
-    the heads, that only training knows (`Samples.strata`)."""
+    the heads, that only training knows (`Samples.strata`). With less than `min_share` of its sites a sample is flagged
+    LOW_CALL_RATE by a model that does not know what its sites tell."""
 
     kind: str = "barcode"
     haplotypes: bool = False
@@ -79,6 +81,7 @@ class BarcodeSettings:
     best_for: str | None = None
     mixtures: list[str] = field(default_factory=list)
     strata: str | None = None
+    min_share: float = LOW_CALL_RATE_BELOW
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +90,7 @@ class BarcodeInput(PanelInput):
 
     haplotypes: bool = False
     structure: Structure | None = None
+    min_share: float = LOW_CALL_RATE_BELOW
 
     name = "barcode"
     settings = BarcodeSettings
@@ -103,8 +107,10 @@ class BarcodeInput(PanelInput):
         """The panel of the bundle; BundleError if it has none."""
         file = folder / catalog.STRUCTURE
         structure = Structure.read(file) if file.is_file() else None
-        haplotypes = bool(config["input"].get("haplotypes", False))
-        return cls(panel_in(folder, config), haplotypes, structure)
+        told = config["input"]
+        haplotypes = bool(told.get("haplotypes", False))
+        least = float(told.get("min_share", LOW_CALL_RATE_BELOW))
+        return cls(panel_in(folder, config), haplotypes, structure, least)
 
     def write(self, folder: Path) -> None:
         """Write the panel, and the structure if there is one."""
@@ -114,7 +120,8 @@ class BarcodeInput(PanelInput):
 
     def config(self) -> dict[str, Any]:
         """See `InputKind`."""
-        return {"kind": self.name, "haplotypes": self.haplotypes}
+        told = {} if self.min_share == LOW_CALL_RATE_BELOW else {"min_share": self.min_share}
+        return {"kind": self.name, "haplotypes": self.haplotypes, **told}
 
     def encoder(self, config: Mapping[str, Any]) -> Genotypes | None:
         """The table of genotypes, for networks that read allele counts."""
@@ -173,7 +180,7 @@ class BarcodeInput(PanelInput):
     def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """By what the known sites tell; of a model that does not know that, by their share."""
         enough = barcode_calls.is_enough(scores)
-        return super().tells_little(read, scores) if enough is None else not enough
+        return read.share < self.min_share if enough is None else not enough
 
     def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
         """Calls chosen by genotype that say nothing, and samples far from every population."""
@@ -191,7 +198,8 @@ class BarcodeInput(PanelInput):
     ) -> InputKind:
         """The panel that was given, or the default one."""
         del start
-        return cls(panel_given(files.get("panel")), recipe.input.haplotypes)
+        asked = recipe.input
+        return cls(panel_given(files.get("panel")), asked.haplotypes, min_share=asked.min_share)
 
     def corpus_rows(
         self, records: Iterable[SequenceRecord], warn: Callable[[str], None]

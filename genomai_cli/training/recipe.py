@@ -59,6 +59,7 @@ _AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
 LIMITS: dict[str, tuple[float, float]] = {
     "input.best_sites": _AT_LEAST_1,
     "input.fewest": _AT_LEAST_1,
+    "input.min_share": _SHARE,
     "split.folds": _AT_LEAST_1,
     "split.holdout": (0.001, 0.5),
     "optimization.steps": _AT_LEAST_1,

@@ -8,7 +8,9 @@ import torch
 from conftest import labelled_samples
 
 from genomai_cli import tokenizers
+from genomai_cli.inputs.base import ModelInput
 from genomai_cli.population.barcode import join
+from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.barcode_views import (
     KINDS_OF_FILES,
     SAME_SITES,
@@ -175,3 +177,11 @@ class TestBarcodeViews:
         labels = torch.cat([batch.labels["pop"] for batch in files])
         once = torch.from_numpy(people[0].labels["pop"][rows])
         assert torch.equal(labels.bincount(), KINDS_OF_FILES * once.bincount())
+
+
+def test_a_model_that_saw_no_missing_sites_flags_samples_with_some(people):
+    reads = [ModelInput("x", [], used, 20) for used in (20, 19, 18, 9)]
+    panel = people[1]
+    for least, expected in ((0.95, [False, False, True, True]), (0.5, [False] * 3 + [True])):
+        kind = BarcodeInput(panel, min_share=least)
+        assert [kind.tells_little(read, {}) for read in reads] == expected

@@ -160,7 +160,8 @@ class PopulationLikelihood(nn.Module):
         if self.informed:
             found |= self._known(known_BS)
         if self.novelty is None:
-            return found | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+            surprise_B = self.surprise(*counts, log_BP.argmax(1))
+            return found | {OUTSIDE: torch.zeros_like(gain_B), SURPRISE: surprise_B}
         judged = self.novelty(*counts, frequency_PS, by_population_BP)
         by_group_BG = log_likelihood(likelihood_BS3, frequency_GS)
         return found | {
