@@ -131,32 +131,35 @@ class Method(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """A method's outcomes in all folds, put together in the order of the cohort."""
+    """A method's outcomes in the folds, put together in the order of the cohort: `rows` of it were judged."""
 
     probabilities: dict[tuple[str, str], Array]
     seconds: float  # the mean of the folds
     sites: int
+    rows: Rows
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A cohort in folds, and where outcomes are kept."""
+    """A cohort in folds, of which all or the first `judged` are gone through, and where outcomes are kept."""
 
     cohort: People
     seed: int
     count: int
     folder: Path
     say: Callable[[str], None] = lambda _: None
+    judged: int | None = None
 
     def pooled(self, method: Method, *, fresh: bool = False) -> Pooled:
-        """The out-of-fold probabilities of everybody; folds done before are read, unless `fresh`."""
-        parts = folds(self.cohort.samples, self.count, self.seed)
+        """The out-of-fold probabilities of everybody judged; folds done before are read, unless `fresh`."""
+        parts = folds(self.cohort.samples, self.count, self.seed)[: self.judged]
         outcomes = [self._outcome(method, n, rows, fresh) for n, rows in enumerate(parts)]
-        order = np.argsort(np.concatenate(parts))
+        rows = np.concatenate(parts)
+        order = np.argsort(rows)
         keys = outcomes[0].probabilities
         tables = {k: np.concatenate([o.probabilities[k] for o in outcomes])[order] for k in keys}
         seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
-        return Pooled(tables, seconds, outcomes[0].sites)
+        return Pooled(tables, seconds, outcomes[0].sites, rows[order])
 
     def _outcome(self, method: Method, number: int, rows: Rows, fresh: bool) -> Outcome:
         file = self.folder / f"{method.name}-fold{number}.npz"

@@ -231,13 +231,18 @@ def test_unknown_is_wrong_and_parts_are_counted():
     assert (n, parts, accuracy, ece, loss) == (2, 2, 0.75, 0.0, 0.0)
     assert low <= accuracy <= high
     same = {("complete", "pop"): tables[1], ("rotated", "pop"): tables[0]}
-    assert [s.share for s in scores.same_labels("mito", Pooled(same, 0.0, 0))] == [0.5]
+    assert [s.share for s in scores.same_labels("mito", Pooled(same, 0.0, 0, np.arange(1)))] == [
+        0.5
+    ]
 
 
 def test_gains_are_those_of_the_same_people():
     truth = {"pop": np.array([0, 1, 1, 0])}
     tables = {"a": np.eye(2)[[0, 1, 1, 1]], "b": np.eye(2)[[0, 1, 0, 1]]}
-    pooled = {name: Pooled({("complete", "pop"): t}, 0.0, 0) for name, t in tables.items()}
+    pooled = {
+        name: Pooled({("complete", "pop"): t}, 0.0, 0, np.arange(len(t)))
+        for name, t in tables.items()
+    }
     (found,) = scores.gains("a", "b", pooled, truth)
     assert (found.head, found.part, found.gain) == ("pop", "complete", 0.25)
     assert found.low == 0.0
