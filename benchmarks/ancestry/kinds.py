@@ -23,6 +23,7 @@ from sklearn.svm import SVC
 
 from benchmarks.ancestry.methods import OurMethod
 from benchmarks.ancestry.scores import measures
+from benchmarks.ancestry.sites import WIDE_VCF
 from benchmarks.command_line import DATA, MODELS, RUNS, parser_of, say, say_on_terminal, write_asked
 from benchmarks.crossvalidation.baselines import INNER_FOLDS, Scaler, shrunken_bayes
 from benchmarks.crossvalidation.trials import (
@@ -49,7 +50,7 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.training.labelled_data import gather, nesting, others
 
 KEPT = RUNS / "ancestry" / "kinds"
-WIDE_VCF, WIDE = "wide.train.grch37.vcf.gz", "wide"
+WIDE = "wide"
 OURS, BEFORE = "ancestry", "ancestry-967"
 MISSING = ord("N")
 COMMON = 0.05  # least frequency of the rarer allele on an array

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.ancestry.sites import WIDE_PANEL, WIDE_VCF, union, wide_panel
 from benchmarks.command_line import DATA, parser_of, say, write_asked
 from benchmarks.crossvalidation.trials import HEADS, KIDD, LABELS, PANEL, VCF
 from genomai_cli.formats.streams import open_inputs
-from genomai_cli.formats.tables import read_labels, read_table
+from genomai_cli.formats.tables import read_labels
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.population.mixtures import (
@@ -31,13 +32,12 @@ from genomai_cli.population.mixtures import (
     independent_fractions,
     linked_fractions,
 )
-from genomai_cli.population.panel import BUILDS, GRCH37, Panel, coordinates
+from genomai_cli.population.panel import Panel, coordinates
 from genomai_cli.population.structure import MIN_FREQUENCY, Structure, fit_structure
 from genomai_cli.training.labelled_data import folds, gather, others
 
 Array = NDArray[np.float64]
 Copies = NDArray[np.int8]
-WIDE_VCF, WIDE_PANEL = "wide.train.grch37.vcf.gz", "wide.panel.tsv"
 MIXTURES = ("ACB", "ASW", "CLM", "MXL", "PEL", "PUR")
 Z90 = 1.645
 DRAWS = 1000  # of the bootstrap
@@ -64,8 +64,8 @@ class People:
     @classmethod
     def read(cls, folder: Path) -> "People":
         """The training individuals at the wide sites and the 967."""
-        small, wide = Panel.read(folder / PANEL), wide_panel(folder / WIDE_PANEL)
-        panel = joined(small, wide)
+        small = Panel.read(folder / PANEL)
+        panel = union(small, wide_panel(folder / WIDE_PANEL))
         table = read_labels(folder / LABELS)
         labels = {head: table.column(column) for head, column in HEADS.items()}
         barcodes = read_barcodes(open_inputs([folder / VCF, folder / WIDE_VCF]), panel)
@@ -91,29 +91,6 @@ class People:
     def groups(self) -> NDArray[np.int64]:
         """The number of the coarse label of each."""
         return self.samples.labels["superpop"]
-
-
-def wide_panel(file: Path) -> Panel:
-    """The sites of a table with the columns chrom, pos37, pos38, id, ref, alt."""
-    table = read_table(file)
-    positions = {
-        build: np.array([int(text) for text in table.column(f"pos{build[-2:]}")])
-        for build in BUILDS
-    }
-    text = [table.column(column) for column in ("id", "ref", "alt")]
-    return Panel("wide", table.column("chrom"), positions, *text, ("wide",) * len(table))
-
-
-def joined(first: Panel, second: Panel) -> Panel:
-    """The sites of the first, then those of the second that are not among them."""
-    known = first.index(GRCH37)
-    sites = zip(second.chrom, second.positions[GRCH37].tolist(), strict=True)
-    rest = second.subset([number for number, site in enumerate(sites) if site not in known])
-    positions = {b: np.concatenate([first.positions[b], rest.positions[b]]) for b in BUILDS}
-    columns = [
-        getattr(first, name) + getattr(rest, name) for name in ("rsid", "ref", "alt", "tags")
-    ]
-    return Panel("all", first.chrom + rest.chrom, positions, *columns)
 
 
 # --- mixtures
