@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +161,8 @@ class At967:
         """Train and judge at these sites."""
         old = np.flatnonzero([tags != WIDE for tags in fold.panel.tags])
         letters = fold.learn.letters[:, old]
-        learn = subset(fold.learn, np.arange(len(fold.learn)))
-        learn.sequences = [row.tobytes().decode("ascii") for row in letters]
+        sequences = [row.tobytes().decode("ascii") for row in letters]
+        learn = replace(fold.learn, sequences=sequences)
         judged = {kind: table[:, old] for kind, table in fold.judged.items()}
         return self.method.run(Fold(fold.number, fold.seed, fold.panel.subset(old), learn, judged))
 
