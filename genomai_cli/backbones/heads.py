@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, linear
 
 from genomai_cli.backbones.base import Backbone, Network, network_class
 from genomai_cli.device import exact_precision
@@ -56,6 +56,14 @@ class LMHead(nn.Sequential):
     def __init__(self, width: int, vocabulary: int) -> None:
         layers = (nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         super().__init__(*layers, nn.Linear(width, vocabulary))
+
+
+class EmbeddingHead(nn.Module):
+    """A head without values of its own: it is given the embeddings (V, D) that it decodes with."""
+
+    def forward(self, hidden: Tensor, embeddings_VD: Tensor) -> Tensor:
+        """The logits (..., V) of the hidden states (..., D)."""
+        return linear(hidden, embeddings_VD)
 
 
 class SiteHead(nn.Linear):

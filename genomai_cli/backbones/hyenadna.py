@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
+from genomai_cli.backbones.heads import EmbeddingHead
 
 STD = 0.02  # of fresh weights, as in GPT-2
 FASTEST, SLOWEST, TARGET, FLOOR = 0.3, 1.5, 0.01, 0.05  # of the decay of filters
@@ -134,7 +135,7 @@ class HyenaDnaNetwork(Backbone):
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for the next token, or one without parameters, where it is the embeddings."""
         if self.config.tied:
-            return TiedHead()
+            return EmbeddingHead()
         multiple = self.config.vocabulary_multiple
         return Linear(self.config.width, -(-vocabulary // multiple) * multiple, bias=False)
 
@@ -142,14 +143,6 @@ class HyenaDnaNetwork(Backbone):
         """The logits (..., V) of the hidden states (..., D); V is filled up as the embeddings are."""
         logits: Tensor = head(hidden, self.embeddings.weight) if self.config.tied else head(hidden)
         return logits
-
-
-class TiedHead(nn.Module):
-    """The head whose rows are the embeddings (V, D)."""
-
-    def forward(self, hidden: Tensor, embeddings_VD: Tensor) -> Tensor:
-        """The logits (..., V)."""
-        return functional.linear(hidden, embeddings_VD)
 
 
 class Embedding(nn.Embedding):

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.backbones.convolutions import correlate, last
+from genomai_cli.backbones.heads import EmbeddingHead
 from genomai_cli.backbones.hyena_filters import Explicit, Modal
 from genomai_cli.device import exact_precision
 
@@ -162,21 +163,13 @@ class StripedHyenaNetwork(Backbone):
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for the next token; it decodes with the embeddings, if `tied`."""
         if self.config.tied:
-            return TiedLogits()
+            return EmbeddingHead()
         return Linear(self.config.width, vocabulary, bias=False)
 
     def lm_logits(self, head: nn.Module, hidden: Tensor) -> Tensor:
         """The logits (..., V) of the token that follows, from hidden states (..., D)."""
         logits: Tensor = head(hidden, self.embedding.weight) if self.config.tied else head(hidden)
         return logits
-
-
-class TiedLogits(nn.Module):
-    """A head without parameters of its own: it is given the embeddings (V, D) that it decodes with."""
-
-    def forward(self, hidden: Tensor, embeddings_VD: Tensor) -> Tensor:
-        """The logits (..., V)."""
-        return functional.linear(hidden, embeddings_VD)
 
 
 class Embedding(nn.Embedding):

@@ -15,6 +15,7 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    Strand,
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
@@ -45,13 +46,6 @@ class Pooling(StrEnum):
     CLS = "cls"
     MAX = "max"
     POOLER = "pooler"
-
-
-class Strand(StrEnum):
-    """Along which strand a sequence is read."""
-
-    FORWARD = "forward"
-    BOTH = "both"
 
 
 To = Annotated[

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -199,6 +200,13 @@ Haplotypes = Annotated[
     bool,
     typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),
 ]
+
+
+class Strand(StrEnum):
+    """Along which strand a sequence is read."""
+
+    FORWARD = "forward"
+    BOTH = "both"
 
 
 @dataclass(eq=False, repr=False)

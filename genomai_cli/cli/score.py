@@ -1,7 +1,6 @@
 """`genomai score`: log-likelihoods of sequences, effects of variants, and saturation mutagenesis."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from genomai_cli.cli.options import (
     Model,
     Output,
     ShardOption,
+    Strand,
     require_apart,
 )
 from genomai_cli.cli.run import Run, command
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
 FLANK = 8  # letters on each side of a variant that a masked model scores
-
-
-class Strand(StrEnum):
-    """Along which strand a sequence is read."""
-
-    FORWARD = "forward"
-    BOTH = "both"
 
 
 WindowLetters = Annotated[
