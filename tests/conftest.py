@@ -338,6 +338,26 @@ def changes(text: str) -> list[str]:
     return [word for change in text.split() for word in ("--set", change)]
 
 
+def made_and_asked(
+    recipe: str, tiny: str, sequences: tuple[Path, Path], folder: Path, start: Path | None = None
+) -> Result:
+    """What `classify` says of the sequences by a small model of the recipe, pretrained on random DNA, then trained;
+    all three commands must succeed."""
+    dna, (fasta, labels) = folder / "dna.fa", sequences
+    letters = "".join(np.random.default_rng(5).choice(list("ACGT"), 3000))
+    dna.write_text(f">x\n{letters}\n")
+    settings = ["--recipe", recipe, *changes(tiny), "--device", "cpu"]
+    pretrained, final = folder / "pretrained", folder / "trained"
+    begin = [] if start is None else ["--model", start]
+    train = ["train", fasta, "--labels", labels, "-o", final, "--model", pretrained, *settings]
+    for arguments in (["pretrain", dna, "-o", pretrained, *begin, *settings], train):
+        result = run(arguments)
+        assert result.status == 0, result.stderr
+    result = run(["classify", "--model", final, fasta])
+    assert result.status == 0, result.stderr
+    return result
+
+
 def trained(arguments: list[str | Path]) -> Result:
     """`genomai train` on the CPU, which must succeed."""
     result = run(["train", *arguments, "--device", "cpu"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import SHARED, changes, needs_shared, run
+from conftest import SHARED, made_and_asked, needs_shared, run
 from torch.nn import functional
 
 from genomai_cli.backbones import caduceus
@@ -238,18 +238,7 @@ TINY = (
 
 
 def test_it_is_pretrained_and_trained(sequences, tmp_path):
-    rng = np.random.default_rng(5)
-    dna = tmp_path / "dna.fa"
-    dna.write_text(">x\n" + "".join(rng.choice(list("ACGT"), 3000)) + "\n")
-    tiny = ["--recipe", "caduceus-ps-tiny", *changes(TINY), "--device", "cpu"]
-    result = run(["pretrain", dna, "-o", tmp_path / "pretrained", *tiny])
-    assert result.status == 0, result.stderr
-    fasta, labels = sequences
-    arguments = ["--labels", labels, "-o", tmp_path / "trained", "--model", tmp_path / "pretrained"]
-    result = run(["train", fasta, *arguments, *tiny])
-    assert result.status == 0, result.stderr
-    result = run(["classify", "--model", tmp_path / "trained", fasta])
-    assert result.status == 0, result.stderr
+    result = made_and_asked("caduceus-ps-tiny", TINY, sequences, tmp_path)
     assert len(result.rows) == 41
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import SHARED, changes, needs_shared, run
+from conftest import SHARED, made_and_asked, needs_shared, run
 from torch.nn import functional
 
 from genomai_cli.backbones.hyenadna import HyenaDnaConfig, HyenaDnaNetwork
@@ -461,20 +461,8 @@ TINY = (
 @pytest.mark.parametrize("start", ["scratch", "checkpoint"])
 def test_it_is_pretrained_and_trained(sequences, tmp_path, start):
     checkpoint = released(tmp_path / "released", original(), ORIGINAL)
-    rng = np.random.default_rng(5)
-    dna = tmp_path / "dna.fa"
-    letters = "".join(rng.choice(list("ACGT"), 3000))
-    dna.write_text(f">x\n{letters}\n")
-    model = ["--model", checkpoint] if start == "checkpoint" else []
-    tiny = ["--recipe", "hyenadna-tiny", *changes(TINY), "--device", "cpu"]
-    result = run(["pretrain", dna, "-o", tmp_path / "pretrained", *model, *tiny])
-    assert result.status == 0, result.stderr
-    fasta, labels = sequences
-    arguments = ["--labels", labels, "-o", tmp_path / "trained", "--model", tmp_path / "pretrained"]
-    result = run(["train", fasta, *arguments, *tiny])
-    assert result.status == 0, result.stderr
-    result = run(["classify", "--model", tmp_path / "trained", fasta])
-    assert result.status == 0, result.stderr
+    start = checkpoint if start == "checkpoint" else None
+    result = made_and_asked("hyenadna-tiny", TINY, sequences, tmp_path, start)
     assert len(result.rows) == 41
 
 
