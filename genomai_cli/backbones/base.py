@@ -42,6 +42,10 @@ class Network(nn.Module):
         """The vectors (B, D) after `layer` layers, by default those beneath the heads."""
         raise NotImplementedError
 
+    def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """The vectors (B, D) that classification heads read: as it pools, unless released heads read others."""
+        return self.pooled(inputs, mask_BT)
+
     def solve(self, inputs: Tensor, labels: Mapping[str, Tensor]) -> None:
         """Set the parameters, also of the heads, from samples and their labels (N,) by head, if it is `solved`."""
         raise NotImplementedError

@@ -39,11 +39,11 @@ def attach_heads(network: Network, classes: Mapping[str, int]) -> Network:
 
 def logits(network: nn.Module, inputs: Tensor, mask_BT: Tensor | None = None) -> dict[str, Tensor]:
     """The logits (B, classes) of every head that is attached to the network."""
-    return logits_of(network, network.pooled(inputs, mask_BT))  # type: ignore[operator]
+    return logits_of(network, network.head_vectors(inputs, mask_BT))  # type: ignore[operator]
 
 
 def logits_of(network: nn.Module, pooled_BD: Tensor) -> dict[str, Tensor]:
-    """The logits (B, classes) of every head, from the vectors that the network has pooled."""
+    """The logits (B, classes) of every head, from the vectors that heads read."""
     rate: float = network.head_dropout  # type: ignore[assignment]
     heads: Heads = network.heads  # type: ignore[assignment]
     found: dict[str, Tensor] = heads(dropout(pooled_BD, rate, network.training))

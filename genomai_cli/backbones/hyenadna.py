@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class HyenaDnaConfig:
     """Sizes; the defaults are those of hyenadna-tiny-1k.
 
     `positions` is the longest input; a filter's network has `filter_depth` inner layers; `short_delay` is how many
-    tokens late the short filters are. `norm_eps` is of the norms in blocks, `eps` of the last one.
+    tokens late the short filters are. `norm_eps` is of the norms in blocks, `eps` of the last one. Classification heads
+    read the mean of the tokens' vectors, or with `head_pool` the last token's.
     """
 
     vocabulary: int = 12
@@ -62,6 +63,7 @@ class HyenaDnaConfig:
     eps: float = 1e-5
     norm_eps: float = 1e-5
     tied: bool = True
+    head_pool: Literal["mean", "last"] = "mean"
 
     def __post_init__(self) -> None:
         if self.position_features < 3 or self.position_features % 2 == 0:
@@ -70,6 +72,8 @@ class HyenaDnaConfig:
             )
         if self.order < 2:
             raise ValueError(f"order: at least 2, not {self.order}")
+        if self.head_pool not in ("mean", "last"):
+            raise ValueError(f"head_pool is {self.head_pool!r}, not mean or last")
 
     @property
     def rows(self) -> int:
@@ -108,6 +112,15 @@ class HyenaDnaNetwork(Backbone):
         """The hidden states after `layer` layers; the mask is not needed, since padding comes after all tokens."""
         del mask_BT, features
         return self._hidden(ids_BT, [None] * len(self.layers), layer)
+
+    def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """See `Network`: the mean, or the vector of the last token, which is [SEP]."""
+        if self.config.head_pool == "mean":
+            return super().head_vectors(inputs, mask_BT)
+        hidden_BTD: Tensor = self(inputs, mask_BT)
+        if mask_BT is None:
+            return hidden_BTD[:, -1]
+        return hidden_BTD[torch.arange(len(inputs), device=inputs.device), mask_BT.sum(1) - 1]
 
     def decode(self, ids_BT: Tensor, cache: Any = None) -> tuple[Tensor, Any]:
         """See `Backbone`; the cache has of each block what its convolutions need of the past, O(T) numbers."""

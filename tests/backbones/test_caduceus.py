@@ -174,6 +174,39 @@ def test_classification_does_not_depend_on_the_strand():
     torch.testing.assert_close(logits(network, ids)["kind"], logits(network, other)["kind"])
 
 
+@pytest.mark.parametrize("equivariant", [True, False])
+def test_the_released_classification_head_reads_the_mean_over_the_tokens(tmp_path, equivariant):
+    given = {n: t for n, t in tensors(equivariant).items() if not n.startswith("lm_head")}
+    head = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(3))
+    named = {"id2label": {"0": "a", "1": "b", "2": "c"}}
+    folder = released(
+        tmp_path / "x", equivariant, given | {"score.weight": head}, pad_token_id=4, **named
+    )
+    bundle = bundles.load(folder, CPU)
+    assert bundle.heads == {"label": ["a", "b", "c"]}
+    assert bundle.auxiliary == {}
+    texts, fasta = ("ACGTACCGA", "acgtn"), tmp_path / "x.fa"
+    fasta.write_text("".join(f">{text}\n{text}\n" for text in texts))
+    result = run(["classify", "--model", folder, "--probs", fasta])
+    assert result.status == 0, result.stderr
+    assert "both strands" in result.stderr if equivariant else "the strand given" in result.stderr
+    for row, text in zip(result.rows[1:], texts, strict=True):
+        ids = torch.from_numpy(bundle.tokenizer.released_ids(text).astype(np.int64))
+        with torch.inference_mode():
+            if equivariant:
+                hidden = bundle.classifier.networks[0](ids[None])[0]
+                strands = (hidden[:, :WIDTH], hidden[:, WIDTH:].flip(0, 1))
+            else:
+                strands = (reference_ph(ids, given),)
+            expected = sum(strand.mean(0) @ head.T for strand in strands) / len(strands)
+            found = bundle.classifier(ids[None])["label"][0]
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(np.array(row[-3:], float), expected.softmax(0), atol=1e-4)
+    assert run(["models", "convert", folder, "-o", tmp_path / "mine"]).status == 0
+    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -572,6 +572,86 @@ def test_a_fine_tuned_network_is_a_classifier(tmp_path):
     assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
 
 
+LABELS = {"0": "silencer", "1": "promoter", "2": "enhancer"}
+
+
+def classifier(folder, **changed):
+    """Hugging Face's layout with a head `score` instead of that for next tokens, and the head (3, D)."""
+    given = hugging_face()
+    del given["lm_head.weight"]
+    given["score.weight"] = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(9))
+    config = HUGGING_FACE | {"id2label": LABELS, "pad_token_id": 4} | changed
+    return released(folder, given, config), given["score.weight"].double()
+
+
+def test_the_classification_head_of_hugging_face_reads_the_last_token(tmp_path):
+    folder, head = classifier(tmp_path / "x")
+    fasta = tmp_path / "x.fa"
+    texts = ("ACGTACGTTA", "ACGTN", "GGC")
+    fasta.write_text("".join(f">{number}\n{text}\n" for number, text in enumerate(texts)))
+    bundle = load(folder)
+    assert bundle.heads == {"label": ["silencer", "promoter", "enhancer"]}
+    result = run(["classify", "--model", folder, "--probs", fasta])
+    assert result.status == 0, result.stderr
+    assert result.rows[0][-3:] == [f"label:{label}" for label in LABELS.values()]
+    for row, text in zip(result.rows[1:], texts, strict=True):
+        ids = torch.from_numpy(bundle.tokenizer.released_ids(text).astype(np.int64))[None]
+        assert ids[0, -1] == 1  # [SEP]
+        logits = reference(ids, tensors())[-1][:, -1] @ head.T
+        close(bundle.classifier(ids)["label"], logits)
+        np.testing.assert_allclose(np.array(row[-3:], float), logits.softmax(1)[0], atol=1e-4)
+    assert run(["models", "convert", folder, "-o", tmp_path / "mine"]).status == 0
+    again = run(["classify", "--model", tmp_path / "mine", "--probs", fasta])
+    assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
+    report = json.loads(run(["models", "inspect", folder, "--json"]).stdout)
+    assert report["problem"] is None
+    assert report["missing"] == report["unexpected"] == []
+
+
+def test_a_classifier_of_hugging_face_embeds_by_the_mean_and_scores_variants(tmp_path):
+    folder, head = classifier(tmp_path / "x")
+    genome, variants, text = tmp_path / "r.fa", tmp_path / "v.vcf", "ACGTTACGAGTC"
+    genome.write_text(f">1\n{text}\n")
+    variants.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\n1\t6\t.\tA\tG\n")
+    hidden, odds = [], []
+    for sequence in (text, text[:5] + "G" + text[6:]):
+        ids = load(folder).tokenizer.released_ids(sequence).astype(np.int64)
+        hidden.append(reference(torch.from_numpy(ids)[None], tensors())[-1][0])
+        odds.append((hidden[-1][-1] @ head.T).softmax(0).logit())
+    row = run(["embed", "--model", folder, "--to", "tsv", genome]).rows[1]
+    np.testing.assert_allclose(np.array(row[1:], float), hidden[0].mean(0), rtol=1e-4)
+    result = run(["score", "--model", folder, "--reference", genome, variants])
+    assert result.status == 0, result.stderr
+    changes = [float(result.rows[1][result.rows[0].index(f"label:{n}")]) for n in LABELS.values()]
+    np.testing.assert_allclose(changes, odds[1] - odds[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"problem_type": "regression"}, "score.weight chooses no label"),
+        ({"problem_type": "multi_label_classification"}, "chooses no label"),
+        ({"id2label": {"0": "a", "1": "b"}}, "does not name the 3 classes"),
+        ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "does not name the 3 classes"),
+    ],
+)
+def test_a_head_of_other_things_than_labels_is_refused(tmp_path, changed, message):
+    with pytest.raises(BundleError, match=message):
+        load(classifier(tmp_path / "x", **changed)[0])
+
+
+def test_the_last_token_is_that_before_the_padding():
+    config = HyenaDnaConfig(width=8, layers=1, positions=20, feed_forward=8, head_pool="last")
+    network = HyenaDnaNetwork(config).eval()
+    ids = torch.tensor([[7, 8, 9, 1], [10, 1, 4, 4]])
+    with torch.inference_mode():
+        found = network.head_vectors(ids, ids != 4)
+        close(found[:1], network.head_vectors(ids[:1]))
+        close(found[1:], network.head_vectors(ids[1:, :2]))
+    with pytest.raises(ValueError, match="head_pool"):
+        HyenaDnaConfig(head_pool="first")
+
+
 @needs_shared
 @pytest.mark.parametrize("name", ["tiny-1k.skeleton.ckpt", "small-32k.skeleton.ckpt.gz"])
 def test_skeletons_of_released_files_open(tmp_path, name):

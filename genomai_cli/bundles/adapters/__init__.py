@@ -14,12 +14,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from genomai_cli import registry
+from genomai_cli.backbones.classifier import FEATURES
 from genomai_cli.bundles import catalog, hub
 from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
+
+HEAD = "label"  # the name of a fine-tuned network's head, of which released files say nothing
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,34 @@ def _adapters() -> Iterator[Adapter]:
 def remarks(adapter: Adapter, config: Mapping[str, Any], digest: str) -> list[str]:
     """What users should know of the checkpoint with this bundle's config and SHA-256, a line each."""
     found: list[str] = getattr(adapter, "remarks", lambda config, digest: [])(config, digest)
+    return found
+
+
+def head_of(config: Mapping[str, Any], folder: Path, weight: str) -> dict[str, list[str]]:
+    """The `heads` of a fine-tuned network's bundle: the labels by `id2label`, or their numbers where there is none.
+
+    `weight` names the head's tensor (classes, D). BundleError for a head of numbers, or where labels do not fit it.
+    """
+    classes = Weights.open(folder).shape(weight)[0]
+    problem = config.get("problem_type") or "single_label_classification"
+    if classes < 2 or problem != "single_label_classification":
+        raise BundleError(
+            f"{folder}: {weight} chooses no label (problem_type {problem}, {classes} outputs)"
+        )
+    named = config.get("id2label") or {str(number): number for number in range(classes)}
+    labels = [str(named.get(str(number), "")) for number in range(classes)]
+    if len(named) != classes or "" in labels or len(set(labels)) < classes:
+        raise BundleError(f"{folder}: id2label does not name the {classes} classes of {weight}")
+    return {HEAD: labels}
+
+
+def beside_heads(heads: Mapping[str, list[str]], *, bias: bool) -> dict[str, Tensor]:
+    """What bundles have beside released heads: a fusion that leaves logits as they are, and a bias of 0 where the
+    layout has no `bias`."""
+    found = {f"fusion.network_{head}": torch.zeros(FEATURES) for head in heads}
+    if not bias:
+        sizes = map(len, heads.values())
+        found |= {f"members.0.heads.{n}.bias": torch.zeros(size) for n, size in enumerate(sizes)}
     return found
 
 

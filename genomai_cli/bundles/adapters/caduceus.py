@@ -1,14 +1,20 @@
-"""Caduceus's released layout: config.json, model.safetensors (kuleshov-group/caduceus-ps_..., -ph_...)."""
+"""Caduceus's released layout: config.json, model.safetensors (kuleshov-group/caduceus-ps_..., -ph_...), for masked
+tokens or with a head for classes.
+
+That head, `score`, has no bias and reads the mean over the tokens; of Caduceus-PS that of both strands. How else the
+released code can be told to pool (`pooling_strategy`, `conjoin_eval`), no file records.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genomai_cli.bundles.adapters import Keys
+from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
 from genomai_cli.errors import BundleError
 
 OURS = "members.0."
 PREFIX = "caduceus."
+SCORE = "score.weight"
 DIRECTION = {
     "conv1d.weight": "conv_weight",
     "x_proj.weight": "x_weight",
@@ -27,7 +33,6 @@ def recognises(config: Mapping[str, Any]) -> bool:
 
 def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> dict[str, Any]:
     """See `Adapter`; BundleError for settings that no released model has."""
-    del names
     ssm = config.get("ssm_cfg") or {}
     vocabulary = _padded(config)
     rank = ssm.get("dt_rank", "auto")
@@ -51,11 +56,13 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         "eps": config.get("norm_epsilon", 1e-5),
         "complement": _complement(config, vocabulary, folder),
     }
-    return {
+    found = {
         "tokenizer": {"kind": "dna_characters", "case_sensitive": False, "cls": False},
         "network": network,
-        "companions": {"masked": {"kind": "words", "vocabulary": vocabulary}},
     }
+    if SCORE in names:
+        return found | {"heads": head_of(config, folder, SCORE)}
+    return found | {"companions": {"masked": {"kind": "words", "vocabulary": vocabulary}}}
 
 
 def _padded(config: Mapping[str, Any]) -> int:
@@ -99,7 +106,20 @@ def keys(config: Mapping[str, Any]) -> Keys:
             names |= {f"{theirs}.{p}": f"{ours}.{part}" for p in (part, f"submodule.{part}")}
     # A backbone saved without its head has no prefix.
     renamed = {PREFIX + name: ours for name, ours in names.items()} | names
-    return Keys(renamed, tied)
+    if config["heads"]:
+        renamed[SCORE] = f"{OURS}heads.0.weight"
+    return Keys(renamed, tied, added=beside_heads(config["heads"], bias=False))
+
+
+def remarks(config: Mapping[str, Any], digest: str) -> list[str]:
+    """How a head of classes is read, which the file does not tell."""
+    del digest
+    if not config["heads"]:
+        return []
+    strands = "both strands" if config["network"]["equivariant"] else "the strand given"
+    return [
+        f"the head `score` reads the mean over the tokens of {strands}: the released code's default"
+    ]
 
 
 def _mixer(

@@ -1,5 +1,6 @@
 """HyenaDNA's released layouts: `LongSafari/hyenadna-X-hf` (config.json, model.safetensors), the first release
-(config.json and Lightning's weights.ckpt), and what was fine-tuned with its stand-alone code (a state dict).
+(config.json and Lightning's weights.ckpt), and what was fine-tuned with the code of either: a state dict with a head on
+the mean of the tokens' vectors, or Hugging Face's `score`, which reads the last token's.
 
 The code of the two releases differs where their configs do not say so: that of Hugging Face gives `layer_norm_epsilon`
 to the last norm only, shifts the short filters by two tokens whatever their length, puts no [CLS] before a sequence,
@@ -12,23 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from genomai_cli.backbones.base import complete_config
-from genomai_cli.backbones.classifier import FEATURES
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.adapters import Keys
+from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
 from genomai_cli.bundles.weights import Weights, weights_file
 from genomai_cli.errors import BundleError
 
 WORDS = "embeddings.word_embeddings.weight"
 PREFIXES = ("model.backbone.", "hyena.backbone.", "backbone.", "")
 HEADS = ("head.output_transform.", "model.head.output_transform.", "decoder.0.output_transform.")
+SCORE = "score.weight"  # the head of Hugging Face's, which has no bias
 LM_HEADS = ("model.lm_head.weight", "lm_head.weight")
 TOKENS = 12
 RELEASED_SHIFT = 2  # tokens
 EXTRA = re.compile(r"(train|val|test)_torchmetrics\.num_tokens\.count")
-HEAD = "label"  # the name of the head of a fine-tuned network, of which the file says nothing
 
 OF_HUGGING_FACE = {
     "vocabulary": "vocab_size",
@@ -127,13 +125,15 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
     multiple = network["vocabulary_multiple"]
     if -(-network["vocabulary"] // multiple) * multiple < TOKENS:
         raise BundleError(f"{folder}: embeddings of {network['vocabulary']} tokens, not {TOKENS}")
-    head = next((head for head in HEADS if f"{head}weight" in names), None)
+    heads = (*(f"{head}weight" for head in HEADS), SCORE)
+    head = next((head for head in heads if head in names), None)
     found: dict[str, Any] = {
         "tokenizer": {"kind": "dna_characters", "case_sensitive": True, "cls": original},
         "network": network,
     }
     if head is not None:
-        return found | {"heads": {HEAD: _labels(config, folder, f"{head}weight")}}
+        network["head_pool"] = "last" if head == SCORE else "mean"
+        return found | {"heads": head_of(config, folder, head)}
     if network["tied"] or "lm_head.weight" in names:
         words = {"kind": "words", "vocabulary": network["vocabulary"]}
         found["companions"] = {"causal": words}
@@ -155,8 +155,12 @@ def keys(config: Mapping[str, Any]) -> Keys:
                 names |= {there + name: here for name in _named(theirs)}
             if network["train_frequency"]:
                 tied |= _shared_frequencies(f"{prefix}layers.{number}.", network["filter_depth"])
-    for head in HEADS:
-        names |= _both(head.removesuffix("."), f"{own}heads.0") if config["heads"] else {}
+    scored = network["head_pool"] == "last"
+    if config["heads"] and scored:
+        names[SCORE] = f"{own}heads.0.weight"
+    elif config["heads"]:
+        for head in HEADS:
+            names |= _both(head.removesuffix("."), f"{own}heads.0")
     if network["tied"]:
         tied |= {
             head: f"{head.removesuffix('lm_head.weight')}{prefix}{WORDS}"
@@ -164,8 +168,7 @@ def keys(config: Mapping[str, Any]) -> Keys:
         }
     else:
         names["lm_head.weight"] = "companions.causal.weight"
-    # A fusion of these weights leaves a head's logits as they are.
-    added = {f"fusion.network_{head}": torch.zeros(FEATURES) for head in config["heads"]}
+    added = beside_heads(config["heads"], bias=not scored)
     return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
@@ -262,13 +265,6 @@ def _taps(folder: Path, names: set[str]) -> int | None:
     """How many taps the short filters have in the file, whatever the config says of them; None where there is none."""
     name = next((n for n in sorted(names) if n.endswith("short_filter.weight")), None)
     return Weights.open(folder).shape(name)[2] if name and folder.exists() else None
-
-
-def _labels(config: Mapping[str, Any], folder: Path, head: str) -> list[str]:
-    """The labels of a fine-tuned network's classes; their numbers, where the config names none."""
-    classes = Weights.open(folder).shape(head)[0]
-    named = config.get("id2label") or {}
-    return [str(named.get(str(number), number)) for number in range(classes)]
 
 
 def config_of_file(file: Path) -> dict[str, Any] | None:
