@@ -96,7 +96,11 @@ def _reading(tokenizer: Callable[[], "Tokenizer"] | None) -> dict[str, bool]:
     if tokenizer is None:
         return {}
     chosen = tokenizer()
-    return {"case_sensitive": chosen.case_sensitive, "any_text": chosen.any_text}
+    return {
+        "case_sensitive": chosen.case_sensitive,
+        "keep_u": chosen.keeps_u,
+        "any_text": chosen.any_text,
+    }
 
 
 def in_coordinates(

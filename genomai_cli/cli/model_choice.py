@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genomai_cli.cli.inputs import Faults, open_run_inputs, read_records
 from genomai_cli.cli.options import Compute, VariantOptions
@@ -286,6 +286,20 @@ def _installed_references() -> "dict[str, Reference]":
             if (folder / catalog.REFERENCE).is_file() and catalog.read_config(folder).get("heads"):
                 references[name] = Reference.read(folder / catalog.REFERENCE)
     return references
+
+
+def config_of(model: str) -> dict[str, Any]:
+    """What the model's config says, of a checkpoint in a released layout what a bundle's would."""
+    from genomai_cli.bundles import catalog
+
+    found = catalog.find(model)
+    if catalog.is_bundle(found):
+        return catalog.read_config(found)
+    from genomai_cli.bundles import (
+        adapters,  # needs torch, which a bundle's config need not wait for
+    )
+
+    return adapters.config_of(found)
 
 
 def panel_of(file: Path | None, model: str | None, default: str = DEFAULT_MODEL) -> "Panel":

@@ -145,6 +145,8 @@ def tokenize(
     A sample of a VCF becomes a barcode first: one IUPAC letter for each site of a panel. The table has the columns
     id and tokens (ids between spaces); --to fasta writes the letters, --to hdf5 one flat array with offsets.
     With --reference and --regions a sample becomes its two haplotype sequences, SAMPLE_A|REGION and SAMPLE_B|REGION.
+    With --model the ids are those of its tokenizer, special tokens ([CLS], [SEP]) included: of a released checkpoint
+    (DNABERT, HyenaDNA, Caduceus, Evo) those that the released tokenizer gives.
     With a model of mapped genomes, like mito, samples and sequences become genomes in its reference's coordinates.
 
     \b
@@ -172,10 +174,10 @@ def _default_kind(has_variants: bool, reading: ReadingOptions) -> Kind:
 
 
 def _of_model(model: str) -> "Tokenizer":
-    from genomai_cli.bundles import catalog
+    from genomai_cli.cli.model_choice import config_of
     from genomai_cli.tokenizers import from_config
 
-    return from_config(catalog.read_config(catalog.find(model)).get("tokenizer") or {})
+    return from_config(config_of(model).get("tokenizer") or {})
 
 
 def _records(
@@ -213,10 +215,10 @@ def _records(
 
 def _is_plain(reading: ReadingOptions, tokenizer: "Tokenizer") -> bool:
     """Whether sequences are DNA in no coordinates, and neither barcodes nor genomes of a reference."""
-    from genomai_cli.bundles import catalog
+    from genomai_cli.cli.model_choice import config_of
 
     if reading.model:
-        told = catalog.read_config(catalog.find(reading.model)).get("input") or {}
+        told = config_of(reading.model).get("input") or {}
         return bool(told.get("kind") == "sequence")
     return reading.panel is None and tokenizer.to_config()["kind"] != Kind.IUPAC
 

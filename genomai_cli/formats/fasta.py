@@ -38,6 +38,7 @@ def _table(given: bytes, read: bytes, *, other: int | None = _REFUSED) -> bytes:
 
 _BOTH_CASES = _LETTERS + _LETTERS.lower()
 CLEAN = _table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"TTNN")
+_WITH_U = _table(_BOTH_CASES + b"Uu-.", _LETTERS + _LETTERS + b"UUNN")
 _WITH_CASE = _table(_BOTH_CASES + b"Uu-.", _BOTH_CASES + b"UuNN")
 _ANY_TEXT = _table(b"", b"", other=None)
 _QUALITIES = bytes(range(33, 127))
@@ -49,15 +50,18 @@ def read_sequences(
     source: Input,
     *,
     case_sensitive: bool = False,
+    keep_u: bool = False,
     any_text: bool = False,
     keep_gaps: bool = False,
 ) -> Iterator[SequenceRecord]:
     """The records of a FASTA or FASTQ input, one at a time; InputError for what is no nucleotide letter.
 
-    A tokenizer that is `case_sensitive` gets the letters in the case they are written in and U as U, and one of
-    `any_text` gets everything but white space. With `keep_gaps` those of an alignment are `-`.
+    A tokenizer that is `case_sensitive` gets the letters in the case they are written in and U as U, which `keep_u`
+    gives alone, and one of `any_text` gets everything but white space. With `keep_gaps` those of an alignment are `-`.
     """
-    table = _ANY_TEXT if any_text else _WITH_CASE if case_sensitive else CLEAN
+    table = _ANY_TEXT if any_text else _WITH_U if keep_u else CLEAN
+    if case_sensitive and not any_text:
+        table = _WITH_CASE
     if keep_gaps and not any_text:
         table = _with_gaps(table)
     if source.kind is Kind.FASTQ:

@@ -11,7 +11,7 @@ import numpy as np
 
 from genomai_cli import __version__
 from genomai_cli.records import SequenceRecord
-from genomai_cli.tokenizers.base import Ids, Tokenizer, encode_in_pieces
+from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 FORMAT_VERSION = 1
 _BATCH = 1 << 20  # tokens gathered before they are written
@@ -50,7 +50,7 @@ def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokeniz
     for record in records:
         names.append(record.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         offsets.append(offsets[-1])
-        for piece in encode_in_pieces(tokenizer, record.sequence):
+        for piece in tokenizer.whole(record.sequence):
             held.append(piece)
             offsets[-1] += len(piece)
             if offsets[-1] - len(tokens) >= _BATCH:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO
 
 from genomai_cli.records import SequenceRecord
-from genomai_cli.tokenizers.base import Tokenizer, encode_in_pieces
+from genomai_cli.tokenizers.base import Tokenizer
 
 HEADER = b"id\ttokens\n"
 
@@ -34,10 +34,11 @@ def write_tsv(
 def _write_tokens(
     out: IO[bytes], sequence: str, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> None:
-    for number, ids in enumerate(encode_in_pieces(tokenizer, sequence)):
-        if number:
-            out.write(b" ")
-        out.write(b" ".join([spelled[id_] for id_ in ids.tolist()]))
+    between = b""
+    for ids in tokenizer.whole(sequence):
+        if len(ids):
+            out.write(between + b" ".join([spelled[id_] for id_ in ids.tolist()]))
+            between = b" "
 
 
 def _field(name: str) -> bytes:

@@ -80,6 +80,11 @@ class Tokenizer(ABC):
         return False
 
     @property
+    def keeps_u(self) -> bool:
+        """Whether U is not read as T."""
+        return self.case_sensitive
+
+    @property
     def any_text(self) -> bool:
         """Whether sequences may hold other characters than IUPAC letters."""
         return False
@@ -160,9 +165,15 @@ class Tokenizer(ABC):
         """How many tokens fit between `prefix` and `suffix` into so many; None where there is no bound."""
         return None if longest is None else longest - len(self.prefix) - len(self.suffix)
 
+    def whole(self, sequence: str) -> Iterator[Ids]:
+        """The ids of a whole sequence as the tokenizer that this one follows gives them, in arrays of bounded size."""
+        yield np.array(self.prefix, np.int32)
+        yield from encode_in_pieces(self, sequence)
+        yield np.array(self.suffix, np.int32)
+
     def released_ids(self, sequence: str) -> Ids:
-        """The ids as the tokenizer that this one follows gives them for a whole sequence, for comparison with it."""
-        return self.template(self.encode(sequence))
+        """The same in one array."""
+        return np.concatenate([*self.whole(sequence)])
 
     def template(self, ids: Ids) -> Ids:
         """The ids (T + prefix + suffix,) as a network reads them."""

@@ -4,7 +4,7 @@ The vocabulary, as released: [PAD] [UNK] [CLS] [SEP] [MASK], then all k-mers ove
 fastest. Case-sensitive: a k-mer with any other letter, lower case included, is [UNK].
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -84,11 +84,10 @@ class BertKmers(Tokenizer):
             letters[known + offset] = bases[digit]
         return letters.tobytes().decode()
 
-    def released_ids(self, sequence: str) -> Ids:
-        """The ids as the released tokenizer gives them: consecutive pieces of 510 k-mers, each with [CLS] and [SEP]."""
-        ids = self.encode(sequence)
-        starts = range(0, len(ids) + (len(ids) % PIECE == 0), PIECE) if len(ids) else [0]
-        return np.concatenate([self.template(ids[start : start + PIECE]) for start in starts])
+    def whole(self, sequence: str) -> Iterator[Ids]:
+        """See `Tokenizer`: pieces of 510 k-mers, each with [CLS] and [SEP]; behind full ones an empty one."""
+        for start in range(0, self.length(len(sequence)) + 1, PIECE):
+            yield self.template(self.encode(sequence[start : start + PIECE + self.k - 1]))
 
     def to_config(self) -> dict[str, Any]:
         """Kind and k-mer length."""

@@ -25,6 +25,7 @@ class DnaCharacters(Tokenizer):
     """Single letters; `case_sensitive` makes lower case [UNK], `cls` puts [CLS] before each window."""
 
     kind: ClassVar[str] = "dna_characters"
+    keeps_u: ClassVar[bool] = True
     k: ClassVar[int] = 1
     stride: ClassVar[int] = 1
     special: ClassVar[Mapping[str, int]] = {

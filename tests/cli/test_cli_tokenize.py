@@ -6,7 +6,7 @@ import json
 
 import h5py
 import pytest
-from conftest import DATA, assert_expected, peak_memory, run, run_process
+from conftest import DATA, SHARED, assert_expected, needs_shared, peak_memory, run, run_process
 
 from genomai_cli.cli.tokenize import Kind
 from genomai_cli.formats import outputs
@@ -342,3 +342,36 @@ def test_gaps_of_barcodes_and_of_text_stay():
     barcode = run("tokenize --to fasta --tokenizer iupac", ">s\nAR-G\n")
     assert (barcode.stdout, barcode.stderr) == (">s\nARNG\n", "")
     assert run("tokenize --to fasta --tokenizer bytes", ">s\nA-.G\n").stdout == ">s\nA-.G\n"
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "family", ["dnabert", "hyenadna", "hyenadna_hf", "caduceus_ph", "caduceus_ps", "evo2"]
+)
+def test_a_released_checkpoint_gives_the_ids_of_its_tokenizer(tmp_path, family):
+    folder = SHARED / "parity" / family
+    cases = json.loads((folder / "tokenizer_cases.json").read_text())
+    fasta = tmp_path / "x.fa"
+    fasta.write_text("".join(f">{n}\n{case['sequence']}\n" for n, case in enumerate(cases)))
+    result = tokens(fasta, "--model", folder)
+    assert result.status == 0, result.stderr
+    expected = [[str(n), " ".join(map(str, case["ids"]))] for n, case in enumerate(cases)]
+    assert result.rows[1:] == expected
+    with hdf5(tokens(fasta, "--model", folder, "--to", "hdf5")) as file:
+        assert file["tokens"][:].tolist() == [id_ for case in cases for id_ in case["ids"]]
+
+
+@pytest.mark.parametrize(
+    ("config", "ids"),
+    [
+        ({"kind": "dna_characters", "cls": True}, "0 7 6 11 1"),
+        ({"kind": "dna_characters", "case_sensitive": False}, "7 8 11 1"),
+        ({"kind": "bert_kmers", "k": 2}, "2 1 1 3"),
+        ({"kind": "bytes"}, "65 99 78"),
+    ],
+)
+def test_ids_of_a_model_have_its_special_tokens(tmp_path, config, ids):
+    config = {"format_version": 1, "tokenizer": config, "input": {"kind": "sequence"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = run(["tokenize", "--model", tmp_path], ">a\nAcN\n")
+    assert result.rows[1] == ["a", ids]

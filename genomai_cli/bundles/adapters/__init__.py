@@ -182,6 +182,15 @@ def beside_heads(heads: Mapping[str, list[str]], *, bias: bool) -> dict[str, Ten
     return found
 
 
+def config_of(path: Path) -> dict[str, Any]:
+    """What a bundle's config says, or would say of a checkpoint in a released layout."""
+    checkpoint = checkpoint_of(path)
+    released = adapter_of(checkpoint)
+    if released is None:
+        return catalog.read_config(checkpoint)
+    return adapted_config(*released, checkpoint, set(Weights.open(checkpoint)))
+
+
 def adapted(
     adapter: Adapter, released: Mapping[str, Any], folder: Path
 ) -> tuple[dict[str, Any], Renamed]:
