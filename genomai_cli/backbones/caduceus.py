@@ -241,9 +241,9 @@ class BiMamba(nn.Module):
         """A block (R, T, D) of each direction: (R, T, G, D), and what is carried to the next."""
         inputs = [p.inward(x) for p, x in zip(self._projection(), parts, strict=True)]
         x_RTGE, gate_RTGE = torch.stack(inputs, dim=2).chunk(2, dim=-1)
-        known = torch.stack(masks, dim=2).unsqueeze(-1).to(x_RTGE.dtype) if masks else 1.0
-        u_RTGE, tail = self._convolved(x_RTGE * known, carried)
-        y_RTGE, state = self._scanned(u_RTGE * known, carried)
+        known = torch.stack(masks, dim=2).unsqueeze(-1) if masks else None
+        u_RTGE, tail = self._convolved(_zeroed(x_RTGE, known), carried)
+        y_RTGE, state = self._scanned(_zeroed(u_RTGE, known), carried)
         y_RTGE = y_RTGE * functional.silu(gate_RTGE)
         outward = [p.outward(y) for p, y in zip(self._projection(), y_RTGE.unbind(2), strict=True)]
         return torch.stack(outward, dim=2), Carried(tail, state)
@@ -284,6 +284,10 @@ class Carried:
 
     tail: Tensor
     state: Tensor
+
+
+def _zeroed(x: Tensor, known: Tensor | None) -> Tensor:
+    return x if known is None else x * known
 
 
 def _turned(of_RT: Tensor, direction: int) -> Tensor:

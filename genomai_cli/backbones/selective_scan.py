@@ -4,9 +4,9 @@ the input.
     x_t = exp(delta_t A) x_{t-1} + delta_t u_t B_t        y_t = C_t x_t
 
 A state (E, N) a direction moves along the sequence. On a GPU `mamba_ssm`'s kernel computes it where that is installed
-and no state is carried. Elsewhere what does not depend on the state is made for a chunk of steps at once, in memory of
-a fixed size, and one multiplication with addition is left for each step; the gradient walks the chunks backwards, and
-makes their states again.
+and no state is carried, on a CPU a compiled loop where `numba` is (`scan_kernel`). Elsewhere what does not depend on
+the state is made for a chunk of steps at once, in memory of a fixed size, and one multiplication with addition is left
+for each step. The gradient walks chunks backwards, and makes their states again.
 
 Shape suffixes: B sequences, T steps, G directions, each with an A of its own, E channels of a direction, N states of a
 channel; C steps of a chunk.
@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from genomai_cli.backbones import scan_kernel
 
 try:
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
@@ -44,7 +46,8 @@ def selective_scan(steps: Steps, state_BGEN: Tensor | None = None) -> tuple[Tens
     if state_BGEN is None:
         batch, _, groups, channels = steps.u.shape
         state_BGEN = steps.u.new_zeros(batch, groups, channels, steps.a.shape[-1])
-    found: tuple[Tensor, Tensor] = ChunkedScan.apply(*steps, state_BGEN)  # type: ignore[no-untyped-call]
+    scan = CompiledScan if scan_kernel.is_compiled(*steps, state_BGEN) else ChunkedScan
+    found: tuple[Tensor, Tensor] = scan.apply(*steps, state_BGEN)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -59,22 +62,41 @@ def plain_scan(steps: Steps, state_BGEN: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(found, dim=1), state_BGEN
 
 
+class CompiledScan(torch.autograd.Function):
+    """`selective_scan` by the compiled loop."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """From the five tensors of `Steps` and the first state."""
+        y_BTGE, state_BGEN, starts = scan_kernel.forward(*inputs)
+        ctx.save_for_backward(*inputs[:5], starts)
+        return y_BTGE, state_BGEN
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_BTGE: Tensor, dstate_BGEN: Tensor) -> tuple[Tensor, ...]:
+        """The gradients of all six inputs."""
+        *steps, starts = ctx.saved_tensors
+        return scan_kernel.backward(tuple(steps), starts, dy_BTGE, dstate_BGEN)
+
+
 class ChunkedScan(torch.autograd.Function):
     """`selective_scan` by chunks; of the states, those between chunks are kept for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """From the five tensors of `Steps` and the first state."""
-        steps, state_BGEN = Steps(*inputs[:5]), inputs[5]
+        steps, state_BGNE = Steps(*inputs[:5]), inputs[5].mT.contiguous()
         y_BTGE, starts = torch.empty_like(steps.u), []
         decay, states = _buffers(steps, 2)
         for where, part in _chunks(steps):
-            starts.append(state_BGEN)
-            states_CBGEN = _states(part, state_BGEN, decay, states)[1]
-            y_BTGE[:, where] = torch.einsum("cbgen,bcgn->bcge", states_CBGEN, part.c)
-            state_BGEN = states_CBGEN[-1].clone()
+            starts.append(state_BGNE)
+            states_CBGNE = _states(part, state_BGNE, decay, states)[1]
+            state_BGNE = states_CBGNE[-1].clone()
+            y_CBG1E = part.c.transpose(0, 1).unsqueeze(-2) @ states_CBGNE
+            y_BTGE[:, where] = y_CBG1E.squeeze(-2).transpose(0, 1)
         ctx.save_for_backward(*steps, *starts)
-        return y_BTGE, state_BGEN
+        return y_BTGE, state_BGNE.mT
 
     @staticmethod
     @once_differentiable
@@ -82,17 +104,17 @@ class ChunkedScan(torch.autograd.Function):
         """The gradients of all six inputs."""
         steps, starts = Steps(*ctx.saved_tensors[:5]), ctx.saved_tensors[5:]
         found = Steps(*(torch.zeros_like(tensor) for tensor in steps))
-        buffers = _buffers(steps, 4)
-        for (where, part), start_BGEN in zip(
+        buffers, dstate_BGNE = _buffers(steps, 4), dstate_BGEN.mT
+        for (where, part), start_BGNE in zip(
             reversed(list(_chunks(steps))), reversed(starts), strict=True
         ):
-            ends = start_BGEN, dy_BTGE[:, where], dstate_BGEN
-            own, dstate_BGEN = _gradients(part, *ends, buffers)
+            ends = start_BGNE, dy_BTGE[:, where], dstate_BGNE
+            own, dstate_BGNE = _gradients(part, *ends, buffers)
             found.a.add_(own.a)
             for whole, of_chunk in zip(found, own, strict=True):
                 if whole is not found.a:
-                    whole[:, where] = of_chunk
-        return *found, dstate_BGEN
+                    whole[:, where] = of_chunk.transpose(0, 1)
+        return *found, dstate_BGNE.mT
 
 
 def _size(steps: Steps) -> int:
@@ -110,55 +132,59 @@ def _chunks(steps: Steps) -> Iterator[tuple[slice, Steps]]:
 
 
 def _buffers(steps: Steps, count: int) -> list[Tensor]:
-    """Memory for chunks (C, B, G, E, N), which all of them use: fresh pages would cost more than the sums."""
-    shape = min(_size(steps), steps.u.shape[1]), len(steps.u), *steps.a.shape
+    """Memory for chunks (C, B, G, N, E), which all of them use: fresh pages would cost more than the sums.
+
+    Channels come last, since there are more of them than states: the processor takes many numbers at once.
+    """
+    shape = min(_size(steps), steps.u.shape[1]), len(steps.u), *steps.a.mT.shape
     return [steps.u.new_empty(shape) for _ in range(count)]
 
 
 def _states(
-    part: Steps, start_BGEN: Tensor, decay: Tensor, states: Tensor
+    part: Steps, start_BGNE: Tensor, decay: Tensor, states: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The decays exp(delta A) and the states after each step, both (C, B, G, E, N), written into two buffers."""
+    """The decays exp(delta A) and the states after each step, both (C, B, G, N, E), written into two buffers."""
     length = part.u.shape[1]
-    delta_CBGE1 = part.delta.transpose(0, 1).unsqueeze(-1)
-    decay_CBGEN = torch.mul(delta_CBGE1, part.a, out=decay[:length]).exp_()
-    given_CBGE1 = delta_CBGE1 * part.u.transpose(0, 1).unsqueeze(-1)
-    b_CBG1N = part.b.transpose(0, 1).unsqueeze(-2)
-    states_CBGEN = torch.mul(given_CBGE1, b_CBG1N, out=states[:length])
-    _accumulate(states_CBGEN.unbind(), decay_CBGEN.unbind(), start_BGEN)
-    return decay_CBGEN, states_CBGEN
+    delta_CBG1E = part.delta.transpose(0, 1).unsqueeze(-2)
+    decay_CBGNE = torch.mul(delta_CBG1E, part.a.mT.contiguous(), out=decay[:length]).exp_()
+    given_CBG1E = delta_CBG1E * part.u.transpose(0, 1).unsqueeze(-2)
+    b_CBGN1 = part.b.transpose(0, 1).unsqueeze(-1)
+    states_CBGNE = torch.mul(given_CBG1E, b_CBGN1, out=states[:length])
+    _accumulate(states_CBGNE.unbind(), decay_CBGNE.unbind(), start_BGNE)
+    return decay_CBGNE, states_CBGNE
 
 
 def _accumulate(given: Sequence[Tensor], decay: Sequence[Tensor], state: Tensor) -> None:
     """x_t = given_t + decay_t x_{t-1}, written over what was given."""
-    for given_BGEN, decay_BGEN in zip(given, decay, strict=True):
-        state = torch.addcmul(given_BGEN, decay_BGEN, state, out=given_BGEN)
+    for given_BGNE, decay_BGNE in zip(given, decay, strict=True):
+        state = torch.addcmul(given_BGNE, decay_BGNE, state, out=given_BGNE)
 
 
 def _gradients(
-    part: Steps, start_BGEN: Tensor, dy_BCGE: Tensor, dlast_BGEN: Tensor, buffers: Sequence[Tensor]
+    part: Steps, start_BGNE: Tensor, dy_BCGE: Tensor, dlast_BGNE: Tensor, buffers: Sequence[Tensor]
 ) -> tuple[Steps, Tensor]:
-    """The gradients of a chunk's inputs, and of the state that it begins with; `dlast` is that of its last state."""
-    decay_CBGEN, states_CBGEN = _states(part, start_BGEN, *buffers[:2])
+    """The gradients of a chunk's inputs, the chunk first, and of the state that it begins with; `dlast` is that of its
+    last state."""
+    decay_CBGNE, states_CBGNE = _states(part, start_BGNE, *buffers[:2])
     length = part.u.shape[1]
-    # g_t = C_t dy_t + decay_{t+1} g_{t+1} is the gradient of the state after step t.
-    dy_CBGE1, c_CBG1N = dy_BCGE.transpose(0, 1).unsqueeze(-1), part.c.transpose(0, 1).unsqueeze(-2)
-    g_CBGEN = torch.mul(dy_CBGE1, c_CBG1N, out=buffers[2][:length])
-    g_CBGEN[-1] += dlast_BGEN
-    _accumulate(g_CBGEN.unbind()[-2::-1], decay_CBGEN.unbind()[:0:-1], g_CBGEN[-1])
-    log_decay_CBGEN = torch.mul(decay_CBGEN, g_CBGEN, out=buffers[3][:length])
-    log_decay_CBGEN[0] *= start_BGEN
-    log_decay_CBGEN[1:] *= states_CBGEN[:-1]  # the gradient of delta A
-    by_given_BCGE = torch.einsum("cbgen,bcgn->bcge", g_CBGEN, part.b)
-    given_BCGE = part.delta * part.u
-    found = Steps(
-        part.delta * by_given_BCGE,
-        part.u * by_given_BCGE + torch.einsum("cbgen,gen->bcge", log_decay_CBGEN, part.a),
-        torch.einsum("cbgen,bcge->gen", log_decay_CBGEN, part.delta),
-        torch.einsum("cbgen,bcge->bcgn", g_CBGEN, given_BCGE),
-        torch.einsum("cbgen,bcge->bcgn", states_CBGEN, dy_BCGE),
+    u, delta, b, c, dy = (
+        tensor.transpose(0, 1) for tensor in (part.u, part.delta, part.b, part.c, dy_BCGE)
     )
-    return found, decay_CBGEN[0] * g_CBGEN[0]
+    # g_t = C_t dy_t + decay_{t+1} g_{t+1} is the gradient of the state after step t.
+    g_CBGNE = torch.mul(dy.unsqueeze(-2), c.unsqueeze(-1), out=buffers[2][:length])
+    g_CBGNE[-1] += dlast_BGNE
+    _accumulate(g_CBGNE.unbind()[-2::-1], decay_CBGNE.unbind()[:0:-1], g_CBGNE[-1])
+    log_decay_CBGNE = torch.mul(decay_CBGNE, g_CBGNE, out=buffers[3][:length])
+    log_decay_CBGNE[0] *= start_BGNE
+    log_decay_CBGNE[1:] *= states_CBGNE[:-1]  # the gradient of delta A
+    dfirst_BGNE = decay_CBGNE[0] * g_CBGNE[0]
+    by_given = (b.unsqueeze(-2) @ g_CBGNE).squeeze(-2)
+    db = (g_CBGNE @ (delta * u).unsqueeze(-1)).squeeze(-1)
+    dc = (states_CBGNE @ dy.unsqueeze(-1)).squeeze(-1)
+    by_decay = torch.mul(log_decay_CBGNE, part.a.mT, out=buffers[2][:length]).sum(-2)
+    da_GNE = log_decay_CBGNE.mul_(delta.unsqueeze(-2)).sum((0, 1))
+    found = Steps(delta * by_given, u * by_given + by_decay, da_GNE.mT, db, dc)
+    return found, dfirst_BGNE
 
 
 def _fused_scan(steps: Steps) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genomai_cli.backbones import scan_kernel
 from genomai_cli.backbones import selective_scan as scans
 from genomai_cli.backbones.selective_scan import Steps, plain_scan, selective_scan
+
+
+@pytest.fixture(autouse=True)
+def chunks(monkeypatch):
+    """By chunks, also where numba is installed."""
+    monkeypatch.setattr(scan_kernel, "numba", None)
 
 
 def inputs(seed, batch=2, tokens=23, directions=3, channels=4, states=2):

@@ -1,0 +1,201 @@
+"""The selective scan as one compiled loop for a processor, where `numba` is installed (`pip install genomai[fast]`).
+
+Each direction of each sequence is walked by itself, its states in the processor's nearest cache: nothing is written
+but y, and for the gradient a state at the beginning of every chunk. Directions are shared out among threads.
+
+Shape suffixes as in `selective_scan`; M is B G, the directions of all sequences, K chunks.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+try:
+    import numba
+    from numba.extending import overload
+except ImportError:
+    numba = None
+
+CHUNK = 32  # steps whose states are made again at once for the gradient
+LOG2_E = math.log2(math.e)
+MAGIC = 3 * 2.0**51 + 1023
+# exp2(f) for |f| <= 1/2 is a power series, cut where its next term is lost in rounding.
+SERIES = [math.log(2) ** n / math.factorial(n) for n in range(14)]
+SINGLE, DOUBLE = (tuple(SERIES[terms::-1]) for terms in (6, 13))
+
+Array = NDArray[Any]
+
+
+def is_compiled(*tensors: Tensor) -> bool:
+    """Whether the loop can take these tensors."""
+    types = {tensor.dtype for tensor in tensors}
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return numba is not None and on_cpu and types in ({torch.float32}, {torch.float64})
+
+
+def forward(
+    u_BTGE: Tensor,
+    delta_BTGE: Tensor,
+    a_GEN: Tensor,
+    b_BTGN: Tensor,
+    c_BTGN: Tensor,
+    x_BGEN: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y (B, T, G, E), the last state (B, G, E, N), and the states (K, M, N, E) that the chunks begin with."""
+    steps = [_array(tensor) for tensor in (u_BTGE, delta_BTGE, a_GEN.mT, b_BTGN, c_BTGN)]
+    x_BGNE = x_BGEN.mT.clone(memory_format=torch.contiguous_format)
+    y_BTGE = torch.empty(u_BTGE.shape, dtype=u_BTGE.dtype)
+    chunks = -(-u_BTGE.shape[1] // CHUNK)
+    starts_KMNE = x_BGNE.new_empty(chunks, *x_BGNE.flatten(0, 1).shape)
+    state_MNE = x_BGNE.flatten(0, 1).numpy()
+    _each(len(state_MNE), _walk, *steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
+    return y_BTGE, x_BGNE.mT, starts_KMNE
+
+
+def backward(
+    inputs: tuple[Tensor, ...], starts_KMNE: Tensor, dy_BTGE: Tensor, dx_BGEN: Tensor
+) -> tuple[Tensor, ...]:
+    """The gradients of u, delta, A, B, C and of the first state."""
+    u, delta, a, b, c = inputs
+    steps = [_array(tensor) for tensor in (u, delta, a.mT, b, c)]
+    found = [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in (u, delta, b, c)]
+    dx_BGNE = dx_BGEN.mT.clone(memory_format=torch.contiguous_format)
+    dx_MNE = dx_BGNE.flatten(0, 1).numpy()
+    da_BGNE = torch.zeros_like(dx_BGNE)
+    out = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *found)]
+    _each(len(dx_MNE), _walk_back, *steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
+    du, ddelta, db, dc = found
+    return du, ddelta, da_BGNE.sum(0).mT, db, dc, dx_BGNE.mT
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _each(count: int, walk: Callable[..., None], *arrays: Array) -> None:
+    """Every direction of every sequence, by as many threads as torch uses."""
+    threads = min(count, torch.get_num_threads())
+    if threads <= 1:
+        walk(0, 1, *arrays)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda first: walk(first, threads, *arrays), range(threads)))
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    if numba is None:
+        return function
+    flags = {"contract", "nsz", "reassoc"}  # no promise that there are no NaN
+    compiled: Callable[..., None]
+    try:
+        compiled = numba.njit(nogil=True, cache=True, fastmath=flags)(function)
+    except RuntimeError:  # no folder where it could be kept for the next run
+        compiled = numba.njit(nogil=True, fastmath=flags)(function)
+    return compiled
+
+
+def _exp(x: float) -> float:
+    """exp(x) for x <= 0: of one kind or the other by the type, when compiled."""
+    return math.exp(x)
+
+
+def _exp_single(x: Any) -> Any:
+    """2^(i + f), i put into the exponent's bits."""
+    z = np.float32(-126) if x < np.float32(-87.3) else x * np.float32(LOG2_E)
+    i = np.floor(z + np.float32(0.5))
+    f, power = z - i, np.float32(SINGLE[0])
+    for term in SINGLE[1:]:
+        power = power * f + np.float32(term)
+    return power * np.int32((np.int32(i) + 127) << 23).view(np.float32)
+
+
+def _exp_double(x: Any) -> Any:
+    z = -1022.0 if x < -708.3 else x * LOG2_E
+    i = np.floor(z + 0.5)
+    f, power = z - i, DOUBLE[0]
+    for term in DOUBLE[1:]:
+        power = power * f + term
+    return power * np.int64(np.float64(i + MAGIC).view(np.int64) << 52).view(np.float64)
+
+
+if numba is not None:
+
+    @overload(_exp)  # type: ignore[untyped-decorator, unused-ignore]
+    def _exp_of(x: Any) -> Any:
+        return _exp_single if x is numba.float32 else _exp_double
+
+
+@_compiled
+def _walk(
+    first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
+    x: Array, y: Array, starts: Array,
+) -> None:  # fmt: skip
+    """Every `step`-th direction of M from the first on; x (M, N, E) becomes the last state."""
+    groups, channels = u.shape[2:]
+    for m in range(first, len(x), step):
+        i, g = divmod(m, groups)
+        for t in range(u.shape[1]):
+            if t % CHUNK == 0:
+                starts[t // CHUNK, m] = x[m]
+            d, y_t = delta[i, t, g], y[i, t, g]
+            given = d * u[i, t, g]
+            y_t[:] = 0
+            for n in range(x.shape[1]):
+                x_n, a_n, b_n, c_n = x[m, n], a[g, n], b[i, t, g, n], c[i, t, g, n]
+                for e in range(channels):
+                    x_n[e] = _exp(d[e] * a_n[e]) * x_n[e] + given[e] * b_n
+                    y_t[e] += x_n[e] * c_n
+
+
+@_compiled
+def _walk_back(
+    first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
+    starts: Array, dy: Array, dx: Array, da: Array, du: Array, ddelta: Array, db: Array, dc: Array,
+) -> None:  # fmt: skip
+    """The gradients; dx (M, N, E) is that of the last state, and becomes that of the first."""
+    groups, channels = u.shape[2:]
+    states = a.shape[1]
+    x = np.empty((CHUNK + 1, states, channels), u.dtype)  # before the chunk and after each step
+    decay = np.empty((CHUNK, states, channels), u.dtype)
+    by_given, by_decay = np.empty(channels, u.dtype), np.empty(channels, u.dtype)
+    for m in range(first, len(dx), step):
+        i, g = divmod(m, groups)
+        for k in range(len(starts) - 1, -1, -1):
+            begin, end = k * CHUNK, min((k + 1) * CHUNK, u.shape[1])
+            x[0] = starts[k, m]
+            for t in range(begin, end):
+                d, given = delta[i, t, g], delta[i, t, g] * u[i, t, g]
+                for n in range(states):
+                    old, new, of_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
+                    a_n, b_n = a[g, n], b[i, t, g, n]
+                    for e in range(channels):
+                        of_n[e] = _exp(d[e] * a_n[e])
+                        new[e] = of_n[e] * old[e] + given[e] * b_n
+            for t in range(end - 1, begin - 1, -1):
+                d, given, dy_t = delta[i, t, g], delta[i, t, g] * u[i, t, g], dy[i, t, g]
+                by_given[:] = 0
+                by_decay[:] = 0
+                for n in range(states):
+                    old, new, of_n = x[t - begin, n], x[t - begin + 1, n], decay[t - begin, n]
+                    a_n, b_n, c_n = a[g, n], b[i, t, g, n], c[i, t, g, n]
+                    dx_n, da_n = dx[m, n], da[m, n]
+                    db_n = dc_n = u.dtype.type(0)
+                    for e in range(channels):
+                        grown = dx_n[e] + c_n * dy_t[e]
+                        dc_n += new[e] * dy_t[e]
+                        db_n += grown * given[e]
+                        by_given[e] += grown * b_n
+                        dx_n[e] = of_n[e] * grown
+                        of_log = dx_n[e] * old[e]  # the gradient of delta A
+                        da_n[e] += of_log * d[e]
+                        by_decay[e] += of_log * a_n[e]
+                    db[i, t, g, n], dc[i, t, g, n] = db_n, dc_n
+                du[i, t, g] = d * by_given
+                ddelta[i, t, g] = u[i, t, g] * by_given + by_decay
