@@ -3,10 +3,11 @@
     python -m benchmarks.likelihood.genomes --genome ../shared/data/genomes/yeast_sacCer3.fa.gz --minutes 20
 
 The last tenth of every contig is held out. Each preset is pretrained from scratch on the rest for so many minutes, its
-steps found by the time that a few take. All rows score the same bases, the middle half of windows: exactly from what
-comes before them, or, of masked models, from both sides (another question, with a smaller answer). Variants are a
-transition and, as its control, a transversion drawn at random, at the same held-out sites: the share of sites at which
-the transition scores higher, 0.5 by chance, since a control differs from it in nothing else.
+steps found by the processor's time that a few take. All rows score the same bases, the middle half of windows: exactly
+from what comes before them, or, of masked models, from both sides: another question, with a smaller answer, to which
+the Markov model's own answer stands beside theirs. Variants are a transition and, as its control, a transversion drawn
+at random, at the same held-out sites: the share of sites at which the transition scores higher, 0.5 by chance, since a
+control differs from it in nothing else.
 
 Shape suffixes: W windows, L letters.
 """
@@ -69,12 +70,14 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site."""
+    """A model's bits of every window's bases (W,), and whether the transition scores higher at every site; `both`
+    where a base is told from both sides."""
 
     name: str
     bits: Numbers
     higher: Numbers
     made: str = ""
+    both: bool = False
 
 
 def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) -> Task:
@@ -113,12 +116,43 @@ def _variant(name: str, at: int, text: str, rng: np.random.Generator) -> AlleleR
     return AlleleRecord(name, at + 1, ref, (transition, str(control)), "held-out", None)
 
 
-def markov_row(task: Task, order: int, name: str) -> Row:
-    """A Markov model of the letters to train on, each context mixed with the shorter ones."""
+def markov_rows(task: Task, order: int, name: str) -> list[Row]:
+    """A Markov model of the letters to train on, each context mixed with the shorter ones: every base from those before
+    it, and from those on both sides. The variants' scores are the same for both."""
     parts = (codes_of(as_letters(text)).astype(np.int64) for text in task.training.values())
     model = Markov.of(parts, order)
     codes_WL = np.stack([codes_of(as_letters(text)) for text in task.windows]).astype(np.int64)
-    bits = model.nats(codes_WL)[:, task.scored].mean(axis=1) / math.log(2)
+    before_WL, both_WL = model.nats(codes_WL), two_sided_nats(model, codes_WL)
+    higher = _markov_variants(task, model, order)
+    return [
+        Row(told, nats_WL[:, task.scored].mean(axis=1) / math.log(2), higher, both=both)
+        for told, nats_WL, both in (
+            (name, before_WL, False),
+            (f"{name}, both sides", both_WL, True),
+        )
+    ]
+
+
+def two_sided_nats(model: Markov, codes_WL: NDArray[np.int64]) -> Numbers:
+    """-log of the probability of every letter (W, L) when all others of its row are known: Bayes' rule over the letter
+    and the next `order` ones, which are all whose probabilities depend on it."""
+    order = len(model.tables) - 1
+    logs_AWL = np.zeros((len(BASES), *codes_WL.shape))
+    for first in range(
+        order + 1
+    ):  # letters so far apart that no probability depends on two of them
+        for base in range(len(BASES)):
+            changed_WL = codes_WL.copy()
+            changed_WL[:, first :: order + 1] = base
+            nats_WL = np.pad(model.nats(changed_WL), ((0, 0), (0, order)))
+            ahead_WL = sum(nats_WL[:, j : j + codes_WL.shape[1]] for j in range(order + 1))
+            logs_AWL[base, :, first :: order + 1] = -ahead_WL[:, first :: order + 1]
+    logs_AWL -= np.logaddexp.reduce(logs_AWL, axis=0)
+    return -np.take_along_axis(logs_AWL, codes_WL[None], axis=0)[0]
+
+
+def _markov_variants(task: Task, model: Markov, order: int) -> Numbers:
+    """Whether the transition is the likelier of the two, at every site."""
     higher = []
     with open_reference(task.reference) as reference:
         for record in task.variants:
@@ -128,7 +162,7 @@ def markov_row(task: Task, order: int, name: str) -> Row:
             both = [as_letters(before + alt + after) for alt in record.alts]
             nats = [model.nats(codes_of(text)[None].astype(np.int64)).sum() for text in both]
             higher.append(_higher(-nats[0], -nats[1]))
-    return Row(name, bits, np.array(higher))
+    return np.array(higher)
 
 
 def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
@@ -147,7 +181,8 @@ def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
             e.compared.delta for e in effects(task.variants, Site(reference), scorer) if e.compared
         ]
     higher = [_higher(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
-    return Row(f"{name} ({likelihood.method})", np.array(bits), np.array(higher), made)
+    both = likelihood.method == MASKED
+    return Row(f"{name} ({likelihood.method})", np.array(bits), np.array(higher), made, both)
 
 
 def _higher(transition: float, control: float) -> float:
@@ -163,7 +198,7 @@ def trained(
     corpus = _corpus(task, recipe, seed, folder / preset)
     each = _seconds_a_step(corpus, recipe, seed)
     steps = max(TIMED_STEPS, int(SPENT * minutes * 60 / each))
-    say(f"{preset}: {each:.2f} s a step, {steps} steps")
+    say(f"{preset}: {each:.2f} s a step on {torch.get_num_threads()} cores, {steps} steps")
     made = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
     bundles.save(made.bundle, folder / "models" / preset, bundles.Extras(f"# {preset}\n", ""))
     about = f"{steps} steps, {made.facts['tokens']:,} tokens, {made.facts['seconds']} s"
@@ -171,11 +206,11 @@ def trained(
 
 
 def _seconds_a_step(corpus: Corpus, recipe: Recipe, seed: int) -> float:
-    """How long a step takes, from a few that lead nowhere."""
+    """How long a step keeps every core busy, from a few that lead nowhere."""
     moments: list[float] = []
 
     def stop() -> bool:
-        moments.append(time.monotonic())
+        moments.append(time.process_time() / torch.get_num_threads())
         return len(moments) > TIMED_STEPS
 
     with suppress(Stopped):
@@ -200,7 +235,7 @@ def _corpus(task: Task, recipe: Recipe, seed: int, folder: Path) -> Corpus:
 
 def table(rows: Sequence[Row], seed: int) -> Iterator[str]:
     """The rows as Markdown, with 95 % intervals of a bootstrap over windows and over sites, paired where they are of a
-    difference from the first row."""
+    difference from Markov 5, of masked models from Markov 5 on both sides."""
     names = (
         "model",
         "bits a base",
@@ -211,8 +246,8 @@ def table(rows: Sequence[Row], seed: int) -> Iterator[str]:
     )
     yield f"| {' | '.join(names)} |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    first = rows[0]
     for row in rows:
+        first = next(r for r in rows if r.both == row.both)
         gain = "" if row is first else _told(first.bits - row.bits, seed)
         more = "" if row is first else _told(row.higher - first.higher, seed)
         cells = (row.name, _told(row.bits, seed), gain, _told(row.higher, seed), more, row.made)
@@ -252,8 +287,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     task = task_of(options.genome, options.windows, options.variants, options.seed, options.runs)
     rows = [
-        markov_row(task, 5, "Markov model of order 5"),
-        markov_row(task, 10, "Markov models up to order 10, mixed"),
+        *markov_rows(task, 5, "Markov model of order 5"),
+        *markov_rows(task, 10, "Markov models up to order 10, mixed"),
     ]
     for preset in options.methods:
         rows.append(trained(task, preset, options.minutes, options.seed, options.runs, options.set))

@@ -9,6 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 from benchmarks.likelihood import genomes
+from genomai_cli.training.baselines import Markov
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH = 30_000
@@ -55,10 +56,24 @@ def test_variants_are_a_transition_and_a_transversion(task):
 
 
 def test_the_markov_row_knows_the_rule(task):
-    row = genomes.markov_row(task, 2, "markov")
+    row, both = genomes.markov_rows(task, 2, "markov")
     entropy = -0.7 * math.log2(0.7) - 0.3 * math.log2(0.1)
     assert row.bits.mean() == pytest.approx(entropy, abs=0.1)
+    assert both.bits.mean() < row.bits.mean()  # what comes after tells more
     assert len(row.higher) == 5
+
+
+def test_a_letter_from_both_sides_is_bayes_rule_over_the_whole_row():
+    rng = np.random.default_rng(0)
+    model = Markov.of([rng.integers(0, 4, 400)], 2)
+    codes_WL = rng.integers(0, 4, (2, 9))
+    found_WL = genomes.two_sided_nats(model, codes_WL)
+    for at in range(9):
+        rows = np.repeat(codes_WL[:1], 4, axis=0)
+        rows[:, at] = np.arange(4)
+        chances = np.exp(-model.nats(rows).sum(axis=1))
+        expected = -math.log(chances[codes_WL[0, at]] / chances.sum())
+        assert found_WL[0, at] == pytest.approx(expected)
 
 
 def test_the_table_has_paired_gains():
