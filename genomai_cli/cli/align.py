@@ -16,6 +16,7 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    ShardOption,
     VariantOptions,
     require_apart,
 )
@@ -96,6 +97,7 @@ def align(
     explanations: Explanations,
     model: Model = None,
     variants: VariantOptions,
+    shard: ShardOption = None,
     batch_size: BatchSize = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
@@ -114,6 +116,7 @@ def align(
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
     from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, InstalledInputs, open_model
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
 
     explanations.check()
@@ -121,14 +124,19 @@ def align(
         raise UsageError("standard input (-) can be read only once")
     require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
     ranking.check()
+    part = Shard.parsed(shard)
+    if not part.is_whole and (ranking.pairs or ranking.reverse or explanations):
+        raise UsageError(
+            "--shard: --reverse, --pairs, --attention and --plot are about all samples"
+        )
     name, bundle, records = open_model(
-        run, model, compute, variants=variants, of_panel=DEFAULT_ALIGNER
+        run, model, compute, variants=variants, part=part, of_panel=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, InstalledInputs())
     batching = replace(DEFAULT_BATCHING, windows=batch_size) if batch_size else DEFAULT_BATCHING
     aligned = aligner.align(run.console.progress(records, "aligning"), batching)
-    _write(run, aligner, aligned, output, ranking, explanations)
+    _write(run, aligner, aligned, output, ranking, explanations, header=part.is_first)
 
 
 def phenotype_records(
@@ -159,6 +167,8 @@ def _write(
     output: Path,
     ranking: Ranking,
     explanations: Explanations,
+    *,
+    header: bool,
 ) -> None:
     """Write the table and the explanations, all of them or none."""
     from genomai_cli.formats.outputs import held_output
@@ -179,7 +189,7 @@ def _write(
         elif ranking.reverse:
             write_by_record(out, samples, table.names, ranking.top)
         else:
-            write_by_sample(out, samples, table.names, ranking.top)
+            write_by_sample(out, samples, table.names, ranking.top, header=header)
 
 
 def _counted(run: Run, aligned: "Iterable[Aligned]") -> "Iterator[Aligned]":

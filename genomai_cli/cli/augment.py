@@ -15,6 +15,7 @@ from genomai_cli.cli.options import (
     Inputs,
     Output,
     PanelOptions,
+    ShardOption,
     VariantOptions,
     check_finite,
     require_apart,
@@ -173,6 +174,7 @@ def augment(
     views: ViewOptions,
     labels: LabelOptions,
     reading: ReadingOptions,
+    shard: ShardOption = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -191,10 +193,11 @@ def augment(
     """
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.inference.augment import augmented
 
-    changes = views.changes()
+    part, changes = Shard.parsed(shard), views.changes()
     labels.check(views)
     require_apart(labels_out=labels.labels_out, output=output)
     table = read_labels(labels.labels) if labels.labels else None
@@ -206,7 +209,7 @@ def augment(
     if views.diffuse is not None:
         redrawn = _diffuser(run, reading.model, views.diffuse, table, labels.group, compute)
     made = augmented(
-        _used(run, records),
+        _used(run, part.part(records)),
         changes,
         views=views.views,
         seed=compute.seed,
@@ -214,7 +217,7 @@ def augment(
         crosses=crosses,
         diffuser=redrawn,
     )
-    with held_output(output) as out, rows_of_views(labels.labels_out, table) as passed:
+    with held_output(output) as out, rows_of_views(labels.labels_out, table, part) as passed:
         write_fasta(out, passed(made))
 
 

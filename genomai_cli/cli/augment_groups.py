@@ -9,6 +9,7 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.inference.augment import Alignment, Crosses
     from genomai_cli.population.labels import Phenotypes
@@ -79,7 +80,7 @@ Passed = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
 
 
 @contextmanager
-def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Passed]:
+def rows_of_views(path: Path | None, table: "LabelTable | None", part: "Shard") -> Iterator[Passed]:
     """Passes views on; each leaves a row of labels in the file, if one is asked for."""
     if path is None or table is None:
         yield iter
@@ -97,9 +98,9 @@ def rows_of_views(path: Path | None, table: "LabelTable | None") -> Iterator[Pas
                 labels = table.row(known).values()
                 writer.write([record.name, *(label or "." for label in labels)])
             yield record
-        if not writer.rows:
+        if not writer.rows and part.is_whole:
             raise InputError("none of the records is in it", path=table.path)
 
     with atomic_text(path) as handle:
-        writer = TableWriter(handle, ["sample", *table.columns])
+        writer = TableWriter(handle, ["sample", *table.columns], header=part.is_first)
         yield passed

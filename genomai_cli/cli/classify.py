@@ -14,6 +14,7 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    ShardOption,
     VariantOptions,
     require_apart,
 )
@@ -61,6 +62,7 @@ def classify(
     proportions: Proportions = None,
     q: FractionsFile = None,
     pcs: Components = None,
+    shard: ShardOption = None,
     batch_size: BatchSize = None,
     *,
     variants: VariantOptions,
@@ -82,11 +84,13 @@ def classify(
     genomai classify --proportions superpop --pcs 4 cohort.vcf.gz > mixtures.tsv
     """
     from genomai_cli.cli.model_choice import InstalledInputs, open_model
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
 
     require_apart(output=output, q=q)
-    _, bundle, records = open_model(run, model, compute, variants=variants)
+    part = Shard.parsed(shard)
+    _, bundle, records = open_model(run, model, compute, variants=variants, part=part)
     if q is not None and proportions is None:
         bundle.require_heads()
         proportions = next(iter(bundle.heads))
@@ -103,7 +107,14 @@ def classify(
     with _outputs(output, q) as (out, *beside):
         if proportions is not None and beside:
             calls = write_fractions(beside[0], beside[1], calls, len(bundle.heads[proportions]))
-        counts = write_calls(out, calls, bundle, with_probabilities=probs, measures=measures)
+        counts = write_calls(
+            out,
+            calls,
+            bundle,
+            with_probabilities=probs,
+            measures=measures,
+            header=part.is_first,
+        )
     run.count(used=counts.known, refused=counts.unknown)
     run.note(flags=counts.flags)
 

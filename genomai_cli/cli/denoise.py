@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    ShardOption,
     VariantOptions,
     require_apart,
 )
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.denoising.fasta import DenoisedEntry
+    from genomai_cli.formats.fasta import Entry
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
 
 DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
@@ -32,12 +36,12 @@ COLUMNS = ("sample", "place", "from", "to", "probability")
 
 
 class Changes:
-    """Writes a row a change if there is a file for it, and counts in any case."""
+    """Writes a row a change if there is a file for it, under a `header`, and counts in any case."""
 
-    def __init__(self, handle: IO[str] | None) -> None:
+    def __init__(self, handle: IO[str] | None, *, header: bool = True) -> None:
         self._handle, self.wanted = handle, handle is not None
         self.counts = {"missing": 0, "restored": 0, "corrected": 0}
-        if handle is not None:
+        if handle is not None and header:
             handle.write("\t".join(COLUMNS) + "\n")
 
     def count(self, **more: int) -> None:
@@ -70,7 +74,7 @@ class Changes:
 
 
 @contextmanager
-def changes_table(path: Path | None) -> Iterator[Changes]:
+def changes_table(path: Path | None, part: "Shard") -> Iterator[Changes]:
     """Takes changes; the file appears whole or not at all."""
     if path is None:
         yield Changes(None)
@@ -78,7 +82,7 @@ def changes_table(path: Path | None) -> Iterator[Changes]:
     from genomai_cli.formats.outputs import atomic_text
 
     with atomic_text(path) as handle:
-        yield Changes(handle)
+        yield Changes(handle, header=part.is_first)
 
 
 MAX_WARNINGS = 10  # records that no model knows, by name
@@ -139,6 +143,7 @@ def denoise(
     restoring: Restoring,
     model: Model = None,
     variants: VariantOptions,
+    shard: ShardOption = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -158,22 +163,25 @@ def denoise(
     from genomai_cli.cli.model_choice import load_model, model_of_variants
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.shards import Shard
 
+    part = Shard.parsed(shard)
     require_apart(changes=restoring.changes, output=output)
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
     options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)
-    with held_output(output) as out, changes_table(restoring.changes) as table:
+    with held_output(output) as out, changes_table(restoring.changes, part) as table:
         if first.has_variants:
             if len(run.inputs) > 1:
                 raise UsageError(ONE_VCF)
             if model is None:
                 model, first = model_of_variants(run, first, *DEFAULT_MODELS)
-            _denoise_vcf(run, first, out, table, load_model(run, model, compute), options)
+            bundle = load_model(run, model, compute)
+            _denoise_vcf(run, first, out, table, bundle, options, part)
         else:
             names = [model] if model else DEFAULT_MODELS
             bundles = [load_model(run, name, compute) for name in names]
-            _denoise_fasta(run, sources, out, table, bundles, settings)
+            _denoise_fasta(run, sources, out, table, bundles, settings, part)
     run.note(**table.counts)
 
 
@@ -184,13 +192,14 @@ def _denoise_vcf(
     table: Changes,
     bundle: "Bundle",
     options: "VcfOptions",
+    part: "Shard",
 ) -> None:
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.vcf import denoise_vcf
 
     denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
     origin = f"{bundle.name}@{bundle.version}"
-    summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report)
+    summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report, part=part)
     for message in summary.messages:
         run.console.say(message)
     for warning in summary.warnings:
@@ -206,28 +215,37 @@ def _denoise_fasta(
     table: Changes,
     bundles: list["Bundle"],
     settings: "Settings",
+    part: "Shard",
 ) -> None:
     from genomai_cli.cli.model_choice import installed_panels
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.fasta import denoise_entries
-    from genomai_cli.formats.fasta import read_entries
 
     panels = list(installed_panels().values())
     denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
     names = " and ".join(denoiser.name for denoiser in denoisers)
     faults = [Faults(run, bundle.input) for bundle in bundles]
     unknown = 0
-    for source in sources:
-        with source:
-            for item in denoise_entries(read_entries(source), denoisers):
-                _see(faults, item)
-                unknown += _counted_as_unknown(run, item, names, unknown)
-                table.of_entry(item)
-                out.write(item.restored.raw)
+    for _, samples in groupby(part.part(_samples(sources)), key=lambda numbered: numbered[0]):
+        for item in denoise_entries((entries for _, entries in samples), denoisers):
+            _see(faults, item)
+            unknown += _counted_as_unknown(run, item, names, unknown)
+            table.of_entry(item)
+            out.write(item.restored.raw)
     for found in faults:
         found.warn()
     if unknown > MAX_WARNINGS:
         run.console.warn(f"{unknown} records in all that are unknown to {names}: unchanged")
+
+
+def _samples(sources: Iterable["Input"]) -> "Iterator[tuple[int, list[Entry]]]":
+    """The entries that are read together, each with the number of their source."""
+    from genomai_cli.denoising.fasta import entries_of_samples
+    from genomai_cli.formats.fasta import read_entries
+
+    for number, source in enumerate(sources):
+        with source:
+            yield from ((number, entries) for entries in entries_of_samples(read_entries(source)))
 
 
 def _see(faults: list[Faults], item: "DenoisedEntry") -> None:

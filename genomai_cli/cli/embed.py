@@ -15,14 +15,17 @@ from genomai_cli.cli.options import (
     Inputs,
     Model,
     Output,
+    ShardOption,
     Strand,
     VariantOptions,
 )
+from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.embeddings import EmbeddingFile, Rows
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder, Settings
     from genomai_cli.records import SequenceRecord
@@ -108,11 +111,6 @@ Append = Annotated[
         help="Add to an HDF5 file of the same model and options; records that it has, by name, are skipped.",
     ),
 ]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on with an interrupted run, whose rows are in FILE.partial."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an interrupted run away.")]
 
 
 @dataclass(eq=False, repr=False)
@@ -136,12 +134,10 @@ class VectorOptions:
 
 
 @dataclass(eq=False, repr=False)
-class FileOptions:
+class FileOptions(Resuming):
     """What becomes of vectors that are there already."""
 
     append: Append = False
-    resume: Resume = False
-    force: Force = False
 
 
 @command
@@ -154,6 +150,7 @@ def embed(
     vectors: VectorOptions,
     file: FileOptions,
     variants: VariantOptions,
+    shard: ShardOption = None,
     batch_size: BatchSize = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -171,16 +168,18 @@ def embed(
     genomai embed --model my-model --append -o genes.h5 more-genes.fa
     """
     from genomai_cli.cli.model_choice import InstalledInputs, open_model
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
 
     hdf5 = (to or _target(output)) is Target.HDF5
     if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
-    _, bundle, records = open_model(run, model, compute, variants=variants)
+    part = Shard.parsed(shard)
+    _, bundle, records = open_model(run, model, compute, variants=variants, part=part)
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)
-    made = Vectors(run, embedder, Batching(windows=batch_size))
+    made = Vectors(run, embedder, Batching(windows=batch_size), part)
     records = run.console.progress(records, "embedding")
     if not hdf5:
         write_table(output, made, records)
@@ -200,15 +199,14 @@ def _target(output: Path) -> Target:
 
 def _is_stream(output: Path) -> bool:
     """Whether the output is written from beginning to end, as compressed files are too."""
-    device = output.exists() and not output.is_file() and not output.is_dir()
-    return output == STANDARD_OUTPUT or output.suffix == ".gz" or device
+    return is_stream(output) or output.suffix == ".gz"
 
 
 class Vectors:
     """The vectors of a run's records, counted as they pass."""
 
-    def __init__(self, run: Run, embedder: "Embedder", batching: "Batching") -> None:
-        self.run, self.embedder, self.batching = run, embedder, batching
+    def __init__(self, run: Run, embedder: "Embedder", batching: "Batching", part: "Shard") -> None:
+        self.run, self.embedder, self.batching, self.part = run, embedder, batching, part
         self.per_token = embedder.settings.per_token
 
     def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
@@ -244,7 +242,13 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
     from genomai_cli.formats.outputs import held_output
 
     with held_output(output) as out:
-        write_tsv(out, vectors.of(records), vectors.embedder.width, per_token=vectors.per_token)
+        write_tsv(
+            out,
+            vectors.of(records),
+            vectors.embedder.width,
+            per_token=vectors.per_token,
+            header=vectors.part.is_first,
+        )
 
 
 def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
@@ -286,7 +290,12 @@ def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
 
     embedder = vectors.embedder
     return EmbeddingFile(
-        output, embedder.attributes, embedder.width, per_token=vectors.per_token, **how
+        output,
+        embedder.attributes,
+        embedder.width,
+        per_token=vectors.per_token,
+        shard=str(vectors.part),
+        **how,
     )
 
 

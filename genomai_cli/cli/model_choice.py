@@ -19,6 +19,7 @@ from genomai_cli.errors import BundleError, GenomaiError, InputError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
     from genomai_cli.inputs.base import InputKind
     from genomai_cli.mapping.mapper import Mapper
@@ -50,9 +51,10 @@ def open_model(
     compute: Compute,
     *,
     variants: VariantOptions,
+    part: "Shard",
     of_panel: str = DEFAULT_MODEL,
 ) -> OpenModel:
-    """The model that is named, or that fits the first input of the run, and the records of all inputs.
+    """The model that is named, or that fits the first input of the run, and of the records of all inputs the `part`.
 
     `of_panel` is the model of barcodes, and of a VCF on no contig of a reference.
     Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
@@ -75,7 +77,7 @@ def open_model(
             tokenizer=lambda: bundle.tokenizer,
             plain=lambda: bundle.input.coordinates is None,
         )
-        return OpenModel(model, bundle, _watched(run, bundle, records))
+        return OpenModel(model, bundle, _watched(run, bundle, part.part(records)))
     begun = read_records(run, [first], lambda: bundle.coordinates, variants=variants)
     model, seen, guard = _model_of_sequences(run, begun, of_panel)
     bundle = load_model(run, model, compute)
@@ -86,7 +88,8 @@ def open_model(
         variants=variants,
         likelihoods=bundle.input.reads_likelihoods(bundle),
     )
-    return OpenModel(model, bundle, _watched(run, bundle, guard(chain(seen, others))))
+    records = part.part(guard(chain(seen, others)))
+    return OpenModel(model, bundle, _watched(run, bundle, records))
 
 
 def _watched(run: Run, bundle: "Bundle", records: Records) -> Records:

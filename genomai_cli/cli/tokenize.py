@@ -14,6 +14,7 @@ from genomai_cli.cli.options import (
     NoCompute,
     Output,
     PanelOptions,
+    ShardOption,
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
@@ -137,6 +138,7 @@ def tokenize(
     words: Words = False,
     to: To = Target.TSV,
     reading: ReadingOptions,
+    shard: ShardOption = None,
     output: Output = STANDARD_OUTPUT,
     unused: NoCompute,
 ) -> None:
@@ -157,13 +159,21 @@ def tokenize(
     """
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.shards import Shard
+    from genomai_cli.formats.tokens import write_tsv
 
+    part = Shard.parsed(shard)
     first, sources = open_run_inputs(run)
     reading.check(has_variants=first.has_variants)
     tokenizer = tokens.chosen(reading.model, _default_kind(first.has_variants, reading))
-    records = _records(run, sources, reading, tokenizer, to)
+    records = part.part(_records(run, sources, reading, tokenizer, to))
     with held_output(output) as out:
-        run.count(used=_write(out, records, tokenizer, to, words))
+        if to is Target.TSV:
+            header = part.is_first
+            count = write_tsv(out, records, tokenizer, words=words, header=header)
+        else:
+            count = _write(out, records, tokenizer, to)
+        run.count(used=count)
     run.note(tokenizer=tokenizer.to_config())
 
 
@@ -234,21 +244,14 @@ def _sites_of(model: str | None) -> "list[int] | None":
 
 
 def _write(
-    out: IO[bytes],
-    records: Iterator["SequenceRecord"],
-    tokenizer: "Tokenizer",
-    to: Target,
-    words: bool,
+    out: IO[bytes], records: Iterator["SequenceRecord"], tokenizer: "Tokenizer", to: Target
 ) -> int:
+    """FASTA or HDF5; how many records."""
     from genomai_cli.formats.fasta import write_fasta
 
     if to is Target.FASTA:
         return write_fasta(out, records)
     # h5py takes 0.08 s to import, which a table need not wait for.
-    if to is Target.HDF5:
-        from genomai_cli.formats.token_arrays import write_hdf5
+    from genomai_cli.formats.token_arrays import write_hdf5
 
-        return write_hdf5(out, records, tokenizer)
-    from genomai_cli.formats.tokens import write_tsv
-
-    return write_tsv(out, records, tokenizer, words=words)
+    return write_hdf5(out, records, tokenizer)

@@ -38,13 +38,28 @@ class _Unit:
     reading: Any = None
 
 
+def entries_of_samples(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """The entries that are read together: one, or by their names the two haplotypes of one sample."""
+    held: list[Entry] = []
+    for entry in entries:
+        if held and _haplotypes(held[0], entry):
+            yield [*held, entry]
+            held = []
+            continue
+        if held:
+            yield held
+        held = [entry]
+    if held:
+        yield held
+
+
 def denoise_entries(
-    entries: Iterable[Entry], denoisers: Sequence[Denoiser]
+    samples: Iterable[list[Entry]], denoisers: Sequence[Denoiser]
 ) -> Iterator[DenoisedEntry]:
-    """Every entry in its order; the first denoiser that knows it restores it."""
+    """Every entry of the samples in its order; the first denoiser that knows it restores it."""
     batch: list[_Unit] = []
     letters = 0
-    for unit in _units(entries, denoisers):
+    for unit in _units(samples, denoisers):
         batch.append(unit)
         letters += sum(len(entry.body) for entry in unit.entries)
         if letters >= LETTERS_AT_ONCE or len(batch) >= ENTRIES_AT_ONCE:
@@ -53,19 +68,13 @@ def denoise_entries(
     yield from _restored(batch)
 
 
-def _units(entries: Iterable[Entry], denoisers: Sequence[Denoiser]) -> Iterator[_Unit]:
-    held: Entry | None = None
-    for entry in entries:
-        if held is not None:
-            both = _read([held, entry], denoisers) if _haplotypes(held, entry) else None
-            if both is not None and both.denoiser is not None:
-                yield both
-                held = None
-                continue
-            yield _read([held], denoisers)
-        held = entry
-    if held is not None:
-        yield _read([held], denoisers)
+def _units(samples: Iterable[list[Entry]], denoisers: Sequence[Denoiser]) -> Iterator[_Unit]:
+    for entries in samples:
+        together = _read(entries, denoisers)
+        if len(entries) == 1 or together.denoiser is not None:
+            yield together
+        else:
+            yield from (_read([entry], denoisers) for entry in entries)
 
 
 def _haplotypes(first: Entry, second: Entry) -> bool:

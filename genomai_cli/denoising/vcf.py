@@ -1,10 +1,12 @@
 """VCF and BCF restored: read once for what the samples are like, and once more to be passed on."""
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from itertools import islice
+from typing import IO, Self
 
 import numpy as np
 
@@ -24,9 +26,10 @@ from genomai_cli.denoising.vcf_calls import (
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
+from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.vcf_replay import Again, as_text
-from genomai_cli.formats.vcf_rewrite import Addition, Passage
+from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count, read_header
 
 IMPUTED = b"IMPUTED"
 MOST_ALLELES = 2  # of a call that can be restored
@@ -62,33 +65,67 @@ def denoise_vcf(
     *,
     origin: str,
     report: Report | None,
+    part: Shard = WHOLE,
 ) -> Summary:
     """Write the VCF with its missing genotypes at the model's sites filled in; `report` takes every change.
+
+    Of its lines those of the `part`, after the samples have been read from all; see `vcf_rewrite.Passage`.
 
     Raises BundleError for a model that reads no VCF, InputError for a damaged file.
     """
     with as_text(source) as again:
         found = denoiser.read_vcf(again, options)
         if found.model is None:
-            with again() as unchanged:
-                out.writelines(unchanged.stream)
+            _pass_on(again, out, part)
             messages = (found.messages, found.warnings)
             return Summary(len(found.samples), 0, {}, *messages, known=False)
         editor = RecordEditor(
             found.model, found.samples, options.settings, f"model={origin}", report
         )
-        _rewrite(again, out, found.model, editor, only_present=options.only_present)
+        additions = [] if options.only_present else found.model.additions
+        _rewrite(again, out, editor, additions, part)
         return _summary(found, found.model, editor)
 
 
+def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
+    lines = _lines(again, part)
+    with again() as source:
+        if part.is_whole:
+            out.writelines(source.stream)
+            return
+        header, _ = read_header(source)
+        out.writelines(header if part.is_first else ())
+        own = part.span(lines)
+        out.writelines(islice(source.stream, own.start, own.stop))
+
+
 def _rewrite(
-    again: Again, out: IO[bytes], model: SiteModel, editor: "RecordEditor", *, only_present: bool
+    again: Again,
+    out: IO[bytes],
+    editor: "RecordEditor",
+    additions: Iterable[Addition],
+    part: Shard,
 ) -> None:
-    additions = [] if only_present else model.additions
+    model, lines = editor.model, _lines(again, part)
     with again() as source:
         editor.path = source.path
-        passage = Passage(editor, additions, there=model.present, natural=list(model.lengths))
+        passage = Passage(
+            editor,
+            additions,
+            there=model.present,
+            natural=list(model.lengths),
+            part=part,
+            lines=lines,
+        )
         passage.run(source, out)
+
+
+def _lines(again: Again, part: Shard) -> int:
+    """How many lines there are to divide into parts."""
+    if part.is_whole:
+        return 0
+    with again() as source:
+        return line_count(source)
 
 
 def _summary(found: VcfSamples, model: SiteModel, editor: "RecordEditor") -> Summary:
@@ -124,13 +161,19 @@ class RecordEditor:
         report: Report | None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._model, self._samples, self._settings = model, samples, settings
+        self.model, self._samples, self._settings = model, samples, settings
         self._origin, self._report = origin, report
         self.path = "-"
 
+    def muted(self) -> Self:
+        """See `Editor`."""
+        other = copy.copy(self)
+        other.counts, other._report = Counter(), None
+        return other
+
     def wanted(self, contig: str) -> Mapping[int, int]:
         """See `Editor`."""
-        return self._model.sites(contig)
+        return self.model.sites(contig)
 
     def edited(self, raw: bytes, number: int, line: int) -> bytes:
         """See `Editor`."""
@@ -144,7 +187,7 @@ class RecordEditor:
         read = self._read(columns[9], place, (number, len(alts) + 1, line))
         if not read.missing.any() and self._settings.error_rate is None:
             return raw
-        found = self._model.alternates(number, ref, alts)
+        found = self.model.alternates(number, ref, alts)
         if found is None:
             self.counts["left_alone"] += bool(read.missing.any())
             return raw
@@ -171,9 +214,9 @@ class RecordEditor:
         missing = (genotypes == MISSING).any(axis=1)
         haploid = genotypes[:, 1] == ABSENT
         phased &= ~haploid
-        if not self._model.haploid:
+        if not self.model.haploid:
             haploid &= ~missing
-        open_N = ~self._model.closed(number)
+        open_N = ~self.model.closed(number)
         if missing.any():
             texts = calls.split(b"\t")
             for sample in np.flatnonzero(missing):
@@ -182,10 +225,10 @@ class RecordEditor:
         return Read(genotypes, phased, haploid, missing, open_N)
 
     def _outcome(self, number: int, alleles: Sequence[str], read: Read) -> Outcome:
-        pairs = self._model.pairs(number, alleles)
+        pairs = self.model.pairs(number, alleles)
         correctable = np.zeros(len(self._samples), np.bool_)
         if self._settings.error_rate is not None:
-            correctable = self._model.known(number) & ~self._model.closed(number) & ~read.missing
+            correctable = self.model.known(number) & ~self.model.closed(number) & ~read.missing
         return outcome(read, pairs, correctable, self._settings)
 
     def _written(
@@ -208,7 +251,7 @@ class RecordEditor:
         self, made: Outcome, read: Read, calls: list[bytes], place: int, where: str
     ) -> list[bytes]:
         """The calls with their new genotypes, each of which is reported."""
-        phased_N = read.phased | (read.missing & self._model.phased)
+        phased_N = read.phased | (read.missing & self.model.phased)
         texts = calls.copy()
         samples = np.flatnonzero(made.changed)
         columns = (made.first, made.second, read.haploid, phased_N, made.probability)
@@ -224,14 +267,14 @@ class RecordEditor:
 
     def added(self, addition: Addition, contig: bytes) -> bytes:
         """See `Editor`."""
-        site, count = self._model.site(addition.number), len(self._samples)
-        haploid = np.full(count, self._model.haploid)
+        site, count = self.model.site(addition.number), len(self._samples)
+        haploid = np.full(count, self.model.haploid)
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
-        open_N = ~self._model.closed(addition.number)
+        open_N = ~self.model.closed(addition.number)
         read = Read(unknown, np.zeros(count, np.bool_), haploid, np.ones(count, np.bool_), open_N)
         made = self._outcome(addition.number, [site.ref, *site.alts], read)
-        calls = [b"." if self._model.haploid else b"./."] * count
+        calls = [b"." if self.model.haploid else b"./."] * count
         where = f"{text_of(contig)}:{addition.position}"
         written = self._written(made, read, calls, [0, 1, 2], where)
         self.counts["added"] += 1
@@ -248,7 +291,7 @@ class RecordEditor:
         ]
         declared = [line for line in lines if line.startswith(b"##contig=")]
         if declared:
-            more = [*_undeclared(declared, contigs, self._model.lengths), *more]
+            more = [*_undeclared(declared, contigs, self.model.lengths), *more]
         return [*lines[:-1], *more, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from genomai_cli import __version__
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.formats.row_journal import RowJournal, read_run
+from genomai_cli.formats.row_journal import RowJournal, partial_folder, read_run, require_same
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.records import SequenceRecord
 
@@ -166,15 +166,17 @@ def write_tsv(
     width: int,
     *,
     per_token: bool = False,
+    header: bool = True,
 ) -> None:
-    """A header, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
+    """A `header`, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
 
     `found` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
     seven significant digits, which float32 has.
     """
     text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
     numbers = [f"e{number}" for number in range(1, width + 1)]
-    table = TableWriter(text, ["id", *(["token"] if per_token else []), *numbers])
+    named = ["id", *(["token"] if per_token else []), *numbers]
+    table = TableWriter(text, named, header=header)
     token = 0
     for name, rows, last in found:
         for row in rows.tolist():
@@ -184,13 +186,13 @@ def write_tsv(
     text.detach()
 
 
-ENDING = ".partial"
 WHOLE = "whole.h5"
 
 
 class EmbeddingFile:
     """The file `target`, to which records are added; as a context manager it is finished if nothing goes wrong.
 
+    `shard` says of which part of the records a run is, which the one that resumes it must be of, too.
     With `append` it keeps the rows that it has, with `resume` it goes on where an interrupted run ended, with `force`
     what is left of such a run is thrown away. Raises UsageError where an interrupted run is in the way, InputError
     where what is there was made with other attributes.
@@ -206,9 +208,10 @@ class EmbeddingFile:
         append: bool = False,
         resume: bool = False,
         force: bool = False,
+        shard: str = "1/1",
     ) -> None:
         self.target = Path(os.path.realpath(target))  # a link stays a link
-        self.folder = self.target.with_name(self.target.name + ENDING)
+        self.folder = partial_folder(target)
         self.attributes = dict(attributes)
         _check_place(self.target, target)
         if force and resume:
@@ -220,9 +223,11 @@ class EmbeddingFile:
         self._base = self._existing(size) if append and self.target.exists() else None
         self._size = size if self._base is None else self._base.size
         run = {**self.attributes, "width": width, "per_token": per_token, "append": append}
+        run |= {"shard": shard}
         self._journal = RowJournal(self.folder, run, width)
         if before is not None:
-            _require_same(self.folder, {**before, "append": append}, run)
+            before = {"shard": "1/1", **before, "append": append}
+            require_same(self.folder, before, run)
             self._journal.resume()
 
     @property
@@ -306,7 +311,7 @@ class EmbeddingFile:
         there = {**found.attributes, "width": found.size.width, "per_token": found.size.per_token}
         here = {**self.attributes, "width": size.width, "per_token": size.per_token}
         try:
-            _require_same(self.target, there, here)
+            require_same(self.target, there, here)
         except InputError:
             found.close()
             raise
@@ -337,11 +342,3 @@ def _check_place(target: Path, shown: Path) -> None:
         raise InputError("cannot be written: its folder does not exist", path=shown)
     if not os.access(target.parent, os.W_OK):
         raise InputError("cannot be written (Permission denied)", path=shown)
-
-
-def _require_same(path: Path, there: dict[str, Any], here: dict[str, Any]) -> None:
-    names = sorted(there.keys() | here.keys())
-    others = [name for name in names if there.get(name) != here.get(name)]
-    if others:
-        shown = "; ".join(f"{name} is {there.get(name)}, not {here.get(name)}" for name in others)
-        raise InputError(f"was made in another way: {shown}", path=path)

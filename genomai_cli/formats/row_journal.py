@@ -25,6 +25,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.outputs import atomic_text
 
 Rows = NDArray[np.float32]
+ENDING = ".partial"
 RUN, ROWS, RECORDS = "run.json", "rows.f32", "records.tsv"
 LITTLE_ENDIAN = np.dtype("<f4")
 SECONDS_HELD = 5.0  # what a kill may cost, and how short a run may be that never touches the disk
@@ -141,6 +142,21 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("no interrupted run that could be resumed: remove it", path=folder)
     return found
+
+
+def partial_folder(target: Path) -> Path:
+    """Where a run keeps what is to become the file; a link's is that of the file it leads to."""
+    file = Path(os.path.realpath(target))
+    return file.with_name(file.name + ENDING)
+
+
+def require_same(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """InputError unless what was made there was made as it would be here."""
+    names = sorted(there.keys() | here.keys())
+    others = [name for name in names if there.get(name) != here.get(name)]
+    if others:
+        shown = "; ".join(f"{name} is {there.get(name)}, not {here.get(name)}" for name in others)
+        raise InputError(f"was made in another way: {shown}", path=path)
 
 
 def _appendable(path: Path) -> IO[bytes]:

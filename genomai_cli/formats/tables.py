@@ -196,11 +196,12 @@ def _check_samples(samples: Sequence[str], table: Table) -> None:
 class TableWriter:
     """Writes rows under a header that appears together with the first row.
 
-    So a run that fails before its first result leaves no plausible, empty table behind.
+    So a run that fails before its first result leaves no plausible, empty table behind. Without a `header`, the rows go
+    on with a table that has one.
     """
 
-    def __init__(self, handle: IO[str], columns: Sequence[str]) -> None:
-        self._handle, self._columns = handle, list(columns)
+    def __init__(self, handle: IO[str], columns: Sequence[str], *, header: bool = True) -> None:
+        self._handle, self._columns, self._header = handle, list(columns), header
         self.rows = 0
 
     def write(self, row: Iterable[object]) -> None:
@@ -221,7 +222,7 @@ class TableWriter:
             self._write(lines + "\n", len(columns[0]))
 
     def _write(self, text: str, rows: int) -> None:
-        if not self.rows:
+        if not self.rows and self._header:
             self._handle.write(_line(self._columns))
         self._handle.write(text)
         self.rows += rows

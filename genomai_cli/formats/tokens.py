@@ -10,9 +10,14 @@ HEADER = b"id\ttokens\n"
 
 
 def write_tsv(
-    out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tokenizer, *, words: bool = False
+    out: IO[bytes],
+    records: Iterable[SequenceRecord],
+    tokenizer: Tokenizer,
+    *,
+    words: bool = False,
+    header: bool = True,
 ) -> int:
-    """Write a header and a line a record, and return how many: ids, or with `words` the tokens as text, between spaces.
+    """Write a `header` and a line a record, and return how many: ids, or with `words` tokens as text, between spaces.
 
     The header waits for the first record, so that bad input leaves no plausible, empty table behind.
     """
@@ -21,12 +26,12 @@ def write_tsv(
     spelled = [token.encode() for token in shown]
     count = 0
     for count, record in enumerate(records, start=1):
-        if count == 1:
+        if count == 1 and header:
             out.write(HEADER)
         out.write(_field(record.name) + b"\t")
         _write_tokens(out, record.sequence, tokenizer, spelled)
         out.write(b"\n")
-    if not count:
+    if not count and header:
         out.write(HEADER)
     return count
 

@@ -10,13 +10,14 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
 
 _IN_MEMORY = 1 << 24  # bytes that wait until it is known whether the header stays as it is
@@ -39,6 +40,9 @@ class Editor(Protocol):
 
     def edited(self, raw: bytes, number: int, line: int) -> bytes:
         """The record as it leaves; the same object if it is not touched."""
+
+    def muted(self) -> Self:
+        """An editor that gives the same, and neither counts nor reports it."""
 
     def added(self, addition: Addition, contig: bytes) -> bytes:
         """The line, without its end, of a record that the file does not have; nothing for none."""
@@ -79,7 +83,8 @@ class Passage:
     """Passes one VCF on; `additions` are in no particular order, `natural` the order of contigs unknown to the header.
 
     `there` are the contigs of which it is known that the file has records; additions on others stand before the records
-    of those that come later.
+    of those that come later. Of the file's `lines` after the header only those of the `part` are written, each behind
+    what is added before it; the first part has the header, the last one what is added at the end.
     """
 
     def __init__(
@@ -89,16 +94,21 @@ class Passage:
         *,
         there: Collection[str],
         natural: Sequence[str],
+        part: Shard = WHOLE,
+        lines: int = 0,
     ) -> None:
         self._editor, self._natural, self._there = editor, natural, there
+        self._part, self._own = part, part.span(lines)
+        self._muted = editor if part.is_whole else editor.muted()
+        self._is_own, self._editing = True, editor
         self._waiting: dict[str, list[Addition]] = {}
         for addition in sorted(additions, key=lambda one: one.position, reverse=True):
             self._waiting.setdefault(addition.contig, []).append(addition)
         self.touched = False
 
     def run(self, source: Input, out: IO[bytes]) -> None:
-        """Write all of the input."""
-        header, first = _header(source)
+        """Write all of the input, or a part."""
+        header, first = read_header(source)
         self._end = b"\r\n" if header[-1].endswith(b"\r\n") else b"\n"
         self._order = _Order([line.rstrip(b"\r\n") for line in header], self._natural)
         records = self._records(source, first)
@@ -107,26 +117,32 @@ class Passage:
                 if ours and not self.touched:
                     self.touched = True
                     self._begin(header, held, out)
-                (out if self.touched else held).write(raw)
+                if self._is_own:
+                    (out if self.touched else held).write(raw)
+                elif self.touched or not self._part.is_first:
+                    break  # whether a later line is touched decides about the header alone
             if not self.touched:
-                out.writelines(header)
+                out.writelines(header if self._part.is_first else ())
                 _copy(held, out)
 
     def _begin(self, header: list[bytes], held: IO[bytes], out: IO[bytes]) -> None:
         bare = [line.rstrip(b"\r\n") for line in header]
         names = [text_of(self._order.name(contig)) for contig in self._waiting]
-        out.writelines(line + self._end for line in self._editor.header(bare, names))
+        if self._part.is_first:
+            out.writelines(line + self._end for line in self._editor.header(bare, names))
         _copy(held, out)
 
     def _records(self, source: Input, first: int) -> Iterator[tuple[bytes, bool]]:
-        """The lines as they leave, each with whether it is ours."""
+        """The lines as they leave, each with whether it is ours; none of those before the part."""
         contig, name, raw = "", b"", b"\n"
         wanted: Mapping[int, int] = {}
         for line, raw in enumerate(source.stream, start=first):
+            before = self._turn_to(line - first)
             one, two = raw.find(b"\t"), raw.find(b"\t", raw.find(b"\t") + 1)
             position = raw[one + 1 : two]
             if two < 0 or not position.isdigit():
-                yield raw, False
+                if not before:
+                    yield raw, False
                 continue
             if raw[:one] != name:
                 yield from self._rest(contig)
@@ -136,15 +152,28 @@ class Passage:
                 wanted = self._editor.wanted(contig)
             at = int(position)
             yield from self._added(contig, at)
+            if before:
+                continue
             if at not in wanted:
                 yield raw, False
                 continue
-            made = self._editor.edited(raw, wanted[at], line)
+            made = self._editing.edited(raw, wanted[at], line)
             yield made, made is not raw
+        self._turn_to(None)
         last = [*self._rest(contig), *self._before(None)]
         if last and not raw.endswith(b"\n"):
             yield self._end, True
         yield from last
+
+    def _turn_to(self, number: int | None) -> bool:
+        """The line of this number, or what follows the last, is next; whether it lies before the part."""
+        self._skipping = False
+        if self._part.is_whole:
+            return False
+        self._is_own = self._part.is_last if number is None else number in self._own
+        self._skipping = number is not None and number < self._own.start
+        self._editing = self._editor if self._is_own else self._muted
+        return self._skipping
 
     def _rest(self, contig: str) -> Iterator[tuple[bytes, bool]]:
         """What is to be added on a contig after its last record."""
@@ -160,13 +189,20 @@ class Passage:
     def _added(self, contig: str, before: int | None) -> Iterator[tuple[bytes, bool]]:
         waiting = self._waiting.get(contig, [])
         while waiting and (before is None or waiting[-1].position < before):
-            made = self._editor.added(waiting.pop(), self._order.name(contig))
+            addition = waiting.pop()
+            made = not self._skipping and self._editing.added(addition, self._order.name(contig))
             if made:
                 yield made + self._end, True
 
 
-def _header(source: Input) -> tuple[list[bytes], int]:
-    """The header's lines with their ends, and the number of the first line after it."""
+def line_count(source: Input) -> int:
+    """How many lines follow the header."""
+    read_header(source)
+    return sum(1 for _ in source.stream)
+
+
+def read_header(source: Input) -> tuple[list[bytes], int]:
+    """The header's lines with their ends, which are read, and the number of the first line after it."""
     lines: list[bytes] = []
     for raw in source.stream:
         lines.append(raw)

@@ -171,11 +171,13 @@ def write_calls(
     *,
     with_probabilities: bool = False,
     measures: Sequence[Measure] = (),
+    header: bool = True,
 ) -> CallCounts:
-    """Write a row a call, and count them."""
+    """Write a row a call under a `header`, and count them."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
     further = [column for measure in measures for column in measure.columns]
-    table = TableWriter(text, [*columns(bundle, with_probabilities), *further])
+    named = [*columns(bundle, with_probabilities), *further]
+    table = TableWriter(text, named, header=header)
     known, unknown, flags = 0, 0, Counter[str]()
     for call in calls:
         table.write(_row(call, bundle, with_probabilities))

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from genomai_cli.denoising import vcf_calls as writing
 from genomai_cli.denoising.base import Settings, choose, corrected, leave_out
-from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries
+from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries, entries_of_samples
 from genomai_cli.denoising.vcf_calls import Read, outcome
 from genomai_cli.formats.fasta import read_entries
+from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, Kind
-from genomai_cli.formats.vcf_rewrite import Addition, Passage
+from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
@@ -274,6 +275,9 @@ class Marks:
     def edited(self, raw, number, line):
         return raw.replace(b"\tx", b"\t*") if b"\tx" in raw else raw
 
+    def muted(self):
+        return self
+
     def added(self, addition, contig):
         return b"%s\t%d\tnew" % (contig, addition.position)
 
@@ -284,9 +288,9 @@ class Marks:
 HEADER = b"##fileformat=VCFv4.2\n#CHROM\tPOS\n"
 
 
-def through(text, additions=(), there=("1", "3"), natural=("1", "2", "3")):
-    out = io.BytesIO()
-    passage = Passage(Marks(), additions, there=there, natural=natural)
+def through(text, additions=(), part=WHOLE, there=("1", "3"), natural=("1", "2", "3")):
+    out, lines = io.BytesIO(), line_count(source_of(text, Kind.VCF))
+    passage = Passage(Marks(), additions, there=there, natural=natural, part=part, lines=lines)
     passage.run(source_of(text, Kind.VCF), out)
     return out.getvalue()
 
@@ -309,6 +313,21 @@ def test_additions_stand_where_they_belong():
         b"chr1\t5\ta", b"chr1\t6\tnew", b"chr1\t7\t*", b"chr1\t8\tnew", b"chr2\t4\tnew",
         b"chr3\t1\tnew", b"chr3\t2\tb", b"chr3\t9\tnew", b"",
     ]  # fmt: skip
+
+
+SITES = st.builds(Addition, st.sampled_from(["1", "2", "3"]), st.integers(1, 12), st.just(0))
+
+
+@given(
+    st.lists(st.one_of(RECORDS, st.just(b"1\t7\tx"), st.just(b"3\t2\tx"))),
+    st.lists(SITES, max_size=4),
+    st.booleans(),
+    st.integers(1, 5),
+)
+def test_parts_of_a_file_end_to_end_are_the_whole(lines, additions, ended, count):
+    text = HEADER + b"\n".join(lines) + b"\n" * ended
+    parts = [through(text, additions, Shard(number, count)) for number in range(1, count + 1)]
+    assert b"".join(parts) == through(text, additions)
 
 
 def test_a_contig_that_comes_later_is_not_taken_for_absent():
@@ -367,7 +386,7 @@ class Names:
 def test_entries_leave_in_order_and_pairs_are_read_together():
     text = b">a_A\n>b\n>p_A\nA\n>p_B\nC\n>q_A\n>q_B\n>z"
     one, two = Names({("p_A", "p_B"), ("b",)}), Names({("a_A",), ("q_A",), ("q_B",), ("b",)})
-    found = list(denoise_entries(read_entries(source_of(text)), [one, two]))
+    found = list(denoise_entries(entries_of_samples(read_entries(source_of(text))), [one, two]))
     assert b"".join(item.restored.raw for item in found) == text
     assert [item.entry.name for item in found] == ["a_A", "b", "p_A", "p_B", "q_A", "q_B", "z"]
     assert one.batches == [[("b",), ("p_A", "p_B")]]

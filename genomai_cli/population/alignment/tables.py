@@ -28,14 +28,19 @@ def order_of(similarity: Array, top: int | None = None) -> NDArray[np.int64]:
 
 
 def write_by_sample(
-    out: IO[bytes], aligned: Iterable[Aligned], records: Sequence[str], top: int | None = None
+    out: IO[bytes],
+    aligned: Iterable[Aligned],
+    records: Sequence[str],
+    top: int | None = None,
+    *,
+    header: bool = True,
 ) -> None:
     """For each sample, in input order, the records from the most similar down.
 
     A sample without similarities has one row, UNKNOWN.
     """
     ranks = [str(rank) for rank in range(1, len(records) + 1)][:top]
-    with _table(out) as table:
+    with _table(out, header=header) as table:
         for found in aligned:
             if found.similarities is None:
                 table.write([found.name, UNKNOWN_LABEL, NOTHING, NOTHING])
@@ -111,7 +116,7 @@ def _decimals(values: Array) -> list[str]:
 
 
 @contextmanager
-def _table(out: IO[bytes]) -> Iterator[TableWriter]:
+def _table(out: IO[bytes], *, header: bool = True) -> Iterator[TableWriter]:
     text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
-    yield TableWriter(text, COLUMNS)
+    yield TableWriter(text, COLUMNS, header=header)
     text.detach()  # which flushes: not if the block has failed
