@@ -17,9 +17,10 @@ from genomai_cli.cli.options import (
     Strand,
     require_apart,
 )
+from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import tell, write_sequences
-from genomai_cli.cli.score_variants import Variants, write_effects
+from genomai_cli.cli.score_variants import Target, Variants, write_effects
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def score(
     per_base: PerBase = None,
     plot: Plot = None,
     shard: ShardOption = None,
+    resuming: Resuming,
     batch_size: BatchSize = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -153,6 +155,9 @@ def score(
     variants.check(per_base, plot)
     require_apart(output=output, per_base=per_base, plot=plot)
     part = Shard.parsed(shard)
+    lines = plot is None and variants.to is not Target.HDF5 and not is_stream(output)
+    if any(vars(resuming).values()) and not lines:
+        raise UsageError("--resume and --force are for a table or VCF in a file, without --plot")
     if model is None:
         raise UsageError(
             "--model: name a model of DNA; none of those installed has a likelihood of it"
@@ -167,10 +172,11 @@ def score(
             part,
             output,
             per_base,
+            resuming,
         )
         return
     scorer = _scorer(run, bundle, reading, batching)
-    write_effects(run, bundle, scorer, variants, part, output, plot)
+    write_effects(run, bundle, scorer, variants, part, output, plot, resuming)
 
 
 def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") -> "Scorer":

@@ -3,19 +3,23 @@
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
+from genomai_cli import __version__
 from genomai_cli.cli.options import VariantOptions
+from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.base_tracks import BaseTrack
+    from genomai_cli.formats.line_journal import LineJournal
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
     from genomai_cli.inference.likelihood import Likelihood
     from genomai_cli.inference.score import Piece
+    from genomai_cli.records import SequenceRecord
 
 COLUMNS = (
     "id",
@@ -35,6 +39,7 @@ def write_sequences(
     shard: "Shard",
     output: Path,
     per_base: Path | None,
+    resuming: Resuming,
 ) -> None:
     """Write a row a sequence, and beside it each base's log-probability, if asked for."""
     from genomai_cli.cli.inputs import open_run_inputs, read_records
@@ -59,13 +64,34 @@ def write_sequences(
         "model_sha256": bundle.weights_sha256,
         "method": likelihood.method,
     }
+    facts = {
+        **about,
+        "program": __version__,
+        "settings": str(likelihood.settings),
+        "per_base": per_base is not None,
+        "shard": str(shard),
+    }
     with ExitStack() as stack:
+        journal = stack.enter_context(line_journal(run, output, resuming, facts))
         out = stack.enter_context(held_output(output))
         track = per_base and stack.enter_context(base_track(per_base, about))
-        pieces = score_sequences(likelihood, run.console.progress(shard.part(records), "scoring"))
+        records = journal.unseen(shard.part(records), _told)
+        pieces = score_sequences(likelihood, run.console.progress(records, "scoring"))
         if track:
-            pieces = _tracked(pieces, track)
-        _write_rows(run, out, pieces, likelihood, header=shard.is_first)
+            for name, values, last in journal.values():
+                track.add(_name(name), values, last=last)
+            pieces = _tracked(pieces, track, journal)
+        header = ("\t".join(COLUMNS) + "\n").encode() if shard.is_first else b""
+        journal.write(out, header, _rows(run, pieces, likelihood))
+
+
+def _told(record: "SequenceRecord") -> str:
+    """What tells the record from others, for a run that goes on."""
+    return f"{record.name} of {len(record.sequence)} letters"
+
+
+def _name(told: str) -> str:
+    return told.rsplit(" of ", 1)[0]
 
 
 def _without_variants(source: "Input") -> "Input":
@@ -91,19 +117,22 @@ def tell(run: Run, likelihood: "Likelihood") -> None:
     )
 
 
-def _tracked(pieces: "Iterable[Piece]", track: "BaseTrack") -> "Iterator[Piece]":
+def _tracked(
+    pieces: "Iterable[Piece]", track: "BaseTrack", journal: "LineJournal"
+) -> "Iterator[Piece]":
     for piece in pieces:
         track.add(piece.name, piece.means, last=piece.last)
+        journal.add_values(piece.means)
         yield piece
 
 
-def _write_rows(
-    run: Run, out: "IO[bytes]", pieces: "Iterable[Piece]", likelihood: "Likelihood", *, header: bool
-) -> None:
+def _rows(
+    run: Run, pieces: "Iterable[Piece]", likelihood: "Likelihood"
+) -> Iterator[tuple[str, bytes]]:
+    """What tells each record from others, and its row."""
     from genomai_cli.inference.effect_outputs import shown
     from genomai_cli.inference.score import totals
 
-    waiting = "\t".join(COLUMNS) + "\n" if header else ""
     first = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
     unscored = 0.0
     for found in totals(pieces):
@@ -112,10 +141,9 @@ def _write_rows(
         unscored += max(0.0, found.length - first - score.bases)
         numbers = (score.total, score.per_base, score.perplexity)
         fields = (found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}")
-        line = waiting + "\t".join((*fields, likelihood.method)) + "\n"
-        out.write(line.encode("utf-8", "surrogateescape"))
-        waiting = ""
-    out.write(waiting.encode())
+        line = "\t".join((*fields, likelihood.method)) + "\n"
+        told = f"{found.name} of {found.length} letters"
+        yield told, line.encode("utf-8", "surrogateescape")
     if unscored:
         run.console.warn(
             f"{unscored:g} letters are not scored: the model does not know them (N, other letters; lower case, if it "

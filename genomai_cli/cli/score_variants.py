@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli import __version__
+from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.formats.indexed_fasta import IndexedFasta
+    from genomai_cli.formats.line_journal import LineJournal
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.variant_alleles import AlleleFile, AlleleRecord
     from genomai_cli.inference.substitution_picture import PictureRows
-    from genomai_cli.inference.variant_effects import Scorer
+    from genomai_cli.inference.variant_effects import Effect, Scorer
 
 
 class Target(StrEnum):
@@ -100,16 +103,13 @@ def write_effects(
     shard: "Shard",
     output: Path,
     plot: Path | None,
+    resuming: Resuming,
 ) -> None:
     """Write the effects of the variants, and draw them, if asked for."""
     from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import atomic_output, held_output
-    from genomai_cli.inference.effect_outputs import (
-        Counts,
-        write_substitutions,
-        write_table,
-        write_vcf,
-    )
+    from genomai_cli.inference.effect_outputs import Counts, write_substitutions
     from genomai_cli.inference.variant_effects import Site, effects
 
     assert variants.reference is not None
@@ -121,17 +121,21 @@ def write_effects(
             _substitutions(variants, reference) if variants.mutate_all else _alleles(run, variants)
         )
         site = Site(reference, run.console.warn if variants.skip_mismatches else None)
-        records = run.console.progress(shard.part(file.records), "scoring")
-        found = counts.of(effects(records, site, scorer))
+        whole = plot is not None or variants.to is Target.HDF5  # of all effects together
+        journal: LineJournal = NoJournal()
+        if not whole:
+            run_facts = _facts(bundle, scorer, variants, shard)
+            journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
+        records = journal.unseen(shard.part(file.records), lambda record: record.where)
+        found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
         found = shown.of(found) if shown else found
         out = stack.enter_context(held_output(output))
-        if variants.to is Target.TSV:
-            write_table(out, found, scorer.labels, reference, header=shard.is_first)
-        elif variants.to is Target.VCF:
-            told = _told(bundle, scorer)
-            write_vcf(out, file, found, scorer.labels, told, header=shard.is_first)
-        else:
+        if variants.to is Target.HDF5:
             write_substitutions(out, found, scorer.labels, about)
+        else:
+            header, lines = _text(variants.to, file, found, scorer, reference, bundle)
+            told = ((record.where, text) for record, text in lines)
+            journal.write(out, header if shard.is_first else b"", told)
         if shown and plot:
             drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())
             stack.enter_context(atomic_output(plot)).write(drawn)
@@ -139,6 +143,42 @@ def write_effects(
     run.note(skipped=dict(counts.skipped))
     if counts.skipped:
         run.console.warn(f"alleles without a score: {counts}")
+
+
+def _text(
+    to: Target,
+    file: "AlleleFile",
+    found: "Iterator[Effect]",
+    scorer: "Scorer",
+    reference: "IndexedFasta",
+    bundle: "Bundle",
+) -> "tuple[bytes, Iterator[tuple[AlleleRecord, bytes]]]":
+    """The header of the table or the VCF, and the lines of each record."""
+    from genomai_cli.inference import effect_outputs as outputs
+
+    labels = scorer.labels
+    if to is Target.TSV:
+        return outputs.table_header(labels), outputs.table_lines(found, reference)
+    header = outputs.vcf_header(file, labels, _told(bundle, scorer))
+    return header, outputs.vcf_lines(found, labels)
+
+
+def _facts(
+    bundle: "Bundle", scorer: "Scorer", variants: Variants, shard: "Shard"
+) -> dict[str, object]:
+    """What a run that goes on with this one must have in common with it, besides the records."""
+    assert variants.reference is not None
+    settings = scorer.likelihood.settings if scorer.likelihood else None
+    return {
+        "program": __version__,
+        "model": _told(bundle, scorer),
+        "flank": scorer.flank,
+        "settings": str(settings),
+        "odds_of_both_strands": bool(scorer.odds and scorer.odds.both_strands),
+        "reference": [str(variants.reference), variants.reference.stat().st_size],
+        "to": str(variants.to),
+        "shard": str(shard),
+    }
 
 
 def _picture_rows() -> "PictureRows":

@@ -93,44 +93,38 @@ def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[s
     ]
 
 
-def write_table(
-    out: IO[bytes],
-    effects: Iterable[Effect],
-    labels: Iterable[str],
-    reference: IndexedFasta,
-    *,
-    header: bool = True,
-) -> None:
-    """A row for each allele that was scored."""
-    waiting = "\t".join(columns(labels)) + "\n" if header else ""
-    for effect in effects:
-        if effect.compared is not None:
-            line = waiting + "\t".join(row(effect, effect.compared, reference)) + "\n"
-            out.write(line.encode("utf-8", "surrogateescape"))
-            waiting = ""
-    out.write(waiting.encode("utf-8", "surrogateescape"))
+def table_header(labels: Iterable[str]) -> bytes:
+    """The names of the columns as a line."""
+    return ("\t".join(columns(labels)) + "\n").encode("utf-8", "surrogateescape")
 
 
-def write_vcf(
-    out: IO[bytes],
-    file: AlleleFile,
-    effects: Iterable[Effect],
-    labels: Iterable[str],
-    about: str,
-    *,
-    header: bool = True,
-) -> None:
-    """The records as they came, with the scores of their alleles in INFO; those of none have no such fields."""
+def table_lines(
+    effects: Iterable[Effect], reference: IndexedFasta
+) -> Iterator[tuple[AlleleRecord, bytes]]:
+    """Every record with a row for each of its alleles that was scored."""
+    for record, alleles in by_record(effects):
+        rows = [row(one, one.compared, reference) for one in alleles if one.compared is not None]
+        lines = "".join("\t".join(fields) + "\n" for fields in rows)
+        yield record, lines.encode("utf-8", "surrogateescape")
+
+
+def vcf_header(file: AlleleFile, labels: Iterable[str], about: str) -> bytes:
+    """The header as it came, with the scores declared."""
+    lines = with_info_header(file.header, _info_fields(list(labels)), about)
+    return b"".join(line + b"\n" for line in lines)
+
+
+def vcf_lines(
+    effects: Iterable[Effect], labels: Iterable[str]
+) -> Iterator[tuple[AlleleRecord, bytes]]:
+    """Every record as it came, with the scores of its alleles in INFO; one of which none is scored has no such
+    fields."""
     fields = _info_fields(list(labels))
-    lines = with_info_header(file.header, fields, about) if header else ()
-    waiting = b"".join(line + b"\n" for line in lines)
     for record, alleles in by_record(effects):
         each = [_info_values(effect, len(fields)) for effect in alleles]
         scored = any(effect.compared for effect in alleles)
         values = dict(zip(fields, zip(*each, strict=True), strict=True)) if scored else {}
-        out.write(waiting + with_info(record.raw, values) + b"\n")
-        waiting = b""
-    out.write(waiting)
+        yield record, with_info(record.raw, values) + b"\n"
 
 
 def by_record(effects: Iterable[Effect]) -> Iterator[tuple[AlleleRecord, list[Effect]]]:

@@ -363,6 +363,94 @@ class TestMutateAll:
         assert "r.bed:1: 2:3-40 runs over the contig's end (11)" in result.stderr
 
 
+class TestResume:
+    """A run that ended before its time leaves FILE.partial, from which the same command goes on."""
+
+    RECORDS = tuple(f">r{n}\n{CONTIG[n : n + 30 + n]}\n" for n in range(9))
+
+    @pytest.fixture(autouse=True)
+    def at_once(self, monkeypatch):
+        """Few records at a time, and each put on disk when it is done."""
+        monkeypatch.setattr("genomai_cli.formats.row_journal.SECONDS_HELD", 0)
+        for module in ("score", "variant_effects"):
+            monkeypatch.setattr(f"genomai_cli.inference.{module}.STRETCHES_AT_ONCE", 2)
+
+    def interrupted(self, score, out, *options, on_reference=False, text="", bad=""):
+        """What the run says that meets something bad behind the first of the records."""
+        asked = dict(on_reference=on_reference)
+        result = score("-o", out, *options, stdin=text + bad, **asked)
+        assert result.status == 1
+        assert "the same command with --resume goes on" in result.stderr
+        assert not out.exists()
+        assert out.with_name(f"{out.name}.partial").is_dir()
+        return result
+
+    @pytest.mark.parametrize("track", ["b.bedgraph", "b.h5"])
+    @pytest.mark.parametrize("name", ["x.tsv", "x.tsv.gz"])
+    def test_sequences_and_values_of_their_bases(self, score, tmp_path, track, name):
+        whole, out = tmp_path / f"whole-{name}", tmp_path / name
+        text, beside = "".join(self.RECORDS), tmp_path / f"whole-{track}"
+        bases = ["--per-base", tmp_path / track]
+        expected = score("-o", whole, "--per-base", beside, stdin=text, on_reference=False)
+        assert expected.status == 0, expected.stderr
+        self.interrupted(score, out, *bases, text="".join(self.RECORDS[:6]), bad=">x\n!\n")
+        again = score("-o", out, *bases, stdin=text, on_reference=False)
+        assert again.status == 2
+        assert "--resume goes on, --force starts over" in again.stderr
+        other = score("-o", out, "--resume", stdin=text, on_reference=False)
+        assert other.status == 1
+        assert "was made in another way: per_base is True, not False" in other.stderr
+        result = score("-o", out, *bases, "--resume", stdin=text, on_reference=False)
+        assert result.status == 0, result.stderr
+        assert "6 records were done already" in result.stderr
+        assert out.read_bytes() == whole.read_bytes()
+        if track.endswith(".bedgraph"):
+            assert (tmp_path / track).read_text() == beside.read_text()
+        else:
+            with h5py.File(tmp_path / track) as one, h5py.File(beside) as two:
+                np.testing.assert_array_equal(one["values"][:], two["values"][:])
+                assert one["ids"][:].tolist() == two["ids"][:].tolist()
+        assert not out.with_name(f"{name}.partial").exists()
+
+    @pytest.mark.parametrize("to", ["tsv", "vcf"])
+    @pytest.mark.parametrize("model", ["causal", "labels"])
+    def test_variants(self, score, tmp_path, to, model):
+        whole, out, asked = tmp_path / "whole", tmp_path / "out", ["--to", to, "--window", 40]
+        text = vcf(*VARIED)
+        assert score("-o", whole, *asked, model=model, stdin=text).status == 0
+        bad = "1\t400\t.\tN\tA\t.\t.\t.\n"
+        lines = text.splitlines(keepends=True)
+        result = score("-o", out, *asked, model=model, stdin="".join(lines[:8]) + bad)
+        assert "the same command with --resume goes on" in result.stderr
+        result = score("-o", out, *asked, "--resume", model=model, stdin=text)
+        assert result.status == 0, result.stderr
+        assert "records were done already" in result.stderr
+        assert out.read_bytes() == whole.read_bytes()
+
+    def test_other_records_are_refused_and_force_starts_over(self, score, tmp_path):
+        out = tmp_path / "x.tsv"
+        self.interrupted(score, out, text="".join(self.RECORDS[:6]), bad=">x\n!\n")
+        text = "".join(self.RECORDS[1:])
+        result = score("-o", out, "--resume", stdin=text, on_reference=False)
+        assert result.status == 1
+        assert "the input has no r0 of 30 letters where it had one" in result.stderr
+        result = score("-o", out, "--force", stdin=text, on_reference=False)
+        assert result.status == 0, result.stderr
+        assert [row["id"] for row in self.rows(out)] == [f"r{n}" for n in range(1, 9)]
+
+    def rows(self, file):
+        header, *lines = (line.split("\t") for line in file.read_text().splitlines())
+        return [dict(zip(header, line, strict=True)) for line in lines]
+
+    @pytest.mark.parametrize("options", [[], ["--plot", "x.png", "-o", "x.tsv"]])
+    def test_what_does_not_wait_is_refused(self, score, tmp_path, options):
+        regions = tmp_path / "r.bed"
+        regions.write_text("1\t0\t5\n")
+        result = score("--resume", "--mutate-all", "--regions", regions, *options)
+        assert result.status == 2
+        assert "--resume and --force are for a table or VCF in a file" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
