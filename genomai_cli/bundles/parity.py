@@ -3,12 +3,14 @@
 The folder holds inputs, `input_ids*.npy` with `attention_mask*.npy` and `token_type_ids*.npy` where they matter,
 and what another implementation made of them: `expected_hidden_states*`, `expected_last_hidden*`, `expected_logits*`,
 `expected_pooled*`, `expected_filters*`, `expected_scores.json`, `expected_greedy.json`, `tokenizer_cases.json`,
-`official_full_size_keys.json`. Each is compared by its largest deviation relative to its largest value.
+`official_full_size_keys.json`. Each is compared by its largest deviation relative to its largest value. Where a name
+ends in `_if_SETTING_true` or `_false`, a network of this setting with the model's tensors is compared.
 
 Shape suffixes: B sequences, T tokens.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
-from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.base import Backbone, Network, build_network
 from genomai_cli.backbones.heads import next_token_logs
 from genomai_cli.bundles import catalog, golden
 from genomai_cli.bundles.adapters import adapted_config, adapter_of
@@ -33,6 +35,7 @@ from genomai_cli.inputs.base import input_class
 
 OUTPUTS = ("hidden_states", "last_hidden", "logits", "pooled", "filters", "long_filters")
 STRANDS = "short_record_mean_loglik_averaged_with_reverse_complement"
+SETTING = re.compile(r"(?P<output>.+?)_if_(?P<name>\w+)_(?P<value>true|false)")
 RELEASED = "original"  # ends the name of what the released code gives, faults included
 
 
@@ -74,29 +77,56 @@ def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
     )
     for file in sorted(folder.glob("expected_*.npy")):
         name = file.stem.removeprefix("expected_")
-        output = next((o for o in OUTPUTS if name == o or name.startswith(f"{o}_")), None)
-        rest = name.removeprefix(output or "")
+        network: Network | None = bundle.classifier.networks[0]
+        plain = name
+        if setting := SETTING.fullmatch(name):
+            plain = setting["output"]
+            network = _with_setting(bundle, network, setting["name"], setting["value"] == "true")
+        output = next((o for o in OUTPUTS if plain == o or plain.startswith(f"{o}_")), None)
+        rest = plain.removeprefix(output or "")
         given = [suffix for suffix in suffixes if rest.startswith(suffix)]
         variant = rest.removeprefix(given[-1]) if given else rest
         if output is None or not given or (given[-1] == "" and variant):
             yield Comparison(name, None)
             continue
-        yield Comparison(name, _deviation(bundle, folder, output, given[-1], variant, _read(file)))
+        asked = Asked(folder, output, given[-1], variant)
+        yield Comparison(name, _deviation(bundle, network, asked, _read(file)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A stored output: what it is, the suffix of its inputs, and in which variant of the network."""
+
+    folder: Path
+    output: str
+    suffix: str
+    variant: str
+
+
+def _with_setting(bundle: Bundle, network: Network, name: str, value: bool) -> Network | None:
+    """A network with the tensors of this one, of which a setting is another; None if it has no such setting."""
+    config = bundle.config["network"]
+    if not isinstance(config.get(name), bool):
+        return None
+    other = build_network({**config, name: value})
+    tensors = network.state_dict()
+    other.load_state_dict({own: tensors[own] for own in other.state_dict()}, assign=True)
+    return other.eval()
 
 
 def _deviation(
-    bundle: Bundle, folder: Path, output: str, suffix: str, variant: str, expected: NDArray[Any]
+    bundle: Bundle, network: Network | None, asked: Asked, expected: NDArray[Any]
 ) -> float | None:
-    network = bundle.classifier.networks[0]
     if not isinstance(network, Backbone):
         return None
+    output, suffix, variant = asked.output, asked.suffix, asked.variant
     # Logits are those of the released code, with its faults; so is what says so in its name.
     exact = output == "logits" or variant.endswith(RELEASED)
     try:
         with torch.inference_mode(), network.as_released(exact):
-            found = _given(bundle, network, folder, output, suffix, len(expected))
+            found = _given(bundle, network, asked, len(expected))
     except (IndexError, RuntimeError) as error:
-        file = folder / f"input_ids{suffix}.npy"
+        file = asked.folder / f"input_ids{suffix}.npy"
         raise InputError(f"the model cannot read this: {error}", path=file) from error
     if found is None:
         return None
@@ -111,10 +141,9 @@ def _relative(values: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(distance / max(np.abs(expected).max(initial=0.0), 1e-30))
 
 
-def _given(
-    bundle: Bundle, network: Backbone, folder: Path, output: str, suffix: str, count: int
-) -> Tensor | None:
+def _given(bundle: Bundle, network: Backbone, asked: Asked, count: int) -> Tensor | None:
     """The model's output for the inputs of that suffix; of hidden states the first `count`."""
+    folder, output, suffix = asked.folder, asked.output, asked.suffix
     device = next(network.parameters()).device
     ids_BT = torch.from_numpy(_read(folder / f"input_ids{suffix}.npy")).long().to(device)
     mask = _optional(folder / f"attention_mask{suffix}.npy", device)

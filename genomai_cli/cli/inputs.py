@@ -5,7 +5,7 @@ or of a reference, as a genome in its coordinates.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -60,6 +60,7 @@ def read_records(
     """
     from genomai_cli.formats.fasta import read_sequences
 
+    other_letters = OtherLetters()
     for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
         if has_variants:
             where = coordinates()
@@ -73,12 +74,38 @@ def read_records(
             continue
         for source in group:
             with source:
-                options, is_plain = _reading(tokenizer), plain()
+                chosen, is_plain = tokenizer and tokenizer(), plain()
+                options = _reading(chosen)
                 records = read_sequences(source, **options, keep_gaps=is_plain)
                 taken_out = is_plain and not options.get("any_text")
                 for record in _without_gaps(run, records) if taken_out else records:
                     run.count(read=1)
+                    if chosen is not None:
+                        other_letters.count(record, chosen)
                     yield record
+    if other_letters.letters:
+        run.console.warn(str(other_letters))
+
+
+@dataclass
+class OtherLetters:
+    """Letters that are bases in lower case or U, and that a tokenizer tells from A, C, G and T."""
+
+    sequences: int = 0
+    letters: int = 0
+    known: bool = False  # as letters of their own
+
+    def count(self, record: "SequenceRecord", tokenizer: "Tokenizer") -> None:
+        """Those of a record."""
+        self.known, found = tokenizer.any_text, tokenizer.other_letters(record.sequence)
+        self.sequences, self.letters = self.sequences + bool(found), self.letters + found
+
+    def __str__(self) -> str:
+        how = "other letters than A, C, G and T" if self.known else "unknown letters"
+        return (
+            f"{self.letters} letters of {self.sequences} sequences are lower case or U, which this model reads as "
+            f"{how}: `genomai tokenize --to fasta FILE` writes them in upper case, and U as T"
+        )
 
 
 def _without_gaps(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
@@ -92,10 +119,9 @@ def _without_gaps(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["Se
         run.console.warn(f"{letters} gaps of an alignment (- or .) in {count} sequences: taken out")
 
 
-def _reading(tokenizer: Callable[[], "Tokenizer"] | None) -> dict[str, bool]:
-    if tokenizer is None:
+def _reading(chosen: "Tokenizer | None") -> dict[str, bool]:
+    if chosen is None:
         return {}
-    chosen = tokenizer()
     return {
         "case_sensitive": chosen.case_sensitive,
         "keep_u": chosen.keeps_u,

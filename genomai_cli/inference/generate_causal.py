@@ -9,7 +9,6 @@ as it can, it goes on from the last half of them.
 Shape suffixes: B sequences, T tokens, V tokens that may be drawn.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +24,10 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.likelihood import HEADS, NEXT_TOKEN, chunks, likelihood_of
 from genomai_cli.inputs.windows import UNBOUNDED
 from genomai_cli.records import SequenceRecord
+from genomai_cli.tokenizers.bytes import TAG
 
 SEQUENCES_PER_BATCH = 32
 CONTINUED = 500  # letters after the prompt, unless a length is asked for
-_TAG = re.compile(r"\|[^|]*\|")  # of a species, as in the prompts of Evo
 
 Ids = NDArray[np.int64]
 
@@ -71,7 +70,7 @@ class CausalGenerator:
         UsageError for a prompt that the model cannot go on from, or that is longer than the sequence.
         """
         begin = self._begin(prompt)
-        written = _TAG.sub("", prompt)
+        written = TAG.sub("", prompt)
         wanted = self._length(length, written)
         tokens = -(-(wanted - len(written)) // self.tokenizer.k)
         for some in chunks(range(1, number + 1), self.batch):
@@ -82,7 +81,7 @@ class CausalGenerator:
 
     def _begin(self, prompt: str) -> Ids:
         """The ids (T,) that come before the first token that is drawn."""
-        letters = as_letters(_TAG.sub("", prompt) if self.tokenizer.any_text else prompt)
+        letters = as_letters(TAG.sub("", prompt) if self.tokenizer.any_text else prompt)
         wrong = letters[~IS_BASE[letters]]
         if len(wrong):
             raise UsageError(

@@ -84,6 +84,11 @@ class Tokenizer(ABC):
         """Whether U is not read as T."""
         return self.case_sensitive
 
+    def other_letters(self, sequence: str) -> int:
+        """How many letters of a record are bases in lower case or U, and not the same as A, C, G and T here."""
+        letters = "acgtuU" if self.case_sensitive else "U" if self.keeps_u else ""
+        return sum(map(sequence.count, letters))
+
     @property
     def any_text(self) -> bool:
         """Whether sequences may hold other characters than IUPAC letters."""

@@ -4,6 +4,7 @@ Ids are the bytes themselves; 0 ends a text and 1 fills up a batch, which no tex
 Science 386:eado9336; Brixi et al. 2025, Evo 2).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from genomai_cli.alphabet import BASE_LETTERS
 from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 EOS, PAD = 0, 1
+TAG = re.compile(r"\|[^|]*\|")  # of a species, as in the prompts of Evo
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Bytes(Tokenizer):
     def dna_ids(self) -> NDArray[np.int64]:
         """The bytes of A C G T."""
         return BASE_LETTERS.astype(np.int64)
+
+    def other_letters(self, sequence: str) -> int:
+        """See `Tokenizer`; tags are text."""
+        return super().other_letters(TAG.sub("", sequence))
 
     def encode(self, sequence: str) -> Ids:
         """One id a byte."""

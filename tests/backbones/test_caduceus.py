@@ -282,16 +282,30 @@ def test_parity_with_the_original_code(kind):
     arguments = ["--against", PARITY[kind], "--tolerance", "1e-5"]
     result = run(["models", "verify", PARITY[kind], *arguments])
     assert result.status == 0, result.stderr
+    outcomes = {name: outcome for name, _, outcome in result.rows[1:]}
+    assert set(outcomes.values()) == {"OK"}
+    assert ("logits_if_fused_add_norm_false" in outcomes) is (kind == "ps")
 
 
-@needs_shared
-@pytest.mark.shared
-def test_parity_without_the_exchange():
-    bundle = bundles.load(PARITY["ps"], CPU)
-    network, head = bundle.classifier.networks[0], bundle.auxiliary["masked"]
-    object.__setattr__(network.config, "fused_add_norm", False)
-    ids = torch.from_numpy(np.load(PARITY["ps"] / "input_ids.npy"))
-    expected = np.load(PARITY["ps"] / "expected_logits_if_fused_add_norm_false.npy")
-    with torch.inference_mode():
-        found = network.lm_logits(head, network(ids)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+def test_verify_compares_what_another_setting_gives(tmp_path):
+    """The stored outputs are those of a checkpoint that has the setting."""
+    ids, folders = some_ids(1, 9), {}
+    for fused in (True, False):
+        folders[fused] = released(tmp_path / f"{fused}", True, fused_add_norm=fused)
+        bundle = bundles.load(folders[fused], CPU)
+        network, head = bundle.classifier.networks[0], bundle.auxiliary["masked"]
+        with torch.inference_mode():
+            name = "logits" if fused else "logits_if_fused_add_norm_false"
+            logits = network.lm_logits(head, network(ids))
+            np.save(tmp_path / f"expected_{name}.npy", logits.numpy())
+    np.save(tmp_path / "input_ids.npy", ids.numpy())
+    np.save(tmp_path / "expected_logits_if_other_true.npy", logits.numpy())
+    result = run(["models", "verify", folders[True], "--against", tmp_path])
+    assert result.status == 0, result.stderr
+    assert {row[0]: row[2] for row in result.rows[1:]} == {
+        "logits": "OK",
+        "logits_if_fused_add_norm_false": "OK",
+        "logits_if_other_true": "not compared",
+    }
+    np.save(tmp_path / "expected_logits_if_fused_add_norm_false.npy", logits.numpy() + 1)
+    assert run(["models", "verify", folders[True], "--against", tmp_path]).status == 1

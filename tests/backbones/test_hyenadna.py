@@ -572,6 +572,24 @@ def test_a_fine_tuned_network_is_a_classifier(tmp_path):
     assert [row[-3:] for row in again.rows] == [row[-3:] for row in result.rows]
 
 
+@pytest.mark.parametrize("command", ["embed", "score", "classify"])
+def test_lower_case_and_u_are_told_once_with_the_remedy(tmp_path, command):
+    folder = classifier(tmp_path / "x")[0]
+    if command == "score":
+        folder = released(tmp_path / "y", hugging_face(), HUGGING_FACE)
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGTacgtnRY\n>b\nACGU\n>c\nACGTN\n")
+    result = run([command, "--model", folder, fasta])
+    assert result.status == 0, result.stderr
+    told = "5 letters of 2 sequences are lower case or U, which this model reads as unknown letters"
+    assert result.stderr.count(told) == 1
+    upper = run(["tokenize", "--to", "fasta", fasta]).stdout
+    again = run([command, "--model", folder], upper)
+    assert "lower case or U" not in again.stderr
+    assert again.rows[3] == result.rows[3]
+    assert again.rows[1] != result.rows[1]
+
+
 LABELS = {"0": "silencer", "1": "promoter", "2": "enhancer"}
 
 

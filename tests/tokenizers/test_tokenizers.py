@@ -345,6 +345,20 @@ def test_single_letters_as_hyenadna_and_caduceus_read_them(options, sequence, id
     assert tokenizer.decode(tokenizer.released_ids("ACRTN")) == "ACNTN"
 
 
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        ({"kind": "kmers", "k": 2}, 0),
+        ({"kind": "bytes"}, 4),
+        ({"kind": "bert_kmers"}, 7),
+        ({"kind": "dna_characters"}, 7),
+        ({"kind": "dna_characters", "case_sensitive": False}, 1),
+    ],
+)
+def test_letters_that_are_not_read_as_bases_are_counted(config, count):
+    assert from_config(config).other_letters("|d__act|ACGTacgRYNU") == count
+
+
 @needs_shared
 @pytest.mark.parametrize(
     ("fixture", "options"),
