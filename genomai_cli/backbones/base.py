@@ -145,6 +145,19 @@ class Backbone(Network):
         return self.lm_logits(head, hidden_BTD if chosen_BT is None else hidden_BTD[chosen_BT])
 
 
+class SmallEmbedding(nn.Embedding):
+    """Vectors of tokens that begin small, so that logits of a head that decodes with them begin near even; 0.02 is
+    GPT-2's (Radford et al. 2019)."""
+
+    def __init__(self, tokens: int, width: int, std: float = 0.02) -> None:
+        self.std = std
+        super().__init__(tokens, width)
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.std)
+
+
 def network_class(kind: object) -> type[Network]:
     """The class of networks of this kind; BundleError if there is none."""
     try:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.base import Backbone, SmallEmbedding
 from genomai_cli.backbones.convolutions import correlate, last
 from genomai_cli.backbones.selective_scan import Steps, selective_scan
 
@@ -98,7 +98,7 @@ class CaduceusNetwork(Backbone):
         self.config = config
         self.strands = 2 if config.equivariant else 1
         self.hidden_size, self.num_layers = self.strands * config.width, config.layers
-        self.embedding = Embedding(config)
+        self.embedding = SmallEmbedding(config.vocabulary, config.width, config.initial_std)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = _norm(config)
         if config.equivariant:
@@ -157,18 +157,6 @@ class CaduceusNetwork(Backbone):
             return hidden_RTD
         first_BTD, second_BTD = hidden_RTD.chunk(2)
         return torch.cat([first_BTD, second_BTD.flip(1, 2)], dim=2)
-
-
-class Embedding(nn.Embedding):
-    """One vector a token."""
-
-    def __init__(self, config: CaduceusConfig) -> None:
-        self.initial_std = config.initial_std
-        super().__init__(config.vocabulary, config.width)
-
-    def reset_parameters(self) -> None:
-        """Small values, since the decoder is the same."""
-        nn.init.normal_(self.weight, std=self.initial_std)
 
 
 class StrandMeanHead(nn.Linear):

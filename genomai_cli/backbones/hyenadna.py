@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.base import Backbone, SmallEmbedding
 from genomai_cli.backbones.convolutions import convolve, correlate, fast_length, last
 from genomai_cli.backbones.heads import EmbeddingHead
 
@@ -96,7 +96,7 @@ class HyenaDnaNetwork(Backbone):
         self.hidden_size, self.num_layers = config.width, config.layers + 1
         self.max_length = config.positions
         self.values = VALUES
-        self.embeddings = Embedding(config.rows, config.width)
+        self.embeddings = SmallEmbedding(config.rows, config.width, STD)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=config.eps)
@@ -156,14 +156,6 @@ class HyenaDnaNetwork(Backbone):
         """The logits (..., V) of the hidden states (..., D); V is filled up as the embeddings are."""
         logits: Tensor = head(hidden, self.embeddings.weight) if self.config.tied else head(hidden)
         return logits
-
-
-class Embedding(nn.Embedding):
-    """Rows that begin as small as the weights."""
-
-    def reset_parameters(self) -> None:
-        """Fresh values."""
-        nn.init.normal_(self.weight, std=STD)
 
 
 class Linear(nn.Linear):

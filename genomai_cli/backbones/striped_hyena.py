@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.base import Backbone, SmallEmbedding
 from genomai_cli.backbones.convolutions import correlate, last
 from genomai_cli.backbones.heads import EmbeddingHead
 from genomai_cli.backbones.hyena_filters import Explicit, Modal
@@ -101,7 +101,7 @@ class StripedHyenaNetwork(Backbone):
         self.config = config
         self.hidden_size, self.num_layers = config.width, len(config.blocks) + 1
         self.max_length, self.block = config.positions, BLOCK
-        self.embedding = Embedding(config.vocabulary, config.width)
+        self.embedding = SmallEmbedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(
             Block(config, kind, number) for number, kind in enumerate(config.blocks)
         )
@@ -170,14 +170,6 @@ class StripedHyenaNetwork(Backbone):
         """The logits (..., V) of the token that follows, from hidden states (..., D)."""
         logits: Tensor = head(hidden, self.embedding.weight) if self.config.tied else head(hidden)
         return logits
-
-
-class Embedding(nn.Embedding):
-    """Vectors that begin small, so that tied logits begin near even."""
-
-    def reset_parameters(self) -> None:
-        """Fresh values."""
-        nn.init.normal_(self.weight, std=0.02)
 
 
 class Linear(nn.Linear):

@@ -77,11 +77,12 @@ def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
     )
     for file in sorted(folder.glob("expected_*.npy")):
         name = file.stem.removeprefix("expected_")
-        network: Network | None = bundle.classifier.networks[0]
+        own = bundle.classifier.networks[0]
+        network: Network | None = own
         plain = name
         if setting := SETTING.fullmatch(name):
             plain = setting["output"]
-            network = _with_setting(bundle, network, setting["name"], setting["value"] == "true")
+            network = _with_setting(bundle, own, setting["name"], setting["value"] == "true")
         output = next((o for o in OUTPUTS if plain == o or plain.startswith(f"{o}_")), None)
         rest = plain.removeprefix(output or "")
         given = [suffix for suffix in suffixes if rest.startswith(suffix)]

@@ -17,6 +17,7 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     Strand,
+    StrandOption,
     VariantOptions,
 )
 from genomai_cli.cli.resuming import Resuming, is_stream
@@ -75,10 +76,6 @@ Layer = Annotated[
         metavar="N",
         help="After which layer: 0 the embeddings, 1 the first layer, ..., or from the end, -1 the last.",
     ),
-]
-StrandOption = Annotated[
-    Strand,
-    typer.Option("--strand", help="With both, the mean with the reverse complement's vector."),
 ]
 PerToken = Annotated[
     bool,

@@ -209,6 +209,12 @@ class Strand(StrEnum):
     BOTH = "both"
 
 
+StrandOption = Annotated[
+    Strand,
+    typer.Option("--strand", help="With both, the mean with what the reverse complement gives."),
+]
+
+
 @dataclass(eq=False, repr=False)
 class Compute:
     """On what a model runs, and what its random numbers begin with."""

@@ -15,6 +15,7 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     Strand,
+    StrandOption,
     require_apart,
 )
 from genomai_cli.cli.resuming import Resuming, is_stream
@@ -64,10 +65,6 @@ MaskEvery = Annotated[
         help="Masked models: mask every N-th base at once, N passes in all.  [default: one base at a time]",
         show_default=False,
     ),
-]
-StrandOption = Annotated[
-    Strand,
-    typer.Option("--strand", help="With both, the mean with the score of the reverse complement."),
 ]
 PerBase = Annotated[
     Path | None,

@@ -250,10 +250,15 @@ class Likelihood:
         return f"pseudo-log-likelihood of a masked model, {how}"
 
     def require_single_bases(self) -> None:
-        """UsageError where the model does not score each base by itself."""
-        if self.method == NEXT_TOKEN and self.tokenizer.k > 1:
-            letters = f"each of its tokens stands for {self.tokenizer.k} letters"
-            raise UsageError(f"--per-base: this model scores tokens, not bases: {letters}")
+        """UsageError where the model does not score each base by itself: a next-token model whose tokens add several
+        letters at once."""
+        k, stride = self.tokenizer.k, self.tokenizer.stride
+        if self.method == NEXT_TOKEN and k > 1 and (stride > 1 or self.tokenizer.prefix):
+            raise UsageError(
+                f"--per-base: this model scores tokens of {k} letters, of which it tells no base's share: without "
+                "--per-base the sequences' log-likelihoods are exact; a model of single letters, as hyenadna-tiny and "
+                "evo2-tiny make, scores each base"
+            )
 
     def letters(self, stretches: Iterable[Stretch]) -> Iterator[Logs]:
         """The log-probabilities (S, L) of each text's letters on one strand or two, both in the order of the text; NaN

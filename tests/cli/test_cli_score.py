@@ -9,6 +9,7 @@ import numpy as np
 import pysam
 import pytest
 import tiny_causal
+import torch
 from conftest import assert_expected, run
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
@@ -129,6 +130,35 @@ class TestSequences:
             assert file.attrs["method"] == "next-token"
         assert math.isnan(values[0])
         assert np.nansum(values) == pytest.approx(float(row["log_likelihood"]), rel=1e-5)
+
+    @pytest.mark.parametrize("stride", [1, 2])
+    def test_bases_of_overlapping_tokens_have_values_and_those_of_others_none(
+        self, tmp_path, stride
+    ):
+        tokenizer = {"kind": "kmers", "k": 2, "stride": stride}
+        made = likelihood_bundles.bundle(tiny_causal.KIND, tokenizer, "causal")
+        model, file = likelihood_bundles.saved(made, tmp_path / "model"), tmp_path / "b.h5"
+        arguments = ["score", "--model", model, "--device", "cpu"]
+        text = f">a\n{CONTIG[:40]}\n"
+        result = run([*arguments, "--per-base", file], text)
+        if stride == 2:
+            assert result.status == 2
+            assert "scores tokens of 2 letters" in result.stderr
+            assert "without --per-base the sequences' log-likelihoods are exact" in result.stderr
+            assert run(arguments, text).status == 0
+            return
+        (row,) = table(result)
+        ids = torch.from_numpy(made.tokenizer.encode(CONTIG[:40]).astype(np.int64))[None]
+        with torch.inference_mode():
+            network = made.classifier.networks[0]
+            logits = network.lm_logits(made.auxiliary["causal"], network(ids))[0, :-1]
+        logs = logits.log_softmax(1)[torch.arange(38), ids[0, 1:]]
+        with h5py.File(file) as track:
+            values = track["values"][:]
+        assert np.isnan(values[:2]).all()
+        np.testing.assert_allclose(values[2:], logs, rtol=1e-5)
+        assert row["scored"] == "38"
+        assert float(row["log_likelihood"]) == pytest.approx(float(logs.sum()), abs=1e-5)
 
     def test_variants_without_a_reference_are_refused(self, score):
         result = score(stdin=vcf((1, 1, "A")), on_reference=False)
