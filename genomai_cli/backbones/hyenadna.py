@@ -325,7 +325,7 @@ class ImplicitFilter(nn.Module):
             self.register_buffer(name, tensor[None])
         slowest, fastest = (math.log(TARGET) / share for share in (SLOWEST, FASTEST))
         self.register_buffer("deltas", torch.linspace(slowest, fastest, channels)[None, None])
-        self._kept: tuple[object, Tensor] | None = None
+        self._kept: tuple[object, dict[int, Tensor]] = None, {}
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -336,13 +336,14 @@ class ImplicitFilter(nn.Module):
 
     def train(self, mode: bool = True) -> "ImplicitFilter":
         """Forget the filters that were kept: weights are about to change, or have changed."""
-        self._kept = None
+        self._kept = None, {}
         return super().train(mode)
 
     def forward(self, tokens: int) -> Taps:
         """What gives the taps (C, T) of channels, for inputs of so many tokens.
 
-        In inference they are kept, where they are not too many: those of a longer input begin as those of a shorter.
+        In inference they are kept, where they are not too many, for inputs of up to each power of two: which were read
+        before must not show in the rounding.
         """
         if tokens > self.config.positions:
             raise IndexError(f"{tokens} tokens, of at most {self.config.positions}")
@@ -354,9 +355,12 @@ class ImplicitFilter(nn.Module):
             hidden_TW = self._hidden(tokens)
             return lambda channels: self._taps(hidden_TW, channels)
         state = [(p.data_ptr(), p.is_inference() or p._version) for p in self.parameters()]
-        if self._kept is None or self._kept[0] != state or self._kept[1].shape[1] < tokens:
-            self._kept = state, self._taps(self._hidden(ahead), slice(None))
-        taps_CT = self._kept[1]
+        if self._kept[0] != state:
+            self._kept = state, {}
+        kept = self._kept[1]
+        if ahead not in kept:
+            kept[ahead] = self._taps(self._hidden(ahead), slice(None))
+        taps_CT = kept[ahead]
         return lambda channels: taps_CT[channels, :tokens]
 
     def _hidden(self, tokens: int) -> Tensor:

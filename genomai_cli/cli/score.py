@@ -112,7 +112,8 @@ class Reading:
         if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
             window = min(WINDOW, window_letters(bundle, None) or WINDOW)
         both = self.strand is Strand.BOTH
-        settings = Settings(window, both, self.mask_every, only_bases=of_variants)
+        apart = of_variants and _is_apart(bundle)
+        settings = Settings(window, both, self.mask_every, only_bases=of_variants, apart=apart)
         return Likelihood(bundle, settings, batching)
 
 
@@ -176,14 +177,23 @@ def score(
     write_effects(run, bundle, scorer, variants, part, output, plot, resuming)
 
 
+def _is_apart(bundle: "Bundle") -> bool:
+    """Whether variants are read window by window, so that single precision gives the same rows in any batch."""
+    on_cpu = next(bundle.classifier.parameters()).device.type == "cpu"
+    return on_cpu and not bundle.heads
+
+
 def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") -> "Scorer":
     """What the model can say: its likelihood, its labels' log odds, or both."""
+    from genomai_cli.device import to_single_precision
     from genomai_cli.inference.likelihood import MASKED, has_likelihood, window_letters
     from genomai_cli.inference.variant_effects import LabelOdds, Scorer
 
     both = reading.strand is Strand.BOTH
     odds = LabelOdds(bundle, both_strands=both, batching=batching) if bundle.heads else None
     likelihood = None
+    if _is_apart(bundle):
+        to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
     if odds is None or has_likelihood(bundle):
         likelihood = reading.likelihood(bundle, batching, of_variants=True)
         tell(run, likelihood)

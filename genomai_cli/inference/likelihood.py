@@ -26,6 +26,7 @@ from torch import Tensor
 from genomai_cli.alphabet import BASES, as_letters, as_text, codes_of, reverse_complement
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import each_on_one_thread
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.batching import AS_FITS, Batching, batches, padding_mask
 from genomai_cli.tokenizers import Tokenizer
@@ -49,12 +50,14 @@ Item = TypeVar("Item")
 class Settings:
     """How to score: in windows of so many letters (None: as many as the model reads), on the forward or on both
     strands, with bases `mask_every` letters apart masked at once (None: one at a time). With `only_bases` nothing else
-    counts, whatever the tokenizer knows."""
+    counts, whatever the tokenizer knows. `apart` reads each window by itself, with one of the processor's threads: what
+    rounding does to its score depends on no other window and on no number of threads."""
 
     window: int | None = None
     both_strands: bool = False
     mask_every: int | None = None
     only_bases: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,21 +285,30 @@ class Likelihood:
             answers[number].append(logs_N)
         return [self.asking.logs(*pair) for pair in zip(stretches, answers, strict=True)]
 
-    @torch.inference_mode()
     def _answered(self, asked: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Logs]]:
+        if self.settings.apart:
+            yield from each_on_one_thread(lambda entry: self._together([entry])[0], asked)
+            return
         windows = ((entry, entry[1].ids) for entry in asked)
         pairs = PAIRS_PER_BATCH if self.network.max_length is not None else None
+        on_cpu = next(self.network.parameters()).device.type == "cpu"
+        tokens = TOKENS_ON_CPU if on_cpu else TOKENS_PER_BATCH
+        for batch in batches(windows, replace(self.batching, tokens=tokens, pairs=pairs)):
+            yield from self._together([entry for entry, _ in batch])
+
+    @torch.inference_mode()
+    def _together(self, batch: Sequence[tuple[int, Question]]) -> list[tuple[int, Logs]]:
+        """The answers to questions whose windows are read as one batch."""
         device = next(self.network.parameters()).device
-        tokens = TOKENS_ON_CPU if device.type == "cpu" else TOKENS_PER_BATCH
-        limits = replace(self.batching, tokens=tokens, pairs=pairs)
         left = self.tokenizer.padding_side == "left" and self.method != NEXT_TOKEN
-        for batch in batches(windows, limits):
-            rows = [question.ids for (_, question), _ in batch]
-            ids_BT = torch.from_numpy(padded(rows, self.tokenizer.pad_id, left=left)).to(device)
-            hidden_BTD = self.network(ids_BT, padding_mask(rows, ids_BT, left=left))
-            for place, ((number, question), _) in enumerate(batch):
-                shift = ids_BT.shape[1] - len(question.ids) if left else 0
-                yield number, self._of_window(hidden_BTD[place, shift:], question)
+        rows = [question.ids for _, question in batch]
+        ids_BT = torch.from_numpy(padded(rows, self.tokenizer.pad_id, left=left)).to(device)
+        hidden_BTD = self.network(ids_BT, padding_mask(rows, ids_BT, left=left))
+        shifts = [ids_BT.shape[1] - len(ids) if left else 0 for ids in rows]
+        return [
+            (number, self._of_window(hidden_TD[shift:], question))
+            for (number, question), hidden_TD, shift in zip(batch, hidden_BTD, shifts, strict=True)
+        ]
 
     def _of_window(self, hidden_TD: Tensor, question: Question) -> Logs:
         """The log-probabilities (N,) of the answers."""

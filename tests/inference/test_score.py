@@ -1,5 +1,6 @@
 """Log-likelihoods: by hand for next-token and masked models, over windows, strands and batches, and what is refused."""
 
+import copy
 import json
 import math
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.device import to_single_precision
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
@@ -219,3 +221,20 @@ class TestAnyModel:
         )
         with pytest.raises(BundleError, match="do not tell a base from its complement"):
             Likelihood(symmetric, Settings())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_windows_apart_depend_on_nothing_else(kind, threads, request):
+    bundle = copy.deepcopy(request.getfixturevalue(kind))
+    texts = [TEXT, TEXT[3:], TEXT[:9], turned(TEXT)]
+    exact = scores(bundle, *texts)
+    to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
+    alone = [scores(bundle, text, apart=True)[0] for text in texts]
+    torch.set_num_threads(threads)
+    together = scores(bundle, *texts, apart=True)
+    assert torch.get_num_threads() == threads
+    assert [one.total for one in together] == [one.total for one in alone]
+    for one, other in zip(together, exact, strict=True):
+        assert one.total == pytest.approx(other.total, rel=1e-5)
+        assert one.bases == other.bases
