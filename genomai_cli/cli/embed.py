@@ -244,7 +244,7 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
             vectors.of(records),
             vectors.embedder.width,
             per_token=vectors.per_token,
-            header=vectors.part.is_first,
+            part=vectors.part,
         )
 
 

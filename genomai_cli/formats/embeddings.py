@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from genomai_cli import __version__
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.row_journal import RowJournal, partial_folder, read_run, require_same
+from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.records import SequenceRecord
 
@@ -166,23 +167,25 @@ def write_tsv(
     width: int,
     *,
     per_token: bool = False,
-    header: bool = True,
+    part: Shard = WHOLE,
 ) -> None:
-    """A `header`, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
+    """A header, and a line a vector: id, with `per_token` the number of the token, from 0, and e1 to eE.
 
     `found` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
-    seven significant digits, which float32 has.
+    seven significant digits, which float32 has. Of parts the first has the header, even if its records have no vectors.
     """
     text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
     numbers = [f"e{number}" for number in range(1, width + 1)]
     named = ["id", *(["token"] if per_token else []), *numbers]
-    table = TableWriter(text, named, header=header)
+    table = TableWriter(text, named, header=part.is_first)
     token = 0
     for name, rows, last in found:
         for row in rows.tolist():
             table.write([name, *([token] if per_token else []), *(f"{x:.7g}" for x in row)])
             token += 1
         token = 0 if last else token
+    if not part.is_whole:
+        table.begin()
     text.detach()
 
 

@@ -221,9 +221,14 @@ class TableWriter:
         if lines:
             self._write(lines + "\n", len(columns[0]))
 
-    def _write(self, text: str, rows: int) -> None:
-        if not self.rows and self._header:
+    def begin(self) -> None:
+        """Write the header, if there is to be one and it is not there."""
+        if self._header:
             self._handle.write(_line(self._columns))
+        self._header = False
+
+    def _write(self, text: str, rows: int) -> None:
+        self.begin()
         self._handle.write(text)
         self.rows += rows
 

@@ -91,6 +91,14 @@ def test_parts_of_standard_input_and_of_more_parts_than_records():
     assert parts[0].startswith(b"id\ttokens\na\t")
 
 
+def test_the_first_part_has_the_header_though_its_records_have_no_tokens(tiny_sequence_bundle):
+    text = ">a\nA\n>b\nACGTACGT\n"
+    arguments = ["embed", "--per-token", "--model", tiny_sequence_bundle]
+    parts = [run([*arguments, "--shard", f"{n}/2"], text).output for n in (1, 2)]
+    assert parts[0].startswith(b"id\ttoken\te1")
+    assert b"".join(parts) == run(arguments, text).output
+
+
 def test_a_part_of_hdf5_has_its_own_rows_and_is_resumed_as_the_same_part(tmp_path):
     import h5py
 
