@@ -189,7 +189,7 @@ def write_tsv(
     text.detach()
 
 
-WHOLE = "whole.h5"
+WHOLE_FILE = "whole.h5"
 
 
 class EmbeddingFile:
@@ -258,7 +258,7 @@ class EmbeddingFile:
         self._journal.flush()
         old, new = self._size, self._journal
         size = replace(old, records=old.records + new.record_count, rows=old.rows + new.row_count)
-        whole = self.folder / WHOLE
+        whole = self.folder / WHOLE_FILE
         writer = Hdf5Writer(whole, self.attributes, size)
         sources: list[Hdf5Reader | RowJournal] = [new]
         if self._base is not None:
