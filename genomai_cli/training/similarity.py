@@ -1,0 +1,233 @@
+"""Which sequences are near-duplicates of one another: clusters that no split may cut, and leaks between two sets.
+
+Two sequences are near-duplicates if they share a quarter of the 13-mers of that which has fewer, on either strand. So
+much do sequences share that are 90 % identical from end to end (0.9^13 = 0.25, the relation of Mash, Ondov et al. 2016,
+Genome Biol. 17:132; of the shorter one, as CD-HIT-EST counts words, Fu et al. 2012, Bioinformatics 28:3150), or that
+overlap by a third without a difference, as windows of one locus do. Of copies of 100 letters of which 5 % are
+substituted all are found, of 8 % three quarters, of 10 % half. Of very many k-mers a share is kept, chosen by a hash
+(FracMinHash, Irber et al. 2022).
+
+K-mers in a twentieth of all sequences are passed over: primers and adapters make nothing alike. Of a k-mer in more than
+`NEIGHBOURS` sequences only those next to one another are compared, in the alphabetical order of the sequences, which is
+the same for every k-mer: copies of one sequence are found however many they are, but the members of a family of
+repeats not all. A k-mer counts once a sequence, and half of what a sequence could have is the least it is taken to
+have, so that repeats of a few letters make nothing alike. Sequences of fewer letters than 20 are so only if equal.
+
+Shape suffixes: N sequences, K k-mers, P pairs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import (
+    Letters,
+    as_text,
+    codes_of,
+    complement,
+    reverse_complement_codes,
+)
+from genomai_cli.mapping.seeding import keys_of
+
+K = 13
+SHARED = 0.25  # of the k-mers of the sequence that has fewer
+LEAST_SHARED = 8  # k-mers, of those before a share was chosen: 20 equal letters
+NEIGHBOURS = 8
+MOST_KMERS = 1 << 23  # of all sequences: then a share of them is kept; about 0.7 GB at most
+COMMON = (50, 0.05)  # a k-mer in so many sequences, and in this share of them, says nothing
+_LETTERS_AT_ONCE = 1 << 22
+_KEYS = 1 << 2 * K
+_MULTIPLIER = 0x9E3779B1  # odd, so that different k-mers stay different modulo a power of two
+_BETWEEN = b"|"  # no base: no k-mer runs over it
+
+Integers = NDArray[np.int64]
+Sequences = Sequence[str] | Sequence[Letters]
+
+
+@dataclass(frozen=True, eq=False)
+class KmerTable:
+    """The hashes (K,) of k-mers of sequences in ascending order, the sequence of each (K,), and of how many k-mers each
+    sequence (N,) is taken to be made; `share` is that of all k-mers which was kept."""
+
+    hashes: Integers
+    rows: Integers
+    sizes: NDArray[np.float64]
+    share: float
+
+    @classmethod
+    def of(
+        cls, sequences: Sequences, *, both_strands: bool = True, share: float | None = None
+    ) -> Self:
+        """The table of the sequences, of both strands as of one; without `share` what bounds the memory is chosen."""
+        texts = [_text(sequence) for sequence in sequences]
+        letters = sum(map(len, texts))
+        share = min(1.0, MOST_KMERS / max(1, letters)) if share is None else share
+        blocks = [_packed(*block, share, both_strands) for block in _blocks(texts)]
+        packed, row_of_all = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        packed.sort()
+        packed = packed[_firsts(packed)]
+        rows = packed & 0xFFFFFFFF
+        sizes = np.maximum(
+            np.bincount(rows, minlength=len(texts)),
+            np.bincount(row_of_all, minlength=len(texts)) / 2,
+        )
+        return cls(packed >> 32, rows, sizes, share)
+
+    def without_common(self) -> "KmerTable":
+        """The same without k-mers that are in so many of the sequences that they say nothing."""
+        starts = _firsts(self.hashes)
+        counts = np.diff(np.append(starts, len(self.hashes)))
+        fewest, part = COMMON
+        kept = np.repeat(counts <= max(fewest, part * len(self.sizes)), counts)
+        lost = np.bincount(self.rows[~kept], minlength=len(self.sizes))
+        return KmerTable(self.hashes[kept], self.rows[kept], self.sizes - lost, self.share)
+
+    def alike(self, shared_P: Integers, sizes_P: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which pairs (P,) are near-duplicates: by the k-mers they share, and the size of the smaller one."""
+        least = max(2.0, LEAST_SHARED * self.share)
+        enough: NDArray[np.bool_] = shared_P >= np.maximum(least, SHARED * sizes_P)
+        return enough
+
+
+def clusters(sequences: Sequences, both_strands: bool = True) -> Integers:
+    """The number (N,) of the cluster of each sequence: near-duplicates, and what they join, are in one.
+
+    Clusters are numbered as they appear. Their members do not depend on the order of the sequences. 100,000 sequences
+    of 200 letters take 5 s of one core and 0.5 GB.
+    """
+    distinct, which = _distinct(sequences, both_strands)
+    table = KmerTable.of(distinct, both_strands=both_strands).without_common()
+    first_P, second_P = _similar(table)
+    return _as_they_appear(_components(len(distinct), first_P, second_P)[which])
+
+
+def joined(one_N: Integers, other_N: Integers) -> Integers:
+    """Classes (N,), numbered as they appear, that keep together what either of two divisions does."""
+    first = [
+        found[which.reshape(-1)]
+        for _, found, which in (
+            np.unique(part, return_index=True, return_inverse=True) for part in (one_N, other_N)
+        )
+    ]
+    rows = np.arange(len(one_N))
+    return _as_they_appear(_components(len(rows), np.tile(rows, 2), np.concatenate(first)))
+
+
+def near_duplicates(clusters_N: Integers) -> int:
+    """How many sequences share their cluster with another one."""
+    sizes = np.bincount(clusters_N)
+    return int(sizes[sizes > 1].sum())
+
+
+def shared_between(train: "Sequences | KmerTable", test: Sequences) -> Integers:
+    """The near-duplicates (P, 2) between two sets: for each row of `test` that has some in `train`, that which shares
+    most and the row itself. In place of `train` its table can be given, of both strands."""
+    known = train if isinstance(train, KmerTable) else KmerTable.of(train)
+    asked = KmerTable.of(test, share=known.share)
+    shared_P, train_P, test_P = _counted(_meetings(known, asked))
+    alike = known.alike(shared_P, np.minimum(known.sizes[train_P], asked.sizes[test_P]))
+    shared_P, train_P, test_P = shared_P[alike], train_P[alike], test_P[alike]
+    best = np.lexsort((train_P, -shared_P, test_P))
+    best = best[_firsts(test_P[best])]
+    return np.stack([train_P[best], test_P[best]], axis=1)
+
+
+def _text(sequence: str | Letters) -> str:
+    text = sequence if isinstance(sequence, str) else as_text(sequence)
+    return text.upper().replace("U", "T")
+
+
+def _distinct(sequences: Sequences, both_strands: bool) -> tuple[list[str], Integers]:
+    """The different sequences in alphabetical order, of both strands the first, and which of them each is (N,)."""
+    texts = [_text(sequence) for sequence in sequences]
+    if both_strands:
+        texts = [min(text, complement(text)[::-1]) for text in texts]
+    distinct = sorted(set(texts))
+    number = {text: at for at, text in enumerate(distinct)}
+    return distinct, np.array([number[text] for text in texts], np.int64)
+
+
+def _blocks(texts: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """The texts some at a time, with the number of the first; an empty block if there are none."""
+    begin, letters = 0, 0
+    for at, text in enumerate(texts):
+        letters += len(text)
+        if letters > _LETTERS_AT_ONCE:
+            yield begin, texts[begin : at + 1]
+            begin, letters = at + 1, 0
+    yield begin, texts[begin:]
+
+
+def _packed(
+    first: int, texts: list[str], share: float, both_strands: bool
+) -> tuple[Integers, Integers]:
+    """The k-mers that are kept, hash and number of the sequence in one integer, and those numbers."""
+    joined = _BETWEEN.join([*(text.encode("ascii", "replace") for text in texts), b""])
+    codes = codes_of(np.frombuffer(joined, np.uint8))
+    keys, starts = keys_of(codes, K)
+    if both_strands:
+        keys = np.minimum(keys, keys_of(reverse_complement_codes(codes), K)[0][::-1])
+    hashes = (keys * _MULTIPLIER) & (_KEYS - 1)
+    kept = hashes < share * _KEYS
+    ends = np.cumsum([len(text) + 1 for text in texts])
+    rows = first + np.searchsorted(ends, starts[kept], side="right")
+    return hashes[kept] << 32 | rows, rows
+
+
+def _firsts(ordered: Integers) -> Integers:
+    """Where a new value begins."""
+    if not len(ordered):
+        return np.empty(0, np.int64)
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+def _similar(table: KmerTable) -> tuple[Integers, Integers]:
+    """The near-duplicates within a table: pairs (P,) and (P,) of its sequences."""
+    found = []
+    for distance in range(1, NEIGHBOURS + 1):
+        same = np.flatnonzero(table.hashes[distance:] == table.hashes[:-distance])
+        found.append(table.rows[same] << 32 | table.rows[same + distance])
+    shared_P, first_P, second_P = _counted(np.concatenate(found))
+    alike = table.alike(shared_P, np.minimum(table.sizes[first_P], table.sizes[second_P]))
+    return first_P[alike], second_P[alike]
+
+
+def _meetings(known: KmerTable, asked: KmerTable) -> Integers:
+    """The sequences of the two tables that have a k-mer in common, in one integer, once a k-mer."""
+    begin = np.searchsorted(known.hashes, asked.hashes, side="left")
+    end = np.searchsorted(known.hashes, asked.hashes, side="right")
+    found = []
+    for distance in range(NEIGHBOURS * 2):
+        there = np.flatnonzero(begin + distance < end)
+        found.append(known.rows[begin[there] + distance] << 32 | asked.rows[there])
+    return np.concatenate(found)
+
+
+def _counted(pairs: Integers) -> tuple[Integers, Integers, Integers]:
+    """How often each pair is there (P,), and its two sequences."""
+    pairs.sort()
+    starts = _firsts(pairs)
+    counts = np.diff(np.append(starts, len(pairs)))
+    different = pairs[starts]
+    return counts, different >> 32, different & 0xFFFFFFFF
+
+
+def _components(count: int, first_P: Integers, second_P: Integers) -> Integers:
+    """The least member of the component of each of so many nodes, given the edges."""
+    labels = np.arange(count)
+    while True:
+        one, other = labels[first_P], labels[second_P]
+        if (one == other).all():
+            return labels
+        np.minimum.at(labels, np.maximum(one, other), np.minimum(one, other))
+        while (labels != labels[labels]).any():
+            labels = labels[labels]
+
+
+def _as_they_appear(labels: Integers) -> Integers:
+    """The same classes, numbered in the order in which each appears first."""
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[which.reshape(-1)].astype(np.int64)
