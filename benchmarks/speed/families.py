@@ -1,40 +1,62 @@
-"""What the families cost by length of a sequence: tokens a second and peak memory, with random weights.
+"""What the families cost by length of a sequence: tokens a second of a processor and peak memory, with random weights.
 
-    python -m benchmarks.speed.families > benchmarks/speed/families.tsv
+    python -m benchmarks.speed.families -o benchmarks/speed/families.tsv --markdown benchmarks/speed/families.md
     python -m benchmarks.speed.families --lengths 1000,8000 --methods caduceus-ps-tiny,caduceus-plain
 
-Every measurement is a process of its own, which reads a sequence of so many bases once, after a short one that is not
-counted. `exponent` is that of the processor's time in the length since the length before: 1 where the cost grows with
-the length, 2 with its square. Beside the presets: `caduceus-plain`, the same network with the scan step by step as the
-paper defines it, and `transformers-bert`, that library's BERT in the sizes of `dnabert-6-tiny`, where it is installed.
+Every measurement is a process of its own, which reads a sequence of so many bases, after a short one that is not
+counted; once, or as often as makes 16,000. The exponent is that of the processor's time in the length, by least squares
+of their logarithms over all lengths: 1 where the cost grows with the length, 2 with its square. HyenaDNA is built with
+as many positions as the sequence has, as the released sizes are.
+
+Beside the presets, in the same sizes: `caduceus-chunked` and `caduceus-plain`, the scan without the compiled loop, and
+step by step as the paper defines it; `transformers-mamba`, that library's Mamba on the four rows (two strands in two
+directions) that Caduceus-PS reads; `transformers-bert` in windows of 512 tokens as DNABERT, and
+`transformers-bert-whole` with attention over all of the sequence. They need `transformers`; its Mamba is the slow form
+that runs without compiled kernels.
 """
 
 import importlib.util
 import math
 import multiprocessing
+import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.command_line import names, parser_of, say
+from benchmarks.command_line import names, parser_of, shown, write_asked
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import as_text
-from genomai_cli.backbones import caduceus, selective_scan
+from genomai_cli.backbones import caduceus, scan_kernel, selective_scan
 from genomai_cli.backbones.base import build_network
 from genomai_cli.inputs.sequences import vocabulary_sizes
 from genomai_cli.training import recipe
 
-PLAIN, BERT = "caduceus-plain", "transformers-bert"
-PRESET_OF = {PLAIN: "caduceus-ps-tiny", BERT: "dnabert-6-tiny"}
-FAMILIES = f"dnabert-6-tiny,{BERT},hyenadna-tiny,caduceus-ps-tiny,{PLAIN},evo2-tiny"
-LENGTHS = "1000,8000,32000,131000"
+CADUCEUS, HYENA, DNABERT = "caduceus-ps-tiny", "hyenadna-tiny", "dnabert-6-tiny"
+CHUNKED, PLAIN = "caduceus-chunked", "caduceus-plain"
+MAMBA, BERT, WHOLE = "transformers-mamba", "transformers-bert", "transformers-bert-whole"
+OTHERS = (MAMBA, BERT, WHOLE)
+PRESET_OF = {PLAIN: CADUCEUS, CHUNKED: CADUCEUS, MAMBA: CADUCEUS, BERT: DNABERT, WHOLE: DNABERT}
+FAMILIES = ",".join((DNABERT, BERT, WHOLE, HYENA, "evo2-tiny", CADUCEUS, CHUNKED, PLAIN, MAMBA))
+LENGTHS = "1000,8000,32000,131000,1000000"
 WINDOWS_AT_ONCE = 32  # of a network that reads so many tokens only
-LONGEST_PLAIN = 8000  # bases; step by step takes too long beyond
+LEAST = 16_000  # bases that are read in all
+LONGEST = {
+    DNABERT: 131_000,
+    BERT: 32_000,
+    WHOLE: 32_000,
+    "evo2-tiny": 131_000,
+    CHUNKED: 32_000,
+} | dict.fromkeys((PLAIN, MAMBA), 8000)  # what more takes too long
+THEORY = {
+    DNABERT: "1 (windows)", BERT: "1 (windows)", WHOLE: "1 to 2 (attention)", HYENA: "1, with a logarithm (FFT)",
+    "evo2-tiny": "1 to 2 (FFT, some attention)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,14 +69,13 @@ class Row:
     tokens: int
     seconds: float
     processor_seconds: float
-    tokens_a_second: float
+    tokens_a_processor_second: float
     peak_mb: float  # of the whole process, torch included
-    exponent: float = math.nan
 
 
 def measured(family: str, bases: int, threads: int) -> Row:
-    """One row, in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    """One row, in a process of its own, which begins with what is imported here."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(measure, (family, bases, threads))
 
 
@@ -65,20 +86,22 @@ def measure(family: str, bases: int, threads: int) -> Row:
     torch.manual_seed(0)
     plan, _ = recipe.read(PRESET_OF.get(family, family), ())
     tokenizer = tokenizers.from_config(plan.tokenizer)
-    network = build_network(plan.network | vocabulary_sizes(tokenizer)).eval()
-    run, longest = forward_of(family, network), network.max_length
     letters = np.random.default_rng(0).choice(np.frombuffer(b"ACGT", np.uint8), bases)
     ids_T = tokenizer.encode(as_text(letters)).astype(np.int64)
-    batches = list(in_windows(ids_T, longest))
+    longer = {"positions": max(len(ids_T), plan.network["positions"])} if family == HYENA else {}
+    network = build_network(plan.network | vocabulary_sizes(tokenizer) | longer).eval()
+    longest = None if family == WHOLE else network.max_length
+    run, batches = forward_of(family, network, len(ids_T)), list(in_windows(ids_T, longest))
     run(batches[0][:, :256])
+    times = -(-LEAST // bases)
     began, used = time.perf_counter(), time.process_time()
-    for ids_BT in batches:
+    for ids_BT in batches * times:
         run(ids_BT)
-    seconds, processor = time.perf_counter() - began, time.process_time() - used
+    seconds, processor = (time.perf_counter() - began) / times, (time.process_time() - used) / times
     parameters = sum(p.numel() for p in network.parameters())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Row(
-        family, parameters, bases, len(ids_T), seconds, processor, len(ids_T) / seconds, peak
+        family, parameters, bases, len(ids_T), seconds, processor, len(ids_T) / processor, peak
     )
 
 
@@ -95,24 +118,39 @@ def in_windows(ids_T: np.ndarray, longest: int | None) -> Iterator[Tensor]:
         yield torch.from_numpy(ids_T[whole * longest :])[None]
 
 
-def forward_of(family: str, network: nn.Module) -> Callable[[Tensor], object]:
+def forward_of(family: str, network: nn.Module, tokens: int) -> Callable[[Tensor], object]:
     """What is timed."""
     if family == PLAIN:
         caduceus.selective_scan = plain
-    if family != BERT:
+    if family == CHUNKED:
+        scan_kernel.numba = None
+    if family not in OTHERS:
         return network
-    from transformers import BertConfig, BertModel  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
 
     own = network.config
-    config = BertConfig(
+    if family == MAMBA:
+        sizes = transformers.MambaConfig(
+            vocab_size=own.vocabulary,
+            hidden_size=own.width,
+            num_hidden_layers=own.layers,
+            state_size=own.states,
+            expand=own.expand,
+            conv_kernel=own.kernel,
+            time_step_rank=own.step_rank,
+            use_cache=False,
+        )
+        mamba = transformers.MambaModel(sizes).eval()
+        return lambda ids_BT: mamba(torch.cat([ids_BT, ids_BT.flip(1)] * 2))
+    sizes = transformers.BertConfig(
         vocab_size=own.vocabulary,
         hidden_size=own.width,
         num_hidden_layers=own.layers,
         num_attention_heads=own.heads,
         intermediate_size=own.feed_forward,
-        max_position_embeddings=own.positions,
+        max_position_embeddings=max(own.positions, tokens),
     )
-    return BertModel(config).eval()
+    return transformers.BertModel(sizes).eval()
 
 
 def plain(steps: selective_scan.Steps, state_BGEN: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -124,35 +162,55 @@ def plain(steps: selective_scan.Steps, state_BGEN: Tensor | None = None) -> tupl
 
 
 def main() -> None:
-    """Print the rows as they are measured."""
-    made = parser_of(__doc__, methods=names(FAMILIES), threads=2)
+    """Write the rows as they are measured, and the table for readers."""
+    made = parser_of(
+        __doc__, methods=names(FAMILIES), threads=1, output=Path("/dev/stdout"), markdown=None
+    )
     made.add_argument("--lengths", type=names, default=names(LENGTHS), metavar="N,...",
                       help=f"bases; default: {LENGTHS}")  # fmt: skip
     options = made.parse_args()
-    print("\t".join(field.name for field in fields(Row)), flush=True)
-    for family in options.methods:
-        if family == BERT and importlib.util.find_spec("transformers") is None:
-            say(f"{BERT}: transformers is not installed")
-            continue
-        before: Row | None = None
-        for bases in map(int, options.lengths):
-            if family == PLAIN and bases > LONGEST_PLAIN:
-                continue
-            row = measured(family, bases, options.threads)
-            print("\t".join(cells(row, before)), flush=True)
-            before = row
+    lengths, rows = [int(length) for length in options.lengths], []
+    with options.output.open("w") as out:
+        print("\t".join(field.name for field in fields(Row)), file=out, flush=True)
+        for bases in lengths:
+            for family in options.methods:
+                if bases <= LONGEST.get(family, bases) and is_there(family):
+                    rows.append(measured(family, bases, options.threads))
+                    print("\t".join(cells(rows[-1])), file=out, flush=True)
+                    write_asked(options.markdown, table(rows, lengths))
 
 
-def cells(row: Row, before: Row | None) -> Iterator[str]:
-    """The row's figures; the exponent beside the row of a shorter sequence."""
-    *values, _ = astuple(row)
-    if before is None:
-        exponent = math.nan
-    else:
-        times = row.processor_seconds / before.processor_seconds
-        exponent = math.log(times) / math.log(row.bases / before.bases)
-    for value in (*values, exponent):
-        yield f"{value:.3g}" if isinstance(value, float) else str(value)
+def is_there(family: str) -> bool:
+    """Whether what it needs is installed."""
+    return family not in OTHERS or importlib.util.find_spec("transformers") is not None
+
+
+def cells(row: Row) -> Iterator[str]:
+    """The row's figures."""
+    for value in astuple(row):
+        yield shown(value) if isinstance(value, float) else str(value)
+
+
+def table(rows: Sequence[Row], lengths: Sequence[int]) -> Iterator[str]:
+    """A line a family as Markdown: tokens a second by length, the most memory, and the exponents."""
+    columns = ["family", *(f"{length:,}" for length in lengths), "peak MB", "exponent", "in theory"]
+    yield "Tokens a second of a processor, by bases of the sequence; peak memory of the process at the longest.\n\n"
+    yield f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n"
+    for family in dict.fromkeys(row.family for row in rows):
+        own = [row for row in rows if row.family == family]
+        speed = {row.bases: f"{row.tokens_a_processor_second:,.0f}" for row in own}
+        line = [family, *(speed.get(length, "") for length in lengths)]
+        line += [f"{own[-1].peak_mb:,.0f}", f"{exponent(own):.2f}", THEORY.get(family, "1 (scan)")]
+        yield f"| {' | '.join(line)} |\n"
+    yield f"\nLoad of the machine at the end: {os.getloadavg()[1]:.1f}, on {os.cpu_count()} processors.\n"
+
+
+def exponent(rows: Sequence[Row]) -> float:
+    """Of the processor's time in the length; NaN of a single length."""
+    if len(rows) < 2:
+        return math.nan
+    logs = [[math.log(row.bases), math.log(row.processor_seconds)] for row in rows]
+    return float(np.polyfit(*zip(*logs, strict=True), 1)[0])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 Makes a random reference of 5 Mb, SNVs and indels on it in order, and a model with the random weights of a preset;
 then runs the program as processes of their own, over the file, from a pipe, and for several batch sizes. The first row
-tells what the program costs without variants, which `a_second` leaves out.
+tells what the program costs without variants, which `a_processor_second` leaves out; on idle processors, as many times
+as many are scored a second as there are threads.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.command_line import names, parser_of
+from benchmarks.command_line import names, parser_of, shown
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import BASES
 from genomai_cli.backbones.base import complete_config
@@ -48,7 +49,7 @@ class Row:
     variants: int
     seconds: float
     processor_seconds: float
-    a_second: float
+    a_processor_second: float
     peak_mb: float
     rows: str
 
@@ -155,14 +156,15 @@ def rows_of(folder: Path, preset: str, options: Namespace) -> Iterator[Row]:
         if run.startswith("batch-"):
             arguments += ["--batch-size", run.removeprefix("batch-")]
         row = measured(folder, run, 0 if run == "none" else options.variants, arguments)
-        start = row.seconds if run == "none" else start
-        yield replace(row, model=preset, a_second=row.variants / (row.seconds - start + 1e-9))
+        start = row.processor_seconds if run == "none" else start
+        speed = row.variants / (row.processor_seconds - start + 1e-9)
+        yield replace(row, model=preset, a_processor_second=speed)
 
 
 def cells(row: Row) -> Iterator[str]:
     """The row's figures."""
     for value in astuple(row):
-        yield f"{value:.3g}" if isinstance(value, float) else str(value)
+        yield shown(value) if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

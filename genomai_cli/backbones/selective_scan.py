@@ -26,7 +26,7 @@ try:
 except ImportError:
     selective_scan_fn = None
 
-NUMBERS_PER_CHUNK = 1 << 18  # of a buffer: 1 MB, which stays in a processor's cache
+NUMBERS_PER_CHUNK = 1 << 17  # of a buffer: 1 MB at most; two of them stay in a processor's cache
 
 
 class Steps(NamedTuple):
