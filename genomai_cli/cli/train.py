@@ -315,7 +315,20 @@ def _samples(
 ) -> "Samples":
     from genomai_cli.training.labelled_data import gather
 
-    samples, unlabelled = gather(records, columns, check=kind.check_record, strata=strata)
+    samples, unlabelled = gather(
+        records,
+        columns,
+        check=kind.check_record,
+        strata=strata,
+        similar_are_one=kind.similar_are_one,
+    )
+    if samples.near_duplicates is not None:
+        run.note(near_duplicates=samples.near_duplicates)
+    if samples.near_duplicates:
+        run.console.say(
+            f"{samples.near_duplicates} of {len(samples)} sequences have near-duplicates among the others: none is "
+            "held out while its near-duplicates are trained on"
+        )
     if unlabelled:
         run.console.warn(f"{unlabelled} samples have no label and are left out")
     run.count(refused=unlabelled)

@@ -25,8 +25,9 @@ Letters = NDArray[np.uint8]
 class Samples:
     """Names, sequences and, for every head, the number of each sample's label, -1 where it has none.
 
-    `individuals` (N,) are equal for samples of one individual, who must never be on both sides of a split. `strata`
-    (N,) number groups finer than the labels, -1 where unknown, that training may use and no head tells apart.
+    `individuals` (N,) are equal for samples of one individual, who must never be on both sides of a split; of sequences
+    whose names say nothing of individuals near-duplicates are one, and `near_duplicates` is how many have another.
+    `strata` (N,) number groups finer than the labels, -1 where unknown, that training may use and no head tells apart.
     """
 
     names: list[str]
@@ -35,6 +36,7 @@ class Samples:
     classes: dict[str, list[str]]
     individuals: Rows
     strata: Rows | None = None
+    near_duplicates: int | None = None
 
     def __len__(self) -> int:
         return len(self.names)

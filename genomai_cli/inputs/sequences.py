@@ -59,6 +59,7 @@ class SequenceInput(InputKind):
     name = "sequence"
     settings = SequenceSettings
     views_settings = SequenceViewsSettings
+    similar_are_one = True
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:

@@ -64,11 +64,13 @@ def fit(
     work: Path | None = None,
     report: MemberReport = lambda *_: None,
     adaptation: Adaptation = WHOLE,
+    validation: Rows | None = None,
 ) -> Finetuned:
     """Train the model that the recipe describes on the samples, which are of this kind of input.
 
     The networks begin with the values of those of `start`, if it is given, with new heads; `adaptation` says how much
-    of them is trained. With `work`, a folder, a run that was interrupted there goes on where it stopped. Raises
+    of them is trained. `validation` are the rows to stop and calibrate by, and never to train on, instead of those that
+    the recipe would hold out. With `work`, a folder, a run that was interrupted there goes on where it stopped. Raises
     TrainingError where the samples cannot teach what the recipe asks for.
     """
     run = Finetuning(
@@ -81,6 +83,7 @@ def fit(
         work=work,
         report=report,
         adaptation=adaptation,
+        validation=validation,
     )
     return run.fit()
 
@@ -100,6 +103,7 @@ class Finetuning:
         work: Path | None,
         report: MemberReport,
         adaptation: Adaptation,
+        validation: Rows | None,
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
@@ -108,7 +112,8 @@ class Finetuning:
         self.start, self.work, self.report = start, work, report
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         split = recipe.split
-        self.parts = validation_parts(samples, split.folds, split.holdout, seed)
+        self.parts = validation_parts(samples, split.folds, split.holdout, seed, validation)
+        self.given = validation
         self.input, self.samples = kind.chosen(samples, others(samples, self.parts[0]), recipe)
         self.solved = network_class(recipe.network["kind"]).solved
         self.adaptation = adaptation
@@ -131,7 +136,8 @@ class Finetuning:
         levels = [self._train(classifier, number) for number in range(len(self.parts))]
         joined = HeldOut.joined([part for member in levels for part in member])
         calibrate(classifier.fusion.to("cpu"), joined)
-        everything = np.arange(len(self.samples))
+        nothing = np.empty(0, np.int64)
+        everything = others(self.samples, nothing if self.given is None else self.given)
         if self.solved:
             self._solve(classifier, everything)
         if classifier.evidence is not None:
@@ -165,6 +171,10 @@ class Finetuning:
             "samples": len(self.samples),
             "individuals": len(np.unique(self.samples.individuals)),
         }
+        if self.samples.near_duplicates is not None:
+            config["provenance"]["near_duplicates"] = self.samples.near_duplicates
+        if self.given is not None:
+            config["provenance"]["validation_samples"] = len(self.given)
         evidence = self.recipe.evidence
         if evidence is not None:
             nested = nesting(self.samples, evidence.head)

@@ -11,8 +11,10 @@ from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.records import SequenceRecord
+from genomai_cli.training.similarity import clusters, joined, near_duplicates
 
 _HAPLOTYPE_ENDINGS = ("_A", "_B")
+_MANY = (0.01, 10)  # samples of an individual: this share of all, and so many times the mean
 
 
 def gather(
@@ -21,12 +23,14 @@ def gather(
     *,
     check: Callable[[SequenceRecord], None] = lambda record: None,
     strata: Mapping[str, str] | None = None,
+    similar_are_one: bool = False,
 ) -> tuple[Samples, int]:
     """The records that have at least one label, and how many had none.
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
-    `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. Raises
-    TrainingError where there is nothing to learn.
+    `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. With
+    `similar_are_one`, near-duplicates are one individual, unless haplotypes' names say who is. Raises TrainingError
+    where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
     rows: list[list[str | None]] = []
@@ -46,9 +50,12 @@ def gather(
     numbers = {head: _numbers(column, classes[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.sequence for record in labelled]
-    individuals = _individuals(names, labels)
+    individuals, alike = _individuals(names, labels), None
+    if similar_are_one and len(np.unique(individuals)) == len(set(names)):
+        groups = clusters(sequences)
+        individuals, alike = joined(individuals, groups), near_duplicates(groups)
     return Samples(
-        names, sequences, numbers, classes, individuals, _strata(names, strata)
+        names, sequences, numbers, classes, individuals, _strata(names, strata), alike
     ), unlabelled
 
 
@@ -97,22 +104,37 @@ def _person(name: str, there: set[str]) -> str:
 
 
 def folds(samples: Samples, count: int, seed: int) -> list[Rows]:
-    """The rows of `count` parts of equal size; every group of equal labels is spread over all of them."""
+    """The rows of `count` parts of equal size; every group of equal labels is spread over all of them.
+
+    An individual of very many samples, as a family of repeats is, is in the last part.
+    """
     rng = np.random.default_rng([seed, 0x5EED])
     people, first = np.unique(samples.individuals, return_index=True)
     order = rng.permutation(len(people))
     order = order[np.argsort(samples.groups()[first][order], kind="stable")]
     part_of_person = np.empty(len(people), np.int64)
     part_of_person[order] = np.arange(len(people)) % count
+    sizes = np.unique(samples.individuals, return_counts=True)[1]
+    share, times = _MANY
+    part_of_person[sizes > max(share * len(samples), times * sizes.mean())] = count - 1
     part = part_of_person[np.searchsorted(people, samples.individuals)]
     return [np.flatnonzero(part == number) for number in range(count)]
 
 
-def validation_parts(samples: Samples, count: int, holdout: float, seed: int) -> list[Rows]:
-    """The rows that each of `count` networks is validated on: all in turn, or for one network the share `holdout`.
+def validation_parts(
+    samples: Samples, count: int, holdout: float, seed: int, given: Rows | None = None
+) -> list[Rows]:
+    """The rows that each of `count` networks is validated on: all in turn, or for one network the share `holdout`, or
+    those that are `given`.
 
     Raises TrainingError where some class would not be left to train on.
     """
+    if given is not None:
+        if count > 1:
+            message = "a validation set of its own is for one network: --set split.folds=1"
+            raise TrainingError(message)
+        require_all_classes(samples, given)
+        return [given]
     shares = count if count > 1 else max(2, round(1 / holdout))
     parts = folds(samples, shares, seed)[:count]
     for part in parts:
@@ -134,8 +156,9 @@ def require_all_classes(samples: Samples, validation: Rows) -> None:
         absent = np.setdiff1d(np.arange(len(samples.classes[head])), labels[train])
         if len(absent):
             label = samples.classes[head][absent[0]]
+            what = "individuals" if samples.near_duplicates is None else "different sequences"
             message = (
-                f"head {head}: too few individuals are {label} to train on some and hold others out"
+                f"head {head}: too few {what} are {label} to train on some and hold others out"
             )
             raise TrainingError(message)
 

@@ -94,7 +94,7 @@ def classifier_card(fitted: Finetuned, command: str) -> str:
 
 ## Data
 
-{made["samples"]} labelled samples of {made["individuals"]} individuals.
+{_counted(made)}
 
 ## Method
 
@@ -103,7 +103,7 @@ Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_param
 
 ## Results
 
-On samples held out by individual ({split} from those trained on; used for early stopping and calibration, so slightly
+On {_held_out(made)} ({split} from those trained on; used for early stopping and calibration, so slightly
 optimistic):
 
 {_results(fitted.validation)}
@@ -121,6 +121,23 @@ same: mind the flags.
 
 {made["seconds"]} s on {made["device"]} with {made["program"]}, torch {made["torch"]}, seed {made["seed"]}.
 """
+
+
+def _counted(made: Mapping[str, Any]) -> str:
+    """How many samples there are, and of how many that a split keeps together."""
+    if "near_duplicates" not in made:
+        return f"{made['samples']} labelled samples of {made['individuals']} individuals."
+    return f"""\
+{made["samples"]} labelled sequences, of which {made["near_duplicates"]} have near-duplicates among the others (a
+quarter of the 13-mers in common, on either strand): {made["individuals"]} if those count as one, as in the split."""
+
+
+def _held_out(made: Mapping[str, Any]) -> str:
+    """The samples that the network was stopped and calibrated by."""
+    if "validation_samples" in made:
+        return f"the {made['validation_samples']} samples of the validation set that was given"
+    by = "individual" if "near_duplicates" not in made else "similarity"
+    return f"samples held out by {by}"
 
 
 def _adapted(made: Mapping[str, Any]) -> str:

@@ -123,6 +123,23 @@ class TestFit:
         validation = fit(people, split={"folds": 1, "holdout": 0.2}).validation
         assert validation["pop"]["n"] == 15
 
+    def test_a_validation_set_that_is_given_is_never_trained_on(self, people, monkeypatch):
+        samples, panel = people
+        rows, trained_on = np.arange(0, 75, 5), []
+        evidence = BarcodeInput.fit_evidence
+
+        def spy(kind, given, learnt_from, recipe):
+            trained_on.append(learnt_from)
+            return evidence(kind, given, learnt_from, recipe)
+
+        monkeypatch.setattr(BarcodeInput, "fit_evidence", spy)
+        recipe = from_tables(RECIPE | {"split": {"folds": 1}})
+        made = finetuning.fit(samples, recipe, BarcodeInput(panel), validation=rows)
+        assert made.validation["pop"]["n"] == made.bundle.config["provenance"]["validation_samples"]
+        assert len(trained_on) == 2
+        for part in trained_on:
+            assert part.tolist() == others(samples, rows).tolist()
+
     def test_the_tokens_mean_the_panels_alleles(self, people, fitted):
         _, panel = people
         bundle = fitted[0].bundle

@@ -17,6 +17,7 @@ from genomai_cli.training.labelled_data import (
     nesting,
     others,
     require_all_classes,
+    validation_parts,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -98,6 +99,31 @@ class TestSamples:
         samples, _ = gather(records(*names), {"pop": column | {"b": "9"}})
         assert len(np.unique(samples.individuals)) == people
 
+    def test_near_duplicates_count_as_one_individual_where_asked_for(self):
+        rng = np.random.default_rng(5)
+        words = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(4)]
+        sequences = [words[0], words[1], words[0][:-1] + "A", words[2], words[3]]
+        given = [SequenceRecord(n, s) for n, s in zip("abcde", sequences, strict=True)]
+        labels = {"kind": dict(zip("abcde", "xyxyx", strict=True))}
+        samples, _ = gather(given, labels, similar_are_one=True)
+        assert samples.individuals.tolist() == [0, 1, 0, 2, 3]
+        assert samples.near_duplicates == 2
+        plain, _ = gather(given, labels)
+        assert plain.individuals.tolist() == [0, 1, 2, 3, 4]
+        assert plain.near_duplicates is None
+
+    def test_names_of_haplotypes_say_more_than_similarity(self):
+        given = [SequenceRecord(n, "ACGTTGCA" * 9) for n in ("a_A", "a_B", "b_A", "b_B")]
+        samples, _ = gather(given, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        assert samples.individuals.tolist() == [0, 0, 1, 1]
+        assert samples.near_duplicates is None
+
+    def test_a_repeated_name_is_one_individual_whatever_its_sequences(self):
+        rng = np.random.default_rng(6)
+        given = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
+        samples, _ = gather(given, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
+        assert samples.individuals.tolist() == [0, 0, 1]
+
 
 @st.composite
 def split_cases(draw):
@@ -132,6 +158,24 @@ class TestSplit:
             members = samples.labels["pop"] == group
             sizes = [len(np.unique(samples.individuals[part][members[part]])) for part in parts]
             assert max(sizes) - min(sizes) <= 1
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_an_individual_of_very_many_samples_is_in_the_last_part(self, seed):
+        labels = {"pop": np.arange(600) % 2}
+        individuals = np.where(np.arange(600) < 40, 0, np.arange(600))
+        samples = Samples([""] * 600, [""] * 600, labels, {"pop": ["x", "y"]}, individuals)
+        parts = folds(samples, 5, seed)
+        assert set(range(40)) <= set(parts[-1].tolist())
+        assert sorted(np.concatenate(parts).tolist()) == list(range(600))
+
+    def test_a_validation_set_that_is_given_is_the_only_part(self):
+        samples = samples_of(pop=[0, 1, 0, 1, 0])
+        rows = np.array([0, 1])
+        assert [part.tolist() for part in validation_parts(samples, 1, 0.1, 0, rows)] == [[0, 1]]
+        with pytest.raises(TrainingError, match="is for one network"):
+            validation_parts(samples, 2, 0.1, 0, rows)
+        with pytest.raises(TrainingError, match="too few individuals are pop1"):
+            validation_parts(samples, 1, 0.1, 0, np.array([1, 3]))
 
     def test_a_split_depends_on_the_seed_alone(self):
         samples = samples_of(pop=[0, 1] * 30)
