@@ -2,8 +2,9 @@
 
     python -m benchmarks.tasks.near_duplicates > benchmarks/tasks/near_duplicates.tsv
 
-`near_duplicates` are training sequences that have another one, `largest` is the size of the largest cluster, `dev_leaks`
-the sequences of the development part with a near-duplicate to train on, `seconds` those of the processor for both.
+`near_duplicates` are training sequences that have another one, `largest` is the size of the largest cluster,
+`dev_leaks` the sequences of the development part with a near-duplicate to train on, `seconds` those of the processor
+for both.
 """
 
 import time

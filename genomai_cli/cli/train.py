@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.labelled_inputs import DataOptions, LabelledReader, open_labels
 from genomai_cli.cli.options import (
     Compute,
     Inputs,
@@ -29,11 +30,12 @@ from genomai_cli.cli.training_options import (
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.streams import Input
+    from genomai_cli.formats.tables import LabelTable
     from genomai_cli.inputs.base import InputKind
-    from genomai_cli.inputs.samples import Samples
     from genomai_cli.mapping.reference import Reference
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
@@ -53,15 +55,6 @@ class AdaptKind(StrEnum):
 
 FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
 FROM_VARIANTS = "ancestry-967"  # whose networks can begin with those of another model
-Labels = Annotated[
-    Path,
-    typer.Option(
-        "--labels",
-        metavar="TSV",
-        help="A table with a header: the sample in the first column, labels in others, . if missing.",
-        show_default=False,
-    ),
-]
 RecipeName = Annotated[
     str | None,
     recipe_option(
@@ -119,9 +112,9 @@ class LearningOptions:
     head: HeadColumns = None
 
     def read(
-        self, preset: str, labels: Path, output: Path, start: "Bundle | None"
-    ) -> "tuple[Recipe, str, Mapping[str, Mapping[str, str]]]":
-        """The recipe as it is and as text, and the labels of every head.
+        self, preset: str, labels: "LabelTable", output: Path, start: "Bundle | None"
+    ) -> "tuple[Recipe, str, Mapping[str, str]]":
+        """The recipe as it is and as text, and the column of every head.
 
         Where none is asked for, the preset, with the tokens and the network of the model of sequences to begin from.
         """
@@ -130,10 +123,10 @@ class LearningOptions:
         changes = self.changes or []
         same = _same_network(start) if start and not self.recipe and preset == FOR_SEQUENCES else []
         chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
-        columns = _columns(chosen, labels, self.head or [])
+        heads = _heads(chosen, labels, self.head or [])
         if self.head:
-            chosen = recipes.about(chosen, columns)
-        return named_after(chosen, output, changes), text, columns
+            chosen = recipes.about(chosen, heads)
+        return named_after(chosen, output, changes), text, heads
 
 
 @dataclass(eq=False, repr=False)
@@ -163,10 +156,10 @@ class AdaptOptions:
 @command
 def train(
     run: Run,
-    labels: Labels,
     output: Target,
     inputs: Inputs = None,
     *,
+    data: DataOptions,
     learning: LearningOptions,
     reading: ReadingOptions,
     adapting: AdaptOptions,
@@ -183,6 +176,7 @@ def train(
     genomai train promoters.fa --labels classes.tsv --set optimization.steps=3000 -o promoters
     genomai train mt.fa --labels people.tsv --model mito-pretrained -o my-mito
     genomai train promoters.fa --labels classes.tsv --model ./dna-model --adapt lora -o promoters
+    genomai train train.csv --dev dev.csv --test test.csv -o promoters   (columns: sequence, label)
     genomai classify --model ./my-model new.vcf.gz
     """
     from genomai_cli import device as devices
@@ -193,23 +187,30 @@ def train(
 
     first, sources = readers.open_run_inputs(run)
     preset = _preset(reading.model, first.has_variants)
+    labels, sources = open_labels(run, data.labels, first, sources)
     devices.use_threads(compute.threads)
     where = devices.choose(compute.device)
     run.used_device(where)
     start = bundles.load(reading.model, where) if reading.model else None
-    chosen, text, columns = learning.read(preset, labels, output, start)
+    chosen, text, heads = learning.read(preset, labels, output, start)
     kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
-    records = readers.read_records(
-        run,
-        sources,
-        lambda: _coordinates(kind, chosen),
-        variants=reading,
-        plain=lambda: kind.coordinates is None,
-    )
-    found = readers.in_coordinates(run, records, kind)
-    samples = _samples(run, found, columns, kind, _strata(run, chosen, labels))
+
+    def read(inputs: "Iterable[Input]") -> "Iterator[SequenceRecord]":
+        records = readers.read_records(
+            run,
+            inputs,
+            lambda: _coordinates(kind, chosen),
+            variants=reading,
+            plain=lambda: kind.coordinates is None,
+        )
+        return readers.in_coordinates(run, records, kind)
+
+    strata = _strata(run, chosen, labels)
+    gathered = LabelledReader(run, kind, read).gather(sources, labels, heads, strata, data)
+    samples = gathered.samples
     same = {
         "samples": labelled_data.digest(samples),
+        "validation": None if gathered.validation is None else len(gathered.validation),
         "seed": compute.seed,
         "panel": kind.signature().get("panel"),
         "reference": kind.signature().get("reference"),
@@ -228,7 +229,9 @@ def train(
             work=work.folder,
             report=_reporter(run, chosen, work),
             adaptation=adapting.adaptation(),
+            validation=gathered.validation,
         )
+    fitted.bundle.config["provenance"] |= gathered.facts()
     log = work.log.text()
     told = bundles.Extras(
         classifier_card(fitted, shlex.join(command_line())),
@@ -261,12 +264,10 @@ def _same_network(start: "Bundle") -> list[str]:
     return [f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")]
 
 
-def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, Mapping[str, str]]":
-    """The labels of every head: as the command line says, else the recipe, else every column."""
-    from genomai_cli.formats.tables import read_labels
+def _heads(recipe: "Recipe", table: "LabelTable", given: list[str]) -> "Mapping[str, str]":
+    """The column of every head: as the command line says, else the recipe, else every column."""
     from genomai_cli.training.recipe import check_head_name
 
-    table = read_labels(labels)
     pairs = [_head(text) for text in given]
     if len(dict(pairs)) < len(pairs):
         raise UsageError("--head: two heads of one name")
@@ -276,20 +277,17 @@ def _columns(recipe: "Recipe", labels: Path, given: list[str]) -> "Mapping[str, 
             check_head_name(name)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    return {name: table.column(column) for name, column in heads.items()}
+    return heads
 
 
-def _strata(run: Run, recipe: "Recipe", labels: Path) -> "Mapping[str, str] | None":
+def _strata(run: Run, recipe: "Recipe", table: "LabelTable") -> "Mapping[str, str] | None":
     """The column of the recipe's strata; None, and a warning, where the labels have no such column."""
-    from genomai_cli.formats.tables import read_labels
-
     name = getattr(recipe.input, "strata", None)
     if name is None:
         return None
-    table = read_labels(labels)
     if name in table.columns:
         return table.column(name)
-    run.console.warn(f"{labels} has no column {name!r}: trained without knowing finer groups")
+    run.console.warn(f"{table.path} has no column {name!r}: trained without knowing finer groups")
     return None
 
 
@@ -304,35 +302,6 @@ def _coordinates(kind: "InputKind", recipe: "Recipe") -> "Panel | Reference":
         raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
     where: Panel | Reference = kind.coordinates
     return where
-
-
-def _samples(
-    run: Run,
-    records: "Iterable[SequenceRecord]",
-    columns: "Mapping[str, Mapping[str, str]]",
-    kind: "InputKind",
-    strata: "Mapping[str, str] | None",
-) -> "Samples":
-    from genomai_cli.training.labelled_data import gather
-
-    samples, unlabelled = gather(
-        records,
-        columns,
-        check=kind.check_record,
-        strata=strata,
-        similar_are_one=kind.similar_are_one,
-    )
-    if samples.near_duplicates is not None:
-        run.note(near_duplicates=samples.near_duplicates)
-    if samples.near_duplicates:
-        run.console.say(
-            f"{samples.near_duplicates} of {len(samples)} sequences have near-duplicates among the others: none is "
-            "held out while its near-duplicates are trained on"
-        )
-    if unlabelled:
-        run.console.warn(f"{unlabelled} samples have no label and are left out")
-    run.count(refused=unlabelled)
-    return samples
 
 
 def _reporter(

@@ -1,4 +1,5 @@
-"""FASTA and FASTQ in, FASTA out; and FASTA entries as they were written, byte for byte, to change some letters of them.
+"""FASTA, FASTQ and tables of sequences in, FASTA out; and FASTA entries as they were written, byte for byte, to change
+some letters of them.
 
 Policies. Letters: the IUPAC nucleotide letters in either case, U is read as T; `-` and `.`, the gaps of an alignment,
 become N, so that positions stay comparable, or are taken out; white space inside a FASTA sequence is dropped; any other
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import IUPAC
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.formats.tables import parse_table, sequence_column, sequences_of
 from genomai_cli.records import SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
@@ -54,7 +56,7 @@ def read_sequences(
     any_text: bool = False,
     keep_gaps: bool = False,
 ) -> Iterator[SequenceRecord]:
-    """The records of a FASTA or FASTQ input, one at a time; InputError for what is no nucleotide letter.
+    """The records of a FASTA or FASTQ input, one at a time, or of a table; InputError for what is no nucleotide letter.
 
     A tokenizer that is `case_sensitive` gets the letters in the case they are written in and U as U, which `keep_u`
     gives alone, and one of `any_text` gets everything but white space. With `keep_gaps` those of an alignment are `-`.
@@ -68,6 +70,8 @@ def read_sequences(
         return _read_fastq(source, table)
     if source.kind is Kind.FASTA:
         return _read_fasta(source, table)
+    if source.kind is Kind.TABLE:
+        return _read_table(source, table)
     raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
 
 
@@ -241,6 +245,19 @@ def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int
     if seen > length:
         message = f"{seen} qualities for a sequence of {length} letters"
         raise InputError(message, path=path, line=line)
+
+
+def _read_table(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
+    """The records of a table of sequences, which is read whole."""
+    table = parse_table(source.stream.read(), source.path)
+    column = sequence_column(table)
+    if column is None:
+        raise InputError("no column 'sequence'", path=source.path, line=1)
+    for name, sequence, line in sequences_of(table, column):
+        clean = _cleaned_letters(
+            sequence.encode("utf-8", "surrogateescape"), letters, source.path, line
+        )
+        yield SequenceRecord(name, text_of(clean), "", source.path, line)
 
 
 _CASE = ord("a") - ord("A")

@@ -43,6 +43,7 @@ class Kind(Enum):
     VCF = "VCF"
     BCF = "BCF"
     RAW = "raw genotypes of a consumer test"
+    TABLE = "a table of sequences"
 
 
 @dataclass(frozen=True)
@@ -295,6 +296,9 @@ _RAW = re.compile(
     re.IGNORECASE,
 )
 
+# The names of columns, one of which is `sequence`.
+_TABLE = re.compile(rb"([^\n]*[\t,;])?[ \"]*sequence[ \"]*([\t,;\r\n]|$)", re.IGNORECASE)
+
 
 def _kind(head: bytes, name: str) -> Kind:
     text = head.removeprefix(_BOM)
@@ -310,6 +314,8 @@ def _kind(head: bytes, name: str) -> Kind:
     found = next((what for magic, what in _OTHERS if text.startswith(magic)), None)
     if found is None and text[:1] in (b">", b"@"):
         return Kind.FASTA if text[:1] == b">" else Kind.FASTQ
+    if found is None and _TABLE.match(text):
+        return Kind.TABLE
     raise InputError(_unknown(text, found), path=name, line=_line_of_text(head, text))
 
 

@@ -2,7 +2,7 @@
 
 import csv
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ from genomai_cli.formats.streams import open_bytes, text_of
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
+_SEQUENCE = "sequence"
+_NAMES = ("name", "id", "sample")
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ class Table:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Labels of samples, None where missing."""
+    """Labels of samples, None where missing; `lines` holds the line of each sample."""
 
     path: str
     samples: tuple[str, ...]
     columns: Mapping[str, tuple[str | None, ...]]
+    lines: tuple[int, ...]
 
     def column(self, name: str) -> dict[str, str]:
         """The samples that have a label in this column, with the label."""
@@ -69,9 +72,13 @@ def read_table(path: str | Path) -> Table:
     and columns without a name and without a value at its end. Fields may be in quotes. Where the header has no tab,
     fields are between commas, semicolons or blanks. Unicode of 16 bits is read by its mark.
     """
-    shown = str(path)
     with open_bytes(path) as stream:
-        text = _decoded(stream.read(), shown)
+        return parse_table(stream.read(), str(path))
+
+
+def parse_table(data: bytes, shown: str) -> Table:
+    """The same from the bytes of a file, named in messages as `shown`."""
+    text = _decoded(data, shown)
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
         raise InputError("the table is empty", path=shown)
@@ -160,21 +167,58 @@ def _check_widths(header: list[str], rows: list[list[str]], lines: list[int], pa
 def read_labels(path: str | Path) -> LabelTable:
     """Labels from a TSV whose first column names the samples; `.` or nothing is a missing label.
 
-    Where plink's family names come first (FID, IID), the second column names them.
+    Where plink's family names come first (FID, IID), the second column names them. Of a table of sequences the rows go
+    by the names that `sequences_of` gives them.
     """
-    table = read_table(path)
+    return labels_of(read_table(path))
+
+
+def labels_of(table: Table) -> LabelTable:
+    """The labels that a table holds, of samples or of sequences; see `read_labels`."""
     first, *others = table.columns
     if len(others) > 1 and (first.upper(), others[0].upper()) in _FAMILIES:
         first, *others = others
+    column = sequence_column(table)
+    if column is not None:
+        named = _name_column(table, column)
+        others = [name for name in table.columns if name not in (column, named)]
     if not others:
         message = "labels need a header line and two or more columns, separated by tabs"
         raise InputError(message, path=table.path, line=1)
     if not len(table):
         raise InputError("a header, but no samples", path=table.path)
-    samples = tuple(name.strip() for name in table.columns[first])
+    if column is None:
+        samples = tuple(name.strip() for name in table.columns[first])
+    else:
+        samples = tuple(name for name, *_ in sequences_of(table, column))
     _check_samples(samples, table)
     columns = {name: tuple(map(_label, table.columns[name])) for name in others}
-    return LabelTable(table.path, samples, columns)
+    return LabelTable(table.path, samples, columns, table.lines)
+
+
+def sequence_column(table: Table) -> str | None:
+    """The column of a table of sequences that holds them, called `sequence`; None for another table."""
+    return next((name for name in table.columns if name.lower() == _SEQUENCE), None)
+
+
+def sequences_of(table: Table, column: str) -> Iterator[tuple[str, str, int]]:
+    """The rows of a table of sequences: name, sequence and line.
+
+    Names are in a column `name`, `id` or `sample`; else in the first one, if there are two more beside the sequences;
+    else rows are numbered from 1.
+    """
+    named = _name_column(table, column)
+    numbered = map(str, range(1, len(table) + 1))
+    names = numbered if named is None else (name.strip() for name in table.columns[named])
+    return zip(names, table.columns[column], table.lines, strict=True)
+
+
+def _name_column(table: Table, sequences: str) -> str | None:
+    others = [name for name in table.columns if name != sequences]
+    found = next((name for name in others if name.lower() in _NAMES), None)
+    if found is None and len(others) > 1 and others[0] == next(iter(table.columns)):
+        return others[0]
+    return found
 
 
 def _label(text: str) -> str | None:

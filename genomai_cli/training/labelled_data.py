@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,14 @@ def gather(
     check: Callable[[SequenceRecord], None] = lambda record: None,
     strata: Mapping[str, str] | None = None,
     similar_are_one: bool = False,
+    classes: Mapping[str, list[str]] | None = None,
 ) -> tuple[Samples, int]:
     """The records that have at least one label, and how many had none.
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
     `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. With
-    `similar_are_one`, near-duplicates are one individual, unless haplotypes' names say who is. Raises TrainingError
-    where there is nothing to learn.
+    `similar_are_one`, near-duplicates are one individual, unless haplotypes' names say who is. `classes` are those of
+    the samples to train on, if these are not. Raises TrainingError where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
     rows: list[list[str | None]] = []
@@ -46,8 +48,10 @@ def gather(
     if not labelled:
         raise TrainingError(f"none of the {unlabelled} samples has a label")
     columns = dict(zip(labels, zip(*rows, strict=True), strict=True))
-    classes = {head: _classes(head, column) for head, column in columns.items()}
-    numbers = {head: _numbers(column, classes[head]) for head, column in columns.items()}
+    if classes is None:
+        classes = {head: _classes(head, column) for head, column in columns.items()}
+    known = {head: list(classes[head]) for head in columns}
+    numbers = {head: _numbers(column, known[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.sequence for record in labelled]
     individuals, alike = _individuals(names, labels), None
@@ -55,8 +59,30 @@ def gather(
         groups = clusters(sequences)
         individuals, alike = joined(individuals, groups), near_duplicates(groups)
     return Samples(
-        names, sequences, numbers, classes, individuals, _strata(names, strata), alike
+        names, sequences, numbers, known, individuals, _strata(names, strata), alike
     ), unlabelled
+
+
+def with_validation(train: Samples, validation: Samples) -> tuple[Samples, Rows]:
+    """Both sets of samples as one, and the rows of those to validate on; both have the same heads and classes."""
+    first = len(train)
+    both = replace(
+        train,
+        names=train.names + validation.names,
+        sequences=train.sequences + validation.sequences,
+        labels={head: np.append(of, validation.labels[head]) for head, of in train.labels.items()},
+        individuals=np.append(
+            train.individuals, validation.individuals + train.individuals.max() + 1
+        ),
+        strata=_both_strata(train, validation),
+    )
+    return both, np.arange(first, first + len(validation))
+
+
+def _both_strata(train: Samples, validation: Samples) -> Rows | None:
+    if train.strata is None:
+        return None
+    return np.append(train.strata, np.full(len(validation), MISSING))
 
 
 def _strata(names: Sequence[str], column: Mapping[str, str] | None) -> Rows | None:
@@ -76,6 +102,9 @@ def _classes(head: str, column: Sequence[str | None]) -> list[str]:
 
 
 def _numbers(column: Sequence[str | None], classes: list[str]) -> Rows:
+    new = sorted({label for label in column if label is not None} - set(classes))
+    if new:
+        raise TrainingError(f"no sample to train on has the label {new[0]}")
     numbers = {label: number for number, label in enumerate(classes)}
     return np.array([MISSING if label is None else numbers[label] for label in column], np.int64)
 

@@ -127,9 +127,12 @@ def _counted(made: Mapping[str, Any]) -> str:
     """How many samples there are, and of how many that a split keeps together."""
     if "near_duplicates" not in made:
         return f"{made['samples']} labelled samples of {made['individuals']} individuals."
-    return f"""\
+    text = f"""\
 {made["samples"]} labelled sequences, of which {made["near_duplicates"]} have near-duplicates among the others (a
 quarter of the 13-mers in common, on either strand): {made["individuals"]} if those count as one, as in the split."""
+    for file, (found, count) in made.get("leaks", {}).items():
+        text += f"\nOf the {count} sequences of `{file}`, {found} have near-duplicates among them."
+    return text
 
 
 def _held_out(made: Mapping[str, Any]) -> str:

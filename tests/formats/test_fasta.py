@@ -47,6 +47,9 @@ def pairs(folder: Path, content: bytes) -> list[tuple[str, str]]:
         (b"@a\r\nAC\r\n+\r\nII\r\n", [("a", "AC")]),
         (b"@a\nAC\nGT\n+\n@I\n+I\n@b\nT\n+\nI\n", [("a", "ACGT"), ("b", "T")]),
         (b"@a\n\n+\n\n@b\nA\n+\nI\n\n", [("a", ""), ("b", "A")]),
+        (b"sequence,label\nacgu,1\nGG-C,0\n", [("1", "ACGT"), ("2", "GGNC")]),
+        (b'"id"\t"sequence"\r\nb\tAC GT\r\na\t\r\n', [("b", "ACGT"), ("a", "")]),
+        (b"\xef\xbb\xbfSequence\nACGT\n", [("1", "ACGT")]),
     ],
 )
 def test_accepted(tmp_path: Path, content: bytes, expected: list[tuple[str, str]]) -> None:
@@ -60,6 +63,8 @@ def test_accepted(tmp_path: Path, content: bytes, expected: list[tuple[str, str]
         (b">a\nACGT\nACZT\n", 3, "'Z' is not a nucleotide letter"),
         (b">a\nACGT\n>b\nMKVLE\n", 4, "a protein sequence?"),
         (b">a\nACG*\n", 2, "'*'"),
+        (b"sequence,label\nACGT,1\n\nMKE,0\n", 4, "'E' is"),
+        (b"sequence,label\nACGT,1,2\n", 2, "3 columns where the header has 2"),
         (b">a\nAC1T\n", 2, "'1'"),
         (b">a\nAC\0T\n", 2, "byte 0x00"),
         (b">a\nAC\xc3\xa9T\n", 2, "byte 0xc3"),

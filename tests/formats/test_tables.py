@@ -34,8 +34,28 @@ def test_labels(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "names", "columns"),
+    [
+        (b"sequence,label\nACGT,1\nGGCC,0\n", ("1", "2"), ["label"]),
+        (b"label\tSequence\n1\tACGT\n0\tGGCC\n", ("1", "2"), ["label"]),
+        (b"label,sequence,id\n1,ACGT,b\n0,GGCC,a\n", ("b", "a"), ["label"]),
+        (b"accession;sequence;label\nb;ACGT;1\na;GGCC;0\n", ("b", "a"), ["label"]),
+        (b"sequence,sex,label\nACGT,m,1\nGGCC,f,0\n", ("1", "2"), ["sex", "label"]),
+    ],
+)
+def test_a_table_of_sequences_names_its_rows(tmp_path, content, names, columns):
+    labels = read_labels(write(tmp_path, content))
+    assert labels.samples == names
+    assert list(labels.columns) == columns
+    assert labels.columns["label"] == ("1", "0")
+    assert labels.lines == (2, 3)
+
+
+@pytest.mark.parametrize(
     ("content", "line", "words"),
     [
+        (b"sequence\nACGT\n", 1, "two or more columns"),
+        (b"name,sequence,label\na,ACGT,1\na,GGCC,0\n", 3, "sample a again"),
         (b"", None, "empty"),
         (b"\n\n", None, "empty"),
         (b"sample\n", 1, "two or more columns"),

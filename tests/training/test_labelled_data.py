@@ -18,6 +18,7 @@ from genomai_cli.training.labelled_data import (
     others,
     require_all_classes,
     validation_parts,
+    with_validation,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -123,6 +124,26 @@ class TestSamples:
         given = [SequenceRecord(n, "".join(rng.choice(list("ACGT"), 60))) for n in "aab"]
         samples, _ = gather(given, {"kind": {"a": "x", "b": "y"}}, similar_are_one=True)
         assert samples.individuals.tolist() == [0, 0, 1]
+
+
+class TestValidationSet:
+    def test_it_stands_behind_the_samples_to_train_on(self):
+        labels = {"kind": {"a": "x", "b": "y", "c": "y"}}
+        train, _ = gather(records("a", "b", "c", letters="ACGT"), labels)
+        dev, unlabelled = gather(
+            records("a", "z", letters="GGCC"), {"kind": {"a": "y"}}, classes=train.classes
+        )
+        both, rows = with_validation(train, dev)
+        assert unlabelled == 1
+        assert rows.tolist() == [3]
+        assert both.names == ["a", "b", "c", "a"]
+        assert both.sequences == ["ACGT"] * 3 + ["GGCC"]
+        assert both.labels["kind"].tolist() == [0, 1, 1, 1]
+        assert both.individuals.tolist() == [0, 1, 2, 3]
+
+    def test_a_class_that_nothing_is_trained_on_is_refused(self):
+        with pytest.raises(TrainingError, match="no sample to train on has the label z"):
+            gather(records("a"), {"kind": {"a": "z"}}, classes={"kind": ["x", "y"]})
 
 
 @st.composite

@@ -1,0 +1,167 @@
+"""What `genomai train` learns from: tables of sequences, a validation set, tests, and labels that are wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import TINY_SEQUENCES, changes, run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SHORT = f"{TINY_SEQUENCES} optimization.steps=4 optimization.evaluate_every=2"
+RECIPE = ["--recipe", "sequences", "--device", "cpu", *changes(SHORT)]
+
+
+def rows_of(rng, count, *, length=40):
+    """Sequences of two kinds with their labels."""
+    kinds = ["at" if number % 2 else "gc" for number in range(count)]
+    weights = {"at": [0.35, 0.15, 0.15, 0.35], "gc": [0.15, 0.35, 0.35, 0.15]}
+    return [("".join(rng.choice(list("ACGT"), length, p=weights[kind])), kind) for kind in kinds]
+
+
+def as_table(rows):
+    return "sequence,kind\n" + "".join(f"{sequence},{kind}\n" for sequence, kind in rows)
+
+
+def as_fasta(rows):
+    return "".join(f">s{number}\n{sequence}\n" for number, (sequence, _) in enumerate(rows))
+
+
+def as_labels(rows):
+    return "name\tkind\n" + "".join(f"s{n}\t{kind}\n" for n, (_, kind) in enumerate(rows))
+
+
+@pytest.fixture
+def rows():
+    return rows_of(np.random.default_rng(3), 24)
+
+
+@pytest.fixture
+def files(tmp_path, rows):
+    """FASTA and labels."""
+    fasta, labels = tmp_path / "x.fa", tmp_path / "y.tsv"
+    fasta.write_text(as_fasta(rows))
+    labels.write_text(as_labels(rows))
+    return fasta, labels
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def refused(result, status, message):
+    """Whether a run ended with this status and one line that says why."""
+    last = result.stderr.splitlines()[-1]
+    assert result.status == status, result.stderr
+    assert message in last, last
+    assert last.startswith("genomai train: ")
+    assert "unexpected" not in result.stderr
+    return True
+
+
+def test_a_table_of_sequences_teaches_what_fasta_and_labels_do(tmp_path, rows, files):
+    fasta, labels = files
+    assert run(["train", fasta, "--labels", labels, "-o", tmp_path / "one", *RECIPE]).status == 0
+    table = as_table(rows).encode()
+    assert run(["train", "-o", tmp_path / "two", *RECIPE], table).status == 0
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert config_of(tmp_path / "two")["heads"] == {"kind": ["at", "gc"]}
+
+
+def test_calls_of_a_table_are_evaluated_by_it(tmp_path, rows, tiny_sequence_bundle):
+    table = tmp_path / "test.csv"
+    table.write_text(as_table(rows).replace("kind", "content"))
+    calls = run(["classify", "--model", tiny_sequence_bundle, table])
+    assert [row[0] for row in calls.rows[1:]] == [str(number + 1) for number in range(len(rows))]
+    measured = run(["evaluate", "--truth", table], calls.output)
+    assert measured.rows[1] == ["content", "n", "24", ".", ".", "."]
+
+
+def test_a_validation_set_and_leaks(tmp_path, rows, files):
+    fasta, labels = files
+    new = rows_of(np.random.default_rng(4), 6)
+    dev, test = tmp_path / "dev.csv", tmp_path / "test.fa"
+    dev.write_text(as_table([*new, rows[3]]))
+    test.write_text(as_fasta([new[0], rows[1], *rows_of(np.random.default_rng(5), 4)]))
+    words = ["train", fasta, "--labels", labels, "--dev", dev, "--test", test]
+    record = tmp_path / "run.json"
+    result = run([*words, "-o", tmp_path / "m", "--report-json", record, *RECIPE])
+    assert result.status == 0, result.stderr
+    told = "sequences have near-duplicates among those trained on"
+    assert f"warning: {dev}: 1 of 7 {told}" in result.stderr
+    assert f"warning: {test}: 2 of 6 {told}" in result.stderr
+    leaks = {str(dev): [1, 7], str(test): [2, 6]}
+    made = config_of(tmp_path / "m")["provenance"]
+    assert made["leaks"] == json.loads(record.read_text())["details"]["leaks"] == leaks
+    assert made["validation_samples"] == made["validation"]["kind"]["n"] == 7
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert f"Of the 6 sequences of `{test}`, 2 have near-duplicates among them." in card
+    assert "the 7 samples of the validation set that was given" in card
+
+
+def test_near_duplicates_are_told(tmp_path, rows):
+    table = tmp_path / "x.csv"
+    table.write_text(as_table([*rows, rows[0], rows[1]]))
+    result = run(["train", table, "-o", tmp_path / "m", *RECIPE])
+    assert "4 of 26 sequences have near-duplicates among the others: none is held" in result.stderr
+    assert config_of(tmp_path / "m")["provenance"]["near_duplicates"] == 4
+    assert "26 labelled sequences, of which 4 have" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_labels_of_sequences_that_are_not_there_are_refused(tmp_path, rows, files):
+    fasta, labels = files
+    labels.write_text(as_labels([*rows, rows[0]]))
+    result = run(["train", fasta, "--labels", labels, "-o", tmp_path / "m", *RECIPE])
+    assert refused(result, 1, f"{labels}:26: no sequence is called s24")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.fa", "y.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda text: text.replace("gc", "at"), ":2: head kind: needs two labels at least"),
+        (lambda text: text.replace("s2\tgc", "s2\t0.5"), ":4: label '0.5' is a number"),
+        (lambda text: text.replace("s2\tgc", "s1\tgc"), ":4: sample s1 again (first in line 3)"),
+        (lambda text: text.replace("s2\tgc", "s2\tg\xe9"), ":4: byte 0xE9 is no UTF-8"),
+        (lambda text: text.replace("s", "t"), ": none of the 24 samples has a label"),
+    ],
+)
+def test_a_wrong_label_file_gets_one_line(tmp_path, files, edit, message):
+    fasta, labels = files
+    labels.write_bytes(edit(labels.read_text()).encode("latin-1"))
+    result = run(["train", fasta, "--labels", labels, "-o", tmp_path / "m", *RECIPE])
+    assert refused(result, 1, f"{labels}{message}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_label_of_the_validation_set_that_nothing_is_trained_on(tmp_path, rows, files):
+    fasta, labels = files
+    dev = tmp_path / "dev.csv"
+    dev.write_text(as_table([(rows[0][0], "other")]))
+    words = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
+    assert refused(run(words), 1, f"{dev}: no sample to train on has the label other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["{fasta}"], "--labels TSV is needed"),
+        (["{fasta}", "{fasta}"], "the labels of several inputs are in a file of their own"),
+        (
+            ["{fasta}", "--labels", "{labels}", "--dev-labels", "{labels}"],
+            "are those of --dev FILE",
+        ),
+    ],
+)
+def test_wrong_usage(tmp_path, files, options, message):
+    places = dict(zip(("fasta", "labels"), files, strict=True))
+    words = [word.format(**places) for word in options]
+    assert refused(run(["train", *words, "-o", tmp_path / "m", *RECIPE]), 2, message)
+
+
+def test_a_validation_set_is_for_one_network(tmp_path, rows, files):
+    fasta, labels = files
+    dev = tmp_path / "dev.csv"
+    dev.write_text(as_table(rows[:2]))
+    words = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
+    assert refused(run([*words, "--set", "split.folds=2"]), 1, "is for one network")

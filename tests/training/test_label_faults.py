@@ -1,0 +1,58 @@
+"""Labels that are wrong are told with file and line."""
+
+import pytest
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.tables import labels_of, parse_table
+from genomai_cli.training.label_faults import check_labels, check_names, is_number
+
+
+def table(*labels):
+    rows = "".join(f"s{number}\t{label}\n" for number, label in enumerate(labels))
+    return labels_of(parse_table(f"name\tkind\n{rows}".encode("latin-1"), "labels.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["1", "1", "1"], r"labels\.tsv:2: head kind: needs two labels at least, and all are 1"),
+        ([".", "x", "."], r"labels\.tsv:3: head kind: needs two labels at least, and all are x"),
+        (["x", "y", "caf\xe9"], r"labels\.tsv:4: byte 0xE9 is no UTF-8: save the table as UTF-8"),
+        (["0.5", "NA", "1e3"], r"labels\.tsv:3: label 'NA' is no number, where most are numbers"),
+        (["0", "1", "nan"], r"labels\.tsv:4: label 'nan' is no number"),
+        (["x", "y", "3"], r"labels\.tsv:4: label '3' is a number, where most are words"),
+    ],
+)
+def test_faults_are_told(labels, message):
+    with pytest.raises(InputError, match=message):
+        check_labels(table(*labels), {"kind": "kind"}, words_or_numbers=True)
+
+
+@pytest.mark.parametrize("labels", [["x", "y"], ["0", "1", "."], ["-1.5", "2e3"], [".", "."]])
+def test_labels_without_fault_pass(labels):
+    check_labels(table(*labels), {"kind": "kind"}, words_or_numbers=True)
+
+
+def test_words_and_numbers_may_be_mixed_where_that_is_usual():
+    check_labels(table("1", "2", "X"), {"kind": "kind"}, words_or_numbers=False)
+
+
+def test_labels_of_sequences_that_are_not_there():
+    check_names(table("x", "y"), {"s0", "s1", "s2"})
+    check_names(table("x", "y"), {"s0_A", "s0_B", "s1"})
+    with pytest.raises(InputError, match=r"labels\.tsv:3: no sequence is called s1$"):
+        check_names(table("x", "y"), {"s0"})
+    with pytest.raises(InputError, match=r":2: .* s0, and there is none for 2 of 3 labels"):
+        check_names(table("x", "y", "z"), {"s2"})
+
+
+def test_numbers():
+    assert [is_number(text) for text in ("1", "-.5", "1e9", "inf", "nan", "x", "")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
