@@ -28,6 +28,9 @@ REFERENCE = "reference.fa"
 SITES = "sites.tsv"
 RECIPE = "recipe.toml"
 STRUCTURE = "structure.safetensors"
+TRAINING_KMERS = (
+    "training_kmers.safetensors"  # of sequences, to tell leaks; without a checksum, may be deleted
+)
 CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, STRUCTURE, RECIPE)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")  # how names of files of weights end

@@ -15,7 +15,7 @@ from genomai_cli.cli.options import (
     SeedOnly,
 )
 from genomai_cli.cli.run import Run, command
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import BundleError, InputError, UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.evaluation.genotypes import SampleGenotypes
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.similarity import KmerTable
 
 
 class Task(StrEnum):
@@ -85,6 +86,24 @@ Columns = Annotated[
         show_default=False,
     ),
 ]
+TrainedOn = Annotated[
+    str | None,
+    typer.Option(
+        "--trained-on",
+        metavar="MODEL|FILE",
+        help="Count the sequences that have near-duplicates among those that MODEL was trained on, or in FILE.",
+        show_default=False,
+    ),
+]
+SequencesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--sequences",
+        metavar="FILE",
+        help="The sequences for --trained-on.  [default: those of LABELS, a table with a column `sequence`]",
+        show_default=False,
+    ),
+]
 Confusion = Annotated[
     Path | None,
     typer.Option(
@@ -98,10 +117,12 @@ Confusion = Annotated[
 
 @dataclass(eq=False, repr=False)
 class TruthOptions:
-    """The true labels, and their columns by head."""
+    """The true labels, their columns by head, and what the model that predicted was trained on."""
 
     truth: Truth = None
     column: Columns = None
+    trained_on: TrainedOn = None
+    sequences: SequencesFile = None
 
 
 @dataclass(eq=False, repr=False)
@@ -140,10 +161,11 @@ def evaluate(
     \b
     genomai evaluate populations.tsv --truth labels.tsv
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
+    genomai classify --model ./m test.csv | genomai evaluate --truth test.csv --trained-on ./m
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
     if task is Task.GENERATION:
-        _refuse(task, truth=labels.truth, column=labels.column, confusion=confusion)
+        _refuse(task, **vars(labels), confusion=confusion)
         text = _generation(run, format_, generation, random.seed)
     else:
         _refuse(task, **vars(generation))
@@ -164,6 +186,7 @@ def _classification(
     table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(labels.truth)
     column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
     _count(run, evaluation.overlap(table, known), len(table.samples))
+    _tell_leaks(run, labels)
     scores = evaluation.score_heads(table, known, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))
@@ -171,6 +194,50 @@ def _classification(
         return texts.classification_tsv(scores)
     facts = {"task": Task.CLASSIFICATION, "predictions": table.path, "truth": known.path}
     return texts.classification_json(scores, **facts)
+
+
+def _tell_leaks(run: Run, labels: TruthOptions) -> None:
+    """Warn of sequences that the model may know from training, if it was said what that was."""
+    from genomai_cli.training.similarity import shared_between
+
+    if labels.trained_on is None:
+        if labels.sequences is not None:
+            raise UsageError("--sequences are compared with what --trained-on names")
+        return
+    file = labels.sequences or labels.truth
+    assert file is not None  # without LABELS there is nothing to evaluate
+    tested = _sequences(file)
+    found = len(shared_between(_trained_on(labels.trained_on), tested))
+    run.note(leaks={str(file): [found, len(tested)]})
+    message = (
+        f"{file}: {found} of {len(tested)} sequences have near-duplicates among those trained on"
+    )
+    if found:
+        run.console.warn(f"{message}: what is measured on them is partly memory")
+    else:
+        run.console.say(message)
+
+
+def _trained_on(name: str) -> "KmerTable | list[str]":
+    """The sequences of a file, or what the model of that name keeps of those that it was trained on."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.training.similarity import KmerTable
+
+    if Path(name).is_file():
+        return _sequences(Path(name))
+    kept = catalog.find(name) / catalog.TRAINING_KMERS
+    if not kept.is_file():
+        message = f"{name} keeps nothing of what it was trained on: --trained-on the file itself"
+        raise BundleError(message)
+    return KmerTable.from_file(kept)
+
+
+def _sequences(path: Path) -> list[str]:
+    from genomai_cli.formats.fasta import read_sequences
+    from genomai_cli.formats.streams import open_input
+
+    with open_input(path) as source:
+        return [record.sequence for record in read_sequences(source)]
 
 
 @dataclass(frozen=True, slots=True)

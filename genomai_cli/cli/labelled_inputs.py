@@ -117,6 +117,16 @@ class Gathered:
     samples: "Samples"
     validation: "Rows | None"
     leaks: dict[str, list[int]]
+    kept: bool  # whether the bundle keeps k-mers of the sequences
+
+    def files(self) -> dict[str, bytes]:
+        """What the bundle keeps of the sequences, so that `evaluate` can tell leaks."""
+        from genomai_cli.bundles.catalog import TRAINING_KMERS
+        from genomai_cli.training.similarity import KmerTable
+
+        if not self.kept:
+            return {}
+        return {TRAINING_KMERS: KmerTable.to_store(self.samples.sequences).to_bytes()}
 
     def facts(self) -> dict[str, Any]:
         """What the model's provenance says of them."""
@@ -167,7 +177,7 @@ class LabelledReader:
             self._compare(both, path, sequences)
         if self.leaks:
             self.run.note(leaks=self.leaks)
-        return Gathered(both, rows, self.leaks)
+        return Gathered(both, rows, self.leaks, kept=alike)
 
     def _samples(
         self,

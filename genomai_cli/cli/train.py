@@ -236,7 +236,7 @@ def train(
     told = bundles.Extras(
         classifier_card(fitted, shlex.join(command_line())),
         text,
-        {run_folder.LOG: log} if log else {},  # what is solved has no steps
+        {**({run_folder.LOG: log} if log else {}), **gathered.files()},  # solved: no steps
     )
     bundles.save(fitted.bundle, output, told)
     work.remove()

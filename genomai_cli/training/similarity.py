@@ -18,10 +18,13 @@ Shape suffixes: N sequences, K k-mers, P pairs.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from genomai_cli.alphabet import (
     Letters,
@@ -30,6 +33,7 @@ from genomai_cli.alphabet import (
     complement,
     reverse_complement_codes,
 )
+from genomai_cli.errors import BundleError
 from genomai_cli.mapping.seeding import keys_of
 
 K = 13
@@ -38,6 +42,7 @@ LEAST_SHARED = 8  # k-mers, of those before a share was chosen: 20 equal letters
 NEIGHBOURS = 8
 MOST_KMERS = 1 << 23  # of all sequences: then a share of them is kept; about 0.7 GB at most
 COMMON = (50, 0.05)  # a k-mer in so many sequences, and in this share of them, says nothing
+STORED = (0.25, 1 << 20)  # the share of k-mers in a bundle, and how many there are at most
 _LETTERS_AT_ONCE = 1 << 22
 _KEYS = 1 << 2 * K
 _MULTIPLIER = 0x9E3779B1  # odd, so that different k-mers stay different modulo a power of two
@@ -75,6 +80,39 @@ class KmerTable:
             np.bincount(row_of_all, minlength=len(texts)) / 2,
         )
         return cls(packed >> 32, rows, sizes, share)
+
+    @classmethod
+    def to_store(cls, sequences: Sequences) -> Self:
+        """The table of a share of the k-mers that is small enough for a bundle: at most 4 MB and 8 bytes a sequence."""
+        share, most = STORED
+        letters = sum(map(len, sequences))
+        return cls.of(sequences, share=min(share, most / max(1, letters)))
+
+    def to_bytes(self) -> bytes:
+        """The table as safetensors: the hashes of one sequence after another."""
+        order = np.lexsort((self.hashes, self.rows))
+        tensors = {
+            "hashes": self.hashes[order].astype(np.int32),
+            "counts": np.bincount(self.rows, minlength=len(self.sizes)).astype(np.int32),
+            "sizes": self.sizes.astype(np.float32),
+        }
+        return bytes(save(tensors, metadata={"k": str(K), "share": repr(self.share)}))
+
+    @classmethod
+    def from_file(cls, file: Path) -> Self:
+        """The table that a file holds; BundleError for another file."""
+        try:
+            with safe_open(file, "numpy") as stored:
+                told = stored.metadata()
+                hashes, counts, sizes = map(stored.get_tensor, ("hashes", "counts", "sizes"))
+                k, share = int(told["k"]), float(told["share"])
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise BundleError(f"{file}: no table of k-mers ({error})") from None
+        if k != K or counts.sum() != len(hashes) or len(counts) != len(sizes):
+            raise BundleError(f"{file}: no table of {K}-mers")
+        order = np.argsort(hashes, kind="stable")
+        rows = np.repeat(np.arange(len(counts)), counts)[order]
+        return cls(hashes[order].astype(np.int64), rows, sizes.astype(np.float64), share)
 
     def without_common(self) -> "KmerTable":
         """The same without k-mers that are in so many of the sequences that they say nothing."""

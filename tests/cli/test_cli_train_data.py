@@ -94,6 +94,13 @@ def test_a_validation_set_and_leaks(tmp_path, rows, files):
     made = config_of(tmp_path / "m")["provenance"]
     assert made["leaks"] == json.loads(record.read_text())["details"]["leaks"] == leaks
     assert made["validation_samples"] == made["validation"]["kind"]["n"] == 7
+    for trained_on, count in (
+        (tmp_path / "m", 2),
+        (fasta, 1),
+    ):  # the model knows its validation set
+        calls = run(["classify", "--model", tmp_path / "m", test]).output
+        words = ["evaluate", "--truth", labels, "--sequences", test, "--trained-on", trained_on]
+        assert f"{test}: {count} of 6 {told}" in run(words, calls).stderr
     card = (tmp_path / "m" / "README.md").read_text()
     assert f"Of the 6 sequences of `{test}`, 2 have near-duplicates among them." in card
     assert "the 7 samples of the validation set that was given" in card

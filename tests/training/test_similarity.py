@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from genomai_cli.alphabet import BASE_LETTERS, as_text, reverse_complement
+from genomai_cli.errors import BundleError
 from genomai_cli.training import similarity
 from genomai_cli.training.similarity import (
     KmerTable,
@@ -152,6 +154,28 @@ class TestSharedBetween:
         found = shared_between(table, test)
         assert (found == shared_between(texts(train), test)).all()
         assert len(found) == 300
+
+    def test_what_a_bundle_keeps_comes_back_as_it_was(self, tmp_path):
+        rng = np.random.default_rng(14)
+        train = texts(random_sequences(rng, 50, 80))
+        table = KmerTable.to_store(train)
+        file = tmp_path / "kmers.safetensors"
+        file.write_bytes(table.to_bytes())
+        again = KmerTable.from_file(file)
+        assert again.share == table.share == 0.25
+        for name in ("hashes", "sizes"):
+            assert (getattr(again, name) == getattr(table, name)).all()
+        assert (again.rows == table.rows).all()
+        assert shared_between(
+            again, [train[8], as_text(random_sequences(rng, 1, 80)[0])]
+        ).tolist() == [[8, 0]]
+        assert KmerTable.from_file(file).to_bytes() == file.read_bytes()
+
+    @pytest.mark.parametrize("content", [b"", b"nonsense", save({"hashes": np.zeros(2)})])
+    def test_another_file_is_refused(self, tmp_path, content):
+        (tmp_path / "kmers.safetensors").write_bytes(content)
+        with pytest.raises(BundleError, match="no table of"):
+            KmerTable.from_file(tmp_path / "kmers.safetensors")
 
     @pytest.mark.parametrize(("train", "test"), [([], []), (["ACGT" * 9], []), ([], ["ACGT" * 9])])
     def test_nothing_shares_nothing(self, train, test):
