@@ -331,7 +331,11 @@ def _unknown(text: bytes, found: str | None) -> str:
         )
     shown = text.splitlines()[0][:20].replace(b"\t", b" ").decode("ascii", "backslashreplace")
     printable = shown.isprintable() and "\\x" not in shown
-    return f"{wanted}: it begins with '{shown}'" if printable else f"{wanted} but binary data"
+    if not printable:
+        return f"{wanted} but binary data"
+    columns = any(mark in text.splitlines()[0] for mark in (b"\t", b",", b";"))
+    hint = " (a table of sequences has a column `sequence`)" if columns else ""
+    return f"{wanted}: it begins with '{shown}'{hint}"
 
 
 def text_of(raw: bytes) -> str:

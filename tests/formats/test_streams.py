@@ -69,6 +69,7 @@ def test_empty_inputs_say_so(tmp_path: Path, content: bytes) -> None:
         (b"PK\3\4" + bytes(40), "the zip archive cannot be read"),
         (b"##nothing\n", "##fileformat"),
         (b"chr1\t10\t20\n", "it begins with 'chr1"),
+        (b"seq,label\nACGT,1\n", "'seq,label' (a table of sequences has a column `sequence`)"),
         (gzip.compress(gzip.compress(FASTA, mtime=0), mtime=0), "compressed twice"),
     ],
 )
