@@ -9,9 +9,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-import pysam
-
+from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input
+from genomai_cli.formats.tabix import Blocks, Index, read_index
 
 
 class Stretches:
@@ -99,15 +99,15 @@ def indexed_lines(
     count = sum(len(_spans(sites)) for sites in wanted.values())
     if index is None or source.file is None or source.file.stat().st_size < _WORTH * count:
         return None
-    before = pysam.set_verbosity(0)  # htslib would complain on standard error by itself
     try:
-        with pysam.TabixFile(str(source.file), index=str(index)) as table:
-            intervals = list(_intervals(table.contigs, wanted, normal))
-            return iter(list(_fetch(table, intervals, reach))), table.contigs
-    except (OSError, ValueError):
+        with source.file.open("rb") as file:
+            blocks, table = Blocks(file), read_index(index)
+            if not table.covers(blocks):
+                return None  # whoever reads the file on says whether it is truncated
+            intervals = list(_intervals(list(table.contigs), wanted, normal))
+            return iter(list(_fetch(blocks, table, intervals, reach))), list(table.contigs)
+    except (OSError, ValueError, InputError):
         return None
-    finally:
-        pysam.set_verbosity(before)
 
 
 def _index(source: Input) -> Path | None:
@@ -136,13 +136,26 @@ def _spans(sites: Sites) -> list[tuple[int, int]]:
 
 
 def _fetch(
-    table: pysam.TabixFile, intervals: list[Interval], reach: Callable[[bytes], int]
+    blocks: Blocks, table: Index, intervals: list[Interval], reach: Callable[[bytes], int]
 ) -> Iterator[tuple[bytes, int]]:
     for contig, first, last in intervals:
-        for line in table.fetch(contig, max(first - 1, 0), last):
-            raw = line.encode("utf-8", "surrogateescape")
-            at = int(raw.split(b"\t", 2)[1])
+        for raw, at in _overlapping(blocks, table, contig, first, last):
             if at >= first:
                 yield raw, 0
             elif first == last and reach(raw) >= first:
                 yield raw, first
+
+
+def _overlapping(
+    blocks: Blocks, table: Index, contig: str, first: int, last: int
+) -> Iterator[tuple[bytes, int]]:
+    """The lines that may overlap the positions, each with its own; those of a contig are in order."""
+    name, begun = contig.encode("utf-8", "surrogateescape"), 0
+    for begin, end in table.chunks(contig, first, last):
+        for raw in blocks.lines(max(begin, begun), end):
+            chrom, position, _ = raw.split(b"\t", 2)
+            at = int(position)
+            if chrom != name or at > last:
+                break
+            yield raw, at
+        begun = max(begun, end)
