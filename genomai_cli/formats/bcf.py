@@ -6,7 +6,7 @@ not wanted are skipped by their length, and a damaged file cannot bring the inte
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -19,10 +19,9 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.genotypes import ABSENT
 from genomai_cli.formats.regions import OrderedSites, Sites, is_block
 from genomai_cli.formats.sample_fields import BcfFields
-from genomai_cli.formats.streams import Input, text_of
+from genomai_cli.formats.streams import LONGEST_LINE, Input, text_of
 
 _FIXED = struct.Struct("<IIiiifII")
-_LARGEST_SHARED, _LARGEST_CALLS = 1 << 27, 1 << 31
 _NUMBERS, _TEXT = {1: "<i1", 2: "<i2", 3: "<i4", 5: "<f4"}, 7
 _INTEGERS = ("<i1", "<i2", "<i4")
 _WIDTHS = {0: 0, 1: 1, 2: 2, 3: 4, 5: 4, 7: 1}
@@ -35,9 +34,9 @@ class BcfHeader:
 
     lines: tuple[str, ...]
     columns: str
-    contigs: tuple[str, ...]
+    contigs: dict[int, str]
     format_keys: dict[str, int]
-    filters: tuple[str, ...]
+    filters: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,11 @@ def read_bcf_header(source: Input) -> BcfHeader:
     source.stream.read(5)
     size = source.stream.read(4)
     length = int.from_bytes(size, "little")
-    text = source.stream.read(length) if length < _LARGEST_SHARED else b""
-    if len(size) < 4 or len(text) < length or not text:
+    try:
+        text = _exactly(source.stream, length if length <= LONGEST_LINE else 0)
+    except ValueError:
+        text = b""
+    if len(size) < 4 or not text:
         raise InputError("the BCF header is truncated", path=source.path)
     lines = text_of(text.rstrip(b"\0")).splitlines()
     columns = next((line for line in lines if line.startswith("#CHROM")), "")
@@ -70,12 +72,11 @@ def read_bcf_header(source: Input) -> BcfHeader:
         raise InputError("the BCF header has no #CHROM line", path=source.path)
     meta = tuple(line for line in lines if line.startswith("##"))
     keys = _numbered(meta, ("FILTER", "INFO", "FORMAT"), ["PASS"])
-    numbers = {key: number for number, key in enumerate(keys) if key}
-    contigs = tuple(_numbered(meta, ("contig",), []))
-    return BcfHeader(meta, columns, contigs, numbers, tuple(keys))
+    numbers = {key: number for number, key in keys.items()}
+    return BcfHeader(meta, columns, _numbered(meta, ("contig",), []), numbers, keys)
 
 
-def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> list[str]:
+def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) -> dict[int, str]:
     """Names by number: the IDX field where there is one, the order of first appearance otherwise."""
     names = {name: number for number, name in enumerate(known)}
     for line in lines:
@@ -83,17 +84,14 @@ def _numbered(lines: Sequence[str], kinds: tuple[str, ...], known: list[str]) ->
         if found and found[1] in kinds and found[2] not in names:
             given = re.search(r",IDX=(\d+)>?\s*$", line)
             names[found[2]] = int(given[1]) if given else len(names)
-    table = [""] * (max(names.values(), default=-1) + 1)
-    for name, number in names.items():
-        table[number] = name
-    return table
+    return {number: name for name, number in names.items()}
 
 
 def read_bcf_records(
     source: Input,
     header: BcfHeader,
     samples: int,
-    sites: Sequence[Sites] | None,
+    sites: Mapping[int, Sites] | None,
     covering: bool,
     contigs: dict[str, int | None],
 ) -> Iterator[BcfRecord]:
@@ -126,17 +124,20 @@ def read_bcf_records(
 
 def _check_sizes(fields: tuple[int, ...], header: BcfHeader) -> None:
     shared, calls, contig = fields[:3]
-    if not 24 <= shared < _LARGEST_SHARED or calls > _LARGEST_CALLS:
+    if not 24 <= shared <= LONGEST_LINE or calls > LONGEST_LINE:
         raise ValueError("impossible length")
-    if not 0 <= contig < len(header.contigs):
+    if contig not in header.contigs:
         raise ValueError("unknown contig")
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
+    pieces = []
+    while size and (piece := stream.read(min(size, 1 << 20))):  # memory is taken for what is there
+        pieces.append(piece)
+        size -= len(piece)
+    if size:
         raise ValueError("truncated")
-    return data
+    return b"".join(pieces)
 
 
 def _record(
@@ -164,7 +165,7 @@ def _record(
     )
 
 
-def _filters(shared: bytes, at: int, names: tuple[str, ...]) -> tuple[str, ...]:
+def _filters(shared: bytes, at: int, names: Mapping[int, str]) -> tuple[str, ...]:
     kind, length, start = _typed(shared, at)
     width = _WIDTHS[kind]
     numbers = [shared[start + width * n : start + width * (n + 1)] for n in range(length)]

@@ -46,6 +46,7 @@ _ANY_TEXT = _table(b"", b"", other=None)
 _QUALITIES = bytes(range(33, 127))
 _CHUNK = 1 << 20
 _LONGEST_TITLE = 1 << 20
+LONGEST_SEQUENCE = 1 << 29  # letters, twice those of human chromosome 1; a sequence is held whole
 
 
 def read_sequences(
@@ -146,6 +147,7 @@ class _Entry:
         self._in_title = True
         self._next_line = line + 1
         self._pieces: list[bytes] = []
+        self._letters = 0
 
     def add(self, text: bytes) -> None:
         if self._in_title:
@@ -156,12 +158,20 @@ class _Entry:
                 raise InputError("a name of more than a megabyte", path=self._path, line=self._line)
         if text:
             self._pieces.append(_cleaned_letters(text, self._table, self._path, self._next_line))
+            self._letters += len(self._pieces[-1])
+            _check_length(self._letters, self._path, self._line)
             self._next_line += text.count(b"\n")
 
     def record(self) -> SequenceRecord:
         name, description = _name_and_rest(self._title, self._path, self._line)
         sequence = text_of(b"".join(self._pieces))
         return SequenceRecord(name, sequence, description, self._path, self._line)
+
+
+def _check_length(letters: int, path: str, line: int) -> None:
+    if letters > LONGEST_SEQUENCE:
+        message = f"a sequence of more than {LONGEST_SEQUENCE:,} letters: cut it into parts first"
+        raise InputError(message, path=path, line=line)
 
 
 def _name_and_rest(title: bytes, path: str, line: int) -> tuple[str, str]:
@@ -221,6 +231,7 @@ def _fastq_sequence(
 ) -> tuple[bytes, int, bytes]:
     """The letters up to the '+' line, that line's number and what follows the '+'."""
     pieces: list[bytes] = []
+    letters = 0
     for number, raw in lines:
         if raw.startswith(b"+"):
             return b"".join(pieces), number, raw[1:].rstrip()
@@ -228,6 +239,8 @@ def _fastq_sequence(
         if b" " in text or b"\t" in text:
             raise InputError("white space within a sequence", path=path, line=number)
         pieces.append(_cleaned_letters(text, table, path, number))
+        letters += len(text)
+        _check_length(letters, path, line)
     raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
 
 
@@ -320,16 +333,19 @@ def read_entries(source: Input) -> Iterator[Entry]:
         raise InputError(f"{source.kind.value}, where FASTA or VCF is needed", path=source.path)
     pieces: list[bytes] = []
     begun, line, next_line = False, 0, 0  # a line end stands before the first line
+    letters = 0
     for begins, text in parts(source.stream):
         if begins:
             # The line end before a `>` belongs to the entry before it.
             entry = _entry(b"".join([*pieces, b"\n"]), source.path, line, begun)
             if entry.raw != b"":
                 yield entry
-            pieces, begun = [], True
+            pieces, begun, letters = [], True, 0
             next_line += 1
             line = next_line
         pieces.append(text)
+        letters += len(text)
+        _check_length(letters, source.path, line)
         next_line += text.count(b"\n")
     yield _entry(b"".join(pieces), source.path, line, begun)
 

@@ -30,6 +30,7 @@ else:
     _ZLIB_ERRORS = (BadGzipFile, zlib.error, isal_zlib.error)
 STANDARD_INPUTS = ("-", "/dev/stdin")
 _BUFFER = 1 << 20
+LONGEST_LINE = 1 << 28  # bytes of a line, a header or a record that is read whole: 256 MiB
 _SNIFF = 64  # non-blank bytes that settle the kind
 _BLANKS = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -97,18 +98,27 @@ def open_input(path: str | Path) -> Input:
         _close(raw, name)
         raise
     head = head.removeprefix(_BOM)
-    stream = io.BufferedReader(_Rewound(head, raw), _BUFFER)
+    longest = None if kind in (Kind.FASTA, Kind.BCF) else LONGEST_LINE  # which see to it themselves
+    stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
     return Input(name, kind, compression, cast(BinaryIO, stream), _regular(name))
 
 
-def peeked(source: Input, enough: Callable[[bytes], bool], most: int) -> tuple[bytes, Input]:
-    """The first bytes of an input, read until they are enough, `most` or all; and the input with them put back."""
-    head = b""
-    while len(head) < most and not enough(head):
+def peeked(
+    source: Input, enough: Callable[[bytearray, int], bool], most: int
+) -> tuple[bytes, Input]:
+    """The first bytes of an input, read until they are enough, `most` or all; and the input with them put back.
+
+    `enough` is asked after every piece, and told how many bytes it has seen before.
+    """
+    begun, before = bytearray(), 0
+    while len(begun) < most and not enough(begun, before):
+        before = len(begun)
         piece = cast(io.BufferedReader, source.stream).read1(_BUFFER)
         if not piece:
             break
-        head += piece
+        begun += piece
+    head = bytes(begun)
+    del begun
     stream = io.BufferedReader(_Rewound(head, source.stream), _BUFFER)
     return head, replace(source, stream=cast(BinaryIO, stream))
 
@@ -198,10 +208,16 @@ def _take(raw: Any, enough: Callable[[bytes], bool]) -> bytes:
 
 
 class _Rewound(io.RawIOBase):
-    """A stream with its first bytes put back; it remembers its last bytes, to tell a cut file."""
+    """A stream with its first bytes put back; it remembers its last bytes, to tell a cut file.
 
-    def __init__(self, head: bytes, rest: Any, *, path: str | None = None) -> None:
+    Raises InputError at a line of more bytes than `longest`, before anyone holds it.
+    """
+
+    def __init__(
+        self, head: bytes, rest: Any, *, path: str | None = None, longest: int | None = None
+    ) -> None:
         self._head, self._rest, self._path = head, rest, path
+        self._longest, self._line = longest, 0  # of which so many bytes have passed
         # A BufferedReader's readinto waits for a full buffer; readinto1 takes what a pipe has now.
         self._readinto = getattr(rest, "readinto1", rest.readinto)
         self.tail = b""
@@ -213,7 +229,16 @@ class _Rewound(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         size = self._from_head(view) if self._head else self._from_rest(view)
         self.tail = (self.tail + bytes(view[max(0, size - 28) : size]))[-28:]
+        if self._longest is not None:
+            self._measure(bytes(view[:size]), self._longest)
         return size
+
+    def _measure(self, piece: bytes, longest: int) -> None:
+        end = piece.rfind(b"\n") + 1
+        self._line = len(piece) - end if end else self._line + len(piece)
+        if self._line > longest:
+            message = f"a line of more than {longest >> 20} MiB, longer than can be read"
+            raise InputError(message, path=self._path or "-")
 
     def _from_head(self, view: memoryview) -> int:
         piece, self._head = self._head[: len(view)], self._head[len(view) :]

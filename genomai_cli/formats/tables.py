@@ -10,9 +10,11 @@ from typing import IO
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
+from genomai_cli.records import repeated
 
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
+LARGEST = 1 << 28  # bytes of a table, which is held whole
 UNKNOWN_LABEL = "UNKNOWN"  # the call of a sample that gets no label
 _SEQUENCE = "sequence"
 _NAMES = ("name", "id", "sample")
@@ -73,11 +75,13 @@ def read_table(path: str | Path) -> Table:
     fields are between commas, semicolons or blanks. Unicode of 16 bits is read by its mark.
     """
     with open_bytes(path) as stream:
-        return parse_table(stream.read(), str(path))
+        return parse_table(stream.read(LARGEST + 1), str(path))
 
 
 def parse_table(data: bytes, shown: str) -> Table:
-    """The same from the bytes of a file, named in messages as `shown`."""
+    """The same from the bytes of a file, named in messages as `shown`; InputError for more than `LARGEST`."""
+    if len(data) > LARGEST:
+        raise InputError(f"a table of more than {LARGEST >> 20} MiB", path=shown)
     text = _decoded(data, shown)
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
@@ -144,8 +148,7 @@ def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
     if "" in header:
         message = f"a column without a name, number {header.index('') + 1}"
         raise InputError(message, path=path, line=line)
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+    if twice := repeated(header):
         raise InputError(f"column {twice} is there twice", path=path, line=line)
     return header
 

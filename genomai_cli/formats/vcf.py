@@ -32,6 +32,7 @@ from genomai_cli.formats.regions import (
 )
 from genomai_cli.formats.sample_fields import SampleFields, TextFields
 from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.records import repeated
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
 _Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
@@ -196,8 +197,7 @@ def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]
         raise InputError(message, path=path, line=line)
     if "" in samples:
         raise InputError("a sample without a name", path=path, line=line)
-    if len(set(samples)) < len(samples):
-        twice = next(name for name in samples if samples.count(name) > 1)
+    if twice := repeated(samples):
         raise InputError(f"sample {twice} is there twice", path=path, line=line)
     return samples
 
@@ -351,8 +351,12 @@ def _read_bcf(
 ) -> VariantFile:
     header = read_bcf_header(source)
     samples = _samples(_columns(header.columns, source.path, None), source.path, None)
-    contigs = [normal_contig(name) for name in header.contigs]
-    sites = None if wanted is None else [wanted.get(contig, ()) for contig in contigs]
+    names = header.contigs.items()
+    sites = (
+        None
+        if wanted is None
+        else {number: wanted.get(normal_contig(name), ()) for number, name in names}
+    )
     counts: dict[str, int | None] = {}
     rows = read_bcf_records(source, header, len(samples), sites, covering, counts)
     records = (_bcf_variant(row, reading) for row in rows)

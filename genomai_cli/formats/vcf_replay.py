@@ -4,6 +4,7 @@ The text is kept in a file of no name where that is needed.
 """
 
 import io
+import re
 import shutil
 import struct
 import tempfile
@@ -108,22 +109,41 @@ def first_records(source: Input, *, most: int, of_file: int) -> tuple[FirstRecor
     header tells nothing: whoever reads it next says what is wrong.
     """
     least = of_file if source.file is not None else 0
-    contigs = _contigs_of_bcf if source.kind is Kind.BCF else _contigs_of_vcf
+    of_bcf = source.kind is Kind.BCF
+    begun = _record_of_bcf if of_bcf else _record_of_vcf
+    has_record = False
 
-    def enough(head: bytes) -> bool:
-        return len(head) >= least and bool(contigs(head)[1])
+    def enough(head: bytearray, before: int) -> bool:
+        nonlocal has_record
+        has_record = has_record or begun(head, before)
+        return has_record and len(head) >= least
 
     head, again = peeked(source, enough, most)
-    header, found = contigs(head)
-    complete = len(head) < most and not enough(head)
+    header, found = (_contigs_of_bcf if of_bcf else _contigs_of_vcf)(head)
+    complete = len(head) < most and not (has_record and len(head) >= least)
     return FirstRecords(tuple(header), frozenset(found), complete), again
 
 
+_NAMED = re.compile(rb"\n(?!#)[^\n\t]*\t")  # the first column of a record
+_LONGEST_NAME = 1024  # of a contig
+
+
+def _record_of_vcf(head: bytearray, before: int) -> bool:
+    """Whether a record begins behind so many bytes, which were looked at before: each is looked at about once."""
+    since = head.rfind(b"\n", max(0, before - _LONGEST_NAME), before)
+    return _NAMED.search(head, before if since < 0 else since) is not None
+
+
+def _record_of_bcf(head: bytearray, before: int) -> bool:
+    """Whether the beginning of a record is there, behind the header."""
+    del before
+    return len(head) >= 9 + int.from_bytes(head[5:9], "little") + _SIZES.size
+
+
 def _contigs_of_vcf(head: bytes) -> tuple[list[str], set[str]]:
-    lines = head.split(b"\n")
-    header = [text_of(line) for line in lines if line.startswith(b"##")]
-    records = (line for line in lines if b"\t" in line and not line.startswith(b"#"))
-    names = {line[: line.index(b"\t")] for line in records}
+    """The ## lines, and the normal names of the contigs."""
+    header = [text_of(line) for line in re.findall(rb"^##[^\n]*", head, re.MULTILINE)]
+    names = set(re.findall(rb"^(?!#)([^\n\t]*)\t", head, re.MULTILINE))
     return header, {normal_contig(text_of(name)) for name in names}
 
 
@@ -134,8 +154,7 @@ def _contigs_of_bcf(head: bytes) -> tuple[list[str], set[str]]:
     except InputError:
         return [], set()
     numbers = set(_contig_numbers(stream))
-    known = range(len(header.contigs))
-    names = {header.contigs[number] for number in numbers if number in known}
+    names = {header.contigs[number] for number in numbers if number in header.contigs}
     return list(header.lines), {normal_contig(name) for name in names}
 
 

@@ -21,6 +21,7 @@ from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
+from genomai_cli.records import repeated
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MIN_SHARE = 0.005  # a population with a smaller share is left out
@@ -54,10 +55,8 @@ class Request:
 def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) -> list[Request]:
     """Those of several `--phenotype`, each for so many individuals; UsageError where two would give the same names."""
     requests = [one for text in texts for one in parsed_request(text, individuals, phenotypes)]
-    names = [request.name for request in requests]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
+    if name := repeated(request.name for request in requests):
+        raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
     return requests
 
 
