@@ -1,9 +1,8 @@
-"""The nouns that travel between the rooms: small frozen records without behaviour of their own; and their names, of which none may come twice.
+"""The nouns that travel between the rooms: small frozen records without behaviour of their own.
 
 Shape suffix: S sites.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,13 +36,3 @@ class SequenceRecord:
     path: str = "-"
     line: int = 0
     uncertain: UncertainGenotypes | None = field(default=None, compare=False, repr=False)
-
-
-def repeated(names: Iterable[str]) -> str | None:
-    """The first name that was there before; None if all differ."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None

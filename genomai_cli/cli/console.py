@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from genomai_cli.names import printable
+
 if TYPE_CHECKING:
     from genomai_cli.training.progress import StepMetrics
     from genomai_cli.training.run_folder import MetricsLog
@@ -51,7 +53,7 @@ class Console:
         yield from track(items, label, total=total, console=terminal, transient=True)
 
     def _write(self, message: str) -> None:
-        print(f"{self.command}: {message}", file=sys.stderr, flush=True)
+        print(f"{self.command}: {printable(message)}", file=sys.stderr, flush=True)
 
 
 ABSENT = "."

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from genomai_cli.errors import GenomaiError
+from genomai_cli.names import printable
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -69,7 +70,7 @@ def describe(error: Exception) -> str:
         text = "out of memory"
     else:
         text = f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _is_verbose(words: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from genomai_cli.cli.options import VariantOptions
 from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
+from genomai_cli.names import escaped
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
@@ -140,7 +141,7 @@ def _rows(
         run.count(used=score.bases > 0, refused=score.bases == 0)
         unscored += max(0.0, found.length - first - score.bases)
         numbers = (score.total, score.per_base, score.perplexity)
-        fields = (found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}")
+        fields = (escaped(found.name), str(found.length), *map(shown, numbers), f"{score.bases:g}")
         line = "\t".join((*fields, likelihood.method)) + "\n"
         told = f"{found.name} of {found.length} letters"
         yield told, line.encode("utf-8", "surrogateescape")

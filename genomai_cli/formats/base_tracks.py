@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from genomai_cli import __version__
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.outputs import atomic_output
+from genomai_cli.names import escaped, printable
 
 BEDGRAPH, HDF5 = (".bedgraph", ".bg"), (".h5", ".hdf5")
 FORMAT_VERSION = 1
@@ -57,7 +58,7 @@ class _BedGraph:
 
     def add(self, name: str, values: NDArray[np.float64], *, last: bool) -> None:
         lines = [
-            f"{name}\t{self._start + place}\t{self._start + place + 1}\t{values[place]:.6f}\n"
+            f"{escaped(name)}\t{self._start + place}\t{self._start + place + 1}\t{values[place]:.6f}\n"
             for place in np.flatnonzero(~np.isnan(values)).tolist()
         ]
         self._out.write("".join(lines).encode("utf-8", "surrogateescape"))
@@ -81,7 +82,7 @@ class _Hdf5:
         self._values.resize(before + len(values), axis=0)
         self._values[before:] = values
         if last:
-            self._names.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+            self._names.append(printable(name))
             self._offsets.append(len(self._values))
 
     def close(self) -> None:

@@ -66,7 +66,7 @@ def read_bcf_header(source: Input) -> BcfHeader:
         text = b""
     if len(size) < 4 or not text:
         raise InputError("the BCF header is truncated", path=source.path)
-    lines = text_of(text.rstrip(b"\0")).splitlines()
+    lines = text_of(text.rstrip(b"\0")).replace("\r\n", "\n").split("\n")
     columns = next((line for line in lines if line.startswith("#CHROM")), "")
     if not columns:
         raise InputError("the BCF header has no #CHROM line", path=source.path)

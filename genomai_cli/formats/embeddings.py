@@ -12,7 +12,6 @@ to go on from.
 Shape suffixes: n records or rows, E numbers of a vector.
 """
 
-import io
 import os
 import shutil
 import stat
@@ -31,9 +30,11 @@ from numpy.typing import NDArray
 
 from genomai_cli import __version__
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.row_journal import RowJournal, partial_folder, read_run, require_same
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.tables import TableWriter
+from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
 
 FORMAT, FORMAT_VERSION = "genomai embeddings", 1
@@ -157,8 +158,8 @@ class Hdf5Reader:
 
 
 def stored_name(name: str) -> str:
-    """The name as HDF5 holds it: bytes that are no UTF-8 are replaced, NUL is left out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+    """The name as HDF5 holds it."""
+    return printable(name)
 
 
 def write_tsv(
@@ -174,7 +175,7 @@ def write_tsv(
     `found` are names with some of the record's rows (n, E), and whether they are its last. Numbers are written with
     seven significant digits, which float32 has. Of parts the first has the header, even if its records have no vectors.
     """
-    text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
+    text = text_over(out)
     numbers = [f"e{number}" for number in range(1, width + 1)]
     named = ["id", *(["token"] if per_token else []), *numbers]
     table = TableWriter(text, named, header=part.is_first)

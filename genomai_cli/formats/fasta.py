@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import IUPAC
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import Input, Kind, text_of
-from genomai_cli.formats.tables import parse_table, sequence_column, sequences_of
+from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
+from genomai_cli.names import escaped
 from genomai_cli.records import SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
@@ -93,7 +94,7 @@ def write_fasta(handle: IO[bytes], records: Iterable[SequenceRecord], *, width: 
 
 def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
     """A record as FASTA text, with its last line end."""
-    title = f"{record.name} {record.description}".rstrip()
+    title = escaped(f"{record.name} {record.description}".rstrip())
     lines = [record.sequence]
     if width:
         starts = range(0, len(record.sequence), width)
@@ -179,10 +180,10 @@ def _name_and_rest(title: bytes, path: str, line: int) -> tuple[str, str]:
     if b"\r" in title:
         message = "lines end in CR only (old Mac); convert them with: tr '\\r' '\\n'"
         raise InputError(message, path=path, line=line)
-    name, *rest = text_of(title).split(None, 1)[:2] or [""]
+    name, *rest = title.split(None, 1) or [b""]
     if not name:
         raise InputError("an entry without a name", path=path, line=line)
-    return name, rest[0] if rest else ""
+    return text_of(name), text_of(rest[0]) if rest else ""
 
 
 def _cleaned_letters(raw: bytes, table: bytes, path: str, line: int) -> bytes:
@@ -262,7 +263,7 @@ def _skip_qualities(lines: "enumerate[bytes]", length: int, path: str, line: int
 
 def _read_table(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
     """The records of a table of sequences, which is read whole."""
-    table = parse_table(source.stream.read(), source.path)
+    table = parse_table(source.stream.read(LARGEST + 1), source.path)
     column = sequence_column(table)
     if column is None:
         raise InputError("no column 'sequence'", path=source.path, line=1)

@@ -33,13 +33,16 @@ def atomic_output(path: str | Path) -> Iterator[IO[bytes]]:
         yield handle
 
 
+def text_over(binary: IO[bytes]) -> io.TextIOWrapper:
+    """A text stream over a binary one: UTF-8 with \\n line ends; names that are no UTF-8 go out as they came."""
+    return io.TextIOWrapper(binary, "utf-8", "surrogateescape", newline="\n", write_through=True)
+
+
 @contextmanager
 def atomic_text(path: str | Path) -> Iterator[IO[str]]:
     """`atomic_output` for text: UTF-8 with \\n line ends."""
     with atomic_output(path) as binary:
-        text = io.TextIOWrapper(
-            binary, encoding="utf-8", errors="surrogateescape", newline="\n", write_through=False
-        )
+        text = text_over(binary)
         try:
             yield text
             text.flush()

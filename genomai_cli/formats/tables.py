@@ -10,7 +10,7 @@ from typing import IO
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
-from genomai_cli.records import repeated
+from genomai_cli.names import escaped, is_plain, printable, repeated
 
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
@@ -49,11 +49,12 @@ class LabelTable:
     lines: tuple[int, ...]
 
     def column(self, name: str) -> dict[str, str]:
-        """The samples that have a label in this column, with the label."""
+        """The samples that have a label in this column, with the label; InputError for one that is no plain text."""
         if name not in self.columns:
             there = ", ".join(self.columns)
             message = f"no column '{name}' (there are: {there})"
             raise InputError(message, path=self.path, line=1)
+        require_text((name, *self.columns[name]), (1, *self.lines), self.path)
         pairs = zip(self.samples, self.columns[name], strict=True)
         return {sample: label for sample, label in pairs if label is not None}
 
@@ -224,6 +225,14 @@ def _name_column(table: Table, sequences: str) -> str | None:
     return found
 
 
+def require_text(values: Iterable[str | None], lines: Iterable[int], path: str) -> None:
+    """InputError at the first value that cannot be kept as text in a model, with its line."""
+    for value, line in zip(values, lines, strict=False):
+        if value is not None and not is_plain(value):
+            message = f"'{printable(value)[:80]}' has bytes that are no UTF-8, or control characters (iconv -t UTF-8)"
+            raise InputError(message, path=path, line=line)
+
+
 def _label(text: str) -> str | None:
     value = text.strip()
     return None if value in MISSING_VALUES else value
@@ -261,10 +270,11 @@ class TableWriter:
         """Rows of which many come at once, column by column: ten times as fast as one by one."""
         if len(columns) != len(self._columns):
             raise ValueError(f"{len(columns)} fields for {len(self._columns)} columns")
-        for column in columns:
-            if _breaks("".join(column)):
-                _line(column)  # names the field
-        lines = "\n".join(map("\t".join, zip(*columns, strict=True)))
+        safe = [
+            column if escaped(t := "".join(column)) == t else list(map(escaped, column))
+            for column in columns
+        ]
+        lines = "\n".join(map("\t".join, zip(*safe, strict=True)))
         if lines:
             self._write(lines + "\n", len(columns[0]))
 
@@ -281,12 +291,4 @@ class TableWriter:
 
 
 def _line(fields: Sequence[str]) -> str:
-    for field in fields:
-        if _breaks(field):
-            message = f"a tab or line end within {field!r} cannot be written to a table"
-            raise InputError(message, path="output")
-    return "\t".join(fields) + "\n"
-
-
-def _breaks(text: str) -> bool:
-    return "\t" in text or "\n" in text or "\r" in text
+    return "\t".join(map(escaped, fields)) + "\n"

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from genomai_cli import __version__
+from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids, Tokenizer
 
@@ -48,7 +49,7 @@ def _fill(file: h5py.File, records: Iterable[SequenceRecord], tokenizer: Tokeniz
     )  # fmt: skip
     names, offsets, held = [], [0], list[Ids]()
     for record in records:
-        names.append(record.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        names.append(printable(record.name))
         offsets.append(offsets[-1])
         for piece in tokenizer.whole(record.sequence):
             held.append(piece)

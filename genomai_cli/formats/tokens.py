@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import IO
 
+from genomai_cli.names import escaped
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Tokenizer
 
@@ -47,4 +48,4 @@ def _write_tokens(
 
 
 def _field(name: str) -> bytes:
-    return name.replace("\t", " ").encode("utf-8", "surrogateescape")
+    return escaped(name).encode("utf-8", "surrogateescape")

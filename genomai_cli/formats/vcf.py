@@ -32,7 +32,7 @@ from genomai_cli.formats.regions import (
 )
 from genomai_cli.formats.sample_fields import SampleFields, TextFields
 from genomai_cli.formats.streams import Input, Kind, text_of
-from genomai_cli.records import repeated
+from genomai_cli.names import repeated
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
 _Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0

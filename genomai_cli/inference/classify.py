@@ -3,7 +3,6 @@
 Calls as the table that `genomai classify` writes.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
 from genomai_cli.inputs.base import InputKind, Measure, ModelInput
+from genomai_cli.names import escaped
 from genomai_cli.records import SequenceRecord
 
 Item = TypeVar("Item")
@@ -174,7 +175,7 @@ def write_calls(
     header: bool = True,
 ) -> CallCounts:
     """Write a row a call under a `header`, and count them."""
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
+    text = text_over(out)
     further = [column for measure in measures for column in measure.columns]
     named = [*columns(bundle, with_probabilities), *further]
     table = TableWriter(text, named, header=header)
@@ -224,5 +225,5 @@ def write_fractions(
         if not np.isnan(call.measured[0]):
             row = " ".join(f"{value:.6f}" for value in call.measured[:count])
             fractions.write(f"{row}\n".encode())
-            samples.write(f"{call.name}\n".encode("utf-8", "surrogateescape"))
+            samples.write(f"{escaped(call.name)}\n".encode("utf-8", "surrogateescape"))
         yield call

@@ -26,6 +26,7 @@ from genomai_cli.formats.variant_alleles import (
     with_info_header,
 )
 from genomai_cli.inference.variant_effects import NO_ALLELE, Comparison, Effect
+from genomai_cli.names import escaped
 
 NOTHING = "."
 FORMAT_VERSION = 1
@@ -104,7 +105,7 @@ def table_lines(
     """Every record with a row for each of its alleles that was scored."""
     for record, alleles in by_record(effects):
         rows = [row(one, one.compared, reference) for one in alleles if one.compared is not None]
-        lines = "".join("\t".join(fields) + "\n" for fields in rows)
+        lines = "".join("\t".join(map(escaped, fields)) + "\n" for fields in rows)
         yield record, lines.encode("utf-8", "surrogateescape")
 
 

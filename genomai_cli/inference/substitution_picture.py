@@ -23,6 +23,7 @@ from genomai_cli.alphabet import BASES
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.variant_alleles import AlleleRecord
 from genomai_cli.inference.variant_effects import Comparison, Effect
+from genomai_cli.names import caption
 
 PER_ROW, MOST = 100, 5000  # bases
 COLORS = {"A": "#2e7d32", "C": "#1565c0", "G": "#f9a825", "T": "#c62828"}
@@ -98,7 +99,7 @@ def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
             figsize=(max(4.0, 1.5 + 0.16 * widest), 2.6 * len(rows)), layout="constrained"
         )
         FigureCanvasAgg(figure)
-        figure.suptitle(title)
+        figure.suptitle(caption(title))
         panels = figure.subplots(
             2 * len(rows), 1, squeeze=False, height_ratios=[1.4, 1] * len(rows)
         )[:, 0]
@@ -128,7 +129,9 @@ def _logo(axes: Axes, row: Row, widest: int) -> None:
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set_xticks([])
     axes.set_ylabel("mean loss")
-    axes.set_title(f"{row.contig}:{row.first:,}-{row.first + len(row.letters) - 1:,}", fontsize=9)
+    axes.set_title(
+        f"{caption(row.contig)}:{row.first:,}-{row.first + len(row.letters) - 1:,}", fontsize=9
+    )
 
 
 def _heatmap(axes: Axes, row: Row, widest: int, limit: float) -> mpl.cm.ScalarMappable:

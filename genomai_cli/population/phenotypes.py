@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import BundleError, InputError
-from genomai_cli.formats.tables import read_table
+from genomai_cli.formats.tables import read_table, require_text
 
 RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model is asked about by default
 MISSING = frozenset(("", ".", "NA"))
@@ -262,6 +262,7 @@ def location_anchors(count: int = LOCATION_ANCHORS) -> NDArray[np.float64]:
 
 
 def _category(table: PhenotypeTable, name: str) -> Category:
+    require_text((name, *table.column(name)), (1, *table.lines), table.path)
     labels = sorted({value for value in table.column(name) if value is not None})
     if len(labels) > MAX_LABELS:
         raise InputError(f"column {name}: {len(labels)} labels are too many", path=table.path)

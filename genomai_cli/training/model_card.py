@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from genomai_cli.inputs.base import CardText
+from genomai_cli.names import caption
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.pretraining import Pretrained
 
@@ -187,7 +188,7 @@ def loss_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
             axes.plot(*zip(*points, strict=True), label=label, marker=marker) if points else None
         axes.set_xlabel("step")
         axes.set_ylabel("loss (nats)")
-        axes.set_title(column.removeprefix("loss_") if column != "loss" else title)
+        axes.set_title(column.removeprefix("loss_") if column != "loss" else caption(title))
         axes.legend()
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from genomai_cli.names import caption
 from genomai_cli.population.panel import BUILDS, Panel
 
 # Genes of sites whose effect on a trait has been shown, by the rsID of dbSNP.
@@ -118,7 +119,9 @@ def manhattan(panel: Panel, tracks: Sequence[Track], *, title: str = "", unit: s
         figure = Figure(figsize=(11, 1.1 + 2.1 * len(tracks)), layout="constrained")
         FigureCanvasAgg(figure)
         if title:
-            figure.suptitle(title, x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK)
+            figure.suptitle(
+                caption(title), x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK
+            )
         figure.supylabel(unit, fontsize=9, color=INK)
         axis, names = axis_of(panel), site_names(panel)
         all_axes = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
@@ -143,7 +146,7 @@ def _draw(axes: Axes, axis: Axis, track: Track, number: int) -> None:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     room = max(high - low, 1e-9)
     axes.set_ylim(low - 0.06 * room, high + 0.42 * room)
-    axes.set_title(track.title, loc="left", fontsize=9, color=INK, pad=3)
+    axes.set_title(caption(track.title), loc="left", fontsize=9, color=INK, pad=3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=8, length=2)
     axes.margins(x=0.012)

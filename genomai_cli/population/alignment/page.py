@@ -5,10 +5,11 @@ records suggest.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as html_escape
 from xml.etree import ElementTree
 
 from genomai_cli.errors import UsageError
+from genomai_cli.names import printable
 from genomai_cli.population.alignment.attributions_hdf5 import Means
 from genomai_cli.population.alignment.manhattan import (
     OTHERS,
@@ -21,6 +22,7 @@ from genomai_cli.population.alignment.manhattan import (
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
 
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # nothing runs, nothing is fetched
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 LISTED = 20  # sites of a track's table
@@ -51,6 +53,7 @@ def page(
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
 <style>{_STYLE}</style>
@@ -68,6 +71,11 @@ def page(
 </body>
 </html>
 """.encode()
+
+
+def escape(text: str) -> str:
+    """Text in HTML."""
+    return html_escape(printable(text))
 
 
 def _table(track: Track, panel: Panel, names: Sequence[str]) -> str:
@@ -91,7 +99,7 @@ def _with_tips(svg: bytes, tracks: Sequence[Track], names: Sequence[str]) -> str
             points = root.findall(f".//{{{SVG}}}g[@id='{kind}-{number}']//{{{SVG}}}use")
             for point, site in zip(points, sites, strict=True):
                 tip = ElementTree.SubElement(point, f"{{{SVG}}}title")
-                tip.text = f"{names[site]}: {track.values[site]:.5f}"
+                tip.text = f"{printable(names[site])}: {track.values[site]:.5f}"
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     return ElementTree.tostring(root, encoding="unicode")

@@ -3,7 +3,6 @@
 Shape suffixes: P phenotype records, K ranks that are written, N samples.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
@@ -11,6 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
 from genomai_cli.population.alignment.similarity import Aligned
 
@@ -117,6 +117,6 @@ def _decimals(values: Array) -> list[str]:
 
 @contextmanager
 def _table(out: IO[bytes], *, header: bool = True) -> Iterator[TableWriter]:
-    text = io.TextIOWrapper(out, "utf-8", "surrogateescape", newline="\n", write_through=True)
+    text = text_over(out)
     yield TableWriter(text, COLUMNS, header=header)
     text.detach()  # which flushes: not if the block has failed

@@ -3,13 +3,13 @@
 Shape suffixes: S sites, N individuals.
 """
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import IO
 
 import numpy as np
 
 from genomai_cli.formats.fasta import write_fasta
+from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.barcode import genotypes_to_letters
@@ -63,7 +63,7 @@ def write_table(
     """TSV: a row an individual with the number of alternate alleles at each site, CHROM:POS:REF:ALT, or with
     `haplotypes` two rows, NAME_A and NAME_B, of 0 and 1; how many individuals."""
     columns = [f"{s.contig}:{s.position or '.'}:{s.ref}:{s.alt}" for s in sites(panel, build)]
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", write_through=True)
+    text = text_over(out)
     writer = TableWriter(text, ["sample", "phenotype", *columns])
     written = 0
     for one in individuals:

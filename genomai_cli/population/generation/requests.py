@@ -16,12 +16,12 @@ import torch
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.names import repeated
 from genomai_cli.population.labels import NULL, REFERENCE, Phenotypes
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
-from genomai_cli.records import repeated
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MIN_SHARE = 0.005  # a population with a smaller share is left out
