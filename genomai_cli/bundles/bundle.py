@@ -24,22 +24,21 @@ from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import adapters, catalog
 from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
+from genomai_cli.bundles.skeleton import Budget, without_memory
 from genomai_cli.bundles.weights import (
     Part,
     Weights,
+    damage,
     digest_of,
     fill,
     require_same_names,
     weights_file,
 )
-from genomai_cli.errors import BundleError
+from genomai_cli.errors import BundleError, GenomaiError
 from genomai_cli.inputs.base import InputKind, input_class
 
 RECIPE = catalog.RECIPE
 AUXILIARY = "companions."  # begins the names of their tensors
-LARGE = (
-    1 << 26
-)  # bytes of weights that are worth a network without memory of its own until they are mapped
 NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
 
@@ -123,8 +122,12 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
         told = asked[0] if asked else {}
         fusion = Fusion(classes, told.get("nesting", {}), by_group=told.get("by_group", False))
         return Classifier(members, fusion, kind.encoder(config), kind.evidence(config))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{config.get('name')}: damaged config: {error!r}") from error
+    except GenomaiError:
+        raise
+    except Exception as error:  # whatever sizes that contradict each other come to
+        lines = str(error).splitlines() or [""]
+        what = f"{type(error).__name__}: {lines[0][:200]}"
+        raise BundleError(f"{config.get('name')}: damaged config: {what}") from error
 
 
 def load(
@@ -149,9 +152,10 @@ def load(
         config, tensors = adapted(*released, path)
         digest = digest_of({file: sha256(file) for file in tensors.files})
         told = adapters.remarks(released[0], config, digest)
-    kind = input_class(config["input"].get("kind")).read(path, config)
-    large = sum(file.stat().st_size for file in tensors.files) > LARGE
-    classifier, auxiliary = (without_memory if large else _at_random)(config, kind)
+    with damage(path / catalog.CONFIG):
+        kind = input_class(config["input"].get("kind")).read(path, config)
+    budget = Budget.of(path, len(tensors), sum(file.stat().st_size for file in tensors.files))
+    classifier, auxiliary = skeleton_of(config, kind, budget)
     _fill(classifier, auxiliary, tensors, path)
     precision = devices.affordable_precision(dtype, sum(t.numel() for t in classifier.parameters()))
     classifier = classifier.to(device=device, dtype=precision).eval().requires_grad_(False)
@@ -163,26 +167,20 @@ def load(
     return Bundle(config, classifier, kind, digest, dict(auxiliary.items()), told)
 
 
-def without_memory(config: Mapping[str, Any], kind: InputKind) -> tuple[Classifier, nn.ModuleDict]:
-    """The classifier and the auxiliary heads that a config describes, on the meta device; BundleError as `build`."""
-    with torch.device("meta"):
-        return _built(config, kind)
-
-
-def _at_random(config: Mapping[str, Any], kind: InputKind) -> tuple[Classifier, nn.ModuleDict]:
-    """The same with values drawn, which is faster: random draws on the meta device import torch's compiler (1.5 s)."""
-    with torch.random.fork_rng(devices=[]):
-        return _built(config, kind)
-
-
-def _built(config: Mapping[str, Any], kind: InputKind) -> tuple[Classifier, nn.ModuleDict]:
-    classifier = build(config, kind)
-    return classifier, build_auxiliary(config.get("companions", {}), classifier.networks[0])
+def skeleton_of(
+    config: Mapping[str, Any], kind: InputKind, budget: Budget | None = None
+) -> tuple[Classifier, nn.ModuleDict]:
+    """The classifier and the auxiliary heads that a config describes, without values; BundleError as `build`, and where
+    they are more than the budget."""
+    with without_memory(budget):
+        classifier = build(config, kind)
+        with damage(Path(str(config.get("name")))):
+            return classifier, build_auxiliary(config.get("companions", {}), classifier.networks[0])
 
 
 def shapes(config: Mapping[str, Any], kind: InputKind) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a bundle with this config, under the name that it is stored by."""
-    classifier, auxiliary = without_memory(config, kind)
+    classifier, auxiliary = skeleton_of(config, kind)
     tensors = classifier.state_dict() | _prefixed(auxiliary)
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genomai_cli.bundles import hub
+from genomai_cli.bundles import hub, schema
 from genomai_cli.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -33,6 +33,9 @@ TRAINING_KMERS = (
 )
 CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, STRUCTURE, RECIPE)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
+MOST_TEXT = 1 << 25  # bytes of panels, references and tables
+COMPRESSED = (b"\x1f\x8b", b"PK\3\4")
+MOST_HEADER = 1 << 23  # bytes of a safetensors header: some 80,000 tensors
 OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")  # how names of files of weights end
 PART = re.compile(r"\.part\d+$")  # ends the names of those that were cut to be sent
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -70,20 +73,50 @@ def find(name: str | Path) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The bundle's `config.json`, refused if this program is too old to understand it."""
-    config = read_json(path / CONFIG)
-    _check_format(config, path / CONFIG)
+    """The bundle's `config.json`; BundleError if this program is too old for it, or it says what cannot be."""
+    file = file_in(path, CONFIG) or path / CONFIG
+    config = read_json(file)
+    _check_format(config, file)
+    schema.check(config, file)
     return dict(config)
 
 
 def read_json(file: Path) -> Any:
     """What a JSON file holds; BundleError if it holds none."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        if not (
+            file.is_file() and file.stat().st_size
+        ):  # as those of /proc, which may give bytes for ever
+            raise BundleError(f"{file}: not JSON: an empty file, or none")
+        with file.open("rb") as stream:
+            data = stream.read(schema.MOST_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        raise BundleError(f"{file}: not JSON: {error}") from error
+    if len(data) > schema.MOST_BYTES:
+        raise BundleError(f"{file}: more than {schema.MOST_BYTES >> 20} MiB")
+    return schema.parsed(data, file)
+
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """A file of a bundle, None if it is not there; BundleError unless it is a regular one that lies in the folder.
+
+    No file of a bundle but its weights is large or compressed.
+    """
+    file = folder / name
+    if not os.path.lexists(file):
+        return None
+    if file.resolve().parent != folder.resolve():
+        raise BundleError(f"{file}: leads out of the model's folder")
+    if not file.is_file():
+        raise BundleError(f"{file}: not a regular file")
+    if file.suffix in OF_WEIGHTS:
+        return file
+    with file.open("rb") as stream:
+        if stream.read(4).startswith(COMPRESSED):
+            raise BundleError(f"{file}: compressed, as no file of a model is")
+    if file.stat().st_size > MOST_TEXT:
+        raise BundleError(f"{file}: more than {MOST_TEXT >> 20} MiB")
+    return file
 
 
 def whole(file: Path) -> Path:
@@ -108,9 +141,9 @@ def panel_of(name: str | Path) -> Path:
     """The panel file of a bundle; a shipped panel is found even without a model beside it."""
     shipped = (folder / name / PANEL for folder in folders())
     if not _looks_like_folder(str(name)) and (found := next(filter(Path.is_file, shipped), None)):
-        return found
-    file = find(name) / PANEL
-    if not file.is_file():
+        return file_in(found.parent, PANEL) or found
+    file = file_in(find(name), PANEL)
+    if file is None:
         raise BundleError(f"the model {str(name)!r} has no panel: it does not read VCF")
     return file
 
@@ -149,16 +182,20 @@ def checked(path: Path, sha256: Callable[[Path], str]) -> dict[str, str]:
 
 def _compared(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, str, str]]:
     """The recorded files: name, SHA-256, and what is wrong if anything is."""
-    recorded = read_config(path).get("files")
-    if not isinstance(recorded, dict):
-        recorded = {}
+    recorded = read_config(path).get("files", {})
+    needed = [name for name in CHECKED[1:] if file_in(path, name)]
     if not any(name.startswith(WEIGHTS) for name in recorded):
-        yield WEIGHTS, "", f"{path / CONFIG}: no checksum of {WEIGHTS}"
+        needed = [WEIGHTS, *needed]
+    for name in needed:
+        if name not in recorded:
+            yield name, "", f"{path / CONFIG}: no checksum of {name}"
     for name, expected in recorded.items():
-        file = path / name
-        if not file.is_file():
-            yield name, "", f"{file}: missing"
+        file = file_in(path, name)
+        if file is None:
+            yield name, "", f"{path / name}: missing"
             continue
+        if file.suffix == ".safetensors":
+            shapes_in(file)  # what is no such file need not be read to its end
         digest = sha256(file)
         differs = f"{file}: SHA-256 differs from the one recorded in {CONFIG}"
         yield name, digest, "" if digest == expected else differs
@@ -166,27 +203,37 @@ def _compared(path: Path, sha256: Callable[[Path], str]) -> Iterator[tuple[str, 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The name and shape of every tensor of the bundle's weights, from the file's header alone."""
-    file = path / WEIGHTS
+    return shapes_in(file_in(path, WEIGHTS) or path / WEIGHTS)
+
+
+def shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
+    """The same of a safetensors file, whose header must describe every byte of it; BundleError for any other."""
     try:
         with file.open("rb") as stream:
-            header = json.loads(stream.read(_header_length(stream.read(8), file)))
-        return {
-            name: tuple(tensor["shape"])
-            for name, tensor in header.items()
-            if name != "__metadata__"
-        }
+            size = int.from_bytes(stream.read(8), "little")
+            if size > min(MOST_HEADER, file.stat().st_size - 8):
+                raise ValueError("of more bytes than the file has, or than headers are read")
+            header = schema.parsed(stream.read(size), file)
+        tensors = {name: told for name, told in header.items() if name != "__metadata__"}
+        ends = [_checked_span(told) for told in tensors.values()]
+        if max(ends, default=0) + 8 + size != file.stat().st_size:
+            raise ValueError("of another number of bytes than the file has")
+        return {name: tuple(told["shape"]) for name, told in tensors.items()}
     except OSError as error:
         raise BundleError(f"{file}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{file}: damaged safetensors header") from error
+    except (ValueError, KeyError, TypeError, AttributeError, BundleError) as error:
+        raise BundleError(f"{file}: damaged safetensors header: {error}") from error
 
 
-def _header_length(prefix: bytes, file: Path) -> int:
-    """The length that the first 8 bytes tell, which may not pass the end of the file."""
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or length > file.stat().st_size:
-        raise ValueError("header passes the end of the file")
-    return length
+def _checked_span(told: dict[str, Any]) -> int:
+    """Where a tensor ends; ValueError unless its shape is that of its bytes."""
+    begin, end = told["data_offsets"]
+    values = math.prod(told["shape"])
+    if not all(type(n) is int and n >= 0 for n in (begin, end, *told["shape"])):
+        raise ValueError("sizes that are none")
+    if not (end == begin if values == 0 else values <= (end - begin) * 8):
+        raise ValueError("a tensor of another size than its bytes")
+    return int(end)
 
 
 def _shipped() -> list[Path]:

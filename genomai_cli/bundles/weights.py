@@ -7,7 +7,6 @@ file may lie in parts (`evo2_40b.pt.part0`...), which are read as if they were o
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from genomai_cli.bundles.catalog import parts_of, whole
+from genomai_cli.bundles.catalog import parts_of, read_json, shapes_in, whole
 from genomai_cli.bundles.torch_archive import TorchArchive
-from genomai_cli.errors import BundleError
+from genomai_cli.errors import BundleError, GenomaiError
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
 LIGHTNING = "weights.ckpt"  # read by an unpickler of ours: torch's refuses what else it holds
@@ -64,7 +63,7 @@ class Weights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         file = self._file_of[name]
-        with _damage(file):
+        with damage(file):
             tensor: Tensor = self._open(file).tensor(name)
             return tensor
 
@@ -141,10 +140,30 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None
     for name, tensor in expected.items():
         if shape_of(name) != tuple(tensor.shape):
             raise BundleError(f"{source}: tensor {name} has another shape than the config says")
-    module.load_state_dict({name: tensors[name] for name in expected}, assign=True)
+    given = {name: tensors[name] for name in expected}
+    for name, tensor in given.items():
+        _check_values(name, tensor, expected[name], source)
+    module.load_state_dict(given, assign=True)
     left = [name for name, t in [*module.named_buffers(), *module.named_parameters()] if t.is_meta]
     if left:
         raise BundleError(f"{source}: nothing gives {left[0]} a value")
+
+
+def _check_values(name: str, tensor: Tensor, expected: Tensor, source: Path) -> None:
+    """BundleError for integers where numbers are to be, or the other way, and for NaN and infinity."""
+    if tensor.is_floating_point() != expected.is_floating_point():
+        kinds = f"{tensor.dtype} where {expected.dtype} is needed".replace("torch.", "")
+        raise BundleError(f"{source}: tensor {name} is {kinds}")
+    if not is_finite(tensor):
+        raise BundleError(f"{source}: tensor {name} has values that are NaN or infinite")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; a mapped tensor is read once, and not copied."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = (tensor if tensor.element_size() > 1 else tensor.float()).aminmax()
+    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def require_same_names(expected: Any, there: Any, source: Path) -> None:
@@ -161,14 +180,14 @@ def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchArchive":
     parts = parts_of(file)
     if parts == [file] and file.suffix != ".ckpt":
         return _TorchFile(file)
-    with _damage(file):
+    with damage(file):
         return TorchArchive(parts)
 
 
 def _indexed(index: Path) -> dict[str, Path]:
     """The file of every tensor, which has to lie beside the index."""
     try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        named = read_json(index)["weight_map"]
         files = {name: index.parent / file for name, file in named.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{index}: damaged index: {error!r}") from error
@@ -186,6 +205,7 @@ class _Safetensors:
 
     @cached_property
     def _handle(self) -> Any:
+        shapes_in(self._file)
         try:
             return safe_open(self._file, framework="pt", device="cpu")
         except (SafetensorError, OSError) as error:
@@ -198,17 +218,17 @@ class _Safetensors:
         return self._handle.get_tensor(name)  # type: ignore[no-any-return]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        with _damage(self._file):
+        with damage(self._file):
             return tuple(self._handle.get_slice(name).get_shape())
 
     def dtype(self, name: str) -> str:
-        with _damage(self._file):
+        with damage(self._file):
             return str(self._handle.get_slice(name).get_dtype())
 
 
 class _TorchFile:
     def __init__(self, file: Path) -> None:
-        with _damage(file):
+        with damage(file):
             torch.serialization.add_safe_globals([io.BytesIO])  # Transformer Engine's metadata
             found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             if not isinstance(found, dict):
@@ -230,11 +250,11 @@ class _TorchFile:
 
 
 @contextmanager
-def _damage(file: Path) -> Iterator[None]:
+def damage(file: Path) -> Iterator[None]:
     """Errors of a reader as BundleErrors that name the file."""
     try:
         yield
-    except BundleError:
+    except GenomaiError:
         raise
     except Exception as error:
         lines = str(error).splitlines()

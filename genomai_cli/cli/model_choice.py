@@ -286,8 +286,9 @@ def _installed_references() -> "dict[str, Reference]":
     for name in sorted(catalog.names(), key=lambda name: (name != FIRST_OF_REFERENCES, name)):
         with suppress(GenomaiError):
             folder = catalog.find(name)
-            if (folder / catalog.REFERENCE).is_file() and catalog.read_config(folder).get("heads"):
-                references[name] = Reference.read(folder / catalog.REFERENCE)
+            file = catalog.file_in(folder, catalog.REFERENCE)
+            if file is not None and catalog.read_config(folder).get("heads"):
+                references[name] = Reference.read(file)
     return references
 
 
@@ -322,6 +323,6 @@ def reference_of(model: str | None) -> "Reference | None":
     from genomai_cli.mapping.reference import Reference
 
     with suppress(BundleError):  # a panel may be there without a model
-        file = catalog.find(model or DEFAULT_MODEL) / catalog.REFERENCE
-        return Reference.read(file) if file.is_file() else None
+        file = catalog.file_in(catalog.find(model or DEFAULT_MODEL), catalog.REFERENCE)
+        return Reference.read(file) if file else None
     return None

@@ -146,8 +146,21 @@ def _verified(run: Run, name: str) -> tuple[str, str]:
             return _released(run, name)
     except BundleError as error:
         return "DAMAGED", str(error)
-    problems = catalog.problems(name)
+    problems = catalog.problems(name) or _faults_of_values(name)
     return ("DAMAGED" if problems else "OK"), "; ".join(problems) or "."
+
+
+def _faults_of_values(name: str) -> list[str]:
+    """What is wrong with a bundle whose files are as recorded: its weights are read, and fit its config or not."""
+    from genomai_cli import device as devices
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.errors import GenomaiError
+
+    try:
+        bundles.load(name, devices.choose("cpu"))
+    except GenomaiError as error:
+        return [str(error)]
+    return []
 
 
 def _released(run: Run, name: str) -> tuple[str, str]:

@@ -107,10 +107,18 @@ class GenomeInput(InputKind):
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         """The reference and the sites of the bundle; BundleError if it has no reference."""
-        file, sites = folder / catalog.REFERENCE, folder / catalog.SITES
-        if not file.is_file():
-            raise BundleError(f"{config.get('name')}: a model of genomes needs a reference, {file}")
-        return cls(Reference.read(file), VariableSites.read(sites) if sites.is_file() else None)
+        file, sites = (catalog.file_in(folder, n) for n in (catalog.REFERENCE, catalog.SITES))
+        if file is None:
+            where = folder / catalog.REFERENCE
+            raise BundleError(
+                f"{config.get('name')}: a model of genomes needs a reference, {where}"
+            )
+        variable = VariableSites.read(sites) if sites else None
+        many = config["network"].get("sites")
+        if variable is not None and many not in (None, len(variable.positions)):
+            there = len(variable.positions)
+            raise BundleError(f"{sites}: {there} sites, where the network has {many}")
+        return cls(Reference.read(file), variable)
 
     def write(self, folder: Path) -> None:
         """Write the reference and the sites."""

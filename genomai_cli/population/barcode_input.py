@@ -105,8 +105,8 @@ class BarcodeInput(PanelInput):
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         """The panel of the bundle; BundleError if it has none."""
-        file = folder / catalog.STRUCTURE
-        structure = Structure.read(file) if file.is_file() else None
+        file = catalog.file_in(folder, catalog.STRUCTURE)
+        structure = Structure.read(file) if file else None
         told = config["input"]
         haplotypes = bool(told.get("haplotypes", False))
         least = float(told.get("min_share", LOW_CALL_RATE_BELOW))

@@ -60,10 +60,15 @@ class PanelInput(InputKind):
 
 def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
     """The panel of the bundle in the folder; BundleError if there is none."""
-    file = folder / catalog.PANEL
-    if not file.is_file():
-        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {file}")
-    return Panel.read(file)
+    file = catalog.file_in(folder, catalog.PANEL)
+    if file is None:
+        where = folder / catalog.PANEL
+        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {where}")
+    panel = Panel.read(file)
+    sites = config["network"].get("sites", len(panel))
+    if sites != len(panel):
+        raise BundleError(f"{file}: {len(panel)} sites, where the network has {sites}")
+    return panel
 
 
 def panel_given(file: Path | None) -> Panel:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
 from genomai_cli.population.mixtures import Genotypes, independent_fractions
 from genomai_cli.population.networks.likelihood_fit import signs
@@ -100,6 +101,7 @@ class Structure:
     @classmethod
     def read(cls, file: Path) -> Self:
         """The structure in a bundle's file; BundleError if it is damaged."""
+        catalog.shapes_in(file)
         try:
             with safe_open(file, "numpy") as opened:
                 told = json.loads(opened.metadata()["structure"])

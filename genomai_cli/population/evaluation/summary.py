@@ -164,10 +164,11 @@ def to_bytes(summary: Summary) -> bytes:
 
 def read(name: str | Path) -> Summary | None:
     """The summaries in the bundle of this name or folder, None if it has none; BundleError for a damaged file."""
-    file = catalog.find(name) / FILE
-    if not file.is_file():
+    file = catalog.file_in(catalog.find(name), FILE)
+    if file is None:
         return None
     try:
+        catalog.shapes_in(file)
         return Summary.from_arrays(safetensors.numpy.load_file(file))
     except (SafetensorError, KeyError, ValueError) as error:
         raise BundleError(f"{file}: damaged: {error}") from error
