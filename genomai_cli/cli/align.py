@@ -18,7 +18,6 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     VariantOptions,
-    require_apart,
 )
 from genomai_cli.cli.run import STANDARD_INPUT, Run, command
 from genomai_cli.errors import UsageError
@@ -122,7 +121,6 @@ def align(
     explanations.check()
     if [*run.inputs, phenotypes, ranking.pairs].count(STANDARD_INPUT) > 1:
         raise UsageError("standard input (-) can be read only once")
-    require_apart(output=output, attention=explanations.attention, plot=explanations.plot)
     ranking.check()
     part = Shard.parsed(shard)
     if not part.is_whole and (ranking.pairs or ranking.reverse or explanations):

@@ -18,7 +18,6 @@ from genomai_cli.cli.options import (
     ShardOption,
     VariantOptions,
     check_finite,
-    require_apart,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import BundleError, UsageError
@@ -199,7 +198,6 @@ def augment(
 
     part, changes = Shard.parsed(shard), views.changes()
     labels.check(views)
-    require_apart(labels_out=labels.labels_out, output=output)
     table = read_labels(labels.labels) if labels.labels else None
     records, alignment = _records(run, reading)
     crosses = None

@@ -16,7 +16,6 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     VariantOptions,
-    require_apart,
 )
 from genomai_cli.cli.run import Run, command
 
@@ -88,7 +87,6 @@ def classify(
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
 
-    require_apart(output=output, q=q)
     part = Shard.parsed(shard)
     _, bundle, records = open_model(run, model, compute, variants=variants, part=part)
     if q is not None and proportions is None:

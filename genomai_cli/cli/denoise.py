@@ -18,7 +18,6 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     VariantOptions,
-    require_apart,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
@@ -166,7 +165,6 @@ def denoise(
     from genomai_cli.formats.shards import Shard
 
     part = Shard.parsed(shard)
-    require_apart(changes=restoring.changes, output=output)
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
     options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)

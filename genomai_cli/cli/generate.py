@@ -22,7 +22,6 @@ from genomai_cli.cli.options import (
     Model,
     Output,
     check_finite,
-    require_apart,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
@@ -314,7 +313,6 @@ def generate(
 
     layout.check()
     individuals.check()
-    require_apart(quality=report.quality, output=output)
     quality = Report(report.quality, report.against, report.held_out)
     bundle = load_model(run, model or DEFAULT_MODEL, compute)
     next_token = _predicts_next_token(bundle)

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genomai_cli.errors import UsageError
-
 if TYPE_CHECKING:
     from genomai_cli.formats.call_quality import CallRules
 
@@ -47,18 +45,6 @@ def check_finite(number: float | None) -> float | None:
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is not a finite number")
     return number
-
-
-def require_apart(**outputs: Path | None) -> None:
-    """UsageError where two outputs, named as their options are, would go to the same file or both to a pipe."""
-    seen: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        name = f"--{option.replace('_', '-')}"
-        first = seen.setdefault(path.resolve(), name)
-        if first != name:
-            raise UsageError(f"{first} and {name} are the same file")
 
 
 def model_option(what_for: str) -> Any:

@@ -26,6 +26,7 @@ import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli.console import Console
+from genomai_cli.cli.file_roles import require_apart
 from genomai_cli.cli.options import Messages
 from genomai_cli.errors import UsageError
 
@@ -52,6 +53,7 @@ def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None
 
     @wraps(body)
     def called(context: typer.Context, **given: Any) -> None:
+        require_apart(context.params)
         for option in fields(Messages):
             del given[option.name]  # the run reads them from the context
         for name, group in groups.items():

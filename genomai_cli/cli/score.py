@@ -16,7 +16,6 @@ from genomai_cli.cli.options import (
     ShardOption,
     Strand,
     StrandOption,
-    require_apart,
 )
 from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
@@ -151,7 +150,6 @@ def score(
     from genomai_cli.inference.batching import Batching
 
     variants.check(per_base, plot)
-    require_apart(output=output, per_base=per_base, plot=plot)
     part = Shard.parsed(shard)
     lines = plot is None and variants.to is not Target.HDF5 and not is_stream(output)
     if any(vars(resuming).values()) and not lines:

@@ -292,7 +292,7 @@ def test_a_model_without_records_needs_a_table(handmade_bundle, tmp_path, record
         (["--plot-of", "NOA"], "--plot-of is for --plot"),
         (["--phenotypes", "-"], "standard input (-) can be read only once"),
         (["--top", "0"], "--top"),
-        (["--attention", "x", "-o", "x"], "--output and --attention are the same file"),
+        (["--attention", "x", "-o", "x"], "--attention and --output are the same file"),
     ],
 )
 def test_wrong_usage(align, arguments, message):

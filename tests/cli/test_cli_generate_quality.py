@@ -52,7 +52,7 @@ def test_the_report_and_the_people_are_no_mixture(generator, tmp_path):
             ["generate", "--model", generator, "--quality", same[-1] if same else "-", *same]
         )
         assert (result.status, result.stdout) == (2, "")
-        assert "--quality and --output are the same file" in result.stderr
+        assert "--output and --quality are the same file" in result.stderr
 
 
 # --- summaries -----------------------------------------------------------------------------------

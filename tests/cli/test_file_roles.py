@@ -1,0 +1,85 @@
+"""No output overwrites an input or another output, however its path is spelled."""
+
+import os
+
+import pytest
+from conftest import run
+
+from genomai_cli.cli.app import COMMANDS, opened
+from genomai_cli.cli.file_roles import OUTPUTS
+
+FASTA = b">a\nACGTACGTACGT\n"
+
+
+def options_of(command):
+    """Its options, those of subcommands included."""
+    yield from command.params
+    for inner in getattr(command, "commands", {}).values():
+        yield from options_of(inner)
+
+
+def test_every_option_that_says_it_writes_is_known_as_an_output():
+    for name in COMMANDS:
+        for option in options_of(opened(name)):
+            help_text = getattr(option, "help", None) or ""
+            writes = help_text.startswith("Write ") and "FILE" in str(option.metavar)
+            assert not writes or option.name in OUTPUTS, f"{name}: {option.name}"
+
+
+def hard(target, link):
+    os.link(target, link)
+
+
+def soft(target, link):
+    link.symlink_to(target)
+
+
+@pytest.mark.parametrize("option", ["-o", "--report-json"])
+@pytest.mark.parametrize("spelling", ["same", "dots", "hard", "soft"])
+@pytest.mark.parametrize(
+    "command", ["tokenize", "classify", "augment --mask 0.1", "embed", "denoise", "score"]
+)
+def test_an_input_is_not_overwritten(tmp_path, command, option, spelling):
+    given, target = tmp_path / "x.fa", tmp_path / "link"
+    given.write_bytes(FASTA)
+    (tmp_path / "sub").mkdir()
+    if spelling in ("hard", "soft"):
+        {"hard": hard, "soft": soft}[spelling](given, target)
+    else:
+        target = {"same": given, "dots": tmp_path / "sub" / ".." / "x.fa"}[spelling]
+    ended = run([*command.split(), given, option, target])
+    assert ended.status == 2
+    assert "would overwrite the input" in ended.stderr
+    assert given.read_bytes() == FASTA
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("denoise x.fa -o y --changes ./y", "--changes and --output are the same file"),
+        ("denoise x.fa --changes x.fa", "--changes would overwrite the input"),
+        ("align x.fa --phenotypes p.tsv --attention p.tsv", "--attention would overwrite --phenotypes"),
+        ("align x.fa --phenotypes p.tsv --plot x.fa", "--plot would overwrite the input"),
+        ("generate --phenotype EUR --quality q.json -o q.json", "--output and --quality are the same file"),
+        ("generate --phenotypes p.tsv -o p.tsv", "--output would overwrite --phenotypes"),
+        ("classify x.fa -o y --q y.samples --report-json y.samples", "are the same file"),
+        ("classify x.fa --q y --report-json y.samples", "--q and --report-json are the same file"),
+        ("tokenize x.fa -o - --report-json /dev/stdout", "are the same file"),
+        ("train x.fa --labels m/l.tsv -o m", "--output would overwrite --labels"),
+        ("tokenize x.fa --model ./m -o m/l.tsv", "--output would overwrite --model"),
+    ],
+)  # fmt: skip
+def test_outputs_are_apart_from_all_files(tmp_path, monkeypatch, command, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    for name in ("x.fa", "p.tsv", "m/l.tsv"):
+        (tmp_path / name).write_bytes(FASTA)
+    ended = run(command)
+    assert ended.status == 2
+    assert message in ended.stderr
+    assert {(tmp_path / name).read_bytes() for name in ("x.fa", "p.tsv", "m/l.tsv")} == {FASTA}
+
+
+def test_devices_take_any_number_of_outputs(tmp_path):
+    ended = run("tokenize -o /dev/null --report-json /dev/null", FASTA)
+    assert ended.status == 0, ended.stderr
