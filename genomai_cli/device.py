@@ -1,5 +1,6 @@
 """Which device to compute on, and in which precision."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -86,7 +87,7 @@ def each_on_one_thread(function: Callable[[Item], Found], items: Iterable[Item])
 def use_threads(threads: int | None) -> None:
     """Compute with so many CPU threads; None leaves torch's own choice."""
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(min(threads, 2 * (os.cpu_count() or 1)))  # thousands end in a crash
 
 
 def _best() -> str:

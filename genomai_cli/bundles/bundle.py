@@ -5,8 +5,6 @@ Weights are safetensors, everything else is text; nothing in a bundle can run.
 
 import copy
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +33,7 @@ from genomai_cli.bundles.weights import (
     weights_file,
 )
 from genomai_cli.errors import BundleError, GenomaiError
+from genomai_cli.formats.outputs import folder_beside
 from genomai_cli.inputs.base import InputKind, input_class
 
 RECIPE = catalog.RECIPE
@@ -225,13 +224,8 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
     if target.exists() and not (target / catalog.CONFIG).is_file():
         raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
-        written = Path(folder) / target.name
-        written.mkdir()
-        _write(bundle, written, extras)
-        if target.exists():
-            target.rename(Path(folder) / "replaced")
-        shutil.move(written, target)
+    with folder_beside(target) as folder:
+        _write(bundle, folder, extras)
 
 
 def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:

@@ -113,7 +113,7 @@ class Config(_Part):
     regression: _Evidence | None = None
     companions: dict[Name, _Kind] = {}
     remarks: list[Text] = []
-    trainable_parameters: Annotated[int, Field(ge=0)] = 0
+    trainable_parameters: Annotated[int, Field(ge=0)] | None = None
     files: dict[FileName, Sha256] = {}
 
     @model_validator(mode="after")
@@ -157,6 +157,11 @@ def _no_number(text: str) -> None:
 
 def check(config: Mapping[str, Any], file: Path) -> None:
     """BundleError for a config that says something which no model can be; what it leaves out may be left out."""
+    if problem := _problem(config):
+        raise BundleError(f"{file}: damaged config: {problem}")
+
+
+def _problem(config: Mapping[str, Any]) -> str:
     try:
         Config.model_validate(config)
         _check_numbers({name: value for name, value in config.items() if name not in _FREE}, 0)
@@ -164,11 +169,10 @@ def check(config: Mapping[str, Any], file: Path) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise BundleError(
-            f"{file}: damaged config: {where or 'as a whole'}: {message[:300]}"
-        ) from None
+        return f"{where or 'as a whole'}: {message[:300]}"
     except ValueError as error:
-        raise BundleError(f"{file}: damaged config: {error}") from None
+        return str(error)
+    return ""
 
 
 def _check_numbers(value: Any, depth: int) -> None:

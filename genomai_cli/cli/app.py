@@ -11,20 +11,18 @@ Shell completion: Typer's, with a script for zsh that also works from a folder o
 """
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer._completion_classes import ZshComplete, completion_init
 from typer.core import TyperCommand
 
 from genomai_cli import __version__
-from genomai_cli.cli.exits import TERMINATED, Commands, drop_standard_output, fail
+from genomai_cli.cli.exits import Commands, fail
+from genomai_cli.cli.process import drop_standard_output, open_streams, signals_unwind
 
 # The commands in the order of help, with the first line of their own; each is NAME in the module `cli/NAME.py`.
 COMMANDS = {
@@ -125,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
     if COMPLETION_VARIABLE in os.environ:
         prepare()
-    with _termination_as_exit():
+    open_streams()
+    with signals_unwind():
         return _status_of(sys.argv[1:] if argv is None else list(argv))
 
 
@@ -143,19 +142,5 @@ def _flushed(status: int) -> int:
         sys.stdout.flush()
     except OSError as error:
         drop_standard_output()
-        return fail("genomai", error)
+        return status or fail("genomai", error)
     return status
-
-
-def _end_with_cleanup(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
-
-
-@contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that unfinished output files are removed."""
-    before = signal.signal(signal.SIGTERM, _end_with_cleanup)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from genomai_cli.cli.process import tell
 from genomai_cli.names import printable
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Console:
         yield from track(items, label, total=total, console=terminal, transient=True)
 
     def _write(self, message: str) -> None:
-        print(f"{self.command}: {printable(message)}", file=sys.stderr, flush=True)
+        tell(f"{self.command}: {printable(message)}")
 
 
 ABSENT = "."

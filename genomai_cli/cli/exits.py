@@ -1,20 +1,17 @@
 """The one place where errors become messages on standard error and exit statuses."""
 
-import os
+import errno
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from genomai_cli.cli.process import BROKEN_PIPE, INTERRUPTED, drop_standard_output, tell
 from genomai_cli.errors import GenomaiError
 from genomai_cli.names import printable
-
-INTERRUPTED = 130
-TERMINATED = 143
-BROKEN_PIPE = 141  # what a shell reports for death by SIGPIPE
 
 
 class Commands(TyperGroup):
@@ -46,7 +43,7 @@ def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
             _print_traceback(error)
         raise typer.Exit(fail(command, error)) from error
     except KeyboardInterrupt as error:
-        print(f"{command}: interrupted", file=sys.stderr)
+        tell(f"{command}: interrupted")
         raise typer.Exit(INTERRUPTED) from error
 
 
@@ -55,8 +52,7 @@ def fail(command: str, error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         drop_standard_output()
         return BROKEN_PIPE
-    with suppress(OSError):
-        print(f"{command}: {describe(error)}", file=sys.stderr)
+    tell(f"{command}: {describe(error)}")
     return error.exit_status if isinstance(error, GenomaiError) else 1
 
 
@@ -64,6 +60,8 @@ def describe(error: Exception) -> str:
     """One line that says what is wrong: `FILE:LINE: message` where the error knows them."""
     if isinstance(error, GenomaiError):
         text = str(error)
+    elif isinstance(error, OSError) and error.errno == errno.EBADF:
+        text = "standard output is closed"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, MemoryError):
@@ -82,9 +80,3 @@ def _print_traceback(error: Exception) -> None:
 
     if not isinstance(error, GenomaiError | BrokenPipeError):
         traceback.print_exception(error, file=sys.stderr)
-
-
-def drop_standard_output() -> None:
-    """Let later flushes succeed in silence: nobody reads standard output any more."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -40,7 +40,7 @@ from genomai_cli.cli.training_options import (
     recipe_option,
     stop_requests,
 )
-from genomai_cli.errors import Stopped, UsageError
+from genomai_cli.errors import UsageError
 from genomai_cli.registry import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -291,12 +291,7 @@ def _pretrained(
         if around.processes.rank == 0:
             around = replace(around, report=progress.tell)
         corpus = Corpus.open(work.folder / CORPUS)
-        try:
-            return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=around)
-        except Stopped as stopped:
-            told = Stopped(f"{stopped}: the same command with --resume goes on")
-            told.exit_status = stop.exit_status
-            raise told from stopped
+        return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=around)
 
 
 def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:

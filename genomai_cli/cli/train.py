@@ -26,6 +26,7 @@ from genomai_cli.cli.training_options import (
     input_of,
     named_after,
     recipe_option,
+    stop_requests,
 )
 from genomai_cli.errors import UsageError
 
@@ -230,6 +231,7 @@ def train(
             report=_reporter(run, chosen, work),
             adaptation=adapting.adaptation(),
             validation=gathered.validation,
+            stopping=stop_requests,
         )
     fitted.bundle.config["provenance"] |= gathered.facts()
     log = work.log.text()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genomai_cli.errors import UsageError
+from genomai_cli.cli.process import ending_signals
+from genomai_cli.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,9 +137,12 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Remember Ctrl-C and SIGTERM instead of dying of them; a second one acts as usual."""
+    """Remember Ctrl-C, SIGTERM and SIGHUP instead of dying of them; a second one acts as usual.
+
+    A run that stops in the block says how it goes on, and ends as if the signal had ended it.
+    """
     request = StopRequest()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ending_signals()}
 
     def remember(number: int, frame: FrameType | None) -> None:
         del frame
@@ -149,6 +153,10 @@ def stop_requests() -> Iterator[StopRequest]:
         signal.signal(number, remember)
     try:
         yield request
+    except Stopped as stopped:
+        told = Stopped(f"{stopped}: the same command with --resume goes on")
+        told.exit_status = request.exit_status
+        raise told from stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

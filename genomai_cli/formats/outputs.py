@@ -1,10 +1,15 @@
 """Outputs that appear whole or not at all: written beside the target, renamed when all is done."""
 
+import ctypes
+import fcntl
+import glob
 import io
 import os
+import shutil
 import stat
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -74,33 +79,169 @@ def _written_through(target: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
+_unfinished: set[Path] = set()
+
+
+def discard_unfinished() -> None:
+    """Remove what this process has begun to write and not finished."""
+    for path in list(_unfinished):
+        with suppress(OSError):
+            path.unlink()
+
+
 @contextmanager
 def _written_beside(target: Path) -> Iterator[IO[bytes]]:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    handle = _created(temporary, shown=target)
+    sweep(target)
+    descriptor, name = _beside(target, tempfile.mkstemp)
+    temporary = Path(name)
+    _unfinished.add(temporary)
     try:
-        with handle, _compressed(target, handle) as stream:
-            yield stream
-        _keep_mode(target, temporary)
-        os.replace(temporary, target)
+        with open(descriptor, "wb") as handle:
+            lock(handle.fileno())
+            with _compressed(target, handle) as stream:
+                yield stream
+            handle.flush()
+            _give_mode(target, temporary)
+            _synced(handle.fileno())
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _unfinished.discard(temporary)
 
 
-def _keep_mode(target: Path, temporary: Path) -> None:
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A folder to be filled, which takes the place of `target` if the block ends without an exception.
+
+    The one that was there is replaced in one step where the system can exchange names (Linux): a kill leaves one.
+    """
+    sweep(target)
+    holder = Path(_beside(target, tempfile.mkdtemp))
+    try:
+        with locked(holder):
+            made = holder / target.name
+            made.mkdir()
+            yield made
+            for path in (*made.rglob("*"), made):
+                _sync_path(path)
+            _put_in_place(made, target, holder / "replaced")
+            _sync_path(target.parent)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def sweep(target: Path) -> None:
+    """Remove what runs that were killed had begun to write for this target; what a living one writes is locked."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*{PART}"):
+        with suppress(OSError, InputError), locked(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class Held:
+    """A file or a folder that this process has locked, unless another one has (`is_ours`); until it is released."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+        self.is_ours = lock(self._descriptor)
+        if not self.is_ours:
+            self.release()
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file or a folder; InputError where another process does."""
+    held = Held(path)
+    if not held.is_ours:
+        raise InputError("another run is writing there", path=path)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; whether no other process has. Some file systems know no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+PART = ".part"  # ends the names of what is being written
+_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
+
+
+def _beside(target: Path, make: Callable[..., Any]) -> Any:
+    """A new file or folder whose name nobody can guess, and that shows what it is of."""
+    try:
+        return make(prefix=f".{target.name[:100]}.", suffix=PART, dir=target.parent)
+    except FileNotFoundError:
+        message = "cannot be written: its folder does not exist"
+    except OSError as error:
+        message = f"cannot be written ({error.strerror})"
+    raise InputError(message, path=target)
+
+
+def _put_in_place(made: Path, target: Path, aside: Path) -> None:
+    if not target.exists():
+        made.rename(target)
+    elif not _exchanged(made, target):
+        target.rename(aside)
+        made.rename(target)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether two names were exchanged, at once."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(_HERE, bytes(one), _HERE, bytes(other), _EXCHANGE) == 0
+
+
+def _synced(descriptor: int) -> None:
+    """Put a file on disk before its name is; not all that can be written can be synced."""
+    with suppress(OSError):
+        os.fsync(descriptor)
+
+
+def _sync_path(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _give_mode(target: Path, temporary: Path) -> None:
+    """The mode of the file that is replaced, or that of any new one."""
     if target.exists():
-        temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        mode = stat.S_IMODE(target.stat().st_mode)
+    else:
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = 0o666 & ~mask
+    with suppress(OSError):
+        temporary.chmod(mode)
 
 
-def _created(path: Path, *, shown: Path | None = None) -> IO[bytes]:
+def _created(path: Path) -> IO[bytes]:
     try:
         return open(path, "wb")
     except FileNotFoundError:
         message = "cannot be written: its folder does not exist"
     except OSError as error:
         message = f"cannot be written ({error.strerror})"
-    raise InputError(message, path=shown or path)
+    raise InputError(message, path=path)
 
 
 @contextmanager

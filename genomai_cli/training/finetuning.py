@@ -7,6 +7,7 @@ Shape suffixes: B samples, C classes, P classes of the evidence.
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,13 @@ from genomai_cli.training.initialization import (
 )
 from genomai_cli.training.labelled_data import nesting, others, validation_parts
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.trainer import Loop, Optimization, Report, step_seed
+from genomai_cli.training.trainer import Loop, Optimization, Report, never, step_seed
 
 ROWS_AT_ONCE = 128
 WHOLE = Adaptation()
 TEMPERATURES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 
+Stopping = Callable[[], AbstractContextManager[Callable[[], bool] | None]]
 MemberReport = Callable[[int, int, float, float], None]
 """Called with the network's number, the step, the training loss and the best validation loss."""
 
@@ -65,13 +67,15 @@ def fit(
     report: MemberReport = lambda *_: None,
     adaptation: Adaptation = WHOLE,
     validation: Rows | None = None,
+    stopping: Stopping = nullcontext,
 ) -> Finetuned:
     """Train the model that the recipe describes on the samples, which are of this kind of input.
 
     The networks begin with the values of those of `start`, if it is given, with new heads; `adaptation` says how much
     of them is trained. `validation` are the rows to stop and calibrate by, and never to train on, instead of those that
     the recipe would hold out. With `work`, a folder, a run that was interrupted there goes on where it stopped. Raises
-    TrainingError where the samples cannot teach what the recipe asks for.
+    TrainingError where the samples cannot teach what the recipe asks for, and Stopped when what `stopping` gives, which
+    is asked after every step of a network, says so.
     """
     run = Finetuning(
         samples,
@@ -84,6 +88,7 @@ def fit(
         report=report,
         adaptation=adaptation,
         validation=validation,
+        stopping=stopping,
     )
     return run.fit()
 
@@ -104,12 +109,13 @@ class Finetuning:
         report: MemberReport,
         adaptation: Adaptation,
         validation: Rows | None,
+        stopping: Stopping,
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
         require_evidence_of(kind, recipe)
         self.recipe, self.seed, self.device = recipe, seed, device
-        self.start, self.work, self.report = start, work, report
+        self.start, self.work, self.report, self.stopping = start, work, report, stopping
         self.tokenizer = tokenizers.from_config(recipe.tokenizer)
         split = recipe.split
         self.parts = validation_parts(samples, split.folds, split.holdout, seed, validation)
@@ -198,15 +204,17 @@ class Finetuning:
         if self.solved:
             self._solve(classifier, member.train)
         else:
-            train_member(
-                network,
-                member,
-                self.recipe.optimization,
-                seed=seed,
-                device=self.device,
-                checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
-                report=lambda step, loss, best: self.report(number, step, loss, best),
-            )
+            with self.stopping() as stop:
+                train_member(
+                    network,
+                    member,
+                    self.recipe.optimization,
+                    seed=seed,
+                    device=self.device,
+                    checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
+                    report=lambda step, loss, best: self.report(number, step, loss, best),
+                    stop=stop or never,
+                )
         self.adaptation.merge(network)
         evidence = None
         if self.recipe.evidence is not None:
@@ -280,9 +288,12 @@ def train_member(
     device: torch.device,
     checkpoint_file: Path | None,
     report: Report,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Train the network; it ends with the averaged weights that were best on the validation samples."""
-    loop = Loop(network, settings, seed=seed, device=device, checkpoint_file=checkpoint_file)
+    loop = Loop(
+        network, settings, seed=seed, device=device, checkpoint_file=checkpoint_file, stop=stop
+    )
     batches = [
         member.views.plain(member.validation, share, seed) for share in member.validation_masked
     ]

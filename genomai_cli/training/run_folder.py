@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import UsageError
+from genomai_cli.formats.outputs import Held, sweep
 
 STEP = "step"
 
@@ -76,6 +77,7 @@ class Workspace:
 
     folder: Path
     recipe: str
+    held: Held | None = None
 
     @property
     def log(self) -> MetricsLog:
@@ -95,6 +97,8 @@ class Workspace:
     def remove(self) -> None:
         """Clear the folder away, once the bundle is written."""
         shutil.rmtree(self.folder)
+        if self.held is not None:
+            self.held.release()
 
 
 def claim(
@@ -116,11 +120,23 @@ def claim(
         raise UsageError(
             f"{folder} holds an interrupted run: --resume goes on, --force starts over"
         )
+    sweep(output)
     if folder.exists() and resume:
+        held = _hold(folder)
         _require_same(folder, run)
     else:
+        if folder.exists():
+            _hold(folder).release()
         _begin(folder, run)
-    return Workspace(folder, recipe)
+        held = _hold(folder)
+    return Workspace(folder, recipe, held)
+
+
+def _hold(folder: Path) -> Held:
+    held = Held(folder)
+    if not held.is_ours:
+        raise UsageError(f"another run is at work in {folder}")
+    return held
 
 
 def folder_for(output: Path) -> Path:

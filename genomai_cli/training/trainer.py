@@ -105,6 +105,11 @@ def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return state
 
 
+def never() -> bool:
+    """A run that nobody asks to stop."""
+    return False
+
+
 STATE = ("network", "average", "optimizer", "scaler", "best", "progress", "notes")
 Report = Callable[[int, float, float], None]
 """Called at every evaluation with the step, its loss and the best validation loss."""
@@ -161,7 +166,7 @@ class Loop:
         device: torch.device,
         checkpoint_file: Path | None = None,
         processes: Processes = ALONE,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] = never,
     ) -> None:
         self.network = network
         self.trained = processes.parallel(network, device)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import shutil
 import struct
 
 import pytest
-from conftest import run
+from conftest import DATA, run
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
@@ -36,6 +37,11 @@ def make_bundle(folder, name="toy", **changes):
     } | changes
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+def whole_bundle(folder, name):
+    """A bundle that can be loaded, under this name."""
+    return shutil.copytree(DATA / "bundles-format-1" / "sites", folder / name)
 
 
 @pytest.fixture
@@ -91,7 +97,8 @@ def test_show_names_what_is_installed(toy):
     assert "toy" in result.stderr
 
 
-def test_verify_says_ok(toy):
+def test_verify_says_ok(models_folder):
+    whole_bundle(models_folder, "toy")
     result = run("models verify toy")
     assert result.status == 0
     assert result.rows == [["toy", "OK", "."]]
@@ -100,7 +107,8 @@ def test_verify_says_ok(toy):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda path: (path / "model.safetensors").write_bytes(b"x"), "SHA-256 differs"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"x"), "damaged safetensors header"),
+        (lambda path: (path / "panel.tsv").write_bytes(b"x"), "SHA-256 differs"),
         (lambda path: (path / "model.safetensors").unlink(), "missing"),
         (lambda path: (path / "config.json").write_text("[]"), "no format_version"),
         (lambda path: (path / "config.json").write_text("{"), "not JSON"),
@@ -108,9 +116,9 @@ def test_verify_says_ok(toy):
         (lambda path: (path / "config.json").write_text('{"format_version": 1}'), "no checksum"),
     ],
 )
-def test_verify_names_each_damage(toy, models_folder, damage, reason):
-    make_bundle(models_folder, "sound")
-    damage(toy)
+def test_verify_names_each_damage(models_folder, damage, reason):
+    whole_bundle(models_folder, "sound")
+    damage(whole_bundle(models_folder, "toy"))
     result = run("models verify sound toy")
     assert result.status == 1
     assert result.rows[0] == ["sound", "OK", "."]

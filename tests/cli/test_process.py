@@ -1,0 +1,198 @@
+"""Signals, closed streams, temporary names: what is interrupted leaves nothing behind, and can go on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import run
+
+from genomai_cli.cli import process
+from genomai_cli.errors import InputError
+from genomai_cli.formats import outputs
+
+FASTA = b">a\nACGTACGTACGT\n"
+PROGRAM = [sys.executable, "-m", "genomai_cli"]
+
+
+def shell(command: str, folder: Path) -> tuple[int, str]:
+    """Run `genomai` in a shell, with its redirections; status and standard error."""
+    words = command.replace("genomai", " ".join(PROGRAM))
+    ended = subprocess.run(
+        ["sh", "-c", words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return ended.returncode, ended.stderr
+
+
+def test_a_closed_standard_error_gets_no_file(tmp_path):
+    (tmp_path / "x.fa").write_bytes(FASTA)
+    expected = run("tokenize", FASTA).output
+    for redirection in ("2>&-", "2>&- >&-", "2>/dev/full", "<&- 2>&-"):
+        status, _ = shell(f"genomai tokenize x.fa -o out.tsv {redirection}", tmp_path)
+        assert status == 0
+        assert (tmp_path / "out.tsv").read_bytes() == expected
+    status, _ = shell("genomai tokenize nothing.fa -o none.tsv 2>&- > seen", tmp_path)
+    assert status == 1
+    assert (tmp_path / "seen").read_bytes() == b""
+    assert shell("genomai tokenize x.fa >&-", tmp_path) == (
+        1,
+        "genomai tokenize: standard output is closed\n",
+    )
+
+
+def begun(words, folder, until):
+    """A process that has come as far as `until`."""
+    started = subprocess.Popen(
+        [*PROGRAM, *words], cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    started.stdin.write(FASTA * 20)
+    started.stdin.flush()
+    for _ in range(1000):
+        if until() or started.poll() is not None:
+            return started
+        time.sleep(0.02)
+    raise AssertionError("it never began")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_unfinished_output(tmp_path, number):
+    started = begun(
+        ["tokenize", "-", "-o", "out.tsv"], tmp_path, lambda: any(tmp_path.glob(".out.tsv.*.part"))
+    )
+    started.send_signal(number)
+    _, messages = started.communicate(timeout=60)
+    assert started.returncode == 128 + number
+    assert b"Traceback" not in messages
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path):
+    until = lambda: any(tmp_path.glob(".out.tsv.*.part"))  # noqa: E731
+    killed = begun(["tokenize", "-", "-o", "out.tsv"], tmp_path, until)
+    living = begun(
+        ["tokenize", "-", "-o", "other.tsv"], tmp_path, lambda: any(tmp_path.glob(".other*"))
+    )
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert until()
+    assert run(["tokenize", "-o", tmp_path / "out.tsv"], FASTA).status == 0
+    assert not until()
+    assert run(["tokenize", "-o", tmp_path / "other.tsv"], FASTA).status == 0
+    assert any(tmp_path.glob(".other*"))  # its owner lives
+    living.communicate(FASTA, timeout=60)
+    assert living.returncode == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"out.tsv", "other.tsv"}
+
+
+def test_temporary_names_are_not_to_be_guessed(tmp_path):
+    names = set()
+    for _ in range(3):
+        with outputs.atomic_output(tmp_path / "x"):
+            names |= {file.name for file in tmp_path.iterdir() if file.name != "x"}
+    assert len(names) == 3
+    assert all(re.fullmatch(r"\.x\.\w{8}\.part", name) for name in names)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_folder_takes_its_place_in_one_step(tmp_path, monkeypatch):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").touch()
+    renamed = []
+    monkeypatch.setattr(Path, "rename", lambda *names: renamed.append(names))
+    with outputs.folder_beside(target) as folder:
+        (folder / "new").touch()
+    assert [file.name for file in target.iterdir()] == ["new"]
+    assert renamed == []
+    monkeypatch.undo()
+    monkeypatch.setattr(outputs, "_exchanged", lambda *_: False)
+    with outputs.folder_beside(target) as folder:
+        (folder / "newer").touch()
+    assert [file.name for file in target.iterdir()] == ["newer"]
+    with pytest.raises(KeyError), outputs.folder_beside(target) as folder:
+        raise KeyError
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_lock_is_held_by_one(tmp_path):
+    with (
+        outputs.locked(tmp_path),
+        pytest.raises(InputError, match="another run"),
+        outputs.locked(tmp_path),
+    ):
+        pass
+    with outputs.locked(tmp_path):
+        pass
+
+
+def test_signals_that_are_ignored_stay_so(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in process.ending_signals()
+        with process.signals_unwind():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def labelled(folder: Path) -> list:
+    letters = {"x": "ACGTTACG", "y": "GGATCCAA"}
+    names = [(f"{label}{n}", label) for label in letters for n in range(20)]
+    (folder / "s.fa").write_text(
+        "".join(f">{name}\n{letters[label] * 8}\n" for name, label in names)
+    )
+    rows = "".join(f"{name}\t{label}\n" for name, label in names)
+    (folder / "l.tsv").write_text("sample\tkind\n" + rows)
+    steps = [
+        f"--set=optimization.{s}"
+        for s in ("steps=40", "evaluate_every=20", "checkpoint_every=0.01")
+    ]
+    return ["train", "s.fa", "--labels", "l.tsv", *steps, "--set=split.folds=1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_train_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path, number):
+    words = labelled(tmp_path)
+    whole = subprocess.run(
+        [*PROGRAM, *words, "-o", "m"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert whole.returncode == 0, whole.stderr
+    expected = (tmp_path / "m" / "model.safetensors").read_bytes()
+    (tmp_path / "m").rename(tmp_path / "kept")
+    stopped = begun([*words, "-o", "m"], tmp_path, lambda: any(tmp_path.glob("m.training/*.pt")))
+    second = subprocess.run(
+        [*PROGRAM, *words, "-o", "m", "--resume"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    stopped.send_signal(number)
+    _, messages = stopped.communicate(timeout=120)
+    if stopped.returncode:  # not yet done
+        assert second.returncode == 2
+        assert "another run is at work" in second.stderr
+        assert stopped.returncode == 128 + number
+        assert b"--resume goes on" in messages
+        assert b"Traceback" not in messages
+        assert run(["train", "-h"]).status == 0
+        resumed = subprocess.run(
+            [*PROGRAM, *words, "-o", "m", "--resume"],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+        )
+        assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == expected
+    assert not list(tmp_path.glob("m.training"))
