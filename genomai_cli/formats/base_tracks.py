@@ -5,11 +5,9 @@ float32 of all sequences end to end, NaN where there is none, of which those of 
 `values[offsets[i]:offsets[i + 1]]`, and `/ids`; the root's attributes say what the values are.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import copyfileobj
 from typing import IO, Protocol
 
 import h5py
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli import __version__
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.outputs import atomic_output
+from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
 from genomai_cli.names import escaped, printable
 
 BEDGRAPH, HDF5 = (".bedgraph", ".bg"), (".h5", ".hdf5")
@@ -43,13 +42,10 @@ def base_track(path: Path, attributes: Mapping[str, str | int]) -> Iterator[Base
         if ending in BEDGRAPH:
             yield _BedGraph(out)
             return
-        with tempfile.TemporaryFile() as spool:  # HDF5 seeks, a stream cannot
-            with h5py.File(spool, "w") as file:
-                track = _Hdf5(file, attributes)
-                yield track
-                track.close()
-            spool.seek(0)
-            copyfileobj(spool, out, 1 << 20)
+        with spooled_hdf5(out) as file:
+            track = _Hdf5(file, attributes)
+            yield track
+            track.close()
 
 
 class _BedGraph:

@@ -1,6 +1,7 @@
 """Outputs that appear whole or not at all: written beside the target, renamed when all is done."""
 
 import ctypes
+import errno
 import fcntl
 import glob
 import io
@@ -104,8 +105,10 @@ def _written_beside(target: Path) -> Iterator[IO[bytes]]:
             _give_mode(target, temporary)
             _synced(handle.fileno())
             os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise InputError(f"cannot be written ({error.strerror})", path=target) from error
         raise
     finally:
         _unfinished.discard(temporary)
@@ -178,6 +181,7 @@ def lock(descriptor: int) -> bool:
     return True
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PART = ".part"  # ends the names of what is being written
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 

@@ -1,15 +1,14 @@
 """Tokens in HDF5, as one flat array with offsets; a file of its own, since a table need not wait for h5py."""
 
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
-from shutil import copyfileobj
 from typing import IO
 
 import h5py
 import numpy as np
 
 from genomai_cli import __version__
+from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
 from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids, Tokenizer
@@ -24,13 +23,9 @@ def write_hdf5(out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tok
     `/ids` holds the names (UTF-8), `/tokens` all tokens end to end, and record i is
     `tokens[offsets[i]:offsets[i + 1]]`; the root's attributes say which tokenizer made them.
     """
-    with tempfile.TemporaryFile() as spool:  # HDF5 seeks, standard output cannot
-        with h5py.File(spool, "w") as file:
-            _describe(file, tokenizer)
-            count = _fill(file, records, tokenizer)
-        spool.seek(0)
-        copyfileobj(spool, out, 1 << 20)
-    return count
+    with spooled_hdf5(out) as file:
+        _describe(file, tokenizer)
+        return _fill(file, records, tokenizer)
 
 
 def _describe(file: h5py.File, tokenizer: Tokenizer) -> None:

@@ -5,11 +5,9 @@ Shape suffixes: A bases A C G T, C labels.
 
 import math
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from shutil import copyfileobj
 from typing import IO
 
 import h5py
@@ -18,6 +16,7 @@ import numpy as np
 from genomai_cli import __version__
 from genomai_cli.alphabet import BASES
 from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
 from genomai_cli.formats.variant_alleles import (
     AlleleFile,
     AlleleRecord,
@@ -179,15 +178,12 @@ def write_substitutions(
         "format_version": FORMAT_VERSION,
         "program": f"genomai {__version__}",
     }
-    with tempfile.TemporaryFile() as spool:  # HDF5 seeks, standard output cannot
-        with h5py.File(spool, "w") as file:
-            for name, value in (about | dict(attributes)).items():
-                file.attrs[name] = value
-            for name, values in (rows | {"bases": [*BASES], "labels": [*names]}).items():
-                texts = all(isinstance(value, str) for value in values)
-                file.create_dataset(name, data=values, dtype=h5py.string_dtype() if texts else None)
-        spool.seek(0)
-        copyfileobj(spool, out, 1 << 20)
+    with spooled_hdf5(out) as file:
+        for name, value in (about | dict(attributes)).items():
+            file.attrs[name] = value
+        for name, values in (rows | {"bases": [*BASES], "labels": [*names]}).items():
+            texts = all(isinstance(value, str) for value in values)
+            file.create_dataset(name, data=values, dtype=h5py.string_dtype() if texts else None)
 
 
 def _substitutions(

@@ -5,10 +5,9 @@ The layout is that of docs/outputs.md. A row is a sample and the record that it 
 Shape suffixes: n rows, S sites, G genotypes, P phenotype records, L layers, H heads, V tokens of the vocabulary.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from shutil import copyfileobj
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from genomai_cli import __version__
 from genomai_cli.formats.embeddings import stored_name
+from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
 
@@ -89,8 +89,8 @@ class ExplanationFile:
         attention: Attention,
         attributes: Mapping[str, str | int | float],
     ) -> None:
-        self._out, self._spool = out, tempfile.TemporaryFile()  # noqa: SIM115  (closed with the file)
-        self._file = h5py.File(self._spool, "w")
+        self._opened = ExitStack()
+        self._file = self._opened.enter_context(spooled_hdf5(out))
         self._file.attrs["format"] = FORMAT
         self._file.attrs["format_version"] = FORMAT_VERSION
         self._file.attrs["program"] = f"genomai {__version__}"
@@ -174,11 +174,7 @@ class ExplanationFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._spool as spool:
-            self._file.close()
-            if error is None:
-                spool.seek(0)
-                copyfileobj(spool, self._out, 1 << 20)
+        self._opened.__exit__(kind, error, traceback)
 
 
 def _add_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
