@@ -316,10 +316,10 @@ def main() -> None:
         "--count", type=int, default=200, help="how many attacks, drawn from all; 0 is all"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="attacks whose description has this text")
+    parser.add_argument("--files", action="store_true", help="only files that are none")
     options = parser.parse_args()
     load_everything()
-    chosen = [one for one in attacks() if options.only in one.what]
+    chosen = [one for one in attacks() if one.what in FILES or not options.files]
     total = len(chosen)
     if options.count:
         chosen = random.Random(options.seed).sample(chosen, min(options.count, total))

@@ -9,7 +9,6 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ LIMIT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `megabytes` is the most that it held."""
+    """How a run ended; `seconds` are those of the processor, `megabytes` is the most that it held."""
 
     status: int
     stdout: bytes
@@ -76,12 +75,11 @@ def run(
     ):
         given.write(stdin)
         given.seek(0)
-        began = time.monotonic()
         child = os.fork()
         if child == 0:
             _become([given.fileno(), out.fileno(), messages.fileno()], arguments, limit)
         _, raw, usage = os.wait4(child, 0)
-        seconds = time.monotonic() - began
+        seconds = usage.ru_utime + usage.ru_stime
         out.seek(0)
         messages.seek(0)
         shown = messages.read().decode(errors="replace")

@@ -18,6 +18,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted, described
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.indexed_fasta import index_covers
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
@@ -111,7 +112,7 @@ def _indexed_pieces(path: Path, regions: list[Region], bed: str) -> list[str | N
     index = path.with_name(path.name + ".fai")
     if not path.is_file() or not index.is_file():
         return None
-    if index.stat().st_mtime < path.stat().st_mtime:
+    if index.stat().st_mtime < path.stat().st_mtime or not index_covers(index, path):
         return None
     before = pysam.set_verbosity(0)
     try:

@@ -17,8 +17,10 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.bgzf import is_bgzf
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import open_bytes
+from genomai_cli.formats.tabix import Blocks
 
 BLOCK = 1 << 16  # letters that are read at once
+_LINE_END = 2  # bytes, which the last line may have or not
 _GZIP = b"\x1f\x8b"
 _SHOWN = 5  # contigs in a message
 
@@ -87,7 +89,7 @@ def open_reference(path: Path) -> Iterator[IndexedFasta]:
 
 def _opened(path: Path, folder: Path) -> pysam.FastaFile:
     beside = [path.with_name(path.name + end) for end in _index_endings(path)]
-    if all(_is_newer(index, path) for index in beside):
+    if all(_is_newer(index, path) for index in beside) and index_covers(beside[0], path):
         return _fasta(path, path, beside)
     text = path
     if _begins(path, _GZIP) and len(beside) == 1:
@@ -103,6 +105,21 @@ def _opened(path: Path, folder: Path) -> pysam.FastaFile:
     except pysam.utils.SamtoolsError:
         raise _no_fasta(path) from None
     return _fasta(path, text, made)
+
+
+def index_covers(index: Path, fasta: Path) -> bool:
+    """Whether a .fai is that of the whole file, which ends where the last sequence does; a BGZF file only has to be
+    whole."""
+    if _begins(fasta, _GZIP):
+        with fasta.open("rb") as file:
+            return Blocks(file).are_whole
+    try:
+        rows = [line.split("\t") for line in index.read_text().splitlines()]
+        numbers = [tuple(map(int, row[1:5])) for row in rows]
+        ends = [at + size // bases * width + size % bases for size, at, bases, width in numbers]
+    except (OSError, ValueError, ZeroDivisionError):
+        return False
+    return bool(ends) and abs(fasta.stat().st_size - max(ends)) <= _LINE_END
 
 
 def _fasta(shown: Path, text: Path, index: list[Path]) -> pysam.FastaFile:

@@ -11,6 +11,7 @@ import pytest
 from genomai_cli.errors import InputError
 from genomai_cli.formats import regions
 from genomai_cli.formats.bgzf import END_MARKER
+from genomai_cli.formats.indexed_fasta import index_covers
 from genomai_cli.formats.regions import Stretches
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.vcf import read_variants
@@ -129,3 +130,21 @@ def test_a_damaged_index_gives_the_same_records_or_none(tmp_path: Path, seed: in
     with pysam.BGZFile(f"{path}.tbi", "wb") as handle:
         handle.write(bytes(content[: rng.integers(len(content) // 2, len(content) + 1)]))
     assert found(path, wanted) == streamed
+
+
+@pytest.mark.parametrize("width", [5, 7, 60, 1000])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_an_index_of_a_reference_counts_if_it_covers_the_file(
+    tmp_path: Path, width: int, end: str
+) -> None:
+    letters = "ACGTTAGCA" * 40
+    lines = "\n".join(letters[at : at + width] for at in range(0, len(letters), width))
+    path = tmp_path / "r.fa"
+    path.write_text(f">a\n{lines}\n>b\n{lines}{end}")
+    pysam.faidx(str(path))
+    index = Path(f"{path}.fai")
+    assert index_covers(index, path)
+    path.write_text(f">a\n{lines}\n>b\n{lines[:-5]}")
+    assert not index_covers(index, path)
+    path.write_text(f">a\n{lines}\n>b\n{lines}\n>c\n{lines}\n")
+    assert not index_covers(index, path)

@@ -1,0 +1,38 @@
+"""The attacks of `benchmarks.reliability`: a few of each, and the fault that each would tell."""
+
+import random
+
+from benchmarks.reliability import hostile_inputs, kills
+from benchmarks.reliability.isolated import Outcome
+
+
+def outcome(status=1, stderr="genomai: x: y", seconds=0.1, megabytes=100.0):
+    return Outcome(status, b"", stderr, seconds, megabytes)
+
+
+def test_a_fault_is_what_a_user_should_never_see():
+    assert outcome().fault() == ""
+    assert outcome(0, "").fault() == ""
+    assert outcome(stderr="genomai: unexpected ValueError: x").fault() == "an unexpected error"
+    assert outcome(stderr="Traceback (most recent call last):").fault() == "a traceback"
+    assert outcome(status=-11).fault() == "killed by SIGSEGV"
+    assert outcome(stderr="").fault() == "no message"
+    assert outcome(seconds=3).fault() == "took 3.0 s"
+    assert outcome(megabytes=2000).fault() == "took 2000 MB"
+
+
+def test_broken_inputs_are_the_same_for_a_seed():
+    files = hostile_inputs.whole_files()[:5]
+    drawn = [hostile_inputs.broken(random.Random(3), files) for _ in range(2)]
+    assert [next(drawn[0]) for _ in range(50)] == [next(drawn[1]) for _ in range(50)]
+
+
+def test_a_job_that_is_never_killed_is_sound(tmp_path):
+    job = next(job for job in kills.JOBS if job.name == "tokenize")
+    kills.write_inputs(tmp_path)
+    assert kills.run(job.words, tmp_path)[0] == 0
+    counts = kills.Counter()
+    after = 600.0
+    assert kills.killed(job, kills.SIGNALS[0], after, tmp_path, job.content(tmp_path), counts) == ""
+    assert counts == {"finished before": 1}
+    assert "not whole" in kills.killed(job, kills.SIGNALS[0], after, tmp_path, b"other", counts)
