@@ -129,7 +129,7 @@ def folder_beside(target: Path) -> Iterator[Path]:
             yield made
             for path in (*made.rglob("*"), made):
                 _sync_path(path)
-            _put_in_place(made, target, holder / "replaced")
+            _put_in_place(made, target, holder / REPLACED)
             _sync_path(target.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
@@ -139,6 +139,8 @@ def sweep(target: Path) -> None:
     """Remove what runs that were killed had begun to write for this target; what a living one writes is locked."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.*{PART}"):
         with suppress(OSError, InputError), locked(path):
+            if (path / REPLACED).exists() and not target.exists():
+                (path / REPLACED).rename(target)  # the kill came between two renames
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -182,6 +184,7 @@ def lock(descriptor: int) -> bool:
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REPLACED = "replaced"
 PART = ".part"  # ends the names of what is being written
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 

@@ -108,8 +108,8 @@ class Finetuning:
         work: Path | None,
         report: MemberReport,
         adaptation: Adaptation,
-        validation: Rows | None,
-        stopping: Stopping,
+        validation: Rows | None = None,
+        stopping: Stopping = nullcontext,
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")

@@ -119,6 +119,10 @@ def test_a_folder_takes_its_place_in_one_step(tmp_path, monkeypatch):
     with outputs.folder_beside(target) as folder:
         (folder / "newer").touch()
     assert [file.name for file in target.iterdir()] == ["newer"]
+    (tmp_path / ".bundle.x.part").mkdir()
+    target.rename(tmp_path / ".bundle.x.part" / "replaced")
+    outputs.sweep(target)
+    assert [file.name for file in target.iterdir()] == ["newer"]
     with pytest.raises(KeyError), outputs.folder_beside(target) as folder:
         raise KeyError
     assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
