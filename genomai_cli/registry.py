@@ -14,6 +14,7 @@ NETWORKS = {
     "caduceus": "genomai_cli.backbones.caduceus:CaduceusNetwork",
     "hyenadna": "genomai_cli.backbones.hyenadna:HyenaDnaNetwork",
     "striped_hyena": "genomai_cli.backbones.striped_hyena:StripedHyenaNetwork",
+    "sequence_ensemble": "genomai_cli.backbones.sequence_ensemble:SequenceEnsemble",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",

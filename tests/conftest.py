@@ -445,7 +445,8 @@ def tiny_sequence_bundle(sequences, one_thread, tmp_path_factory) -> Path:
     """A bundle that reads plain DNA in windows of 32 words, trained in a second."""
     fasta, labels = sequences
     folder = tmp_path_factory.mktemp("models") / "tiny-sequences"
-    trained([fasta, "--labels", labels, "-o", folder, *changes(TINY_SEQUENCES)])
+    recipe = ["--recipe", "sequences", *changes(TINY_SEQUENCES)]
+    trained([fasta, "--labels", labels, "-o", folder, *recipe])
     return folder
 
 

@@ -4,8 +4,9 @@ import shlex
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,7 @@ from genomai_cli.cli.training_options import (
     input_of,
     named_after,
     recipe_option,
+    seconds_of,
     stop_requests,
 )
 from genomai_cli.errors import UsageError
@@ -54,7 +56,8 @@ class AdaptKind(StrEnum):
     LORA = "lora"
 
 
-FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "sequences", "mito"
+FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "auto", "mito"
+FROM_SEQUENCES = "sequences"  # whose network is that of a model to begin with
 FROM_VARIANTS = "ancestry-967"  # whose networks can begin with those of another model
 RecipeName = Annotated[
     str | None,
@@ -79,6 +82,15 @@ ReferenceFile = Annotated[
         metavar="FASTA",
         help="What the recipe's genomes are mapped to.  [default: that of --model]",
         show_default=False,
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="How long the recipe auto may train, on two cores: 90s, 15m, 2h. It counts letters, not the clock: "
+        "the same samples give the same model.",
     ),
 ]
 Adapt = Annotated[
@@ -111,6 +123,7 @@ class LearningOptions:
     recipe: RecipeName = None
     changes: Changes = None
     head: HeadColumns = None
+    time: Budget = "15m"
 
     def read(
         self, preset: str, labels: "LabelTable", output: Path, start: "Bundle | None"
@@ -122,7 +135,9 @@ class LearningOptions:
         from genomai_cli.training import recipe as recipes
 
         changes = self.changes or []
-        same = _same_network(start) if start and not self.recipe and preset == FOR_SEQUENCES else []
+        same = (
+            _same_network(start) if start and not self.recipe and preset == FROM_SEQUENCES else []
+        )
         chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
         heads = _heads(chosen, labels, self.head or [])
         if self.head:
@@ -183,7 +198,7 @@ def train(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli import inputs as readers
-    from genomai_cli.training import finetuning, labelled_data, run_folder
+    from genomai_cli.training import labelled_data, run_folder
     from genomai_cli.training.model_card import classifier_card
 
     first, sources = readers.open_run_inputs(run)
@@ -217,19 +232,17 @@ def train(
         "reference": kind.signature().get("reference"),
         "start": start.weights_sha256 if start else None,
         "adapt": asdict(adapting.adaptation()),
+        "time": learning.time,
     }
     work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
     with work.kept_once_begun():
-        fitted = finetuning.fit(
+        fitted = _fitter(run, chosen, learning, adapting, start, work)(
             samples,
             chosen,
             kind,
             seed=compute.seed,
             device=where,
-            start=start,
             work=work.folder,
-            report=_reporter(run, chosen, work),
-            adaptation=adapting.adaptation(),
             validation=gathered.validation,
             stopping=stop_requests,
         )
@@ -246,6 +259,26 @@ def train(
     _tell(run, fitted, output)
 
 
+def _fitter(
+    run: Run,
+    recipe: "Recipe",
+    learning: LearningOptions,
+    adapting: AdaptOptions,
+    start: "Bundle | None",
+    work: "Workspace",
+) -> "Callable[..., Finetuned]":
+    """What trains by this recipe: one network, or whatever parts do best."""
+    from genomai_cli.backbones.base import network_class
+    from genomai_cli.training import finetuning, selection
+
+    if not network_class(recipe.network["kind"]).selected:
+        report = _reporter(run, recipe, work)
+        return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
+    if start is not None:
+        raise UsageError(f"the recipe {recipe.name} begins with no model: name another --recipe")
+    return partial(selection.fit, budget=seconds_of(learning.time), report=run.console.say)
+
+
 def _preset(model: str | None, has_variants: bool) -> str:
     """The recipe for this kind of input, or of the model to begin from."""
     from genomai_cli.bundles import catalog
@@ -254,7 +287,7 @@ def _preset(model: str | None, has_variants: bool) -> str:
         return FOR_GENOMES
     if has_variants:
         return FROM_VARIANTS if model else FOR_VARIANTS
-    return FOR_SEQUENCES
+    return FROM_SEQUENCES if model else FOR_SEQUENCES
 
 
 def _same_network(start: "Bundle") -> list[str]:
@@ -333,7 +366,16 @@ def _tell(run: Run, fitted: "Finetuned", output: Path) -> None:
     weights = catalog.sha256(output / catalog.WEIGHTS)
     run.used_model(fitted.bundle.name, fitted.bundle.version, weights)
     for head, found in fitted.validation.items():
-        message = f"{head}: accuracy {found['accuracy']:.4f} on {found['n']} held-out samples"
-        run.console.say(message)
+        run.console.say(f"{head}: {_result(found)} on {found['n']} held-out samples")
     run.note(validation=fitted.validation)
     run.console.say(f"wrote {output}")
+
+
+def _result(found: "Mapping[str, Any]") -> str:
+    """How the model did; beside it, of a model of parts, the k-mer regression."""
+    candidates = found.get("candidates")
+    if candidates is None:
+        return f"accuracy {found['accuracy']:.4f}"
+    together = candidates["together"]["mcc"]
+    first, plain = next(iter(candidates.items()))
+    return f"accuracy {found['accuracy']:.4f}, MCC {together:.4f} ({first}: {plain['mcc']:.4f})"

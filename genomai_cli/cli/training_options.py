@@ -1,5 +1,6 @@
 """What `train` and `pretrain` share: their options, the recipe they read, and how they are stopped."""
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -160,3 +161,14 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a time as `90s`, `15m` or `2h`; UsageError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--time {text}: write a time such as 90s, 15m or 2h")
+    return float(found[1]) * UNITS[found[2]]

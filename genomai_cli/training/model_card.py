@@ -4,7 +4,7 @@ The module is opened only when there is a card to write, since matplotlib is slo
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -100,7 +100,7 @@ def classifier_card(fitted: Finetuned, command: str) -> str:
 ## Method
 
 Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
-`{config["tokenizer"]["kind"]}`. {_adapted(made)}All settings are in `recipe.toml`.
+`{config["tokenizer"]["kind"]}`. {_adapted(made)}{_selected(made)}All settings are in `recipe.toml`.
 
 ## Results
 
@@ -144,6 +144,16 @@ def _held_out(made: Mapping[str, Any]) -> str:
     return f"samples held out by {by}"
 
 
+def _selected(made: Mapping[str, Any]) -> str:
+    """What was chosen on held-out samples; nothing for a model of one network."""
+    if "strand" not in made:
+        return ""
+    return (
+        f"Chosen on held-out samples: parts that read {made['strand']}; convolutions of {made['folds']} folds answer "
+        "together, weighed against regressions by the held-out samples of each. "
+    )
+
+
 def _adapted(made: Mapping[str, Any]) -> str:
     """With which model training began, and how much of it was trained; nothing for a model from scratch."""
     adapt = made.get("adapt")
@@ -167,7 +177,16 @@ def _results(validation: dict[str, Any]) -> str:
         f"| {name} | {found['n']} | {found['accuracy']:.4f} | {found['majority']:.4f} |"
         for name, found in validation.items()
     ]
-    return head + "\n".join(rows)
+    return head + "\n".join([*rows, *_candidates(validation)])
+
+
+def _candidates(validation: dict[str, Any]) -> Iterator[str]:
+    """What the parts of a model that is chosen did by themselves; nothing for other models."""
+    for name, found in validation.items():
+        if "candidates" in found:
+            yield f"\n| {name}, by the same samples | accuracy | MCC |\n| --- | --- | --- |"
+            for part, scores in found["candidates"].items():
+                yield f"| {part} | {scores['accuracy']:.4f} | {scores['mcc']:.4f} |"
 
 
 ABSENT = "."

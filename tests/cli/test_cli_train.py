@@ -53,7 +53,9 @@ def train(cohort, output):
 def train_sequences(train, sequences):
     def start(*options, labels=None, inputs=None):
         fasta, table = sequences
+        chosen = {"--model", "--recipe"} & set(options)
         return train(
+            *([] if chosen else ["--recipe", "sequences"]),
             *options,
             inputs=inputs or [fasta],
             labels=labels or table,

@@ -1,0 +1,369 @@
+"""Networks for short labelled sequences, side by side: regressions on k-mers and on positions, and convolutions.
+
+Every part reads single letters and gives logits; the heads on top weigh the parts. Which parts there are is chosen on
+held-out sequences (`training.selection`).
+
+- `kmers`: a softmax regression on the frequencies of all k-mers up to a length, of both strands together or of the one
+  that is given (the spectrum of Leslie et al. 2002, Pac Symp Biocomput 7:564).
+- `positions`: a softmax regression on the letter at each position, for sequences of one length.
+- `convolution`: filters as wide as a motif (Alipanahi et al. 2015, Nat Biotechnol 33:831, DeepBind), pooled, a second
+  layer of neighbouring motifs, and the strongest and the mean answer over the sequence. With both strands, each is read
+  by the same filters and the larger answer counts, so that a sequence and its reverse complement are the same. With
+  `bins`, the answers in so many parts of a sequence of one length are kept apart as well.
+
+Padding never enters an answer: a sequence has the same logits in any batch.
+
+Shape suffixes: B sequences, L letters, K k-mers, C filters, P pooled positions, E embedding, O outputs (the classes of
+all heads).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.alphabet import BASES, UNKNOWN_CODE
+from genomai_cli.backbones.base import Network
+
+KMERS, POSITIONS, CONVOLUTION = "kmers", "positions", "convolution"
+MOMENTUM = 0.02  # of the statistics of normalisation, as slow as the average of the weights
+
+
+@dataclass(frozen=True)
+class KmersConfig:
+    """All k-mers up to `longest`, of both strands together or of the one given."""
+
+    longest: int = 6
+    both_strands: bool = True
+    kind: str = KMERS
+
+
+@dataclass(frozen=True)
+class PositionsConfig:
+    """The letters of sequences of this length."""
+
+    length: int
+    kind: str = POSITIONS
+
+
+@dataclass(frozen=True)
+class ConvolutionConfig:
+    """`filters` of `width` letters, pooled by `pool`, then `channels` over `reach` pooled positions; with `bins`, also
+    of each part of a sequence of `length` letters."""
+
+    filters: int = 256
+    width: int = 15
+    pool: int = 4
+    channels: int = 96
+    reach: int = 5
+    both_strands: bool = True
+    bins: int = 0
+    length: int = 0
+    embedding: int = 64
+    dropout: float = 0.4
+    filter_dropout: float = 0.2
+    kind: str = CONVOLUTION
+
+
+PartConfig = KmersConfig | PositionsConfig | ConvolutionConfig
+
+
+class Kmers(nn.Module):
+    """Logits (B, O) of codes (B, L): a linear function of how often each k-mer occurs."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: KmersConfig, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        columns = [_columns(k, config.both_strands) for k in range(1, config.longest + 1)]
+        for k, column_K in enumerate(columns, start=1):
+            self.register_buffer(f"columns_{k}", column_K, persistent=False)
+        self.sizes = [int(column_K.max()) + 1 for column_K in columns]
+        self.register_buffer("mean", torch.zeros(sum(self.sizes)))
+        self.register_buffer("deviation", torch.ones(sum(self.sizes)))
+        self.linear = nn.Linear(sum(self.sizes), outputs)
+
+    def frequencies(self, codes_BL: Tensor) -> Tensor:
+        """Among a sequence's k-mers of each length without an unknown letter, the share of each: (B, K)."""
+        found = []
+        for k, size in enumerate(self.sizes, start=1):
+            width = codes_BL.shape[1] - k + 1
+            counts_BK = torch.zeros(len(codes_BL), size + 1, dtype=self.mean.dtype).to(
+                codes_BL.device
+            )
+            if width > 0:
+                number_BL = torch.zeros_like(codes_BL[:, :width])
+                known_BL = torch.ones_like(number_BL, dtype=torch.bool)
+                for place in range(k):
+                    letter_BL = codes_BL[:, place : place + width]
+                    number_BL = number_BL * len(BASES) + letter_BL.clamp(max=UNKNOWN_CODE - 1)
+                    known_BL &= letter_BL != UNKNOWN_CODE
+                column_BL = self.get_buffer(f"columns_{k}")[number_BL].masked_fill(~known_BL, size)
+                counts_BK.scatter_add_(
+                    1, column_BL, torch.ones_like(column_BL, dtype=counts_BK.dtype)
+                )
+            counts_BK = counts_BK[:, :size]
+            found.append(counts_BK / counts_BK.sum(1, keepdim=True).clamp(min=1))
+        return torch.cat(found, dim=1)
+
+    def features(self, codes_BL: Tensor) -> Tensor:
+        """The frequencies in standard deviations from their mean over the training sequences: (B, K)."""
+        return (self.frequencies(codes_BL) - self.mean) / self.deviation
+
+    def forward(self, codes_BL: Tensor) -> Tensor:
+        """See the class."""
+        logits_BO: Tensor = self.linear(self.features(codes_BL))
+        return logits_BO
+
+
+def _columns(k: int, both_strands: bool) -> Tensor:
+    """The column (4^k,) of each k-mer, the same for a k-mer and its reverse complement if both strands count."""
+    numbers = torch.arange(len(BASES) ** k)
+    if not both_strands:
+        return numbers
+    rest, other = numbers.clone(), torch.zeros_like(numbers)
+    for _ in range(k):
+        other = other * len(BASES) + (len(BASES) - 1 - rest % len(BASES))
+        rest = rest // len(BASES)
+    columns: Tensor = torch.unique(torch.minimum(numbers, other), return_inverse=True)[1]
+    return columns
+
+
+class Positions(nn.Module):
+    """Logits (B, O) of codes (B, L): a linear function of the letter at each of the first `length` positions."""
+
+    def __init__(self, config: PositionsConfig, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.length * len(BASES), outputs)
+
+    def features(self, codes_BL: Tensor) -> Tensor:
+        """An indicator a position and base: (B, 4 L)."""
+        return (
+            one_hot(of_length(codes_BL, self.config.length)).flatten(1).to(self.linear.weight.dtype)
+        )
+
+    def forward(self, codes_BL: Tensor) -> Tensor:
+        """See the class."""
+        logits_BO: Tensor = self.linear(self.features(codes_BL))
+        return logits_BO
+
+
+def one_hot(codes_BL: Tensor) -> Tensor:
+    """Indicators (B, L, 4) of the bases, all 0 for an unknown letter."""
+    bases_BLA: Tensor = functional.one_hot(codes_BL, UNKNOWN_CODE + 1)[..., :UNKNOWN_CODE]
+    return bases_BLA
+
+
+def of_length(codes_BL: Tensor, length: int) -> Tensor:
+    """The first so many letters, unknown ones behind the end."""
+    missing = max(0, length - codes_BL.shape[1])
+    return functional.pad(codes_BL[:, :length], (0, missing), value=UNKNOWN_CODE)
+
+
+class Convolution(nn.Module):
+    """Logits (B, O) of codes (B, L), by way of an embedding (B, E)."""
+
+    def __init__(self, config: ConvolutionConfig, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.filters = nn.Linear(len(BASES) * config.width, config.filters)
+        self.filter_norm = nn.BatchNorm1d(config.filters, momentum=MOMENTUM)
+        self.neighbours = nn.Conv1d(
+            config.filters, config.channels, config.reach, padding=config.reach // 2
+        )
+        self.neighbour_norm = nn.BatchNorm1d(config.channels, momentum=MOMENTUM)
+        pooled = config.filters + 2 * config.channels
+        self.places = nn.Conv1d(config.channels, PLACE_CHANNELS, 1) if config.bins else None
+        self.embed = nn.Linear(pooled + config.bins * PLACE_CHANNELS, config.embedding)
+        self.logits = nn.Linear(config.embedding, outputs)
+
+    def embedding(self, codes_BL: Tensor, real_BL: Tensor) -> Tensor:
+        """The embedding (B, E); `real_BL` is False at padding."""
+        config = self.config
+        if config.both_strands:
+            twice_BL = torch.cat([codes_BL, reverse_complement(codes_BL, real_BL)])
+            given_BD, other_BD = self._pooled(twice_BL, real_BL.repeat(2, 1)).chunk(2)
+            pooled_BD = torch.maximum(given_BD, other_BD)
+        else:
+            pooled_BD = self._pooled(codes_BL, real_BL)
+        dropped_BD = functional.dropout(pooled_BD, config.dropout, self.training)
+        embedding_BE: Tensor = functional.gelu(self.embed(dropped_BD))
+        return embedding_BE
+
+    def head(self, embedding_BE: Tensor) -> Tensor:
+        """The logits (B, O) of embeddings (B, E)."""
+        dropped_BE = functional.dropout(embedding_BE, self.config.dropout / 2, self.training)
+        logits_BO: Tensor = self.logits(dropped_BE)
+        return logits_BO
+
+    def _pooled(self, codes_BL: Tensor, real_BL: Tensor) -> Tensor:
+        """The strongest answer of every filter and channel, the channels' means, and their means in every bin."""
+        config = self.config
+        hot_BLA = one_hot(codes_BL).to(self.filters.weight.dtype)
+        left, right = config.width // 2, (config.width - 1) // 2
+        seen_BLX = (
+            functional.pad(hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
+        )
+        answers_BLC = functional.relu(self.filters(seen_BLX)) * real_BL.unsqueeze(2)
+        answers_BPC = _in_parts(answers_BLC, config.pool).mean(2)
+        real_BP = _in_parts(real_BL.unsqueeze(2), config.pool).any(2).squeeze(2)
+        real_B1P = real_BP.unsqueeze(1)
+        answers_BCP = functional.relu(
+            _normalised(self.filter_norm, answers_BPC, real_BP)
+        ).transpose(1, 2)
+        dropped_BCP = functional.dropout(answers_BCP, config.filter_dropout, self.training)
+        mixed_BPC = self.neighbours(dropped_BCP).transpose(1, 2)
+        mixed_BCP = functional.gelu(_normalised(self.neighbour_norm, mixed_BPC, real_BP)).transpose(
+            1, 2
+        )
+        least = torch.finfo(mixed_BCP.dtype).min
+        found = [
+            answers_BCP.amax(2),
+            mixed_BCP.masked_fill(~real_B1P, least).amax(2),
+            (mixed_BCP * real_B1P).sum(2) / real_B1P.sum(2).clamp(min=1),
+        ]
+        if self.places is not None:
+            placed_BCP = self.places(mixed_BCP * real_B1P)
+            found.append(functional.adaptive_avg_pool1d(placed_BCP, config.bins).flatten(1))
+        return torch.cat(found, dim=1)
+
+
+PLACE_CHANNELS = 16
+
+
+def reverse_complement(codes_BL: Tensor, real_BL: Tensor) -> Tensor:
+    """The other strand of codes, read in its own direction; padding stays behind the end."""
+    place_L = torch.arange(codes_BL.shape[1], device=codes_BL.device)
+    from_BL = (real_BL.sum(1, keepdim=True) - 1 - place_L).clamp(min=0)
+    turned_BL = codes_BL.gather(1, from_BL)
+    other_BL = torch.where(turned_BL == UNKNOWN_CODE, turned_BL, UNKNOWN_CODE - 1 - turned_BL)
+    return other_BL.masked_fill(~real_BL, UNKNOWN_CODE)
+
+
+def _in_parts(values_BLC: Tensor, size: int) -> Tensor:
+    """The values (B, P, size, C), the last part filled up with zeros."""
+    padded_BLC = functional.pad(values_BLC, (0, 0, 0, -values_BLC.shape[1] % size))
+    return padded_BLC.view(len(padded_BLC), -1, size, padded_BLC.shape[2])
+
+
+def _normalised(norm: nn.BatchNorm1d, values_BPC: Tensor, real_BP: Tensor) -> Tensor:
+    """The values normalised over the real positions of a batch, or by what training saw; 0 at the others."""
+    if bool(real_BP.all()):
+        every_NC: Tensor = norm(values_BPC.flatten(0, 1).to(norm.weight.dtype))
+        return every_NC.view(values_BPC.shape)
+    normal_NC = norm(values_BPC[real_BP].to(norm.weight.dtype))
+    whole_BPC = torch.zeros(values_BPC.shape, dtype=normal_NC.dtype, device=values_BPC.device)
+    whole_BPC[real_BP] = normal_NC
+    return whole_BPC
+
+
+CONFIGS: dict[str, type[PartConfig]] = {
+    KMERS: KmersConfig,
+    POSITIONS: PositionsConfig,
+    CONVOLUTION: ConvolutionConfig,
+}
+
+
+def build_part(config: PartConfig, outputs: int) -> nn.Module:
+    """One untrained part."""
+    if isinstance(config, KmersConfig):
+        return Kmers(config, outputs)
+    if isinstance(config, PositionsConfig):
+        return Positions(config, outputs)
+    return Convolution(config, outputs)
+
+
+@dataclass(frozen=True)
+class SequenceEnsembleConfig:
+    """The `parts`, each as a table with its `kind`, and how many `outputs` each has: the classes of all heads."""
+
+    vocabulary: int = 0
+    pad_id: int = 0
+    outputs: int = 0
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    longest: int = 4096  # letters that are read at once
+
+    def __post_init__(self) -> None:
+        self.part_configs  # noqa: B018 - refuses those that are wrong
+
+    @property
+    def part_configs(self) -> list[PartConfig]:
+        """The parts; ValueError for one that is unknown or has no such sizes."""
+        found = []
+        for part in self.parts:
+            if part.get("kind") not in CONFIGS:
+                raise ValueError(f"no part {part.get('kind')!r} (there are: {', '.join(CONFIGS)})")
+            found.append(CONFIGS[part["kind"]](**part))
+        return found
+
+    @classmethod
+    def of(cls, parts: Sequence[PartConfig], **sizes: int) -> "SequenceEnsembleConfig":
+        """The config of these parts."""
+        return cls(parts=[asdict(part) for part in parts], **sizes)
+
+
+class SequenceEnsemble(Network):
+    """Ids of single letters (B, L) to vectors: the embeddings of the convolutions; heads read the logits of all
+    parts."""
+
+    config_class = SequenceEnsembleConfig
+    selected: ClassVar[bool] = True
+    num_layers = 1
+
+    def __init__(self, config: SequenceEnsembleConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.max_length = config.longest
+        parts = config.part_configs
+        self.parts = nn.ModuleList(build_part(part, config.outputs) for part in parts)
+        embeddings = [p.embedding for p in parts if isinstance(p, ConvolutionConfig)]
+        self.hidden_size = sum(embeddings) or len(parts) * config.outputs
+
+    def classification_head(self, classes: int) -> nn.Module:
+        """A weight for every logit of every part."""
+        return nn.Linear(len(self.parts) * self.config.outputs, classes)
+
+    def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """The logits of all parts, one part after another: (B, parts * O)."""
+        return torch.cat([logits_BO for logits_BO, _ in self._answers(inputs, mask_BT)], dim=1)
+
+    def pooled(
+        self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None
+    ) -> Tensor:
+        """The embeddings of the convolutions side by side (B, E), the logits where there is no convolution; the same
+        at every layer."""
+        del layer
+        answers = list(self._answers(inputs, mask_BT))
+        embeddings = [embedding for _, embedding in answers if embedding is not None]
+        return torch.cat(embeddings or [logits_BO for logits_BO, _ in answers], dim=1)
+
+    def _answers(
+        self, inputs: Tensor, mask_BT: Tensor | None
+    ) -> "list[tuple[Tensor, Tensor | None]]":
+        """Logits and, of convolutions, embeddings of every part."""
+        codes_BL, real_BL = codes_of_ids(inputs, mask_BT)
+        return [answers_of(part, codes_BL, real_BL) for part in self.parts]
+
+
+def codes_of_ids(ids_BL: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Codes of letters, and where they are real, of ids of single letters: every id but a base's is unknown."""
+    codes_BL = ids_BL.clamp(max=UNKNOWN_CODE)
+    real_BL = torch.ones_like(ids_BL, dtype=torch.bool) if mask_BL is None else mask_BL
+    return codes_BL.masked_fill(~real_BL, UNKNOWN_CODE), real_BL
+
+
+def answers_of(part: nn.Module, codes_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The logits (B, O) of a part and, if it is a convolution, its embedding (B, E)."""
+    if not isinstance(part, Convolution):
+        return part(codes_BL), None
+    if part.config.bins:
+        codes_BL = of_length(codes_BL, part.config.length)
+        real_BL = torch.ones_like(codes_BL, dtype=torch.bool)
+    embedding_BE = part.embedding(codes_BL, real_BL)
+    return part.head(embedding_BE), embedding_BE

@@ -1,0 +1,351 @@
+"""A classifier of sequences from the parts that win on held-out samples: the recipe `auto`.
+
+1. The samples are divided into folds of whole individuals, or clusters of similar sequences; an official split is the
+   only fold.
+2. Race: on the first fold, parts that read both strands together compete with parts that tell strands and, in
+   sequences of one length, positions apart. The side with the smaller held-out loss wins.
+3. The winners are trained on as many further folds as the budget has room for.
+4. Held-out logits weigh the parts (`stacking`), and calibrate their sum.
+5. Regressions are fitted once more on all samples; the convolutions of all folds answer together.
+
+What is trained follows from the samples and the budget by `SECONDS_A_LETTER`, never from the clock: the same input and
+seed give the same model on any day.
+
+Shape suffixes: N samples, C classes of a head, O outputs (the classes of all heads), G candidates.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genomai_cli import tokenizers
+from genomai_cli.alphabet import MISSING
+from genomai_cli.backbones.sequence_ensemble import (
+    Convolution,
+    ConvolutionConfig,
+    Kmers,
+    KmersConfig,
+    PartConfig,
+    Positions,
+    PositionsConfig,
+    SequenceEnsembleConfig,
+    build_part,
+)
+from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.samples import Rows, SampleRows, Samples
+from genomai_cli.metrics.classification import (
+    accuracy,
+    confusion_matrix,
+    majority_matrix,
+    matthews,
+)
+from genomai_cli.training.calibration import HeldOut, calibrate
+from genomai_cli.training.finetuning import Finetuned
+from genomai_cli.training.initialization import initial_config
+from genomai_cli.training.labelled_data import folds, others, require_all_classes
+from genomai_cli.training.recipe import Recipe
+from genomai_cli.training.sequence_parts import (
+    Descent,
+    LabelledCodes,
+    best_penalty,
+    logits_at,
+    part_seed,
+    regress,
+    train_convolution,
+)
+from genomai_cli.training.stacking import Stack, stack
+
+FOLDS = 5
+SECONDS_A_LETTER = 5e-6  # of training a convolution on both strands, on two cores
+SHARE = 0.7  # of the budget for convolutions
+EPOCHS_AT, EPOCHS = 2000, 30  # of so many samples
+FEWER_BY = 0.42  # the power of the number of samples that there are fewer epochs by
+FEWEST_EPOCHS = 6.0
+RACE = 1.5  # fits of a convolution on both strands that the first fold costs
+LONGEST_KMER = {True: 6, False: 5}  # of both strands together, of the one given
+LARGEST_TABLE = 150_000_000  # features of all samples
+LETTERS_A_BIN = 4
+MARGIN = 0.01  # by which a loss that tells strands apart must be smaller
+
+BOTH, GIVEN = "both strands", "the strand given"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A part trained without one fold, and its logits (N, O) of the samples in that fold."""
+
+    part: nn.Module
+    logits: Tensor
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A kind of part, its fits to one fold after another, and the penalty of a regression, chosen on the first."""
+
+    name: str
+    config: PartConfig
+    fits: list[Fit] = field(default_factory=list)
+    penalty: float = 0.0
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits (N, O) of the samples of all folds so far, in their order."""
+        return torch.cat([fit.logits for fit in self.fits])
+
+
+def fit(
+    samples: Samples,
+    recipe: Recipe,
+    kind: InputKind,
+    *,
+    budget: float,
+    seed: int = 0,
+    device: torch.device | None = None,
+    validation: Rows | None = None,
+    work: Path | None = None,
+    report: Report = lambda _: None,
+) -> Finetuned:
+    """Choose, train, weigh and calibrate; see the top of the file.
+
+    `budget` is in seconds on two cores. `validation` are the rows of an official split; else folds are drawn. With
+    `work`, a folder, a run that was interrupted there goes on. `report` is told what is tried and how each did. Raises
+    TrainingError where the samples cannot teach what they are asked for.
+    """
+    began = time.monotonic()
+    parts = [validation] if validation is not None else folds(samples, FOLDS, seed)
+    for part in parts:
+        require_all_classes(samples, part)
+    network = {name: value for name, value in recipe.network.items() if name != "kind"}
+    data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
+    trials = Trials(samples, data, budget, seed, device or torch.device("cpu"), work, report)
+    side, chosen = trials.race(parts[0])
+    rounds = trials.affordable(chosen, len(parts))
+    for held_out in parts[1:rounds]:
+        for candidate in chosen:
+            trials.fit(candidate, held_out)
+    held_out = np.concatenate(parts[:rounds])
+    stacks = trials.stacks(chosen, held_out)
+    bundle = Assembly(trials, recipe, kind).bundle(chosen, stacks, held_out)
+    found = validation_of(trials, chosen, stacks, held_out)
+    bundle.config["provenance"] |= {
+        "strand": side,
+        "folds": rounds,
+        "seconds": round(time.monotonic() - began),
+        "validation": found,
+    }
+    return Finetuned(bundle, found)
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """The samples, and what fits candidates to them."""
+
+    samples: Samples
+    data: LabelledCodes
+    budget: float
+    seed: int
+    device: torch.device
+    work: Path | None
+    report: Report
+
+    @property
+    def outputs(self) -> int:
+        """The classes of all heads."""
+        return sum(self.data.classes.values())
+
+    def race(self, held_out: Rows) -> tuple[str, list[Candidate]]:
+        """The side that does better on the first fold, and its candidates."""
+        sides = {BOTH: self._candidates(both=True), GIVEN: self._candidates(both=False)}
+        losses = {}
+        for side, candidates in sides.items():
+            for candidate in candidates:
+                self.fit(candidate, held_out)
+            losses[side] = sum(s.loss for s in self.stacks(candidates, held_out).values())
+            self.report(f"{side}: held-out loss {losses[side]:.4f}")
+        side = GIVEN if losses[GIVEN] < (1 - MARGIN) * losses[BOTH] else BOTH
+        return side, sides[side]
+
+    def _candidates(self, *, both: bool) -> list[Candidate]:
+        side = BOTH if both else GIVEN
+        longest = LONGEST_KMER[both]
+        while longest > 1 and len(self.data) * 4**longest > LARGEST_TABLE * (1 + both):
+            longest -= 1
+        found = [Candidate(f"k-mer regression, {side}", KmersConfig(longest, both))]
+        if both or not self.data.one_length:
+            convolution = ConvolutionConfig(both_strands=both)
+        else:
+            length = int(self.data.lengths[0])
+            found.append(Candidate("regression on positions", PositionsConfig(length)))
+            bins = max(1, length // LETTERS_A_BIN)
+            convolution = ConvolutionConfig(both_strands=False, bins=bins, length=length)
+        return [*found, Candidate(f"convolution, {side}", convolution)]
+
+    def fit(self, candidate: Candidate, held_out: Rows) -> None:
+        """One more fold of a candidate."""
+        number, train = len(candidate.fits), others(self.samples, held_out)
+        seed = part_seed(self.seed, number)
+        torch.manual_seed(seed)
+        part = build_part(candidate.config, self.outputs).to(self.device)
+        if isinstance(part, Convolution):
+            how = Descent(
+                self.epochs(),
+                seed,
+                self.device,
+                self._checkpoint(part.config, number),
+                lambda step, steps, best: self.report(
+                    f"{candidate.name}, fold {number + 1}, step {step} of {steps}: held-out loss {best:.4f}"
+                ),
+            )
+            train_convolution(part, self.data, train, held_out, how)
+        elif isinstance(part, Kmers | Positions):
+            if number:
+                regress(part, self.data, train, candidate.penalty, self.device)
+            else:
+                candidate.penalty = best_penalty(part, self.data, train, held_out, self.device)
+        logits_NO = logits_at(part, self.data, held_out, self.device)
+        candidate.fits.append(Fit(part, logits_NO))
+        told = (f"{h} MCC {matthews(m):.3f}" for h, m in self.matrices(logits_NO, held_out).items())
+        self.report(f"{candidate.name}, fold {number + 1}: {', '.join(told)}")
+
+    def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
+        side = "both" if config.both_strands else "given"
+        return self.work and self.work / f"convolution-{side}-{number}.pt"
+
+    def epochs(self) -> float:
+        """How often a convolution sees each sample: more often where there are few, less where the budget is small."""
+        wanted = EPOCHS * min(1.0, (EPOCHS_AT / len(self.data)) ** FEWER_BY)
+        once = self.data.letters * SECONDS_A_LETTER * RACE
+        return float(min(max(FEWEST_EPOCHS, wanted), max(1.0, SHARE * self.budget / once)))
+
+    def affordable(self, chosen: Sequence[Candidate], parts: int) -> int:
+        """How many folds there is time for."""
+        fit = self.data.letters * SECONDS_A_LETTER * self.epochs()
+        each = fit if all(getattr(c.config, "both_strands", False) for c in chosen) else fit / 2
+        return min(parts, 1 + max(0, int((SHARE * self.budget - RACE * fit) / each)))
+
+    def stacks(self, candidates: Sequence[Candidate], held_out: Rows) -> dict[str, Stack]:
+        """How much each candidate counts, for every head."""
+        found = {}
+        for head, logits_GNC in self.by_head(candidates).items():
+            labels_N = self.data.labels[head][held_out]
+            known_N = labels_N != MISSING
+            found[head] = stack(logits_GNC[:, known_N], labels_N[known_N])
+        return found
+
+    def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
+        """The held-out logits (G, N, C) of every head."""
+        found = [self.data.by_head(candidate.logits) for candidate in candidates]
+        return {head: torch.stack([logits[head] for logits in found]) for head in self.data.classes}
+
+    def matrices(self, logits_NO: Tensor, rows: Rows) -> dict[str, NDArray[np.int64]]:
+        """The confusion matrix of every head."""
+        return {
+            head: self.matrix(head, logits_NC, rows)
+            for head, logits_NC in self.data.by_head(logits_NO).items()
+        }
+
+    def matrix(self, head: str, logits_NC: Tensor, rows: Rows) -> NDArray[np.int64]:
+        """The confusion matrix of a head."""
+        truth = self.samples.labels[head][rows]
+        known = truth != MISSING
+        called = logits_NC.argmax(1).numpy()[known]
+        return confusion_matrix(truth[known], called, self.data.classes[head])
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """Puts the chosen parts together."""
+
+    trials: Trials
+    recipe: Recipe
+    kind: InputKind
+
+    def bundle(
+        self, chosen: Sequence[Candidate], stacks: Mapping[str, Stack], held_out: Rows
+    ) -> Bundle:
+        """The model: regressions fitted to all samples, convolutions of all folds, weights, calibration."""
+        trials, data = self.trials, self.trials.data
+        parts: list[nn.Module] = []
+        configs: list[PartConfig] = []
+        shares: list[tuple[int, float]] = []  # the candidate of each part, and its share in it
+        for number, candidate in enumerate(chosen):
+            found = self._parts(candidate)
+            parts += found
+            configs += [candidate.config] * len(found)
+            shares += [(number, 1 / len(found))] * len(found)
+        config = self._config(configs)
+        classifier = build(config, self.kind)
+        network: Any = classifier.networks[0]
+        for place, part in enumerate(parts):
+            network.parts[place].load_state_dict(part.state_dict())
+        begin = 0
+        for layer, (head, classes) in zip(network.heads, data.classes.items(), strict=True):
+            layer.weight.data.zero_()
+            layer.bias.data.copy_(stacks[head].bias)
+            for place, (number, share) in enumerate(shares):
+                at = place * trials.outputs + begin
+                weight = float(stacks[head].weight[number]) * share
+                layer.weight.data[:, at : at + classes] = weight * torch.eye(classes)
+            begin += classes
+        scores = {head: stacks[head](x).double() for head, x in trials.by_head(chosen).items()}
+        labels = {head: numbers[held_out] for head, numbers in data.labels.items()}
+        whole = torch.ones(len(held_out), dtype=torch.float64)
+        calibrate(classifier.fusion, HeldOut(scores, whole, labels))
+        return Bundle(config, classifier.float().to(trials.device).eval(), self.kind)
+
+    def _parts(self, candidate: Candidate) -> list[nn.Module]:
+        """What answers for a candidate."""
+        trials = self.trials
+        part = build_part(candidate.config, trials.outputs).to(trials.device)
+        if not isinstance(part, Kmers | Positions):
+            return [fit.part for fit in candidate.fits]
+        everything = np.arange(len(trials.samples))
+        regress(part, trials.data, everything, candidate.penalty, trials.device)
+        return [part]
+
+    def _config(self, parts: Sequence[PartConfig]) -> dict[str, Any]:
+        trials = self.trials
+        tokenizer = tokenizers.from_config(self.recipe.tokenizer)
+        sizes = self.kind.sizes(SampleRows(trials.samples), self.recipe, tokenizer)
+        sizes |= {"outputs": trials.outputs, "parts": SequenceEnsembleConfig.of(parts).parts}
+        heads = trials.samples.classes
+        config = initial_config(self.recipe, self.kind, tokenizer, sizes, members=1, heads=heads)
+        config["provenance"] |= {
+            "seed": trials.seed,
+            "device": trials.device.type,
+            "samples": len(trials.samples),
+            "individuals": len(np.unique(trials.samples.individuals)),
+        }
+        return config
+
+
+def validation_of(
+    trials: Trials, chosen: Sequence[Candidate], stacks: Mapping[str, Stack], held_out: Rows
+) -> dict[str, Any]:
+    """By head, accuracy and Matthews correlation of every candidate and of all together on the held-out samples."""
+    found = {}
+    for head, logits_GNC in trials.by_head(chosen).items():
+        rows = dict(zip((c.name for c in chosen), logits_GNC, strict=True))
+        rows["together"] = stacks[head](logits_GNC)
+        matrices = {name: trials.matrix(head, x, held_out) for name, x in rows.items()}
+        truth = trials.samples.labels[head][held_out]
+        truth = truth[truth != MISSING]
+        found[head] = {
+            "n": len(truth),
+            "accuracy": round(accuracy(matrices["together"]), 4),
+            "majority": round(accuracy(majority_matrix(truth, trials.data.classes[head])), 4),
+            "candidates": {
+                name: {"accuracy": round(accuracy(m), 4), "mcc": round(matthews(m), 4)}
+                for name, m in matrices.items()
+            },
+        }
+    return found

@@ -1,0 +1,254 @@
+"""Training the parts of a `SequenceEnsemble`: regressions by L-BFGS, convolutions by the training loop.
+
+Shape suffixes: N samples, B samples of a batch, L letters, F features, C classes of a head, O outputs (the classes of
+all heads).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
+from genomai_cli.backbones.sequence_ensemble import Convolution, Kmers, Positions, answers_of
+from genomai_cli.inputs.samples import Rows, Samples
+from genomai_cli.objectives.base import cross_entropy
+from genomai_cli.training.trainer import Loop, Optimization, step_seed
+
+PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
+ITERATIONS = 40
+NEVER = 1e-6  # the deviation of a feature that does not vary
+ROWS_AT_ONCE = 512
+EVALUATIONS = 12
+SMOOTHING = 0.05  # of labels
+SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
+SMALL, SMALL_BATCH, BATCH = 10_000, 64, 128  # samples, and of a batch
+Regression = Kmers | Positions
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCodes:
+    """Samples as tensors: codes (N, L) of one byte, filled up with unknown letters, lengths (N,), labels (N,) by
+    head."""
+
+    codes: Tensor
+    lengths: Tensor
+    labels: dict[str, Tensor]
+    classes: dict[str, int]
+
+    @classmethod
+    def of(cls, samples: Samples, longest: int) -> "LabelledCodes":
+        """The first `longest` letters of each."""
+        rows = [codes_of(as_letters(text[:longest])) for text in samples.sequences]
+        lengths = np.array([len(row) for row in rows])
+        codes_NL = np.full((len(rows), max(1, lengths.max())), UNKNOWN_CODE, np.uint8)
+        for place, row in enumerate(rows):
+            codes_NL[place, : len(row)] = row
+        labels = {head: torch.from_numpy(numbers) for head, numbers in samples.labels.items()}
+        classes = {head: len(names) for head, names in samples.classes.items()}
+        return cls(torch.from_numpy(codes_NL), torch.from_numpy(lengths), labels, classes)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @cached_property
+    def one_length(self) -> bool:
+        """Whether a position means the same in all."""
+        return bool((self.lengths == self.lengths[0]).all())
+
+    @property
+    def letters(self) -> int:
+        """All letters of all samples."""
+        return int(self.lengths.sum())
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, L) of the samples in these rows, and which are no padding."""
+        longest = max(1, int(self.lengths[rows].max()))
+        return self.codes[rows, :longest].long(), torch.arange(longest) < self.lengths[rows, None]
+
+    def by_head(self, logits_BO: Tensor) -> dict[str, Tensor]:
+        """The logits (B, C) of every head."""
+        parts = torch.split(logits_BO, list(self.classes.values()), dim=1)
+        return dict(zip(self.classes, parts, strict=True))
+
+    def loss(self, logits_BO: Tensor, rows: Rows) -> float:
+        """The cross-entropy of the samples in these rows, in nats."""
+        labels = {head: numbers[rows] for head, numbers in self.labels.items()}
+        return float(cross_entropy(self.by_head(logits_BO), labels))
+
+
+@torch.no_grad()
+def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.device) -> Tensor:
+    """The part's logits (N, O) of the samples in these rows, on the CPU."""
+    part.eval()
+    found = []
+    for at in range(0, len(rows), ROWS_AT_ONCE):
+        codes_BL, real_BL = data.batch(torch.from_numpy(rows[at : at + ROWS_AT_ONCE]))
+        logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
+        found.append(logits_BO.float().cpu())
+    return torch.cat(found)
+
+
+# --- regressions
+
+
+def best_penalty(
+    part: Regression, data: LabelledCodes, train: Rows, validation: Rows, device: torch.device
+) -> float:
+    """The penalty with the smallest held-out loss, with which the part is left fitted."""
+    x_NF = standardised(part, data, train, device)
+    best, penalty = math.inf, PENALTIES[0]
+    state = part.state_dict()
+    for tried in PENALTIES:
+        _solve(part.linear, x_NF, data, train, tried)
+        loss = data.loss(logits_at(part, data, validation, device), validation)
+        if loss < best:
+            best, penalty = loss, tried
+            state = {name: value.clone() for name, value in part.state_dict().items()}
+    part.load_state_dict(state)
+    return penalty
+
+
+def regress(
+    part: Regression, data: LabelledCodes, train: Rows, penalty: float, device: torch.device
+) -> None:
+    """Fit the part to the samples in these rows."""
+    _solve(part.linear, standardised(part, data, train, device), data, train, penalty)
+
+
+@torch.no_grad()
+def standardised(
+    part: Regression, data: LabelledCodes, train: Rows, device: torch.device
+) -> Tensor:
+    """The features (N, F) of the samples to train on; mean and deviation are kept in a part of k-mers."""
+    if isinstance(part, Kmers):
+        part.mean.zero_()
+        part.deviation.fill_(1.0)
+    found = []
+    for at in range(0, len(train), ROWS_AT_ONCE):
+        codes_BL, _ = data.batch(torch.from_numpy(train[at : at + ROWS_AT_ONCE]))
+        found.append(part.features(codes_BL.to(device)))
+    x_NF = torch.cat(found)
+    if isinstance(part, Kmers):
+        part.mean.copy_(x_NF.mean(0))
+        part.deviation.copy_(x_NF.std(0))
+        part.deviation[part.deviation < NEVER] = torch.inf  # it tells nothing
+        x_NF.sub_(part.mean).div_(part.deviation)
+    return x_NF
+
+
+def _solve(
+    linear: nn.Linear, x_NF: Tensor, data: LabelledCodes, train: Rows, penalty: float
+) -> None:
+    """Softmax regression of every head with a penalty on squared weights, by L-BFGS."""
+    labels = {head: numbers[train].to(x_NF.device) for head, numbers in data.labels.items()}
+    weight_OF = torch.zeros_like(linear.weight, requires_grad=True)
+    bias_O = torch.zeros_like(linear.bias, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight_OF, bias_O], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        found = data.by_head(functional.linear(x_NF, weight_OF, bias_O))
+        loss = cross_entropy(found, labels) + penalty / 2 * weight_OF.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    linear.weight.data.copy_(weight_OF.detach())
+    linear.bias.data.copy_(bias_O.detach())
+
+
+# --- convolutions
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is where
+    an interrupted one waits, `report` is told step, steps and the best held-out loss."""
+
+    epochs: float
+    seed: int
+    device: torch.device
+    checkpoint: Path | None = None
+    report: Callable[[int, int, float], None] = lambda *_: None
+
+
+def train_convolution(
+    part: Convolution, data: LabelledCodes, train: Rows, validation: Rows, how: Descent
+) -> None:
+    """Gradient descent; the part is left with its averaged weights where the held-out loss was smallest."""
+    settings = _settings(len(train), how.epochs)
+    rows = torch.from_numpy(train)
+    shift = 0 if part.config.bins else SHIFT
+
+    def loss_at(trained: nn.Module, step: int) -> Tensor:
+        rng = np.random.default_rng([how.seed, step])
+        drawn = rows[torch.from_numpy(rng.choice(len(rows), settings.batch_size))]
+        codes_BL, real_BL = data.batch(drawn)
+        codes_BL = _moved(codes_BL, int(rng.integers(-shift, shift + 1)))
+        with _narrow(how.device):
+            logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
+        labels = {head: numbers[drawn].to(how.device) for head, numbers in data.labels.items()}
+        return smoothed(data.by_head(logits_BO.float()), labels)
+
+    def validation_loss(trained: nn.Module) -> float:
+        return data.loss(logits_at(trained, data, validation, how.device), validation)
+
+    loop = Loop(part, settings, seed=how.seed, device=how.device, checkpoint_file=how.checkpoint)
+    loop.fit(loss_at, validation_loss, lambda step, _, best: how.report(step, settings.steps, best))
+
+
+def _settings(samples: int, epochs: float) -> Optimization:
+    size = SMALL_BATCH if samples < SMALL else BATCH
+    steps = max(4 * EVALUATIONS, round(epochs * samples / size))
+    return Optimization(
+        steps=steps,
+        batch_size=size,
+        learning_rate=2e-3,
+        warmup=0.15,
+        average=0.98,
+        evaluate_every=-(-steps // EVALUATIONS),
+        patience=EVALUATIONS,
+    )
+
+
+def _narrow(device: torch.device) -> AbstractContextManager[object]:
+    """Sixteen bits where the processor multiplies them faster; on a GPU the loop sees to that."""
+    fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+
+def _moved(codes_BL: Tensor, by: int) -> Tensor:
+    """The sequences moved by so many letters to the right, unknown ones where they come from."""
+    if by == 0:
+        return codes_BL
+    moved_BL = codes_BL.roll(by, 1)
+    entered = slice(0, by) if by > 0 else slice(by, None)
+    moved_BL[:, entered] = UNKNOWN_CODE
+    return moved_BL
+
+
+def smoothed(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    """The sum over heads of the cross-entropy with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
+    losses = [
+        functional.cross_entropy(
+            found_BC, labels[head], ignore_index=MISSING, label_smoothing=SMOOTHING
+        )
+        for head, found_BC in logits.items()
+        if bool((labels[head] != MISSING).any())
+    ]
+    return torch.stack(losses).sum()
+
+
+def part_seed(seed: int, number: int) -> int:
+    """The seed of a part's values and batches."""
+    return step_seed(seed, 7919 * (number + 1))

@@ -1,0 +1,57 @@
+"""Weights of several models' logits, fitted on samples that none of them has seen.
+
+Stacking: Wolpert 1992, Neural Networks 5:241. Weights are not negative: Breiman 1996, Machine Learning 24:49.
+
+Shape suffixes: G models, N samples, C classes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ITERATIONS = 200
+STIFFNESS = 1e-4  # keeps a weight that the samples say nothing about where it is
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A weight (G,) for each model and a bias (C,), and the cross-entropy that they gave, in nats a sample."""
+
+    weight: Tensor
+    bias: Tensor
+    loss: float
+
+    def __call__(self, logits_GNC: Tensor) -> Tensor:
+        """The weighed sum of the logits: (N, C)."""
+        weighed_NC = torch.einsum("g,gnc->nc", self.weight.to(logits_GNC), logits_GNC)
+        return weighed_NC + self.bias.to(logits_GNC)
+
+
+def stack(logits_GNC: Tensor, labels_N: Tensor) -> Stack:
+    """The weights that minimise the cross-entropy of the labels (N,)."""
+    models, _, classes = logits_GNC.shape
+    logits_GNC = logits_GNC.double()
+    even = -math.log(models)
+    log_G = torch.full((models,), even, dtype=torch.float64, requires_grad=True)
+    bias_C = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [log_G, bias_C], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        joined_NC = torch.einsum("g,gnc->nc", log_G.exp(), logits_GNC) + bias_C
+        spread = (log_G - even).square().sum() + bias_C.square().sum()
+        return functional.cross_entropy(joined_NC, labels_N) + STIFFNESS * spread
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return Stack(log_G.exp(), bias_C.detach(), float(loss()))

@@ -1,0 +1,110 @@
+"""Parts of a sequence ensemble: what they count, and what must not change their answers."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomai_cli.alphabet import UNKNOWN_CODE, complement
+from genomai_cli.backbones.base import build_network
+from genomai_cli.backbones.heads import attach_heads, logits
+from genomai_cli.backbones.sequence_ensemble import (
+    Kmers,
+    KmersConfig,
+    Positions,
+    PositionsConfig,
+    reverse_complement,
+)
+from genomai_cli.errors import BundleError
+
+PAD = 5
+BOTH = {"kind": "convolution", "filters": 6, "channels": 4, "embedding": 3}
+GIVEN = BOTH | {"both_strands": False, "bins": 3, "length": 12}
+DNA = st.text("ACGTN", min_size=1, max_size=40)
+
+
+def codes(*texts):
+    """Ids (B, L) and mask of texts, padded at the right."""
+    longest = max(map(len, texts))
+    rows = [["ACGTN".index(c) for c in text] + [PAD] * (longest - len(text)) for text in texts]
+    ids_BL = torch.tensor(rows)
+    return ids_BL, ids_BL != PAD
+
+
+def network(*parts, outputs=2):
+    """A network of these parts whose statistics of normalisation are no longer those at the beginning."""
+    torch.manual_seed(0)
+    made = build_network(
+        {"kind": "sequence_ensemble", "outputs": outputs, "parts": list(parts), "longest": 100}
+    )
+    attach_heads(made, {"label": outputs})
+    for norm in (m for m in made.modules() if isinstance(m, torch.nn.BatchNorm1d)):
+        norm.running_mean.uniform_(-0.2, 0.4)
+        norm.running_var.uniform_(0.2, 1.5)
+        norm.bias.data.uniform_(-0.5, 0.5)
+    return made.double().eval()
+
+
+@given(DNA, st.integers(1, 4), st.booleans())
+@settings(deadline=None)
+def test_kmers_are_counted_as_by_hand(text, longest, both):
+    found = Kmers(KmersConfig(longest, both), 2).frequencies(codes(text)[0])[0]
+    begin = 0
+    for k in range(1, longest + 1):
+        words = [text[i : i + k] for i in range(len(text) - k + 1)]
+        words = [word for word in words if "N" not in word]
+        strands = [[word, complement(word)[::-1]] if both else [word] for word in words]
+        counted = Counter(min(strand) for strand in strands)
+        size = Kmers(KmersConfig(longest, both), 2).sizes[k - 1]
+        shares = sorted(found[begin : begin + size].tolist(), reverse=True)
+        expected = sorted((n / len(words) for n in counted.values()), reverse=True)
+        assert shares[: len(expected)] == pytest.approx(expected)
+        assert sum(shares[len(expected) :]) == 0
+        begin += size
+
+
+@given(DNA)
+@settings(deadline=None)
+def test_a_sequence_and_its_reverse_complement_get_the_same_answer(text):
+    other = complement(text)[::-1]
+    model = network({"kind": "kmers", "longest": 3}, BOTH)
+    found = [logits(model, *codes(one, "ACGT" * 12))["label"][0] for one in (text, other)]
+    assert torch.allclose(*found, atol=1e-12)
+
+
+@given(st.lists(DNA, min_size=2, max_size=4))
+@settings(deadline=None)
+def test_padding_changes_no_answer(texts):
+    model = network(
+        {"kind": "kmers", "longest": 2}, BOTH, GIVEN, {"kind": "positions", "length": 9}
+    )
+    together = logits(model, *codes(*texts))["label"]
+    alone = torch.cat([logits(model, *codes(text))["label"] for text in texts])
+    assert torch.allclose(together, alone, atol=1e-12)
+
+
+def test_the_other_strand_is_turned_in_front_of_the_padding():
+    ids_BL, real_BL = codes("AACGN", "GT")
+    other = reverse_complement(ids_BL.clamp(max=UNKNOWN_CODE), real_BL)
+    assert other.tolist() == [[4, 1, 2, 3, 3], [0, 1, 4, 4, 4]]
+
+
+def test_positions_tell_where_a_letter_stands():
+    part = Positions(PositionsConfig(3), 2)
+    assert part.features(codes("CAT")[0]).tolist() == [[0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]]
+    assert part.features(codes("C")[0]).tolist() == [[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+
+
+def test_vectors_are_the_embeddings_and_heads_read_logits():
+    model = network({"kind": "kmers", "longest": 2}, BOTH, outputs=3)
+    ids_BL, real_BL = codes("ACGTACGTAC", "GGT")
+    assert model.pooled(ids_BL, real_BL).shape == (2, model.hidden_size) == (2, 3)
+    assert model.head_vectors(ids_BL, real_BL).shape == (2, 6)
+
+
+@pytest.mark.parametrize("part", [{"kind": "nothing"}, {"kind": "kmers", "wide": 3}, {}])
+def test_an_unknown_part_is_refused(part):
+    with pytest.raises(BundleError, match="sequence_ensemble"):
+        build_network({"kind": "sequence_ensemble", "outputs": 2, "parts": [part]})
