@@ -34,7 +34,7 @@ from genomai_cli.training.initialization import (
     reset_parameters,
     start_from,
 )
-from genomai_cli.training.labelled_data import nesting, others, validation_parts
+from genomai_cli.training.labelled_data import counted, nesting, others, validation_parts
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.trainer import Loop, Optimization, Report, never, step_seed
 
@@ -174,13 +174,8 @@ class Finetuning:
         config["provenance"] |= {
             "seed": self.seed,
             "device": self.device.type,
-            "samples": len(self.samples),
-            "individuals": len(np.unique(self.samples.individuals)),
+            **counted(self.samples, self.given),
         }
-        if self.samples.near_duplicates is not None:
-            config["provenance"]["near_duplicates"] = self.samples.near_duplicates
-        if self.given is not None:
-            config["provenance"]["validation_samples"] = len(self.given)
         evidence = self.recipe.evidence
         if evidence is not None:
             nested = nesting(self.samples, evidence.head)

@@ -171,6 +171,17 @@ def validation_parts(
     return parts
 
 
+def counted(samples: Samples, given: Rows | None) -> dict[str, int]:
+    """How many samples there are, for a model's provenance: of how many individuals, with near-duplicates, and in a
+    validation set that is `given`."""
+    found = {"samples": len(samples), "individuals": len(np.unique(samples.individuals))}
+    if samples.near_duplicates is not None:
+        found["near_duplicates"] = samples.near_duplicates
+    if given is not None:
+        found["validation_samples"] = len(given)
+    return found
+
+
 def others(samples: Samples, rows: Rows) -> Rows:
     """All rows but these."""
     return np.setdiff1d(np.arange(len(samples)), rows)

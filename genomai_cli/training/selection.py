@@ -1,12 +1,13 @@
 """A classifier of sequences from the parts that win on held-out samples: the recipe `auto`.
 
-1. The samples are divided into folds of whole individuals, or clusters of similar sequences; an official split is the
-   only fold.
+1. The samples are divided into folds of whole individuals, or clusters of similar sequences; a validation set that is
+   given is every fold.
 2. Race: on the first fold, parts that read both strands together compete with parts that tell strands and, in
    sequences of one length, positions apart. The side with the smaller held-out loss wins.
 3. The winners are trained on as many further folds as the budget has room for.
 4. Held-out logits weigh the parts (`stacking`), and calibrate their sum.
-5. Regressions are fitted once more on all samples; the convolutions of all folds answer together.
+5. Regressions are fitted once more on all samples but those of a validation set that is given; the convolutions of all
+   folds answer together.
 
 What is trained follows from the samples and the budget by `SECONDS_A_LETTER`, never from the clock: the same input and
 seed give the same model on any day.
@@ -50,7 +51,12 @@ from genomai_cli.metrics.classification import (
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.initialization import initial_config
-from genomai_cli.training.labelled_data import folds, others, require_all_classes
+from genomai_cli.training.labelled_data import (
+    counted,
+    folds,
+    others,
+    require_all_classes,
+)
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sequence_parts import (
     Descent,
@@ -96,11 +102,6 @@ class Candidate:
     fits: list[Fit] = field(default_factory=list)
     penalty: float = 0.0
 
-    @property
-    def logits(self) -> Tensor:
-        """The logits (N, O) of the samples of all folds so far, in their order."""
-        return torch.cat([fit.logits for fit in self.fits])
-
 
 def fit(
     samples: Samples,
@@ -116,23 +117,24 @@ def fit(
 ) -> Finetuned:
     """Choose, train, weigh and calibrate; see the top of the file.
 
-    `budget` is in seconds on two cores. `validation` are the rows of an official split; else folds are drawn. With
-    `work`, a folder, a run that was interrupted there goes on. `report` is told what is tried and how each did. Raises
-    TrainingError where the samples cannot teach what they are asked for.
+    `budget` is in seconds on two cores. `validation` are the rows to choose, stop and weigh by, and never to train
+    on; else folds are drawn. With `work`, a folder, a run that was interrupted there goes on. `report` is told what
+    is tried and how each did. Raises TrainingError where the samples cannot teach what they are asked for.
     """
     began = time.monotonic()
-    parts = [validation] if validation is not None else folds(samples, FOLDS, seed)
+    parts = folds(samples, FOLDS, seed) if validation is None else [validation] * FOLDS
     for part in parts:
         require_all_classes(samples, part)
     network = {name: value for name, value in recipe.network.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
-    trials = Trials(samples, data, budget, seed, device or torch.device("cpu"), work, report)
+    where = device or torch.device("cpu")
+    trials = Trials(samples, data, budget, seed, where, work, report, validation)
     side, chosen = trials.race(parts[0])
     rounds = trials.affordable(chosen, len(parts))
     for held_out in parts[1:rounds]:
         for candidate in chosen:
             trials.fit(candidate, held_out)
-    held_out = np.concatenate(parts[:rounds])
+    held_out = np.concatenate(parts[:rounds]) if validation is None else validation
     stacks = trials.stacks(chosen, held_out)
     bundle = Assembly(trials, recipe, kind).bundle(chosen, stacks, held_out)
     found = validation_of(trials, chosen, stacks, held_out)
@@ -156,6 +158,7 @@ class Trials:
     device: torch.device
     work: Path | None
     report: Report
+    given: Rows | None  # a validation set
 
     @property
     def outputs(self) -> int:
@@ -242,8 +245,13 @@ class Trials:
         return found
 
     def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
-        """The held-out logits (G, N, C) of every head."""
-        found = [self.data.by_head(candidate.logits) for candidate in candidates]
+        """The logits (G, N, C) of every head, of the samples of all folds so far; if these are the same, the means of
+        all fits."""
+        found = []
+        for candidate in candidates:
+            fits = [fit.logits for fit in candidate.fits]
+            logits_NO = torch.cat(fits) if self.given is None else torch.stack(fits).mean(0)
+            found.append(self.data.by_head(logits_NO))
         return {head: torch.stack([logits[head] for logits in found]) for head in self.data.classes}
 
     def matrices(self, logits_NO: Tensor, rows: Rows) -> dict[str, NDArray[np.int64]]:
@@ -308,8 +316,9 @@ class Assembly:
         part = build_part(candidate.config, trials.outputs).to(trials.device)
         if not isinstance(part, Kmers | Positions):
             return [fit.part for fit in candidate.fits]
-        everything = np.arange(len(trials.samples))
-        regress(part, trials.data, everything, candidate.penalty, trials.device)
+        nothing = np.array([], np.int64)
+        rows = others(trials.samples, nothing if trials.given is None else trials.given)
+        regress(part, trials.data, rows, candidate.penalty, trials.device)
         return [part]
 
     def _config(self, parts: Sequence[PartConfig]) -> dict[str, Any]:
@@ -322,8 +331,7 @@ class Assembly:
         config["provenance"] |= {
             "seed": trials.seed,
             "device": trials.device.type,
-            "samples": len(trials.samples),
-            "individuals": len(np.unique(trials.samples.individuals)),
+            **counted(trials.samples, trials.given),
         }
         return config
 

@@ -1,10 +1,12 @@
 """The recipe `auto`: the parts that win on held-out samples, weighed and calibrated."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from genomai_cli.backbones.sequence_ensemble import Convolution
+from genomai_cli.backbones.sequence_ensemble import Convolution, ConvolutionConfig
 from genomai_cli.bundles.bundle import Extras, save
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Samples
@@ -46,6 +48,9 @@ def in_the_middle(kind, letters, rng):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Networks that train in a second."""
+    small = partial(ConvolutionConfig, filters=24, channels=8, embedding=8)
+    monkeypatch.setattr(selection, "ConvolutionConfig", small)
+    monkeypatch.setattr(selection, "FOLDS", 3)
     monkeypatch.setattr(selection, "EPOCHS", 4)
     monkeypatch.setattr(selection, "LONGEST_KMER", {True: 4, False: 3})
 
@@ -120,10 +125,19 @@ def test_several_heads_and_missing_labels():
     assert logs["first"].shape == (2, 3)
 
 
-def test_an_official_split_is_the_only_fold(motifs):
+def test_a_validation_set_is_judged_once_and_never_trained_on(motifs, monkeypatch):
+    seen = set()
+
+    def watched(part, data, train, *more):
+        seen.update(train.tolist())
+        return regress(part, data, train, *more)
+
+    regress = selection.regress
+    monkeypatch.setattr(selection, "regress", watched)
     made = fitted(motifs, validation=np.arange(0, 40))
-    assert made.bundle.config["provenance"]["folds"] == 1
+    assert made.bundle.config["provenance"]["folds"] == selection.FOLDS
     assert made.validation["label"]["n"] == 40
+    assert seen == set(range(40, len(motifs)))
 
 
 def test_a_small_budget_has_fewer_folds(motifs):
