@@ -9,6 +9,8 @@ Shape suffixes as in `selective_scan`; M is B G, the directions of all sequences
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-try:
-    import numba
-    from numba.extending import overload
-except ImportError:
-    numba = None
+numba: Any = import_module("numba") if find_spec("numba") else None
 
 CHUNK = 32  # steps whose states are made again at once for the gradient
 LOG2_E = math.log2(math.e)
@@ -127,7 +125,7 @@ def _exp_double(x: Any) -> Any:
 
 if numba is not None:
 
-    @overload(_exp)  # type: ignore[untyped-decorator, unused-ignore]
+    @import_module("numba.extending").overload(_exp)  # type: ignore[untyped-decorator]
     def _exp_of(x: Any) -> Any:
         return _exp_single if x is numba.float32 else _exp_double
 

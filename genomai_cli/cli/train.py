@@ -275,7 +275,9 @@ def _fitter(
         report = _reporter(run, recipe, work)
         return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
     if start is not None:
-        raise UsageError(f"the recipe {recipe.name} begins with no model: name another --recipe")
+        raise UsageError(
+            "a model whose parts are chosen begins with no other: name another --recipe"
+        )
     return partial(selection.fit, budget=seconds_of(learning.time), report=run.console.say)
 
 

@@ -1,10 +1,14 @@
 """What `genomai train` learns from: tables of sequences, a validation set, tests, and labels that are wrong."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from conftest import TINY_SEQUENCES, changes, run
+
+from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
+from genomai_cli.training import selection
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = f"{TINY_SEQUENCES} optimization.steps=4 optimization.evaluate_every=2"
@@ -172,3 +176,38 @@ def test_a_validation_set_is_for_one_network(tmp_path, rows, files):
     dev.write_text(as_table(rows[:2]))
     words = ["train", fasta, "--labels", labels, "--dev", dev, "-o", tmp_path / "m", *RECIPE]
     assert refused(run([*words, "--set", "split.folds=2"]), 1, "is for one network")
+
+
+def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
+    small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
+    monkeypatch.setattr(selection, "ConvolutionConfig", small)
+    monkeypatch.setattr(selection, "EPOCHS", 4)
+    fasta, labels = files
+    model = tmp_path / "m"
+    words = ["train", fasta, "--labels", labels, "--time", "1s", "--device", "cpu", "-o", model]
+    made = run(words)
+    assert made.status == 0, made.stderr
+    assert "k-mer regression, both strands, fold 1: kind MCC" in made.stderr
+    assert "(k-mer regression, " in made.stderr.splitlines()[-2]
+    assert config_of(model)["network"]["kind"] == "sequence_ensemble"
+    assert "| together |" in (model / "README.md").read_text()
+    called = run(["classify", "--model", model, "--device", "cpu", fasta])
+    assert called.status == 0, called.stderr
+    found = [line.split("\t")[1] for line in called.stdout.splitlines()[1:]]
+    assert np.mean([label == kind for label, (_, kind) in zip(found, rows, strict=True)]) > 0.7
+    embedded = run(["embed", "--model", model, "--device", "cpu", fasta, "--to", "tsv"])
+    assert embedded.status == 0, embedded.stderr
+
+
+@pytest.mark.parametrize("time", ["15", "0m", "fast", "-3m"])
+def test_a_time_that_is_none(files, tmp_path, time):
+    fasta, labels = files
+    words = ["train", fasta, "--labels", labels, f"--time={time}", "-o", tmp_path / "m"]
+    assert refused(run(words), 2, "write a time such as 90s, 15m or 2h")
+
+
+def test_the_chosen_parts_begin_with_no_model(files, tmp_path, tiny_sequence_bundle):
+    fasta, labels = files
+    words = ["train", fasta, "--labels", labels, "--recipe", "auto", "-o", tmp_path / "m"]
+    result = run([*words, "--model", tiny_sequence_bundle])
+    assert refused(result, 2, "a model whose parts are chosen begins with no other")
