@@ -17,6 +17,7 @@ Shape suffixes: N samples, C classes of a head, O outputs (the classes of all he
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from genomai_cli.metrics.classification import (
     matthews,
 )
 from genomai_cli.training.calibration import HeldOut, calibrate
-from genomai_cli.training.finetuning import Finetuned
+from genomai_cli.training.finetuning import Finetuned, Stopping
 from genomai_cli.training.initialization import initial_config
 from genomai_cli.training.labelled_data import (
     counted,
@@ -68,6 +69,7 @@ from genomai_cli.training.sequence_parts import (
     train_convolution,
 )
 from genomai_cli.training.stacking import Stack, stack
+from genomai_cli.training.trainer import never
 
 FOLDS = 5
 SECONDS_A_LETTER = 5e-6  # of training a convolution on both strands, on two cores
@@ -114,6 +116,7 @@ def fit(
     validation: Rows | None = None,
     work: Path | None = None,
     report: Report = lambda _: None,
+    stopping: Stopping = nullcontext,
 ) -> Finetuned:
     """Choose, train, weigh and calibrate; see the top of the file.
 
@@ -128,7 +131,7 @@ def fit(
     network = {name: value for name, value in recipe.network.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
     where = device or torch.device("cpu")
-    trials = Trials(samples, data, budget, seed, where, work, report, validation)
+    trials = Trials(samples, data, budget, seed, where, work, report, validation, stopping)
     side, chosen = trials.race(parts[0])
     rounds = trials.affordable(chosen, len(parts))
     for held_out in parts[1:rounds]:
@@ -159,6 +162,7 @@ class Trials:
     work: Path | None
     report: Report
     given: Rows | None  # a validation set
+    stopping: Stopping
 
     @property
     def outputs(self) -> int:
@@ -199,16 +203,19 @@ class Trials:
         torch.manual_seed(seed)
         part = build_part(candidate.config, self.outputs).to(self.device)
         if isinstance(part, Convolution):
-            how = Descent(
-                self.epochs(),
-                seed,
-                self.device,
-                self._checkpoint(part.config, number),
-                lambda step, steps, best: self.report(
-                    f"{candidate.name}, fold {number + 1}, step {step} of {steps}: held-out loss {best:.4f}"
-                ),
-            )
-            train_convolution(part, self.data, train, held_out, how)
+            said = f"{candidate.name}, fold {number + 1}, step"
+            with self.stopping() as stop:
+                how = Descent(
+                    self.epochs(),
+                    seed,
+                    self.device,
+                    self._checkpoint(part.config, number),
+                    lambda step, steps, best: self.report(
+                        f"{said} {step} of {steps}: held-out loss {best:.4f}"
+                    ),
+                    stop or never,
+                )
+                train_convolution(part, self.data, train, held_out, how)
         elif isinstance(part, Kmers | Positions):
             if number:
                 regress(part, self.data, train, candidate.penalty, self.device)

@@ -20,7 +20,7 @@ from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
 from genomai_cli.backbones.sequence_ensemble import Convolution, Kmers, Positions, answers_of
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
-from genomai_cli.training.trainer import Loop, Optimization, step_seed
+from genomai_cli.training.trainer import Loop, Optimization, never, step_seed
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
 ITERATIONS = 40
@@ -173,13 +173,15 @@ def _solve(
 @dataclass(frozen=True)
 class Descent:
     """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is where
-    an interrupted one waits, `report` is told step, steps and the best held-out loss."""
+    an interrupted one waits, `report` is told step, steps and the best held-out loss, `stop` is asked after every
+    step."""
 
     epochs: float
     seed: int
     device: torch.device
     checkpoint: Path | None = None
     report: Callable[[int, int, float], None] = lambda *_: None
+    stop: Callable[[], bool] = never
 
 
 def train_convolution(
@@ -203,7 +205,14 @@ def train_convolution(
     def validation_loss(trained: nn.Module) -> float:
         return data.loss(logits_at(trained, data, validation, how.device), validation)
 
-    loop = Loop(part, settings, seed=how.seed, device=how.device, checkpoint_file=how.checkpoint)
+    loop = Loop(
+        part,
+        settings,
+        seed=how.seed,
+        device=how.device,
+        checkpoint_file=how.checkpoint,
+        stop=how.stop,
+    )
     loop.fit(loss_at, validation_loss, lambda step, _, best: how.report(step, settings.steps, best))
 
 
