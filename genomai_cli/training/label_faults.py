@@ -7,7 +7,7 @@ from genomai_cli.formats.tables import LabelTable
 
 
 def check_labels(table: LabelTable, heads: Mapping[str, str], *, words_or_numbers: bool) -> None:
-    """InputError for labels that are not UTF-8, or but one; with `words_or_numbers` for a column that mixes both.
+    """InputError for labels that are all the same; with `words_or_numbers` for a column that mixes both.
 
     `heads` are the names of columns by head.
     """
@@ -18,7 +18,6 @@ def check_labels(table: LabelTable, heads: Mapping[str, str], *, words_or_number
             for name, line in zip(table.samples, table.lines, strict=True)
             if name in labels
         ]
-        _check_text(table, lines)
         if len({label for _, label in lines}) == 1:
             line, label = lines[0]
             message = f"head {head}: needs two labels at least, and all are {label}"
@@ -49,14 +48,6 @@ def is_number(text: str) -> bool:
         return abs(float(text)) < float("inf")
     except ValueError:
         return False
-
-
-def _check_text(table: LabelTable, lines: list[tuple[int, str]]) -> None:
-    for line, label in lines:
-        other = [letter for letter in label if "\udc80" <= letter <= "\udcff"]
-        if other:
-            message = f"byte 0x{ord(other[0]) - 0xDC00:02X} is no UTF-8: save the table as UTF-8"
-            raise InputError(message, path=table.path, line=line)
 
 
 def _check_kind(table: LabelTable, lines: list[tuple[int, str]]) -> None:

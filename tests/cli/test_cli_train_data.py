@@ -133,7 +133,7 @@ def test_labels_of_sequences_that_are_not_there_are_refused(tmp_path, rows, file
         (lambda text: text.replace("gc", "at"), ":2: head kind: needs two labels at least"),
         (lambda text: text.replace("s2\tgc", "s2\t0.5"), ":4: label '0.5' is a number"),
         (lambda text: text.replace("s2\tgc", "s1\tgc"), ":4: sample s1 again (first in line 3)"),
-        (lambda text: text.replace("s2\tgc", "s2\tg\xe9"), ":4: has bytes that are no UTF-8"),
+        (lambda text: text.replace("s2\tgc", "s2\tg\xe9"), r":4: 'g\xe9' has bytes that are no"),
         (lambda text: text.replace("s", "t"), ": none of the 24 samples has a label"),
     ],
 )
