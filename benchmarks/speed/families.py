@@ -55,7 +55,7 @@ LONGEST = {
 } | dict.fromkeys((PLAIN, MAMBA), 8000)  # what more takes too long
 THEORY = {
     DNABERT: "1 (windows)", BERT: "1 (windows)", WHOLE: "1 to 2 (attention)", HYENA: "1, with a logarithm (FFT)",
-    "evo2-tiny": "1 to 2 (FFT, some attention)",
+    "evo2-tiny": "1 (windows)",
 }  # fmt: skip
 
 
