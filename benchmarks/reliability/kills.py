@@ -45,14 +45,35 @@ class Job:
         return (target / "model.safetensors" if target.is_dir() else target).read_bytes()
 
 
-STEPS = (
-    "--set=optimization.steps=60",
-    "--set=optimization.evaluate_every=20",
-    "--set=optimization.checkpoint_every=0.05",
+SMALL = tuple(
+    f"--set={setting}"
+    for setting in (
+        *(
+            f"optimization.{one}"
+            for one in ("steps=150", "evaluate_every=50", "checkpoint_every=0.05", "batch_size=8")
+        ),
+        *("network.layers=1", "network.width=16", "network.feed_forward=16"),
+    )
 )
 JOBS = (
-    Job("train", ("train", "s.fa", "--labels", "l.tsv", "-o", "m", *STEPS), "m", True),
-    Job("pretrain", ("pretrain", "s.fa", "--objective", "masked", "-o", "p", *STEPS), "p", True),
+    Job(
+        "train",
+        (
+            "train",
+            "s.fa",
+            "--labels",
+            "l.tsv",
+            "-o",
+            "m",
+            "--recipe",
+            "sequences",
+            "--set=split.folds=1",
+            *SMALL,
+        ),
+        "m",
+        True,
+    ),
+    Job("pretrain", ("pretrain", "s.fa", "--objective", "masked", "-o", "p", *SMALL), "p", True),
     Job("embed", ("embed", "s.fa", "--model", MODEL, "-o", "e.h5"), "e.h5", True),
     Job("classify", ("classify", "s.fa", "--model", MODEL, "-o", "c.tsv"), "c.tsv", False),
     Job("tokenize", ("tokenize", "s.fa", "-o", "t.tsv.gz"), "t.tsv.gz", False),
@@ -70,9 +91,9 @@ def write_inputs(folder: Path) -> None:
     rng = random.Random(1)
     rows = []
     with (folder / "s.fa").open("w") as file:
-        for number in range(400):
+        for number in range(200):
             letters, label = (("ACGT", "x"), ("AACG", "y"))[number % 2]
-            file.write(f">s{number}\n{''.join(rng.choice(letters) for _ in range(300))}\n")
+            file.write(f">s{number}\n{''.join(rng.choice(letters) for _ in range(90))}\n")
             rows.append(f"s{number}\t{label}\n")
     (folder / "l.tsv").write_text("sample\tkind\n" + "".join(rows))
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING
+from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
@@ -128,7 +129,8 @@ def fit(
     parts = folds(samples, FOLDS, seed) if validation is None else [validation] * FOLDS
     for part in parts:
         require_all_classes(samples, part)
-    network = {name: value for name, value in recipe.network.items() if name != "kind"}
+    sizes = complete_config(recipe.network)  # refuses one that is unknown
+    network = {name: value for name, value in sizes.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
     where = device or torch.device("cpu")
     trials = Trials(samples, data, budget, seed, where, work, report, validation, stopping)
