@@ -88,7 +88,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _inside(path: str, folder: str) -> bool:
-    """Whether the file lies in a folder that would be replaced."""
+    """Whether the file lies in a folder that would be replaced, which one without a name is not."""
+    if Path(folder).name in ("", ".."):
+        return False
     return os.path.isdir(folder) and Path(os.path.realpath(path)).is_relative_to(
         os.path.realpath(folder)
     )

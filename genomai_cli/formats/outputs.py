@@ -148,10 +148,14 @@ class Held:
     """A file or a folder that this process has locked, unless another one has (`is_ours`); until it is released."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+        self._descriptor: int | None = None
+        self._descriptor = os.open(path, os.O_RDONLY)
         self.is_ours = lock(self._descriptor)
         if not self.is_ours:
             self.release()
+
+    def __del__(self) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let others have it."""

@@ -122,8 +122,8 @@ def claim(
         )
     sweep(output)
     if folder.exists() and resume:
-        held = _hold(folder)
         _require_same(folder, run)
+        held = _hold(folder)
     else:
         if folder.exists():
             _hold(folder).release()

@@ -136,7 +136,9 @@ class TestBundle:
         labels = tmp_path / "labels.tsv"
         labels.write_text("name\tkind\n" + "".join(f"r{i}\t{'ab'[i % 2]}\n" for i in range(20)))
         reads = tmp_path / "reads.fa"
-        reads.write_text("".join(f">r{i}\n{'ACGGTACCATTTGCAGC' * 2}\n" for i in range(20)))
+        rng = np.random.default_rng(2)
+        letters = ["".join(rng.choice(list("ACGT"), 34)) for _ in range(20)]
+        reads.write_text("".join(f">r{i}\n{sequence}\n" for i, sequence in enumerate(letters)))
         words = ["train", reads, "--labels", labels, "-o", tmp_path / "t", "--device", "cpu"]
         options = [*changes(f"{TINY} optimization.steps=1 optimization.learning_rate=0.0")]
         result = run([*words, "--recipe", "dna", "--model", pretrained, *options])
