@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -123,15 +124,15 @@ class Kmers(nn.Module):
 
 def _columns(k: int, both_strands: bool) -> Tensor:
     """The column (4^k,) of each k-mer, the same for a k-mer and its reverse complement if both strands count."""
-    numbers = torch.arange(len(BASES) ** k)
+    numbers = np.arange(len(BASES) ** k)
     if not both_strands:
-        return numbers
-    rest, other = numbers.clone(), torch.zeros_like(numbers)
+        return torch.from_numpy(numbers)
+    rest, other = numbers, np.zeros_like(numbers)
     for _ in range(k):
         other = other * len(BASES) + (len(BASES) - 1 - rest % len(BASES))
         rest = rest // len(BASES)
-    columns: Tensor = torch.unique(torch.minimum(numbers, other), return_inverse=True)[1]
-    return columns
+    columns = np.unique(np.minimum(numbers, other), return_inverse=True)[1]
+    return torch.from_numpy(columns.reshape(-1))
 
 
 class Positions(nn.Module):
