@@ -25,6 +25,7 @@ from genomai_cli.training.trainer import Loop, Optimization, never, step_seed
 PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
 ITERATIONS = 40
 NEVER = 1e-6  # the deviation of a feature that does not vary
+NOTHING = 1e30  # what it is divided by instead: bundles hold finite values only
 ROWS_AT_ONCE = 512
 EVALUATIONS = 12
 SMOOTHING = 0.05  # of labels
@@ -139,7 +140,7 @@ def standardised(
     if isinstance(part, Kmers):
         part.mean.copy_(x_NF.mean(0))
         part.deviation.copy_(x_NF.std(0))
-        part.deviation[part.deviation < NEVER] = torch.inf  # it tells nothing
+        part.deviation[part.deviation < NEVER] = NOTHING
         x_NF.sub_(part.mean).div_(part.deviation)
     return x_NF
 
