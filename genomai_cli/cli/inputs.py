@@ -33,7 +33,7 @@ def open_run_inputs(run: Run) -> tuple["Input", Iterator["Input"]]:
     from genomai_cli.formats.streams import open_inputs
 
     inputs = iter(open_inputs(run.inputs))
-    first = next(inputs)
+    first = run.closes(next(inputs))
     return first, chain([first], inputs)
 
 

@@ -16,11 +16,12 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, Self, get_type_hints
 
 import typer
 
@@ -28,7 +29,10 @@ from genomai_cli import __version__
 from genomai_cli.cli.console import Console
 from genomai_cli.cli.file_roles import require_apart
 from genomai_cli.cli.options import Messages
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import GenomaiError, UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.formats.streams import Input
 
 STANDARD_INPUT = Path("-")
 SCHEMA_VERSION = 1
@@ -105,6 +109,7 @@ class Run:
         given = options.get("inputs") or []
         self._given: list[Path] = given if isinstance(given, list) else [given]
         self._clock = time.monotonic()
+        self._on_failure: list[Callable[[], object]] = []
 
     @property
     def inputs(self) -> list[Path]:
@@ -137,6 +142,11 @@ class Run:
         self.console = Console(self.console.command, quiet=True)
         self._report_path = None
 
+    def closes(self, opened: "Input") -> "Input":
+        """The same input, which is closed if the command fails."""
+        self._on_failure.append(opened.close)
+        return opened
+
     def note(self, **facts: object) -> None:
         """Record facts of this command only, under `details`."""
         self.report.details.update(facts)
@@ -150,6 +160,10 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            for close in self._on_failure:
+                with suppress(OSError, GenomaiError):  # it is the first error that counts
+                    close()
         if self._report_path is None:
             return
         self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)

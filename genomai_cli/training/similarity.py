@@ -16,6 +16,7 @@ have, so that repeats of a few letters make nothing alike. Sequences of fewer le
 Shape suffixes: N sequences, K k-mers, P pairs.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +97,16 @@ class KmerTable:
             "counts": np.bincount(self.rows, minlength=len(self.sizes)).astype(np.int32),
             "sizes": self.sizes.astype(np.float32),
         }
-        return bytes(save(tensors, metadata={"k": str(K), "share": repr(self.share)}))
+        # One entry: several are written in any order.
+        return bytes(save(tensors, metadata={"table": json.dumps([K, self.share])}))
 
     @classmethod
     def from_file(cls, file: Path) -> Self:
         """The table that a file holds; BundleError for another file."""
         try:
             with safe_open(file, "numpy") as stored:
-                told = stored.metadata()
                 hashes, counts, sizes = map(stored.get_tensor, ("hashes", "counts", "sizes"))
-                k, share = int(told["k"]), float(told["share"])
+                k, share = json.loads(stored.metadata()["table"])
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise BundleError(f"{file}: no table of k-mers ({error})") from None
         if k != K or counts.sum() != len(hashes) or len(counts) != len(sizes):

@@ -45,10 +45,19 @@ def test_a_closed_standard_error_gets_no_file(tmp_path):
     )
 
 
+def heed_signals():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def begun(words, folder, until):
-    """A process that has come as far as `until`."""
+    """A process that has come as far as `until`; it heeds signals, also where the tests run under nohup."""
     started = subprocess.Popen(
-        [*PROGRAM, *words], cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, *words],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
     )
     started.stdin.write(FASTA * 20)
     started.stdin.flush()
@@ -161,7 +170,7 @@ def labelled(folder: Path) -> list:
     (folder / "s.fa").write_text("".join(sequences))
     rows = "".join(f"{name}\t{label}\n" for name, label in names)
     (folder / "l.tsv").write_text("sample\tkind\n" + rows)
-    training = ("steps=90", "evaluate_every=30", "checkpoint_every=0.01", "batch_size=8")
+    training = ("steps=600", "evaluate_every=200", "checkpoint_every=0.01", "batch_size=8")
     small = ("split.folds=1", "network.layers=1", "network.width=16", "network.feed_forward=16")
     changes = [f"--set={one}" for one in (*(f"optimization.{t}" for t in training), *small)]
     return ["train", "s.fa", "--labels", "l.tsv", "--recipe", "sequences", *changes]
