@@ -30,6 +30,7 @@ from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.backbones.base import Network
 
 KMERS, POSITIONS, CONVOLUTION = "kmers", "positions", "convolution"
+PLACE_CHANNELS = 16  # that are kept apart by bin
 MOMENTUM = 0.02  # of the statistics of normalisation, as slow as the average of the weights
 
 
@@ -94,9 +95,7 @@ class Kmers(nn.Module):
         found = []
         for k, size in enumerate(self.sizes, start=1):
             width = codes_BL.shape[1] - k + 1
-            counts_BK = torch.zeros(len(codes_BL), size + 1, dtype=self.mean.dtype).to(
-                codes_BL.device
-            )
+            counts_BK = self.mean.new_zeros(len(codes_BL), size + 1)
             if width > 0:
                 number_BL = torch.zeros_like(codes_BL[:, :width])
                 known_BL = torch.ones_like(number_BL, dtype=torch.bool)
@@ -235,9 +234,6 @@ class Convolution(nn.Module):
         return torch.cat(found, dim=1)
 
 
-PLACE_CHANNELS = 16
-
-
 def reverse_complement(codes_BL: Tensor, real_BL: Tensor) -> Tensor:
     """The other strand of codes, read in its own direction; padding stays behind the end."""
     place_L = torch.arange(codes_BL.shape[1], device=codes_BL.device)
@@ -340,7 +336,7 @@ class SequenceEnsemble(Network):
         """The embeddings of the convolutions side by side (B, E), the logits where there is no convolution; the same
         at every layer."""
         del layer
-        answers = list(self._answers(inputs, mask_BT))
+        answers = self._answers(inputs, mask_BT)
         embeddings = [embedding for _, embedding in answers if embedding is not None]
         return torch.cat(embeddings or [logits_BO for logits_BO, _ in answers], dim=1)
 

@@ -168,13 +168,12 @@ class LabelledReader:
             source, given = _dev(files.dev, files.dev_labels, table)
             dev = self._samples([source], given, heads, classes=samples.classes)
             both, rows = with_validation(samples, dev)
-            self._compare(samples, files.dev, dev.sequences)
+            self._compare(samples, {files.dev: dev.sequences})
         elif files.dev_labels is not None:
             raise UsageError("--dev-labels are those of --dev FILE")
         if alike:
             check_names(table, self.names)
-        for path, sequences in tests.items():
-            self._compare(both, path, sequences)
+        self._compare(both, tests)
         if self.leaks:
             self.run.note(leaks=self.leaks)
         return Gathered(both, rows, self.leaks, kept=alike)
@@ -223,16 +222,18 @@ class LabelledReader:
             raise UsageError("--test is for plain sequences, which are compared letter by letter")
         return [record.sequence for record in self._named([open_input(path)])]
 
-    def _compare(self, samples: "Samples", path: Path, sequences: list[str]) -> None:
-        """Warn of those sequences that have near-duplicates among the samples."""
-        from genomai_cli.training.similarity import shared_between
+    def _compare(self, samples: "Samples", files: Mapping[Path, list[str]]) -> None:
+        """Warn of those sequences of the files that have near-duplicates among the samples."""
+        from genomai_cli.training.similarity import KmerTable, shared_between
 
-        if not self.kind.similar_are_one:
+        if not self.kind.similar_are_one or not files:
             return
-        found = len(shared_between(samples.sequences, sequences))
-        self.leaks[str(path)] = [found, len(sequences)]
-        if found:
-            self.run.console.warn(
-                f"{path}: {found} of {len(sequences)} sequences have near-duplicates among those trained on: what is "
-                "measured on them is partly memory"
-            )
+        known = KmerTable.of(samples.sequences)
+        for path, sequences in files.items():
+            found = len(shared_between(known, sequences))
+            self.leaks[str(path)] = [found, len(sequences)]
+            if found:
+                self.run.console.warn(
+                    f"{path}: {found} of {len(sequences)} sequences have near-duplicates among those trained on: what "
+                    "is measured on them is partly memory"
+                )

@@ -139,6 +139,9 @@ class LearningOptions:
             _same_network(start) if start and not self.recipe and preset == FROM_SEQUENCES else []
         )
         chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
+        if start is not None and _is_selected(chosen):
+            message = "a model whose parts are chosen begins with no other: name another --recipe"
+            raise UsageError(message)
         heads = _heads(chosen, labels, self.head or [])
         if self.head:
             chosen = recipes.about(chosen, heads)
@@ -201,6 +204,7 @@ def train(
     from genomai_cli.training import labelled_data, run_folder
     from genomai_cli.training.model_card import classifier_card
 
+    budget = seconds_of(learning.time)
     first, sources = readers.open_run_inputs(run)
     preset = _preset(reading.model, first.has_variants)
     labels, sources = open_labels(run, data.labels, first, sources)
@@ -236,7 +240,7 @@ def train(
     }
     work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
     with work.kept_once_begun():
-        fitted = _fitter(run, chosen, learning, adapting, start, work)(
+        fitted = _fitter(run, chosen, budget, adapting, start, work)(
             samples,
             chosen,
             kind,
@@ -262,23 +266,26 @@ def train(
 def _fitter(
     run: Run,
     recipe: "Recipe",
-    learning: LearningOptions,
+    budget: float,
     adapting: AdaptOptions,
     start: "Bundle | None",
     work: "Workspace",
 ) -> "Callable[..., Finetuned]":
     """What trains by this recipe: one network, or whatever parts do best."""
-    from genomai_cli.backbones.base import network_class
     from genomai_cli.training import finetuning, selection
 
-    if not network_class(recipe.network["kind"]).selected:
-        report = _reporter(run, recipe, work)
-        return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
-    if start is not None:
-        raise UsageError(
-            "a model whose parts are chosen begins with no other: name another --recipe"
-        )
-    return partial(selection.fit, budget=seconds_of(learning.time), report=run.console.say)
+    if _is_selected(recipe):
+        adapting.adaptation().check(begins=False, solved=False)
+        return partial(selection.fit, budget=budget, report=run.console.say)
+    report = _reporter(run, recipe, work)
+    return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
+
+
+def _is_selected(recipe: "Recipe") -> bool:
+    """Whether the model is made of parts that are chosen."""
+    from genomai_cli.backbones.base import network_class
+
+    return network_class(recipe.network["kind"]).selected
 
 
 def _preset(model: str | None, has_variants: bool) -> str:

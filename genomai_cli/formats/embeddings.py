@@ -102,7 +102,7 @@ class Hdf5Writer:
     def _add(self, records: list[tuple[str, int]]) -> None:
         start = self._filled["records"]
         end = start + len(records)
-        self._ids[start:end] = np.array([stored_name(name) for name, _ in records], object)
+        self._ids[start:end] = np.array([printable(name) for name, _ in records], object)
         if self._offsets is not None:
             offsets = self._filled["counted"] + np.cumsum([count for _, count in records])
             self._offsets[start + 1 : end + 1] = offsets
@@ -155,11 +155,6 @@ class Hdf5Reader:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-
-
-def stored_name(name: str) -> str:
-    """The name as HDF5 holds it."""
-    return printable(name)
 
 
 def write_tsv(
@@ -326,13 +321,13 @@ class Unseen:
     """Passes on the records that are not there yet, by name; a name that is there twice is passed over twice."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._there = Counter(map(stored_name, names))
+        self._there = Counter(map(printable, names))
         self.skipped = 0
 
     def of(self, records: Iterable[SequenceRecord]) -> Iterator[SequenceRecord]:
         """The records that are not there; `skipped` counts the others."""
         for record in records:
-            name = stored_name(record.name)
+            name = printable(record.name)
             if self._there[name] > 0:
                 self._there[name] -= 1
                 self.skipped += 1

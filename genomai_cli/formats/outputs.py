@@ -195,13 +195,8 @@ _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 
 def _beside(target: Path, make: Callable[..., Any]) -> Any:
     """A new file or folder whose name nobody can guess, and that shows what it is of."""
-    try:
+    with _refusing(target):
         return make(prefix=f".{target.name[:100]}.", suffix=PART, dir=target.parent)
-    except FileNotFoundError:
-        message = "cannot be written: its folder does not exist"
-    except OSError as error:
-        message = f"cannot be written ({error.strerror})"
-    raise InputError(message, path=target)
 
 
 def _put_in_place(made: Path, target: Path, aside: Path) -> None:
@@ -246,12 +241,21 @@ def _give_mode(target: Path, temporary: Path) -> None:
 
 
 def _created(path: Path) -> IO[bytes]:
-    try:
+    with _refusing(path):
         return open(path, "wb")
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """What cannot be made as InputErrors that name the output."""
+    try:
+        yield
     except FileNotFoundError:
         message = "cannot be written: its folder does not exist"
     except OSError as error:
         message = f"cannot be written ({error.strerror})"
+    else:
+        return
     raise InputError(message, path=path)
 
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.phylogeny.variant_network import VariantTable
+from genomai_cli.training.minimisation import minimise
 
 ITERATIONS = 150
 
@@ -77,18 +78,12 @@ def fit_regression(
     x_NV = surplus_NV[:, present_V]
     weight_VP = torch.zeros(x_NV.shape[1], count, dtype=torch.float64, requires_grad=True)
     bias_P = torch.zeros(count, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight_VP, bias_P], max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
-    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         fit = cross_entropy(x_NV @ weight_VP + bias_P, classes_N, reduction="sum")
-        loss = fit + 0.5 * penalty * weight_VP.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return fit + 0.5 * penalty * weight_VP.square().sum()
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise([weight_VP, bias_P], loss, iterations=ITERATIONS, history=20)
     regression = VariantRegression(count, len(table.major), len(table.site))
     regression.table.load_state_dict(table.state_dict())
     regression.weight[present_V] = weight_VP.detach().float()

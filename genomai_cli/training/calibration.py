@@ -7,6 +7,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.classifier import Fusion
 from genomai_cli.objectives.base import cross_entropy
+from genomai_cli.training.minimisation import minimise
 
 ITERATIONS = 200
 STIFFNESS = 1e-4  # keeps a weight that the data say nothing about where it is
@@ -36,22 +37,13 @@ def calibrate(fusion: Fusion, held_out: HeldOut) -> float:
     weights: dict[str, Tensor] = {
         name: value.clone().requires_grad_() for name, value in fusion.named_buffers()
     }
-    optimizer = torch.optim.LBFGS(
-        list(weights.values()), max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
 
     def loss() -> Tensor:
         logs = torch.func.functional_call(fusion, weights, (held_out.scores, held_out.share))
         penalty = sum(weight.square().sum() for weight in weights.values())
         return cross_entropy(logs, held_out.labels) + STIFFNESS * penalty
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise(list(weights.values()), loss, iterations=ITERATIONS)
     fusion.load_state_dict({name: weight.detach() for name, weight in weights.items()})
     with torch.no_grad():
         return float(loss())

@@ -7,7 +7,6 @@ Shape suffixes: B samples, C classes, P classes of the evidence.
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,20 @@ from genomai_cli.training.initialization import (
 )
 from genomai_cli.training.labelled_data import counted, nesting, others, validation_parts
 from genomai_cli.training.recipe import Recipe
-from genomai_cli.training.trainer import Loop, Optimization, Report, never, step_seed
+from genomai_cli.training.trainer import (
+    Loop,
+    Optimization,
+    Report,
+    Stopping,
+    never,
+    step_seed,
+    unstopped,
+)
 
 ROWS_AT_ONCE = 128
 WHOLE = Adaptation()
 TEMPERATURES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 
-Stopping = Callable[[], AbstractContextManager[Callable[[], bool] | None]]
 MemberReport = Callable[[int, int, float, float], None]
 """Called with the network's number, the step, the training loss and the best validation loss."""
 
@@ -67,7 +73,7 @@ def fit(
     report: MemberReport = lambda *_: None,
     adaptation: Adaptation = WHOLE,
     validation: Rows | None = None,
-    stopping: Stopping = nullcontext,
+    stopping: Stopping = unstopped,
 ) -> Finetuned:
     """Train the model that the recipe describes on the samples, which are of this kind of input.
 
@@ -109,7 +115,7 @@ class Finetuning:
         report: MemberReport,
         adaptation: Adaptation,
         validation: Rows | None = None,
-        stopping: Stopping = nullcontext,
+        stopping: Stopping = unstopped,
     ) -> None:
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
@@ -208,7 +214,7 @@ class Finetuning:
                     device=self.device,
                     checkpoint_file=self.work / f"member-{number}.pt" if self.work else None,
                     report=lambda step, loss, best: self.report(number, step, loss, best),
-                    stop=stop or never,
+                    stop=stop,
                 )
         self.adaptation.merge(network)
         evidence = None

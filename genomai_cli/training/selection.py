@@ -17,7 +17,6 @@ Shape suffixes: N samples, C classes of a head, O outputs (the classes of all he
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ from genomai_cli.metrics.classification import (
     matthews,
 )
 from genomai_cli.training.calibration import HeldOut, calibrate
-from genomai_cli.training.finetuning import Finetuned, Stopping
+from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.initialization import initial_config
 from genomai_cli.training.labelled_data import (
     counted,
@@ -70,7 +69,7 @@ from genomai_cli.training.sequence_parts import (
     train_convolution,
 )
 from genomai_cli.training.stacking import Stack, stack
-from genomai_cli.training.trainer import never
+from genomai_cli.training.trainer import Stopping, unstopped
 
 FOLDS = 5
 SECONDS_A_LETTER = 5e-6  # of training a convolution on both strands, on two cores
@@ -117,7 +116,7 @@ def fit(
     validation: Rows | None = None,
     work: Path | None = None,
     report: Report = lambda _: None,
-    stopping: Stopping = nullcontext,
+    stopping: Stopping = unstopped,
 ) -> Finetuned:
     """Choose, train, weigh and calibrate; see the top of the file.
 
@@ -215,7 +214,7 @@ class Trials:
                     lambda step, steps, best: self.report(
                         f"{said} {step} of {steps}: held-out loss {best:.4f}"
                     ),
-                    stop or never,
+                    stop,
                 )
                 train_convolution(part, self.data, train, held_out, how)
         elif isinstance(part, Kmers | Positions):

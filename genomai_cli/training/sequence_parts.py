@@ -20,6 +20,7 @@ from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
 from genomai_cli.backbones.sequence_ensemble import Convolution, Kmers, Positions, answers_of
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
+from genomai_cli.training.minimisation import minimise
 from genomai_cli.training.trainer import Loop, Optimization, never, step_seed
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
@@ -152,18 +153,12 @@ def _solve(
     labels = {head: numbers[train].to(x_NF.device) for head, numbers in data.labels.items()}
     weight_OF = torch.zeros_like(linear.weight, requires_grad=True)
     bias_O = torch.zeros_like(linear.bias, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight_OF, bias_O], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         found = data.by_head(functional.linear(x_NF, weight_OF, bias_O))
-        loss = cross_entropy(found, labels) + penalty / 2 * weight_OF.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return cross_entropy(found, labels) + penalty / 2 * weight_OF.square().sum()
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise([weight_OF, bias_O], loss, iterations=ITERATIONS)
     linear.weight.data.copy_(weight_OF.detach())
     linear.bias.data.copy_(bias_O.detach())
 

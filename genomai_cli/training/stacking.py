@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from genomai_cli.training.minimisation import minimise
+
 ITERATIONS = 200
 STIFFNESS = 1e-4  # keeps a weight that the samples say nothing about where it is
 
@@ -37,21 +39,12 @@ def stack(logits_GNC: Tensor, labels_N: Tensor) -> Stack:
     even = -math.log(models)
     log_G = torch.full((models,), even, dtype=torch.float64, requires_grad=True)
     bias_C = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [log_G, bias_C], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
-    )
 
     def loss() -> Tensor:
         joined_NC = torch.einsum("g,gnc->nc", log_G.exp(), logits_GNC) + bias_C
         spread = (log_G - even).square().sum() + bias_C.square().sum()
         return functional.cross_entropy(joined_NC, labels_N) + STIFFNESS * spread
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    minimise([log_G, bias_C], loss, iterations=ITERATIONS)
     with torch.no_grad():
         return Stack(log_G.exp(), bias_C.detach(), float(loss()))

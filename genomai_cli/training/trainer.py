@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -108,6 +108,16 @@ def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def never() -> bool:
     """A run that nobody asks to stop."""
     return False
+
+
+Stopping = Callable[[], AbstractContextManager[Callable[[], bool]]]
+"""Gives, for the time of a block, what is asked after every step whether the run is to stop."""
+
+
+@contextmanager
+def unstopped() -> Iterator[Callable[[], bool]]:
+    """A run that nobody asks to stop, as `Stopping`."""
+    yield never
 
 
 STATE = ("network", "average", "optimizer", "scaler", "best", "progress", "notes")

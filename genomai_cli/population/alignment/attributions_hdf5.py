@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli import __version__
-from genomai_cli.formats.embeddings import stored_name
 from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.names import printable
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
 
@@ -120,7 +120,7 @@ class ExplanationFile:
 
     def add(self, some: Explained) -> None:
         """The next rows."""
-        names = np.array([stored_name(name) for name in some.samples], object)
+        names = np.array([printable(name) for name in some.samples], object)
         parts = (
             names,
             some.records,
@@ -178,5 +178,5 @@ class ExplanationFile:
 
 
 def _add_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    stored = np.array([stored_name(text) for text in texts], object)
+    stored = np.array([printable(text) for text in texts], object)
     group.create_dataset(name, data=stored, dtype=_TEXT)
