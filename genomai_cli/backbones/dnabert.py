@@ -11,12 +11,13 @@ Shape suffixes: B sequences, T tokens, D hidden size, H attention heads, K size 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone
+from genomai_cli.backbones.base import Backbone, SmallEmbedding
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class DnabertConfig:
     dropout: float = 0.1
     eps: float = 1e-12
     pooler: bool = True
+    head_pool: Literal["mean", "pooler"] = "mean"
     original: bool = False
+
+    def __post_init__(self) -> None:
+        if self.head_pool not in ("mean", "pooler") or (self.head_pool == "pooler" and not self.pooler):
+            raise ValueError(f"head_pool is {self.head_pool!r}, not mean, or pooler where there is one")
 
 
 class DnabertNetwork(Backbone):
@@ -84,6 +90,12 @@ class DnabertNetwork(Backbone):
             raise ValueError("this checkpoint has no pooler")
         return torch.tanh(self.pooler(hidden_BTD[:, 0]))
 
+    def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """See `Network`: the mean over the tokens, or the pooler's vector, which released classifiers read."""
+        if self.config.head_pool == "mean":
+            return super().head_vectors(inputs, mask_BT)
+        return self.pooler_output(self(inputs, mask_BT))
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for masked tokens; its decoder is the token embeddings."""
         return TiedHead(self.config.width, vocabulary, self.config.eps)
@@ -108,9 +120,9 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: DnabertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocabulary, config.width)
-        self.position_embeddings = nn.Embedding(config.positions, config.width)
-        self.token_type_embeddings = nn.Embedding(config.token_types, config.width)
+        self.word_embeddings = SmallEmbedding(config.vocabulary, config.width)
+        self.position_embeddings = SmallEmbedding(config.positions, config.width)
+        self.token_type_embeddings = SmallEmbedding(config.token_types, config.width)
         self.LayerNorm = nn.LayerNorm(config.width, eps=config.eps)
         self.dropout = nn.Dropout(config.dropout)
 

@@ -128,6 +128,44 @@ def test_a_pooler_that_is_not_there_cannot_be_asked_for(tmp_path):
     assert "has no trained pooler" in result.stderr
 
 
+def fine_tuned(folder, labels=("other", "promoter")):
+    """The layout of `BertForSequenceClassification`."""
+    tensors = {n: t for n, t in bert_tensors().items() if n.startswith("bert.")}
+    rng = torch.Generator().manual_seed(2)
+    tensors["classifier.weight"] = torch.randn(len(labels), 8, generator=rng)
+    tensors["classifier.bias"] = torch.randn(len(labels), generator=rng)
+    config = BERT | {
+        "architectures": ["BertForSequenceClassification"],
+        "id2label": dict(enumerate(labels)),
+    }
+    return checkpoint(folder, tensors, config), tensors
+
+
+def test_a_fine_tuned_bert_classifies_by_its_pooler(tmp_path):
+    folder, tensors = fine_tuned(tmp_path / "x")
+    bundle = bundles.load(folder, CPU)
+    encoder = bundles.load(checkpoint(tmp_path / "y", bert_tensors()), CPU).classifier.networks[0]
+    ids = bundle.tokenizer.template(bundle.tokenizer.encode("ACGTAC"))
+    ids = torch.from_numpy(ids.astype("int64"))[None]
+    with torch.inference_mode():
+        pooled = encoder.pooler_output(encoder(ids))
+        wanted = pooled @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+        found = bundle.classifier.networks[0]
+        assert torch.allclose(found.heads(found.head_vectors(ids))["label"], wanted, atol=1e-6)
+    called = run(["classify", "--model", folder, "-"], ">a\nACGTAC\n")
+    assert called.status == 0
+    label = ("other", "promoter")[int(wanted.argmax())]
+    assert called.stdout.splitlines()[1].split("\t")[:2] == ["a", label]
+
+
+def test_a_fine_tuned_bert_without_its_pooler_is_refused(tmp_path):
+    _, tensors = fine_tuned(tmp_path / "x")
+    bare = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    folder = checkpoint(tmp_path / "y", bare, BERT)
+    with pytest.raises(BundleError, match=r"classifier\.weight without bert\.pooler"):
+        bundles.load(folder, CPU)
+
+
 def test_the_digest_of_shards_is_that_of_all_of_them(tmp_path):
     tensors = bert_tensors()
     first = bundles.load(checkpoint(tmp_path / "x", tensors, shards=3), CPU).weights_sha256

@@ -1,4 +1,6 @@
-"""DNABERT's released layout: config.json, vocab.txt, pytorch_model.bin or model.safetensors (zhihan1996/DNA_bert_k)."""
+"""DNABERT's released layout: config.json, vocab.txt, pytorch_model.bin or model.safetensors (zhihan1996/DNA_bert_k), with
+the head for masked tokens, or fine-tuned with one of classes (`BertForSequenceClassification`), which reads the pooler.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genomai_cli import tokenizers
-from genomai_cli.bundles.adapters import Keys
+from genomai_cli.bundles.adapters import Keys, beside_heads, head_of
 from genomai_cli.errors import BundleError
 
 SIZES = {
@@ -20,6 +22,7 @@ SIZES = {
 }
 SPECIAL = 5  # tokens before the k-mers
 HEAD = "cls.predictions."
+CLASSIFIER = "classifier"
 BLOCK = {
     "attention.self.query": "query",
     "attention.self.key": "key",
@@ -52,9 +55,15 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         "dropout": config.get("hidden_dropout_prob", 0.1),
         "pooler": not names.isdisjoint({"bert.pooler.dense.weight", "pooler.dense.weight"}),
     }
+    found = {"tokenizer": tokenizer, "network": network}
+    if f"{CLASSIFIER}.weight" in names:
+        if not network["pooler"]:
+            raise BundleError(f"{folder}: {CLASSIFIER}.weight without bert.pooler, which it reads")
+        network["head_pool"] = "pooler"
+        return found | {"heads": head_of(config, folder, f"{CLASSIFIER}.weight")}
     head = any(name.startswith(HEAD) for name in names)
     words = {"masked": {"kind": "words", "vocabulary": config["vocab_size"]}}
-    return {"tokenizer": tokenizer, "network": network, "companions": words if head else {}}
+    return found | {"companions": words if head else {}}
 
 
 def keys(config: Mapping[str, Any]) -> Keys:
@@ -85,7 +94,10 @@ def keys(config: Mapping[str, Any]) -> Keys:
             names[name.replace(".weight", ".gamma").replace(".bias", ".beta")] = ours
     # An encoder saved without its heads has no prefix.
     names |= {name.removeprefix("bert."): ours for name, ours in names.items()}
-    return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None)
+    if config["heads"]:
+        names |= _layer(CLASSIFIER, f"{own}heads.0")
+    added = beside_heads(config["heads"], bias=True)
+    return Keys(names, tied, lambda name: EXTRA.fullmatch(name) is not None, added=added)
 
 
 def _layer(theirs: str, ours: str) -> dict[str, str]:
