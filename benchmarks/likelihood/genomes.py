@@ -47,7 +47,7 @@ WINDOW, FLANK = 504, 8
 HELD_OUT = 10  # one part of so many
 TIMED_STEPS = 8
 SPENT = 0.9  # of the time in steps, the rest in evaluations
-MASK_EVERY = 63  # bases of masked models: a quarter of a set of the bases that are scored
+MASK_EVERY = 21  # bases, of masked models: twelve of the bases that are scored at once
 TRANSITION = dict(zip("ACGT", "GTAC", strict=True))
 DRAWS = 2000
 Numbers = NDArray[np.float64]
@@ -175,7 +175,9 @@ def model_row(task: Task, bundle: bundles.Bundle, name: str, made: str) -> Row:
         -np.nanmean(logs_SL[0, task.scored]) / math.log(2)
         for logs_SL in likelihood.letters(stretches)
     ]
-    scorer = Scorer(Likelihood(bundle, Settings(WINDOW)), None, window=WINDOW, flank=FLANK)
+    # Of masked models the letter alone, as Meier et al. 2021 do: its neighbours would each be a reading more.
+    flank = 0 if likelihood.method == MASKED else FLANK
+    scorer = Scorer(Likelihood(bundle, Settings(WINDOW)), None, window=WINDOW, flank=flank)
     with open_reference(task.reference) as reference:
         found = [
             e.compared.delta for e in effects(task.variants, Site(reference), scorer) if e.compared
