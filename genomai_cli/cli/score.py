@@ -184,8 +184,9 @@ def _is_apart(bundle: "Bundle") -> bool:
 def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") -> "Scorer":
     """What the model can say: its likelihood, its labels' log odds, or both."""
     from genomai_cli.device import to_single_precision
+    from genomai_cli.inference.label_odds import LabelOdds
     from genomai_cli.inference.likelihood import MASKED, has_likelihood, window_letters
-    from genomai_cli.inference.variant_effects import LabelOdds, Scorer
+    from genomai_cli.inference.variant_effects import Scorer
 
     both = reading.strand is Strand.BOTH
     odds = LabelOdds(bundle, both_strands=both, batching=batching) if bundle.heads else None

@@ -11,11 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES
-from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import IndexedFasta
@@ -27,13 +24,10 @@ from genomai_cli.formats.variant_alleles import (
     normalised,
     reference_allele,
 )
-from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inference.label_odds import LabelOdds, Odds
 from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
 from genomai_cli.inference.score import Score
-from genomai_cli.inputs.base import ModelInput
-from genomai_cli.records import SequenceRecord
 
-Odds = NDArray[np.float64]
 NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH = (
     "no alternate allele",
     "symbolic, ambiguous, * or breakend",
@@ -86,60 +80,6 @@ class Effect:
     skipped: str = ""
 
 
-class LabelOdds:
-    """The log odds of every label of a model of plain DNA: log p - log (1 - p) of its calibrated probabilities.
-
-    BundleError for another model.
-    """
-
-    def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
-        if bundle.input.coordinates is not None:
-            raise BundleError(
-                f"the model {bundle.name!r} does not read plain DNA: it scores no variants"
-            )
-        self.bundle, self.both_strands, self.batching = bundle, both_strands, batching
-        self.labels = [
-            f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels
-        ]
-        self._reader = bundle.input.reader(bundle, {})
-
-    def of(self, stretches: Sequence[Stretch]) -> list[Odds]:
-        """The log odds (labels,) of each text; NaN where the model can read nothing. Means over both strands, if asked
-        for."""
-        forward = self._one_strand([stretch.text for stretch in stretches])
-        if not self.both_strands:
-            return forward
-        backward = self._one_strand([stretch.turned.text for stretch in stretches])
-        return [(one + other) / 2 for one, other in zip(forward, backward, strict=True)]
-
-    def _one_strand(self, texts: Sequence[str]) -> list[Odds]:
-        reads = [self._reader(SequenceRecord("", text)) for text in texts]
-        scored = score(
-            self.bundle.classifier,
-            ((read, read.windows if read.letters else []) for read in reads),
-            pad_id=self.bundle.tokenizer.pad_id,
-            device=next(self.bundle.classifier.parameters()).device,
-            batching=self.batching,
-            left=self.bundle.tokenizer.padding_side == "left",
-        )
-        return [self._odds(read, scores) for read, scores in scored]
-
-    def _odds(self, read: ModelInput, scores: Scores | None) -> Odds:
-        if scores is None:
-            return np.full(len(self.labels), np.nan)
-        share = torch.tensor([read.share], dtype=torch.float64)
-        with torch.inference_mode():
-            logs = self.bundle.fusion({n: s[None].double() for n, s in scores.items()}, share)
-        return np.concatenate([_log_odds(logs[head][0].numpy()) for head in self.bundle.heads])
-
-
-def _log_odds(logs_C: Odds) -> Odds:
-    """log p - log (1 - p), from logarithms that may be very close to 0."""
-    others = np.where(np.eye(len(logs_C), dtype=bool), -np.inf, logs_C)
-    highest = others.max(axis=1)
-    return np.asarray(logs_C - (highest + np.log(np.exp(others - highest[:, None]).sum(axis=1))))
-
-
 class Scorer:
     """What is asked of a model: a likelihood, log odds of labels, or both; `window` in letters, `flank` in letters on
     each side of a change that a masked model scores besides it."""
@@ -160,11 +100,11 @@ class Scorer:
     def readings(self, stretches: Sequence[Stretch]) -> list[Reading]:
         """What the model says of each."""
         scores = [Score(math.nan, math.nan)] * len(stretches)
-        odds = [np.empty(0)] * len(stretches)
+        odds = np.empty((len(stretches), 0))
         if self.likelihood is not None:
             scores = [Score.of(logs_SL) for logs_SL in self._scored(stretches)]
         if self.odds is not None:
-            odds = self.odds.of(stretches)
+            odds = self.odds.of([stretch.text for stretch in stretches])
         return [Reading(*pair) for pair in zip(scores, odds, strict=True)]
 
     def _scored(self, stretches: Sequence[Stretch]) -> Iterator[Odds]:

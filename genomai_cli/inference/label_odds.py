@@ -1,0 +1,79 @@
+"""The log odds of a classifier's labels: log p - log (1 - p) of its calibrated probabilities, for models of plain DNA.
+
+Shape suffixes: N texts, C classes of a head.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError
+from genomai_cli.inference.batching import AS_FITS, Batching, score
+from genomai_cli.records import SequenceRecord
+
+Odds = NDArray[np.float64]
+
+
+class LabelOdds:
+    """The log odds of every label of a model of plain DNA; BundleError for another model."""
+
+    def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
+        if bundle.input.coordinates is not None:
+            raise BundleError(
+                f"the model {bundle.name!r} does not read plain DNA: it scores no variants"
+            )
+        self.bundle, self.both_strands, self.batching = bundle, both_strands, batching
+        self.labels = [
+            f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels
+        ]
+        self._reader = bundle.input.reader(bundle, {})
+
+    def of(self, texts: Sequence[str]) -> Odds:
+        """The log odds (N, labels) of each text; NaN where the model can read nothing. Means over both strands, if
+        asked for."""
+        forward = self._one_strand(texts)
+        if not self.both_strands:
+            return forward
+        turned = [as_text(reverse_complement(as_letters(text))) for text in texts]
+        return (forward + self._one_strand(turned)) / 2
+
+    def _one_strand(self, texts: Sequence[str]) -> Odds:
+        reads = [self._reader(SequenceRecord("", text)) for text in texts]
+        scored = score(
+            self.bundle.classifier,
+            ((read, read.windows if read.letters else []) for read in reads),
+            pad_id=self.bundle.tokenizer.pad_id,
+            device=next(self.bundle.classifier.parameters()).device,
+            batching=self.batching,
+            left=self.bundle.tokenizer.padding_side == "left",
+        )
+        found = [scores for _, scores in scored]
+        known = [place for place, scores in enumerate(found) if scores is not None]
+        odds = np.full((len(texts), len(self.labels)), np.nan)
+        if known:
+            some = [scores for scores in found if scores is not None]
+            stacked = {name: torch.stack([s[name] for s in some]).double() for name in some[0]}
+            share = torch.tensor([reads[place].share for place in known], dtype=torch.float64)
+            with torch.inference_mode():
+                odds[known] = fused_odds(self.bundle, stacked, share).numpy()
+        return odds
+
+
+def fused_odds(bundle: Bundle, scores: dict[str, Tensor], share_N: Tensor) -> Tensor:
+    """The log odds (N, labels) of texts with these scores (N, C) in double precision on the CPU, of which the model
+    knows such shares (N,)."""
+    logs = bundle.fusion(scores, share_N)
+    return torch.cat([_log_odds(logs[head]) for head in bundle.heads], dim=1)
+
+
+def _log_odds(logs_NC: Tensor) -> Tensor:
+    """log p - log (1 - p), from logarithms that may be very close to 0."""
+    classes = logs_NC.shape[1]
+    itself_CC = torch.eye(classes, dtype=torch.bool)
+    others_NCC = logs_NC[:, None].expand(-1, classes, -1).masked_fill(itself_CC, -torch.inf)
+    return logs_NC - others_NCC.logsumexp(2)
