@@ -7,7 +7,7 @@ them. A new family is one file here, and a line in `registry.NETWORKS`.
 Shape suffixes: B samples, T tokens, D hidden size, N chosen tokens, V tokens of the vocabulary.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -46,6 +46,13 @@ class Network(nn.Module):
     def head_vectors(self, inputs: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """The vectors (B, D) that classification heads read: as it pools, unless released heads read others."""
         return self.pooled(inputs, mask_BT)
+
+    def token_slopes(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """How fast `value`, a sum over samples of a function of their head vectors (B, D), rises with the indicator of
+        each token of the vocabulary at each place: (B, T, V or more)."""
+        raise NotImplementedError
 
     def solve(self, inputs: Tensor, labels: Mapping[str, Tensor]) -> None:
         """Set the parameters, also of the heads, from samples and their labels (N,) by head, if it is `solved`."""
@@ -87,6 +94,34 @@ class Backbone(Network):
     causal: ClassVar[bool] = (
         False  # a token's hidden state knows no later token, and says what comes next
     )
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """The table of the tokens' vectors."""
+        raise NotImplementedError
+
+    def token_slopes(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """See `Network`: the gradient at the tokens' vectors, times the vectors of all tokens."""
+        leaves: list[Tensor] = []
+
+        def as_leaf(module: nn.Module, inputs: Any, vectors: Tensor) -> Tensor:
+            del module, inputs
+            leaves.append(vectors.detach().requires_grad_())
+            return leaves[-1]
+
+        hook = self.token_embedding.register_forward_hook(as_leaf)
+        try:
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(value(self.head_vectors(ids_BT, mask_BT)), leaves)
+        finally:
+            hook.remove()
+        return self._of_given_strand(slope @ self.token_embedding.weight.T)
+
+    def _of_given_strand(self, slope_BTV: Tensor) -> Tensor:
+        """The slopes by tokens of the input, for families that read further rows made of it."""
+        return slope_BTV
 
     def pooler_output(self, hidden_BTD: Tensor) -> Tensor:
         """The vector (B, D) of a trained pooler, from the last hidden states."""

@@ -119,6 +119,11 @@ class CaduceusNetwork(Backbone):
             hidden_RTD = self.norm(hidden_RTD + residual_RTD)
         return self._channels(hidden_RTD)
 
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """See `Backbone`."""
+        return self.embedding
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """The head for masked tokens has no values of its own: it decodes with the embeddings."""
         del vocabulary
@@ -136,6 +141,13 @@ class CaduceusNetwork(Backbone):
         """A head that gives a sequence and its reverse complement the same logits, for Caduceus-PS."""
         width = self.config.width
         return nn.Linear(width, classes) if self.strands == 1 else StrandMeanHead(width, classes)
+
+    def _of_given_strand(self, slope_BTV: Tensor) -> Tensor:
+        """Both strands' slopes, by tokens of the first."""
+        if self.strands == 1:
+            return slope_BTV
+        first_BTV, second_BTV = slope_BTV.chunk(2)
+        return first_BTV + second_BTV.flip(1)[..., self.complement]
 
     def _rows(self, of_BT: Tensor, *, complement: bool = False) -> Tensor:
         """The tokens (or a mask) of each strand in its own orientation (R, T)."""

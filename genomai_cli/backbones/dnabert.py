@@ -96,6 +96,11 @@ class DnabertNetwork(Backbone):
             return super().head_vectors(inputs, mask_BT)
         return self.pooler_output(self(inputs, mask_BT))
 
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """See `Backbone`."""
+        return self.embeddings.word_embeddings
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for masked tokens; its decoder is the token embeddings."""
         return TiedHead(self.config.width, vocabulary, self.config.eps)

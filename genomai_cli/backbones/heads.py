@@ -8,6 +8,7 @@ Shape suffixes: B samples, T tokens, S sites, D hidden size, V tokens of the voc
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 
@@ -48,6 +49,19 @@ def logits_of(network: nn.Module, pooled_BD: Tensor) -> dict[str, Tensor]:
     heads: Heads = network.heads  # type: ignore[assignment]
     found: dict[str, Tensor] = heads(dropout(pooled_BD, rate, network.training))
     return found
+
+
+def token_slopes(
+    network: Network, ids_BT: Tensor, mask_BT: Tensor | None, weights: Mapping[str, Tensor]
+) -> Tensor:
+    """How fast the weighed sum of the heads' logits (weights (B, classes) by head) rises with the indicator of each
+    token of the vocabulary at each place: (B, T, V or more). Differences are first-order effects of substitutions."""
+
+    def weighed(vectors_BD: Tensor) -> Tensor:
+        found = logits_of(network, vectors_BD)
+        return torch.stack([(found[head] * rows).sum() for head, rows in weights.items()]).sum()
+
+    return network.token_slopes(ids_BT, mask_BT, weighed)
 
 
 class LMHead(nn.Sequential):

@@ -145,6 +145,11 @@ class HyenaDnaNetwork(Backbone):
         taps = [block.mixer.filter(tokens)(slice(None)).T for block in self.layers]  # type: ignore[union-attr, operator]
         return torch.stack(taps)
 
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """See `Backbone`."""
+        return self.embeddings
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for the next token, or one without parameters, where it is the embeddings."""
         if self.config.tied:

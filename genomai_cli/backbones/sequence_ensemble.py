@@ -3,8 +3,7 @@
 Every part reads single letters and gives logits; the heads on top weigh the parts. Which parts there are is chosen on
 held-out sequences (`training.selection`).
 
-- `kmers`: a softmax regression on the frequencies of all k-mers up to a length, of both strands together or of the one
-  that is given (the spectrum of Leslie et al. 2002, Pac Symp Biocomput 7:564).
+- `kmers`: a softmax regression on the frequencies of all k-mers up to a length (`kmer_regression`).
 - `positions`: a softmax regression on the letter at each position, for sequences of one length.
 - `convolution`: filters as wide as a motif (Alipanahi et al. 2015, Nat Biotechnol 33:831, DeepBind), pooled, a second
   layer of neighbouring motifs, and the strongest and the mean answer over the sequence. With both strands, each is read
@@ -13,34 +12,25 @@ held-out sequences (`training.selection`).
 
 Padding never enters an answer: a sequence has the same logits in any batch.
 
-Shape suffixes: B sequences, L letters, K k-mers, C filters, P pooled positions, E embedding, O outputs (the classes of
+Shape suffixes: B sequences, L letters, A bases, C filters, P pooled positions, E embedding, O outputs (the classes of
 all heads).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE
 from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.kmer_regression import KMERS, Kmers, KmersConfig
 
-KMERS, POSITIONS, CONVOLUTION = "kmers", "positions", "convolution"
+POSITIONS, CONVOLUTION = "positions", "convolution"
 PLACE_CHANNELS = 16  # that are kept apart by bin
 MOMENTUM = 0.02  # of the statistics of normalisation, as slow as the average of the weights
-
-
-@dataclass(frozen=True)
-class KmersConfig:
-    """All k-mers up to `longest`, of both strands together or of the one given."""
-
-    longest: int = 6
-    both_strands: bool = True
-    kind: str = KMERS
 
 
 @dataclass(frozen=True)
@@ -73,67 +63,6 @@ class ConvolutionConfig:
 PartConfig = KmersConfig | PositionsConfig | ConvolutionConfig
 
 
-class Kmers(nn.Module):
-    """Logits (B, O) of codes (B, L): a linear function of how often each k-mer occurs."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, config: KmersConfig, outputs: int) -> None:
-        super().__init__()
-        self.config = config
-        columns = [_columns(k, config.both_strands) for k in range(1, config.longest + 1)]
-        for k, column_K in enumerate(columns, start=1):
-            self.register_buffer(f"columns_{k}", column_K, persistent=False)
-        self.sizes = [int(column_K.max()) + 1 for column_K in columns]
-        self.register_buffer("mean", torch.zeros(sum(self.sizes)))
-        self.register_buffer("deviation", torch.ones(sum(self.sizes)))
-        self.linear = nn.Linear(sum(self.sizes), outputs)
-
-    def frequencies(self, codes_BL: Tensor) -> Tensor:
-        """Among a sequence's k-mers of each length without an unknown letter, the share of each: (B, K)."""
-        found = []
-        for k, size in enumerate(self.sizes, start=1):
-            width = codes_BL.shape[1] - k + 1
-            counts_BK = self.mean.new_zeros(len(codes_BL), size + 1)
-            if width > 0:
-                number_BL = torch.zeros_like(codes_BL[:, :width])
-                known_BL = torch.ones_like(number_BL, dtype=torch.bool)
-                for place in range(k):
-                    letter_BL = codes_BL[:, place : place + width]
-                    number_BL = number_BL * len(BASES) + letter_BL.clamp(max=UNKNOWN_CODE - 1)
-                    known_BL &= letter_BL != UNKNOWN_CODE
-                column_BL = self.get_buffer(f"columns_{k}")[number_BL].masked_fill(~known_BL, size)
-                counts_BK.scatter_add_(
-                    1, column_BL, torch.ones_like(column_BL, dtype=counts_BK.dtype)
-                )
-            counts_BK = counts_BK[:, :size]
-            found.append(counts_BK / counts_BK.sum(1, keepdim=True).clamp(min=1))
-        return torch.cat(found, dim=1)
-
-    def features(self, codes_BL: Tensor) -> Tensor:
-        """The frequencies in standard deviations from their mean over the training sequences: (B, K)."""
-        return (self.frequencies(codes_BL) - self.mean) / self.deviation
-
-    def forward(self, codes_BL: Tensor) -> Tensor:
-        """See the class."""
-        logits_BO: Tensor = self.linear(self.features(codes_BL))
-        return logits_BO
-
-
-def _columns(k: int, both_strands: bool) -> Tensor:
-    """The column (4^k,) of each k-mer, the same for a k-mer and its reverse complement if both strands count."""
-    numbers = np.arange(len(BASES) ** k)
-    if not both_strands:
-        return torch.from_numpy(numbers)
-    rest, other = numbers, np.zeros_like(numbers)
-    for _ in range(k):
-        other = other * len(BASES) + (len(BASES) - 1 - rest % len(BASES))
-        rest = rest // len(BASES)
-    columns = np.unique(np.minimum(numbers, other), return_inverse=True)[1]
-    return torch.from_numpy(columns.reshape(-1))
-
-
 class Positions(nn.Module):
     """Logits (B, O) of codes (B, L): a linear function of the letter at each of the first `length` positions."""
 
@@ -153,6 +82,11 @@ class Positions(nn.Module):
         logits_BO: Tensor = self.linear(self.features(codes_BL))
         return logits_BO
 
+    def letter_slopes(self, codes_BL: Tensor, weight_BO: Tensor) -> Tensor:
+        """See `Kmers.letter_slopes`."""
+        slopes_BLA = (weight_BO @ self.linear.weight).view(len(codes_BL), -1, len(BASES))
+        return _to_length(slopes_BLA, codes_BL.shape[1])
+
 
 def one_hot(codes_BL: Tensor) -> Tensor:
     """Indicators (B, L, 4) of the bases, all 0 for an unknown letter."""
@@ -164,6 +98,12 @@ def of_length(codes_BL: Tensor, length: int) -> Tensor:
     """The first so many letters, unknown ones behind the end."""
     missing = max(0, length - codes_BL.shape[1])
     return functional.pad(codes_BL[:, :length], (0, missing), value=UNKNOWN_CODE)
+
+
+def _to_length(values_BLA: Tensor, length: int) -> Tensor:
+    """The values of so many positions, zeros behind the end."""
+    values_BLA = values_BLA[:, :length]
+    return functional.pad(values_BLA, (0, 0, 0, length - values_BLA.shape[1]))
 
 
 class Convolution(nn.Module):
@@ -183,29 +123,46 @@ class Convolution(nn.Module):
         self.embed = nn.Linear(pooled + config.bins * PLACE_CHANNELS, config.embedding)
         self.logits = nn.Linear(config.embedding, outputs)
 
-    def embedding(self, codes_BL: Tensor, real_BL: Tensor) -> Tensor:
-        """The embedding (B, E); `real_BL` is False at padding."""
+    def forward(self, codes_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the embedding; `real_BL` is False at padding."""
+        return self._answers(one_hot(codes_BL).to(self.filters.weight.dtype), real_BL)
+
+    def letter_slopes(self, codes_BL: Tensor, real_BL: Tensor, weight_BO: Tensor) -> Tensor:
+        """The gradient (B, L, 4) of the logits, weighed (B, O) and summed, by the indicators of bases."""
+        hot_BLA = one_hot(codes_BL).to(self.filters.weight.dtype).requires_grad_()
+        with torch.enable_grad():
+            logits_BO, _ = self._answers(hot_BLA, real_BL)
+            (slopes_BLA,) = torch.autograd.grad((logits_BO * weight_BO).sum(), hot_BLA)
+        return slopes_BLA
+
+    def _answers(self, hot_BLA: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and embedding of indicators."""
+        if self.config.bins:
+            hot_BLA = _to_length(hot_BLA, self.config.length)
+            real_BL = torch.ones_like(hot_BLA[..., 0], dtype=torch.bool)
+        embedding_BE = self._embedding(hot_BLA, real_BL)
+        return self._head(embedding_BE), embedding_BE
+
+    def _embedding(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         config = self.config
         if config.both_strands:
-            twice_BL = torch.cat([codes_BL, reverse_complement(codes_BL, real_BL)])
-            given_BD, other_BD = self._pooled(twice_BL, real_BL.repeat(2, 1)).chunk(2)
+            twice_BLA = torch.cat([hot_BLA, other_strand(hot_BLA, real_BL)])
+            given_BD, other_BD = self._pooled(twice_BLA, real_BL.repeat(2, 1)).chunk(2)
             pooled_BD = torch.maximum(given_BD, other_BD)
         else:
-            pooled_BD = self._pooled(codes_BL, real_BL)
+            pooled_BD = self._pooled(hot_BLA, real_BL)
         dropped_BD = functional.dropout(pooled_BD, config.dropout, self.training)
         embedding_BE: Tensor = functional.gelu(self.embed(dropped_BD))
         return embedding_BE
 
-    def head(self, embedding_BE: Tensor) -> Tensor:
-        """The logits (B, O) of embeddings (B, E)."""
+    def _head(self, embedding_BE: Tensor) -> Tensor:
         dropped_BE = functional.dropout(embedding_BE, self.config.dropout / 2, self.training)
         logits_BO: Tensor = self.logits(dropped_BE)
         return logits_BO
 
-    def _pooled(self, codes_BL: Tensor, real_BL: Tensor) -> Tensor:
+    def _pooled(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         """The strongest answer of every filter and channel, the channels' means, and their means in every bin."""
         config = self.config
-        hot_BLA = one_hot(codes_BL).to(self.filters.weight.dtype)
         left, right = config.width // 2, (config.width - 1) // 2
         seen_BLX = (
             functional.pad(hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
@@ -234,13 +191,12 @@ class Convolution(nn.Module):
         return torch.cat(found, dim=1)
 
 
-def reverse_complement(codes_BL: Tensor, real_BL: Tensor) -> Tensor:
-    """The other strand of codes, read in its own direction; padding stays behind the end."""
-    place_L = torch.arange(codes_BL.shape[1], device=codes_BL.device)
+def other_strand(hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+    """The indicators of the reverse complement; padding stays behind the end."""
+    place_L = torch.arange(hot_BLA.shape[1], device=hot_BLA.device)
     from_BL = (real_BL.sum(1, keepdim=True) - 1 - place_L).clamp(min=0)
-    turned_BL = codes_BL.gather(1, from_BL)
-    other_BL = torch.where(turned_BL == UNKNOWN_CODE, turned_BL, UNKNOWN_CODE - 1 - turned_BL)
-    return other_BL.masked_fill(~real_BL, UNKNOWN_CODE)
+    turned_BLA = hot_BLA.flip(2).gather(1, from_BL[..., None].expand_as(hot_BLA))
+    return turned_BLA * real_BL.unsqueeze(2)
 
 
 def _in_parts(values_BLC: Tensor, size: int) -> Tensor:
@@ -340,6 +296,24 @@ class SequenceEnsemble(Network):
         embeddings = [embedding for _, embedding in answers if embedding is not None]
         return torch.cat(embeddings or [logits_BO for logits_BO, _ in answers], dim=1)
 
+    def token_slopes(
+        self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """See `Network`; those of all tokens but the bases are 0."""
+        codes_BL, real_BL = codes_of_ids(ids_BT, mask_BT)
+        vectors_BX = self.head_vectors(ids_BT, mask_BT).detach().requires_grad_()
+        with torch.enable_grad():
+            (weight_BX,) = torch.autograd.grad(value(vectors_BX), vectors_BX)
+        slopes_BLA = torch.zeros_like(one_hot(codes_BL), dtype=weight_BX.dtype)
+        for part, weight_BO in zip(
+            self.parts, torch.split(weight_BX, self.config.outputs, 1), strict=True
+        ):
+            if isinstance(part, Convolution):
+                slopes_BLA += part.letter_slopes(codes_BL, real_BL, weight_BO)
+            elif isinstance(part, Kmers | Positions):
+                slopes_BLA += part.letter_slopes(codes_BL, weight_BO)
+        return functional.pad(slopes_BLA, (0, max(0, self.config.vocabulary - len(BASES))))
+
     def _answers(
         self, inputs: Tensor, mask_BT: Tensor | None
     ) -> "list[tuple[Tensor, Tensor | None]]":
@@ -357,10 +331,7 @@ def codes_of_ids(ids_BL: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor,
 
 def answers_of(part: nn.Module, codes_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor | None]:
     """The logits (B, O) of a part and, if it is a convolution, its embedding (B, E)."""
-    if not isinstance(part, Convolution):
-        return part(codes_BL), None
-    if part.config.bins:
-        codes_BL = of_length(codes_BL, part.config.length)
-        real_BL = torch.ones_like(codes_BL, dtype=torch.bool)
-    embedding_BE = part.embedding(codes_BL, real_BL)
-    return part.head(embedding_BE), embedding_BE
+    if isinstance(part, Convolution):
+        logits_BO, embedding_BE = part(codes_BL, real_BL)
+        return logits_BO, embedding_BE
+    return part(codes_BL), None

@@ -160,6 +160,11 @@ class StripedHyenaNetwork(Backbone):
         found = [m.taps(tokens) for m in self.modules() if isinstance(m, Modal)]
         return torch.stack(found) if found else None
 
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """See `Backbone`."""
+        return self.embedding
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for the next token; it decodes with the embeddings, if `tied`."""
         if self.config.tied:

@@ -82,6 +82,11 @@ class TransformerNetwork(Backbone):
             x_BTD = block(x_BTD, src_key_padding_mask=padding_BT)
         return x_BTD
 
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        """See `Backbone`."""
+        return self.words
+
     def classification_head(self, classes: int) -> nn.Module:
         """The MLP from vectors (B, D) to logits (B, classes)."""
         width, hidden = self.config.width, self.config.head_width

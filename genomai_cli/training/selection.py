@@ -29,11 +29,10 @@ from torch import Tensor, nn
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import complete_config
+from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
     ConvolutionConfig,
-    Kmers,
-    KmersConfig,
     PartConfig,
     Positions,
     PositionsConfig,

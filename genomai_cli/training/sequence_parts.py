@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
-from genomai_cli.backbones.sequence_ensemble import Convolution, Kmers, Positions, answers_of
+from genomai_cli.backbones.kmer_regression import Kmers
+from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, answers_of
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise

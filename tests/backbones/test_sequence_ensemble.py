@@ -7,15 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genomai_cli.alphabet import UNKNOWN_CODE, complement
+from genomai_cli.alphabet import complement
 from genomai_cli.backbones.base import build_network
-from genomai_cli.backbones.heads import attach_heads, logits
+from genomai_cli.backbones.heads import attach_heads, logits, token_slopes
+from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import (
-    Kmers,
-    KmersConfig,
     Positions,
     PositionsConfig,
-    reverse_complement,
+    codes_of_ids,
+    one_hot,
+    other_strand,
 )
 from genomai_cli.errors import BundleError
 
@@ -86,9 +87,54 @@ def test_padding_changes_no_answer(texts):
 
 
 def test_the_other_strand_is_turned_in_front_of_the_padding():
-    ids_BL, real_BL = codes("AACGN", "GT")
-    other = reverse_complement(ids_BL.clamp(max=UNKNOWN_CODE), real_BL)
-    assert other.tolist() == [[4, 1, 2, 3, 3], [0, 1, 4, 4, 4]]
+    codes_BL, real_BL = codes_of_ids(*codes("AACGN", "GT"))
+    other_BLA = other_strand(one_hot(codes_BL), real_BL)
+    expected, _ = codes_of_ids(*codes("NCGTT", "AC"))
+    assert torch.equal(other_BLA, one_hot(expected))
+
+
+def substituted(ids_BL, place, base):
+    """The same ids with another base at a place of all sequences."""
+    other_BL = ids_BL.clone()
+    other_BL[:, place] = base
+    return other_BL
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_slopes_of_regressions_are_effects_of_substitutions(both):
+    model = network(
+        {"kind": "kmers", "longest": 4, "both_strands": both}, {"kind": "positions", "length": 7}
+    )
+    model.parts[0].deviation.uniform_(0.5, 2.0)
+    ids_BL, real_BL = codes("ACGTTGCA", "GATTNC", "AC")
+    weights = {"label": torch.tensor([[0.5, -1.0]]).repeat(3, 1).double()}
+    slopes_BLV = token_slopes(model, ids_BL, real_BL, weights)
+    before_B = (logits(model, ids_BL, real_BL)["label"] * weights["label"]).sum(1)
+    for row, place in [(0, 0), (0, 5), (0, 7), (1, 2), (1, 5), (2, 1)]:
+        for base in range(4):
+            other_BL = substituted(ids_BL, place, base)
+            after_B = (logits(model, other_BL, real_BL)["label"] * weights["label"]).sum(1)
+            told = slopes_BLV[row, place, base] - slopes_BLV[row, place, ids_BL[row, place]]
+            assert told.item() == pytest.approx((after_B - before_B)[row].item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("part", [BOTH, GIVEN])
+def test_slopes_of_convolutions_are_finite_differences(part):
+    model = network(part)
+    (convolution,) = model.parts
+    codes_BL, real_BL = codes_of_ids(*codes("ACGTTGCANGCA", "GATTACA"))
+    weight_BO = torch.tensor([[1.0, -0.5], [0.3, 2.0]]).double()
+    slopes_BLA = convolution.letter_slopes(codes_BL, real_BL, weight_BO)
+    hot_BLA = one_hot(codes_BL).double()
+    step = 1e-6
+    for row, place, base in [(0, 0, 1), (0, 4, 3), (0, 11, 0), (1, 3, 2), (1, 6, 0)]:
+        moved_BLA = hot_BLA.clone()
+        moved_BLA[row, place, base] += step
+        values = [
+            (convolution._answers(x, real_BL)[0] * weight_BO).sum() for x in (moved_BLA, hot_BLA)
+        ]
+        found = (values[0] - values[1]).item() / step
+        assert slopes_BLA[row, place, base].item() == pytest.approx(found, abs=1e-4)
 
 
 def test_positions_tell_where_a_letter_stands():
