@@ -33,6 +33,7 @@ COMMANDS = {
     "embed": "Turn sequences and samples into vectors, the model's view of them.",
     "generate": "Make up new people, by a diffusion model of a panel's sites; or new DNA, by a model of sequences.",
     "score": "Tell how likely sequences are under a model, and what variants change.",
+    "explain": "Tell which letters of sequences drove the calls of a classifier, and the motifs they share.",
     "denoise": "Restore missing letters and genotypes.",
     "augment": "Write random views of sequences, or of the genotypes of a VCF.",
     "align": "Tell how similar samples are to phenotypes, in a space that both share.",

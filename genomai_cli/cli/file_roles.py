@@ -15,7 +15,8 @@ from genomai_cli.errors import UsageError
 
 # The options that name what is written; a file or folder that any other option or argument names is read.
 OUTPUTS = frozenset(
-    ("output", "report_json", "changes", "attention", "plot", "quality", "per_base", "labels_out", "confusion", "q")
+    ("output", "report_json", "changes", "attention", "plot", "quality", "per_base", "labels_out", "confusion", "q",
+     "motifs", "motif_plot")
 )  # fmt: skip
 BESIDE = {"q": ".samples"}  # what is written beside a file as well
 STANDARD_INPUTS = ("-", "/dev/stdin")

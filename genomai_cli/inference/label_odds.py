@@ -13,7 +13,8 @@ from torch import Tensor
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
-from genomai_cli.inference.batching import AS_FITS, Batching, score
+from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inputs.base import ModelInput
 from genomai_cli.records import SequenceRecord
 
 Odds = NDArray[np.float64]
@@ -44,15 +45,7 @@ class LabelOdds:
 
     def _one_strand(self, texts: Sequence[str]) -> Odds:
         reads = [self._reader(SequenceRecord("", text)) for text in texts]
-        scored = score(
-            self.bundle.classifier,
-            ((read, read.windows if read.letters else []) for read in reads),
-            pad_id=self.bundle.tokenizer.pad_id,
-            device=next(self.bundle.classifier.parameters()).device,
-            batching=self.batching,
-            left=self.bundle.tokenizer.padding_side == "left",
-        )
-        found = [scores for _, scores in scored]
+        found = mean_scores(self.bundle, reads, self.batching)
         known = [place for place, scores in enumerate(found) if scores is not None]
         odds = np.full((len(texts), len(self.labels)), np.nan)
         if known:
@@ -62,6 +55,21 @@ class LabelOdds:
             with torch.inference_mode():
                 odds[known] = fused_odds(self.bundle, stacked, share).numpy()
         return odds
+
+
+def mean_scores(
+    bundle: Bundle, reads: Sequence[ModelInput], batching: Batching
+) -> list[Scores | None]:
+    """The mean scores (C,) of the windows of each, by head; None where the model can read nothing."""
+    scored = score(
+        bundle.classifier,
+        ((read, read.windows if read.letters else []) for read in reads),
+        pad_id=bundle.tokenizer.pad_id,
+        device=next(bundle.classifier.parameters()).device,
+        batching=batching,
+        left=bundle.tokenizer.padding_side == "left",
+    )
+    return [scores for _, scores in scored]
 
 
 def fused_odds(bundle: Bundle, scores: dict[str, Tensor], share_N: Tensor) -> Tensor:

@@ -4,30 +4,23 @@ The height of a letter is the mean loss over the three substitutions of its base
 al. 2017, arXiv:1704.02685, by mutagenesis), below zero where the model prefers others.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import PathPatch
-from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.variant_alleles import AlleleRecord
+from genomai_cli.inference.sequence_logo import draw_letter, picture_of
 from genomai_cli.inference.variant_effects import Comparison, Effect
 from genomai_cli.names import caption
 
 PER_ROW, MOST = 100, 5000  # bases
-COLORS = {"A": "#2e7d32", "C": "#1565c0", "G": "#f9a825", "T": "#c62828"}
-ENDINGS = (".png", ".svg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +84,11 @@ class PictureRows:
 def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
     """See `PictureRows.picture`."""
     if not rows:
-        raise UsageError("--plot: the regions have no base that could be scored")
+        raise UsageError("--plot: there is no base that could be scored")
     widest = max(len(row.letters) for row in rows)
     limit = max(1e-9, *(float(np.nanmax(np.abs(row.changes))) for row in rows))
-    with mpl.rc_context({"svg.hashsalt": "genomai", "svg.fonttype": "path"}):
-        figure = Figure(
-            figsize=(max(4.0, 1.5 + 0.16 * widest), 2.6 * len(rows)), layout="constrained"
-        )
-        FigureCanvasAgg(figure)
+
+    def draw(figure: Figure) -> None:
         figure.suptitle(caption(title))
         panels = figure.subplots(
             2 * len(rows), 1, squeeze=False, height_ratios=[1.4, 1] * len(rows)
@@ -107,21 +97,25 @@ def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
             _logo(panels[2 * number], row, widest)
             shown = _heatmap(panels[2 * number + 1], row, widest, limit)
         figure.colorbar(shown, ax=list(panels), label="change", shrink=0.6)
-        file = io.BytesIO()
-        metadata = {"Date": None} if ending == ".svg" else {}
-        figure.savefig(file, format=ending.removeprefix("."), dpi=120, metadata=metadata)
-    return file.getvalue()
+
+    return picture_of(draw, max(4.0, 1.5 + 0.16 * widest), 2.6 * len(rows), ending)
+
+
+def rows_of(name: str, letters: str, changes: NDArray[np.float64]) -> Iterator[Row]:
+    """The rows of a whole sequence with the changes (L, 4) of its bases; its other letters are left out."""
+    known: list[bool] = [bool(row.any()) for row in np.isfinite(changes)]
+    begin = 0
+    for at in range(len(letters) + 1):
+        if at == len(letters) or not known[at] or at - begin == PER_ROW:
+            if at > begin:
+                yield Row(name, begin + 1, letters[begin:at], changes[begin:at])
+            begin = at if at < len(letters) and known[at] else at + 1
 
 
 def _logo(axes: Axes, row: Row, widest: int) -> None:
     heights = row.heights
-    font = FontProperties(family="DejaVu Sans", weight="bold")
     for place, (letter, height) in enumerate(zip(row.letters, heights.tolist(), strict=True)):
-        path = TextPath((0, 0), letter, size=1, prop=font)
-        box = path.get_extents()
-        scale = Affine2D().translate(-box.x0, -box.y0).scale(0.9 / box.width, height / box.height)
-        shape = scale.translate(place + 0.05, 0).transform_path(path)
-        axes.add_patch(PathPatch(shape, facecolor=COLORS[letter], edgecolor="none"))
+        draw_letter(axes, letter, place, 0.0, height)
     low, high = min(0.0, float(heights.min())), max(0.0, float(heights.max()))
     margin = 0.05 * (high - low) or 1.0
     axes.set_xlim(0, widest)

@@ -144,6 +144,7 @@ class InputKind(ABC):
     evidence_kind: ClassVar[str | None] = None  # the section of a recipe, in `registry.EVIDENCE`
     files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `given` takes
 
+    explained_by: ClassVar[str] = ""  # what there is instead of `genomai explain`
     similar_are_one: ClassVar[bool] = False  # near-duplicates count as one individual in a split
     calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
     rows_per_batch: ClassVar[int] = 1  # at least, where a row is long

@@ -27,6 +27,7 @@ from genomai_cli.inputs.samples import (
 from genomai_cli.inputs.windows import Windows
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
+from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import TokenBatch
 
 OF_DNA = """\
@@ -124,13 +125,16 @@ class SequenceReader:
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
         letters = as_letters(record.sequence)
-        used = int(IS_BASE[letters].sum())
-        whole = record.sequence[: self.windows.span(len(letters))]
-        encoded = (self.tokenizer.encode(window) for window in self.windows.cut(whole))
-        known = [
-            self.tokenizer.template(ids) for ids in encoded if self.tokenizer.is_known(ids).any()
-        ]
-        return ModelInput(record.name, known, used, len(letters))
+        windows = [self.tokenizer.template(ids) for _, ids in self.placed(record.sequence)]
+        return ModelInput(record.name, windows, int(IS_BASE[letters].sum()), len(letters))
+
+    def placed(self, sequence: str) -> list[tuple[int, Ids]]:
+        """Where in the sequence each of its windows begins, and its ids without what the template puts around them."""
+        letters = self.windows.span(len(sequence))
+        width = self.windows.width(letters)
+        starts = self.windows.starts(letters)
+        encoded = [(at, self.tokenizer.encode(sequence[at : at + width])) for at in starts]
+        return [(at, ids) for at, ids in encoded if self.tokenizer.is_known(ids).any()]
 
 
 class SequenceViews(Views):

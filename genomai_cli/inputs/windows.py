@@ -64,11 +64,6 @@ class Windows:
             (longest - 1) * tokenizer.stride + tokenizer.k, step, tokenizer.k, tokenizer.stride
         )
 
-    def cut(self, sequence: str) -> Iterator[str]:
-        """The windows of a sequence, in order."""
-        width = self.width(len(sequence))
-        return (sequence[start : start + width] for start in self.starts(len(sequence)))
-
     def span(self, letters: int) -> int:
         """How many of so many letters, from the first, make whole tokens."""
         return 0 if letters < self.k else (letters - self.k) // self.step * self.step + self.k

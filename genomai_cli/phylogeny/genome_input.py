@@ -100,6 +100,10 @@ class GenomeInput(InputKind):
     views_settings = GenomeViewsSettings
     evidence_kind = "regression"
     files_used = frozenset({"reference"})
+    explained_by = (
+        "it reads genomes by their differences from a reference; `genomai classify --probs` tells all labels' "
+        "probabilities, and nothing tells what each letter adds"
+    )
     calibration_masked = CALIBRATION_MASKED
 
     # --- in a bundle

@@ -26,6 +26,11 @@ class PanelInput(InputKind):
 
     panel: Panel
 
+    explained_by = (
+        "it reads the sites of a panel; "
+        "`genomai align --attention FILE` tells what each site adds to similarities"
+    )
+
     def write(self, folder: Path) -> None:
         """Write the panel."""
         self.panel.write(folder / catalog.PANEL)

@@ -1,0 +1,270 @@
+"""`genomai explain`: which letters drove a classifier's calls, as a table, HDF5, pictures and motifs."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import (
+    STANDARD_OUTPUT,
+    BatchSize,
+    Compute,
+    Inputs,
+    Model,
+    Output,
+    Strand,
+    StrandOption,
+    VariantOptions,
+)
+from genomai_cli.cli.run import Run, command
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.inference.explain import Explainer, Explanation
+    from genomai_cli.records import SequenceRecord
+
+PICTURES = (".png", ".svg")
+
+
+class Method(StrEnum):
+    """How effects of substitutions are had (the same as `inference.explain.METHODS`, which would need torch)."""
+
+    ISM = "ism"
+    GRADIENT = "gradient"
+
+
+HeadName = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        metavar="HEAD",
+        help="Which of the model's heads.  [default: the only one]",
+        show_default=False,
+    ),
+]
+ClassName = Annotated[
+    str | None,
+    typer.Option(
+        "--class",
+        metavar="LABEL",
+        help="Explain the log odds of this label.  [default: of each record's most likely one]",
+        show_default=False,
+    ),
+]
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        "--method",
+        help="Read every sequence with each base replaced by each other (exact), or approximate that by the gradient "
+        "(hundreds of times as fast).",
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the sequences as logos over the changes, as PNG or SVG by the name; at most 5,000 bases.",
+        show_default=False,
+    ),
+]
+MotifsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--motifs",
+        metavar="FILE",
+        help="Write the motifs that drive the calls, and are enriched, in MEME's format.",
+        show_default=False,
+    ),
+]
+MotifPlot = Annotated[
+    Path | None,
+    typer.Option(
+        "--motif-plot",
+        metavar="FILE",
+        help="With --motifs: draw their logos, as PNG or SVG by the name.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class Pictures:
+    """What else is made of the explanations."""
+
+    plot: Plot = None
+    motifs: MotifsFile = None
+    motif_plot: MotifPlot = None
+
+    def check(self) -> None:
+        """UsageError for names that tell no kind, and logos of motifs that nobody asked for."""
+        for option, path in (("--plot", self.plot), ("--motif-plot", self.motif_plot)):
+            if path is not None and path.suffix.lower() not in PICTURES:
+                raise UsageError(f"{option} {path}: name it .png or .svg")
+        if self.motif_plot is not None and self.motifs is None:
+            raise UsageError("--motif-plot draws the motifs of --motifs")
+
+
+@command
+def explain(
+    run: Run,
+    inputs: Inputs = None,
+    model: Model = None,
+    *,
+    head: HeadName = None,
+    label: ClassName = None,
+    method: MethodOption = Method.ISM,
+    strand: StrandOption = Strand.FORWARD,
+    pictures: Pictures,
+    batch_size: BatchSize = None,
+    compute: Compute,
+    output: Output = STANDARD_OUTPUT,
+) -> None:
+    """Tell which letters of sequences drove the calls of a classifier, and the motifs they share.
+
+    For a model of plain DNA with labels. Writes a row a letter: what it adds to the log odds of the record's most
+    likely label, or of the --class asked for, compared with the mean of the other three bases in its place; or HDF5
+    with the change by every substitution, if the output's name ends in .h5.
+
+    \b
+    genomai explain --model ./bound peaks.fa > letters.tsv
+    genomai explain --model ./bound --class bound --plot one.svg one.fa > one.tsv
+    genomai explain --model ./bound --method gradient --motifs motifs.meme --motif-plot motifs.png peaks.fa -o peaks.h5
+    """
+    from genomai_cli.cli.model_choice import load_model
+    from genomai_cli.inference.batching import Batching
+    from genomai_cli.inference.explain import Explainer, labels_asked, require_plain_dna
+    from genomai_cli.inference.label_odds import LabelOdds
+
+    pictures.check()
+    if model is None:
+        raise UsageError(
+            "--model: name a classifier of DNA; none of those installed reads plain DNA"
+        )
+    bundle = load_model(run, model, compute)
+    require_plain_dna(bundle)
+    asked = labels_asked(bundle, head, label)
+    both = strand is Strand.BOTH
+    odds = LabelOdds(bundle, both_strands=both, batching=Batching(windows=batch_size))
+    explainer = Explainer(odds, asked, str(method))
+    _write(run, bundle, explainer, pictures, compute.seed, output)
+
+
+def _write(
+    run: Run,
+    bundle: "Bundle",
+    explainer: "Explainer",
+    pictures: Pictures,
+    seed: int,
+    output: Path,
+) -> None:
+    """The explanations where they were asked for; all files appear, or none."""
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.inference.explanation_outputs import explanation_writer
+
+    about = _about(run, bundle, explainer)
+    explanations = _explained(run, explainer, _records(run, bundle))
+    with ExitStack() as stack:
+        out = stack.enter_context(explanation_writer(output, about))
+        if pictures.plot:
+            plot = stack.enter_context(atomic_output(pictures.plot))
+            title = f"{bundle.name}: change of the log odds by each substitution"
+            explanations = _drawn(explanations, plot, title, pictures.plot.suffix.lower())
+        if pictures.motifs:
+            motifs = stack.enter_context(atomic_output(pictures.motifs))
+            logos = None
+            if pictures.motif_plot:
+                logos = stack.enter_context(atomic_output(pictures.motif_plot))
+            explanations = _searched(run, explanations, motifs, logos, pictures.motif_plot, seed)
+        for explanation in explanations:
+            out.add(explanation)
+
+
+def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
+    """Say and record how the explanations are had."""
+    strand = "mean of both strands" if explainer.odds.both_strands else "the strand given"
+    asked = list(explainer.asked)
+    about = {
+        "model_name": bundle.name,
+        "model_sha256": bundle.weights_sha256,
+        "method": explainer.method,
+        "strand": strand,
+    }
+    run.note(**about, labels=asked)
+    of = asked[0] if len(asked) == 1 else f"the most likely of {', '.join(asked)}"
+    run.console.say(f"log odds of {of}; {explainer.description}, {strand}")
+    return about
+
+
+def _records(run: Run, bundle: "Bundle") -> "Iterator[SequenceRecord]":
+    """The sequences of all inputs, counted as read."""
+    from genomai_cli.cli.inputs import open_run_inputs, read_records
+
+    _, sources = open_run_inputs(run)
+    return read_records(
+        run,
+        sources,
+        lambda: bundle.coordinates,
+        variants=VariantOptions(),
+        tokenizer=lambda: bundle.tokenizer,
+        plain=lambda: True,
+    )
+
+
+def _explained(
+    run: Run, explainer: "Explainer", records: "Iterator[SequenceRecord]"
+) -> "Iterator[Explanation]":
+    """The explanations of the records of which the model can read something; a warning tells how many there are not."""
+    nothing = 0
+    for _, explanation in explainer.explain(run.console.progress(records, "explaining")):
+        if explanation is None:
+            nothing += 1
+        else:
+            yield explanation
+        run.count(used=explanation is not None, refused=explanation is None)
+    if nothing:
+        run.console.warn(f"{nothing} records have no letter that the model can read: left out")
+
+
+def _drawn(
+    explanations: "Iterable[Explanation]", out: IO[bytes], title: str, ending: str
+) -> "Iterator[Explanation]":
+    """The explanations as they come, and at the end their picture."""
+    from genomai_cli.inference.substitution_picture import MOST, Row, drawn, rows_of
+
+    rows: list[Row] = []
+    for explanation in explanations:
+        name = f"{explanation.name} ({explanation.label})"
+        rows += rows_of(name, explanation.letters, explanation.changes)
+        if sum(len(row.letters) for row in rows) > MOST:
+            raise UsageError(f"--plot: a picture shows at most {MOST} bases")
+        yield explanation
+    out.write(drawn(rows, title, ending))
+
+
+def _searched(
+    run: Run,
+    explanations: "Iterable[Explanation]",
+    out: IO[bytes],
+    logos: IO[bytes] | None,
+    picture: Path | None,
+    seed: int,
+) -> "Iterator[Explanation]":
+    """The explanations as they come, and at the end the motifs of those of each label."""
+    from genomai_cli.inference.motif_outputs import MotifSearch
+
+    search = MotifSearch()
+    for explanation in explanations:
+        search.add(explanation)
+        yield explanation
+    for told in search.run(seed):
+        run.console.say(told)
+    run.note(motifs=search.facts)
+    search.write(out)
+    if logos is not None and picture is not None:
+        logos.write(search.picture("Motifs that drive the calls", picture.suffix.lower()))

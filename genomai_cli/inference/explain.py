@@ -1,0 +1,108 @@
+"""Which letters drove a call: for every base of a sequence what it adds to the log odds of the label.
+
+The attribution of a letter is the label's log odds minus their mean over the three sequences with another base in its
+place (as Alipanahi et al. 2015, Nat Biotechnol 33:831, draw mutation maps; the mean over all four bases, which others
+take away, would make it three quarters of this). Where a model is additive in the letters, attributions say it all;
+elsewhere two letters that can stand in for each other have none, and letters that need each other share.
+
+Shape suffixes: L letters, A bases.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.inference.label_odds import LabelOdds
+from genomai_cli.inference.letter_effects import GRADIENT, MUTAGENESIS, by_gradient, mutated
+from genomai_cli.inference.likelihood import chunks
+from genomai_cli.records import SequenceRecord
+
+RECORDS_AT_ONCE = 64
+Effects = Callable[[LabelOdds, Sequence[str], Sequence[int]], list[NDArray[np.float64]]]
+METHODS: dict[str, Effects] = {MUTAGENESIS: mutated, GRADIENT: by_gradient}
+DESCRIPTIONS = {
+    MUTAGENESIS: "every base replaced by each other",
+    GRADIENT: "first-order effects of replacing every base, by the gradient",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The log odds of a label, HEAD:LABEL, for a record, and how each substitution changes them: `changes` (L, 4) for
+    A C G T, NaN for the letter itself and where the letter is no base."""
+
+    name: str
+    letters: str
+    label: str
+    odds: float
+    changes: NDArray[np.float64]
+
+    @property
+    def attributions(self) -> NDArray[np.float64]:
+        """What each letter adds (L,): minus the mean of its changes, NaN where it is no base."""
+        count_L = np.isfinite(self.changes).sum(1)
+        mean_L = np.nansum(self.changes, axis=1) / np.maximum(count_L, 1)
+        return np.where(count_L > 0, -mean_L, np.nan)
+
+
+def require_plain_dna(bundle: Bundle) -> None:
+    """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter."""
+    bundle.require_heads()
+    if bundle.input.coordinates is not None:
+        instead = bundle.input.explained_by
+        raise BundleError(f"the model {bundle.name!r} does not read plain DNA: {instead}")
+
+
+def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[str]:
+    """The labels, HEAD:LABEL, of which a record's most likely one is explained: those of a head, or the one that is
+    asked for; UsageError for what the model does not have."""
+    heads = bundle.heads
+    if head is not None and head not in heads:
+        raise UsageError(f"--head {head}: the heads of the model are {', '.join(heads)}")
+    asked = [head] if head is not None else [h for h in heads if label is None or label in heads[h]]
+    known = [name for h in asked for name in heads[h]]
+    if label is not None and label not in known:
+        every = [name for h in (asked or heads) for name in heads[h]]
+        raise UsageError(f"--class {label}: the classes of the model are {', '.join(every)}")
+    if len(asked) > 1:
+        raise UsageError(f"--head: which of {', '.join(asked)}?")
+    return [f"{asked[0]}:{name}" for name in known if label in (None, name)]
+
+
+@dataclass(frozen=True, eq=False)
+class Explainer:
+    """What explains records: of the labels `asked`, HEAD:LABEL, the one with the highest log odds."""
+
+    odds: LabelOdds
+    asked: Sequence[str]
+    method: str
+
+    @property
+    def description(self) -> str:
+        """The method in words."""
+        return DESCRIPTIONS[self.method]
+
+    def explain(
+        self, records: Iterable[SequenceRecord]
+    ) -> Iterator[tuple[SequenceRecord, Explanation | None]]:
+        """Every record with its explanation, in order; None where the model can read nothing."""
+        for some in chunks(records, RECORDS_AT_ONCE):
+            yield from zip(some, self._explained(some), strict=True)
+
+    def _explained(self, records: Sequence[SequenceRecord]) -> list[Explanation | None]:
+        columns_K = [self.odds.labels.index(label) for label in self.asked]
+        odds_NK = self.odds.of([record.sequence for record in records])[:, columns_K]
+        known = np.flatnonzero(~np.isnan(odds_NK).any(1)).tolist()
+        best = odds_NK[known].argmax(1).tolist()
+        texts = [records[number].sequence for number in known]
+        changes = METHODS[self.method](self.odds, texts, [columns_K[place] for place in best])
+        found: list[Explanation | None] = [None] * len(records)
+        for number, place, change_LA in zip(known, best, changes, strict=True):
+            name, letters = records[number].name, records[number].sequence
+            odds = float(odds_NK[number, place])
+            found[number] = Explanation(name, letters, self.asked[place], odds, change_LA)
+        return found

@@ -1,0 +1,115 @@
+"""Explanations as they are written: a table with a row a letter, or HDF5.
+
+HDF5: of all records end to end `/letters` (ASCII), `/attributions` and `/changes` (n, 4) for A C G T, NaN at the letter
+itself and where it is no base; those of record i lie from `/offsets[i]` to before `/offsets[i + 1]`. By record `/ids`,
+`/labels` (HEAD:LABEL) and `/log_odds`. The root's attributes say which model and method.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+import h5py
+import numpy as np
+
+from genomai_cli import __version__
+from genomai_cli.alphabet import as_letters
+from genomai_cli.formats.base_tracks import HDF5
+from genomai_cli.formats.outputs import held_output, text_over
+from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.tables import TableWriter
+from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.inference.explain import Explanation
+from genomai_cli.names import printable
+
+COLUMNS = ("record", "position", "base", "label", "attribution")
+FORMAT_VERSION = 1
+_CHUNK = 1 << 14  # letters
+
+
+class ExplanationWriter(Protocol):
+    """What explanations are written to, in order."""
+
+    def add(self, explanation: Explanation) -> None:
+        """The next one."""
+
+
+@contextmanager
+def explanation_writer(path: Path, about: Mapping[str, str]) -> Iterator[ExplanationWriter]:
+    """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5, else a table."""
+    with held_output(path) as out:
+        if path.suffix.lower() not in HDF5:
+            table = _Table(out)
+            yield table
+            table.close()
+            return
+        with spooled_hdf5(out) as file:
+            made = _Hdf5(file, about)
+            yield made
+            made.close()
+
+
+class _Table:
+    def __init__(self, out: IO[bytes]) -> None:
+        self._text = text_over(out)
+        self._table = TableWriter(self._text, COLUMNS)
+
+    def add(self, explanation: Explanation) -> None:
+        count = len(explanation.letters)
+        self._table.write_columns(
+            [explanation.name] * count,
+            [str(place + 1) for place in range(count)],
+            list(explanation.letters),
+            [explanation.label] * count,
+            [shown(value) for value in explanation.attributions.tolist()],
+        )
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._text.detach()
+
+
+class _Hdf5:
+    def __init__(self, file: h5py.File, about: Mapping[str, str]) -> None:
+        attributes = {
+            "format": "genomai attributions of letters",
+            "format_version": FORMAT_VERSION,
+            "program": f"genomai {__version__}",
+            **about,
+        }
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        self._file = file
+        self._names, self._labels, self._odds = list[str](), list[str](), list[float]()
+        self._offsets = [0]
+        for name, kind, shape in (
+            ("letters", "u1", ()),
+            ("attributions", "f4", ()),
+            ("changes", "f4", (4,)),
+        ):
+            file.create_dataset(
+                name, (0, *shape), kind, maxshape=(None, *shape), chunks=(_CHUNK, *shape)
+            )
+
+    def add(self, explanation: Explanation) -> None:
+        self._names.append(printable(explanation.name))
+        self._labels.append(printable(explanation.label))
+        self._odds.append(explanation.odds)
+        for name, values in (
+            ("letters", as_letters(explanation.letters)),
+            ("attributions", explanation.attributions),
+            ("changes", explanation.changes),
+        ):
+            dataset = self._file[name]
+            dataset.resize(self._offsets[-1] + len(values), axis=0)
+            dataset[self._offsets[-1] :] = values
+        self._offsets.append(self._offsets[-1] + len(explanation.letters))
+
+    def close(self) -> None:
+        """Write what there is a value a record of."""
+        text = h5py.string_dtype()
+        self._file.create_dataset("ids", data=self._names, dtype=text)
+        self._file.create_dataset("labels", data=self._labels, dtype=text)
+        self._file.create_dataset("log_odds", data=np.array(self._odds))
+        self._file.create_dataset("offsets", data=np.array(self._offsets, np.int64))

@@ -1,0 +1,76 @@
+"""The motifs of explained sequences, label by label: a motif file and logos."""
+
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+from genomai_cli.formats.meme import MemeMotif, write_meme
+from genomai_cli.inference.explain import Explanation
+from genomai_cli.inference.motif_enrichment import LARGEST_E, Enriched, enriched_motifs
+from genomai_cli.inference.motif_picture import motif_picture
+from genomai_cli.inference.motifs import Track, background_of
+from genomai_cli.names import printable
+
+
+class MotifSearch:
+    """Explanations are added, then `run` finds what those of each label have in common."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[str, list[Track]] = {}
+        self.found: list[tuple[str, Enriched]] = []
+
+    def add(self, explanation: Explanation) -> None:
+        """One more sequence."""
+        track = Track.of(explanation.letters, explanation.attributions)
+        self._tracks.setdefault(explanation.label, []).append(track)
+
+    def run(self, seed: int) -> Iterator[str]:
+        """Find the enriched motifs; a line about each label and each motif."""
+        for label, tracks in sorted(self._tracks.items()):
+            search = enriched_motifs(tracks, seed)
+            yield (
+                f"{label}: of {search.tested} motifs in {len(tracks)} sequences {len(search.enriched)} are enriched "
+                f"(E at most {LARGEST_E:g}, half of the sequences against shuffled ones)"
+            )
+            name = re.sub(r"\s", "_", printable(label.partition(":")[2]))
+            for number, entry in enumerate(search.enriched, start=1):
+                self.found.append((f"{name}_{number}", entry))
+                yield self._told(*self.found[-1])
+
+    @staticmethod
+    def _told(name: str, entry: Enriched) -> str:
+        return (
+            f"{name} {entry.motif.consensus}: {entry.motif.sites} sites, in {entry.matched} of {entry.tested} "
+            f"sequences and {entry.by_chance} shuffled ones, E {entry.e_value:.1e}"
+        )
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """The motifs for a run's record."""
+        return [
+            {
+                "name": name,
+                "consensus": entry.motif.consensus,
+                "sites": entry.motif.sites,
+                "tested": entry.tested,
+                "matched": entry.matched,
+                "shuffled": entry.by_chance,
+                "e_value": entry.e_value,
+            }
+            for name, entry in self.found
+        ]
+
+    def write(self, out: IO[bytes]) -> None:
+        """The motifs in MEME's format."""
+        every = [track for tracks in self._tracks.values() for track in tracks]
+        motifs = (
+            MemeMotif(name, e.motif.consensus, e.motif.frequencies, e.motif.sites, e.e_value)
+            for name, e in self.found
+        )
+        write_meme(out, motifs, background_of(every).tolist())
+
+    def picture(self, title: str, ending: str) -> bytes:
+        """Their logos."""
+        return motif_picture(
+            [(self._told(*one), one[1].motif) for one in self.found], title, ending
+        )

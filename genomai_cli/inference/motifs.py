@@ -1,0 +1,268 @@
+"""Motifs of a set of explained sequences: what the stretches that drive the calls have in common.
+
+1. Stretches: windows whose attributions add up to more than in the same sequence with its attributions in random order,
+   the highest first (the seqlets of TF-MoDISco, Shrikumar et al. 2018, arXiv:1811.00416, by a simpler null).
+2. A seed: the k-mer, of both strands, that bears most attribution in the stretches, a letter of it may differ.
+3. From the stretches aligned by it a matrix of letter counts, which finds its own place in all stretches until nothing
+   changes: expectation maximisation with hard assignments, at most one site a stretch (MEME, Bailey & Elkan 1994).
+4. The stretches that it explains are set aside, and the rest are asked again.
+
+Motifs are found in one half of the sequences and tested in the other (`motif_enrichment`).
+
+Shape suffixes: L letters of a sequence, S stretches, W letters of a stretch, O offsets, M columns of a motif, A bases.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import BASES, IUPAC, UNKNOWN_CODE, Codes, as_letters, codes_of
+
+CORE, AROUND = 9, 15  # letters of a stretch that must stand out, and on each side of them
+MOTIF = 20  # columns, before the ends are cut
+ORDERS, OUT_OF_THEM = (
+    50,
+    0.95,
+)  # random orders of attributions, and the share of their maxima to exceed
+SEED, BESIDE = 6, 3  # letters of a seed, which may lie so far beyond the core
+ROUNDS = 20
+FEWEST = 8  # stretches of a motif
+MOST = 10  # motifs
+PSEUDOCOUNT = 2.0  # letters a column, by the background
+LEAST_BITS = 0.25  # of the columns at both ends
+NARROWEST = 4  # columns
+ALIKE = 0.8  # cosine from which two motifs are one
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A sequence: its codes (L,), and the attribution (L,) of each letter, 0 where there is none."""
+
+    codes: Codes
+    values: Array
+
+    @classmethod
+    def of(cls, letters: str, attributions: Array) -> "Track":
+        """From letters and what each adds, NaN where it is no base."""
+        return cls(codes_of(as_letters(letters)), np.nan_to_num(attributions))
+
+
+@dataclass(frozen=True, eq=False)
+class Motif:
+    """Counts (M, 4) of the bases in the columns, from so many sites."""
+
+    counts: Counts
+    sites: int
+
+    @property
+    def frequencies(self) -> Array:
+        """The share (M, 4) of each base in each column."""
+        frequencies: Array = self.counts / self.counts.sum(1, keepdims=True)
+        return frequencies
+
+    @property
+    def consensus(self) -> str:
+        """An IUPAC letter a column, for the bases that are at least half as frequent as the most frequent one."""
+        by_bases = {bases: letter for letter, bases in IUPAC.items()}
+        often = self.frequencies >= self.frequencies.max(1, keepdims=True) / 2
+        return "".join(by_bases["".join(np.array(list(BASES))[row])] for row in often)
+
+    @property
+    def other_strand(self) -> "Motif":
+        """The same read on the other strand."""
+        return Motif(self.counts[::-1, ::-1], self.sites)
+
+    def log_odds(self, background: Array) -> Array:
+        """Log of each base's share over the background's (M, 5), in nats; 0 for an unknown letter."""
+        total = self.counts.sum(1, keepdims=True) + PSEUDOCOUNT
+        shares = (self.counts + PSEUDOCOUNT * background) / total
+        return np.pad(np.log(shares / background), ((0, 0), (0, 1)))
+
+
+def background_of(tracks: Iterable[Track]) -> Array:
+    """The share (4,) of each base, the same as of its complement: motifs have no strand."""
+    counts = np.ones(len(BASES))
+    for track in tracks:
+        counts += np.bincount(track.codes, minlength=UNKNOWN_CODE + 1)[:UNKNOWN_CODE]
+    shares: Array = (counts + counts[::-1]) / (2 * counts.sum())
+    return shares
+
+
+def find(tracks: Sequence[Track], rng: np.random.Generator) -> list[Motif]:
+    """The motifs of the stretches that stand out, those with most attribution first; none where there are fewer than
+    `FEWEST` such stretches."""
+    stretches = Stretches.of(tracks, rng)
+    background, found = background_of(tracks), list[Motif]()
+    for _ in range(2 * MOST):
+        if len(stretches) < FEWEST or len(found) == MOST:
+            break
+        motif, explained_S = _motif(stretches, background)
+        if motif is not None and all(
+            similarity(motif.frequencies, other.frequencies) < ALIKE for other in found
+        ):
+            found.append(motif)
+        stretches = stretches.at(~explained_S)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """Codes and attributions (S, W) of what stands out and its surroundings; unknown letters beyond the ends."""
+
+    codes: Codes
+    values: Array
+
+    @classmethod
+    def of(cls, tracks: Iterable[Track], rng: np.random.Generator) -> "Stretches":
+        """Those of all sequences."""
+        wide = CORE + 2 * AROUND
+        codes, values = [np.zeros((0, wide), np.uint8)], [np.zeros((0, wide))]
+        for track in tracks:
+            starts = standing_out(track.values, rng)
+            if starts:
+                around_L = np.pad(track.codes, AROUND, constant_values=UNKNOWN_CODE)
+                codes.append(sliding_window_view(around_L, wide)[starts])
+                values.append(sliding_window_view(np.pad(track.values, AROUND), wide)[starts])
+        return cls(np.concatenate(codes), np.concatenate(values))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def at(self, rows: NDArray[np.bool_]) -> "Stretches":
+        """Those in the rows."""
+        return Stretches(self.codes[rows], self.values[rows])
+
+    @property
+    def both_strands(self) -> Codes:
+        """The codes (S, 2, W) along either strand."""
+        other = np.where(self.codes == UNKNOWN_CODE, self.codes, UNKNOWN_CODE - 1 - self.codes)
+        return np.stack([self.codes, other[:, ::-1]], axis=1)
+
+
+def standing_out(values: Array, rng: np.random.Generator) -> list[int]:
+    """Where windows of `CORE` letters begin whose sum exceeds that of nearly all random orders' best, none overlapping
+    another."""
+    if len(values) < CORE:
+        return []
+    window = np.ones(CORE)
+    best = [np.convolve(rng.permutation(values), window, "valid").max() for _ in range(ORDERS)]
+    bar = max(0.0, float(np.quantile(best, OUT_OF_THEM)))
+    sums, found = np.convolve(values, window, "valid"), list[int]()
+    while sums.max() > bar:
+        start = int(sums.argmax())
+        found.append(start)
+        sums[max(0, start - CORE + 1) : start + CORE] = -np.inf
+    return sorted(found)
+
+
+def _motif(stretches: Stretches, background: Array) -> tuple[Motif | None, NDArray[np.bool_]]:
+    """The motif that begins with the best seed, and which stretches it explains; None if these are too few."""
+    places = _Places(stretches)
+    chosen = places.of_seed(places.seed())
+    for _ in range(ROUNDS):
+        if np.count_nonzero(chosen >= 0) < FEWEST:
+            return None, chosen >= 0
+        before, chosen = chosen, places.of_motif(places.motif(chosen), background)
+        if np.array_equal(before, chosen):
+            break
+    explained_S = chosen >= 0
+    if np.count_nonzero(explained_S) < FEWEST:
+        return None, explained_S
+    return _trimmed(places.motif(chosen), background), explained_S
+
+
+class _Places:
+    """Where in stretches a motif may lie: S rows of all `MOTIF` letters (P, M) that hold the core's middle, on either
+    strand."""
+
+    def __init__(self, stretches: Stretches) -> None:
+        self._codes = stretches.both_strands
+        windows = sliding_window_view(self._codes, MOTIF, axis=2)
+        self.letters = windows.reshape(len(stretches), -1, MOTIF)
+        self._offsets = windows.shape[2]
+        values = np.stack([stretches.values, stretches.values[:, ::-1]], axis=1)
+        self._values = sliding_window_view(values, SEED, axis=2).sum(3)
+        kmers = sliding_window_view(self._codes, SEED, axis=2).astype(np.int64)
+        known = (kmers < UNKNOWN_CODE).all(3)
+        numbers = kmers @ (len(BASES) ** np.arange(SEED)[::-1])
+        near = np.zeros(numbers.shape[2], np.bool_)  # the core, and some letters beside it
+        near[AROUND - BESIDE : AROUND + CORE + BESIDE - SEED + 1] = True
+        self._numbers = np.where(known & near, numbers, -1)
+
+    def seed(self) -> int:
+        """The number of the k-mer that bears most attribution, each stretch counted once, with the k-mers that differ
+        from it in one letter."""
+        size = len(BASES) ** SEED
+        borne = np.zeros(size)
+        for number_2O, value_2O in zip(self._numbers, self._values, strict=True):
+            best = np.zeros(size)
+            known = number_2O >= 0
+            np.maximum.at(best, number_2O[known], value_2O[known])
+            borne += best
+        grid = borne.reshape((len(BASES),) * SEED)
+        near = sum(grid.sum(axis, keepdims=True) - grid for axis in range(SEED))
+        return int((grid + near / SEED).argmax())
+
+    def of_seed(self, seed: int) -> NDArray[np.int64]:
+        """For each stretch the place (S,) whose middle is most like the seed, the one with most attribution among such;
+        -1 where more than one letter differs."""
+        places = len(BASES) ** np.arange(SEED)[::-1]
+        digits = self._numbers[..., None] // places % len(BASES)
+        differ = (digits != seed // places % len(BASES)).sum(3)
+        rank = np.where((self._numbers >= 0) & (differ <= 1), -differ.astype(float), -np.inf)
+        rank += 1e-3 * np.tanh(self._values)
+        before = (MOTIF - SEED) // 2
+        rank = rank[:, :, before : before + self._offsets].reshape(len(rank), -1)
+        return np.where(rank.max(1) > -np.inf, rank.argmax(1), -1)
+
+    def motif(self, chosen: NDArray[np.int64]) -> Motif:
+        """The counts of the letters in the places that are chosen."""
+        rows = np.flatnonzero(chosen >= 0)
+        letters = self.letters[rows, chosen[rows]]
+        counts = [np.bincount(column, minlength=5)[:UNKNOWN_CODE] for column in letters.T]
+        return Motif(np.array(counts, np.float64), len(rows))
+
+    def of_motif(self, motif: Motif, background: Array) -> NDArray[np.int64]:
+        """For each stretch the place (S,) that is most like the motif; -1 where background explains it better, every
+        place being as likely."""
+        odds_M5 = motif.log_odds(background)
+        scores = odds_M5[np.arange(MOTIF), self.letters].sum(2)
+        return np.where(scores.max(1) > np.log(scores.shape[1]), scores.argmax(1), -1)
+
+
+def _trimmed(motif: Motif, background: Array) -> Motif | None:
+    """The motif without columns at the ends that say little; None if hardly anything is left."""
+    telling = np.flatnonzero(bits(motif, background) >= LEAST_BITS)
+    if not len(telling) or telling[-1] - telling[0] + 1 < NARROWEST:
+        return None
+    return Motif(motif.counts[telling[0] : telling[-1] + 1], motif.sites)
+
+
+def bits(motif: Motif, background: Array) -> Array:
+    """The information (M,) of each column against the background, in bits."""
+    shares = motif.counts + PSEUDOCOUNT * background
+    shares /= shares.sum(1, keepdims=True)
+    information: Array = (shares * np.log2(shares / background)).sum(1)
+    return information
+
+
+def similarity(one: Array, other: Array) -> float:
+    """How alike two motifs of base shares (M, 4) are at their best offset and strand: the cosine of their matrices less
+    1/4, where columns without a partner count as none; 1 for the same, 0 for unrelated ones."""
+    first, second = one - 1 / len(BASES), other - 1 / len(BASES)
+    norm = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    best = max(_best_sum(first, second), _best_sum(first, second[::-1, ::-1]))
+    return best / norm if norm else 0.0
+
+
+def _best_sum(one: Array, other: Array) -> float:
+    products = one @ other.T
+    return max(
+        float(np.trace(products, offset)) for offset in range(1 - len(one), products.shape[1])
+    )
