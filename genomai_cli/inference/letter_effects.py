@@ -141,6 +141,7 @@ class Slopes:
             if weight_NC is not None
         }
 
+    @torch.no_grad()
     def _of_tokens(self, windows: list[Ids], weights: dict[str, Tensor]) -> list[Changes]:
         """The slopes (T, V) of the weighed logits by the tokens of each window, without those of its template."""
         classifier, tokenizer = self.bundle.classifier, self.bundle.tokenizer

@@ -6,6 +6,7 @@ al. 2017, arXiv:1704.02685, by mutagenesis), below zero where the model prefers 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import matplotlib as mpl
 import numpy as np
@@ -102,14 +103,15 @@ def drawn(rows: Sequence[Row], title: str, ending: str) -> bytes:
 
 
 def rows_of(name: str, letters: str, changes: NDArray[np.float64]) -> Iterator[Row]:
-    """The rows of a whole sequence with the changes (L, 4) of its bases; its other letters are left out."""
-    known: list[bool] = [bool(row.any()) for row in np.isfinite(changes)]
-    begin = 0
-    for at in range(len(letters) + 1):
-        if at == len(letters) or not known[at] or at - begin == PER_ROW:
-            if at > begin:
-                yield Row(name, begin + 1, letters[begin:at], changes[begin:at])
-            begin = at if at < len(letters) and known[at] else at + 1
+    """The rows of a whole sequence with the changes (L, 4) of its bases, as long as each other; other letters are left
+    out."""
+    known = [bool(row.any()) for row in np.isfinite(changes)]
+    for is_base, run in groupby(range(len(letters)), known.__getitem__):
+        places = list(run)
+        size = -(-len(places) // -(-len(places) // PER_ROW))
+        for begin in places[::size] if is_base else ():
+            row = slice(begin, min(begin + size, places[-1] + 1))
+            yield Row(name, begin + 1, letters[row], changes[row])
 
 
 def _logo(axes: Axes, row: Row, widest: int) -> None:
