@@ -39,8 +39,12 @@ class DnabertConfig:
     original: bool = False
 
     def __post_init__(self) -> None:
-        if self.head_pool not in ("mean", "pooler") or (self.head_pool == "pooler" and not self.pooler):
-            raise ValueError(f"head_pool is {self.head_pool!r}, not mean, or pooler where there is one")
+        if self.head_pool not in ("mean", "pooler") or (
+            self.head_pool == "pooler" and not self.pooler
+        ):
+            raise ValueError(
+                f"head_pool is {self.head_pool!r}, not mean, or pooler where there is one"
+            )
 
 
 class DnabertNetwork(Backbone):
