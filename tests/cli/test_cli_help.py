@@ -382,6 +382,7 @@ def test_the_options_with_choices_are_found():
     assert found == {
         *(("embed", "--to"), ("embed", "--pool"), ("embed", "--strand")),
         *(("evaluate", "--task"), ("evaluate", "--format")),
+        *(("explain", "--method"), ("explain", "--strand")),
         *(("generate", "--to"), ("generate", "--build")),
         *(("score", "--to"), ("score", "--strand"), ("train", "--adapt")),
         *(("tokenize", "--tokenizer"), ("tokenize", "--to")),

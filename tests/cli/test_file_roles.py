@@ -37,7 +37,8 @@ def soft(target, link):
 @pytest.mark.parametrize("option", ["-o", "--report-json"])
 @pytest.mark.parametrize("spelling", ["same", "dots", "hard", "soft"])
 @pytest.mark.parametrize(
-    "command", ["tokenize", "classify", "augment --mask 0.1", "embed", "denoise", "score"]
+    "command",
+    ["tokenize", "classify", "augment --mask 0.1", "embed", "denoise", "score", "explain"],
 )
 def test_an_input_is_not_overwritten(tmp_path, command, option, spelling):
     given, target = tmp_path / "x.fa", tmp_path / "link"
