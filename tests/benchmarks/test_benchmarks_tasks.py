@@ -1,0 +1,241 @@
+"""`benchmarks.tasks.classification` on made-up tasks: parts, features by hand, what is kept, paired figures, tables."""
+
+import dataclasses
+import gzip
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+from benchmarks.tasks import classification, methods, networks, regressions
+from benchmarks.tasks.classification import Kept, Row, Runs
+from benchmarks.tasks.methods import Budget
+from benchmarks.tasks.networks import Learnt
+from benchmarks.tasks.splits import Task, task_folders
+from genomai_cli.errors import InputError
+from genomai_cli.training.labelled_data import others
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MOTIF = "TGACTCATTAGC"
+LENGTH = 40
+
+
+def write_part(folder, part, count, rng):
+    """Sequences of which every second one has a motif, or its reverse complement, somewhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    turned = MOTIF[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    fasta, labels = "", "sample\tlabel\n"
+    for number in range(count):
+        text = "".join(rng.choice(list("ACGT"), LENGTH))
+        if number % 2:
+            at = rng.integers(LENGTH - len(MOTIF))
+            text = text[:at] + (MOTIF if number % 4 == 1 else turned) + text[at + len(MOTIF) :]
+        fasta += f">{part}_{number}\n{text}\n"
+        labels += f"{part}_{number}\t{number % 2}\n"
+    (folder / f"{part}.fa.gz").write_bytes(gzip.compress(fasta.encode()))
+    (folder / f"{part}.labels.tsv.gz").write_bytes(gzip.compress(labels.encode()))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("tasks"), np.random.default_rng(3)
+    write_part(folder / "tf", "train", 160, rng)
+    write_part(folder / "tf", "dev", 60, rng)
+    write_part(folder / "alone", "train", 100, rng)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(data):
+    return Task.read(data / "tf")
+
+
+def test_a_task_without_a_development_part_gives_a_fifth_of_its_own(data):
+    task = Task.read(data / "alone")
+    assert len(task.train) + len(task.dev) == 100
+    assert len(task.dev) == pytest.approx(20, abs=2)
+    assert not set(task.train.sequences) & set(task.dev.sequences)
+    assert not set(task.train.individuals) & set(task.dev.individuals)
+    assert Task.read(data / "alone").dev.names == task.dev.names
+
+
+def test_parts_held_out_divide_the_training_part(task):
+    parts = task.held_out()
+    assert sorted(np.concatenate(parts)) == list(range(len(task.train)))
+    assert all(len(others(task.train, part)) + len(part) == 160 for part in parts)
+
+
+def test_an_unknown_task_is_told(data):
+    with pytest.raises(InputError, match=r"no task mouse9 \(there are: alone, tf"):
+        task_folders(data, ["mouse9"])
+
+
+def test_kmers_are_counted_as_by_hand():
+    sequences = ["ACGTN", "TTTT", "A"]
+    single = regressions.kmer_counts(sequences, 1, both_strands=False).toarray()
+    np.testing.assert_array_equal(single, [[1, 1, 1, 1], [0, 0, 0, 4], [1, 0, 0, 0]])
+    pairs = regressions.kmer_counts(sequences, 2, both_strands=False).toarray()
+    words = ["".join(word) for word in itertools.product("ACGT", repeat=2)]
+    assert {w: int(c) for w, c in zip(words, pairs[0], strict=True) if c} == {
+        "AC": 1,
+        "CG": 1,
+        "GT": 1,
+    }
+    both = regressions.kmer_counts(["ACAAT", "ATTGT"], 2, both_strands=True).toarray()
+    assert both.shape[1] == 10
+    np.testing.assert_array_equal(both[0], both[1])
+
+
+def test_the_regression_finds_the_motif_on_both_strands(task):
+    found = methods.methods_with([])[methods.BOTH].learn(task, 0, Budget())
+    assert (
+        found.parameters == 2773
+    )  # the 6-mers that are their own complement count once: 2080 of 4096
+    assert (found.probabilities.argmax(1) == task.labels).mean() > 0.8
+    assert 0 < found.held_out < np.log(2)
+
+
+def test_positions_are_indicators_of_letters():
+    train, judged = regressions.position_features(["AC", "GN"], ["T", "CAG"])
+    np.testing.assert_array_equal(train, [[1, 0, 0, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0]])
+    np.testing.assert_array_equal(judged, [[0, 0, 0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0, 0, 0]])
+
+
+def test_steps_follow_from_the_budget_up_to_some_epochs():
+    assert networks.steps_within(1.0, 0.54, 10_000, 10) == 100
+    assert networks.steps_within(1e6, 0.01, 100, 10) == networks.MOST_EPOCHS * 10
+    assert networks.steps_within(0.0, 1.0, 100, 10) == networks.TIMED_STEPS
+
+
+def test_the_cnn_reads_both_strands_the_same(task):
+    network = networks.Cnn(2, both_strands=True).eval()
+    codes_NL = networks.codes_of_samples(task.dev, LENGTH)
+    other_NL = 3 - codes_NL.flip(1)
+    np.testing.assert_allclose(network(codes_NL).detach(), network(other_NL).detach(), atol=1e-5)
+
+
+def test_the_cnn_learns_within_its_budget(task):
+    found = networks.cnn(task, 0, 0.0)
+    assert found.note == f"8 steps, {8 * 64 / 128:.1f} epochs"
+    assert found.probabilities.shape == (60, 2)
+    np.testing.assert_allclose(found.probabilities.sum(1), 1)
+
+
+def learnt(table, held_out=1.0):
+    return Kept(Learnt(np.asarray(table), 7, held_out, "so"), 2.0, 3.0)
+
+
+def test_what_is_finished_is_not_done_again(task, tmp_path):
+    asked = []
+
+    def learn(task, seed, budget):
+        asked.append((seed, budget.minutes))
+        return Learnt(np.full((60, 2), 0.5), 1)
+
+    method = dataclasses.replace(methods.methods_with([])["cnn"], learn=learn)
+    for minutes, seed in ((1.0, 0), (1.0, 0), (1.0, 1), (2.0, 0)):
+        Runs(tmp_path, Budget(minutes)).finish(task, method, seed)
+    assert asked == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
+    found = Runs(tmp_path, Budget()).of(task, ["cnn", "auto"])
+    assert sorted(found) == [("cnn", 0), ("cnn", 1)]
+    elsewhere = dataclasses.replace(task, dev=task.train)
+    assert not Runs(tmp_path, Budget()).of(elsewhere, ["cnn"])
+
+
+def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
+    truth = np.eye(2)[task.labels]
+    wrong = truth.copy()
+    wrong[:15] = 1 - wrong[:15]
+    kept = {
+        ("kmers-both", 0): learnt(wrong, held_out=0.3),
+        ("kmers-given", 0): learnt(1 - truth, held_out=0.4),
+        ("cnn", 0): learnt(truth),
+        ("cnn", 1): learnt(wrong),
+    }
+    rows = {row.key[1:]: row for row in classification.rows_of(task, kept)}
+    expected = matthews_corrcoef(task.labels, wrong.argmax(1))
+    assert rows["kmers-both", 0].mcc == pytest.approx(expected)
+    assert rows["cnn", 0].over_kmers == pytest.approx(1 - expected)
+    assert rows["cnn", 0].over_kmers_low > 0
+    same = rows["cnn", 1]
+    assert (same.over_kmers, same.over_kmers_low, same.over_kmers_high) == (0, 0, 0)
+    assert same.mcc_low < same.mcc < same.mcc_high
+    assert same.ece == pytest.approx(0.25)
+    assert np.isnan(same.over_regression)  # the regression on positions is not finished
+    kept["positions", 0] = learnt(truth, held_out=0.2)
+    later = {row.key[1:]: row for row in classification.rows_of(task, kept)}
+    assert later["cnn", 0].over_regression == 0
+
+
+def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
+    def row(task, method, seed, mcc):
+        return Row(
+            task,
+            method,
+            seed,
+            9,
+            5,
+            mcc,
+            mcc - 0.1,
+            mcc + 0.1,
+            *[0.25] * 6,
+            0.125,
+            3,
+            1.0,
+            2.0,
+            "a, b",
+        )
+
+    file = tmp_path / "t.tsv"
+    old = [row("tf0", "cnn", 0, 0.25), row("tf1", "gone", 0, 0.5)]
+    file.write_text("".join(classification.tsv(old)))
+    assert classification.read_rows(file) == old
+    known = methods.methods_with([])
+    rows = classification.merged(
+        old, [row("tf0", "cnn", 0, 0.5), row("tf0", "cnn", 1, 0.75)], known
+    )
+    assert [r.key for r in rows] == [("tf0", "cnn", 0), ("tf0", "cnn", 1), ("tf1", "gone", 0)]
+    text = "".join(classification.Tables(rows, known, ["tf0", "tf1"], seeds=2).markdown())
+    assert "| tf0 | 9 | 5 | 0.625 (0.525 to 0.725) |  | 0.720 |" in text
+    assert "Not done, cnn: seed 0: tf1; seed 1: tf1." in text
+    assert "Not done, majority: seed 0: all." in text
+    assert "| cnn | small CNN | 1 | 2 | 0.625 | +0.250 | +0.250 | 0.125 | 3 | 1 | 2 |" in text
+
+
+@pytest.mark.slow
+def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch, capsys):
+    words = [
+        "--data",
+        data,
+        "--tasks",
+        "tf",
+        "--methods",
+        "majority,kmers-both,auto",
+        "--auto-time",
+        "1s",
+    ]
+    words += [
+        "--runs",
+        tmp_path,
+        "--threads",
+        1,
+        "-o",
+        tmp_path / "t.tsv",
+        "--markdown",
+        tmp_path / "t.md",
+    ]
+    monkeypatch.setattr("sys.argv", ["classification", *map(str, words)])
+    classification.main()
+    first = capsys.readouterr()
+    assert "| auto |" in first.out
+    assert "tf, auto, seed 0 ..." in first.err
+    rows = {row.method: row for row in classification.read_rows(tmp_path / "t.tsv")}
+    assert list(rows) == ["majority", "kmers-both", "auto"]
+    assert rows["majority"].mcc == 0
+    assert rows["auto"].mcc > 0.5
+    assert "held-out MCC: k-mer regression" in rows["auto"].note
+    classification.main()
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert not again.err
