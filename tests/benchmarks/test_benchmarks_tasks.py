@@ -239,3 +239,24 @@ def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch
     again = capsys.readouterr()
     assert again.out == first.out
     assert not again.err
+
+
+@pytest.mark.slow
+def test_designs_of_presets_begin_from_scratch_or_from_an_encoder(task, tiny_sequence_bundle):
+    fresh = networks.from_scratch("hyenadna-tiny")(task, 0, 0.0)
+    assert fresh.probabilities.shape == (60, 2)
+    assert fresh.note == f"8 steps, {8 * 32 / 128:.1f} epochs"
+    further = networks.tuned(tiny_sequence_bundle)(task, 0, 0.0)
+    assert further.probabilities.shape == (60, 2)
+    assert further.parameters < fresh.parameters
+
+
+def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_sequence_bundle):
+    known = methods.methods_with([tiny_sequence_bundle])
+    name = tiny_sequence_bundle.name
+    first, again = (known[f"probe-{name}"].learn(task, seed, Budget()) for seed in (0, 1))
+    np.testing.assert_array_equal(first.probabilities, again.probabilities)
+    new, other = (known[f"untrained-{name}"].learn(task, seed, Budget()) for seed in (0, 1))
+    assert (new.probabilities != first.probabilities).any()
+    assert (new.probabilities != other.probabilities).any()
+    assert new.parameters == first.parameters
