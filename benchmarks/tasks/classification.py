@@ -41,6 +41,7 @@ from genomai_cli.metrics.classification import (
 from genomai_cli.metrics.resampling import bootstrap_intervals
 
 KEPT = RUNS / "tasks" / "classification"
+MODELS = "models"  # in the folder of what is kept: what genomai train has made, or not finished yet
 PUBLISHED = {  # Matthews correlation of DNABERT-2 on the official test parts (Zhou et al. 2024, ICLR)
     "tf0": 0.720, "tf1": 0.761, "tf2": 0.665, "tf3": 0.585, "tf4": 0.774,
     "mouse0": 0.568, "mouse2": 0.793, "mouse3": 0.665, "mouse4": 0.527,
@@ -393,7 +394,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no method {unknown[0]} (there are: {', '.join(methods)})")
     torch.set_num_threads(options.threads)
-    runs = Runs(options.runs, Budget(options.time, options.threads, options.auto_time))
+    budget = Budget(options.runs / MODELS, options.time, options.threads, options.auto_time)
+    runs = Runs(options.runs, budget)
     every = [folder.name for folder in task_folders(options.data, None)]
     tasks = {
         folder.name: Task.read(folder)

@@ -5,7 +5,6 @@ import csv
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.tasks.regressions import kmer_features, position_features, regre
 from benchmarks.tasks.splits import HEAD, Task
 from genomai_cli.bundles.catalog import read_config
 from genomai_cli.inputs.samples import Samples
+from genomai_cli.training.run_folder import folder_for
 
 BOTH, GIVEN, POSITIONS = "kmers-both", "kmers-given", "positions"
 KMERS = (BOTH, GIVEN)
@@ -30,8 +30,9 @@ AUTO = "auto"
 @dataclass(frozen=True)
 class Budget:
     """`minutes` of every thread for a network trained from scratch; `auto` has the default of `genomai train` unless
-    `auto` says otherwise."""
+    `auto` says otherwise. What `genomai train` has not finished waits in `models`."""
 
+    models: Path
     minutes: float = 5.0
     threads: int = 2
     auto: str = ""
@@ -120,19 +121,24 @@ def _regressed(task: Task, train_NF: Array, dev_NF: Array) -> Learnt:
 
 
 def auto(task: Task, seed: int, budget: Budget) -> Learnt:
-    """What `genomai train` makes of the training part without further options, and `genomai classify` of the other."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        train, dev, model = folder / "train.fa", folder / "dev.fa", folder / task.name
-        _write(task.train, train)
-        _write(task.dev, dev)
+    """What `genomai train` makes of the training part without further options, and `genomai classify` of the other;
+    a run that was ended goes on."""
+    folder = budget.models / f"{task.name}.{seed}{budget.auto}"
+    folder.mkdir(parents=True, exist_ok=True)
+    train, dev, model = folder / "train.fa", folder / "dev.fa", folder / task.name
+    _write(task.train, train)
+    _write(task.dev, dev)
+    threads = ["--threads", str(budget.threads)]
+    resumed = model.exists() or folder_for(model).exists()
+    if not model.exists():
         time = ["--time", budget.auto] if budget.auto else []
-        threads = ["--threads", str(budget.threads)]
-        labels = ["--labels", f"{train}.tsv"]
-        _genomai(["train", train, *labels, "-o", model, "--seed", str(seed), *time, *threads])
-        calls = folder / "calls.tsv"
-        _genomai(["classify", "--model", model, "--probs", dev, "-o", calls, *threads])
-        return replace(_told_by(model), probabilities=_table(calls, task))
+        words = ["--labels", f"{train}.tsv", "-o", model, "--seed", str(seed), *time, *threads]
+        _genomai(["train", train, *words, *["--resume"] * resumed])
+    calls = folder / "calls.tsv"
+    _genomai(["classify", "--model", model, "--probs", dev, "-o", calls, *threads])
+    told = _told_by(model)
+    note = "resumed, the minutes are those of the last part; " * resumed + told.note
+    return replace(told, probabilities=_table(calls, task), note=note)
 
 
 def _write(samples: Samples, file: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from genomai_cli.training.labelled_data import others
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOTIF = "TGACTCATTAGC"
 LENGTH = 40
+NOWHERE = Path("nowhere")
 
 
 def write_part(folder, part, count, rng):
@@ -88,7 +90,7 @@ def test_kmers_are_counted_as_by_hand():
 
 
 def test_the_regression_finds_the_motif_on_both_strands(task):
-    found = methods.methods_with([])[methods.BOTH].learn(task, 0, Budget())
+    found = methods.methods_with([])[methods.BOTH].learn(task, 0, Budget(NOWHERE))
     assert (
         found.parameters == 2773
     )  # the 6-mers that are their own complement count once: 2080 of 4096
@@ -135,12 +137,12 @@ def test_what_is_finished_is_not_done_again(task, tmp_path):
 
     method = dataclasses.replace(methods.methods_with([])["cnn"], learn=learn)
     for minutes, seed in ((1.0, 0), (1.0, 0), (1.0, 1), (2.0, 0)):
-        Runs(tmp_path, Budget(minutes)).finish(task, method, seed)
+        Runs(tmp_path, Budget(tmp_path, minutes)).finish(task, method, seed)
     assert asked == [(0, 1.0), (1, 1.0), (0, 2.0)]  # another budget is another run
-    found = Runs(tmp_path, Budget()).of(task, ["cnn", "auto"])
+    found = Runs(tmp_path, Budget(NOWHERE)).of(task, ["cnn", "auto"])
     assert sorted(found) == [("cnn", 0), ("cnn", 1)]
     elsewhere = dataclasses.replace(task, dev=task.train)
-    assert not Runs(tmp_path, Budget()).of(elsewhere, ["cnn"])
+    assert not Runs(tmp_path, Budget(NOWHERE)).of(elsewhere, ["cnn"])
 
 
 def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
@@ -254,9 +256,9 @@ def test_designs_of_presets_begin_from_scratch_or_from_an_encoder(task, tiny_seq
 def test_a_probe_reads_what_is_pretrained_and_its_control_new_values(task, tiny_sequence_bundle):
     known = methods.methods_with([tiny_sequence_bundle])
     name = tiny_sequence_bundle.name
-    first, again = (known[f"probe-{name}"].learn(task, seed, Budget()) for seed in (0, 1))
+    first, again = (known[f"probe-{name}"].learn(task, seed, Budget(NOWHERE)) for seed in (0, 1))
     np.testing.assert_array_equal(first.probabilities, again.probabilities)
-    new, other = (known[f"untrained-{name}"].learn(task, seed, Budget()) for seed in (0, 1))
+    new, other = (known[f"untrained-{name}"].learn(task, seed, Budget(NOWHERE)) for seed in (0, 1))
     assert (new.probabilities != first.probabilities).any()
     assert (new.probabilities != other.probabilities).any()
     assert new.parameters == first.parameters
