@@ -26,7 +26,6 @@ from benchmarks.command_line import (
     names,
     parser_of,
     say,
-    shown,
     write_asked,
 )
 from benchmarks.crossvalidation.trials import Array, Rows
@@ -298,7 +297,9 @@ class Tables:
             size = " to ".join(f"{value:,}" for value in sorted({sizes[0], sizes[-1]}))
             told = (f"{mcc:.3f}", f"{kmers:+.3f}", f"{regression:+.3f}", f"{ece:.3f}")
             counts = len(tasks), len(seeds)
-            yield _line([name, self._title(name), *counts, *told, size, *map(shown, spent)])
+            yield _line(
+                [name, self._title(name), *counts, *told, size, *(f"{m:.2f}" for m in spent)]
+            )
 
     def _missing(self) -> Iterator[str]:
         """What is still to be done of each method."""

@@ -202,7 +202,7 @@ def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
     assert "| tf0 | 9 | 5 | 0.625 (0.525 to 0.725) |  | 0.720 |" in text
     assert "Not done, cnn: seed 0: tf1; seed 1: tf1." in text
     assert "Not done, majority: seed 0: all." in text
-    assert "| cnn | small CNN | 1 | 2 | 0.625 | +0.250 | +0.250 | 0.125 | 3 | 1 | 2 |" in text
+    assert "| cnn | small CNN | 1 | 2 | 0.625 | +0.250 | +0.250 | 0.125 | 3 | 1.00 | 2.00 |" in text
 
 
 @pytest.mark.slow
