@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef
 
-from benchmarks.tasks import classification, methods, networks, regressions
-from benchmarks.tasks.classification import Kept, Row, Runs
+from benchmarks.tasks import classification, figures, methods, networks, regressions
+from benchmarks.tasks.classification import Runs
+from benchmarks.tasks.figures import Kept, Row
 from benchmarks.tasks.methods import Budget
 from benchmarks.tasks.networks import Learnt
 from benchmarks.tasks.splits import Task, task_folders
@@ -155,7 +156,7 @@ def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
         ("cnn", 0): learnt(truth),
         ("cnn", 1): learnt(wrong),
     }
-    rows = {row.key[1:]: row for row in classification.rows_of(task, kept)}
+    rows = {row.key[1:]: row for row in figures.rows_of(task, kept)}
     expected = matthews_corrcoef(task.labels, wrong.argmax(1))
     assert rows["kmers-both", 0].mcc == pytest.approx(expected)
     assert rows["cnn", 0].over_kmers == pytest.approx(1 - expected)
@@ -166,7 +167,7 @@ def test_figures_are_paired_with_the_regression_chosen_without_the_judged(task):
     assert same.ece == pytest.approx(0.25)
     assert np.isnan(same.over_regression)  # the regression on positions is not finished
     kept["positions", 0] = learnt(truth, held_out=0.2)
-    later = {row.key[1:]: row for row in classification.rows_of(task, kept)}
+    later = {row.key[1:]: row for row in figures.rows_of(task, kept)}
     assert later["cnn", 0].over_regression == 0
 
 
@@ -191,14 +192,12 @@ def test_tables_name_what_is_missing_and_keep_old_rows(tmp_path):
 
     file = tmp_path / "t.tsv"
     old = [row("tf0", "cnn", 0, 0.25), row("tf1", "gone", 0, 0.5)]
-    file.write_text("".join(classification.tsv(old)))
-    assert classification.read_rows(file) == old
+    file.write_text("".join(figures.tsv(old)))
+    assert figures.read_rows(file) == old
     known = methods.methods_with([])
-    rows = classification.merged(
-        old, [row("tf0", "cnn", 0, 0.5), row("tf0", "cnn", 1, 0.75)], known
-    )
+    rows = figures.merged(old, [row("tf0", "cnn", 0, 0.5), row("tf0", "cnn", 1, 0.75)], known)
     assert [r.key for r in rows] == [("tf0", "cnn", 0), ("tf0", "cnn", 1), ("tf1", "gone", 0)]
-    text = "".join(classification.Tables(rows, known, ["tf0", "tf1"], seeds=2).markdown())
+    text = "".join(figures.Tables(rows, known, ["tf0", "tf1"], seeds=2).markdown())
     assert "| tf0 | 9 | 5 | 0.625 (0.525 to 0.725) |  | 0.720 |" in text
     assert "Not done, cnn: seed 0: tf1; seed 1: tf1." in text
     assert "Not done, majority: seed 0: all." in text
@@ -232,7 +231,7 @@ def test_the_program_trains_what_genomai_train_would(data, tmp_path, monkeypatch
     first = capsys.readouterr()
     assert "| auto |" in first.out
     assert "tf, auto, seed 0 ..." in first.err
-    rows = {row.method: row for row in classification.read_rows(tmp_path / "t.tsv")}
+    rows = {row.method: row for row in figures.read_rows(tmp_path / "t.tsv")}
     assert list(rows) == ["majority", "kmers-both", "auto"]
     assert rows["majority"].mcc == 0
     assert rows["auto"].mcc > 0.5
