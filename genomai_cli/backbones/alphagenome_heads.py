@@ -1,0 +1,231 @@
+"""AlphaGenome's heads: tracks of assays, contact maps, splice sites, their usage and junctions, each organism its own.
+
+A track's prediction is that of a network's scale, on which large values are compressed, and its inverse on the scale
+of the experiment: in units of the track's mean over bins that are not zero (`track_means`). Tracks behind the last
+real one fill a head up; their mean is 0, and so are they.
+
+Shape suffixes: B sequences, T bases, N tokens of 128 bases, P bins of 2,048 bases, L positions, C channels, O tracks,
+S splice sites of a kind, U tissues, J channels of a junction.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.backbones.alphagenome_layers import (
+    TOKEN,
+    AlphaGenomeConfig,
+    OrganismLinear,
+    rotated,
+)
+
+BASES = 1
+ASSAYS: dict[str, tuple[int, ...]] = {  # and the resolutions of their tracks, in bases
+    "atac": (BASES, TOKEN),
+    "dnase": (BASES, TOKEN),
+    "procap": (BASES, TOKEN),
+    "cage": (BASES, TOKEN),
+    "rna_seq": (BASES, TOKEN),
+    "chip_tf": (TOKEN,),
+    "chip_histone": (TOKEN,),
+}
+SQUASHED = {"rna_seq": 0.75}  # powers of the experiment's values
+LINEAR_UP_TO = 10.0  # on the network's scale
+SITES = ("pos_donor", "pos_acceptor", "neg_donor", "neg_acceptor")  # the classes of sites, in order
+NONE = -1  # stands where there are fewer sites
+
+
+class Embeddings(NamedTuple):
+    """What the heads read, at three resolutions."""
+
+    bases_BCT: Tensor
+    tokens_BCN: Tensor
+    pairs_BPPC: Tensor
+
+
+class AlphaGenomeHeads(nn.Module):
+    """Embeddings to the outputs of every head that has tracks, by the released names.
+
+    An assay has `predictions_1bp` and `predictions_128bp` (B, L, O) on the scale of the experiment, and the same
+    `scaled_` to that of the network; `contact_maps` has `predictions` (B, P, P, O). `splice_sites_classification` has
+    `logits` and `predictions` (B, T, 5) of donor and acceptor of the forward strand, of the other, and neither;
+    `splice_sites_usage` the same of each tissue's; `splice_sites_junction` the counts (B, S, S, 2 U) of each pair of
+    donor and acceptor, the forward strand first, with `splice_site_positions` (B, 4, S) and `splice_junction_mask`.
+    """
+
+    def __init__(self, config: AlphaGenomeConfig) -> None:
+        super().__init__()
+        given, count = config.tracks, config.organisms
+        bases = 2 * config.width
+        widths = {BASES: bases, TOKEN: 2 * config.trunk_width}
+        self.assays = nn.ModuleDict(
+            {
+                name: TrackHead(name, {r: widths[r] for r in resolutions}, count, given[name])
+                for name, resolutions in ASSAYS.items()
+                if name in given
+            }
+        )
+        self.contact_maps = self.splice_sites = self.splice_usage = self.splice_junctions = None
+        if "contact_maps" in given:
+            self.contact_maps = ContactMaps(count, config.pair_width, given["contact_maps"])
+        if "splice_sites" in given:
+            self.splice_sites = OrganismLinear(count, bases, given["splice_sites"])
+        if "splice_site_usage" in given:
+            self.splice_usage = OrganismLinear(count, bases, given["splice_site_usage"])
+        if "splice_junctions" in given and "splice_sites" in given:
+            self.splice_junctions = SpliceJunctions(config)
+
+    def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, dict[str, Tensor]]:
+        """See the class."""
+        found = {name: head(read, organism_B) for name, head in self.assays.items()}
+        if self.contact_maps is not None:
+            found["contact_maps"] = {"predictions": self.contact_maps(read.pairs_BPPC, organism_B)}
+        if self.splice_sites is not None:
+            logits_BT5 = self.splice_sites(read.bases_BCT, organism_B)
+            made = {"logits": logits_BT5, "predictions": logits_BT5.softmax(2)}
+            found["splice_sites_classification"] = made
+        if self.splice_usage is not None:
+            logits_BTO = self.splice_usage(read.bases_BCT, organism_B)
+            made = {"logits": logits_BTO, "predictions": logits_BTO.sigmoid()}
+            found["splice_sites_usage"] = made
+        if self.splice_junctions is not None:
+            chances_BT5 = found["splice_sites_classification"]["predictions"]
+            made = self.splice_junctions(read.bases_BCT, chances_BT5, organism_B)
+            found["splice_sites_junction"] = made
+        return found
+
+
+class TrackHead(nn.Module):
+    """The tracks of an assay, for each resolution a linear layer of its own."""
+
+    def __init__(self, assay: str, widths: Mapping[int, int], organisms: int, tracks: int) -> None:
+        super().__init__()
+        self.squashed = SQUASHED.get(assay)
+        self.convs = nn.ModuleDict(
+            {f"{r}": OrganismLinear(organisms, width, tracks) for r, width in widths.items()}
+        )
+        self.residual_scales = nn.ParameterDict(
+            {f"{r}": nn.Parameter(torch.ones(organisms, tracks)) for r in widths}
+        )
+        self.track_means: Tensor
+        self.register_buffer("track_means", torch.ones(organisms, tracks))
+
+    def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, Tensor]:
+        """See `AlphaGenomeHeads`."""
+        found = {}
+        means_BO = self.track_means[organism_B]
+        for name, layer in self.convs.items():
+            resolution = int(name)
+            x_BCL = read.bases_BCT if resolution == BASES else read.tokens_BCN
+            size_B1O = functional.softplus(self.residual_scales[name][organism_B]).unsqueeze(1)
+            scaled_BLO = functional.softplus(layer(x_BCL, organism_B)) * size_B1O
+            found[f"scaled_predictions_{name}bp"] = scaled_BLO
+            found[f"predictions_{name}bp"] = on_experiments_scale(
+                scaled_BLO, means_BO, resolution, self.squashed
+            )
+        return found
+
+
+def on_experiments_scale(
+    scaled_BLO: Tensor, means_BO: Tensor, resolution: int, squashed: float | None = None
+) -> Tensor:
+    """The values (B, L, O) of an experiment, summed over the bases of a bin, from those of the network's scale.
+
+    That is linear up to 10 and goes as a root from there on, after the values were divided by their mean and, where
+    they are `squashed`, raised to that power.
+    """
+    wide_BLO = (scaled_BLO + LINEAR_UP_TO).square() / (4 * LINEAR_UP_TO)
+    found_BLO = torch.where(scaled_BLO > LINEAR_UP_TO, wide_BLO, scaled_BLO)
+    if squashed is not None:
+        found_BLO = found_BLO ** (1 / squashed)
+    return found_BLO * (means_BO * resolution).unsqueeze(1)
+
+
+class ContactMaps(nn.Module):
+    """How often two bins of 2,048 bases meet, as each experiment has it."""
+
+    def __init__(self, organisms: int, width: int, tracks: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(organisms, width, tracks))
+        self.bias = nn.Parameter(torch.zeros(organisms, tracks))
+        nn.init.normal_(self.weight, std=width**-0.5)
+
+    def forward(self, pairs_BPPC: Tensor, organism_B: Tensor) -> Tensor:
+        """(B, P, P, O)."""
+        found = torch.einsum("bpqc,bco->bpqo", pairs_BPPC, self.weight[organism_B])
+        return found + self.bias[organism_B][:, None, None]
+
+
+class SpliceJunctions(nn.Module):
+    """How many reads join each donor with each acceptor of its strand in a tissue, among the likeliest sites."""
+
+    def __init__(self, config: AlphaGenomeConfig) -> None:
+        super().__init__()
+        count, width, tissues = config.organisms, config.junction_width, config.tracks
+        self.sites, self.threshold = config.splice_sites, config.splice_threshold
+        self.longest = config.max_tokens * TOKEN
+        self.tissues = config.tissues or [tissues["splice_junctions"]] * count
+        self.conv = OrganismLinear(count, 2 * config.width, width)
+        shape = count, 2, tissues["splice_junctions"], width
+        self.rope_params = nn.ParameterDict(
+            {site: nn.Parameter(torch.zeros(shape)) for site in SITES}
+        )
+
+    def forward(
+        self, bases_BCT: Tensor, chances_BT5: Tensor, organism_B: Tensor
+    ) -> dict[str, Tensor]:
+        """See `AlphaGenomeHeads`."""
+        places_B4S = splice_site_positions(chances_BT5, self.sites, self.threshold)
+        chosen_BCX = bases_BCT.gather(
+            2, places_B4S.clamp(min=0).flatten(1).unsqueeze(1).expand(-1, bases_BCT.shape[1], -1)
+        )
+        hidden_B4SJ = self.conv(chosen_BCX, organism_B).unflatten(1, places_B4S.shape[1:])
+        of_sites = [
+            self._of_tissues(site, hidden_B4SJ[:, n], places_B4S[:, n], organism_B)
+            for n, site in enumerate(SITES)
+        ]
+        counts = [
+            functional.softplus(torch.einsum("bduj,bauj->bdau", donor, acceptor))
+            for donor, acceptor in (of_sites[:2], of_sites[2:])
+        ]
+        mask_BSSO = self._mask(places_B4S >= 0, organism_B)
+        counts_BSSO = torch.where(mask_BSSO, torch.cat(counts, dim=3), 0.0)
+        return {
+            "predictions": counts_BSSO,
+            "splice_site_positions": places_B4S,
+            "splice_junction_mask": mask_BSSO,
+        }
+
+    def _of_tissues(
+        self, site: str, hidden_BSJ: Tensor, places_BS: Tensor, organism_B: Tensor
+    ) -> Tensor:
+        """What sites of a kind are in each tissue (B, S, U, J), at their positions."""
+        scale_BUJ, offset_BUJ = self.rope_params[site][organism_B].unbind(1)
+        of_tissues = scale_BUJ.unsqueeze(1) * hidden_BSJ.unsqueeze(2) + offset_BUJ.unsqueeze(1)
+        return rotated(of_tissues, places_BS, self.longest)
+
+    def _mask(self, known_B4S: Tensor, organism_B: Tensor) -> Tensor:
+        """Which pairs are of two sites, in a tissue of the organism: (B, S, S, 2 U)."""
+        count = self.rope_params[SITES[0]].shape[2]
+        tissues_B1 = torch.tensor(self.tissues, device=organism_B.device)[organism_B].unsqueeze(1)
+        real_BU = torch.arange(count, device=organism_B.device) < tissues_B1
+        pairs = [
+            known_B4S[:, n].unsqueeze(2) & known_B4S[:, n + 1].unsqueeze(1) for n in (0, 2)
+        ]
+        return torch.cat([pair.unsqueeze(3) & real_BU[:, None, None] for pair in pairs], dim=3)
+
+
+def splice_site_positions(chances_BT5: Tensor, most: int, threshold: float) -> Tensor:
+    """The likeliest positions (B, 4, S) of each kind of site, ascending; where fewer than S = `most` are at least as
+    likely as the threshold, -1 follows. Of equals the first are taken."""
+    order_BT4 = chances_BT5[..., :4].sort(dim=1, descending=True, stable=True)
+    likely_BS4 = order_BT4.values[:, :most] >= threshold
+    beyond = chances_BT5.shape[1]
+    places_BS4 = order_BT4.indices[:, :most].masked_fill(~likely_BS4, beyond).sort(dim=1).values
+    places_BS4 = functional.pad(
+        places_BS4, (0, 0, 0, most - places_BS4.shape[1]), value=beyond
+    )
+    return places_BS4.masked_fill(places_BS4 == beyond, NONE).transpose(1, 2)

@@ -1,0 +1,156 @@
+"""What the parts of AlphaGenome share: its sizes, norms, GELU and rotary positions, and layers with weights for each organism.
+
+Shape suffixes: B sequences, L positions at any resolution, C channels, O outputs, H heads, K channels of a head.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+HALVINGS = 7  # from bases to tokens
+TOKEN = 1 << HALVINGS  # bases
+BIN = 16  # tokens
+STEP = TOKEN * BIN  # bases, of which lengths are multiples
+EPS = 1e-5
+RELEASED_TRACKS = {
+    "atac": 256,
+    "dnase": 384,
+    "procap": 128,
+    "cage": 640,
+    "rna_seq": 768,
+    "chip_tf": 1664,
+    "chip_histone": 1152,
+    "contact_maps": 28,
+    "splice_sites": 5,
+    "splice_site_usage": 734,
+    "splice_junctions": 367,
+}
+
+
+@dataclass(frozen=True)
+class AlphaGenomeConfig:
+    """Sizes; the defaults are those of the released model.
+
+    `width` are the channels of a base, and `growth` more come with each halving; `tracks` are the outputs of each head,
+    padding included, of which junctions have two a tissue. Of the `tissues` that there are, each organism can have
+    fewer of its own.
+    """
+
+    width: int = 768
+    growth: int = 128
+    blocks: int = 9
+    heads: int = 8
+    key_size: int = 128
+    value_size: int = 192
+    pair_width: int = 128
+    pair_heads: int = 32
+    pair_key_size: int = 128
+    distances: int = 32
+    max_tokens: int = 8192
+    organisms: int = 2
+    junction_width: int = 768
+    splice_sites: int = 512
+    splice_threshold: float = 0.1
+    tracks: Mapping[str, int] = field(default_factory=lambda: dict(RELEASED_TRACKS))
+    tissues: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.tracks) - set(RELEASED_TRACKS)):
+            raise ValueError(f"no head makes tracks of {unknown[0]}")
+        if not self.distances <= self.max_tokens // BIN:
+            raise ValueError("more distances than bins")
+
+    @property
+    def channels(self) -> list[int]:
+        """Those at each resolution, from bases to tokens' halves."""
+        return [self.width + self.growth * halving for halving in range(HALVINGS)]
+
+    @property
+    def trunk_width(self) -> int:
+        """Channels of a token."""
+        return self.channels[-1]
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The trunk's approximation, x sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class RmsBatchNorm(nn.Module):
+    """x over the root of its channels' mean square, which is a running mean of those of training batches; not centred.
+
+    In training the batch's own is used, and no gradient goes through it.
+    """
+
+    def __init__(self, channels: int, *, last: bool = False) -> None:
+        super().__init__()
+        self.last = last  # whether channels are the last dimension, or the second of three
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.running_var: Tensor
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        square_C = self.running_var
+        if self.training:
+            others = [n for n in range(x.dim()) if n != (x.dim() - 1 if self.last else 1)]
+            square_C = x.detach().square().mean(others)
+            self.running_var.lerp_(square_C.to(self.running_var), 0.1)
+        factor_C, offset_C = self.weight * torch.rsqrt(square_C + EPS), self.bias
+        if not self.last:
+            factor_C, offset_C = factor_C.unsqueeze(1), offset_C.unsqueeze(1)
+        return torch.addcmul(offset_C, x, factor_C)
+
+
+class RmsNorm(nn.Module):
+    """x over its root mean square, times a scale, plus an offset."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape (..., C)."""
+        found: Tensor = (
+            x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * self.weight + self.bias
+        )
+        return found
+
+
+def rotated(x_BLHK: Tensor, places_BL: Tensor, longest: int) -> Tensor:
+    """Neighbouring channels turned by their position times a frequency, of which there are slow ones enough for
+    positions up to `longest` (Su et al. 2021, arXiv:2104.09864, with frequencies of AlphaGenome's own)."""
+    count = x_BLHK.shape[-1] // 2
+    exact = torch.promote_types(x_BLHK.dtype, torch.float32)
+    wide_K = geometric(longest - count + 1, count, count - 1)
+    inverse_K = (1.0 / (torch.arange(count) + wide_K)).to(x_BLHK.device, exact)
+    angles_BL1K = (places_BL.to(exact).unsqueeze(-1) * inverse_K).unsqueeze(2)
+    cosine, sine = angles_BL1K.cos(), angles_BL1K.sin()
+    even, odd = x_BLHK[..., ::2], x_BLHK[..., 1::2]
+    turned = (even * cosine - odd * sine, odd * cosine + even * sine)
+    return torch.stack(turned, dim=-1).flatten(-2).to(x_BLHK.dtype)
+
+
+def geometric(stop: float, count: int, steps: int) -> Tensor:
+    """So many numbers from 1 on, each a constant factor from the last, of which so many reach `stop`."""
+    powers = torch.arange(count, dtype=torch.float64) / max(steps, 1)
+    return torch.tensor(stop, dtype=torch.float64) ** powers
+
+
+class OrganismLinear(nn.Module):
+    """A linear layer of channels with weights for each organism."""
+
+    def __init__(self, organisms: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(organisms, outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(organisms, outputs))
+        nn.init.normal_(self.weight, std=inputs**-0.5)
+
+    def forward(self, x_BCL: Tensor, organism_B: Tensor) -> Tensor:
+        """(B, L, outputs)."""
+        bias_BO1 = self.bias[organism_B].unsqueeze(2)
+        return torch.baddbmm(bias_BO1, self.weight[organism_B], x_BCL).transpose(1, 2)
