@@ -14,6 +14,7 @@ NETWORKS = {
     "caduceus": "genomai_cli.backbones.caduceus:CaduceusNetwork",
     "hyenadna": "genomai_cli.backbones.hyenadna:HyenaDnaNetwork",
     "striped_hyena": "genomai_cli.backbones.striped_hyena:StripedHyenaNetwork",
+    "alphagenome": "genomai_cli.backbones.alphagenome:AlphaGenomeNetwork",
     "sequence_ensemble": "genomai_cli.backbones.sequence_ensemble:SequenceEnsemble",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
@@ -75,6 +76,8 @@ ADAPTERS = {
     "caduceus": "genomai_cli.bundles.adapters.caduceus",
     "hyenadna": "genomai_cli.bundles.adapters.hyenadna",
     "evo": "genomai_cli.bundles.adapters.evo",
+    "alphagenome": "genomai_cli.bundles.adapters.alphagenome",
+    "alphagenome_jax": "genomai_cli.bundles.adapters.alphagenome_jax",
 }
 
 

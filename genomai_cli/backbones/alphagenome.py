@@ -42,6 +42,7 @@ class AlphaGenomeNetwork(Backbone):
 
     config_class = AlphaGenomeConfig
     features_read = frozenset({ORGANISM})
+    in_half = frozenset({"splice_sites_usage__predictions"})
     num_layers = 0
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
@@ -71,11 +72,11 @@ class AlphaGenomeNetwork(Backbone):
         del layer
         organism_B = organisms(ids_BT, features)
         if mask_BT is None or mask_BT.all():
-            return self.embeddings(ids_BT, organism_B).bases_BCT.transpose(1, 2)
+            return self.embeddings(ids_BT, organism_B).bases.transpose(1, 2)
         found_BTD = self.embedder_1bp.norm.bias.new_zeros(*ids_BT.shape, self.hidden_size)
         for row, real_T in enumerate(mask_BT):
             one = self.embeddings(ids_BT[row : row + 1, real_T], organism_B[row : row + 1])
-            found_BTD[row, real_T] = one.bases_BCT[0].T
+            found_BTD[row, real_T] = one.bases[0].T
         return found_BTD
 
     def predict(
@@ -119,9 +120,9 @@ class AlphaGenomeNetwork(Backbone):
         found: dict[str, Tensor] = {}
         organism_B = organisms(ids_BT, features)
         made = self.embeddings(ids_BT, organism_B, found)
-        found["embeddings_1bp"] = made.bases_BCT.transpose(1, 2)
-        found["embeddings_128bp"] = made.tokens_BCN.transpose(1, 2)
-        found["embeddings_pair"] = made.pairs_BPPC
+        found["embeddings_1bp"] = made.bases.transpose(1, 2)
+        found["embeddings_128bp"] = made.tokens.transpose(1, 2)
+        found["embeddings_pair"] = made.pairs
         for head, outputs in self.tracks(made, organism_B).items():
             found |= {f"{head}__{name}": value for name, value in outputs.items()}
         return found
@@ -180,7 +181,8 @@ class DnaEmbedder(nn.Module):
     def forward(self, letters_B4T: Tensor) -> Tensor:
         """(B, C, T)."""
         x_BCT: Tensor = self.conv1(letters_B4T)
-        return x_BCT + self.block(x_BCT)
+        found: Tensor = x_BCT + self.block(x_BCT)
+        return found
 
 
 class DownBlock(nn.Module):
@@ -194,7 +196,8 @@ class DownBlock(nn.Module):
         """(B, outputs, L)."""
         y_BCL: Tensor = self.block1(x_BCL)
         y_BCL = y_BCL + functional.pad(x_BCL, (0, 0, 0, y_BCL.shape[1] - x_BCL.shape[1]))
-        return y_BCL + self.block2(y_BCL)
+        found: Tensor = y_BCL + self.block2(y_BCL)
+        return found
 
 
 class Encoder(nn.Module):

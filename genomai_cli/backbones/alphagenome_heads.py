@@ -39,11 +39,11 @@ NONE = -1  # stands where there are fewer sites
 
 
 class Embeddings(NamedTuple):
-    """What the heads read, at three resolutions."""
+    """What the heads read: of bases (B, C, T), of tokens (B, C, N), of pairs of bins (B, P, P, C)."""
 
-    bases_BCT: Tensor
-    tokens_BCN: Tensor
-    pairs_BPPC: Tensor
+    bases: Tensor
+    tokens: Tensor
+    pairs: Tensor
 
 
 class AlphaGenomeHeads(nn.Module):
@@ -82,18 +82,18 @@ class AlphaGenomeHeads(nn.Module):
         """See the class."""
         found = {name: head(read, organism_B) for name, head in self.assays.items()}
         if self.contact_maps is not None:
-            found["contact_maps"] = {"predictions": self.contact_maps(read.pairs_BPPC, organism_B)}
+            found["contact_maps"] = {"predictions": self.contact_maps(read.pairs, organism_B)}
         if self.splice_sites is not None:
-            logits_BT5 = self.splice_sites(read.bases_BCT, organism_B)
+            logits_BT5 = self.splice_sites(read.bases, organism_B)
             made = {"logits": logits_BT5, "predictions": logits_BT5.softmax(2)}
             found["splice_sites_classification"] = made
         if self.splice_usage is not None:
-            logits_BTO = self.splice_usage(read.bases_BCT, organism_B)
+            logits_BTO = self.splice_usage(read.bases, organism_B)
             made = {"logits": logits_BTO, "predictions": logits_BTO.sigmoid()}
             found["splice_sites_usage"] = made
         if self.splice_junctions is not None:
             chances_BT5 = found["splice_sites_classification"]["predictions"]
-            made = self.splice_junctions(read.bases_BCT, chances_BT5, organism_B)
+            made = self.splice_junctions(read.bases, chances_BT5, organism_B)
             found["splice_sites_junction"] = made
         return found
 
@@ -119,7 +119,7 @@ class TrackHead(nn.Module):
         means_BO = self.track_means[organism_B]
         for name, layer in self.convs.items():
             resolution = int(name)
-            x_BCL = read.bases_BCT if resolution == BASES else read.tokens_BCN
+            x_BCL = read.bases if resolution == BASES else read.tokens
             size_B1O = functional.softplus(self.residual_scales[name][organism_B]).unsqueeze(1)
             scaled_BLO = functional.softplus(layer(x_BCL, organism_B)) * size_B1O
             found[f"scaled_predictions_{name}bp"] = scaled_BLO
@@ -212,9 +212,7 @@ class SpliceJunctions(nn.Module):
         count = self.rope_params[SITES[0]].shape[2]
         tissues_B1 = torch.tensor(self.tissues, device=organism_B.device)[organism_B].unsqueeze(1)
         real_BU = torch.arange(count, device=organism_B.device) < tissues_B1
-        pairs = [
-            known_B4S[:, n].unsqueeze(2) & known_B4S[:, n + 1].unsqueeze(1) for n in (0, 2)
-        ]
+        pairs = [known_B4S[:, n].unsqueeze(2) & known_B4S[:, n + 1].unsqueeze(1) for n in (0, 2)]
         return torch.cat([pair.unsqueeze(3) & real_BU[:, None, None] for pair in pairs], dim=3)
 
 
@@ -225,7 +223,5 @@ def splice_site_positions(chances_BT5: Tensor, most: int, threshold: float) -> T
     likely_BS4 = order_BT4.values[:, :most] >= threshold
     beyond = chances_BT5.shape[1]
     places_BS4 = order_BT4.indices[:, :most].masked_fill(~likely_BS4, beyond).sort(dim=1).values
-    places_BS4 = functional.pad(
-        places_BS4, (0, 0, 0, most - places_BS4.shape[1]), value=beyond
-    )
+    places_BS4 = functional.pad(places_BS4, (0, 0, 0, most - places_BS4.shape[1]), value=beyond)
     return places_BS4.masked_fill(places_BS4 == beyond, NONE).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What the parts of AlphaGenome share: its sizes, norms, GELU and rotary positions, and layers with weights for each organism.
+"""What the parts of AlphaGenome share: its sizes, norms, GELU, rotary positions, layers with weights for each organism.
 
 Shape suffixes: B sequences, L positions at any resolution, C channels, O outputs, H heads, K channels of a head.
 """
@@ -94,15 +94,15 @@ class RmsBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        square_C = self.running_var
+        square_C: Tensor = self.running_var
         if self.training:
             others = [n for n in range(x.dim()) if n != (x.dim() - 1 if self.last else 1)]
             square_C = x.detach().square().mean(others)
             self.running_var.lerp_(square_C.to(self.running_var), 0.1)
-        factor_C, offset_C = self.weight * torch.rsqrt(square_C + EPS), self.bias
-        if not self.last:
-            factor_C, offset_C = factor_C.unsqueeze(1), offset_C.unsqueeze(1)
-        return torch.addcmul(offset_C, x, factor_C)
+        factor_C = self.weight * torch.rsqrt(square_C + EPS)
+        if self.last:
+            return torch.addcmul(self.bias, x, factor_C)
+        return torch.addcmul(self.bias.unsqueeze(1), x, factor_C.unsqueeze(1))
 
 
 class RmsNorm(nn.Module):

@@ -149,7 +149,8 @@ class PairUpdate(nn.Module):
         y_BPPC: Tensor = self.seq2pair(x_BNC)
         y_BPPC = y_BPPC if pairs_BPPC is None else pairs_BPPC + y_BPPC
         y_BPPC = y_BPPC + self.row_attn(y_BPPC)
-        return y_BPPC + self.pair_mlp(y_BPPC)
+        found: Tensor = y_BPPC + self.pair_mlp(y_BPPC)
+        return found
 
 
 class SequenceToPair(nn.Module):
@@ -175,7 +176,7 @@ class SequenceToPair(nn.Module):
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         """(B, P, P, C): rows are the queries' bins."""
-        x_BPC = self.norm_seq2pair(x_BNC.unflatten(1, (-1, BIN)).mean(2))
+        x_BPC = self.norm_seq2pair(x_BNC.reshape(len(x_BNC), -1, BIN, x_BNC.shape[2]).mean(2))
         query_BPHK, key_BPHK = (
             layer(x_BPC).unflatten(2, (self.heads, -1)) for layer in (self.linear_q, self.linear_k)
         )

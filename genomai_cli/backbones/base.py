@@ -89,6 +89,7 @@ class Backbone(Network):
         frozenset()
     )  # without any, `forward` need not take `features`
 
+    in_half: ClassVar[frozenset[str]] = frozenset()  # stages that the released code rounds to half
     has_token_vectors = True
     has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
     causal: ClassVar[bool] = (
@@ -146,6 +147,12 @@ class Backbone(Network):
         of the released code's axes; None for a family without any."""
         del tokens
         return None
+
+    def stages(self, ids_BT: Tensor, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Hidden states and outputs of all kinds by the names in the released code, at any depth and resolution; none
+        for a family of which no others are compared than those that every backbone has."""
+        del ids_BT, features
+        return {}
 
     @contextmanager
     def as_released(self, exact: bool) -> Iterator[None]:

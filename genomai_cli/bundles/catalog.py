@@ -36,7 +36,7 @@ FOLDERS_VARIABLE = "GENOMAI_MODELS"
 MOST_TEXT = 1 << 25  # bytes of panels, references and tables
 COMPRESSED = (b"\x1f\x8b", b"PK\3\4")
 MOST_HEADER = 1 << 23  # bytes of a safetensors header: some 80,000 tensors
-OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")  # how names of files of weights end
+OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # how names of files of weights end
 PART = re.compile(r"\.part\d+$")  # ends the names of those that were cut to be sent
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -251,7 +251,16 @@ def _looks_like_folder(name: str) -> bool:
     return os.sep in name or name in (".", "..")
 
 
+def is_orbax(path: Path) -> bool:
+    """Whether a folder is a checkpoint that orbax wrote, of JAX."""
+    return (path / "_METADATA").is_file() and not (path / CONFIG).is_file()
+
+
 def _as_bundle(path: Path) -> Path:
+    if is_orbax(path):
+        raise BundleError(
+            f"{path}: a checkpoint of JAX: `genomai models convert {path} -o DIR` makes a model of it"
+        )
     if not (path / CONFIG).is_file():
         reason = f"no {CONFIG} in it" if path.is_dir() else "no such folder"
         raise BundleError(f"{path}: not a model bundle: {reason}")

@@ -76,7 +76,9 @@ def _fit(path: Path, weights: Weights, device: Any, sha256: Callable[[Path], str
         _released_names(set(expected) - set(given) - set(keys.added), keys),
         keys.unexpected(weights),
         sorted(
-            n for ours, n in given.items() if expected.get(ours) not in (None, weights.shape(n))
+            n
+            for place, n in given.items()
+            if _is_misshapen(place, weights.shape(n), expected, keys)
         ),
         sorted([*weights.others, *(name for name in weights if keys.is_extra(name))]),
         *_loaded(checkpoint, device, sha256),
@@ -100,6 +102,15 @@ def _expected(checkpoint: Path, weights: Weights) -> tuple[str, dict[str, tuple[
     if released is None:
         return architecture, expected, Keys({name: name for name in expected})
     return f"{architecture} (released layout)", expected, keys
+
+
+def _is_misshapen(
+    place: str, stored: tuple[int, ...], expected: Mapping[str, tuple[int, ...]], keys: Keys
+) -> bool:
+    try:
+        return expected.get(place) not in (None, keys.shape_in_bundle(place, stored))
+    except ValueError:
+        return True
 
 
 def _released_names(ours: set[str], keys: Keys) -> list[str]:

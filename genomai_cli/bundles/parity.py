@@ -6,6 +6,9 @@ and what another implementation made of them: `expected_hidden_states*`, `expect
 `official_full_size_keys.json`. Each is compared by its largest deviation relative to its largest value. Where a name
 ends in `_if_SETTING_true` or `_false`, a network of this setting with the model's tensors is compared.
 
+Of a network with `stages`, any of them may be stored, as `expected_STAGE*`: for the bases of `input_index.npy` (-1 for
+no base), at the `positions_1bp.npy` only where an output has one value a base.
+
 Shape suffixes: B sequences, T tokens.
 """
 
@@ -21,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.alphabet import as_letters, as_text, reverse_complement
+from genomai_cli.alphabet import BASES, UNKNOWN, as_letters, as_text, reverse_complement
 from genomai_cli.backbones.base import Backbone, Network, build_network
 from genomai_cli.backbones.heads import next_token_logs
 from genomai_cli.bundles import catalog, golden
@@ -58,8 +61,9 @@ class Comparison:
 
 def compare(bundle: Bundle, folder: Path) -> list[Comparison]:
     """All stored outputs of the folder beside the model's; InputError if there is nothing to compare with."""
+    stages = list(_stages(bundle, folder))
     found = [
-        *_outputs(bundle, folder),
+        *(stages or _outputs(bundle, folder)),
         *_scores(bundle, folder),
         *_greedy(bundle, folder),
         *_published(bundle, folder),
@@ -92,6 +96,44 @@ def _outputs(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
             continue
         asked = Asked(folder, output, given[-1], variant)
         yield Comparison(name, _deviation(bundle, network, asked, _read(file)))
+
+
+def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
+    """Every stored output beside the network's of that name; whole numbers are counted where they differ."""
+    file, network = folder / "input_index.npy", bundle.classifier.networks[0]
+    if not file.is_file() or not isinstance(network, Backbone):
+        return
+    device = next(network.parameters()).device
+    letters = [*bundle.tokenizer.encode(BASES), *bundle.tokenizer.encode(UNKNOWN)]
+    ids_BT = torch.tensor(letters, device=device)[torch.from_numpy(_read(file)).long()]
+    asked = {name: _optional(folder / f"{name}.npy", device) for name in network.features_read}
+    features = {name: tensor for name, tensor in asked.items() if tensor is not None}
+    places = _optional(folder / "positions_1bp.npy", torch.device("cpu"))
+    with torch.inference_mode():
+        stages = network.stages(ids_BT, features)
+    for stored in sorted(folder.glob("expected_*.npy")) if stages else ():
+        name = stored.stem.removeprefix("expected_")
+        if name not in stages:
+            yield Comparison(name, None)
+            continue
+        found = stages[name].cpu()
+        if places is not None and found.shape[1] == ids_BT.shape[1]:
+            found = found[:, places.long()]
+        yield Comparison(name, _stage_deviation(found, _read(stored), name in network.in_half))
+
+
+def _stage_deviation(found: Tensor, expected: NDArray[Any], half: bool) -> float:
+    """As `_relative`; a value that the original rounded to `half` precision stands for all that it is nearest to."""
+    values = found.double().numpy() if found.is_floating_point() else found.numpy()
+    if values.shape != expected.shape:
+        return float("inf")
+    if expected.dtype.kind in "biu":
+        return float((values.astype(np.int64) != expected).sum())
+    if half:
+        rounding = np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64) / 2
+        values = np.clip(values, expected - rounding, expected + rounding)
+        values = expected + (found.double().numpy() - values)
+    return _relative(values, expected)
 
 
 @dataclass(frozen=True)
@@ -268,16 +310,28 @@ def _key_lists(folder: Path) -> Iterator[Comparison]:
     if not file.is_file() or found is None:
         return
     adapter, released = found
-    for name, shapes in json.loads(file.read_text(encoding="utf-8")).items():
+    for name, shapes in _shape_lists(file).items():
         sized = released | adapter.released_sizes(shapes)
         config = adapted_config(adapter, sized, Path(name), set(shapes))
         keys = adapter.keys(config)
         kind = input_class(config["input"]["kind"]).read(folder, config)
         expected = shapes_of(config, kind)
-        given = {keys.renamed[n]: tuple(shape) for n, shape in shapes.items() if n in keys.renamed}
+        given = {
+            place: keys.shape_in_bundle(place, tuple(shapes[n]))
+            for n, place in keys.renamed.items()
+            if n in shapes
+        }
         wrong = keys.unexpected(shapes)
         wrong += [n for n in {*expected, *given} if expected.get(n) != given.get(n)]
         yield Comparison(f"keys {name}", float(len(wrong)))
+
+
+def _shape_lists(file: Path) -> dict[str, dict[str, list[int]]]:
+    """The tensors' shapes of each released size; a file may be of one size, with more than the shape of a tensor."""
+    stored = _json(file)
+    if all("shape" in told for told in stored.values()):
+        return {"official": {name: told["shape"] for name, told in stored.items()}}
+    return dict(stored)
 
 
 def _read(file: Path) -> NDArray[Any]:

@@ -50,7 +50,7 @@ Weights = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The checkpoint's folder.", exists=True)
+    Path, typer.Argument(metavar="FILE|DIR", help="The checkpoint's file or folder.", exists=True)
 ]
 Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")]
 
@@ -241,7 +241,9 @@ def convert(
     path: Checkpoint,
     output: Bundle,
 ) -> None:
-    """Make a bundle of a checkpoint in a released layout.
+    """Make a bundle of a checkpoint in a released layout, a folder or a file.
+
+    Of JAX's checkpoints, as AlphaGenome's official one, with the libraries of `genomai[jax]`.
 
     \b
     genomai models convert ./DNA_bert_6 -o dnabert-6
@@ -250,8 +252,12 @@ def convert(
 
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles import orbax
 
-    released = bundles.load(path, devices.choose("cpu"))
+    with orbax.as_file(path) as checkpoint:
+        released = bundles.load(checkpoint, devices.choose("cpu"))
+    for remark in released.remarks:
+        run.console.warn(remark)
     config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
     made = dataclasses.replace(released, config=config)
     card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"

@@ -9,6 +9,7 @@ of a checkpoint.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -30,8 +31,8 @@ HEAD = "label"  # the name of a fine-tuned network's head, of which released fil
 class Keys:
     """Where a checkpoint's tensors belong: `renamed` gives the name in the bundle of each name in the checkpoint;
     `tied` ones are stored again under another name, which they must equal; `extra` ones are known and not needed.
-    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used, and `added` the
-    tensors that a bundle has and the layout has not."""
+    `altered` gives, by name in the bundle, what is made of a tensor that is not stored as it is used, which raises
+    ValueError for one that cannot be, and `added` the tensors that a bundle has and the layout has not."""
 
     renamed: Mapping[str, str]
     tied: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +53,15 @@ class Keys:
             elif place is not None:
                 places.add(place)
         return found
+
+    def shape_in_bundle(self, place: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape in the bundle of a tensor that is stored with another; ValueError for one that cannot be."""
+        if place not in self.altered:
+            return stored
+        try:
+            return tuple(self.altered[place](torch.empty(stored, device="meta")).shape)
+        except IndexError as error:
+            raise ValueError(f"has {len(stored)} dimensions") from error
 
     def is_extra(self, name: str) -> bool:
         """Whether a tensor of this name is known and not needed."""
@@ -80,7 +90,7 @@ class Renamed(Mapping[str, Tensor]):
     """A checkpoint's tensors under the names that they have in a bundle; read when they are asked for."""
 
     def __init__(self, weights: Weights, keys: Keys, source: Path) -> None:
-        self._weights, self._altered, self._added = weights, keys.altered, keys.added
+        self._weights, self._keys, self._source = weights, keys, source
         self._stored = {ours: theirs for theirs, ours in keys.renamed.items() if theirs in weights}
         unknown = keys.unexpected(weights)
         if unknown:
@@ -90,16 +100,19 @@ class Renamed(Mapping[str, Tensor]):
                 raise BundleError(f"{source}: tensor {name} should equal {twin}, and does not")
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self._stored, self._added)
+        return chain(self._stored, self._keys.added)
 
     def __len__(self) -> int:
-        return len(self._stored) + len(self._added)
+        return len(self._stored) + len(self._keys.added)
 
     def __getitem__(self, name: str) -> Tensor:
-        if name in self._added:
-            return self._added[name]
+        if name in self._keys.added:
+            return self._keys.added[name]
         tensor = self._weights[self._stored[name]]
-        return self._altered[name](tensor) if name in self._altered else tensor
+        if name not in self._keys.altered:
+            return tensor
+        with self._refusal(name):
+            return self._keys.altered[name](tensor)
 
     @property
     def files(self) -> list[Path]:
@@ -108,9 +121,18 @@ class Renamed(Mapping[str, Tensor]):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
-        if name in self._added:
-            return tuple(self._added[name].shape)
-        return self._weights.shape(self._stored[name])
+        if name in self._keys.added:
+            return tuple(self._keys.added[name].shape)
+        with self._refusal(name):
+            return self._keys.shape_in_bundle(name, self._weights.shape(self._stored[name]))
+
+    @contextmanager
+    def _refusal(self, name: str) -> Iterator[None]:
+        """ValueErrors for a tensor as BundleErrors that name it."""
+        try:
+            yield
+        except ValueError as error:
+            raise BundleError(f"{self._source}: tensor {self._stored[name]} {error}") from error
 
 
 def checkpoint_of(path: Path) -> Path:
@@ -205,7 +227,7 @@ def adapted_config(
 ) -> dict[str, Any]:
     """What a bundle's config would say of a checkpoint with tensors of these names."""
     return {
-        "name": re.sub(r"\.(pt|ckpt)$", "", hub.name_of(folder)),
+        "name": re.sub(r"\.(ckpt|pth?|safetensors)$", "", hub.name_of(folder)),
         "version": "released",
         "description": "",
         "input": {"kind": "sequence"},
