@@ -241,7 +241,7 @@ def convert(
     path: Checkpoint,
     output: Bundle,
 ) -> None:
-    """Make a bundle of a checkpoint in a released layout, a folder or a file.
+    """Make a bundle of a checkpoint in a released layout.
 
     Of JAX's checkpoints, as AlphaGenome's official one, with the libraries of `genomai[jax]`.
 
