@@ -21,7 +21,7 @@ from genomai_cli.inference.letter_effects import GRADIENT, MUTAGENESIS, by_gradi
 from genomai_cli.inference.likelihood import chunks
 from genomai_cli.records import SequenceRecord
 
-RECORDS_AT_ONCE = 64
+RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
 Effects = Callable[[LabelOdds, Sequence[str], Sequence[int]], list[NDArray[np.float64]]]
 METHODS: dict[str, Effects] = {MUTAGENESIS: mutated, GRADIENT: by_gradient}
 DESCRIPTIONS = {
@@ -90,7 +90,7 @@ class Explainer:
         self, records: Iterable[SequenceRecord]
     ) -> Iterator[tuple[SequenceRecord, Explanation | None]]:
         """Every record with its explanation, in order; None where the model can read nothing."""
-        for some in chunks(records, RECORDS_AT_ONCE):
+        for some in chunks(records, RECORDS_AT_ONCE[self.method]):
             yield from zip(some, self._explained(some), strict=True)
 
     def _explained(self, records: Sequence[SequenceRecord]) -> list[Explanation | None]:

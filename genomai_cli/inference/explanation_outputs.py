@@ -37,9 +37,9 @@ class ExplanationWriter(Protocol):
 
 @contextmanager
 def explanation_writer(path: Path, about: Mapping[str, str]) -> Iterator[ExplanationWriter]:
-    """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5, else a table."""
+    """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5 (also with .gz), else a table."""
     with held_output(path) as out:
-        if path.suffix.lower() not in HDF5:
+        if Path(path.name.removesuffix(".gz")).suffix.lower() not in HDF5:
             table = _Table(out)
             yield table
             table.close()

@@ -99,7 +99,7 @@ def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, mo
     whole = written(fitted(motifs), tmp_path / "whole")
     work = tmp_path / "work"
     work.mkdir()
-    steps, forward = [0], Convolution.embedding
+    steps, forward = [0], Convolution.forward
 
     def interrupted(part, *inputs):
         steps[0] += part.training
@@ -108,7 +108,7 @@ def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, mo
         return forward(part, *inputs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Convolution, "embedding", interrupted)
+        patch.setattr(Convolution, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fitted(motifs, work=work)
     assert list(work.glob("*.pt"))
