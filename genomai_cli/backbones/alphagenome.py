@@ -41,6 +41,7 @@ class AlphaGenomeNetwork(Backbone):
     """
 
     config_class = AlphaGenomeConfig
+    has_token_slopes = False
     features_read = frozenset({ORGANISM})
     in_half = frozenset({"splice_sites_usage__predictions"})
     num_layers = 0

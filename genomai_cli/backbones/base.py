@@ -26,6 +26,7 @@ class Network(nn.Module):
     config_class: ClassVar[type]
     has_vectors: ClassVar[bool] = True  # those that only restore tokens have none
     has_token_vectors: ClassVar[bool] = False
+    has_token_slopes: ClassVar[bool] = False  # see `token_slopes`
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
     reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
@@ -91,6 +92,7 @@ class Backbone(Network):
 
     in_half: ClassVar[frozenset[str]] = frozenset()  # stages that the released code rounds to half
     has_token_vectors = True
+    has_token_slopes = True
     has_pooler: bool = False  # a trained vector of the whole, see `pooler_output`
     causal: ClassVar[bool] = (
         False  # a token's hidden state knows no later token, and says what comes next

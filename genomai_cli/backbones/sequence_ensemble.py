@@ -267,6 +267,7 @@ class SequenceEnsemble(Network):
 
     config_class = SequenceEnsembleConfig
     selected: ClassVar[bool] = True
+    has_token_slopes = True
     num_layers = 1
 
     def __init__(self, config: SequenceEnsembleConfig) -> None:

@@ -138,7 +138,7 @@ def explain(
     """
     from genomai_cli.cli.model_choice import load_model
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.explain import Explainer, labels_asked, require_plain_dna
+    from genomai_cli.inference.explain import Explainer, labels_asked, require_explainable
     from genomai_cli.inference.label_odds import LabelOdds
 
     pictures.check()
@@ -147,7 +147,7 @@ def explain(
             "--model: name a classifier of DNA; none of those installed reads plain DNA"
         )
     bundle = load_model(run, model, compute)
-    require_plain_dna(bundle)
+    require_explainable(bundle, method)
     asked = labels_asked(bundle, head, label)
     both = strand is Strand.BOTH
     odds = LabelOdds(bundle, both_strands=both, batching=Batching(windows=batch_size))

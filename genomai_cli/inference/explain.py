@@ -49,12 +49,16 @@ class Explanation:
         return np.where(count_L > 0, -mean_L, np.nan)
 
 
-def require_plain_dna(bundle: Bundle) -> None:
-    """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter."""
+def require_explainable(bundle: Bundle, method: str) -> None:
+    """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter, or
+    not by this method."""
     bundle.require_heads()
     if bundle.input.coordinates is not None:
         instead = bundle.input.explained_by
         raise BundleError(f"the model {bundle.name!r} does not read plain DNA: {instead}")
+    if method == GRADIENT and not all(n.has_token_slopes for n in bundle.classifier.networks):
+        kind = bundle.config["network"]["kind"]
+        raise BundleError(f"a network {kind!r} has no gradient by letters: --method {MUTAGENESIS}")
 
 
 def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[str]:
