@@ -1,6 +1,6 @@
 """What the families cost by length of a sequence: tokens a second of a processor and peak memory, with random weights.
 
-    python -m benchmarks.speed.families --threads 2 -o benchmarks/speed/families.tsv --markdown benchmarks/speed/families.md
+    python -m benchmarks.speed.families --threads 2 -o families.tsv --markdown families.md
     python -m benchmarks.speed.families --lengths 1000,8000 --methods caduceus-ps-tiny,caduceus-plain
 
 Every measurement is a process of its own, which reads a sequence of so many bases, after a short one that is not

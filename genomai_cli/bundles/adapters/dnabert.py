@@ -1,5 +1,5 @@
-"""DNABERT's released layout: config.json, vocab.txt, pytorch_model.bin or model.safetensors (zhihan1996/DNA_bert_k), with
-the head for masked tokens, or fine-tuned with one of classes (`BertForSequenceClassification`), which reads the pooler.
+"""DNABERT's released layout: config.json, vocab.txt, pytorch_model.bin or model.safetensors (zhihan1996/DNA_bert_k),
+with the head for masked tokens, or fine-tuned with one of classes (`BertForSequenceClassification`) on the pooler.
 """
 
 import re
