@@ -179,9 +179,21 @@ class SpliceJunctions(nn.Module):
     ) -> dict[str, Tensor]:
         """See `AlphaGenomeHeads`."""
         places_B4S = splice_site_positions(chances_BT5, self.sites, self.threshold)
-        chosen_BCX = bases_BCT.gather(
-            2, places_B4S.clamp(min=0).flatten(1).unsqueeze(1).expand(-1, bases_BCT.shape[1], -1)
-        )
+        mask_BSSO = self._mask(places_B4S >= 0, organism_B)
+        count = int((places_B4S >= 0).sum(2).max())  # of sites; what follows is masked
+        counts_BSSO = self._counts(bases_BCT, places_B4S[..., :count], organism_B)
+        rest = self.sites - count
+        counts_BSSO = functional.pad(counts_BSSO, (0, 0, 0, rest, 0, rest))
+        return {
+            "predictions": counts_BSSO.masked_fill(~mask_BSSO, 0.0),
+            "splice_site_positions": places_B4S,
+            "splice_junction_mask": mask_BSSO,
+        }
+
+    def _counts(self, bases_BCT: Tensor, places_B4S: Tensor, organism_B: Tensor) -> Tensor:
+        """The reads (B, S, S, 2 U) of each donor and acceptor, those of the forward strand first."""
+        places_B1X = places_B4S.clamp(min=0).flatten(1).unsqueeze(1)
+        chosen_BCX = bases_BCT.gather(2, places_B1X.expand(-1, bases_BCT.shape[1], -1))
         hidden_B4SJ = self.conv(chosen_BCX, organism_B).unflatten(1, places_B4S.shape[1:])
         of_sites = [
             self._of_tissues(site, hidden_B4SJ[:, n], places_B4S[:, n], organism_B)
@@ -191,13 +203,7 @@ class SpliceJunctions(nn.Module):
             functional.softplus(torch.einsum("bduj,bauj->bdau", donor, acceptor))
             for donor, acceptor in (of_sites[:2], of_sites[2:])
         ]
-        mask_BSSO = self._mask(places_B4S >= 0, organism_B)
-        counts_BSSO = torch.where(mask_BSSO, torch.cat(counts, dim=3), 0.0)
-        return {
-            "predictions": counts_BSSO,
-            "splice_site_positions": places_B4S,
-            "splice_junction_mask": mask_BSSO,
-        }
+        return torch.cat(counts, dim=3)
 
     def _of_tissues(
         self, site: str, hidden_BSJ: Tensor, places_BS: Tensor, organism_B: Tensor

@@ -384,6 +384,14 @@ def test_tissues_that_an_organism_has_not_are_masked():
     assert (found["splice_sites_junction__predictions"][~mask] == 0).all()
 
 
+def test_where_no_site_is_likely_there_are_no_junctions():
+    config = AlphaGenomeConfig(**SIZES | {"splice_threshold": 1.0})
+    found = stages(AlphaGenomeNetwork(config).eval(), some_ids(1, 2048))
+    assert (found["splice_sites_junction__splice_site_positions"] == -1).all()
+    assert found["splice_sites_junction__predictions"].shape == (1, 5, 5, 4)
+    assert not found["splice_sites_junction__predictions"].any()
+
+
 def test_in_training_norms_use_the_batch_and_remember_it():
     norm = RmsBatchNorm(3)
     x = torch.randn(4, 3, 10, generator=torch.Generator().manual_seed(6)) * 3
