@@ -34,8 +34,7 @@ class AlphaGenomeConfig:
     """Sizes; the defaults are those of the released model.
 
     `width` are the channels of a base, and `growth` more come with each halving; `tracks` are the outputs of each head,
-    padding included, of which junctions have two a tissue. Of the `tissues` that there are, each organism can have
-    fewer of its own.
+    padding included; for junctions the tissues, of two tracks each, of which each organism may have fewer (`tissues`).
     """
 
     width: int = 768

@@ -109,8 +109,11 @@ def _stages(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
     asked = {name: _optional(folder / f"{name}.npy", device) for name in network.features_read}
     features = {name: tensor for name, tensor in asked.items() if tensor is not None}
     places = _optional(folder / "positions_1bp.npy", torch.device("cpu"))
-    with torch.inference_mode():
-        stages = network.stages(ids_BT, features)
+    try:
+        with torch.inference_mode():
+            stages = network.stages(ids_BT, features)
+    except (IndexError, RuntimeError) as error:
+        raise InputError(f"the model cannot read this: {error}", path=file) from error
     for stored in sorted(folder.glob("expected_*.npy")) if stages else ():
         name = stored.stem.removeprefix("expected_")
         if name not in stages:

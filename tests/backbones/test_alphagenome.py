@@ -648,6 +648,10 @@ def test_verify_compares_every_stage(tmp_path):
     assert again.status == 1
     wrong = {row[0] for row in again.rows[1:] if row[2] == "DIFFERENT"}
     assert wrong == {positions.stem[9:], usage.stem[9:]}
+    np.save(folder / "organism_index.npy", np.array([0, 2]))
+    refused = run(["models", "verify", folder, "--against", folder])
+    assert refused.status == 1
+    assert "input_index.npy: the model cannot read this" in refused.stderr
 
 
 @needs_shared
