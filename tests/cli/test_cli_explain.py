@@ -28,14 +28,14 @@ def made(folder, labels, weights=None):
     if weights:
         network = bundle.classifier.networks[0]
         (part,), (head,) = network.parts, network.heads
+        codes = torch.tensor([["ACGT".index(letter) for letter in kmer] for kmer in weights])
+        shares = [torch.autograd.grad(part(c[None]).sum(), part.linear.weight)[0] for c in codes]
         with torch.no_grad():
             for values in (part.linear.weight, part.linear.bias, head.bias):
                 values.zero_()
             head.weight.copy_(torch.eye(2))
-            for kmer, weight in weights.items():
-                codes = torch.tensor([["ACGT".index(letter) for letter in kmer]])
-                column = part.frequencies(codes)[0].nonzero().max()
-                part.linear.weight[0, column] = weight
+            for share, weight in zip(shares, weights.values(), strict=True):
+                part.linear.weight[0, share[0].nonzero().max()] = weight
     return likelihood_bundles.saved(bundle, folder)
 
 
