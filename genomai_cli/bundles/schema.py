@@ -111,6 +111,7 @@ class Config(_Part):
     heads: dict[Name, Labels] = {}
     likelihood: _Evidence | None = None
     regression: _Evidence | None = None
+    novelty: _Kind | None = None
     companions: dict[Name, _Kind] = {}
     remarks: list[Text] = []
     trainable_parameters: Annotated[int, Field(ge=0)] | None = None

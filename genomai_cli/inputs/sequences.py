@@ -3,17 +3,19 @@
 Shape suffixes: B samples, L letters, T tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters, as_text, reverse_complement
 from genomai_cli.augmentations import hide
 from genomai_cli.backbones.base import Network, max_length
+from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
 from genomai_cli.inputs.base import CardText, InputKind, Model, ModelInput, Reader, Recipe
 from genomai_cli.inputs.samples import (
     Letters,
@@ -67,6 +69,21 @@ class SequenceInput(InputKind):
         """There is nothing to read."""
         del folder, config
         return cls()
+
+    def evidence(self, config: Mapping[str, Any]) -> SequenceNovelty | None:
+        """What tells sequences unlike those of training, if the model has it."""
+        return SequenceNovelty() if config.get("novelty") else None
+
+    def flags(self, read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
+        """LOW_CALL_RATE, NOVEL."""
+        yield from super().flags(read, scores)
+        if NOVELTY in scores and float(scores[NOVELTY]) > 0:
+            yield "NOVEL"
+
+    def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
+        """Whether the sequence is so unlike those of training that hardly any of them would be taken for it."""
+        del read
+        return NOVELTY in scores and float(scores[NOVELTY]) > 1
 
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """See `SequenceReader`."""

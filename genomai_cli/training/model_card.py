@@ -111,8 +111,7 @@ optimistic):
 
 ## Limits
 
-Labels that are not in the training data are never answered. A sample unlike the training data gets a label all the
-same: mind the flags.
+Labels that are not in the training data are never answered. {_novel(config)}
 
 ## Reproduce
 
@@ -122,6 +121,15 @@ same: mind the flags.
 
 {made["seconds"]} s on {made["device"]} with {made["program"]}, torch {made["torch"]}, seed {made["seed"]}.
 """
+
+
+def _novel(config: Mapping[str, Any]) -> str:
+    """What becomes of samples unlike the training data."""
+    if config.get("novelty") is None:
+        return "A sample unlike the training data gets a label all the\nsame: mind the flags."
+    return """A sequence unlike the training sequences in its
+letters, composition or length is flagged NOVEL, as about 1 % of held-out training sequences are; one that is very
+unlike them gets no label. Sequences of another kind that are made alike go unnoticed."""
 
 
 def _counted(made: Mapping[str, Any]) -> str:

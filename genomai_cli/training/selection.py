@@ -6,7 +6,8 @@
    sequences of one length, positions apart. The side with the smaller held-out loss wins.
 3. The winners are trained on as many further folds as the budget has room for.
 4. Held-out logits weigh the parts (`stacking`), and calibrate their sum.
-5. Regressions are fitted once more on all samples but those of a validation set that is given; the convolutions of all
+5. What is unlike the training sequences is told by those held out (`novelty_fit`).
+6. Regressions are fitted once more on all samples but those of a validation set that is given; the convolutions of all
    folds answer together.
 
 What is trained follows from the samples and the budget by `SECONDS_A_LETTER`, never from the clock: the same input and
@@ -39,6 +40,7 @@ from genomai_cli.backbones.sequence_ensemble import (
     SequenceEnsembleConfig,
     build_part,
 )
+from genomai_cli.backbones.sequence_novelty import SequenceNovelty
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples
@@ -57,6 +59,7 @@ from genomai_cli.training.labelled_data import (
     others,
     require_all_classes,
 )
+from genomai_cli.training.novelty_fit import fit_novelty
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sequence_parts import (
     Descent,
@@ -251,6 +254,13 @@ class Trials:
             found[head] = stack(logits_GNC[:, known_N], labels_N[known_N])
         return found
 
+    def novelty(self) -> SequenceNovelty:
+        """What is unlike the samples to train on."""
+        parts = folds(self.samples, FOLDS, self.seed)
+        given = np.array([], np.int64) if self.given is None else self.given
+        training = (np.setdiff1d(part, given) for part in parts)
+        return fit_novelty(self.data, [part for part in training if len(part)])
+
     def by_head(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
         """The logits (G, N, C) of every head, of the samples of all folds so far; if these are the same, the means of
         all fits."""
@@ -299,6 +309,8 @@ class Assembly:
             shares += [(number, 1 / len(found))] * len(found)
         config = self._config(configs)
         classifier = build(config, self.kind)
+        if classifier.evidence is not None:
+            classifier.evidence.load_state_dict(trials.novelty().state_dict())
         network: Any = classifier.networks[0]
         for place, part in enumerate(parts):
             network.parts[place].load_state_dict(part.state_dict())
@@ -335,6 +347,7 @@ class Assembly:
         sizes |= {"outputs": trials.outputs, "parts": SequenceEnsembleConfig.of(parts).parts}
         heads = trials.samples.classes
         config = initial_config(self.recipe, self.kind, tokenizer, sizes, members=1, heads=heads)
+        config["novelty"] = {"kind": self.kind.name}
         config["provenance"] |= {
             "seed": trials.seed,
             "device": trials.device.type,

@@ -7,7 +7,7 @@ all heads).
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE, as_letters, codes_of
-from genomai_cli.backbones.kmer_regression import Kmers
+from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import Convolution, Positions, answers_of
 from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.objectives.base import cross_entropy
@@ -29,6 +29,7 @@ ITERATIONS = 40
 NEVER = 1e-6  # the deviation of a feature that does not vary
 NOTHING = 1e30  # what it is divided by instead: bundles hold finite values only
 ROWS_AT_ONCE = 512
+COUNT_TYPES = (torch.uint8, torch.int16, torch.int32)
 EVALUATIONS = 12
 SMOOTHING = 0.05  # of labels
 SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
@@ -45,6 +46,7 @@ class LabelledCodes:
     lengths: Tensor
     labels: dict[str, Tensor]
     classes: dict[str, int]
+    _counts: dict[KmersConfig, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, samples: Samples, longest: int) -> "LabelledCodes":
@@ -76,6 +78,19 @@ class LabelledCodes:
         longest = max(1, int(self.lengths[rows].max()))
         return self.codes[rows, :longest].long(), torch.arange(longest) < self.lengths[rows, None]
 
+    @torch.no_grad()
+    def counts(self, part: Kmers) -> Tensor:
+        """How often each of the part's k-mers occurs (N, F), counted once for all parts like it; of one byte where
+        sequences are short."""
+        if part.config not in self._counts:
+            longest = self.codes.shape[1]
+            dtype = next(t for t in COUNT_TYPES if longest <= torch.iinfo(t).max)
+            blocks = torch.split(torch.arange(len(self)), ROWS_AT_ONCE)
+            codes = (self.batch(rows)[0].to(part.mean.device) for rows in blocks)
+            found = [part.counts(codes_BL).to("cpu", dtype) for codes_BL in codes]
+            self._counts[part.config] = torch.cat(found)
+        return self._counts[part.config]
+
     def by_head(self, logits_BO: Tensor) -> dict[str, Tensor]:
         """The logits (B, C) of every head."""
         parts = torch.split(logits_BO, list(self.classes.values()), dim=1)
@@ -92,9 +107,12 @@ def logits_at(part: nn.Module, data: LabelledCodes, rows: Rows, device: torch.de
     """The part's logits (N, O) of the samples in these rows, on the CPU."""
     part.eval()
     found = []
-    for at in range(0, len(rows), ROWS_AT_ONCE):
-        codes_BL, real_BL = data.batch(torch.from_numpy(rows[at : at + ROWS_AT_ONCE]))
-        logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
+    for rows_B in torch.split(torch.from_numpy(rows), ROWS_AT_ONCE):
+        if isinstance(part, Kmers):
+            logits_BO = part.logits(data.counts(part)[rows_B].to(device))
+        else:
+            codes_BL, real_BL = data.batch(rows_B)
+            logits_BO, _ = answers_of(part, codes_BL.to(device), real_BL.to(device))
         found.append(logits_BO.float().cpu())
     return torch.cat(found)
 
@@ -131,20 +149,15 @@ def standardised(
     part: Regression, data: LabelledCodes, train: Rows, device: torch.device
 ) -> Tensor:
     """The features (N, F) of the samples to train on; mean and deviation are kept in a part of k-mers."""
-    if isinstance(part, Kmers):
-        part.mean.zero_()
-        part.deviation.fill_(1.0)
-    found = []
-    for at in range(0, len(train), ROWS_AT_ONCE):
-        codes_BL, _ = data.batch(torch.from_numpy(train[at : at + ROWS_AT_ONCE]))
-        found.append(part.features(codes_BL.to(device)))
-    x_NF = torch.cat(found)
-    if isinstance(part, Kmers):
-        part.mean.copy_(x_NF.mean(0))
-        part.deviation.copy_(x_NF.std(0))
-        part.deviation[part.deviation < NEVER] = NOTHING
-        x_NF.sub_(part.mean).div_(part.deviation)
-    return x_NF
+    blocks = torch.split(torch.from_numpy(train), ROWS_AT_ONCE)
+    if isinstance(part, Positions):
+        return torch.cat([part.features(data.batch(rows)[0].to(device)) for rows in blocks])
+    counts_NF = data.counts(part)
+    x_NF = torch.cat([part.frequencies(counts_NF[rows].to(device)) for rows in blocks])
+    part.mean.copy_(x_NF.mean(0))
+    part.deviation.copy_(x_NF.std(0))
+    part.deviation[part.deviation < NEVER] = NOTHING
+    return x_NF.sub_(part.mean).div_(part.deviation)
 
 
 def _solve(

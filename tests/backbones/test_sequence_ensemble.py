@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.heads import attach_heads, logits, token_slopes
-from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
+from genomai_cli.backbones.kmer_counts import KmerCounts
 from genomai_cli.backbones.sequence_ensemble import (
     Positions,
     PositionsConfig,
@@ -51,14 +51,15 @@ def network(*parts, outputs=2):
 @given(DNA, st.integers(1, 4), st.booleans())
 @settings(deadline=None)
 def test_kmers_are_counted_as_by_hand(text, longest, both):
-    found = Kmers(KmersConfig(longest, both), 2).frequencies(codes(text)[0])[0]
+    counts = KmerCounts(longest, both_strands=both)
+    found = counts.frequencies(counts(codes(text)[0]))[0]
     begin = 0
     for k in range(1, longest + 1):
         words = [text[i : i + k] for i in range(len(text) - k + 1)]
         words = [word for word in words if "N" not in word]
         strands = [[word, complement(word)[::-1]] if both else [word] for word in words]
         counted = Counter(min(strand) for strand in strands)
-        size = Kmers(KmersConfig(longest, both), 2).sizes[k - 1]
+        size = counts.sizes[k - 1]
         shares = sorted(found[begin : begin + size].tolist(), reverse=True)
         expected = sorted((n / len(words) for n in counted.values()), reverse=True)
         assert shares[: len(expected)] == pytest.approx(expected)

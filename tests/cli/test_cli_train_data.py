@@ -195,6 +195,10 @@ def test_without_a_recipe_parts_are_chosen(tmp_path, files, rows, monkeypatch):
     assert called.status == 0, called.stderr
     found = [line.split("\t")[1] for line in called.stdout.splitlines()[1:]]
     assert np.mean([label == kind for label, (_, kind) in zip(found, rows, strict=True)]) > 0.7
+    strange = b">short\nACGTA\n>repeat\n" + b"A" * 40 + b"\n>" + as_fasta(rows[:1]).encode()[1:]
+    told = run(["classify", "--model", model, "--device", "cpu"], strange).rows[1:]
+    assert [row[1] for row in told[:2]] == ["UNKNOWN", "UNKNOWN"] != told[2][1]
+    assert [row[5] for row in told] == ["NOVEL", "NOVEL", "."]
     embedded = run(["embed", "--model", model, "--device", "cpu", fasta, "--to", "tsv"])
     assert embedded.status == 0, embedded.stderr
 
