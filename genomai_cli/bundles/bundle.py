@@ -68,9 +68,16 @@ class Bundle:
         """The labels of every head, in the order of its logits."""
         return {head: list(labels) for head, labels in self.config["heads"].items()}
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The heads that are numbers, and how far from the truth each is at most, in as large a share of the cases as
+        their `coverage` in the config says."""
+        told = self.config.get("numbers", {})
+        return {head: float(of["half_width"]) for head, of in told.items()}
+
     def require_heads(self) -> None:
-        """BundleError for a model that was only pretrained, and has no classes to choose from."""
-        if not self.config["heads"]:
+        """BundleError for a model that was only pretrained, and has nothing to answer."""
+        if not self.heads and not self.numbers:
             raise BundleError(
                 f"the model {self.name!r} has no heads: it was only pretrained; "
                 "`genomai train --model DIR` gives it some"
@@ -113,8 +120,9 @@ def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
     """
     try:
         classes = {head: len(labels) for head, labels in config["heads"].items()}
+        outputs = classes | dict.fromkeys(config.get("numbers", {}), 1)
         members = [
-            attach_heads(build_network(config["network"]), classes)
+            attach_heads(build_network(config["network"]), outputs)
             for _ in range(config["members"])
         ]
         asked = [config[name] for name in registry.EVIDENCE if config.get(name)]

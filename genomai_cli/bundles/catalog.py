@@ -299,7 +299,8 @@ def summarise(path: Path) -> Summary:
     return Summary(
         name=str(config.get("name", path.name)),
         version=str(config.get("version", "?")),
-        heads={name: len(labels) for name, labels in (config.get("heads") or {}).items()},
+        heads={name: len(labels) for name, labels in (config.get("heads") or {}).items()}
+        | dict.fromkeys(config.get("numbers") or {}, 1),
         parameters=parameter_count(path, config),
         size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         description=str(config.get("description", "")),

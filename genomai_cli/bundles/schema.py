@@ -26,7 +26,7 @@ from genomai_cli.registry import EVIDENCE
 
 MOST_BYTES = 1 << 23  # of a config; those of the largest models have some thousand
 _MOST = 1 << 40  # no number of a config is larger
-_FREE = ("provenance", "files", "trainable_parameters")  # what no network is built from
+_FREE = ("provenance", "files", "trainable_parameters", "numbers")  # what no network is built from
 
 
 def _plain(text: str) -> str:
@@ -88,6 +88,11 @@ class _Network(_Kind):
         return self
 
 
+class _Number(_Part):
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    half_width: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _Evidence(_Part):
     head: Name
     axes: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -109,6 +114,7 @@ class Config(_Part):
     network: _Network | None = None
     members: Annotated[int, Field(ge=1, le=1000)] = 1
     heads: dict[Name, Labels] = {}
+    numbers: dict[Name, _Number] = {}
     likelihood: _Evidence | None = None
     regression: _Evidence | None = None
     novelty: _Kind | None = None
@@ -116,6 +122,12 @@ class Config(_Part):
     remarks: list[Text] = []
     trainable_parameters: Annotated[int, Field(ge=0)] | None = None
     files: dict[FileName, Sha256] = {}
+
+    @model_validator(mode="after")
+    def _heads_have_names_of_their_own(self) -> Self:
+        if both := self.heads.keys() & self.numbers.keys():
+            raise ValueError(f"{min(both)} is a head of labels and of numbers")
+        return self
 
     @model_validator(mode="after")
     def _evidence_fits_heads(self) -> Self:

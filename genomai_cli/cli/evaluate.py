@@ -152,7 +152,8 @@ def evaluate(
 
     For every head: accuracy, balanced accuracy, MCC, macro F1, expected calibration error and, from a table with
     --probs, log loss and Brier score; each with a 95 % interval (Wilson for accuracy, else bootstrap) and the value
-    that always calling the majority class would have. UNKNOWN counts as wrong.
+    that always calling the majority class would have. UNKNOWN counts as wrong. For predicted numbers: Pearson's and
+    Spearman's correlation, R^2, root mean squared error, and the share of true numbers inside the interval.
 
     With --task generation, REAL being the training samples: allele frequencies, linkage (correlation of r^2 over all
     pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of
@@ -183,10 +184,15 @@ def _classification(
 
     if labels.truth is None or len(run.inputs) > 1:
         raise UsageError("one table of predictions and --truth LABELS are needed")
-    table, known = evaluation.PredictionTable(read_table(run.inputs[0])), read_labels(labels.truth)
+    table = evaluation.PredictionTable(read_table(run.inputs[0]))
+    known = evaluation.with_label_sets(read_labels(labels.truth), table)
     column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
     _count(run, evaluation.overlap(table, known), len(table.samples))
     _tell_leaks(run, labels)
+    if novel := table.novel():
+        run.console.say(
+            f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
+        )
     scores = evaluation.score_heads(table, known, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genomai_cli.metrics.classification import Estimate, HeadScores
+    from genomai_cli.metrics.numbers import NumberScores
     from genomai_cli.population.evaluation.generation import Report
 
 SCHEMA_VERSION = 1
 ESTIMATE = ("metric", "value", "low", "high", "baseline")
 Rows = Iterator[tuple[str, ...]]
+Scores = Mapping[str, "HeadScores | NumberScores"]
 
 
-def classification_tsv(scores: Mapping[str, "HeadScores"]) -> str:
-    """A line a measure: head, metric, value, 95 % interval, and the majority class's value."""
+def classification_tsv(scores: Scores) -> str:
+    """A line a measure: head, metric, value, 95 % interval, and the value of the majority class, or of the mean."""
     return _lines([("head", *ESTIMATE), *_classification_rows(scores)])
 
 
-def _classification_rows(scores: Mapping[str, "HeadScores"]) -> Rows:
+def _classification_rows(scores: Scores) -> Rows:
     for head, result in scores.items():
         yield (head, "n", str(result.samples), ".", ".", ".")
         yield (head, "unknown", str(result.unknown), ".", ".", ".")
@@ -28,26 +30,34 @@ def _classification_rows(scores: Mapping[str, "HeadScores"]) -> Rows:
             yield (head, name, *map(_decimal, asdict(estimate).values()))
 
 
-def classification_json(scores: Mapping[str, "HeadScores"], **facts: str) -> str:
+def classification_json(scores: Scores, **facts: str) -> str:
     """The same as one JSON document, with the confusion matrices."""
     return _document({**facts, "heads": {head: _head(result) for head, result in scores.items()}})
 
 
-def _head(result: "HeadScores") -> dict[str, Any]:
-    return {
+def _head(result: "HeadScores | NumberScores") -> dict[str, Any]:
+    told = {
         "n": result.samples,
         "unknown": result.unknown,
         "metrics": {name: estimate_fields(value) for name, value in result.measures.items()},
-        "labels": result.labels,
-        "confusion": result.confusion.tolist(),
     }
+    for _, of in _of_labels({"": result}):
+        told |= {"labels": of.labels, "confusion": of.confusion.tolist()}
+    return told
 
 
-def confusion_tsv(scores: Mapping[str, "HeadScores"]) -> str:
+def _of_labels(scores: Scores) -> "Iterator[tuple[str, HeadScores]]":
+    """The heads of labels, which have a confusion matrix, with their scores."""
+    from genomai_cli.metrics.classification import HeadScores
+
+    return ((head, of) for head, of in scores.items() if isinstance(of, HeadScores))
+
+
+def confusion_tsv(scores: Scores) -> str:
     """A line for every head, true label and called label: how many samples."""
     rows = [
         (head, true, called, str(result.confusion[i, j]))
-        for head, result in scores.items()
+        for head, result in _of_labels(scores)
         for i, true in enumerate(result.labels[:-1])  # the last is UNKNOWN, no true label
         for j, called in enumerate(result.labels)
     ]

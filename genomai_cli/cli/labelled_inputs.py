@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from genomai_cli.inputs.base import InputKind
     from genomai_cli.inputs.samples import Rows, Samples
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.training.targets import Targets
 
 Labels = Annotated[
     Path | None,
@@ -146,27 +147,24 @@ class LabelledReader:
     def gather(
         self,
         sources: "Iterable[Input]",
-        table: "LabelTable",
-        heads: "Mapping[str, str]",
+        targets: "Targets",
         strata: "Mapping[str, str] | None",
         files: DataOptions,
     ) -> Gathered:
-        """The samples of the inputs and of the files; InputError for labels that are wrong, told by file and line.
-
-        `heads` are the columns of the labels.
-        """
+        """The samples of the inputs and of the files; InputError for labels that are wrong, told by file and line."""
         from genomai_cli.training.label_faults import check_labels, check_names
         from genomai_cli.training.labelled_data import with_validation
 
-        alike = self.kind.similar_are_one
-        check_labels(table, heads, words_or_numbers=alike)
-        samples = self._samples(sources, table, heads, strata=strata, similar_are_one=alike)
+        table, alike = targets.table, self.kind.similar_are_one
+        check_labels(table, targets.heads, words_or_numbers=alike, numbers=targets.numbers)
+        samples = self._samples(sources, table, targets, strata=strata, similar_are_one=alike)
         self._tell(samples, split=files.dev is None)
         tests = {path: self._sequences(path) for path in files.test or ()}
         both, rows = samples, None
         if files.dev is not None:
             source, given = _dev(files.dev, files.dev_labels, table)
-            dev = self._samples([source], given, heads, classes=samples.classes)
+            given = targets.of(given)
+            dev = self._samples([source], given, targets, classes=samples.classes)
             both, rows = with_validation(samples, dev)
             self._compare(samples, {files.dev: dev.sequences})
         elif files.dev_labels is not None:
@@ -182,12 +180,13 @@ class LabelledReader:
         self,
         sources: "Iterable[Input]",
         table: "LabelTable",
-        heads: "Mapping[str, str]",
+        targets: "Targets",
         **options: Any,
     ) -> "Samples":
         from genomai_cli.training.labelled_data import gather
 
-        columns = {head: table.column(column) for head, column in heads.items()}
+        columns = {head: table.column(column) for head, column in targets.heads.items()}
+        options |= {"numbers": targets.numbers}
         records = self._named(sources)
         try:
             samples, unlabelled = gather(records, columns, check=self.kind.check_record, **options)

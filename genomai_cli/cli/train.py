@@ -46,6 +46,15 @@ if TYPE_CHECKING:
     from genomai_cli.training.finetuning import Finetuned
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
+    from genomai_cli.training.targets import Targets
+
+
+class TargetKind(StrEnum):
+    """What labels are (the same as in `training.targets`, which would need numpy)."""
+
+    AUTO = "auto"
+    CLASSES = "classes"
+    REGRESSION = "regression"
 
 
 class AdaptKind(StrEnum):
@@ -93,6 +102,14 @@ Budget = Annotated[
         "the same samples give the same model.",
     ),
 ]
+Targeted = Annotated[
+    TargetKind,
+    typer.Option(
+        "--target",
+        help="What the labels are. auto: numbers with fractions, or more than 20 different ones, are predicted; A;B is "
+        "several labels, yes or no for each; all else are classes.",
+    ),
+]
 Adapt = Annotated[
     AdaptKind,
     typer.Option(
@@ -124,6 +141,7 @@ class LearningOptions:
     changes: Changes = None
     head: HeadColumns = None
     time: Budget = "15m"
+    target: Targeted = TargetKind.AUTO
 
     def read(
         self, preset: str, labels: "LabelTable", output: Path, start: "Bundle | None"
@@ -213,6 +231,7 @@ def train(
     run.used_device(where)
     start = bundles.load(reading.model, where) if reading.model else None
     chosen, text, heads = learning.read(preset, labels, output, start)
+    targets = _targets(run, chosen, labels, heads, learning.target)
     kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
 
     def read(inputs: "Iterable[Input]") -> "Iterator[SequenceRecord]":
@@ -226,7 +245,7 @@ def train(
         return readers.in_coordinates(run, records, kind)
 
     strata = _strata(run, chosen, labels)
-    gathered = LabelledReader(run, kind, read).gather(sources, labels, heads, strata, data)
+    gathered = LabelledReader(run, kind, read).gather(sources, targets, strata, data)
     samples = gathered.samples
     same = {
         "samples": labelled_data.digest(samples),
@@ -237,6 +256,7 @@ def train(
         "start": start.weights_sha256 if start else None,
         "adapt": asdict(adapting.adaptation()),
         "time": learning.time,
+        "target": learning.target.value,
     }
     work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
     with work.kept_once_begun():
@@ -286,6 +306,28 @@ def _is_selected(recipe: "Recipe") -> bool:
     from genomai_cli.backbones.base import network_class
 
     return network_class(recipe.network["kind"]).selected
+
+
+def _targets(
+    run: Run,
+    recipe: "Recipe",
+    labels: "LabelTable",
+    heads: "Mapping[str, str]",
+    asked: TargetKind,
+) -> "Targets":
+    """What the heads are to learn; UsageError for numbers where the recipe learns classes only."""
+    from genomai_cli.training import targets as choices
+
+    selected = _is_selected(recipe)
+    if not selected and recipe.input.kind != choices.SEQUENCES:
+        asked = TargetKind.CLASSES if asked is TargetKind.AUTO else asked
+    found = choices.targets_of(labels, heads, asked.value)
+    if found.numbers and not selected:
+        message = f"{min(found.numbers)} is numbers, which only the recipe {FOR_SEQUENCES} learns: --target classes"
+        raise UsageError(message)
+    for line in found.told:
+        run.console.say(line)
+    return found
 
 
 def _preset(model: str | None, has_variants: bool) -> str:
@@ -376,8 +418,21 @@ def _tell(run: Run, fitted: "Finetuned", output: Path) -> None:
     run.used_model(fitted.bundle.name, fitted.bundle.version, weights)
     for head, found in fitted.validation.items():
         run.console.say(f"{head}: {_result(found)} on {found['n']} held-out samples")
+    _tell_mean(run, fitted.validation)
     run.note(validation=fitted.validation)
     run.console.say(f"wrote {output}")
+
+
+def _tell_mean(run: Run, validation: "Mapping[str, Any]") -> None:
+    """The mean Matthews correlation, if there are several heads of classes that have one."""
+    found = [of for of in validation.values() if "mcc" in of]
+    if len(found) > 1:
+        first = next(iter(found[0]["candidates"]))
+        mean, plain = (
+            sum(of["candidates"][name]["mcc"] for of in found) / len(found)
+            for name in ("together", first)
+        )
+        run.console.say(f"mean of {len(found)} heads: MCC {mean:.4f} ({first}: {plain:.4f})")
 
 
 def _result(found: "Mapping[str, Any]") -> str:
@@ -385,6 +440,8 @@ def _result(found: "Mapping[str, Any]") -> str:
     candidates = found.get("candidates")
     if candidates is None:
         return f"accuracy {found['accuracy']:.4f}"
-    together = candidates["together"]["mcc"]
     first, plain = next(iter(candidates.items()))
-    return f"accuracy {found['accuracy']:.4f}, MCC {together:.4f} ({first}: {plain['mcc']:.4f})"
+    if "r2" in found:
+        beside = f"{first}: {plain['pearson']:.4f}, {plain['r2']:.4f}"
+        return f"r {found['pearson']:.4f}, R2 {found['r2']:.4f} ({beside})"
+    return f"accuracy {found['accuracy']:.4f}, MCC {found['mcc']:.4f} ({first}: {plain['mcc']:.4f})"

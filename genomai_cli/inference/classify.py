@@ -1,11 +1,11 @@
-"""Records to calls: a label with a calibrated probability for every head, and what to mind about it.
+"""Records to calls: for every head a label with a calibrated probability, or a number with an interval; what to mind.
 
 Calls as the table that `genomai classify` writes.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -25,9 +25,19 @@ Item = TypeVar("Item")
 GROUP = 256  # samples whose probabilities are computed together
 
 
+@dataclass(frozen=True)
+class Number:
+    """What a head of numbers predicts, and the interval in which the true one lies in most cases (90 %)."""
+
+    value: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """The answer for one sample: `probabilities[head]` over the head's labels, None if UNKNOWN.
+    """The answer for one sample: `probabilities[head]` over the head's labels, None if UNKNOWN, and the `numbers` of
+    the heads that predict some, None likewise.
 
     A call is UNKNOWN if nothing entered, or if what entered does not bear a label; the flags say why.
     `measured` are the values of further columns, NaN where there is none.
@@ -40,11 +50,13 @@ class Call:
     call_rate: float
     flags: tuple[str, ...]
     measured: tuple[float, ...] = ()
+    numbers: Mapping[str, Number | None] = field(default_factory=dict)
 
     @property
     def is_known(self) -> bool:
-        """Whether there is a label."""
-        return any(found is not None for found in self.probabilities.values())
+        """Whether there is a label, or a number."""
+        answers = [*self.probabilities.values(), *self.numbers.values()]
+        return any(found is not None for found in answers)
 
 
 def classify_records(
@@ -139,21 +151,31 @@ def _call(
 ) -> Call:
     flags = tuple(bundle.input.flags(read, scores))
     if bundle.input.withheld(read, scores):
-        labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
-        nothing = dict.fromkeys(bundle.heads)
-        return Call(read.name, labels, nothing, read.letters, read.call_rate, flags)
+        return replace(
+            _unknown(bundle, read), used=read.letters, call_rate=read.call_rate, flags=flags
+        )
     labels = {head: bundle.heads[head][int(p.argmax())] for head, p in probabilities.items()}
-    return Call(read.name, labels, dict(probabilities), read.letters, read.call_rate, flags)
+    call = Call(read.name, labels, dict(probabilities), read.letters, read.call_rate, flags)
+    return replace(call, numbers=_numbers(bundle, scores)) if bundle.numbers else call
+
+
+def _numbers(bundle: Bundle, scores: Scores) -> dict[str, Number]:
+    values = {head: float(scores[head]) for head in bundle.numbers}
+    return {
+        head: Number(values[head], values[head] - width, values[head] + width)
+        for head, width in bundle.numbers.items()
+    }
 
 
 def _unknown(bundle: Bundle, read: ModelInput) -> Call:
     labels = dict.fromkeys(bundle.heads, UNKNOWN_LABEL)
-    flag = bundle.input.unknown_flag(read)
-    return Call(read.name, labels, dict.fromkeys(bundle.heads), 0, 0.0, (flag,))
+    nothing, flag = dict.fromkeys(bundle.heads), bundle.input.unknown_flag(read)
+    return Call(read.name, labels, nothing, 0, 0.0, (flag,), numbers=dict.fromkeys(bundle.numbers))
 
 
 NOTHING = "."
 DIGITS = 4
+SIGNIFICANT = 6  # digits of numbers
 
 
 @dataclass(frozen=True)
@@ -192,6 +214,7 @@ def write_calls(
 def columns(bundle: Bundle, with_probabilities: bool) -> list[str]:
     """The names of the columns; scripts depend on them."""
     heads = [column for head in bundle.heads for column in (head, f"{head}_p")]
+    heads += [f"{head}{end}" for head in bundle.numbers for end in ("", "_low", "_high")]
     every = [f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels]
     last = every if with_probabilities else []
     return ["sample", *heads, "used", "call_rate", "flags", "model", *last]
@@ -203,6 +226,9 @@ def _row(call: Call, bundle: Bundle, with_probabilities: bool) -> Iterator[str]:
         probabilities = call.probabilities[head]
         yield label
         yield NOTHING if probabilities is None else f"{probabilities.max():.{DIGITS}f}"
+    for number in call.numbers.values():
+        for value in (None, None, None) if number is None else astuple(number):
+            yield NOTHING if value is None else f"{value:.{SIGNIFICANT}g}"
     yield str(call.used)
     yield f"{call.call_rate:.{DIGITS}f}"
     yield ",".join(call.flags) or NOTHING
@@ -210,8 +236,8 @@ def _row(call: Call, bundle: Bundle, with_probabilities: bool) -> Iterator[str]:
     if with_probabilities:
         for head, labels in bundle.heads.items():
             probabilities = call.probabilities[head]
-            for number in range(len(labels)):
-                yield NOTHING if probabilities is None else f"{probabilities[number]:.{DIGITS}f}"
+            for place in range(len(labels)):
+                yield NOTHING if probabilities is None else f"{probabilities[place]:.{DIGITS}f}"
     for value in call.measured:
         yield NOTHING if np.isnan(value) else f"{value:.{DIGITS}f}"
 

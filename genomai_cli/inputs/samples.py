@@ -4,7 +4,7 @@ Shape suffixes: N samples, B samples of a batch, L letters, T tokens, C classes,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -23,7 +23,8 @@ Letters = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Names, sequences and, for every head, the number of each sample's label, -1 where it has none.
+    """Names, sequences and, for every head, the number of each sample's label, -1 where it has none, or for heads that
+    are numbers themselves its value, NaN where it has none.
 
     `individuals` (N,) are equal for samples of one individual, who must never be on both sides of a split; of sequences
     whose names say nothing of individuals near-duplicates are one, and `near_duplicates` is how many have another.
@@ -37,6 +38,7 @@ class Samples:
     individuals: Rows
     strata: Rows | None = None
     near_duplicates: int | None = None
+    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,10 +50,18 @@ class Samples:
         return flat.reshape(len(self.names), -1)
 
     def groups(self) -> Rows:
-        """Numbers (N,) that are equal for samples equal in every label, and in their stratum."""
-        columns = [*self.labels.values(), *([] if self.strata is None else [self.strata])]
+        """Numbers (N,) that are equal for samples equal in every label, in the tenth of their values, and in their
+        stratum."""
+        columns = [*self.labels.values(), *map(_tenths, self.values.values())]
+        columns += [] if self.strata is None else [self.strata]
         stacked = np.stack(columns, axis=1)
         return np.asarray(np.unique(stacked, axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def _tenths(values_N: NDArray[np.float64]) -> Rows:
+    """Which tenth of the values each lies in, that of the largest where there is none."""
+    bounds = np.nanquantile(values_N, np.linspace(0, 1, 11)[1:-1])
+    return np.asarray(np.searchsorted(bounds, values_N), np.int64)
 
 
 class TrainingRows(Protocol):

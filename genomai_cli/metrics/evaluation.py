@@ -8,19 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.label_sets import NO, YES, with_members
 from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, Table
 from genomai_cli.metrics.classification import HeadScores, Predictions, score
+from genomai_cli.metrics.numbers import NumberPredictions, NumberScores, score_numbers
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionTable:
-    """A table with the column `sample` and, for every head, `HEAD` and `HEAD_p`."""
+    """A table with the column `sample` and, for every head, `HEAD` and `HEAD_p`; for numbers `HEAD`, `HEAD_low` and
+    `HEAD_high`."""
 
     table: Table
 
     def __post_init__(self) -> None:
         self.table.column("sample")
-        if not self.heads:
+        if not self.heads and not self.numbers:
             message = "no head: a column HEAD with its probability in a column HEAD_p"
             raise InputError(message, path=self.path, line=1)
         if not len(self.table):
@@ -35,6 +38,12 @@ class PredictionTable:
     def heads(self) -> list[str]:
         """The columns that have a column of probabilities, `HEAD_p`, beside them."""
         return [name for name in self.table.columns if f"{name}_p" in self.table.columns]
+
+    @property
+    def numbers(self) -> list[str]:
+        """The columns of numbers, which have an interval beside them."""
+        there = self.table.columns
+        return [name for name in there if f"{name}_low" in there and f"{name}_high" in there]
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -54,6 +63,19 @@ class PredictionTable:
             return Predictions(called, np.where(is_call, confidence, np.nan))
         labels = [name.removeprefix(prefix) for name in columns]
         return Predictions(called, np.where(is_call, confidence, np.nan), labels, probabilities)
+
+    def predicted_numbers(self, head: str, rows: Sequence[int]) -> NumberPredictions:
+        """What a head of numbers predicted in these rows."""
+        columns = (head, f"{head}_low", f"{head}_high")
+        found = [
+            numbers_of(self.table.column(name), self.table.lines, self.path) for name in columns
+        ]
+        return NumberPredictions(*(column[list(rows)] for column in found))
+
+    def novel(self) -> int:
+        """How many rows are flagged as unlike what the model knows."""
+        flags = self.table.columns.get("flags", ())
+        return sum("NOVEL" in text.split(",") for text in flags)
 
     def _numbers(self, name: str) -> NDArray[np.float64]:
         pairs = zip(self.table.column(name), self.table.lines, strict=True)
@@ -103,18 +125,19 @@ def columns_for(
     table: PredictionTable, truth: LabelTable, asked: Mapping[str, str]
 ) -> dict[str, str]:
     """The column of the truth for each head that has one: as asked, of the same name, or an alias."""
+    heads = [*table.heads, *table.numbers]
     for head, column in asked.items():
-        if head not in table.heads:
-            raise UsageError(f"no head '{head}' in {table.path} (there are: {_list(table.heads)})")
+        if head not in heads:
+            raise UsageError(f"no head '{head}' in {table.path} (there are: {_list(heads)})")
         truth.column(column)  # complains where it is missing
     chosen: dict[str, str] = {}
-    for head in table.heads:
+    for head in heads:
         names = (asked.get(head, head), head, ALIASES.get(head, head))
         chosen.update((head, name) for name in reversed(names) if name in truth.columns)
     if not chosen:
         message = (
             f"none of its columns ({_list(truth.columns)}) is a head of {table.path} "
-            f"({_list(table.heads)}); say which is with --column HEAD=COLUMN"
+            f"({_list(heads)}); say which is with --column HEAD=COLUMN"
         )
         raise InputError(message, path=truth.path, line=1)
     return chosen
@@ -122,9 +145,9 @@ def columns_for(
 
 def score_heads(
     table: PredictionTable, truth: LabelTable, columns: Mapping[str, str], seed: int
-) -> dict[str, HeadScores]:
+) -> dict[str, HeadScores | NumberScores]:
     """The scores of each head over the rows whose truth is known; a head without any is left out."""
-    scores = {}
+    scores: dict[str, HeadScores | NumberScores] = {}
     for number, (head, column) in enumerate(columns.items()):
         labels = {
             name: label for name, label in truth.column(column).items() if label != UNKNOWN_LABEL
@@ -133,8 +156,38 @@ def score_heads(
         if rows:
             answers = [labels[table.samples[row]] for row in rows]
             rng = np.random.default_rng([seed, number])
-            scores[head] = score(answers, table.predictions(head, rows), rng)
+            if head in table.numbers:
+                line_of = dict(zip(truth.samples, truth.lines, strict=True))
+                lines = [line_of[table.samples[row]] for row in rows]
+                true = numbers_of(answers, lines, truth.path)
+                scores[head] = score_numbers(true, table.predicted_numbers(head, rows), rng)
+            else:
+                scores[head] = score(answers, table.predictions(head, rows), rng)
     return scores
+
+
+def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:
+    """The truth with columns of yes and no for the heads of labels of which a sample has several (`A;B`)."""
+    answers = {YES, NO, UNKNOWN_LABEL}
+    binary = [head for head in table.heads if answers.issuperset(table.table.column(head))]
+    asked = [head for head in binary if head not in truth.columns]
+    for column in list(truth.columns):
+        names = [head for head in asked if head.startswith(f"{column}_")]
+        if names:
+            truth = with_members(truth, column, names)
+    return truth
+
+
+def numbers_of(texts: Sequence[str], lines: Sequence[int], path: str) -> NDArray[np.float64]:
+    """The numbers that a column holds, NaN where one is missing; InputError for what is none, with its line."""
+    return np.array([_number(text, line, path) for text, line in zip(texts, lines, strict=True)])
+
+
+def _number(text: str, line: int, path: str) -> float:
+    try:
+        return float("nan") if text in MISSING_VALUES else float(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no number", path=path, line=line) from None
 
 
 def _list(names: Iterable[str]) -> str:

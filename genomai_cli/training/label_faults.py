@@ -5,25 +5,50 @@ from collections.abc import Collection, Mapping
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import LabelTable
 
+LARGEST = 1e30  # single precision ends at 3e38
 
-def check_labels(table: LabelTable, heads: Mapping[str, str], *, words_or_numbers: bool) -> None:
+
+Lines = list[tuple[int, str]]  # labels with their lines
+
+
+def check_labels(
+    table: LabelTable,
+    heads: Mapping[str, str],
+    *,
+    words_or_numbers: bool,
+    numbers: Collection[str] = (),
+) -> None:
     """InputError for labels that are all the same; with `words_or_numbers` for a column that mixes both.
 
-    `heads` are the names of columns by head.
+    `heads` are the names of columns by head, `numbers` the heads that are to be numbers.
     """
+    check_numbers(table, heads, numbers)
     for head, column in heads.items():
-        labels = table.column(column)
-        lines = [
-            (line, labels[name])
-            for name, line in zip(table.samples, table.lines, strict=True)
-            if name in labels
-        ]
-        if len({label for _, label in lines}) == 1:
+        lines = _lines(table, column)
+        meant = float if head in numbers else str
+        if len({meant(label) for _, label in lines}) == 1:
             line, label = lines[0]
             message = f"head {head}: needs two labels at least, and all are {label}"
             raise InputError(message, path=table.path, line=line)
         if words_or_numbers:
             _check_kind(table, lines)
+
+
+def check_numbers(table: LabelTable, heads: Mapping[str, str], numbers: Collection[str]) -> None:
+    """InputError for the first label of these heads that is no number, or too large for single precision."""
+    for head in numbers:
+        for line, label in _lines(table, heads[head]):
+            if not is_number(label) or abs(float(label)) > LARGEST:
+                message = (
+                    f"label {label!r} is no number, as those of {head} are (. is a missing label)"
+                )
+                raise InputError(message, path=table.path, line=line)
+
+
+def _lines(table: LabelTable, column: str) -> Lines:
+    labels = table.column(column)
+    pairs = zip(table.samples, table.lines, strict=True)
+    return [(line, labels[name]) for name, line in pairs if name in labels]
 
 
 def check_names(table: LabelTable, names: Collection[str]) -> None:
@@ -50,7 +75,7 @@ def is_number(text: str) -> bool:
         return False
 
 
-def _check_kind(table: LabelTable, lines: list[tuple[int, str]]) -> None:
+def _check_kind(table: LabelTable, lines: Lines) -> None:
     """The first of the labels that are fewer, words among numbers or numbers among words, is the wrong one."""
     numbers = [found for found in lines if is_number(found[1])]
     words = [found for found in lines if not is_number(found[1])]

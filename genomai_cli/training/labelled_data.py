@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from genomai_cli.inputs.samples import Rows, Samples
 from genomai_cli.records import SequenceRecord
 from genomai_cli.training.similarity import clusters, joined, near_duplicates
 
+FEWEST_VALUES = 2
 _HAPLOTYPE_ENDINGS = ("_A", "_B")
 _MANY = (0.01, 10)  # samples of an individual: this share of all, and so many times the mean
 
@@ -26,13 +27,15 @@ def gather(
     strata: Mapping[str, str] | None = None,
     similar_are_one: bool = False,
     classes: Mapping[str, list[str]] | None = None,
+    numbers: Collection[str] = (),
 ) -> tuple[Samples, int]:
     """The records that have at least one label, and how many had none.
 
     `labels[head]` maps a sample's name to its label; a haplotype NAME_A or NAME_B goes by NAME as well.
     `check` may refuse a record (InputError). `strata` maps names to finer groups, as in `Samples`. With
     `similar_are_one`, near-duplicates are one individual, unless haplotypes' names say who is. `classes` are those of
-    the samples to train on, if these are not. Raises TrainingError where there is nothing to learn.
+    the samples to train on, if these are not; `numbers` are the heads whose labels are numbers themselves.
+    Raises TrainingError where there is nothing to learn.
     """
     labelled: list[SequenceRecord] = []
     rows: list[list[str | None]] = []
@@ -48,18 +51,20 @@ def gather(
     if not labelled:
         raise TrainingError(f"none of the {unlabelled} samples has a label")
     columns = dict(zip(labels, zip(*rows, strict=True), strict=True))
+    values = {head: _values(head, columns.pop(head)) for head in sorted(numbers)}
     if classes is None:
         classes = {head: _classes(head, column) for head, column in columns.items()}
     known = {head: list(classes[head]) for head in columns}
-    numbers = {head: _numbers(column, known[head]) for head, column in columns.items()}
+    of_classes = {head: _numbers(column, known[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
     sequences = [record.sequence for record in labelled]
     individuals, alike = _individuals(names, labels), None
     if similar_are_one and len(np.unique(individuals)) == len(set(names)):
         groups = clusters(sequences)
         individuals, alike = joined(individuals, groups), near_duplicates(groups)
+    found = _strata(names, strata)
     return Samples(
-        names, sequences, numbers, known, individuals, _strata(names, strata), alike
+        names, sequences, of_classes, known, individuals, found, alike, values
     ), unlabelled
 
 
@@ -75,6 +80,7 @@ def with_validation(train: Samples, validation: Samples) -> tuple[Samples, Rows]
             train.individuals, validation.individuals + train.individuals.max() + 1
         ),
         strata=_both_strata(train, validation),
+        values={head: np.append(of, validation.values[head]) for head, of in train.values.items()},
     )
     return both, np.arange(first, first + len(validation))
 
@@ -107,6 +113,13 @@ def _numbers(column: Sequence[str | None], classes: list[str]) -> Rows:
         raise TrainingError(f"no sample to train on has the label {new[0]}")
     numbers = {label: number for number, label in enumerate(classes)}
     return np.array([MISSING if label is None else numbers[label] for label in column], np.int64)
+
+
+def _values(head: str, column: Sequence[str | None]) -> NDArray[np.float64]:
+    found = np.array([np.nan if label is None else float(label) for label in column])
+    if np.isnan(found).all():
+        raise TrainingError(f"head {head}: none of the samples has a number")
+    return found
 
 
 def _label(name: str, column: Mapping[str, str]) -> str | None:
@@ -203,6 +216,15 @@ def require_all_classes(samples: Samples, validation: Rows) -> None:
             raise TrainingError(message)
 
 
+def require_some_values(samples: Samples, validation: Rows) -> None:
+    """TrainingError unless numbers are known of two samples at least on both sides of a split."""
+    for head, values in samples.values.items():
+        for rows in (others(samples, validation), validation):
+            if np.isfinite(values[rows]).sum() < FEWEST_VALUES:
+                message = f"head {head}: too few samples have a number to train on some and hold others out"
+                raise TrainingError(message)
+
+
 def nesting(samples: Samples, fine: str) -> dict[str, list[int]]:
     """For each head whose classes the classes of `fine` fall into, the class of each of those.
 
@@ -233,5 +255,7 @@ def digest(samples: Samples) -> str:
     told = [samples.names, samples.sequences, labels, samples.classes]
     if samples.strata is not None:
         told.append(samples.strata.tolist())
+    if samples.values:
+        told.append({head: values.tolist() for head, values in samples.values.items()})
     content = json.dumps(told)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -16,6 +16,8 @@ from genomai_cli.names import caption
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.pretraining import Pretrained
 
+CLASS_MEASURES = {"accuracy": "accuracy", "mcc": "MCC"}
+
 
 def pretraining_card(made: Pretrained, command: str) -> str:
     """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
@@ -108,7 +110,7 @@ On {_held_out(made)} ({split} from those trained on; used for early stopping and
 optimistic):
 
 {_results(fitted.validation)}
-
+{_intervals(config)}
 ## Limits
 
 Labels that are not in the training data are never answered. {_novel(config)}
@@ -121,6 +123,15 @@ Labels that are not in the training data are never answered. {_novel(config)}
 
 {made["seconds"]} s on {made["device"]} with {made["program"]}, torch {made["torch"]}, seed {made["seed"]}.
 """
+
+
+def _intervals(config: Mapping[str, Any]) -> str:
+    """What the intervals of predicted numbers are; nothing for heads of labels."""
+    return "".join(
+        f"\nThe interval of {head} is the predicted number +- {of['half_width']:.4g}: so far off are "
+        f"{of['coverage']:.0%} of the held-out samples at most.\n"
+        for head, of in config.get("numbers", {}).items()
+    )
 
 
 def _novel(config: Mapping[str, Any]) -> str:
@@ -180,21 +191,41 @@ def _adapted(made: Mapping[str, Any]) -> str:
 
 
 def _results(validation: dict[str, Any]) -> str:
-    head = "| head | samples | accuracy | most frequent label |\n| --- | --- | --- | --- |\n"
-    rows = [
-        f"| {name} | {found['n']} | {found['accuracy']:.4f} | {found['majority']:.4f} |"
-        for name, found in validation.items()
-    ]
-    return head + "\n".join([*rows, *_candidates(validation)])
+    return "\n".join([*_labels(validation), *_numbers(validation), *_candidates(validation)])
+
+
+def _labels(validation: dict[str, Any]) -> Iterator[str]:
+    """A row a head of labels."""
+    found = {name: of for name, of in validation.items() if "accuracy" in of}
+    if found:
+        yield "| head | samples | accuracy | most frequent label |\n| --- | --- | --- | --- |"
+    for name, of in found.items():
+        yield f"| {name} | {of['n']} | {of['accuracy']:.4f} | {of['majority']:.4f} |"
+
+
+def _numbers(validation: dict[str, Any]) -> Iterator[str]:
+    """A row a head of numbers."""
+    found = {name: of for name, of in validation.items() if "r2" in of}
+    if found:
+        yield (
+            "| numbers | samples | Pearson's r | R^2 | root mean squared error | of the mean |\n"
+            "| --- | --- | --- | --- | --- | --- |"
+        )
+    for name, of in found.items():
+        figures = f"{of['pearson']:.4f} | {of['r2']:.4f} | {of['rmse']:.4g} | {of['deviation']:.4g}"
+        yield f"| {name} | {of['n']} | {figures} |"
 
 
 def _candidates(validation: dict[str, Any]) -> Iterator[str]:
     """What the parts of a model that is chosen did by themselves; nothing for other models."""
     for name, found in validation.items():
         if "candidates" in found:
-            yield f"\n| {name}, by the same samples | accuracy | MCC |\n| --- | --- | --- |"
+            measures = {"pearson": "Pearson's r", "r2": "R^2"} if "r2" in found else CLASS_MEASURES
+            words = " | ".join(measures.values())
+            yield f"\n| {name}, by the same samples | {words} |\n| --- | --- | --- |"
             for part, scores in found["candidates"].items():
-                yield f"| {part} | {scores['accuracy']:.4f} | {scores['mcc']:.4f} |"
+                figures = " | ".join(f"{scores[measure]:.4f}" for measure in measures)
+                yield f"| {part} | {figures} |"
 
 
 ABSENT = "."

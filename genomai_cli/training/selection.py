@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import complete_config
+from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.backbones.kmer_regression import Kmers, KmersConfig
 from genomai_cli.backbones.sequence_ensemble import (
     Convolution,
@@ -44,33 +44,30 @@ from genomai_cli.backbones.sequence_novelty import SequenceNovelty
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples
-from genomai_cli.metrics.classification import (
-    accuracy,
-    confusion_matrix,
-    majority_matrix,
-    matthews,
-)
 from genomai_cli.training.calibration import HeldOut, calibrate
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.initialization import initial_config
+from genomai_cli.training.judging import Judge, in_words
 from genomai_cli.training.labelled_data import (
     counted,
     folds,
     others,
     require_all_classes,
+    require_some_values,
 )
 from genomai_cli.training.novelty_fit import fit_novelty
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sequence_parts import (
     Descent,
     LabelledCodes,
+    Scale,
     best_penalty,
     logits_at,
     part_seed,
     regress,
     train_convolution,
 )
-from genomai_cli.training.stacking import Stack, stack
+from genomai_cli.training.stacking import Stack, stack, stack_numbers
 from genomai_cli.training.trainer import Stopping, unstopped
 
 FOLDS = 5
@@ -130,6 +127,7 @@ def fit(
     parts = folds(samples, FOLDS, seed) if validation is None else [validation] * FOLDS
     for part in parts:
         require_all_classes(samples, part)
+        require_some_values(samples, part)
     sizes = complete_config(recipe.network)  # refuses one that is unknown
     network = {name: value for name, value in sizes.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
@@ -143,7 +141,7 @@ def fit(
     held_out = np.concatenate(parts[:rounds]) if validation is None else validation
     stacks = trials.stacks(chosen, held_out)
     bundle = Assembly(trials, recipe, kind).bundle(chosen, stacks, held_out)
-    found = validation_of(trials, chosen, stacks, held_out)
+    found = trials.validation(chosen, stacks, held_out)
     bundle.config["provenance"] |= {
         "strand": side,
         "folds": rounds,
@@ -168,9 +166,14 @@ class Trials:
     stopping: Stopping
 
     @property
+    def judge(self) -> Judge:
+        """What measures answers."""
+        return Judge(self.samples, self.data)
+
+    @property
     def outputs(self) -> int:
-        """The classes of all heads."""
-        return sum(self.data.classes.values())
+        """Those of all heads."""
+        return sum(self.data.outputs.values())
 
     def race(self, held_out: Rows) -> tuple[str, list[Candidate]]:
         """The side that does better on the first fold, and its candidates."""
@@ -226,7 +229,8 @@ class Trials:
                 candidate.penalty = best_penalty(part, self.data, train, held_out, self.device)
         logits_NO = logits_at(part, self.data, held_out, self.device)
         candidate.fits.append(Fit(part, logits_NO))
-        told = (f"{h} MCC {matthews(m):.3f}" for h, m in self.matrices(logits_NO, held_out).items())
+        outputs = self.data.by_head(logits_NO).items()
+        told = (f"{h} {in_words(self.judge.measures(h, of_NC, held_out))}" for h, of_NC in outputs)
         self.report(f"{candidate.name}, fold {number + 1}: {', '.join(told)}")
 
     def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
@@ -248,10 +252,27 @@ class Trials:
     def stacks(self, candidates: Sequence[Candidate], held_out: Rows) -> dict[str, Stack]:
         """How much each candidate counts, for every head."""
         found = {}
+        truth = self.data.truth_at(held_out)
         for head, logits_GNC in self.by_head(candidates).items():
-            labels_N = self.data.labels[head][held_out]
-            known_N = labels_N != MISSING
-            found[head] = stack(logits_GNC[:, known_N], labels_N[known_N])
+            if head in truth.numbers:
+                numbers_N = truth.numbers[head]
+                known_N = ~numbers_N.isnan()
+                found[head] = stack_numbers(logits_GNC[:, known_N], numbers_N[known_N])
+            else:
+                labels_N = truth.labels[head]
+                known_N = labels_N != MISSING
+                found[head] = stack(logits_GNC[:, known_N], labels_N[known_N])
+        return found
+
+    def validation(
+        self, chosen: Sequence[Candidate], stacks: Mapping[str, Stack], held_out: Rows
+    ) -> dict[str, Any]:
+        """By head, the measures of every candidate and of all together on the held-out samples."""
+        found = {}
+        for head, logits_GNC in self.by_head(chosen).items():
+            answers = dict(zip((c.name for c in chosen), logits_GNC, strict=True))
+            answers["together"] = stacks[head](logits_GNC)
+            found[head] = self.judge.validation(head, answers, held_out)
         return found
 
     def novelty(self) -> SequenceNovelty:
@@ -269,21 +290,7 @@ class Trials:
             fits = [fit.logits for fit in candidate.fits]
             logits_NO = torch.cat(fits) if self.given is None else torch.stack(fits).mean(0)
             found.append(self.data.by_head(logits_NO))
-        return {head: torch.stack([logits[head] for logits in found]) for head in self.data.classes}
-
-    def matrices(self, logits_NO: Tensor, rows: Rows) -> dict[str, NDArray[np.int64]]:
-        """The confusion matrix of every head."""
-        return {
-            head: self.matrix(head, logits_NC, rows)
-            for head, logits_NC in self.data.by_head(logits_NO).items()
-        }
-
-    def matrix(self, head: str, logits_NC: Tensor, rows: Rows) -> NDArray[np.int64]:
-        """The confusion matrix of a head."""
-        truth = self.samples.labels[head][rows]
-        known = truth != MISSING
-        called = logits_NC.argmax(1).numpy()[known]
-        return confusion_matrix(truth[known], called, self.data.classes[head])
+        return {head: torch.stack([logits[head] for logits in found]) for head in self.data.outputs}
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,19 +322,27 @@ class Assembly:
         for place, part in enumerate(parts):
             network.parts[place].load_state_dict(part.state_dict())
         begin = 0
-        for layer, (head, classes) in zip(network.heads, data.classes.items(), strict=True):
+        for layer, (head, outputs) in zip(network.heads, data.outputs.items(), strict=True):
+            scale = data.scales.get(head, Scale(0.0, 1.0))
             layer.weight.data.zero_()
-            layer.bias.data.copy_(stacks[head].bias)
+            layer.bias.data.copy_(stacks[head].bias * scale.deviation + scale.mean)
             for place, (number, share) in enumerate(shares):
                 at = place * trials.outputs + begin
-                weight = float(stacks[head].weight[number]) * share
-                layer.weight.data[:, at : at + classes] = weight * torch.eye(classes)
-            begin += classes
-        scores = {head: stacks[head](x).double() for head, x in trials.by_head(chosen).items()}
-        labels = {head: numbers[held_out] for head, numbers in data.labels.items()}
-        whole = torch.ones(len(held_out), dtype=torch.float64)
-        calibrate(classifier.fusion, HeldOut(scores, whole, labels))
+                weight = float(stacks[head].weight[number]) * share * scale.deviation
+                layer.weight.data[:, at : at + outputs] = weight * torch.eye(outputs)
+            begin += outputs
+        together = {head: stacks[head](x).double() for head, x in trials.by_head(chosen).items()}
+        self._calibrate(classifier, {head: together[head] for head in data.classes}, held_out)
+        for head in data.scales:
+            config["numbers"][head] = trials.judge.interval(head, together[head], held_out)
         return Bundle(config, classifier.float().to(trials.device).eval(), self.kind)
+
+    def _calibrate(self, classifier: Classifier, scores: dict[str, Tensor], held_out: Rows) -> None:
+        """Fit the probabilities of the heads that are classes."""
+        if scores:
+            whole = torch.ones(len(held_out), dtype=torch.float64)
+            labels = dict(self.trials.data.truth_at(held_out).labels)
+            calibrate(classifier.fusion, HeldOut(scores, whole, labels))
 
     def _parts(self, candidate: Candidate) -> list[nn.Module]:
         """What answers for a candidate."""
@@ -347,6 +362,8 @@ class Assembly:
         sizes |= {"outputs": trials.outputs, "parts": SequenceEnsembleConfig.of(parts).parts}
         heads = trials.samples.classes
         config = initial_config(self.recipe, self.kind, tokenizer, sizes, members=1, heads=heads)
+        if trials.data.scales:
+            config["numbers"] = {head: {} for head in trials.data.scales}
         config["novelty"] = {"kind": self.kind.name}
         config["provenance"] |= {
             "seed": trials.seed,
@@ -354,26 +371,3 @@ class Assembly:
             **counted(trials.samples, trials.given),
         }
         return config
-
-
-def validation_of(
-    trials: Trials, chosen: Sequence[Candidate], stacks: Mapping[str, Stack], held_out: Rows
-) -> dict[str, Any]:
-    """By head, accuracy and Matthews correlation of every candidate and of all together on the held-out samples."""
-    found = {}
-    for head, logits_GNC in trials.by_head(chosen).items():
-        rows = dict(zip((c.name for c in chosen), logits_GNC, strict=True))
-        rows["together"] = stacks[head](logits_GNC)
-        matrices = {name: trials.matrix(head, x, held_out) for name, x in rows.items()}
-        truth = trials.samples.labels[head][held_out]
-        truth = truth[truth != MISSING]
-        found[head] = {
-            "n": len(truth),
-            "accuracy": round(accuracy(matrices["together"]), 4),
-            "majority": round(accuracy(majority_matrix(truth, trials.data.classes[head])), 4),
-            "candidates": {
-                name: {"accuracy": round(accuracy(m), 4), "mcc": round(matthews(m), 4)}
-                for name, m in matrices.items()
-            },
-        }
-    return found

@@ -1,7 +1,9 @@
 """Training the parts of a `SequenceEnsemble`: regressions by L-BFGS, convolutions by the training loop.
 
-Shape suffixes: N samples, B samples of a batch, L letters, F features, C classes of a head, O outputs (the classes of
-all heads).
+Heads are classes, or numbers: the output of these is in standard deviations from the mean of all samples.
+
+Shape suffixes: N samples, B samples of a batch, L letters, F features, C classes of a head (1 of numbers), O outputs
+(those of all heads).
 """
 
 import math
@@ -24,7 +26,9 @@ from genomai_cli.objectives.base import cross_entropy
 from genomai_cli.training.minimisation import minimise
 from genomai_cli.training.trainer import Loop, Optimization, never, step_seed
 
+CPU = torch.device("cpu")
 PENALTIES = (1.0, 0.3, 0.1, 0.03)  # of regressions on standardised features, a nat a sample
+PENALTIES_OF_NUMBERS = (10.0, 3.0)  # besides, in squared deviations
 ITERATIONS = 40
 NEVER = 1e-6  # the deviation of a feature that does not vary
 NOTHING = 1e30  # what it is divided by instead: bundles hold finite values only
@@ -38,14 +42,55 @@ Regression = Kmers | Positions
 
 
 @dataclass(frozen=True, eq=False)
+class Truth:
+    """What is true of samples: by head the class (N,), -1 where unknown, or the number (N,), NaN where unknown."""
+
+    labels: Mapping[str, Tensor]
+    numbers: Mapping[str, Tensor]
+
+    def loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """The cross-entropy of logits in nats, and of numbers half the mean squared error, summed over heads."""
+        logits = {head: outputs[head] for head in self.labels}
+        return torch.as_tensor(cross_entropy(logits, self.labels) + self._squared(outputs))
+
+    def smoothed_loss(self, outputs: Mapping[str, Tensor]) -> Tensor:
+        """The same with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
+        losses = [
+            functional.cross_entropy(
+                outputs[head], labels_N, ignore_index=MISSING, label_smoothing=SMOOTHING
+            )
+            for head, labels_N in self.labels.items()
+            if bool((labels_N != MISSING).any())
+        ]
+        return torch.as_tensor(sum(losses) + self._squared(outputs))
+
+    def _squared(self, outputs: Mapping[str, Tensor]) -> Tensor | float:
+        losses = []
+        for head, numbers_N in self.numbers.items():
+            known_N = ~numbers_N.isnan()
+            missed = outputs[head][known_N, 0] - numbers_N[known_N]
+            losses.append(missed.square().sum() / 2 / known_N.sum().clamp(min=1))
+        return torch.stack(losses).sum() if losses else 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The mean of a head's numbers, and their standard deviation."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledCodes:
-    """Samples as tensors: codes (N, L) of one byte, filled up with unknown letters, lengths (N,), labels (N,) by
-    head."""
+    """Samples as tensors: codes (N, L) of one byte, filled up with unknown letters, lengths (N,), and what is true of
+    them; `classes` are how many each head of classes has, `scales` those of the heads that are numbers."""
 
     codes: Tensor
     lengths: Tensor
-    labels: dict[str, Tensor]
+    truth: Truth
     classes: dict[str, int]
+    scales: dict[str, Scale]
     _counts: dict[KmersConfig, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -58,7 +103,16 @@ class LabelledCodes:
             codes_NL[place, : len(row)] = row
         labels = {head: torch.from_numpy(numbers) for head, numbers in samples.labels.items()}
         classes = {head: len(names) for head, names in samples.classes.items()}
-        return cls(torch.from_numpy(codes_NL), torch.from_numpy(lengths), labels, classes)
+        scales = {
+            head: Scale(float(np.nanmean(of)), float(np.nanstd(of)) or 1.0)
+            for head, of in samples.values.items()
+        }
+        numbers = {
+            head: torch.from_numpy((of - scales[head].mean) / scales[head].deviation).float()
+            for head, of in samples.values.items()
+        }
+        codes, truth = torch.from_numpy(codes_NL), Truth(labels, numbers)
+        return cls(codes, torch.from_numpy(lengths), truth, classes, scales)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -67,6 +121,11 @@ class LabelledCodes:
     def one_length(self) -> bool:
         """Whether a position means the same in all."""
         return bool((self.lengths == self.lengths[0]).all())
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """How many outputs each head has: its classes, or 1."""
+        return self.classes | dict.fromkeys(self.scales, 1)
 
     @property
     def letters(self) -> int:
@@ -92,14 +151,19 @@ class LabelledCodes:
         return self._counts[part.config]
 
     def by_head(self, logits_BO: Tensor) -> dict[str, Tensor]:
-        """The logits (B, C) of every head."""
-        parts = torch.split(logits_BO, list(self.classes.values()), dim=1)
-        return dict(zip(self.classes, parts, strict=True))
+        """The outputs (B, C) of every head."""
+        parts = torch.split(logits_BO, list(self.outputs.values()), dim=1)
+        return dict(zip(self.outputs, parts, strict=True))
+
+    def truth_at(self, rows: Rows | Tensor, device: torch.device = CPU) -> Truth:
+        """What is true of the samples in these rows."""
+        labels = {head: of[rows].to(device) for head, of in self.truth.labels.items()}
+        numbers = {head: of[rows].to(device) for head, of in self.truth.numbers.items()}
+        return Truth(labels, numbers)
 
     def loss(self, logits_BO: Tensor, rows: Rows) -> float:
-        """The cross-entropy of the samples in these rows, in nats."""
-        labels = {head: numbers[rows] for head, numbers in self.labels.items()}
-        return float(cross_entropy(self.by_head(logits_BO), labels))
+        """The loss of the samples in these rows."""
+        return float(self.truth_at(rows).loss(self.by_head(logits_BO)))
 
 
 @torch.no_grad()
@@ -127,7 +191,7 @@ def best_penalty(
     x_NF = standardised(part, data, train, device)
     best, penalty = math.inf, PENALTIES[0]
     state = part.state_dict()
-    for tried in PENALTIES:
+    for tried in (*PENALTIES_OF_NUMBERS, *PENALTIES) if data.scales else PENALTIES:
         _solve(part.linear, x_NF, data, train, tried)
         loss = data.loss(logits_at(part, data, validation, device), validation)
         if loss < best:
@@ -163,14 +227,14 @@ def standardised(
 def _solve(
     linear: nn.Linear, x_NF: Tensor, data: LabelledCodes, train: Rows, penalty: float
 ) -> None:
-    """Softmax regression of every head with a penalty on squared weights, by L-BFGS."""
-    labels = {head: numbers[train].to(x_NF.device) for head, numbers in data.labels.items()}
+    """Softmax regression of every head, least squares of numbers, with a penalty on squared weights, by L-BFGS."""
+    truth = data.truth_at(train, x_NF.device)
     weight_OF = torch.zeros_like(linear.weight, requires_grad=True)
     bias_O = torch.zeros_like(linear.bias, requires_grad=True)
 
     def loss() -> Tensor:
         found = data.by_head(functional.linear(x_NF, weight_OF, bias_O))
-        return cross_entropy(found, labels) + penalty / 2 * weight_OF.square().sum()
+        return truth.loss(found) + penalty / 2 * weight_OF.square().sum()
 
     minimise([weight_OF, bias_O], loss, iterations=ITERATIONS)
     linear.weight.data.copy_(weight_OF.detach())
@@ -209,8 +273,7 @@ def train_convolution(
         codes_BL = _moved(codes_BL, int(rng.integers(-shift, shift + 1)))
         with _narrow(how.device):
             logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
-        labels = {head: numbers[drawn].to(how.device) for head, numbers in data.labels.items()}
-        return smoothed(data.by_head(logits_BO.float()), labels)
+        return data.truth_at(drawn, how.device).smoothed_loss(data.by_head(logits_BO.float()))
 
     def validation_loss(trained: nn.Module) -> float:
         return data.loss(logits_at(trained, data, validation, how.device), validation)
@@ -254,18 +317,6 @@ def _moved(codes_BL: Tensor, by: int) -> Tensor:
     entered = slice(0, by) if by > 0 else slice(by, None)
     moved_BL[:, entered] = UNKNOWN_CODE
     return moved_BL
-
-
-def smoothed(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-    """The sum over heads of the cross-entropy with smoothed labels (Szegedy et al. 2016, arXiv:1512.00567)."""
-    losses = [
-        functional.cross_entropy(
-            found_BC, labels[head], ignore_index=MISSING, label_smoothing=SMOOTHING
-        )
-        for head, found_BC in logits.items()
-        if bool((labels[head] != MISSING).any())
-    ]
-    return torch.stack(losses).sum()
 
 
 def part_seed(seed: int, number: int) -> int:

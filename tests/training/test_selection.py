@@ -1,13 +1,15 @@
 """The recipe `auto`: the parts that win on held-out samples, weighed and calibrated."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from genomai_cli.alphabet import complement
 from genomai_cli.backbones.sequence_ensemble import Convolution, ConvolutionConfig
-from genomai_cli.bundles.bundle import Extras, save
+from genomai_cli.bundles.bundle import Extras, load, save
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.inputs.sequences import SequenceInput
@@ -123,6 +125,66 @@ def test_several_heads_and_missing_labels():
     ids = torch.zeros(2, 30, dtype=torch.long)
     logs = made.bundle.classifier.double()(ids)
     assert logs["first"].shape == (2, 3)
+
+
+def numbered(count, seed=0, *, label=False):
+    """Sequences of 21 to 30 letters with the share of these that are G or C, ten times as large, from 100."""
+    samples = labelled(count, anywhere, seed)
+    texts = [text[: 30 - number % 10] for number, text in enumerate(samples.sequences)]
+    samples = replace(samples, sequences=texts)
+    share = [sum(c in "GC" for c in text) / len(text) for text in samples.sequences]
+    values = {"gc": 100 + 10 * np.array(share)}
+    values["gc"][::7] = np.nan
+    if label:
+        return replace(samples, values=values)
+    return replace(samples, values=values, labels={}, classes={})
+
+
+def outputs_of(made, *texts):
+    """The model's outputs of texts of one length."""
+    ids = torch.tensor([["ACGT".index(c) for c in text] for text in texts])
+    with torch.no_grad():
+        return made.bundle.classifier.double()(ids)
+
+
+def test_numbers_are_predicted_with_an_interval():
+    made = fitted(numbered(200))
+    found = made.validation["gc"]
+    assert found["n"] == 200 - 29
+    assert found["pearson"] > 0.9
+    assert found["rmse"] < found["deviation"] / 2
+    assert next(iter(found["candidates"])).startswith("k-mer regression, ")
+    assert made.bundle.heads == {}
+    assert 0 < made.bundle.numbers["gc"] < 2 * found["deviation"]
+    values = outputs_of(made, "A" * 30, "ACGT" * 7 + "AC", "GC" * 15)["gc"]
+    assert 99 < values[0] < values[1] < values[2] < 111
+    card = classifier_card(made, "genomai train x.fa")
+    assert "The interval of gc is the predicted number +-" in card
+    assert "| k-mer regression, " in card
+
+
+def test_labels_and_numbers_together(one_thread, tmp_path):
+    samples = numbered(120, label=True)
+    first, second = (fitted(samples, budget=1.0) for _ in "ab")
+    assert set(first.bundle.heads) == {"label"}
+    assert set(first.bundle.numbers) == {"gc"}
+    assert set(first.validation) == {"label", "gc"}
+    assert written(first, tmp_path / "a") == written(second, tmp_path / "b")
+    text = samples.sequences[0]
+    one, other = (outputs_of(first, t) for t in (text, complement(text)[::-1]))
+    assert first.bundle.config["provenance"]["strand"] == BOTH
+    assert torch.allclose(one["gc"], other["gc"], atol=1e-5)
+    assert torch.allclose(one["label"], other["label"], atol=1e-5)
+    again = load(tmp_path / "a", torch.device("cpu"), torch.float64)
+    assert again.numbers == first.bundle.numbers
+    assert torch.allclose(outputs_of(replace(first, bundle=again), text)["gc"], one["gc"])
+
+
+def test_too_few_numbers_cannot_be_learnt():
+    samples = numbered(60)
+    samples.values["gc"][3:] = np.nan
+    with pytest.raises(TrainingError, match="head gc: too few samples have a number"):
+        fitted(samples)
 
 
 def test_a_validation_set_is_judged_once_and_never_trained_on(motifs, monkeypatch):

@@ -1,0 +1,90 @@
+"""How well answers to held-out samples are: those of one part of a model, or of all together.
+
+Shape suffixes: N samples, C outputs of a head: its classes, or 1 of numbers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from genomai_cli.alphabet import MISSING
+from genomai_cli.inputs.samples import Rows, Samples
+from genomai_cli.metrics.classification import (
+    accuracy,
+    confusion_matrix,
+    majority_matrix,
+    matthews,
+)
+from genomai_cli.metrics.numbers import correlations
+from genomai_cli.training.sequence_parts import LabelledCodes
+
+COVERAGE = 0.9  # of the intervals of numbers
+MEASURES = {"mcc": "MCC", "pearson": "r"}  # which of them is told in a word
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The samples, and the same as tensors."""
+
+    samples: Samples
+    data: LabelledCodes
+
+    def measures(self, head: str, outputs_NC: Tensor, rows: Rows) -> dict[str, float]:
+        """How well a head does: accuracy and Matthews correlation, of numbers see `correlations`."""
+        if head in self.data.scales:
+            truth_N = self.samples.values[head][rows]
+            known_N = np.isfinite(truth_N)
+            predicted_N = self.natural(head, outputs_NC).numpy()
+            return correlations(truth_N[known_N], predicted_N[known_N])
+        labels = self.samples.labels[head][rows]
+        known = labels != MISSING
+        called = outputs_NC.argmax(1).numpy()[known]
+        matrix = confusion_matrix(labels[known], called, self.data.classes[head])
+        return {"accuracy": accuracy(matrix), "mcc": matthews(matrix)}
+
+    def baseline(self, head: str, rows: Rows) -> dict[str, Any]:
+        """How many of these samples have a label, and how well they are told without their sequences: the share of the
+        most frequent label, or the standard deviation of numbers."""
+        if head in self.data.scales:
+            truth_N = self.samples.values[head][rows]
+            return {"n": int(np.isfinite(truth_N).sum()), "deviation": float(np.nanstd(truth_N))}
+        labels = self.samples.labels[head][rows]
+        known = labels[labels != MISSING]
+        majority = accuracy(majority_matrix(known, self.data.classes[head]))
+        return {"n": len(known), "majority": round(majority, 4)}
+
+    def validation(self, head: str, answers: Mapping[str, Tensor], rows: Rows) -> dict[str, Any]:
+        """The measures of the answers (N, C) `together`, beside those without sequences, and of every `candidate`."""
+        measured = {
+            name: {measure: round(value, 4) for measure, value in of.items()}
+            for name, of in (
+                (name, self.measures(head, outputs_NC, rows))
+                for name, outputs_NC in answers.items()
+            )
+        }
+        return self.baseline(head, rows) | measured["together"] | {"candidates": measured}
+
+    def natural(self, head: str, outputs_N1: Tensor) -> Tensor:
+        """The numbers (N,) that these outputs mean."""
+        scale = self.data.scales[head]
+        return outputs_N1[:, 0].double() * scale.deviation + scale.mean
+
+    def interval(self, head: str, outputs_N1: Tensor, rows: Rows) -> dict[str, float]:
+        """How far the numbers of `COVERAGE` of the samples are off at most, as it will be of new ones (Lei et al. 2018,
+        J Am Stat Assoc 113:1094)."""
+        truth_N = self.samples.values[head][rows]
+        missed = np.abs(truth_N - self.natural(head, outputs_N1).numpy())
+        missed = np.sort(missed[np.isfinite(missed)])
+        rank = min(len(missed), math.ceil((len(missed) + 1) * COVERAGE))
+        return {"coverage": COVERAGE, "half_width": float(missed[rank - 1])}
+
+
+def in_words(measures: Mapping[str, float]) -> str:
+    """The measure that matters most."""
+    return next(
+        f"{word} {measures[name]:.3f}" for name, word in MEASURES.items() if name in measures
+    )

@@ -1,0 +1,77 @@
+"""What the columns of a table of labels ask for: classes, numbers to be predicted, or several labels a sample."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from genomai_cli.formats.label_sets import has_sets, with_members
+from genomai_cli.formats.tables import LabelTable
+from genomai_cli.training.label_faults import check_numbers, is_number
+
+SEQUENCES = "sequence"  # the kind of input whose labels may be numbers
+AUTO, CLASSES, REGRESSION = "auto", "classes", "regression"
+MOST_CLASSES = 20  # different whole numbers that are still taken for classes
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A table of labels, the column of every head, and the heads that are numbers; `told` says what was chosen for
+    columns that are not plain classes, a line each."""
+
+    table: LabelTable
+    heads: dict[str, str]
+    numbers: frozenset[str]
+    told: tuple[str, ...] = ()
+    sets: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # the columns that became others, and which
+
+    def of(self, other: LabelTable) -> LabelTable:
+        """Another table, of samples for validation, with the same columns; InputError for what is none of them."""
+        for column, names in self.sets.items():
+            if column in other.columns:
+                other = with_members(other, column, names)
+        check_numbers(other, self.heads, self.numbers)
+        return other
+
+
+def targets_of(table: LabelTable, heads: Mapping[str, str], asked: str = AUTO) -> Targets:
+    """What every head is to learn, as `asked` or by its column.
+
+    Numbers are to be predicted if some have a fraction or there are more than 20 different ones; else they are classes.
+    A column in which some value holds several labels (`A;B`) becomes a column of yes and no for each. With `CLASSES`
+    every different text is a class. InputError for labels that are wrong.
+    """
+    chosen: dict[str, str] = {}
+    numbers, told, sets = set(), [], {}
+    for head, column in heads.items():
+        values = [value for value in table.columns.get(column, ()) if value is not None]
+        if asked == AUTO and has_sets(values):
+            before = set(table.columns)
+            table = with_members(table, column)
+            sets[column] = tuple(name for name in table.columns if name not in before)
+            chosen |= {name: name for name in sets[column]}
+            told.append(
+                f"{column}: several labels a sequence, learnt as yes or no for each of {len(sets[column])} "
+                "(--target classes: every combination is a label)"
+            )
+            continue
+        chosen[head] = column
+        if asked == REGRESSION or (asked == AUTO and are_measured(values)):
+            numbers.add(head)
+            told.append(
+                f"{head}: numbers to be predicted (--target classes: every number is a label)"
+            )
+        elif asked == AUTO and values and all(map(is_number, values)):
+            told.append(
+                f"{head}: {len(set(values))} whole numbers, taken for classes (--target regression: to be predicted)"
+            )
+    return Targets(table, chosen, frozenset(numbers), tuple(told), sets)
+
+
+def are_measured(values: Iterable[str]) -> bool:
+    """Whether these are numbers that measure something, and no classes."""
+    texts = set(values)
+    if not texts or sum(map(is_number, texts)) < len(texts) / 2:
+        return False
+    numbers = {float(text) for text in texts if is_number(text)}
+    return len(numbers) > MOST_CLASSES or any(not number.is_integer() for number in numbers)

@@ -1,0 +1,156 @@
+"""`genomai train` on numbers and on several labels a sequence, and what `classify` and `evaluate` make of them."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import run
+
+from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
+from genomai_cli.training import selection
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Networks that train in a second."""
+    small = partial(ConvolutionConfig, filters=16, channels=8, embedding=8)
+    monkeypatch.setattr(selection, "ConvolutionConfig", small)
+    monkeypatch.setattr(selection, "EPOCHS", 4)
+    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 3, False: 2})
+
+
+def sequences(count, seed=0):
+    """Sequences of 30 to 39 letters of various composition."""
+    rng = np.random.default_rng(seed)
+    shares = rng.uniform(0.2, 0.8, count)
+    return [
+        "".join(rng.choice(list("ACGT"), 30 + n % 10, p=[(1 - s) / 2, s / 2, s / 2, (1 - s) / 2]))
+        for n, s in enumerate(shares)
+    ]
+
+
+def gc(text):
+    """The share of G and C."""
+    return sum(letter in "GC" for letter in text) / len(text)
+
+
+def table(texts, *columns):
+    """A table of sequences with columns of labels, each a name and a function."""
+    header = ",".join(["sequence", *(name for name, _ in columns)])
+    rows = [",".join([text, *(of(text) for _, of in columns)]) for text in texts]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def trained(folder, text, *words):
+    """The result of training on a table."""
+    file = folder / "train.csv"
+    file.write_text(text)
+    options = ["--time", "1s", "--device", "cpu", "-o", folder / "m"]
+    return run(["train", file, *options, *words])
+
+
+def number(text):
+    return f"{20 * gc(text):.3f}"
+
+
+def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
+    made = trained(tmp_path, table(sequences(90), ("score", number)))
+    assert made.status == 0, made.stderr
+    assert "score: numbers to be predicted (--target classes" in made.stderr
+    assert "score: r 0.9" in made.stderr.splitlines()[-2]
+    assert "(k-mer regression, " in made.stderr.splitlines()[-2]
+    test = tmp_path / "test.csv"
+    test.write_text(table(sequences(40, 1), ("score", number)))
+    called = run(["classify", "--model", tmp_path / "m", "--device", "cpu", test])
+    header, *rows = called.rows
+    assert header[:6] == ["sample", "score", "score_low", "score_high", "used", "call_rate"]
+    low, value, high = (np.array([float(row[at]) for row in rows]) for at in (2, 1, 3))
+    assert ((low < value) & (value < high)).all()
+    measured = run(["evaluate", "--truth", test], called.output)
+    found = {row[1]: row[2:] for row in measured.rows[1:]}
+    assert found["n"][0] == "40"
+    assert float(found["r2"][0]) > 0.8
+    assert float(found["covered"][0]) > 0.7
+    as_json = run(["evaluate", "--truth", test, "--format", "json"], called.output)
+    assert json.loads(as_json.stdout)["heads"]["score"]["metrics"]["pearson"]["value"] > 0.9
+    strange = run(["classify", "--model", tmp_path / "m", "--device", "cpu"], b">s\nACGTA\n")
+    assert strange.rows[1][1:4] == [".", ".", "."]
+    assert strange.rows[1][6] == "NOVEL"
+    shown = run(["models", "show", tmp_path / "m"])
+    assert "heads\tscore:1" in shown.stdout
+
+
+def tags(text):
+    """Labels for sequences of much G and C, and for long ones."""
+    found = [name for name, has in (("rich", gc(text) > 0.5), ("long one", len(text) > 34)) if has]
+    return ";".join(found) or "-"
+
+
+def test_several_labels_a_sequence(tmp_path):
+    made = trained(tmp_path, table(sequences(80), ("tags", tags)))
+    assert made.status == 0, made.stderr
+    assert "tags: several labels a sequence, learnt as yes or no for each of 2" in made.stderr
+    assert "mean of 2 heads: MCC 0." in made.stderr
+    test = tmp_path / "test.csv"
+    test.write_text(table(sequences(40, 1), ("tags", tags)))
+    called = run(["classify", "--model", tmp_path / "m", "--probs", "--device", "cpu", test])
+    assert called.rows[0][1:5] == ["tags_long_one", "tags_long_one_p", "tags_rich", "tags_rich_p"]
+    measured = run(["evaluate", "--truth", test], called.output)
+    found = {(row[0], row[1]): row[2] for row in measured.rows[1:]}
+    assert float(found["tags_rich", "mcc"]) > 0.6
+    assert found["tags_long_one", "n"] == "40"
+
+
+def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
+    texts = sequences(60)
+    missing = set(texts[::5])
+    columns = [
+        ("kind", lambda text: "." if text in missing else str(int(gc(text) > 0.5))),
+        ("score", lambda text: "" if text in set(texts[1::5]) else number(text)),
+    ]
+    made = trained(tmp_path, table(texts, *columns))
+    assert made.status == 0, made.stderr
+    assert "kind: 2 whole numbers, taken for classes" in made.stderr
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["heads"] == {"kind": ["0", "1"]}
+    assert set(config["numbers"]) == {"score"}
+    assert config["provenance"]["validation"]["kind"]["n"] == 48
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "status", "message"),
+    [
+        ("NA", [], 1, "train.csv:3: label 'NA' is no number, as those of score are"),
+        ("nan", [], 1, "train.csv:3: label 'nan' is no number"),
+        ("1e39", [], 1, "train.csv:3: label '1e39' is no number"),
+        ("x", ["--target", "regression"], 1, "train.csv:3: label 'x' is no number"),
+        ("1", ["--recipe", "sequences"], 2, "score is numbers, which only the recipe auto learns"),
+    ],
+)
+def test_faults(tmp_path, value, words, status, message):
+    lines = table(sequences(20), ("score", number)).split("\n")
+    lines[2] = f"{lines[2].split(',')[0]},{value}"
+    made = trained(tmp_path, "\n".join(lines), *words)
+    assert made.status == status
+    assert message in made.stderr.splitlines()[-1]
+    assert not (tmp_path / "m").exists()
+
+
+def test_equal_numbers_are_refused(tmp_path):
+    made = trained(tmp_path, table(sequences(20), ("score", lambda _: "0.5")))
+    assert "train.csv:2: head score: needs two labels at least, and all are 0.5" in made.stderr
+    assert made.status == 1
+
+
+def test_a_validation_set_of_numbers(tmp_path):
+    dev = tmp_path / "dev.csv"
+    dev.write_text(table(sequences(30, 2), ("score", number)))
+    made = trained(tmp_path, table(sequences(60), ("score", number)), "--dev", dev)
+    assert made.status == 0, made.stderr
+    assert "on 30 held-out samples" in made.stderr
+    dev.write_text(table(sequences(3, 2), ("score", lambda _: "much")))
+    made = trained(tmp_path, table(sequences(60), ("score", number)), "--dev", dev, "--force")
+    assert "dev.csv:2: label 'much' is no number" in made.stderr.splitlines()[-1]

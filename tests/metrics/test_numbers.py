@@ -1,0 +1,43 @@
+"""Measures of predicted numbers."""
+
+import numpy as np
+import pytest
+
+from genomai_cli.metrics.numbers import (
+    NumberPredictions,
+    correlations,
+    explained,
+    pearson,
+    score_numbers,
+    spearman,
+)
+
+
+def test_correlations_by_hand():
+    truth = np.array([1.0, 2.0, 3.0, 4.0])
+    assert pearson(truth, 5 - 2 * truth) == pytest.approx(-1)
+    assert spearman(truth, np.exp(truth)) == pytest.approx(1)
+    assert spearman(truth, np.array([1.0, 1.0, 2.0, 2.0])) == pytest.approx(0.894427)
+    assert explained(truth, np.full(4, 2.5)) == pytest.approx(0)
+    assert correlations(truth, truth + 1)["rmse"] == pytest.approx(1)
+    assert pearson(truth, np.ones(4)) == explained(np.ones(4), truth) == 0
+
+
+def test_scores_count_what_has_no_prediction():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=200)
+    value = truth + rng.normal(size=200) / 2
+    value[:20] = np.nan
+    found = score_numbers(truth, NumberPredictions(value, value - 1, value + 1), rng)
+    assert (found.samples, found.unknown) == (200, 20)
+    assert found.measures["covered"].value == pytest.approx(0.95, abs=0.04)
+    r2 = found.measures["r2"]
+    assert r2.low < r2.value < r2.high < 1
+    assert r2.baseline == 0
+    assert found.measures["rmse"].baseline == pytest.approx(truth[20:].std())
+
+
+def test_nothing_predicted_has_no_measures():
+    nothing = np.full(3, np.nan)
+    predicted = NumberPredictions(nothing, nothing, nothing)
+    assert score_numbers(np.arange(3.0), predicted, np.random.default_rng(0)).measures == {}
