@@ -111,16 +111,15 @@ class Progress:
 
     def _time_left(self, step: int) -> str:
         """At the pace since the first step of this process."""
+        from genomai_cli.training.progress import time_left
+
         now = time.monotonic()
         if self._first is None:
             self._first, self._began = step, now
         if step == self._first:
             return "time left unknown"
         seconds = (now - self._began) / (step - self._first) * (self._steps - step)
-        minutes, hours = round(seconds / 60), seconds / 3600
-        if hours >= 2:
-            return f"{hours:.1f} h left"
-        return f"{minutes} min left" if seconds >= 120 else f"{seconds:.0f} s left"
+        return time_left(seconds)
 
 
 def _losses(total: float, terms: "dict[str, float] | Any") -> str:

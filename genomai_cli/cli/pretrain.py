@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
-PICTURE = "loss.png"
 
 RecipeName = Annotated[
     str | None,
@@ -322,7 +321,7 @@ def write(made: "Pretrained", output: Path, work: "Workspace", host: Path | None
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.training.attach import attached_files
     from genomai_cli.training.model_card import loss_picture, pretraining_card
-    from genomai_cli.training.run_folder import LOG
+    from genomai_cli.training.run_folder import LOG, PICTURE
 
     text = pretraining_card(made, shlex.join(command_line()))
     others: dict[str, str | bytes] = {

@@ -1,12 +1,11 @@
 """`genomai train`: a model from labelled samples."""
 
 import shlex
-import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +29,7 @@ from genomai_cli.cli.training_options import (
     seconds_of,
     stop_requests,
 )
+from genomai_cli.cli.training_report import log_files, reporter, tell_result
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -271,16 +271,12 @@ def train(
             stopping=stop_requests,
         )
     fitted.bundle.config["provenance"] |= gathered.facts()
-    log = work.log.text()
-    told = bundles.Extras(
-        classifier_card(fitted, shlex.join(command_line())),
-        text,
-        {**({run_folder.LOG: log} if log else {}), **gathered.files()},  # solved: no steps
-    )
-    bundles.save(fitted.bundle, output, told)
+    files = {**log_files(work, fitted.bundle.name), **gathered.files()}
+    card = classifier_card(fitted, shlex.join(command_line()))
+    bundles.save(fitted.bundle, output, bundles.Extras(card, text, files))
     work.remove()
     run.count(used=len(samples))
-    _tell(run, fitted, output)
+    tell_result(run, fitted, output)
 
 
 def _fitter(
@@ -296,8 +292,9 @@ def _fitter(
 
     if _is_selected(recipe):
         adapting.adaptation().check(begins=False, solved=False)
-        return partial(selection.fit, budget=budget, report=run.console.say)
-    report = _reporter(run, recipe, work)
+        add = partial(work.log.add, part=selection.PART)
+        return partial(selection.fit, budget=budget, report=run.console.say, log=add)
+    report = reporter(run, recipe, work)
     return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
 
 
@@ -388,60 +385,3 @@ def _coordinates(kind: "InputKind", recipe: "Recipe") -> "Panel | Reference":
         raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
     where: Panel | Reference = kind.coordinates
     return where
-
-
-def _reporter(
-    run: Run, recipe: "Recipe", work: "Workspace"
-) -> "Callable[[int, int, float, float], None]":
-    members, steps = max(1, recipe.split.folds), recipe.optimization.steps
-    log = work.log
-
-    def report(member: int, step: int, loss: float, best: float) -> None:
-        row = {
-            "member": str(member),
-            "step": str(step),
-            "loss": f"{loss:.6f}",
-            "best_held_out_loss": f"{best:.6f}",
-            "time": f"{time.time():.0f}",
-        }
-        log.add(row, "member")
-        part = f"network {member + 1} of {members}, " if members > 1 else ""
-        run.console.say(f"{part}step {step} of {steps}: loss {loss:.4f}, best held out {best:.4f}")
-
-    return report
-
-
-def _tell(run: Run, fitted: "Finetuned", output: Path) -> None:
-    from genomai_cli.bundles import catalog
-
-    weights = catalog.sha256(output / catalog.WEIGHTS)
-    run.used_model(fitted.bundle.name, fitted.bundle.version, weights)
-    for head, found in fitted.validation.items():
-        run.console.say(f"{head}: {_result(found)} on {found['n']} held-out samples")
-    _tell_mean(run, fitted.validation)
-    run.note(validation=fitted.validation)
-    run.console.say(f"wrote {output}")
-
-
-def _tell_mean(run: Run, validation: "Mapping[str, Any]") -> None:
-    """The mean Matthews correlation, if there are several heads of classes that have one."""
-    found = [of for of in validation.values() if "mcc" in of]
-    if len(found) > 1:
-        first = next(iter(found[0]["candidates"]))
-        mean, plain = (
-            sum(of["candidates"][name]["mcc"] for of in found) / len(found)
-            for name in ("together", first)
-        )
-        run.console.say(f"mean of {len(found)} heads: MCC {mean:.4f} ({first}: {plain:.4f})")
-
-
-def _result(found: "Mapping[str, Any]") -> str:
-    """How the model did; beside it, of a model of parts, the k-mer regression."""
-    candidates = found.get("candidates")
-    if candidates is None:
-        return f"accuracy {found['accuracy']:.4f}"
-    first, plain = next(iter(candidates.items()))
-    if "r2" in found:
-        beside = f"{first}: {plain['pearson']:.4f}, {plain['r2']:.4f}"
-        return f"r {found['pearson']:.4f}, R2 {found['r2']:.4f} ({beside})"
-    return f"accuracy {found['accuracy']:.4f}, MCC {found['mcc']:.4f} ({first}: {plain['mcc']:.4f})"

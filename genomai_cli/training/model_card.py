@@ -229,6 +229,7 @@ def _candidates(validation: dict[str, Any]) -> Iterator[str]:
 
 
 ABSENT = "."
+PARTS = ("part", "member")  # the columns of logs of `train` that name what is trained
 
 
 def loss_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
@@ -248,6 +249,30 @@ def loss_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
         axes.set_ylabel("loss (nats)")
         axes.set_title(column.removeprefix("loss_") if column != "loss" else caption(title))
         axes.legend()
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    return file.getvalue()
+
+
+def steps_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
+    """A PNG of the training loss (thin) and the best held-out loss (thick) by step, a colour a part, from the rows of
+    the metrics.tsv of `train`; folds of a part share their colour."""
+    column = next(name for name in PARTS if name in rows[0])
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    colours: dict[str, str] = {}
+    for part in dict.fromkeys(row[column] for row in rows):
+        own = [row for row in rows if row[column] == part]
+        name = part.partition(", fold ")[0] if column == PARTS[0] else "networks"
+        label = None if name in colours else name
+        colour = colours.setdefault(name, f"C{len(colours)}")
+        steps = [int(row["step"]) for row in own]
+        losses, best = ([float(row[of]) for row in own] for of in ("loss", "best_held_out_loss"))
+        axes.plot(steps, losses, color=colour, linewidth=0.5, alpha=0.6)
+        axes.plot(steps, best, color=colour, marker=".", label=label)
+    axes.set(xlabel="step", ylabel="loss", title=caption(title))
+    axes.legend(title="thin: training, thick: held out", fontsize="small")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a run of pretraining tells while it goes on: losses, tokens and speed, row by row of the log.
+"""What a run of training tells while it goes on: losses, tokens and speed, row by row of the log; the time left.
 
 Shape suffixes: K objectives.
 """
@@ -29,6 +29,30 @@ class StepMetrics:
     held_out_terms: Mapping[str, float]
     learning_rate: float
     tokens_per_second: float
+
+
+class Pace:
+    """How much time is left at the pace so far of so much `work`, in any unit."""
+
+    def __init__(self, work: float) -> None:
+        self.work, self.done = work, 0.0
+        self._began = time.monotonic()
+
+    def left(self, further: float = 0.0) -> str:
+        """In words, when so much further work is done."""
+        done = self.done + further
+        if done <= 0:
+            return "time left unknown"
+        seconds = (time.monotonic() - self._began) / done * max(0.0, self.work - done)
+        return time_left(seconds)
+
+
+def time_left(seconds: float) -> str:
+    """In words."""
+    minutes, hours = round(seconds / 60), seconds / 3600
+    if hours >= 2:
+        return f"{hours:.1f} h left"
+    return f"{minutes} min left" if seconds >= 120 else f"{seconds:.0f} s left"
 
 
 class TrainingLog:

@@ -69,6 +69,7 @@ def _line(fields: Iterable[str]) -> str:
 
 ENDING = ".training"
 RUN, LOG = "run.json", "metrics.tsv"
+PICTURE = "loss.png"  # of the log, in a bundle
 
 
 @dataclass(frozen=True)

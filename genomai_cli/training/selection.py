@@ -19,6 +19,7 @@ Shape suffixes: N samples, C classes of a head, O outputs (the classes of all he
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,11 @@ from genomai_cli.training.labelled_data import (
     require_some_values,
 )
 from genomai_cli.training.novelty_fit import fit_novelty
+from genomai_cli.training.progress import Pace
 from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.sequence_parts import (
     Descent,
+    Evaluation,
     LabelledCodes,
     Scale,
     best_penalty,
@@ -84,6 +87,8 @@ MARGIN = 0.01  # by which a loss that tells strands apart must be smaller
 
 BOTH, GIVEN = "both strands", "the strand given"
 Report = Callable[[str], None]
+Log = Callable[[Mapping[str, str]], None]
+PART = "part"  # the column of the log that names the part
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +120,15 @@ def fit(
     validation: Rows | None = None,
     work: Path | None = None,
     report: Report = lambda _: None,
+    log: Log = lambda _: None,
     stopping: Stopping = unstopped,
 ) -> Finetuned:
     """Choose, train, weigh and calibrate; see the top of the file.
 
     `budget` is in seconds on two cores. `validation` are the rows to choose, stop and weigh by, and never to train
     on; else folds are drawn. With `work`, a folder, a run that was interrupted there goes on. `report` is told what
-    is tried and how each did. Raises TrainingError where the samples cannot teach what they are asked for.
+    is tried and how each did, `log` gets rows of losses by part and step. Raises TrainingError where the samples cannot
+    teach what they are asked for.
     """
     began = time.monotonic()
     parts = folds(samples, FOLDS, seed) if validation is None else [validation] * FOLDS
@@ -132,8 +139,8 @@ def fit(
     network = {name: value for name, value in sizes.items() if name != "kind"}
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
     where = device or torch.device("cpu")
-    trials = Trials(samples, data, budget, seed, where, work, report, validation, stopping)
-    side, chosen = trials.race(parts[0])
+    trials = Trials(samples, data, budget, seed, where, work, report, log, validation, stopping)
+    side, chosen = trials.race(parts[0], len(parts))
     rounds = trials.affordable(chosen, len(parts))
     for held_out in parts[1:rounds]:
         for candidate in chosen:
@@ -160,10 +167,12 @@ class Trials:
     budget: float
     seed: int
     device: torch.device
-    work: Path | None
+    folder: Path | None
     report: Report
+    log: Log
     given: Rows | None  # a validation set
     stopping: Stopping
+    pace: Pace = field(default_factory=lambda: Pace(0.0))
 
     @property
     def judge(self) -> Judge:
@@ -175,9 +184,10 @@ class Trials:
         """Those of all heads."""
         return sum(self.data.outputs.values())
 
-    def race(self, held_out: Rows) -> tuple[str, list[Candidate]]:
-        """The side that does better on the first fold, and its candidates."""
+    def race(self, held_out: Rows, parts: int) -> tuple[str, list[Candidate]]:
+        """The side that does better on the first of so many folds, and its candidates."""
         sides = {BOTH: self._candidates(both=True), GIVEN: self._candidates(both=False)}
+        self.pace.work = max(self.work(of, parts) for of in sides.values())
         losses = {}
         for side, candidates in sides.items():
             for candidate in candidates:
@@ -185,6 +195,7 @@ class Trials:
             losses[side] = sum(s.loss for s in self.stacks(candidates, held_out).values())
             self.report(f"{side}: held-out loss {losses[side]:.4f}")
         side = GIVEN if losses[GIVEN] < (1 - MARGIN) * losses[BOTH] else BOTH
+        self.pace.work = self.work(sides[side], parts)
         return side, sides[side]
 
     def _candidates(self, *, both: bool) -> list[Candidate]:
@@ -209,19 +220,17 @@ class Trials:
         torch.manual_seed(seed)
         part = build_part(candidate.config, self.outputs).to(self.device)
         if isinstance(part, Convolution):
-            said = f"{candidate.name}, fold {number + 1}, step"
             with self.stopping() as stop:
                 how = Descent(
                     self.epochs(),
                     seed,
                     self.device,
                     self._checkpoint(part.config, number),
-                    lambda step, steps, best: self.report(
-                        f"{said} {step} of {steps}: held-out loss {best:.4f}"
-                    ),
+                    partial(self._tell, f"{candidate.name}, fold {number + 1}", part, held_out),
                     stop,
                 )
                 train_convolution(part, self.data, train, held_out, how)
+            self.pace.done += cost_of(part.config)
         elif isinstance(part, Kmers | Positions):
             if number:
                 regress(part, self.data, train, candidate.penalty, self.device)
@@ -229,13 +238,27 @@ class Trials:
                 candidate.penalty = best_penalty(part, self.data, train, held_out, self.device)
         logits_NO = logits_at(part, self.data, held_out, self.device)
         candidate.fits.append(Fit(part, logits_NO))
+        self.report(f"{candidate.name}, fold {number + 1}: {self._measured(logits_NO, held_out)}")
+
+    def _tell(self, name: str, part: Convolution, held_out: Rows, now: Evaluation) -> None:
+        """Log and report where a convolution stands."""
+        best = now.best_held_out
+        row = {PART: name, "step": str(now.step), "loss": f"{now.loss:.6f}"}
+        self.log(row | {"best_held_out_loss": f"{best:.6f}"})
+        left = self.pace.left(cost_of(part.config) * now.step / now.steps)
+        self.report(
+            f"{name}, step {now.step} of {now.steps}: held-out loss {best:.4f}, "
+            f"{self._measured(now.outputs_held_out, held_out)}, {left}"
+        )
+
+    def _measured(self, logits_NO: Tensor, rows: Rows) -> str:
+        """How well every head does, in words."""
         outputs = self.data.by_head(logits_NO).items()
-        told = (f"{h} {in_words(self.judge.measures(h, of_NC, held_out))}" for h, of_NC in outputs)
-        self.report(f"{candidate.name}, fold {number + 1}: {', '.join(told)}")
+        return ", ".join(f"{h} {in_words(self.judge.measures(h, x, rows))}" for h, x in outputs)
 
     def _checkpoint(self, config: ConvolutionConfig, number: int) -> Path | None:
         side = "both" if config.both_strands else "given"
-        return self.work and self.work / f"convolution-{side}-{number}.pt"
+        return self.folder and self.folder / f"convolution-{side}-{number}.pt"
 
     def epochs(self) -> float:
         """How often a convolution sees each sample: more often where there are few, less where the budget is small."""
@@ -246,8 +269,12 @@ class Trials:
     def affordable(self, chosen: Sequence[Candidate], parts: int) -> int:
         """How many folds there is time for."""
         fit = self.data.letters * SECONDS_A_LETTER * self.epochs()
-        each = fit if all(getattr(c.config, "both_strands", False) for c in chosen) else fit / 2
+        each = fit * cost_of(chosen[-1].config)
         return min(parts, 1 + max(0, int((SHARE * self.budget - RACE * fit) / each)))
+
+    def work(self, chosen: Sequence[Candidate], parts: int) -> float:
+        """What the race costs and the other folds of these candidates, in fits of a convolution on both strands."""
+        return RACE + (self.affordable(chosen, parts) - 1) * cost_of(chosen[-1].config)
 
     def stacks(self, candidates: Sequence[Candidate], held_out: Rows) -> dict[str, Stack]:
         """How much each candidate counts, for every head."""
@@ -291,6 +318,11 @@ class Trials:
             logits_NO = torch.cat(fits) if self.given is None else torch.stack(fits).mean(0)
             found.append(self.data.by_head(logits_NO))
         return {head: torch.stack([logits[head] for logits in found]) for head in self.data.outputs}
+
+
+def cost_of(config: PartConfig) -> float:
+    """What training a convolution costs, in such of both strands."""
+    return 1.0 if getattr(config, "both_strands", False) else 1 / 2
 
 
 @dataclass(frozen=True, eq=False)

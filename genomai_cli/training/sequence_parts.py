@@ -244,17 +244,28 @@ def _solve(
 # --- convolutions
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Where the training of a convolution stands: the loss of the last batch, the best loss of the held-out samples so
+    far, and its outputs (N, O) for these now."""
+
+    step: int
+    steps: int
+    loss: float
+    best_held_out: float
+    outputs_held_out: Tensor
+
+
 @dataclass(frozen=True)
 class Descent:
     """How a convolution is trained: `epochs` times through the samples, from a seed, on a device; `checkpoint` is where
-    an interrupted one waits, `report` is told step, steps and the best held-out loss, `stop` is asked after every
-    step."""
+    an interrupted one waits, `report` is told of every evaluation, `stop` is asked after every step."""
 
     epochs: float
     seed: int
     device: torch.device
     checkpoint: Path | None = None
-    report: Callable[[int, int, float], None] = lambda *_: None
+    report: Callable[[Evaluation], None] = lambda _: None
     stop: Callable[[], bool] = never
 
 
@@ -275,8 +286,15 @@ def train_convolution(
             logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
         return data.truth_at(drawn, how.device).smoothed_loss(data.by_head(logits_BO.float()))
 
+    held_out = Tensor()
+
     def validation_loss(trained: nn.Module) -> float:
-        return data.loss(logits_at(trained, data, validation, how.device), validation)
+        nonlocal held_out
+        held_out = logits_at(trained, data, validation, how.device)
+        return data.loss(held_out, validation)
+
+    def report(step: int, loss: float, best: float) -> None:
+        how.report(Evaluation(step, settings.steps, loss, best, held_out))
 
     loop = Loop(
         part,
@@ -286,7 +304,7 @@ def train_convolution(
         checkpoint_file=how.checkpoint,
         stop=how.stop,
     )
-    loop.fit(loss_at, validation_loss, lambda step, _, best: how.report(step, settings.steps, best))
+    loop.fit(loss_at, validation_loss, report)
 
 
 def _settings(samples: int, epochs: float) -> Optimization:
