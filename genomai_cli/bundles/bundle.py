@@ -76,7 +76,13 @@ class Bundle:
         return {head: float(of["half_width"]) for head, of in told.items()}
 
     def require_heads(self) -> None:
-        """BundleError for a model that was only pretrained, and has nothing to answer."""
+        """BundleError for a model that has no classes to choose from: only pretrained, or of numbers."""
+        if not self.heads and self.numbers:
+            raise BundleError(f"the model {self.name!r} predicts numbers: it has no head of labels")
+        self.require_answers()
+
+    def require_answers(self) -> None:
+        """BundleError for a model that was only pretrained."""
         if not self.heads and not self.numbers:
             raise BundleError(
                 f"the model {self.name!r} has no heads: it was only pretrained; "

@@ -70,9 +70,9 @@ def classify_records(
     """One call a record, in their order; a batch of them is held at a time.
 
     `others` are the input kinds of other models, whose records are read too where they hold all that this one needs.
-    Raises InputError for a record that the model cannot read, BundleError for a model without heads.
+    Raises InputError for a record that the model cannot read, BundleError for a model without any head.
     """
-    bundle.require_heads()
+    bundle.require_answers()
     reader = bundle.input.reader(bundle, {} if others is None else others)
     device = next(bundle.classifier.parameters()).device
     inputs = map(reader, records)

@@ -14,7 +14,7 @@ from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.training import selection
-from genomai_cli.training.model_card import classifier_card
+from genomai_cli.training.model_card import classifier_card, steps_picture
 from genomai_cli.training.recipe import read
 from genomai_cli.training.selection import BOTH, GIVEN
 
@@ -219,8 +219,18 @@ def test_one_class_cannot_be_learnt(motifs):
 
 
 def test_reports_say_what_is_tried(motifs):
-    told = []
-    fitted(motifs, budget=0.2, report=told.append)
+    told, logged = [], []
+    fitted(motifs, budget=0.2, report=told.append, log=logged.append)
+    steps = [line for line in told if line.startswith("convolution, both strands, fold 1, step ")]
+    assert len(steps) >= 4
+    assert all("label MCC " in line and line.endswith(" left") for line in steps)
+    assert {row["part"] for row in logged} == {
+        "convolution, both strands, fold 1",
+        "convolution, the strand given, fold 1",
+    }
+    best = [float(row["best_held_out_loss"]) for row in logged]
+    assert best[: len(steps)] == sorted(best[: len(steps)], reverse=True)
+    assert steps_picture(logged, "m").startswith(b"\x89PNG")
     assert any(line.startswith("convolution, both strands, fold 1: label MCC") for line in told)
     assert any(line.startswith("the strand given: held-out loss") for line in told)
 
