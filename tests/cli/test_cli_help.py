@@ -384,7 +384,7 @@ def test_the_options_with_choices_are_found():
         *(("evaluate", "--task"), ("evaluate", "--format")),
         *(("explain", "--method"), ("explain", "--strand")),
         *(("generate", "--to"), ("generate", "--build")),
-        *(("score", "--to"), ("score", "--strand"), ("train", "--adapt")),
+        *(("score", "--to"), ("score", "--strand"), ("train", "--adapt"), ("train", "--target")),
         *(("tokenize", "--tokenizer"), ("tokenize", "--to")),
     }
 

@@ -90,7 +90,8 @@ def config_of(folder):
 
 def test_the_bundle_of_a_cohort_is_complete(tiny_bundle):
     assert {file.name for file in tiny_bundle.iterdir()} == {
-        "README.md", "config.json", "metrics.tsv", "model.safetensors", "panel.tsv", "recipe.toml",
+        "README.md", "config.json", "loss.png", "metrics.tsv", "model.safetensors", "panel.tsv",
+        "recipe.toml",
         "structure.safetensors",
     }  # fmt: skip
     assert catalog.problems(tiny_bundle) == []
