@@ -97,26 +97,6 @@ def test_the_same_input_and_seed_give_the_same_bytes(motifs, one_thread, tmp_pat
     assert first == second
 
 
-def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, monkeypatch):
-    whole = written(fitted(motifs), tmp_path / "whole")
-    work = tmp_path / "work"
-    work.mkdir()
-    steps, forward = [0], Convolution.forward
-
-    def interrupted(part, *inputs):
-        steps[0] += part.training
-        if steps[0] > 60:
-            raise KeyboardInterrupt
-        return forward(part, *inputs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Convolution, "forward", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fitted(motifs, work=work)
-    assert list(work.glob("*.pt"))
-    assert written(fitted(motifs, work=work), tmp_path / "resumed") == whole
-
-
 def test_several_heads_and_missing_labels():
     samples = labelled(120, anywhere, first=lambda text: "ACG".find(text[0]))
     made = fitted(samples, budget=1.0)
@@ -178,6 +158,28 @@ def test_labels_and_numbers_together(one_thread, tmp_path):
     again = load(tmp_path / "a", torch.device("cpu"), torch.float64)
     assert again.numbers == first.bundle.numbers
     assert torch.allclose(outputs_of(replace(first, bundle=again), text)["gc"], one["gc"])
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_run_goes_on_where_it_was_interrupted(motifs, one_thread, tmp_path, monkeypatch, numbers):
+    samples = numbered(120, label=True) if numbers else motifs
+    whole = written(fitted(samples), tmp_path / "whole")
+    work = tmp_path / "work"
+    work.mkdir()
+    steps, forward = [0], Convolution.forward
+
+    def interrupted(part, *inputs):
+        steps[0] += part.training
+        if steps[0] > 60:
+            raise KeyboardInterrupt
+        return forward(part, *inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Convolution, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(samples, work=work)
+    assert list(work.glob("*.pt"))
+    assert written(fitted(samples, work=work), tmp_path / "resumed") == whole
 
 
 def test_too_few_numbers_cannot_be_learnt():
