@@ -13,7 +13,7 @@ CHARACTERS, SIX = {"kind": "characters"}, {"kind": "bert_kmers", "k": 3}
 DNABERT = {"width": 8, "layers": 1, "heads": 2, "feed_forward": 8, "positions": 64}
 
 
-def bundle(network, tokenizer, objective, labels=None, **sizes):
+def bundle(network, tokenizer, objective, labels=None, numbers=None, **sizes):
     """A bundle whose head for tokens is the objective's; the kind of a `tiny_causal` must be registered."""
     made = tokenizers.from_config(tokenizer)
     config = {
@@ -25,6 +25,7 @@ def bundle(network, tokenizer, objective, labels=None, **sizes):
         "network": complete_config({"kind": network, **vocabulary_sizes(made), **sizes}),
         "members": 1,
         "heads": labels or {},
+        "numbers": numbers or {},
         "companions": {objective: {"kind": "words", "vocabulary": len(made.vocabulary)}} if objective else {},
         "provenance": {},
     }  # fmt: skip

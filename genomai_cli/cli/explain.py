@@ -43,7 +43,7 @@ HeadName = Annotated[
     typer.Option(
         "--head",
         metavar="HEAD",
-        help="Which of the model's heads.  [default: the only one]",
+        help="Which of the model's heads, of labels or of numbers.  [default: the only one]",
         show_default=False,
     ),
 ]
@@ -187,6 +187,8 @@ def _write(
 
 def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
     """Say and record how the explanations are had."""
+    from genomai_cli.inference.label_odds import what_it_is
+
     strand = "mean of both strands" if explainer.odds.both_strands else "the strand given"
     asked = list(explainer.asked)
     about = {
@@ -196,8 +198,9 @@ def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]
         "strand": strand,
     }
     run.note(**about, labels=asked)
-    of = asked[0] if len(asked) == 1 else f"the most likely of {', '.join(asked)}"
-    run.console.say(f"log odds of {of}; {explainer.description}, {strand}")
+    several = f"log odds of the most likely of {', '.join(asked)}"
+    what = what_it_is(asked[0]) if len(asked) == 1 else several
+    run.console.say(f"{what}; {explainer.description}, {strand}")
     return about
 
 

@@ -189,7 +189,11 @@ def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") 
     from genomai_cli.inference.variant_effects import Scorer
 
     both = reading.strand is Strand.BOTH
-    odds = LabelOdds(bundle, both_strands=both, batching=batching) if bundle.heads else None
+    odds = (
+        LabelOdds(bundle, both_strands=both, batching=batching)
+        if bundle.heads or bundle.numbers
+        else None
+    )
     likelihood = None
     if _is_apart(bundle):
         to_single_precision([bundle.classifier, *bundle.auxiliary.values()])

@@ -230,5 +230,7 @@ def _told(bundle: "Bundle", scorer: "Scorer") -> str:
 
 
 def _title(bundle: "Bundle", scorer: "Scorer") -> str:
-    what = "log-likelihood (nats)" if scorer.likelihood else f"log odds of {scorer.labels[0]}"
+    from genomai_cli.inference.label_odds import what_it_is
+
+    what = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
     return f"{bundle.name}: change of the {what} by each substitution"

@@ -24,6 +24,7 @@ from genomai_cli.formats.variant_alleles import (
     with_info,
     with_info_header,
 )
+from genomai_cli.inference.label_odds import what_it_is
 from genomai_cli.inference.variant_effects import NO_ALLELE, Comparison, Effect
 from genomai_cli.names import escaped
 
@@ -144,7 +145,7 @@ def _info_fields(labels: list[str]) -> dict[str, str]:
     }
     for label in labels:
         name = re.sub(r"[^A-Za-z0-9_.]", "_", label)
-        fields[f"DELTA_{name}"] = f"Change of the log odds of {label}"
+        fields[f"DELTA_{name}"] = f"Change of {what_it_is(label)}"
     return {INFO + name: text for name, text in fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""Which letters drove a call: for every base of a sequence what it adds to the log odds of the label.
+"""Which letters drove a call: for every base of a sequence what it adds to the log odds of the label, or to a number.
 
 The attribution of a letter is the label's log odds minus their mean over the three sequences with another base in its
 place (as Alipanahi et al. 2015, Nat Biotechnol 33:831, draw mutation maps; the mean over all four bases, which others
@@ -32,8 +32,8 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The log odds of a label, HEAD:LABEL, for a record, and how each substitution changes them: `changes` (L, 4) for
-    A C G T, NaN for the letter itself and where the letter is no base."""
+    """The log odds of a label, HEAD:LABEL, for a record, or the number of a HEAD, and how each substitution changes
+    them: `changes` (L, 4) for A C G T, NaN for the letter itself and where the letter is no base."""
 
     name: str
     letters: str
@@ -52,7 +52,7 @@ class Explanation:
 def require_explainable(bundle: Bundle, method: str) -> None:
     """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter, or
     not by this method."""
-    bundle.require_heads()
+    bundle.require_answers()
     if bundle.input.coordinates is not None:
         instead = bundle.input.explained_by
         raise BundleError(f"the model {bundle.name!r} does not read plain DNA: {instead}")
@@ -63,18 +63,21 @@ def require_explainable(bundle: Bundle, method: str) -> None:
 
 def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[str]:
     """The labels, HEAD:LABEL, of which a record's most likely one is explained: those of a head, or the one that is
-    asked for; UsageError for what the model does not have."""
-    heads = bundle.heads
-    if head is not None and head not in heads:
-        raise UsageError(f"--head {head}: the heads of the model are {', '.join(heads)}")
-    asked = [head] if head is not None else [h for h in heads if label is None or label in heads[h]]
-    known = [name for h in asked for name in heads[h]]
-    if label is not None and label not in known:
-        every = [name for h in (asked or heads) for name in heads[h]]
-        raise UsageError(f"--class {label}: the classes of the model are {', '.join(every)}")
+    asked for; of a head of numbers its name. UsageError for what the model does not have."""
+    every = {h: [f"{h}:{name}" for name in labels] for h, labels in bundle.heads.items()}
+    every |= {h: [h] for h in bundle.numbers}
+    if head is not None and head not in every:
+        raise UsageError(f"--head {head}: the heads of the model are {', '.join(every)}")
+    named = [h for h in every if label is None or f"{h}:{label}" in every[h]]
+    asked = named if head is None else [head]
+    if label is not None and not set(asked) & set(named):
+        known = [name for h in (asked or every) for name in bundle.heads.get(h, ())]
+        told = ", ".join(known) or "none"
+        raise UsageError(f"--class {label}: the classes of the model are {told}")
     if len(asked) > 1:
         raise UsageError(f"--head: which of {', '.join(asked)}?")
-    return [f"{asked[0]}:{name}" for name in known if label in (None, name)]
+    (chosen,) = asked
+    return every[chosen] if label is None else [f"{chosen}:{label}"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,5 @@
-"""The log odds of a classifier's labels: log p - log (1 - p) of its calibrated probabilities, for models of plain DNA.
+"""What models of plain DNA say of sequences, to be compared: of every label the log odds, log p - log (1 - p) of its
+calibrated probability, and the numbers that they predict.
 
 Shape suffixes: N texts, C classes of a head.
 """
@@ -20,8 +21,16 @@ from genomai_cli.records import SequenceRecord
 Odds = NDArray[np.float64]
 
 
+def what_it_is(label: str) -> str:
+    """What the model says under a name of `LabelOdds.labels`, in words."""
+    return f"log odds of {label}" if ":" in label else f"the number {label}"
+
+
 class LabelOdds:
-    """The log odds of every label of a model of plain DNA; BundleError for another model."""
+    """The log odds of every label of a model of plain DNA, HEAD:LABEL, and behind them its numbers, HEAD.
+
+    BundleError for another model.
+    """
 
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
         if bundle.input.coordinates is not None:
@@ -31,7 +40,7 @@ class LabelOdds:
         self.bundle, self.both_strands, self.batching = bundle, both_strands, batching
         self.labels = [
             f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels
-        ]
+        ] + list(bundle.numbers)
         self._reader = bundle.input.reader(bundle, {})
 
     def of(self, texts: Sequence[str]) -> Odds:
@@ -76,7 +85,8 @@ def fused_odds(bundle: Bundle, scores: dict[str, Tensor], share_N: Tensor) -> Te
     """The log odds (N, labels) of texts with these scores (N, C) in double precision on the CPU, of which the model
     knows such shares (N,)."""
     logs = bundle.fusion(scores, share_N)
-    return torch.cat([_log_odds(logs[head]) for head in bundle.heads], dim=1)
+    odds = [_log_odds(logs[head]) for head in bundle.heads]
+    return torch.cat([*odds, *(scores[head] for head in bundle.numbers)], dim=1)
 
 
 def _log_odds(logs_NC: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class Slopes:
         found = [scores for scores in mean_scores(self.bundle, reads, self.batching) if scores]
         leaves = {
             head: torch.stack([scores[head] for scores in found]).double().requires_grad_()
-            for head in self.bundle.heads
+            for head in (*self.bundle.heads, *self.bundle.numbers)
         }
         share_N = torch.tensor([read.share for read in reads], dtype=torch.float64)
         odds_NK = fused_odds(self.bundle, leaves, share_N)

@@ -32,7 +32,7 @@ class MotifSearch:
                 f"{label}: of {search.tested} motifs in {len(tracks)} sequences {len(search.enriched)} are enriched "
                 f"(E at most {LARGEST_E:g}, half of the sequences against shuffled ones)"
             )
-            name = re.sub(r"\s", "_", printable(label.partition(":")[2]))
+            name = re.sub(r"\s", "_", printable(label.partition(":")[2] or label))
             for number, entry in enumerate(search.enriched, start=1):
                 self.found.append((f"{name}_{number}", entry))
                 yield self._told(*self.found[-1])

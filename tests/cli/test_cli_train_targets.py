@@ -81,8 +81,14 @@ def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
     strange = run(["classify", "--model", tmp_path / "m", "--device", "cpu"], b">s\nACGTA\n")
     assert strange.rows[1][1:4] == [".", ".", "."]
     assert strange.rows[1][6] == "NOVEL"
-    explained = run(["explain", "--model", tmp_path / "m", "--device", "cpu", test])
-    assert "predicts numbers: it has no head of labels" in explained.stderr
+    explain = ["explain", "--method", "gradient", "--model", tmp_path / "m", "--device", "cpu"]
+    explained = run([*explain, test])
+    assert "explain: the number score; " in explained.stderr
+    added = {"GC": [], "AT": []}
+    for _, _, base, head, value in explained.rows[1:]:
+        assert head == "score"
+        added["GC" if base in "GC" else "AT"].append(float(value))
+    assert np.mean(added["GC"]) > np.mean(added["AT"])
     shown = run(["models", "show", tmp_path / "m"])
     assert "heads\tscore:1" in shown.stdout
 

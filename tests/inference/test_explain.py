@@ -30,14 +30,15 @@ SIZES = {
 }
 
 
-def ensemble(*parts, labels=LABELS, **sizes):
+def ensemble(*parts, labels=LABELS, numbers=None, **sizes):
     """A bundle of these parts."""
     return likelihood_bundles.bundle(
         "sequence_ensemble",
         likelihood_bundles.CHARACTERS,
         "",
         labels,
-        outputs=sum(map(len, labels.values())),
+        numbers,
+        outputs=sum(map(len, labels.values())) + len(numbers or {}),
         parts=list(parts),
         **sizes,
     )
@@ -196,6 +197,35 @@ def test_labels_that_can_be_asked_for():
     ]:
         with pytest.raises(UsageError, match=told):
             labels_asked(two, head, label)
+
+
+def test_a_number_is_explained_by_its_changes():
+    numbers = {"y": {"coverage": 0.9, "half_width": 1.0}}
+    bundle = ensemble(KMERS, CONVOLUTION, labels={"a": ["x", "z"]}, numbers=numbers)
+    assert labels_asked(bundle, "y", None) == ["y"]
+    assert labels_asked(bundle, None, "z") == ["a:z"]
+    for head, label, told in [
+        (None, None, "--head: which of a, y"),
+        ("y", "z", "--class z: the classes of the model are none"),
+    ]:
+        with pytest.raises(UsageError, match=told):
+            labels_asked(bundle, head, label)
+    text = "ACGTTGCATTGA"
+
+    def value(letters):
+        ids = torch.tensor([["ACGT".index(letter) for letter in letters]])
+        return bundle.classifier(ids)["y"].item()
+
+    for method in (MUTAGENESIS, GRADIENT):
+        odds = LabelOdds(bundle, both_strands=False)
+        records = [SequenceRecord("r", text)]
+        ((_, found),) = Explainer(odds, ["y"], method).explain(records)
+        assert found.odds == pytest.approx(value(text))
+        if method == MUTAGENESIS:
+            change = value("C" + text[1:]) - value(text)
+            assert found.changes[0, 1] == pytest.approx(change, abs=1e-12)
+            exact = found.attributions
+    assert np.corrcoef(exact, found.attributions)[0, 1] > 0.8
 
 
 def test_a_record_without_a_base_has_no_explanation(kmers):
