@@ -169,7 +169,7 @@ class HaplotypeInput(PanelInput):
             assert isinstance(network, GenotypeDenoiser)
             frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
             network.frequency.copy_(torch.from_numpy(frequency_PS))
-            network.initialize(self.panel, lambda: torch.from_numpy(_genotypes(rows, self.rows)))
+            network.initialize(self.panel, lambda: torch.from_numpy(_alleles(rows, self.rows)))
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -298,11 +298,9 @@ def group_frequencies(
     return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
-def _genotypes(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
-    """The copies (N, S) of allele 1 of the people to train on, -1 where one is unknown."""
-    alleles_N2S = rows.alleles(corpus.training_letters())
-    known_NS = (alleles_N2S != MISSING).all(axis=1)
-    return np.where(known_NS, alleles_N2S.sum(axis=1), MISSING).astype(np.int8)
+def _alleles(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
+    """The alleles (N, 2, S) of the people to train on, -1 where unknown."""
+    return rows.alleles(corpus.training_letters()).astype(np.int8)
 
 
 def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> float:

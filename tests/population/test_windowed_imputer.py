@@ -25,6 +25,7 @@ from genomai_cli.population.networks.windowed_imputer import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SITES, PEOPLE = 24, 40
+PLACE = torch.arange(SITES).double() * 1000
 
 
 @pytest.fixture
@@ -36,6 +37,13 @@ def copies():
     found = haplotypes[chosen].sum(axis=1)
     found[rng.random(found.shape) < 0.02] = -1
     return torch.from_numpy(found).to(torch.int8)
+
+
+def haplotypes_as(copies):
+    """Alleles (N, 2, S) that make these genotypes."""
+    return torch.stack([(copies > 0).long(), (copies > 1).long()], 1).masked_fill(
+        (copies < 0)[:, None], -1
+    )
 
 
 @pytest.fixture
@@ -88,27 +96,32 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch(library, copies):
     asked[0, ::2] = -1
     asked[1, 5:] = -1
     asked[2] = -1
-    together = library.genotypes(asked)
+    alleles = haplotypes_as(asked)
+    phased = torch.zeros(6, dtype=torch.bool)
+    together, pairs = library.genotypes(alleles, phased)
+    assert pairs is None
     for number in range(6):
-        alone = library.genotypes(asked[number : number + 1])[0]
+        alone = library.genotypes(alleles[number : number + 1], phased[:1])[0][0]
         torch.testing.assert_close(together[number], alone, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(together.sum(dim=2), torch.ones(6, SITES))
 
 
-def test_calibration_tells_the_masked_genotypes(copies):
-    library = KrigingReference(PEOPLE, SITES)
-    fill(library, copies)
+@pytest.mark.parametrize("copying", [False, True])
+def test_calibration_tells_the_masked_genotypes(copies, copying):
+    library = KrigingReference(PEOPLE, SITES, haplotypes=copying)
+    fill(library, haplotypes_as(copies), PLACE)
     hidden = torch.arange(0, SITES, 2)
     asked = copies.long().clone()
     asked[:, hidden] = -1
-    told = library.genotypes(asked)[:, hidden].argmax(dim=2)
+    phased = torch.zeros(PEOPLE, dtype=torch.bool)
+    told = library.genotypes(haplotypes_as(asked), phased)[0][:, hidden].argmax(dim=2)
     truth = copies.long()[:, hidden]
     known = truth >= 0
     usual = torch.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden].expand_as(truth)
     right = (told == truth)[known].double().mean()
     assert right > 0.95 > (usual == truth)[known].double().mean() + 0.1
-    other = KrigingReference(PEOPLE, SITES)
-    fill(other, copies)
+    other = KrigingReference(PEOPLE, SITES, haplotypes=copying)
+    fill(other, haplotypes_as(copies), PLACE)
     assert torch.equal(library.calibration.weight, other.calibration.weight)
 
 

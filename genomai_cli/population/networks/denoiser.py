@@ -169,8 +169,8 @@ class GenotypeDenoiser(Network):
         del config, individuals
         return {"pairs": linked_pairs(panel).shape[1]}
 
-    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
-        """Give the network the sites and the allele copies (N, S) to train on, beside the frequencies."""
+    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
+        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown, beside the frequencies."""
         raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:
@@ -207,9 +207,9 @@ class DenoiserNetwork(GenotypeDenoiser):
         self.sites = Silent(width, sites, bias=False)
         self.reset_parameters()
 
-    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
+    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
         """Where the sites lie, and which pairs are linked."""
-        del copies
+        del alleles
         contig_S, position_S = coordinates(panel)
         self.linkage.learn(
             torch.from_numpy(linked_pairs(panel)),

@@ -1,10 +1,11 @@
-"""Genotypes from those of reference individuals: kriging, and a calibration of its predictions.
+"""Genotypes from those of reference individuals: kriging, haplotype copying, and a calibration of what they predict.
 
 The more similar two individuals are at the sites known of one, the more similar they are at the others: that is a
 Gaussian process over individuals (Rasmussen and Williams 2006, chapter 2), whose mean is that of a kernel ridge
 regression. It works for any set of known sites, needs no phase, and holds where genotypes are not made of long
-haplotypes. Its predictions, shrunk and without bounds, become probabilities by a small MLP, which is calibrated on
-reference individuals left out one by one, at many sets of known sites.
+haplotypes. Where they are made of such, the copying model knows better (`haplotype_copying`). A small MLP makes
+probabilities of both predictions; it is calibrated on reference individuals left out one by one, at many sets of known
+sites, with phase and without.
 
 Shape suffixes: B individuals, N reference individuals, S sites, K known sites, C features of a prediction, X examples;
 3 genotypes by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1.
@@ -12,6 +13,7 @@ Shape suffixes: B individuals, N reference individuals, S sites, K known sites, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -19,25 +21,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genomai_cli.population.networks.haplotype_copying import HaplotypeReference
+
 SPREAD = 3.0  # the kernel's width, in squared distances of two people at the known sites
 RIDGE = 0.1  # variance of what the known sites cannot say, beside the kernel's of 1
 SMALLEST = 0.01  # added to predictions before their logarithm
-FEATURES = 12
+SMALLEST_COPIED = 1e-4  # the same, of the copying model's
+FEATURES, COPIED = 12, 4  # of a prediction by kriging, and by copying
 HIDDEN = 16
 
 
 class KrigingReference(nn.Module):
-    """Copies (N, S) of allele 1 of training individuals, -1 where unknown, and what follows from them for others.
+    """Copies (N, S) of allele 1 of training individuals, -1 where unknown, with `haplotypes` these too, and what
+    follows from them for others.
 
-    It has no trainable parameters: `fit` determines everything.
+    It has no trainable parameters: `fill` determines everything.
     """
 
     copies: Tensor
 
-    def __init__(self, people: int, sites: int) -> None:
+    def __init__(self, people: int, sites: int, haplotypes: bool = False) -> None:
         super().__init__()
         self.register_buffer("copies", torch.zeros(people, sites, dtype=torch.int8))
-        self.calibration = Calibration(sites)
+        self.haplotypes = HaplotypeReference(2 * people, sites) if haplotypes else None
+        self.calibration = Calibration(sites, FEATURES + (COPIED if haplotypes else 0))
 
     def learn(self, copies_NS: Tensor) -> None:
         """Take over the people, and how frequent genotypes are among them."""
@@ -45,13 +52,24 @@ class KrigingReference(nn.Module):
         counts_S3 = torch.stack([(copies_NS == number).sum(0) for number in range(3)], dim=1)
         self.calibration.base.copy_(functional.normalize(counts_S3 + 0.5, p=1, dim=1).log())
 
-    def genotypes(self, copies_BS: Tensor) -> Tensor:
-        """The probabilities (B, S, 3) of the genotypes, given those that are not -1."""
+    def genotypes(self, alleles_B2S: Tensor, phased_B: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The probabilities (B, S, 3) of the genotypes, given those of which both alleles are known, and the
+        haplotypes' own (B, S, 4), if there are any: those of ordered pairs of alleles, not calibrated.
+
+        `phased_B` says of whom it is known which allele lies on which haplotype.
+        """
+        copies_BS = copies_of(alleles_B2S)
+        pairs_BS4 = copied_BSC = None
+        if self.haplotypes is not None:
+            pairs_BS4 = self.haplotypes.pairs(alleles_B2S, phased_B)
+            copied_BSC = copied_features(pairs_BS4, phased_B)
         found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
             predicted_BS2 = self._predicted(copies_BS[rows][:, sites_K], sites_K)
-            found_BS3[rows] = self.calibration(predicted_BS2, len(sites_K)).softmax(dim=2)
-        return found_BS3
+            beside = None if copied_BSC is None else copied_BSC[rows]
+            logits_BS3 = self.calibration(predicted_BS2, len(sites_K), beside)
+            found_BS3[rows] = logits_BS3.softmax(dim=2)
+        return found_BS3, pairs_BS4
 
     def left_out(self, sites_K: Tensor) -> Tensor:
         """What these sites would predict (N, S, 2) of each training individual without that individual.
@@ -122,34 +140,56 @@ class Calibration(nn.Module):
     bias: Tensor
     last: Tensor
 
-    def __init__(self, sites: int) -> None:
+    def __init__(self, sites: int, features: int = FEATURES) -> None:
         super().__init__()
         self.register_buffer("base", torch.zeros(sites, 3))
-        self.register_buffer("mean", torch.zeros(FEATURES))
-        self.register_buffer("scale", torch.ones(FEATURES))
-        self.register_buffer("weight", torch.zeros(FEATURES, HIDDEN))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("weight", torch.zeros(features, HIDDEN))
         self.register_buffer("bias", torch.zeros(HIDDEN))
         self.register_buffer("last", torch.zeros(HIDDEN + 1, 3))
 
-    def forward(self, predicted_BS2: Tensor, known: int) -> Tensor:
+    def forward(self, predicted_BS2: Tensor, known: int, copied: Tensor | None = None) -> Tensor:
         """The logits of all sites."""
         base_BS3 = self.base.expand(len(predicted_BS2), -1, -1)
-        return self.logits(self.features(predicted_BS2, base_BS3, known))
+        return self.logits(self.features(predicted_BS2, base_BS3, known, copied))
 
-    def features(self, predicted: Tensor, base: Tensor, known: int) -> Tensor:
-        """What is told of predictions (..., 2) at sites of these frequencies (..., 3): (..., C)."""
+    def features(
+        self, predicted: Tensor, base: Tensor, known: int, copied: Tensor | None = None
+    ) -> Tensor:
+        """What is told of predictions (..., 2) at sites of these frequencies (..., 3), and of those of the copying
+        model, see `copied_features`: (..., C)."""
         one, two = predicted.unbind(-1)
         copies = (one + 2 * two).clamp(0, 2)
         shares = (one, two, 1 - one - two, copies / 2, 1 - copies / 2)
         logs = [(share.clamp(0, 1) + SMALLEST).log() for share in shares]
         sites = torch.full_like(one, (known + 1) / len(self.base)).log()
-        return torch.cat([torch.stack([one, two, copies, *logs, sites], dim=-1), base], dim=-1)
+        by_kriging = torch.stack([one, two, copies, *logs, sites], dim=-1)
+        return torch.cat([by_kriging, base, *([] if copied is None else [copied])], dim=-1)
 
     def logits(self, features: Tensor) -> Tensor:
         """The MLP (..., C) to (..., 3)."""
         hidden = torch.tanh((features - self.mean) / self.scale @ self.weight + self.bias)
         logits: Tensor = hidden @ self.last[:-1] + self.last[-1]
         return logits
+
+
+def copies_of(alleles_B2S: Tensor) -> Tensor:
+    """The copies (B, S) of allele 1, -1 where an allele is unknown."""
+    return torch.where((alleles_B2S >= 0).all(1), alleles_B2S.sum(1), -1)
+
+
+def genotypes_of(pairs_BS4: Tensor) -> Tensor:
+    """The probabilities (B, S, 3) of genotypes from those of ordered pairs of alleles."""
+    none_BS, other_BS, one_BS, both_BS = pairs_BS4.unbind(2)
+    return torch.stack([none_BS, one_BS + other_BS, both_BS], dim=2)
+
+
+def copied_features(pairs_BS4: Tensor, phased_B: Tensor) -> Tensor:
+    """What is told of the copying model's pairs: the genotypes' logarithms, and whether phase was known (B, S, 4)."""
+    logs_BS3 = (genotypes_of(pairs_BS4) + SMALLEST_COPIED).log()
+    phased_BS1 = phased_B.to(logs_BS3)[:, None, None].expand_as(logs_BS3[..., :1])
+    return torch.cat([logs_BS3, phased_BS1], dim=2)
 
 
 def _by_sites(copies_BS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -162,6 +202,10 @@ def _by_sites(copies_BS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 SETS = 16  # of known sites
 MIN_KNOWN, MAX_KNOWN = 0.01, 0.6  # shares of the sites that are known
 EXAMPLES = 400_000
+PEOPLE_A_SET = {True: 32, False: 12}  # whom the copying model restores, with phase and without
+PEOPLE_TRIED, EVERY_TRIED = 16, 10  # people, and typed sites, of each trial of rates
+RATES = (1e-7, 1e-6, 1e-5)  # switches a base
+ERRORS = (1e-4, 1e-3, 1e-2)
 STEPS, BATCH, LEARNING_RATE = 600, 8192, 0.02
 SEED = 0x11B
 
@@ -174,22 +218,51 @@ class Examples:
     genotypes: Tensor
 
 
-def fill(library: KrigingReference, copies_NS: Tensor) -> None:
-    """Take over the people, and calibrate by them; the same people always give the same values."""
-    library.learn(copies_NS)
+def fill(library: KrigingReference, alleles_N2S: Tensor, place_S: Tensor) -> None:
+    """Take over the people, and calibrate by them; the same people always give the same values. `place_S` says where
+    the sites lie, in bases, and contigs far apart."""
+    library.learn(copies_of(alleles_N2S))
     rng = np.random.default_rng(SEED)
     with torch.no_grad():
-        parts = list(_examples(library, rng))
+        if library.haplotypes is not None:
+            library.haplotypes.learn(alleles_N2S, place_S)
+            choose_rates(library.haplotypes, alleles_N2S, rng)
+        parts = list(_examples(library, alleles_N2S, rng))
     features = torch.cat([part.features for part in parts])
     genotypes = torch.cat([part.genotypes for part in parts])
     calibrate(library.calibration, Examples(features, genotypes), rng)
+
+
+def choose_rates(
+    reference: HaplotypeReference, alleles_N2S: Tensor, rng: np.random.Generator
+) -> None:
+    """The rates of switches and errors that make hidden genotypes of some people, left out, likeliest."""
+    people, sites = len(alleles_N2S), alleles_N2S.shape[2]
+    some_B = torch.from_numpy(np.sort(rng.permutation(people)[:PEOPLE_TRIED]))
+    shown_S = torch.arange(sites) % EVERY_TRIED == 0
+    copies_BS = copies_of(alleles_N2S[some_B])
+    judged_BS = (copies_BS >= 0) & ~shown_S
+    alleles_B2S = torch.where(shown_S, alleles_N2S[some_B], -1)
+    phased_B = torch.ones(len(some_B), dtype=torch.bool)
+    losses = {}
+    for rate, error in product(RATES, ERRORS):
+        reference.rate.fill_(rate)
+        reference.error.fill_(error)
+        genotypes_BS3 = genotypes_of(reference.pairs(alleles_B2S, phased_B, some_B))
+        truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
+        logs_BS = (genotypes_BS3.gather(2, truth_BS1)[..., 0] + SMALLEST_COPIED).log()
+        losses[rate, error] = -float(logs_BS[judged_BS].mean())
+    rate, error = min(losses, key=lambda pair: losses[pair])
+    reference.rate.fill_(rate)
+    reference.error.fill_(error)
 
 
 def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Generator) -> float:
     """Set the values to those that make the genotypes likely; the last batch's cross-entropy in nats."""
     calibration.mean.copy_(examples.features.mean(dim=0))
     calibration.scale.copy_(examples.features.std(dim=0).clamp(min=1e-3))
-    inner = rng.normal(scale=FEATURES**-0.5, size=(FEATURES, HIDDEN))
+    count = examples.features.shape[1]
+    inner = rng.normal(scale=count**-0.5, size=(count, HIDDEN))
     outer = rng.normal(scale=0.1 * HIDDEN**-0.5, size=(HIDDEN + 1, 3))
     calibration.weight.copy_(torch.from_numpy(inner))
     calibration.last.copy_(torch.from_numpy(outer))
@@ -210,24 +283,51 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     return float(loss.detach())
 
 
-def _examples(library: KrigingReference, rng: np.random.Generator) -> Iterator[Examples]:
+def _examples(
+    library: KrigingReference, alleles_N2S: Tensor, rng: np.random.Generator
+) -> Iterator[Examples]:
     """Of each set of known sites, predictions at other sites where the person's genotype is known."""
     people, sites = library.copies.shape
-    for known_K in known_site_sets(sites, rng):
+    for number, known_K in enumerate(known_site_sets(sites, rng)):
         left_out_NS2 = library.left_out(torch.from_numpy(known_K))
         hidden = np.setdiff1d(np.arange(sites), known_K)
         if not len(hidden):
             continue
-        count = min(EXAMPLES // SETS, people * len(hidden))
-        person_X = torch.from_numpy(rng.integers(people, size=count))
+        some_B, copied_BSC = _copied(library, alleles_N2S, known_K, number, rng)
+        count = min(EXAMPLES // SETS, len(some_B) * len(hidden))
+        row_X = torch.from_numpy(rng.integers(len(some_B), size=count))
         site_X = torch.from_numpy(rng.choice(hidden, size=count))
-        known_X = library.copies[person_X, site_X] >= 0
-        person_X, site_X = person_X[known_X], site_X[known_X]
+        known_X = library.copies[some_B[row_X], site_X] >= 0
+        row_X, site_X = row_X[known_X], site_X[known_X]
+        person_X = some_B[row_X]
         calibration = library.calibration
         features_XC = calibration.features(
-            left_out_NS2[person_X, site_X], calibration.base[site_X], len(known_K)
+            left_out_NS2[person_X, site_X],
+            calibration.base[site_X],
+            len(known_K),
+            None if copied_BSC is None else copied_BSC[row_X, site_X],
         )
         yield Examples(features_XC, library.copies[person_X, site_X].long())
+
+
+def _copied(
+    library: KrigingReference,
+    alleles_N2S: Tensor,
+    known_K: NDArray[np.int64],
+    number: int,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor | None]:
+    """Some people (B,), and what the copying model tells of each from the others (B, S, C): all without one."""
+    people = len(alleles_N2S)
+    if library.haplotypes is None:
+        return torch.arange(people), None
+    phased = number % 4 < 2  # two sets each, of which one has even gaps
+    some_B = torch.from_numpy(np.sort(rng.permutation(people)[: PEOPLE_A_SET[phased]]))
+    shown_B2S = torch.full_like(alleles_N2S[some_B], -1)
+    shown_B2S[:, :, known_K] = alleles_N2S[some_B][:, :, known_K]
+    phased_B = torch.full((len(some_B),), phased)
+    pairs_BS4 = library.haplotypes.pairs(shown_B2S, phased_B, some_B)
+    return some_B, copied_features(pairs_BS4, phased_B)
 
 
 def known_site_sets(sites: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

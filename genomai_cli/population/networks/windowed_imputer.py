@@ -25,8 +25,9 @@ from genomai_cli.population.networks.denoiser import (
     PhenotypeAttention,
     Silent,
 )
+from genomai_cli.population.networks.haplotype_copying import APART
 from genomai_cli.population.networks.kriging import KrigingReference
-from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel import Panel, coordinates
 
 EVIDENCE = (
     3  # of a site: its allele's surplus, whether it is visible, the surplus of the partner's allele
@@ -36,7 +37,8 @@ EVIDENCE = (
 @dataclass(frozen=True)
 class RegionConfig:
     """Sizes of a `RegionNetwork`. A site hears of those in its own `block` and in the one at each side. With `people`
-    it keeps the genotypes of so many of those it was trained on, by which it restores those of others."""
+    it keeps the genotypes of so many of those it was trained on, by which it restores those of others; their
+    haplotypes too if `copying`."""
 
     people: int = 0
     sites: int = 1
@@ -47,6 +49,7 @@ class RegionConfig:
     vectors: int = 4
     heads: int = 4
     dropout: float = 0.3
+    copying: bool = False
 
 
 class Neighbours(nn.Module):
@@ -116,7 +119,8 @@ class RegionNetwork(GenotypeDenoiser):
         self.layers = nn.ModuleList(Layer(width, config.dropout) for _ in range(config.layers))
         self.last = nn.LayerNorm(width)
         self.sites = Silent(width, sites, bias=False)
-        self.library = KrigingReference(config.people, sites) if config.people else None
+        people = config.people
+        self.library = KrigingReference(people, sites, config.copying) if people else None
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
@@ -124,14 +128,13 @@ class RegionNetwork(GenotypeDenoiser):
         del panel
         return {"people": min(cls.config_class(**_sizes(config)).people, individuals)}
 
-    def initialize(self, panel: Panel, copies: Callable[[], Tensor]) -> None:
+    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
         """The genotypes that are kept, evenly chosen, and their calibration."""
-        del panel
         if self.library is None:
             return
-        copies_NS = copies()
-        kept = np.linspace(0, len(copies_NS) - 1, len(self.library.copies)).astype(np.int64)
-        kriging.fill(self.library, copies_NS[torch.from_numpy(kept)])
+        alleles_N2S = alleles()
+        kept = np.linspace(0, len(alleles_N2S) - 1, len(self.library.copies)).astype(np.int64)
+        kriging.fill(self.library, alleles_N2S[torch.from_numpy(kept)], places(panel))
 
     def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
         """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
@@ -141,19 +144,26 @@ class RegionNetwork(GenotypeDenoiser):
         """
         known_BS = (alleles_B2S >= 0).all(dim=1)
         unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
-        anybody_BP = torch.zeros(len(alleles_B2S), len(self.frequency)).to(self.frequency)
-        anybody_BP[:, 0] = 1
-        shown_B2S = alleles_B2S.masked_fill(unordered_BS[:, None], -1)
-        alone_B2S: Tensor = self(shown_B2S, anybody_BP).sigmoid()
         if self.library is None:
-            return alone_B2S
-        copies_BS = torch.where(known_BS, alleles_B2S.sum(dim=1), -1)
-        genotypes_BS3 = self.library.genotypes(copies_BS)
+            return self._alone(alleles_B2S, unordered_BS)
+        genotypes_BS3, pairs_BS4 = self.library.genotypes(alleles_B2S, ~unordered_BS.any(dim=1))
+        if pairs_BS4 is None:
+            alone_B2S = self._alone(alleles_B2S, unordered_BS)
+        else:
+            alone_B2S = torch.stack([pairs_BS4[..., 2:].sum(2), pairs_BS4[..., 1::2].sum(2)], dim=1)
         first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
         paired_B2S = haplotypes_of(genotypes_BS3, first_BS)
         halves_B = ((alleles_B2S >= 0).any(dim=1) & ~known_BS).sum(dim=1)
         by_library_B = known_BS.sum(dim=1) >= halves_B
         return torch.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+
+    def _alone(self, alleles_B2S: Tensor, unordered_BS: Tensor) -> Tensor:
+        """What the network says of anybody's haplotypes (B, 2, S)."""
+        anybody_BP = torch.zeros(len(alleles_B2S), len(self.frequency)).to(self.frequency)
+        anybody_BP[:, 0] = 1
+        shown_B2S = alleles_B2S.masked_fill(unordered_BS[:, None], -1)
+        alone_B2S: Tensor = self(shown_B2S, anybody_BP).sigmoid()
+        return alone_B2S
 
     def forward(self, alleles_B2S: Tensor, weights_BP: Tensor) -> Tensor:
         """The logits of allele 1."""
@@ -180,6 +190,14 @@ class RegionNetwork(GenotypeDenoiser):
             x_B2D = x_B2D + layer(x_B2D)
         last_B2D: Tensor = self.last(x_B2D)
         return last_B2D
+
+
+def places(panel: Panel) -> Tensor:
+    """Where the sites lie (S,), in bases, contigs far apart."""
+    contig_S, position_S = coordinates(panel)
+    step_S = np.abs(np.diff(position_S, prepend=position_S[:1])).astype(np.float64)
+    step_S[1:][np.diff(contig_S) != 0] = APART
+    return torch.from_numpy(step_S.cumsum())
 
 
 def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
