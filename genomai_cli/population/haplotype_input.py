@@ -42,9 +42,13 @@ New people are as varied as those trained on, no more. The loss bounds the negat
 others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
 OF_LIBRARY = """
 
-**It holds the genotypes of {people} people it was trained on** (the tensor `library.copies`), by which
+**It holds the {what} of {people} people it was trained on** ({tensors}), by which
 `genomai denoise` restores those of others: share it as you would share their data. `--set network.people=0` makes a
 model without them, which restores less well."""
+HELD = {
+    False: ("genotypes", "the tensor `library.copies`"),
+    True: ("haplotypes", "the tensors `library.copies` and `library.haplotypes.packed`"),
+}
 RAREST = 0.003
 PRIOR = 2.0  # haplotypes
 EVERYBODY = 1e9  # haplotypes, of a group without people
@@ -198,9 +202,11 @@ class HaplotypeInput(PanelInput):
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
             f"It knows {names}."
         )
-        people = config["network"].get("people", 0)
+        network_config = config["network"]
+        people, copying = network_config.get("people", 0), network_config.get("copying", False)
         which = "independent sites, at the allele frequencies of the person's phenotype"
-        purpose += OF_LIBRARY.format(people=people) if people else ""
+        what, tensors = HELD[copying]
+        purpose += OF_LIBRARY.format(people=people, what=what, tensors=tensors) if people else ""
         return CardText(purpose, OF_PEOPLE, {"diffusion": which})
 
     def extra_config(self, rows: TrainingRows) -> dict[str, Any]:

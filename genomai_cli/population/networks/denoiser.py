@@ -170,7 +170,7 @@ class GenotypeDenoiser(Network):
         return {"pairs": linked_pairs(panel).shape[1]}
 
     def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
-        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown, beside the frequencies."""
+        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown."""
         raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:

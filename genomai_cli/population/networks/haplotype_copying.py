@@ -113,14 +113,17 @@ class HaplotypeReference(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """The copying model at typed sites, whose numbers are `typed_K`. Evidence is the probability that a haplotype would
-    be read as it is if it had allele 1, over the sum of those with 1 and 0: 0.5 says nothing."""
+    """The copying model at `typed` sites (K,), with `alleles` (H, K) of the `reference` (H, S).
 
-    reference_HS: Tensor
-    place_S: Tensor
-    typed_K: Tensor
-    alleles_HK: Tensor
-    stay_K: Tensor  # no switch since the typed site before
+    Evidence is the probability that a haplotype would be read as it is if it had allele 1, over the sum of those with 1
+    and with 0: 0.5 says nothing.
+    """
+
+    reference: Tensor
+    place: Tensor
+    typed: Tensor
+    alleles: Tensor
+    stay: Tensor  # no switch since the typed site before
     rate: float
     error: float
 
@@ -136,16 +139,16 @@ class Mosaic:
 
     def imputed(self, one_BK: Tensor, own_B: Tensor) -> Tensor:
         """The probability (B, S) of allele 1."""
-        if not len(self.typed_K):
-            return self.reference_HS.mean(0).expand(len(one_BK), -1)
+        if not len(self.typed):
+            return self.reference.mean(0).expand(len(one_BK), -1)
         forward = [
             state * self._seen(one_BK, k) for k, state in enumerate(self._ahead(one_BK, own_B))
         ]
-        found_BS = one_BK.new_empty(len(one_BK), len(self.place_S))
+        found_BS = one_BK.new_empty(len(one_BK), len(self.place))
         after_BH = None
-        end = len(self.place_S)
-        for k in range(len(self.typed_K) - 1, -1, -1):
-            begin = int(self.typed_K[k])
+        end = len(self.place)
+        for k in range(len(self.typed) - 1, -1, -1):
+            begin = int(self.typed[k])
             found_BS[:, begin:end] = self._between(_normal(forward[k]), after_BH, begin, end)
             behind_BH = self._behind(after_BH, k + 1, own_B, like=forward[k])
             after_BH = _scaled(behind_BH * self._seen(one_BK, k))
@@ -158,14 +161,14 @@ class Mosaic:
         """Evidence (B, 2, K) for both haplotypes, of so many phases drawn of genotypes."""
         copies_BK = torch.where((one_B2K == 0.5).any(1), torch.nan, one_B2K.sum(1))
         states_BJ = self._states(copies_BK, own_B)
-        draws = np.random.default_rng(SEED).random((DRAWS, len(self.typed_K)))
-        pairs = Pairs(self.alleles_HK[states_BJ], self.stay_K, self.error)
+        draws = np.random.default_rng(SEED).random((DRAWS, len(self.typed)))
+        pairs = Pairs(self.alleles[states_BJ], self.stay, self.error)
         return pairs.drawn(copies_BK, torch.from_numpy(draws).to(one_B2K))
 
     def _states(self, copies_BK: Tensor, own_B: Tensor) -> Tensor:
         """The reference haplotypes (B, J) that one of the two haplotypes copies, by how likely, on the whole and
         anywhere."""
-        usual_BK = self.alleles_HK.mean(0).clamp(0.001, 0.999).expand_as(copies_BK)
+        usual_BK = self.alleles.mean(0).clamp(0.001, 0.999).expand_as(copies_BK)
         first_BK = torch.zeros_like(copies_BK, dtype=torch.bool)
         first_BK.scatter_(1, (copies_BK == 1).long().argmax(1, keepdim=True), True)
         first_BK &= copies_BK == 1
@@ -189,7 +192,7 @@ class Mosaic:
         for k in range(len(ahead) - 1, -1, -1):
             behind_BH = self._behind(after_BH, k + 1, own_B, like=ahead[k])
             without_BH = _normal(ahead[k] * behind_BH)
-            share_B = without_BH @ self.alleles_HK[:, k]
+            share_B = without_BH @ self.alleles[:, k]
             one_without_BK[:, k] = share_B * (1 - self.error) + (1 - share_B) * self.error
             seen_BH = self._seen(one_BK, k)
             here_BH = _normal(without_BH * seen_BH)
@@ -200,12 +203,12 @@ class Mosaic:
 
     def _ahead(self, one_BK: Tensor, own_B: Tensor) -> Iterator[Tensor]:
         """What is copied (B, H) at each typed site, by the sites before it."""
-        count = len(self.alleles_HK)
+        count = len(self.alleles)
         allowed_BH = self._allowed(own_B)
         state_BH = _normal(
             allowed_BH if allowed_BH is not None else one_BK.new_ones(len(one_BK), count)
         )
-        for k, stay in enumerate(self.stay_K.tolist()):
+        for k, stay in enumerate(self.stay.tolist()):
             if k:
                 state_BH = _normal(state_BH * self._seen(one_BK, k - 1))
                 state_BH = stay * state_BH + (1 - stay) / count
@@ -217,30 +220,30 @@ class Mosaic:
         """How likely the evidence at the typed sites from `k` on is, by what is copied at the one before."""
         if after_BH is None:
             return torch.ones_like(like)
-        stay = float(self.stay_K[k])
+        stay = float(self.stay[k])
         return stay * after_BH + (1 - stay)
 
     def _allowed(self, own_B: Tensor) -> Tensor | None:
         """1 for the haplotypes (B, H) that may be copied, 0 for those of the individual itself."""
         if not bool((own_B >= 0).any()):
             return None
-        person_H = torch.arange(len(self.alleles_HK), device=own_B.device) // 2
-        return (person_H != own_B[:, None]).to(self.alleles_HK)
+        person_H = torch.arange(len(self.alleles), device=own_B.device) // 2
+        return (person_H != own_B[:, None]).to(self.alleles)
 
     def _seen(self, one_BK: Tensor, k: int) -> Tensor:
         """How likely the evidence at a typed site is, by what is copied (B, H)."""
         one_B = one_BK[:, k]
         likely_B = one_B * (1 - self.error) + (1 - one_B) * self.error
-        return (1 - likely_B)[:, None] + (2 * likely_B - 1)[:, None] * self.alleles_HK[:, k]
+        return (1 - likely_B)[:, None] + (2 * likely_B - 1)[:, None] * self.alleles[:, k]
 
     def _between(self, forward_BH: Tensor, after_BH: Tensor | None, begin: int, end: int) -> Tensor:
         """The probabilities (B, S) of the sites from a typed one, at `begin`, to before the next one."""
-        copied_HS = self.reference_HS[:, begin:end]
-        stay_S = torch.exp(-self.rate * (self.place_S[begin:end] - self.place_S[begin]))
+        copied_HS = self.reference[:, begin:end]
+        stay_S = torch.exp(-self.rate * (self.place[begin:end] - self.place[begin]))
         alone_BS = stay_S * (forward_BH @ copied_HS) + (1 - stay_S) * copied_HS.mean(0)
         if after_BH is None:
             return alone_BS
-        keep_S = torch.exp(-self.rate * (self.place_S[end] - self.place_S[begin:end]))
+        keep_S = torch.exp(-self.rate * (self.place[end] - self.place[begin:end]))
         both_BH = forward_BH * after_BH
         with_BS = stay_S * (both_BH @ copied_HS)
         with_BS = with_BS + (1 - stay_S) * (after_BH @ copied_HS) / len(copied_HS)
@@ -250,18 +253,18 @@ class Mosaic:
 
     def _before(self, first_BH: Tensor, end: int) -> Tensor:
         """The probabilities (B, S) of the sites before the first typed one."""
-        copied_HS = self.reference_HS[:, :end]
-        stay_S = torch.exp(-self.rate * (self.place_S[end] - self.place_S[:end]))
+        copied_HS = self.reference[:, :end]
+        stay_S = torch.exp(-self.rate * (self.place[end] - self.place[:end]))
         before_BS: Tensor = stay_S * (first_BH @ copied_HS) + (1 - stay_S) * copied_HS.mean(0)
         return before_BS
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Both haplotypes of individuals at once, each a mosaic of the individual's own states (B, J, K)."""
+    """Both haplotypes of individuals at once, each a mosaic of `alleles` (B, J, K), the individual's own states."""
 
-    alleles_BJK: Tensor
-    stay_K: Tensor
+    alleles: Tensor
+    stay: Tensor
     error: float
 
     def drawn(self, copies_BK: Tensor, draws_XK: Tensor) -> list[Tensor]:
@@ -271,9 +274,9 @@ class Pairs:
 
     def _forward(self, copies_BK: Tensor) -> Iterator[Tensor]:
         """The probabilities (B, J, J) of what both copy at each site, given the sites up to it."""
-        people, states = self.alleles_BJK.shape[:2]
+        people, states = self.alleles.shape[:2]
         state_BJJ = copies_BK.new_full((people, states, states), states**-2)
-        for k, stay in enumerate(self.stay_K.tolist()):
+        for k, stay in enumerate(self.stay.tolist()):
             if k:
                 switch = (1 - stay) / states
                 rows_B1J, columns_BJ1 = (state_BJJ.sum(d, keepdim=True) for d in (1, 2))
@@ -285,7 +288,7 @@ class Pairs:
 
     def _seen(self, copies_B: Tensor, k: int) -> Tensor:
         """How likely genotypes are (B, J, J), by what is copied; 1 where unknown."""
-        allele_BJ = self.alleles_BJK[:, :, k]
+        allele_BJ = self.alleles[:, :, k]
         one_BJ = allele_BJ * (1 - self.error) + (1 - allele_BJ) * self.error
         both_BJJ = one_BJ[:, :, None] * one_BJ[:, None, :]
         either_BJJ = one_BJ[:, :, None] + one_BJ[:, None, :]
@@ -296,14 +299,14 @@ class Pairs:
 
     def _path(self, forward: list[Tensor], draws_K: Tensor) -> Tensor:
         """The alleles (B, 2, K) of what both copy, drawn from the last site to the first."""
-        people, states = self.alleles_BJK.shape[:2]
+        people, states = self.alleles.shape[:2]
         rows_B = torch.arange(people, device=draws_K.device)
-        path_B2K = self.alleles_BJK.new_empty(people, 2, len(forward))
+        path_B2K = self.alleles.new_empty(people, 2, len(forward))
         next_2: tuple[Tensor, Tensor] | None = None
         for k in range(len(forward) - 1, -1, -1):
             weight_BJJ = forward[k]
             if next_2 is not None:
-                stay = float(self.stay_K[k + 1])
+                stay = float(self.stay[k + 1])
                 to_2BJ = weight_BJJ.new_full((2, people, states), (1 - stay) / states)
                 for side, number_B in enumerate(next_2):
                     to_2BJ[side, rows_B, number_B] += stay
@@ -313,13 +316,13 @@ class Pairs:
             chosen_B = torch.searchsorted(total_BX, wanted_B1)[:, 0].clamp(max=states**2 - 1)
             next_2 = (chosen_B // states, chosen_B % states)
             for side, number_B in enumerate(next_2):
-                path_B2K[:, side, k] = self.alleles_BJK[rows_B, number_B, k]
+                path_B2K[:, side, k] = self.alleles[rows_B, number_B, k]
         return path_B2K
 
     @staticmethod
     def _evidence(copies_BK: Tensor, path_B2K: Tensor) -> Tensor:
-        """What the genotypes say of each haplotype: of heterozygotes as the path has them, nothing where that has two of
-        one allele."""
+        """What the genotypes say of each haplotype: of heterozygotes as the path has them, and nothing where that has
+        one allele twice."""
         copies_B1K = copies_BK[:, None]
         placed = (copies_B1K == 1) & (path_B2K.sum(1, keepdim=True) == 1)
         one_B2K = torch.where(placed, path_B2K, 0.5)

@@ -287,7 +287,7 @@ def _examples(
     library: KrigingReference, alleles_N2S: Tensor, rng: np.random.Generator
 ) -> Iterator[Examples]:
     """Of each set of known sites, predictions at other sites where the person's genotype is known."""
-    people, sites = library.copies.shape
+    sites = library.copies.shape[1]
     for number, known_K in enumerate(known_site_sets(sites, rng)):
         left_out_NS2 = library.left_out(torch.from_numpy(known_K))
         hidden = np.setdiff1d(np.arange(sites), known_K)
