@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,11 @@ class Fold:
     typed: np.ndarray
     folder: Path
     beagle: str
+
+    @property
+    def places(self) -> Mapping[tuple[str, int], int]:
+        """The numbers of the sites by contig and position."""
+        return self.cohort.panel.index(GRCH37)
 
     def asked(self, phase: str) -> Path:
         """A VCF of the typed sites of those to judge."""
@@ -156,15 +161,20 @@ def by_beagle(fold: Fold, phase: str) -> np.ndarray:
     out = fold.folder / "beagle"
     given = [f"gt={fold.asked(phase)}", f"ref={fold.folder / PEOPLE}", f"out={out}"]
     run(fold.beagle, *given, "gp=true", "nthreads=1")
-    return read_probabilities(out.with_suffix(".vcf.gz"), fold)
+    return read_probabilities(out.with_suffix(".vcf.gz"), fold.places, fold.typed)
 
 
 def by_denoise(fold: Fold, phase: str) -> np.ndarray:
     """`genomai denoise` with the model of the fold."""
     out = fold.folder / "restored.vcf.gz"
-    run(sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model", str(fold.folder / "model"),
-        "--device", "cpu", "--threads", "1", str(fold.asked(phase)), "-o", str(out))  # fmt: skip
-    return read_probabilities(out, fold)
+    denoise(fold.folder / "model", fold.asked(phase), out)
+    return read_probabilities(out, fold.places, fold.typed)
+
+
+def denoise(model: Path, typed: Path, out: Path) -> None:
+    """`genomai denoise` on one thread."""
+    run(sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model", str(model),
+        "--device", "cpu", "--threads", "1", str(typed), "-o", str(out))  # fmt: skip
 
 
 def run(*command: str) -> None:
@@ -172,18 +182,21 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def read_probabilities(path: Path, fold: Fold) -> np.ndarray:
-    """The GP (N, S, 3) of the hidden sites of a VCF; NaN at the typed ones."""
-    places = fold.cohort.panel.index(GRCH37)
-    found = np.full((len(places), len(fold.judge), 3), np.nan)
+def read_probabilities(
+    path: Path, places: Mapping[tuple[str, int], int], typed: np.ndarray
+) -> np.ndarray:
+    """The GP (N, S, 3) of the hidden sites of a VCF, whose numbers are those of `places`; NaN at the typed ones."""
+    found = np.empty((len(places), 0, 3))
     with gzip.open(path, "rt") as lines:
         for line in lines:
             if line[0] == "#":
                 continue
             columns = line.rstrip("\n").split("\t")
+            if not found.size:
+                found = np.full((len(places), len(columns) - 9, 3), np.nan)
             keys = columns[8].split(":")
             site = places[columns[0], int(columns[1])]
-            if site not in fold.typed:
+            if site not in typed:
                 values = [cell.split(":")[keys.index("GP")] for cell in columns[9:]]
                 found[site] = [[float(p) for p in value.split(",")] for value in values]
     return found.swapaxes(0, 1)
