@@ -32,8 +32,8 @@ def open_run_inputs(run: Run) -> tuple["Input", Iterator["Input"]]:
     """The run's first input, whose kind may decide something, and all inputs, each opened in its turn."""
     from genomai_cli.formats.streams import open_inputs
 
-    inputs = iter(open_inputs(run.inputs))
-    first = run.closes(next(inputs))
+    inputs = map(run.reads, open_inputs(run.inputs))
+    first = next(inputs)
     return first, chain([first], inputs)
 
 

@@ -109,7 +109,7 @@ class Run:
         given = options.get("inputs") or []
         self._given: list[Path] = given if isinstance(given, list) else [given]
         self._clock = time.monotonic()
-        self._on_failure: list[Callable[[], object]] = []
+        self._opened: list[Input] = []
 
     @property
     def inputs(self) -> list[Path]:
@@ -142,9 +142,9 @@ class Run:
         self.console = Console(self.console.command, quiet=True)
         self._report_path = None
 
-    def closes(self, opened: "Input") -> "Input":
-        """The same input, which is closed if the command fails."""
-        self._on_failure.append(opened.close)
+    def reads(self, opened: "Input") -> "Input":
+        """The same input, which is closed if the command fails; at the end it is told if it looks cut off."""
+        self._opened.append(opened)
         return opened
 
     def note(self, **facts: object) -> None:
@@ -160,16 +160,23 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            for close in self._on_failure:
-                with suppress(OSError, GenomaiError):  # it is the first error that counts
-                    close()
+        for source in self._opened:
+            if error is None:
+                self._tell_cut(source)
+            with suppress(OSError, GenomaiError):  # it is the first error that counts
+                source.close()
         if self._report_path is None:
             return
         self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
         self.report.status = "done" if error is None else "failed"
         self.report.error = None if error is None else str(error) or type(error).__name__
         self.report.write(self._report_path)
+
+    def _tell_cut(self, source: "Input") -> None:
+        if source.ends_within_line:
+            self.console.warn(
+                f"{source.path}: the last line has no line end: if the file was cut, its last record is not whole"
+            )
 
 
 @dataclass(frozen=True, slots=True)

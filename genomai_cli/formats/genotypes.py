@@ -31,6 +31,25 @@ def parse_genotypes(calls: bytes, samples: int, key: int, alleles: int) -> Genot
     return genotypes, phased
 
 
+def last_call_is_cut(layout: bytes, calls: bytes) -> bool:
+    """Whether the last of the tab-separated calls of a line without a line end cannot be whole: it ends in a separator,
+    has fewer fields than all others (a lone one: than FORMAT), or ends in a genotype of fewer alleles than theirs."""
+    *others, last = calls.split(b"\t")
+    if not last or last[-1:] in b":/|,":
+        return True
+    fields = last.count(b":")
+    if not others:
+        called = last.split(b":")[0].strip(b"./|") != b""
+        return called and fields < layout.count(b":")
+    if fields < min(call.count(b":") for call in others):
+        return True
+    return fields == 0 and _alleles(last) < min(map(_alleles, others))
+
+
+def _alleles(call: bytes) -> int:
+    return len(call.split(b":")[0].replace(b"|", b"/").split(b"/"))
+
+
 def _genotype_fields(calls: bytes, key: int) -> bytes:
     # GT comes first by the rules of VCF; this is for files that break them.
     fields = (call.split(b":") for call in calls.split(b"\t"))

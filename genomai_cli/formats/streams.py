@@ -10,6 +10,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from gzip import BadGzipFile, GzipFile
@@ -65,6 +66,17 @@ class Input:
         """Whether samples are read from it at known sites."""
         return self.kind in (Kind.VCF, Kind.BCF, Kind.RAW)
 
+    @property
+    def ends_within_line(self) -> bool:
+        """Whether plain FASTA, VCF or raw genotypes end without a line end, as they do where they were cut; of a pipe
+        it is known when it has been read. Compressed text and FASTQ tell by themselves."""
+        if self.compression != "plain" or self.kind not in (Kind.FASTA, Kind.VCF, Kind.RAW):
+            return False
+        if self.file is not None:
+            return _last_byte(self.file) not in (b"", b"\n")
+        raw = getattr(self.stream, "raw", None)
+        return isinstance(raw, _Rewound) and raw.ended and not raw.tail.endswith(b"\n")
+
     def __enter__(self) -> "Input":
         return self
 
@@ -74,6 +86,14 @@ class Input:
     def close(self) -> None:
         if self.path not in STANDARD_INPUTS:
             self.stream.close()
+
+
+def _last_byte(file: Path) -> bytes:
+    """Nothing if the file is empty or not there any more."""
+    with suppress(OSError), file.open("rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read(1)
+    return b""
 
 
 def open_inputs(paths: Sequence[str | Path]) -> Iterator[Input]:
@@ -220,7 +240,7 @@ class _Rewound(io.RawIOBase):
         self._longest, self._line = longest, 0  # of which so many bytes have passed
         # A BufferedReader's readinto waits for a full buffer; readinto1 takes what a pipe has now.
         self._readinto = getattr(rest, "readinto1", rest.readinto)
-        self.tail = b""
+        self.tail, self.ended = b"", False
 
     def readable(self) -> bool:
         return True
@@ -228,6 +248,7 @@ class _Rewound(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         size = self._from_head(view) if self._head else self._from_rest(view)
+        self.ended = size == 0
         self.tail = (self.tail + bytes(view[max(0, size - 28) : size]))[-28:]
         if self._longest is not None:
             self._measure(bytes(view[:size]), self._longest)

@@ -20,7 +20,7 @@ from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, failed
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
-from genomai_cli.formats.genotypes import GenotypeError, parse_genotypes
+from genomai_cli.formats.genotypes import GenotypeError, last_call_is_cut, parse_genotypes
 from genomai_cli.formats.regions import (
     OrderedSites,
     Sites,
@@ -37,6 +37,7 @@ from genomai_cli.names import repeated
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
 _Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
 _PASSED = (b".", b"PASS")
+_TRUNCATED = "truncated in the middle of a record"
 _FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 
 
@@ -176,6 +177,11 @@ def _text_header(source: Input) -> tuple[tuple[str, ...], list[str], int]:
         if text.startswith("##"):
             header.append(text)
         elif text.startswith("#"):
+            if not raw.endswith(b"\n"):
+                message = (
+                    "truncated: the header ends within the names of its samples, or has no line end"
+                )
+                raise InputError(message, path=source.path, line=number)
             return tuple(header), _columns(text, source.path, number), number
         else:
             break
@@ -245,8 +251,16 @@ class _Rows:
                 for site in ordered.within(positions, at + 1, at + raw.find(b"\t", ref) - ref - 1):
                     yield raw, number, site
         self._count(contig, number - since)
-        if not raw.endswith(b"\n") and raw.count(b"\t") != self.columns - 1:
-            raise InputError("truncated in the middle of a record", path=source.path, line=number)
+        if not raw.endswith(b"\n"):
+            self._check_whole(raw, number)
+
+    def _check_whole(self, raw: bytes, line: int) -> None:
+        """InputError for a record without a line end that can be seen to be cut."""
+        if raw.count(b"\t") != self.columns - 1:
+            raise InputError(_TRUNCATED, path=self.source.path, line=line)
+        if last_call_is_cut(*raw.rstrip(b"\r").split(b"\t", 9)[8:]):
+            message = f"{_TRUNCATED}: it has no line end, and its last call is not whole"
+            raise InputError(message, path=self.source.path, line=line)
 
     def _count(self, contig: bytes, records: int) -> None:
         if contig:
@@ -264,7 +278,7 @@ def _refuse_row(raw: bytes, path: str, line: int) -> None:
     if not raw.strip():
         return
     if not raw.endswith(b"\n"):
-        raise InputError("truncated in the middle of a record", path=path, line=line)
+        raise InputError(_TRUNCATED, path=path, line=line)
     if b"\t" not in raw:
         raise InputError("a record must have columns separated by tabs", path=path, line=line)
     shown = text_of(raw.split(b"\t")[1])[:20].strip()

@@ -1,6 +1,7 @@
 """One door: kind and compression from the content; files, pipes and redirects alike; damage named."""
 
 import gzip
+import io
 import os
 import subprocess
 import sys
@@ -242,3 +243,30 @@ def test_blocks_of_any_size_join(tmp_path: Path) -> None:
             writer.write(content[start : start + 7777])
         writer.close()
     assert gzip.decompress(target.read_bytes()) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "within"),
+    [
+        (b">a\nACGT\n", False),
+        (b">a\nACGT", True),
+        (b">a\nACGT\nAC", True),
+        (b"@a\nAC\n+\nII", False),  # FASTQ tells by itself
+        (gzip.compress(b">a\nACGT"), False),  # and gzip has an end
+        (b"sequence\nACGT", False),
+    ],
+)
+def test_text_that_ends_within_a_line_is_known_from_files_and_pipes(
+    tmp_path: Path, monkeypatch, content: bytes, within: bool
+) -> None:
+    path = write(tmp_path, content)
+    with open_input(path) as source:
+        source.stream.read()
+        assert source.ends_within_line == within
+    path.unlink()
+    assert not source.ends_within_line  # nobody knows any more
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    source = open_input("-")
+    assert not source.ends_within_line  # not read yet
+    source.stream.read()
+    assert source.ends_within_line == within

@@ -190,7 +190,9 @@ def test_windows_line_ends_and_blank_lines(tmp_path: Path) -> None:
         (vcf(samples="S1 S1"), "sample S1 is there twice"),
         (vcf(row("0/1 0/0"), "1 10")[:-1], "truncated in the middle of a record"),
         (META.encode(), "no #CHROM line"),
-        (META.encode() + COLUMNS.encode(), "separated by tabs"),
+        (META.encode() + COLUMNS.encode() + b"\n", "separated by tabs"),
+        (vcf().rstrip(b"\n"), "header ends within the names of its samples"),
+        (vcf()[:-3], "header ends within the names of its samples"),
         (vcf().replace(b"\tFORMAT\tS1\tS2", b""), "no samples"),
         (vcf().replace(b"\tS1\tS2", b""), "no samples"),
     ],
@@ -363,3 +365,33 @@ def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given
     assert found == [*deletion, (7, "CG", 1), (7, "G", 0), (8, "G", 1), (20, "G", 13)]
     assert file.contigs == {"chr1": 4, "other": 1}
     assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), wanted)] == [(7, "G")]
+
+
+@pytest.mark.parametrize(
+    ("layout", "calls", "cut"),
+    [
+        ("GT", "0|1 0|1", False),
+        ("GT", "0|1 0", True),
+        ("GT:DP", "0|1:3 0|1:", True),
+        ("GT", "0 1", False),
+        ("GT", "0|1", False),
+        ("GT:DP", "0|1:3 0|1", True),
+        ("GT:DP", "0|1 0|1", False),
+        ("GT:AD", "0|1:3,4 0|1:3,", True),
+        ("GT:DP", "0|1", True),
+        ("GT:DP", "./.", False),
+        ("GT:DP", "0/1:3 1:4", False),  # haploid, and whole
+    ],
+)
+def test_a_last_call_without_a_line_end_is_refused_if_it_is_shorter_than_the_others(
+    tmp_path: Path, layout: str, calls: str, cut: bool
+) -> None:
+    samples = " ".join(f"S{number}" for number, _ in enumerate(calls.split(" ")))
+    line = "1\t10\t.\tA\tG\t.\t.\t.\t" + layout + "\t" + calls.replace(" ", "\t")
+    content = vcf(samples=samples) + line.encode()
+    if cut:
+        error = refusal(tmp_path, content)
+        assert "truncated in the middle of a record: it has no line end" in str(error)
+        assert error.line == content.count(b"\n") + 1
+    else:
+        assert len(read(tmp_path, content)) == 1
