@@ -4,9 +4,16 @@ Shape suffix: S sites.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError
+
+LONGEST_HELD = (
+    1 << 29
+)  # letters of a sequence that a command holds whole: twice those of human chromosome 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +29,18 @@ class UncertainGenotypes:
     posterior: NDArray[np.bool_]
 
 
+class Text(Protocol):
+    """The letters of a sequence: a `str`, or a long one that `formats.stored_text` reads piece by piece."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> str: ...
+
+    def count(self, letter: str, /) -> int: ...
+
+    def replace(self, letter: str, other: str, /) -> "Text": ...
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceRecord:
     """One sequence as read from FASTA or FASTQ, or one sample's barcode made from a VCF.
@@ -31,8 +50,19 @@ class SequenceRecord:
     """
 
     name: str
-    sequence: str
+    sequence: Text
     description: str = ""
     path: str = "-"
     line: int = 0
     uncertain: UncertainGenotypes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def held(self) -> str:
+        """The whole sequence in memory; InputError if it is too long for that."""
+        if len(self.sequence) > LONGEST_HELD:
+            message = (
+                f"{self.name} has {len(self.sequence):,} letters: what is asked for needs a sequence in memory, "
+                f"of at most {LONGEST_HELD:,}; cut it into parts first"
+            )
+            raise InputError(message, path=self.path, line=self.line or None)
+        return self.sequence[:]

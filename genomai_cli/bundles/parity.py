@@ -232,7 +232,7 @@ def _scores(bundle: Bundle, folder: Path) -> Iterator[Comparison]:
         return
     with open_input(folder / "inputs.fa") as source:
         texts = [
-            record.sequence
+            record.held
             for record in read_sequences(
                 source,
                 case_sensitive=bundle.tokenizer.case_sensitive,

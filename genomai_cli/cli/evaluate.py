@@ -243,7 +243,7 @@ def _sequences(path: Path) -> list[str]:
     from genomai_cli.formats.streams import open_input
 
     with open_input(path) as source:
-        return [record.sequence for record in read_sequences(source)]
+        return [record.held for record in read_sequences(source)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
     if sequences:
         record = sequences[0][0]
         for panel in installed_panels().values():
-            if BarcodeSites.of(panel).fit(as_letters(record.sequence)):
+            if BarcodeSites.of(panel).fit(as_letters(record.held)):
                 return panel
         message = f"{record.name} is no barcode of an installed panel: name its panel with --panel"
         raise InputError(message, path=record.path, line=record.line or None)

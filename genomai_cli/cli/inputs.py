@@ -149,7 +149,8 @@ def in_coordinates(
         elif positions is None:
             yield mapped
         else:
-            yield replace(mapped, sequence="".join(mapped.sequence[at] for at in positions))
+            letters = mapped.held
+            yield replace(mapped, sequence="".join(letters[at] for at in positions))
 
 
 def read_haplotype_sequences(

@@ -219,7 +219,7 @@ class LabelledReader:
 
         if not self.kind.similar_are_one:
             raise UsageError("--test is for plain sequences, which are compared letter by letter")
-        return [record.sequence for record in self._named([open_input(path)])]
+        return [record.held for record in self._named([open_input(path)])]
 
     def _compare(self, samples: "Samples", files: Mapping[Path, list[str]]) -> None:
         """Warn of those sequences of the files that have near-duplicates among the samples."""

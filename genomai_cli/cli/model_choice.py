@@ -198,7 +198,7 @@ class _Installed:
     def model_of(self, record: "SequenceRecord") -> str | None:
         """The model of the reference that the record belongs to, or that of barcodes; None for neither."""
         for name, mapper in self.mappers.items():
-            if mapper(record.sequence) is not None:
+            if mapper(record.held) is not None:
                 return name
         return self.of_panel if len(record.sequence) in self.sizes else None
 
@@ -209,7 +209,7 @@ class _Installed:
 
         sites = [BarcodeSites.of(panel) for panel in self.panels.values()]
         for record in records:
-            if len(record.sequence) in self.sizes and sites_of(as_letters(record.sequence), sites):
+            if len(record.sequence) in self.sizes and sites_of(as_letters(record.held), sites):
                 raise _other_kind(record, "a barcode", "genomes", model)
             yield record
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import IUPAC
 from genomai_cli.errors import InputError
+from genomai_cli.formats.stored_text import StoredText
 from genomai_cli.formats.streams import Input, Kind, text_of
 from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
 from genomai_cli.names import escaped
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import LONGEST_HELD, SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
 _BLANKS = b" \t\r\n\v\f"
@@ -47,7 +48,8 @@ _ANY_TEXT = _table(b"", b"", other=None)
 _QUALITIES = bytes(range(33, 127))
 _CHUNK = 1 << 20
 _LONGEST_TITLE = 1 << 20
-LONGEST_SEQUENCE = 1 << 29  # letters, twice those of human chromosome 1; a sequence is held whole
+LONGEST_SEQUENCE = 1 << 32  # letters; what is longer has no end
+_STORED_ABOVE = 1 << 22  # letters of a sequence, which are kept in a file from there on
 
 
 def read_sequences(
@@ -88,18 +90,24 @@ def write_fasta(handle: IO[bytes], records: Iterable[SequenceRecord], *, width: 
     """The number of records written; `width` letters a line, 0 for one line a sequence."""
     count = 0
     for count, record in enumerate(records, start=1):  # noqa: B007
-        handle.write(fasta_entry(record, width=width).encode("utf-8", "surrogateescape"))
+        for text in _entry_text(record, width):
+            handle.write(text.encode("utf-8", "surrogateescape"))
     return count
 
 
 def fasta_entry(record: SequenceRecord, *, width: int = 0) -> str:
     """A record as FASTA text, with its last line end."""
-    title = escaped(f"{record.name} {record.description}".rstrip())
-    lines = [record.sequence]
-    if width:
-        starts = range(0, len(record.sequence), width)
-        lines = [record.sequence[start : start + width] for start in starts]
-    return "\n".join([f">{title}", *lines, ""])
+    return "".join(_entry_text(record, width))
+
+
+def _entry_text(record: SequenceRecord, width: int) -> Iterator[str]:
+    """The text of an entry in pieces."""
+    yield ">" + escaped(f"{record.name} {record.description}".rstrip()) + "\n"
+    size, end = (width, "\n") if width else (_CHUNK, "")
+    for start in range(0, len(record.sequence), size):
+        yield record.sequence[start : start + size] + end
+    if not width:
+        yield "\n"
 
 
 def _read_fasta(source: Input, table: bytes) -> Iterator[SequenceRecord]:
@@ -147,8 +155,9 @@ class _Entry:
         self._title: bytes = b""
         self._in_title = True
         self._next_line = line + 1
-        self._pieces: list[bytes] = []
-        self._letters = 0
+        self._letters: list[bytes] = []
+        self._held = 0
+        self._stored: StoredText | None = None  # what was moved out of memory
 
     def add(self, text: bytes) -> None:
         if self._in_title:
@@ -158,20 +167,34 @@ class _Entry:
             if len(self._title) > _LONGEST_TITLE:
                 raise InputError("a name of more than a megabyte", path=self._path, line=self._line)
         if text:
-            self._pieces.append(_cleaned_letters(text, self._table, self._path, self._next_line))
-            self._letters += len(self._pieces[-1])
-            _check_length(self._letters, self._path, self._line)
+            self._letters.append(_cleaned_letters(text, self._table, self._path, self._next_line))
+            self._held += len(self._letters[-1])
             self._next_line += text.count(b"\n")
+            if self._held > _STORED_ABOVE or (self._stored and self._held > _CHUNK):
+                self._store()
+
+    def _store(self) -> None:
+        """Move the letters into a file; text of any kind, whose bytes may not be characters, stays in memory."""
+        if self._table is _ANY_TEXT:
+            _check_length(self._held, self._path, self._line, LONGEST_HELD)
+            return
+        self._stored = self._stored or StoredText()
+        for letters in self._letters:
+            self._stored.append(letters)
+        self._letters, self._held = [], 0
+        _check_length(len(self._stored), self._path, self._line, LONGEST_SEQUENCE)
 
     def record(self) -> SequenceRecord:
         name, description = _name_and_rest(self._title, self._path, self._line)
-        sequence = text_of(b"".join(self._pieces))
+        if self._stored is not None:
+            self._store()
+        sequence = self._stored or text_of(b"".join(self._letters))
         return SequenceRecord(name, sequence, description, self._path, self._line)
 
 
-def _check_length(letters: int, path: str, line: int) -> None:
-    if letters > LONGEST_SEQUENCE:
-        message = f"a sequence of more than {LONGEST_SEQUENCE:,} letters: cut it into parts first"
+def _check_length(letters: int, path: str, line: int, most: int) -> None:
+    if letters > most:
+        message = f"a sequence of more than {most:,} letters: cut it into parts first"
         raise InputError(message, path=path, line=line)
 
 
@@ -241,7 +264,7 @@ def _fastq_sequence(
             raise InputError("white space within a sequence", path=path, line=number)
         pieces.append(_cleaned_letters(text, table, path, number))
         letters += len(text)
-        _check_length(letters, path, line)
+        _check_length(letters, path, line, LONGEST_HELD)
     raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
 
 
@@ -346,7 +369,7 @@ def read_entries(source: Input) -> Iterator[Entry]:
             line = next_line
         pieces.append(text)
         letters += len(text)
-        _check_length(letters, source.path, line)
+        _check_length(letters, source.path, line, LONGEST_HELD)
         next_line += text.count(b"\n")
     yield _entry(b"".join(pieces), source.path, line, begun)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from genomai_cli.errors import UsageError
+from genomai_cli.formats.stored_text import StoredText
 
 Item = TypeVar("Item")
 
@@ -87,6 +88,8 @@ def _plain(value: Any, kinds: dict[str, type]) -> Any:
         kinds[type(value).__name__] = type(value)
         parts = [_plain(getattr(value, field.name), kinds) for field in fields(value)]
         return {type(value).__name__: parts}
+    if isinstance(value, StoredText):
+        return value[:]
     if isinstance(value, bytes):
         return {"bytes": value.decode("latin-1")}
     if isinstance(value, np.ndarray):

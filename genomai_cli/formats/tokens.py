@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO
 
 from genomai_cli.names import escaped
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import SequenceRecord, Text
 from genomai_cli.tokenizers.base import Tokenizer
 
 HEADER = b"id\ttokens\n"
@@ -38,7 +38,7 @@ def write_tsv(
 
 
 def _write_tokens(
-    out: IO[bytes], sequence: str, tokenizer: Tokenizer, spelled: Sequence[bytes]
+    out: IO[bytes], sequence: Text, tokenizer: Tokenizer, spelled: Sequence[bytes]
 ) -> None:
     between = b""
     for ids in tokenizer.whole(sequence):

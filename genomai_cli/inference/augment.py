@@ -164,7 +164,7 @@ def _unchanged(
             seeds = (seed, digest, seen[digest], view)
             rng = np.random.default_rng(seeds)
             letters_BL = (
-                crosses.cross(record.name, rng) if crosses else as_letters(record.sequence)[None]
+                crosses.cross(record.name, rng) if crosses else as_letters(record.held)[None]
             )
             yield UnchangedView(record, letters_BL, view, seeds, rng, sites, aligned)
 

@@ -21,7 +21,7 @@ from genomai_cli.inference.likelihood import (
     Stretch,
     chunks,
 )
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import SequenceRecord, Text
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def score_sequences(likelihood: Likelihood, records: Iterable[SequenceRecord]) -
             yield Piece(name, logs_SL[:, stretch.own], last)
 
 
-def _windows(likelihood: Likelihood, text: str) -> Iterator[tuple[Stretch, bool]]:
+def _windows(likelihood: Likelihood, text: Text) -> Iterator[tuple[Stretch, bool]]:
     """The windows of a text, whose own letters follow on each other, each with whether it is the last."""
     size, step = likelihood.window or max(1, len(text)), likelihood.tokenizer.stride
     half = max(step, size // 2 // step * step)

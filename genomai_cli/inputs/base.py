@@ -252,7 +252,7 @@ class InputKind(ABC):
         del warn
         for record in records:
             self.check_record(record)
-            yield record.name, np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+            yield record.name, np.frombuffer(record.held.encode("ascii"), np.uint8)
 
     @property
     def row_length(self) -> int | None:

@@ -27,7 +27,7 @@ from genomai_cli.inputs.samples import (
     labels_of,
 )
 from genomai_cli.inputs.windows import Windows
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import SequenceRecord, Text
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import TokenBatch
@@ -141,11 +141,11 @@ class SequenceReader:
         )
 
     def __call__(self, record: SequenceRecord) -> ModelInput:
-        letters = as_letters(record.sequence)
+        letters = as_letters(record.held)
         windows = [self.tokenizer.template(ids) for _, ids in self.placed(record.sequence)]
         return ModelInput(record.name, windows, int(IS_BASE[letters].sum()), len(letters))
 
-    def placed(self, sequence: str) -> list[tuple[int, Ids]]:
+    def placed(self, sequence: Text) -> list[tuple[int, Ids]]:
         """Where in the sequence each of its windows begins, and its ids without what the template puts around them."""
         letters = self.windows.span(len(sequence))
         width = self.windows.width(letters)

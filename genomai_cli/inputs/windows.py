@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import Reader
-from genomai_cli.records import SequenceRecord
+from genomai_cli.records import SequenceRecord, Text
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 
@@ -129,9 +129,10 @@ class SequenceStrands:
 
     def known(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`. Where the last window does not fit the grid of the tokens it has tokens of its own."""
+        letters = len(record.sequence)
         for strand in range(1 + self.both):
-            for start in self.windows.starts(len(record.sequence)):
-                ids = self._window(record.sequence, start, backward=strand == 1)
+            for start in self.windows.starts(letters):
+                ids = self._window(record.sequence, letters, start, backward=strand == 1)
                 if self.tokenizer.is_known(ids).any():
                     yield Window(strand, 1 + self.both, len(ids)), self.tokenizer.template(ids)
                     if self.first:
@@ -140,30 +141,28 @@ class SequenceStrands:
     def ordered(self, record: SequenceRecord) -> Iterator[tuple[Window, Ids]]:
         """See `Strands`."""
         letters = self.windows.span(len(record.sequence))
-        whole = letters == len(record.sequence)
-        sequence = record.sequence if whole else record.sequence[:letters]
-        strands = [self._strand(sequence, strand) for strand in range(1 + self.both)]
+        strands = [self._strand(record.sequence, letters, n) for n in range(1 + self.both)]
         return merge(*strands, key=lambda entry: entry[0].start)
 
-    def _strand(self, sequence: str, strand: int) -> Iterator[tuple[Window, Ids]]:
-        """A strand's windows by their first token on the forward strand; the sequence has whole tokens only."""
-        total = self.tokenizer.length(len(sequence))
-        for start in self.windows.starts(len(sequence), backward=strand == 1):
-            ids = self._window(sequence, start, backward=strand == 1)
+    def _strand(self, sequence: Text, letters: int, strand: int) -> Iterator[tuple[Window, Ids]]:
+        """A strand's windows by their first token on the forward strand; its first letters are whole tokens."""
+        total = self.tokenizer.length(letters)
+        for start in self.windows.starts(letters, backward=strand == 1):
+            ids = self._window(sequence, letters, start, backward=strand == 1)
             first, tokens = start // self.windows.step, len(ids)
             if strand == 1:
                 first = total - first - tokens
             window = Window(strand, 1 + self.both, tokens, first, total, strand == 1)
             yield window, self.tokenizer.template(ids)
 
-    def _window(self, sequence: str, start: int, *, backward: bool) -> Ids:
-        """The tokens of the window that begins at `start` of the sequence, or of its reverse complement."""
-        width = self.windows.width(len(sequence))
+    def _window(self, sequence: Text, letters: int, start: int, *, backward: bool) -> Ids:
+        """The tokens of the window that begins at `start` of the first letters, or of their reverse complement."""
+        width = self.windows.width(letters)
         if not backward:
             return self.tokenizer.encode(sequence[start : start + width])
-        end = len(sequence) - start
-        letters = as_letters(sequence[end - width : end])
-        return self.tokenizer.encode(as_text(reverse_complement(letters)))
+        end = letters - start
+        turned = reverse_complement(as_letters(sequence[end - width : end]))
+        return self.tokenizer.encode(as_text(turned))
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ class RecordMapper:
 
     def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
         """The record with one letter for each position of the reference; None for one that does not belong to it."""
-        found = self._mapper(record.sequence)
+        found = self._mapper(record.held)
         if found is None:
             return None
         return replace(record, sequence=as_text(found.letters))

@@ -69,7 +69,7 @@ class Reference:
         if not record.sequence:
             raise InputError("the reference has no letters", path=path, line=record.line)
         topology = _is_circular(record) if circular is None else circular
-        return cls(record.name, record.sequence, topology)
+        return cls(record.name, record.held, topology)
 
     def write(self, path: str | Path) -> None:
         """Write it as FASTA, whole or not at all, so that `read` gives it back."""

@@ -227,7 +227,7 @@ class GenomeSiteModel:
         self._reference, self._sites = model.reference, model.sites
         self._site_of = {int(p): site for site, p in enumerate(model.sites.positions)}
         self._positions = sorted({*self._site_of, *genomes.positions})
-        rows = [as_letters(record.sequence)[self._positions] for record in genomes.records()]
+        rows = [as_letters(record.held)[self._positions] for record in genomes.records()]
         self._codes_NP = codes_of(np.stack(rows))
         columns = np.searchsorted(self._positions, model.sites.positions)
         codes_NS = self._codes_NP[:, columns]

@@ -323,7 +323,7 @@ class GenomeReader:
         self.positions = everywhere if kind.columns is None else kind.columns
 
     def __call__(self, record: SequenceRecord) -> GenomeModelInput:
-        mapped = self.mapper(record.sequence)
+        mapped = self.mapper(record.held)
         nothing = GenomeModelInput(record.name, [], 0, len(self.positions))
         if mapped is None:
             letters = sum(map(record.sequence.count, "ACGT"))

@@ -40,7 +40,7 @@ class BarcodeAlignment(Alignment):
         if self.required:
             require_sites(record, len(self.panels[0]))
             return self.panels[0]
-        return sites_of(as_letters(record.sequence), self.panels)
+        return sites_of(as_letters(record.held), self.panels)
 
 
 class BarcodeCrosses:
@@ -51,10 +51,10 @@ class BarcodeCrosses:
 
     def __init__(self, records: Iterable[SequenceRecord], group_of: Mapping[str, str]) -> None:
         # In an order of their own, so that the order in the file does not matter.
-        members = sorted(records, key=lambda record: (record.name, record.sequence))
+        members = sorted(records, key=lambda record: (record.name, record.held))
         groups = [group_of[record.name] for record in members]
         names, numbers = np.unique(groups, return_inverse=True)
-        letters_BS = np.concatenate([as_letters(record.sequence)[None] for record in members])
+        letters_BS = np.concatenate([as_letters(record.held)[None] for record in members])
         self._number = {str(name): number for number, name in enumerate(names)}
         self._group_of = group_of
         self._pool = Pool.of(resolve(letters_BS), numbers)

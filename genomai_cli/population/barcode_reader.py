@@ -59,7 +59,7 @@ class BarcodeReader:
         return found
 
     def __call__(self, record: SequenceRecord) -> BarcodeModelInput:
-        given = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        given = np.frombuffer(record.held.encode("ascii"), np.uint8)
         is_own = len(given) == len(self.panel)
         indices = self.own if is_own else self.indices.get(len(given))
         if indices is None:

@@ -129,7 +129,7 @@ class HaplotypeInput(PanelInput):
         known = set() if labels is None else set(labels.samples)
         unlabelled = 0
         for name, pair in _pairs(records, len(self.panel)):
-            letters = np.frombuffer("".join(r.sequence for r in pair).encode("ascii"), np.uint8)
+            letters = np.frombuffer("".join(r.held for r in pair).encode("ascii"), np.uint8)
             given = labels.row(name) if labels is not None and name in known else {}
             unlabelled += labels is not None and name not in known
             alleles = letters_to_alleles(letters.reshape(2, -1), self.panel)

@@ -54,7 +54,7 @@ class PanelInput(InputKind):
 
     def faults(self, record: SequenceRecord) -> Iterator[str]:
         """VARIANTS_ONLY, where the record is a barcode of the panel."""
-        letters = np.frombuffer(record.sequence.encode("ascii"), np.uint8)
+        letters = np.frombuffer(record.held.encode("ascii"), np.uint8)
         if len(letters) == len(self.panel):
             yield from barcode_calls.faults(letters_to_genotypes(letters, self.panel))
 

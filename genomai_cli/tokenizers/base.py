@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genomai_cli.alphabet import UNKNOWN_LETTER, Letters
+from genomai_cli.records import Text
 
 Ids = NDArray[np.int32]
 SPECIAL = ("pad", "mask", "unk", "cls", "sep", "bos", "eos")
@@ -84,7 +85,7 @@ class Tokenizer(ABC):
         """Whether U is not read as T."""
         return self.case_sensitive
 
-    def other_letters(self, sequence: str) -> int:
+    def other_letters(self, sequence: Text) -> int:
         """How many letters of a record are bases in lower case or U, and not the same as A, C, G and T here."""
         letters = "acgtuU" if self.case_sensitive else "U" if self.keeps_u else ""
         return sum(map(sequence.count, letters))
@@ -170,7 +171,7 @@ class Tokenizer(ABC):
         """How many tokens fit between `prefix` and `suffix` into so many; None where there is no bound."""
         return None if longest is None else longest - len(self.prefix) - len(self.suffix)
 
-    def whole(self, sequence: str) -> Iterator[Ids]:
+    def whole(self, sequence: Text) -> Iterator[Ids]:
         """The ids of a whole sequence as the tokenizer that this one follows gives them, in arrays of bounded size."""
         yield np.array(self.prefix, np.int32)
         yield from encode_in_pieces(self, sequence)
@@ -193,7 +194,7 @@ def letters_of_tokens(vocabulary: Sequence[str]) -> Letters:
     return np.array(letters, np.uint8)
 
 
-def encode_in_pieces(tokenizer: Tokenizer, sequence: str, tokens: int = 1 << 18) -> Iterator[Ids]:
+def encode_in_pieces(tokenizer: Tokenizer, sequence: Text, tokens: int = 1 << 18) -> Iterator[Ids]:
     """The sequence's ids in arrays of at most so many tokens, so that a chromosome needs little memory."""
     step, overlap = tokens * tokenizer.stride, tokenizer.k - tokenizer.stride
     for start in range(0, tokenizer.length(len(sequence)) * tokenizer.stride, step):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from genomai_cli.alphabet import UNKNOWN_LETTER
+from genomai_cli.records import Text
 from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 ORDER = "ATCG"
@@ -84,7 +85,7 @@ class BertKmers(Tokenizer):
             letters[known + offset] = bases[digit]
         return letters.tobytes().decode()
 
-    def whole(self, sequence: str) -> Iterator[Ids]:
+    def whole(self, sequence: Text) -> Iterator[Ids]:
         """See `Tokenizer`: pieces of 510 k-mers, each with [CLS] and [SEP]; behind full ones an empty one."""
         for start in range(0, self.length(len(sequence)) + 1, PIECE):
             yield self.template(self.encode(sequence[start : start + PIECE + self.k - 1]))

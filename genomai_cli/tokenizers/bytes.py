@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from genomai_cli.alphabet import BASE_LETTERS
+from genomai_cli.records import Text
 from genomai_cli.tokenizers.base import Ids, Tokenizer
 
 EOS, PAD = 0, 1
@@ -49,9 +50,9 @@ class Bytes(Tokenizer):
         """The bytes of A C G T."""
         return BASE_LETTERS.astype(np.int64)
 
-    def other_letters(self, sequence: str) -> int:
+    def other_letters(self, sequence: Text) -> int:
         """See `Tokenizer`; tags are text."""
-        return super().other_letters(TAG.sub("", sequence))
+        return super().other_letters(TAG.sub("", sequence[:]))
 
     def encode(self, sequence: str) -> Ids:
         """One id a byte."""

@@ -57,7 +57,7 @@ def gather(
     known = {head: list(classes[head]) for head in columns}
     of_classes = {head: _numbers(column, known[head]) for head, column in columns.items()}
     names = [record.name for record in labelled]
-    sequences = [record.sequence for record in labelled]
+    sequences = [record.held for record in labelled]
     individuals, alike = _individuals(names, labels), None
     if similar_are_one and len(np.unique(individuals)) == len(set(names)):
         groups = clusters(sequences)

@@ -57,6 +57,8 @@ def test_a_sequence_without_end_is_refused(
     tmp_path: Path, monkeypatch, read, sequence: bytes
 ) -> None:
     monkeypatch.setattr(fasta, "LONGEST_SEQUENCE", 3000)
+    monkeypatch.setattr(fasta, "LONGEST_HELD", 3000)
+    monkeypatch.setattr(fasta, "_STORED_ABOVE", 1000)
     path = write(tmp_path, b">short\nACGT\n>long\n" + sequence)
     with (
         open_input(path) as source,

@@ -128,7 +128,7 @@ def genotypes_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> S
         raise InputError("no records", path="-")
     for record in records:
         require_sites(record, len(panel))
-    flat = np.frombuffer("".join(record.sequence for record in records).encode(), np.uint8)
+    flat = np.frombuffer("".join(record.held for record in records).encode(), np.uint8)
     copies_RS = letters_to_genotypes(flat.reshape(len(records), -1), panel)
     names = [record.name for record in records]
     requested = {name: p for name, p in map(_request, records) if p}

@@ -1,0 +1,98 @@
+"""Long sequences are kept in a file; those read in windows are answered as from memory, others refused by length."""
+
+import random
+
+import pytest
+from conftest import REPOSITORY, run
+
+from genomai_cli import records
+from genomai_cli.errors import InputError
+from genomai_cli.formats import fasta
+from genomai_cli.formats.stored_text import StoredText
+from genomai_cli.records import SequenceRecord
+
+MODEL = REPOSITORY / "tests/data/bundles-format-1/transformer-kmers"
+
+
+def stored(text: str) -> StoredText:
+    made = StoredText()
+    for start in range(0, len(text), 7):
+        made.append(text[start : start + 7].encode())
+    return made
+
+
+def test_stored_letters_read_as_a_text_does():
+    text = "ACGTN-ACCA" * 5
+    made = stored(text)
+    assert len(made) == 50
+    for key in (slice(None), slice(3, 9), slice(-4, None), slice(48, 99), slice(9, 3)):
+        assert made[key] == text[key]
+    assert made.count("A") == text.count("A")
+    assert made.replace("-", "")[:] == text.replace("-", "")
+    assert made[:] == text
+    with pytest.raises(ValueError, match="without steps"):
+        made[::2]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Sequences of more than a thousand letters are stored."""
+    monkeypatch.setattr(fasta, "_STORED_ABOVE", 1000)
+    monkeypatch.setattr(fasta, "_CHUNK", 300)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tokenize"],
+        ["tokenize", "--to", "fasta"],
+        ["tokenize", "--to", "hdf5"],
+        ["tokenize", "--shard", "2/2"],
+        ["tokenize", "--tokenizer", "bytes"],
+        ["embed", "--model", MODEL, "--to", "tsv", "--strand", "both"],
+        ["embed", "--model", MODEL, "--to", "tsv", "--per-token", "--window", "20"],
+        ["classify", "--model", MODEL],
+        ["augment", "--mask", "0.2", "--mutate", "0.1", "--revcomp"],
+    ],
+    ids=lambda words: " ".join(map(str, words)),
+)
+def test_stored_sequences_give_the_same_bytes(tmp_path, request, words):
+    rng = random.Random(5)
+    long, gapped = ("".join(rng.choices(letters, k=4000)) for letters in ("ACGTn", "ACGU-"))
+    lines = "\n".join(long[at : at + 61] for at in range(0, len(long), 61))
+    (tmp_path / "x.fa").write_text(f">a\n{lines}\n>short\nACGTACGT\n>b two\n{gapped}\n")
+    held = run([*words, tmp_path / "x.fa"])
+    assert held.status == 0, held.stderr
+    request.getfixturevalue("small")
+    with_files = run([*words, tmp_path / "x.fa"])
+    assert with_files.stderr == held.stderr
+    assert with_files.output == held.output
+
+
+def test_a_sequence_too_long_for_memory_is_refused_where_it_is_needed_whole(
+    tmp_path, monkeypatch, small
+):
+    monkeypatch.setattr(records, "LONGEST_HELD", 2000)
+    (tmp_path / "x.fa").write_text(">a\nACGT\n>b\n" + "ACGT" * 600 + "\n")
+    assert run(["tokenize", tmp_path / "x.fa"]).status == 0
+    refused = run(["augment", "--mask", "0.2", tmp_path / "x.fa", "-o", tmp_path / "y.fa"])
+    assert refused.status == 1
+    assert "x.fa:3: b has 2,400 letters" in refused.stderr
+    assert "cut it into parts first" in refused.stderr
+    assert not (tmp_path / "y.fa").exists()
+    assert SequenceRecord("c", "ACGT").held == "ACGT"
+
+
+def test_a_full_disk_for_temporary_files_is_one_line(monkeypatch):
+    made = StoredText()
+
+    class Full:
+        def seek(self, place):
+            return place
+
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(made, "_file", Full())
+    with pytest.raises(InputError, match="no temporary file of this size"):
+        made.append(b"ACGT")
