@@ -65,9 +65,12 @@ def load_everything() -> None:
 
 
 def run(
-    arguments: Sequence[str | Path], stdin: bytes = b"", limit: float = LIMIT_SECONDS
+    arguments: Sequence[str | Path],
+    stdin: bytes = b"",
+    limit: float = LIMIT_SECONDS,
+    folder: Path | None = None,
 ) -> Outcome:
-    """`genomai ARGUMENTS` in a forked process, which is killed after `limit` seconds of the processor."""
+    """`genomai ARGUMENTS` in a forked process, in this folder, killed after `limit` seconds of the processor."""
     with (
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as out,
@@ -77,6 +80,7 @@ def run(
         given.seek(0)
         child = os.fork()
         if child == 0:
+            os.chdir(folder or ".")
             _become([given.fileno(), out.fileno(), messages.fileno()], arguments, limit)
         _, raw, usage = os.wait4(child, 0)
         seconds = usage.ru_utime + usage.ru_stime

@@ -57,6 +57,28 @@ class Console:
         tell(f"{self.command}: {printable(message)}")
 
 
+MOST_WARNINGS = 10  # of one kind
+
+
+@dataclass(slots=True)
+class RepeatedWarning:
+    """A warning that a million records may call for: the first ones are told, and at the end how many there were."""
+
+    console: Console
+    of_all: str
+    count: int = 0
+
+    def __call__(self, message: str) -> None:
+        self.count += 1
+        if self.count <= MOST_WARNINGS:
+            self.console.warn(message)
+
+    def sum_up(self) -> None:
+        """Tell the number, if not all were told."""
+        if self.count > MOST_WARNINGS:
+            self.console.warn(f"{self.count} {self.of_all}")
+
+
 ABSENT = "."
 
 

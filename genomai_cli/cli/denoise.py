@@ -1,6 +1,6 @@
 """`genomai denoise`: missing letters and genotypes restored, likely errors corrected, with a table of the changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -84,7 +84,6 @@ def changes_table(path: Path | None, part: "Shard") -> Iterator[Changes]:
         yield Changes(handle, header=part.is_first)
 
 
-MAX_WARNINGS = 10  # records that no model knows, by name
 ONE_VCF = "a VCF goes alone: two of them do not make one"
 ErrorRate = Annotated[
     float | None,
@@ -223,17 +222,15 @@ def _denoise_fasta(
     denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
     names = " and ".join(denoiser.name for denoiser in denoisers)
     faults = [Faults(run, bundle.input) for bundle in bundles]
-    unknown = 0
+    warn = run.repeated_warning(f"records in all that are unknown to {names}: unchanged")
     for _, samples in groupby(part.part(_samples(sources)), key=lambda numbered: numbered[0]):
         for item in denoise_entries((entries for _, entries in samples), denoisers):
             _see(faults, item)
-            unknown += _counted_as_unknown(run, item, names, unknown)
+            _count(run, item, names, warn)
             table.of_entry(item)
             out.write(item.restored.raw)
     for found in faults:
         found.warn()
-    if unknown > MAX_WARNINGS:
-        run.console.warn(f"{unknown} records in all that are unknown to {names}: unchanged")
 
 
 def _samples(sources: Iterable["Input"]) -> "Iterator[tuple[int, list[Entry]]]":
@@ -257,13 +254,12 @@ def _see(faults: list[Faults], item: "DenoisedEntry") -> None:
             found.of(SequenceRecord(item.entry.name, text))
 
 
-def _counted_as_unknown(run: Run, item: "DenoisedEntry", names: str, unknown: int) -> bool:
-    """Count an entry, and warn of one that passes as it is since no model knows it; whether it is one."""
+def _count(run: Run, item: "DenoisedEntry", names: str, warn: Callable[[str], None]) -> None:
+    """Count an entry, and warn of one that passes as it is since no model knows it."""
     if not item.entry.begun:
-        return False
+        return
     known = item.proposal is not None
     run.count(read=1, used=known, refused=not known)
-    if not known and unknown < MAX_WARNINGS:
+    if not known:
         reason = f"nothing in it is known to {item.model}" if item.model else f"unknown to {names}"
-        run.console.warn(f"{item.entry.name}: {reason}: unchanged")
-    return not known
+        warn(f"{item.entry.name}: {reason}: unchanged")

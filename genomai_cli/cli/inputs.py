@@ -139,12 +139,13 @@ def in_coordinates(
 
     Those that do not belong to the reference are left out, with a warning.
     """
+    warn = run.repeated_warning(
+        "records in all are left out, since they do not belong to the reference"
+    )
     for record in records:
         mapped = mapper.mapped(record)
         if mapped is None:
-            run.console.warn(
-                f"{record.name} does not belong to {mapper.coordinates.name}: left out"
-            )
+            warn(f"{record.name} does not belong to {mapper.coordinates.name}: left out")
             run.count(refused=1)
         elif positions is None:
             yield mapped
@@ -163,7 +164,7 @@ def read_haplotype_sequences(
     """Both haplotypes of every sample of the VCFs over the regions of a BED file, counted as read."""
     from genomai_cli.formats.consensus import haplotype_sequences
 
-    rules, warn = variants.rules, run.console.warn
+    rules, warn = variants.rules, run.repeated_warning("such warnings in all")
     for record in haplotype_sequences(inputs, reference, regions, warn=warn, rules=rules):
         run.count(read=1)
         yield record
@@ -239,13 +240,14 @@ class Faults:
     ) -> None:
         self.run, self.kind, self.count = run, kind, 0
         self.others = {} if others is None else others
-        self.names: dict[str, list[str]] = {}
+        self.found: dict[str, tuple[str, int]] = {}  # the first name, and how many
 
     def of(self, record: "SequenceRecord") -> None:
         """Take note of a record."""
         self.count += 1
         for fault in self._kind_of(record).faults(record):
-            self.names.setdefault(fault, []).append(record.name)
+            first, before = self.found.get(fault, (record.name, 0))
+            self.found[fault] = first, before + 1
 
     def _kind_of(self, record: "SequenceRecord") -> "InputKind":
         length = len(record.sequence)
@@ -255,7 +257,7 @@ class Faults:
 
     def warn(self) -> None:
         """A warning a fault, with the samples that have it and what to do."""
-        for fault, names in self.names.items():
-            many = f"{len(names)} of {self.count} samples, {names[0]} first"
-            who = names[0] if self.count == 1 else many
+        for fault, (first, number) in self.found.items():
+            many = f"{number} of {self.count} samples, {first} first"
+            who = first if self.count == 1 else many
             self.run.console.warn(f"{fault}: {who}: {self.kind.advice(fault)}")

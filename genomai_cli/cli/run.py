@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Self, get_type_hints
 import typer
 
 from genomai_cli import __version__
-from genomai_cli.cli.console import Console
+from genomai_cli.cli.console import Console, RepeatedWarning
 from genomai_cli.cli.file_roles import require_apart
 from genomai_cli.cli.options import Messages
 from genomai_cli.errors import GenomaiError, UsageError
@@ -110,6 +110,7 @@ class Run:
         self._given: list[Path] = given if isinstance(given, list) else [given]
         self._clock = time.monotonic()
         self._opened: list[Input] = []
+        self._repeated: list[RepeatedWarning] = []
 
     @property
     def inputs(self) -> list[Path]:
@@ -147,6 +148,11 @@ class Run:
         self._opened.append(opened)
         return opened
 
+    def repeated_warning(self, of_all: str) -> "RepeatedWarning":
+        """Takes warnings of one kind, one a record; at the end `of_all` says what they were about."""
+        self._repeated.append(RepeatedWarning(self.console, of_all))
+        return self._repeated[-1]
+
     def note(self, **facts: object) -> None:
         """Record facts of this command only, under `details`."""
         self.report.details.update(facts)
@@ -160,6 +166,8 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for warning in self._repeated if error is None else ():
+            warning.sum_up()
         for source in self._opened:
             if error is None:
                 self._tell_cut(source)

@@ -120,7 +120,8 @@ def write_effects(
         file = (
             _substitutions(variants, reference) if variants.mutate_all else _alleles(run, variants)
         )
-        site = Site(reference, run.console.warn if variants.skip_mismatches else None)
+        warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
+        site = Site(reference, warn)
         whole = plot is not None or variants.to is Target.HDF5  # of all effects together
         journal: LineJournal = NoJournal()
         if not whole:

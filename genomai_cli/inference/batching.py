@@ -92,7 +92,6 @@ def _windows(
             yield (number, item), None
 
 
-@torch.inference_mode()
 def score_windows(
     network: Network,
     windows: Iterable[tuple[Item, Ids | None]],
@@ -123,7 +122,10 @@ def score_windows(
                 if uncertain:
                     values = np.stack([likelihoods(item) for item, _ in batch])  # type: ignore[misc]
                     inputs.append(torch.from_numpy(values).to(device))
-                rows = _rows({name: rows.cpu() for name, rows in network(*inputs).items()})
+                with (
+                    torch.inference_mode()
+                ):  # not around a generator: it would be entered anew for every window
+                    rows = _rows({name: rows.cpu() for name, rows in network(*inputs).items()})
             for item, ids in batch:
                 yield item, None if ids is None else next(rows)
 

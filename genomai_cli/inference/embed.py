@@ -231,7 +231,8 @@ class Embedder:
                 windows += 1
         if not pools:
             return Embedding(name, np.full(self.width, np.nan, np.float32), 0)
-        mean_E = np.mean([pool.vector for pool in pools.values()], axis=0)
+        vectors = [pool.vector for pool in pools.values()]
+        mean_E = vectors[0] if len(vectors) == 1 else np.mean(vectors, axis=0)
         return Embedding(name, mean_E.astype(np.float32), windows)
 
     def _own(self, vectors_TE: NDArray[np.float64], window: Window) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import Letters
 from genomai_cli.errors import InputError
-from genomai_cli.inputs.samples import Rows
+from genomai_cli.inputs.samples import COUNTED, Rows
 
 ABOUT, NAMES = "corpus.json", "names.txt"
 LETTERS, PIECES, GROUPS = "letters.u8", "pieces.i64", "groups.u64"
@@ -78,7 +78,7 @@ class Corpus:
         try:
             about = About(**json.loads((folder / ABOUT).read_text(encoding="utf-8")))
             counts = mapped(folder / COUNTS, np.int64) if about.sites else None
-            return cls(
+            found = cls(
                 about,
                 mapped(folder / LETTERS, np.uint8, anywhere=True),
                 mapped(folder / PIECES, np.int64).reshape(-1, 2),
@@ -86,8 +86,30 @@ class Corpus:
                 mapped(folder / JUDGE, np.int64),
                 counts.reshape(about.sites or 0, -1) if counts is not None else None,
             )
+            damaged = found._damaged()
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"not a finished corpus: {error}", path=folder) from error
+        if damaged is not None:
+            message = "damaged: not as it was written; without --resume and with --force the run starts over"
+            raise InputError(message, path=folder / damaged)
+        return found
+
+    def _damaged(self) -> str | None:
+        """A file whose numbers cannot be those of this corpus, None if all can."""
+        about, bounds = self.about, self.bounds
+        pieces = about.pieces
+        checks = {
+            ABOUT: pieces > 0 and 0 <= about.held_out < pieces and (about.sites or 1) > 0,
+            LETTERS: len(self.letters) == about.letters,
+            PIECES: len(bounds) == pieces
+            and _within(bounds, about.letters + 1)
+            and bool((bounds[:, 0] < bounds[:, 1]).all()),
+            LEARN: len(self.train) == pieces - about.held_out and _within(self.train, pieces),
+            JUDGE: len(self.validation) == about.held_out and _within(self.validation, pieces),
+            COUNTS: self.counts is None
+            or (self.counts.shape[1] == len(COUNTED) and bool((self.counts >= 0).all())),
+        }
+        return next((name for name, sound in checks.items() if not sound), None)
 
     def at(self, columns: Rows) -> "Corpus":
         """The same rows at some of their sites."""
@@ -126,6 +148,10 @@ class Corpus:
     def __len__(self) -> int:
         """How many pieces there are to train on."""
         return len(self.train)
+
+
+def _within(numbers: Rows, end: int) -> bool:
+    return not len(numbers) or (int(numbers.min()) >= 0 and int(numbers.max()) < end)
 
 
 def is_finished(folder: Path) -> bool:

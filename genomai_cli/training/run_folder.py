@@ -21,7 +21,7 @@ class MetricsLog:
     """A table that grows.
 
     The first row that a process adds to a part of the run replaces those of the same and later steps: they are from
-    before an interruption, and come again.
+    before an interruption, and come again. What is damaged in the file is left out: no run fails for its log.
     """
 
     def __init__(self, file: Path) -> None:
@@ -32,24 +32,27 @@ class MetricsLog:
         """Append a row with these columns, `step` among them; `part` is the column that names the part."""
         which = row.get(part, "")
         if which not in self._going_on:
-            kept = [old for old in self.rows() if not _comes_again(old, row, part)]
+            kept = [
+                o for o in self.rows() if o.keys() == row.keys() and not _comes_again(o, row, part)
+            ]
             self._rewrite([list(row), *(list(old.values()) for old in kept)])
             self._going_on.add(which)
         with self.file.open("a", encoding="utf-8") as handle:
             handle.write(_line(row.values()))
 
     def rows(self) -> list[dict[str, str]]:
-        """The rows by column; a line that was cut short is left out."""
+        """The rows by column; a line that was cut short or that has no step is left out."""
         header, *lines = self.text().split("\n")
         columns = header.split("\t")
         fields = [
             line.split("\t") for line in lines[:-1]
         ]  # what follows the last line end is no line
-        return [dict(zip(columns, row, strict=True)) for row in fields if len(row) == len(columns)]
+        whole = (dict(zip(columns, row, strict=True)) for row in fields if len(row) == len(columns))
+        return [row for row in whole if row.get(STEP, "").isdecimal()]
 
     def text(self) -> str:
         """The whole table, empty before the first row."""
-        return self.file.read_text(encoding="utf-8") if self.file.exists() else ""
+        return self.file.read_text("utf-8", "replace") if self.file.exists() else ""
 
     def _rewrite(self, lines: list[list[str]]) -> None:
         beside = self.file.with_name(f"{self.file.name}.writing")

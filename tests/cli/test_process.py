@@ -212,3 +212,66 @@ def test_train_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path, number)
         assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == expected
     assert not list(tmp_path.glob("m.training"))
+
+
+HOOK = """
+import os, sys
+class Sends:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Sends())
+sys.argv[0] = "genomai"
+from genomai_cli.cli.app import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "module", ["genomai_cli.cli.tokenize", "numpy", "genomai_cli.formats.tokens"]
+)
+def test_a_signal_while_modules_load_ends_at_once(tmp_path, module, number):
+    (tmp_path / "x.fa").write_bytes(FASTA)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            HOOK.format(module=module, number=int(number)),
+            "tokenize",
+            "x.fa",
+            "-o",
+            "y",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        preexec_fn=heed_signals,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert ended.returncode == 128 + number
+    assert ended.stderr == b""
+    assert [file.name for file in tmp_path.iterdir()] == ["x.fa"]
+
+
+def test_threads_are_capped(monkeypatch):
+    import torch
+
+    from genomai_cli import device
+
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for threads in (1, 8, 100_000, None):
+        device.use_threads(threads)
+    assert asked == [1, 8, 8]
+
+
+def test_a_warning_of_a_million_records_is_told_ten_times_and_summed(tmp_path):
+    records = "".join(f">r{number}\n{'ACGT' * 5}\n" for number in range(30))
+    told = run("denoise -o " + str(tmp_path / "y.fa"), records).stderr.splitlines()
+    assert sum("unknown to" in line and "unchanged" in line for line in told) == 11
+    assert "30 records in all that are unknown to" in told[-1]
+    told = run("tokenize --model mito", records).stderr.splitlines()
+    assert len(told) == 11
+    assert "30 records in all are left out" in told[-1]
