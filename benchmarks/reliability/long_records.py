@@ -22,7 +22,6 @@ COMMANDS = {
     "tokenize --to hdf5": ("tokenize", "--to", "hdf5"),
     "tokenize --to fasta": ("tokenize", "--to", "fasta"),
     "embed --model": ("embed", "--model", MODEL, "--to", "tsv"),
-    "embed --model --strand both": ("embed", "--model", MODEL, "--to", "tsv", "--strand", "both"),
     "augment --mask": ("augment", "--mask", "0.1"),
     "augment --mutate --crop --revcomp": (
         "augment",
