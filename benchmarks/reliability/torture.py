@@ -78,11 +78,13 @@ def main() -> None:
     """Print a line a fault, and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=1, help="of each file; 0 for all")
+    parser.add_argument("--files", type=int, default=0, help="so many, drawn at random; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
     rng, ends, faults, slowest, largest = random.Random(options.seed), Counter[str](), 0, 0.0, 0.0
     files = torture_files()
+    files = rng.sample(files, min(options.files or len(files), len(files)))
     for path in files:
         commands = commands_for(path)
         for words in rng.sample(commands, options.commands or len(commands)):

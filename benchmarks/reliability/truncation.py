@@ -18,7 +18,6 @@ from benchmarks.reliability.hostile_inputs import EXAMPLES
 from benchmarks.reliability.isolated import Outcome, load_everything, run
 from genomai_cli.formats.bgzf import END_MARKER, compress_block
 
-LAST = 60  # bytes at the end, of which every one is cut at
 TOLD = "the last line has no line end"
 COLUMNS = ("kind", "cuts", "refused", "warned", "between records", "untold")
 BETWEEN_RECORDS = (
@@ -64,10 +63,10 @@ def _bcf(vcf: bytes) -> bytes:
         return binary.read_bytes()
 
 
-def cuts(data: bytes, count: int, rng: random.Random) -> Iterator[int]:
+def cuts(data: bytes, last: int, count: int, rng: random.Random) -> Iterator[int]:
     """Where the data are cut: at the last bytes, and `count` random places behind the kind's first bytes."""
-    yield from range(len(data) - LAST, len(data))
-    yield from (rng.randrange(200, len(data) - LAST) for _ in range(count))
+    yield from range(len(data) - last, len(data))
+    yield from (rng.randrange(200, len(data) - last) for _ in range(count))
 
 
 def told(ended: Outcome, left: bytes, kind: str) -> str:
@@ -86,6 +85,9 @@ def main() -> None:
     """Print a row a kind, and every cut that nobody tells."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20, help="how many random cuts of each kind")
+    parser.add_argument(
+        "--last", type=int, default=60, help="bytes at the end, of which every one is cut at"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     load_everything()
@@ -93,7 +95,7 @@ def main() -> None:
     print(*COLUMNS, sep="\t")
     for kind, data in whole_files().items():
         found = Counter[str]()
-        for at in cuts(data, options.count, rng):
+        for at in cuts(data, options.last, options.count, rng):
             with tempfile.TemporaryDirectory() as folder:
                 given = Path(folder) / "input"
                 given.write_bytes(data[:at])
