@@ -121,6 +121,24 @@ class TestCut:
 
 
 class TestCorpus:
+    @pytest.mark.parametrize("file", ["letters.u8", "pieces.i64", "learn.i64", "judge.i64"])
+    @pytest.mark.parametrize("how", ["cut", "longer", "large", "missing"])
+    def test_a_damaged_file_is_named(self, tmp_path, file, how):
+        written(tmp_path / "c", random_dna(5, 100))
+        damaged = next(path for path in tmp_path.rglob(file))
+        data = damaged.read_bytes()
+        damaged.unlink()
+        if how != "missing":
+            large = data[:-8] + b"\xff" * 7 + b"\x7f"
+            damaged.write_bytes(
+                {"cut": data[:-16], "longer": data + data[:16], "large": large}[how]
+            )
+        if file == "letters.u8" and how == "large":  # letters are checked by their number only
+            Corpus.open(damaged.parent)
+            return
+        with pytest.raises(InputError, match=file):
+            Corpus.open(damaged.parent)
+
     def test_a_corpus_is_found_again(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(5, 100))
         again = Corpus.open(tmp_path / "c")
@@ -493,6 +511,16 @@ class TestBaselines:
 
 
 class TestMetricsLog:
+    def test_what_is_damaged_is_left_out(self, tmp_path):
+        file = tmp_path / "metrics.tsv"
+        file.write_bytes(b"step\tloss\n10\t0.5\nx\t0.4\n\xff\xfe\t0.4\n20\t0.4\n")
+        MetricsLog(file).add({"step": "30", "loss": "0.3"})
+        assert file.read_text() == "step\tloss\n10\t0.5\n20\t0.4\n30\t0.3\n"
+        for garbage in (b"\x00\xff" * 50, b"", b"other\tcolumns\n1\t2\n", b"step\n5\n"):
+            file.write_bytes(garbage)
+            MetricsLog(file).add({"step": "30", "loss": "0.3"})
+            assert file.read_text() == "step\tloss\n30\t0.3\n"
+
     def test_rows_that_come_again_replace_those_of_the_interrupted_run(self, tmp_path):
         log = MetricsLog(tmp_path / "metrics.tsv")
         for step in (10, 20, 30):
