@@ -102,14 +102,14 @@ class Explainer:
 
     def _explained(self, records: Sequence[SequenceRecord]) -> list[Explanation | None]:
         columns_K = [self.odds.labels.index(label) for label in self.asked]
-        odds_NK = self.odds.of([record.sequence for record in records])[:, columns_K]
+        odds_NK = self.odds.of([record.held for record in records])[:, columns_K]
         known = np.flatnonzero(~np.isnan(odds_NK).any(1)).tolist()
         best = odds_NK[known].argmax(1).tolist()
-        texts = [records[number].sequence for number in known]
+        texts = [records[number].held for number in known]
         changes = METHODS[self.method](self.odds, texts, [columns_K[place] for place in best])
         found: list[Explanation | None] = [None] * len(records)
         for number, place, change_LA in zip(known, best, changes, strict=True):
-            name, letters = records[number].name, records[number].sequence
+            name, letters = records[number].name, records[number].held
             odds = float(odds_NK[number, place])
             found[number] = Explanation(name, letters, self.asked[place], odds, change_LA)
         return found

@@ -23,7 +23,7 @@ def read(folder: Path, content: bytes, **how: bool) -> list[SequenceRecord]:
 
 
 def pairs(folder: Path, content: bytes) -> list[tuple[str, str]]:
-    return [(record.name, record.sequence) for record in read(folder, content)]
+    return [(record.name, record.held) for record in read(folder, content)]
 
 
 @pytest.mark.parametrize(
