@@ -85,9 +85,9 @@ def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) 
     training, held_out = {}, []
     with open_input(genome) as source:
         for record in read_sequences(source):
-            cut = len(record.sequence) - len(record.sequence) // HELD_OUT
-            training[record.name] = record.sequence[:cut]
-            held_out.append((f"{record.name}_end", record.sequence[cut + WINDOW :]))
+            cut = len(record.held) - len(record.held) // HELD_OUT
+            training[record.name] = record.held[:cut]
+            held_out.append((f"{record.name}_end", record.held[cut + WINDOW :]))
     folder.mkdir(parents=True, exist_ok=True)
     reference = folder / "held-out.fa"
     reference.write_text("".join(f">{name}\n{text}\n" for name, text in held_out))

@@ -86,7 +86,7 @@ def mapped(file: Path, reference: Reference) -> Iterator[SequenceRecord]:
     mapper = Mapper(reference)
     with open_input(file) as source:
         for record in read_sequences(source):
-            found = mapper(record.sequence)
+            found = mapper(record.held)
             if found is not None:
                 letters = found.letters.tobytes().decode("ascii")
                 yield SequenceRecord(record.name, letters)

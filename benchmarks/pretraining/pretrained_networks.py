@@ -103,4 +103,4 @@ def genomes_of_vcf(file: Path, reference: Reference) -> Rows:
     """The genomes of a VCF that lists variants only, in the reference's coordinates."""
     for cohort in read_genomes(open_inputs([file]), reference, absent_is_ref=True):
         for record in cohort.records():
-            yield record.name, as_letters(record.sequence)
+            yield record.name, as_letters(record.held)

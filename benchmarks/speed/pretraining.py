@@ -76,7 +76,7 @@ def main() -> None:
         began = time.monotonic()
         corpus = corpus_writer.write(
             Path(folder) / "corpus",
-            ((r.name, np.frombuffer(r.sequence.encode(), np.uint8)) for r in records(given.files)),
+            ((r.name, np.frombuffer(r.held.encode(), np.uint8)) for r in records(given.files)),
             cut_for(recipe, SequenceInput()),
             holdout=recipe.split.holdout,
             seed=0,

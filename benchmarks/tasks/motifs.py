@@ -199,7 +199,7 @@ def agreement(task: Task, gradient: Array) -> float:
     few = task.runs / "few.fa"
     with open_input(task.data / "dev.fa.gz") as source:
         first = islice(read_sequences(source), BY_MUTAGENESIS)
-        few.write_text("".join(f">{record.name}\n{record.sequence}\n" for record in first))
+        few.write_text("".join(f">{record.name}\n{record.held}\n" for record in first))
     with h5py.File(task.explain("--method", "ism", fasta=few)) as file:
         exact, ends = file["attributions"][:], file["offsets"][:].tolist()
     found = [np.corrcoef(exact[a:b], gradient[a:b])[0, 1] for a, b in pairwise(ends)]

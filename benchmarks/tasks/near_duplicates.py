@@ -25,7 +25,7 @@ def sequences_of(file: Path) -> list[str]:
     if not file.exists():
         return []
     with open_input(file) as source:
-        return [record.sequence for record in read_sequences(source)]
+        return [record.held for record in read_sequences(source)]
 
 
 def row_of(task: Path) -> list[str]:
