@@ -37,6 +37,10 @@ class Stopped(GenomaiError):  # noqa: N818  (to be stopped is no error)
     """A run that was asked to stop, and has left behind what it needs to go on."""
 
 
+class GenomaiWarning(UserWarning):
+    """What may make a result other than expected, told in Python as commands tell it on standard error."""
+
+
 class UsageError(GenomaiError):
     """Options that contradict each other; exit status 2."""
 

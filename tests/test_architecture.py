@@ -19,7 +19,7 @@ MEDIAN_FUNCTION, P95_FUNCTION = 8, 40
 
 # From the ground up: a room imports from itself and from those above it in this list, from no other.
 FLOORS = [
-    "",  # the package itself: the version only
+    "",  # the package itself: the version, and the names of the library
     "errors",
     "names",
     "records",
@@ -41,7 +41,9 @@ FLOORS = [
     "denoising",
     "population",
     "phylogeny",
+    "sources",
     "presets",
+    "library",
     "cli",
     "__main__",
 ]
@@ -164,7 +166,7 @@ def test_what_the_registry_names_is_there():
 def test_only_the_torch_rooms_import_torch(module):
     if any(name.startswith(TORCH_MODULES) for name in imports(module)):
         name = dotted(module)
-        assert TORCH_FROM <= floor(name) < FLOORS.index("cli"), f"{name} imports torch"
+        assert TORCH_FROM <= floor(name) < FLOORS.index("library"), f"{name} imports torch"
         assert name not in WITHOUT_TORCH
 
 
@@ -201,8 +203,14 @@ def test_nothing_below_the_command_line_prints_or_exits(module):
             assert (node.value.id, node.attr) not in (("sys", "exit"), ("sys", "argv")), node.lineno
 
 
-def test_the_package_itself_holds_the_version_only():
-    assert list(imports(PACKAGE / "__init__.py")) == []
+def test_the_package_itself_opens_nothing():
+    assert list(imports(PACKAGE / "__init__.py")) == ["importlib.import_module"]
+
+
+def test_commands_and_the_library_do_not_know_each_other(module):
+    others = {"library": "cli", "cli": "library"}
+    name = room(dotted(module))
+    assert others.get(name) not in {room(other) for other in rooms_imported(module)}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +242,22 @@ def test_torch_stays_closed(arguments, tmp_path):
         assert not {"h5py", "rich"} & modules
     if "--help" in arguments:
         assert "numpy" not in modules
+
+
+def test_the_library_is_opened_when_one_of_its_names_is_asked_for():
+    program = "import sys, genomai_cli; assert 'load' in dir(genomai_cli); print(*sys.modules)"
+    before = modules_of(program)
+    assert not {"torch", "numpy", "typer", "genomai_cli.library"} & before
+    after = modules_of(program.replace("assert", "genomai_cli.load; assert"))
+    assert {"torch", "genomai_cli.library"} <= after
+    assert not {"typer", "rich", "genomai_cli.cli", "pandas", "sklearn"} & after
+
+
+def modules_of(program):
+    """What a program in a fresh interpreter prints."""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.split())
 
 
 @pytest.mark.parametrize(

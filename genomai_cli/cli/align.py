@@ -114,9 +114,11 @@ def align(
     genomai align --pairs claimed.tsv samples.vcf.gz
     genomai align --attention why.h5 --plot why.png --plot-of EUR samples.vcf.gz > similarities.tsv
     """
-    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, InstalledInputs, open_model
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard
     from genomai_cli.population.alignment.similarity import DEFAULT_BATCHING, Aligner
+    from genomai_cli.sources.installed import DEFAULT_ALIGNER
+    from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     explanations.check()
     if [*run.inputs, phenotypes, ranking.pairs].count(STANDARD_INPUT) > 1:
@@ -127,8 +129,9 @@ def align(
         raise UsageError(
             "--shard: --reverse, --pairs, --attention and --plot are about all samples"
         )
+    _, sources = open_run_inputs(run)
     name, bundle, records = open_model(
-        run, model, compute, variants=variants, part=part, of_panel=DEFAULT_ALIGNER
+        run, sources, model, compute, variants=variants, part=part, of_panel=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, InstalledInputs())

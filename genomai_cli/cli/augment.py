@@ -221,16 +221,17 @@ def augment(
 
 def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecord], Alignment]":
     """The records of the run's inputs, and what their letters stand for; gaps of plain DNA are taken out."""
-    from genomai_cli.cli import inputs
-    from genomai_cli.cli.model_choice import DEFAULT_ALIGNER, panel_of, reference_of
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.mapping.mapper import RecordMapper
+    from genomai_cli.sources.installed import DEFAULT_ALIGNER, panel_of, reference_of
+    from genomai_cli.sources.records import in_coordinates, read_records
 
-    first, sources = inputs.open_run_inputs(run)
+    first, sources = open_run_inputs(run)
     if reading.haplotypes and not first.has_variants:
         raise UsageError("--haplotypes needs a VCF")
     reference = None if reading.panel else reference_of(reading.model)
     alignment = _alignment(reading, reference)
-    records = inputs.read_records(
+    records = read_records(
         run,
         sources,
         lambda: reference or panel_of(reading.panel, reading.model, DEFAULT_ALIGNER),
@@ -239,17 +240,17 @@ def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecor
         plain=lambda: not alignment.in_coordinates,
     )
     if reference is not None:
-        records = inputs.in_coordinates(run, records, RecordMapper(reference))
+        records = in_coordinates(run, records, RecordMapper(reference))
     return records, alignment
 
 
 def _alignment(reading: ReadingOptions, reference: "Reference | None") -> "Alignment":
     """What the records' letters stand for: the sites of the panel that is named, or of any installed one."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.cli.model_choice import installed_panels, panel_of
     from genomai_cli.inference.augment import Alignment
     from genomai_cli.population.augment import BarcodeAlignment
     from genomai_cli.population.barcode import BarcodeSites
+    from genomai_cli.sources.installed import installed_panels, panel_of
 
     if reference is not None:
         return Alignment(length=len(reference))
@@ -273,8 +274,8 @@ def _diffuser(
     compute: Compute,
 ) -> "Diffuser":
     """What noises views up to the time and draws them again; individuals by the phenotypes in the table's column."""
-    from genomai_cli.cli.model_choice import load_model
     from genomai_cli.inference.generate_diffusion import Settings, steps_of
+    from genomai_cli.sources.model_choice import load_model
 
     bundle = load_model(run, model or DEFAULT_DIFFUSER, compute)
     settings = Settings(steps_of(bundle), seed=compute.seed, start_time=time)

@@ -82,13 +82,15 @@ def classify(
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     genomai classify --proportions superpop --pcs 4 cohort.vcf.gz > mixtures.tsv
     """
-    from genomai_cli.cli.model_choice import InstalledInputs, open_model
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
+    from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     part = Shard.parsed(shard)
-    _, bundle, records = open_model(run, model, compute, variants=variants, part=part)
+    _, sources = open_run_inputs(run)
+    _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
     if q is not None and proportions is None:
         bundle.require_heads()
         proportions = next(iter(bundle.heads))

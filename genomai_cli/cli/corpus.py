@@ -36,10 +36,10 @@ class Unlabelled:
     def __init__(
         self, run: Run, regions: HaplotypeRegions | None, variants: VariantOptions
     ) -> None:
-        from genomai_cli.cli import inputs
+        from genomai_cli.cli.inputs import open_run_inputs
 
         self._run, self._regions, self._variants = run, regions, variants
-        first, self._sources = inputs.open_run_inputs(run)
+        first, self._sources = open_run_inputs(run)
         self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
 
     def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
@@ -61,19 +61,20 @@ class Unlabelled:
         return corpus
 
     def _records(self, recipe: "Recipe", kind: "InputKind") -> "Iterator[SequenceRecord]":
-        from genomai_cli.cli import inputs
+        from genomai_cli.cli.inputs import read_haplotype_sequences
+        from genomai_cli.sources.records import in_coordinates, read_records
 
         run, sources = self._run, self._sources
         if self._regions is not None:
             if kind.coordinates is not None:
                 raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
             where = self._regions
-            return inputs.read_haplotype_sequences(
+            return read_haplotype_sequences(
                 run, sources, where.reference, where.regions, self._variants
             )
         if kind.coordinates is None:
             sources = _without_variants(sources, recipe)
-        records = inputs.read_records(
+        records = read_records(
             run,
             sources,
             lambda: kind.coordinates,
@@ -81,7 +82,7 @@ class Unlabelled:
             haplotypes=recipe.input.haplotypes,
             plain=lambda: kind.coordinates is None,
         )
-        return inputs.in_coordinates(run, records, kind)
+        return in_coordinates(run, records, kind)
 
 
 def signature(inputs: list[Path]) -> list[list[object]]:

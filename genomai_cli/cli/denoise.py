@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.inputs import Faults
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Compute,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.fasta import Entry
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
+    from genomai_cli.sources.model_choice import Faults
 
 DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
 COLUMNS = ("sample", "place", "from", "to", "probability")
@@ -158,10 +158,10 @@ def denoise(
     genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
     """
     from genomai_cli.cli.inputs import open_run_inputs
-    from genomai_cli.cli.model_choice import load_model, model_of_variants
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.formats.outputs import held_output
     from genomai_cli.formats.shards import Shard
+    from genomai_cli.sources.model_choice import load_model, model_of_variants
 
     part = Shard.parsed(shard)
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
@@ -214,9 +214,10 @@ def _denoise_fasta(
     settings: "Settings",
     part: "Shard",
 ) -> None:
-    from genomai_cli.cli.model_choice import installed_panels
     from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.fasta import denoise_entries
+    from genomai_cli.sources.installed import installed_panels
+    from genomai_cli.sources.model_choice import Faults
 
     panels = list(installed_panels().values())
     denoisers = [denoiser_of(bundle, settings, panels) for bundle in bundles]
@@ -243,7 +244,7 @@ def _samples(sources: Iterable["Input"]) -> "Iterator[tuple[int, list[Entry]]]":
             yield from ((number, entries) for entries in entries_of_samples(read_entries(source)))
 
 
-def _see(faults: list[Faults], item: "DenoisedEntry") -> None:
+def _see(faults: "list[Faults]", item: "DenoisedEntry") -> None:
     """Take note of what is wrong with an entry that a model knows."""
     from genomai_cli.records import SequenceRecord
 

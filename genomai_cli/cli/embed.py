@@ -164,16 +164,18 @@ def embed(
     genomai embed --model my-model --strand both genes.fa > vectors.tsv
     genomai embed --model my-model --append -o genes.h5 more-genes.fa
     """
-    from genomai_cli.cli.model_choice import InstalledInputs, open_model
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
+    from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     hdf5 = (to or _target(output)) is Target.HDF5
     if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
     part = Shard.parsed(shard)
-    _, bundle, records = open_model(run, model, compute, variants=variants, part=part)
+    _, sources = open_run_inputs(run)
+    _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)
     made = Vectors(run, embedder, Batching(windows=batch_size), part)

@@ -264,7 +264,7 @@ class Compared:
 def _generation(run: Run, format_: Format, options: GenerationOptions, seed: int) -> str:
     """The report on generated samples as text; UsageError for another number of inputs than two."""
     from genomai_cli.cli import evaluation_report as texts
-    from genomai_cli.cli.model_choice import panel_of
+    from genomai_cli.sources.installed import panel_of
 
     if len(run.inputs) != 2:
         raise UsageError("--task generation compares two files: REAL SYNTHETIC")
@@ -308,10 +308,10 @@ def _compare(run: Run, files: Compared, panel: "Panel | None", seed: int) -> "Re
 
 def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
     from genomai_cli.alphabet import as_letters
-    from genomai_cli.cli.model_choice import installed_panels
     from genomai_cli.formats.streams import open_input
     from genomai_cli.population.barcode import BarcodeSites
     from genomai_cli.population.evaluation.genotypes import panel_of_variants
+    from genomai_cli.sources.installed import installed_panels
 
     if sequences:
         record = sequences[0][0]

@@ -136,10 +136,10 @@ def explain(
     genomai explain --model ./bound --class bound --plot one.svg one.fa > one.tsv
     genomai explain --model ./bound --method gradient --motifs motifs.meme --motif-plot motifs.png peaks.fa -o peaks.h5
     """
-    from genomai_cli.cli.model_choice import load_model
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.explain import Explainer, labels_asked, require_explainable
     from genomai_cli.inference.label_odds import LabelOdds
+    from genomai_cli.sources.model_choice import load_model
 
     pictures.check()
     if model is None:
@@ -206,7 +206,8 @@ def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]
 
 def _records(run: Run, bundle: "Bundle") -> "Iterator[SequenceRecord]":
     """The sequences of all inputs, counted as read."""
-    from genomai_cli.cli.inputs import open_run_inputs, read_records
+    from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.sources.records import read_records
 
     _, sources = open_run_inputs(run)
     return read_records(

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from genomai_cli.inference.generate_diffusion import Settings
     from genomai_cli.records import SequenceRecord
 
-DEFAULT_MODEL = "ancestry-generator"
-
 
 class Build(StrEnum):
     """Whose positions are written."""
@@ -47,9 +45,10 @@ def complete_phenotype(incomplete: str) -> list[str]:
     from genomai_cli.bundles import catalog
     from genomai_cli.errors import GenomaiError
     from genomai_cli.population.labels import Phenotypes
+    from genomai_cli.sources.installed import DEFAULT_GENERATOR
 
     try:
-        config = catalog.read_config(catalog.find(DEFAULT_MODEL))
+        config = catalog.read_config(catalog.find(DEFAULT_GENERATOR))
         names = Phenotypes.from_config(config).names
     except GenomaiError:
         return []
@@ -309,13 +308,15 @@ def generate(
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     genomai generate --model ./next-token-model --prompt ACGTTGACC --top-p 0.95 --temperature 0.8
     """
-    from genomai_cli.cli.model_choice import load_model
+    from genomai_cli.inference.likelihood import predicts_next_token
+    from genomai_cli.sources.installed import DEFAULT_GENERATOR
+    from genomai_cli.sources.model_choice import load_model
 
     layout.check()
     individuals.check()
     quality = Report(report.quality, report.against, report.held_out)
-    bundle = load_model(run, model or DEFAULT_MODEL, compute)
-    next_token = _predicts_next_token(bundle)
+    bundle = load_model(run, model or DEFAULT_GENERATOR, compute)
+    next_token = predicts_next_token(bundle)
     for_next_token = {
         "--top-k": sampling.top_k,
         "--top-p": sampling.top_p is not None,
@@ -346,7 +347,7 @@ def generate(
         return
     _refuse(bundle, for_dna, "makes people of a panel, not DNA")
     requested = Requested(
-        model or DEFAULT_MODEL,
+        model or DEFAULT_GENERATOR,
         individuals.phenotype or [EVERYBODY],
         number,
         layout.to,
@@ -363,12 +364,6 @@ def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None
     for option, value in given.items():
         if value:
             raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
-
-
-def _predicts_next_token(bundle: "Bundle") -> bool:
-    from genomai_cli.inference.likelihood import NEXT_TOKEN, has_likelihood, likelihood_of
-
-    return has_likelihood(bundle) and likelihood_of(bundle)[0] == NEXT_TOKEN
 
 
 def _next_tokens(

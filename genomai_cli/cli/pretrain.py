@@ -35,7 +35,6 @@ from genomai_cli.cli.training_options import (
     Target,
     TrainingPanel,
     command_line,
-    input_of,
     named_after,
     recipe_option,
     stop_requests,
@@ -184,6 +183,7 @@ def pretrain(
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
     from genomai_cli.training.pretraining import Surroundings
+    from genomai_cli.training.recipe import input_of
 
     with distributed.joined(compute.device, shard=shard) as (processes, where):
         if processes.rank:
@@ -200,7 +200,8 @@ def pretrain(
         preset = distributed.from_first(processes, preset)
         chosen, text = learning.read(preset, reading.panel)
         start = bundles.load(reading.model, where) if reading.model else None
-        kind = input_of(chosen, _files(learning, reading), start)
+        begins = start.input if start else None
+        kind = input_of(chosen, _files(learning, reading), begins)
         chosen = named_after(chosen, output, learning.wanted)
         same = {
             "seed": compute.seed,

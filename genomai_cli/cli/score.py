@@ -24,14 +24,10 @@ from genomai_cli.cli.score_variants import Target, Variants, write_effects
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.likelihood import Likelihood
+    from genomai_cli.inference.scorers import Reading as ModelReading
     from genomai_cli.inference.variant_effects import Scorer
 
-WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
-FLANK = 8  # letters on each side of a variant that a masked model scores
-
+WINDOW, FLANK = 1024, 8  # the same as in `inference.scorers`, which would need torch
 
 WindowLetters = Annotated[
     int | None,
@@ -94,26 +90,12 @@ class Reading:
     mask_every: MaskEvery = None
     strand: StrandOption = Strand.FORWARD
 
-    def likelihood(
-        self, bundle: "Bundle", batching: "Batching", *, of_variants: bool
-    ) -> "Likelihood":
-        """The model's; unless others are asked for, in windows as long as it can read, of masked models and of variants
-        of at most 1,024 letters."""
-        from genomai_cli.inference.likelihood import (
-            MASKED,
-            Likelihood,
-            Settings,
-            likelihood_of,
-            window_letters,
-        )
+    def reading(self) -> "ModelReading":
+        """The same for scorers."""
+        from genomai_cli.inference.scorers import Reading as ModelReading
 
-        window = self.window
-        if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
-            window = min(WINDOW, window_letters(bundle, None) or WINDOW)
         both = self.strand is Strand.BOTH
-        apart = of_variants and _is_apart(bundle)
-        settings = Settings(window, both, self.mask_every, only_bases=of_variants, apart=apart)
-        return Likelihood(bundle, settings, batching)
+        return ModelReading(self.window, self.flank, self.mask_every, both)
 
 
 @command
@@ -145,9 +127,10 @@ def score(
     bcftools view -r chr20 x.bcf | genomai score --model dna-model --reference ref.fa --to vcf -o scored.vcf.gz
     genomai score --model dna-model --reference ref.fa --mutate-all --regions r.bed --plot r.svg > r.tsv
     """
-    from genomai_cli.cli.model_choice import load_model
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
+    from genomai_cli.inference.scorers import likelihood_for, scorer_for
+    from genomai_cli.sources.model_choice import load_model
 
     variants.check(per_base, plot)
     part = Shard.parsed(shard)
@@ -164,55 +147,27 @@ def score(
         write_sequences(
             run,
             bundle,
-            reading.likelihood(bundle, batching, of_variants=False),
+            likelihood_for(bundle, reading.reading(), batching),
             part,
             output,
             per_base,
             resuming,
         )
         return
-    scorer = _scorer(run, bundle, reading, batching)
+    scorer = scorer_for(bundle, reading.reading(), batching)
+    _tell(run, scorer)
     write_effects(run, bundle, scorer, variants, part, output, plot, resuming)
 
 
-def _is_apart(bundle: "Bundle") -> bool:
-    """Whether variants are read window by window, so that single precision gives the same rows in any batch."""
-    on_cpu = next(bundle.classifier.parameters()).device.type == "cpu"
-    return on_cpu and not bundle.heads
+def _tell(run: Run, scorer: "Scorer") -> None:
+    """Say and record how variants are scored."""
+    from genomai_cli.inference.likelihood import MASKED
 
-
-def _scorer(run: Run, bundle: "Bundle", reading: Reading, batching: "Batching") -> "Scorer":
-    """What the model can say: its likelihood, its labels' log odds, or both."""
-    from genomai_cli.device import to_single_precision
-    from genomai_cli.inference.label_odds import LabelOdds
-    from genomai_cli.inference.likelihood import MASKED, has_likelihood, window_letters
-    from genomai_cli.inference.variant_effects import Scorer
-
-    both = reading.strand is Strand.BOTH
-    odds = (
-        LabelOdds(bundle, both_strands=both, batching=batching)
-        if bundle.heads or bundle.numbers
-        else None
-    )
-    likelihood = None
-    if _is_apart(bundle):
-        to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    if odds is None or has_likelihood(bundle):
-        likelihood = reading.likelihood(bundle, batching, of_variants=True)
-        tell(run, likelihood)
-    elif reading.mask_every is not None:
-        raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
-    if reading.flank is not None and (likelihood is None or likelihood.method != MASKED):
-        raise UsageError("--flank is for the likelihood of masked models")
-    window = likelihood.window if likelihood else reading.window
-    window = window or min(WINDOW, window_letters(bundle, None) or WINDOW)
-    flank = FLANK if reading.flank is None else reading.flank
+    if scorer.likelihood is not None:
+        tell(run, scorer.likelihood)
+    window, flank = scorer.window, scorer.flank
     told = f"each variant in the middle of {window} letters, moved inward at the ends of contigs"
-    scored = (
-        f"; its bases and {flank} on each side are scored"
-        if likelihood and likelihood.method == MASKED
-        else ""
-    )
+    masked = scorer.likelihood is not None and scorer.likelihood.method == MASKED
+    scored = f"; its bases and {flank} on each side are scored" if masked else ""
     run.console.say(told + scored)
-    run.note(window=window, flank=flank, labels=odds.labels if odds else [])
-    return Scorer(likelihood, odds, window=window, flank=flank)
+    run.note(window=window, flank=flank, labels=scorer.labels)

@@ -43,10 +43,11 @@ def write_sequences(
     resuming: Resuming,
 ) -> None:
     """Write a row a sequence, and beside it each base's log-probability, if asked for."""
-    from genomai_cli.cli.inputs import open_run_inputs, read_records
+    from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.base_tracks import base_track
     from genomai_cli.formats.outputs import held_output
     from genomai_cli.inference.score import score_sequences
+    from genomai_cli.sources.records import read_records
 
     if per_base is not None:
         likelihood.require_single_bases()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -184,10 +184,24 @@ def _default_kind(has_variants: bool, reading: ReadingOptions) -> Kind:
 
 
 def _of_model(model: str) -> "Tokenizer":
-    from genomai_cli.cli.model_choice import config_of
     from genomai_cli.tokenizers import from_config
 
-    return from_config(config_of(model).get("tokenizer") or {})
+    return from_config(_config_of(model).get("tokenizer") or {})
+
+
+def _config_of(model: str) -> dict[str, Any]:
+    """What the model's config says, of a checkpoint in a released layout what a bundle's would."""
+    from genomai_cli.bundles import catalog
+
+    found = catalog.find(model)
+    if catalog.is_bundle(found):
+        return catalog.read_config(found)
+    from genomai_cli.bundles import (
+        adapters,  # needs torch, which a bundle's config need not wait for
+    )
+
+    config: dict[str, Any] = adapters.config_of(found)
+    return config
 
 
 def _records(
@@ -198,13 +212,13 @@ def _records(
     to: Target,
 ) -> "Iterator[SequenceRecord]":
     """What the inputs hold: sequences, barcodes, haplotypes, or genomes in the coordinates of a model's reference."""
-    from genomai_cli.cli import inputs as readers
-    from genomai_cli.cli.model_choice import panel_of, reference_of
+    from genomai_cli.sources import records as readers
+    from genomai_cli.sources.installed import panel_of, reference_of
 
     if reading.reference and reading.regions:
-        return readers.read_haplotype_sequences(
-            run, sources, reading.reference, reading.regions, reading
-        )
+        from genomai_cli.cli.inputs import read_haplotype_sequences
+
+        return read_haplotype_sequences(run, sources, reading.reference, reading.regions, reading)
     against = None if reading.panel else reference_of(reading.model)
     records = readers.read_records(
         run,
@@ -225,10 +239,8 @@ def _records(
 
 def _is_plain(reading: ReadingOptions, tokenizer: "Tokenizer") -> bool:
     """Whether sequences are DNA in no coordinates, and neither barcodes nor genomes of a reference."""
-    from genomai_cli.cli.model_choice import config_of
-
     if reading.model:
-        told = config_of(reading.model).get("input") or {}
+        told = _config_of(reading.model).get("input") or {}
         return bool(told.get("kind") == "sequence")
     return reading.panel is None and tokenizer.to_config()["kind"] != Kind.IUPAC
 
@@ -236,8 +248,8 @@ def _is_plain(reading: ReadingOptions, tokenizer: "Tokenizer") -> bool:
 def _sites_of(model: str | None) -> "list[int] | None":
     """The positions of its reference that a model of mapped genomes reads, None for all."""
     from genomai_cli.bundles import catalog
-    from genomai_cli.cli.model_choice import DEFAULT_MODEL
     from genomai_cli.mapping.reference import VariableSites
+    from genomai_cli.sources.installed import DEFAULT_MODEL
 
     file = catalog.find(model or DEFAULT_MODEL) / catalog.SITES
     return VariableSites.read(file).positions.tolist() if file.is_file() else None

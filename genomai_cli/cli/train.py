@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.labelled_inputs import DataOptions, LabelledReader, open_labels
+from genomai_cli.cli.labelled_inputs import DataOptions, open_labels
 from genomai_cli.cli.options import (
     Compute,
     Inputs,
@@ -23,25 +23,18 @@ from genomai_cli.cli.training_options import (
     Target,
     TrainingPanel,
     command_line,
-    input_of,
     named_after,
     recipe_option,
-    seconds_of,
     stop_requests,
 )
 from genomai_cli.cli.training_report import log_files, reporter, tell_result
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.formats.streams import Input
     from genomai_cli.formats.tables import LabelTable
-    from genomai_cli.inputs.base import InputKind
-    from genomai_cli.mapping.reference import Reference
-    from genomai_cli.population.panel import Panel
-    from genomai_cli.records import SequenceRecord
     from genomai_cli.training.adaptation import Adaptation
     from genomai_cli.training.finetuning import Finetuned
     from genomai_cli.training.recipe import Recipe
@@ -157,7 +150,7 @@ class LearningOptions:
             _same_network(start) if start and not self.recipe and preset == FROM_SEQUENCES else []
         )
         chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
-        if start is not None and _is_selected(chosen):
+        if start is not None and recipes.is_selected(chosen):
             message = "a model whose parts are chosen begins with no other: name another --recipe"
             raise UsageError(message)
         heads = _heads(chosen, labels, self.head or [])
@@ -218,12 +211,14 @@ def train(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.cli import inputs as readers
-    from genomai_cli.training import labelled_data, run_folder
+    from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.sources.labelled import LabelledReader
+    from genomai_cli.training import labelled_data, run_folder, selection
+    from genomai_cli.training import recipe as recipes
     from genomai_cli.training.model_card import classifier_card
 
-    budget = seconds_of(learning.time)
-    first, sources = readers.open_run_inputs(run)
+    budget = selection.seconds_of(learning.time)
+    first, sources = open_run_inputs(run)
     preset = _preset(reading.model, first.has_variants)
     labels, sources = open_labels(run, data.labels, first, sources)
     devices.use_threads(compute.threads)
@@ -232,20 +227,10 @@ def train(
     start = bundles.load(reading.model, where) if reading.model else None
     chosen, text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, chosen, labels, heads, learning.target)
-    kind = input_of(chosen, {"panel": reading.panel, "reference": reading.reference}, start)
-
-    def read(inputs: "Iterable[Input]") -> "Iterator[SequenceRecord]":
-        records = readers.read_records(
-            run,
-            inputs,
-            lambda: _coordinates(kind, chosen),
-            variants=reading,
-            plain=lambda: kind.coordinates is None,
-        )
-        return readers.in_coordinates(run, records, kind)
-
-    strata = _strata(run, chosen, labels)
-    gathered = LabelledReader(run, kind, read).gather(sources, targets, strata, data)
+    given = {"panel": reading.panel, "reference": reading.reference}
+    kind = recipes.input_of(chosen, given, start.input if start else None)
+    reader = LabelledReader(run, kind, chosen, variants=reading)
+    gathered = reader.gather(sources, targets, data.beside(labels))
     samples = gathered.samples
     same = {
         "samples": labelled_data.digest(samples),
@@ -289,20 +274,14 @@ def _fitter(
 ) -> "Callable[..., Finetuned]":
     """What trains by this recipe: one network, or whatever parts do best."""
     from genomai_cli.training import finetuning, selection
+    from genomai_cli.training.recipe import is_selected
 
-    if _is_selected(recipe):
+    if is_selected(recipe):
         adapting.adaptation().check(begins=False, solved=False)
         add = partial(work.log.add, part=selection.PART)
         return partial(selection.fit, budget=budget, report=run.console.say, log=add)
     report = reporter(run, recipe, work)
     return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
-
-
-def _is_selected(recipe: "Recipe") -> bool:
-    """Whether the model is made of parts that are chosen."""
-    from genomai_cli.backbones.base import network_class
-
-    return network_class(recipe.network["kind"]).selected
 
 
 def _targets(
@@ -312,16 +291,10 @@ def _targets(
     heads: "Mapping[str, str]",
     asked: TargetKind,
 ) -> "Targets":
-    """What the heads are to learn; UsageError for numbers where the recipe learns classes only."""
-    from genomai_cli.training import targets as choices
+    """What the heads are to learn, told where it was chosen."""
+    from genomai_cli.training.targets import targets_for
 
-    selected = _is_selected(recipe)
-    if not selected and recipe.input.kind != choices.SEQUENCES:
-        asked = TargetKind.CLASSES if asked is TargetKind.AUTO else asked
-    found = choices.targets_of(labels, heads, asked.value)
-    if found.numbers and not selected:
-        message = f"{min(found.numbers)} is numbers, which only the recipe {FOR_SEQUENCES} learns: --target classes"
-        raise UsageError(message)
+    found = targets_for(recipe, labels, heads, asked.value)
     for line in found.told:
         run.console.say(line)
     return found
@@ -349,39 +322,14 @@ def _same_network(start: "Bundle") -> list[str]:
 
 def _heads(recipe: "Recipe", table: "LabelTable", given: list[str]) -> "Mapping[str, str]":
     """The column of every head: as the command line says, else the recipe, else every column."""
-    from genomai_cli.training.recipe import check_head_name
+    from genomai_cli.training.recipe import heads_of
 
     pairs = [_head(text) for text in given]
     if len(dict(pairs)) < len(pairs):
         raise UsageError("--head: two heads of one name")
-    heads = dict(pairs) or recipe.heads or {c: c for c in table.columns}
-    for name in heads:
-        try:
-            check_head_name(name)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    return heads
-
-
-def _strata(run: Run, recipe: "Recipe", table: "LabelTable") -> "Mapping[str, str] | None":
-    """The column of the recipe's strata; None, and a warning, where the labels have no such column."""
-    name = getattr(recipe.input, "strata", None)
-    if name is None:
-        return None
-    if name in table.columns:
-        return table.column(name)
-    run.console.warn(f"{table.path} has no column {name!r}: trained without knowing finer groups")
-    return None
+    return heads_of(recipe, table.columns, dict(pairs))
 
 
 def _head(text: str) -> tuple[str, str]:
     name, equals, column = text.partition("=")
     return name, column if equals else name
-
-
-def _coordinates(kind: "InputKind", recipe: "Recipe") -> "Panel | Reference":
-    """What a VCF is read by; UsageError for a recipe that reads sequences."""
-    if kind.coordinates is None:
-        raise UsageError(f"the recipe {recipe.name} reads sequences, not a VCF")
-    where: Panel | Reference = kind.coordinates
-    return where

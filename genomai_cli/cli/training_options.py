@@ -1,6 +1,5 @@
 """What `train` and `pretrain` share: their options, the recipe they read, and how they are stopped."""
 
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,13 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genomai_cli.cli.process import ending_signals
-from genomai_cli.errors import Stopped, UsageError
+from genomai_cli.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.inputs.base import InputKind
     from genomai_cli.training.recipe import Recipe
 
 Target = Annotated[
@@ -91,31 +86,6 @@ def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
     return recipes.named(recipe, output.resolve().name)
 
 
-REFUSED = {
-    "panel": "--panel is for barcodes; the recipe {name} reads sequences",
-    "labels": "--labels are the phenotypes of people, --objective diffusion; {name} has none",
-    "phenotypes": "--phenotypes are for --objective crossmodal; {name} has none",
-}
-
-
-def input_of(
-    recipe: "Recipe", files: "Mapping[str, Path | None]", start: "Bundle | None"
-) -> "InputKind":
-    """What records are to the recipe's network, from the files given by option; the model to begin from comes first.
-
-    Raises UsageError for a file that the recipe has no use for, and where one is missing.
-    """
-    from genomai_cli.inputs.base import input_class
-    from genomai_cli.objectives.base import objective_class
-
-    asked = [objective_class(name).input_kind for name in recipe.objectives]
-    kind = input_class(next((name for name in asked if name), recipe.input.kind))
-    for option, file in files.items():
-        if file is not None and option in REFUSED and option not in kind.files_used:
-            raise UsageError(REFUSED[option].format(name=recipe.name))
-    return kind.given(recipe, files, start.input if start else None)
-
-
 def command_line() -> list[str]:
     """The words that started this run, for the model's card."""
     return ["genomai", *sys.argv[1:]]
@@ -161,14 +131,3 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def seconds_of(text: str) -> float:
-    """The seconds of a time as `90s`, `15m` or `2h`; UsageError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if found is None or float(found[1]) == 0:
-        raise UsageError(f"--time {text}: write a time such as 90s, 15m or 2h")
-    return float(found[1]) * UNITS[found[2]]

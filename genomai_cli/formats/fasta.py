@@ -76,6 +76,8 @@ def read_sequences(
         return _read_fasta(source, table)
     if source.kind is Kind.TABLE:
         return _read_table(source, table)
+    if source.kind is Kind.MEMORY:
+        return _read_memory(source, table)
     raise InputError(f"{source.kind.value}, where FASTA or FASTQ is needed", path=source.path)
 
 
@@ -295,6 +297,15 @@ def _read_table(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
             sequence.encode("utf-8", "surrogateescape"), letters, source.path, line
         )
         yield SequenceRecord(name, text_of(clean), "", source.path, line)
+
+
+def _read_memory(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
+    """The records as those of a file; one that comes from a file is shown as there."""
+    for number, record in enumerate(source.records, start=1):
+        path, line = (record.path, record.line) if record.line else (source.path, number)
+        given = record.held.encode("utf-8", "surrogateescape").replace(b"\n", b" ")
+        clean = _cleaned_letters(given, letters, path, line)
+        yield replace(record, sequence=text_of(clean), path=path, line=line)
 
 
 _CASE = ord("a") - ord("A")

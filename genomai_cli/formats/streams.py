@@ -9,17 +9,18 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from gzip import BadGzipFile, GzipFile
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 from zipfile import BadZipFile, ZipFile
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.bgzf import END_MARKER, is_bgzf
+from genomai_cli.records import SequenceRecord
 
 try:
     from isal import igzip, isal_zlib  # two to three times as fast as zlib
@@ -46,13 +47,15 @@ class Kind(Enum):
     BCF = "BCF"
     RAW = "raw genotypes of a consumer test"
     TABLE = "a table of sequences"
+    MEMORY = "records in memory"
 
 
 @dataclass(frozen=True)
 class Input:
     """An open input: its decompressed bytes in `stream`, to be read once, and what they are.
 
-    `file` is the path of a regular file (an index may lie beside it), None for pipes and `-`.
+    `file` is the path of a regular file (an index may lie beside it), None for pipes and `-`. `records` are those that
+    are in memory already.
     """
 
     path: str
@@ -60,6 +63,7 @@ class Input:
     compression: str  # "plain", "gzip", "bgzf" or "zip"
     stream: BinaryIO
     file: Path | None = None
+    records: Iterable[SequenceRecord] = ()
 
     @property
     def has_variants(self) -> bool:
@@ -110,7 +114,21 @@ def open_inputs(paths: Sequence[str | Path]) -> Iterator[Input]:
 def open_input(path: str | Path) -> Input:
     """An input whose kind and compression were found from its content."""
     name = str(path)
-    raw, compression = _decompressed(name)
+    return _recognised(_open_raw(name), name, _regular(name))
+
+
+def open_stream(handle: IO[bytes] | IO[str], shown: str) -> Input:
+    """The same from a stream that is open already, and stays so; messages call it `shown`. Text is taken as UTF-8."""
+    return _recognised(_Borrowed(handle), shown, None)
+
+
+def in_memory(records: Iterable[SequenceRecord], shown: str) -> Input:
+    """An input of records that are in memory; messages call it `shown` and count its records as lines."""
+    return Input(shown, Kind.MEMORY, "plain", io.BytesIO(), records=records)
+
+
+def _recognised(source: Any, name: str, file: Path | None) -> Input:
+    raw, compression = _decompressed(source, name)
     try:
         head = _take(raw, lambda got: len(got.lstrip(_BLANKS)) >= _SNIFF)
         kind = _kind(head, name)
@@ -120,7 +138,7 @@ def open_input(path: str | Path) -> Input:
     head = head.removeprefix(_BOM)
     longest = None if kind in (Kind.FASTA, Kind.BCF) else LONGEST_LINE  # which see to it themselves
     stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
-    return Input(name, kind, compression, cast(BinaryIO, stream), _regular(name))
+    return Input(name, kind, compression, cast(BinaryIO, stream), file)
 
 
 def peeked(
@@ -145,12 +163,11 @@ def peeked(
 
 def open_bytes(path: str | Path) -> BinaryIO:
     """Decompressed bytes of any file or standard input; its kind is the caller's business."""
-    raw, _ = _decompressed(str(path))
+    raw, _ = _decompressed(_open_raw(str(path)), str(path))
     return cast(BinaryIO, io.BufferedReader(raw, _BUFFER))
 
 
-def _decompressed(name: str) -> tuple["_Rewound | _Inflated", str]:
-    source = _open_raw(name)
+def _decompressed(source: Any, name: str) -> tuple["_Rewound | _Inflated", str]:
     try:
         head = _take(source, lambda got: len(got) >= 18)
     except OSError as error:
@@ -225,6 +242,26 @@ def _take(raw: Any, enough: Callable[[bytes], bool]) -> bytes:
             break
         head += piece
     return head
+
+
+class _Borrowed(io.RawIOBase):
+    """A stream of somebody else's, which is not closed with this one; text becomes UTF-8."""
+
+    def __init__(self, handle: Any) -> None:
+        self._read = getattr(handle, "read1", handle.read)
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            piece = self._read(len(buffer))
+            text = isinstance(piece, str)
+            self._left = piece.encode("utf-8", "surrogateescape") if text else piece
+        taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
 
 
 class _Rewound(io.RawIOBase):

@@ -348,6 +348,11 @@ def likelihood_of(bundle: Bundle) -> tuple[str, Backbone]:
     return method, network
 
 
+def predicts_next_token(bundle: Bundle) -> bool:
+    """Whether the model has a likelihood, and has it token by token."""
+    return has_likelihood(bundle) and likelihood_of(bundle)[0] == NEXT_TOKEN
+
+
 def has_likelihood(bundle: Bundle) -> bool:
     """Whether there is one."""
     try:

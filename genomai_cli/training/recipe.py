@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from genomai_cli import registry
+from genomai_cli.backbones.base import network_class
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.inputs.base import InputKind, input_class
 from genomai_cli.objectives.base import check_objective, objective_class
@@ -74,6 +75,12 @@ LIMITS: dict[str, tuple[float, float]] = {
     "corpus.log_every": _AT_LEAST_1,
 }
 
+REFUSED = {
+    "panel": "--panel is for barcodes; the recipe {name} reads sequences",
+    "labels": "--labels are the phenotypes of people, --objective diffusion; {name} has none",
+    "phenotypes": "--phenotypes are for --objective crossmodal; {name} has none",
+}
+
 
 def as_toml(value: Any) -> str:
     """A value as TOML in one line; what is None in a table is left out."""
@@ -120,6 +127,43 @@ def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
     if getattr(given, "best_for", None) not in (None, *heads):
         given = replace(given, best_for=None)
     return replace(recipe, evidence=evidence, input=given)
+
+
+def input_of(
+    recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
+) -> InputKind:
+    """What records are to the recipe's network, from the files given by option; that of the model to begin from comes
+    first.
+
+    Raises UsageError for a file that the recipe has no use for, and where one is missing.
+    """
+    asked = [objective_class(name).input_kind for name in recipe.objectives]
+    kind = input_class(next((name for name in asked if name), recipe.input.kind))
+    for option, file in files.items():
+        if file is not None and option in REFUSED and option not in kind.files_used:
+            raise UsageError(REFUSED[option].format(name=recipe.name))
+    return kind.given(recipe, files, start)
+
+
+def heads_of(
+    recipe: Recipe, columns: Iterable[str], asked: Mapping[str, str] | None = None
+) -> Mapping[str, str]:
+    """The column of labels of every head: as asked for, else as the recipe says, else every column under its name.
+
+    Raises UsageError for a name that no head can have.
+    """
+    heads = asked or recipe.heads or {column: column for column in columns}
+    for name in heads:
+        try:
+            check_head_name(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return heads
+
+
+def is_selected(recipe: Recipe) -> bool:
+    """Whether the model is made of parts that are chosen, by `training.selection`."""
+    return network_class(recipe.network["kind"]).selected
 
 
 def named(recipe: Recipe, name: str) -> Recipe:

@@ -16,6 +16,7 @@ seed give the same model on any day.
 Shape suffixes: N samples, C classes of a head, O outputs (the classes of all heads), G candidates.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from genomai_cli.backbones.sequence_ensemble import (
 )
 from genomai_cli.backbones.sequence_novelty import SequenceNovelty
 from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, SampleRows, Samples
 from genomai_cli.training.calibration import HeldOut, calibrate
@@ -86,6 +88,7 @@ LETTERS_A_BIN = 4
 MARGIN = 0.01  # by which a loss that tells strands apart must be smaller
 
 BOTH, GIVEN = "both strands", "the strand given"
+UNITS = {"s": 1, "m": 60, "h": 3600}  # in seconds
 Report = Callable[[str], None]
 Log = Callable[[Mapping[str, str]], None]
 PART = "part"  # the column of the log that names the part
@@ -107,6 +110,14 @@ class Candidate:
     config: PartConfig
     fits: list[Fit] = field(default_factory=list)
     penalty: float = 0.0
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a time as `90s`, `15m` or `2h`; UsageError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--time {text}: write a time such as 90s, 15m or 2h")
+    return float(found[1]) * UNITS[found[2]]
 
 
 def fit(

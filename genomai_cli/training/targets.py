@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from genomai_cli.errors import UsageError
 from genomai_cli.formats.label_sets import has_sets, with_members
 from genomai_cli.formats.tables import LabelTable
 from genomai_cli.training.label_faults import check_numbers, is_number
+from genomai_cli.training.recipe import Recipe, is_selected
 
 SEQUENCES = "sequence"  # the kind of input whose labels may be numbers
 AUTO, CLASSES, REGRESSION = "auto", "classes", "regression"
@@ -66,6 +68,22 @@ def targets_of(table: LabelTable, heads: Mapping[str, str], asked: str = AUTO) -
                 f"{head}: {len(set(values))} whole numbers, taken for classes (--target regression: to be predicted)"
             )
     return Targets(table, chosen, frozenset(numbers), tuple(told), sets)
+
+
+def targets_for(
+    recipe: Recipe, table: LabelTable, heads: Mapping[str, str], asked: str = AUTO
+) -> Targets:
+    """The same for a recipe; UsageError for numbers where it learns classes only."""
+    selected = is_selected(recipe)
+    if not selected and recipe.input.kind != SEQUENCES and asked == AUTO:
+        asked = CLASSES
+    found = targets_of(table, heads, asked)
+    if found.numbers and not selected:
+        message = (
+            f"{min(found.numbers)} is numbers, which only the recipe auto learns: --target classes"
+        )
+        raise UsageError(message)
+    return found
 
 
 def are_measured(values: Iterable[str]) -> bool:

@@ -32,24 +32,24 @@ def write_barcodes(
 
     The description is the phenotype and `origin`.
     """
-    written = 0
+    records = write_fasta(out, barcode_records(individuals, panel, origin, haplotypes=haplotypes))
+    return records // 2 if haplotypes else records
 
-    def records() -> Iterator[SequenceRecord]:
-        nonlocal written
-        for one in individuals:
-            written += 1
-            description = f"phenotype={one.phenotype} {origin}"
-            if not haplotypes:
-                letters_S = genotypes_to_letters(one.alleles.sum(axis=0, dtype=np.int8), panel)
-                yield SequenceRecord(one.name, letters_S.tobytes().decode("ascii"), description)
-                continue
-            for ending, alleles_S in zip("AB", one.alleles, strict=True):
-                letters_S = genotypes_to_letters(2 * alleles_S, panel)
-                name = f"{one.name}_{ending}"
-                yield SequenceRecord(name, letters_S.tobytes().decode("ascii"), description)
 
-    write_fasta(out, records())
-    return written
+def barcode_records(
+    individuals: Iterable[SyntheticIndividual], panel: Panel, origin: str, *, haplotypes: bool
+) -> Iterator[SequenceRecord]:
+    """The same as records."""
+    for one in individuals:
+        description = f"phenotype={one.phenotype} {origin}"
+        if not haplotypes:
+            letters_S = genotypes_to_letters(one.alleles.sum(axis=0, dtype=np.int8), panel)
+            yield SequenceRecord(one.name, letters_S.tobytes().decode("ascii"), description)
+            continue
+        for ending, alleles_S in zip("AB", one.alleles, strict=True):
+            letters_S = genotypes_to_letters(2 * alleles_S, panel)
+            name = f"{one.name}_{ending}"
+            yield SequenceRecord(name, letters_S.tobytes().decode("ascii"), description)
 
 
 def write_table(

@@ -1,136 +1,164 @@
-"""Which model a command runs, and what it reads: the one that is named, or that the first records speak for.
+"""Which model a run uses, and what it reads: the one that is named, or that the first records speak for.
 
 Without `--model`, a VCF on the contig of an installed model's reference, and sequences that belong to it, are that
 model's; other VCFs, and sequences as long as a panel has sites, are barcodes, read by the default model.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, Protocol
 
-from genomai_cli.cli.inputs import Faults, open_run_inputs, read_records
-from genomai_cli.cli.options import Compute, VariantOptions
-from genomai_cli.cli.run import Run
-from genomai_cli.errors import BundleError, GenomaiError, InputError
+from genomai_cli import device as devices
+from genomai_cli.alphabet import as_letters
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import InputError
+from genomai_cli.formats.shards import WHOLE, Shard
+from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.vcf_replay import first_records
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.mapping.mapper import Mapper
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.vcf_alleles import contig_names, other_length
+from genomai_cli.population.barcode import BarcodeSites, sites_of
+from genomai_cli.population.barcode_input import BarcodeInput
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.installed import DEFAULT_MODEL, installed_panels, installed_references
+from genomai_cli.sources.observer import Observer
+from genomai_cli.sources.records import VariantSettings, read_records
 
-if TYPE_CHECKING:
-    from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.formats.shards import Shard
-    from genomai_cli.formats.streams import Input
-    from genomai_cli.inputs.base import InputKind
-    from genomai_cli.mapping.mapper import Mapper
-    from genomai_cli.mapping.reference import Reference
-    from genomai_cli.population.panel import Panel
-    from genomai_cli.records import SequenceRecord
-
-DEFAULT_MODEL = "ancestry"
-DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
-FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
 LOOKED_AT = 16  # records
 MAX_HEAD = 1 << 26  # bytes of a VCF's header and first records
 FILE_HEAD = 1 << 20  # bytes that are looked at of a file
 
-Records = Iterator["SequenceRecord"]
+Records = Iterator[SequenceRecord]
 
 
 class OpenModel(NamedTuple):
     """A model by the name it was asked for, and the records of the run as it reads them."""
 
     name: str
-    bundle: "Bundle"
+    bundle: Bundle
     records: Records
 
 
+class Compute(Protocol):
+    """On what a model runs."""
+
+    @property
+    def device(self) -> str:
+        """`auto`, or the name of one."""
+
+    @property
+    def threads(self) -> int | None:
+        """Of the CPU; None for all."""
+
+
 def open_model(
-    run: Run,
+    observer: Observer,
+    sources: Iterator[Input],
     model: str | None,
     compute: Compute,
     *,
-    variants: VariantOptions,
-    part: "Shard",
+    variants: VariantSettings,
+    part: Shard = WHOLE,
     of_panel: str = DEFAULT_MODEL,
 ) -> OpenModel:
-    """The model that is named, or that fits the first input of the run, and of the records of all inputs the `part`.
+    """The model that is named, or that fits the first of the inputs, and of the records of all of them the `part`.
 
     `of_panel` is the model of barcodes, and of a VCF on no contig of a reference.
     Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
     """
-    first, sources = open_run_inputs(run)
-    refusal = ""
+    first, refusal = next(sources), ""
     if model is None and first.has_variants:
-        model, first = model_of_variants(run, first, of_panel)
+        model, first = model_of_variants(observer, first, of_panel)
         refusal = f"name the model, --model {of_panel} or --model {model}"
-    rest = islice(sources, 1, None)
     if model is not None:
-        bundle = load_model(run, model, compute)
-        records = read_records(
-            run,
-            chain([first], rest),
-            lambda: bundle.coordinates,
+        bundle = load_model(observer, model, compute)
+        records = records_for(
+            bundle,
+            observer,
+            chain([first], sources),
             variants=variants,
-            likelihoods=bundle.input.reads_likelihoods(bundle),
             refuse_others=refusal,
-            tokenizer=lambda: bundle.tokenizer,
-            plain=lambda: bundle.input.coordinates is None,
+            part=part,
         )
-        return OpenModel(model, bundle, _watched(run, bundle, part.part(records)))
-    begun = read_records(run, [first], lambda: bundle.coordinates, variants=variants)
-    model, seen, guard = _model_of_sequences(run, begun, of_panel)
-    bundle = load_model(run, model, compute)
+        return OpenModel(model, bundle, records)
+    begun = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
+    model, seen, guard = _model_of_sequences(observer, begun, of_panel)
+    bundle = load_model(observer, model, compute)
     others = read_records(
-        run,
-        rest,
+        observer,
+        sources,
         lambda: bundle.coordinates,
         variants=variants,
         likelihoods=bundle.input.reads_likelihoods(bundle),
     )
     records = part.part(guard(chain(seen, others)))
-    return OpenModel(model, bundle, _watched(run, bundle, records))
+    return OpenModel(model, bundle, _watched(observer, bundle, records))
 
 
-def _watched(run: Run, bundle: "Bundle", records: Records) -> Records:
+def records_for(
+    bundle: Bundle,
+    observer: Observer,
+    sources: Iterable[Input],
+    *,
+    variants: VariantSettings,
+    refuse_others: str = "",
+    part: Shard = WHOLE,
+) -> Records:
+    """Of the records of all inputs the `part`, as the model reads them."""
+    records = read_records(
+        observer,
+        sources,
+        lambda: bundle.coordinates,
+        variants=variants,
+        likelihoods=bundle.input.reads_likelihoods(bundle),
+        refuse_others=refuse_others,
+        tokenizer=lambda: bundle.tokenizer,
+        plain=lambda: bundle.input.coordinates is None,
+    )
+    return _watched(observer, bundle, part.part(records))
+
+
+def _watched(observer: Observer, bundle: Bundle, records: Records) -> Records:
     """The same records; at the end a warning with the input kind's advice, if it finds fault with some."""
-    faults = Faults(run, bundle.input, InstalledInputs())
+    faults = Faults(observer, bundle.input, InstalledInputs())
     for record in records:
         faults.of(record)
         yield record
     faults.warn()
 
 
-def load_model(run: Run, name: str, compute: Compute) -> "Bundle":
+def load_model(observer: Observer, name: str, compute: Compute) -> Bundle:
     """The model on its device, in the precision that does not show in its answers; the run records both."""
-    from genomai_cli import device as devices
-    from genomai_cli.bundles import bundle as bundles
-
     devices.use_threads(compute.threads)
     device = devices.choose(compute.device)
     bundle = bundles.load(name, device, devices.exact_precision(device))
-    run.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-    run.used_device(device)
+    observer.used_model(bundle.name, bundle.version, bundle.weights_sha256)
+    observer.used_device(device)
     for remark in bundle.remarks:
-        run.console.warn(remark)
+        observer.console.warn(remark)
     return bundle
 
 
 def model_of_variants(
-    run: Run, source: "Input", of_panel: str = DEFAULT_MODEL, of_reference: str | None = None
-) -> tuple[str, "Input"]:
+    observer: Observer,
+    source: Input,
+    of_panel: str = DEFAULT_MODEL,
+    of_reference: str | None = None,
+) -> tuple[str, Input]:
     """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it.
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
-    from genomai_cli.formats.streams import Kind
-    from genomai_cli.formats.vcf_replay import first_records
-    from genomai_cli.mapping.vcf_alleles import contig_names, other_length
-
     if source.kind is Kind.RAW:  # of all chromosomes
         return of_panel, source
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
-    for name, reference in _installed_references().items():
+    for name, reference in installed_references().items():
         length = other_length(first.header, reference)
         if not first.contigs or not first.contigs <= contig_names(reference):
             continue
@@ -138,10 +166,10 @@ def model_of_variants(
         if length is not None and not first.complete:
             size = f"has {length} letters in the header"
             message = f"the contig of {reference.name} {size}, not {len(reference)}"
-            run.console.warn(f"{message}: model {name} does not read it")
+            observer.console.warn(f"{message}: model {name} does not read it")
         else:
             chosen = of_reference or name
-            run.console.say(f"the records are on {reference.name}: model {chosen}")
+            observer.console.say(f"the records are on {reference.name}: model {chosen}")
             return chosen, source
     return of_panel, source
 
@@ -150,14 +178,14 @@ def model_of_variants(
 
 
 def _model_of_sequences(
-    run: Run, records: Records, of_panel: str
+    observer: Observer, records: Records, of_panel: str
 ) -> tuple[str, Records, Callable[[Records], Records]]:
     """The model that the first records speak for, all records, and what refuses records of another kind.
 
     A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
     first records is either.
     """
-    installed = _Installed(_installed_references(), installed_panels(), of_panel)
+    installed = _Installed(installed_references(), installed_panels(), of_panel)
     if not installed.references:
         return of_panel, records, iter
     seen: list[SequenceRecord] = []
@@ -166,7 +194,7 @@ def _model_of_sequences(
         name = installed.model_of(record)
         if name in installed.references:
             reference = installed.references[name]
-            run.console.say(f"{record.name} belongs to {reference.name}: model {name}")
+            observer.console.say(f"{record.name} belongs to {reference.name}: model {name}")
             return name, chain(seen, records), partial(installed.without_barcodes, model=name)
         if name is not None:
             return name, chain(seen, records), installed.without_genomes
@@ -179,15 +207,13 @@ def _model_of_sequences(
 class _Installed:
     """What the installed models read: genomes that belong to a reference, and barcodes of a panel."""
 
-    references: "dict[str, Reference]"
-    panels: "dict[str, Panel]"
+    references: dict[str, Reference]
+    panels: dict[str, Panel]
     of_panel: str = DEFAULT_MODEL  # the model of barcodes
 
     @cached_property
-    def mappers(self) -> "dict[str, Mapper]":
+    def mappers(self) -> dict[str, Mapper]:
         """What tells whether a sequence belongs to a reference."""
-        from genomai_cli.mapping.mapper import Mapper
-
         return {name: Mapper(reference) for name, reference in self.references.items()}
 
     @cached_property
@@ -195,7 +221,7 @@ class _Installed:
         """The lengths of barcodes."""
         return {len(panel) for panel in self.panels.values()}
 
-    def model_of(self, record: "SequenceRecord") -> str | None:
+    def model_of(self, record: SequenceRecord) -> str | None:
         """The model of the reference that the record belongs to, or that of barcodes; None for neither."""
         for name, mapper in self.mappers.items():
             if mapper(record.held) is not None:
@@ -204,9 +230,6 @@ class _Installed:
 
     def without_barcodes(self, records: Records, model: str) -> Records:
         """The records; InputError for a barcode, which a model of genomes would take for something unheard of."""
-        from genomai_cli.alphabet import as_letters
-        from genomai_cli.population.barcode import BarcodeSites, sites_of
-
         sites = [BarcodeSites.of(panel) for panel in self.panels.values()]
         for record in records:
             if len(record.sequence) in self.sizes and sites_of(as_letters(record.held), sites):
@@ -222,7 +245,7 @@ class _Installed:
                 raise _other_kind(record, what, "barcodes", self.of_panel)
             yield record
 
-    def refusal(self, record: "SequenceRecord") -> InputError:
+    def refusal(self, record: SequenceRecord) -> InputError:
         """What to say of a record that none of the models reads."""
         barcodes = " or ".join(map(str, sorted(self.sizes)))
         named = (f"{reference.name} ({name})" for name, reference in self.references.items())
@@ -235,7 +258,7 @@ class _Installed:
         )
 
 
-def _other_kind(record: "SequenceRecord", what: str, others: str, model: str) -> InputError:
+def _other_kind(record: SequenceRecord, what: str, others: str, model: str) -> InputError:
     message = (
         f"{record.name} is {what}, and the records before it are {others}, read by the model {model}: "
         "one run reads one kind"
@@ -243,31 +266,17 @@ def _other_kind(record: "SequenceRecord", what: str, others: str, model: str) ->
     return InputError(message, path=record.path, line=record.line or None)
 
 
-# --- what installed models have
+# --- what other models read, and what is wrong with records
 
 
-def installed_panels() -> "dict[str, Panel]":
-    """The panels of the installed models: barcodes of any of them can be read where they suffice."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.population.panel import Panel
-
-    panels = {}
-    for name in catalog.names():
-        with suppress(GenomaiError):  # another model than the one in use may be damaged
-            panels[name] = Panel.read(catalog.panel_of(name))
-    return panels
-
-
-class InstalledInputs(Mapping[str, "InputKind"]):
+class InstalledInputs(Mapping[str, InputKind]):
     """The barcodes of the installed models, by the model's name; their panels are read when the first is asked for."""
 
     @cached_property
-    def _kinds(self) -> "dict[str, InputKind]":
-        from genomai_cli.population.barcode_input import BarcodeInput
-
+    def _kinds(self) -> dict[str, InputKind]:
         return {name: BarcodeInput(panel) for name, panel in installed_panels().items()}
 
-    def __getitem__(self, name: str) -> "InputKind":
+    def __getitem__(self, name: str) -> InputKind:
         return self._kinds[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -277,52 +286,33 @@ class InstalledInputs(Mapping[str, "InputKind"]):
         return len(self._kinds)
 
 
-def _installed_references() -> "dict[str, Reference]":
-    """The references of the installed models that have heads, by the model's name."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.mapping.reference import Reference
+class Faults:
+    """What an input kind finds fault with in the records that pass, to be told once at the end; `others` are those of
+    other models, whose records may be read too."""
 
-    references = {}
-    for name in sorted(catalog.names(), key=lambda name: (name != FIRST_OF_REFERENCES, name)):
-        with suppress(GenomaiError):
-            folder = catalog.find(name)
-            file = catalog.file_in(folder, catalog.REFERENCE)
-            if file is not None and catalog.read_config(folder).get("heads"):
-                references[name] = Reference.read(file)
-    return references
+    def __init__(
+        self, observer: Observer, kind: InputKind, others: Mapping[str, InputKind] | None = None
+    ) -> None:
+        self.observer, self.kind, self.count = observer, kind, 0
+        self.others = {} if others is None else others
+        self.found: dict[str, tuple[str, int]] = {}  # the first name, and how many
 
+    def of(self, record: SequenceRecord) -> None:
+        """Take note of a record."""
+        self.count += 1
+        for fault in self._kind_of(record).faults(record):
+            first, before = self.found.get(fault, (record.name, 0))
+            self.found[fault] = first, before + 1
 
-def config_of(model: str) -> dict[str, Any]:
-    """What the model's config says, of a checkpoint in a released layout what a bundle's would."""
-    from genomai_cli.bundles import catalog
+    def _kind_of(self, record: SequenceRecord) -> InputKind:
+        length = len(record.sequence)
+        if self.kind.row_length in (None, length):
+            return self.kind
+        return next((k for k in self.others.values() if k.row_length == length), self.kind)
 
-    found = catalog.find(model)
-    if catalog.is_bundle(found):
-        return catalog.read_config(found)
-    from genomai_cli.bundles import (
-        adapters,  # needs torch, which a bundle's config need not wait for
-    )
-
-    return adapters.config_of(found)
-
-
-def panel_of(file: Path | None, model: str | None, default: str = DEFAULT_MODEL) -> "Panel":
-    """The panel in a file, else that of the model, else that of the default one."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.population.panel import Panel
-
-    if file is not None:
-        return Panel.read(file)
-    name = model or default
-    return Panel.read(catalog.panel_of(name), name=Path(name).name)
-
-
-def reference_of(model: str | None) -> "Reference | None":
-    """The reference of a model of mapped genomes, None for other models."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.mapping.reference import Reference
-
-    with suppress(BundleError):  # a panel may be there without a model
-        file = catalog.file_in(catalog.find(model or DEFAULT_MODEL), catalog.REFERENCE)
-        return Reference.read(file) if file else None
-    return None
+    def warn(self) -> None:
+        """A warning a fault, with the samples that have it and what to do."""
+        for fault, (first, number) in self.found.items():
+            many = f"{number} of {self.count} samples, {first} first"
+            who = first if self.count == 1 else many
+            self.observer.console.warn(f"{fault}: {who}: {self.kind.advice(fault)}")

@@ -1,0 +1,79 @@
+"""How a model scores: its likelihood, its labels' log odds, or both, with what is not asked for settled."""
+
+from dataclasses import dataclass
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import to_single_precision
+from genomai_cli.errors import UsageError
+from genomai_cli.inference.batching import AS_FITS, Batching
+from genomai_cli.inference.label_odds import LabelOdds
+from genomai_cli.inference.likelihood import (
+    MASKED,
+    Likelihood,
+    Settings,
+    has_likelihood,
+    likelihood_of,
+    window_letters,
+)
+from genomai_cli.inference.variant_effects import Scorer
+
+WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
+FLANK = 8  # letters on each side of a variant that a masked model scores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the model is to read: so many letters at once, and of masked models so many on each side of a variant, every
+    so-manieth base masked at once; None for what `docs/commands.md` says."""
+
+    window: int | None = None
+    flank: int | None = None
+    mask_every: int | None = None
+    both_strands: bool = False
+
+
+def likelihood_for(
+    bundle: Bundle, reading: Reading, batching: Batching = AS_FITS, *, of_variants: bool = False
+) -> Likelihood:
+    """The model's; unless others are asked for, in windows as long as it can read, of masked models and of variants of
+    at most 1,024 letters. BundleError for a model that has none."""
+    window = reading.window
+    if window is None and (of_variants or likelihood_of(bundle)[0] == MASKED):
+        window = min(WINDOW, window_letters(bundle, None) or WINDOW)
+    settings = Settings(
+        window,
+        reading.both_strands,
+        reading.mask_every,
+        only_bases=of_variants,
+        apart=of_variants and is_apart(bundle),
+    )
+    return Likelihood(bundle, settings, batching)
+
+
+def is_apart(bundle: Bundle) -> bool:
+    """Whether variants are read window by window, so that single precision gives the same rows in any batch."""
+    on_cpu = next(bundle.classifier.parameters()).device.type == "cpu"
+    return on_cpu and not bundle.heads
+
+
+def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -> Scorer:
+    """What the model can say of variants; one that is read window by window is in single precision from then on.
+
+    Raises UsageError for settings that are not for this model, BundleError where it can say nothing.
+    """
+    both = reading.both_strands
+    answers = bool(bundle.heads or bundle.numbers)
+    odds = LabelOdds(bundle, both_strands=both, batching=batching) if answers else None
+    likelihood = None
+    if is_apart(bundle):
+        to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
+    if odds is None or has_likelihood(bundle):
+        likelihood = likelihood_for(bundle, reading, batching, of_variants=True)
+    elif reading.mask_every is not None:
+        raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
+    if reading.flank is not None and (likelihood is None or likelihood.method != MASKED):
+        raise UsageError("--flank is for the likelihood of masked models")
+    window = likelihood.window if likelihood else reading.window
+    window = window or min(WINDOW, window_letters(bundle, None) or WINDOW)
+    flank = FLANK if reading.flank is None else reading.flank
+    return Scorer(likelihood, odds, window=window, flank=flank)

@@ -1,0 +1,347 @@
+"""A model in memory and what it can be asked, the same as the commands of that name."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import UsageError
+from genomai_cli.formats.indexed_fasta import open_reference
+from genomai_cli.formats.variant_alleles import AlleleRecord, read_alleles
+from genomai_cli.inference.classify import classify_records
+from genomai_cli.inference.embed import Embedder, Settings
+from genomai_cli.inference.explain import (
+    METHODS,
+    Explainer,
+    Explanation,
+    labels_asked,
+    require_explainable,
+)
+from genomai_cli.inference.label_odds import LabelOdds
+from genomai_cli.inference.letter_effects import MUTAGENESIS
+from genomai_cli.inference.score import score_sequences, totals
+from genomai_cli.inference.scorers import Reading, is_apart, likelihood_for, scorer_for
+from genomai_cli.inference.variant_effects import Site, effects
+from genomai_cli.library.generation import AS_TRAINED, Draws, Sampling, require_unset
+from genomai_cli.library.inputs import (
+    AS_WRITTEN,
+    Compute,
+    File,
+    Listener,
+    Progress,
+    Records,
+    VcfReading,
+    inputs_of,
+)
+from genomai_cli.library.results import Calls, Embeddings, SequenceScores, VariantEffects
+from genomai_cli.population.labels import REFERENCE
+from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.installed import DEFAULT_GENERATOR
+from genomai_cli.sources.model_choice import InstalledInputs, load_model, open_model, records_for
+from genomai_cli.sources.records import read_records
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A model ready to use, as `load` gives it; `bundle` is what the package's own rooms work with."""
+
+    bundle: Bundle
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.bundle.name
+
+    @property
+    def version(self) -> str:
+        """The version of its weights."""
+        return self.bundle.version
+
+    @property
+    def heads(self) -> dict[str, list[str]]:
+        """The labels of every head; none for a model that was only pretrained."""
+        return self.bundle.heads
+
+    def __repr__(self) -> str:
+        return (
+            f"<genomai model {self.name}@{self.version}, heads: {', '.join(self.heads) or 'none'}>"
+        )
+
+    def classify(
+        self,
+        records: Records,
+        *,
+        proportions: str | None = None,
+        pcs: int | None = None,
+        vcf: VcfReading = AS_WRITTEN,
+        progress: Progress | None = None,
+    ) -> Calls:
+        """Labels with calibrated probabilities, as `genomai classify`.
+
+        `proportions` of ancestry by the labels of a head and so many coordinates, `pcs`, are in `Calls.measured`.
+        Raises InputError for a record that the model cannot read, BundleError for a model without heads.
+        """
+        given = self._records(records, vcf, progress)
+        return _classified(self.bundle, given, proportions, pcs)
+
+    def embed(
+        self,
+        records: Records,
+        *,
+        pool: str = "mean",
+        layer: int = -1,
+        both_strands: bool = False,
+        window: int | None = None,
+        stride: int | None = None,
+        vcf: VcfReading = AS_WRITTEN,
+        progress: Progress | None = None,
+    ) -> Embeddings:
+        """A vector a record, as `genomai embed`: by `pool` mean, cls, max or pooler, after a `layer` (-1 the last).
+
+        Raises InputError for a record that the model cannot read, UsageError for settings that it cannot follow.
+        """
+        settings = Settings(pool, layer, both_strands, window=window, stride=stride)
+        return _embedded(self.bundle, self._records(records, vcf, progress), settings)
+
+    def score(
+        self,
+        records: Records,
+        *,
+        window: int | None = None,
+        mask_every: int | None = None,
+        both_strands: bool = False,
+        progress: Progress | None = None,
+    ) -> SequenceScores:
+        """Log-likelihoods of sequences in nats, as `genomai score`; BundleError for a model that has none."""
+        reading = Reading(window, None, mask_every, both_strands)
+        likelihood = likelihood_for(self.bundle, reading)
+        found = list(totals(score_sequences(likelihood, self._sequences(records, progress))))
+        return SequenceScores.of(found, likelihood.method)
+
+    def score_variants(
+        self,
+        variants: Records,
+        reference: File,
+        *,
+        window: int | None = None,
+        flank: int | None = None,
+        mask_every: int | None = None,
+        both_strands: bool = False,
+        skip_mismatches: bool = False,
+        progress: Progress | None = None,
+    ) -> VariantEffects:
+        """What each allele of a VCF or BCF changes, as `genomai score --reference`.
+
+        InputError for a record that is not as in the `reference`, a FASTA; with `skip_mismatches` a warning, and the
+        allele is among those that were skipped.
+        """
+        bundle = copy.deepcopy(self.bundle) if is_apart(self.bundle) else self.bundle
+        scorer = scorer_for(bundle, Reading(window, flank, mask_every, both_strands))
+        listener = Listener(progress)
+        with open_reference(Path(reference)) as opened:
+            site = Site(opened, listener.warn if skip_mismatches else None)
+            found = list(effects(_alleles(variants), site, scorer))
+        return VariantEffects.of(found, scorer.labels)
+
+    def explain(
+        self,
+        records: Records,
+        *,
+        head: str | None = None,
+        label: str | None = None,
+        method: str = MUTAGENESIS,
+        both_strands: bool = False,
+        progress: Progress | None = None,
+    ) -> list[Explanation | None]:
+        """What each letter adds to the log odds of a record's most likely label, or of the `label` asked for, as
+        `genomai explain`; None where the model can read nothing. The `method` is `ism` or `gradient`.
+
+        Raises BundleError for a model that is no classifier of plain DNA, UsageError for a label that it does not have.
+        """
+        if method not in METHODS:
+            raise UsageError(f"method {method}: there are {', '.join(METHODS)}")
+        require_explainable(self.bundle, method)
+        odds = LabelOdds(self.bundle, both_strands=both_strands)
+        explainer = Explainer(odds, labels_asked(self.bundle, head, label), method)
+        return [found for _, found in explainer.explain(self._sequences(records, progress))]
+
+    def generate(
+        self,
+        number: int = 1,
+        *,
+        phenotype: str | Sequence[str] | None = None,
+        haplotypes: bool = False,
+        length: int | None = None,
+        prompt: str = "",
+        seed: int = 0,
+        sampling: Sampling = AS_TRAINED,
+    ) -> list[SequenceRecord]:
+        """New records, as `genomai generate`: barcodes of `number` people of each phenotype, which may be several with
+        weights (`EUR:0.7,AFR:0.3`), or with `haplotypes` two records each; or so much DNA of a `length` that begins
+        with a `prompt`.
+
+        Raises BundleError for a model that generates nothing, UsageError for settings that are not for this model.
+        """
+        if number < 1:
+            raise UsageError(f"number {number}: 1 or more")
+        draws = Draws(self.bundle, seed, sampling)
+        if draws.of_people:
+            require_unset(self.name, "makes people of a panel", length=length, prompt=prompt)
+            phenotypes = [phenotype] if isinstance(phenotype, str) else list(phenotype or ())
+            return list(draws.people(phenotypes or [REFERENCE], number, haplotypes=haplotypes))
+        because = "makes DNA without phenotypes"
+        require_unset(self.name, because, phenotype=phenotype, haplotypes=haplotypes)
+        return list(draws.dna(number, length, prompt))
+
+    def _sequences(self, records: Records, progress: Progress | None) -> Iterator[SequenceRecord]:
+        return read_records(
+            Listener(progress),
+            inputs_of(records),
+            lambda: self.bundle.coordinates,
+            variants=AS_WRITTEN,
+            tokenizer=lambda: self.bundle.tokenizer,
+            plain=lambda: True,
+        )
+
+    def _records(
+        self, records: Records, vcf: VcfReading, progress: Progress | None
+    ) -> Iterator[SequenceRecord]:
+        return records_for(self.bundle, Listener(progress), inputs_of(records), variants=vcf)
+
+
+def load(name: File, *, device: str = "auto", threads: int | None = None) -> Model:
+    """The installed model of that name (`genomai models list`), or that of a bundle's folder, ready for questions.
+
+    Raises BundleError if it is not there, damaged, or made for a newer program; UsageError for a device that is not.
+    """
+    return Model(load_model(Listener(), _named(name), Compute(device, threads)))
+
+
+def classify(
+    records: Records,
+    model: File | Model | None = None,
+    *,
+    proportions: str | None = None,
+    pcs: int | None = None,
+    vcf: VcfReading = AS_WRITTEN,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Calls:
+    """Labels with calibrated probabilities, see `Model.classify`; without a model by the one that the first records
+    speak for, as `genomai classify`."""
+    used, given = _opened(records, model, vcf, device, progress)
+    return _classified(used, given, proportions, pcs)
+
+
+def embed(
+    records: Records,
+    model: File | Model | None = None,
+    *,
+    pool: str = "mean",
+    layer: int = -1,
+    both_strands: bool = False,
+    vcf: VcfReading = AS_WRITTEN,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Embeddings:
+    """A vector a record, see `Model.embed`; without a model by the one that the first records speak for."""
+    used, given = _opened(records, model, vcf, device, progress)
+    return _embedded(used, given, Settings(pool, layer, both_strands))
+
+
+def generate(
+    number: int = 1,
+    model: File | Model = DEFAULT_GENERATOR,
+    *,
+    phenotype: str | Sequence[str] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> list[SequenceRecord]:
+    """New people, or with a model of DNA new sequences; see `Model.generate`, which has more to ask for."""
+    return _model(model, device).generate(number, phenotype=phenotype, seed=seed)
+
+
+def score(
+    records: Records,
+    model: File | Model,
+    *,
+    both_strands: bool = False,
+    device: str = "auto",
+) -> SequenceScores:
+    """Log-likelihoods of sequences in nats; see `Model.score`."""
+    return _model(model, device).score(records, both_strands=both_strands)
+
+
+def score_variants(
+    variants: Records,
+    reference: File,
+    model: File | Model,
+    *,
+    both_strands: bool = False,
+    device: str = "auto",
+) -> VariantEffects:
+    """What each allele of a VCF changes; see `Model.score_variants`."""
+    return _model(model, device).score_variants(variants, reference, both_strands=both_strands)
+
+
+def explain(
+    records: Records,
+    model: File | Model,
+    *,
+    label: str | None = None,
+    device: str = "auto",
+) -> list[Explanation | None]:
+    """What each letter of sequences adds to a call; see `Model.explain`."""
+    return _model(model, device).explain(records, label=label)
+
+
+def _named(model: File) -> str:
+    """What the catalog finds a model by: a path is always that of a folder or file."""
+    return model if isinstance(model, str) else str(Path(model).absolute())
+
+
+def _model(model: File | Model, device: str) -> Model:
+    return model if isinstance(model, Model) else load(model, device=device)
+
+
+def _opened(
+    records: Records,
+    model: File | Model | None,
+    vcf: VcfReading,
+    device: str,
+    progress: Progress | None,
+) -> tuple[Bundle, Iterator[SequenceRecord]]:
+    """The model, and the records as it reads them."""
+    listener, inputs = Listener(progress), inputs_of(records)
+    if isinstance(model, Model):
+        return model.bundle, records_for(model.bundle, listener, inputs, variants=vcf)
+    name = None if model is None else _named(model)
+    found = open_model(listener, inputs, name, Compute(device), variants=vcf)
+    return found.bundle, found.records
+
+
+def _classified(
+    bundle: Bundle, records: Iterator[SequenceRecord], proportions: str | None, pcs: int | None
+) -> Calls:
+    asked = {"proportions": proportions, "pcs": pcs}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    measures = bundle.input.measures(wanted) if wanted else ()
+    calls = classify_records(bundle, records, others=InstalledInputs(), measures=measures)
+    columns = tuple(column for measure in measures for column in measure.columns)
+    model = f"{bundle.name}@{bundle.version}"
+    return Calls(tuple(calls), bundle.heads, model, columns, tuple(bundle.numbers))
+
+
+def _embedded(bundle: Bundle, records: Iterator[SequenceRecord], settings: Settings) -> Embeddings:
+    embedder = Embedder(bundle, settings, InstalledInputs())
+    found = list(embedder.embed(records))
+    vectors = np.array([one.vector for one in found], np.float32).reshape(-1, embedder.width)
+    return Embeddings([one.name for one in found], vectors, embedder.attributes)
+
+
+def _alleles(variants: Records) -> Iterator[AlleleRecord]:
+    for source in inputs_of(variants):
+        yield from read_alleles(source).records

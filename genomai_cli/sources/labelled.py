@@ -1,0 +1,199 @@
+"""What a classifier learns from: labelled samples, a validation set, and test sequences that it should not know."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from genomai_cli.bundles.catalog import TRAINING_KMERS
+from genomai_cli.errors import InputError, TrainingError, UsageError
+from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.tables import LabelTable, labels_of, parse_table
+from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.samples import Rows, Samples
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.observer import Observer
+from genomai_cli.sources.records import VariantSettings, in_coordinates, read_records
+from genomai_cli.training.label_faults import check_labels, check_names
+from genomai_cli.training.labelled_data import gather, with_validation
+from genomai_cli.training.recipe import Recipe
+from genomai_cli.training.similarity import KmerTable, shared_between
+from genomai_cli.training.targets import Targets
+
+
+class LabelledInput(NamedTuple):
+    """Samples and a table that has their labels."""
+
+    source: Input
+    labels: LabelTable
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What is read after the samples to train on: a set to choose, stop and calibrate by, and sequences to be tested on
+    later."""
+
+    validation: Callable[[], LabelledInput] | None = None
+    tests: Iterable[Input] = ()
+
+
+ALONE = Beside()
+
+
+def labels_within(source: Input, option: str) -> LabelledInput:
+    """The labels of a table of sequences, and the same input once more; UsageError for any other input."""
+    if source.kind is not Kind.TABLE:
+        source.close()
+        message = f"{option} TSV is needed: only a table with a column `sequence` has labels itself"
+        raise UsageError(message)
+    with source:
+        data = source.stream.read()
+    again = replace(source, stream=io.BytesIO(data))
+    return LabelledInput(again, labels_of(parse_table(data, source.path)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The samples, the rows to validate on if they were given, and what a record of the run says of leaks: by file how
+    many sequences have near-duplicates in training, of how many."""
+
+    samples: Samples
+    validation: Rows | None
+    leaks: dict[str, list[int]]
+    kept: bool  # whether the bundle keeps k-mers of the sequences
+
+    def files(self) -> dict[str, bytes]:
+        """What the bundle keeps of the sequences, so that `evaluate` can tell leaks."""
+        if not self.kept:
+            return {}
+        return {TRAINING_KMERS: KmerTable.to_store(self.samples.sequences).to_bytes()}
+
+    def facts(self) -> dict[str, Any]:
+        """What the model's provenance says of them."""
+        return {"leaks": self.leaks} if self.leaks else {}
+
+
+@dataclass(eq=False)
+class LabelledReader:
+    """Reads labelled samples of one kind of input, for a recipe."""
+
+    observer: Observer
+    kind: InputKind
+    recipe: Recipe
+    variants: VariantSettings
+    names: set[str] = field(default_factory=set)  # of all records so far
+    leaks: dict[str, list[int]] = field(default_factory=dict)
+
+    def gather(
+        self,
+        sources: Iterable[Input],
+        targets: Targets,
+        beside: Beside = ALONE,
+    ) -> Gathered:
+        """The samples of the inputs and beside them; InputError for labels that are wrong, told by file and line."""
+        table, alike = targets.table, self.kind.similar_are_one
+        check_labels(table, targets.heads, words_or_numbers=alike, numbers=targets.numbers)
+        strata = self._strata(table)
+        samples = self._samples(sources, table, targets, strata=strata, similar_are_one=alike)
+        self._tell(samples, split=beside.validation is None)
+        tests = {source.path: self._sequences(source) for source in beside.tests}
+        both, rows = samples, None
+        if beside.validation is not None:
+            source, given = beside.validation()
+            dev = self._samples([source], targets.of(given), targets, classes=samples.classes)
+            both, rows = with_validation(samples, dev)
+            self._compare(samples, {source.path: dev.sequences})
+        if alike:
+            check_names(table, self.names)
+        self._compare(both, tests)
+        if self.leaks:
+            self.observer.note(leaks=self.leaks)
+        return Gathered(both, rows, self.leaks, kept=alike)
+
+    def read(self, sources: Iterable[Input]) -> Iterator[SequenceRecord]:
+        """The records of inputs, in the coordinates of a reference if the kind of input has one."""
+        records = read_records(
+            self.observer,
+            sources,
+            self._coordinates,
+            variants=self.variants,
+            plain=lambda: self.kind.coordinates is None,
+        )
+        return in_coordinates(self.observer, records, self.kind)
+
+    def _coordinates(self) -> Panel | Reference:
+        """What a VCF is read by; UsageError for a recipe that reads sequences."""
+        if self.kind.coordinates is None:
+            raise UsageError(f"the recipe {self.recipe.name} reads sequences, not a VCF")
+        where: Panel | Reference = self.kind.coordinates
+        return where
+
+    def _strata(self, table: LabelTable) -> Mapping[str, str] | None:
+        """The column of the recipe's strata; None, and a warning, where the labels have no such column."""
+        name = getattr(self.recipe.input, "strata", None)
+        if name is None:
+            return None
+        if name in table.columns:
+            return table.column(name)
+        self.observer.console.warn(
+            f"{table.path} has no column {name!r}: trained without knowing finer groups"
+        )
+        return None
+
+    def _samples(
+        self,
+        sources: Iterable[Input],
+        table: LabelTable,
+        targets: Targets,
+        **options: Any,
+    ) -> Samples:
+        columns = {head: table.column(column) for head, column in targets.heads.items()}
+        options |= {"numbers": targets.numbers}
+        records = self._named(sources)
+        try:
+            samples, unlabelled = gather(records, columns, check=self.kind.check_record, **options)
+        except TrainingError as error:
+            raise InputError(str(error), path=table.path) from None
+        if unlabelled:
+            self.observer.console.warn(f"{unlabelled} samples have no label and are left out")
+        self.observer.count(refused=unlabelled)
+        return samples
+
+    def _named(self, sources: Iterable[Input]) -> Iterator[SequenceRecord]:
+        for record in self.read(sources):
+            self.names.add(record.name)
+            yield record
+
+    def _tell(self, samples: Samples, *, split: bool) -> None:
+        """How many near-duplicates there are among the samples, where it was looked for."""
+        count = samples.near_duplicates
+        if count is None:
+            return
+        self.observer.note(near_duplicates=count)
+        if count:
+            what = ": none is held out while its near-duplicates are trained on" if split else ""
+            self.observer.console.say(
+                f"{count} of {len(samples)} sequences have near-duplicates among the others{what}"
+            )
+
+    def _sequences(self, source: Input) -> list[str]:
+        if not self.kind.similar_are_one:
+            source.close()
+            raise UsageError("--test is for plain sequences, which are compared letter by letter")
+        return [record.held for record in self._named([source])]
+
+    def _compare(self, samples: Samples, files: Mapping[str, list[str]]) -> None:
+        """Warn of those sequences of the files that have near-duplicates among the samples."""
+        if not self.kind.similar_are_one or not files:
+            return
+        known = KmerTable.of(samples.sequences)
+        for path, sequences in files.items():
+            found = len(shared_between(known, sequences))
+            self.leaks[path] = [found, len(sequences)]
+            if found:
+                self.observer.console.warn(
+                    f"{path}: {found} of {len(sequences)} sequences have near-duplicates among those trained on: what "
+                    "is measured on them is partly memory"
+                )

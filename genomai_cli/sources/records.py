@@ -1,0 +1,224 @@
+"""From inputs to sequence records.
+
+Records of FASTA and FASTQ come as they are. A sample of a VCF or BCF becomes a record by way of a panel, as a barcode,
+or of a reference, as a genome in its coordinates.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any, Protocol
+
+from genomai_cli.errors import UsageError
+from genomai_cli.formats.call_quality import CallRules
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import Input
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.vcf_genomes import read_genomes
+from genomai_cli.population.barcode import Barcodes, Haplotypes, read_barcodes, read_haplotypes
+from genomai_cli.population.panel import Panel
+from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.observer import Observer
+from genomai_cli.tokenizers import Tokenizer
+
+NOT_PHASED = "--haplotypes is about a panel's sites: the model reads genomes against a reference"
+
+
+class VariantSettings(Protocol):
+    """Which calls of a VCF count, and what it does not say."""
+
+    @property
+    def absent_is_ref(self) -> bool:
+        """Whether a site that the file lacks is homozygous reference."""
+
+    @property
+    def rules(self) -> CallRules:
+        """Which calls count."""
+
+
+class MapsRecords(Protocol):
+    """What brings records into the coordinates of a reference, if it has one."""
+
+    @property
+    def coordinates(self) -> Any:
+        """The reference, a panel, or None."""
+
+    def mapped(self, record: SequenceRecord) -> SequenceRecord | None:
+        """The record in the coordinates; None if it does not belong there."""
+
+
+def read_records(
+    observer: Observer,
+    inputs: Iterable[Input],
+    coordinates: Callable[[], Panel | Reference],
+    *,
+    variants: VariantSettings,
+    haplotypes: bool = False,
+    likelihoods: bool = False,
+    refuse_others: str = "",
+    tokenizer: Callable[[], Tokenizer] | None = None,
+    plain: Callable[[], bool] = lambda: False,
+) -> Iterator[SequenceRecord]:
+    """The records of all inputs in their order, counted as read.
+
+    A sample of a VCF becomes its barcode over the panel, or with `haplotypes` two, NAME_A and NAME_B; or its genome in
+    the coordinates of the reference, and `refuse_others` says why records of other contigs are not passed over.
+    With `likelihoods` barcodes come with what is known of genotypes that are missing or doubtful.
+    VCFs that stand side by side are read together, since they may be one cohort in pieces. `coordinates` is called only
+    if there is a VCF, and `tokenizer`, which says how sequences are to be read, only if there is a sequence; so is
+    `plain`, whether they are DNA in no coordinates: then gaps of an alignment are taken out, with a warning.
+    """
+    other_letters = OtherLetters()
+    for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
+        if has_variants:
+            where = coordinates()
+            if not where.full_genomes:
+                read = _panel_reader(variants, haplotypes=haplotypes, likelihoods=likelihoods)
+                yield from _of_variants(observer, group, where, read)
+            elif haplotypes:
+                raise UsageError(NOT_PHASED)
+            else:
+                yield from _of_genomes(observer, group, where, variants, refuse_others)
+            continue
+        for source in group:
+            with source:
+                chosen, is_plain = tokenizer and tokenizer(), plain()
+                options = _reading(chosen)
+                records = read_sequences(source, **options, keep_gaps=is_plain)
+                taken_out = is_plain and not options.get("any_text")
+                for record in _without_gaps(observer, records) if taken_out else records:
+                    observer.count(read=1)
+                    if chosen is not None:
+                        other_letters.count(record, chosen)
+                    yield record
+    if other_letters.letters:
+        observer.console.warn(str(other_letters))
+
+
+@dataclass
+class OtherLetters:
+    """Letters that are bases in lower case or U, and that a tokenizer tells from A, C, G and T."""
+
+    sequences: int = 0
+    letters: int = 0
+    known: bool = False  # as letters of their own
+
+    def count(self, record: SequenceRecord, tokenizer: Tokenizer) -> None:
+        """Those of a record."""
+        self.known, found = tokenizer.any_text, tokenizer.other_letters(record.sequence)
+        self.sequences, self.letters = self.sequences + bool(found), self.letters + found
+
+    def __str__(self) -> str:
+        how = "other letters than A, C, G and T" if self.known else "unknown letters"
+        return (
+            f"{self.letters} letters of {self.sequences} sequences are lower case or U, which this model reads as "
+            f"{how}: `genomai tokenize --to fasta FILE` writes them in upper case, and U as T"
+        )
+
+
+def _without_gaps(
+    observer: Observer, records: Iterable[SequenceRecord]
+) -> Iterator[SequenceRecord]:
+    """The records without the gaps of an alignment, and a warning if there were any."""
+    count, letters = 0, 0
+    for record in records:
+        gaps = record.sequence.count("-")
+        count, letters = count + bool(gaps), letters + gaps
+        yield replace(record, sequence=record.sequence.replace("-", "")) if gaps else record
+    if count:
+        observer.console.warn(
+            f"{letters} gaps of an alignment (- or .) in {count} sequences: taken out"
+        )
+
+
+def _reading(chosen: Tokenizer | None) -> dict[str, bool]:
+    if chosen is None:
+        return {}
+    return {
+        "case_sensitive": chosen.case_sensitive,
+        "keep_u": chosen.keeps_u,
+        "any_text": chosen.any_text,
+    }
+
+
+def in_coordinates(
+    observer: Observer,
+    records: Iterable[SequenceRecord],
+    mapper: MapsRecords,
+    positions: list[int] | None = None,
+) -> Iterator[SequenceRecord]:
+    """The same records in the coordinates of the mapper's reference, if it has one, at some positions (from 0) or all.
+
+    Those that do not belong to the reference are left out, with a warning.
+    """
+    warn = observer.repeated_warning(
+        "records in all are left out, since they do not belong to the reference"
+    )
+    for record in records:
+        mapped = mapper.mapped(record)
+        if mapped is None:
+            warn(f"{record.name} does not belong to {mapper.coordinates.name}: left out")
+            observer.count(refused=1)
+        elif positions is None:
+            yield mapped
+        else:
+            letters = mapped.held
+            yield replace(mapped, sequence="".join(letters[at] for at in positions))
+
+
+def _panel_reader(
+    variants: VariantSettings, *, haplotypes: bool, likelihoods: bool
+) -> Callable[..., Barcodes | Haplotypes]:
+    """What reads inputs at the sites of a panel."""
+    read = read_haplotypes if haplotypes else partial(read_barcodes, likelihoods=likelihoods)
+    return partial(read, absent_is_ref=variants.absent_is_ref, rules=variants.rules)
+
+
+def _of_variants(
+    observer: Observer,
+    inputs: Iterable[Input],
+    panel: Panel,
+    read: Callable[..., Barcodes | Haplotypes],
+) -> Iterator[SequenceRecord]:
+    samples = read(inputs, panel)
+    for report in samples.reports:
+        observer.console.say(str(report))
+        for warning in report.warnings:
+            observer.console.warn(warning)
+    observer.note(
+        panel=panel.name,
+        builds=[report.build for report in samples.reports],
+        matches=[asdict(report) for report in samples.reports],
+    )
+    observer.count(read=len(samples.names))
+    yield from samples.records()
+
+
+def _of_genomes(
+    observer: Observer,
+    inputs: Iterable[Input],
+    reference: Reference,
+    variants: VariantSettings,
+    refusal: str,
+) -> Iterator[SequenceRecord]:
+    cohorts = read_genomes(
+        inputs,
+        reference,
+        absent_is_ref=variants.absent_is_ref,
+        rules=variants.rules,
+        refuse_others=refusal,
+    )
+    reports = [cohort.report for cohort in cohorts]
+    for report in reports:
+        observer.console.say(str(report))
+        for warning in report.warnings:
+            observer.console.warn(warning)
+    observer.note(
+        reference=reference.name,
+        positions=[report.covered for report in reports],
+        matches=[asdict(report) for report in reports],
+    )
+    for cohort in cohorts:
+        observer.count(read=len(cohort.samples))
+        yield from cohort.records()

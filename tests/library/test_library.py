@@ -1,0 +1,462 @@
+"""`import genomai_cli as genomai`: the answers of the commands, for files and for records in memory."""
+
+import io
+from functools import partial
+
+import likelihood_bundles
+import numpy as np
+import pytest
+import tiny_causal
+import user_script
+from Bio.Seq import Seq
+from Bio.SeqRecord import SeqRecord
+from conftest import REPOSITORY, run
+
+import genomai_cli as genomai
+from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
+from genomai_cli.formats.fasta import write_fasta
+from genomai_cli.inference.classify import write_calls
+from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.training import selection
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CONTIG = "ACGTTGCAAGGCTTACCGATATCGGATTACAGATTACAGGGCATCGATCCATGCA"
+VCF = (
+    "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    f"chr1\t9\t.\t{CONTIG[8]}\tC,T\t.\t.\t.\nchr1\t20\t.\t{CONTIG[19:22]}\t{CONTIG[19]}\t.\t.\t.\n"
+    f"chr1\t30\t.\t{CONTIG[29]}\t<DEL>\t.\t.\t.\n"
+)
+
+
+def command(*arguments):
+    """What a command writes, which must succeed."""
+    result = run([*arguments, "--device", "cpu"])
+    assert result.status == 0, result.stderr
+    return result
+
+
+def table(calls, model):
+    """Calls as `classify --probs` writes them."""
+    out = io.BytesIO()
+    write_calls(out, calls, model.bundle, with_probabilities=True)
+    return out.getvalue()
+
+
+def fasta(records):
+    out = io.BytesIO()
+    write_fasta(out, records)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def likely(tmp_path_factory):
+    """A next-token and a masked model, which have likelihoods."""
+    folder = tmp_path_factory.mktemp("likely")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_causal.register(patch)
+        made = {"causal": likelihood_bundles.causal(), "masked": likelihood_bundles.masked()}
+        yield {name: likelihood_bundles.saved(one, folder / name) for name, one in made.items()}
+
+
+@pytest.fixture
+def variants(tmp_path):
+    """A reference, and a VCF on it."""
+    reference, vcf = tmp_path / "ref.fa", tmp_path / "v.vcf"
+    reference.write_text(f">chr1\n{CONTIG}\n")
+    vcf.write_text(VCF)
+    return reference, vcf
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Trainings of a moment."""
+    small = partial(ConvolutionConfig, filters=8, channels=4, embedding=4)
+    monkeypatch.setattr(selection, "ConvolutionConfig", small)
+    monkeypatch.setattr(selection, "FOLDS", 2)
+    monkeypatch.setattr(selection, "EPOCHS", 1)
+    monkeypatch.setattr(selection, "FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(selection, "LONGEST_KMER", {True: 2, False: 2})
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Sequences rich in A and T or in C and G, and which of both."""
+    rng, weights = np.random.default_rng(3), ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])
+    kinds = [number % 2 for number in range(40)]
+    return ["".join(rng.choice(list("ACGT"), 40, p=weights[kind])) for kind in kinds], kinds
+
+
+class TestClassify:
+    def test_a_vcf_is_called_as_by_the_command(self, tiny_bundle, cohort):
+        model = genomai.load(tiny_bundle, device="cpu")
+        wanted = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers).output
+        assert table(model.classify(cohort.newcomers), model) == wanted
+        assert table(genomai.classify(str(cohort.newcomers), model), model) == wanted
+        with cohort.newcomers.open("rb") as handle:
+            assert table(model.classify(handle), model) == wanted
+            assert not handle.closed
+        with cohort.newcomers.open() as handle:
+            assert table(model.classify(handle), model) == wanted
+
+    def test_columns_of_all_calls(self, tiny_bundle, cohort):
+        calls = genomai.classify(cohort.newcomers, tiny_bundle, device="cpu")
+        assert calls.names == cohort.names
+        assert len(calls) == len(cohort.names)
+        assert calls[0].labels["pop"] == calls.labels("pop")[0]
+        assert calls.labels("superpop")[-1] == "UNKNOWN"
+        chances = calls.probabilities("pop")
+        assert chances.shape == (len(calls), len(calls.heads["pop"]))
+        assert np.isnan(chances[-1]).all()
+        assert chances[:-1].sum(axis=1) == pytest.approx(1)
+        assert calls.used[-1] == 0
+        assert "LOW_CALL_RATE" in calls.flags[-1]
+        with pytest.raises(
+            genomai.UsageError, match=r"name a head of the model tiny@.*superpop, pop"
+        ):
+            calls.labels()
+
+    def test_barcodes_in_memory(self, tiny_bundle, cohort):
+        model = genomai.load(tiny_bundle, device="cpu")
+        wanted = model.classify(cohort.newcomers)
+        written = command("tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers)
+        lines = written.stdout.split()
+        pairs = dict(zip((name[1:] for name in lines[::2]), lines[1::2], strict=True))
+        others = [SeqRecord(Seq(letters), id=name) for name, letters in pairs.items()]
+        own = [genomai.SequenceRecord(name, letters) for name, letters in pairs.items()]
+        for given in (pairs, list(pairs.items()), others, iter(own), io.StringIO(written.stdout)):
+            assert table(model.classify(given), model) == table(wanted, model)
+        for given in (own[0], others[0]):
+            (call,) = model.classify(given)
+            assert call.labels == wanted[0].labels
+        assert model.classify(list(pairs.values())).names[:2] == ["1", "2"]
+
+    def test_several_files_are_paths(self, tiny_sequence_bundle, sequences):
+        model = genomai.load(tiny_sequence_bundle, device="cpu")
+        once = model.classify(sequences[0])
+        twice = model.classify([sequences[0], sequences[0]])
+        assert twice.names == once.names * 2
+
+    def test_without_a_model_the_records_choose(self, shipped_only):
+        seen = []
+        file = REPOSITORY / "examples" / "samples.vcf.gz"
+        calls = genomai.classify(file, proportions="superpop", progress=seen.append)
+        wanted = command("classify", "--proportions", "superpop", file)
+        assert calls.model == "ancestry@2.0.0"
+        assert calls.labels("pop").tolist() == [row[3] for row in wanted.rows[1:]]
+        column = wanted.rows[0].index("fraction:EUR")
+        found = [f"{value:.4f}" for value in calls.measured["fraction:EUR"]]
+        assert found == [row[column] for row in wanted.rows[1:]]
+        assert any("sites" in line for line in seen)
+
+
+class TestVectorsAndScores:
+    def test_vectors_are_those_of_the_command(self, tiny_sequence_bundle, sequences):
+        names, vectors = genomai.embed(
+            sequences[0], tiny_sequence_bundle, both_strands=True, device="cpu"
+        )
+        wanted = command("embed", "--model", tiny_sequence_bundle, "--strand", "both", sequences[0])
+        assert vectors.dtype == np.float32
+        assert names == [row[0] for row in wanted.rows[1:]]
+        assert vectors == pytest.approx(
+            np.array([row[1:] for row in wanted.rows[1:]], np.float32), rel=1e-5
+        )
+
+    def test_a_record_that_cannot_be_read_has_no_numbers(self, tiny_sequence_bundle):
+        found = genomai.load(tiny_sequence_bundle, device="cpu").embed(["NN", "ACGTACGT"])
+        assert np.isnan(found.vectors).all(axis=1).tolist() == [True, False]
+        assert found.attributes["model_name"] == "tiny-sequences"
+        assert found.names == ["1", "2"]
+
+    @pytest.mark.parametrize("which", ["causal", "masked"])
+    def test_likelihoods_are_those_of_the_command(self, likely, tmp_path, which):
+        file = tmp_path / "x.fa"
+        file.write_text(f">a\n{CONTIG}\n>b\nN\n")
+        wanted = command("score", "--model", likely[which], file).rows[1:]
+        found = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
+        columns = (found.log_likelihoods, found.per_base, found.perplexities)
+        rows = [list(map(shown, values)) for values in zip(*columns, strict=True)]
+        assert rows == [row[2:5] for row in wanted]
+        assert found.names == ["a", "b"]
+        assert found.lengths.tolist() == [len(CONTIG), 1]
+        assert found.method == wanted[0][-1]
+
+    @pytest.mark.parametrize("which", ["causal", "masked"])
+    def test_effects_are_those_of_the_command(self, likely, variants, which):
+        reference, vcf = variants
+        wanted = command("score", "--model", likely[which], "--reference", reference, vcf).rows[1:]
+        model = genomai.load(likely[which], device="cpu")
+        before = model.score([CONTIG]).log_likelihoods
+        found = model.score_variants(vcf, reference)
+        scored = [at for at, reason in enumerate(found.skipped) if not reason]
+        assert found.alts == ["C", "T", CONTIG[19], "<DEL>"]
+        assert scored == [0, 1, 2]
+        assert [shown(found.deltas[at]) for at in scored] == [row[6] for row in wanted]
+        assert [str(found.positions[at]) for at in scored] == [row[1] for row in wanted]
+        assert np.isnan(found.deltas[3])
+        assert model.score([CONTIG]).log_likelihoods == before  # variants change no model
+
+    def test_effects_on_labels(self, tiny_sequence_bundle, variants):
+        reference, vcf = variants
+        model = ("--model", tiny_sequence_bundle, "--reference", reference)
+        wanted = command("score", *model, vcf)
+        found = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
+        at = wanted.rows[0].index(found.labels[0])
+        rows = found.label_changes[:3, 0]
+        assert list(map(shown, rows)) == [row[at] for row in wanted.rows[1:]]
+
+
+class TestExplain:
+    def test_attributions_are_those_of_the_command(self, tiny_sequence_bundle, tmp_path):
+        (tmp_path / "x.fa").write_text(f">a\n{CONTIG[:12]}\n")
+        wanted = command("explain", "--model", tiny_sequence_bundle, tmp_path / "x.fa")
+        model = genomai.load(tiny_sequence_bundle, device="cpu")
+        found, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
+        column = wanted.rows[0].index("attribution")
+        assert list(map(shown, found.attributions)) == [row[column] for row in wanted.rows[1:]]
+        assert nothing is None
+        assert genomai.explain(["NN"], model) == [None]
+        with pytest.raises(genomai.UsageError, match="method guess: there are ism, gradient"):
+            model.explain(["ACGT"], method="guess")
+
+
+class TestGenerate:
+    def test_people_are_those_of_the_command(self, shipped_only):
+        model = genomai.load("ancestry-generator", device="cpu")
+        how = genomai.Sampling(steps=2)
+        for further in ({}, {"haplotypes": True}):
+            made = model.generate(
+                2, phenotype=["GBR", "EUR:1,AFR:1"], seed=3, sampling=how, **further
+            )
+            asked = ["--phenotype", "GBR", "--phenotype", "EUR:1,AFR:1", "-n", "2", "--seed", "3"]
+            options = ["--haplotypes"] if further else []
+            assert fasta(made) == command("generate", *asked, "--steps", "2", *options).output
+        with pytest.raises(genomai.UsageError, match="length does not fit the model"):
+            model.generate(length=5)
+
+    def test_dna_is_that_of_the_command(self, likely):
+        made = genomai.load(likely["causal"], device="cpu").generate(3, prompt="ACGT", length=30)
+        asked = ["--prompt", "ACGT", "--length", "30", "-n", "3"]
+        assert fasta(made) == command("generate", "--model", likely["causal"], *asked).output
+        with pytest.raises(genomai.UsageError, match="steps does not fit"):
+            genomai.load(likely["causal"], device="cpu").generate(
+                sampling=genomai.Sampling(steps=3)
+            )
+
+
+class TestTrain:
+    def test_the_model_is_that_of_the_command(self, short, labelled, tmp_path, capfd):
+        texts, kinds = labelled
+        rows = "".join(f"{text},{kind}\n" for text, kind in zip(texts, kinds, strict=True))
+        (tmp_path / "x.csv").write_text(f"sequence,label\n{rows}")
+        command("train", tmp_path / "x.csv", "--time", "1s", "--seed", "5", "-o", tmp_path / "m")
+        classifier = genomai.train(texts, kinds, time="1s", seed=5, device="cpu")
+        assert capfd.readouterr() == ("", "")  # the library prints nothing
+        classifier.save(tmp_path / "library")
+        weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        called = genomai.load(tmp_path / "library", device="cpu").classify(texts)
+        assert np.array_equal(called.probabilities(), classifier.predict_proba(texts))
+        assert called.labels().tolist() == [str(kind) for kind in classifier.predict(texts)]
+        assert classifier.classes_.tolist() == [0, 1]
+        assert classifier.score(texts, kinds) > 0.9
+        card = (tmp_path / "library" / "README.md").read_text()
+        assert "SequenceClassifier(time='1s', seed=5, device='cpu').fit(" in card
+        with pytest.raises(genomai.UsageError, match=r"exists: force=True replaces it"):
+            classifier.save(tmp_path / "library")
+        classifier.save(tmp_path / "library", force=True)
+        assert run(["models", "verify", tmp_path / "library"]).status == 0
+
+    def test_labels_of_any_type_come_back(self, short, labelled):
+        texts, kinds = labelled
+        words = np.array(["low", "high"])[kinds]
+        found = genomai.train(texts, words, time="1s", device="cpu")
+        assert found.classes_.tolist() == ["high", "low"]
+        assert set(found.predict([*texts[:4], "N"])) == {"high", "low", "UNKNOWN"}
+        assert np.isnan(found.predict_proba(["N"])).all()
+
+    def test_numbers_that_are_labels_are_in_their_own_order(self, short, labelled, tmp_path):
+        texts, kinds = labelled
+        (tmp_path / "x.csv").write_text(
+            "sequence,label\n"
+            + "".join(f"{t},{10 - k}\n" for t, k in zip(texts, kinds, strict=True))
+        )
+        assert genomai.train(tmp_path / "x.csv", time="1s", device="cpu").classes_.tolist() == [
+            "10",
+            "9",
+        ]
+        found = genomai.train(texts, [10 - kind for kind in kinds], time="1s", device="cpu")
+        assert found.classes_.tolist() == [9, 10]
+        assert set(found.predict([*texts[:4], "N"]).tolist()) == {9, 10, None}
+        best = found.predict_proba(texts).argmax(axis=1)
+        assert found.classes_[best].tolist() == found.predict(texts).tolist()
+
+    def test_a_validation_set_and_missing_labels(self, short, labelled):
+        texts, kinds = labelled
+        given = [None, float("nan"), *kinds[2:30]]
+        with pytest.warns(genomai.GenomaiWarning, match="2 samples have no label"):
+            found = genomai.train(
+                texts[:30], given, validation=(texts[30:], kinds[30:]), time="1s", device="cpu"
+            )
+        assert found.validation_["label"]["n"] == 10
+
+    def test_another_recipe(self, labelled):
+        texts, kinds = labelled
+        small = "network.width=16 network.heads=2 network.layers=1 network.feed_forward=32"
+        steps = "network.positions=64 optimization.steps=4 optimization.evaluate_every=2"
+        seen = []
+        found = genomai.SequenceClassifier(
+            recipe="sequences",
+            changes=f"{small} {steps}".split(),
+            device="cpu",
+            progress=seen.append,
+        ).fit(texts, kinds)
+        assert found.model_.bundle.config["network"]["kind"] == "transformer"
+        assert seen[-1].startswith("network 1, step 4: loss ")
+
+    def test_scikit_learn_crosses_it(self, short, labelled):
+        selection_ = pytest.importorskip("sklearn.model_selection")
+        from sklearn.base import clone, is_classifier
+
+        texts, kinds = labelled
+        classifier = genomai.SequenceClassifier(time="1s", seed=2, device="cpu")
+        assert is_classifier(classifier)
+        assert clone(classifier).get_params() == classifier.get_params()
+        arrays = np.array(texts), np.array(kinds)
+        losses = selection_.cross_val_score(classifier, *arrays, cv=2, scoring="neg_log_loss")
+        assert losses.mean() > -0.6
+        assert classifier.set_params(time="2s").time == "2s"
+        with pytest.raises(genomai.UsageError, match="no setting 'depth'"):
+            classifier.set_params(depth=3)
+
+    def test_a_model_that_predicts_numbers(self, short, labelled, tmp_path):
+        texts, _ = labelled
+        shares = [text.count("G") / len(text) + 0.001 for text in texts]
+        rows = "".join(f"{text},{share}\n" for text, share in zip(texts, shares, strict=True))
+        (tmp_path / "x.csv").write_text(f"sequence,share\n{rows}")
+        command("train", tmp_path / "x.csv", "--time", "1s", "-o", tmp_path / "m")
+        calls = genomai.classify(texts, tmp_path / "m", device="cpu")
+        wanted = command("classify", "--model", tmp_path / "m", tmp_path / "x.csv")
+        assert [[f"{n:.6g}" for n in row] for row in calls.numbers()] == [
+            row[1:4] for row in wanted.rows[1:]
+        ]
+        with pytest.raises(genomai.UsageError, match="none of this kind"):
+            calls.labels()
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ("nowhere.vcf", "nowhere.vcf: no such file"),
+            ("ACGTACGT", "ACGTACGT: no such file; a sequence is given in a list"),
+            (["ACGT", "ACEF"], "<records>:2: 'E' is not a nucleotide letter"),
+            ([("a", "ACGT"), ("b", 5)], r"<records>:2: \('b', 5\) is no record"),
+            (b"ACGT", "65 is no record"),
+            (5, "int: neither a file nor records"),
+            (io.BytesIO(b"nothing of ours"), "<stream>:1: not FASTA, FASTQ, VCF or BCF"),
+            (io.StringIO(">a\nAC\nAEG\n"), "<stream>:3: 'E' is not a nucleotide letter"),
+            ([REPOSITORY / "README.md", "x"], "among paths, 'x' is none"),
+            ([str(REPOSITORY / "README.md")], "is a file: among several"),
+        ],
+    )
+    def test_what_is_no_record(self, tiny_sequence_bundle, given, message):
+        model = genomai.load(tiny_sequence_bundle, device="cpu")
+        with pytest.raises(genomai.GenomaiError, match=message):
+            model.classify(given)
+
+    def test_a_data_frame_is_asked_for_its_column(self, tiny_sequence_bundle):
+        class Frame(list):
+            columns = ("sequence",)
+
+        with pytest.raises(genomai.UsageError, match="of a data frame, give the column"):
+            genomai.classify(Frame(), tiny_sequence_bundle, device="cpu")
+
+    def test_a_vcf_for_a_model_of_dna(self, tiny_sequence_bundle, cohort):
+        with pytest.raises(genomai.BundleError, match="does not read VCF"):
+            genomai.classify(cohort.newcomers, tiny_sequence_bundle, device="cpu")
+
+    def test_models_that_are_not_there_or_cannot(self, likely):
+        with pytest.raises(genomai.BundleError, match="no model named"):
+            genomai.load("nothing")
+        with pytest.raises(genomai.BundleError, match="has no heads"):
+            genomai.classify(["ACGT"], likely["causal"], device="cpu")
+        with pytest.raises(genomai.UsageError, match="no such CUDA device"):
+            genomai.load(likely["causal"], device="cuda:99")
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            ([1, 2], "2 labels for 3 records"),
+            ([1, 1, 1], "<labels>:1: head label: needs two labels at least"),
+            ([1, "x", 2], "<labels>:2: label 'x' is no number"),
+            (["a", "b\x07", "c"], "<labels>:2: .* control characters"),
+        ],
+    )
+    def test_labels_that_are_wrong(self, labels, message):
+        with pytest.raises(genomai.InputError, match=message):
+            genomai.train(["ACGT", "ACGG", "TTTT"], labels, device="cpu")
+
+    def test_records_of_one_name_cannot_have_labels(self):
+        with pytest.raises(genomai.InputError, match="<records>:2: record a again"):
+            genomai.train([("a", "ACGT"), ("a", "TTTT")], [1, 2], device="cpu")
+
+    def test_what_is_not_trained_has_no_answers(self):
+        with pytest.raises(genomai.UsageError, match="call fit first"):
+            genomai.SequenceClassifier().predict(["ACGT"])
+
+    def test_names_that_are_not_there(self):
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            genomai.nothing  # noqa: B018
+
+
+class TestFrames:
+    def test_calls(self, tiny_bundle, cohort):
+        pytest.importorskip("pandas")
+        calls = genomai.classify(cohort.newcomers, tiny_bundle, device="cpu")
+        frame = calls.to_pandas()
+        wanted = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers)
+        assert [frame.index.name, *frame.columns] == wanted.rows[0]
+        assert frame["pop"].tolist() == [row[3] for row in wanted.rows[1:]]
+        assert f"{frame['pop_p'].iloc[0]:.4f}" == wanted.rows[1][4]
+        assert frame.loc["nobody"].isna().sum() == 2 + sum(map(len, calls.heads.values()))
+
+    def test_vectors_and_scores(self, likely, variants):
+        pytest.importorskip("pandas")
+        scores = genomai.score([CONTIG], likely["causal"], device="cpu").to_pandas()
+        assert scores.loc["1", "length"] == len(CONTIG)
+        effects = genomai.score_variants(variants[1], variants[0], likely["causal"], device="cpu")
+        assert effects.to_pandas()["skipped"].iloc[-1].startswith("symbolic")
+        vectors = genomai.embed([CONTIG], likely["causal"], device="cpu")
+        assert vectors.to_pandas().loc["1"].tolist() == vectors.vectors[0].tolist()
+
+    def test_an_anndata_of_vectors(self, likely):
+        pytest.importorskip("anndata")
+        vectors = genomai.embed({"a": CONTIG}, likely["causal"], device="cpu")
+        made = vectors.to_anndata()
+        assert made.obs_names.tolist() == ["a"]
+        assert made.uns["genomai"]["model_name"] == "likely"
+        assert np.array_equal(made.X, vectors.vectors)
+
+    def test_what_is_not_installed_is_named(self, likely, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+        with pytest.raises(genomai.UsageError, match="pandas is not installed: pip install pandas"):
+            genomai.embed([CONTIG], likely["causal"], device="cpu").to_pandas()
+
+
+def test_a_script_with_types_works(
+    tiny_bundle, tiny_sequence_bundle, cohort, likely, variants, short, labelled
+):
+    assert len(user_script.classified(tiny_bundle, cohort.newcomers)) == len(cohort.names)
+    names, vectors = user_script.embedded(str(tiny_sequence_bundle))
+    assert vectors.shape == (len(names), 16)
+    assert all(map(np.isfinite, user_script.likelihoods(str(likely["causal"]), *variants)))
+    assert user_script.cross_checked(*labelled) > 0.8
+
+
+def test_type_checkers_see_what_there_is():
+    from genomai_cli import library
+
+    assert sorted(genomai.__all__) == sorted(library.__all__)
+    assert set(genomai.__all__) <= set(dir(genomai))
+    for name in genomai.__all__:
+        assert getattr(genomai, name) is getattr(library, name)
