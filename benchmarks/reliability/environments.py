@@ -2,7 +2,7 @@
 
     python -m benchmarks.reliability.environments
 
-Three commands run in each: they give the bytes of a run in the usual one, or one line and status 1. What the machine
+Three commands run in each: they give the bytes of a run in the usual one, or one line of refusal. What the machine
 does not let us take away (other users and mounts need root) is said so.
 """
 
@@ -39,6 +39,7 @@ class Environment:
 
 
 def _read_only(folder: Path) -> None:
+    folder.chmod(0o755)
     (folder / "out").chmod(0o555)
 
 
@@ -69,6 +70,7 @@ ENVIRONMENTS = (
     Environment(
         "a working directory that was removed",
         "d=$PWD; mkdir gone; cd gone; rmdir ../gone; {absolute}",
+        may_refuse=True,
     ),
     Environment("nobody", _AS_NOBODY + "{command}", before=_for_nobody),
     Environment(
@@ -125,7 +127,9 @@ def judged(environment: Environment, words: tuple[str, ...], expected: dict[str,
         (folder / "out").mkdir()
         status, messages = run(environment, words, folder)
         (folder / "out").chmod(0o755)
-        left = sorted(path.name for path in (folder / "out").iterdir())
+        left = [
+            path.name for path in (folder / "out").iterdir() if path.suffix != ".partial"
+        ]  # of `--resume`
         if status == NOTHING_TO_TAKE:
             return "not possible here"
         if status == 0 and content(folder / words[-1]) == expected[words[0]]:
@@ -133,7 +137,7 @@ def judged(environment: Environment, words: tuple[str, ...], expected: dict[str,
         last = (messages.strip().splitlines() or [""])[-1]
         lines = [line for line in messages.splitlines() if "warning" not in line]
         one_line = len(lines) == 1 and last.startswith("genomai") and "unexpected" not in last
-        if status == 1 and environment.may_refuse and one_line and not left:
+        if status in (1, 2) and environment.may_refuse and one_line and not left:
             return f"refused: {last[:100]}"
         return f"fault: status {status}, left {left}: {last[:200]}"
 

@@ -66,6 +66,10 @@ def describe(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, MemoryError):
         text = "out of memory"
+    elif isinstance(error, ImportError):
+        text = (
+            f"a part of the program cannot be loaded (too little memory, or not installed): {error}"
+        )
     else:
         text = f"unexpected {type(error).__name__}: {error} (-v shows the traceback)"
     return printable(" ".join(text.split()))

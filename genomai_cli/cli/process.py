@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from genomai_cli.errors import UsageError
+
 INTERRUPTED, TERMINATED = 130, 143
 BROKEN_PIPE = 141  # what a shell reports for death by SIGPIPE
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -72,6 +74,14 @@ def open_streams() -> None:
                 os.close(opened)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def require_working_directory() -> None:
+    """UsageError where it was removed: libraries of numbers would end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory was removed: go to another one") from None
 
 
 def tell(text: str) -> None:

@@ -29,6 +29,7 @@ from genomai_cli import __version__
 from genomai_cli.cli.console import Console, RepeatedWarning
 from genomai_cli.cli.file_roles import require_apart
 from genomai_cli.cli.options import Messages
+from genomai_cli.cli.process import require_working_directory
 from genomai_cli.errors import GenomaiError, UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None
 
     @wraps(body)
     def called(context: typer.Context, **given: Any) -> None:
+        require_working_directory()
         require_apart(context.params)
         for option in fields(Messages):
             del given[option.name]  # the run reads them from the context

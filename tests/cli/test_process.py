@@ -13,6 +13,7 @@ import pytest
 from conftest import run
 
 from genomai_cli.cli import process
+from genomai_cli.cli.exits import describe
 from genomai_cli.errors import InputError
 from genomai_cli.formats import outputs
 
@@ -275,3 +276,16 @@ def test_a_warning_of_a_million_records_is_told_ten_times_and_summed(tmp_path):
     told = run("tokenize --model mito", records).stderr.splitlines()
     assert len(told) == 11
     assert "30 records in all are left out" in told[-1]
+
+
+def test_a_removed_working_directory_is_one_line(tmp_path):
+    (tmp_path / "x.fa").write_bytes(FASTA)
+    words = f"mkdir gone; cd gone; rmdir ../gone; genomai tokenize {tmp_path}/x.fa -o {tmp_path}/y"
+    expected = "genomai tokenize: the working directory was removed: go to another one\n"
+    assert shell(words, tmp_path) == (2, expected)
+    assert not (tmp_path / "y").exists()
+
+
+def test_a_library_that_cannot_be_loaded_is_no_unexpected_error():
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert describe(error).startswith("a part of the program cannot be loaded (too little memory")
