@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,13 +69,14 @@ class RowJournal:
             self.flush()
 
     def flush(self) -> None:
-        """Put what is held on disk: the rows first, then the records that count them."""
+        """Put what is held on disk: the rows first, then the records that count them; InputError where it is full."""
         rows, records = self._opened()
-        for some in self._held_rows:
-            rows.write(np.ascontiguousarray(some, LITTLE_ENDIAN).data)
-        _sync(rows)
-        records.write(b"".join(self._held_records))
-        _sync(records)
+        with self._telling():
+            for some in self._held_rows:
+                rows.write(np.ascontiguousarray(some, LITTLE_ENDIAN).data)
+            _sync(rows)
+            records.write(b"".join(self._held_records))
+            _sync(records)
         self._held_rows, self._held_records, self._bytes = [], [], 0
         self._written = time.monotonic()
 
@@ -118,7 +120,16 @@ class RowJournal:
     def close(self) -> None:
         """Let go of the files."""
         for file in self._files or ():
-            file.close()
+            with self._telling():  # what could not be written before is tried again
+                file.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """An InputError that names the folder, of what cannot be written there."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"cannot be written ({error.strerror})", path=self.folder) from None
 
     def _opened(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._files is None:

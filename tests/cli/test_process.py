@@ -289,3 +289,16 @@ def test_a_removed_working_directory_is_one_line(tmp_path):
 def test_a_library_that_cannot_be_loaded_is_no_unexpected_error():
     error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
     assert describe(error).startswith("a part of the program cannot be loaded (too little memory")
+
+
+def test_rows_that_cannot_be_written_are_told_with_their_folder(tmp_path, tiny_sequence_bundle):
+    records = "".join(f">r{number}\nACGTACGTACGTACGTAGGT\n" for number in range(64))
+    (tmp_path / "x.fa").write_text(records)
+    command = f"ulimit -f 1; genomai embed --model {tiny_sequence_bundle} x.fa -o rows.h5"
+    status, told = shell(command, tmp_path)
+    assert status == 1
+    assert told.splitlines()[-1] == (
+        f"genomai embed: {tmp_path}/rows.h5.partial: cannot be written (File too large)"
+    )
+    status, _ = shell(command.partition(";")[2] + " --resume", tmp_path)
+    assert status == 0
