@@ -385,7 +385,7 @@ def test_tissues_that_an_organism_has_not_are_masked():
 
 
 def test_where_no_site_is_likely_there_are_no_junctions():
-    config = AlphaGenomeConfig(**SIZES | {"splice_threshold": 1.0})
+    config = AlphaGenomeConfig(**SIZES | {"splice_threshold": 1.1})  # a chance may round to 1
     found = stages(AlphaGenomeNetwork(config).eval(), some_ids(1, 2048))
     assert (found["splice_sites_junction__splice_site_positions"] == -1).all()
     assert found["splice_sites_junction__predictions"].shape == (1, 5, 5, 4)

@@ -228,7 +228,7 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     library = bundle.classifier.networks[0].library
     assert (library is None) == (people == 0)
     card = (tmp_path / "window" / "README.md").read_text()
-    assert ("genotypes of 36 people" in card) == (people > 0)
+    assert ("haplotypes of 36 people" in card) == (people > 0)
     asked = ["generate", "--model", "./window", "--phenotype", "NORTH", "-n", "3", "--to", "vcf"]
     done = CliRunner().invoke(app, [*asked, "-o", "new.vcf", "--steps", "4"])
     assert done.exit_code == 0, done.output
