@@ -106,8 +106,10 @@ class Explainer:
         known = np.flatnonzero(~np.isnan(odds_NK).any(1)).tolist()
         best = odds_NK[known].argmax(1).tolist()
         texts = [records[number].held for number in known]
-        changes = METHODS[self.method](self.odds, texts, [columns_K[place] for place in best])
         found: list[Explanation | None] = [None] * len(records)
+        if not texts:
+            return found
+        changes = METHODS[self.method](self.odds, texts, [columns_K[place] for place in best])
         for number, place, change_LA in zip(known, best, changes, strict=True):
             name, letters = records[number].name, records[number].held
             odds = float(odds_NK[number, place])

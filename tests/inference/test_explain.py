@@ -106,6 +106,11 @@ def test_the_reverse_complement_gets_mirrored_attributions(both_strands, method,
     np.testing.assert_allclose(one.changes, other.changes[::-1, ::-1], atol=1e-7)
 
 
+@pytest.mark.parametrize("method", [MUTAGENESIS, GRADIENT])
+def test_records_without_a_readable_letter_have_no_explanation(both_strands, method):
+    assert explained(both_strands, ["NNN", "N"], method, label="free") == [None, None]
+
+
 def test_changes_are_those_of_the_log_odds(both_strands):
     text = "ACGNTTGACA"
     odds = LabelOdds(both_strands, both_strands=False)
