@@ -10,9 +10,7 @@ network, so that `--set optimization.steps=20` makes the same table in a fractio
 """
 
 import argparse
-import gzip
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,13 +22,27 @@ import torch
 
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.generation.quality import Cohort
+from benchmarks.imputation.methods import (
+    BEAGLE,
+    COPYING,
+    MOST_FREQUENT,
+    OURS,
+    PHASED,
+    UNPHASED,
+    Window,
+    beagle,
+    copied,
+    denoise,
+    most_frequent,
+    read_probabilities,
+    times,
+    without_phase,
+)
 from benchmarks.imputation.panel import PEOPLE, folds, made
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference
-from genomai_cli.population.networks.kriging import genotypes_of
 from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "chr22"
@@ -39,8 +51,6 @@ RATE = (
     1e-5  # switches a base; of 1e-6 to 1e-4, and ERROR of 0.001 to 0.03, the best on the first fold
 )
 ERROR = 0.01  # a copied allele differs so often
-OURS, BEAGLE = "genomai denoise", "Beagle 5"
-PHASED, UNPHASED = "phased", "no phase"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,13 @@ class Fold:
         """The numbers of the sites by contig and position."""
         return self.cohort.panel.index(GRCH37)
 
+    @property
+    def window(self) -> Window:
+        """The same without files."""
+        alleles = self.cohort.people.alleles
+        positions = self.cohort.panel.positions[GRCH37]
+        return Window(alleles[self.learn], alleles[self.judge], self.typed, positions)
+
     def asked(self, phase: str) -> Path:
         """A VCF of the typed sites of those to judge."""
         path = self.folder / f"typed-{phase.replace(' ', '-')}.vcf"
@@ -68,8 +85,7 @@ class Fold:
         with atomic_output(path) as out:
             write_variants(out, columns, names, alleles, build=GRCH37, contigs={}, source="truth")
         if phase == UNPHASED:
-            lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(x if x[0] == "#" else x.replace("|", "/") for x in lines))
+            path.write_text(without_phase(path.read_text().splitlines(keepends=True)))
         return path
 
 
@@ -133,88 +149,21 @@ def conditions(beagle: str) -> Iterator[tuple[str, str]]:
             yield phase, name
 
 
-def most_frequent(fold: Fold, phase: str) -> np.ndarray:
-    """How often each genotype of a site is among those learnt from."""
-    del phase
-    copies = fold.cohort.people.alleles[fold.learn].sum(axis=1)
-    counts = np.stack([(copies == number).sum(axis=0) + 0.5 for number in range(3)], axis=1)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    return np.broadcast_to(shares, (len(fold.judge), *shares.shape))
-
-
-def copied(fold: Fold, phase: str) -> np.ndarray:
-    """The copying model alone, not calibrated, at the rates chosen on the first fold."""
-    alleles, panel = fold.cohort.people.alleles, fold.cohort.panel
-    learnt = torch.from_numpy(alleles[fold.learn])
-    reference = HaplotypeReference(2 * len(learnt), alleles.shape[2])
-    reference.learn(learnt, torch.from_numpy(panel.positions[GRCH37]).double())
-    reference.rate.fill_(RATE)
-    reference.error.fill_(ERROR)
-    shown = np.full_like(alleles[fold.judge], -1)
-    shown[:, :, fold.typed] = alleles[fold.judge][:, :, fold.typed]
-    known = torch.full((len(shown),), phase == PHASED)
-    return genotypes_of(reference.pairs(torch.from_numpy(shown), known)).double().numpy()
-
-
 def by_beagle(fold: Fold, phase: str) -> np.ndarray:
     """Beagle, with those learnt from as its reference."""
-    out = fold.folder / "beagle"
-    given = [f"gt={fold.asked(phase)}", f"ref={fold.folder / PEOPLE}", f"out={out}"]
-    run(fold.beagle, *given, "gp=true", "nthreads=1")
-    return read_probabilities(out.with_suffix(".vcf.gz"), fold.places, fold.typed)
+    made = beagle(fold.beagle, fold.asked(phase), fold.folder / PEOPLE, fold.folder / "beagle")
+    return read_probabilities(made, fold.places, fold.typed)
 
 
 def by_denoise(fold: Fold, phase: str) -> np.ndarray:
     """`genomai denoise` with the model of the fold."""
-    out = fold.folder / "restored.vcf.gz"
-    denoise(fold.folder / "model", fold.asked(phase), out)
-    return read_probabilities(out, fold.places, fold.typed)
+    made = denoise(fold.folder / "model", fold.asked(phase), fold.folder / "restored.vcf.gz")
+    return read_probabilities(made, fold.places, fold.typed)
 
 
-def denoise(model: Path, typed: Path, out: Path) -> None:
-    """`genomai denoise` on one thread."""
-    run(sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model", str(model),
-        "--device", "cpu", "--threads", "1", str(typed), "-o", str(out))  # fmt: skip
-
-
-def run(*command: str) -> None:
-    """Run a program whose messages nobody reads."""
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def read_probabilities(
-    path: Path, places: Mapping[tuple[str, int], int], typed: np.ndarray
-) -> np.ndarray:
-    """The GP (N, S, 3) of the hidden sites of a VCF, whose numbers are those of `places`; NaN at the typed ones."""
-    found = np.empty((len(places), 0, 3))
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            if line[0] == "#":
-                continue
-            columns = line.rstrip("\n").split("\t")
-            if not found.size:
-                found = np.full((len(places), len(columns) - 9, 3), np.nan)
-            keys = columns[8].split(":")
-            site = places[columns[0], int(columns[1])]
-            if site not in typed:
-                values = [cell.split(":")[keys.index("GP")] for cell in columns[9:]]
-                found[site] = [[float(p) for p in value.split(",")] for value in values]
-    return found.swapaxes(0, 1)
-
-
-def times(rows: Sequence[Row]) -> str:
-    """Seconds of the two programs."""
-    told = [
-        f"{r.method}, {r.condition}: {r.seconds:.0f} s" for r in rows if r.method in (OURS, BEAGLE)
-    ]
-    people = len(rows[0].score.places)
-    return f"Time for {people:,} people on one thread: {'; '.join(told)}.\n"
-
-
-COPYING = "copying model (Li and Stephens)"
 METHODS: dict[str, Method] = {
-    "most frequent genotype": most_frequent,
-    COPYING: copied,
+    MOST_FREQUENT: lambda fold, phase: most_frequent(fold.window),
+    COPYING: lambda fold, phase: copied(fold.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
     OURS: by_denoise,
 }

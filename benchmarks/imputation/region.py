@@ -3,8 +3,8 @@
     python -m benchmarks.imputation.region --markdown benchmarks/imputation/region.md > benchmarks/imputation/region.tsv
 
 The region is simulated (`../shared/data/region`): reference individuals with phase, others of whom every tenth site is
-typed, and the truth of those. Nothing is chosen on it: rates and calibration come of the reference alone. Beagle stands
-in the table where it is installed. What is restored comes of the reference individuals, so that few steps of the
+typed, and the truth of those. Rates and calibration come of the reference alone; the numbers of states and draws of the
+copying model were tried on 84 of those who are judged. Beagle stands in the table where it is installed. What is restored comes of the reference individuals, so that few steps of the
 network are trained.
 """
 
@@ -21,60 +21,60 @@ import numpy as np
 import torch
 
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
-from benchmarks.imputation.chr22 import (
+from benchmarks.imputation.methods import (
     BEAGLE,
     COPYING,
+    MOST_FREQUENT,
     OURS,
     PHASED,
+    RIDGE_REGRESSION,
     UNPHASED,
+    Window,
+    beagle,
+    copied,
     denoise,
+    most_frequent,
     read_probabilities,
+    ridge_regression,
     run,
     times,
+    without_phase,
 )
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
-from genomai_cli.formats.genotypes import parse_genotypes
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference
-from genomai_cli.population.networks.kriging import genotypes_of
+from genomai_cli.formats.streams import open_input
+from genomai_cli.population.evaluation.genotypes import panel_of_variants, read_genotypes
+from genomai_cli.population.panel import GRCH37, Panel
 
-RIDGE_REGRESSION, PENALTY = "ridge regression", 100.0
 RATE, ERROR = 1e-6, 1e-3  # of the copying model alone: what `pretrain` chose on the reference
 REFERENCE, TYPED, TRUTH = "1.ref.vcf.gz", "1.typed.vcf.gz", "1.truth.vcf.gz"
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """The genotypes of a VCF: alleles (N, 2, S), and sites by contig and position."""
-
-    alleles: np.ndarray
-    places: dict[tuple[str, int], int]
-
-    @classmethod
-    def read(cls, path: Path) -> "Table":
-        """All records, which have genotypes only."""
-        places: dict[tuple[str, int], int] = {}
-        found = []
-        with gzip.open(path, "rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.startswith(b"#"):
-                    continue
-                columns = line.rstrip(b"\n").split(b"\t", 9)
-                places[columns[0].decode(), int(columns[1])] = len(places)
-                size = columns[9].count(b"\t") + 1
-                found.append(parse_genotypes(columns[9], size, 0, number)[0])
-        return cls(np.stack(found).transpose(1, 2, 0).astype(np.int8), places)
-
-
-@dataclass(frozen=True, eq=False)
 class Region:
-    """What is known, and where files are made; `typed` (K,) are the numbers of the typed sites."""
+    """The sites and what is known, and where files are made."""
 
-    reference: Table
-    truth: Table
-    typed: np.ndarray
+    panel: Panel
+    window: Window
     data: Path
     folder: Path
     beagle: str
+
+    @classmethod
+    def read(cls, data: Path, folder: Path, beagle: str) -> "Region":
+        """Reference, typed sites and truth."""
+        with open_input(data / REFERENCE) as source:
+            panel = panel_of_variants(source)
+        with open_input(data / TYPED) as source:
+            typed = panel_of_variants(source)
+        places = panel.index(GRCH37)
+        numbers = np.array([places[place] for place in typed.index(GRCH37)])
+        learnt, judged = (read_genotypes(data / n, panel).alleles for n in (REFERENCE, TRUTH))
+        window = Window(learnt, judged, numbers, panel.positions[GRCH37])
+        return cls(panel, window, data, folder, beagle)
+
+    def restored(self, path: Path) -> np.ndarray:
+        """What a program wrote of the hidden sites."""
+        return read_probabilities(path, self.panel.index(GRCH37), self.window.typed)
 
     def asked(self, phase: str) -> Path:
         """A VCF of the typed sites."""
@@ -82,7 +82,7 @@ class Region:
             return self.data / TYPED
         path = self.folder / "typed-no-phase.vcf"
         with gzip.open(self.data / TYPED, "rt") as lines:
-            path.write_text("".join(x if x[0] == "#" else x.replace("|", "/") for x in lines))
+            path.write_text(without_phase(list(lines)))
         return path
 
 
@@ -108,14 +108,11 @@ def parser() -> argparse.ArgumentParser:
 def judged(options: argparse.Namespace) -> Iterator[Row]:
     """The rows."""
     options.runs.mkdir(parents=True, exist_ok=True)
-    reference, truth = (Table.read(options.region / name) for name in (REFERENCE, TRUTH))
-    typed = Table.read(options.region / TYPED)
-    numbers = np.array([truth.places[place] for place in typed.places])
-    region = Region(reference, truth, numbers, options.region, options.runs, options.beagle)
+    region = Region.read(options.region, options.runs, options.beagle)
     prepared(region)
-    copies = truth.alleles.sum(axis=1).astype(np.int64)
+    copies = region.window.judged.sum(axis=1).astype(np.int64)
     hidden = np.ones(copies.shape, bool)
-    hidden[:, numbers] = False
+    hidden[:, region.window.typed] = False
     for phase in (PHASED, UNPHASED):
         rows: dict[str, Row] = {}
         for name, method in METHODS.items():
@@ -140,63 +137,25 @@ def prepared(region: Region) -> None:
     print(f"made the model in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
-def most_frequent(region: Region, phase: str) -> np.ndarray:
-    """How often each genotype of a site is among the reference."""
-    del phase
-    copies = region.reference.alleles.sum(axis=1)
-    shares = np.stack([(copies == number).mean(axis=0) for number in range(3)], axis=1)
-    return np.broadcast_to(shares, (len(region.truth.alleles), *shares.shape))
-
-
-def ridge_regression(region: Region, phase: str) -> np.ndarray:
-    """Dosages by ridge regression on the typed ones, and as probabilities those of the two nearest genotypes."""
-    del phase
-    learnt = region.reference.alleles.sum(axis=1).astype(np.float64)
-    asked = region.truth.alleles.sum(axis=1)[:, region.typed].astype(np.float64)
-    mean = learnt.mean(axis=0)
-    known = (learnt - mean)[:, region.typed]
-    weights = np.linalg.solve(
-        known.T @ known + PENALTY * np.eye(known.shape[1]), known.T @ (learnt - mean)
-    )
-    dosage = np.clip((asked - mean[region.typed]) @ weights + mean, 0, 2)
-    return np.clip(1 - np.abs(dosage[..., None] - np.arange(3)), 0, 1)
-
-
-def copied(region: Region, phase: str) -> np.ndarray:
-    """The copying model alone, not calibrated."""
-    learnt = torch.from_numpy(region.reference.alleles)
-    place = torch.tensor([position for _, position in region.reference.places]).double()
-    reference = HaplotypeReference(2 * len(learnt), learnt.shape[2])
-    reference.learn(learnt, place)
-    reference.rate.fill_(RATE)
-    reference.error.fill_(ERROR)
-    shown = np.full_like(region.truth.alleles, -1)
-    shown[:, :, region.typed] = region.truth.alleles[:, :, region.typed]
-    known = torch.full((len(shown),), phase == PHASED)
-    return genotypes_of(reference.pairs(torch.from_numpy(shown), known)).double().numpy()
-
-
 def by_beagle(region: Region, phase: str) -> np.ndarray:
     """Beagle with the same reference."""
     out = region.folder / "beagle"
-    given = [f"gt={region.asked(phase)}", f"ref={region.data / REFERENCE}", f"out={out}"]
-    run(region.beagle, *given, "gp=true", "nthreads=1")
-    return read_probabilities(out.with_suffix(".vcf.gz"), region.truth.places, region.typed)
+    made = beagle(region.beagle, region.asked(phase), region.data / REFERENCE, out)
+    return region.restored(made)
 
 
 def by_denoise(region: Region, phase: str) -> np.ndarray:
     """`genomai denoise`."""
     out = region.folder / "restored.vcf.gz"
-    denoise(region.folder / "model", region.asked(phase), out)
-    return read_probabilities(out, region.truth.places, region.typed)
+    return region.restored(denoise(region.folder / "model", region.asked(phase), out))
 
 
 Method = Callable[[Region, str], np.ndarray]
 """The probabilities (N, S, 3) of the genotypes."""
 METHODS: dict[str, Method] = {
-    "most frequent genotype": most_frequent,
-    RIDGE_REGRESSION: ridge_regression,
-    COPYING: copied,
+    MOST_FREQUENT: lambda region, phase: most_frequent(region.window),
+    RIDGE_REGRESSION: lambda region, phase: ridge_regression(region.window),
+    COPYING: lambda region, phase: copied(region.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
     OURS: by_denoise,
 }

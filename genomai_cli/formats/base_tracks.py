@@ -14,10 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli import __version__
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.outputs import atomic_output
-from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.names import escaped, printable
 
 BEDGRAPH, HDF5 = (".bedgraph", ".bg"), (".h5", ".hdf5")
@@ -63,13 +62,7 @@ class _BedGraph:
 
 class _Hdf5:
     def __init__(self, file: h5py.File, attributes: Mapping[str, str | int]) -> None:
-        about = {
-            "format": "genomai values of bases",
-            "format_version": FORMAT_VERSION,
-            "program": f"genomai {__version__}",
-        }
-        for name, value in (about | dict(attributes)).items():
-            file.attrs[name] = value
+        describe(file, "genomai values of bases", FORMAT_VERSION, attributes)
         self._file, self._names, self._offsets = file, list[str](), [0]
         self._values = file.create_dataset("values", (0,), "f4", maxshape=(None,), chunks=(_CHUNK,))
 

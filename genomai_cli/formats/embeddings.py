@@ -17,7 +17,6 @@ import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -28,11 +27,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli import __version__
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.row_journal import RowJournal, partial_folder, read_run, require_same
 from genomai_cli.formats.shards import WHOLE, Shard
+from genomai_cli.formats.spooled_hdf5 import describe
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
@@ -60,11 +59,7 @@ class Hdf5Writer:
 
     def __init__(self, path: Path, attributes: Attributes, size: Size) -> None:
         self._file = h5py.File(path, "w")
-        self._file.attrs["format"] = FORMAT
-        self._file.attrs["format_version"] = FORMAT_VERSION
-        self._file.attrs["program"] = f"genomai {__version__}"
-        for name, value in attributes.items():
-            self._file.attrs[name] = value
+        describe(self._file, FORMAT, FORMAT_VERSION, attributes)
         self._rows = self._made(
             TOKENS if size.per_token else EMBEDDINGS, np.float32, size.rows, size.width
         )
@@ -279,9 +274,8 @@ class EmbeddingFile:
         try:
             if error is None:
                 self.finish()
-            elif self._journal.begun:
-                with suppress(OSError):  # a full disk was perhaps the error
-                    self._journal.flush()
+            else:
+                self._journal.keep()
         finally:
             self._journal.close()
             if self._base is not None:

@@ -10,7 +10,6 @@ Shape suffix: n letters.
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -119,9 +118,8 @@ class LineJournal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None and self._journal.begun:
-            with suppress(OSError):  # a full disk was perhaps the error
-                self._journal.flush()
+        if error is not None:
+            self._journal.keep()
         self._journal.close()
         if error is None and self.folder.exists():
             shutil.rmtree(self.folder)

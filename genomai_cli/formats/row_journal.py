@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,6 +79,12 @@ class RowJournal:
             _sync(records)
         self._held_rows, self._held_records, self._bytes = [], [], 0
         self._written = time.monotonic()
+
+    def keep(self) -> None:
+        """After an error, put on disk what can be; a full disk was perhaps the error."""
+        if self.begun:
+            with suppress(InputError):
+                self.flush()
 
     def resume(self) -> None:
         """Go on with what the folder holds, without what was not finished."""

@@ -1,4 +1,5 @@
-"""HDF5 by way of a temporary file: HDF5 seeks, and standard output and compressed files cannot.
+"""HDF5 by way of a temporary file: HDF5 seeks, and standard output and compressed files cannot; and what files say of
+themselves.
 
 HDF5 calls Python for every byte here, and does not survive an exception from there (h5py 3 ends in a crash on a full
 disk). So what the temporary file cannot take is swallowed, and told when the block ends.
@@ -6,14 +7,15 @@ disk). So what the temporary file cannot take is swallowed, and told when the bl
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from shutil import copyfileobj
 from typing import IO, Any, TypeVar
 
 import h5py
 
-from genomai_cli.errors import InputError
+from genomai_cli import __version__
+from genomai_cli.formats.stored_text import no_room
 
 T = TypeVar("T")
 
@@ -34,6 +36,15 @@ def spooled_hdf5(out: IO[bytes]) -> Iterator[h5py.File]:
         copyfileobj(spool, out, 1 << 20)
 
 
+def describe(
+    file: h5py.File, kind: str, version: int, about: Mapping[str, str | int | float]
+) -> None:
+    """Say in a file's attributes what it is, in which version of that format, what made it, and more `about` it."""
+    made = {"format": kind, "format_version": version, "program": f"genomai {__version__}"}
+    for name, value in (made | dict(about)).items():
+        file.attrs[name] = value
+
+
 class _Spool(io.RawIOBase):
     """A file that never raises for a write."""
 
@@ -44,9 +55,7 @@ class _Spool(io.RawIOBase):
     def check(self) -> None:
         """InputError for what could not be written."""
         if self._error is not None:
-            reason = self._error.strerror or str(self._error)
-            message = f"no temporary file of this size ({reason}): set TMPDIR to a larger disk"
-            raise InputError(message, path=tempfile.gettempdir())
+            raise no_room(self._error)
 
     def readable(self) -> bool:
         return True

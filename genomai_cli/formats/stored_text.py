@@ -10,6 +10,13 @@ from genomai_cli.errors import InputError
 _PIECE = 1 << 20
 
 
+def no_room(error: OSError) -> InputError:
+    """What a temporary file that could not be written means, with the remedy."""
+    reason = error.strerror or str(error)
+    message = f"no temporary file of this size ({reason}): set TMPDIR to a larger disk"
+    return InputError(message, path=tempfile.gettempdir())
+
+
 class StoredText:
     """ASCII letters on disk that read as a `str` does: `len`, slices, `count` and `replace` of single letters.
 
@@ -29,10 +36,7 @@ class StoredText:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            message = (
-                f"no temporary file of this size ({error.strerror}): set TMPDIR to a larger disk"
-            )
-            raise InputError(message, path=tempfile.gettempdir()) from None
+            raise no_room(error) from None
         self._length += len(letters)
 
     def __len__(self) -> int:

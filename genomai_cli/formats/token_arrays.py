@@ -7,8 +7,7 @@ from typing import IO
 import h5py
 import numpy as np
 
-from genomai_cli import __version__
-from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers.base import Ids, Tokenizer
@@ -29,10 +28,8 @@ def write_hdf5(out: IO[bytes], records: Iterable[SequenceRecord], tokenizer: Tok
 
 
 def _describe(file: h5py.File, tokenizer: Tokenizer) -> None:
-    file.attrs["format"] = "genomai tokens"
-    file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["program"] = f"genomai {__version__}"
-    file.attrs["tokenizer"] = json.dumps(tokenizer.to_config())
+    about = {"tokenizer": json.dumps(tokenizer.to_config())}
+    describe(file, "genomai tokens", FORMAT_VERSION, about)
     file.create_dataset("vocabulary", data=tokenizer.vocabulary, dtype=h5py.string_dtype())
 
 

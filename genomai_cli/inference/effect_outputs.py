@@ -13,10 +13,9 @@ from typing import IO
 import h5py
 import numpy as np
 
-from genomai_cli import __version__
 from genomai_cli.alphabet import BASES
 from genomai_cli.formats.indexed_fasta import IndexedFasta
-from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.variant_alleles import (
     AlleleFile,
     AlleleRecord,
@@ -174,14 +173,8 @@ def write_substitutions(
         compared = [effect.compared for effect in alleles if effect.compared]
         for name, value in _substitutions(record, compared, len(names)).items():
             rows.setdefault(name, []).append(value)
-    about = {
-        "format": "genomai substitutions",
-        "format_version": FORMAT_VERSION,
-        "program": f"genomai {__version__}",
-    }
     with spooled_hdf5(out) as file:
-        for name, value in (about | dict(attributes)).items():
-            file.attrs[name] = value
+        describe(file, "genomai substitutions", FORMAT_VERSION, attributes)
         for name, values in (rows | {"bases": [*BASES], "labels": [*names]}).items():
             texts = all(isinstance(value, str) for value in values)
             file.create_dataset(name, data=values, dtype=h5py.string_dtype() if texts else None)

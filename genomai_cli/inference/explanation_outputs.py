@@ -13,11 +13,10 @@ from typing import IO, Protocol
 import h5py
 import numpy as np
 
-from genomai_cli import __version__
 from genomai_cli.alphabet import as_letters
 from genomai_cli.formats.base_tracks import HDF5
 from genomai_cli.formats.outputs import held_output, text_over
-from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.inference.effect_outputs import shown
 from genomai_cli.inference.explain import Explanation
@@ -72,14 +71,7 @@ class _Table:
 
 class _Hdf5:
     def __init__(self, file: h5py.File, about: Mapping[str, str]) -> None:
-        attributes = {
-            "format": "genomai attributions of letters",
-            "format_version": FORMAT_VERSION,
-            "program": f"genomai {__version__}",
-            **about,
-        }
-        for name, value in attributes.items():
-            file.attrs[name] = value
+        describe(file, "genomai attributions of letters", FORMAT_VERSION, about)
         self._file = file
         self._names, self._labels, self._odds = list[str](), list[str](), list[float]()
         self._offsets = [0]

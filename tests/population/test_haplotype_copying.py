@@ -5,8 +5,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference
-from genomai_cli.population.networks.kriging import genotypes_of
+from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
 
 PEOPLE, SITES = 2, 5
 PLACE = torch.tensor([0.0, 4e5, 5e5, 9e5, 1.5e6], dtype=torch.float64)

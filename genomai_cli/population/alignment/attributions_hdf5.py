@@ -15,8 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli import __version__
-from genomai_cli.formats.spooled_hdf5 import spooled_hdf5
+from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.names import printable
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
@@ -91,10 +90,7 @@ class ExplanationFile:
     ) -> None:
         self._opened = ExitStack()
         self._file = self._opened.enter_context(spooled_hdf5(out))
-        self._file.attrs["format"] = FORMAT
-        self._file.attrs["format_version"] = FORMAT_VERSION
-        self._file.attrs["program"] = f"genomai {__version__}"
-        self._file.attrs.update(attributes)
+        describe(self._file, FORMAT, FORMAT_VERSION, attributes)
         self._add_sites(panel)
         self._add_records(records)
         self._add_attention(attention)

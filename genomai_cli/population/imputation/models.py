@@ -22,6 +22,7 @@ from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
+from genomai_cli.population.networks.haplotype_copying import genotypes_of, pairs_of
 from genomai_cli.population.panel import Panel
 
 Alleles = NDArray[np.int8]
@@ -71,7 +72,7 @@ class ModelOfHaplotypes:
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
         p_B2S = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
-        return _pairs(p_B2S.double()).cpu().numpy()
+        return pairs_of(p_B2S.double()).cpu().numpy()
 
 
 class ModelOfPopulations:
@@ -103,7 +104,7 @@ class ModelOfPopulations:
         alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
         weights_BP = self.populations(alleles) @ self._weights_KP
         p_B2S = self._network(alleles, weights_BP, self._blocks).sigmoid()
-        return _pairs(p_B2S.double()).cpu().numpy()
+        return pairs_of(p_B2S.double()).cpu().numpy()
 
     def populations(self, alleles_B2S: Tensor) -> Tensor:
         """The posterior probabilities (B, K) of the populations."""
@@ -124,13 +125,6 @@ def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
     for number, row in enumerate((second_BS, 1 - second_BS)):
         placed_B2S[:, number] = np.where(unordered_BS, row, alleles_B2S[:, number])
     return placed_B2S
-
-
-def _pairs(p_B2S: Tensor) -> Tensor:
-    """The ordered pairs (B, S, 4) of two independent haplotypes."""
-    one, other = p_B2S.unbind(1)
-    pairs = [(1 - one) * (1 - other), (1 - one) * other, one * (1 - other), one * other]
-    return torch.stack(pairs, dim=2)
 
 
 def _batch_size(sites: int, module: nn.Module) -> int:
@@ -210,7 +204,8 @@ def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
 
 def genotypes(pairs: Probabilities) -> Probabilities:
     """The genotypes (..., 3) of ordered pairs (..., 4)."""
-    return np.stack([pairs[..., 0], pairs[..., 1] + pairs[..., 2], pairs[..., 3]], axis=-1)
+    found: Probabilities = genotypes_of(torch.from_numpy(pairs)).numpy()
+    return found
 
 
 def haplotype(pairs: Probabilities, number: int) -> Probabilities:

@@ -106,9 +106,21 @@ class HaplotypeReference(nn.Module):
     def _pairs(self, mosaic: "Mosaic", one_B2K: Tensor, own_B: Tensor) -> Tensor:
         """The pairs of haplotypes that are independent given the evidence (B, 2, K) for allele 1."""
         each_BS = mosaic.imputed(one_B2K.flatten(0, 1), own_B.repeat_interleave(2))
-        one_BS, other_BS = each_BS.view(len(one_B2K), 2, -1).unbind(1)
-        pairs = (1 - one_BS) * (1 - other_BS), (1 - one_BS) * other_BS
-        return torch.stack([*pairs, one_BS * (1 - other_BS), one_BS * other_BS], dim=2)
+        return pairs_of(each_BS.view(len(one_B2K), 2, -1))
+
+
+def pairs_of(one_B2S: Tensor) -> Tensor:
+    """The probabilities (B, S, 4) of ordered pairs of alleles, of two independent haplotypes that have allele 1 so
+    probably."""
+    one_BS, other_BS = one_B2S.unbind(1)
+    pairs = (1 - one_BS) * (1 - other_BS), (1 - one_BS) * other_BS
+    return torch.stack([*pairs, one_BS * (1 - other_BS), one_BS * other_BS], dim=2)
+
+
+def genotypes_of(pairs: Tensor) -> Tensor:
+    """The probabilities (..., 3) of genotypes from those of ordered pairs of alleles (..., 4)."""
+    none, other, one, both = pairs.unbind(-1)
+    return torch.stack([none, one + other, both], dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,20 +153,19 @@ class Mosaic:
         """The probability (B, S) of allele 1."""
         if not len(self.typed):
             return self.reference.mean(0).expand(len(one_BK), -1)
-        forward = [
-            state * self._seen(one_BK, k) for k, state in enumerate(self._ahead(one_BK, own_B))
-        ]
+        ahead = list(self._ahead(one_BK, own_B))
         found_BS = one_BK.new_empty(len(one_BK), len(self.place))
         after_BH = None
         end = len(self.place)
         for k in range(len(self.typed) - 1, -1, -1):
-            begin = int(self.typed[k])
-            found_BS[:, begin:end] = self._between(_normal(forward[k]), after_BH, begin, end)
-            behind_BH = self._behind(after_BH, k + 1, own_B, like=forward[k])
-            after_BH = _scaled(behind_BH * self._seen(one_BK, k))
+            begin, seen_BH = int(self.typed[k]), self._seen(one_BK, k)
+            forward_BH = _normal(ahead[k] * seen_BH)
+            found_BS[:, begin:end] = self._between(forward_BH, after_BH, begin, end)
+            behind_BH = self._behind(after_BH, k + 1, like=forward_BH)
+            after_BH = _scaled(behind_BH * seen_BH)
             end = begin
         if end:
-            found_BS[:, :end] = self._before(_normal(forward[0] * behind_BH), end)
+            found_BS[:, :end] = self._before(_normal(forward_BH * behind_BH), end)
         return found_BS
 
     def phases(self, one_B2K: Tensor, own_B: Tensor) -> list[Tensor]:
@@ -190,7 +201,7 @@ class Mosaic:
         total_BH, most_BH = torch.zeros_like(ahead[0]), torch.zeros_like(ahead[0])
         after_BH = None
         for k in range(len(ahead) - 1, -1, -1):
-            behind_BH = self._behind(after_BH, k + 1, own_B, like=ahead[k])
+            behind_BH = self._behind(after_BH, k + 1, like=ahead[k])
             without_BH = _normal(ahead[k] * behind_BH)
             share_B = without_BH @ self.alleles[:, k]
             one_without_BK[:, k] = share_B * (1 - self.error) + (1 - share_B) * self.error
@@ -216,7 +227,7 @@ class Mosaic:
                     state_BH = state_BH * allowed_BH
             yield state_BH
 
-    def _behind(self, after_BH: Tensor | None, k: int, own_B: Tensor, like: Tensor) -> Tensor:
+    def _behind(self, after_BH: Tensor | None, k: int, like: Tensor) -> Tensor:
         """How likely the evidence at the typed sites from `k` on is, by what is copied at the one before."""
         if after_BH is None:
             return torch.ones_like(like)

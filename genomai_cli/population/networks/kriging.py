@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference
+from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
 
 SPREAD = 3.0  # the kernel's width, in squared distances of two people at the known sites
 RIDGE = 0.1  # variance of what the known sites cannot say, beside the kernel's of 1
@@ -177,12 +177,6 @@ class Calibration(nn.Module):
 def copies_of(alleles_B2S: Tensor) -> Tensor:
     """The copies (B, S) of allele 1, -1 where an allele is unknown."""
     return torch.where((alleles_B2S >= 0).all(1), alleles_B2S.sum(1), -1)
-
-
-def genotypes_of(pairs_BS4: Tensor) -> Tensor:
-    """The probabilities (B, S, 3) of genotypes from those of ordered pairs of alleles."""
-    none_BS, other_BS, one_BS, both_BS = pairs_BS4.unbind(2)
-    return torch.stack([none_BS, one_BS + other_BS, both_BS], dim=2)
 
 
 def copied_features(pairs_BS4: Tensor, phased_B: Tensor) -> Tensor:

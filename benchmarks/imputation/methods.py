@@ -1,0 +1,121 @@
+"""What restores the untyped sites of a window of linked sites: simple methods, the copying model, and programs on VCFs.
+
+Each gives the probabilities (N, S, 3) of the genotypes. Beagle: Browning, Zhou and Browning 2018, Am J Hum Genet
+103:338.
+"""
+
+import gzip
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.imputation.scores import Row
+from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
+
+OURS, BEAGLE = "genomai denoise", "Beagle 5"
+COPYING = "copying model (Li and Stephens)"
+MOST_FREQUENT, RIDGE_REGRESSION = "most frequent genotype", "ridge regression"
+PHASED, UNPHASED = "phased", "no phase"
+PENALTY = 100.0  # of the ridge regression
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Alleles (M, 2, S) of those learnt from, those (N, 2, S) of those to judge, of which the sites `typed` (K,) are
+    shown, and the places (S,) of the sites."""
+
+    learnt: np.ndarray
+    judged: np.ndarray
+    typed: np.ndarray
+    places: np.ndarray
+
+
+def most_frequent(window: Window) -> np.ndarray:
+    """How often each genotype of a site is among those learnt from."""
+    copies = window.learnt.sum(axis=1)
+    counts = np.stack([(copies == number).sum(axis=0) + 0.5 for number in range(3)], axis=1)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    return np.broadcast_to(shares, (len(window.judged), *shares.shape))
+
+
+def ridge_regression(window: Window) -> np.ndarray:
+    """Dosages by ridge regression on the typed ones, and as probabilities those of the two nearest genotypes."""
+    learnt = window.learnt.sum(axis=1).astype(np.float64)
+    asked = window.judged.sum(axis=1)[:, window.typed].astype(np.float64)
+    mean = learnt.mean(axis=0)
+    known = (learnt - mean)[:, window.typed]
+    weights = np.linalg.solve(
+        known.T @ known + PENALTY * np.eye(known.shape[1]), known.T @ (learnt - mean)
+    )
+    dosage = np.clip((asked - mean[window.typed]) @ weights + mean, 0, 2)
+    return np.clip(1 - np.abs(dosage[..., None] - np.arange(3)), 0, 1)
+
+
+def copied(window: Window, phase: str, rate: float, error: float) -> np.ndarray:
+    """The copying model alone, not calibrated, at these rates of switches a base and of errors."""
+    learnt = torch.from_numpy(window.learnt)
+    reference = HaplotypeReference(2 * len(learnt), learnt.shape[2])
+    reference.learn(learnt, torch.from_numpy(window.places).double())
+    reference.rate.fill_(rate)
+    reference.error.fill_(error)
+    shown = np.full_like(window.judged, -1)
+    shown[:, :, window.typed] = window.judged[:, :, window.typed]
+    known = torch.full((len(shown),), phase == PHASED)
+    return genotypes_of(reference.pairs(torch.from_numpy(shown), known)).double().numpy()
+
+
+def beagle(program: str, typed: Path, reference: Path, out: Path) -> Path:
+    """The VCF that Beagle makes, on one thread."""
+    run(program, f"gt={typed}", f"ref={reference}", f"out={out}", "gp=true", "nthreads=1")
+    return out.with_suffix(".vcf.gz")
+
+
+def denoise(model: Path, typed: Path, out: Path) -> Path:
+    """The VCF that `genomai denoise` makes, on one thread."""
+    run(sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model", str(model),
+        "--device", "cpu", "--threads", "1", str(typed), "-o", str(out))  # fmt: skip
+    return out
+
+
+def run(*command: str) -> None:
+    """Run a program whose messages nobody reads."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def without_phase(lines: Sequence[str]) -> str:
+    """The text of a VCF whose calls have no phase."""
+    return "".join(line if line[0] == "#" else line.replace("|", "/") for line in lines)
+
+
+def read_probabilities(
+    path: Path, places: Mapping[tuple[str, int], int], typed: np.ndarray
+) -> np.ndarray:
+    """The GP (N, S, 3) of the hidden sites of a VCF, whose numbers are those of `places`; NaN at the typed ones."""
+    found = np.empty((len(places), 0, 3))
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            if line[0] == "#":
+                continue
+            columns = line.rstrip("\n").split("\t")
+            if not found.size:
+                found = np.full((len(places), len(columns) - 9, 3), np.nan)
+            keys = columns[8].split(":")
+            site = places[columns[0], int(columns[1])]
+            if site not in typed:
+                values = [cell.split(":")[keys.index("GP")] for cell in columns[9:]]
+                found[site] = [[float(p) for p in value.split(",")] for value in values]
+    return found.swapaxes(0, 1)
+
+
+def times(rows: Sequence[Row]) -> str:
+    """Seconds of the two programs."""
+    told = [
+        f"{r.method}, {r.condition}: {r.seconds:.0f} s" for r in rows if r.method in (OURS, BEAGLE)
+    ]
+    people = len(rows[0].score.places)
+    return f"Time for {people:,} people on one thread: {'; '.join(told)}.\n"
