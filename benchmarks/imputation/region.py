@@ -4,8 +4,8 @@
 
 The region is simulated (`../shared/data/region`): reference individuals with phase, others of whom every tenth site is
 typed, and the truth of those. Rates and calibration come of the reference alone; the numbers of states and draws of the
-copying model were tried on 84 of those who are judged. Beagle stands in the table where it is installed. What is restored comes of the reference individuals, so that few steps of the
-network are trained.
+copying model were tried on 84 of those who are judged. Beagle stands in the table where it is installed. What is
+restored comes of the reference individuals, so that few steps of the network are trained.
 """
 
 import argparse
