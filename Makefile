@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 GENOMAI := $(BIN)/genomai
 # An installation is made anew when what it is made from changes.
-SOURCES := pyproject.toml constraints.txt $(shell find genomai_cli models completions -type f -not -path '*/__pycache__/*')
+SOURCES := pyproject.toml constraints.txt $(shell find genomai_cli models -type f -not -path '*/__pycache__/*')
 FORMATTED := genomai_cli tests $(wildcard benchmarks)
 
-.PHONY: demo test check format quick completions expected clean
+.PHONY: demo test check format quick expected clean
 
 demo: .venv/demo-installed  ## install into .venv and classify the example samples, from VCF and from FASTA
 	$(GENOMAI) classify examples/samples.vcf.gz
@@ -27,11 +27,6 @@ quick: .venv/checks-installed  ## the tests that take less than a few seconds ea
 format: .venv/checks-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format $(FORMATTED)
-
-completions: .venv/checks-installed  ## write completions/ anew
-	_GENOMAI_COMPLETE=source_bash $(GENOMAI) > completions/genomai.bash
-	_GENOMAI_COMPLETE=source_zsh $(GENOMAI) > completions/_genomai
-	_GENOMAI_COMPLETE=source_fish $(GENOMAI) > completions/genomai.fish
 
 expected: .venv/checks-installed  ## write tests/expected anew; read the diff before committing it
 	GENOMAI_UPDATE_EXPECTED=1 $(BIN)/pytest -q tests $(PYTEST)

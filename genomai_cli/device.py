@@ -98,3 +98,17 @@ def _best() -> str:
 
 def _has_cuda(index: int) -> bool:
     return torch.cuda.is_available() and index < torch.cuda.device_count()
+
+
+def accelerators() -> dict[str, str]:
+    """The GPUs that are here, by the name that `choose` takes, with what they are called and their memory."""
+    found = {}
+    for number in range(torch.cuda.device_count()):
+        told = torch.cuda.get_device_properties(number)
+        found[f"cuda:{number}"] = f"{told.name}, {told.total_memory / (1 << 30):.0f} GiB"
+    return found | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
+
+
+def adds_up(name: str) -> bool:
+    """Whether the device can add two numbers, which needs a driver that fits; RuntimeError if it does not."""
+    return float(torch.ones(2, device=name).sum()) == 2

@@ -20,13 +20,19 @@ def wheel(tmp_path_factory):
     return next(folder.glob("genomai-*.whl"))
 
 
-def test_the_wheel_holds_models_completions_types_and_licence(wheel):
+def test_the_wheel_holds_models_completions_man_pages_types_and_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for model in (REPOSITORY / "models").iterdir():
         for file in model.iterdir():
             assert f"genomai_cli/_models/{model.name}/{file.name}" in names
     assert "genomai_cli/py.typed" in names
-    for end in ("completions/genomai", "site-functions/_genomai", "genomai.fish", "LICENSE"):
+    for end in (
+        "completions/genomai",
+        "site-functions/_genomai",
+        "genomai.fish",
+        "man1/genomai-classify.1",
+        "LICENSE",
+    ):
         assert any(name.endswith(end) for name in names), end
     assert not any("tests" in name or "__pycache__" in name for name in names)
 

@@ -101,7 +101,7 @@ def align(
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Tell how similar samples are to phenotypes, in a space that both share.
+    """Rank phenotypes by similarity to samples, or samples to them.
 
     Reads a VCF, or barcodes in FASTA, and phenotype records: any of the columns that the model knows, for the model
     ancestry-967 superpop, pop, sex, latitude and longitude. Writes a row for each sample and record with the

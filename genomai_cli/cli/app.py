@@ -3,11 +3,6 @@
 `--help` is written from a table of summaries, so that it opens no command; the module of a command is opened when that
 command is asked for. It imports only `typer` and rooms of `cli` at the top and opens the other rooms inside the
 function, so that `CMD --help` never pays for numpy or torch.
-
-Shell completion: Typer's, with a script for zsh that also works from a folder of `fpath`.
-
-`_GENOMAI_COMPLETE=source_SHELL genomai` prints the script for bash, zsh or fish; the scripts call the program with
-`complete_SHELL` at every TAB, so that they know the models installed at that moment.
 """
 
 import os
@@ -17,49 +12,33 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer._completion_classes import ZshComplete, completion_init
 from typer.core import TyperCommand
 
 from genomai_cli import __version__
+from genomai_cli.cli import completion
 from genomai_cli.cli.exits import Commands, fail
+from genomai_cli.cli.help_pages import Command, Page, man_name, man_page, pages
 from genomai_cli.cli.process import drop_standard_output, open_streams, signals_unwind
 
 # The commands in the order of help, with the first line of their own; each is NAME in the module `cli/NAME.py`.
 COMMANDS = {
-    "tokenize": "Turn sequences, or the genotypes of a VCF, into tokens.",
-    "pretrain": "Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.",
-    "train": "Train a classifier on labelled samples, and write it as a model bundle.",
     "classify": "Tell which reference groups samples are most similar to.",
-    "embed": "Turn sequences and samples into vectors, the model's view of them.",
-    "generate": "Make up new people, by a diffusion model of a panel's sites; or new DNA, by a model of sequences.",
-    "score": "Tell how likely sequences are under a model, and what variants change.",
-    "explain": "Tell which letters of sequences drove the calls of a classifier, and the motifs they share.",
+    "embed": "Turn sequences and samples into vectors.",
     "denoise": "Restore missing letters and genotypes.",
+    "generate": "Make up new people at a panel's sites, or new DNA.",
+    "score": "Tell how likely sequences are, and what variants change.",
+    "explain": "Tell which letters drove a classifier's calls, and their motifs.",
+    "align": "Rank phenotypes by similarity to samples, or samples to them.",
+    "evaluate": "Measure predictions against truth, or generated samples.",
+    "tokenize": "Turn sequences, or the genotypes of a VCF, into tokens.",
     "augment": "Write random views of sequences, or of the genotypes of a VCF.",
-    "align": "Tell how similar samples are to phenotypes, in a space that both share.",
-    "evaluate": "Measure predictions against the truth, or generated samples against real ones.",
+    "pretrain": "Pretrain a network on unlabelled DNA, into a model bundle.",
+    "train": "Train a classifier on labelled samples, into a model bundle.",
     "models": "List, show, verify, inspect and convert models.",
+    "doctor": "Check the installation: versions, devices, models, a self-test.",
+    "cite": "Tell how to cite the program, a model and its methods.",
+    "help": "Show how a command is used.",
 }
-
-# zsh wants `#compdef` in the first line of a file in fpath, and runs the file in place of the first call.
-_ZSH_SCRIPT = """\
-#compdef %(prog_name)s
-
-%(complete_func)s() {
-  eval $(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" %(autocomplete_var)s=complete_zsh %(prog_name)s)
-}
-
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-  %(complete_func)s "$@"
-else
-  compdef %(complete_func)s %(prog_name)s
-fi"""
-
-
-def prepare() -> None:
-    """Let Typer answer the requests of the shells."""
-    completion_init()
-    ZshComplete.source_template = _ZSH_SCRIPT
 
 
 class Program(Commands):
@@ -79,11 +58,10 @@ def opened(name: str) -> Any:
     found = getattr(import_module(f"genomai_cli.cli.{name}"), name)
     if not isinstance(found, typer.Typer):
         body, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-        found.command()(body)
+        found.command(cls=Command)(body)
     return typer.main.get_command(found)
 
 
-COMPLETION_VARIABLE = "_GENOMAI_COMPLETE"
 app = typer.Typer(
     cls=Program,
     add_completion=False,
@@ -111,19 +89,31 @@ def genomai(
 ) -> None:
     """DNA sequence models on the command line.
 
-    Reads FASTA, FASTQ, VCF and BCF, plain or compressed, from files or standard input;
-    writes data to standard output and messages to standard error.
-
     \b
     genomai classify samples.vcf.gz > populations.tsv
-    genomai tokenize --to fasta samples.vcf.gz | genomai classify
+    genomai help classify
     """
+
+
+def help_pages() -> list[Page]:
+    """The help of the program and of all its commands."""
+    return list(pages(typer.main.get_command(app), opened))
+
+
+def manual() -> dict[str, str]:
+    """The man pages, by the name of their file."""
+    every = help_pages()
+    names = [page.path.replace(" ", "-") for page in every]
+    return {
+        man_name(page): man_page(page, __version__, names[1:] if page is every[0] else names[:1])
+        for page in every
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
-    if COMPLETION_VARIABLE in os.environ:
-        prepare()
+    if completion.VARIABLE in os.environ:
+        return completion.main(typer.main.get_command(app), opened)
     open_streams()
     with signals_unwind():
         return _status_of(sys.argv[1:] if argv is None else list(argv))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -48,13 +48,50 @@ class Console:
             yield from items
             return
         from rich.console import Console as RichConsole
-        from rich.progress import track
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
 
-        terminal = RichConsole(stderr=True)
-        yield from track(items, label, total=total, console=terminal, transient=True)
+        text = "{task.description}", "{task.fields[rate]}"
+        columns = (BarColumn(), MofNCompleteColumn(), *map(TextColumn, text), TimeRemainingColumn())
+        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as shown:
+            task = shown.add_task(label, total=total, rate="")
+            for item in items:
+                yield item
+                shown.advance(task)
+                shown.update(task, rate=_rate(shown.tasks[task].speed))
 
     def _write(self, message: str) -> None:
         tell(f"{self.command}: {printable(message)}")
+
+
+def _rate(per_second: float | None) -> str:
+    """How many items pass in a second, in words."""
+    if not per_second:
+        return ""
+    return f"{per_second:.1f} a second" if per_second < 10 else f"{per_second:,.0f} a second"
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table to standard output: TSV, but on a terminal in columns, a row a line of it."""
+    every = [columns, *rows]
+    if not sys.stdout.isatty():
+        lines = ["\t".join(row) for row in every]
+    else:
+        from shutil import get_terminal_size
+
+        widths = [max(map(len, column)) for column in zip(*every, strict=True)][:-1]
+        padded = (
+            [field.ljust(width) for field, width in zip(row, widths, strict=False)] + [row[-1]]
+            for row in every
+        )
+        width = get_terminal_size().columns
+        lines = [_cut("  ".join(row), width) for row in padded]
+    for line in lines:
+        print(line)
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
 MOST_WARNINGS = 10  # of one kind

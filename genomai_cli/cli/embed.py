@@ -152,7 +152,7 @@ def embed(
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Turn sequences and samples into vectors, the model's view of them.
+    """Turn sequences and samples into vectors.
 
     HDF5 holds embeddings, float32 (n, d), and ids, in input order, and how they were made as attributes; with
     --per-token tokens (tokens, d) and offsets (n + 1). A table has the columns id, e1, e2, ... Long sequences are read

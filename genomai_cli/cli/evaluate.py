@@ -148,7 +148,7 @@ def evaluate(
     output: Output = STANDARD_OUTPUT,
     random: SeedOnly,
 ) -> None:
-    """Measure predictions against the truth, or generated samples against real ones.
+    """Measure predictions against truth, or generated samples.
 
     For every head: accuracy, balanced accuracy, MCC, macro F1, expected calibration error and, from a table with
     --probs, log loss and Brier score; each with a 95 % interval (Wilson for accuracy, else bootstrap) and the value

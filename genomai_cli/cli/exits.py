@@ -1,6 +1,7 @@
 """The one place where errors become messages on standard error and exit statuses."""
 
 import errno
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,19 @@ from genomai_cli.names import printable
 
 
 class Commands(TyperGroup):
-    """The group of subcommands; every error that leaves one passes through `exit_statuses`."""
+    """The group of subcommands; every error that leaves one passes through `exit_statuses`. Alone it shows its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            raise typer.Exit()
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        rows = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+        with formatter.section("Options"):
+            formatter.write_dl(list(filter(None, rows)))
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
@@ -36,7 +49,10 @@ def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except (typer.TyperException, typer.Exit, typer.Abort):
+    except typer.TyperException as error:
+        reword(error)
+        raise
+    except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if verbose:
@@ -45,6 +61,25 @@ def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
     except KeyboardInterrupt as error:
         tell(f"{command}: interrupted")
         raise typer.Exit(INTERRUPTED) from error
+
+
+# What a library of types says of a value, and what a user reads.
+_WORDS = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid integer.*", "not a whole number"),
+    (r"Input should be a valid number.*", "not a number"),
+    (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
+    (r"Input should be", "must be"),
+)
+
+
+def reword(error: Any) -> None:
+    """Say what is wrong with an option, and which one may be meant, as the rest of the program says it."""
+    for pattern, words in _WORDS:
+        error.message = re.sub(pattern, words, error.message)
+    if near := getattr(error, "possibilities", None):
+        error.message, error.possibilities = f"{error.message}. Did you mean {near[0]}?", None
 
 
 def fail(command: str, error: Exception) -> int:

@@ -125,7 +125,7 @@ def explain(
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Tell which letters of sequences drove the calls of a classifier, and the motifs they share.
+    """Tell which letters drove a classifier's calls, and their motifs.
 
     For a model of plain DNA with labels. Writes a row a letter: what it adds to the log odds of the record's most
     likely label, or of the --class asked for, compared with the mean of the other three bases in its place; or HDF5

@@ -40,21 +40,6 @@ class Build(StrEnum):
     GRCH38 = "GRCh38"
 
 
-def complete_phenotype(incomplete: str) -> list[str]:
-    """Phenotypes of the default model that begin with what has been typed."""
-    from genomai_cli.bundles import catalog
-    from genomai_cli.errors import GenomaiError
-    from genomai_cli.population.labels import Phenotypes
-    from genomai_cli.sources.installed import DEFAULT_GENERATOR
-
-    try:
-        config = catalog.read_config(catalog.find(DEFAULT_GENERATOR))
-        names = Phenotypes.from_config(config).names
-    except GenomaiError:
-        return []
-    return [name for name in [EVERYBODY, *names] if name.startswith(incomplete)]
-
-
 PhenotypeNames = Annotated[
     list[str] | None,
     typer.Option(
@@ -62,7 +47,6 @@ PhenotypeNames = Annotated[
         metavar="NAME[:WEIGHT],...",
         help="Whom: a population or super-population, several with weights (admixed people), null (no phenotype), or "
         "reference (all populations in the proportions trained on). May be repeated.  [default: reference]",
-        autocompletion=complete_phenotype,
         show_default=False,
     ),
 ]
@@ -292,7 +276,7 @@ def generate(
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Make up new people, by a diffusion model of a panel's sites; or new DNA, by a model of sequences.
+    """Make up new people at a panel's sites, or new DNA.
 
     They resemble the people whom the model was trained on, and are none of them. FASTA has one barcode a person, an
     IUPAC letter a site; VCF is phased. Of a super-population, each person belongs to one of its populations, in their

@@ -5,29 +5,27 @@ from typing import Annotated
 
 import typer
 
+from genomai_cli.cli.console import show_table
 from genomai_cli.cli.exits import Commands
-from genomai_cli.cli.options import complete_model
+from genomai_cli.cli.help_pages import Command
 from genomai_cli.cli.run import Run, command
 
 models = typer.Typer(
     cls=Commands,
     help="List, show, verify, inspect and convert models.",
     add_completion=False,
-    no_args_is_help=True,
+    no_args_is_help=False,
     rich_markup_mode=None,
 )
 Name = Annotated[
     str,
-    typer.Argument(
-        metavar="NAME|DIR", help="A model's name or folder.", autocompletion=complete_model
-    ),
+    typer.Argument(metavar="NAME|DIR", help="A model's name or folder."),
 ]
 Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="NAME|DIR",
         help="Models' names or folders; none means all.",
-        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -55,20 +53,23 @@ Checkpoint = Annotated[
 Bundle = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The bundle's folder.")]
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 @command
 def list_models(
     run: Run,
 ) -> None:
-    """List the installed models: name, version, heads, parameters, bytes, description.
+    """List the installed models.
+
+    Name, version, heads (with their number of labels), parameters, bytes, description.
 
     \b
-    genomai models list | column -t -s $'\\t'
+    genomai models list
+    genomai models list | cut -f 1
     """
     from genomai_cli.bundles import catalog
     from genomai_cli.errors import BundleError
 
-    typer.echo("\t".join(catalog.COLUMNS))
+    rows = []
     for name in catalog.names():
         run.count(read=1)
         try:
@@ -78,16 +79,17 @@ def list_models(
             run.console.warn(str(error))
         else:
             run.count(used=1)
-            typer.echo("\t".join(row))
+            rows.append(row)
+    show_table(catalog.COLUMNS, rows)
 
 
-@models.command()
+@models.command(cls=Command)
 @command
 def show(
     run: Run,
     name: Name,
 ) -> None:
-    """Show a model: its parameter count, its config and the summary of its card.
+    """Show a model: its numbers, the summary of its card, its config.
 
     \b
     genomai models show genomai-v2
@@ -98,7 +100,7 @@ def show(
     run.count(read=1, used=1)
 
 
-@models.command()
+@models.command(cls=Command)
 @command
 def verify(
     run: Run,
@@ -106,7 +108,7 @@ def verify(
     against: Against = None,
     tolerance: Tolerance = 1e-4,
 ) -> None:
-    """Check the models' files against their recorded checksums, or a model's outputs against stored ones.
+    """Check models by their checksums, or by stored outputs.
 
     A checkpoint in a released layout is compared with what others published of the same weights, where that is known.
 
@@ -208,14 +210,14 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
         raise InputError(f"above the tolerance of {tolerance:g}: {', '.join(failed)}", path=folder)
 
 
-@models.command()
+@models.command(cls=Command)
 @command
 def inspect(
     run: Run,
     path: Weights,
     as_json: AsJson = False,
 ) -> None:
-    """List what a file or folder of weights holds: tensors, shapes, types, digests, and what does not fit.
+    """List what weights hold: tensors, shapes, types, digests.
 
     \b
     genomai models inspect ./DNA_bert_6
@@ -234,7 +236,7 @@ def inspect(
         typer.echo("\n".join(inspection.table(report)))
 
 
-@models.command()
+@models.command(cls=Command)
 @command
 def convert(
     run: Run,

@@ -21,18 +21,6 @@ STANDARD_OUTPUT = Path("-")
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 
 
-def complete_model(incomplete: str) -> list[str]:
-    """Names of the installed models that begin with what has been typed."""
-    from genomai_cli.bundles import catalog
-
-    return [name for name in catalog.names() if name.startswith(incomplete)]
-
-
-def complete_device(incomplete: str) -> list[str]:
-    """Devices that begin with what has been typed."""
-    return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
-
-
 def check_device(device: str) -> str:
     """The device as given, if it is one that a run can ask for."""
     if not DEVICE_PATTERN.fullmatch(device):
@@ -53,7 +41,6 @@ def model_option(what_for: str) -> Any:
         "--model",
         metavar="NAME|DIR",
         help=what_for,
-        autocompletion=complete_model,
         show_default=False,
     )
 
@@ -89,7 +76,6 @@ Device = Annotated[
         metavar="auto|cpu|cuda|cuda:N|mps",
         help="Where the model runs.",
         callback=check_device,
-        autocompletion=complete_device,
     ),
 ]
 Threads = Annotated[

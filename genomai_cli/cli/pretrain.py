@@ -162,7 +162,7 @@ def pretrain(
     restart: RestartOptions,
     compute: Compute,
 ) -> None:
-    """Pretrain a network on unlabelled DNA, and write it as a model bundle without heads.
+    """Pretrain a network on unlabelled DNA, into a model bundle.
 
     Inputs of any size are read once, kept on disk beside the output while the run lasts, and trained on in shuffled
     order. Ctrl-C and SIGTERM end the run with a checkpoint; --resume goes on from it, or from the last one after any

@@ -114,7 +114,7 @@ def score(
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
-    """Tell how likely sequences are under a model, and what variants change.
+    """Tell how likely sequences are, and what variants change.
 
     Of FASTA a row a sequence: its log-likelihood in nats, exactly from a model of next tokens, as pseudo-likelihood
     from a masked one. Of a VCF with its --reference a row an allele: the scores of the window with the reference's and

@@ -196,7 +196,7 @@ def train(
     restart: RestartOptions,
     compute: Compute,
 ) -> None:
-    """Train a classifier on labelled samples, and write it as a model bundle.
+    """Train a classifier on labelled samples, into a model bundle.
 
     Samples are split by individual, so that no one whose data judge a network was trained on; probabilities are
     calibrated on the people held out. An interrupted run goes on with --resume, bit for bit as if it had not stopped.

@@ -25,20 +25,12 @@ Target = Annotated[
 ]
 
 
-def complete_recipe(incomplete: str) -> list[str]:
-    """Names of presets that begin with what has been typed."""
-    from genomai_cli.training import recipe
-
-    return [name for name in recipe.presets() if name.startswith(incomplete)]
-
-
 def recipe_option(defaults: str) -> Any:
     """`--recipe`, with the names of the presets."""
     return typer.Option(
         "--recipe",
         metavar="PRESET|TOML",
         help=f"How to train.  [default: {defaults}]",
-        autocompletion=complete_recipe,
         show_default=False,
     )
 

@@ -11,22 +11,16 @@ import time
 
 import pytest
 import typer
-from conftest import REPOSITORY, assert_expected, run, run_process
+from conftest import REPOSITORY, assert_expected, run
 
 from genomai_cli import __version__
 from genomai_cli.cli import app as app_module
-from genomai_cli.cli.options import check_device, complete_device
+from genomai_cli.cli.options import check_device
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.registry import OBJECTIVES
 
-COMMANDS = sorted(set(app_module.COMMANDS) - {"models"})
-
-
-def genomai():
-    """The installed program, or its module where only that is there."""
-    beside = shutil.which("genomai", path=os.path.dirname(sys.executable))
-    return [beside] if beside else [sys.executable, "-m", "genomai_cli"]
+COMMANDS = sorted(set(app_module.COMMANDS) - {"models", "help"})
 
 
 def test_version():
@@ -37,7 +31,7 @@ def test_help_names_every_command():
     result = run("--help")
     assert result.status == 0
     assert result.stderr == ""
-    for name in [*COMMANDS, "models"]:
+    for name in [*COMMANDS, "models", "help"]:
         assert f"  {name} " in result.stdout
 
 
@@ -52,7 +46,7 @@ def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(command):
 def test_every_command_has_help_with_an_example(command):
     result = run(f"{command} --help")
     assert result.status == 0
-    assert f"genomai {command}" in result.stdout.split("Options:")[0].split("\n", 2)[2]
+    assert f"genomai {command}" in result.stdout.split("Messages:")[0].split("\n", 2)[2]
     for option in ("-q, --quiet", "-v, --verbose", "--report-json FILE", "-h, --help"):
         assert option in result.stdout
 
@@ -69,8 +63,124 @@ def test_wrong_usage_is_status_2(arguments):
     assert "Traceback" not in result.stderr
 
 
-def test_no_command_at_all_is_wrong_usage():
-    assert run("").status == 2
+@pytest.mark.parametrize(("arguments", "same"), [("", "--help"), ("models", "models --help")])
+def test_no_command_at_all_shows_the_help(arguments, same):
+    result = run(arguments)
+    assert (result.status, result.stderr) == (0, "")
+    assert result.stdout == run(same).stdout
+
+
+@pytest.mark.parametrize("command", ["classify", "models", "models list"])
+def test_help_shows_the_help_of_a_command(command):
+    assert run(f"help {command}").stdout == run(f"{command} --help").stdout.replace(
+        "genomai help", "genomai"
+    )
+
+
+def test_help_of_what_is_no_command_is_wrong_usage():
+    assert "Did you mean 'classify'?" in run("help clasify").stderr
+    assert run("help clasify").status == 2
+    assert "has no commands of its own" in run("help models list all").stderr
+
+
+def test_the_first_screen_shows_every_command(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("--help").stdout.splitlines()
+    assert len(lines) <= 28
+    assert not [
+        line for line in lines if len(line) > 80 or (line.endswith("...") and "ARGS" not in line)
+    ]
+
+
+@pytest.mark.parametrize("command", app_module.COMMANDS)
+def test_help_says_what_a_value_is_and_never_its_type(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = run(f"{command} --help").stdout
+    assert not re.search(r"list\[|<\w+>|Path|x>=", said)
+    assert "[default: -]" not in said
+
+
+def test_options_are_in_groups():
+    said = run("classify --help").stdout
+    groups = re.findall(r"^(\w+):", said, re.MULTILINE)
+    assert groups[1:] == [
+        "Arguments",
+        "Options",
+        "Input",
+        "Model",
+        "Output",
+        "Performance",
+        "Messages",
+    ]
+    assert said.index("Performance:") < said.index("--threads") < said.index("Messages:")
+
+
+def test_every_group_holds_options_that_exist():
+    from genomai_cli.cli.help_pages import GROUPS
+
+    options = {
+        row[0].split()[-1 if row[0].startswith("-o") else 0]
+        for page in app_module.help_pages()
+        for rows in page.groups.values()
+        for row in rows
+    }
+    assert {"--model", "--panel"} <= options
+    assert set(GROUPS) == {"Input", "Model", "Output", "Performance", "Messages"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("embed --to xx", "Invalid value for '--to': 'xx' is not one of"),
+        ("generate -n x", "Invalid value for '-n' / '--number': not a whole number"),
+        ("generate -n -3", "Invalid value for '-n' / '--number': must be at least 1"),
+        ("generate --top-p 3", "Invalid value for '--top-p': must be at most 1"),
+        ("classify --modl x", "No such option: --modl. Did you mean --model?"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(arguments, said):
+    error = run(arguments).stderr
+    assert said in error
+    assert "Value error" not in error
+    assert "Input should be" not in error
+
+
+def test_man_pages_hold_every_option_and_are_roff():
+    pages = app_module.manual()
+    assert {"genomai.1", "genomai-classify.1", "genomai-models-list.1"} <= pages.keys()
+    for name, text in pages.items():
+        assert text.startswith(".TH "), name
+        assert r"\-\-help" in text or name == "genomai-help.1"
+    assert r"\fB\-\-proportions HEAD\fR" in pages["genomai-classify.1"]
+    if shutil.which("man"):
+        words = ["man", "--warnings", "-l", "-"]
+        for text in (pages["genomai-classify.1"], pages["genomai.1"]):
+            ended = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
+            assert ended.stderr == ""
+
+
+def test_the_reference_page_has_every_command():
+    from genomai_cli.cli.help_pages import markdown
+
+    page = markdown(app_module.help_pages())
+    for name in [*COMMANDS, "models list"]:
+        assert f"## genomai {name}\n" in page
+
+
+def test_a_table_is_cut_to_a_terminal_and_whole_in_a_pipe(monkeypatch, capsys):
+    from genomai_cli.cli.console import show_table
+
+    rows = [("a", "1", "x" * 100), ("bcd", "22", "short")]
+    show_table(("name", "n", "text"), rows)
+    assert capsys.readouterr().out.splitlines()[1] == "a\t1\t" + "x" * 100
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    show_table(("name", "n", "text"), rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "name  n   text"
+    assert lines[1].startswith("a     1   xxx")
+    assert lines[1].endswith("...")
+    assert max(map(len, lines)) == 40
 
 
 def test_a_typing_error_brings_a_suggestion():
@@ -250,94 +360,6 @@ def test_messages_obey_quiet_and_verbose(capsys):
         assert capsys.readouterr().err == expected
 
 
-# --- completions -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shell", "file"), [("bash", "genomai.bash"), ("zsh", "_genomai"), ("fish", "genomai.fish")]
-)
-def test_completions_are_current(shell, file):
-    result = run_process("", environment={"_GENOMAI_COMPLETE": f"source_{shell}"})
-    committed = (REPOSITORY / "completions" / file).read_text()
-    assert committed == result.stdout, "run `make completions`"
-
-
-@pytest.mark.parametrize(("shell", "file"), [("bash", "genomai.bash"), ("zsh", "_genomai")])
-def test_completions_are_valid_for_the_shell(shell, file):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    subprocess.run([shell, "-n", REPOSITORY / "completions" / file], check=True)
-
-
-def test_completions_are_valid_for_fish():
-    if shutil.which("fish") is None:
-        pytest.skip("fish is not installed")
-    subprocess.run(["fish", "-n", REPOSITORY / "completions" / "genomai.fish"], check=True)
-
-
-def bash_completes(*words):
-    """What bash offers for the last of the words, by the committed script."""
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
-    script = f"""
-        genomai() {{ {" ".join(genomai())} "$@"; }}
-        source {REPOSITORY}/completions/genomai.bash
-        COMP_WORDS=({" ".join(repr(word) for word in ("genomai", *words))})
-        COMP_CWORD={len(words)}
-        _genomai_completion {genomai()[0]}
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
-    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    return ended.stdout.split()
-
-
-def test_bash_completes_commands():
-    assert bash_completes("mod") == ["models"]
-
-
-def test_bash_completes_options():
-    assert bash_completes("models", "list", "--rep") == ["--report-json"]
-
-
-def test_bash_completes_models(models_folder):
-    for name in ("toy-one", "toy-two", "other"):
-        (models_folder / name).mkdir()
-        (models_folder / name / "config.json").write_text("{}")
-    assert bash_completes("models", "show", "toy") == ["toy-one", "toy-two"]
-
-
-def shell_output(shell, script):
-    """What a shell prints, with the installed program in its path."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    folder = os.path.dirname(sys.executable)
-    if shutil.which("genomai", path=folder) is None:
-        pytest.skip("the program is not installed beside python")
-    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
-    ended = subprocess.run(
-        [shell, "-c", script], capture_output=True, text=True, check=True, env=environment
-    )
-    return ended.stdout
-
-
-def test_fish_completes_commands_and_options():
-    script = f"source {REPOSITORY}/completions/genomai.fish; complete -C 'genomai {{}}'"
-    assert shell_output("fish", script.format("mod")).split("\t")[0] == "models"
-    assert "--report-json" in shell_output("fish", script.format("models list --rep"))
-
-
-def test_zsh_completes_commands_from_fpath_at_the_first_call():
-    """As compinit does it, with zsh's own `_arguments` replaced by one that prints."""
-    script = f"""
-        _arguments() {{ print -r -- "$@" }}
-        fpath=({REPOSITORY}/completions $fpath)
-        autoload -U _genomai
-        words=(genomai mod) CURRENT=2
-        _genomai
-    """
-    assert '"models"' in shell_output("zsh", script)
-
-
 # --- golden help ---------------------------------------------------------------------------------
 
 
@@ -385,7 +407,7 @@ def test_the_options_with_choices_are_found():
         *(("explain", "--method"), ("explain", "--strand")),
         *(("generate", "--to"), ("generate", "--build")),
         *(("score", "--to"), ("score", "--strand"), ("train", "--adapt"), ("train", "--target")),
-        *(("tokenize", "--tokenizer"), ("tokenize", "--to")),
+        *(("tokenize", "--tokenizer"), ("tokenize", "--to"), ("cite", "--format")),
     }
 
 
@@ -409,7 +431,6 @@ def test_each_device_in_help_is_accepted(command, tmp_path):
     for name in found[1].split("|") if found else []:
         device = name.replace("N", "0")
         assert check_device(device) == device
-        assert complete_device(name[:3]), "a shell completes it"
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])

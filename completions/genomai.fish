@@ -1,1 +1,0 @@
-complete --command genomai --no-files --arguments "(env _GENOMAI_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) genomai)" --condition "env _GENOMAI_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) genomai"

@@ -1,0 +1,178 @@
+"""`genomai doctor`: what is installed, what works, and what is missing."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genomai_cli import __version__
+from genomai_cli.cli.console import show_table
+from genomai_cli.cli.run import Run, command
+from genomai_cli.errors import GenomaiError
+
+OK, FAILED, ABSENT = "ok", "FAILED", "absent"
+LIBRARIES = [
+    "torch",
+    "numpy",
+    "h5py",
+    "pysam",
+    "pydantic",
+    "safetensors",
+    "typer",
+    "rich",
+    "matplotlib",
+    "isal",
+]
+# What may be added, and what for: the extra of the package, and the library that it brings.
+EXTRAS = {
+    "anndata": ("h5ad", "embed -o FILE.h5ad"),
+    "bed-reader": ("plink", "PLINK .bed files"),
+    "pandas": ("dev", "tables in Python"),
+    "scikit-learn": ("dev", "comparisons in Python"),
+    "numba": ("fast", "Caduceus on a CPU"),
+    "jax": ("jax", "AlphaGenome's official checkpoint"),
+}
+GROUPS = ["AFR", "AMR", "EAS", "EUR", "SAS"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+Without = Annotated[bool, typer.Option("--no-self-test", help="Leave the self-test out.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at; `detail` is a version, a device, a checksum, or what is wrong."""
+
+    check: str
+    name: str
+    result: str
+    detail: str
+
+
+@command
+def doctor(run: Run, json_: AsJson = False, no_self_test: Without = False) -> None:
+    """Check the installation: versions, devices, models, a self-test.
+
+    Models are compared with their checksums. The self-test makes up five people, one of each super-population, writes
+    them as a VCF and classifies them: it takes seconds. The exit status is 1 if anything has FAILED; what is absent is
+    optional.
+
+    \b
+    genomai doctor
+    genomai doctor --json > installation.json
+    """
+    import json
+
+    found = [*versions(), *devices(), *models(), *extras()]
+    if not no_self_test:
+        found += self_test()
+    if json_:
+        typer.echo(json.dumps([asdict(check) for check in found], indent=2))
+    else:
+        show_table(
+            ("check", "name", "result", "detail"), [tuple(asdict(c).values()) for c in found]
+        )
+    failed = [check.name for check in found if check.result == FAILED]
+    run.count(read=len(found), used=len(found) - len(failed), refused=len(failed))
+    if failed:
+        raise GenomaiError(f"failed: {', '.join(failed)}")
+
+
+def versions() -> Iterator[Check]:
+    """The program, Python, and the libraries that it needs."""
+    yield Check("version", "genomai", OK, f"{__version__} in {Path(__file__).parent.parent}")
+    yield Check("version", "python", OK, f"{platform.python_version()} on {platform.platform()}")
+    for name in LIBRARIES:
+        try:
+            yield Check("version", name, OK, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            missing = ABSENT if name == "isal" else FAILED  # gzip is slower without it
+            yield Check("version", name, missing, "not installed")
+
+
+def devices() -> Iterator[Check]:
+    """What models can run on."""
+    from genomai_cli import device
+
+    yield Check("device", "cpu", OK, f"{os.cpu_count()} cores")
+    for name, told in device.accelerators().items():
+        yield _tried("device", name, partial(device.adds_up, name), told)
+
+
+def _tried(check: str, name: str, action: Callable[[], object], detail: str) -> Check:
+    """Ok with the detail, or failed with what went wrong."""
+    try:
+        holds = action() is not False
+    except Exception as error:
+        return Check(check, name, FAILED, " ".join(str(error).split()) or type(error).__name__)
+    return Check(check, name, OK if holds else FAILED, detail)
+
+
+def models() -> Iterator[Check]:
+    """The installed models, against their checksums."""
+    from genomai_cli.bundles import catalog
+
+    for name in catalog.names():
+        wrong = catalog.problems(name)
+        if wrong:
+            yield Check("model", name, FAILED, "; ".join(wrong))
+            continue
+        folder = catalog.find(name)
+        config = catalog.read_config(folder)
+        sha256 = config.get("files", {}).get(catalog.WEIGHTS, "")
+        yield Check("model", name, OK, f"{config.get('version')} sha256:{sha256[:16]} in {folder}")
+
+
+def extras() -> Iterator[Check]:
+    """The libraries that are not needed, and what for."""
+    for library, (extra, what_for) in EXTRAS.items():
+        try:
+            yield Check("extra", library, OK, f"{metadata.version(library)}: {what_for}")
+        except metadata.PackageNotFoundError:
+            how = f"pip install 'genomai[{extra}]' for {what_for}"
+            yield Check("extra", library, ABSENT, how)
+
+
+def self_test() -> Iterator[Check]:
+    """People made up by one model, through a compressed VCF, called by another."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        made, called = Path(folder) / "people.vcf.gz", Path(folder) / "calls.tsv"
+        asked = [word for group in GROUPS for word in ("--phenotype", group)]
+        steps = {
+            "generate": ["generate", *asked, "--to", "vcf", "-o", str(made)],
+            "classify": ["classify", "--model", "ancestry-967", str(made), "-o", str(called)],
+        }
+        for name, words in steps.items():
+            check = _tried("self-test", name, partial(_ran, words), "done")
+            yield check
+            if check.result == FAILED:
+                return
+        yield _tried(
+            "self-test", "answers", partial(_compare, called), f"as made up: {' '.join(GROUPS)}"
+        )
+
+
+def _ran(words: list[str]) -> None:
+    """Run a command in a process of its own, as a user would; GenomaiError with what it said if it failed."""
+    import subprocess
+
+    line = [sys.executable, "-m", "genomai_cli", *words]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise GenomaiError(ended.stderr.strip().splitlines()[-1] if ended.stderr else "no message")
+
+
+def _compare(table: Path) -> None:
+    from genomai_cli.formats.tables import read_table
+
+    found = list(read_table(table).column("superpop"))
+    if found != GROUPS:
+        raise GenomaiError(f"{' '.join(found)} where {' '.join(GROUPS)} were made up")

@@ -1,0 +1,257 @@
+"""Completion: what is offered at the cursor, by the answers of the program and in the shells themselves."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, run_process
+
+from genomai_cli.cli import completion
+
+SCRIPTS = REPOSITORY / "genomai_cli" / "cli" / "completions"
+
+
+def asked(line, shell="fish", **more):
+    """The answer to a line up to the cursor: the files that fit, and the values."""
+    environment = {"_GENOMAI_COMPLETE": shell, "_GENOMAI_LINE": f"genomai {line}", **more}
+    result = run_process("", environment=environment)
+    assert result.stderr == ""
+    files, *rows = result.stdout.splitlines()
+    return files, [row.split("\t")[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mod", ["models"]),
+        ("models sh", ["show"]),
+        ("models list --rep", ["--report-json"]),
+        ("classify --prop", ["--proportions"]),
+        ("embed --to t", ["tsv"]),
+        ("embed --to=t", ["--to=tsv"]),
+        ("embed --device=c", ["--device=cpu", "--device=cuda"]),
+        ("classify --model=ancestry-", ["--model=ancestry-967", "--model=ancestry-generator"]),
+        ("models show ancestry-9", ["ancestry-967"]),
+        ("train --recipe evo", ["evo2-tiny"]),
+        ("generate --phenotype EU", ["EUR"]),
+        ("generate --phenotype EUR:0.5,AF", ["EUR:0.5,AFR"]),
+        ("pretrain --objective mas", ["masked"]),
+        ("classify --proportions su", ["superpop"]),
+        ("classify --model mito --proportions hap", ["haplogroup"]),
+        ("explain --model ancestry --class GB", ["GBR"]),
+        ("classify --nothing x --mod", ["--model"]),
+        ("nothing ", []),
+        ("classify --nothing=", []),
+        ("classify 'open --quote", []),
+    ],
+)
+def test_values(line, expected, shipped_only):
+    _, values = asked(line)
+    assert values == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "endings"),
+    [
+        ("classify ", {"vcf", "vcf.gz", "bcf", "fa", "fq.gz", "tsv"}),
+        ("train --labels ", {"tsv", "csv.gz"}),
+        ("score --reference=", {"fa", "fa.gz"}),
+        ("train --recipe ", {"toml"}),
+        ("embed --output ", {completion.ANY_FILE}),
+        ("classify --model ", {completion.FOLDERS}),
+        ("classify --pcs ", {completion.NO_FILES}),
+        ("classify --", {completion.NO_FILES}),
+    ],
+)
+def test_files(line, endings):
+    assert endings <= set(asked(line)[0].split())
+
+
+def test_columns_of_the_labels_on_the_line(tmp_path):
+    table = tmp_path / "labels.tsv"
+    table.write_text("sample\tpopulation\tsex\na\tGBR\tf\n")
+    assert asked(f"train --labels {table} --head po")[1] == ["population"]
+    assert asked(f"train --labels {table} --head pop=s")[1] == ["pop=sex"]
+    assert asked("train --labels /nowhere.tsv --head po")[1] == []
+
+
+def test_a_damaged_model_is_left_out_in_silence(models_folder):
+    for name, text in (("toy-one", '{"format_version": 1, "name": "x"}'), ("toy-bad", "{")):
+        (models_folder / name).mkdir()
+        (models_folder / name / "config.json").write_text(text)
+    assert "toy-bad" not in asked("models show toy")[1]
+
+
+def test_neither_torch_nor_numpy_is_loaded_for_a_name():
+    program = (
+        "import sys; from genomai_cli.cli.app import main; main([]);"
+        "print({'torch', 'numpy', 'rich'} & set(sys.modules))"
+    )
+    for line in ("train --recipe ", "classify --model ", "generate --phenotype ", "train --"):
+        environment = {"_GENOMAI_COMPLETE": "bash", "_GENOMAI_LINE": f"genomai {line}"}
+        words = [sys.executable, "-c", program]
+        ended = subprocess.run(
+            words, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        assert len(ended.stdout.splitlines()) > 3
+        assert ended.stdout.splitlines()[-1] == "set()"
+
+
+def test_ctrl_c_is_silent(monkeypatch):
+    """Before the answer is there the program dies of the signal, as it does while it loads."""
+    environment = os.environ | {
+        "_GENOMAI_COMPLETE": "fish",
+        "_GENOMAI_LINE": "genomai classify --model ",
+    }
+    program = (
+        "import os, signal, genomai_cli.__main__ as m\n"
+        "from genomai_cli.bundles import catalog\n"
+        "catalog.names = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+        "m.main([])"
+    )
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("shell", completion.SCRIPTS)
+def test_the_program_prints_the_script_of_a_shell(shell):
+    result = run_process("", environment={"_GENOMAI_COMPLETE": f"source_{shell}"})
+    assert result.stdout == (SCRIPTS / completion.SCRIPTS[shell]).read_text()
+
+
+# --- in the shells --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with files of several kinds, and the program of this checkout in the path."""
+    program = tmp_path / "bin" / "genomai"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m genomai_cli "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GENOMAI_MODELS", raising=False)
+    folder = tmp_path / "files"
+    (folder / "folder").mkdir(parents=True)
+    for name in ("first.vcf.gz", "first.md", "fields.tsv", "a file.vcf"):
+        (folder / name).touch()
+    return folder
+
+
+def shell_or_skip(shell):
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
+    return found
+
+
+def output_of(shell, script, folder):
+    words = [shell_or_skip(shell), "-c", script]
+    return subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder).stdout
+
+
+def bash_offers(line, folder):
+    """What bash would offer, its words split at = and : as readline does."""
+    words = (
+        line.replace("=", " = ").split(" ") if not line.endswith("=") else [*line[:-1].split(), "="]
+    )
+    script = f"""
+        source {SCRIPTS}/genomai.bash
+        COMP_LINE={line!r} COMP_POINT={len(line)}
+        COMP_WORDS=({" ".join(map(repr, words))}) COMP_CWORD={len(words) - 1}
+        _genomai_completion genomai
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    return sorted(filter(None, output_of("bash", script, folder).splitlines()))
+
+
+def test_bash(here):
+    assert bash_offers("genomai mod", here) == ["models"]
+    assert bash_offers("genomai models list --rep", here) == ["--report-json"]
+    assert bash_offers("genomai classify --model=ancestry-9", here) == ["ancestry-967"]
+    assert bash_offers("genomai classify f", here) == ["fields.tsv", "first.vcf.gz", "folder"]
+    assert bash_offers("genomai train --labels fi", here) == ["fields.tsv"]
+    assert bash_offers("genomai classify --model=", here)[-2:] == [
+        "mito-denoiser",
+        "mito-pretrained",
+    ]
+    assert bash_offers("genomai classify -o fi", here) == ["fields.tsv", "first.md", "first.vcf.gz"]
+
+
+def fish_offers(line, folder):
+    script = f"source {SCRIPTS}/genomai.fish; complete -C {line!r}"
+    return sorted(row.split("\t")[0] for row in output_of("fish", script, folder).splitlines())
+
+
+def test_fish(here):
+    assert fish_offers("genomai mod", here) == ["models"]
+    assert fish_offers("genomai models list --rep", here) == ["--report-json"]
+    assert fish_offers("genomai classify --model=ancestry-9", here) == ["--model=ancestry-967"]
+    assert fish_offers("genomai classify f", here) == ["fields.tsv", "first.vcf.gz", "folder/"]
+    assert fish_offers("genomai train --labels=fi", here) == ["--labels=fields.tsv"]
+    assert fish_offers("genomai classify -o fi", here) == ["fields.tsv", "first.md", "first.vcf.gz"]
+
+
+def typed(words, setup, line, expected, folder):
+    """Whether a shell on a terminal completes the line, after TAB, to what is expected."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.environ |= {"TERM": "dumb", "PS1": "> "}
+        os.execv(words[0], words)
+    screen = ""
+    try:
+        os.write(terminal, f"{setup}; echo rea''dy\n".encode())
+        screen = _until(terminal, "ready\r\n")
+        os.write(terminal, f"{line}\t".encode())
+        screen = _until(terminal, expected)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(terminal)
+    return screen
+
+
+def _until(terminal, expected):
+    screen, end = "", time.monotonic() + 60
+    while expected not in screen and time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            screen += os.read(terminal, 4096).decode(errors="replace")
+    return screen
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("genomai classify --model=ancestry-g", "enerator"),
+        ("genomai models sh", "ow"),
+        ("genomai classify fir", "st.vcf.gz"),
+        ("genomai train --labels fi", "elds.tsv"),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_on_a_terminal(shell, line, expected, here):
+    words = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"]}[shell]
+    setup = {
+        "bash": f"source {SCRIPTS}/genomai.bash",
+        "zsh": f"fpath=({SCRIPTS} $fpath); autoload -U compinit; compinit -u -D",
+    }[shell]
+    found = typed([shell_or_skip(shell), *words], setup, line, expected, here)
+    assert expected in found.replace("\r", "").replace("\x07", "").replace("\x08", "")
+
+
+def test_the_scripts_are_valid():
+    for shell, name in completion.SCRIPTS.items():
+        if shutil.which(shell):
+            subprocess.run([shell, "-n", Path(SCRIPTS / name)], check=True)
