@@ -42,8 +42,9 @@ from benchmarks.imputation.methods import (
 )
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.formats.streams import open_input
-from genomai_cli.population.evaluation.genotypes import panel_of_variants, read_genotypes
+from genomai_cli.population.evaluation.genotypes import read_genotypes
 from genomai_cli.population.panel import GRCH37, Panel
+from genomai_cli.population.panel_files import panel_of_variants
 
 RATE, ERROR = 1e-6, 1e-3  # of the copying model alone: what `pretrain` chose on the reference
 REFERENCE, TYPED, TRUTH = "1.ref.vcf.gz", "1.typed.vcf.gz", "1.truth.vcf.gz"

@@ -32,7 +32,7 @@ LIBRARIES = [
 ]
 # What may be added, and what for: the extra of the package, and the library that it brings.
 EXTRAS = {
-    "anndata": ("h5ad", "embed -o FILE.h5ad"),
+    "anndata": ("dev", "AnnData in Python"),
     "bed-reader": ("plink", "PLINK .bed files"),
     "pandas": ("dev", "tables in Python"),
     "scikit-learn": ("dev", "comparisons in Python"),

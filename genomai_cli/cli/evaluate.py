@@ -310,7 +310,7 @@ def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
     from genomai_cli.alphabet import as_letters
     from genomai_cli.formats.streams import open_input
     from genomai_cli.population.barcode import BarcodeSites
-    from genomai_cli.population.evaluation.genotypes import panel_of_variants
+    from genomai_cli.population.panel_files import panel_of_variants
     from genomai_cli.sources.installed import installed_panels
 
     if sequences:

@@ -46,6 +46,7 @@ class Kind(Enum):
     VCF = "VCF"
     BCF = "BCF"
     RAW = "raw genotypes of a consumer test"
+    PLINK = "genotypes of PLINK"
     TABLE = "a table of sequences"
     MEMORY = "records in memory"
 
@@ -68,7 +69,7 @@ class Input:
     @property
     def has_variants(self) -> bool:
         """Whether samples are read from it at known sites."""
-        return self.kind in (Kind.VCF, Kind.BCF, Kind.RAW)
+        return self.kind in (Kind.VCF, Kind.BCF, Kind.RAW, Kind.PLINK)
 
     @property
     def ends_within_line(self) -> bool:
@@ -136,7 +137,9 @@ def _recognised(source: Any, name: str, file: Path | None) -> Input:
         _close(raw, name)
         raise
     head = head.removeprefix(_BOM)
-    longest = None if kind in (Kind.FASTA, Kind.BCF) else LONGEST_LINE  # which see to it themselves
+    longest = (
+        None if kind in (Kind.FASTA, Kind.BCF, Kind.PLINK) else LONGEST_LINE
+    )  # which see to it themselves
     stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
     return Input(name, kind, compression, cast(BinaryIO, stream), file)
 
@@ -365,6 +368,7 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file"),
     (b"\xff\xfe", "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"),
     (b"\xfe\xff", "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"),
+    (b"\x6c\x1b", "PLINK 2's .pgen (plink2 --pfile X --export bcf turns it into BCF)"),
     (b"##", "a VCF without its first line, ##fileformat=VCFv4"),
     (b"#CHROM", "a VCF without its first line, ##fileformat=VCFv4"),
     (b";", "a FASTA with comments"),
@@ -389,6 +393,8 @@ def _kind(head: bytes, name: str) -> Kind:
         return Kind.VCF
     if text.startswith(b"BCF\2"):
         return Kind.BCF
+    if text[:2] == b"\x6c\x1b" and text[2:3] in (b"\0", b"\1"):
+        return Kind.PLINK
     text = text.lstrip(_BLANKS)
     if not text:
         raise InputError("the input is empty", path=name)

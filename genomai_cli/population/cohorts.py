@@ -14,6 +14,7 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted
 from genomai_cli.formats.contigs import PLINK_CODES
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
+from genomai_cli.formats.plink import read_bed
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
 from genomai_cli.formats.streams import Input, Kind
 from genomai_cli.formats.vcf import VariantFile, read_variants
@@ -343,6 +344,8 @@ def _opened(
 ) -> VariantFile:
     if source.kind is Kind.RAW:
         return read_raw_genotypes(source, sites)
+    if source.kind is Kind.PLINK:
+        return read_bed(source, sites)
     return read_variants(
         source, sites, covering=True, with_fields=phased, rules=rules, likelihoods=likelihoods
     )

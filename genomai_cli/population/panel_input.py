@@ -9,12 +9,11 @@ import numpy as np
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError, TrainingError
-from genomai_cli.formats.streams import open_bytes, open_input
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.population import barcode_calls
 from genomai_cli.population.barcode import letters_to_genotypes
-from genomai_cli.population.evaluation.genotypes import panel_of_variants
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel_files import read_panel
 from genomai_cli.records import SequenceRecord
 
 DEFAULT_PANEL = "ancestry-967"  # the model whose panel a recipe of barcodes has by default
@@ -80,9 +79,4 @@ def panel_given(file: Path | None) -> Panel:
     """The panel in a file, TSV or VCF, or else the default one."""
     if file is None:
         return Panel.read(catalog.panel_of(DEFAULT_PANEL))
-    with open_bytes(file) as stream:
-        is_table = not stream.read(12).startswith((b"##fileformat", b"BCF"))
-    if is_table:
-        return Panel.read(file)
-    with open_input(file) as source:
-        return panel_of_variants(source)
+    return read_panel(file)

@@ -7,6 +7,7 @@ from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError, GenomaiError
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel_files import read_panel
 
 DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
@@ -38,7 +39,7 @@ def installed_references() -> dict[str, Reference]:
 def panel_of(file: Path | None, model: str | None, default: str = DEFAULT_MODEL) -> Panel:
     """The panel in a file, else that of the model, else that of the default one."""
     if file is not None:
-        return Panel.read(file)
+        return read_panel(file)
     name = model or default
     return Panel.read(catalog.panel_of(name), name=Path(name).name)
 

@@ -15,10 +15,10 @@ from genomai_cli.population.evaluation.genotypes import (
     SampleGenotypes,
     genotypes_of_sequences,
     genotypes_of_variants,
-    panel_of_variants,
 )
 from genomai_cli.population.evaluation.privacy import distances, nearest, nearest_other
 from genomai_cli.population.panel import GRCH38, Panel
+from genomai_cli.population.panel_files import panel_of_variants
 from genomai_cli.records import SequenceRecord
 
 unhurried = settings(deadline=None, max_examples=50)

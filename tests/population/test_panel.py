@@ -95,3 +95,20 @@ def test_sites_win_over_the_header() -> None:
     assert choose_build({"GRCh37": 3, "GRCh38": 3}, "GRCh38") == "GRCh38"
     assert choose_build({"GRCh37": 3, "GRCh38": 3}, None) == "GRCh37"
     assert choose_build({"GRCh37": 0, "GRCh38": 0}, None) is None
+
+
+@pytest.mark.parametrize("samples", [False, True])
+def test_the_sites_of_a_vcf_with_and_without_samples(samples, tmp_path):
+    from genomai_cli.population.panel_files import read_panel
+
+    ends = ("\tFORMAT\ta", "\tGT\t0/1") if samples else ("", "")
+    rows = ["chr1\t5\t.\ta\tG", "chr1\t6\t.\tAC\tG", "1\t5\t.\tA\tC", "chr2\t7\t.\tC\tT,G"]
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO" + ends[0]
+    lines = ["##fileformat=VCFv4.2", "##reference=GRCh38", columns]
+    lines += [f"{row}\t.\tPASS\t.{ends[1]}" for row in rows]
+    file = tmp_path / "sites.vcf"
+    file.write_text("\n".join(lines) + "\n")
+    panel = read_panel(file)
+    assert (panel.chrom, panel.ref, panel.alt) == (("1",), ("A",), ("G",))
+    assert panel.positions["GRCh38"].tolist() == [5]
+    assert panel.positions["GRCh37"].tolist() == [0]

@@ -10,15 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
-from genomai_cli.formats.vcf import read_variants
 from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_sites
-from genomai_cli.population.builds import header_build
 from genomai_cli.population.cohorts import read_cohorts
-from genomai_cli.population.panel import BUILDS, GRCH37, Panel
+from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 
 Alleles = NDArray[np.int8]
@@ -142,24 +139,6 @@ def genotypes_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> S
         return SampleGenotypes(names, alleles_RS[:, None], True, requested)
     of_individuals = {name[:-2]: phenotype for name, phenotype in requested.items()}
     return SampleGenotypes(individuals, alleles_RS[pairs], True, of_individuals)
-
-
-def panel_of_variants(source: Input) -> Panel:
-    """The biallelic SNPs of a VCF as a panel, with its first record of each position."""
-    file = read_variants(source)
-    sites: dict[tuple[str, int], tuple[str, str]] = {}
-    for variant in file.records:
-        letters = (variant.ref, *variant.alts)
-        if len(letters) == 2 and all(len(x) == 1 and x in BASES for x in letters):
-            sites.setdefault((variant.contig, variant.position), (letters[0], letters[1]))
-    if not sites:
-        raise InputError("no biallelic SNPs to compare samples at", path=source.path)
-    build = header_build(file.header) or GRCH37
-    known = np.array([position for _, position in sites], np.int64)
-    positions = {b: known if b == build else np.zeros_like(known) for b in BUILDS}
-    refs, alts = zip(*sites.values(), strict=True)
-    dots = (".",) * len(sites)
-    return Panel(source.path, tuple(c for c, _ in sites), positions, dots, refs, alts, dots)
 
 
 def _request(record: SequenceRecord) -> tuple[str, str]:

@@ -1,0 +1,176 @@
+"""PLINK 1 genotypes, .bed with its .bim and .fam, read as records of variants (through the library bed-reader).
+
+A .bed holds copies of the allele A1 of its .bim. Which of A1 and A2 is the reference's is not said: PLINK 1 makes the
+rarer one A1, PLINK 2 the alternate one. So the order of REF and ALT means nothing here (`VariantFile.ordered`), and
+alleles count by their letters alone. Nor is the strand said, which arrays give as they like: whoever knows the sites'
+alleles has to see to that.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.formats.regions import Wanted
+from genomai_cli.formats.streams import Input, Kind, open_bytes, text_of
+from genomai_cli.formats.vcf import Variant, VariantFile
+
+MAGIC, VARIANT_MAJOR = b"\x6c\x1b", 1
+MISSING_COPIES = -127  # what bed-reader gives for a missing call
+NO_ALLELE = ("0", ".")
+_GENOTYPES = np.array([[0, 0], [0, 1], [1, 1], [-1, -1]], np.int16)  # 0, 1, 2 copies of A1, none
+_AT_ONCE = 256  # variants
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A line of the .bim: contig by its normal name, alleles in upper case."""
+
+    contig: str
+    position: int
+    a1: str
+    a2: str
+    line: int
+
+
+def read_bed(source: Input, wanted: Wanted | None = None) -> VariantFile:
+    """The genotypes at the wanted positions (all for None) as records, A2 in the place of REF.
+
+    InputError where a file beside it is missing, the three do not go together, or a line is none of theirs.
+    """
+    if source.kind is not Kind.PLINK:
+        raise InputError(f"{source.kind.value}, where a PLINK .bed is needed", path=source.path)
+    if source.file is None or source.compression != "plain":
+        message = (
+            "a PLINK .bed is read beside its .bim and .fam: name the file itself, uncompressed"
+        )
+        raise InputError(message, path=source.path)
+    samples = _samples(_beside(source.file, ".fam"))
+    markers = _markers(_beside(source.file, ".bim"))
+    _check_size(source.file, len(markers), len(samples))
+    contigs: dict[str, int | None] = dict(Counter(marker.contig for marker in markers))
+    records = _records(source.file, _chosen(markers, wanted), len(markers), len(samples))
+    return VariantFile(source.path, samples, (), records, contigs, ordered=False)
+
+
+def _beside(bed: Path, suffix: str) -> Path:
+    file = bed.with_suffix(suffix)
+    if not file.is_file():
+        raise InputError(f"no {file.name} beside it, which says what is in it", path=bed)
+    return file
+
+
+def _rows(file: Path, columns: int, what: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines with their numbers, which have so many fields between blanks."""
+    with open_bytes(file) as stream:
+        for line, raw in enumerate(stream, start=1):
+            fields = text_of(raw).split()
+            if len(fields) != columns:
+                message = f"{len(fields)} fields where a {file.suffix} has {columns}: {what}"
+                raise InputError(message, path=file, line=line)
+            yield line, fields
+
+
+def _samples(file: Path) -> tuple[str, ...]:
+    """The samples' names: within families where they are there twice."""
+    rows = list(_rows(file, 6, "family, name, father, mother, sex, phenotype"))
+    names = [fields[1] for _, fields in rows]
+    if len(set(names)) < len(names):
+        names = [f"{fields[0]}_{fields[1]}" for _, fields in rows]
+    for (line, _), (name, count) in zip(rows, Counter(names).items(), strict=False):
+        if count > 1:
+            raise InputError(f"sample {name} is there {count} times", path=file, line=line)
+    return tuple(names)
+
+
+def _markers(file: Path) -> list[Marker]:
+    names: dict[str, str] = {}
+    found = []
+    for line, (contig, _, _, position, a1, a2) in _rows(
+        file, 6, "chromosome, name, centimorgans, position, A1, A2"
+    ):
+        if not position.removeprefix("-").isdigit():
+            raise InputError(f"'{position[:20]}' is not a position", path=file, line=line)
+        if contig not in names:
+            normal = normal_contig(contig)
+            names[contig] = "X" if normal == "XY" else PLINK_CODES.get(normal, normal)
+        found.append(Marker(names[contig], int(position), a1.upper(), a2.upper(), line))
+    return found
+
+
+def _check_size(bed: Path, markers: int, samples: int) -> None:
+    """InputError unless the file is one of so many variants and samples."""
+    with bed.open("rb") as stream:
+        mode = stream.read(3)[2:]
+    if mode != bytes([VARIANT_MAJOR]):
+        message = (
+            "a .bed by samples, as old programs wrote it: `plink --bfile X --make-bed` turns it"
+        )
+        raise InputError(message, path=bed)
+    size, there = 3 + markers * ((samples + 3) // 4), bed.stat().st_size
+    if size != there:
+        message = (
+            f"{there} bytes, where {markers} variants of the .bim and {samples} samples of the .fam make {size}: "
+            "truncated, or not the files that belong to it"
+        )
+        raise InputError(message, path=bed)
+
+
+def _chosen(markers: Sequence[Marker], wanted: Wanted | None) -> list[tuple[int, Marker]]:
+    """The numbers of the markers at wanted positions that have an allele, with them; a position below 1 is none."""
+    return [
+        (number, marker)
+        for number, marker in enumerate(markers)
+        if marker.position > 0
+        and (wanted is None or marker.position in wanted.get(marker.contig, ()))
+        and {marker.a1, marker.a2} - set(NO_ALLELE)
+    ]
+
+
+def _records(
+    bed: Path, chosen: Sequence[tuple[int, Marker]], markers: int, samples: int
+) -> Iterator[Variant]:
+    """A record for each of the markers, whose calls are read some at a time."""
+    unphased = np.zeros(samples, np.bool_)
+    library = _library()
+    with library.open_bed(
+        bed, iid_count=samples, sid_count=markers, count_A1=True, num_threads=1
+    ) as opened:
+        for first in range(0, len(chosen), _AT_ONCE):
+            some = chosen[first : first + _AT_ONCE]
+            index = np.s_[:, [number for number, _ in some]]
+            copies = opened.read(index=index, dtype="int8")
+            for at, (_, marker) in enumerate(some):
+                yield _variant(marker, copies[:, at], unphased, bed)
+
+
+def _variant(
+    marker: Marker, copies: NDArray[np.int8], unphased: NDArray[np.bool_], bed: Path
+) -> Variant:
+    """The record of a marker; one without its A1, or A2, is of a single allele."""
+    genotypes = _GENOTYPES[np.where(copies == MISSING_COPIES, 3, copies)]
+    ref = marker.a2
+    alts: tuple[str, ...] = (marker.a1,)
+    if marker.a1 in NO_ALLELE or marker.a2 in NO_ALLELE:
+        kept = 0 if marker.a1 in NO_ALLELE else 1
+        if (genotypes == 1 - kept).any():
+            message = f"calls of an allele that the .bim does not name, in its line {marker.line}"
+            raise InputError(message, path=bed)
+        ref, alts = (marker.a1 if kept else marker.a2), ()
+        genotypes = np.where(genotypes == kept, np.int16(0), genotypes)
+    return Variant(marker.contig, marker.position, ref, alts, genotypes, unphased, marker.line)
+
+
+def _library() -> Any:
+    try:
+        return import_module("bed_reader")
+    except ImportError:
+        message = "PLINK files are read by the library bed-reader: pip install 'genomai[plink]'"
+        raise UsageError(message) from None
