@@ -15,6 +15,7 @@ NETWORKS = {
     "hyenadna": "genomai_cli.backbones.hyenadna:HyenaDnaNetwork",
     "striped_hyena": "genomai_cli.backbones.striped_hyena:StripedHyenaNetwork",
     "alphagenome": "genomai_cli.backbones.alphagenome:AlphaGenomeNetwork",
+    "kmer_frequencies": "genomai_cli.backbones.kmer_frequencies:KmerFrequencies",
     "sequence_ensemble": "genomai_cli.backbones.sequence_ensemble:SequenceEnsemble",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",

@@ -96,11 +96,13 @@ def task_of(genome: Path, windows: int, variants: int, seed: int, folder: Path) 
     known = [p for p in places if IS_BASE[as_letters(texts[p[0]][p[1] : p[1] + WINDOW])].all()]
     chosen = [known[i] for i in _spread(len(known), windows)]
     rng = np.random.default_rng(seed)
-    sites = [known[i] for i in _spread(len(known), variants)]
+    middle = range(WINDOW // 4, WINDOW * 3 // 4, WINDOW // 8)
+    places = [(n, at + more) for n, at in known for more in middle]
+    sites = [places[i] for i in _spread(len(places), variants)]
     return Task(
         training,
         [texts[name][at : at + WINDOW] for name, at in chosen],
-        [_variant(name, at + WINDOW // 2, texts[name], rng) for name, at in sites],
+        [_variant(name, at, texts[name], rng) for name, at in sites],
         reference,
     )
 
@@ -202,9 +204,19 @@ def trained(
     steps = max(TIMED_STEPS, int(SPENT * minutes * 60 / each))
     say(f"{preset}: {each:.2f} s a step on {torch.get_num_threads()} cores, {steps} steps")
     made = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
-    bundles.save(made.bundle, folder / "models" / preset, bundles.Extras(f"# {preset}\n", ""))
-    about = f"{steps} steps, {made.facts['tokens']:,} tokens, {made.facts['seconds']} s"
-    return model_row(task, made.bundle, preset, about)
+    bundles.save(made.bundle, _kept(folder, preset), bundles.Extras(f"# {preset}\n", ""))
+    return judged(task, made.bundle, preset)
+
+
+def judged(task: Task, bundle: bundles.Bundle, preset: str) -> Row:
+    """A pretrained model with what it took."""
+    facts = bundle.config["provenance"]
+    about = f"{facts['steps']} steps, {facts['tokens']:,} tokens, {facts['seconds']} s"
+    return model_row(task, bundle, preset, about)
+
+
+def _kept(folder: Path, preset: str) -> Path:
+    return folder / "models" / preset
 
 
 def _seconds_a_step(corpus: Corpus, recipe: Recipe, seed: int) -> float:
@@ -283,7 +295,10 @@ def main() -> None:
         "--windows", type=int, default=400, help=f"of {WINDOW} letters that are scored"
     )
     parser.add_argument(
-        "--variants", type=int, default=1000, help="sites of a transition and its control"
+        "--variants", type=int, default=2000, help="sites of a transition and its control"
+    )
+    parser.add_argument(
+        "--kept", action="store_true", help="train nothing: judge the models of an earlier run"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -293,7 +308,12 @@ def main() -> None:
         *markov_rows(task, 10, "Markov models up to order 10, mixed"),
     ]
     for preset in options.methods:
-        rows.append(trained(task, preset, options.minutes, options.seed, options.runs, options.set))
+        if options.kept:
+            bundle = bundles.load(str(_kept(options.runs, preset)), torch.device("cpu"))
+            row = judged(task, bundle, preset)
+        else:
+            row = trained(task, preset, options.minutes, options.seed, options.runs, options.set)
+        rows.append(row)
         say("\n".join(table(rows, options.seed)))
     text = "\n".join(table(rows, options.seed)) + "\n"
     write_asked(options.markdown, text)

@@ -268,7 +268,7 @@ def probe(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, flo
                 reset_parameters(network)
             bundle = Bundle(bundle.config, fresh.eval(), bundle.input)
         train, dev = (
-            _vectors(bundle, samples, both_strands=not task.stranded)
+            vectors_of(bundle, samples, both_strands=not task.stranded)
             for samples in (task.train, task.dev)
         )
         labels = task.train.labels[HEAD]
@@ -279,7 +279,8 @@ def probe(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, flo
     return learn
 
 
-def _vectors(bundle: Bundle, samples: Samples, *, both_strands: bool) -> Array:
+def vectors_of(bundle: Bundle, samples: Samples, *, both_strands: bool) -> Array:
+    """The mean vectors (N, E) of the samples."""
     embedder = Embedder(bundle, Settings(both_strands=both_strands))
     vectors = [found.vector for found in embedder.embed(records_of(samples))]
     return np.nan_to_num(np.stack(vectors).astype(np.float64))

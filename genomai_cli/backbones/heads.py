@@ -124,5 +124,9 @@ def _auxiliary(config: Mapping[str, Any], network: Network) -> nn.Module:
         return kind(kind.config_class(**config["network"]))
     except BundleError as error:
         raise BundleError(f"companion {config['kind']!r}: {error}") from error
-    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise BundleError(
+            f"{type(network).__name__} has no head for {config['kind']!r}: it cannot be trained by that objective"
+        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"companion {config.get('kind')!r}: {error!r}") from error

@@ -34,7 +34,7 @@ COMMANDS = {
     "augment": "Write random views of sequences, or of the genotypes of a VCF.",
     "pretrain": "Pretrain a network on unlabelled DNA, into a model bundle.",
     "train": "Train a classifier on labelled samples, into a model bundle.",
-    "models": "List, show, verify, inspect and convert models.",
+    "models": "List, show, verify, inspect, make and convert models.",
     "doctor": "Check the installation: versions, devices, models, a self-test.",
     "cite": "Tell how to cite the program, a model and its methods.",
     "help": "Show how a command is used.",

@@ -157,7 +157,8 @@ def embed(
     HDF5 holds embeddings, float32 (n, d), and ids, in input order, and how they were made as attributes; with
     --per-token tokens (tokens, d) and offsets (n + 1). A table has the columns id, e1, e2, ... Long sequences are read
     in overlapping windows, of whose means the vector is the mean weighted by their tokens. The vector of a
-    record in which the model can read nothing is nan.
+    record in which the model can read nothing is nan. Without --model, DNA that no installed model knows is embedded by
+    the frequencies of its k-mers (the model kmers).
 
     \b
     genomai embed -o people.h5 cohort.vcf.gz
@@ -168,6 +169,7 @@ def embed(
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
+    from genomai_cli.sources.installed import DEFAULT_OF_DNA
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     hdf5 = (to or _target(output)) is Target.HDF5
@@ -175,7 +177,9 @@ def embed(
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
-    _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
+    _, bundle, records = open_model(
+        run, sources, model, compute, variants=variants, part=part, of_dna=DEFAULT_OF_DNA
+    )
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)
     made = Vectors(run, embedder, Batching(windows=batch_size), part)

@@ -8,11 +8,18 @@ import typer
 from genomai_cli.cli.console import show_table
 from genomai_cli.cli.exits import Commands
 from genomai_cli.cli.help_pages import Command
+from genomai_cli.cli.options import Seed
 from genomai_cli.cli.run import Run, command
+from genomai_cli.cli.training_options import (
+    Changes,
+    Target,
+    command_line,
+    named_after,
+)
 
 models = typer.Typer(
     cls=Commands,
-    help="List, show, verify, inspect and convert models.",
+    help="List, show, verify, inspect, make and convert models.",
     add_completion=False,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -45,6 +52,14 @@ Tolerance = Annotated[
 ]
 Weights = Annotated[
     Path, typer.Argument(metavar="FILE|DIR", help="A file or a folder of weights.", exists=True)
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar="PRESET|TOML",
+        help="Of which network.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
 Checkpoint = Annotated[
@@ -208,6 +223,38 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
         failed += [found.name] if result == "DIFFERENT" else []
     if failed:
         raise InputError(f"above the tolerance of {tolerance:g}: {', '.join(failed)}", path=folder)
+
+
+@models.command(cls=Command)
+@command
+def new(
+    run: Run,
+    output: Target,
+    recipe: RecipeName,
+    changes: Changes = None,
+    seed: Seed = 0,
+) -> None:
+    """Make a model of plain DNA that has learnt nothing.
+
+    Its values are fresh: what it does is the measure of what training adds.
+
+    \b
+    genomai models new --recipe hyenadna-tiny --seed 1 -o untrained
+    genomai embed --model ./untrained -o vectors.h5 genes.fa
+    """
+    import shlex
+
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training import recipe as recipes
+    from genomai_cli.training.initialization import untrained
+    from genomai_cli.training.model_card import untrained_card
+
+    chosen, text = recipes.read(recipe, changes or [])
+    made = untrained(named_after(chosen, output, changes or []), seed=seed)
+    card = untrained_card(made, shlex.join(command_line()))
+    bundles.save(made, output, bundles.Extras(card, text))
+    run.count(read=1, used=1)
+    run.console.say(f"wrote {output}")
 
 
 @models.command(cls=Command)

@@ -39,7 +39,7 @@ from genomai_cli.library.inputs import (
 from genomai_cli.library.results import Calls, Embeddings, SequenceScores, VariantEffects
 from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
-from genomai_cli.sources.installed import DEFAULT_GENERATOR
+from genomai_cli.sources.installed import DEFAULT_GENERATOR, DEFAULT_OF_DNA
 from genomai_cli.sources.model_choice import InstalledInputs, load_model, open_model, records_for
 from genomai_cli.sources.records import read_records
 
@@ -248,7 +248,7 @@ def embed(
     progress: Progress | None = None,
 ) -> Embeddings:
     """A vector a record, see `Model.embed`; without a model by the one that the first records speak for."""
-    used, given = _opened(records, model, vcf, device, progress)
+    used, given = _opened(records, model, vcf, device, progress, DEFAULT_OF_DNA)
     return _embedded(used, given, Settings(pool, layer, both_strands))
 
 
@@ -313,13 +313,14 @@ def _opened(
     vcf: VcfReading,
     device: str,
     progress: Progress | None,
+    of_dna: str | None = None,
 ) -> tuple[Bundle, Iterator[SequenceRecord]]:
-    """The model, and the records as it reads them."""
+    """The model, and the records as it reads them; `of_dna` is that of DNA which no other model knows."""
     listener, inputs = Listener(progress), inputs_of(records)
     if isinstance(model, Model):
         return model.bundle, records_for(model.bundle, listener, inputs, variants=vcf)
     name = None if model is None else _named(model)
-    found = open_model(listener, inputs, name, Compute(device), variants=vcf)
+    found = open_model(listener, inputs, name, Compute(device), variants=vcf, of_dna=of_dna)
     return found.bundle, found.records
 
 

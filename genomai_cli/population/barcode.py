@@ -22,6 +22,7 @@ from genomai_cli.alphabet import (
     UNKNOWN,
     UNKNOWN_LETTER,
     Letters,
+    as_letters,
     letter_set,
 )
 from genomai_cli.errors import InputError, UsageError
@@ -33,6 +34,9 @@ from genomai_cli.population.match_report import MatchReport
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.uncertain_calls import UncertainCalls
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
+
+MOST_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
+MOST_FOREIGN_SHARE = 0.25  # of the letters that are known
 
 
 def _split_tables() -> tuple[Letters, Letters]:
@@ -269,6 +273,37 @@ def require_sites(record: SequenceRecord, sites: int) -> None:
     if len(record.sequence) != sites:
         message = f"{record.name} has {len(record.sequence)} letters, the panel {sites} sites"
         raise InputError(message, path=record.path, line=record.line or None)
+
+
+def require_barcode(record: SequenceRecord, panel: Panel) -> None:
+    """InputError unless the record has one letter a site, hardly any of which is none of the site's."""
+    require_sites(record, len(panel))
+    require_alleles(record, as_letters(record.held), panel)
+
+
+def require_alleles(record: SequenceRecord, letters_S: Letters, panel: Panel) -> None:
+    """InputError if many of the letters that are known are no genotype of their site: of DNA that is no barcode, half
+    are; on the other strand or at other sites nearly as many, and would be taken for calls that are missing."""
+    foreign, known = foreign_letters(letters_S, panel)
+    if too_foreign(foreign, known):
+        raise InputError(
+            f"{record.name}: {foreign} of {known} letters are no allele of their site: it is no barcode, or one on the "
+            "other strand or in another order; DNA that is no barcode needs a model of DNA (--model)",
+            path=record.path,
+            line=record.line or None,
+        )
+
+
+def foreign_letters(letters_S: Letters, panel: Panel) -> tuple[int, int]:
+    """How many letters are no genotype of their site, of how many that are not missing."""
+    known_S = letters_S != UNKNOWN_LETTER
+    foreign_S = known_S & (letters_to_genotypes(letters_S, panel) < 0)
+    return int(foreign_S.sum()), int(known_S.sum())
+
+
+def too_foreign(foreign: int, known: int) -> bool:
+    """Whether letters are no barcode: real ones have a foreign letter only where a site has a third allele."""
+    return foreign > max(MOST_FOREIGN, known * MOST_FOREIGN_SHARE)
 
 
 def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:

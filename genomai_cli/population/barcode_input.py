@@ -47,7 +47,7 @@ from genomai_cli.population.barcode import (
     genotypes_to_letters,
     is_haplotype,
     letters_to_genotypes,
-    require_sites,
+    require_barcode,
     resolve,
 )
 from genomai_cli.population.barcode_reader import BarcodeReader
@@ -221,7 +221,7 @@ class BarcodeInput(PanelInput):
 
     def check_record(self, record: SequenceRecord) -> None:
         """InputError for a record that is no barcode of the panel."""
-        require_sites(record, len(self.panel))
+        require_barcode(record, self.panel)
 
     def check(self, recipe: Recipe) -> None:
         """See `InputKind`; sites are chosen by labels."""

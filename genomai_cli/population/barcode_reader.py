@@ -13,6 +13,7 @@ from genomai_cli.population.barcode import (
     assumed_letters,
     genotypes_to_letters,
     letters_to_genotypes,
+    require_alleles,
     resolve,
 )
 from genomai_cli.population.barcode_calls import BarcodeModelInput
@@ -71,6 +72,7 @@ class BarcodeReader:
                 line=record.line or None,
             )
         letters = np.where(indices < 0, np.uint8(UNKNOWN_LETTER), given[indices])
+        require_alleles(record, letters, self.panel)
         copies = letters_to_genotypes(letters, self.panel)
         letters = genotypes_to_letters(copies, self.panel)
         strands = resolve(letters) if self.haplotypes else letters[None]

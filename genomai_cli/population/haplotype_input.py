@@ -24,7 +24,7 @@ from genomai_cli.formats.tables import LabelTable, read_labels
 from genomai_cli.inputs.base import CardText, InputKind, Model, Reader, Recipe
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
-from genomai_cli.population.barcode import letters_to_alleles, require_sites
+from genomai_cli.population.barcode import letters_to_alleles, require_barcode
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
@@ -123,12 +123,12 @@ class HaplotypeInput(PanelInput):
     ) -> Iterator[tuple[str, Letters]]:
         """The individuals, each made of two records that follow one another, NAME_A and NAME_B.
 
-        Raises InputError for records that are not such pairs, or of another length than the panel's.
+        Raises InputError for records that are not such pairs, or no barcodes of the panel.
         """
         layout, labels = self.rows, self.labels
         known = set() if labels is None else set(labels.samples)
         unlabelled = 0
-        for name, pair in _pairs(records, len(self.panel)):
+        for name, pair in _pairs(records, self.panel):
             letters = np.frombuffer("".join(r.held for r in pair).encode("ascii"), np.uint8)
             given = labels.row(name) if labels is not None and name in known else {}
             unlabelled += labels is not None and name not in known
@@ -224,12 +224,12 @@ class HaplotypeInput(PanelInput):
 
 
 def _pairs(
-    records: Iterable[SequenceRecord], sites: int
+    records: Iterable[SequenceRecord], panel: Panel
 ) -> Iterator[tuple[str, tuple[SequenceRecord, SequenceRecord]]]:
     """Names of individuals with their two haplotypes; InputError for a record without its partner."""
     first: SequenceRecord | None = None
     for record in records:
-        require_sites(record, sites)
+        require_barcode(record, panel)
         if first is None:
             first = record
             continue

@@ -11,6 +11,7 @@ from genomai_cli.population.panel_files import read_panel
 
 DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
+DEFAULT_OF_DNA = "kmers"  # that embeds sequences which are no people's genotypes
 DEFAULT_GENERATOR = "ancestry-generator"
 FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
 

@@ -1,7 +1,8 @@
 """Which model a run uses, and what it reads: the one that is named, or that the first records speak for.
 
 Without `--model`, a VCF on the contig of an installed model's reference, and sequences that belong to it, are that
-model's; other VCFs, and sequences as long as a panel has sites, are barcodes, read by the default model.
+model's; other VCFs, and barcodes of an installed panel, are read by the default model. Where a command has a model for
+other DNA (`embed`), that is taken for sequences of A, C, G, T and N that are neither.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
 from genomai_cli import device as devices
-from genomai_cli.alphabet import as_letters
+from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError
@@ -22,7 +23,12 @@ from genomai_cli.inputs.base import InputKind
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_alleles import contig_names, other_length
-from genomai_cli.population.barcode import BarcodeSites, sites_of
+from genomai_cli.population.barcode import (
+    BarcodeSites,
+    foreign_letters,
+    sites_of,
+    too_foreign,
+)
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
@@ -31,6 +37,7 @@ from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import VariantSettings, read_records
 
 LOOKED_AT = 16  # records
+PLAIN_SHARE = 0.99  # of the letters of DNA that is nobody's genotypes: A, C, G, T or N
 MAX_HEAD = 1 << 26  # bytes of a VCF's header and first records
 FILE_HEAD = 1 << 20  # bytes that are looked at of a file
 
@@ -66,10 +73,12 @@ def open_model(
     variants: VariantSettings,
     part: Shard = WHOLE,
     of_panel: str = DEFAULT_MODEL,
+    of_dna: str | None = None,
 ) -> OpenModel:
     """The model that is named, or that fits the first of the inputs, and of the records of all of them the `part`.
 
-    `of_panel` is the model of barcodes, and of a VCF on no contig of a reference.
+    `of_panel` is the model of barcodes, and of a VCF on no contig of a reference; `of_dna` that of sequences which are
+    neither, if there is one.
     Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
     """
     first, refusal = next(sources), ""
@@ -88,7 +97,7 @@ def open_model(
         )
         return OpenModel(model, bundle, records)
     begun = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
-    model, seen, guard = _model_of_sequences(observer, begun, of_panel)
+    model, seen, guard = _model_of_sequences(observer, begun, of_panel, of_dna)
     bundle = load_model(observer, model, compute)
     others = read_records(
         observer,
@@ -178,12 +187,12 @@ def model_of_variants(
 
 
 def _model_of_sequences(
-    observer: Observer, records: Records, of_panel: str
+    observer: Observer, records: Records, of_panel: str, of_dna: str | None
 ) -> tuple[str, Records, Callable[[Records], Records]]:
     """The model that the first records speak for, all records, and what refuses records of another kind.
 
-    A record of a panel's length is a barcode unless it belongs to a reference. Raises InputError if none of the
-    first records is either.
+    A record of a panel's length whose letters are alleles is a barcode unless it belongs to a reference. If none of the
+    first records is either, they are for the model `of_dna`; InputError if there is none, or they have other letters.
     """
     installed = _Installed(installed_references(), installed_panels(), of_panel)
     if not installed.references:
@@ -198,9 +207,23 @@ def _model_of_sequences(
             return name, chain(seen, records), partial(installed.without_barcodes, model=name)
         if name is not None:
             return name, chain(seen, records), installed.without_genomes
+    if of_dna is not None and seen and all(map(is_plain_dna, seen)):
+        observer.console.say(f"{seen[0].name} belongs to no other installed model: model {of_dna}")
+        return (
+            of_dna,
+            chain(seen, records),
+            partial(installed.without_barcodes, model=of_dna, others="other DNA"),
+        )
     if seen:
         raise installed.refusal(seen[0])
     return of_panel, records, iter
+
+
+def is_plain_dna(record: SequenceRecord) -> bool:
+    """Whether hardly any letter is another than A, C, G, T and N: those of samples stand for two alleles."""
+    letters_L = as_letters(record.held)
+    plain = int((IS_BASE[letters_L] | (letters_L == UNKNOWN_LETTER)).sum())
+    return plain >= PLAIN_SHARE * len(letters_L)
 
 
 @dataclass(frozen=True)
@@ -226,14 +249,22 @@ class _Installed:
         for name, mapper in self.mappers.items():
             if mapper(record.held) is not None:
                 return name
-        return self.of_panel if len(record.sequence) in self.sizes else None
+        return self.of_panel if self._is_barcode(record) else None
 
-    def without_barcodes(self, records: Records, model: str) -> Records:
-        """The records; InputError for a barcode, which a model of genomes would take for something unheard of."""
+    def _is_barcode(self, record: SequenceRecord) -> bool:
+        """Whether the record has the length of a panel, and letters of its sites."""
+        panels = [panel for panel in self.panels.values() if len(panel) == len(record.sequence)]
+        if not panels:
+            return False
+        letters_S = as_letters(record.held)
+        return any(not too_foreign(*foreign_letters(letters_S, panel)) for panel in panels)
+
+    def without_barcodes(self, records: Records, model: str, others: str = "genomes") -> Records:
+        """The records; InputError for a barcode, which another model would take for something unheard of."""
         sites = [BarcodeSites.of(panel) for panel in self.panels.values()]
         for record in records:
             if len(record.sequence) in self.sizes and sites_of(as_letters(record.held), sites):
-                raise _other_kind(record, "a barcode", "genomes", model)
+                raise _other_kind(record, "a barcode", others, model)
             yield record
 
     def without_genomes(self, records: Records) -> Records:
@@ -249,8 +280,11 @@ class _Installed:
         """What to say of a record that none of the models reads."""
         barcodes = " or ".join(map(str, sorted(self.sizes)))
         named = (f"{reference.name} ({name})" for name, reference in self.references.items())
+        why = f"no barcode ({barcodes} letters)"
+        if len(record.sequence) in self.sizes:
+            why = "not the alleles of a barcode's sites in their order and strand"
         return InputError(
-            f"{record.name} has {len(record.sequence)} letters: no barcode ({barcodes} letters), and it does not "
+            f"{record.name} has {len(record.sequence)} letters: {why}, and it does not "
             f"belong to the reference of a model, {', '.join(named)}; if another model reads it, "
             "name that with --model",
             path=record.path,

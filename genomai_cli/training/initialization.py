@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from genomai_cli import __version__
-from genomai_cli.backbones.base import complete_config
-from genomai_cli.bundles.bundle import Bundle
+from genomai_cli import __version__, tokenizers
+from genomai_cli.backbones.base import complete_config, network_class
+from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.training.recipe import Recipe
 
@@ -41,6 +42,25 @@ def initial_config(
             "python": sys.version.split()[0],
         },
     }
+
+
+def untrained(recipe: Recipe, *, seed: int = 0) -> Bundle:
+    """A model of plain DNA as its recipe begins: fresh values, no heads. What has nothing to learn is finished.
+
+    Raises TrainingError for a recipe of sites, whose sizes and values follow from data, or of parts that are chosen.
+    """
+    if recipe.input.kind != SequenceInput.name or network_class(recipe.network["kind"]).selected:
+        raise TrainingError(
+            f"recipe {recipe.name}: its network follows from data: `genomai pretrain` or `genomai train` makes it"
+        )
+    tokenizer, given = tokenizers.from_config(recipe.tokenizer), SequenceInput()
+    sizes = vocabulary_sizes(tokenizer)
+    config = initial_config(recipe, given, tokenizer, sizes, members=1, heads={})
+    config["provenance"]["seed"] = seed
+    torch.manual_seed(seed)
+    classifier = build(config, given)
+    reset_parameters(classifier)
+    return Bundle(config, classifier.eval(), given)
 
 
 def require_same_tokens(start: Bundle, tokenizer: Tokenizer, kind: InputKind) -> None:

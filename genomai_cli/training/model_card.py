@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
+from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inputs.base import CardText
 from genomai_cli.names import caption
 from genomai_cli.training.finetuning import Finetuned
@@ -64,6 +65,24 @@ chose the best step and so are slightly optimistic:
 
 {facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {config["provenance"]["program"]}, \
 torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
+"""
+
+
+def untrained_card(made: Bundle, command: str) -> str:
+    """The card as Markdown of a model that has learnt nothing."""
+    config = made.config
+    return f"""# {config["name"]} {config["version"]}
+
+{config["description"] or "A network that has learnt nothing."}
+
+Network `{config["network"]["kind"]}`, whose {made.classifier.trainable_parameters:,} parameters have the values before
+training; tokenizer `{config["tokenizer"]["kind"]}`. All settings are in `recipe.toml`.
+
+## Reproduce
+
+```
+{command}
+```
 """
 
 

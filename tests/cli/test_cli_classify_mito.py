@@ -249,6 +249,16 @@ def test_dna_of_another_kind_is_refused():
     assert "NC_012920.1 (mito)" in result.stderr
 
 
+@pytest.mark.parametrize("size", [200, 967])
+def test_dna_as_long_as_a_barcode_is_no_barcode(size):
+    foreign = "".join(np.random.default_rng(size).choice(list("ACGT"), size))
+    for model in ([], ["--model", "ancestry-967" if size == 967 else "genomai-v2"]):
+        result = classify(*model, stdin=f">chip\n{foreign}\n")
+        assert (result.status, result.output) == (1, b"")
+        assert "<stdin>:1: chip" in result.stderr
+        assert "allele" in result.stderr
+
+
 def substituted(share, size=SIZE):
     """The first letters of the reference with other bases in about so many places."""
     rng = np.random.default_rng(2)

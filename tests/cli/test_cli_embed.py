@@ -205,11 +205,37 @@ def test_a_list_of_variants_is_told_at_the_sites_of_another_model():
     assert ["VARIANTS_ONLY" in result.stderr for result in told] == [False, True]
 
 
-def test_plain_dna_needs_a_model(genes, tmp_path):
-    result = run(["embed", genes, "-o", tmp_path / "x.h5"])
+def test_plain_dna_has_a_model_of_its_own(genes):
+    result = run(["embed", genes])
+    assert result.status == 0
+    assert "gene0 belongs to no other installed model: model kmers" in result.stderr
+    vectors = np.array([row[1:] for row in result.rows[1:]], float)
+    assert vectors.shape == (7, 2 + 10 + 32 + 136 + 512 + 2080)
+    assert np.allclose((vectors**2).sum(1), 1, atol=1e-5)
+
+
+def test_dna_as_long_as_a_barcode_is_none():
+    text = f">one\n{sequence(967)}\n"
+    assert "model kmers" in run(["embed"], text).stderr
+    refused = run(["embed", "--model", "ancestry-967"], text)
+    assert (refused.status, refused.output) == (1, b"")
+    assert "letters are no allele of their site" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f">a\n{'RYKM' * 20}\n", "a has 80 letters: no barcode"),
+        (
+            "".join(f">a{n}\n{sequence(80)}\n" for n in range(16)) + f">b\n{'N' * 967}\n",
+            "b is a barcode, and the records before it",
+        ),
+    ],
+)
+def test_what_may_be_genotypes_is_no_plain_dna(text, told):
+    result = run(["embed"], text)
     assert result.status == 1
-    assert "genes.fa:1: gene0 has 50 letters" in result.stderr
-    assert not (tmp_path / "x.h5").exists()
+    assert told in result.stderr
 
 
 def test_records_that_cannot_be_read_are_told(model, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import struct
 
 import pytest
-from conftest import DATA, run
+from conftest import DATA, REPOSITORY, run
 
 from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError
@@ -164,3 +164,27 @@ def test_the_ancestry_panel_is_shipped():
 def test_a_model_without_a_panel_says_so(toy):
     with pytest.raises(BundleError, match="has no panel"):
         catalog.panel_of("toy")
+
+
+def test_a_new_model_has_learnt_nothing(tmp_path):
+    target = tmp_path / "fresh"
+    made = [
+        run(["models", "new", "--recipe", "kmers", "--seed", seed, "-o", tmp_path / f"fresh{seed}"])
+        for seed in (0, 1)
+    ]
+    assert [result.status for result in made] == [0, 0], made[0].stderr
+    one, other = ((tmp_path / f"fresh{seed}" / "model.safetensors").read_bytes() for seed in (0, 1))
+    assert one == other == (REPOSITORY / "models" / "kmers" / "model.safetensors").read_bytes()
+    of_network = run(
+        ["models", "new", "--recipe", "dnabert-6-tiny", "--set", "network.layers=1", "-o", target]
+    )
+    assert of_network.status == 0, of_network.stderr
+    assert run(["models", "verify", target]).stdout == f"{target}\tOK\t.\n"
+
+
+@pytest.mark.parametrize("recipe", ["ancestry", "auto"])
+def test_a_recipe_that_follows_from_data_makes_no_new_model(recipe, tmp_path):
+    result = run(["models", "new", "--recipe", recipe, "-o", tmp_path / "x"])
+    assert result.status == 1
+    assert "its network follows from data" in result.stderr
+    assert not (tmp_path / "x").exists()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import Input, open_input
-from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_sites
+from genomai_cli.population.barcode import is_haplotype, letters_to_genotypes, require_barcode
 from genomai_cli.population.cohorts import read_cohorts
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
@@ -118,13 +118,13 @@ def genotypes_of_variants(sources: Iterable[Input], panel: Panel) -> SampleGenot
 def genotypes_of_sequences(records: Sequence[SequenceRecord], panel: Panel) -> SampleGenotypes:
     """The samples of barcodes: of IUPAC letters (no phase), or haplotypes, two by two as NAME_A and NAME_B.
 
-    Haplotypes without partners are samples of one haplotype each. Raises InputError for a record of another length than
-    the panel's, and where there is no record.
+    Haplotypes without partners are samples of one haplotype each. Raises InputError for a record that is no barcode
+    of the panel, and where there is no record.
     """
     if not records:
         raise InputError("no records", path="-")
     for record in records:
-        require_sites(record, len(panel))
+        require_barcode(record, panel)
     flat = np.frombuffer("".join(record.held for record in records).encode(), np.uint8)
     copies_RS = letters_to_genotypes(flat.reshape(len(records), -1), panel)
     names = [record.name for record in records]

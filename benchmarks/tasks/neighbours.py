@@ -1,0 +1,113 @@
+"""Labels of the nearest sequences, by the vectors of `genomai embed`: what these say before labels are learnt.
+
+    python -m benchmarks.tasks.neighbours --markdown benchmarks/tasks/neighbours.md > benchmarks/tasks/neighbours.tsv
+
+A sequence of the development part is given the label of most of the 21 sequences of the training part with the nearest
+vectors, by their cosine. `kmers` is the model for DNA where none is named; `frequencies` are its vectors squared; other
+encoders, as `--encoder DIR`, are pretrained bundles.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.command_line import DATA, names, parser_of, say, write_asked
+from benchmarks.crossvalidation.trials import Array, Rows
+from benchmarks.tasks.networks import CPU, vectors_of
+from benchmarks.tasks.splits import HEAD, Task, task_folders
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.metrics.classification import confusion_matrix, matthews
+from genomai_cli.metrics.resampling import bootstrap_intervals
+
+TASKS = ("mouse2", "mouse3", "tf3", "prom_core_tata", "prom_300_tata", "ienhancer")
+KMERS, FREQUENCIES = "kmers", "frequencies"
+NEIGHBOURS = 21
+COLUMNS = ("task", "vectors", "size", "mcc", "low", "high", "over_frequencies", "low", "high")
+
+
+def nearest_labels(train_NE: Array, labels_N: Rows, judged_ME: Array, classes: int) -> Rows:
+    """The label (M,) of most of the nearest sequences."""
+    train_NE, judged_ME = (
+        x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (train_NE, judged_ME)
+    )
+    nearest_MK = np.argsort(-judged_ME @ train_NE.T, axis=1, kind="stable")[:, :NEIGHBOURS]
+    votes_MC = np.stack([(labels_N[nearest_MK] == c).sum(1) for c in range(classes)], axis=1)
+    found_M: Rows = votes_MC.argmax(axis=1)
+    return found_M
+
+
+def vectors_by_name(task: Task, encoders: Sequence[str]) -> Iterator[tuple[str, Array, Array]]:
+    """The vectors of the training and the development part by each encoder."""
+    for name in (KMERS, *encoders):
+        bundle = bundles.load(name, CPU)
+        both = not task.stranded and name != KMERS  # whose vectors are of both strands anyway
+        train_NE, dev_ME = (
+            vectors_of(bundle, samples, both_strands=both) for samples in (task.train, task.dev)
+        )
+        if name == KMERS:
+            yield FREQUENCIES, train_NE**2, dev_ME**2
+        yield Path(name).name, train_NE, dev_ME
+
+
+def rows(task: Task, encoders: Sequence[str], seed: int) -> Iterator[tuple[str, ...]]:
+    """A row an encoder, with the intervals of a bootstrap over the development part, paired for the difference."""
+
+    plain_M: Rows | None = None
+    for name, train_NE, dev_ME in vectors_by_name(task, encoders):
+        found_M = nearest_labels(train_NE, task.train.labels[HEAD], dev_ME, task.classes)
+        plain_M = found_M if plain_M is None else plain_M
+        measure = partial(measures, task.classes, task.labels, found_M, plain_M)
+        values = measure(np.arange(len(found_M)))
+        ends = bootstrap_intervals(measure, len(found_M), np.random.default_rng(seed))
+        figures = [f"{x:.3f}" for of in values for x in (values[of], *ends[of])]
+        yield task.name, name, str(train_NE.shape[1]), *figures
+
+
+def measures(
+    classes: int, truth_M: Rows, found_M: Rows, other_M: Rows, rows_M: Rows
+) -> dict[str, float]:
+    """The correlation in some rows, and by how much it is more than that of other calls."""
+    truth = truth_M[rows_M]
+    here, there = (
+        matthews(confusion_matrix(truth, calls[rows_M], classes)) for calls in (found_M, other_M)
+    )
+    return {"mcc": here, "over": here - there}
+
+
+def markdown(found: Sequence[tuple[str, ...]]) -> str:
+    """The rows as a table for readers."""
+    lines = [
+        "| task | vectors | numbers | MCC | over frequencies |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {task} | {name} | {size} | {mcc} ({low} to {high}) | {over} ({under} to {upper}) |"
+        for task, name, size, mcc, low, high, over, under, upper in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the rows as TSV."""
+    parser = parser_of(__doc__, data=DATA.parent / "tasks", markdown=None, threads=2, seed=0)
+    add: Any = parser.add_argument
+    add("--tasks", type=names, default=list(TASKS), metavar="NAME,...")
+    add("--encoder", action="append", default=[], metavar="DIR", help="may be repeated")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = []
+    print("\t".join(COLUMNS))
+    for folder in task_folders(options.data, options.tasks):
+        say(f"{folder.name} ...")
+        for row in rows(Task.read(folder), options.encoder, options.seed):
+            found.append(row)
+            print("\t".join(row), flush=True)
+    write_asked(options.markdown, markdown(found))
+
+
+if __name__ == "__main__":
+    main()
