@@ -21,6 +21,7 @@ NETWORKS = {
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
     "region": "genomai_cli.population.networks.windowed_imputer:RegionNetwork",
+    "haplotypes": "genomai_cli.population.networks.haplotype_imputer:HaplotypeImputer",
     "crossmodal": "genomai_cli.population.networks.crossmodal:CrossmodalNetwork",
     "profile": "genomai_cli.phylogeny.variant_network:ProfileNetwork",
     "lineages": "genomai_cli.phylogeny.lineage_mixture:LineageNetwork",

@@ -31,6 +31,7 @@ class Network(nn.Module):
     reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
+    filled: ClassVar[bool] = False  # by rows without labels, and neither trained nor given heads
     selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on

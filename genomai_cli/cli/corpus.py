@@ -44,19 +44,21 @@ class Unlabelled:
 
     def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
         """Read everything into the folder's corpus."""
+        from genomai_cli.backbones.base import network_class
         from genomai_cli.training import corpus_writer
         from genomai_cli.training.pretraining import cut_for
 
         records = self._run.console.progress(self._records(recipe, kind), "reading")
         rows = kind.corpus_rows(records, self._run.console.warn)
         cut = cut_for(recipe, kind)
-        holdout = recipe.split.holdout
+        filled = network_class(recipe.network.get("kind")).filled
+        holdout = 0.0 if filled else recipe.split.holdout
         corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
         self._run.count(used=corpus.about.records)
         about = corpus.about
         self._run.console.say(
-            f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces, "
-            f"{about.held_out:,} of them held out"
+            f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces"
+            + ("" if filled else f", {about.held_out:,} of them held out")
         )
         return corpus
 

@@ -3,6 +3,7 @@
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +67,23 @@ Objectives = Annotated[
         show_default=False,
     ),
 ]
+
+
+class PurposeName(StrEnum):
+    """What a model is for that needs no network."""
+
+    IMPUTATION = "imputation"
+
+
+Purpose = Annotated[
+    PurposeName | None,
+    typer.Option(
+        "--for",
+        help="Train no network: keep the haplotypes of the samples, by which `denoise` restores the genotypes of "
+        "others (the recipe imputation). The sites are those of the first file, unless there is a --panel.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[
     Path | None,
     typer.Option(
@@ -122,6 +140,7 @@ class LearningOptions:
     """What is learnt, how, and what is told beside the DNA."""
 
     objective: Objectives = None
+    purpose: Purpose = None
     labels: Labels = None
     phenotypes: Phenotypes = None
     recipe: RecipeName = None
@@ -136,8 +155,11 @@ class LearningOptions:
         """The recipe, `for_input` or the objective's own if none is asked for, as it is and as text."""
         from genomai_cli.training import recipe as recipes
 
+        if self.purpose is not None and (self.recipe or self.objective):
+            other = "--recipe" if self.recipe else "--objective"
+            raise UsageError(f"--for {self.purpose} is a recipe of its own: no {other}")
         fits = _preset(for_input, self.objective, of_people=bool(self.labels or panel))
-        return recipes.read(self.recipe or fits, self.wanted)
+        return recipes.read(self.recipe or self.purpose or fits, self.wanted)
 
 
 @dataclass(eq=False, repr=False)
@@ -174,6 +196,7 @@ def pretrain(
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
     genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
     genomai pretrain --objective causal genomes/*.fa.gz -o next-token-model
+    genomai pretrain --for imputation reference.vcf.gz -o window
     genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
@@ -201,7 +224,7 @@ def pretrain(
         chosen, text = learning.read(preset, reading.panel)
         start = bundles.load(reading.model, where) if reading.model else None
         begins = start.input if start else None
-        kind = input_of(chosen, _files(learning, reading), begins)
+        kind = input_of(chosen, _files(learning, reading, inputs or []), begins)
         chosen = named_after(chosen, output, learning.wanted)
         same = {
             "seed": compute.seed,
@@ -228,10 +251,17 @@ def pretrain(
         distributed.wait_for_all(processes)
 
 
-def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path | None]:
+def _files(
+    learning: LearningOptions, reading: ReadingOptions, inputs: list[Path]
+) -> dict[str, Path | None]:
     """The files of the options that a kind of input is made from, by name."""
+    panel = reading.panel
+    if learning.purpose is not None and panel is None:
+        if not inputs or not inputs[0].is_file():
+            raise UsageError(f"--for {learning.purpose} needs a --panel where no file is read")
+        panel = inputs[0]
     return {
-        "panel": reading.panel,
+        "panel": panel,
         "reference": reading.reference,
         "labels": learning.labels,
         "phenotypes": learning.phenotypes,
@@ -309,7 +339,8 @@ def _tell(run: Run, made: "Pretrained", output: Path) -> None:
     run.used_model(made.bundle.name, made.bundle.version, weights)
     for name, loss in made.facts["held_out"].items():
         baseline = made.facts["baseline"][name]
-        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} without a network")
+        beside = "without a network" if made.facts["steps"] else "of the baseline"
+        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} {beside}")
     for name, (bits, baseline) in made.facts["bits_per_base"].items():
         run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
     told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
@@ -325,11 +356,9 @@ def write(made: "Pretrained", output: Path, work: "Workspace", host: Path | None
     from genomai_cli.training.run_folder import LOG, PICTURE
 
     text = pretraining_card(made, shlex.join(command_line()))
-    others: dict[str, str | bytes] = {
-        LOG: work.log.text(),
-        PICTURE: loss_picture(work.log.rows(), made.bundle.name),
-        **made.files,
-    }
+    others: dict[str, str | bytes] = {**made.files}
+    if rows := work.log.rows():
+        others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
     extras = bundles.Extras(text, work.recipe, others, list(made.files))
     if host is not None:
         extras = attached_files(extras, host, made.network_kind, kept=made.files)

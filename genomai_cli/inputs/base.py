@@ -342,6 +342,13 @@ class InputKind(ABC):
         del network, objective, views
         return None
 
+    def filled_losses(
+        self, network: Network, rows: TrainingRows
+    ) -> Mapping[str, tuple[float, float]]:
+        """What a network that is `filled` loses on rows left out, and what the baseline of `card` does, by name."""
+        del network, rows
+        return {}
+
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:

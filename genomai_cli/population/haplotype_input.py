@@ -29,7 +29,8 @@ from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
 from genomai_cli.population.labels import HaplotypeRows, Phenotypes
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork
+from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
@@ -43,8 +44,16 @@ others of the person; whether people are realistic, and none a copy, `genomai ev
 OF_LIBRARY = """
 
 **It holds the {what} of {people} people it was trained on** ({tensors}), by which
-`genomai denoise` restores those of others: share it as you would share their data. `--set network.people=0` makes a
-model without them, which restores less well."""
+`genomai denoise` restores those of others: share it as you would share their data."""
+WITHOUT_LIBRARY = """
+`--set network.people=0` makes a model without them, which restores less well."""
+OF_IMPUTER = """\
+It restores the genotypes of others at its sites: `genomai denoise --model DIR`. It has no network, generates nobody and
+tells no labels."""
+HELD_BY_IMPUTER = {"what": "haplotypes", "tensors": "the tensor `haplotypes.packed`"}
+IMPUTER_LIMITS = """\
+Variants that no individual of the reference has are never restored, and populations that it lacks less well. The losses
+above are of its own individuals, each left out in turn, at hidden genotypes where every tenth site is known."""
 HELD = {
     False: ("genotypes", "the tensor `library.copies`"),
     True: ("haplotypes", "the tensors `library.copies` and `library.haplotypes.packed`"),
@@ -92,7 +101,9 @@ class HaplotypeInput(PanelInput):
     def reader(self, model: Model, others: Mapping[str, InputKind]) -> Reader:
         """UsageError: individuals are generated, not read."""
         del others
-        raise UsageError(f"the model {model.name!r} generates people: it has no vectors of them")
+        filled = any(network.filled for network in model.classifier.networks)
+        what = "restores genotypes (genomai denoise)" if filled else "generates people"
+        raise UsageError(f"the model {model.name!r} {what}: it has no vectors of them")
 
     @classmethod
     def given(
@@ -139,11 +150,15 @@ class HaplotypeInput(PanelInput):
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
+        kind = network_class(recipe.network.get("kind"))
+        if kind.filled:
+            if self.labels is not None:
+                raise TrainingError(f"recipe {recipe.name}: imputation has no use for --labels")
+            return
         if set(recipe.objectives) != {"diffusion"}:
             raise TrainingError(
                 f"recipe {recipe.name}: individuals are trained on by diffusion alone"
             )
-        kind = network_class(recipe.network.get("kind"))
         if not issubclass(kind, GenotypeDenoiser):
             raise TrainingError(
                 f"recipe {recipe.name}: people need a network that denoises genotypes"
@@ -160,8 +175,10 @@ class HaplotypeInput(PanelInput):
         """The numbers of sites and phenotypes, and what the network's kind counts besides."""
         del tokenizer
         kind = network_class(recipe.network.get("kind"))
-        assert issubclass(kind, GenotypeDenoiser)
-        sizes = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
+        assert issubclass(kind, PanelNetwork)
+        sizes: dict[str, Any] = {}
+        if issubclass(kind, GenotypeDenoiser):
+            sizes = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
         return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
 
     def initialize(
@@ -170,10 +187,19 @@ class HaplotypeInput(PanelInput):
         """How frequent alleles are, where the sites lie, and the reference genotypes."""
         del recipe, tokenizer
         for network in classifier.networks:
-            assert isinstance(network, GenotypeDenoiser)
-            frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
-            network.frequency.copy_(torch.from_numpy(frequency_PS))
+            assert isinstance(network, PanelNetwork)
+            if isinstance(network, GenotypeDenoiser):
+                frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
+                network.frequency.copy_(torch.from_numpy(frequency_PS))
             network.initialize(self.panel, lambda: torch.from_numpy(_alleles(rows, self.rows)))
+
+    def filled_losses(
+        self, network: Network, rows: TrainingRows
+    ) -> Mapping[str, tuple[float, float]]:
+        """See `InputKind`."""
+        if not isinstance(network, HaplotypeImputer):
+            return {}
+        return network.losses(torch.from_numpy(_alleles(rows, self.rows)))
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -196,7 +222,11 @@ class HaplotypeInput(PanelInput):
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
         """Who can be generated, and whose genotypes the model holds."""
-        del objectives, network
+        del objectives
+        if isinstance(network, HaplotypeImputer):
+            text = OF_LIBRARY.format(people=network.config.people, **HELD_BY_IMPUTER)
+            usual = dict.fromkeys(config["provenance"]["held_out"], "how frequent genotypes are")
+            return CardText(OF_IMPUTER + text, IMPUTER_LIMITS, usual)
         names = ", ".join(self.phenotypes.names)
         purpose = (
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
@@ -206,7 +236,8 @@ class HaplotypeInput(PanelInput):
         people, copying = network_config.get("people", 0), network_config.get("copying", False)
         which = "independent sites, at the allele frequencies of the person's phenotype"
         what, tensors = HELD[copying]
-        purpose += OF_LIBRARY.format(people=people, what=what, tensors=tensors) if people else ""
+        held = OF_LIBRARY.format(people=people, what=what, tensors=tensors)
+        purpose += held + WITHOUT_LIBRARY if people else ""
         return CardText(purpose, OF_PEOPLE, {"diffusion": which})
 
     def extra_config(self, rows: TrainingRows) -> dict[str, Any]:
@@ -216,7 +247,8 @@ class HaplotypeInput(PanelInput):
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
         """The summaries of all individuals of the corpus, those held out included."""
-        del recipe
+        if network_class(recipe.network.get("kind")).filled:
+            return {}
         letters = rows.all_letters()
         alleles = self.rows.alleles(letters)
         summary = Summary.of(SampleGenotypes([""] * len(letters), alleles, phased=True))

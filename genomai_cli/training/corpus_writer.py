@@ -83,7 +83,7 @@ class Cut:
 def write(
     folder: Path, records: Iterable[Record], cut: Cut, *, holdout: float, seed: int
 ) -> Corpus:
-    """Read the records once, into a new folder, and hold out the share `holdout`.
+    """Read the records once, into a new folder, and hold out the share `holdout`, if any.
 
     Whole records are held out, those of one individual (NAME_A and NAME_B) together; of a few long sequences,
     pieces are.
@@ -169,7 +169,12 @@ class _Writer:
 
 
 def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
-    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out."""
+    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out: with a
+    share of 0 none, else one at least."""
+    if not holdout:
+        np.arange(len(groups_N)).tofile(folder / LEARN)
+        (folder / JUDGE).touch()
+        return 0
     threshold = np.uint64(int(holdout * (2**64 - 1)))
     if len(groups_N) <= EXACT_GROUPS:
         drawn = np.unique(mixed(np.asarray(groups_N), seed))

@@ -25,10 +25,7 @@ def pretraining_card(made: Pretrained, command: str) -> str:
     config, facts = made.bundle.config, made.facts
     corpus = facts["corpus"]
     text = made.input.card(config, tuple(facts["objectives"]), made.network)
-    own = parameters(made.network)
-    unit = "records" if corpus["by_record"] else "pieces of the sequences"
-    heads = sum(parameters(module) for module in made.bundle.auxiliary.values())
-    heads -= own if made.attached else 0
+    read, method, held_out = _SOLVED if made.network.filled else _by_steps(made)
     return f"""# {config["name"]} {config["version"]}
 
 {config["description"] or "A pretrained network."}
@@ -38,18 +35,16 @@ def pretraining_card(made: Pretrained, command: str) -> str:
 ## Data
 
 {corpus["records"]:,} records, {corpus["letters"]:,} letters (SHA-256 of names and letters {corpus["sha256"]}).
-The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts["epochs"]:g} times the corpus.
+{read}
 
 ## Method
 
-Network `{made.network_kind}`, {own:,} trainable parameters, and {heads:,} in heads that only the
-objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}.
+Network `{made.network_kind}`{method}
 All settings are in `recipe.toml`.
 
 ## Results
 
-Loss in nats on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
-chose the best step and so are slightly optimistic:
+Loss in nats{held_out}:
 
 {_pretraining_results(facts, text)}
 
@@ -84,6 +79,31 @@ training; tokenizer `{config["tokenizer"]["kind"]}`. All settings are in `recipe
 {command}
 ```
 """
+
+
+_SOLVED = (
+    "All of them are in the model, and nothing was trained by steps.",
+    ", which follows from the records; it has no trainable parameters.",
+    " of records left out one by one, on which nothing was fitted",
+)
+
+
+def _by_steps(made: Pretrained) -> tuple[str, str, str]:
+    """What was read, how, and what the losses are of."""
+    facts, corpus = made.facts, made.facts["corpus"]
+    own = parameters(made.network)
+    heads = sum(parameters(module) for module in made.bundle.auxiliary.values())
+    heads -= own if made.attached else 0
+    unit = "records" if corpus["by_record"] else "pieces of the sequences"
+    read = f"""\
+The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts["epochs"]:g} times the corpus."""
+    method = f"""\
+, {own:,} trainable parameters, and {heads:,} in heads that only the
+objectives use; tokenizer `{made.bundle.config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}."""
+    held_out = f"""\
+ on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
+chose the best step and so are slightly optimistic"""
+    return read, method, held_out
 
 
 def parameters(module: nn.Module) -> int:

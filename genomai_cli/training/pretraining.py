@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
-from genomai_cli.backbones.base import Network, max_length
+from genomai_cli.backbones.base import Network, max_length, network_class
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.backbones.heads import build_auxiliary
 from genomai_cli.bundles.bundle import Bundle, build
@@ -107,9 +107,55 @@ def pretrain(
     `kind` says what the letters of rows mean. The network begins with the values of that of `start`, and the auxiliary
     heads too where they fit; an attachable network is attached to that of another kind. With a folder `work`, a
     run that was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus
-    does not allow it, Stopped when asked to stop.
+    does not allow it, Stopped when asked to stop. A network that is `filled` takes no steps, objectives or start.
     """
+    if network_class(recipe.network.get("kind")).filled:
+        if start is not None or recipe.objectives:
+            raise TrainingError(
+                f"recipe {recipe.name}: filled as it is, without objectives or --model"
+            )
+        return filled(corpus, recipe, kind, seed=seed)
     return Pretraining(corpus, recipe, kind, seed, start, surroundings or Surroundings()).run()
+
+
+def filled(corpus: Corpus, recipe: Recipe, kind: InputKind, *, seed: int = 0) -> Pretrained:
+    """The model whose network follows from the rows without training, with its losses on rows left out."""
+    began = time.monotonic()
+    kind.check(recipe)
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    kind = kind.fitted(corpus, recipe).prepared(corpus, recipe, tokenizer)
+    bundle = untrained(corpus, recipe, kind)
+    network = bundle.classifier.networks[0]
+    losses = kind.filled_losses(network, corpus)
+    facts = {
+        "seed": seed,
+        "device": "cpu",
+        "processes": 1,
+        "seconds": round(time.monotonic() - began),
+        "corpus": asdict(corpus.about),
+        "objectives": {},
+        "steps": 0,
+        "tokens": 0,
+        "held_out": _rounded({name: own for name, (own, _) in losses.items()}),
+        "baseline": _rounded({name: baseline for name, (_, baseline) in losses.items()}),
+        "bits_per_base": {},
+    }
+    config = bundle.config | {"provenance": bundle.config["provenance"] | facts}
+    bundle = replace(bundle, config=config, classifier=bundle.classifier.float().eval())
+    files = kind.extra_files(corpus, recipe)
+    network_kind = str(config["network"]["kind"])
+    return Pretrained(bundle, facts, network, network_kind, kind, files=files)
+
+
+def untrained(corpus: Corpus, recipe: Recipe, kind: InputKind) -> Bundle:
+    """The recipe's model with what its network knows without training."""
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    sizes = kind.sizes(corpus, recipe, tokenizer)
+    config = initial_config(recipe, kind, tokenizer, sizes, members=1, heads={})
+    config |= kind.extra_config(corpus)
+    classifier = build(config, kind)
+    kind.initialize(classifier, corpus, recipe, tokenizer)
+    return Bundle(config, classifier, kind)
 
 
 class Pretraining:
@@ -166,12 +212,7 @@ class Pretraining:
         self.alphabet = self.input.alphabet(self.corpus, recipe, tokenizer)
         for name, objective in classes.items():
             objective.check(recipe.settings[name], self.alphabet, recipe)
-        sizes = self.input.sizes(self.corpus, recipe, tokenizer)
-        config = initial_config(recipe, self.input, tokenizer, sizes, members=1, heads={})
-        config |= self.input.extra_config(self.corpus)
-        classifier = build(config, self.input)
-        self.input.initialize(classifier, self.corpus, recipe, tokenizer)
-        self.bundle = Bundle(config, classifier, self.input)
+        self.bundle = untrained(self.corpus, recipe, self.input)
         self.longest = self.input.row_length or window(recipe)
         self.objectives: dict[Objective, float] = {
             classes[name](recipe.settings[name], self.alphabet): weight

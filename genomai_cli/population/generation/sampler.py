@@ -66,7 +66,9 @@ class HaplotypeGenerator:
     def __init__(self, bundle: Bundle, settings: Settings, *, batch: int = BATCH) -> None:
         network = bundle.classifier.networks[0]
         if not isinstance(network, GenotypeDenoiser):
-            raise BundleError(f"the model {bundle.name!r} generates nobody: it does not denoise")
+            raise BundleError(
+                f"the model {bundle.name!r} generates nobody: it does not draw alleles"
+            )
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
         self.chromosomes = Chromosomes.of(bundle.coordinates)

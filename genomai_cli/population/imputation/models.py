@@ -8,7 +8,7 @@ ordered pairs of alleles 00 01 10 11.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,8 @@ from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
 from genomai_cli.population.networks.haplotype_copying import genotypes_of, pairs_of
+from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, Window, restored
+from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
 
 Alleles = NDArray[np.int8]
@@ -35,9 +37,11 @@ class GenotypeModel(Protocol):
 
     panel: Panel
     batch_size: int  # the most individuals at once
+    windows: Sequence[Window]  # of the panel's sites
 
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
-        """The probabilities (B, S, 4) of the ordered pairs of alleles at every site, given the known alleles.
+    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+        """The probabilities (B, S, 4) of the ordered pairs of alleles at every site that a window reads, given the
+        known alleles there.
 
         Of a site that is known in part or in full they need not agree with what is known.
         """
@@ -46,6 +50,8 @@ class GenotypeModel(Protocol):
 def model_of(bundle: Bundle) -> GenotypeModel:
     """What the bundle predicts genotypes with; BundleError for one that predicts none."""
     panel, network = bundle.coordinates, bundle.classifier.networks[0]
+    if isinstance(network, HaplotypeImputer):
+        return ModelOfWindows(network, panel)
     if isinstance(network, DenoiserNetwork):
         return ModelOfPopulations(network, panel, Phenotypes.from_config(bundle.config))
     able = [network, *(bundle.auxiliary[name] for name in sorted(bundle.auxiliary))]
@@ -63,15 +69,39 @@ class ModelOfHaplotypes:
     def __init__(self, module: nn.Module, panel: Panel) -> None:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), module)
+        self.windows = [Window.whole(len(panel))]
         self._module = module
         self._device = next(iter(module.state_dict().values())).device
 
     @torch.inference_mode()
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
+    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
         """See `GenotypeModel`."""
+        del window
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
         p_B2S = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
+        return pairs_of(p_B2S.double()).cpu().numpy()
+
+
+class ModelOfWindows:
+    """Asks a `HaplotypeImputer`, whose library of one window is kept until another one is asked for."""
+
+    def __init__(self, network: HaplotypeImputer, panel: Panel) -> None:
+        self.panel, self.windows = panel, network.windows
+        self.batch_size = _batch_size(max(w.end - w.begin for w in self.windows), network)
+        self._network = network
+        self._device = network.haplotypes.packed.device
+        self._library: tuple[Window, KrigingReference] | None = None
+
+    @torch.inference_mode()
+    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+        """See `GenotypeModel`."""
+        if self._library is None or self._library[0] != window:
+            self._library = None
+            self._library = window, self._network.library(window)
+        alleles = torch.from_numpy(alleles_B2S).to(self._device)
+        phased = torch.from_numpy(phased_BS).to(self._device)
+        p_B2S = restored(self._library[1], alleles, phased)
         return pairs_of(p_B2S.double()).cpu().numpy()
 
 
@@ -86,6 +116,7 @@ class ModelOfPopulations:
     def __init__(self, network: DenoiserNetwork, panel: Panel, phenotypes: Phenotypes) -> None:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), network)
+        self.windows = [Window.whole(len(panel))]
         self._network = network
         sizes = phenotypes.parts(REFERENCE)
         table = network.frequency
@@ -98,8 +129,9 @@ class ModelOfPopulations:
             self._frequency_KS = network.frequencies(self._weights_KP)
 
     @torch.inference_mode()
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags) -> Probabilities:
+    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
         """See `GenotypeModel`."""
+        del window
         placed_B2S = alternate_phase(alleles_B2S, phased_BS)
         alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
         weights_BP = self.populations(alleles) @ self._weights_KP
@@ -156,6 +188,16 @@ class Calls:
     phased: Flags
     haploid: Flags
 
+    def at(self, sites: slice) -> "Calls":
+        """The same at some of the sites."""
+        alleles, phased = self.alleles[..., sites], self.phased[:, sites]
+        return replace(self, alleles=alleles, phased=phased)
+
+    def of(self, rows: NDArray[np.int64]) -> "Calls":
+        """The same of some of the individuals."""
+        columns = (self.alleles[rows], self.phased[rows], self.haploid[rows])
+        return Calls([self.names[row] for row in rows], *columns)
+
     def masked(self, sites_BS: Flags) -> Alleles:
         """The alleles without those at some sites."""
         return np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
@@ -169,25 +211,36 @@ class Calls:
 
 
 def posterior(model: GenotypeModel, calls: Calls, settings: Settings) -> Probabilities:
-    """The probabilities (B, S, 4) of the ordered pairs.
+    """The probabilities (B, S, 4) of the ordered pairs at all sites of the panel; see `posterior_in`."""
+    parts = [
+        posterior_in(window, model, calls.at(window.read), settings) for window in model.windows
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def posterior_in(
+    window: Window, model: GenotypeModel, calls: Calls, settings: Settings
+) -> Probabilities:
+    """The probabilities (B, S, 4) of the ordered pairs at the sites that a window tells, by the calls of those that it
+    reads.
 
     Known alleles are certain; with an error rate, what has been read in full is as probable as it and all that is known
     elsewhere make it. Not more individuals than the model's `batch_size`.
     """
     certain = compatible(calls.alleles)
-    pairs_BS4 = normalised(model.pairs(calls.alleles, calls.phased) * certain)
+    pairs_BS4 = normalised(model.pairs(calls.alleles, calls.phased, window) * certain)
     correctable_BS = calls.correctable
     if settings.error_rate is None or not correctable_BS.any():
-        return pairs_BS4
+        return pairs_BS4[:, window.told]
     left_out_BS4 = leave_out(
-        lambda masked_BS: model.pairs(calls.masked(masked_BS), calls.phased),
+        lambda masked_BS: model.pairs(calls.masked(masked_BS), calls.phased, window),
         correctable_BS,
         [settings.seeds(name) for name in calls.names],
     )
     likelihood_BS4 = _likelihood(calls, settings.error_rate)
     corrected = normalised(left_out_BS4[correctable_BS] * likelihood_BS4[correctable_BS])
     pairs_BS4[correctable_BS] = corrected
-    return pairs_BS4
+    return pairs_BS4[:, window.told]
 
 
 def _likelihood(calls: Calls, error_rate: float) -> Probabilities:

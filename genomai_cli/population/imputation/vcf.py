@@ -17,7 +17,8 @@ from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.population.barcode_calls import VARIANTS_ONLY
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
-from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior
+from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior_in
+from genomai_cli.population.networks.haplotype_imputer import Window
 from genomai_cli.population.networks.selected_calls import lacks_reference
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.site_records import complements
@@ -82,24 +83,33 @@ class PanelSiteModel:
         reference_N = ((alleles_N2S == 0).all(axis=1) & self._known_NS).sum(axis=1)
         self.selected: Flags = lacks_reference(reference_N, self._known_NS.sum(axis=1))
         self.phased: Flags = phased(alleles_N2S, calls.phased.T)
-        self._pairs_SN4 = self._restored(model, alleles_N2S, samples, settings)
+        nobody = np.zeros(len(samples), np.bool_)
+        self._read = Calls(samples, alleles_N2S, calls.phased.T, nobody)
+        self._model, self._settings = model, settings
+        self._restored: tuple[Window, Shares] | None = None
 
-    def _restored(
-        self, model: GenotypeModel, alleles_N2S: Alleles, samples: Sequence[str], settings: Settings
-    ) -> Shares:
-        everywhere = settings.error_rate is not None
-        open_N = self.usable & (everywhere | ~self._known_NS.all(axis=1))
-        pairs_SN4 = np.zeros((len(self.panel), len(samples), 4), np.float32)
-        rows = np.flatnonzero(open_N)
-        for at in range(0, len(rows), model.batch_size):
-            some = rows[at : at + model.batch_size]
-            calls = Calls(
-                [samples[row] for row in some],
-                alleles_N2S[some],
-                self._calls.phased.T[some],
-                np.zeros(len(some), np.bool_),
-            )
-            pairs_SN4[:, some] = posterior(model, calls, settings).swapaxes(0, 1)
+    def _window(self, site: int) -> tuple[Window, Shares]:
+        """The window that tells a site, and the pairs (S, N, 4) of its sites, which are kept until another one's are
+        asked for: files are in the order of their sites."""
+        if self._restored is not None:
+            window = self._restored[0]
+            if window.first <= site < window.last:
+                return self._restored
+        self._restored = None
+        window = next(w for w in self._model.windows if site < w.last)
+        self._restored = window, self._pairs_in(window)
+        return self._restored
+
+    def _pairs_in(self, window: Window) -> Shares:
+        everywhere = self._settings.error_rate is not None
+        known_N = self._known_NS[:, window.first : window.last].all(axis=1)
+        rows = np.flatnonzero(self.usable & (everywhere | ~known_N))
+        calls = self._read.at(window.read)
+        pairs_SN4 = np.zeros((window.last - window.first, len(calls.names), 4), np.float32)
+        for at in range(0, len(rows), self._model.batch_size):
+            some = rows[at : at + self._model.batch_size]
+            found = posterior_in(window, self._model, calls.of(some), self._settings)
+            pairs_SN4[:, some] = found.swapaxes(0, 1)
         return pairs_SN4
 
     def sites(self, contig: str) -> Mapping[int, int]:
@@ -116,7 +126,8 @@ class PanelSiteModel:
 
     def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`."""
-        table: Shares = self._pairs_SN4[site].reshape(-1, 2, 2)
+        window, pairs_SN4 = self._window(site)
+        table: Shares = pairs_SN4[site - window.first].reshape(-1, 2, 2)
         return table if alleles[0] == self._own(site)[0] else table[:, ::-1, ::-1]
 
     def _own(self, site: int) -> tuple[str, str]:

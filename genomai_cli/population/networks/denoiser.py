@@ -152,12 +152,26 @@ Logits = Callable[..., Tensor]
 one that supports a soft mask takes `keep_probability_B2S` as well."""
 
 
-class GenotypeDenoiser(Network):
+class PanelNetwork(Network):
+    """A network of the individuals at a panel's sites, which knows something of them without training."""
+
+    has_vectors = False
+
+    @classmethod
+    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
+        """The sizes that follow from the sites, and from how many individuals there are to train on."""
+        raise NotImplementedError
+
+    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
+        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown."""
+        raise NotImplementedError
+
+
+class GenotypeDenoiser(PanelNetwork):
     """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
 
     frequency: Tensor
     rarest = RAREST  # no frequency that it reads is nearer to 0 or 1
-    has_vectors = False
 
     def __init__(self, phenotypes: int, sites: int) -> None:
         super().__init__()
@@ -165,13 +179,9 @@ class GenotypeDenoiser(Network):
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
-        """The sizes that follow from the sites, and from how many individuals there are to train on."""
+        """See `PanelNetwork`."""
         del config, individuals
         return {"pairs": linked_pairs(panel).shape[1]}
-
-    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
-        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown."""
-        raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:
         """The frequency (B, S) of allele 1 among people of these phenotypes."""

@@ -61,6 +61,14 @@ class HaplotypeReference(nn.Module):
         self.packed.copy_(torch.from_numpy(np.packbits(whole_HS, axis=1)))
         self.place.copy_(place_S - place_S[0])
 
+    def part(self, begin: int, end: int) -> "HaplotypeReference":
+        """The same at the sites from `begin`, a multiple of 8, to before `end`."""
+        made = HaplotypeReference(0, end - begin)
+        made.packed = self.packed[:, begin // 8 : -(-end // 8)]
+        made.place = self.place[begin:end]
+        made.rate, made.error = self.rate, self.error
+        return made
+
     def alleles(self) -> Tensor:
         """The alleles (H, S), 0 and 1."""
         bits_HS = np.unpackbits(self.packed.cpu().numpy(), axis=1, count=self.sites)

@@ -4,20 +4,15 @@ The more similar two individuals are at the sites known of one, the more similar
 Gaussian process over individuals (Rasmussen and Williams 2006, chapter 2), whose mean is that of a kernel ridge
 regression. It works for any set of known sites, needs no phase, and holds where genotypes are not made of long
 haplotypes. Where they are made of such, the copying model knows better (`haplotype_copying`). A small MLP makes
-probabilities of both predictions; it is calibrated on reference individuals left out one by one, at many sets of known
-sites, with phase and without.
+probabilities of both predictions; `kriging_fit` calibrates it.
 
-Shape suffixes: B individuals, N reference individuals, S sites, K known sites, C features of a prediction, X examples;
-3 genotypes by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1.
+Shape suffixes: B individuals, N reference individuals, S sites, K known sites, C features of a prediction; 3 genotypes
+by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,8 +44,7 @@ class KrigingReference(nn.Module):
     def learn(self, copies_NS: Tensor) -> None:
         """Take over the people, and how frequent genotypes are among them."""
         self.copies.copy_(copies_NS)
-        counts_S3 = torch.stack([(copies_NS == number).sum(0) for number in range(3)], dim=1)
-        self.calibration.base.copy_(functional.normalize(counts_S3 + 0.5, p=1, dim=1).log())
+        self.calibration.learn(copies_NS)
 
     def genotypes(self, alleles_B2S: Tensor, phased_B: Tensor) -> tuple[Tensor, Tensor | None]:
         """The probabilities (B, S, 3) of the genotypes, given those of which both alleles are known, and the
@@ -71,17 +65,20 @@ class KrigingReference(nn.Module):
             found_BS3[rows] = logits_BS3.softmax(dim=2)
         return found_BS3, pairs_BS4
 
-    def left_out(self, sites_K: Tensor) -> Tensor:
-        """What these sites would predict (N, S, 2) of each training individual without that individual.
+    def left_out(self, sites_K: Tensor, some_B: Tensor) -> Tensor:
+        """What these sites would predict (B, S, 2) of some of the training individuals, each without that individual.
 
         That follows from the one solution with everybody (Rasmussen and Williams 2006, eq. 5.12).
         """
         surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
-        inverse_NN = torch.cholesky_inverse(self._factor(surplus_NK))
+        unit_NB = torch.zeros(len(self.copies), len(some_B)).to(surplus_NK)
+        unit_NB[some_B, torch.arange(len(some_B))] = 1
+        inverse_NB = torch.cholesky_solve(unit_NB, self._factor(surplus_NK))
         truth_NS2, mean_S2 = self._targets()
-        gap_NX = (inverse_NN @ truth_NS2.flatten(1)) / inverse_NN.diagonal()[:, None]
-        left_out_NS2: Tensor = truth_NS2 + mean_S2 - gap_NX.view_as(truth_NS2)
-        return left_out_NS2
+        own_B1 = inverse_NB.gather(0, some_B[None]).T
+        gap_BX = (inverse_NB.T @ truth_NS2.flatten(1)) / own_B1
+        left_out_BS2: Tensor = truth_NS2[some_B] + mean_S2 - gap_BX.view(-1, *mean_S2.shape)
+        return left_out_BS2
 
     def _predicted(self, copies_BK: Tensor, sites_K: Tensor) -> Tensor:
         """The predictions (B, S, 2) from genotypes at these sites."""
@@ -149,6 +146,19 @@ class Calibration(nn.Module):
         self.register_buffer("bias", torch.zeros(HIDDEN))
         self.register_buffer("last", torch.zeros(HIDDEN + 1, 3))
 
+    def learn(self, copies_NS: Tensor) -> None:
+        """Take over how frequent genotypes are."""
+        counts_S3 = torch.stack([(copies_NS == number).sum(0) for number in range(3)], dim=1)
+        self.base.copy_(functional.normalize(counts_S3 + 0.5, p=1, dim=1).log())
+
+    def part(self, sites: slice) -> "Calibration":
+        """The same for some of the sites, on the same values."""
+        made = Calibration(0, len(self.mean))
+        for name, value in self.named_buffers():
+            setattr(made, name, value)
+        made.base = self.base[sites]
+        return made
+
     def forward(self, predicted_BS2: Tensor, known: int, copied: Tensor | None = None) -> Tensor:
         """The logits of all sites."""
         base_BS3 = self.base.expand(len(predicted_BS2), -1, -1)
@@ -191,145 +201,3 @@ def _by_sites(copies_BS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     patterns_XS, which_B = torch.unique(copies_BS >= 0, dim=0, return_inverse=True)
     for number, pattern_S in enumerate(patterns_XS):
         yield (which_B == number).nonzero()[:, 0], pattern_S.nonzero()[:, 0]
-
-
-SETS = 16  # of known sites
-MIN_KNOWN, MAX_KNOWN = 0.01, 0.6  # shares of the sites that are known
-EXAMPLES = 400_000
-PEOPLE_A_SET = {True: 32, False: 12}  # whom the copying model restores, with phase and without
-PEOPLE_TRIED, EVERY_TRIED = 16, 10  # people, and typed sites, of each trial of rates
-RATES = (1e-7, 1e-6, 1e-5)  # switches a base
-ERRORS = (1e-4, 1e-3, 1e-2)
-STEPS, BATCH, LEARNING_RATE = 600, 8192, 0.02
-SEED = 0x11B
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Features (X, C) of predictions for people left out, and their genotypes (X,)."""
-
-    features: Tensor
-    genotypes: Tensor
-
-
-def fill(library: KrigingReference, alleles_N2S: Tensor, place_S: Tensor) -> None:
-    """Take over the people, and calibrate by them; the same people always give the same values. `place_S` says where
-    the sites lie, in bases, and contigs far apart."""
-    library.learn(copies_of(alleles_N2S))
-    rng = np.random.default_rng(SEED)
-    with torch.no_grad():
-        if library.haplotypes is not None:
-            library.haplotypes.learn(alleles_N2S, place_S)
-            choose_rates(library.haplotypes, alleles_N2S, rng)
-        parts = list(_examples(library, alleles_N2S, rng))
-    features = torch.cat([part.features for part in parts])
-    genotypes = torch.cat([part.genotypes for part in parts])
-    calibrate(library.calibration, Examples(features, genotypes), rng)
-
-
-def choose_rates(
-    reference: HaplotypeReference, alleles_N2S: Tensor, rng: np.random.Generator
-) -> None:
-    """The rates of switches and errors that make hidden genotypes of some people, left out, likeliest."""
-    people, sites = len(alleles_N2S), alleles_N2S.shape[2]
-    some_B = torch.from_numpy(np.sort(rng.permutation(people)[:PEOPLE_TRIED]))
-    shown_S = torch.arange(sites) % EVERY_TRIED == 0
-    copies_BS = copies_of(alleles_N2S[some_B])
-    judged_BS = (copies_BS >= 0) & ~shown_S
-    alleles_B2S = torch.where(shown_S, alleles_N2S[some_B], -1)
-    phased_B = torch.ones(len(some_B), dtype=torch.bool)
-    losses = {}
-    for rate, error in product(RATES, ERRORS):
-        reference.rate.fill_(rate)
-        reference.error.fill_(error)
-        genotypes_BS3 = genotypes_of(reference.pairs(alleles_B2S, phased_B, some_B))
-        truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
-        logs_BS = (genotypes_BS3.gather(2, truth_BS1)[..., 0] + SMALLEST_COPIED).log()
-        losses[rate, error] = -float(logs_BS[judged_BS].mean())
-    rate, error = min(losses, key=lambda pair: losses[pair])
-    reference.rate.fill_(rate)
-    reference.error.fill_(error)
-
-
-def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Generator) -> float:
-    """Set the values to those that make the genotypes likely; the last batch's cross-entropy in nats."""
-    calibration.mean.copy_(examples.features.mean(dim=0))
-    calibration.scale.copy_(examples.features.std(dim=0).clamp(min=1e-3))
-    count = examples.features.shape[1]
-    inner = rng.normal(scale=count**-0.5, size=(count, HIDDEN))
-    outer = rng.normal(scale=0.1 * HIDDEN**-0.5, size=(HIDDEN + 1, 3))
-    calibration.weight.copy_(torch.from_numpy(inner))
-    calibration.last.copy_(torch.from_numpy(outer))
-    values = [calibration.weight, calibration.bias, calibration.last]
-    optimizer = torch.optim.Adam([value.requires_grad_() for value in values], LEARNING_RATE)
-    size = min(BATCH, 1 + len(examples.features) // 8)
-    loss = torch.zeros(())
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
-        chosen = torch.from_numpy(rng.integers(len(examples.features), size=size))
-        logits = calibration.logits(examples.features[chosen])
-        loss = functional.cross_entropy(logits, examples.genotypes[chosen])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    for value in values:
-        value.requires_grad_(False)
-    return float(loss.detach())
-
-
-def _examples(
-    library: KrigingReference, alleles_N2S: Tensor, rng: np.random.Generator
-) -> Iterator[Examples]:
-    """Of each set of known sites, predictions at other sites where the person's genotype is known."""
-    sites = library.copies.shape[1]
-    for number, known_K in enumerate(known_site_sets(sites, rng)):
-        left_out_NS2 = library.left_out(torch.from_numpy(known_K))
-        hidden = np.setdiff1d(np.arange(sites), known_K)
-        if not len(hidden):
-            continue
-        some_B, copied_BSC = _copied(library, alleles_N2S, known_K, number, rng)
-        count = min(EXAMPLES // SETS, len(some_B) * len(hidden))
-        row_X = torch.from_numpy(rng.integers(len(some_B), size=count))
-        site_X = torch.from_numpy(rng.choice(hidden, size=count))
-        known_X = library.copies[some_B[row_X], site_X] >= 0
-        row_X, site_X = row_X[known_X], site_X[known_X]
-        person_X = some_B[row_X]
-        calibration = library.calibration
-        features_XC = calibration.features(
-            left_out_NS2[person_X, site_X],
-            calibration.base[site_X],
-            len(known_K),
-            None if copied_BSC is None else copied_BSC[row_X, site_X],
-        )
-        yield Examples(features_XC, library.copies[person_X, site_X].long())
-
-
-def _copied(
-    library: KrigingReference,
-    alleles_N2S: Tensor,
-    known_K: NDArray[np.int64],
-    number: int,
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor | None]:
-    """Some people (B,), and what the copying model tells of each from the others (B, S, C): all without one."""
-    people = len(alleles_N2S)
-    if library.haplotypes is None:
-        return torch.arange(people), None
-    phased = number % 4 < 2  # two sets each, of which one has even gaps
-    some_B = torch.from_numpy(np.sort(rng.permutation(people)[: PEOPLE_A_SET[phased]]))
-    shown_B2S = torch.full_like(alleles_N2S[some_B], -1)
-    shown_B2S[:, :, known_K] = alleles_N2S[some_B][:, :, known_K]
-    phased_B = torch.full((len(some_B),), phased)
-    pairs_BS4 = library.haplotypes.pairs(shown_B2S, phased_B, some_B)
-    return some_B, copied_features(pairs_BS4, phased_B)
-
-
-def known_site_sets(sites: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Sets of sites as they may be known, sparse and dense, every other one with even gaps as on an array."""
-    for number, share in enumerate(np.geomspace(MIN_KNOWN, MAX_KNOWN, SETS)):
-        count = min(max(1, round(share * sites)), sites - 1)
-        if number % 2:
-            start = rng.random() * sites / count
-            yield np.unique((start + np.arange(count) * sites / count).astype(np.int64) % sites)
-        else:
-            yield np.sort(rng.choice(sites, size=count, replace=False))

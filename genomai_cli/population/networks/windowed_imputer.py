@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.population.networks import kriging
+from genomai_cli.population.networks import kriging_fit
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
     GenotypeDenoiser,
     PhenotypeAttention,
     Silent,
 )
-from genomai_cli.population.networks.haplotype_copying import APART
+from genomai_cli.population.networks.haplotype_imputer import places, restored
 from genomai_cli.population.networks.kriging import KrigingReference
-from genomai_cli.population.panel import Panel, coordinates
+from genomai_cli.population.panel import Panel
 
 EVIDENCE = (
     3  # of a site: its allele's surplus, whether it is visible, the surplus of the partner's allele
@@ -134,28 +134,16 @@ class RegionNetwork(GenotypeDenoiser):
             return
         alleles_N2S = alleles()
         kept = np.linspace(0, len(alleles_N2S) - 1, len(self.library.copies)).astype(np.int64)
-        kriging.fill(self.library, alleles_N2S[torch.from_numpy(kept)], places(panel))
+        kriging_fit.fill(self.library, alleles_N2S[torch.from_numpy(kept)], places(panel))
 
     def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
-        """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
-
-        Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is
-        known, as far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather.
-        """
+        """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S);
+        see `restored`."""
+        if self.library is not None:
+            return restored(self.library, alleles_B2S, phased_BS, self._alone)
         known_BS = (alleles_B2S >= 0).all(dim=1)
         unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
-        if self.library is None:
-            return self._alone(alleles_B2S, unordered_BS)
-        genotypes_BS3, pairs_BS4 = self.library.genotypes(alleles_B2S, ~unordered_BS.any(dim=1))
-        if pairs_BS4 is None:
-            alone_B2S = self._alone(alleles_B2S, unordered_BS)
-        else:
-            alone_B2S = torch.stack([pairs_BS4[..., 2:].sum(2), pairs_BS4[..., 1::2].sum(2)], dim=1)
-        first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
-        paired_B2S = haplotypes_of(genotypes_BS3, first_BS)
-        halves_B = ((alleles_B2S >= 0).any(dim=1) & ~known_BS).sum(dim=1)
-        by_library_B = known_BS.sum(dim=1) >= halves_B
-        return torch.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+        return self._alone(alleles_B2S, unordered_BS)
 
     def _alone(self, alleles_B2S: Tensor, unordered_BS: Tensor) -> Tensor:
         """What the network says of anybody's haplotypes (B, 2, S)."""
@@ -190,27 +178,6 @@ class RegionNetwork(GenotypeDenoiser):
             x_B2D = x_B2D + layer(x_B2D)
         last_B2D: Tensor = self.last(x_B2D)
         return last_B2D
-
-
-def places(panel: Panel) -> Tensor:
-    """Where the sites lie (S,), in bases, contigs far apart."""
-    contig_S, position_S = coordinates(panel)
-    step_S = np.abs(np.diff(position_S, prepend=position_S[:1])).astype(np.float64)
-    step_S[1:][np.diff(contig_S) != 0] = APART
-    return torch.from_numpy(step_S.cumsum())
-
-
-def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
-    """The probabilities (B, 2, S) of allele 1 on two independent haplotypes that make genotypes of these probabilities.
-
-    Allele 1 is likelier on haplotype A where `first_BS`. Where there are none such, as heterozygotes are too rare, the
-    haplotypes are equal and have the right mean.
-    """
-    copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
-    apart_BS = (copies_BS.square() - 4 * genotypes_BS3[..., 2]).clamp(min=0).sqrt()
-    more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
-    one_BS = torch.where(first_BS, more_BS, less_BS)
-    return torch.stack([one_BS, copies_BS - one_BS], dim=1).clamp(0, 1)
 
 
 def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""Reference haplotypes that restore the genotypes of others, window by window, and nothing else: no network is trained.
+
+What is told of a window is that of a `KrigingReference` of its sites. Haplotypes are kept once, packed, and the
+calibration is one for all windows, so that memory for whole chromosomes is that of a window.
+
+Shape suffixes: B individuals, N reference individuals, S sites; 2 haplotypes, 3 genotypes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genomai_cli.errors import TrainingError
+from genomai_cli.population.networks import kriging_fit
+from genomai_cli.population.networks.denoiser import PanelNetwork
+from genomai_cli.population.networks.haplotype_copying import APART, HaplotypeReference
+from genomai_cli.population.networks.kriging import (
+    COPIED,
+    FEATURES,
+    Calibration,
+    KrigingReference,
+    copies_of,
+)
+from genomai_cli.population.panel import Panel, coordinates
+
+FITTED = 4  # windows, at most, that rates and calibration are fitted on
+LETTERS = 8  # alleles of a packed byte: windows begin and end with one
+
+
+@dataclass(frozen=True)
+class ImputerConfig:
+    """How many individuals are kept, at most, of how many sites, and how many sites are read at once, of which those of
+    the `overlap` are read with the window before as well."""
+
+    people: int = 4096
+    sites: int = 1
+    window: int = 4096
+    overlap: int = 512
+
+    def __post_init__(self) -> None:
+        if self.window % LETTERS or self.overlap % (2 * LETTERS):
+            raise ValueError(f"window is a multiple of {LETTERS}, overlap one of {2 * LETTERS}")
+        if not 0 <= self.overlap <= self.window // 2:
+            raise ValueError("overlap is at most half of the window")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The sites from `begin` to before `end` are read together; what is told is taken from `first` to before `last`."""
+
+    begin: int
+    end: int
+    first: int
+    last: int
+
+    @classmethod
+    def whole(cls, sites: int) -> "Window":
+        """All sites at once."""
+        return cls(0, sites, 0, sites)
+
+    @property
+    def read(self) -> slice:
+        """The sites that are read."""
+        return slice(self.begin, self.end)
+
+    @property
+    def told(self) -> slice:
+        """Which of the sites that are read (not of all) are told."""
+        return slice(self.first - self.begin, self.last - self.begin)
+
+
+def windows_of(sites: int, size: int, overlap: int) -> list[Window]:
+    """Windows that tell every site once, each in the middle of what is read."""
+    step = size - overlap
+    begins = range(0, max(1, sites - overlap), step)
+    firsts = [0, *(begin + overlap // 2 for begin in begins[1:])]
+    lasts = [*firsts[1:], sites]
+    spans = zip(begins, firsts, lasts, strict=True)
+    return [Window(begin, min(begin + size, sites), first, last) for begin, first, last in spans]
+
+
+class HaplotypeImputer(PanelNetwork):
+    """Restores genotypes; it has no parameters, and `initialize` determines everything."""
+
+    config_class = ImputerConfig
+    filled = True
+    hidden_size = num_layers = 0
+
+    def __init__(self, config: ImputerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.haplotypes = HaplotypeReference(2 * config.people, config.sites)
+        self.calibration = Calibration(config.sites, FEATURES + COPIED)
+        self.windows = windows_of(config.sites, config.window, config.overlap)
+
+    @classmethod
+    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
+        """See `PanelNetwork`."""
+        most = int(config.get("people", ImputerConfig.people))
+        return {"people": min(most, individuals), "sites": len(panel)}
+
+    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
+        """The haplotypes that are kept, evenly chosen, the rates of the copying model, and the calibration."""
+        alleles_N2S = alleles()
+        if len(alleles_N2S) < kriging_fit.FEWEST:
+            raise TrainingError(
+                f"{len(alleles_N2S)} individuals are too few for a reference: {kriging_fit.FEWEST} at least"
+            )
+        kept = np.linspace(0, len(alleles_N2S) - 1, self.config.people).astype(np.int64)
+        alleles_N2S = alleles_N2S[torch.from_numpy(kept)]
+        self.haplotypes.learn(alleles_N2S, places(panel))
+        self.calibration.learn(copies_of(alleles_N2S))
+        parts = [(self.library(w), alleles_N2S[..., w.read]) for w in self._fitted()]
+        kriging_fit.fit(parts)
+
+    def losses(self, alleles_N2S: Tensor) -> Mapping[str, tuple[float, float]]:
+        """For individuals with phase and without, the nats a hidden genotype, and those of how frequent genotypes are:
+        of some of the individuals that are kept, whose genotypes (N, 2, S) these are, each left out in turn.
+
+        They were not among those whom the calibration was fitted on.
+        """
+        window = self._fitted()[0]
+        return kriging_fit.losses(self.library(window), alleles_N2S[..., window.read])
+
+    def library(self, window: Window) -> KrigingReference:
+        """What restores the genotypes of a window, on the haplotypes and the calibration of this module."""
+        made = KrigingReference(self.config.people, 0, haplotypes=True)
+        assert made.haplotypes is not None
+        made.haplotypes = self.haplotypes.part(window.begin, window.end)
+        made.calibration = self.calibration.part(window.read)
+        alleles_HS = made.haplotypes.alleles()
+        made.copies = (alleles_HS[::2] + alleles_HS[1::2]).to(torch.int8)
+        return made
+
+    def _fitted(self) -> Sequence[Window]:
+        """Windows that stand for all."""
+        count = min(FITTED, len(self.windows))
+        chosen = np.linspace(0, len(self.windows) - 1, count + 2)[1:-1].round().astype(int)
+        return [self.windows[number] for number in chosen]
+
+
+def restored(
+    library: KrigingReference,
+    alleles_B2S: Tensor,
+    phased_BS: Tensor,
+    alone: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
+
+    Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is known, as
+    far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather. Of a library
+    without haplotypes `alone` tells them, from the alleles and where phase is unknown.
+    """
+    known_BS = (alleles_B2S >= 0).all(dim=1)
+    unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+    genotypes_BS3, pairs_BS4 = library.genotypes(alleles_B2S, ~unordered_BS.any(dim=1))
+    if pairs_BS4 is None:
+        assert alone is not None
+        alone_B2S = alone(alleles_B2S, unordered_BS)
+    else:
+        alone_B2S = torch.stack([pairs_BS4[..., 2:].sum(2), pairs_BS4[..., 1::2].sum(2)], dim=1)
+    first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
+    paired_B2S = haplotypes_of(genotypes_BS3, first_BS)
+    halves_B = ((alleles_B2S >= 0).any(dim=1) & ~known_BS).sum(dim=1)
+    by_library_B = known_BS.sum(dim=1) >= halves_B
+    return torch.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+
+
+def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
+    """The probabilities (B, 2, S) of allele 1 on two independent haplotypes that make genotypes of these probabilities.
+
+    Allele 1 is likelier on haplotype A where `first_BS`. Where there are none such, as heterozygotes are too rare, the
+    haplotypes are equal and have the right mean.
+    """
+    copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
+    apart_BS = (copies_BS.square() - 4 * genotypes_BS3[..., 2]).clamp(min=0).sqrt()
+    more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
+    one_BS = torch.where(first_BS, more_BS, less_BS)
+    return torch.stack([one_BS, copies_BS - one_BS], dim=1).clamp(0, 1)
+
+
+def places(panel: Panel) -> Tensor:
+    """Where the sites lie (S,), in bases, contigs far apart."""
+    contig_S, position_S = coordinates(panel)
+    step_S = np.abs(np.diff(position_S, prepend=position_S[:1])).astype(np.float64)
+    step_S[1:][np.diff(contig_S) != 0] = APART
+    return torch.from_numpy(step_S.cumsum())

@@ -1,0 +1,159 @@
+"""Imputation without a network: its bundle, windows of more sites than are read at once, and what refuses it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+
+from genomai_cli.formats.vcf_rewrite import Site, write_variants
+from genomai_cli.population.networks.haplotype_imputer import (
+    HaplotypeImputer,
+    ImputerConfig,
+    restored,
+    windows_of,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SITES, PEOPLE, EVERY, GAP = 96, 40, 4, 1000
+
+
+def mosaics(seed=2, people=PEOPLE + 6):
+    """Alleles (N, 2, S) of mosaics of eight founders."""
+    rng = np.random.default_rng(seed)
+    founders = rng.integers(0, 2, (8, SITES))
+    switch = rng.random((people, 2, SITES)) < 0.01
+    row = (rng.integers(8, size=(people, 2, 1)) + switch.cumsum(axis=2)) % 8
+    return founders[row, np.arange(SITES)].astype(np.int8)
+
+
+def write(path, alleles, sites=None, phased=True):
+    """A VCF of some people at some of the sites."""
+    numbers = range(SITES) if sites is None else sites
+    records = [Site("22", GAP * (n + 1), ".", "A", "G") for n in numbers]
+    names = {f"p{n}": "." for n in range(len(alleles))}
+    with path.open("wb") as out:
+        contigs = {"22": 51304566}
+        columns = alleles[:, :, list(numbers)]
+        write_variants(out, records, names, columns, build="GRCh37", contigs=contigs, source="test")
+    if not phased:
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(x if x[0] == "#" else x.replace("|", "/") for x in lines))
+
+
+def genotypes(path):
+    """The copies of the alternate allele (S, N) and what the first record's INFO says."""
+    lines = [line.split("\t") for line in path.read_text().splitlines() if line[0] != "#"]
+    calls = [[call.split(":")[0].replace("|", "/") for call in line[9:]] for line in lines]
+    return np.array([[sum(map(int, call.split("/"))) for call in row] for row in calls])
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """Bundles of one window and of several, and those who are asked."""
+    folder = tmp_path_factory.mktemp("imputer")
+    alleles = mosaics()
+    write(folder / "reference.vcf", alleles[:PEOPLE])
+    for name, window in (("one", 4096), ("several", 32)):
+        sizes = ["--set", f"network.window={window}", "--set", f"network.overlap={window // 2}"]
+        words = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", folder / name]
+        made = run([*words, *sizes, "--device", "cpu"])
+        assert made.status == 0, made.stderr
+        assert "genotypes without phase: held-out loss" in made.stderr
+    return folder, alleles[PEOPLE:]
+
+
+@pytest.mark.parametrize("name", ["one", "several"])
+@pytest.mark.parametrize("phased", [True, False])
+def test_hidden_sites_are_added(bundles, tmp_path, name, phased):
+    folder, alleles = bundles
+    write(tmp_path / "typed.vcf", alleles, range(0, SITES, EVERY), phased)
+    out = tmp_path / "restored.vcf"
+    done = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
+    assert done.status == 0, done.stderr
+    found, truth = genotypes(out), alleles.sum(axis=1).T
+    hidden = np.arange(SITES) % EVERY > 0
+    assert found.shape == truth.shape
+    assert (found[hidden] == truth[hidden]).mean() > 0.83
+    usual = np.rint(mosaics()[:PEOPLE].mean(axis=(0, 1)) * 2)[:, None]
+    assert (usual == truth)[hidden].mean() < 0.7
+
+
+def test_the_bundle_tells_what_it_holds(bundles):
+    folder, _ = bundles
+    names = {file.name for file in (folder / "one").iterdir()}
+    assert names == {"README.md", "config.json", "model.safetensors", "panel.tsv", "recipe.toml"}
+    facts = json.loads((folder / "one" / "config.json").read_text())["provenance"]
+    for loss, baseline in zip(facts["held_out"].values(), facts["baseline"].values(), strict=True):
+        assert loss < baseline / 2
+    card = (folder / "one" / "README.md").read_text()
+    assert "holds the haplotypes of 40 people" in card
+    assert "no trainable parameters" in card
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", "-n", "1"], "generates nobody"),
+        (["classify", "typed.vcf"], "has no heads"),
+        (["embed", "typed.vcf", "-o", "x.h5"], "it has no vectors"),
+    ],
+)
+def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, words, message):
+    folder, alleles = bundles
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "typed.vcf", alleles)
+    done = run([*words, "--model", str(folder / "one")])
+    assert done.status in (1, 2)
+    assert message in done.stderr.splitlines()[-1]
+    assert "unexpected" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--objective", "diffusion"], "no --objective"),
+        (["--recipe", "region"], "no --recipe"),
+        (["--labels", "labels.tsv"], "no use for --labels"),
+        (["--set", "network.overlap=4096"], "overlap is at most half of the window"),
+    ],
+)
+def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, words, message):
+    folder, _ = bundles
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.tsv").write_text("sample\tside\np0\tNORTH\n")
+    asked = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", "m", *words]
+    done = run(asked)
+    assert done.status in (1, 2)
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "m").exists()
+
+
+def test_standard_input_needs_a_panel(tmp_path):
+    done = run(["pretrain", "--for", "imputation", "-o", tmp_path / "m"], b"##fileformat=VCFv4.2\n")
+    assert (done.status, "needs a --panel" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("sites", [1, 31, 32, 33, 48, 49, 1000])
+def test_windows_tell_every_site_once_within_what_they_read(sites):
+    windows = windows_of(sites, 32, 16)
+    told = [site for w in windows for site in range(w.first, w.last)]
+    assert told == list(range(sites))
+    for w in windows:
+        assert w.begin <= w.first < w.last <= w.end <= w.begin + 32
+        assert w.begin % 8 == 0
+        assert len(range(w.begin, w.end)[w.told]) == w.last - w.first
+
+
+def test_a_window_is_what_its_own_sites_are():
+    alleles = torch.from_numpy(mosaics())
+    network = HaplotypeImputer(ImputerConfig(people=PEOPLE, sites=SITES, window=32, overlap=16))
+    network.haplotypes.learn(alleles[:PEOPLE], torch.arange(SITES).double() * GAP)
+    network.calibration.base.normal_(generator=torch.Generator().manual_seed(0))
+    window = network.windows[2]
+    library = network.library(window)
+    assert torch.equal(library.copies.long(), alleles[:PEOPLE, :, window.read].sum(1).long())
+    assert torch.equal(library.calibration.base, network.calibration.base[window.read])
+    p = restored(library, alleles[PEOPLE:, :, window.read], torch.ones(6, 32, dtype=torch.bool))
+    assert p.shape == (6, 2, 32)
