@@ -79,6 +79,7 @@ Purpose = Annotated[
     PurposeName | None,
     typer.Option(
         "--for",
+        metavar="imputation",
         help="Train no network: keep the haplotypes of the samples, by which `denoise` restores the genotypes of "
         "others (the recipe imputation). The sites are those of the first file, unless there is a --panel.",
         show_default=False,
