@@ -130,7 +130,7 @@ class Restoring:
     error_rate: ErrorRate = None
     min_confidence: MinConfidence = 0.0
     only_present: OnlyPresent = False
-    changes: ChangesFile = None
+    changes_file: ChangesFile = None
 
 
 @command
@@ -167,7 +167,7 @@ def denoise(
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
     options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)
-    with held_output(output) as out, changes_table(restoring.changes, part) as table:
+    with held_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
             if len(run.inputs) > 1:
                 raise UsageError(ONE_VCF)
