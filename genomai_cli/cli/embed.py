@@ -1,6 +1,6 @@
 """`genomai embed`: sequences and samples as vectors, in a table, in HDF5 on a stream, or in an HDF5 file to add to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +25,7 @@ from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.formats.embeddings import EmbeddingFile, Rows
+    from genomai_cli.formats.embeddings import EmbeddingFile, Hdf5Reader, Rows
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder, Settings
@@ -41,6 +41,7 @@ class Target(StrEnum):
 
     TSV = "tsv"
     HDF5 = "hdf5"
+    H5AD = "h5ad"
 
 
 class Pooling(StrEnum):
@@ -56,8 +57,8 @@ To = Annotated[
     Target | None,
     typer.Option(
         "--to",
-        help="A table or HDF5.  [default: tsv for standard output and for names in .tsv, .txt or .tab, "
-        "also with .gz; else hdf5]",
+        help="A table, HDF5, or AnnData for scanpy.  [default: by the name: tsv for standard output, .tsv, .txt and "
+        ".tab, also with .gz, h5ad for .h5ad; else hdf5]",
         show_default=False,
     ),
 ]
@@ -162,17 +163,22 @@ def embed(
 
     \b
     genomai embed -o people.h5 cohort.vcf.gz
+    genomai embed -o people.h5ad cohort.vcf.gz
     genomai embed --model my-model --strand both genes.fa > vectors.tsv
     genomai embed --model my-model --append -o genes.h5 more-genes.fa
     """
     from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.formats.h5ad import write_h5ad
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
     from genomai_cli.sources.installed import DEFAULT_OF_DNA
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
-    hdf5 = (to or _target(output)) is Target.HDF5
+    target = to or _target(output)
+    hdf5 = target is Target.HDF5
+    if target is Target.H5AD and vectors.per_token:
+        raise UsageError("AnnData has a row a sequence: leave --per-token out, or write HDF5")
     if any(vars(file).values()) and (not hdf5 or _is_stream(output)):
         raise UsageError("--append, --resume and --force are for an HDF5 file: name one with -o")
     part = Shard.parsed(shard)
@@ -184,8 +190,10 @@ def embed(
     run.note(embedding=embedder.attributes)
     made = Vectors(run, embedder, Batching(windows=batch_size), part)
     records = run.console.progress(records, "embedding")
-    if not hdf5:
+    if target is Target.TSV:
         write_table(output, made, records)
+    elif target is Target.H5AD:
+        write_stream(output, made, records, write_h5ad)
     elif _is_stream(output):
         write_stream(output, made, records)
     else:
@@ -197,6 +205,8 @@ def _target(output: Path) -> Target:
     name = output.name.removesuffix(".gz")
     table = output == STANDARD_OUTPUT or name.endswith(TABLE_ENDINGS)
     device = output.exists() and not output.is_file()
+    if output.suffix == ".h5ad":
+        return Target.H5AD
     return Target.TSV if table or device else Target.HDF5
 
 
@@ -254,17 +264,29 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
         )
 
 
-def write_stream(output: Path, vectors: Vectors, records: Records) -> None:
-    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot."""
+def write_stream(
+    output: Path,
+    vectors: Vectors,
+    records: Records,
+    turned: "Callable[[Hdf5Reader, Path], None] | None" = None,
+) -> None:
+    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot; or as what it is `turned`
+    into."""
     import shutil
     import tempfile
 
+    from genomai_cli.formats.embeddings import Hdf5Reader
     from genomai_cli.formats.outputs import held_output
 
     with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "embeddings.h5"
         with _file(whole, vectors) as file:
             _fill(file, vectors, records)
+        if turned is not None:
+            reader = Hdf5Reader(whole)
+            whole = Path(folder) / "turned.h5"
+            turned(reader, whole)
+            reader.close()
         with whole.open("rb") as handle:
             shutil.copyfileobj(handle, out, 1 << 20)
 

@@ -356,6 +356,7 @@ class _Inflated(io.RawIOBase):
         super().close()
 
 
+_UTF_16 = "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"
 _OTHERS = (
     (b"BAM\1", "a BAM file"),
     (b"CRAM", "a CRAM file"),
@@ -366,8 +367,8 @@ _OTHERS = (
     (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
     (b"\x1f\x8b", "compressed twice"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"\xff\xfe", "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"),
-    (b"\xfe\xff", "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"),
+    (b"\xff\xfe", _UTF_16),
+    (b"\xfe\xff", _UTF_16),
     (b"\x6c\x1b", "PLINK 2's .pgen (plink2 --pfile X --export bcf turns it into BCF)"),
     (b"##", "a VCF without its first line, ##fileformat=VCFv4"),
     (b"#CHROM", "a VCF without its first line, ##fileformat=VCFv4"),
@@ -389,12 +390,10 @@ _TABLE = re.compile(rb"([^\n]*[\t,;])?[ \"]*sequence[ \"]*([\t,;\r\n]|$)", re.IG
 
 def _kind(head: bytes, name: str) -> Kind:
     text = head.removeprefix(_BOM)
-    if text.startswith(b"##fileformat=VCF"):
-        return Kind.VCF
-    if text.startswith(b"BCF\2"):
-        return Kind.BCF
-    if text[:2] == b"\x6c\x1b" and text[2:3] in (b"\0", b"\1"):
-        return Kind.PLINK
+    binary = {b"BCF\2": Kind.BCF, b"\x6c\x1b\0": Kind.PLINK, b"\x6c\x1b\1": Kind.PLINK}
+    for magic, kind in {b"##fileformat=VCF": Kind.VCF, **binary}.items():
+        if text.startswith(magic):
+            return kind
     text = text.lstrip(_BLANKS)
     if not text:
         raise InputError("the input is empty", path=name)
@@ -415,9 +414,7 @@ def _line_of_text(head: bytes, text: bytes) -> int | None:
 def _unknown(text: bytes, found: str | None) -> str:
     wanted = "not FASTA, FASTQ, VCF or BCF"
     if found:
-        return (
-            f"{wanted}: it looks {found}" if found.startswith("like") else f"{wanted} but {found}"
-        )
+        return f"{wanted} but {found}"
     shown = text.splitlines()[0][:20].replace(b"\t", b" ").decode("ascii", "backslashreplace")
     printable = shown.isprintable() and "\\x" not in shown
     if not printable:
