@@ -1,0 +1,151 @@
+"""Tracks over a reference genome: their values at bases or bins of its contigs, and on either strand.
+
+A missing value is NaN, which is not zero. Files are compared with the reference once, when they are opened: a contig of
+another length, a line beyond a contig's end, and files that share no contig with it are refused.
+
+Shape suffixes: L bases, R bins, T tracks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from genomai_cli.errors import InputError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.track_files import TrackFile, open_track_file
+from genomai_cli.formats.track_table import Track, TrackTable, strand_partners
+
+AGGREGATIONS = ("mean", "max", "sum")  # of the values known in a bin
+_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A file, what it calls the reference's contigs, and the columns of its tracks."""
+
+    file: TrackFile
+    names: Mapping[str, str]
+    columns: Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedTracks:
+    """The tracks of a table on the contigs of a reference, of which `lengths` are given."""
+
+    tracks: tuple[Track, ...]
+    lengths: Mapping[str, int]
+    sources: Sequence[_Source] = field(repr=False, default=())
+
+    @classmethod
+    def open(
+        cls,
+        table: TrackTable,
+        lengths: Mapping[str, int],
+        reference: str | Path,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> "AlignedTracks":
+        """Opens every file once; InputError for one that does not fit the `reference` (as messages call it)."""
+        sources = []
+        for path, columns in _by_file(table).items():
+            own = [table.tracks[column] for column in columns]
+            if len({track.absent for track in own}) > 1:
+                message = f"tracks of one file, {path.name}, differ in what is absent"
+                raise InputError(message, path=table.path)
+            of_lines = table.of_lines or len(own) > 1
+            names = [track.name for track in own] if of_lines else None
+            file = open_track_file(path, names, own[0].absent)
+            sources.append(_Source(file, _aligned(file, lengths, str(reference), warn), columns))
+        return cls(table.tracks, lengths, sources)
+
+    @property
+    def partners(self) -> list[int]:
+        """See `strand_partners`."""
+        return strand_partners(self.tracks)
+
+    def values(self, contig: str, start: int, end: int) -> Values:
+        """The values (L, T) of the bases from `start` (from 0) to before `end` of a contig of the reference."""
+        if not 0 <= start <= end <= self.lengths[contig]:
+            raise IndexError(f"{contig}:{start}-{end} of {self.lengths[contig]}")
+        found_LT: Values = np.full((end - start, len(self.tracks)), np.nan, np.float32)
+        for source in self.sources:
+            known = source.names.get(contig)
+            if known is not None and end > start:
+                found_LT[:, source.columns] = source.file.values(known, start, end)
+        return found_LT
+
+
+def binned(values_LT: Values, resolution: int, aggregation: str = "mean") -> Values:
+    """Values (R, T) of bins of `resolution` bases: the mean, the largest or the sum of those known in each; a bin
+    without any is missing. A last bin may be shorter."""
+    if resolution == 1:
+        return values_LT
+    lengths = len(values_LT)
+    rest = -lengths % resolution
+    padded_LT = np.pad(values_LT, ((0, rest), (0, 0)), constant_values=np.nan)
+    bins_RBT = padded_LT.reshape(-1, resolution, values_LT.shape[1])
+    known_RBT = ~np.isnan(bins_RBT)
+    count_RT = known_RBT.sum(axis=1)
+    if aggregation == "max":
+        found_RT = np.where(known_RBT, bins_RBT, -np.inf).max(axis=1)
+    else:
+        found_RT = np.where(known_RBT, bins_RBT, 0).sum(axis=1, dtype=np.float64)
+        if aggregation == "mean":
+            found_RT = found_RT / np.maximum(count_RT, 1)
+    return np.where(count_RT > 0, found_RT, np.nan).astype(np.float32)
+
+
+def other_strand(values_LT: Values, partners: Sequence[int]) -> Values:
+    """The values as they lie along the other strand: bases in reverse order, tracks of a strand exchanged with those
+    of the other; without a partner (-1) missing."""
+    turned_LT: Values = values_LT[::-1][:, list(partners)].copy()
+    turned_LT[:, np.asarray(partners) < 0] = np.nan
+    return turned_LT
+
+
+def _by_file(table: TrackTable) -> dict[Path, list[int]]:
+    """The columns of the tracks of each file."""
+    found: dict[Path, list[int]] = {}
+    for column, track in enumerate(table.tracks):
+        if track.file is not None:
+            found.setdefault(track.file, []).append(column)
+    return found
+
+
+def _aligned(
+    file: TrackFile, lengths: Mapping[str, int], reference: str, warn: Callable[[str], None]
+) -> dict[str, str]:
+    """What the file calls each contig of the reference that it has."""
+    normal = {normal_contig(name): name for name in reversed(list(lengths))}
+    found: dict[str, str] = {}
+    others = []
+    for name, size in file.contigs.items():
+        ours = name if name in lengths else normal.get(normal_contig(name))
+        if ours is None:
+            others.append(name)
+            continue
+        found[ours] = name
+        wrong = size != lengths[ours] if file.tells_lengths else size > lengths[ours]
+        if wrong:
+            what = "has" if file.tells_lengths else "reaches"
+            message = (
+                f"contig {name} {what} {size:,} bases, and {ours} of {reference} {lengths[ours]:,}"
+            )
+            raise InputError(message, path=file.path)
+    if not found:
+        message = (
+            f"no contig of {reference} ({_some(list(lengths))}) is in it: it has {_some(others)}"
+        )
+        raise InputError(message, path=file.path)
+    if others:
+        warn(
+            f"{file.path}: {len(others)} contigs that {reference} lacks are not read: {_some(others)}"
+        )
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
