@@ -16,6 +16,7 @@ NETWORKS = {
     "striped_hyena": "genomai_cli.backbones.striped_hyena:StripedHyenaNetwork",
     "alphagenome": "genomai_cli.backbones.alphagenome:AlphaGenomeNetwork",
     "kmer_frequencies": "genomai_cli.backbones.kmer_frequencies:KmerFrequencies",
+    "omicsfusion": "genomai_cli.backbones.omicsfusion:OmicsFusionNetwork",
     "sequence_ensemble": "genomai_cli.backbones.sequence_ensemble:SequenceEnsemble",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
@@ -32,6 +33,7 @@ OBJECTIVES = {
     "masked": "genomai_cli.objectives.masked:Masked",
     "causal": "genomai_cli.objectives.causal:Causal",
     "diffusion": "genomai_cli.objectives.diffusion:Diffusion",
+    "omics": "genomai_cli.objectives.omics:Omics",
     "crossmodal": "genomai_cli.population.alignment.objective:Crossmodal",
 }
 
@@ -41,6 +43,7 @@ INPUT_KINDS = {
     "people": "genomai_cli.population.haplotype_input:HaplotypeInput",
     "described": "genomai_cli.population.phenotype_input:PhenotypeInput",
     "anchored": "genomai_cli.phylogeny.genome_input:GenomeInput",
+    "tracks": "genomai_cli.inputs.tracks:TrackInput",
 }
 
 EVIDENCE = {
@@ -50,6 +53,7 @@ EVIDENCE = {
 
 DENOISERS = {  # of the kinds of input
     "sequence": "genomai_cli.denoising.sequences:denoiser_of",
+    "tracks": "genomai_cli.denoising.sequences:denoiser_of",  # which refuses it
     "barcode": "genomai_cli.population.imputation.barcodes:denoiser_of",
     "people": "genomai_cli.population.imputation.barcodes:denoiser_of",
     "described": "genomai_cli.population.imputation.barcodes:denoiser_of",
@@ -58,6 +62,7 @@ DENOISERS = {  # of the kinds of input
 
 GENERATORS = {  # of the kinds of input
     "sequence": "genomai_cli.inference.generate_diffusion:SequenceGenerator",
+    "tracks": "genomai_cli.inference.generate_diffusion:SequenceGenerator",  # which refuses it
     "barcode": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "people": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "described": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
@@ -66,6 +71,7 @@ GENERATORS = {  # of the kinds of input
 
 DIFFUSERS = {  # of views, by the kinds of input
     "sequence": "genomai_cli.inference.generate_diffusion:SequenceDiffuser",
+    "tracks": "genomai_cli.inference.generate_diffusion:SequenceDiffuser",  # which refuses it
     "barcode": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
     "people": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",
     "described": "genomai_cli.population.generation.sampler:HaplotypeDiffuser",

@@ -33,6 +33,7 @@ class Network(nn.Module):
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
     filled: ClassVar[bool] = False  # by rows without labels, and neither trained nor given heads
     selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
+    restores_tracks: ClassVar[bool] = False  # see `omicsfusion`
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int

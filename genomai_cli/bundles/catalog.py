@@ -26,12 +26,21 @@ CARD = "README.md"
 PANEL = "panel.tsv"
 REFERENCE = "reference.fa"
 SITES = "sites.tsv"
+TRACKS = "tracks.tsv"
 RECIPE = "recipe.toml"
 STRUCTURE = "structure.safetensors"
 TRAINING_KMERS = (
     "training_kmers.safetensors"  # of sequences, to tell leaks; without a checksum, may be deleted
 )
-CHECKED = (WEIGHTS, PANEL, REFERENCE, SITES, STRUCTURE, RECIPE)  # with a checksum in the config
+CHECKED = (
+    WEIGHTS,
+    PANEL,
+    REFERENCE,
+    SITES,
+    TRACKS,
+    STRUCTURE,
+    RECIPE,
+)  # with a checksum in the config
 FOLDERS_VARIABLE = "GENOMAI_MODELS"
 MOST_TEXT = 1 << 25  # bytes of panels, references and tables
 COMPRESSED = (b"\x1f\x8b", b"PK\3\4")

@@ -27,6 +27,7 @@ COMMANDS = {
     "denoise": "Restore missing letters and genotypes.",
     "generate": "Make up new people at a panel's sites, or new DNA.",
     "score": "Tell how likely sequences are, and what variants change.",
+    "predict": "Predict a model's tracks along a reference genome.",
     "explain": "Tell which letters drove a classifier's calls, and their motifs.",
     "align": "Rank phenotypes by similarity to samples, or samples to them.",
     "evaluate": "Measure predictions against truth, or generated samples.",

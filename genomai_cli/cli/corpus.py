@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
-FOR_NEXT = "hyenadna-tiny"
+FOR_NEXT, FOR_TRACKS = "hyenadna-tiny", "omicsfusion-tiny"
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
@@ -44,23 +44,7 @@ class Unlabelled:
 
     def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
         """Read everything into the folder's corpus."""
-        from genomai_cli.backbones.base import network_class
-        from genomai_cli.training import corpus_writer
-        from genomai_cli.training.pretraining import cut_for
-
-        records = self._run.console.progress(self._records(recipe, kind), "reading")
-        rows = kind.corpus_rows(records, self._run.console.warn)
-        cut = cut_for(recipe, kind)
-        filled = network_class(recipe.network.get("kind")).filled
-        holdout = 0.0 if filled else recipe.split.holdout
-        corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
-        self._run.count(used=corpus.about.records)
-        about = corpus.about
-        self._run.console.say(
-            f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces"
-            + ("" if filled else f", {about.held_out:,} of them held out")
-        )
-        return corpus
+        return _written(self._run, self._records(recipe, kind), folder, recipe, kind, seed)
 
     def _records(self, recipe: "Recipe", kind: "InputKind") -> "Iterator[SequenceRecord]":
         from genomai_cli.cli.inputs import read_haplotype_sequences
@@ -85,6 +69,50 @@ class Unlabelled:
             plain=lambda: kind.coordinates is None,
         )
         return in_coordinates(run, records, kind)
+
+
+class OverReference:
+    """The rows of a reference that tracks lie over, instead of inputs."""
+
+    preset = FOR_TRACKS
+
+    def __init__(self, run: Run, inputs: list[Path] | None) -> None:
+        if inputs:
+            raise UsageError(f"{inputs[0]}: with --tracks the DNA is that of --reference")
+        self._run = run
+
+    def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
+        """Read everything into the folder's corpus."""
+        from genomai_cli.inputs.tracks import TrackInput
+
+        assert isinstance(kind, TrackInput)
+        return _written(self._run, kind.records(), folder, recipe, kind, seed)
+
+
+def _written(
+    run: Run,
+    records: "Iterable[SequenceRecord]",
+    folder: Path,
+    recipe: "Recipe",
+    kind: "InputKind",
+    seed: int,
+) -> "Corpus":
+    from genomai_cli.backbones.base import network_class
+    from genomai_cli.training import corpus_writer
+    from genomai_cli.training.pretraining import cut_for
+
+    rows = kind.corpus_rows(run.console.progress(records, "reading"), run.console.warn)
+    cut = cut_for(recipe, kind)
+    filled = network_class(recipe.network.get("kind")).filled
+    holdout = 0.0 if filled else recipe.split.holdout
+    corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
+    about = corpus.about
+    run.count(used=about.records)
+    run.console.say(
+        f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces"
+        + ("" if filled else f", {about.held_out:,} of them held out")
+    )
+    return corpus
 
 
 def signature(inputs: list[Path]) -> list[list[object]]:

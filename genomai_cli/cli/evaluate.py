@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Model,
@@ -32,6 +33,7 @@ class Task(StrEnum):
 
     CLASSIFICATION = "classification"
     GENERATION = "generation"
+    OMICS = "omics"
 
 
 class Format(StrEnum):
@@ -145,6 +147,7 @@ def evaluate(
     format_: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.TSV,
     confusion: Confusion = None,
     generation: GenerationOptions,
+    omics: OmicsOptions,
     output: Output = STANDARD_OUTPUT,
     random: SeedOnly,
 ) -> None:
@@ -159,13 +162,28 @@ def evaluate(
     pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of
     the nearest real sample, principal components, and privacy; the baseline is that of the samples of --held-out.
 
+    With --task omics a model of `pretrain --objective omics` restores masked tokens and tracks of a genome aside:
+    accuracy of both, F1, areas under ROC and precision-recall curves, of what is visible, of tracks masked as a whole
+    and of masked spans, beside guesses without a network.
+
     \b
+    genomai evaluate --task omics --model tracks-model --reference aside.fa --tracks aside.tsv
     genomai evaluate populations.tsv --truth labels.tsv
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai classify --model ./m test.csv | genomai evaluate --truth test.csv --trained-on ./m
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    if task is Task.GENERATION:
+    from genomai_cli.cli import evaluation_report as texts
+
+    if task is not Task.OMICS:
+        _refuse(task, **vars(omics))
+    if task is Task.OMICS:
+        others = {name: value for name, value in vars(generation).items() if name != "model"}
+        _refuse(task, inputs=inputs, **vars(labels), **others, confusion=confusion)
+        rows, threshold = measured_tracks(run, omics, generation.model, random.seed)
+        written = texts.omics_tsv(rows) if format_ is Format.TSV else None
+        text = written or texts.omics_json(rows, threshold)
+    elif task is Task.GENERATION:
         _refuse(task, **vars(labels), confusion=confusion)
         text = _generation(run, format_, generation, random.seed)
     else:

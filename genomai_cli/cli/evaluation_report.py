@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genomai_cli.inference.track_evaluation import Row
     from genomai_cli.metrics.classification import Estimate, HeadScores
     from genomai_cli.metrics.numbers import NumberScores
     from genomai_cli.population.evaluation.generation import Report
@@ -51,6 +52,28 @@ def _of_labels(scores: Scores) -> "Iterator[tuple[str, HeadScores]]":
     from genomai_cli.metrics.classification import HeadScores
 
     return ((head, of) for head, of in scores.items() if isinstance(of, HeadScores))
+
+
+GUESSES = ("nothing", "rate", "other_tracks", "next_base")
+
+
+def omics_tsv(rows: "list[Row]") -> str:
+    """A line a measure: part, group, measure, cases, the model's value with its 95 % interval, and those of guesses."""
+    header = ("part", "group", "measure", "n", "model", "low", "high", *GUESSES)
+    return _lines([header, *map(_omics_row, rows)])
+
+
+def _omics_row(row: "Row") -> tuple[str, ...]:
+    numbers = [row.model, *(row.interval or (math.nan, math.nan))]
+    guesses = [row.guesses.get(name, math.nan) for name in GUESSES]
+    return (row.part, row.group, row.measure, str(row.n), *map(_decimal, numbers + guesses))
+
+
+def omics_json(rows: "list[Row]", threshold: float) -> str:
+    """The same as one JSON document."""
+    return _document(
+        {"task": "omics", "threshold": threshold, "rows": [asdict(row) for row in rows]}
+    )
 
 
 def confusion_tsv(scores: Scores) -> str:

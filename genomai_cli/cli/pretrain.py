@@ -17,7 +17,9 @@ from genomai_cli.cli.corpus import (
     FOR_NEXT,
     FOR_PEOPLE,
     FOR_SEQUENCES,
+    FOR_TRACKS,
     FOR_VARIANTS,
+    OverReference,
     Unlabelled,
     regions_of,
     signature,
@@ -55,7 +57,7 @@ RecipeName = Annotated[
     str | None,
     recipe_option(
         f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
-        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels; for causal {FOR_NEXT}"
+        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels; for causal {FOR_NEXT}; for omics {FOR_TRACKS}"
     ),
 ]
 Objectives = Annotated[
@@ -104,13 +106,23 @@ Phenotypes = Annotated[
     ),
 ]
 
+Tracks = Annotated[
+    Path | None,
+    typer.Option(
+        "--tracks",
+        metavar="TSV|BED",
+        help="With omics: the tracks over --reference, a table of their files or a BED that names one a line.",
+        show_default=False,
+    ),
+]
+
 ReferenceFile = Annotated[
     Path | None,
     typer.Option(
         "--reference",
         metavar="FASTA",
-        help="The genome of a VCF whose samples are read as haplotype sequences, with --regions; or what the "
-        "recipe's genomes are mapped to.",
+        help="The genome that tracks lie over; or of a VCF whose samples are read as haplotype sequences, with "
+        "--regions; or what the recipe's genomes are mapped to.",
         show_default=False,
     ),
 ]
@@ -119,7 +131,7 @@ Regions = Annotated[
     typer.Option(
         "--regions",
         metavar="BED",
-        help="The regions of the haplotype sequences.",
+        help="The regions of the haplotype sequences, or of the reference that is trained on.",
         show_default=False,
     ),
 ]
@@ -144,6 +156,7 @@ class LearningOptions:
     purpose: Purpose = None
     labels: Labels = None
     phenotypes: Phenotypes = None
+    tracks: Tracks = None
     recipe: RecipeName = None
     changes: Changes = None
 
@@ -198,6 +211,7 @@ def pretrain(
     genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
     genomai pretrain --objective causal genomes/*.fa.gz -o next-token-model
     genomai pretrain --for imputation reference.vcf.gz -o window
+    genomai pretrain --objective omics --tracks tracks.tsv --reference ref.fa -o tracks-model
     genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
@@ -216,10 +230,10 @@ def pretrain(
         run.used_device(where)
         folder = run_folder.folder_for(output)
         before = run_folder.remembered(folder) if restart.resume else {}
-        dna, preset = None, str(before.get("preset"))
+        dna: Unlabelled | OverReference | None = None
+        preset = str(before.get("preset"))
         if processes.rank == 0 and not (restart.resume and corpora.is_finished(folder / CORPUS)):
-            regions = regions_of(reading.reference, reading.regions)
-            dna = Unlabelled(run, regions, reading)
+            dna = _source(run, inputs, learning, reading)
             preset = dna.preset
         preset = distributed.from_first(processes, preset)
         chosen, text = learning.read(preset, reading.panel)
@@ -231,10 +245,13 @@ def pretrain(
             "seed": compute.seed,
             "panel": kind.signature().get("panel"),
             "start": start.weights_sha256 if start else None,
-            "inputs": signature(inputs or []) if dna or inputs else before.get("inputs"),
+            "inputs": _signature(inputs, learning, reading)
+            if dna or inputs
+            else before.get("inputs"),
             "preset": preset,
             "labels": signature([learning.labels]) if learning.labels else None,
             "phenotypes": signature([learning.phenotypes]) if learning.phenotypes else None,
+            "tracks": signature([learning.tracks]) if learning.tracks else None,
         }
         work = run_folder.Workspace(folder, text)
         if processes.rank == 0:
@@ -252,6 +269,23 @@ def pretrain(
         distributed.wait_for_all(processes)
 
 
+def _source(
+    run: Run, inputs: list[Path] | None, learning: LearningOptions, reading: ReadingOptions
+) -> Unlabelled | OverReference:
+    """Where the letters of the corpus come from."""
+    if learning.tracks is not None:
+        return OverReference(run, inputs)
+    return Unlabelled(run, regions_of(reading.reference, reading.regions), reading)
+
+
+def _signature(
+    inputs: list[Path] | None, learning: LearningOptions, reading: ReadingOptions
+) -> list[list[object]]:
+    """Of the files that the letters come from."""
+    over = [file for file in (reading.reference, reading.regions) if file is not None]
+    return signature(over if learning.tracks else inputs or [])
+
+
 def _files(
     learning: LearningOptions, reading: ReadingOptions, inputs: list[Path]
 ) -> dict[str, Path | None]:
@@ -264,6 +298,8 @@ def _files(
     return {
         "panel": panel,
         "reference": reading.reference,
+        "regions": reading.regions,
+        "tracks": learning.tracks,
         "labels": learning.labels,
         "phenotypes": learning.phenotypes,
     }
@@ -297,6 +333,7 @@ def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
         "diffusion": FOR_DNA if of_dna else FOR_PEOPLE,
         "crossmodal": FOR_DESCRIBED,
         "causal": FOR_NEXT,
+        "omics": FOR_TRACKS,
     }
     return next((own[name] for name in names if name in own), for_input)
 

@@ -10,7 +10,7 @@ Shape suffixes: R bins, T tracks.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -45,6 +45,10 @@ class Stretch:
     values_RT: Values
     region: str = ""
     last: bool = True
+
+    def only(self, columns: Sequence[int]) -> "Stretch":
+        """The same with some of the tracks."""
+        return replace(self, values_RT=self.values_RT[:, list(columns)])
 
 
 class TrackOutput(Protocol):

@@ -16,6 +16,7 @@ from genomai_cli.alphabet import BASES
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.reference_regions import checked_contig
 from genomai_cli.formats.variant_alleles import (
     AlleleRecord,
     Change,
@@ -212,18 +213,7 @@ def every_substitution(
 ) -> Iterator[AlleleRecord]:
     """A record with three alleles for each base of the regions of a BED file; ambiguous letters have none."""
     for region in regions:
-        contig = reference.name(region.contig)
-        if contig is None:
-            message = (
-                f"contig {region.contig} is not in {reference.path} (which has {reference.known()})"
-            )
-            raise InputError(message, path=path, line=region.line)
-        if region.end > reference.lengths[contig]:
-            length = reference.lengths[contig]
-            message = (
-                f"{region.contig}:{region.start}-{region.end} runs over the contig's end ({length})"
-            )
-            raise InputError(message, path=path, line=region.line)
+        contig = checked_contig(region, reference, path)
         for offset, base in enumerate(reference.fetch(contig, region.start, region.end)):
             if base in BASES:
                 alts = tuple(other for other in BASES if other != base)

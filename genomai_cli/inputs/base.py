@@ -145,6 +145,9 @@ class InputKind(ABC):
     files_used: ClassVar[frozenset[str]] = frozenset()  # options whose files `given` takes
 
     explained_by: ClassVar[str] = ""  # what there is instead of `genomai explain`
+    holds_out_records: ClassVar[bool] = (
+        False  # whole records are validated on, however few there are
+    )
     similar_are_one: ClassVar[bool] = False  # near-duplicates count as one individual in a split
     calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
     rows_per_batch: ClassVar[int] = 1  # at least, where a row is long

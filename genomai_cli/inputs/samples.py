@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.alphabet import IUPAC, UNKNOWN_LETTER
+from genomai_cli.alphabet import IUPAC, UNKNOWN_LETTER, as_letters
 
 COUNTED = "".join(IUPAC).encode()  # the letters that are counted at each position of rows
 
@@ -72,11 +72,18 @@ class TrainingRows(Protocol):
         """How often each letter of `COUNTED` stands at each position of the rows (L, A); None for rows of any
         length."""
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all records."""
+
     def training_letters(self) -> Letters:
         """The rows to train on as ASCII codes (N, L)."""
 
     def training_blocks(self, size: int) -> Iterator[Letters]:
         """The rows to train on, so many at a time (size, L)."""
+
+    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+        """Where among all letters each piece to train on begins, and its letters (L,)."""
 
     def all_letters(self) -> Letters:
         """All rows, those for validation included."""
@@ -95,6 +102,11 @@ class SampleRows:
     def __len__(self) -> int:
         return len(self.samples) if self.rows is None else len(self.rows)
 
+    @property
+    def names(self) -> list[str]:
+        """See `TrainingRows`."""
+        return self.samples.names
+
     def training_letters(self) -> Letters:
         """See `TrainingRows`."""
         letters_NL = self.samples.letters
@@ -104,6 +116,13 @@ class SampleRows:
         """See `TrainingRows`."""
         letters_NL = self.training_letters()
         return (letters_NL[at : at + size] for at in range(0, len(letters_NL), size))
+
+    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+        """See `TrainingRows`."""
+        ends = np.cumsum([len(sequence) for sequence in self.samples.sequences])
+        for row in range(len(self.samples)) if self.rows is None else self.rows.tolist():
+            letters = as_letters(self.samples.sequences[row])
+            yield int(ends[row]) - len(letters), letters
 
     def all_letters(self) -> Letters:
         """See `TrainingRows`."""

@@ -6,7 +6,7 @@ Shape suffixes: B samples, L letters, T tokens.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class SequenceInput(InputKind):
     """Sequences of any length; long ones are read in windows."""
 
     name = "sequence"
-    settings = SequenceSettings
+    settings: ClassVar[type] = SequenceSettings
     views_settings = SequenceViewsSettings
     similar_are_one = True
 

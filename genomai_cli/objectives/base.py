@@ -33,6 +33,9 @@ from genomai_cli.tokenizers import Tokenizer
 Views = dict[str, NDArray[np.int64]]
 """Arrays (B, T) by name; those whose names begin with `targets` hold `NO_TARGET` where there is nothing to guess."""
 NO_TARGET = -1
+BEGINS = (
+    "begins"  # the view (B, 1) that tells where among all letters of the corpus each window begins
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class Alphabet:
     """What the samples are: how they become tokens, and whether they are `aligned`, rows of one set of sites.
 
     `choices` (sites or 1, A) holds the letters that can stand at a position; `noising` is their layout for
-    diffusion, by default that of the tokens, `described` that of samples with their phenotypes.
+    diffusion, by default that of the tokens, `described` that of samples with their phenotypes; `tracks` are the values
+    over the letters, see `inputs.tracks.TrackWindows`.
     """
 
     tokenizer: Tokenizer
@@ -48,6 +52,7 @@ class Alphabet:
     choices: Letters = field(default_factory=lambda: BASE_LETTERS[None])
     noising: Noising | None = None
     described: Any = None
+    tracks: Any = None
 
     def mask(self, ids_BT: Tensor) -> Tensor | None:
         """Which tokens (B, T) are real, for sequences, which are padded; None for rows, which are not."""

@@ -17,6 +17,7 @@ import json
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import Letters
 from genomai_cli.errors import InputError
+from genomai_cli.formats.streams import text_of
 from genomai_cli.inputs.samples import COUNTED, Rows
 
 ABOUT, NAMES = "corpus.json", "names.txt"
@@ -71,6 +73,7 @@ class Corpus:
     validation: Rows = field(repr=False)
     counts: Rows | None = field(default=None, repr=False)
     columns: Rows | None = field(default=None, repr=False)
+    folder: Path | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> "Corpus":
@@ -85,6 +88,7 @@ class Corpus:
                 mapped(folder / LEARN, np.int64),
                 mapped(folder / JUDGE, np.int64),
                 counts.reshape(about.sites or 0, -1) if counts is not None else None,
+                folder=folder,
             )
             damaged = found._damaged()
         except (OSError, ValueError, TypeError) as error:
@@ -121,14 +125,24 @@ class Corpus:
 
         `starts`, from 0 to 1, tells where in its piece each begins.
         """
-        bounds = self.bounds[pieces]
-        sizes = np.minimum(bounds[:, 1] - bounds[:, 0], longest)
-        room = bounds[:, 1] - bounds[:, 0] - sizes + 1
-        begins = bounds[:, 0] + (starts * room).astype(np.int64)
+        begins, sizes = self.placed(pieces, starts, longest)
         found_BL = np.zeros((len(pieces), int(sizes.max(initial=1))), np.uint8)
         for row, (begin, size) in enumerate(zip(begins.tolist(), sizes.tolist(), strict=True)):
             found_BL[row, :size] = self.letters[begin : begin + size]
         return found_BL if self.columns is None else found_BL[:, self.columns]
+
+    def placed(self, pieces: Rows, starts: NDArray[np.float64], longest: int) -> tuple[Rows, Rows]:
+        """Where among all letters these windows begin, and how many letters each has."""
+        bounds = self.bounds[pieces]
+        sizes = np.minimum(bounds[:, 1] - bounds[:, 0], longest)
+        room = bounds[:, 1] - bounds[:, 0] - sizes + 1
+        return bounds[:, 0] + (starts * room).astype(np.int64), sizes
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Those of all records, in their order."""
+        assert self.folder is not None  # it was opened
+        return [text_of(name) for name in (self.folder / NAMES).read_bytes().split(b"\n")[:-1]]
 
     def training_letters(self) -> Letters:
         """The rows to train on, as they lie in the corpus (N, L)."""
@@ -137,6 +151,11 @@ class Corpus:
     def training_blocks(self, size: int) -> Iterator[Letters]:
         """The same, so many at a time."""
         return (self._rows(self.train[at : at + size]) for at in range(0, len(self.train), size))
+
+    def training_pieces(self) -> Iterator[tuple[int, Letters]]:
+        """Where among all letters each piece to train on begins, and its letters (L,)."""
+        for begin, end in self.bounds[self.train].tolist():
+            yield begin, self.letters[begin:end]
 
     def all_letters(self) -> Letters:
         """All rows (N, L), those for validation included."""

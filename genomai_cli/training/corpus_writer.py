@@ -45,12 +45,14 @@ Record = tuple[str, Letters]
 @dataclass(frozen=True)
 class Cut:
     """How records become pieces: of at most `longest` letters and at least `shortest`, free of runs of
-    `gap` or more N. With `sites`, every record is one row of so many letters and one piece."""
+    `gap` or more N. With `sites`, every record is one row of so many letters and one piece. With `by_record` whole
+    records are held out, however few there are."""
 
     longest: int = 0
     shortest: int = 1
     gap: int = 1
     sites: int | None = None
+    by_record: bool = False
 
     def pieces(self, letters: Letters) -> Iterator[tuple[int, int]]:
         """Begin and end of every piece; a stretch between gaps is cut evenly."""
@@ -100,7 +102,8 @@ def write(
             f"nothing to train on in {writer.records} records: each needs {cut.shortest} known letters"
         )
     groups = mapped(folder / GROUPS, np.uint64)
-    by_record = cut.sites is not None or writer.haplotypes or len(writer.people) >= FEWEST_RECORDS
+    many = writer.haplotypes or len(writer.people) >= FEWEST_RECORDS
+    by_record = cut.sites is not None or cut.by_record or many
     if not by_record:
         groups = np.arange(writer.pieces, dtype=np.uint64)
     held_out = _split(folder, groups, holdout, seed)

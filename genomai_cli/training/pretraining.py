@@ -76,7 +76,8 @@ def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
         raise TrainingError(
             f"windows of {longest} letters are too short for tokens of {tokenizer.k}"
         )
-    return Cut(longest * recipe.corpus.windows, shortest, gap=max(1, longest // 2))
+    gap = max(1, longest // 2)
+    return Cut(longest * recipe.corpus.windows, shortest, gap, by_record=kind.holds_out_records)
 
 
 def window(recipe: Recipe) -> int:

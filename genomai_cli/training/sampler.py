@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.inputs.samples import Rows
-from genomai_cli.objectives.base import NO_TARGET, Group, Objective, Views
+from genomai_cli.objectives.base import BEGINS, NO_TARGET, Group, Objective, Views
 from genomai_cli.training.corpus import Corpus, shuffled
 
 BLOCK = 16
@@ -101,8 +101,10 @@ class Sampler:
         seeds = [self.plan.seed, *stream]
         starts = np.random.default_rng(seeds).random(len(pieces))
         letters_BL = self.corpus.windows(pieces, starts, self.plan.window)
+        begins_B, _ = self.corpus.placed(pieces, starts, self.plan.window)
         return {
             objective.name: objective.views(letters_BL, _rng(seeds, objective.name))
+            | {BEGINS: begins_B[:, None]}
             for objective in self.objectives
         }
 

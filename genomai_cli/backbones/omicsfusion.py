@@ -1,0 +1,239 @@
+"""OmicsFUSION's design (bioRxiv 10.1101/2025.09.05.674329): DNA and the tracks over it, each restored from both.
+
+Overlapping 6-mers and the values of all tracks at their first bases become vectors of one size, which a causal
+convolution joins; Hyena operators (`hyenadna`) mix them; a head makes the logits of tracks, another those of tokens. No
+code and no weights were published: sizes and joints that the paper leaves open are choices (docs/tracks.md), and
+nothing is compared with an original.
+
+A token's vector is the sum of one from a table and one for each of its six bases. With `factorised` the head for tokens
+says six bases instead of one of 4,096 words. Both are what makes small networks trainable in minutes.
+
+Shape suffixes: B sequences, T tokens, D hidden size, C tracks, V tokens of the vocabulary, K bases of a token, N chosen
+tokens.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genomai_cli.backbones.base import Backbone, SmallEmbedding
+from genomai_cli.backbones.hyenadna import STD, Block, HyenaDnaConfig, Linear
+
+VALUES, KNOWN = "track_values", "track_known"  # the features (B, T, C)
+NO_BASE = 4
+RARE = -5.0  # the logit that tracks begin with: some 0.7 % of bases are in a peak
+BASES = 4
+
+
+@dataclass(frozen=True)
+class OmicsFusionConfig:
+    """Sizes; `vocabulary` is that of `kmers` of k letters, the special tokens last; `tracks` C of values that are read
+    and restored; `bidirectional` lets tokens see later ones, which then tell masked overlapping tokens."""
+
+    vocabulary: int = 4099
+    pad_id: int = 4096
+    k: int = 6
+    tracks: int = 1009
+    width: int = 384
+    layers: int = 8
+    feed_forward: int = 1536
+    positions: int = 65536
+    convolution: int = 5
+    filter_width: int = 64
+    dropout: float = 0.0
+    factorised: bool = False
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.vocabulary <= BASES**self.k:
+            raise ValueError(f"vocabulary: more than the {BASES**self.k} words of {self.k} bases")
+        if self.tracks < 1 or self.convolution < 1:
+            raise ValueError("tracks and convolution: at least 1")
+
+    @property
+    def words(self) -> int:
+        """The tokens that spell DNA: the first ones, in alphabetical order."""
+        return int(BASES**self.k)
+
+    @property
+    def blocks(self) -> HyenaDnaConfig:
+        """The sizes of the Hyena blocks."""
+        return HyenaDnaConfig(
+            width=self.width,
+            layers=self.layers,
+            feed_forward=self.feed_forward,
+            positions=self.positions,
+            filter_width=self.filter_width,
+            residual_dropout=self.dropout,
+            operator_dropout=self.dropout,
+        )
+
+
+class OmicsFusionNetwork(Backbone):
+    """Ids (B, T) and the features `track_values` and `track_known` (B, T, C) to hidden states (B, T, D).
+
+    Values are from 0 to 1 and count only where known; without features no track is known anywhere. Padding belongs at
+    the right. `track_logits` has those of the tracks. Layer 0 is what is joined, n what it is after n blocks, the last
+    one the final norm.
+    """
+
+    config_class = OmicsFusionConfig
+    features_read = frozenset({VALUES, KNOWN})
+    has_token_slopes = False
+    restores_tracks = True
+    causal = True
+
+    def __init__(self, config: OmicsFusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.hidden_size, self.num_layers = config.width, config.layers + 1
+        self.max_length = config.positions
+        self.values = 1 << 23  # numbers of a block, see `hyenadna`
+        self.embed = TokenEmbedding(config)
+        width = config.width
+        self.omics = nn.Sequential(
+            nn.Linear(2 * config.tracks, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+        self.join = CausalConv(2 * width, width, config.convolution)
+        self.layers = nn.ModuleList(Block(config.blocks) for _ in range(config.layers))
+        self.backward_layers = nn.ModuleList(
+            Block(config.blocks) for _ in range(config.layers if config.bidirectional else 0)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.track_head = TrackHead(width, config.tracks)
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        *,
+        layer: int | None = None,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The hidden states after `layer` layers."""
+        del mask_BT
+        letters_BTD = self.embed(ids_BT)
+        hidden_BTD: Tensor = self.join(
+            torch.cat([letters_BTD, self._tracks(ids_BT, features)], dim=2)
+        )
+        for number, block in list(enumerate(self.layers))[:layer]:
+            turned_BTD = hidden_BTD.flip(1)  # a copy: blocks may work in place
+            hidden_BTD = block(hidden_BTD, self.values)
+            for other in self.backward_layers[number : number + 1]:
+                hidden_BTD = (hidden_BTD + other(turned_BTD, self.values).flip(1)) / 2
+        if layer is None or layer == self.num_layers:
+            hidden_BTD = self.norm(hidden_BTD)
+        return hidden_BTD
+
+    def _tracks(self, ids_BT: Tensor, features: Mapping[str, Tensor] | None) -> Tensor:
+        if features:
+            known_BTC = features[KNOWN].to(self.norm.weight)
+            values_BTC = features[VALUES].to(known_BTC).clamp(0, 1) * known_BTC
+        else:
+            known_BTC = self.norm.weight.new_zeros(*ids_BT.shape, self.config.tracks)
+            values_BTC = known_BTC
+        found_BTD: Tensor = self.omics(torch.cat([values_BTC, known_BTC], dim=2))
+        return found_BTD
+
+    def track_logits(self, hidden: Tensor) -> Tensor:
+        """The logits (..., C) of tracks being more than 0, of hidden states (..., D)."""
+        logits: Tensor = self.track_head(hidden)
+        return logits
+
+    def lm_head(self, vocabulary: int) -> nn.Module:
+        """A fresh head for tokens: a logit a word, or four for each of its bases."""
+        del vocabulary
+        config = self.config
+        return Linear(config.width, BASES * config.k if config.factorised else config.words)
+
+    def lm_logits(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """The log-probabilities (..., words) of tokens that spell DNA."""
+        if not self.config.factorised:
+            logs: Tensor = head(hidden).log_softmax(-1)
+            return logs
+        bases = self._bases(head, hidden)
+        places_K = torch.arange(self.config.k, device=hidden.device)
+        found: Tensor = bases[
+            ..., places_K, spelling(self.config, hidden.device)[: self.config.words]
+        ].sum(-1)
+        return found
+
+    def token_losses(self, head: nn.Module, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """-log of the probability (N,) of each token that spells DNA, in nats."""
+        if not self.config.factorised:
+            return functional.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+        bases_NK4 = self._bases(head, hidden_ND)
+        spelt_NK1 = spelling(self.config, hidden_ND.device)[targets_N].unsqueeze(2)
+        found_N: Tensor = -bases_NK4.gather(2, spelt_NK1).squeeze(2).sum(1)
+        return found_N
+
+    def likeliest_tokens(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """The id (...) of the token that is most probable."""
+        if not self.config.factorised:
+            found: Tensor = head(hidden).argmax(-1)
+            return found
+        powers_K = BASES ** torch.arange(self.config.k - 1, -1, -1, device=hidden.device)
+        words: Tensor = (self._bases(head, hidden).argmax(-1) * powers_K).sum(-1)
+        return words
+
+    def _bases(self, head: nn.Module, hidden: Tensor) -> Tensor:
+        """The log-probabilities (..., K, 4) of each base of a token."""
+        logs: Tensor = head(hidden).float().unflatten(-1, (self.config.k, BASES)).log_softmax(-1)
+        return logs
+
+
+def spelling(config: OmicsFusionConfig, device: torch.device) -> Tensor:
+    """The bases (V, K) of each token as numbers, 4 in special ones."""
+    powers_K = BASES ** torch.arange(config.k - 1, -1, -1, device=device)
+    words_V1 = torch.arange(config.vocabulary, device=device).unsqueeze(1)
+    return torch.where(words_V1 < config.words, words_V1 // powers_K % BASES, NO_BASE)
+
+
+class TokenEmbedding(nn.Module):
+    """The sum of a token's vector and one for each of its bases at their places in it."""
+
+    def __init__(self, config: OmicsFusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.table = SmallEmbedding(config.vocabulary, config.width, STD)
+        self.bases = SmallEmbedding(config.k * (BASES + 1), config.width, STD)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """(B, T, D)."""
+        rows_K = torch.arange(self.config.k, device=ids_BT.device) * (BASES + 1)
+        rows_VK = spelling(self.config, ids_BT.device) + rows_K
+        table_VD = self.table.weight + functional.embedding(rows_VK, self.bases.weight).sum(1)
+        return functional.embedding(ids_BT, table_VD)
+
+
+class CausalConv(nn.Module):
+    """A convolution over a token and those before it, beside a projection of the token alone."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inputs, outputs, taps)
+        self.pointwise = nn.Linear(inputs, outputs)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """(B, T, outputs)."""
+        before = self.conv.kernel_size[0] - 1
+        wide_BCT = functional.pad(x_BTC.transpose(1, 2), (before, 0))
+        found_BTD: Tensor = functional.gelu(self.conv(wide_BCT)).transpose(1, 2)
+        joined_BTD: Tensor = found_BTD + self.pointwise(x_BTC)
+        return joined_BTD
+
+
+class TrackHead(nn.Linear):
+    """Logits of tracks, which begin rare."""
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=STD)
+        nn.init.constant_(self.bias, RARE)

@@ -1,0 +1,99 @@
+"""What `genomai evaluate --task omics` measures: how well a model restores tokens and tracks of a genome aside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import Compute
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.inference.track_evaluation import Row
+
+TracksFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tracks",
+        metavar="TSV|BED",
+        help="Omics: the tracks over --reference, of which the model's are taken by name.",
+        show_default=False,
+    ),
+]
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option("--reference", metavar="FASTA", help="Omics: a genome aside.", show_default=False),
+]
+RegionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        metavar="BED",
+        help="Omics: where.  [default: whole contigs]",
+        show_default=False,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        min=1e-6,
+        max=1 - 1e-6,
+        help="Omics: call probabilities from P on, as fitted elsewhere.  [default: fitted here]",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class OmicsOptions:
+    """On what a model of tracks is measured."""
+
+    tracks: TracksFile = None
+    reference: ReferenceFile = None
+    regions: RegionsFile = None
+    threshold: Threshold = None
+
+
+def measured_tracks(
+    run: Run, options: OmicsOptions, model: str | None, seed: int
+) -> "tuple[list[Row], float]":
+    """The table of restored tokens and tracks, and the threshold of F1."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.device import to_single_precision
+    from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.formats.reference_regions import regions_of
+    from genomai_cli.formats.track_table import read_track_table
+    from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.track_evaluation import evaluate_tracks
+    from genomai_cli.inputs.track_guesses import GUESSES, Guesses
+    from genomai_cli.inputs.tracks import TrackInput
+    from genomai_cli.sources.model_choice import load_model
+
+    if model is None or options.tracks is None or options.reference is None:
+        raise UsageError("--task omics needs --model, --tracks and a --reference")
+    bundle = load_model(run, model, Compute(device="cpu"))
+    to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
+    kept = catalog.find(model) / GUESSES
+    if not isinstance(bundle.input, TrackInput) or not kept.is_file():
+        raise BundleError(f"the model {bundle.name!r} restores no tracks")
+    table = read_track_table(options.tracks).selected(bundle.input.tracks)
+    with open_reference(options.reference) as reference:
+        aligned = AlignedTracks.open(table, reference.lengths, reference.path, run.console.warn)
+        regions = list(regions_of(reference, options.regions))
+        rows, threshold = evaluate_tracks(
+            bundle,
+            reference,
+            regions,
+            aligned,
+            Guesses.from_bytes(kept.read_bytes(), str(kept)),
+            seed=seed,
+            threshold=options.threshold,
+        )
+    fitted = "given" if options.threshold else "fitted to these masked values, which flatters F1"
+    run.console.say(f"values from {threshold:.4f} on are called ({fitted})")
+    run.note(threshold=threshold)
+    return rows, threshold

@@ -1,0 +1,63 @@
+"""The values of tracks in windows of a corpus whose rows are stretches of a reference.
+
+A row is called CONTIG:START-END (from 0, END behind the last base), so that whoever has the letters of a row has its
+place.
+
+Shape suffixes: B windows, L letters, C tracks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.tracks import AlignedTracks, other_strand
+from genomai_cli.inputs.samples import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class TrackWindows:
+    """The tracks' values in windows of the rows of a corpus; `begins` are those of the rows, and `places` what each row
+    is of its contig (contig, first base)."""
+
+    aligned: AlignedTracks
+    begins: Rows
+    places: Sequence[tuple[str, int]]
+
+    @classmethod
+    def of(cls, aligned: AlignedTracks, names: Sequence[str]) -> "TrackWindows":
+        """From the names of the rows, end to end."""
+        regions = [place_of(name) for name in names]
+        sizes = [end - start for _, start, end in regions]
+        begins = np.cumsum([0, *sizes])[:-1]
+        return cls(aligned, begins, [(contig, start) for contig, start, _ in regions])
+
+    def values(self, begins_B: Rows, sizes_B: Rows, flipped_B: Rows, width: int) -> Values:
+        """The values (B, `width`, C) of windows that begin there among all letters, of so many letters each, along the
+        other strand where `flipped`; NaN where missing, and behind a window's end."""
+        tracks = len(self.aligned.tracks)
+        found_BLC: Values = np.full((len(begins_B), width, tracks), np.nan, np.float32)
+        rows_B = np.searchsorted(self.begins, begins_B, side="right") - 1
+        for number, row in enumerate(rows_B.tolist()):
+            contig, first = self.places[row]
+            start = first + int(begins_B[number] - self.begins[row])
+            size = int(sizes_B[number])
+            own_LC = self.aligned.values(contig, start, start + size)
+            if flipped_B[number]:
+                own_LC = other_strand(own_LC, self.partners)
+            found_BLC[number, :size] = own_LC
+        return found_BLC
+
+    @cached_property
+    def partners(self) -> list[int]:
+        """See `AlignedTracks`."""
+        return self.aligned.partners
+
+
+def place_of(name: str) -> tuple[str, int, int]:
+    """The contig, first base and end of a row by its name."""
+    contig, _, bounds = name.rpartition(":")
+    start, _, end = bounds.partition("-")
+    return contig, int(start), int(end)

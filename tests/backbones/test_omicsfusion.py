@@ -1,0 +1,105 @@
+"""OmicsFUSION's design: causal, at the sizes of the presets, and its two heads for tokens."""
+
+import pytest
+import torch
+
+from genomai_cli.backbones.base import max_length
+from genomai_cli.backbones.omicsfusion import KNOWN, VALUES, OmicsFusionConfig, OmicsFusionNetwork
+from genomai_cli.bundles.skeleton import without_memory
+from genomai_cli.tokenizers.kmers import Kmers
+from genomai_cli.training import recipe as recipes
+
+SMALL = {"tracks": 3, "width": 16, "layers": 2, "feed_forward": 32, "positions": 64}
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return OmicsFusionNetwork(OmicsFusionConfig(**SMALL, **changes)).eval()
+
+
+def read(network, ids, values, known):
+    return network(ids, features={VALUES: values, KNOWN: known}).detach()
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(1)
+    return torch.randint(0, 4099, (2, 40)), torch.rand(2, 40, 3), torch.rand(2, 40, 3) < 0.7
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_what_comes_later_is_known_to_two_sided_networks_only(inputs, bidirectional):
+    network = small(bidirectional=bidirectional)
+    ids, values, known = inputs
+    before = read(network, ids, values, known)
+    ids, values = ids.clone(), values.clone()
+    ids[:, 30], values[:, 32] = (ids[:, 30] + 1) % 4096, 1 - values[:, 32]
+    after = read(network, ids, values, known)
+    assert torch.allclose(before[:, :30], after[:, :30], atol=1e-5) is not bidirectional
+    assert not torch.allclose(before[:, 30:], after[:, 30:], atol=1e-5)
+
+
+def test_values_that_are_not_known_are_not_read(inputs):
+    network = small()
+    ids, values, known = inputs
+    other = torch.where(known, values, 1 - values)
+    assert torch.equal(read(network, ids, values, known), read(network, ids, other, known))
+
+
+def test_without_features_no_track_is_known(inputs):
+    network, (ids, values, known) = small(), inputs
+    assert torch.equal(network(ids), read(network, ids, values, torch.zeros_like(known)))
+
+
+def test_an_unknown_value_is_not_a_zero(inputs):
+    network, (ids, values, known) = small(), inputs
+    zero = read(network, ids, torch.zeros_like(values), torch.ones_like(known))
+    assert not torch.allclose(network(ids), zero)
+
+
+@pytest.mark.parametrize("factorised", [False, True])
+def test_losses_and_likeliest_tokens_are_those_of_the_log_probabilities(factorised):
+    network = small(factorised=factorised)
+    head = network.lm_head(4099)
+    hidden, targets = torch.randn(7, 16), torch.randint(0, 4096, (7,))
+    logs = network.lm_logits(head, hidden)
+    assert logs.shape == (7, 4096)
+    assert torch.allclose(logs.exp().sum(1), torch.ones(7), atol=1e-4)
+    losses = network.token_losses(head, hidden, targets)
+    assert torch.allclose(losses, -logs.gather(1, targets[:, None])[:, 0], atol=1e-4)
+    assert torch.equal(network.likeliest_tokens(head, hidden), logs.argmax(1))
+
+
+def test_tokens_are_spelt_as_the_tokenizer_has_them():
+    network, tokenizer = small(factorised=True), Kmers(6, 1)
+    bases = torch.full((6, 4), -50.0)
+    word = "GATTAC"
+    for place, base in enumerate(word):
+        bases[place, "ACGT".index(base)] = 50.0
+    head = torch.nn.Linear(16, 24)
+    torch.nn.init.zeros_(head.weight)
+    head.bias.data = bases.flatten()
+    found = network.likeliest_tokens(head, torch.zeros(1, 16))
+    assert tokenizer.vocabulary[int(found)] == word
+
+
+@pytest.mark.parametrize("width", [384, 512, 768])
+def test_presets_have_the_shapes_of_the_design(width):
+    recipe, _ = recipes.read(f"omicsfusion-{width}")
+    config = OmicsFusionConfig(**{k: v for k, v in recipe.network.items() if k != "kind"})
+    with without_memory():
+        network = OmicsFusionNetwork(config)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    assert shapes["omics.0.weight"] == (2 * width, 2 * 1009)
+    assert shapes["omics.4.weight"] == (width, width)
+    assert shapes["join.conv.weight"] == (width, 2 * width, 5)
+    assert shapes["embed.table.weight"] == (4099, width)
+    assert shapes["track_head.weight"] == (1009, width)
+    assert network.lm_head(0).weight.shape == (4096, width)
+    assert max_length(recipe.network) == 65536 == recipe.corpus.window
+
+
+def test_the_tiny_preset_reads_the_same_tokens():
+    recipe, _ = recipes.read("omicsfusion-tiny")
+    assert recipe.tokenizer == {"kind": "kmers", "k": 6, "stride": 1}
+    assert recipe.network["factorised"] is True
