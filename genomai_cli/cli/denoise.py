@@ -19,6 +19,7 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
+from genomai_cli.cli.track_outputs import Along, Form, ToForm, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +124,33 @@ ChangesFile = Annotated[
 ]
 
 
+KnownTracks = Annotated[
+    Path | None,
+    typer.Option(
+        "--tracks",
+        metavar="TSV|BED",
+        help="Fill tracks along --reference instead: those known, by a model of `pretrain --objective omics`.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class TrackFilling(Along):
+    """Which tracks are filled, along what, and how they are written."""
+
+    tracks: KnownTracks = None
+    to: ToForm = Form.BIGWIG
+
+    def check(self, **others: object) -> None:
+        """UsageError for options that are not of tracks, or of tracks without --tracks."""
+        if self.tracks is None and (self.reference or self.regions or self.to is not Form.BIGWIG):
+            raise UsageError("--reference, --regions and --to are of --tracks")
+        given = [name for name, value in others.items() if value]
+        if self.tracks is not None and given:
+            raise UsageError(f"--{given[0].replace('_', '-')} is not of --tracks")
+
+
 @dataclass(eq=False, repr=False)
 class Restoring:
     """What is restored, corrected and added, and where the changes are listed."""
@@ -141,6 +169,7 @@ def denoise(
     restoring: Restoring,
     model: Model = None,
     variants: VariantOptions,
+    filling: TrackFilling,
     shard: ShardOption = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
@@ -152,7 +181,11 @@ def denoise(
     knows. VCF or BCF becomes VCF: missing genotypes at the model's sites are filled in, with probabilities (GP) and
     dosages (DS), and sites that the file does not have are added. Without --model the input chooses.
 
+    With --tracks the tracks of a model are written along a reference: as they are where known, elsewhere as the
+    model predicts them from DNA and what is known.
+
     \b
+    genomai denoise --model tracks-model --tracks some.tsv --reference ref.fa -o filled
     genomai denoise samples.vcf.gz -o restored.vcf.gz
     genomai denoise --min-confidence 0.9 --changes restored.tsv genomes.fa > restored.fa
     genomai denoise --error-rate 0.01 barcodes.fa > corrected.fa
@@ -164,6 +197,10 @@ def denoise(
     from genomai_cli.sources.model_choice import load_model, model_of_variants
 
     part = Shard.parsed(shard)
+    filling.check(inputs=inputs, shard=shard, **vars(restoring), **vars(variants))
+    if filling.tracks is not None:
+        _fill_tracks(run, filling, model, compute, output)
+        return
     settings = Settings(restoring.min_confidence, restoring.error_rate, compute.seed)
     options = VcfOptions(settings, variants.absent_is_ref, restoring.only_present, variants.rules)
     first, sources = open_run_inputs(run)
@@ -180,6 +217,17 @@ def denoise(
             bundles = [load_model(run, name, compute) for name in names]
             _denoise_fasta(run, sources, out, table, bundles, settings, part)
     run.note(**table.counts)
+
+
+def _fill_tracks(
+    run: Run, filling: TrackFilling, model: str | None, compute: Compute, output: Path
+) -> None:
+    from genomai_cli.sources.model_choice import load_model
+
+    if model is None or filling.reference is None:
+        raise UsageError("--tracks needs a --model and a --reference")
+    bundle = load_model(run, model, compute)
+    write_tracks(run, bundle, filling, TrackForm(to=filling.to), output, filling.tracks)
 
 
 def _denoise_vcf(

@@ -403,7 +403,8 @@ def test_the_options_with_choices_are_found():
     found = {(command, option) for command, option, _ in CHOICES}
     assert found == {
         *(("embed", "--to"), ("embed", "--pool"), ("embed", "--strand")),
-        *(("evaluate", "--task"), ("evaluate", "--format")),
+        *(("evaluate", "--task"), ("evaluate", "--format"), ("denoise", "--to")),
+        *(("predict", "--to"), ("predict", "--aggregation"), ("predict", "--strand")),
         *(("explain", "--method"), ("explain", "--strand")),
         *(("generate", "--to"), ("generate", "--build")),
         *(("score", "--to"), ("score", "--strand"), ("train", "--adapt"), ("train", "--target")),
@@ -438,7 +439,7 @@ def test_each_preset_in_help_is_one(command):
     from genomai_cli.training.recipe import presets
 
     told = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
-    sentences = re.split(r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal))?", told)
+    sentences = re.split(r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics))?", told)
     named = [sentence.split()[0] for sentence in sentences if sentence.strip()]
     assert named
     assert set(named) <= set(presets())

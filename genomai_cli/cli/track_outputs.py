@@ -1,0 +1,180 @@
+"""What `predict` and `denoise` of tracks share: their options, and how tracks along a reference are written."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genomai_cli.cli.options import STANDARD_OUTPUT, Strand, StrandOption
+from genomai_cli.cli.run import Run
+from genomai_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+
+
+class Form(StrEnum):
+    """How tracks are written."""
+
+    BIGWIG = "bigwig"
+    BEDGRAPH = "bedgraph"
+    HDF5 = "hdf5"
+    TSV = "tsv"
+
+
+class Aggregation(StrEnum):
+    """What a bin has of its bases."""
+
+    MEAN = "mean"
+    MAX = "max"
+    SUM = "sum"
+
+
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="The genome, plain or compressed; an index beside it (.fai) saves time.",
+        show_default=False,
+    ),
+]
+RegionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--regions",
+        metavar="BED",
+        help="Where; regions may not overlap.  [default: whole contigs]",
+        show_default=False,
+    ),
+]
+ToForm = Annotated[
+    Form,
+    typer.Option("--to", help="A folder of bigWig or bedGraph, HDF5, or the means of regions."),
+]
+Resolution = Annotated[
+    int, typer.Option("--resolution", metavar="N", min=1, help="Bases of a bin.")
+]
+AggregationOption = Annotated[
+    Aggregation, typer.Option("--aggregation", help="Of the bases of a bin.")
+]
+Overlap = Annotated[
+    int | None,
+    typer.Option(
+        "--overlap",
+        metavar="N",
+        min=0,
+        help="Bases of the genome that are read before what is taken from a window.  [default: a quarter of it]",
+        show_default=False,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="TEXT",
+        help="Write the tracks of this name, assay or tissue; may be repeated.  [default: all]",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class Along:
+    """Along what tracks are predicted."""
+
+    reference: ReferenceFile = None
+    regions: RegionsFile = None
+
+
+@dataclass(eq=False, repr=False)
+class TrackForm:
+    """How the tracks are read and written."""
+
+    to: ToForm = Form.TSV
+    resolution: Resolution = 1
+    aggregation: AggregationOption = Aggregation.MEAN
+    overlap: Overlap = None
+    strand: StrandOption = Strand.FORWARD
+    only: Only = None
+
+    def reading(self) -> "Reading":
+        """The same for predictors."""
+        from genomai_cli.inference.track_predictions import Reading
+
+        both = self.strand is Strand.BOTH
+        return Reading(self.overlap, both, self.resolution, self.aggregation.value)
+
+
+def write_tracks(
+    run: Run,
+    bundle: "Bundle",
+    along: Along,
+    form: TrackForm,
+    output: Path,
+    known: Path | None = None,
+) -> None:
+    """Write the model's tracks along the reference; with the table of `known` tracks, these where they are known."""
+    from genomai_cli.device import to_single_precision
+    from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.formats.reference_regions import regions_of
+    from genomai_cli.formats.track_outputs import track_output
+    from genomai_cli.inference.track_predictions import TrackPredictor
+
+    assert along.reference is not None
+    to_single_precision([bundle.classifier])
+    if output == STANDARD_OUTPUT and form.to in (Form.BIGWIG, Form.BEDGRAPH):
+        raise UsageError(f"--to {form.to} writes a folder: name it with -o")
+    with open_reference(along.reference) as reference:
+        predictor = TrackPredictor(bundle, reference, form.reading())
+        regions = list(regions_of(reference, along.regions))
+        given = _known(run, predictor, known)
+        columns = _columns(predictor, form.only)
+        _tell(run, predictor, regions=len(regions))
+        tracks = [predictor.tracks[column] for column in columns]
+        about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+        with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
+            for region in run.console.progress(regions, "predicting"):
+                for stretch in predictor.stretches(region, given, fill=given is not None):
+                    out.add(stretch.only(columns))
+                run.count(read=1, used=1)
+
+
+def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "AlignedTracks | None":
+    from genomai_cli.formats.track_table import read_track_table
+    from genomai_cli.formats.tracks import AlignedTracks
+
+    if table is None:
+        return None
+    found = read_track_table(table).selected(predictor.tracks)
+    reference = predictor.reference
+    absent = sum(track.file is None for track in found.tracks)
+    run.console.say(f"{absent} of the model's {len(found.tracks)} tracks are not in {table}")
+    return AlignedTracks.open(found, reference.lengths, reference.path, run.console.warn)
+
+
+def _columns(predictor: "TrackPredictor", only: list[str] | None) -> list[int]:
+    """The tracks that are wanted; UsageError for a name that none has."""
+    if not only:
+        return list(range(len(predictor.tracks)))
+    named = [(track.name, track.assay, track.tissue) for track in predictor.tracks]
+    for text in only:
+        if not any(text in names for names in named):
+            raise UsageError(f"--only {text}: no track has this name, assay or tissue")
+    return [column for column, names in enumerate(named) if set(names) & set(only)]
+
+
+def _tell(run: Run, predictor: "TrackPredictor", regions: int) -> None:
+    """Say and record how regions are cut into windows."""
+    window, overlap, k = predictor.window, predictor.overlap, predictor.tokenizer.k
+    strands = "both strands" if predictor.reading.both_strands else "the forward strand"
+    run.console.say(
+        f"{len(predictor.tracks)} tracks along {regions} regions, {strands}; windows of {window} bases that begin "
+        f"{overlap} before what is taken (fewer at a contig's beginning); nothing is filled up: a contig's last "
+        f"{k - 1} bases and those beside letters that are no bases have no value"
+    )
+    run.note(window=window, overlap=overlap, resolution=predictor.reading.resolution)

@@ -1,0 +1,309 @@
+"""From tracks to a model and back: `pretrain --objective omics`, `predict`, `denoise --tracks`, `evaluate`."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from conftest import run
+from track_genomes import LETTERS, write_genome
+
+from genomai_cli.formats.track_table import read_track_table
+from genomai_cli.formats.tracks import AlignedTracks
+
+SMALL = [
+    *("--set", "network.width=16", "--set", "network.layers=1", "--set", "network.feed_forward=16"),
+    *("--set", "network.positions=256", "--set", "corpus.window=256"),
+    *("--set", "optimization.steps=3", "--set", "optimization.evaluate_every=3"),
+]
+LENGTHS = {"chr1": LETTERS, "chr2": LETTERS}
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    return write_genome(tmp_path_factory.mktemp("genome"))
+
+
+def pretrained(genome, target, *more):
+    words = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa", "-o", target]
+    return run(["pretrain", "--objective", "omics", *words, *SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def model(genome):
+    ended = pretrained(genome, genome / "model")
+    assert ended.status == 0, ended.stderr
+    return genome / "model"
+
+
+def predicted(model, genome, *more, command="predict"):
+    return run([command, "--model", model, "--reference", genome / "ref.fa", *more])
+
+
+def bed(folder, text):
+    (folder / "r.bed").write_text(text)
+    return folder / "r.bed"
+
+
+def values_in(file):
+    with h5py.File(file) as opened:
+        return opened["values"][:]
+
+
+class TestPretraining:
+    def test_the_bundle_names_its_tracks_and_a_baseline(self, model):
+        assert (model / "tracks.tsv").read_text().split()[6::6] == ["gc", "half"]
+        card = (model / "README.md").read_text()
+        assert "one base of four for a masked token" in card
+        config = json.loads((model / "config.json").read_text())
+        assert config["network"]["tracks"] == 2
+        assert set(config["files"]) >= {"tracks.tsv", "track_baselines.safetensors"}
+        assert config["provenance"]["corpus"]["by_record"] is True
+
+    def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
+        assert pretrained(genome, tmp_path / "again").status == 0
+        again = (tmp_path / "again" / "model.safetensors").read_bytes()
+        assert again == (model / "model.safetensors").read_bytes()
+
+    def test_it_goes_on_from_a_model_of_the_same_tracks(self, model, genome, tmp_path):
+        assert pretrained(genome, tmp_path / "on", "--model", model).status == 0
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--tracks", "{t}"], "needs --tracks and a --reference"),
+            (
+                ["--tracks", "{t}", "--reference", "{r}", "{r}"],
+                "with --tracks the DNA is that of --reference",
+            ),
+            (
+                ["--tracks", "{t}", "--reference", "{r}", "--recipe", "hyenadna-tiny"],
+                "reads sequence, not tracks",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, genome, tmp_path, words, said):
+        told = [word.format(t=genome / "tracks.bed", r=genome / "ref.fa") for word in words]
+        ended = run(["pretrain", "--objective", "omics", "-o", tmp_path / "m", *told])
+        assert ended.status != 0
+        assert said in ended.stderr
+        assert not any(tmp_path.iterdir())
+
+    def test_tracks_are_of_the_objective_omics(self, genome, tmp_path):
+        words = [
+            "--objective",
+            "causal",
+            "--tracks",
+            genome / "tracks.bed",
+            "--reference",
+            genome / "ref.fa",
+        ]
+        ended = run(["pretrain", "-o", tmp_path / "m", *words])
+        assert ended.status == 2
+        assert "--tracks are for --objective omics" in ended.stderr
+
+    def test_a_folder_without_its_tracks_is_refused(self, model, genome, tmp_path):
+        import shutil
+
+        shutil.copytree(model, tmp_path / "m")
+        (tmp_path / "m" / "tracks.tsv").unlink()
+        ended = predicted(tmp_path / "m", genome)
+        assert ended.status == 1
+        assert "tracks.tsv" in ended.stderr
+
+
+class TestPredict:
+    def test_means_of_regions_in_the_references_order(self, model, genome, tmp_path):
+        regions = bed(tmp_path, "chr2\t10\t300\tb\nchr1\t1000\t2000\n")
+        ended = predicted(model, genome, "--regions", regions)
+        rows = [line.split("\t") for line in ended.stdout.splitlines()]
+        assert rows[0] == ["region", "contig", "start", "end", "gc", "half"]
+        assert [row[:4] for row in rows[1:]] == [
+            ["chr1:1001-2000", "chr1", "1000", "2000"],
+            ["b", "chr2", "10", "300"],
+        ]
+        assert all(0 < float(value) < 1 for row in rows[1:] for value in row[4:])
+        assert "windows of 256 bases that begin 64 before what is taken" in ended.stderr
+
+    @pytest.mark.parametrize("form", ["bigwig", "bedgraph"])
+    def test_a_folder_of_files_has_the_values_of_hdf5(self, model, genome, tmp_path, form):
+        if form == "bigwig":
+            pytest.importorskip("pyBigWig")
+        regions = bed(tmp_path, "chr1\t100\t1000\n")
+        words = ["--regions", regions, "--resolution", "32"]
+        assert predicted(model, genome, *words, "--to", form, "-o", tmp_path / "out").status == 0
+        assert predicted(model, genome, *words, "--to", "hdf5", "-o", tmp_path / "x.h5").status == 0
+        tracks = AlignedTracks.open(
+            read_track_table(tmp_path / "out" / "tracks.tsv"), LENGTHS, "ref.fa"
+        )
+        found = tracks.values("chr1", 100, 1000)
+        assert np.array_equal(found[::32], values_in(tmp_path / "x.h5"))
+        assert np.isnan(tracks.values("chr1", 0, 100)).all()
+        assert np.isnan(tracks.values("chr1", 1000, 1100)).all()
+
+    def test_regions_cut_in_two_give_the_same_where_windows_have_the_same_context(
+        self, model, genome, tmp_path
+    ):
+        """A base's value hangs on no more than the bases read before it and on its own token."""
+        whole = bed(tmp_path, "chr1\t1000\t1100\n")
+        predicted(model, genome, "--regions", whole, "--to", "hdf5", "-o", tmp_path / "a.h5")
+        part = bed(tmp_path, "chr1\t1000\t1040\n")
+        predicted(model, genome, "--regions", part, "--to", "hdf5", "-o", tmp_path / "b.h5")
+        assert np.allclose(
+            values_in(tmp_path / "a.h5")[:40], values_in(tmp_path / "b.h5"), atol=1e-6
+        )
+
+    def test_shifting_the_genome_changes_nothing(self, model, genome, tmp_path):
+        moved = write_genome(tmp_path, shift=37)
+        for folder, name, start in ((genome, "a.h5", 2000), (moved, "b.h5", 2037)):
+            regions = bed(tmp_path, f"chr1\t{start}\t{start + 500}\n")
+            words = ["--regions", regions, "--to", "hdf5", "-o", tmp_path / name]
+            assert predicted(model, folder, *words).status == 0
+        assert np.array_equal(values_in(tmp_path / "a.h5"), values_in(tmp_path / "b.h5"))
+
+    def test_both_strands_of_the_other_strand_are_the_same_reversed(self, model, genome, tmp_path):
+        from genomai_cli.alphabet import complement
+        from genomai_cli.formats.indexed_fasta import open_reference
+
+        with open_reference(genome / "ref.fa") as reference:
+            text = reference.fetch("chr1", 0, LETTERS)
+        (tmp_path / "ref.fa").write_text(f">chr1\n{complement(text)[::-1]}\n")
+        places = ((genome, "a.h5", 3000), (tmp_path, "b.h5", LETTERS - 3400))
+        for folder, name, start in places:
+            regions = bed(tmp_path, f"chr1\t{start}\t{start + 400}\n")
+            words = [
+                "--regions",
+                regions,
+                "--strand",
+                "both",
+                "--to",
+                "hdf5",
+                "-o",
+                tmp_path / name,
+            ]
+            assert predicted(model, folder, *words).status == 0
+        assert np.allclose(
+            values_in(tmp_path / "a.h5"), values_in(tmp_path / "b.h5")[::-1], atol=1e-6
+        )
+
+    def test_what_cannot_be_read_has_no_value(self, model, genome, tmp_path):
+        """Tokens with N, and those that a contig's end cuts; with both strands the end has one."""
+        text = "ACGT" * 100
+        (tmp_path / "ref.fa").write_text(f">c\n{text[:100]}NN{text[102:]}\n")
+        for strand, missing in (
+            ("forward", [*range(95, 102), *range(395, 400)]),
+            ("both", [100, 101]),
+        ):
+            words = ["--strand", strand, "--to", "hdf5", "-o", tmp_path / f"{strand}.h5"]
+            assert predicted(model, tmp_path, *words).status == 0
+            found = values_in(tmp_path / f"{strand}.h5")[:, 0]
+            assert np.flatnonzero(np.isnan(found)).tolist() == missing
+
+    def test_some_tracks_by_name(self, model, genome, tmp_path):
+        regions = bed(tmp_path, "chr1\t0\t300\n")
+        ended = predicted(model, genome, "--regions", regions, "--only", "half")
+        assert ended.stdout.splitlines()[0].split("\t")[4:] == ["half"]
+        ended = predicted(model, genome, "--only", "none")
+        assert (ended.status, ended.stdout) == (2, "")
+        assert "--only none: no track has this name, assay or tissue" in ended.stderr
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("chr9\t0\t10\n", "r.bed:1: contig chr9 is not in"),
+            (
+                "chr1\t0\t10\nchr1\t39990\t40001\n",
+                "r.bed:2: chr1:39990-40001 runs over the contig's end",
+            ),
+            ("chr1\t0\t10\nchr1\t5\t20\n", "r.bed:2: chr1:5-20 overlaps the region of line 1"),
+        ],
+    )
+    def test_bad_regions_are_one_line(self, model, genome, tmp_path, text, said):
+        ended = predicted(model, genome, "--regions", bed(tmp_path, text))
+        assert ended.status == 1
+        assert ended.stdout == ""
+        assert said in ended.stderr
+
+    def test_a_model_without_tracks_is_refused(self, genome):
+        ended = predicted("genomai-v2", genome)
+        assert ended.status == 1
+        assert "has no tracks" in ended.stderr
+
+    def test_a_folder_needs_a_name_and_others_stay(self, model, genome, tmp_path):
+        assert "writes a folder" in predicted(model, genome, "--to", "bedgraph").stderr
+        (tmp_path / "mine").mkdir()
+        ended = predicted(model, genome, "--to", "bedgraph", "-o", tmp_path / "mine")
+        assert ended.status == 2
+        assert "would not be replaced" in ended.stderr
+
+
+class TestDenoise:
+    def test_known_values_stay_and_missing_ones_are_predicted(self, model, genome, tmp_path):
+        (tmp_path / "known.bedGraph").write_text("chr1\t0\t1000\t0.25\nchr1\t1200\t1300\t0\n")
+        (tmp_path / "t.tsv").write_text("name\tfile\ngc\tknown.bedGraph\n")
+        regions = bed(tmp_path, "chr1\t500\t1500\n")
+        words = ["--tracks", tmp_path / "t.tsv", "--regions", regions, "--to", "bedgraph"]
+        ended = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        assert ended.status == 0, ended.stderr
+        assert "1 of the model's 2 tracks are not in" in ended.stderr
+        tracks = AlignedTracks.open(
+            read_track_table(tmp_path / "out" / "tracks.tsv"), LENGTHS, "ref.fa"
+        )
+        found = tracks.values("chr1", 500, 1500)
+        assert (found[:500, 0] == 0.25).all()
+        assert (found[700:800, 0] == 0).all()
+        assert ((found[500:700, 0] > 0) & (found[500:700, 0] != 0.25)).all()
+        assert ((found[:, 1] > 0) & (found[:, 1] < 1)).all()
+
+    def test_options_of_other_inputs_are_refused(self, model, genome, tmp_path):
+        words = ["--tracks", genome / "tracks.bed", "--error-rate", "0.1"]
+        ended = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        assert ended.status == 2
+        assert "--error-rate is not of --tracks" in ended.stderr
+
+
+class TestEvaluate:
+    def evaluated(self, model, genome, *more):
+        words = ["--tracks", genome / "tracks.bed", "--reference", genome / "ref.fa"]
+        return run(["evaluate", "--task", "omics", "--model", model, *words, *more])
+
+    def test_the_table_has_both_maskings_and_the_guesses(self, model, genome, tmp_path):
+        ended = self.evaluated(model, genome, "--regions", bed(tmp_path, "chr2\t0\t20000\n"))
+        assert ended.status == 0, ended.stderr
+        header, *lines = ended.stdout.splitlines()
+        names = header.split("\t")
+        rows = {
+            tuple(line.split("\t")[:3]): dict(zip(names, line.split("\t"), strict=True))
+            for line in lines
+        }
+        measures = ("accuracy", "f1", "auc", "auprc")
+        groups = ("visible", "masked", "masked_tracks", "masked_positions")
+        expected = {("tokens", g, "accuracy") for g in groups[:2]}
+        assert set(rows) == expected | {("tracks", g, m) for g in groups for m in measures}
+        assert float(rows["tracks", "masked_positions", "auc"]["other_tracks"]) == 0.5
+        assert float(rows["tokens", "visible", "accuracy"]["next_base"]) == 1
+        nothing = float(rows["tracks", "masked", "accuracy"]["nothing"])
+        assert nothing == pytest.approx(
+            1 - float(rows["tracks", "masked", "auprc"]["nothing"]), abs=1e-6
+        )
+        halves = [int(rows["tracks", g, "auc"]["n"]) for g in groups[1:]]
+        assert halves[0] == halves[1] + halves[2]
+        assert "fitted to these masked values" in ended.stderr
+
+    def test_a_threshold_from_elsewhere_and_json(self, model, genome, tmp_path):
+        regions = bed(tmp_path, "chr2\t0\t3000\n")
+        words = ["--regions", regions, "--threshold", "0.3", "--format", "json"]
+        found = json.loads(self.evaluated(model, genome, *words).stdout)
+        assert found["threshold"] == pytest.approx(0.3, abs=0.01)
+        assert found["rows"][0]["part"] == "tokens"
+
+    def test_what_is_missing_is_in_no_row(self, model, genome, tmp_path):
+        """A contig that the file does not name counts for tokens alone."""
+        lines = (genome / "tracks.bed").read_text().splitlines(keepends=True)
+        only = "".join(line for line in lines if line.startswith("chr1"))
+        (tmp_path / "one.bed").write_text(only)
+        words = ["--tracks", tmp_path / "one.bed", "--reference", genome / "ref.fa", "--regions"]
+        regions = bed(tmp_path, "chr2\t0\t3000\n")
+        ended = run(["evaluate", "--task", "omics", "--model", model, *words, regions])
+        rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
+        assert all((int(row[3]) == 0) == (row[0] == "tracks") for row in rows)
