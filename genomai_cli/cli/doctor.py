@@ -36,6 +36,7 @@ EXTRAS = {
     "bed-reader": ("plink", "PLINK .bed files"),
     "pandas": ("dev", "tables in Python"),
     "scikit-learn": ("dev", "comparisons in Python"),
+    "pyBigWig": ("tracks", "writing bigWig"),
     "numba": ("fast", "Caduceus on a CPU"),
     "jax": ("jax", "AlphaGenome's official checkpoint"),
 }
