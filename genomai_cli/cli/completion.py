@@ -38,6 +38,7 @@ FILES = {
     "TSV": TABLES,
     "LABELS": TABLES,
     "TSV|VCF": f"{TABLES} {VARIANTS}",
+    "TSV|BED": f"{TABLES} {_packed('bed')}",
     "PRESET|TOML": "toml",
     "DIR": FOLDERS,
     "NAME|DIR": FOLDERS,
