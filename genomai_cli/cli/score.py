@@ -21,13 +21,18 @@ from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import tell, write_sequences
 from genomai_cli.cli.score_variants import Target, Variants, write_effects
+from genomai_cli.cli.track_outputs import Only
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.inference.scorers import Reading as ModelReading
     from genomai_cli.inference.variant_effects import Scorer
 
-WINDOW, FLANK = 1024, 8  # the same as in `inference.scorers`, which would need torch
+WINDOW, FLANK, TRACK_FLANK = (
+    1024,
+    8,
+    128,
+)  # the same as in `inference.scorers`, which would need torch
 
 WindowLetters = Annotated[
     int | None,
@@ -46,8 +51,8 @@ Flank = Annotated[
         "--flank",
         metavar="N",
         min=0,
-        help="Masked models: letters on each side of a variant that are scored besides its own.  "
-        f"[default: {FLANK}]",
+        help="Masked models, and those of tracks: letters on each side of a variant that count besides its own.  "
+        f"[default: {FLANK}, of tracks {TRACK_FLANK}]",
         show_default=False,
     ),
 ]
@@ -89,13 +94,14 @@ class Reading:
     flank: Flank = None
     mask_every: MaskEvery = None
     strand: StrandOption = Strand.FORWARD
+    only: Only = None
 
     def reading(self) -> "ModelReading":
         """The same for scorers."""
         from genomai_cli.inference.scorers import Reading as ModelReading
 
         both = self.strand is Strand.BOTH
-        return ModelReading(self.window, self.flank, self.mask_every, both)
+        return ModelReading(self.window, self.flank, self.mask_every, both, self.only or ())
 
 
 @command
@@ -118,7 +124,8 @@ def score(
 
     Of FASTA a row a sequence: its log-likelihood in nats, exactly from a model of next tokens, as pseudo-likelihood
     from a masked one. Of a VCF with its --reference a row an allele: the scores of the window with the reference's and
-    with the other allele, and their difference; of a classifier the changes of its labels' log odds. Alleles are
+    with the other allele, and their difference; of a classifier the changes of its labels' log odds; of a model of
+    tracks the ln of each track's mean around the variant, and its change. Alleles are
     normalised first; at a contig's end the window moves inward. REF that is not as in the reference is an error.
 
     \b
@@ -161,6 +168,7 @@ def score(
 
 def _tell(run: Run, scorer: "Scorer") -> None:
     """Say and record how variants are scored."""
+    from genomai_cli.inference.label_odds import TRACKS
     from genomai_cli.inference.likelihood import MASKED
 
     if scorer.likelihood is not None:
@@ -169,5 +177,7 @@ def _tell(run: Run, scorer: "Scorer") -> None:
     told = f"each variant in the middle of {window} letters, moved inward at the ends of contigs"
     masked = scorer.likelihood is not None and scorer.likelihood.method == MASKED
     scored = f"; its bases and {flank} on each side are scored" if masked else ""
+    if any(label.startswith(TRACKS) for label in scorer.labels):
+        scored = f"; of each track ln of the mean over its bases and {flank} on each side"
     run.console.say(told + scored)
     run.note(window=window, flank=flank, labels=scorer.labels)

@@ -123,6 +123,7 @@ def write_tracks(
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
     from genomai_cli.formats.track_outputs import track_output
+    from genomai_cli.formats.track_table import chosen_tracks
     from genomai_cli.inference.track_predictions import TrackPredictor
 
     assert along.reference is not None
@@ -133,7 +134,7 @@ def write_tracks(
         predictor = TrackPredictor(bundle, reference, form.reading())
         regions = list(regions_of(reference, along.regions))
         given = _known(run, predictor, known)
-        columns = _columns(predictor, form.only)
+        columns = chosen_tracks(predictor.tracks, form.only or ())
         _tell(run, predictor, regions=len(regions))
         tracks = [predictor.tracks[column] for column in columns]
         about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
@@ -155,17 +156,6 @@ def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "Aligne
     absent = sum(track.file is None for track in found.tracks)
     run.console.say(f"{absent} of the model's {len(found.tracks)} tracks are not in {table}")
     return AlignedTracks.open(found, reference.lengths, reference.path, run.console.warn)
-
-
-def _columns(predictor: "TrackPredictor", only: list[str] | None) -> list[int]:
-    """The tracks that are wanted; UsageError for a name that none has."""
-    if not only:
-        return list(range(len(predictor.tracks)))
-    named = [(track.name, track.assay, track.tissue) for track in predictor.tracks]
-    for text in only:
-        if not any(text in names for names in named):
-            raise UsageError(f"--only {text}: no track has this name, assay or tissue")
-    return [column for column, names in enumerate(named) if set(names) & set(only)]
 
 
 def _tell(run: Run, predictor: "TrackPredictor", regions: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from genomai_cli.errors import InputError
+from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.tables import MISSING_VALUES, Table, TableWriter, read_table
 from genomai_cli.names import is_plain, repeated
@@ -94,6 +94,18 @@ def write_described(writer: TableWriter, tracks: Sequence[Track]) -> None:
     """Write the tracks as `parse_described` reads them, under the columns name, assay, ..."""
     for track in tracks:
         writer.write([track.name, *(getattr(track, column) or "." for column in DESCRIBED)])
+
+
+def chosen_tracks(tracks: Sequence[Track], only: Sequence[str]) -> list[int]:
+    """The columns of the tracks that have one of these as name, assay or tissue, by default all; UsageError for a text
+    that none has."""
+    if not only:
+        return list(range(len(tracks)))
+    named = [(track.name, track.assay, track.tissue) for track in tracks]
+    for text in only:
+        if not any(text in names for names in named):
+            raise UsageError(f"--only {text}: no track has this name, assay or tissue")
+    return [column for column, names in enumerate(named) if set(names) & set(only)]
 
 
 def strand_partners(tracks: Sequence[Track]) -> list[int]:

@@ -15,14 +15,18 @@ from genomai_cli.alphabet import as_letters, as_text, reverse_complement
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
+from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inputs.base import ModelInput
 from genomai_cli.records import SequenceRecord
 
 Odds = NDArray[np.float64]
+TRACKS = "tracks/"  # begins the labels of tracks, and no name of a head
 
 
 def what_it_is(label: str) -> str:
-    """What the model says under a name of `LabelOdds.labels`, in words."""
+    """What the model says under a name of `LabelOdds.labels` or of a track, in words."""
+    if label.startswith(TRACKS):
+        return f"ln of the mean of the track {label.removeprefix(TRACKS)} around the variant"
     return f"log odds of {label}" if ":" in label else f"the number {label}"
 
 
@@ -42,6 +46,10 @@ class LabelOdds:
             f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels
         ] + list(bundle.numbers)
         self._reader = bundle.input.reader(bundle, {})
+
+    def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
+        """The log odds (N, labels) of the whole text of each, see `of`."""
+        return self.of([stretch.text for stretch in stretches])
 
     def of(self, texts: Sequence[str]) -> Odds:
         """The log odds (N, labels) of each text; NaN where the model can read nothing. Means over both strands, if

@@ -1,5 +1,6 @@
 """How a model scores: its likelihood, its labels' log odds, or both, with what is not asked for settled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genomai_cli.bundles.bundle import Bundle
@@ -15,10 +16,12 @@ from genomai_cli.inference.likelihood import (
     likelihood_of,
     window_letters,
 )
+from genomai_cli.inference.track_effects import TrackMeans
 from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
 FLANK = 8  # letters on each side of a variant that a masked model scores
+TRACK_FLANK = 128  # and over which the mean of a track is
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Reading:
     flank: int | None = None
     mask_every: int | None = None
     both_strands: bool = False
+    only: Sequence[str] = ()  # of the tracks, by name, assay or tissue
 
 
 def likelihood_for(
@@ -62,6 +66,10 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
     Raises UsageError for settings that are not for this model, BundleError where it can say nothing.
     """
     both = reading.both_strands
+    if bundle.classifier.networks[0].restores_tracks:
+        return _of_tracks(bundle, reading)
+    if reading.only:
+        raise UsageError(f"--only: the model {bundle.name!r} has no tracks")
     answers = bool(bundle.heads or bundle.numbers)
     odds = LabelOdds(bundle, both_strands=both, batching=batching) if answers else None
     likelihood = None
@@ -77,3 +85,17 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
     window = window or min(WINDOW, window_letters(bundle, None) or WINDOW)
     flank = FLANK if reading.flank is None else reading.flank
     return Scorer(likelihood, odds, window=window, flank=flank)
+
+
+def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
+    """The means of the model's tracks around variants."""
+    if reading.mask_every is not None:
+        raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
+    to_single_precision([bundle.classifier])
+    tracks = TrackMeans(bundle, reading.only, both_strands=reading.both_strands)
+    longest = int(bundle.classifier.networks[0].max_length or WINDOW)
+    window = longest if reading.window is None else reading.window
+    if window > longest:
+        raise UsageError(f"--window {window}: the model reads {longest} letters")
+    flank = TRACK_FLANK if reading.flank is None else reading.flank
+    return Scorer(None, tracks, window=window, flank=flank)

@@ -28,6 +28,7 @@ from genomai_cli.formats.track_outputs import Stretch
 from genomai_cli.formats.track_table import Track, strand_partners
 from genomai_cli.formats.tracks import AlignedTracks, binned, other_strand
 from genomai_cli.inputs.tracks import TrackInput
+from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.batch import padded
 
 CHUNK = 1 << 16  # bases whose values are held at once, about
@@ -59,16 +60,11 @@ class TrackPredictor:
     """What a model says of regions; BundleError for one without tracks, UsageError for settings that do not fit it."""
 
     def __init__(self, bundle: Bundle, reference: IndexedFasta, reading: Reading) -> None:
-        network = bundle.classifier.networks[0]
-        if not isinstance(bundle.input, TrackInput) or not isinstance(network, OmicsFusionNetwork):
-            raise BundleError(
-                f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
-            )
-        self.network, self.tokenizer = network, bundle.tokenizer
-        self.tracks: tuple[Track, ...] = bundle.input.tracks
+        self.network, self.tracks = track_model(bundle)
+        self.tokenizer = bundle.tokenizer
         self.partners = strand_partners(self.tracks)
         self.reference, self.reading = reference, reading
-        self.window = int(network.max_length or 0)
+        self.window = int(self.network.max_length or 0)
         self.overlap = self.window // 4 if reading.overlap is None else reading.overlap
         if self.overlap > self.window - self.tokenizer.k:
             raise UsageError(f"--overlap {self.overlap}: the model reads windows of {self.window}")
@@ -133,7 +129,7 @@ class TrackPredictor:
         for at in range(0, len(windows), most):
             some = windows[at : at + most]
             read_some = [read(window.begin, window.end) for window in some]
-            rows_BTC, told_BT = self._predicted(read_some)
+            rows_BTC, told_BT = chances(self.network, self.tokenizer, read_some)
             for window, row_TC, told_T in zip(some, rows_BTC, told_BT, strict=True):
                 own = slice(window.first - window.begin, window.last - window.begin)
                 taken_LC = np.where(told_T[own, None], row_TC[own], np.nan)
@@ -151,24 +147,36 @@ class TrackPredictor:
             yield _Taken(begin, stop, first, last)
             first = last
 
-    def _predicted(
-        self, read: Sequence[tuple[str, Values | None]]
-    ) -> tuple[Values, NDArray[np.bool_]]:
-        """The probabilities (B, T, C) of windows, and which tokens (B, T) spell DNA."""
-        rows = [self.tokenizer.encode(text) for text, _ in read]
-        ids_BT = padded(rows, self.tokenizer.pad_id)
-        device = self.network.norm.weight.device
-        features: dict[str, Tensor] = {}
-        if read[0][1] is not None:
-            values_BTC = np.full((*ids_BT.shape, len(self.tracks)), np.nan, np.float32)
-            for row, (_, given) in zip(values_BTC, read, strict=True):
-                assert given is not None
-                room = min(len(given), len(row))
-                row[:room] = given[:room]
-            values = torch.from_numpy(values_BTC).to(device)
-            features = {VALUES: values.nan_to_num(0.0), KNOWN: ~values.isnan()}
-        with torch.inference_mode():
-            hidden_BTD = self.network(torch.from_numpy(ids_BT).to(device), features=features)
-            logits_BTC = self.network.track_logits(hidden_BTD)
-            chances_BTC = logits_BTC.float().sigmoid().cpu().numpy()
-        return chances_BTC, self.tokenizer.is_dna(ids_BT)
+
+def track_model(bundle: Bundle) -> tuple[OmicsFusionNetwork, tuple[Track, ...]]:
+    """The network and the tracks of a model; BundleError for one without tracks."""
+    network = bundle.classifier.networks[0]
+    if not isinstance(bundle.input, TrackInput) or not isinstance(network, OmicsFusionNetwork):
+        raise BundleError(
+            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
+        )
+    return network, bundle.input.tracks
+
+
+def chances(
+    network: OmicsFusionNetwork,
+    tokenizer: Tokenizer,
+    read: Sequence[tuple[str, Values | None]],
+) -> tuple[Values, NDArray[np.bool_]]:
+    """The probabilities (B, T, C) of tracks in windows, and which tokens (B, T) spell DNA; each window is its letters
+    and, in all or in none, the values (L, C) that are known."""
+    ids_BT = padded([tokenizer.encode(text) for text, _ in read], tokenizer.pad_id)
+    device = network.norm.weight.device
+    features: dict[str, Tensor] = {}
+    if read[0][1] is not None:
+        values_BTC = np.full((*ids_BT.shape, network.config.tracks), np.nan, np.float32)
+        for row, (_, given) in zip(values_BTC, read, strict=True):
+            assert given is not None
+            room = min(len(given), len(row))
+            row[:room] = given[:room]
+        values = torch.from_numpy(values_BTC).to(device)
+        features = {VALUES: values.nan_to_num(0.0), KNOWN: ~values.isnan()}
+    with torch.inference_mode():
+        hidden_BTD = network(torch.from_numpy(ids_BT).to(device), features=features)
+        chances_BTC = network.track_logits(hidden_BTD).float().sigmoid().cpu().numpy()
+    return chances_BTC, tokenizer.is_dna(ids_BT)

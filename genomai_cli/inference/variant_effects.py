@@ -9,6 +9,7 @@ inward; nothing is filled up. Of a masked model only the bases of the allele and
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from genomai_cli.formats.variant_alleles import (
     normalised,
     reference_allele,
 )
-from genomai_cli.inference.label_odds import LabelOdds, Odds
+from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
 from genomai_cli.inference.score import Score
 
@@ -81,12 +82,27 @@ class Effect:
     skipped: str = ""
 
 
+class Answers(Protocol):
+    """What a model says of sequences besides a likelihood: of labels, or of tracks."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Their names."""
+
+    @property
+    def both_strands(self) -> bool:
+        """Whether values are of both strands together."""
+
+    def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
+        """The values (N, labels) of stretches."""
+
+
 class Scorer:
-    """What is asked of a model: a likelihood, log odds of labels, or both; `window` in letters, `flank` in letters on
-    each side of a change that a masked model scores besides it."""
+    """What is asked of a model: a likelihood, log odds of labels, or both, or means of tracks; `window` in letters,
+    `flank` in letters on each side of a change that a masked model, or one of tracks, scores besides it."""
 
     def __init__(
-        self, likelihood: Likelihood | None, odds: LabelOdds | None, *, window: int, flank: int
+        self, likelihood: Likelihood | None, odds: Answers | None, *, window: int, flank: int
     ) -> None:
         if likelihood is None and odds is None:
             raise BundleError("the model has neither a likelihood nor heads")
@@ -105,7 +121,7 @@ class Scorer:
         if self.likelihood is not None:
             scores = [Score.of(logs_SL) for logs_SL in self._scored(stretches)]
         if self.odds is not None:
-            odds = self.odds.of([stretch.text for stretch in stretches])
+            odds = self.odds.of_stretches(stretches)
         return [Reading(*pair) for pair in zip(scores, odds, strict=True)]
 
     def _scored(self, stretches: Sequence[Stretch]) -> Iterator[Odds]:
