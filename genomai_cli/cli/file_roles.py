@@ -15,9 +15,10 @@ from genomai_cli.errors import UsageError
 
 # The options that name what is written; a file or folder that any other option or argument names is read.
 OUTPUTS = frozenset(
-    ("output", "report_json", "changes", "attention", "plot", "quality", "per_base", "labels_out", "confusion", "q",
-     "motifs", "motif_plot")
+    ("output", "report_json", "changes_file", "attention", "plot", "quality", "per_base", "labels_out", "confusion",
+     "q", "motifs", "motif_plot")
 )  # fmt: skip
+SPELLED = {"inputs": "the input", "changes_file": "--changes"}  # parameters called otherwise
 BESIDE = {"q": ".samples"}  # what is written beside a file as well
 STANDARD_INPUTS = ("-", "/dev/stdin")
 STANDARD_OUTPUTS = ("-", "/dev/stdout")
@@ -98,4 +99,4 @@ def _inside(path: str, folder: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    return "the input" if name == "inputs" else f"--{name.replace('_', '-')}"
+    return SPELLED.get(name, f"--{name.replace('_', '-')}")

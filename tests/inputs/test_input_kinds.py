@@ -283,7 +283,7 @@ def reader_of(given, loaded):
 
 
 def test_every_kind_is_in_the_suite():
-    """But that of tracks, which are read along a reference and not from records: test_tracks.py."""
+    """But that of tracks, which are read along a reference and not from records: test_cli_predict.py."""
     assert {case.kind for case in CASES.values()} | {"tracks"} == set(registry.INPUT_KINDS)
 
 
