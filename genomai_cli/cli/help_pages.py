@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 
 OWN, ARGUMENTS, MESSAGES = "Options", "Arguments", "Messages"
 GROUPS = {
-    "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks labels dev dev_labels "
-    "phenotypes",
+    "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks observed labels dev "
+    "dev_labels phenotypes",
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes",
     "Output": "output to format append resume force report plot changes_file",
     "Performance": "device threads batch_size seed shard",

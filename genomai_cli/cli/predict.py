@@ -2,7 +2,7 @@
 
 from genomai_cli.cli.options import STANDARD_OUTPUT, ComputeWithoutSeed, Model, Output
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Along, TrackForm, write_tracks
+from genomai_cli.cli.track_outputs import Along, Drawing, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
 
 
@@ -13,6 +13,7 @@ def predict(
     *,
     along: Along,
     form: TrackForm,
+    drawing: Drawing,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -25,11 +26,13 @@ def predict(
 
     \b
     genomai predict --model tracks-model --reference ref.fa --regions genes.bed > means.tsv
+    genomai predict --model tracks-model --reference ref.fa --regions one.bed --plot one.svg --observed t.tsv
     genomai predict --model tracks-model --reference ref.fa --to bigwig --resolution 32 -o predicted
     """
     from genomai_cli.sources.model_choice import load_model
 
     if model is None or along.reference is None:
         raise UsageError("--model and a --reference are needed")
+    drawing.check()
     bundle = load_model(run, model, compute)
-    write_tracks(run, bundle, along, form, output)
+    write_tracks(run, bundle, along, form, output, drawing=drawing)

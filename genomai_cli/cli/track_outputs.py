@@ -1,5 +1,6 @@
 """What `predict` and `denoise` of tracks share: their options, and how tracks along a reference are written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,8 @@ from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.track_outputs import Stretch
+    from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_predictions import Reading, TrackPredictor
 
@@ -83,6 +86,43 @@ Only = Annotated[
 ]
 
 
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Also draw the region, a panel a track, as PNG or SVG by the name.",
+        show_default=False,
+    ),
+]
+Observed = Annotated[
+    Path | None,
+    typer.Option(
+        "--observed",
+        metavar="TSV|BED",
+        help="With --plot: the tracks as they were measured, drawn behind.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class Drawing:
+    """What is drawn."""
+
+    plot: Plot = None
+    observed: Observed = None
+
+    def check(self, regions: int | None = None) -> None:
+        """UsageError for options that do not go together, and for other than one region to draw."""
+        if self.observed and not self.plot:
+            raise UsageError("--observed is for --plot")
+        if self.plot and self.plot.suffix.lower() not in (".png", ".svg"):
+            raise UsageError(f"--plot {self.plot}: name it .png or .svg")
+        if self.plot and regions not in (None, 1):
+            raise UsageError(f"--plot draws one region, not {regions}: name it with --regions")
+
+
 @dataclass(eq=False, repr=False)
 class Along:
     """Along what tracks are predicted."""
@@ -117,8 +157,10 @@ def write_tracks(
     form: TrackForm,
     output: Path,
     known: Path | None = None,
+    drawing: Drawing | None = None,
 ) -> None:
-    """Write the model's tracks along the reference; with the table of `known` tracks, these where they are known."""
+    """Write the model's tracks along the reference, and draw them; with the table of `known` tracks, these where they
+    are known."""
     from genomai_cli.device import to_single_precision
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
@@ -133,16 +175,48 @@ def write_tracks(
     with open_reference(along.reference) as reference:
         predictor = TrackPredictor(bundle, reference, form.reading())
         regions = list(regions_of(reference, along.regions))
+        drawing = drawing or Drawing()
+        drawing.check(len(regions))
         given = _known(run, predictor, known)
         columns = chosen_tracks(predictor.tracks, form.only or ())
         _tell(run, predictor, regions=len(regions))
         tracks = [predictor.tracks[column] for column in columns]
         about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+        shown: list[Stretch] = []
         with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
             for region in run.console.progress(regions, "predicting"):
                 for stretch in predictor.stretches(region, given, fill=given is not None):
                     out.add(stretch.only(columns))
+                    shown += [stretch.only(columns)] if drawing.plot else []
                 run.count(read=1, used=1)
+            if drawing.plot:
+                _draw(run, predictor, drawing, tracks, shown, bundle.name)
+
+
+def _draw(
+    run: Run,
+    predictor: "TrackPredictor",
+    drawing: Drawing,
+    tracks: "Sequence[Track]",
+    shown: "list[Stretch]",
+    name: str,
+) -> None:
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.formats.track_table import read_track_table
+    from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.track_picture import track_picture  # slow to load
+
+    assert drawing.plot is not None
+    observed = None
+    if drawing.observed is not None:
+        table = read_track_table(drawing.observed).selected(tracks)
+        reference = predictor.reference
+        warn = run.console.warn
+        observed = AlignedTracks.open(table, reference.lengths, reference.path, warn)
+    title = f"{name}: {shown[0].contig}:{shown[0].start + 1:,}-{shown[-1].end:,}"
+    drawn = track_picture(title, tracks, shown, drawing.plot.suffix.lower(), observed)
+    with atomic_output(drawing.plot) as out:
+        out.write(drawn)
 
 
 def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "AlignedTracks | None":

@@ -237,6 +237,38 @@ class TestPredict:
         assert "would not be replaced" in ended.stderr
 
 
+class TestPlot:
+    @pytest.mark.parametrize("ending", ["png", "svg"])
+    def test_a_region_is_drawn_with_what_was_observed(self, model, genome, tmp_path, ending):
+        regions = bed(tmp_path, "chr1\t0\t3000\n")
+        words = ["--regions", regions, "--resolution", "10", "--observed", genome / "tracks.bed"]
+        drawn = []
+        for name in ("a", "b"):
+            ended = predicted(model, genome, *words, "--plot", tmp_path / f"{name}.{ending}")
+            assert ended.status == 0, ended.stderr
+            assert len(ended.stdout.splitlines()) == 2
+            drawn.append((tmp_path / f"{name}.{ending}").read_bytes())
+        assert drawn[0] == drawn[1]
+        assert drawn[0].startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
+        predicted(model, genome, *words[:4], "--plot", tmp_path / f"c.{ending}")
+        assert (tmp_path / f"c.{ending}").read_bytes() != drawn[0], "without what was observed"
+
+    @pytest.mark.parametrize(
+        ("text", "words", "said"),
+        [
+            ("chr1\t0\t300\n", ["--observed", "{t}"], "--observed is for --plot"),
+            ("chr1\t0\t300\n", ["--plot", "x.pdf"], "name it .png or .svg"),
+            ("chr1\t0\t300\nchr2\t0\t9\n", ["--plot", "{o}"], "--plot draws one region, not 2"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused(self, model, genome, tmp_path, text, words, said):
+        told = [str(w).format(t=genome / "tracks.bed", o=tmp_path / "x.png") for w in words]
+        ended = predicted(model, genome, "--regions", bed(tmp_path, text), *told)
+        assert (ended.status, ended.stdout) == (2, "")
+        assert said in ended.stderr
+        assert not (tmp_path / "x.png").exists()
+
+
 class TestDenoise:
     def test_known_values_stay_and_missing_ones_are_predicted(self, model, genome, tmp_path):
         (tmp_path / "known.bedGraph").write_text("chr1\t0\t1000\t0.25\nchr1\t1200\t1300\t0\n")

@@ -1,0 +1,79 @@
+"""Tracks along a region as a picture: a panel a track, what is predicted as a line over what was observed.
+
+Shape suffixes: R bins, C tracks.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from genomai_cli.errors import UsageError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.track_outputs import Stretch
+from genomai_cli.formats.track_table import Track
+from genomai_cli.formats.tracks import AlignedTracks, binned
+from genomai_cli.inference.sequence_logo import picture_of
+from genomai_cli.names import caption
+
+MOST_TRACKS, MOST_BINS = 24, 200_000
+WIDTH, PANEL = 9.0, 0.8  # inches
+PREDICTED, OBSERVED, MISSING = "#1565c0", "#bdbdbd", "#f5e6e6"
+
+
+def track_picture(
+    title: str,
+    tracks: Sequence[Track],
+    stretches: Sequence[Stretch],
+    ending: str,
+    observed: AlignedTracks | None = None,
+) -> bytes:
+    """PNG or SVG, by the ending, of neighbouring stretches of a region, the same bytes for the same values; `observed`
+    has the same tracks, binned here by their mean. UsageError for more than can be read."""
+    bins = sum(len(stretch.values_RT) for stretch in stretches)
+    if len(tracks) > MOST_TRACKS:
+        raise UsageError(
+            f"--plot shows at most {MOST_TRACKS} tracks, not {len(tracks)}: --only chooses some"
+        )
+    if bins > MOST_BINS:
+        raise UsageError(
+            f"--plot shows at most {MOST_BINS:,} bins, not {bins:,}: --resolution makes fewer"
+        )
+    first, last = stretches[0], stretches[-1]
+    values_RC = np.concatenate([stretch.values_RT for stretch in stretches])
+    places = first.start + np.arange(bins + 1) * first.resolution
+    given_RC: Values | None = None
+    if observed is not None:
+        given_RC = binned(observed.values(first.contig, first.start, last.end), first.resolution)
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle(caption(title), fontsize=10)
+        panels = figure.subplots(len(tracks), 1, squeeze=False, sharex=True)[:, 0]
+        for column, (axes, track) in enumerate(zip(panels, tracks, strict=True)):
+            own_R = values_RC[:, column]
+            if given_RC is not None:
+                given_R = given_RC[:, column]
+                axes.stairs(
+                    np.nan_to_num(given_R), places, fill=True, color=OBSERVED, label="observed"
+                )
+                _shade(axes, places, np.isnan(given_R))
+            axes.stairs(own_R, places, color=PREDICTED, baseline=None, label="predicted")
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel(track.unit or "value", fontsize=7)
+            axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
+            axes.tick_params(labelsize=7)
+        panels[0].legend(fontsize=7, loc="upper right", frameon=False)
+        panels[-1].set_xlabel(f"{caption(first.contig)}, position (bases, from 0)", fontsize=8)
+        panels[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
+        panels[-1].set_xlim(places[0], last.end)
+
+    return picture_of(draw, WIDTH, 1.2 + PANEL * len(tracks), ending)
+
+
+def _shade(axes: Axes, places: NDArray[np.int64], missing_R: NDArray[np.bool_]) -> None:
+    """Colour where nothing was observed, which is not zero."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing_R, [False]]).astype(np.int8)))
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        axes.axvspan(places[begin], places[end], color=MISSING, linewidth=0)
