@@ -7,7 +7,7 @@ GENOMAI := $(BIN)/genomai
 SOURCES := pyproject.toml constraints.txt $(shell find genomai_cli models -type f -not -path '*/__pycache__/*')
 FORMATTED := genomai_cli tests $(wildcard benchmarks)
 
-.PHONY: demo test check format quick expected clean
+.PHONY: demo test check format quick expected site clean
 
 demo: .venv/demo-installed  ## install into .venv and classify the example samples, from VCF and from FASTA
 	$(GENOMAI) classify examples/samples.vcf.gz
@@ -31,6 +31,9 @@ format: .venv/checks-installed
 expected: .venv/checks-installed  ## write tests/expected anew; read the diff before committing it
 	GENOMAI_UPDATE_EXPECTED=1 $(BIN)/pytest -q tests $(PYTEST)
 
+site: .venv/checks-installed  ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -40,9 +43,11 @@ clean:
 
 # An editable installation (from `make test`) serves the demo as well.
 .venv/demo-installed: .venv/bin/python $(SOURCES)
+	@echo 'Installing into .venv: some minutes, most of them for PyTorch'
 	test -e .venv/checks-installed || $(BIN)/python -m pip install -q -c constraints.txt .
 	touch $@
 
 .venv/checks-installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo 'Installing the checks into .venv: some minutes'
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
