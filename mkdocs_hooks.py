@@ -46,9 +46,9 @@ def on_page_markdown(text: str, page: Any, config: Any, files: Any) -> str:
     if page.file.src_uri == "reference.md":
         return text
     here = _in_repository(page.file)
-    parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", text, flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(
-        part if part.startswith("`") else LINK.sub(lambda m: _link(m, here, page, files), part)
+        part if part.startswith("```") else LINK.sub(lambda m: _link(m, here, page, files), part)
         for part in parts
     )
 
