@@ -2,15 +2,13 @@
 
     python -m benchmarks.imputation.chr22 --markdown benchmarks/imputation/chr22.md > benchmarks/imputation/chr22.tsv
 
-Folds are by individual; in each, the recipe `region` learns from the other people, and they are Beagle's reference
-(Browning, Zhou and Browning 2018, Am J Hum Genet 103:338; the row is left out where no `beagle` is installed, which
-`--beagle` names). Both programs read a VCF of the typed sites, with phase or without, and write one of all; seconds are
-those of the programs on one thread, start-up included. What is restored comes of the model's library, not of its
-network, so that `--set optimization.steps=20` makes the same table in a fraction of the time.
+Folds are by individual; in each, `pretrain --for imputation` keeps the other people, who are also the reference of
+Beagle and minimac4 (rows of programs that are not installed are left out, and said). All programs read a VCF of the
+typed sites, with phase or without, and write one of all; seconds are those of the programs on one thread, start-up
+included.
 """
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,16 +23,22 @@ from benchmarks.generation.quality import Cohort
 from benchmarks.imputation.methods import (
     BEAGLE,
     COPYING,
+    MINIMAC,
     MOST_FREQUENT,
     OURS,
     PHASED,
+    RIDGE_REGRESSION,
     UNPHASED,
     Window,
+    add_programs,
     beagle,
     copied,
     denoise,
+    left_out,
+    minimac,
     most_frequent,
     read_probabilities,
+    ridge_regression,
     times,
     without_phase,
 )
@@ -63,6 +67,7 @@ class Fold:
     typed: np.ndarray
     folder: Path
     beagle: str
+    minimac4: str
 
     @property
     def places(self) -> Mapping[tuple[str, int], int]:
@@ -107,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     made = parser_of(
         __doc__, data=DATA, folds=5, judged=None, seed=0, set=[], runs=KEPT, markdown=None
     )
-    made.add_argument("--beagle", default="beagle", metavar="PROGRAM", help="default: %(default)s")
+    add_programs(made)
     return made
 
 
@@ -120,13 +125,14 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     hidden[:, typed] = False
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     seconds: dict[tuple[str, str], float] = {}
+    asked = list(conditions(options))
     for number, part in enumerate(parts):
         learn = np.setdiff1d(np.arange(len(cohort.people)), part)
         folder = options.runs / f"fold{number}"
-        how = ("--recipe", "region", "--panel", str(folder / PEOPLE))
+        how = ("--for", "imputation")
         made(cohort, learn, folder, options, how)
-        fold = Fold(cohort, learn, part, typed, folder, options.beagle)
-        for phase, name in conditions(options.beagle):
+        fold = Fold(cohort, learn, part, typed, folder, options.beagle, options.minimac4)
+        for phase, name in asked:
             began = time.perf_counter()
             found.setdefault((phase, name), []).append(METHODS[name](fold, phase))
             taken = time.perf_counter() - began
@@ -140,18 +146,24 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     yield from rows.values()
 
 
-def conditions(beagle: str) -> Iterator[tuple[str, str]]:
+def conditions(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """What is told of phase, and the method."""
     for phase in (PHASED, UNPHASED):
         for name in METHODS:
-            if name == BEAGLE and not shutil.which(beagle):
-                continue
-            yield phase, name
+            if not left_out(name, phase, options):
+                yield phase, name
 
 
 def by_beagle(fold: Fold, phase: str) -> np.ndarray:
     """Beagle, with those learnt from as its reference."""
     made = beagle(fold.beagle, fold.asked(phase), fold.folder / PEOPLE, fold.folder / "beagle")
+    return read_probabilities(made, fold.places, fold.typed)
+
+
+def by_minimac(fold: Fold, phase: str) -> np.ndarray:
+    """Minimac4, with those learnt from as its reference."""
+    out = fold.folder / "minimac"
+    made = minimac(fold.minimac4, fold.asked(phase), fold.folder / PEOPLE, out)
     return read_probabilities(made, fold.places, fold.typed)
 
 
@@ -163,8 +175,10 @@ def by_denoise(fold: Fold, phase: str) -> np.ndarray:
 
 METHODS: dict[str, Method] = {
     MOST_FREQUENT: lambda fold, phase: most_frequent(fold.window),
+    RIDGE_REGRESSION: lambda fold, phase: ridge_regression(fold.window),
     COPYING: lambda fold, phase: copied(fold.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
+    MINIMAC: by_minimac,
     OURS: by_denoise,
 }
 

@@ -4,7 +4,9 @@ Each gives the probabilities (N, S, 3) of the genotypes. Beagle: Browning, Zhou 
 103:338.
 """
 
+import argparse
 import gzip
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,10 +19,11 @@ import torch
 from benchmarks.imputation.scores import Row
 from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
 
-OURS, BEAGLE = "genomai denoise", "Beagle 5"
+OURS, BEAGLE, MINIMAC = "genomai denoise", "Beagle 5", "minimac4"
 COPYING = "copying model (Li and Stephens)"
 MOST_FREQUENT, RIDGE_REGRESSION = "most frequent genotype", "ridge regression"
 PHASED, UNPHASED = "phased", "no phase"
+BCFTOOLS = "bcftools"
 PENALTY = 100.0  # of the ridge regression
 
 
@@ -75,6 +78,42 @@ def beagle(program: str, typed: Path, reference: Path, out: Path) -> Path:
     return out.with_suffix(".vcf.gz")
 
 
+def minimac(program: str, typed: Path, reference: Path, out: Path) -> Path:
+    """The VCF that minimac4 (Das et al. 2016, Nat Genet 48:1284) makes, on one thread, of phased genotypes."""
+    panel, asked, made = (out.with_suffix(end) for end in (".msav", ".typed.bcf", ".vcf.gz"))
+    run(program, "--compress-reference", str(reference), "-o", str(panel))
+    run(BCFTOOLS, "view", "-Ob", "-o", str(asked), str(typed))
+    run(BCFTOOLS, "index", "-f", str(asked))
+    run(program, str(panel), str(asked), "-f", "GT,GP", "-O", "vcf.gz", "-o", str(made), "-t", "1")
+    return made
+
+
+def programs_of(options: argparse.Namespace) -> Mapping[str, Sequence[str]]:
+    """What has to be installed for a method, by its name."""
+    return {BEAGLE: [options.beagle], MINIMAC: [options.minimac4, BCFTOOLS]}
+
+
+def add_programs(parser: argparse.ArgumentParser) -> None:
+    """Options for the programs that others have written."""
+    for name in ("beagle", "minimac4"):
+        parser.add_argument(
+            f"--{name}", default=name, metavar="PROGRAM", help="default: %(default)s"
+        )
+
+
+def left_out(method: str, phase: str, options: argparse.Namespace) -> str | None:
+    """Why there is no row of a method, None if there is one; it is told on standard error."""
+    reason = None
+    absent = [p for p in programs_of(options).get(method, ()) if not shutil.which(p)]
+    if absent:
+        reason = f"{absent[0]} is not installed"
+    elif method == MINIMAC and phase == UNPHASED:
+        reason = "it reads genotypes with phase"
+    if reason:
+        print(f"{phase}, {method}: left out, {reason}", file=sys.stderr, flush=True)
+    return reason
+
+
 def denoise(model: Path, typed: Path, out: Path) -> Path:
     """The VCF that `genomai denoise` makes, on one thread."""
     run(sys.executable, "-m", "genomai_cli", "denoise", "-q", "--model", str(model),
@@ -113,9 +152,11 @@ def read_probabilities(
 
 
 def times(rows: Sequence[Row]) -> str:
-    """Seconds of the two programs."""
+    """Seconds of the programs."""
     told = [
-        f"{r.method}, {r.condition}: {r.seconds:.0f} s" for r in rows if r.method in (OURS, BEAGLE)
+        f"{r.method}, {r.condition}: {r.seconds:.0f} s"
+        for r in rows
+        if r.method in (OURS, BEAGLE, MINIMAC)
     ]
     people = len(rows[0].score.places)
     return f"Time for {people:,} people on one thread: {'; '.join(told)}.\n"

@@ -126,7 +126,10 @@ def folds(cohort: Cohort, count: int, seed: int) -> list[np.ndarray]:
 def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Namespace) -> Fold:
     """What can be learnt from all people but those of a part."""
     others = np.setdiff1d(np.arange(len(cohort.people)), part)
-    bundle = bundles.load(made(cohort, others, folder, options), torch.device("cpu"), torch.float64)
+    how = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
+    bundle = bundles.load(
+        made(cohort, others, folder, options, how), torch.device("cpu"), torch.float64
+    )
     phenotypes = Phenotypes.from_config(bundle.config)
     people = phenotypes.parts(REFERENCE)
     numbers = [phenotypes.number(name) for name in people]
@@ -142,9 +145,10 @@ def made(
     rows: np.ndarray,
     folder: Path,
     options: argparse.Namespace,
-    how: Sequence[str] = ("--objective", "diffusion"),
+    how: Sequence[str],
 ) -> Path:
-    """The folder of the model that is made from some of the people, now or before; they lie beside it, `PEOPLE`."""
+    """The folder of the model that is made from some of the people, now or before; they lie beside it, `PEOPLE`. `how`
+    are options of `pretrain`."""
     bundle = folder / "model"
     if not bundle.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,7 @@ def made(
                            contigs={}, source="benchmarks/imputation/panel.py")  # fmt: skip
         command = ["pretrain", *how, "--device", "cpu", "--threads", "1", "-q"]
         command += [word for pair in options.set for word in ("--set", pair)]
-        command += ["--labels", options.data / LABELS, people, "-o", bundle]
+        command += [people, "-o", bundle]
         subprocess.run([sys.executable, "-m", "genomai_cli", *map(str, command)], check=True)
     return bundle
 

@@ -4,13 +4,12 @@
 
 The region is simulated (`../shared/data/region`): reference individuals with phase, others of whom every tenth site is
 typed, and the truth of those. Rates and calibration come of the reference alone; the numbers of states and draws of the
-copying model were tried on 84 of those who are judged. Beagle stands in the table where it is installed. What is
-restored comes of the reference individuals, so that few steps of the network are trained.
+copying model were tried on 84 of those who are judged. Beagle and minimac4 stand in the table where they are
+installed.
 """
 
 import argparse
 import gzip
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +23,19 @@ from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.imputation.methods import (
     BEAGLE,
     COPYING,
+    MINIMAC,
     MOST_FREQUENT,
     OURS,
     PHASED,
     RIDGE_REGRESSION,
     UNPHASED,
     Window,
+    add_programs,
     beagle,
     copied,
     denoise,
+    left_out,
+    minimac,
     most_frequent,
     read_probabilities,
     ridge_regression,
@@ -59,9 +62,10 @@ class Region:
     data: Path
     folder: Path
     beagle: str
+    minimac4: str
 
     @classmethod
-    def read(cls, data: Path, folder: Path, beagle: str) -> "Region":
+    def read(cls, data: Path, folder: Path, beagle: str, minimac4: str) -> "Region":
         """Reference, typed sites and truth."""
         with open_input(data / REFERENCE) as source:
             panel = panel_of_variants(source)
@@ -71,7 +75,7 @@ class Region:
         numbers = np.array([places[place] for place in typed.index(GRCH37)])
         learnt, judged = (read_genotypes(data / n, panel).alleles for n in (REFERENCE, TRUTH))
         window = Window(learnt, judged, numbers, panel.positions[GRCH37])
-        return cls(panel, window, data, folder, beagle)
+        return cls(panel, window, data, folder, beagle, minimac4)
 
     def restored(self, path: Path) -> np.ndarray:
         """What a program wrote of the hidden sites."""
@@ -102,14 +106,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--region", type=Path, default=DATA.parent / "region", metavar="DIR", help="its files"
     )
-    made.add_argument("--beagle", default="beagle", metavar="PROGRAM", help="default: %(default)s")
+    add_programs(made)
     return made
 
 
 def judged(options: argparse.Namespace) -> Iterator[Row]:
     """The rows."""
     options.runs.mkdir(parents=True, exist_ok=True)
-    region = Region.read(options.region, options.runs, options.beagle)
+    region = Region.read(options.region, options.runs, options.beagle, options.minimac4)
     prepared(region)
     copies = region.window.judged.sum(axis=1).astype(np.int64)
     hidden = np.ones(copies.shape, bool)
@@ -117,7 +121,7 @@ def judged(options: argparse.Namespace) -> Iterator[Row]:
     for phase in (PHASED, UNPHASED):
         rows: dict[str, Row] = {}
         for name, method in METHODS.items():
-            if name == BEAGLE and not shutil.which(options.beagle):
+            if left_out(name, phase, options):
                 continue
             began = time.perf_counter()
             score = Concordance.of(copies, method(region, phase), hidden)
@@ -133,8 +137,8 @@ def prepared(region: Region) -> None:
     if model.exists():
         return
     began = time.perf_counter()
-    run(sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--recipe", "region", "--panel", str(reference),
-        str(reference), "-o", str(model), "--set", "optimization.steps=20", "--threads", "1")  # fmt: skip
+    run(sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--for", "imputation", str(reference), "-o", str(model),
+        "--threads", "1", "--device", "cpu")  # fmt: skip
     print(f"made the model in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -142,6 +146,13 @@ def by_beagle(region: Region, phase: str) -> np.ndarray:
     """Beagle with the same reference."""
     out = region.folder / "beagle"
     made = beagle(region.beagle, region.asked(phase), region.data / REFERENCE, out)
+    return region.restored(made)
+
+
+def by_minimac(region: Region, phase: str) -> np.ndarray:
+    """Minimac4 with the same reference."""
+    out = region.folder / "minimac"
+    made = minimac(region.minimac4, region.asked(phase), region.data / REFERENCE, out)
     return region.restored(made)
 
 
@@ -158,6 +169,7 @@ METHODS: dict[str, Method] = {
     RIDGE_REGRESSION: lambda region, phase: ridge_regression(region.window),
     COPYING: lambda region, phase: copied(region.window, phase, RATE, ERROR),
     BEAGLE: by_beagle,
+    MINIMAC: by_minimac,
     OURS: by_denoise,
 }
 
