@@ -7,10 +7,7 @@ Shape suffixes as in `selective_scan`; M is B G, the directions of all sequences
 """
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-numba: Any = import_module("numba") if find_spec("numba") else None
+from genomai_cli.backbones.compiled import compiled, each, numba
 
 CHUNK = 32  # steps whose states are made again at once for the gradient
 LOG2_E = math.log2(math.e)
@@ -52,7 +49,7 @@ def forward(
     chunks = -(-u_BTGE.shape[1] // CHUNK)
     starts_KMNE = x_BGNE.new_empty(chunks, *x_BGNE.flatten(0, 1).shape)
     state_MNE = x_BGNE.flatten(0, 1).numpy()
-    _each(len(state_MNE), _walk, *steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
+    each(len(state_MNE), _walk, *steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
     return y_BTGE, x_BGNE.mT, starts_KMNE
 
 
@@ -67,7 +64,7 @@ def backward(
     dx_MNE = dx_BGNE.flatten(0, 1).numpy()
     da_BGNE = torch.zeros_like(dx_BGNE)
     out = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *found)]
-    _each(len(dx_MNE), _walk_back, *steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
+    each(len(dx_MNE), _walk_back, *steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
     du, ddelta, db, dc = found
     return du, ddelta, da_BGNE.sum(0).mT, db, dc, dx_BGNE.mT
 
@@ -75,28 +72,6 @@ def backward(
 def _array(tensor: Tensor) -> Array:
     array: Array = tensor.detach().contiguous().numpy()
     return array
-
-
-def _each(count: int, walk: Callable[..., None], *arrays: Array) -> None:
-    """Every direction of every sequence, by as many threads as torch uses."""
-    threads = min(count, torch.get_num_threads())
-    if threads <= 1:
-        walk(0, 1, *arrays)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first: walk(first, threads, *arrays), range(threads)))
-
-
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    if numba is None:
-        return function
-    flags = {"contract", "nsz", "reassoc"}  # no promise that there are no NaN
-    compiled: Callable[..., None]
-    try:
-        compiled = numba.njit(nogil=True, cache=True, fastmath=flags)(function)
-    except RuntimeError:  # no folder where it could be kept for the next run
-        compiled = numba.njit(nogil=True, fastmath=flags)(function)
-    return compiled
 
 
 def _exp(x: float) -> float:
@@ -130,7 +105,7 @@ if numba is not None:
         return _exp_single if x is numba.float32 else _exp_double
 
 
-@_compiled
+@compiled
 def _walk(
     first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
     x: Array, y: Array, starts: Array,
@@ -152,7 +127,7 @@ def _walk(
                     y_t[e] += x_n[e] * c_n
 
 
-@_compiled
+@compiled
 def _walk_back(
     first: int, step: int, u: Array, delta: Array, a: Array, b: Array, c: Array,
     starts: Array, dy: Array, dx: Array, da: Array, du: Array, ddelta: Array, db: Array, dc: Array,

@@ -17,11 +17,13 @@ from genomai_cli.denoising.vcf_calls import (
     Read,
     allele_counts,
     call_text,
+    dosage_r2,
     fields_of,
     outcome,
     recounted,
     shares_text,
     with_fields,
+    with_quality,
 )
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
@@ -38,6 +40,9 @@ _DECLARED = {
     b"FORMAT=<ID=GT,": b'Number=1,Type=String,Description="Genotype">',
     b"FORMAT=<ID=GP,": b'Number=G,Type=Float,Description="Genotype probabilities">',
     b"FORMAT=<ID=DS,": b'Number=A,Type=Float,Description="Dosage of the alternate allele">',
+}
+_QUALITY = {
+    b"INFO=<ID=DR2,": b'Number=1,Type=Float,Description="Squared correlation of dosages with true ones, estimated">'
 }
 Report = Callable[[str, str, str, str, float], None]
 """Takes a change: sample, place, from, to, probability."""
@@ -197,6 +202,8 @@ class RecordEditor:
         columns[4] = ",".join(found).encode() or b"."
         counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
         columns[7] = recounted(columns[7], *counts)
+        if self.model.tells_quality:
+            columns[7] = with_quality(columns[7], dosage_r2(made, read.haploid))
         layout, places = fields_of(columns[8])
         calls = columns[9].split(b"\t")
         where = f"{text_of(columns[0])}:{text_of(columns[1])}"
@@ -279,14 +286,17 @@ class RecordEditor:
         written = self._written(made, read, calls, [0, 1, 2], where)
         self.counts["added"] += 1
         fixed = (str(addition.position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
-        columns = [contig, *(text.encode() for text in fixed), IMPUTED, b"GT:GP:DS", *written]
+        info = IMPUTED
+        if self.model.tells_quality:
+            info = with_quality(info, dosage_r2(made, haploid))
+        columns = [contig, *(text.encode() for text in fixed), info, b"GT:GP:DS", *written]
         return b"\t".join(columns)
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
         """See `Editor`: what the restored records need is declared, if it is not."""
         more = [
             b"##" + begin + rest
-            for begin, rest in _DECLARED.items()
+            for begin, rest in (_DECLARED | (_QUALITY if self.model.tells_quality else {})).items()
             if not any(line.startswith(b"##" + begin) for line in lines)
         ]
         declared = [line for line in lines if line.startswith(b"##contig=")]

@@ -20,6 +20,7 @@ DIGITS = 10_000  # probabilities and dosages have four decimals
 TEXT = [f"{number / DIGITS:g}".encode() for number in range(2 * DIGITS + 1)]
 FIELDS = (b"GP", b"DS")
 NOTHING = b"."
+VARIES = 1e-9  # the variance of genotypes, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +126,29 @@ def shares_text(outcome: Outcome, haploid: Flags, count: int) -> tuple[list[byte
     for sample in np.flatnonzero(total[:, 0] <= 0).tolist():
         gp[sample] = ds[sample] = NOTHING
     return gp, ds
+
+
+def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
+    """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
+    (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
+    drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
+    told_N3 = outcome.genotypes[~haploid].astype(np.float64)
+    total_N = told_N3.sum(axis=1)
+    if told_N3.shape[1] != 3 or not (total_N > 0).any():
+        return None
+    told_N3 = told_N3[total_N > 0] / total_N[total_N > 0, None]
+    dosage_N, square_N = told_N3 @ np.array([0, 1, 2]), told_N3 @ np.array([0, 1, 4])
+    of_truth = square_N.mean() - dosage_N.mean() ** 2
+    return float(np.clip(dosage_N.var() / of_truth, 0, 1)) if of_truth > VARIES else 0.0
+
+
+def with_quality(info: bytes, r2: float | None) -> bytes:
+    """INFO with DR2 in place of one that it has."""
+    if r2 is None:
+        return info
+    kept = [field for field in info.split(b";") if field not in (b"", b".")]
+    kept = [field for field in kept if not field.startswith(b"DR2=")]
+    return b";".join([*kept, f"DR2={r2:.3f}".encode()])
 
 
 def _texts(numbers: Shares) -> list[bytes]:

@@ -5,7 +5,14 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
+from genomai_cli.population.networks import copying_kernel
+from genomai_cli.population.networks.haplotype_copying import (
+    HaplotypeReference,
+    Mosaic,
+    genotypes_of,
+    likelihoods_of,
+)
+from genomai_cli.population.networks.haplotype_phases import Pairs, phases
 
 PEOPLE, SITES = 2, 5
 PLACE = torch.tensor([0.0, 4e5, 5e5, 9e5, 1.5e6], dtype=torch.float64)
@@ -104,7 +111,7 @@ def test_genotypes_without_phase_are_restored_nearly_as_well(cohort):
     for phased, given in ((True, shown), (False, turned)):
         pairs = reference.pairs(given, torch.full((10,), phased))
         found[phased] = (called(pairs)[:, hidden] == truth).double().mean()
-    usual = (reference.alleles().mean(0)[hidden] * 2).round()
+    usual = (reference.alleles().float().mean(0)[hidden] * 2).round()
     assert found[True] > 0.95
     assert found[False] > 0.9 > (usual == truth).double().mean() + 0.2
 
@@ -135,3 +142,77 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     made.learn(alleles, torch.tensor([5.0, 9.0]))
     assert made.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
     assert made.place.tolist() == [0.0, 4.0]
+
+
+needs_numba = pytest.mark.skipif(copying_kernel.numba is None, reason="numba is not installed")
+
+
+@pytest.fixture
+def mosaic(cohort):
+    """A mosaic typed at every third site, from the second on."""
+    reference, alleles = cohort
+    typed = torch.arange(1, 40, 3)
+    made = Mosaic(reference.alleles().T.contiguous(), reference.place, typed, 1e-5, 0.01)
+    return made, alleles
+
+
+@needs_numba
+@pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
+def test_compiled_loops_give_the_same_haplotypes(mosaic, typed):
+    made, alleles = mosaic
+    made = Mosaic(made.reference, made.place, made.typed[typed], made.rate, made.error)
+    one = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.05, 0.9)
+    own = torch.arange(len(one)) - 3
+    found = made.imputed(one, own)
+    torch.testing.assert_close(found, made._imputed(one, own), atol=1e-5, rtol=0)
+    for each, wanted in zip(made.copied(one, own), made._copied(one, own), strict=True):
+        torch.testing.assert_close(each, wanted, atol=1e-5, rtol=0)
+
+
+@needs_numba
+def test_compiled_loops_draw_the_same_phases(mosaic, monkeypatch):
+    made, alleles = mosaic
+    told = likelihoods_of(alleles)[:, made.typed]
+    told[::2] = (told[::2] + 0.1) * torch.rand(told[::2].shape)
+    states = torch.rand(10, 100).topk(16, dim=1).indices
+    pairs = Pairs(made.alleles.T[states], made.stay, made.error)
+    draws = torch.rand(5, len(made.typed))
+    found = pairs.paths(told, draws)
+    monkeypatch.setattr(copying_kernel, "numba", None)
+    assert torch.equal(found.to(pairs.alleles), pairs.paths(told, draws))
+
+
+def test_phases_keep_to_what_is_known(mosaic):
+    made, alleles = mosaic
+    told = likelihoods_of(alleles)[:, made.typed]
+    one, states = phases(made, told, torch.full((10,), -1))
+    copies = alleles.sum(1)[:, made.typed]
+    assert states.shape == (10, 100)
+    for draw in one.unbind(1):
+        assert torch.allclose(draw[:, 0][copies == 0], torch.tensor(0.0))
+        assert torch.allclose(draw[:, 1][copies == 2], torch.tensor(1.0))
+        torch.testing.assert_close(draw.sum(1)[copies == 1], torch.ones(int((copies == 1).sum())))
+
+
+def test_likelihoods_are_evidence(cohort):
+    """At a low depth of reads, what they make likely restores more than calls made of it one by one."""
+    reference, alleles = cohort
+    rng = torch.Generator().manual_seed(3)
+    copies = alleles.sum(1)
+    depth = torch.poisson(torch.full(copies.shape, 1.0), generator=rng).long()
+    p_one = torch.tensor([0.01, 0.5, 0.99])[copies]
+    ones = (torch.rand(*copies.shape, 8, generator=rng) < p_one[..., None]).long()
+    ones = (ones * (torch.arange(8) < depth[..., None])).sum(2)
+    p = torch.tensor([0.01, 0.5, 0.99])
+    told = p ** ones[..., None] * (1 - p) ** (depth - ones)[..., None]
+    unknown = torch.full_like(alleles, -1)
+    no_phase = torch.zeros(10, dtype=torch.bool)
+    soft = called(reference.pairs(unknown, no_phase, None, told))
+    best = told.argmax(2).masked_fill(depth == 0, -1)
+    hard_alleles = torch.stack([(best > 1) | (best < 0), best > 0], 1).to(torch.int8)
+    hard_alleles[(best < 0)[:, None].expand_as(hard_alleles)] = -1
+    hard_alleles[:, 0][best == 1] = 0
+    hard = called(reference.pairs(hard_alleles, no_phase))
+    right = [(found == copies).double().mean() for found in (soft, hard)]
+    assert right[0] > right[1] + 0.05
+    assert right[0] > 0.85

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import run
 
+from genomai_cli.denoising.vcf_calls import Outcome, dosage_r2, with_quality
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import (
     HaplotypeImputer,
@@ -78,6 +79,9 @@ def test_hidden_sites_are_added(bundles, tmp_path, name, phased):
     assert (found[hidden] == truth[hidden]).mean() > 0.83
     usual = np.rint(mosaics()[:PEOPLE].mean(axis=(0, 1)) * 2)[:, None]
     assert (usual == truth)[hidden].mean() < 0.7
+    text = out.read_text()
+    assert text.count("##INFO=<ID=DR2,Number=1,Type=Float,") == 1
+    assert text.count("\tIMPUTED;DR2=") == hidden.sum()
 
 
 def test_the_bundle_tells_what_it_holds(bundles):
@@ -133,6 +137,58 @@ def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, words, 
 def test_standard_input_needs_a_panel(tmp_path):
     done = run(["pretrain", "--for", "imputation", "-o", tmp_path / "m"], b"##fileformat=VCFv4.2\n")
     assert (done.status, "needs a --panel" in done.stderr) == (2, True)
+
+
+def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
+    """No genotype is called, and PL alone tells them all but for a few reads."""
+    folder, alleles = bundles
+    write(tmp_path / "typed.vcf", alleles, phased=False)
+    rng = np.random.default_rng(4)
+    told = {"0/0": "0,3,30", "0/1": "12,0,12", "1/0": "12,0,12", "1/1": "30,3,0"}
+    lines = []
+    for line in (tmp_path / "typed.vcf").read_text().splitlines():
+        if line[0] != "#":
+            fields = line.split("\t")
+            pl = [told[c] if rng.random() < 0.5 else "0,0,0" for c in fields[9:]]
+            line = "\t".join([*fields[:8], "GT:PL", *(f"./.:{x}" for x in pl)])
+        lines.append(line)
+    header = '##FORMAT=<ID=PL,Number=G,Type=Integer,Description="x">'
+    (tmp_path / "soft.vcf").write_text("\n".join([lines[0], header, *lines[1:]]) + "\n")
+    out = tmp_path / "restored.vcf"
+    done = run(["denoise", "--model", folder / "one", tmp_path / "soft.vcf", "-o", out])
+    assert done.status == 0, done.stderr
+    found, truth = genotypes(out), alleles.sum(axis=1).T
+    assert (found == truth).mean() > 0.85
+
+
+def outcome(genotypes):
+    """What becomes of calls with these probabilities, of which nothing else is asked."""
+    none = np.zeros(len(genotypes), np.int64)
+    shares = np.array(genotypes, np.float32)
+    return Outcome(none, none, none > 0, none > 0, shares.max(axis=1), shares)
+
+
+def test_the_quality_of_a_site_is_what_its_probabilities_imply():
+    diploid = np.zeros(3, np.bool_)
+    certain = outcome([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    nothing = outcome([[0.25, 0.5, 0.25]] * 3)
+    half = outcome([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]])
+    assert dosage_r2(certain, diploid) == pytest.approx(1)
+    assert dosage_r2(nothing, diploid) == 0
+    dosages, variances = [0.5, 1.5, 1.0], [0.25, 0.25, 0.5]
+    assert dosage_r2(half, diploid) == pytest.approx(
+        np.var(dosages) / (np.var(dosages) + np.mean(variances))
+    )
+    assert dosage_r2(outcome([[1, 0, 0]] * 3), diploid) == 0
+    assert dosage_r2(certain, ~diploid) is None
+
+
+@pytest.mark.parametrize(
+    ("info", "wanted"), [(b".", b"DR2=0.500"), (b"AC=1;DR2=0.1;X", b"AC=1;X;DR2=0.500")]
+)
+def test_the_quality_takes_the_place_of_an_old_one(info, wanted):
+    assert with_quality(info, 0.5) == wanted
+    assert with_quality(info, None) == info
 
 
 @pytest.mark.parametrize("sites", [1, 31, 32, 33, 48, 49, 1000])

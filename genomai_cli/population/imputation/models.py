@@ -37,11 +37,12 @@ class GenotypeModel(Protocol):
 
     panel: Panel
     batch_size: int  # the most individuals at once
-    windows: Sequence[Window]  # of the panel's sites
+    windows: list[Window]  # of the panel's sites
+    frequency: NDArray[np.float64] | None  # of allele 1 (S,), of models that read likelihoods
 
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
         """The probabilities (B, S, 4) of the ordered pairs of alleles at every site that a window reads, given the
-        known alleles there.
+        calls there.
 
         Of a site that is known in part or in full they need not agree with what is known.
         """
@@ -70,13 +71,15 @@ class ModelOfHaplotypes:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), module)
         self.windows = [Window.whole(len(panel))]
+        self.frequency: NDArray[np.float64] | None = None
         self._module = module
         self._device = next(iter(module.state_dict().values())).device
 
     @torch.inference_mode()
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         del window
+        alleles_B2S, phased_BS = calls.alleles, calls.phased
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
         p_B2S = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
@@ -88,20 +91,23 @@ class ModelOfWindows:
 
     def __init__(self, network: HaplotypeImputer, panel: Panel) -> None:
         self.panel, self.windows = panel, network.windows
+        self.frequency: NDArray[np.float64] | None = network.haplotypes.frequencies()
         self.batch_size = _batch_size(max(w.end - w.begin for w in self.windows), network)
         self._network = network
         self._device = network.haplotypes.packed.device
         self._library: tuple[Window, KrigingReference] | None = None
 
     @torch.inference_mode()
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         if self._library is None or self._library[0] != window:
             self._library = None
             self._library = window, self._network.library(window)
-        alleles = torch.from_numpy(alleles_B2S).to(self._device)
-        phased = torch.from_numpy(phased_BS).to(self._device)
-        p_B2S = restored(self._library[1], alleles, phased)
+        alleles = torch.from_numpy(calls.alleles).to(self._device)
+        phased = torch.from_numpy(calls.phased).to(self._device)
+        told = calls.likelihoods
+        told_BS3 = None if told is None else torch.from_numpy(told).to(self._device)
+        p_B2S = restored(self._library[1], alleles, phased, told_BS3)
         return pairs_of(p_B2S.double()).cpu().numpy()
 
 
@@ -117,6 +123,7 @@ class ModelOfPopulations:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), network)
         self.windows = [Window.whole(len(panel))]
+        self.frequency: NDArray[np.float64] | None = None
         self._network = network
         sizes = phenotypes.parts(REFERENCE)
         table = network.frequency
@@ -129,10 +136,10 @@ class ModelOfPopulations:
             self._frequency_KS = network.frequencies(self._weights_KP)
 
     @torch.inference_mode()
-    def pairs(self, alleles_B2S: Alleles, phased_BS: Flags, window: Window) -> Probabilities:
+    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         del window
-        placed_B2S = alternate_phase(alleles_B2S, phased_BS)
+        placed_B2S = alternate_phase(calls.alleles, calls.phased)
         alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
         weights_BP = self.populations(alleles) @ self._weights_KP
         p_B2S = self._network(alleles, weights_BP, self._blocks).sigmoid()
@@ -181,26 +188,31 @@ COPIES = PAIRS.sum(axis=1)
 @dataclass(frozen=True, eq=False)
 class Calls:
     """What is known of some individuals: alleles (B, 2, S), 0, 1 or `MISSING`; whether it is known (B, S) on which
-    haplotype each lies; and who (B,) is haplotypes rather than genotypes, each allele read by itself."""
+    haplotype each lies; who (B,) is haplotypes rather than genotypes, each allele read by itself; and, for models that
+    read them, likelihoods (B, S, 3) of genotypes that are unknown, all alike where nothing is said."""
 
     names: Sequence[str]
     alleles: Alleles
     phased: Flags
     haploid: Flags
+    likelihoods: NDArray[np.float32] | None = None
 
     def at(self, sites: slice) -> "Calls":
         """The same at some of the sites."""
         alleles, phased = self.alleles[..., sites], self.phased[:, sites]
-        return replace(self, alleles=alleles, phased=phased)
+        told = None if self.likelihoods is None else self.likelihoods[:, sites]
+        return replace(self, alleles=alleles, phased=phased, likelihoods=told)
 
     def of(self, rows: NDArray[np.int64]) -> "Calls":
         """The same of some of the individuals."""
         columns = (self.alleles[rows], self.phased[rows], self.haploid[rows])
-        return Calls([self.names[row] for row in rows], *columns)
+        told = None if self.likelihoods is None else self.likelihoods[rows]
+        return Calls([self.names[row] for row in rows], *columns, told)
 
-    def masked(self, sites_BS: Flags) -> Alleles:
-        """The alleles without those at some sites."""
-        return np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
+    def masked(self, sites_BS: Flags) -> "Calls":
+        """The same without the alleles at some sites."""
+        alleles = np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
+        return replace(self, alleles=alleles)
 
     @property
     def correctable(self) -> Flags:
@@ -228,12 +240,12 @@ def posterior_in(
     elsewhere make it. Not more individuals than the model's `batch_size`.
     """
     certain = compatible(calls.alleles)
-    pairs_BS4 = normalised(model.pairs(calls.alleles, calls.phased, window) * certain)
+    pairs_BS4 = normalised(model.pairs(calls, window) * certain)
     correctable_BS = calls.correctable
     if settings.error_rate is None or not correctable_BS.any():
         return pairs_BS4[:, window.told]
     left_out_BS4 = leave_out(
-        lambda masked_BS: model.pairs(calls.masked(masked_BS), calls.phased, window),
+        lambda masked_BS: model.pairs(calls.masked(masked_BS), window),
         correctable_BS,
         [settings.seeds(name) for name in calls.names],
     )

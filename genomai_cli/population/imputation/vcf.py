@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_CODE
 from genomai_cli.denoising.base import Flags, Settings, Shares, Site, VcfOptions, VcfSamples
@@ -15,6 +16,7 @@ from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.population.barcode_calls import VARIANTS_ONLY
+from genomai_cli.population.barcode_reader import likelihoods_of
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior_in
@@ -36,7 +38,13 @@ def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSa
     """The samples of a VCF at the sites of the model's panel."""
     sites = site_index(model.panel)
     with again() as source:
-        file = read_variants(source, sites, covering=True, rules=options.rules)
+        file = read_variants(
+            source,
+            sites,
+            covering=True,
+            rules=options.rules,
+            likelihoods=model.frequency is not None,
+        )
         cohort = Cohort(model.panel, file)
         cohort.add(file, sites)
     try:
@@ -71,6 +79,7 @@ class PanelSiteModel:
         settings: Settings,
     ) -> None:
         self.panel: Panel = model.panel
+        self.tells_quality: bool = model.frequency is not None
         self._calls, self._index = calls, _by_contig(self.panel, build)
         self._positions = self.panel.positions[build]
         self.lengths: Mapping[str, int] = contig_lengths(build)
@@ -78,13 +87,20 @@ class PanelSiteModel:
             self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
         alleles_N2S = calls.alleles(self.panel)
+        known_NS = (alleles_N2S != MISSING).all(axis=1)
+        reference_N = ((alleles_N2S == 0).all(axis=1) & known_NS).sum(axis=1)
+        self.selected: Flags = lacks_reference(reference_N, known_NS.sum(axis=1))
+        self.phased: Flags = phased(alleles_N2S, calls.phased.T)
+        likelihoods_NS3 = _likelihoods(calls, model)
+        if likelihoods_NS3 is not None:
+            soft_NS = (likelihoods_NS3 != likelihoods_NS3[..., :1]).any(axis=2)
+            alleles_N2S = np.where(soft_NS[:, None], np.int8(MISSING), alleles_N2S)
         self._known_NS = (alleles_N2S != MISSING).all(axis=1)
         self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
-        reference_N = ((alleles_N2S == 0).all(axis=1) & self._known_NS).sum(axis=1)
-        self.selected: Flags = lacks_reference(reference_N, self._known_NS.sum(axis=1))
-        self.phased: Flags = phased(alleles_N2S, calls.phased.T)
+        if likelihoods_NS3 is not None:
+            self.usable |= soft_NS.any(axis=1)
         nobody = np.zeros(len(samples), np.bool_)
-        self._read = Calls(samples, alleles_N2S, calls.phased.T, nobody)
+        self._read = Calls(samples, alleles_N2S, calls.phased.T, nobody, likelihoods_NS3)
         self._model, self._settings = model, settings
         self._restored: tuple[Window, Shares] | None = None
 
@@ -161,6 +177,15 @@ class PanelSiteModel:
         absent = np.flatnonzero(~self._calls.recorded & (self._positions > 0)).tolist()
         absent = [site for site in absent if (self._calls.codes[site] == UNKNOWN_CODE).any()]
         return [Addition(self.panel.chrom[s], int(self._positions[s]), s) for s in absent]
+
+
+def _likelihoods(calls: SiteCalls, model: GenotypeModel) -> NDArray[np.float32] | None:
+    """Those of genotypes (N, S, 3) that are missing or doubtful, all alike elsewhere; None without any."""
+    if calls.uncertain is None or model.frequency is None:
+        return None
+    samples = range(calls.codes.shape[1])
+    found = [likelihoods_of(calls.uncertain.of_sample(n), model.frequency) for n in samples]
+    return np.stack(found)
 
 
 def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:

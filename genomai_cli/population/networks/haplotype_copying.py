@@ -2,32 +2,27 @@
 
 A haplotype copies one reference haplotype after another; between two sites it switches to any of them, at a rate by
 distance, and a copied allele is another one with a small probability. What it copies at untyped sites follows exactly
-from all typed ones (forward-backward). Where genotypes have no phase:
+from all typed ones (forward-backward). Genotypes without phase, and those of which only likelihoods are known, are
+phased first: see `haplotype_phases`. Where `numba` is installed, `copying_kernel` does the work in single precision.
 
-1. Each of the two haplotypes is read with what the other is thought to have at heterozygotes, by turns, beginning with
-   the allele frequencies; the first heterozygote is laid down.
-2. The reference haplotypes that these two may copy anywhere, `STATES` of them, make a model of both haplotypes at once,
-   whose states are their pairs (as Browning and Browning 2009, Am J Hum Genet 84:210, use fewer states).
-3. Phases drawn from it are imputed like known ones, and their genotypes' probabilities averaged.
-
-Shape suffixes: B individuals or haplotypes to impute, H reference haplotypes, S sites, K typed sites, J states; 2
-haplotypes, 4 ordered pairs of their alleles 00 01 10 11.
+Shape suffixes: B individuals or haplotypes to impute, H reference haplotypes, S sites, K typed sites; 2 haplotypes, 3
+genotypes, 4 ordered pairs of their alleles 00 01 10 11.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from genomai_cli.population.networks import copying_kernel
+from genomai_cli.population.networks.haplotype_phases import phases, wide_states
+
 HAPLOTYPES_AT_ONCE = 32
-PEOPLE_AT_ONCE = 16
-MOST_TYPED = 400  # sites that are read, spread over the typed ones
-TURNS = 2
-STATES = 64
-DRAWS = 3
-SEED = 0x115
+MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
 APART = 1e9  # bases between contigs: nothing is copied across
 LEAST = 1e-30
 
@@ -70,51 +65,100 @@ class HaplotypeReference(nn.Module):
         return made
 
     def alleles(self) -> Tensor:
-        """The alleles (H, S), 0 and 1."""
+        """The alleles (H, S), 0 and 1, as small integers."""
         bits_HS = np.unpackbits(self.packed.cpu().numpy(), axis=1, count=self.sites)
-        return torch.from_numpy(bits_HS).to(self.place)
+        return torch.from_numpy(bits_HS).to(self.packed.device)
+
+    def frequencies(self) -> NDArray[np.float64]:
+        """How frequent allele 1 is (S,), a byte of sites at a time."""
+        columns = (
+            np.unpackbits(column[:, None], axis=1).mean(axis=0)
+            for column in self.packed.cpu().numpy().T
+        )
+        found: NDArray[np.float64] = np.concatenate(list(columns))[: self.sites]
+        return found
 
     @torch.no_grad()
-    def pairs(self, alleles_B2S: Tensor, phased_B: Tensor, own_B: Tensor | None = None) -> Tensor:
+    def pairs(
+        self,
+        alleles_B2S: Tensor,
+        phased_B: Tensor,
+        own_B: Tensor | None = None,
+        likelihoods_BS3: Tensor | None = None,
+    ) -> Tensor:
         """The probabilities (B, S, 4) of ordered pairs of alleles, given those that are known, -1 the others, and of
         whom (B,) it is known which lies on which haplotype. With `own_B`, numbers of individuals among the reference,
-        nobody copies that one.
+        nobody copies that one. Likelihoods of genotypes, all alike where they say nothing, count where the alleles are
+        unknown.
         """
         found_BS4 = self.place.new_empty(len(alleles_B2S), self.sites, 4)
         own_B = torch.full_like(phased_B, -1, dtype=torch.int64) if own_B is None else own_B
-        reference_HS = self.alleles()
-        for phased, rows, typed_K in self._parts(alleles_B2S, phased_B):
-            mosaic = Mosaic.of(self, reference_HS, typed_K)
-            shown_B2K, own = alleles_B2S[rows][:, :, typed_K], own_B[rows]
-            one_B2K = torch.where(shown_B2K < 0, 0.5, shown_B2K.to(self.place))
-            draws = [one_B2K] if phased else mosaic.phases(one_B2K, own)
-            found_BS4[rows] = torch.stack([self._pairs(mosaic, d, own) for d in draws]).mean(0)
+        told_BS3 = likelihoods_of(alleles_B2S, likelihoods_BS3).to(self.place)
+        reference_SH = self.alleles().T.contiguous()
+        for phased, rows, typed_K in self._parts(alleles_B2S, phased_B, told_BS3):
+            mosaic = Mosaic(reference_SH, self.place, typed_K, float(self.rate), float(self.error))
+            if phased:
+                shown_B2K = alleles_B2S[rows][:, :, typed_K]
+                one_B2K = torch.where(shown_B2K < 0, 0.5, shown_B2K.to(self.place))
+                found_BS4[rows] = _pairs(mosaic, one_B2K, own_B[rows])
+            else:
+                found_BS4[rows] = _without_phase(mosaic, told_BS3[rows][:, typed_K], own_B[rows])
         return found_BS4
 
     def _parts(
-        self, alleles_B2S: Tensor, phased_B: Tensor
+        self, alleles_B2S: Tensor, phased_B: Tensor, told_BS3: Tensor
     ) -> Iterator[tuple[bool, Tensor, Tensor]]:
         """Individuals that are read together, all phased or none and typed at the same sites, and these sites: what is
         told of one depends on no other."""
-        typed_BS = (alleles_B2S >= 0).any(1)
+        known_BS = (alleles_B2S >= 0).any(1)
+        soft_BS = ~known_BS & (told_BS3 != told_BS3[..., :1]).any(2)
         apart_BS = (alleles_B2S >= 0).all(1) & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
         phased_B = phased_B | (apart_BS.sum(1) <= 1)  # one heterozygote may stand either way
-        kinds_BX = torch.cat([phased_B[:, None], typed_BS], dim=1)
+        soft_B = soft_BS.any(1)
+        kinds_BX = torch.stack([phased_B & ~soft_B, soft_B], dim=1)
+        kinds_BX = torch.cat([kinds_BX, known_BS | soft_BS], dim=1)
         patterns_GX, which_B = torch.unique(kinds_BX, dim=0, return_inverse=True)
         for number, pattern_X in enumerate(patterns_GX):
-            phased = bool(pattern_X[0])
-            size = HAPLOTYPES_AT_ONCE // 2 if phased else PEOPLE_AT_ONCE
-            typed_K = pattern_X[1:].nonzero()[:, 0]
-            if len(typed_K) > MOST_TYPED:
+            phased, soft = pattern_X[:2].tolist()
+            typed_K = pattern_X[2:].nonzero()[:, 0]
+            if len(typed_K) > MOST_TYPED and not soft:
                 some = torch.linspace(0, len(typed_K) - 1, MOST_TYPED, device=typed_K.device)
                 typed_K = typed_K[some.round().long()]
-            for rows in (which_B == number).nonzero()[:, 0].split(size):
+            size = max(1, HAPLOTYPES_AT_ONCE * MOST_TYPED // (2 * max(len(typed_K), MOST_TYPED)))
+            rows_B = (which_B == number).nonzero()[:, 0]
+            if copying_kernel.is_compiled(self.place):
+                size = len(rows_B)
+            for rows in rows_B.split(size):
                 yield phased, rows, typed_K
 
-    def _pairs(self, mosaic: "Mosaic", one_B2K: Tensor, own_B: Tensor) -> Tensor:
-        """The pairs of haplotypes that are independent given the evidence (B, 2, K) for allele 1."""
-        each_BS = mosaic.imputed(one_B2K.flatten(0, 1), own_B.repeat_interleave(2))
-        return pairs_of(each_BS.view(len(one_B2K), 2, -1))
+
+def likelihoods_of(alleles_B2S: Tensor, given_BS3: Tensor | None = None) -> Tensor:
+    """The likelihoods (B, S, 3) of genotypes: 1 for one that is known and 0 for others; those that are given, or 1,
+    elsewhere. Of a genotype with one known allele both that it allows have 1."""
+    count = torch.arange(3, device=alleles_B2S.device)
+    known_BS = (alleles_B2S >= 0).sum(1)
+    sum_BS = alleles_B2S.clamp(min=0).sum(1)
+    certain = ((count >= sum_BS[..., None]) & (count <= (sum_BS + 2 - known_BS)[..., None])).float()
+    if given_BS3 is None:
+        return certain
+    return torch.where((known_BS == 0)[..., None], given_BS3.to(certain), certain)
+
+
+def _pairs(mosaic: "Mosaic", one_B2K: Tensor, own_B: Tensor) -> Tensor:
+    """The pairs of haplotypes that are independent given the evidence (B, 2, K) for allele 1."""
+    each_BS = mosaic.imputed(one_B2K.flatten(0, 1), own_B.repeat_interleave(2))
+    return pairs_of(each_BS.view(len(one_B2K), 2, -1))
+
+
+def _without_phase(mosaic: "Mosaic", told_BK3: Tensor, own_B: Tensor) -> Tensor:
+    """The mean over phases drawn, each imputed like known ones, from the states that the individual may copy."""
+    draws_BX2K, states_BW = phases(mosaic, told_BK3, own_B)
+    found = []
+    for one_X2K, states_W, own in zip(draws_BX2K, states_BW, own_B[:, None], strict=True):
+        few = mosaic if wide_states(mosaic) is None else mosaic.of_states(states_W)
+        nobody = own if few is mosaic else torch.full_like(own, -1)  # no state is its own
+        found.append(_pairs(few, one_X2K, nobody.expand(len(one_X2K))).mean(0))
+    return torch.stack(found)
 
 
 def pairs_of(one_B2S: Tensor) -> Tensor:
@@ -133,7 +177,7 @@ def genotypes_of(pairs: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """The copying model at `typed` sites (K,), with `alleles` (H, K) of the `reference` (H, S).
+    """The copying model at `typed` sites (K,) of the `reference` (S, H), whose sites lie at `place` (S,).
 
     Evidence is the probability that a haplotype would be read as it is if it had allele 1, over the sum of those with 1
     and with 0: 0.5 says nothing.
@@ -142,25 +186,63 @@ class Mosaic:
     reference: Tensor
     place: Tensor
     typed: Tensor
-    alleles: Tensor
-    stay: Tensor  # no switch since the typed site before
     rate: float
     error: float
 
-    @classmethod
-    def of(cls, reference: HaplotypeReference, alleles_HS: Tensor, typed_K: Tensor) -> "Mosaic":
-        """The model of the reference haplotypes."""
-        place_K = reference.place[typed_K]
-        rate, error = float(reference.rate), float(reference.error)
-        stay_K = torch.exp(-rate * place_K.diff(prepend=place_K[:1]))
-        return cls(
-            alleles_HS, reference.place, typed_K, alleles_HS[:, typed_K], stay_K, rate, error
+    def of_states(self, states_W: Tensor) -> "Mosaic":
+        """The same with some of the reference haplotypes."""
+        reference_SW = self.by_haplotype[states_W].T.contiguous()
+        return Mosaic(reference_SW, self.place, self.typed, self.rate, self.error)
+
+    @cached_property
+    def by_haplotype(self) -> Tensor:
+        """The reference (H, S), one haplotype after another."""
+        return self.reference.T.contiguous()
+
+    @cached_property
+    def alleles(self) -> Tensor:
+        """Those at the typed sites (K, H)."""
+        return self.reference[self.typed].to(self.place)
+
+    @cached_property
+    def stay(self) -> Tensor:
+        """How likely there is no switch (K,) since the typed site before."""
+        place_K = self.place[self.typed]
+        return torch.exp(-self.rate * place_K.diff(prepend=place_K[:1]))
+
+    @cached_property
+    def between(self) -> tuple[Tensor, Tensor, Tensor]:
+        """How likely there is no switch (S,) between each site and the typed one before it, and the one behind it; and
+        how frequent allele 1 is. Before the first typed site the first is that of the one behind."""
+        sites = torch.arange(len(self.place), device=self.place.device)
+        before_S = torch.searchsorted(self.typed, sites, right=True) - 1
+        behind_S = (before_S + 1).clamp(max=len(self.typed) - 1)
+        near_S = torch.exp(
+            -self.rate * (self.place - self.place[self.typed[before_S.clamp(min=0)]]).abs()
         )
+        keep_S = torch.exp(-self.rate * (self.place - self.place[self.typed[behind_S]]).abs())
+        return near_S, keep_S, self.mean
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """How frequent allele 1 is (S,)."""
+        return self.reference.sum(1).to(self.place) / self.reference.shape[1]
 
     def imputed(self, one_BK: Tensor, own_B: Tensor) -> Tensor:
         """The probability (B, S) of allele 1."""
         if not len(self.typed):
-            return self.reference.mean(0).expand(len(one_BK), -1)
+            return self.mean.expand(len(one_BK), -1)
+        if copying_kernel.is_compiled(self.place):
+            parts = [self.reference[self.typed], self.stay, *self.between]
+            arrays = [part.numpy() for part in parts]
+            evidence = (one_BK.numpy(), own_B.numpy(), self.error)
+            found = copying_kernel.imputed(
+                self.reference.numpy(), self.typed.numpy(), arrays, *evidence
+            )
+            return torch.from_numpy(found)
+        return self._imputed(one_BK, own_B)
+
+    def _imputed(self, one_BK: Tensor, own_B: Tensor) -> Tensor:
         ahead = list(self._ahead(one_BK, own_B))
         found_BS = one_BK.new_empty(len(one_BK), len(self.place))
         after_BH = None
@@ -176,34 +258,17 @@ class Mosaic:
             found_BS[:, :end] = self._before(_normal(forward_BH * behind_BH), end)
         return found_BS
 
-    def phases(self, one_B2K: Tensor, own_B: Tensor) -> list[Tensor]:
-        """Evidence (B, 2, K) for both haplotypes, of so many phases drawn of genotypes."""
-        copies_BK = torch.where((one_B2K == 0.5).any(1), torch.nan, one_B2K.sum(1))
-        states_BJ = self._states(copies_BK, own_B)
-        draws = np.random.default_rng(SEED).random((DRAWS, len(self.typed)))
-        pairs = Pairs(self.alleles[states_BJ], self.stay, self.error)
-        return pairs.drawn(copies_BK, torch.from_numpy(draws).to(one_B2K))
-
-    def _states(self, copies_BK: Tensor, own_B: Tensor) -> Tensor:
-        """The reference haplotypes (B, J) that one of the two haplotypes copies, by how likely, on the whole and
-        anywhere."""
-        usual_BK = self.alleles.mean(0).clamp(0.001, 0.999).expand_as(copies_BK)
-        first_BK = torch.zeros_like(copies_BK, dtype=torch.bool)
-        first_BK.scatter_(1, (copies_BK == 1).long().argmax(1, keepdim=True), True)
-        first_BK &= copies_BK == 1
-        mass_BH = self._copied(_beside(copies_BK, usual_BK), own_B)[1]
-        partner_BK = usual_BK
-        for turn in range(2 * TURNS):
-            laid = float(turn % 2 == 0)
-            one_BK = torch.where(first_BK, laid, _beside(copies_BK, partner_BK))
-            partner_BK, copied_BH = self._copied(one_BK, own_B)
-            if turn >= 2 * TURNS - 2:
-                mass_BH = mass_BH + copied_BH
-        return mass_BH.topk(min(STATES, mass_BH.shape[1]), dim=1).indices
-
-    def _copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
+    def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
         """The probability (B, K) of allele 1 by all other sites' evidence, and how much each haplotype is copied
         (B, H): its mean and its greatest probability."""
+        if copying_kernel.is_compiled(self.place):
+            alleles_KH, stay_K = self.reference[self.typed].numpy(), self.stay.numpy()
+            evidence = (one_BK.numpy(), own_B.numpy(), self.error)
+            without_BK, mass_BH = copying_kernel.copied(alleles_KH, stay_K, *evidence)
+            return torch.from_numpy(without_BK), torch.from_numpy(mass_BH)
+        return self._copied(one_BK, own_B)
+
+    def _copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
         ahead = list(self._ahead(one_BK, own_B))
         one_without_BK = torch.empty_like(one_BK)
         total_BH, most_BH = torch.zeros_like(ahead[0]), torch.zeros_like(ahead[0])
@@ -211,7 +276,7 @@ class Mosaic:
         for k in range(len(ahead) - 1, -1, -1):
             behind_BH = self._behind(after_BH, k + 1, like=ahead[k])
             without_BH = _normal(ahead[k] * behind_BH)
-            share_B = without_BH @ self.alleles[:, k]
+            share_B = without_BH @ self.alleles[k]
             one_without_BK[:, k] = share_B * (1 - self.error) + (1 - share_B) * self.error
             seen_BH = self._seen(one_BK, k)
             here_BH = _normal(without_BH * seen_BH)
@@ -222,17 +287,15 @@ class Mosaic:
 
     def _ahead(self, one_BK: Tensor, own_B: Tensor) -> Iterator[Tensor]:
         """What is copied (B, H) at each typed site, by the sites before it."""
-        count = len(self.alleles)
+        count = self.alleles.shape[1]
         allowed_BH = self._allowed(own_B)
-        state_BH = _normal(
-            allowed_BH if allowed_BH is not None else one_BK.new_ones(len(one_BK), count)
-        )
+        state_BH = one_BK.new_full((len(one_BK), count), 1 / count)
         for k, stay in enumerate(self.stay.tolist()):
             if k:
                 state_BH = _normal(state_BH * self._seen(one_BK, k - 1))
                 state_BH = stay * state_BH + (1 - stay) / count
-                if allowed_BH is not None:
-                    state_BH = state_BH * allowed_BH
+            if allowed_BH is not None:
+                state_BH = state_BH * allowed_BH
             yield state_BH
 
     def _behind(self, after_BH: Tensor | None, k: int, like: Tensor) -> Tensor:
@@ -246,114 +309,35 @@ class Mosaic:
         """1 for the haplotypes (B, H) that may be copied, 0 for those of the individual itself."""
         if not bool((own_B >= 0).any()):
             return None
-        person_H = torch.arange(len(self.alleles), device=own_B.device) // 2
+        person_H = torch.arange(self.alleles.shape[1], device=own_B.device) // 2
         return (person_H != own_B[:, None]).to(self.alleles)
 
     def _seen(self, one_BK: Tensor, k: int) -> Tensor:
         """How likely the evidence at a typed site is, by what is copied (B, H)."""
         one_B = one_BK[:, k]
         likely_B = one_B * (1 - self.error) + (1 - one_B) * self.error
-        return (1 - likely_B)[:, None] + (2 * likely_B - 1)[:, None] * self.alleles[:, k]
+        return (1 - likely_B)[:, None] + (2 * likely_B - 1)[:, None] * self.alleles[k]
 
     def _between(self, forward_BH: Tensor, after_BH: Tensor | None, begin: int, end: int) -> Tensor:
         """The probabilities (B, S) of the sites from a typed one, at `begin`, to before the next one."""
-        copied_HS = self.reference[:, begin:end]
-        stay_S = torch.exp(-self.rate * (self.place[begin:end] - self.place[begin]))
-        alone_BS = stay_S * (forward_BH @ copied_HS) + (1 - stay_S) * copied_HS.mean(0)
+        copied_HS = self.reference[begin:end].to(forward_BH).T
+        near_S, keep_S, mean_S = (part[begin:end] for part in self.between)
+        alone_BS = near_S * (forward_BH @ copied_HS) + (1 - near_S) * mean_S
         if after_BH is None:
             return alone_BS
-        keep_S = torch.exp(-self.rate * (self.place[end] - self.place[begin:end]))
         both_BH = forward_BH * after_BH
-        with_BS = stay_S * (both_BH @ copied_HS)
-        with_BS = with_BS + (1 - stay_S) * (after_BH @ copied_HS) / len(copied_HS)
-        total_BS = keep_S * (stay_S * both_BH.sum(1, keepdim=True) + 1 - stay_S) + 1 - keep_S
+        with_BS = near_S * (both_BH @ copied_HS)
+        with_BS = with_BS + (1 - near_S) * (after_BH @ copied_HS) / len(copied_HS)
+        total_BS = keep_S * (near_S * both_BH.sum(1, keepdim=True) + 1 - near_S) + 1 - keep_S
         mixed_BS: Tensor = (keep_S * with_BS + (1 - keep_S) * alone_BS) / total_BS
         return mixed_BS
 
     def _before(self, first_BH: Tensor, end: int) -> Tensor:
         """The probabilities (B, S) of the sites before the first typed one."""
-        copied_HS = self.reference[:, :end]
-        stay_S = torch.exp(-self.rate * (self.place[end] - self.place[:end]))
-        before_BS: Tensor = stay_S * (first_BH @ copied_HS) + (1 - stay_S) * copied_HS.mean(0)
+        near_S, _, mean_S = (part[:end] for part in self.between)
+        copied_HS = self.reference[:end].to(first_BH).T
+        before_BS: Tensor = near_S * (first_BH @ copied_HS) + (1 - near_S) * mean_S
         return before_BS
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Both haplotypes of individuals at once, each a mosaic of `alleles` (B, J, K), the individual's own states."""
-
-    alleles: Tensor
-    stay: Tensor
-    error: float
-
-    def drawn(self, copies_BK: Tensor, draws_XK: Tensor) -> list[Tensor]:
-        """Evidence (B, 2, K) for both haplotypes, for every row of numbers from 0 to 1 that choose one path."""
-        forward = list(self._forward(copies_BK))
-        return [self._evidence(copies_BK, self._path(forward, draws_K)) for draws_K in draws_XK]
-
-    def _forward(self, copies_BK: Tensor) -> Iterator[Tensor]:
-        """The probabilities (B, J, J) of what both copy at each site, given the sites up to it."""
-        people, states = self.alleles.shape[:2]
-        state_BJJ = copies_BK.new_full((people, states, states), states**-2)
-        for k, stay in enumerate(self.stay.tolist()):
-            if k:
-                switch = (1 - stay) / states
-                rows_B1J, columns_BJ1 = (state_BJJ.sum(d, keepdim=True) for d in (1, 2))
-                either_BJJ = stay * switch * (rows_B1J + columns_BJ1) + switch**2
-                state_BJJ = stay**2 * state_BJJ + either_BJJ
-            state_BJJ = state_BJJ * self._seen(copies_BK[:, k], k)
-            state_BJJ = state_BJJ / state_BJJ.sum((1, 2), keepdim=True).clamp(min=LEAST)
-            yield state_BJJ
-
-    def _seen(self, copies_B: Tensor, k: int) -> Tensor:
-        """How likely genotypes are (B, J, J), by what is copied; 1 where unknown."""
-        allele_BJ = self.alleles[:, :, k]
-        one_BJ = allele_BJ * (1 - self.error) + (1 - allele_BJ) * self.error
-        both_BJJ = one_BJ[:, :, None] * one_BJ[:, None, :]
-        either_BJJ = one_BJ[:, :, None] + one_BJ[:, None, :]
-        copies_B11 = copies_B[:, None, None]
-        seen_BJJ = torch.where(copies_B11 == 1, either_BJJ - 2 * both_BJJ, both_BJJ)
-        seen_BJJ = torch.where(copies_B11 == 0, 1 - either_BJJ + both_BJJ, seen_BJJ)
-        return seen_BJJ.masked_fill(copies_B11.isnan(), 1.0)
-
-    def _path(self, forward: list[Tensor], draws_K: Tensor) -> Tensor:
-        """The alleles (B, 2, K) of what both copy, drawn from the last site to the first."""
-        people, states = self.alleles.shape[:2]
-        rows_B = torch.arange(people, device=draws_K.device)
-        path_B2K = self.alleles.new_empty(people, 2, len(forward))
-        next_2: tuple[Tensor, Tensor] | None = None
-        for k in range(len(forward) - 1, -1, -1):
-            weight_BJJ = forward[k]
-            if next_2 is not None:
-                stay = float(self.stay[k + 1])
-                to_2BJ = weight_BJJ.new_full((2, people, states), (1 - stay) / states)
-                for side, number_B in enumerate(next_2):
-                    to_2BJ[side, rows_B, number_B] += stay
-                weight_BJJ = weight_BJJ * to_2BJ[0, :, :, None] * to_2BJ[1, :, None, :]
-            total_BX = weight_BJJ.flatten(1).double().cumsum(1)
-            wanted_B1 = total_BX[:, -1:] * draws_K[k].double()
-            chosen_B = torch.searchsorted(total_BX, wanted_B1)[:, 0].clamp(max=states**2 - 1)
-            next_2 = (chosen_B // states, chosen_B % states)
-            for side, number_B in enumerate(next_2):
-                path_B2K[:, side, k] = self.alleles[rows_B, number_B, k]
-        return path_B2K
-
-    @staticmethod
-    def _evidence(copies_BK: Tensor, path_B2K: Tensor) -> Tensor:
-        """What the genotypes say of each haplotype: of heterozygotes as the path has them, and nothing where that has
-        one allele twice."""
-        copies_B1K = copies_BK[:, None]
-        placed = (copies_B1K == 1) & (path_B2K.sum(1, keepdim=True) == 1)
-        one_B2K = torch.where(placed, path_B2K, 0.5)
-        one_B2K = torch.where(copies_B1K == 0, 0.0, one_B2K)
-        return torch.where(copies_B1K == 2, 1.0, one_B2K)
-
-
-def _beside(copies_BK: Tensor, partner_BK: Tensor) -> Tensor:
-    """The evidence (B, K) of genotypes for allele 1 of a haplotype whose partner has it with these probabilities."""
-    one_BK = torch.where(copies_BK == 1, 1 - partner_BK, 0.5)
-    one_BK = torch.where(copies_BK == 0, 0.0, one_BK)
-    return torch.where(copies_BK == 2, 1.0, one_BK)
 
 
 def _normal(state_BH: Tensor) -> Tensor:

@@ -147,17 +147,21 @@ def restored(
     library: KrigingReference,
     alleles_B2S: Tensor,
     phased_BS: Tensor,
+    likelihoods_BS3: Tensor | None = None,
     alone: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
 
     Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is known, as
-    far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather. Of a library
-    without haplotypes `alone` tells them, from the alleles and where phase is unknown.
+    far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather. Likelihoods of
+    genotypes count where the alleles are unknown. Of a library without haplotypes `alone` tells them, from the alleles
+    and where phase is unknown.
     """
     known_BS = (alleles_B2S >= 0).all(dim=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
-    genotypes_BS3, pairs_BS4 = library.genotypes(alleles_B2S, ~unordered_BS.any(dim=1))
+    genotypes_BS3, pairs_BS4 = library.genotypes(
+        alleles_B2S, ~unordered_BS.any(dim=1), likelihoods_BS3
+    )
     if pairs_BS4 is None:
         assert alone is not None
         alone_B2S = alone(alleles_B2S, unordered_BS)

@@ -46,16 +46,19 @@ class KrigingReference(nn.Module):
         self.copies.copy_(copies_NS)
         self.calibration.learn(copies_NS)
 
-    def genotypes(self, alleles_B2S: Tensor, phased_B: Tensor) -> tuple[Tensor, Tensor | None]:
+    def genotypes(
+        self, alleles_B2S: Tensor, phased_B: Tensor, likelihoods_BS3: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """The probabilities (B, S, 3) of the genotypes, given those of which both alleles are known, and the
         haplotypes' own (B, S, 4), if there are any: those of ordered pairs of alleles, not calibrated.
 
-        `phased_B` says of whom it is known which allele lies on which haplotype.
+        `phased_B` says of whom it is known which allele lies on which haplotype. Likelihoods of genotypes, all alike
+        where they say nothing, count where the alleles are unknown; who has some is told by the haplotypes alone.
         """
         copies_BS = copies_of(alleles_B2S)
         pairs_BS4 = copied_BSC = None
         if self.haplotypes is not None:
-            pairs_BS4 = self.haplotypes.pairs(alleles_B2S, phased_B)
+            pairs_BS4 = self.haplotypes.pairs(alleles_B2S, phased_B, None, likelihoods_BS3)
             copied_BSC = copied_features(pairs_BS4, phased_B)
         found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
@@ -63,6 +66,10 @@ class KrigingReference(nn.Module):
             beside = None if copied_BSC is None else copied_BSC[rows]
             logits_BS3 = self.calibration(predicted_BS2, len(sites_K), beside)
             found_BS3[rows] = logits_BS3.softmax(dim=2)
+        if likelihoods_BS3 is not None and pairs_BS4 is not None:
+            says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
+            soft_B = (says_BS & (alleles_B2S < 0).all(1)).any(1)
+            found_BS3[soft_B] = genotypes_of(pairs_BS4[soft_B]).to(found_BS3)
         return found_BS3, pairs_BS4
 
     def left_out(self, sites_K: Tensor, some_B: Tensor) -> Tensor:

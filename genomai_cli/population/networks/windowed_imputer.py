@@ -140,7 +140,7 @@ class RegionNetwork(GenotypeDenoiser):
         """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S);
         see `restored`."""
         if self.library is not None:
-            return restored(self.library, alleles_B2S, phased_BS, self._alone)
+            return restored(self.library, alleles_B2S, phased_BS, alone=self._alone)
         known_BS = (alleles_B2S >= 0).all(dim=1)
         unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
         return self._alone(alleles_B2S, unordered_BS)

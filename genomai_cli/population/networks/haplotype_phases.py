@@ -1,0 +1,170 @@
+"""Phases of genotypes, or of their likelihoods, by the copying model.
+
+1. Each of the two haplotypes is read with what the other is thought to have, by turns, beginning with the allele
+   frequencies; the surest heterozygote is laid down.
+2. The reference haplotypes that these two may copy anywhere, `STATES` of them, make a model of both haplotypes at once,
+   whose states are their pairs (as Browning and Browning 2009, Am J Hum Genet 84:210, use fewer states).
+3. Phases are drawn from it; each is then imputed from the `WIDE` likeliest haplotypes.
+
+Shape suffixes: B individuals, H reference haplotypes, K typed sites, J states, W of the wider choice, X draws; 2
+haplotypes, 3 genotypes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genomai_cli.population.networks import copying_kernel
+
+TURNS = 1
+STATES = 64
+WIDE = 512
+DRAWS = 3
+SEED = 0x115
+LEAST = 1e-30
+
+
+class Copying(Protocol):
+    """What is asked of the copying model; see `haplotype_copying.Mosaic`."""
+
+    @property
+    def alleles(self) -> Tensor: ...
+    @property
+    def stay(self) -> Tensor: ...
+    @property
+    def error(self) -> float: ...
+
+    def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def wide_states(mosaic: Copying) -> int | None:
+    """How many haplotypes phases are imputed from; None for all."""
+    return WIDE if mosaic.alleles.shape[1] > WIDE else None
+
+
+def phases(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Evidence (B, X, 2, K) for allele 1 on both haplotypes, of so many phases drawn by the likelihoods of genotypes,
+    and the reference haplotypes (B, W) that may be copied, the likeliest first."""
+    wide_BW = _states(mosaic, told_BK3, own_B)
+    draws = np.random.default_rng(SEED).random((DRAWS, told_BK3.shape[1]))
+    states_BJ = wide_BW[:, :STATES]
+    pairs = Pairs(mosaic.alleles.T[states_BJ], mosaic.stay, mosaic.error)
+    path_BX2K = pairs.paths(told_BK3, torch.from_numpy(draws).to(told_BK3))
+    return _evidence(told_BK3[:, None], path_BX2K, mosaic.error), wide_BW
+
+
+def _states(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
+    """The reference haplotypes (B, W) that one of the two haplotypes copies, by how likely, on the whole and
+    anywhere."""
+    usual_BK = mosaic.alleles.mean(1).clamp(0.001, 0.999).expand(told_BK3.shape[:2])
+    apart_BK = told_BK3[..., 1] / told_BK3.sum(2).clamp(min=LEAST)
+    first_BK = torch.zeros_like(apart_BK, dtype=torch.bool)
+    first_BK.scatter_(1, apart_BK.argmax(1, keepdim=True), True)
+    first_BK &= apart_BK > 0.5
+    mass_BH = mosaic.copied(beside(told_BK3, usual_BK), own_B)[1]
+    partner_BK = usual_BK
+    for turn in range(2 * TURNS):
+        laid = float(turn % 2 == 0)
+        one_BK = torch.where(first_BK, laid, beside(told_BK3, partner_BK))
+        partner_BK, copied_BH = mosaic.copied(one_BK, own_B)
+        if turn >= 2 * TURNS - 2:
+            mass_BH = mass_BH + copied_BH
+    count = min(WIDE, mass_BH.shape[1])
+    return mass_BH.topk(count, dim=1).indices
+
+
+def beside(told_BK3: Tensor, partner_BK: Tensor) -> Tensor:
+    """The evidence (B, K) of genotypes' likelihoods for allele 1 of a haplotype whose partner has it with these
+    probabilities."""
+    zero, one, two = told_BK3.unbind(-1)
+    for_one = one * (1 - partner_BK) + two * partner_BK
+    for_none = zero * (1 - partner_BK) + one * partner_BK
+    total = for_one + for_none
+    return torch.where(total > 0, for_one / total.clamp(min=LEAST), 0.5)
+
+
+def _evidence(told: Tensor, path_BX2K: Tensor, error: float) -> Tensor:
+    """What the likelihoods of genotypes (B, 1, K, 3) say of each haplotype (B, X, 2, K), beside what its partner has by
+    the path: of known heterozygotes as the path has them, and nothing where that has one allele twice."""
+    path = path_BX2K.to(told)
+    one, other = (path * (1 - 2 * error) + error).unbind(2)
+    zero_, one_, two_ = told.unbind(-1)
+    partners = []
+    for own, its in ((one, other), (other, one)):
+        with_one = its * ((1 - own) * one_ + own * two_)
+        with_none = (1 - its) * ((1 - own) * zero_ + own * one_)
+        partners.append(with_one / (with_one + with_none).clamp(min=LEAST))
+    return torch.stack([beside(told, partner) for partner in partners], dim=2)
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Both haplotypes of individuals at once, each a mosaic of `alleles` (B, J, K), the individual's own states."""
+
+    alleles: Tensor
+    stay: Tensor
+    error: float
+
+    def paths(self, told_BK3: Tensor, draws_XK: Tensor) -> Tensor:
+        """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
+        seen_BK3 = self._seen(told_BK3)
+        if copying_kernel.is_compiled(self.stay):
+            alleles_BJK = self.alleles.to(torch.uint8).contiguous()
+            arrays = [x.numpy() for x in (alleles_BJK, self.stay, seen_BK3, draws_XK)]
+            return torch.from_numpy(copying_kernel.paths(*arrays))
+        forward = list(self._forward(seen_BK3))
+        return torch.stack([self._path(forward, draws_K) for draws_K in draws_XK], dim=1)
+
+    def _seen(self, told_BK3: Tensor) -> Tensor:
+        """How likely genotypes are (B, K, 3), by how many of the two copied alleles are 1."""
+        right, wrong = 1 - self.error, self.error
+        zero, one, two = told_BK3.unbind(-1)
+        mixed = 2 * right * wrong * one
+        none = right**2 * zero + mixed + wrong**2 * two
+        either = (right**2 + wrong**2) * one + right * wrong * (zero + two)
+        both = right**2 * two + mixed + wrong**2 * zero
+        seen_BK3 = torch.stack([none, either, both], dim=-1)
+        return (seen_BK3 / seen_BK3.amax(2, keepdim=True).clamp(min=LEAST)).contiguous()
+
+    def _forward(self, seen_BK3: Tensor) -> Iterator[Tensor]:
+        """The probabilities (B, J, J) of what both copy at each site, given the sites up to it."""
+        people, states = self.alleles.shape[:2]
+        state_BJJ = seen_BK3.new_full((people, states, states), states**-2)
+        for k, stay in enumerate(self.stay.tolist()):
+            if k:
+                switch = (1 - stay) / states
+                rows_B1J, columns_BJ1 = (state_BJJ.sum(d, keepdim=True) for d in (1, 2))
+                either_BJJ = stay * switch * (rows_B1J + columns_BJ1) + switch**2
+                state_BJJ = stay**2 * state_BJJ + either_BJJ
+            allele_BJ = self.alleles[:, :, k].long()
+            copies_BJJ = allele_BJ[:, :, None] + allele_BJ[:, None, :]
+            seen_BX = seen_BK3[:, k].gather(1, copies_BJJ.flatten(1))
+            state_BJJ = state_BJJ * seen_BX.view_as(state_BJJ)
+            state_BJJ = state_BJJ / state_BJJ.sum((1, 2), keepdim=True).clamp(min=LEAST)
+            yield state_BJJ
+
+    def _path(self, forward: list[Tensor], draws_K: Tensor) -> Tensor:
+        """The alleles (B, 2, K) of what both copy, drawn from the last site to the first."""
+        people, states = self.alleles.shape[:2]
+        rows_B = torch.arange(people, device=draws_K.device)
+        path_B2K = self.alleles.new_empty(people, 2, len(forward))
+        next_2: tuple[Tensor, Tensor] | None = None
+        for k in range(len(forward) - 1, -1, -1):
+            weight_BJJ = forward[k]
+            if next_2 is not None:
+                stay = float(self.stay[k + 1])
+                to_2BJ = weight_BJJ.new_full((2, people, states), (1 - stay) / states)
+                for side, number_B in enumerate(next_2):
+                    to_2BJ[side, rows_B, number_B] += stay
+                weight_BJJ = weight_BJJ * to_2BJ[0, :, :, None] * to_2BJ[1, :, None, :]
+            total_BX = weight_BJJ.flatten(1).double().cumsum(1)
+            wanted_B1 = total_BX[:, -1:] * draws_K[k].double()
+            chosen_B = torch.searchsorted(total_BX, wanted_B1)[:, 0].clamp(max=states**2 - 1)
+            next_2 = (chosen_B // states, chosen_B % states)
+            for side, number_B in enumerate(next_2):
+                path_B2K[:, side, k] = self.alleles[rows_B, number_B, k]
+        return path_B2K
