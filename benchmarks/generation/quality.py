@@ -31,9 +31,9 @@ from genomai_cli.population.evaluation.genotypes import (
     SampleGenotypes,
     genotypes_of_sequences,
     genotypes_of_variants,
-    panel_of_variants,
 )
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.panel_files import panel_of_variants
 
 COHORT, STRETCH = "train.grch37.vcf.gz", "chr22.train.vcf.gz"
 PANEL, LABELS = "panel.tsv", "train.labels.tsv"
