@@ -26,6 +26,7 @@ from genomai_cli.population.imputation.models import (
     posterior,
 )
 from genomai_cli.population.imputation.vcf import phased
+from genomai_cli.population.networks.haplotype_imputer import Window
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
 
 
@@ -134,9 +135,11 @@ class Fixed:
     def __init__(self, p_S):
         self.p_S = np.array(p_S)
         self.panel = panel(len(p_S))
+        self.windows = [Window.whole(len(p_S))]
 
-    def pairs(self, alleles_B2S, phased_BS):
-        p = np.broadcast_to(self.p_S, (len(alleles_B2S), len(self.p_S)))
+    def pairs(self, calls, window):
+        assert window == self.windows[0]
+        p = np.broadcast_to(self.p_S, (len(calls.alleles), len(self.p_S)))
         return np.stack([(1 - p) ** 2, (1 - p) * p, p * (1 - p), p**2], axis=2)
 
 
