@@ -12,7 +12,7 @@ Shape suffixes: N samples, S sites, K sources, J axes.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -49,13 +49,15 @@ class Sources:
 @dataclass(frozen=True, eq=False)
 class Axes:
     """Principal components: x = (copies - 2 mean) / deviation of a sample is about `directions` (S, J) times its
-    coordinates (J,). `eigenvalues` (J,) are the variances of the training samples' coordinates, and `centres` the mean
-    coordinates (J,) of each label of the finest head."""
+    coordinates (J,). `eigenvalues` (J,) are the variances of the training samples' coordinates, `centres` the mean
+    coordinates (J,) of each label of the finest head, and `spreads` their covariances (J, J), which older bundles lack.
+    """
 
     mean: Array
     directions: Array
     eigenvalues: Array
     centres: Mapping[str, list[float]]
+    spreads: Mapping[str, list[list[float]]] = field(default_factory=dict)
 
     def coordinates(self, genotypes: Genotypes, count: int) -> Array:
         """The first `count` coordinates (N, count) of samples, by least squares on the sites that each has.
@@ -80,10 +82,11 @@ class Axes:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """The sources by head, and the axes."""
+    """The sources by head, the axes, and the label of the coarsest head that each label of the finest belongs to."""
 
     sources: Mapping[str, Sources]
     axes: Axes
+    parents: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, file: Path) -> None:
         """Write a file that `read` reads."""
@@ -94,6 +97,8 @@ class Structure:
             "labels": labels,
             "eigenvalues": self.axes.eigenvalues.tolist(),
             "centres": dict(self.axes.centres),
+            "spreads": dict(self.axes.spreads),
+            "parents": dict(self.parents),
         }
         arrays = {name: tensor.astype(_VALUES) for name, tensor in tensors.items()}
         save_file(arrays, file, {"structure": json.dumps(told)})
@@ -111,10 +116,14 @@ class Structure:
                 head: Sources(head, tuple(labels), _bounded(arrays[f"frequency.{head}"]))
                 for head, labels in told["labels"].items()
             }
-            eigenvalues = np.array(told["eigenvalues"])
-            return cls(
-                sources, Axes(arrays["mean"], arrays["directions"], eigenvalues, told["centres"])
+            axes = Axes(
+                arrays["mean"],
+                arrays["directions"],
+                np.array(told["eigenvalues"]),
+                told["centres"],
+                told.get("spreads", {}),
             )
+            return cls(sources, axes, told.get("parents", {}))
         except Exception as error:
             raise BundleError(f"{file}: damaged: {error!r}") from error
 
@@ -137,12 +146,26 @@ def fit_structure(
     for head, names in classes.items():
         found = _frequencies(copies_NS, labels[head], len(names), mixed if head != finest else None)
         sources[head] = Sources(head, tuple(names), _bounded(found))
-    centres = dict(
-        zip(
-            classes[finest], labels[finest] == np.arange(len(classes[finest]))[:, None], strict=True
-        )
-    )
-    return Structure(sources, _axes(copies_NS, centres))
+    member_KN = labels[finest] == np.arange(len(classes[finest]))[:, None]
+    groups = dict(zip(classes[finest], member_KN, strict=True))
+    return Structure(sources, _axes(copies_NS, groups), parents_of(labels, classes))
+
+
+def parents_of(
+    labels: Mapping[str, NDArray[np.int64]], classes: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """The label of the coarsest head that most members of each label of the finest have; none if that is one head."""
+    finest = max(classes, key=lambda head: len(classes[head]))
+    coarsest = min(classes, key=lambda head: len(classes[head]))
+    if finest == coarsest:
+        return {}
+    found = {}
+    for number, label in enumerate(classes[finest]):
+        of_members = labels[coarsest][labels[finest] == number]
+        known = of_members[of_members >= 0]
+        if len(known):
+            found[label] = classes[coarsest][int(np.bincount(known).argmax())]
+    return found
 
 
 def _bounded(frequency: Array) -> Array:
@@ -215,7 +238,20 @@ def _axes(copies_NS: NDArray[np.int8], groups: Mapping[str, NDArray[np.bool_]]) 
         for label, member in groups.items()
         if member.any()
     }
-    return Axes(mean_S, directions_SJ, coordinates_NJ.var(0), centres)
+    return Axes(
+        mean_S, directions_SJ, coordinates_NJ.var(0), centres, spreads_of(coordinates_NJ, groups)
+    )
+
+
+def spreads_of(
+    coordinates_NJ: Array, groups: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, list[list[float]]]:
+    """The covariance (J, J) of each group's coordinates, to four digits; of groups of three members or more."""
+    return {
+        label: [[float(f"{value:.4g}") for value in row] for row in np.cov(coordinates_NJ[member].T)]
+        for label, member in groups.items()
+        if member.sum() > 2  # fewer would be told themselves
+    }
 
 
 def _standardised(copies_NS: NDArray[np.int8]) -> tuple[Array, Array]:
