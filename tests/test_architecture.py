@@ -30,6 +30,7 @@ FLOORS = [
     "formats",
     "mapping",
     "metrics",
+    "reports",
     "device",
     "backbones",
     "diffusion",

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.command_line import DATA, MODELS
 from benchmarks.ancestry.sites import WIDE_VCF
+from benchmarks.command_line import DATA, MODELS
 from benchmarks.crossvalidation.trials import HEADS, LABELS, VCF
 from genomai_cli.bundles.catalog import STRUCTURE
 from genomai_cli.formats.streams import open_inputs
@@ -37,7 +37,9 @@ SHIPPED = ("ancestry", "ancestry-967", "genomai-v2")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("models", nargs="*", default=SHIPPED, metavar="MODEL")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR")
     parser.add_argument("--write", action="store_true")
@@ -56,13 +58,17 @@ def row_of(folder: Path, data: Path, *, write: bool) -> list[str]:
     means_KJ = np.stack([coordinates_NJ[of].mean(0) for of in groups.values()])
     centres_KJ = np.array([structure.axes.centres[label] for label in groups])
     coordinates_NJ *= (means_KJ * centres_KJ).sum(0) / (means_KJ**2).sum(0)
-    off = np.abs(np.stack([coordinates_NJ[of].mean(0) for of in groups.values()]) - centres_KJ).max()
+    off = np.abs(
+        np.stack([coordinates_NJ[of].mean(0) for of in groups.values()]) - centres_KJ
+    ).max()
     spreads = spreads_of(coordinates_NJ, groups)
     if write:
         axes = replace(structure.axes, spreads=spreads)
         store(folder, replace(structure, axes=axes, parents=parents_of(labels, classes)))
     inside = [
-        np.concatenate([is_inside(coordinates_NJ[of], spreads[g], pair) for g, of in groups.items()])
+        np.concatenate(
+            [is_inside(coordinates_NJ[of], spreads[g], pair) for g, of in groups.items()]
+        )
         for pair in ([0, 1], [2, 3])
     ]
     return [folder.name, str(len(groups)), f"{off:.5f}", *(f"{of.mean():.3f}" for of in inside)]
@@ -76,7 +82,9 @@ def people(
     files = [data / VCF] + ([data / WIDE_VCF] if len(panel) > 1000 else [])
     barcodes = read_barcodes(open_inputs(files), panel)
     letters = b"".join(record.sequence.encode() for record in barcodes.records())
-    copies_NS = letters_to_genotypes(np.frombuffer(letters, np.uint8).reshape(-1, len(panel)), panel)
+    copies_NS = letters_to_genotypes(
+        np.frombuffer(letters, np.uint8).reshape(-1, len(panel)), panel
+    )
     coordinates_NJ = structure.axes.coordinates(Genotypes.of(copies_NS), AXES)
     table = read_labels(data / LABELS)
     classes = {head: list(sources.labels) for head, sources in structure.sources.items()}
@@ -87,7 +95,9 @@ def people(
     return coordinates_NJ, labels, classes
 
 
-def is_inside(coordinates_NJ: Array, spread: list[list[float]], pair: list[int]) -> NDArray[np.bool_]:
+def is_inside(
+    coordinates_NJ: Array, spread: list[list[float]], pair: list[int]
+) -> NDArray[np.bool_]:
     """Whether each member of a group lies inside its ellipse on two axes."""
     away_N2 = (coordinates_NJ - coordinates_NJ.mean(0))[:, pair]
     inverse_22 = np.linalg.inv(np.array(spread)[np.ix_(pair, pair)])

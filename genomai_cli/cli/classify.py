@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,9 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
+
+if TYPE_CHECKING:
+    from genomai_cli.inference.call_report import CallReport
 
 Probabilities = Annotated[
     bool, typer.Option("--probs", help="Add a column HEAD:LABEL with every label's probability.")
@@ -50,6 +55,59 @@ Components = Annotated[
         show_default=False,
     ),
 ]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write a page for people (HTML that stands alone): samples, map, proportions, flags and what to do.",
+        show_default=False,
+    ),
+]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the map and the proportions: .png, .svg or .pdf.",
+        show_default=False,
+    ),
+]
+
+
+class TableFormat(StrEnum):
+    """What the table is written as."""
+
+    TSV = "tsv"
+    MULTIQC = "multiqc"
+
+
+TableFormatOption = Annotated[
+    TableFormat,
+    typer.Option(
+        "--to", help="multiqc adds the header of MultiQC's custom content: name it *_mqc.tsv."
+    ),
+]
+
+
+@dataclass(eq=False, repr=False)
+class ForPeople:
+    """What people look at, beside the table."""
+
+    report: ReportFile = None
+    plot: PlotFile = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are asked for."""
+        return [path for path in (self.report, self.plot) if path is not None]
+
+    def check(self) -> None:
+        """UsageError for a picture of another kind."""
+        if self.plot is not None:
+            from genomai_cli.reports.pictures import require_ending
+
+            require_ending("--plot", self.plot)
 
 
 @command
@@ -61,9 +119,11 @@ def classify(
     proportions: Proportions = None,
     q: FractionsFile = None,
     pcs: Components = None,
+    to: TableFormatOption = TableFormat.TSV,
+    *,
+    people: ForPeople,
     shard: ShardOption = None,
     batch_size: BatchSize = None,
-    *,
     variants: VariantOptions,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -81,13 +141,21 @@ def classify(
     genomai classify mitochondrial-genomes.fa > lineages.tsv
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     genomai classify --proportions superpop --pcs 4 cohort.vcf.gz > mixtures.tsv
+    genomai classify --report report.html --plot map.png cohort.vcf.gz > populations.tsv
     """
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.classify import classify_records, write_calls, write_fractions
+    from genomai_cli.inference.call_report import CallReport, measures_shown
+    from genomai_cli.inference.classify import (
+        classify_records,
+        multiqc_header,
+        write_calls,
+        write_fractions,
+    )
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
+    people.check()
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
     _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
@@ -97,16 +165,22 @@ def classify(
     asked = {"proportions": proportions, "pcs": pcs}
     wanted = {name: value for name, value in asked.items() if value is not None}
     measures = bundle.input.measures(wanted) if wanted else ()
+    space = bundle.input.reference_space() if people.files else None
+    report = CallReport(bundle, space, measures_shown(measures, space)) if people.files else None
     calls = classify_records(
         bundle,
         records,
         others=InstalledInputs(),
-        measures=measures,
+        measures=measures if report is None else report.measures,
         batching=Batching(windows=batch_size),
     )
-    with _outputs(output, q) as (out, *beside):
+    with _outputs(output, q, people) as (out, beside, pages):
+        if report is not None:
+            calls = report.watch(calls)
         if proportions is not None and beside:
             calls = write_fractions(beside[0], beside[1], calls, len(bundle.heads[proportions]))
+        if to is TableFormat.MULTIQC and part.is_first:
+            out.write(multiqc_header(bundle))
         counts = write_calls(
             out,
             calls,
@@ -115,15 +189,39 @@ def classify(
             measures=measures,
             header=part.is_first,
         )
+        if report is not None:
+            _write_pages(run, report, people, pages)
     run.count(used=counts.known, refused=counts.unknown)
     run.note(flags=counts.flags)
 
 
 @contextmanager
-def _outputs(table: Path, fractions: Path | None) -> Iterator[list[IO[bytes]]]:
-    """The table, and the two files of fractions if they are asked for: all of them appear, or none."""
-    from genomai_cli.formats.outputs import held_output
+def _outputs(
+    table: Path, fractions: Path | None, people: ForPeople
+) -> Iterator[tuple[IO[bytes], list[IO[bytes]], dict[Path, IO[bytes]]]]:
+    """The table, the two files of fractions and the pages for people, as far as asked for: all appear, or none."""
+    from genomai_cli.formats.outputs import atomic_output, held_output
 
     beside = [] if fractions is None else [fractions, Path(f"{fractions}.samples")]
     with ExitStack() as stack:
-        yield [stack.enter_context(held_output(path)) for path in (table, *beside)]
+        pages = {path: stack.enter_context(atomic_output(path)) for path in people.files}
+        out, *two = [stack.enter_context(held_output(path)) for path in (table, *beside)]
+        yield out, two, pages
+
+
+def _write_pages(
+    run: Run, report: "CallReport", people: ForPeople, pages: dict[Path, IO[bytes]]
+) -> None:
+    """The page and the picture, when all samples have passed."""
+    if people.report is not None:
+        from genomai_cli.reports.page import rendered
+
+        pages[people.report].write(rendered(report.page(run.facts())))
+    if people.plot is not None:
+        from genomai_cli.reports.pictures import require_ending, samples_picture
+
+        bundle = report.bundle
+        title = f"{report.count:,} samples classified by {bundle.name} {bundle.version}"
+        ending = require_ending("--plot", people.plot)
+        drawn = samples_picture(title, report.sample_map(), report.bars(), ending)
+        pages[people.plot].write(drawn)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Self, get_type_hints
@@ -27,7 +27,7 @@ import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli.console import Console, RepeatedWarning
-from genomai_cli.cli.file_roles import require_apart
+from genomai_cli.cli.file_roles import files_read, require_apart
 from genomai_cli.cli.options import Messages
 from genomai_cli.cli.process import require_working_directory
 from genomai_cli.errors import GenomaiError, UsageError
@@ -96,7 +96,7 @@ class Run:
         # Opened here, since `--help` has no run and should not wait for them.
         from datetime import UTC, datetime
 
-        options = context.params
+        self._options = options = context.params
         self.console = Console(
             context.command_path, options.get("quiet", False), options.get("verbose", False)
         )
@@ -159,6 +159,26 @@ class Run:
         """Record facts of this command only, under `details`."""
         self.report.details.update(facts)
 
+    @cached_property
+    def files(self) -> "list[FileRead]":
+        """The files that the options name to be read, with their checksums: a second reading of each."""
+        from genomai_cli.bundles import catalog
+
+        found = []
+        for option, path in files_read(self._options):
+            with suppress(OSError):  # it may be gone by now
+                found.append(FileRead(option, str(path), path.stat().st_size, catalog.sha256(path)))
+        return found
+
+    def facts(self) -> dict[str, str]:
+        """What a page says of the run: the program, and what it has read."""
+        told = {"program": f"genomai {__version__}, {self.report.command}"}
+        told |= {f"input {n}": "standard input" for n in self.report.inputs if n == "-"}
+        for file in self.files:
+            what = "input" if file.option == "inputs" else f"--{file.option.replace('_', '-')}"
+            told[f"{what} {file.path}"] = f"{file.bytes:,} bytes, SHA-256 {file.sha256}"
+        return told
+
     def __enter__(self) -> Self:
         return self
 
@@ -180,6 +200,7 @@ class Run:
         self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
         self.report.status = "done" if error is None else "failed"
         self.report.error = None if error is None else str(error) or type(error).__name__
+        self.report.files = self.files
         self.report.write(self._report_path)
 
     def _tell_cut(self, source: "Input") -> None:
@@ -195,6 +216,16 @@ class ModelUsed:
 
     name: str
     version: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file that was read, by the option that named it."""
+
+    option: str
+    path: str
+    bytes: int
     sha256: str
 
 
@@ -218,6 +249,7 @@ class RunReport:
     device: str | None = None
     model: ModelUsed | None = None
     inputs: list[str] = field(default_factory=list)
+    files: list[FileRead] = field(default_factory=list)
     records: Records = field(default_factory=Records)
     details: dict[str, Any] = field(default_factory=dict)
     elapsed_seconds: float = 0.0

@@ -196,14 +196,14 @@ def write_calls(
     measures: Sequence[Measure] = (),
     header: bool = True,
 ) -> CallCounts:
-    """Write a row a call under a `header`, and count them."""
+    """Write a row a call under a `header`, and count them; `measures` are the first of those that were measured."""
     text = text_over(out)
     further = [column for measure in measures for column in measure.columns]
     named = [*columns(bundle, with_probabilities), *further]
     table = TableWriter(text, named, header=header)
     known, unknown, flags = 0, 0, Counter[str]()
     for call in calls:
-        table.write(_row(call, bundle, with_probabilities))
+        table.write(_row(call, bundle, with_probabilities, len(further)))
         known += call.is_known
         unknown += not call.is_known
         flags.update(call.flags)
@@ -220,7 +220,24 @@ def columns(bundle: Bundle, with_probabilities: bool) -> list[str]:
     return ["sample", *heads, "used", "call_rate", "flags", "model", *last]
 
 
-def _row(call: Call, bundle: Bundle, with_probabilities: bool) -> Iterator[str]:
+MULTIQC = """\
+# id: "genomai_classify"
+# section_name: "genomai classify"
+# description: "Labels by {model} with calibrated probabilities: similarity to reference groups, not race."
+# plot_type: "table"
+# pconfig:
+#     id: "genomai_classify_table"
+#     title: "genomai classify"
+#     namespace: "genomai"
+"""
+
+
+def multiqc_header(bundle: Bundle) -> bytes:
+    """The lines that make the table custom content of MultiQC, which reads files that are called *_mqc.tsv."""
+    return MULTIQC.format(model=f"{bundle.name} {bundle.version}").encode()
+
+
+def _row(call: Call, bundle: Bundle, with_probabilities: bool, further: int) -> Iterator[str]:
     yield call.name
     for head, label in call.labels.items():
         probabilities = call.probabilities[head]
@@ -238,7 +255,7 @@ def _row(call: Call, bundle: Bundle, with_probabilities: bool) -> Iterator[str]:
             probabilities = call.probabilities[head]
             for place in range(len(labels)):
                 yield NOTHING if probabilities is None else f"{probabilities[place]:.{DIGITS}f}"
-    for value in call.measured:
+    for value in call.measured[:further]:
         yield NOTHING if np.isnan(value) else f"{value:.{DIGITS}f}"
 
 

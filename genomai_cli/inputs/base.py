@@ -25,6 +25,7 @@ from genomai_cli.errors import BundleError, TrainingError
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.records import SequenceRecord
+from genomai_cli.reports.sections import ReferenceGroup
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 
@@ -135,6 +136,33 @@ class Measure(Protocol):
         """A row (B, columns) for each input that has something to read; NaN where nothing can be said."""
 
 
+@dataclass(frozen=True, eq=False)
+class ReferenceSpace:
+    """Where a report shows samples: their `coordinates` among groups of reference individuals, and the `fractions` of
+    their ancestry by the labels of the head `head`; `remark` says what these are not."""
+
+    head: str
+    coordinates: Measure
+    fractions: Measure
+    fraction_labels: Sequence[str]
+    groups: Sequence[ReferenceGroup]
+    remark: str
+
+
+@dataclass(frozen=True)
+class FlagText:
+    """What a flag means, and what to do about it."""
+
+    meaning: str
+    advice: str
+
+
+FEW_LETTERS = FlagText(
+    "Less than half of what the model can use is known, so the label may well be wrong.",
+    "Give longer or better sequences; read the probability as what it is, and do not act on the label alone.",
+)
+
+
 class InputKind(ABC):
     """What a record is to a network; see the top of the file."""
 
@@ -151,6 +179,7 @@ class InputKind(ABC):
     similar_are_one: ClassVar[bool] = False  # near-duplicates count as one individual in a split
     calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
     rows_per_batch: ClassVar[int] = 1  # at least, where a row is long
+    flag_texts: ClassVar[Mapping[str, FlagText]] = {"LOW_CALL_RATE": FEW_LETTERS}
 
     # --- in a bundle
 
@@ -234,6 +263,10 @@ class InputKind(ABC):
         """
         names = " and ".join(f"--{name}" for name in asked)
         raise BundleError(f"{names}: only for models of barcodes, not of {self.name} input")
+
+    def reference_space(self) -> ReferenceSpace | None:
+        """Where a report shows samples; None where a model keeps nothing of its training samples."""
+        return None
 
     # --- training
 

@@ -16,7 +16,16 @@ from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters, as_text, r
 from genomai_cli.augmentations import hide
 from genomai_cli.backbones.base import Network, max_length
 from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
-from genomai_cli.inputs.base import CardText, InputKind, Model, ModelInput, Reader, Recipe
+from genomai_cli.inputs.base import (
+    FEW_LETTERS,
+    CardText,
+    FlagText,
+    InputKind,
+    Model,
+    ModelInput,
+    Reader,
+    Recipe,
+)
 from genomai_cli.inputs.samples import (
     Letters,
     Rows,
@@ -63,6 +72,14 @@ class SequenceInput(InputKind):
     settings: ClassVar[type] = SequenceSettings
     views_settings = SequenceViewsSettings
     similar_are_one = True
+    flag_texts: ClassVar[Mapping[str, FlagText]] = {
+        "LOW_CALL_RATE": FEW_LETTERS,
+        "NOVEL": FlagText(
+            "Unlike the sequences that the model was trained on: by its letters, its k-mers or its length.",
+            "Do not rely on the label. Cut the sequence as those of training were cut, or train a model on "
+            "sequences like it.",
+        ),
+    }  # fmt: skip
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
@@ -146,7 +163,8 @@ class SequenceReader:
         return ModelInput(record.name, windows, int(IS_BASE[letters].sum()), len(letters))
 
     def placed(self, sequence: Text) -> list[tuple[int, Ids]]:
-        """Where in the sequence each of its windows begins, and its ids without what the template puts around them."""
+        """Where in the sequence each of its windows begins, and its ids without what the template puts around "
+        "them."""
         letters = self.windows.span(len(sequence))
         width = self.windows.width(letters)
         starts = self.windows.starts(letters)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from genomai_cli.bundles import catalog
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.inputs.base import (
     CALIBRATION_MASKED,
+    FEW_LETTERS,
     VALIDATION_MASKED,
+    FlagText,
     InputKind,
     Model,
     ModelInput,
@@ -105,6 +107,14 @@ class GenomeInput(InputKind):
         "probabilities, and nothing tells what each letter adds"
     )
     calibration_masked = CALIBRATION_MASKED
+    flag_texts: ClassVar[Mapping[str, FlagText]] = {
+        "LOW_CALL_RATE": FEW_LETTERS,
+        "NOVEL": FlagText(
+            "Farther from the reference than human mitochondrial genomes are, or not of it at all.",
+            "Do not use the label: another species or chromosome, a nuclear copy of mitochondrial DNA, or errors "
+            "of assembly.",
+        ),
+    }  # fmt: skip
 
     # --- in a bundle
 

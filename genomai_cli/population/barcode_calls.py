@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.backbones.classifier import LIKELIHOOD
-from genomai_cli.inputs.base import ModelInput
+from genomai_cli.inputs.base import FlagText, ModelInput
 from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
 from genomai_cli.population.networks.likelihood import (
     INFORMATION,
@@ -25,11 +25,45 @@ from genomai_cli.population.networks.selected_calls import lacks_reference
 ADMIXED_ABOVE = 10.0  # nats by which a mixture of groups explains a sample better than one
 SURPRISE_ABOVE = 6.0  # standard deviations less likely than members; of bundles without novelty
 VARIANTS_ONLY = "VARIANTS_ONLY"
+REFERENCE_CALLS = (
+    "call the model's sites with their reference calls (a gVCF; bcftools call -T SITES without -v), or, if the file "
+    "lists all variants of the sample, say so with --absent-is-ref"
+)
 ADVICE = {
     VARIANTS_ONLY: "(almost) no call is homozygous for the reference, as in a list of variants only, so labels rest on "
-    "less, or are UNKNOWN. Better: call the model's sites with their reference calls (a gVCF; bcftools call -T SITES "
-    "without -v), or, if the file lists all variants of the sample, say so with --absent-is-ref",
+    f"less, or are UNKNOWN. Better: {REFERENCE_CALLS}",
 }
+FLAG_TEXTS = {
+    "LOW_CALL_RATE": FlagText(
+        "The known sites tell so little that labels may well be wrong.",
+        "Genotype more of the model's sites, or call them with their reference calls (a gVCF). If the file lists "
+        "variants "
+        "only, say so with --absent-is-ref. Until then go by the probability, and not by the label.",
+    ),
+    "HAPLOID": FlagText(
+        "No call is heterozygous: read as one haplotype, not as a person.",
+        "Expected of haplotypes, of haploid calls and of mitochondria. Of a person it points to calls that a "
+        "filter or a "
+        "caller has made homozygous: look at how the file was made.",
+    ),
+    VARIANTS_ONLY: FlagText(
+        "(Almost) no call is homozygous for the reference, as in a list of variants only: labels rest on less, "
+        "or are UNKNOWN.",
+        f"Better {REFERENCE_CALLS}.",
+    ),
+    "ADMIXED": FlagText(
+        "A mixture of the groups explains the alleles better than any single one.",
+        "Read the fractions instead of the label. A mixture of two people's DNA looks alike: where fractions "
+        "surprise, check the "
+        "sample for contamination (heterozygosity, allele balance).",
+    ),
+    "NOVEL": FlagText(
+        "Unlike the members of every reference group.",
+        "Do not use the label: ancestry from elsewhere, another species, another assembly, a swapped or damaged "
+        "file. Look where "
+        "the sample lies on the map, and check build, strand and sample sheet.",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from genomai_cli.inputs.base import (
     ModelInput,
     Reader,
     Recipe,
+    ReferenceSpace,
 )
 from genomai_cli.inputs.samples import (
     COUNTED,
@@ -52,7 +53,7 @@ from genomai_cli.population.barcode import (
 )
 from genomai_cli.population.barcode_reader import BarcodeReader
 from genomai_cli.population.barcode_views import BarcodeViews, BarcodeViewsSettings
-from genomai_cli.population.measures import measures_of
+from genomai_cli.population.measures import measures_of, reference_space_of
 from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
@@ -99,6 +100,7 @@ class BarcodeInput(PanelInput):
     files_used = frozenset({"panel"})
     calibration_masked = (0.0, 0.5, 0.9)
     rows_per_batch = 64  # what is prepared for the sites of a batch should serve many
+    flag_texts = barcode_calls.FLAG_TEXTS
 
     # --- in a bundle
 
@@ -189,6 +191,10 @@ class BarcodeInput(PanelInput):
     def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:
         """Proportions by a head, principal components."""
         return measures_of(self.structure, self.panel, asked)
+
+    def reference_space(self) -> ReferenceSpace | None:
+        """The principal axes, and the fractions by the head of fewest labels."""
+        return None if self.structure is None else reference_space_of(self.structure, self.panel)
 
     # --- training
 

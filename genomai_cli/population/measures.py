@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import BundleError, UsageError
-from genomai_cli.inputs.base import ModelInput
+from genomai_cli.inputs.base import ModelInput, ReferenceSpace
 from genomai_cli.population.barcode_calls import BarcodeModelInput
 from genomai_cli.population.mixtures import (
     Genotypes,
@@ -18,6 +18,7 @@ from genomai_cli.population.mixtures import (
 )
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.structure import Axes, Sources, Structure
+from genomai_cli.reports.sections import ReferenceGroup
 
 Array = NDArray[np.float64]
 PROPORTIONS, PCS = "proportions", "pcs"  # what can be asked for
@@ -114,3 +115,33 @@ def measures_of(
             raise UsageError(f"--pcs {count}: the model has {there} principal axes")
         found.append(Coordinates(structure.axes, count))
     return found
+
+
+MOST_SHOWN = 6  # axes that a report offers
+OF_FRACTIONS = (
+    "Fractions are shares of a sample's alleles by fixed sources of allele frequencies. They are no family tree, "
+    "and name the "
+    "nearest sources there are to ancestry from elsewhere. The source of a group whose members are all mixtures "
+    "is what the other "
+    "sources leave unexplained: of AMR in the 1000 Genomes Project Indigenous American ancestry, not membership "
+    "of the group."
+)
+
+
+def reference_space_of(structure: Structure, panel: Panel) -> ReferenceSpace:
+    """Where a report shows samples: on the leading axes, with the fractions by the head of fewest labels."""
+    head = min(structure.sources, key=lambda name: len(structure.sources[name].labels))
+    axes = structure.axes
+    count = min(MOST_SHOWN, axes.directions.shape[1])
+    spreads = {name: np.array(rows)[:count, :count] for name, rows in axes.spreads.items()}
+    groups = [
+        ReferenceGroup(
+            name, structure.parents.get(name, ""), np.array(centre)[:count], spreads.get(name)
+        )
+        for name, centre in axes.centres.items()
+    ]
+    sources = structure.sources[head]
+    fractions = Proportions(sources, Windows.of(panel))
+    return ReferenceSpace(
+        head, Coordinates(axes, count), fractions, sources.labels, groups, OF_FRACTIONS
+    )

@@ -248,7 +248,9 @@ def spreads_of(
 ) -> dict[str, list[list[float]]]:
     """The covariance (J, J) of each group's coordinates, to four digits; of groups of three members or more."""
     return {
-        label: [[float(f"{value:.4g}") for value in row] for row in np.cov(coordinates_NJ[member].T)]
+        label: [
+            [float(f"{value:.4g}") for value in row] for row in np.cov(coordinates_NJ[member].T)
+        ]
         for label, member in groups.items()
         if member.sum() > 2  # fewer would be told themselves
     }

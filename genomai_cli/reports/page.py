@@ -38,8 +38,8 @@ def rendered(page: Page) -> bytes:
     html = _templates().get_template("page.html.j2")
     text = html.render(
         page=page,
-        style=Markup(style),  # noqa: S704  files of this program
-        script=Markup(script),  # noqa: S704
+        style=Markup(style),
+        script=Markup(script),
         policy=policy(style, script, drawn=drawn),
     )
     return text.encode()
@@ -89,4 +89,4 @@ def as_json(value: Any) -> Markup:
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704  escaped just now
+    return Markup(text)
