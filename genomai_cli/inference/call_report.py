@@ -126,11 +126,12 @@ class CallReport:
         """Fractions of ancestry, or else the probabilities of the head with fewest labels, if they can be told "
         "apart."""
         shown = self.shown
+        names = [call.name for call in shown]
         if self.space is not None:
             labels = self.space.fraction_labels
             found = self._measured(shown, list(self.space.fractions.columns)[: len(labels)])
             caption = "A bar a sample; samples without a label, or with calls chosen by genotype, have none."
-            return FractionBars("Ancestry proportions", caption, labels, found)
+            return FractionBars("Ancestry proportions", caption, names, labels, found)
         heads = {head: of for head, of in self.bundle.heads.items() if len(of) <= MOST_BARS}
         if not heads:
             return None
@@ -140,7 +141,7 @@ class CallReport:
         table_NK = np.array([nothing if row is None else row for row in rows])
         table_NK = table_NK.reshape(len(rows), len(nothing))
         caption = "A bar a sample, divided by the probability of every label."
-        return FractionBars(f"Probabilities of {head}", caption, heads[head], table_NK)
+        return FractionBars(f"Probabilities of {head}", caption, names, heads[head], table_NK)
 
     def _measured(self, calls: Sequence[Call], columns: Sequence[str]) -> NDArray[np.float64]:
         """These columns (N, columns) of what was measured."""

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
@@ -87,20 +88,35 @@ def draw_map(figure: Any, samples: SampleMap) -> None:
                 _ellipses(
                     axes, group.centre[[one, other]], _block(group.spread, one, other), colour
                 )
-            axes.annotate(
-                caption(group.name),
-                tuple(group.centre[[one, other]]),
-                ha="center",
-                va="center",
-                fontsize=6.5,
-                color=INK,
-                zorder=4,
-            )
         _marks(axes, samples, one, other)
         axes.set(xlabel=samples.axes[one], ylabel=samples.axes[other])
         axes.spines[["top", "right"]].set_visible(False)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=8)
+    figure.figure.draw_without_rendering()  # now the axes are laid out
+    for axes, (one, other) in zip(panels, pairs, strict=True):
+        _name_groups(axes, samples, [one, other])
+
+
+def _name_groups(axes: Axes, samples: SampleMap, pair: list[int]) -> None:
+    """Write the groups' names at their centres, where none covers another."""
+    taken: list[Bbox] = []
+    for group in samples.groups:
+        note = axes.annotate(
+            caption(group.name),
+            (group.centre[pair[0]], group.centre[pair[1]]),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color=INK,
+            zorder=4,
+        )
+        note.set_in_layout(False)  # the axes stay where they are
+        box = note.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            note.remove()
+        else:
+            taken.append(box)
 
 
 def _block(spread: NDArray[np.float64], one: int, other: int) -> NDArray[np.float64]:
@@ -149,8 +165,8 @@ def draw_bars(axes: Axes, bars: FractionBars) -> None:
     known = np.flatnonzero(~np.isnan(bars.fractions).any(axis=1))
     parts_NK = bars.fractions[known]
     if len(known):
-        top_N = parts_NK.argmax(axis=1)
-        parts_NK = parts_NK[np.lexsort([-parts_NK.max(axis=1), top_N])]
+        order = np.lexsort([-parts_NK.max(axis=1), parts_NK.argmax(axis=1)])
+        known, parts_NK = known[order], parts_NK[order]
     edges = np.arange(len(known) + 1)
     low_N = np.zeros(len(known))
     for label, colour, part_N in zip(bars.labels, bars.colours, parts_NK.T, strict=True):
@@ -162,7 +178,11 @@ def draw_bars(axes: Axes, bars: FractionBars) -> None:
             )
         low_N = low_N + part_N
     axes.set(xlim=(0, max(1, len(known))), ylim=(0, 1), xticks=[], ylabel=caption(bars.title))
-    axes.set_xlabel(f"{len(known):,} samples")
+    if len(known) <= MOST_NAMED:
+        names = [caption(bars.names[at][:24]) for at in known]
+        axes.set_xticks(edges[:-1] + 0.5, names, rotation=35, ha="right", fontsize=7)
+    else:
+        axes.set_xlabel(f"{len(known):,} samples")
     columns = 1 + (len(bars.labels) - 1) // 12
     axes.legend(
         loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, ncols=columns

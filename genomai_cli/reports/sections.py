@@ -218,6 +218,7 @@ class FractionBars:
 
     title: str
     caption: str
+    names: Sequence[str]
     labels: Sequence[str]
     fractions: Array
     kind: ClassVar[str] = "bars"

@@ -105,7 +105,7 @@ class Rows {
     });
     this.limit = limit;
     this.body.replaceChildren(...this.shown.slice(0, limit));
-    this.table.classList.add("paged");
+    this.table.classList.remove("long"); // rows are here now only if they are shown
     if (this.count) {
       const all = this.all.length.toLocaleString("en"), some = this.shown.length.toLocaleString("en");
       this.count.textContent = this.shown.length === this.all.length ? `${all} rows` : `${some} of ${all} rows`;

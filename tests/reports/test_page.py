@@ -1,0 +1,92 @@
+"""A page holds what it is given, escaped, and can do nothing but what its own script and sheet do."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from genomai_cli.reports.page import Page, as_json, digest, rendered
+from genomai_cli.reports.sections import (
+    COLOURS,
+    Column,
+    Facts,
+    FractionBars,
+    Notes,
+    Picture,
+    SampleMap,
+    Shaded,
+    Table,
+    Tables,
+    colours_of,
+)
+
+HOSTILE = "</script><script>alert(1)</script>\"'&<b>\x1b[31m\u2028\udcfc{{7*7}}"
+
+
+def page_of(*sections):
+    return rendered(Page("A title", "a line", sections)).decode()
+
+
+def element(name, text):
+    """What stands between the first tags of that name."""
+    return re.search(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)[1]
+
+
+def test_the_policy_names_the_only_script_and_the_only_sheet():
+    text = page_of(Notes("Limits", ["one"]))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace("&#39;", "'")
+    assert f"script-src {digest(element('script', text))};" in policy
+    assert f"style-src {digest(element('style', text))};" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert not re.search(r"(src|href|style|on\w+)=", text.split("<body>")[1])
+
+
+def test_a_drawing_is_styled_in_place_and_runs_nothing():
+    text = page_of(Picture("Losses", '<svg><path style="fill: red"/></svg>'))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "script-src &#39;sha256-" in policy
+    assert '<path style="fill: red"/>' in text
+
+
+def test_hostile_text_stays_text():
+    samples = SampleMap(
+        HOSTILE, HOSTILE, [HOSTILE], np.zeros((1, 1)), [HOSTILE], np.array([0]), np.array([True])
+    )
+    text = page_of(
+        samples,
+        FractionBars(HOSTILE, HOSTILE, [HOSTILE], [HOSTILE], np.ones((1, 1))),
+        Table(HOSTILE, [Column(HOSTILE, told=HOSTILE)], [[HOSTILE]], HOSTILE),
+        Tables(HOSTILE, [Table(HOSTILE, [Column("a"), Column("b")], [[HOSTILE, Shaded(HOSTILE, 3)]])]),
+        Facts(HOSTILE, {HOSTILE: HOSTILE}),
+        Notes(HOSTILE, [HOSTILE]),
+    )  # fmt: skip
+    assert "alert(1)" in text
+    assert "<script>alert" not in text
+    assert "<b>\\x1b" not in text
+    assert "\x1b" not in text
+    assert "49" not in re.sub(r"<(style|script).*?</\1>", "", text, flags=re.DOTALL)
+    assert text.count("<script") == 3  # its own, and two of data
+    for data in re.findall(r'application/json">(.*?)</script>', text, re.DOTALL):
+        json.loads(data)
+
+
+def test_json_cannot_leave_its_element():
+    text = as_json({"a": "</script><!--", "b": [1.5, None]})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"a": "</script><!--", "b": [1.5, None]}
+
+
+def test_what_is_not_a_number_is_drawn_nowhere():
+    bars = FractionBars("t", "c", ["a", "b"], ["x"], np.array([[0.123456], [np.nan]]))
+    assert bars.data["values"] == [[0.1235, None]]
+
+
+@pytest.mark.parametrize("count", [1, len(COLOURS), 40])
+def test_every_label_has_a_colour_of_its_own(count):
+    assert len(set(colours_of(count))) == count
+
+
+def test_the_same_content_is_the_same_bytes():
+    assert page_of(Notes("n", ["p"])) == page_of(Notes("n", ["p"]))
