@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -110,6 +111,7 @@ def _name_groups(axes: Axes, samples: SampleMap, pair: list[int]) -> None:
             fontsize=6.5,
             color=INK,
             zorder=4,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )
         note.set_in_layout(False)  # the axes stay where they are
         box = note.get_window_extent()
@@ -154,9 +156,9 @@ def _marks(axes: Axes, samples: SampleMap, one: int, other: int) -> None:
                 marker=marker,
                 linewidths=0.7,
                 edgecolors=list(edges),
-                label=caption(label),
                 zorder=3,
             )
+            axes.scatter([], [], size, colour, marker=marker, label=caption(label))
     axes.autoscale_view()
 
 

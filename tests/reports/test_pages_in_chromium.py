@@ -140,6 +140,7 @@ def test_bars_tell_the_fractions_and_a_click_leads_to_the_row(opened, file):
 
 
 def pixels(page, selector):
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return page.locator(selector).evaluate("canvas => canvas.toDataURL()")
 
 

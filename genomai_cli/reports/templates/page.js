@@ -161,6 +161,12 @@ class Chart {
     charts.push(this);
   }
 
+  draw() { // with the next frame, however often it is asked for
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => { this.waiting = false; this.paint(); });
+  }
+
   button(text, told, act) {
     const made = make("button", text, { type: "button", "aria-label": told, title: told });
     made.addEventListener("click", act);
@@ -291,8 +297,7 @@ class SampleMap extends Chart {
     return rows.filter(at => points[i][at] !== null && points[j][at] !== null);
   }
 
-  draw() {
-    if (!this.view) return;
+  paint() {
     this.begin();
     const { pen, data } = this, [i, j] = this.shown;
     this.frame();
@@ -443,8 +448,7 @@ class Bars extends Chart {
     return all.sort((a, b) => top.get(a) - top.get(b) || values[top.get(b)][b] - values[top.get(a)][a] || a - b);
   }
 
-  draw() {
-    if (!this.by) return;
+  paint() {
     const order = this.order = this.rows();
     this.named = order.length <= 25;
     this.begin(this.named ? Math.max(40, 26 * order.length + 8) : 190);
@@ -510,7 +514,7 @@ function theme() {
   const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
   const redraw = () => {
     button.textContent = isDark() ? "Light" : "Dark";
-    charts.forEach(chart => chart.draw());
+    charts.forEach(chart => chart.paint()); // at once: paper does not wait for a frame
   };
   button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; redraw(); });
   dark.addEventListener("change", redraw);
@@ -535,6 +539,6 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("table.rows")) tables.push(new Rows(table));
   for (const chart of document.querySelectorAll(".chart")) new (chart.classList.contains("map") ? SampleMap : Bars)(chart.parentNode);
   theme();
-  root.dataset.ready = Math.round(performance.now()); // milliseconds since the page was asked for
+  requestAnimationFrame(() => { root.dataset.ready = Math.round(performance.now()); }); // milliseconds since it was opened
 });
 })();
