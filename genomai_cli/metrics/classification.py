@@ -88,6 +88,7 @@ def codes_of(values: Sequence[str], labels: Sequence[str]) -> Codes:
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 BINS = 15
+CONSISTENT_DRAWS = 400
 SMALLEST_PROBABILITY = (
     1e-15  # a certain call that is wrong costs 34.5 nats rather than infinitely many
 )
@@ -104,6 +105,28 @@ def expected_calibration_error(confidence: Floats, right: Flags, bins: int = BIN
     bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(bin_N, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def calibration_interval(
+    confidence: Floats, right: Flags, resampled: tuple[float, float], rng: np.random.Generator
+) -> tuple[float, float]:
+    """The 95 % interval of the calibration error, from the middle 95 % of its values in `resampled` samples.
+
+    Resampling adds to gaps, so those values lie above the estimate as it does above the truth: they are mirrored at the
+    estimate (the basic bootstrap; Davison & Hinkley 1997, Bootstrap Methods, 5.2). The lower end is 0 where answers
+    drawn from the stated probabilities would often show as large an error (consistency resampling; Broecker & Smith
+    2007, Weather Forecast 22:651).
+    """
+    if len(confidence) == 0:
+        return resampled
+    value = expected_calibration_error(confidence, right)
+    low, high = (2 * value - end for end in reversed(resampled))
+    chance = [
+        expected_calibration_error(confidence, rng.random(len(confidence)) < confidence)
+        for _ in range(CONSISTENT_DRAWS)
+    ]
+    consistent = value <= np.quantile(chance, 0.975)
+    return 0.0 if consistent else max(0.0, low), min(1.0, max(value, high))
 
 
 def log_losses(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
@@ -162,6 +185,8 @@ def score(truth: Sequence[str], predictions: Predictions, rng: np.random.Generat
     intervals = resampling.bootstrap_intervals(cases.measures, len(truth), rng)
     confusion = cases.confusion(everyone)
     intervals["accuracy"] = wilson_interval(int(np.trace(confusion)), len(truth))
+    if "ece" in values:
+        intervals["ece"] = calibration_interval(*cases.rated(everyone), intervals["ece"], rng)
     baseline = cases.baseline()
     return HeadScores(
         samples=len(truth),
@@ -202,11 +227,16 @@ class _Cases:
     def measures(self, chosen: NDArray[np.int64]) -> dict[str, float]:
         """All measures of the chosen samples; those of probabilities over the samples that have one."""
         values = self._of_matrix(self.confusion(chosen))
-        rated = chosen[~np.isnan(self.confidence[chosen])]
         if np.isnan(self.confidence).all():
             return values
-        values["ece"] = self._calibration_error(rated)
+        rated = chosen[~np.isnan(self.confidence[chosen])]
+        values["ece"] = expected_calibration_error(*self.rated(chosen))
         return values | {name: _mean(loss[rated]) for name, loss in self.losses.items()}
+
+    def rated(self, chosen: NDArray[np.int64]) -> tuple[Floats, Flags]:
+        """The probabilities of the chosen samples' calls that have one, and which of these calls are right."""
+        rated = chosen[~np.isnan(self.confidence[chosen])]
+        return self.confidence[rated], self.truth[rated] == self.called[rated]
 
     def baseline(self) -> dict[str, float]:
         """The measures of always calling the most frequent label of the truth."""
@@ -219,10 +249,6 @@ class _Cases:
             "mcc": matthews(matrix),
             "macro_f1": macro_f1(matrix, skip=len(self.labels) - 1),
         }
-
-    def _calibration_error(self, rated: NDArray[np.int64]) -> float:
-        right = self.truth[rated] == self.called[rated]
-        return expected_calibration_error(self.confidence[rated], right)
 
 
 def _losses(

@@ -174,3 +174,26 @@ def test_intervals_enclose_their_values():
     called = [label if rng.random() < 0.8 else "EUR" for label in truth]
     for measure in scores_of(truth, called, rng.uniform(0.5, 1, 150)).measures.values():
         assert measure.low <= measure.value <= measure.high + 0.05
+
+
+@pytest.mark.parametrize("excess", [0.0, 0.03, 0.1])
+def test_the_interval_of_the_calibration_error_holds_the_true_one(excess):
+    """Of made-up probabilities that are too high by so much; percentiles of resamples hold a small one hardly ever."""
+    rng = np.random.default_rng(8)
+    held, by_percentiles = 0, 0
+    for _ in range(60):
+        confidence = 0.35 + 0.65 * rng.beta(5, 1, 300)
+        right = rng.random(300) < confidence - excess
+
+        def error(chosen, confidence=confidence, right=right):
+            return {
+                "ece": classification.expected_calibration_error(confidence[chosen], right[chosen])
+            }
+
+        resampled = resampling.bootstrap_intervals(error, 300, rng, repeats=100)["ece"]
+        low, high = classification.calibration_interval(confidence, right, resampled, rng)
+        held += low <= excess <= high
+        by_percentiles += resampled[0] <= excess <= resampled[1]
+        assert low <= error(np.arange(300))["ece"] <= high
+    assert held >= 48
+    assert held >= by_percentiles
