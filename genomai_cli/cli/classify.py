@@ -141,7 +141,7 @@ def classify(
     genomai classify mitochondrial-genomes.fa > lineages.tsv
     genomai classify --model my-model --probs sequences.fa > labels.tsv
     genomai classify --proportions superpop --pcs 4 cohort.vcf.gz > mixtures.tsv
-    genomai classify --report report.html --plot map.png cohort.vcf.gz > populations.tsv
+    genomai classify --report report.html cohort.vcf.gz > populations.tsv
     """
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.shards import Shard

@@ -181,7 +181,7 @@ def draw_bars(axes: Axes, bars: FractionBars) -> None:
         low_N = low_N + part_N
     axes.set(xlim=(0, max(1, len(known))), ylim=(0, 1), xticks=[], ylabel=caption(bars.title))
     if len(known) <= MOST_NAMED:
-        names = [caption(bars.names[at][:24]) for at in known]
+        names = [caption(bars.names[at][:24]) for at in known.tolist()]
         axes.set_xticks(edges[:-1] + 0.5, names, rotation=35, ha="right", fontsize=7)
     else:
         axes.set_xlabel(f"{len(known):,} samples")
