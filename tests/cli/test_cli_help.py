@@ -300,17 +300,7 @@ def test_report_json(tmp_path):
     assert report["records"]["refused"] == 0
     assert set(report) == {
         *("schema_version", "program", "version", "command", "arguments", "started", "seed"),
-        *(
-            "device",
-            "model",
-            "inputs",
-            "files",
-            "records",
-            "details",
-            "elapsed_seconds",
-            "status",
-            "error",
-        ),
+        *("device", "model", "inputs", "files", "records", "details", "elapsed_seconds", "status", "error"),
     }
 
 
@@ -412,3 +402,113 @@ def test_each_choice_in_help_is_accepted(command, option, listed, tmp_path):
 def test_the_options_with_choices_are_found():
     found = {(command, option) for command, option, _ in CHOICES}
     assert found == {
+        *(("classify", "--to"), ("embed", "--to"), ("embed", "--pool"), ("embed", "--strand")),
+        *(("evaluate", "--task"), ("evaluate", "--format"), ("denoise", "--to")),
+        *(("predict", "--to"), ("predict", "--aggregation"), ("predict", "--strand")),
+        *(("explain", "--method"), ("explain", "--strand")),
+        *(("generate", "--to"), ("generate", "--build")),
+        *(("score", "--to"), ("score", "--strand"), ("train", "--adapt"), ("train", "--target")),
+        *(("tokenize", "--tokenizer"), ("tokenize", "--to"), ("cite", "--format")),
+    }
+
+
+def test_every_pool_is_a_choice():
+    from genomai_cli.backbones.classifier import POOLS
+
+    assert ("embed", "--pool", list(POOLS)) in CHOICES
+
+
+def test_each_tokenizer_in_help_is_made_by_its_name_alone():
+    from genomai_cli.tokenizers import from_config
+
+    (listed,) = [listed for _, option, listed in CHOICES if option == "--tokenizer"]
+    for name in listed:
+        assert from_config({"kind": name}).vocabulary
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_device_in_help_is_accepted(command, tmp_path):
+    found = re.search(r"--device ([a-zN|:]+)", help_of(command))
+    for name in found[1].split("|") if found else []:
+        device = name.replace("N", "0")
+        assert check_device(device) == device
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_each_preset_in_help_is_one(command):
+    from genomai_cli.training.recipe import presets
+
+    told = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
+    sentences = re.split(r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics))?", told)
+    named = [sentence.split()[0] for sentence in sentences if sentence.strip()]
+    assert named
+    assert set(named) <= set(presets())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_model_in_help_is_installed(command):
+    from genomai_cli.bundles import catalog
+
+    named = re.findall(
+        r"(?:panel of the model|for barcodes|else of) ([a-z][a-z0-9-]+)", help_of(command)
+    )
+    assert set(named) <= set(catalog.names())
+
+
+def objective_error(names, tmp_path):
+    """What `pretrain --objective` says of these names, the recipe being one that is not there."""
+    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    words = ["--objective", names, "--recipe", "no-such-recipe", "-o", tmp_path / "made"]
+    result = run(["pretrain", tmp_path / "a.fa", *words])
+    assert result.status != 0
+    return result.stderr
+
+
+def test_each_objective_in_help_is_accepted_and_every_one_is_named(tmp_path):
+    named = re.search(r"What to train by: (.*?); several", help_of("pretrain"))[1]
+    names = re.findall(r"[a-z_]{3,}", named)
+    assert names == list(OBJECTIVES)
+    for name in [*names, ",".join(f"{name}:0.5" for name in names)]:
+        assert "no-such-recipe" in objective_error(name, tmp_path)
+
+
+def test_an_objective_that_is_none_is_refused_with_those_that_there_are(tmp_path):
+    error = objective_error("both", tmp_path)
+    assert f"no objective 'both' (there are: {', '.join(OBJECTIVES)})" in error
+
+
+def documented():
+    """The command lines of README, the pages of docs, and the help of the commands."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    for page in pages:
+        blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+            yield from ((page.name, part) for part in _calls(line))
+    for command in COMMANDS:
+        for line in run(f"{command} --help").stdout.splitlines():
+            yield from ((f"{command} --help", part) for part in _calls(line))
+
+
+def _calls(line):
+    """The calls of `genomai` in a line of shell."""
+    for part in re.split(r"[|>&;]|\$\(|#", line):
+        if found := re.match(r"\s*genomai (?!models)([a-z]+ .*)", part):
+            yield found[1]
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(documented())))
+def test_documented_commands_have_such_options_and_choices(page, line):
+    command, *words = line.replace("...", "").split()
+    if command not in COMMANDS:
+        pytest.skip("prose")
+    said = help_of(command)
+    choices = {option: listed for name, option, listed in CHOICES if name == command}
+    for number, word in enumerate(words):
+        if not re.fullmatch(r"--[a-z][a-z-]*", word):
+            continue
+        assert re.search(rf"{word}\b", said), f"{page}: {command} has no {word}"
+        if word in choices:
+            assert words[number + 1] in choices[word], f"{page}: {line}"
+        if word == "--objective":
+            names = [part.partition(":")[0] for part in words[number + 1].split(",")]
+            assert set(names) <= set(OBJECTIVES), f"{page}: {line}"
