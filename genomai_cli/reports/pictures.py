@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -111,7 +110,7 @@ def _name_groups(axes: Axes, samples: SampleMap, pair: list[int]) -> None:
             fontsize=6.5,
             color=INK,
             zorder=4,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            bbox={"facecolor": "white", "alpha": 0.6, "pad": 0.6, "linewidth": 0},
         )
         note.set_in_layout(False)  # the axes stay where they are
         box = note.get_window_extent()
