@@ -300,7 +300,17 @@ def test_report_json(tmp_path):
     assert report["records"]["refused"] == 0
     assert set(report) == {
         *("schema_version", "program", "version", "command", "arguments", "started", "seed"),
-        *("device", "model", "inputs", "files", "records", "details", "elapsed_seconds", "status", "error"),
+        *(
+            "device",
+            "model",
+            "inputs",
+            "files",
+            "records",
+            "details",
+            "elapsed_seconds",
+            "status",
+            "error",
+        ),
     }
 
 
