@@ -93,16 +93,21 @@ class HaplotypeReference(nn.Module):
         """
         found_BS4 = self.place.new_empty(len(alleles_B2S), self.sites, 4)
         own_B = torch.full_like(phased_B, -1, dtype=torch.int64) if own_B is None else own_B
-        told_BS3 = likelihoods_of(alleles_B2S, likelihoods_BS3).to(self.place)
+        single = copying_kernel.is_compiled(
+            self.place.float()
+        )  # models are read in double precision
+        place = self.place.float() if single else self.place
+        told_BS3 = likelihoods_of(alleles_B2S, likelihoods_BS3).to(place)
         reference_SH = self.alleles().T.contiguous()
         for phased, rows, typed_K in self._parts(alleles_B2S, phased_B, told_BS3):
-            mosaic = Mosaic(reference_SH, self.place, typed_K, float(self.rate), float(self.error))
+            mosaic = Mosaic(reference_SH, place, typed_K, float(self.rate), float(self.error))
             if phased:
                 shown_B2K = alleles_B2S[rows][:, :, typed_K]
-                one_B2K = torch.where(shown_B2K < 0, 0.5, shown_B2K.to(self.place))
-                found_BS4[rows] = _pairs(mosaic, one_B2K, own_B[rows])
+                one_B2K = torch.where(shown_B2K < 0, 0.5, shown_B2K.to(place))
+                found_BS4[rows] = _pairs(mosaic, one_B2K, own_B[rows]).to(found_BS4)
             else:
-                found_BS4[rows] = _without_phase(mosaic, told_BS3[rows][:, typed_K], own_B[rows])
+                told_BK3 = told_BS3[rows][:, typed_K]
+                found_BS4[rows] = _without_phase(mosaic, told_BK3, own_B[rows]).to(found_BS4)
         return found_BS4
 
     def _parts(
@@ -126,7 +131,7 @@ class HaplotypeReference(nn.Module):
                 typed_K = typed_K[some.round().long()]
             size = max(1, HAPLOTYPES_AT_ONCE * MOST_TYPED // (2 * max(len(typed_K), MOST_TYPED)))
             rows_B = (which_B == number).nonzero()[:, 0]
-            if copying_kernel.is_compiled(self.place):
+            if copying_kernel.is_compiled(told_BS3):
                 size = len(rows_B)
             for rows in rows_B.split(size):
                 yield phased, rows, typed_K
