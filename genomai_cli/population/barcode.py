@@ -35,6 +35,7 @@ from genomai_cli.population.panel import Panel
 from genomai_cli.population.uncertain_calls import UncertainCalls
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
 
+MISSING_LETTERS = letter_set("NBDHV")  # three bases or more: no genotype of two alleles
 MOST_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
 MOST_FOREIGN_SHARE = 0.25  # of the letters that are known
 
@@ -295,8 +296,9 @@ def require_alleles(record: SequenceRecord, letters_S: Letters, panel: Panel) ->
 
 
 def foreign_letters(letters_S: Letters, panel: Panel) -> tuple[int, int]:
-    """How many letters are no genotype of their site, of how many that are not missing."""
-    known_S = letters_S != UNKNOWN_LETTER
+    """How many letters are no genotype of their site, of how many that are not missing; letters that stand for three
+    bases or more are missing ones."""
+    known_S = ~MISSING_LETTERS[letters_S]
     foreign_S = known_S & (letters_to_genotypes(letters_S, panel) < 0)
     return int(foreign_S.sum()), int(known_S.sum())
 

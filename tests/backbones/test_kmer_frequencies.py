@@ -23,7 +23,7 @@ def reverse_complement(text):
 
 def vector(text, **sizes):
     network = KmerFrequencies(KmerFrequenciesConfig(**sizes)).double()
-    return network.pooled(torch.tensor([LETTERS.encode(text)])).detach()[0].numpy()
+    return network.pooled(torch.from_numpy(LETTERS.encode(text)[None])).detach()[0].numpy()
 
 
 def by_hand(text, longest):
@@ -41,13 +41,13 @@ def by_hand(text, longest):
 
 @given(st.text("ACGTN", min_size=3, max_size=40))
 def test_square_roots_of_the_shares(text):
-    assert vector(text, longest=3) == pytest.approx(by_hand(text, 3), abs=1e-12)
+    assert vector(text, longest=3) == pytest.approx(by_hand(text, 3), abs=1e-7)  # weights in single precision
 
 
 @given(st.text("ACGT", min_size=6, max_size=60))
 def test_strands_are_one_and_the_length_is_one(text):
     found = vector(text)
-    assert found @ found == pytest.approx(1)
+    assert found @ found == pytest.approx(1, abs=1e-6)
     assert found == pytest.approx(vector(reverse_complement(text)), abs=1e-12)
     one_strand = vector(text, both_strands=False)
     assert one_strand.shape == (sum(4**k for k in range(1, 7)),)

@@ -4,7 +4,7 @@ import random
 import shutil
 
 import pytest
-from conftest import run
+from conftest import REPOSITORY, run
 
 from benchmarks.reliability import hostile_bundles as hostile
 from genomai_cli.bundles import catalog
@@ -107,7 +107,7 @@ def test_a_hostile_neighbour_stops_neither_the_list_nor_the_default(tmp_path, mo
     hostile.linked(catalog.REFERENCE, "/proc/kmsg")(tmp_path / "worse")
     monkeypatch.setenv(catalog.FOLDERS_VARIABLE, str(tmp_path))
     assert run("models list").status == 0
-    ended = run("classify", b">a\n" + b"A" * 967 + b"\n")
+    ended = run(["classify", REPOSITORY / "examples" / "samples.fa"])
     assert ended.status == 0, ended.stderr
 
 

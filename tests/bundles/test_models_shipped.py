@@ -62,7 +62,8 @@ def test_a_model_is_as_it_was_made(model):
 def test_a_model_has_all_its_files(model):
     there = {file.name for file in model.iterdir()}
     assert {"README.md", "config.json", "model.safetensors", "recipe.toml"} <= there
-    assert "panel.tsv" in there or {"reference.fa", "sites.tsv"} <= there
+    if catalog.read_config(model)["input"]["kind"] != "sequence":
+        assert "panel.tsv" in there or {"reference.fa", "sites.tsv"} <= there
     assert not any(name.endswith((".pt", ".pkl", ".bin")) for name in there)
 
 
@@ -72,7 +73,7 @@ def test_a_card_has_figures_limits_and_the_command_that_made_it(model):
     for wanted in ("data", "method", "results", "limits", "reproduce"):
         assert any(wanted in heading for heading in headings), wanted
     assert re.search(r"0\.\d{3}|\d\d\.\d %", card)
-    assert re.search(r"genomai (pre)?train", card)
+    assert re.search(r"genomai ((pre)?train|models new)", card)
 
 
 @pytest.mark.parametrize("name", ["ancestry", "ancestry-967"])

@@ -316,7 +316,7 @@ def test_admixed_people_lie_between(generator, tmp_path):
         ("--phenotype NOA:2,XYZ:1", 2, "no phenotype 'XYZ'"),
         ("--phenotype reference --phenotype NOA -n 5", 2, "NOA twice"),
         ("--to vcf --haplotypes", 2, "a VCF is phased"),
-        ("-n 0", 2, "greater than or equal to 1"),
+        ("-n 0", 2, "must be at least 1"),
         ("--guidance inf", 2, "inf is not a finite number"),
         ("--guidance nan", 2, "--guidance"),
         ("--temperature inf", 2, "inf is not a finite number"),

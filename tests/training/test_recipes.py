@@ -111,7 +111,7 @@ def test_the_text_is_kept_with_the_changes_noted(toml):
         (SMALLEST + "[input]\nbest_sites = 'many'", r"input\.best_sites is a int, not 'many'"),
         (
             SMALLEST + "[input]\nkind = 'protein'",
-            r"input\.kind is one of sequence, barcode, people, anchored, not 'protein'",
+            r"input\.kind is one of sequence, barcode, people, anchored, tracks, not 'protein'",
         ),
         (SMALLEST + "[likelihood]\nhead = 3", r"likelihood\.head is a str, not 3"),
         (SMALLEST + "[heads]\n'a b' = 'x'", "head 'a b': a name is letters"),
