@@ -41,7 +41,8 @@ def by_hand(text, longest):
 
 @given(st.text("ACGTN", min_size=3, max_size=40))
 def test_square_roots_of_the_shares(text):
-    assert vector(text, longest=3) == pytest.approx(by_hand(text, 3), abs=1e-7)  # weights in single precision
+    single = 1e-7  # the weights are made in single precision
+    assert vector(text, longest=3) == pytest.approx(by_hand(text, 3), abs=single)
 
 
 @given(st.text("ACGT", min_size=6, max_size=60))
@@ -60,5 +61,5 @@ def test_padding_counts_nowhere():
     mask = torch.ones_like(ids, dtype=torch.bool)
     mask[0, len(short) :] = False
     together = network.pooled(ids, mask)
-    alone = network.pooled(torch.tensor([short]))
+    alone = network.pooled(torch.from_numpy(short[None]))
     assert torch.equal(together[:1], alone)
