@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.reliability import kills
+from benchmarks.reliability import jobs
 from benchmarks.reliability.isolated import load_everything, run
 
 Damage = Callable[[bytes, random.Random], bytes]
@@ -45,32 +44,21 @@ def _changed(data: bytes, rng: random.Random) -> bytes:
     return bytes(content)
 
 
-def jobs() -> list[kills.Job]:
-    """The commands that resume, of few steps with a checkpoint at nearly every one."""
-    found = []
-    for job in kills.JOBS:
-        if job.resumes:
-            words = tuple(
-                word.replace("steps=150", "steps=60").replace("every=50", "every=20")
-                for word in job.words
-            )
-            found.append(
-                replace(
-                    job,
-                    words=tuple(
-                        w.replace("checkpoint_every=0.05", "checkpoint_every=0.0001") for w in words
-                    ),
-                )
-            )
-    return found
+FOLDERS = ("train", "pretrain", "embed")
 
 
-def interrupted(job: kills.Job, folder: Path) -> Path:
+def of_few_steps(job: jobs.Job) -> jobs.Job:
+    """The command with a checkpoint at nearly every one of few steps."""
+    words = job.words
+    for old, new in (("steps=150", "steps=60"), ("every=50", "every=20"), ("=0.05", "=0.0001")):
+        words = tuple(word.replace(old, new) for word in words)
+    return replace(job, words=words)
+
+
+def interrupted(job: jobs.Job, folder: Path) -> Path:
     """The folder in which the killed run waits; RuntimeError if it was always over before."""
     for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "genomai_cli", *job.words], cwd=folder, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(job.command(), cwd=folder, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             waiting = [*folder.glob("*.training/*.pt"), *folder.glob("*.partial/*")]
             if any(file.stat().st_size for file in waiting):
@@ -93,11 +81,11 @@ def main() -> None:
     options = parser.parse_args()
     load_everything()
     rng, ends, faults = random.Random(options.seed), Counter[str](), 0
-    for job in jobs():
+    for job in (of_few_steps(job) for job in jobs.JOBS if job.name in FOLDERS):
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
-            kills.write_inputs(folder)
-            status, messages = kills.run(job.words, folder)
+            jobs.write_inputs(folder)
+            status, messages = jobs.run(job, folder)
             assert status == 0, messages
             expected = job.content(folder)
             target = folder / job.output
@@ -117,12 +105,12 @@ def main() -> None:
                     print(job.name, file, how, found, sep="\t", flush=True)
     told = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
     print(
-        f"{sum(ends.values())} damaged folders of {len(jobs())} commands: {told}; {faults} faults"
+        f"{sum(ends.values())} damaged folders of {len(FOLDERS)} commands: {told}; {faults} faults"
     )
 
 
 def damaged(
-    job: kills.Job, folder: Path, file: Path, how: str, rng: random.Random, expected: bytes
+    job: jobs.Job, folder: Path, file: Path, how: str, rng: random.Random, expected: bytes
 ) -> tuple[str, str]:
     """What is wrong after the damage of a copy of the folder, nothing if all is well; and how the run ended."""
     with tempfile.TemporaryDirectory() as made:
@@ -133,7 +121,7 @@ def damaged(
             (copy / file).unlink()
         else:
             (copy / file).write_bytes(change((copy / file).read_bytes(), rng))
-        ended = run([*job.words, "--resume"], folder=copy)
+        ended = run([*job.words, "-o", job.output, "--resume"], folder=copy)
         last = (ended.stderr.strip().splitlines() or [""])[-1]
         if fault := ended.fault(seconds=60):
             return f"{fault}: {last[:200]}", "faulty"

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.reliability import kills
+from benchmarks.reliability import jobs
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = (
     ("tokenize", "s.fa", "-o", "out/tokens.tsv"),
-    ("classify", "s.fa", "--model", kills.MODEL, "-o", "out/calls.tsv"),
-    ("embed", "s.fa", "--model", kills.MODEL, "-o", "out/vectors.h5"),
+    ("classify", "s.fa", "--model", jobs.MODEL, "-o", "out/calls.tsv"),
+    ("embed", "s.fa", "--model", jobs.MODEL, "-o", "out/vectors.h5"),
 )
 NOBODY = 65534
 NOTHING_TO_TAKE = 99
@@ -116,14 +116,14 @@ def run(environment: Environment, words: tuple[str, ...], folder: Path) -> tuple
 
 def content(target: Path) -> bytes:
     """What of an output must be the same."""
-    return kills.Job("", (), target.name, False).content(target.parent)
+    return jobs.Job("", (), target.name).content(target.parent)
 
 
 def judged(environment: Environment, words: tuple[str, ...], expected: dict[str, bytes]) -> str:
     """How it went, in a word, which is `fault` for what must not happen."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        kills.write_inputs(folder)
+        jobs.write_inputs(folder)
         (folder / "out").mkdir()
         status, messages = run(environment, words, folder)
         (folder / "out").chmod(0o755)
@@ -146,7 +146,7 @@ def two_at_once(expected: dict[str, bytes]) -> str:
     """Two processes with one output: it is whole, from either."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        kills.write_inputs(folder)
+        jobs.write_inputs(folder)
         (folder / "out").mkdir()
         command = [sys.executable, "-m", "genomai_cli", *COMMANDS[0]]
         running = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
@@ -165,7 +165,7 @@ def main() -> None:
     expected: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        kills.write_inputs(folder)
+        jobs.write_inputs(folder)
         (folder / "out").mkdir()
         for words in COMMANDS:
             status, messages = run(ENVIRONMENTS[0], words, folder)

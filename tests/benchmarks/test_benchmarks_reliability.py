@@ -2,7 +2,7 @@
 
 import random
 
-from benchmarks.reliability import hostile_inputs, kills
+from benchmarks.reliability import hostile_inputs, jobs, kills
 from benchmarks.reliability.isolated import Outcome
 
 
@@ -28,11 +28,12 @@ def test_broken_inputs_are_the_same_for_a_seed():
 
 
 def test_a_job_that_is_never_killed_is_sound(tmp_path):
-    job = next(job for job in kills.JOBS if job.name == "tokenize")
-    kills.write_inputs(tmp_path)
-    assert kills.run(job.words, tmp_path)[0] == 0
+    job = next(job for job in jobs.JOBS if job.name == "tokenize")
+    inputs = jobs.write_inputs(tmp_path)
+    assert jobs.run(job, tmp_path)[0] == 0
     counts = kills.Counter()
-    after = 600.0
-    assert kills.killed(job, kills.SIGNALS[0], after, tmp_path, job.content(tmp_path), counts) == ""
-    assert counts == {"finished before": 1}
-    assert "not whole" in kills.killed(job, kills.SIGNALS[0], after, tmp_path, b"other", counts)
+    never = (job, kills.SIGNALS[0], 600.0, tmp_path, inputs, counts)
+    assert kills.killed(*never) == ""
+    assert counts == {kills.TOO_LATE: 1}
+    (tmp_path / job.output).write_bytes(b"other")
+    assert "not whole" in kills.killed(*never)
