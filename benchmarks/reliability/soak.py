@@ -1,0 +1,111 @@
+"""Many commands at once, for minutes: the same bytes every time, nothing left behind, memory as in the beginning.
+
+    python -m benchmarks.reliability.soak --minutes 10 --parallel 24
+
+Each place runs one command of `jobs` after the other, in a folder of its own. The growth is of the mean over commands
+of the most memory that their runs took, in the last third against the first.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.reliability import jobs
+
+
+@dataclass
+class Soak:
+    """What was found so far: (seconds since the begin, MB) of the runs of each command, and a line a fault."""
+
+    undisturbed: Path
+    inputs: list[str]
+    until: float
+    began: float = field(default_factory=time.monotonic)
+    peaks: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    faults: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self, place: int) -> None:
+        """Run one command after the other until the time is over."""
+        rng = random.Random(place)
+        while time.monotonic() < self.until:
+            job = rng.choice(jobs.JOBS)
+            found, megabytes = self.tried(job)
+            with self.lock:
+                self.peaks[job.name].append((time.monotonic() - self.began, megabytes))
+                if found:
+                    self.faults.append(f"{job.name}\t{found}")
+                    print(self.faults[-1], flush=True)
+
+    def tried(self, job: jobs.Job) -> tuple[str, float]:
+        """What is wrong with a run, nothing if all is well, and the most memory that it held in MB."""
+        with tempfile.TemporaryDirectory() as made, tempfile.TemporaryFile() as messages:
+            folder = Path(made)
+            for name in self.inputs:
+                os.link(self.undisturbed / name, folder / name)
+            process = subprocess.Popen(
+                job.command(),
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            _, raw, usage = os.wait4(process.pid, 0)
+            process.returncode = status = os.waitstatus_to_exitcode(raw)
+            megabytes = usage.ru_maxrss / 1024
+            if status:
+                messages.seek(0)
+                last = messages.read().decode(errors="replace").strip().splitlines()[-1:]
+                return f"status {status}: {' '.join(last)[:200]}", megabytes
+            left = {path.name for path in folder.iterdir()} - {*self.inputs, job.output}
+            if left:
+                return f"left {', '.join(sorted(left))}", megabytes
+            same = job.content(folder) == job.content(self.undisturbed)
+            return "" if same else "other bytes than alone", megabytes
+
+    def growth(self) -> float:
+        """By how many MB the last third of runs took more than the first third."""
+        span, grown = time.monotonic() - self.began, []
+        for runs in self.peaks.values():
+            first = [megabytes for at, megabytes in runs if at < span / 3]
+            last = [megabytes for at, megabytes in runs if at > span * 2 / 3]
+            if first and last:
+                grown.append(sum(last) / len(last) - sum(first) / len(first))
+        return sum(grown) / max(1, len(grown))
+
+
+def main() -> None:
+    """Print a line a fault, and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--parallel", type=int, default=24)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        inputs = jobs.write_inputs(folder)
+        for job in jobs.JOBS:
+            status, messages = jobs.run(job, folder)
+            assert status == 0, messages
+        soak = Soak(folder, inputs, time.monotonic() + 60 * options.minutes)
+        places = [threading.Thread(target=soak.work, args=(n,)) for n in range(options.parallel)]
+        for place in places:
+            place.start()
+        for place in places:
+            place.join()
+        runs = [megabytes for of_job in soak.peaks.values() for _, megabytes in of_job]
+        print(
+            f"{len(runs)} runs of {len(soak.peaks)} commands, {options.parallel} at once, in "
+            f"{(time.monotonic() - soak.began) / 60:.1f} minutes: {len(soak.faults)} faults; "
+            f"most memory {max(runs):.0f} MB, growth {soak.growth():.1f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
