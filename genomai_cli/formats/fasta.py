@@ -18,7 +18,7 @@ from typing import IO, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.alphabet import IUPAC
+from genomai_cli.alphabet import IUPAC, letter_set
 from genomai_cli.errors import InputError
 from genomai_cli.formats.stored_text import StoredText
 from genomai_cli.formats.streams import Input, Kind, text_of
@@ -309,7 +309,7 @@ def _read_memory(source: Input, letters: bytes) -> Iterator[SequenceRecord]:
 
 
 _CASE = ord("a") - ord("A")
-_GAPS = np.frombuffer(b"-.", np.uint8)
+_IS_GAP = letter_set("-.")
 GAP = ord("-")
 
 
@@ -346,7 +346,7 @@ class Entry:
         if (clean == _REFUSED).any():
             return None
         given = np.frombuffer(self.body, np.uint8)
-        clean[np.isin(given, _GAPS)] = GAP
+        clean[_IS_GAP[given]] = GAP
         letters: NDArray[np.uint8] = clean[clean != _DROPPED]
         return letters
 
