@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.genotypes import ABSENT
-from genomai_cli.formats.regions import OrderedSites, Sites, is_block
+from genomai_cli.formats.regions import OrderedSites, Sites, is_block, is_symbolic
 from genomai_cli.formats.sample_fields import BcfFields
 from genomai_cli.formats.streams import LONGEST_LINE, Input, text_of
 
@@ -117,7 +117,10 @@ def read_bcf_records(
                 within = ordered.within(wanted, position + 1, position + fields[4] - 1)
                 record = _record(fields, shared, calls, header, samples) if within else None
                 if record and (covering or is_block(record.alts)):
-                    yield from (replace(record, site=site) for site in within)
+                    last = (
+                        position + (fields[4] if is_symbolic(record.alts) else len(record.ref)) - 1
+                    )
+                    yield from (replace(record, site=site) for site in within if site <= last)
         except _DAMAGE:
             raise InputError(f"record {number} is damaged or truncated", path=source.path) from None
 

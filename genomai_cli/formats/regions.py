@@ -49,11 +49,17 @@ def block_end(raw: bytes) -> int:
 
 
 def covered_end(raw: bytes) -> int:
-    """The last position that a VCF line covers, by its REF or its END."""
+    """The last position that a VCF line covers, by its REF, or by its END where an allele has no letters of its own."""
     columns = raw.split(b"\t", 8)
     if len(columns) < 8:
         return 0
-    return max(int(columns[1]) + len(columns[3]) - 1, _end(columns[7]))
+    by_ref = int(columns[1]) + len(columns[3]) - 1
+    return max(by_ref, _end(columns[7])) if b"<" in columns[4] or columns[4] == b"." else by_ref
+
+
+def is_symbolic(alts: Iterable[str]) -> bool:
+    """Whether one of these alternate alleles has no letters, so that a record may reach beyond its REF."""
+    return any(alt.startswith("<") or alt == "." for alt in alts)
 
 
 def _end(info: bytes) -> int:

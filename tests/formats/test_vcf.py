@@ -367,6 +367,22 @@ def test_records_are_counted_by_contig_and_those_that_cover_a_position_are_given
     assert [(one.position, one.ref) for one in read(tmp_path, vcf(*rows), wanted)] == [(7, "G")]
 
 
+@pytest.mark.parametrize("binary", [False, pytest.param(True, marks=needs_bcftools)])
+def test_letters_reach_no_further_than_ref_whatever_end_says(tmp_path: Path, binary: bool) -> None:
+    rows = [
+        "1 100 . G T . . END=120 GT 0/1 0/0",
+        "1 100 . GA G . . END=120 GT 0/1 0/0",
+        "1 100 . G T,<*> . . END=120 GT 0/1 0/0",
+    ]
+    path = tmp_path / "x.vcf"
+    content = vcf(*rows)
+    path.write_bytes(as_bcf(tmp_path, content) if binary else content)
+    with open_input(path) as source:
+        file = read_variants(source, {"1": {101, 110}}, covering=True)
+        found = [(one.position, one.ref, one.alts) for one in file.records]
+    assert found == [(101, "GA", ("G",)), (101, "G", ("T", "<*>")), (110, "G", ("T", "<*>"))]
+
+
 @pytest.mark.parametrize(
     ("layout", "calls", "cut"),
     [
