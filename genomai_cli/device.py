@@ -1,14 +1,16 @@
 """Which device to compute on, and in which precision."""
 
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import DeviceError, UsageError
 
 DOUBLED_UP_TO = 1 << 24  # values of a model
 CONVERTED_UP_TO = 1 << 30
@@ -18,13 +20,15 @@ Found = TypeVar("Found")
 
 
 def choose(name: str = "auto") -> torch.device:
-    """The device called `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes the first GPU there is.
+    """The device called `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes the first GPU that works.
 
-    Raises UsageError if the device asked for is not there.
+    Raises UsageError if the device asked for is not there, or does not work.
     """
     if name == "auto":
         return torch.device(_best())
     device = torch.device(name)
+    if device.type == "cuda" and (why := broken_cuda()):
+        raise UsageError(f"--device {name}: {why} (`genomai doctor` tells more)")
     if device.type == "cuda" and not _has_cuda(device.index or 0):
         raise UsageError(f"--device {name}: no such CUDA device here")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -90,8 +94,58 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(min(threads, 2 * (os.cpu_count() or 1)))  # thousands end in a crash
 
 
+@cache
+def broken_cuda() -> str:
+    """Why the CUDA devices of this machine cannot be used, nothing if they can or there are none: a driver that is too
+    old, or a card that this torch has no code for, shows only when it is asked to add."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        if not torch.cuda.is_available():
+            return next((_first_line(one.message) for one in told), "")
+        try:
+            return "" if adds_up("cuda") else "it adds wrongly"
+        except RuntimeError as error:
+            return _first_line(error)
+
+
+def fallback(name: str) -> str:
+    """What users should know of the device that `auto` came to: that there is a GPU, which cannot be used."""
+    why = broken_cuda() if name == "auto" else ""
+    return f"the GPU cannot be used, the processor is: {why}" if why else ""
+
+
+def _first_line(message: object) -> str:
+    return next(iter(str(message).strip().splitlines()), "it does not say why")
+
+
+def by_halves(
+    function: Callable[[Sequence[Item]], Sequence[Found]], batch: Sequence[Item]
+) -> list[Found]:
+    """What the function makes of the items of a batch, at once or, where a GPU's memory does not hold them, in halves.
+
+    Raises DeviceError if the memory does not hold a single one.
+    """
+    try:
+        return list(function(batch))
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            raise DeviceError(
+                "the memory of the GPU does not hold one window: shorter ones, or --device cpu"
+            ) from None
+    torch.cuda.empty_cache()  # here: what the failed call held is let go with its error
+    middle = len(batch) // 2
+    return by_halves(function, batch[:middle]) + by_halves(function, batch[middle:])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    of_cuda = isinstance(error, torch.cuda.OutOfMemoryError)
+    return of_cuda or "MPS backend out of memory" in str(error)
+
+
 def _best() -> str:
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not broken_cuda():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 

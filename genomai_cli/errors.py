@@ -29,6 +29,10 @@ class BundleError(GenomaiError):
     """A model bundle that is missing, damaged, or of a newer format."""
 
 
+class DeviceError(GenomaiError):
+    """A device that cannot do what it is asked for."""
+
+
 class TrainingError(GenomaiError):
     """Training that cannot start or go on (no labels, one class, a loss that is not finite)."""
 

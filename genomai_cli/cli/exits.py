@@ -101,6 +101,11 @@ def describe(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, MemoryError):
         text = "out of memory"
+    elif type(error).__name__ == "OutOfMemoryError":  # torch's, without opening torch
+        text = (
+            "the memory of the GPU is full: smaller batches (--batch-size, or --set optimization.batch_size=N "
+            "where it trains), or --device cpu"
+        )
     elif isinstance(error, ImportError):
         text = (
             f"a part of the program cannot be loaded (too little memory, or not installed): {error}"

@@ -228,6 +228,8 @@ def pretrain(
             run.keep_quiet()
         devices.use_threads(compute.threads)
         run.used_device(where)
+        if told := devices.fallback(compute.device):
+            run.console.warn(told)
         folder = run_folder.folder_for(output)
         before = run_folder.remembered(folder) if restart.resume else {}
         dna: Unlabelled | OverReference | None = None

@@ -224,6 +224,8 @@ def train(
     devices.use_threads(compute.threads)
     where = devices.choose(compute.device)
     run.used_device(where)
+    if told := devices.fallback(compute.device):
+        run.console.warn(told)
     start = bundles.load(reading.model, where) if reading.model else None
     chosen, text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, chosen, labels, heads, learning.target)

@@ -3,16 +3,17 @@
 It knows no tokenizer, no labels and no files.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genomai_cli.device import by_halves
 from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import padded
 
@@ -113,21 +114,34 @@ def score_windows(
         return likelihoods(entry[0]) is not None
 
     for uncertain, alike in groupby(windows, are_uncertain):
+        at_once = _AtOnce(network, pad_id, device, left, likelihoods if uncertain else None)
         for batch in batches(alike, batching):
-            known = [ids for _, ids in batch if ids is not None]
-            rows: Iterator[Scores] = iter(())
-            if known:
-                ids_BT = torch.from_numpy(padded(known, pad_id, left=left)).to(device)
-                inputs = [ids_BT, padding_mask(known, ids_BT, left=left)]
-                if uncertain:
-                    values = np.stack([likelihoods(item) for item, _ in batch])  # type: ignore[misc]
-                    inputs.append(torch.from_numpy(values).to(device))
-                with (
-                    torch.inference_mode()
-                ):  # not around a generator: it would be entered anew for every window
-                    rows = _rows({name: rows.cpu() for name, rows in network(*inputs).items()})
+            known = [(item, ids) for item, ids in batch if ids is not None]
+            rows = iter(by_halves(at_once, known) if known else ())
             for item, ids in batch:
                 yield item, None if ids is None else next(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _AtOnce(Generic[Item]):
+    """Windows through the network as one batch."""
+
+    network: Network
+    pad_id: int
+    device: torch.device
+    left: bool
+    likelihoods: Likelihoods[Item] | None
+
+    @torch.inference_mode()
+    def __call__(self, windows: Sequence[tuple[Item, Ids]]) -> list[Scores]:
+        rows = [ids for _, ids in windows]
+        ids_BT = torch.from_numpy(padded(rows, self.pad_id, left=self.left)).to(self.device)
+        inputs = [ids_BT, padding_mask(rows, ids_BT, left=self.left)]
+        if self.likelihoods is not None:
+            values = np.stack([self.likelihoods(item) for item, _ in windows])  # type: ignore[misc]
+            inputs.append(torch.from_numpy(values).to(self.device))
+        found = {name: scores.cpu() for name, scores in self.network(*inputs).items()}
+        return [{name: scores[row] for name, scores in found.items()} for row in range(len(rows))]
 
 
 def batches(
@@ -144,11 +158,6 @@ def batches(
             batch, longest = [], 0
     if batch:
         yield batch
-
-
-def _rows(scores: Mapping[str, Tensor]) -> Iterator[Scores]:
-    count = len(next(iter(scores.values())))
-    return ({name: rows[i] for name, rows in scores.items()} for i in range(count))
 
 
 def _mean(scores: list[Scores]) -> Scores:

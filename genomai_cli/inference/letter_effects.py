@@ -11,6 +11,7 @@ Shape suffixes: N texts, L letters, A bases, B windows, T tokens, V tokens of th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from genomai_cli.alphabet import (
 )
 from genomai_cli.backbones.heads import token_slopes
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.device import by_halves
 from genomai_cli.inference.batching import Batching, batches, padding_mask
 from genomai_cli.inference.label_odds import LabelOdds, fused_odds, mean_scores
 from genomai_cli.inference.likelihood import chunks
@@ -105,10 +107,9 @@ class Slopes:
             for at, ids in entries
         ]
         for batch in batches(windows, self._batching):
-            rows = [number for (number, _, _), _ in batch]
-            count_B1 = torch.tensor([[len(placed[number])] for number in rows])
-            asked = {head: weight_NC[rows] / count_B1 for head, weight_NC in weights.items()}
-            slopes_BTV = self._of_tokens([ids for _, ids in batch], asked)
+            known = [(number, ids) for (number, _, _), ids in batch]
+            counts = [len(entries) for entries in placed]
+            slopes_BTV = by_halves(partial(self._of_tokens, weights, counts), known)
             for ((number, at, ids), _), slopes_TV in zip(batch, slopes_BTV, strict=True):
                 text = texts[number][at:]
                 change_LA = of_letters(self.bundle.tokenizer, text, ids, slopes_TV)
@@ -142,13 +143,19 @@ class Slopes:
         }
 
     @torch.no_grad()
-    def _of_tokens(self, windows: list[Ids], weights: dict[str, Tensor]) -> list[Changes]:
-        """The slopes (T, V) of the weighed logits by the tokens of each window, without those of its template."""
+    def _of_tokens(
+        self, weights: dict[str, Tensor], counts: list[int], batch: Sequence[tuple[int, Ids]]
+    ) -> list[Changes]:
+        """The slopes (T, V) of the weighed logits by the tokens of each window, without those of its template; with
+        each the number of its text, whose weights (N, C) are shared by so many windows."""
+        windows = [ids for _, ids in batch]
+        rows = [number for number, _ in batch]
+        count_B1 = torch.tensor([[counts[number]] for number in rows])
         classifier, tokenizer = self.bundle.classifier, self.bundle.tokenizer
         left, values = tokenizer.padding_side == "left", next(classifier.parameters())
         ids_BT = torch.from_numpy(padded(windows, tokenizer.pad_id, left=left)).to(values.device)
         mask_BT = padding_mask(windows, ids_BT, left=left)
-        asked = {head: weight_BC.to(values) for head, weight_BC in weights.items()}
+        asked = {head: (one_NC[rows] / count_B1).to(values) for head, one_NC in weights.items()}
         each = [token_slopes(net, ids_BT, mask_BT, asked) for net in classifier.networks]
         mean_BTV = torch.stack(each).mean(0).double().cpu().numpy()
         before, after = len(tokenizer.prefix), len(tokenizer.suffix)

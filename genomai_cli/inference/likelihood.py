@@ -26,7 +26,7 @@ from torch import Tensor
 from genomai_cli.alphabet import BASES, as_letters, as_text, codes_of, reverse_complement
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.device import each_on_one_thread
+from genomai_cli.device import by_halves, each_on_one_thread
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.batching import AS_FITS, Batching, batches, padding_mask
 from genomai_cli.tokenizers import Tokenizer
@@ -294,7 +294,7 @@ class Likelihood:
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         tokens = TOKENS_ON_CPU if on_cpu else TOKENS_PER_BATCH
         for batch in batches(windows, replace(self.batching, tokens=tokens, pairs=pairs)):
-            yield from self._together([entry for entry, _ in batch])
+            yield from by_halves(self._together, [entry for entry, _ in batch])
 
     @torch.inference_mode()
     def _together(self, batch: Sequence[tuple[int, Question]]) -> list[tuple[int, Logs]]:

@@ -146,6 +146,8 @@ def load_model(observer: Observer, name: str, compute: Compute) -> Bundle:
     """The model on its device, in the precision that does not show in its answers; the run records both."""
     devices.use_threads(compute.threads)
     device = devices.choose(compute.device)
+    if told := devices.fallback(compute.device):
+        observer.console.warn(told)
     bundle = bundles.load(name, device, devices.exact_precision(device))
     observer.used_model(bundle.name, bundle.version, bundle.weights_sha256)
     observer.used_device(device)
