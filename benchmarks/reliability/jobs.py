@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +112,15 @@ def write_inputs(folder: Path) -> list[str]:
 
 
 def run(
-    job: Job, folder: Path, kill_after: float | None = None, by: int = 0, *more: str
+    job: Job,
+    folder: Path,
+    kill_after: float | None = None,
+    by: int = 0,
+    *more: str,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """The command's status and messages; killed after so many seconds, if it runs that long."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(variables or {})
     process = subprocess.Popen(
         [*job.command(), *more],
         cwd=folder,

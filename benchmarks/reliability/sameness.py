@@ -1,0 +1,104 @@
+"""The same bytes, whatever hash seed, locale, time zone, threads and batches there are, from a file and a pipe.
+
+    python -m benchmarks.reliability.sameness
+
+Every command of `jobs` runs in each of the settings, and its output is compared with that of a plain run. What is
+trained on other numbers of threads is told apart: sums of single precision are then shared out otherwise.
+"""
+
+import argparse
+import gzip
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.reliability import jobs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is other than in a plain run; `only` are the commands that know the options."""
+
+    name: str
+    variables: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    only: frozenset[str] = frozenset(job.name for job in jobs.JOBS)
+
+
+BATCHED = frozenset({"classify", "classify VCF", "embed", "score", "explain"})
+TRAINED = frozenset({"train", "pretrain"})
+READS_FASTA = frozenset(job.name for job in jobs.JOBS if "s.fa" in job.words) - TRAINED
+SETTINGS = (
+    Setting("another hash seed", {"PYTHONHASHSEED": "1"}),
+    Setting("and another", {"PYTHONHASHSEED": "4294967295"}),
+    Setting("the C locale", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    Setting("another time zone", {"TZ": "Pacific/Chatham"}),
+    Setting("two threads", {"OMP_NUM_THREADS": "2"}),
+    Setting("batches of one", options=("--batch-size", "1"), only=BATCHED),
+    Setting("batches of seven", options=("--batch-size", "7"), only=BATCHED),
+)
+
+
+def compared(job: jobs.Job, setting: Setting, undisturbed: Path, inputs: list[str]) -> str:
+    """What is other, nothing if nothing is."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for name in inputs:
+            shutil.copy(undisturbed / name, folder)
+        status, messages = jobs.run(
+            job, folder, None, 0, *setting.options, variables=setting.variables
+        )
+        if status:
+            return f"status {status}: {messages.strip().splitlines()[-1:]}"
+        same = job.content(folder) == job.content(undisturbed)
+        return "" if same else "other bytes"
+
+
+def compressed(job: jobs.Job, undisturbed: Path) -> str:
+    """The same for FASTA that is compressed."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "s.fa.gz").write_bytes(gzip.compress((undisturbed / "s.fa").read_bytes()))
+        shutil.copy(undisturbed / "l.tsv", folder)
+        words = tuple("s.fa.gz" if word == "s.fa" else word for word in job.words)
+        status, messages = jobs.run(replace(job, words=words), folder)
+        if status:
+            return f"status {status}: {messages.strip().splitlines()[-1:]}"
+        return "" if job.content(folder) == job.content(undisturbed) else "other bytes"
+
+
+def main() -> None:
+    """Print a line a difference, and the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=[job.name for job in jobs.JOBS])
+    options = parser.parse_args()
+    counts = Counter[str]()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        inputs = jobs.write_inputs(folder)
+        for job in jobs.JOBS:
+            if options.only not in (None, job.name):
+                continue
+            status, messages = jobs.run(job, folder)
+            assert status == 0, messages
+            found = {
+                setting.name: compared(job, setting, folder, inputs)
+                for setting in SETTINGS
+                if job.name in setting.only
+            }
+            if job.name in READS_FASTA:
+                found["compressed input"] = compressed(job, folder)
+            for setting, difference in found.items():
+                counts["other" if difference else "the same"] += 1
+                if difference:
+                    print(job.name, setting, difference, sep="\t", flush=True)
+    print(
+        f"{sum(counts.values())} runs of {len(jobs.JOBS)} commands: {counts['the same']} the same bytes, "
+        f"{counts['other']} other"
+    )
+
+
+if __name__ == "__main__":
+    main()
