@@ -110,7 +110,8 @@ def test_an_encoder_without_its_heads_may_have_no_prefix(tmp_path, prefix):
     ids = torch.arange(5, 15)[None]
     with torch.inference_mode():
         assert torch.equal(network(ids), whole(ids))
-        assert torch.equal(network.pooler_output(network(ids)), whole.pooler_output(whole(ids)))
+        pooled = network.pooler_output(network(ids))
+        assert torch.allclose(pooled, whole.pooler_output(whole(ids)), atol=1e-6)  # of one row
 
 
 def test_a_tensor_under_two_names_is_refused(tmp_path):

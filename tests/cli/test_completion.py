@@ -110,7 +110,9 @@ def test_ctrl_c_is_silent(monkeypatch):
         "_GENOMAI_LINE": "genomai classify --model ",
     }
     program = (
-        "import os, signal, genomai_cli.__main__ as m\n"
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a shell's background jobs ignore it
+        "import genomai_cli.__main__ as m\n"
         "from genomai_cli.bundles import catalog\n"
         "catalog.names = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
         "m.main([])"
