@@ -41,6 +41,7 @@ from genomai_cli.population.site_records import (
 )
 from genomai_cli.population.uncertain_calls import UncertainCalls
 
+GENOTYPES_AT_ONCE = 1 << 30  # of all samples at all sites, of two bytes each
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
 _TOO_FEW = (
     30  # records, without any homozygous reference call, from which a list of variants says nothing
@@ -84,6 +85,13 @@ class Cohort:
     """The calls of one group of samples, gathered from one or more files in either build."""
 
     def __init__(self, panel: Panel, file: VariantFile) -> None:
+        if len(file.samples) * len(panel) > GENOTYPES_AT_ONCE:
+            message = (
+                f"{len(file.samples)} samples at {len(panel)} sites are more than are held at once: at most "
+                f"{GENOTYPES_AT_ONCE // len(panel)} of them (bcftools view -S NAMES), or a model of fewer sites "
+                "(genomai models list)"
+            )
+            raise InputError(message, path=file.path)
         self.samples = list(file.samples)
         self.phase_splits = PhaseSplits()
         self.path = file.path

@@ -13,6 +13,7 @@ from conftest import SHARED, needs_shared
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import open_inputs
+from genomai_cli.population import cohorts
 from genomai_cli.population.absent_sites import Listed, believed
 from genomai_cli.population.barcode import Barcodes, genotypes_to_letters, read_barcodes
 from genomai_cli.population.builds import contig_lengths, header_assembly, header_build
@@ -95,6 +96,21 @@ def text(letters: np.ndarray) -> str:
 
 
 # --- strand
+
+
+def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(cohorts, "GENOTYPES_AT_ONCE", SITES * SAMPLES - 1)
+    path = tmp_path / "x.vcf"
+    samples = "\t".join(f"s{number}" for number in range(SAMPLES))
+    path.write_text(
+        "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t"
+        f"{samples}\nno record\n"
+    )
+    with pytest.raises(InputError) as refused:
+        read_barcodes(open_inputs([path]), PANEL)
+    assert "6 samples at 400 sites are more than are held at once: at most 5" in str(refused.value)
 
 
 @pytest.mark.parametrize("change", [turned, lambda row: swapped(turned(row))])
