@@ -55,7 +55,8 @@ def records(data: bytes) -> None:
 def entries(data: bytes) -> None:
     """FASTA as it is written: the entries joined are the input."""
     from genomai_cli.formats.fasta import read_entries
-    from genomai_cli.formats.streams import Kind, open_input
+    from genomai_cli.formats.kinds import Kind
+    from genomai_cli.formats.streams import open_input
 
     with written(data) as path, open_input(path) as source:
         if source.kind is Kind.FASTA:

@@ -34,6 +34,8 @@ LIBRARIES = [
 EXTRAS = {
     "anndata": ("dev", "AnnData in Python"),
     "bed-reader": ("plink", "PLINK .bed files"),
+    "pgenlib": ("plink", "PLINK .pgen files"),
+    "zstandard": ("plink", "compressed .pvar files"),
     "pandas": ("dev", "tables in Python"),
     "scikit-learn": ("dev", "comparisons in Python"),
     "pyBigWig": ("tracks", "writing bigWig"),

@@ -95,7 +95,8 @@ def open_labels(
 
 def open_validation(dev: Path, labels: Path | None, table: "LabelTable") -> "LabelledInput":
     """The validation set and its labels: in their own file, its own columns, or the table of those to train on."""
-    from genomai_cli.formats.streams import Kind, open_input
+    from genomai_cli.formats.kinds import Kind
+    from genomai_cli.formats.streams import open_input
     from genomai_cli.formats.tables import read_labels
     from genomai_cli.sources.labelled import LabelledInput, labels_within
 

@@ -193,7 +193,7 @@ def _alleles(run: Run, variants: Variants) -> "AlleleFile":
     from itertools import chain
 
     from genomai_cli.cli.inputs import open_run_inputs
-    from genomai_cli.formats.streams import Kind
+    from genomai_cli.formats.kinds import Kind
     from genomai_cli.formats.variant_alleles import AlleleFile, read_alleles
 
     first, sources = open_run_inputs(run)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import IUPAC, letter_set
 from genomai_cli.errors import InputError
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.stored_text import StoredText
-from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
 from genomai_cli.names import escaped
 from genomai_cli.records import LONGEST_HELD, SequenceRecord

@@ -115,6 +115,17 @@ def evidence_of(
     return found.where(uncalled | ~found.certain())
 
 
+def evidence_of_dosages(
+    genotypes: NDArray[np.int16], dosages: NDArray[np.float32]
+) -> GenotypeEvidence | None:
+    """The same of calls (N, 2) of two alleles by their dosages (N,); one that is none says nothing."""
+    values = np.ones((len(genotypes), 3), np.float32)
+    whole = (dosages >= 0) & (dosages <= 2)
+    values[whole] = _of_dosage(dosages[whole])
+    found = GenotypeEvidence("DS", values)
+    return found.where((genotypes == MISSING).any(axis=1) | ~found.certain())
+
+
 def _key(alleles: int, fields: SampleFields) -> str | None:
     """The field that tells most, of those that speak about all alleles of the record."""
     if not 2 <= alleles <= MOST_ALLELES:
@@ -164,7 +175,7 @@ def _likelihoods(key: str, given: NDArray[np.float64]) -> Values:
     return found
 
 
-def _of_dosage(dosage: NDArray[np.float64]) -> Values:
+def _of_dosage(dosage: NDArray[np.floating]) -> Values:
     """Probabilities (K, 3) of a dosage: a genotype if it is near an integer, else both alleles by themselves.
 
     A dosage does not say how certain it is. That both alleles are drawn at half of it is the least certain it can be

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.regions import Wanted
-from genomai_cli.formats.streams import Input, Kind, open_bytes, text_of
+from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
 MAGIC, VARIANT_MAJOR = b"\x6c\x1b", 1
@@ -52,19 +53,22 @@ def read_bed(source: Input, wanted: Wanted | None = None) -> VariantFile:
             "a PLINK .bed is read beside its .bim and .fam: name the file itself, uncompressed"
         )
         raise InputError(message, path=source.path)
-    samples = _samples(_beside(source.file, ".fam"))
-    markers = _markers(_beside(source.file, ".bim"))
+    samples = _samples(beside(source.file, ".fam"))
+    markers = _markers(beside(source.file, ".bim"))
     _check_size(source.file, len(markers), len(samples))
     contigs: dict[str, int | None] = dict(Counter(marker.contig for marker in markers))
     records = _records(source.file, _chosen(markers, wanted), len(markers), len(samples))
     return VariantFile(source.path, samples, (), records, contigs, ordered=False)
 
 
-def _beside(bed: Path, suffix: str) -> Path:
-    file = bed.with_suffix(suffix)
-    if not file.is_file():
-        raise InputError(f"no {file.name} beside it, which says what is in it", path=bed)
-    return file
+def beside(genotypes: Path, *suffixes: str) -> Path:
+    """The file of the same name with the first of these suffixes that there is; InputError if there is none."""
+    files = [genotypes.with_suffix(suffix) for suffix in suffixes]
+    for file in files:
+        if file.is_file():
+            return file
+    message = f"no {files[0].name} beside it, which says what is in it"
+    raise InputError(message, path=genotypes)
 
 
 def _rows(file: Path, columns: int, what: str) -> Iterator[tuple[int, list[str]]]:
@@ -81,13 +85,26 @@ def _rows(file: Path, columns: int, what: str) -> Iterator[tuple[int, list[str]]
 def _samples(file: Path) -> tuple[str, ...]:
     """The samples' names: within families where they are there twice."""
     rows = list(_rows(file, 6, "family, name, father, mother, sex, phenotype"))
-    names = [fields[1] for _, fields in rows]
-    if len(set(names)) < len(names):
-        names = [f"{fields[0]}_{fields[1]}" for _, fields in rows]
-    for (line, _), (name, count) in zip(rows, Counter(names).items(), strict=False):
+    names, families = ([fields[at] for _, fields in rows] for at in (1, 0))
+    return unique_names(names, families, [line for line, _ in rows], file)
+
+
+def unique_names(
+    names: list[str], families: list[str], lines: list[int], file: Path
+) -> tuple[str, ...]:
+    """Names of samples, as FAMILY_NAME if one is there twice; InputError if that does not tell them apart."""
+    if families and len(set(names)) < len(names):
+        names = [f"{family}_{name}" for family, name in zip(families, names, strict=True)]
+    for line, (name, count) in zip(lines, Counter(names).items(), strict=False):
         if count > 1:
             raise InputError(f"sample {name} is there {count} times", path=file, line=line)
     return tuple(names)
+
+
+def plink_contig(name: str) -> str:
+    """The normal name of a contig as PLINK writes it: by its numbers, and with the pseudoautosomal regions apart."""
+    normal = normal_contig(name)
+    return "X" if normal in ("XY", "PAR1", "PAR2") else PLINK_CODES.get(normal, normal)
 
 
 def _markers(file: Path) -> list[Marker]:
@@ -99,8 +116,7 @@ def _markers(file: Path) -> list[Marker]:
         if not position.removeprefix("-").isdigit():
             raise InputError(f"'{position[:20]}' is not a position", path=file, line=line)
         if contig not in names:
-            normal = normal_contig(contig)
-            names[contig] = "X" if normal == "XY" else PLINK_CODES.get(normal, normal)
+            names[contig] = plink_contig(contig)
         found.append(Marker(names[contig], int(position), a1.upper(), a2.upper(), line))
     return found
 
@@ -139,8 +155,8 @@ def _records(
 ) -> Iterator[Variant]:
     """A record for each of the markers, whose calls are read some at a time."""
     unphased = np.zeros(samples, np.bool_)
-    library = _library()
-    with library.open_bed(
+    bed_reader = library("bed_reader", "PLINK .bed files are")
+    with bed_reader.open_bed(
         bed, iid_count=samples, sid_count=markers, count_A1=True, num_threads=1
     ) as opened:
         for first in range(0, len(chosen), _AT_ONCE):
@@ -168,9 +184,12 @@ def _variant(
     return Variant(marker.contig, marker.position, ref, alts, genotypes, unphased, marker.line)
 
 
-def _library() -> Any:
+def library(name: str, what: str) -> Any:
+    """The module of this name, by which `what` is read; UsageError with the remedy if it is not installed."""
     try:
-        return import_module("bed_reader")
+        return import_module(name)
     except ImportError:
-        message = "PLINK files are read by the library bed-reader: pip install 'genomai[plink]'"
+        message = (
+            f"{what} read by the library {name.replace('_', '-')}: pip install 'genomai[plink]'"
+        )
         raise UsageError(message) from None

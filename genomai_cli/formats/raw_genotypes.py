@@ -16,8 +16,9 @@ import numpy as np
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.regions import Wanted
-from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
 
 _CHROMOSOMES = {**PLINK_CODES, "XY": "X", "PAR": "X"}

@@ -45,7 +45,7 @@ def block_end(raw: bytes) -> int:
     columns = raw.split(b"\t", 8)
     if len(columns) < 8 or columns[4] not in _NO_VARIANT_BYTES:
         return 0
-    return _end(columns[7])
+    return info_end(columns[7])
 
 
 def covered_end(raw: bytes) -> int:
@@ -54,7 +54,7 @@ def covered_end(raw: bytes) -> int:
     if len(columns) < 8:
         return 0
     by_ref = int(columns[1]) + len(columns[3]) - 1
-    return max(by_ref, _end(columns[7])) if b"<" in columns[4] or columns[4] == b"." else by_ref
+    return max(by_ref, info_end(columns[7])) if b"<" in columns[4] or columns[4] == b"." else by_ref
 
 
 def is_symbolic(alts: Iterable[str]) -> bool:
@@ -62,7 +62,8 @@ def is_symbolic(alts: Iterable[str]) -> bool:
     return any(alt.startswith("<") or alt == "." for alt in alts)
 
 
-def _end(info: bytes) -> int:
+def info_end(info: bytes) -> int:
+    """The END that an INFO gives, 0 for none."""
     found = _END.search(info.rstrip(b"\r\n"))
     return int(found[1]) if found else 0
 

@@ -13,7 +13,8 @@ from genomai_cli.alphabet import BASES, IUPAC
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import read_bcf_header, read_bcf_records
 from genomai_cli.formats.indexed_fasta import IndexedFasta
-from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import Input, text_of
 
 _SEQUENCE = re.compile(f"[{''.join(IUPAC)}]+", re.IGNORECASE)
 _BASES = re.compile("[ACGTU]+", re.IGNORECASE)

@@ -21,6 +21,7 @@ from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, fa
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
 from genomai_cli.formats.genotypes import GenotypeError, last_call_is_cut, parse_genotypes
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.regions import (
     OrderedSites,
     Sites,
@@ -31,7 +32,7 @@ from genomai_cli.formats.regions import (
     is_block,
 )
 from genomai_cli.formats.sample_fields import SampleFields, TextFields
-from genomai_cli.formats.streams import Input, Kind, text_of
+from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.names import repeated
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
@@ -301,7 +302,7 @@ class _Parser:
         if self._last is None or self._last[0] is not raw:
             self._last = raw, self._record(raw, line)
         record = self._last[1]
-        return _at(record, site) if site else record
+        return record_at(record, site) if site else record
 
     def _record(self, raw: bytes, line: int | None) -> Variant:
         raw = raw.rstrip(b"\r\n")
@@ -309,7 +310,7 @@ class _Parser:
             found = raw.count(b"\t") + 1
             self._refuse(f"{found} columns where the header has {self._columns}", line)
         chrom, pos, _, ref, alt, _, filters, _, layout, calls = raw.split(b"\t", 9)
-        bases, alts = text_of(ref).upper(), _alternates(text_of(alt))
+        bases, alts = text_of(ref).upper(), alternates(text_of(alt))
         key = self._genotype_key(layout)
         if key is None:
             variant = _without_genotypes(chrom, pos, bases, alts, self._samples, line)
@@ -336,14 +337,15 @@ class _Parser:
         raise InputError(message, path=self._path, line=line)
 
 
-def _at(record: Variant, site: int) -> Variant:
+def record_at(record: Variant, site: int) -> Variant:
     """What the record says of a position that it covers after its first."""
     if is_block(record.alts):
         return replace(record, position=site, ref="")
     return replace(record, position=site, offset=site - record.position)
 
 
-def _alternates(alt: str) -> tuple[str, ...]:
+def alternates(alt: str) -> tuple[str, ...]:
+    """The alleles of an ALT, in upper case."""
     # Symbolic alleles keep their case: <NON_REF> is a name, not bases.
     if alt in (".", ""):
         return ()
@@ -389,4 +391,4 @@ def _bcf_variant(row: BcfRecord, reading: VariantReading) -> Variant:
         has_genotypes=row.has_genotypes,
     )
     record = reading.of(record, row.filters, row.fields)
-    return _at(record, row.site) if row.site else record
+    return record_at(record, row.site) if row.site else record

@@ -19,7 +19,8 @@ import pysam
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import read_bcf_header
 from genomai_cli.formats.contigs import normal_contig
-from genomai_cli.formats.streams import Input, Kind, open_input, peeked, text_of
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import Input, open_input, peeked, text_of
 
 Again = Callable[[], Input]
 

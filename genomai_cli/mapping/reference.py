@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import BASES, IS_BASE, UNKNOWN_CODE, Codes
 from genomai_cli.errors import InputError
 from genomai_cli.formats.fasta import read_sequences, write_fasta
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.outputs import atomic_output, atomic_text
-from genomai_cli.formats.streams import Kind, open_input
+from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import TableWriter, read_table
 from genomai_cli.records import SequenceRecord
 

@@ -13,10 +13,12 @@ from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted
 from genomai_cli.formats.contigs import PLINK_CODES
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
 from genomai_cli.formats.plink import read_bed
+from genomai_cli.formats.plink2 import read_pgen
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes
-from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import VariantFile, read_variants
 from genomai_cli.population.absent_sites import Listed, believed, reference_records_refuse
 from genomai_cli.population.builds import (
@@ -354,6 +356,8 @@ def _opened(
         return read_raw_genotypes(source, sites)
     if source.kind is Kind.PLINK:
         return read_bed(source, sites)
+    if source.kind is Kind.PGEN:
+        return read_pgen(source, sites, covering=True, rules=rules, likelihoods=likelihoods)
     return read_variants(
         source, sites, covering=True, with_fields=phased, rules=rules, likelihoods=likelihoods
     )

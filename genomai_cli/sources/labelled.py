@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from genomai_cli.bundles.catalog import TRAINING_KMERS
 from genomai_cli.errors import InputError, TrainingError, UsageError
-from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import Input
 from genomai_cli.formats.tables import LabelTable, labels_of, parse_table
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.samples import Rows, Samples

@@ -16,8 +16,9 @@ from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import InputError
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.shards import WHOLE, Shard
-from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf_replay import first_records
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.mapping.mapper import Mapper
@@ -166,7 +167,7 @@ def model_of_variants(
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
-    if source.kind in (Kind.RAW, Kind.PLINK):  # of all chromosomes
+    if source.kind in (Kind.RAW, Kind.PLINK, Kind.PGEN):  # of all chromosomes
         return of_panel, source
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
     for name, reference in installed_references().items():

@@ -12,8 +12,9 @@ from genomai_cli.denoising.base import Settings, choose, corrected, leave_out
 from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries, entries_of_samples
 from genomai_cli.denoising.vcf_calls import Read, outcome
 from genomai_cli.formats.fasta import read_entries
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.shards import WHOLE, Shard
-from genomai_cli.formats.streams import Input, Kind
+from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference

@@ -9,7 +9,8 @@ import pytest
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats import fasta, streams, tables
-from genomai_cli.formats.streams import Kind, open_input, peeked
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import open_input, peeked
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import first_records
 from genomai_cli.names import repeated

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.phase_sets import PhaseSplits, in_largest_sets
-from genomai_cli.formats.streams import Input, Kind, open_input
+from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.formats.vcf import read_variants
 
 BCFTOOLS = shutil.which("bcftools")

@@ -8,8 +8,9 @@ import pytest
 from conftest import GRCH38_SHIFT, run, site
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.plink import read_bed
-from genomai_cli.formats.streams import Kind, open_input
+from genomai_cli.formats.streams import open_input
 
 pytest.importorskip("bed_reader")
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -159,13 +160,11 @@ def test_an_allele_that_the_bim_does_not_name(tmp_path):
     assert "calls of an allele that the .bim does not name, in its line 1" in refusal(bed)
 
 
-def test_a_stream_and_a_pgen_are_refused(tmp_path):
+def test_a_stream_is_refused(tmp_path):
     bed = small(tmp_path)
     result = run(["classify"], stdin=bed)
     assert result.status == 1
     assert "name the file itself" in result.stderr
-    (tmp_path / "x.pgen").write_bytes(b"\x6c\x1b\x10" + bytes(100))
-    assert "--export bcf" in run(["classify", tmp_path / "x.pgen"]).stderr
 
 
 def test_without_the_library_it_is_named(tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.raw_genotypes import read_raw_genotypes, sample_name
-from genomai_cli.formats.streams import Kind, open_input
+from genomai_cli.formats.streams import open_input
 
 MARKERS = [
     ("rs1", "1", "1000", "AG"),

@@ -12,8 +12,9 @@ import pytest
 
 from genomai_cli.errors import GenomaiError, InputError, UsageError
 from genomai_cli.formats.bgzf import END_MARKER, BgzfWriter, compress_block
+from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.outputs import atomic_output, atomic_text
-from genomai_cli.formats.streams import Kind, open_bytes, open_input, open_inputs
+from genomai_cli.formats.streams import open_bytes, open_input, open_inputs
 
 FASTA = b">a\nACGT\n"
 FASTQ = b"@a\nACGT\n+\nIIII\n"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.streams import Input, Kind, open_input
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 

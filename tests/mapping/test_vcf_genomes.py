@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli.errors import InputError
-from genomai_cli.formats.streams import Input, Kind, open_input
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.streams import Input, open_input
 from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes

@@ -1,0 +1,344 @@
+"""PLINK 2 genotypes, .pgen with its .pvar (or .pvar.zst) and .psam, read as records of variants (by pgenlib).
+
+What is read of a call: its hard call, with the phase, of any number of alleles. Where PLINK 2 has no hard call, since a
+dosage lies between two genotypes, the call is missing, and the dosage says what is known of it to whoever asks for
+likelihoods. The .pvar is read here, line by line: pgenlib's reader holds all of it, and leaves out header and FILTER.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from io import BufferedReader
+from os import fsencode
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import MISSING
+from genomai_cli.errors import InputError
+from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
+from genomai_cli.formats.genotype_evidence import evidence_of_dosages
+from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.plink import beside, library, plink_contig, unique_names
+from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, info_end
+from genomai_cli.formats.streams import Input, open_bytes, text_of
+from genomai_cli.formats.vcf import Variant, VariantFile, VariantReading, alternates, record_at
+
+_HEAD = 12  # bytes: magic, mode, numbers of variants and samples, flags
+_REFERENCE_KNOWN, _REFERENCE_IN_PVAR = 1, 0  # the two upper bits of the flags
+_WITHOUT_HEADER = (
+    ["#CHROM", "ID", "POS", "ALT", "REF"],  # as in a .bim
+    ["#CHROM", "ID", "CM", "POS", "ALT", "REF"],
+)
+_FAMILIES = ["#FID", "IID", "PAT", "MAT", "SEX", "PHENO1"]  # as in a .fam
+_AT_ONCE, _CALLS_AT_ONCE = 256, 1 << 24
+_ZST = b"\x28\xb5\x2f\xfd"
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the .pvar about a wanted position, which is its own or one that it covers (`site`, else 0); `number`
+    counts the variants of the .pgen."""
+
+    number: int
+    line: int
+    contig: str
+    position: int
+    ref: str
+    alts: tuple[str, ...]
+    filters: tuple[str, ...]
+    site: int = 0
+
+
+@dataclass(eq=False)
+class _Table:
+    """A .pvar that was read: the rows that are wanted, and what there is of all of them."""
+
+    header: list[str] = field(default_factory=list)
+    contigs: dict[str, int | None] = field(default_factory=dict)
+    rows: list[_Row] = field(default_factory=list)
+    several: dict[int, int] = field(
+        default_factory=dict
+    )  # alleles of those that have more than two
+    count: int = 0
+
+    def allele_offsets(self) -> NDArray[np.uint64] | None:
+        """Where the alleles of each variant would begin in a list of all (pgenlib's wish); None if all have two."""
+        if not self.several:
+            return None
+        alleles = np.full(self.count, 2, np.uint64)
+        alleles[list(self.several)] = list(self.several.values())
+        return np.concatenate([np.zeros(1, np.uint64), np.cumsum(alleles, dtype=np.uint64)])
+
+
+def read_pgen(
+    source: Input,
+    wanted: Wanted | None = None,
+    *,
+    covering: bool = False,
+    rules: CallRules = BY_THE_FILE,
+    likelihoods: bool = False,
+) -> VariantFile:
+    """The genotypes at the wanted positions (all for None) as records, as `read_variants` gives those of a VCF.
+
+    InputError where a file beside it is missing, the three do not go together, or one is damaged.
+    """
+    if source.kind is not Kind.PGEN:
+        raise InputError(f"{source.kind.value}, where a PLINK .pgen is needed", path=source.path)
+    if source.file is None or source.compression != "plain":
+        message = "a .pgen is read beside its .pvar and .psam: name the file itself, uncompressed"
+        raise InputError(message, path=source.path)
+    samples = _samples(beside(source.file, ".psam"))
+    table = _Reader(beside(source.file, ".pvar", ".pvar.zst"), wanted, covering).table()
+    known = _check_size(source.file, table.count, len(samples))
+    provisional = known == _REFERENCE_IN_PVAR and any("ID=PR," in line for line in table.header)
+    genotypes = _Genotypes(source.file, table, len(samples), VariantReading(rules), likelihoods)
+    return VariantFile(
+        source.path,
+        samples,
+        tuple(table.header),
+        genotypes.records(),
+        table.contigs,
+        ordered=known in (_REFERENCE_KNOWN, _REFERENCE_IN_PVAR) and not provisional,
+    )
+
+
+def _check_size(pgen: Path, variants: int, samples: int) -> int:
+    """What the flags say of the reference alleles; InputError unless the file has so many variants and samples."""
+    with pgen.open("rb") as stream:
+        head = stream.read(_HEAD)
+    there = int.from_bytes(head[3:7], "little"), int.from_bytes(head[7:11], "little")
+    if len(head) < _HEAD or there != (variants, samples):
+        message = (
+            f"{there[0]} variants of {there[1]} samples, where the .pvar has {variants} variants and the .psam "
+            f"{samples} samples: truncated, or not the files that belong to it"
+        )
+        raise InputError(message, path=pgen)
+    return head[_HEAD - 1] >> 6
+
+
+def _samples(file: Path) -> tuple[str, ...]:
+    """The samples' names: within families where they are there twice."""
+    columns, named, rows, lines = _FAMILIES, False, [], []
+    with open_bytes(file) as stream:
+        for line, raw in enumerate(stream, start=1):
+            fields = text_of(raw).split()
+            if not named and raw.startswith((b"#FID", b"#IID")):
+                columns, named = fields, True
+            elif fields and not raw.startswith(b"#"):
+                if len(fields) < (len(columns) if named else 2):
+                    message = f"{len(fields)} fields where a .psam has {' '.join(columns)}"
+                    raise InputError(message, path=file, line=line)
+                rows.append(fields)
+                lines.append(line)
+    has_families = columns[:2] == ["#FID", "IID"]
+    names = [fields[1 if has_families else 0] for fields in rows]
+    families = [fields[0] for fields in rows] if has_families else []
+    return unique_names(names, families, lines, file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where the columns of a .pvar stand; `last` is that of the last which is read, `blanks` whether any separate."""
+
+    chrom: int
+    position: int
+    ref: int
+    alt: int
+    filters: int | None
+    info: int | None
+    blanks: bool
+
+    @property
+    def last(self) -> int:
+        return max(self.chrom, self.position, self.ref, self.alt, self.filters or 0, self.info or 0)
+
+    @classmethod
+    def of(cls, names: list[str], *, blanks: bool) -> "_Columns":
+        """Those of these names; ValueError if one is missing that must be there."""
+        chrom, position, ref, alt = map(names.index, ("#CHROM", "POS", "REF", "ALT"))
+        filters, info = (names.index(n) if n in names else None for n in ("FILTER", "INFO"))
+        return cls(chrom, position, ref, alt, filters, info, blanks)
+
+    def of_row(self, raw: bytes) -> list[bytes]:
+        """The fields of a line up to the last that is read."""
+        return raw.rstrip(b"\r\n").split(None if self.blanks else b"\t", self.last + 1)
+
+
+class _Reader:
+    """Reads a .pvar to its end."""
+
+    def __init__(self, file: Path, wanted: Wanted | None, covering: bool) -> None:
+        self._file, self._wanted, self._covering = file, wanted, covering
+        self._ordered = OrderedSites()
+        self._known: dict[bytes, tuple[str, str, Sites | None]] = {}
+        self._table = _Table()
+
+    def table(self) -> _Table:
+        """What is in it. The loop runs over every line of the file."""
+        columns = None
+        with _text(self._file) as stream:
+            for line, raw in enumerate(stream, start=1):
+                if raw.startswith(b"##") and columns is None:
+                    self._table.header.append(text_of(raw).rstrip("\r\n"))
+                elif raw.startswith(b"#CHROM") and columns is None:
+                    columns = self._named(raw, line)
+                elif raw.strip():
+                    columns = columns or self._unnamed(raw, line)
+                    self._take(columns, columns.of_row(raw), line)
+        return self._table
+
+    def _named(self, raw: bytes, line: int) -> _Columns:
+        try:
+            return _Columns.of(text_of(raw).rstrip("\r\n").split("\t"), blanks=False)
+        except ValueError:
+            message = "the #CHROM line must name CHROM, POS, ID, REF and ALT, separated by tabs"
+            raise InputError(message, path=self._file, line=line) from None
+
+    def _unnamed(self, raw: bytes, line: int) -> _Columns:
+        """The columns of a .bim, which a .pvar without a header has."""
+        count = len(raw.split())
+        for names in _WITHOUT_HEADER:
+            if len(names) == count:
+                return _Columns.of(names, blanks=True)
+        message = f"{count} fields and no #CHROM line before: no variant of a .pvar"
+        raise InputError(message, path=self._file, line=line)
+
+    def _take(self, at: _Columns, fields: list[bytes], line: int) -> None:
+        if len(fields) <= at.last:
+            message = f"{len(fields)} fields where there should be more: truncated?"
+            raise InputError(message, path=self._file, line=line)
+        table, alt = self._table, fields[at.alt]
+        number, table.count = table.count, table.count + 1
+        if b"," in alt:
+            table.several[number] = alt.count(b",") + 2
+        name, contig, sites = self._contig(fields[at.chrom])
+        table.contigs[name] = (table.contigs.get(name) or 0) + 1
+        if not fields[at.position].isdigit():
+            shown = text_of(fields[at.position])[:20]
+            raise InputError(f"'{shown}' is not a position", path=self._file, line=line)
+        position, ref = int(fields[at.position]), fields[at.ref]
+        last = position + len(ref) - 1
+        if at.info is not None and (b"<" in alt or alt == b"."):
+            last = max(last, info_end(fields[at.info]))
+        covered = self._covered(sites, position + 1, last)
+        own = [0] if position > 0 and (sites is None or position in sites) else []
+        if own or covered:
+            filters = () if at.filters is None else tuple(text_of(fields[at.filters]).split(";"))
+            alleles = text_of(ref).upper(), alternates(text_of(alt))
+            row = _Row(number, line, contig, position, *alleles, filters)
+            table.rows += [replace(row, site=site) for site in (*own, *covered)]
+
+    def _contig(self, raw: bytes) -> tuple[str, str, Sites | None]:
+        """Its name, its normal name, and the positions that are wanted of it."""
+        if raw not in self._known:
+            name = text_of(raw)
+            contig = plink_contig(name)
+            sites = None if self._wanted is None else self._wanted.get(contig, ())
+            self._known[raw] = name, contig, sites
+        return self._known[raw]
+
+    def _covered(self, sites: Sites | None, first: int, last: int) -> list[int]:
+        """The wanted positions that a record reaches after its own."""
+        if not sites or not self._covering or last < first:
+            return []
+        return self._ordered.within(sites, first, last)
+
+
+@contextmanager
+def _text(file: Path) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a .pvar, which PLINK 2 compresses with zstd."""
+    with file.open("rb") as packed:
+        if packed.read(len(_ZST)) == _ZST:
+            zstandard = library("zstandard", "compressed .pvar files are")
+            packed.seek(0)
+            reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+            try:
+                yield cast(BinaryIO, BufferedReader(reader, 1 << 20))
+            except zstandard.ZstdError as error:
+                raise InputError(f"the compressed data are damaged ({error})", path=file) from None
+            return
+    with open_bytes(file) as stream:
+        yield stream
+
+
+@dataclass(frozen=True, eq=False)
+class _Genotypes:
+    """The calls of a .pgen at the rows of a table."""
+
+    pgen: Path
+    table: _Table
+    samples: int
+    reading: VariantReading
+    likelihoods: bool
+
+    def records(self) -> Iterator[Variant]:
+        """A record for each row, whose calls are read some at a time."""
+        pgenlib = library("pgenlib", "PLINK .pgen files are")
+        try:
+            opened = pgenlib.PgenReader(
+                fsencode(self.pgen),
+                raw_sample_ct=self.samples,
+                variant_ct=self.table.count,
+                allele_idx_offsets=self.table.allele_offsets(),
+            )
+            with closing(opened):
+                self._alleles(opened, [self.table.count - 1])  # which a file that was cut has not
+                rows = self.table.rows
+                at_once = min(_AT_ONCE, max(1, _CALLS_AT_ONCE // self.samples))
+                for first in range(0, len(rows), at_once):
+                    yield from self._some(opened, rows[first : first + at_once])
+        except RuntimeError as error:
+            raise InputError(_reason(error), path=self.pgen) from None
+
+    def _some(self, opened: Any, rows: Sequence[_Row]) -> Iterator[Variant]:
+        numbers = sorted({row.number for row in rows})
+        alleles, phased = self._alleles(opened, numbers)
+        dosages = self._dosages(opened, numbers) if self.likelihoods else {}
+        for row in rows:
+            at = numbers.index(row.number)
+            record = self._record(row, alleles[at], phased[at], dosages.get(row.number))
+            yield record_at(record, row.site) if row.site else record
+
+    def _alleles(self, opened: Any, numbers: Sequence[int]) -> tuple[NDArray[np.int32], Flags]:
+        """The alleles (variants, samples, 2) of these, and whose phase is known (variants, samples)."""
+        alleles = np.empty((len(numbers), 2 * self.samples), np.int32)
+        phased = np.empty((len(numbers), self.samples), np.bool_)
+        index = np.array(numbers, np.uint32)
+        opened.read_alleles_and_phasepresent_list(index, alleles, phased)
+        return alleles.reshape(len(numbers), self.samples, 2), phased
+
+    def _dosages(self, opened: Any, numbers: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """The dosages (samples,) of the alternate allele, of those of two alleles."""
+        of_two = [number for number in numbers if number not in self.table.several]
+        found = np.empty((len(of_two), self.samples), np.float32)
+        if of_two:
+            opened.read_dosages_list(np.array(of_two, np.uint32), found)
+        return dict(zip(of_two, found, strict=True))
+
+    def _record(
+        self,
+        row: _Row,
+        alleles: NDArray[np.int32],
+        phased: Flags,
+        dosages: NDArray[np.float32] | None,
+    ) -> Variant:
+        if alleles.max() > len(row.alts):
+            message = f"calls of an allele that the .pvar does not name, in its line {row.line}"
+            raise InputError(message, path=self.pgen)
+        genotypes = np.where(alleles < 0, MISSING, alleles).astype(np.int16)
+        record = Variant(row.contig, row.position, row.ref, row.alts, genotypes, phased, row.line)
+        record = self.reading.of(record, row.filters, None)
+        if dosages is None or not row.alts or record.filters:
+            return record
+        return replace(record, evidence=evidence_of_dosages(genotypes, dosages))
+
+
+def _reason(error: RuntimeError) -> str:
+    """What pgenlib says, whose messages are text or bytes."""
+    said = error.args[0] if error.args else ""
+    text = text_of(said) if isinstance(said, bytes) else str(said)
+    return f"truncated or damaged, or not the .pvar that belongs to it ({text.strip().rstrip('.')})"
