@@ -18,6 +18,7 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     VariantOptions,
+    wants_parquet,
 )
 from genomai_cli.cli.run import Run, command
 
@@ -80,12 +81,16 @@ class TableFormat(StrEnum):
 
     TSV = "tsv"
     MULTIQC = "multiqc"
+    PARQUET = "parquet"
 
 
 TableFormatOption = Annotated[
-    TableFormat,
+    TableFormat | None,
     typer.Option(
-        "--to", help="multiqc adds the header of MultiQC's custom content: name it *_mqc.tsv."
+        "--to",
+        help="multiqc adds the header of MultiQC's custom content: name it *_mqc.tsv.  [default: by the name, parquet "
+        "for .parquet; else tsv]",
+        show_default=False,
     ),
 ]
 
@@ -119,7 +124,7 @@ def classify(
     proportions: Proportions = None,
     q: FractionsFile = None,
     pcs: Components = None,
-    to: TableFormatOption = TableFormat.TSV,
+    to: TableFormatOption = None,
     *,
     people: ForPeople,
     shard: ShardOption = None,
@@ -156,6 +161,7 @@ def classify(
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     people.check()
+    parquet = wants_parquet(to, output)
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
     _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
@@ -188,6 +194,7 @@ def classify(
             with_probabilities=probs,
             measures=measures,
             header=part.is_first,
+            parquet=parquet,
         )
         if report is not None:
             _write_pages(run, report, people, pages)

@@ -38,6 +38,7 @@ EXTRAS = {
     "zstandard": ("plink", "compressed .pvar files"),
     "pandas": ("dev", "tables in Python"),
     "scikit-learn": ("dev", "comparisons in Python"),
+    "pyarrow": ("parquet", "--to parquet"),
     "pyBigWig": ("tracks", "writing bigWig"),
     "numba": ("fast", "Caduceus on a CPU"),
     "jax": ("jax", "AlphaGenome's official checkpoint"),

@@ -19,6 +19,7 @@ from genomai_cli.cli.options import (
     Strand,
     StrandOption,
     VariantOptions,
+    wants_parquet,
 )
 from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
@@ -42,6 +43,7 @@ class Target(StrEnum):
     TSV = "tsv"
     HDF5 = "hdf5"
     H5AD = "h5ad"
+    PARQUET = "parquet"
 
 
 class Pooling(StrEnum):
@@ -57,8 +59,8 @@ To = Annotated[
     Target | None,
     typer.Option(
         "--to",
-        help="A table, HDF5, or AnnData for scanpy.  [default: by the name: tsv for standard output, .tsv, .txt and "
-        ".tab, also with .gz, h5ad for .h5ad; else hdf5]",
+        help="A table, HDF5, AnnData for scanpy, or Parquet.  [default: by the name: tsv for standard output, .tsv, "
+        ".txt and .tab, also with .gz, h5ad for .h5ad, parquet for .parquet; else hdf5]",
         show_default=False,
     ),
 ]
@@ -176,6 +178,7 @@ def embed(
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     target = to or _target(output)
+    wants_parquet(target, output)
     hdf5 = target is Target.HDF5
     if target is Target.H5AD and vectors.per_token:
         raise UsageError("AnnData has a row a sequence: leave --per-token out, or write HDF5")
@@ -192,6 +195,8 @@ def embed(
     records = run.console.progress(records, "embedding")
     if target is Target.TSV:
         write_table(output, made, records)
+    elif target is Target.PARQUET:
+        write_parquet(output, made, records)
     elif target is Target.H5AD:
         write_stream(output, made, records, write_h5ad)
     elif _is_stream(output):
@@ -207,6 +212,8 @@ def _target(output: Path) -> Target:
     device = output.exists() and not output.is_file()
     if output.suffix == ".h5ad":
         return Target.H5AD
+    if output.suffix == ".parquet":
+        return Target.PARQUET
     return Target.TSV if table or device else Target.HDF5
 
 
@@ -261,6 +268,22 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
             vectors.embedder.width,
             per_token=vectors.per_token,
             part=vectors.part,
+        )
+
+
+def write_parquet(output: Path, vectors: Vectors, records: Records) -> None:
+    """Write them as Parquet."""
+    from genomai_cli.formats.outputs import held_output
+    from genomai_cli.formats.parquet import write_vectors
+
+    embedder = vectors.embedder
+    with held_output(output) as out:
+        write_vectors(
+            out,
+            vectors.of(records),
+            embedder.width,
+            embedder.attributes,
+            per_token=vectors.per_token,
         )
 
 

@@ -45,6 +45,16 @@ def model_option(what_for: str) -> Any:
     )
 
 
+def wants_parquet(to: str | None, output: Path) -> bool:
+    """Whether Parquet is asked for, by `--to` or by the output's name; UsageError if it cannot be written here."""
+    if (to or output.suffix.removeprefix(".")) != "parquet":
+        return False
+    from genomai_cli.formats.parquet import require_parquet
+
+    require_parquet()
+    return True
+
+
 def either(names: Iterable[str]) -> str:
     """The names as help lists choices: "a, b, or c"."""
     *others, last = names

@@ -20,7 +20,7 @@ from genomai_cli.cli.options import (
 from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import tell, write_sequences
-from genomai_cli.cli.score_variants import Target, Variants, write_effects
+from genomai_cli.cli.score_variants import Variants, write_effects
 from genomai_cli.cli.track_outputs import Only
 from genomai_cli.errors import UsageError
 
@@ -139,9 +139,9 @@ def score(
     from genomai_cli.inference.scorers import likelihood_for, scorer_for
     from genomai_cli.sources.model_choice import load_model
 
-    variants.check(per_base, plot)
+    variants.settle(output, per_base, plot)
     part = Shard.parsed(shard)
-    lines = plot is None and variants.to is not Target.HDF5 and not is_stream(output)
+    lines = plot is None and variants.in_lines and not is_stream(output)
     if any(vars(resuming).values()) and not lines:
         raise UsageError("--resume and --force are for a table or VCF in a file, without --plot")
     if model is None:
@@ -159,6 +159,7 @@ def score(
             output,
             per_base,
             resuming,
+            parquet=not variants.in_lines,
         )
         return
     scorer = scorer_for(bundle, reading.reading(), batching)

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from genomai_cli.inference.score import Piece
     from genomai_cli.records import SequenceRecord
 
-COLUMNS = (
-    "id",
-    "length",
-    "log_likelihood",
-    "per_base",
-    "perplexity",
-    "scored",
-    "method",
-)
-
 
 def write_sequences(
     run: Run,
@@ -41,12 +31,16 @@ def write_sequences(
     output: Path,
     per_base: Path | None,
     resuming: Resuming,
+    *,
+    parquet: bool = False,
 ) -> None:
-    """Write a row a sequence, and beside it each base's log-probability, if asked for."""
+    """Write a row a sequence, in a table or as Parquet, and each base's log-probability, if asked for."""
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.base_tracks import base_track
+    from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import held_output
-    from genomai_cli.inference.score import score_sequences
+    from genomai_cli.formats.parquet import parquet_table
+    from genomai_cli.inference.score import COLUMNS, score_sequences
     from genomai_cli.sources.records import read_records
 
     if per_base is not None:
@@ -74,7 +68,11 @@ def write_sequences(
         "shard": str(shard),
     }
     with ExitStack() as stack:
-        journal = stack.enter_context(line_journal(run, output, resuming, facts))
+        journal = (
+            NoJournal()
+            if parquet
+            else stack.enter_context(line_journal(run, output, resuming, facts))
+        )
         out = stack.enter_context(held_output(output))
         track = per_base and stack.enter_context(base_track(per_base, about))
         records = journal.unseen(shard.part(records), _told)
@@ -83,8 +81,19 @@ def write_sequences(
             for name, values, last in journal.values():
                 track.add(_name(name), values, last=last)
             pieces = _tracked(pieces, track, journal)
-        header = ("\t".join(COLUMNS) + "\n").encode() if shard.is_first else b""
-        journal.write(out, header, _rows(run, pieces, likelihood))
+        rows = _rows(run, pieces, likelihood)
+        if parquet:
+            table = stack.enter_context(parquet_table(out, COLUMNS, about))
+            for _, fields in rows:
+                table.write(fields)
+            return
+        names = "\t".join(name for name, _ in COLUMNS) + "\n"
+        lines = ((told, _line(fields)) for told, fields in rows)
+        journal.write(out, names.encode() if shard.is_first else b"", lines)
+
+
+def _line(fields: list[str]) -> bytes:
+    return ("\t".join(map(escaped, fields)) + "\n").encode("utf-8", "surrogateescape")
 
 
 def _told(record: "SequenceRecord") -> str:
@@ -130,8 +139,8 @@ def _tracked(
 
 def _rows(
     run: Run, pieces: "Iterable[Piece]", likelihood: "Likelihood"
-) -> Iterator[tuple[str, bytes]]:
-    """What tells each record from others, and its row."""
+) -> Iterator[tuple[str, list[str]]]:
+    """What tells each record from others, and its row's fields."""
     from genomai_cli.inference.effect_outputs import shown
     from genomai_cli.inference.score import totals
 
@@ -142,10 +151,8 @@ def _rows(
         run.count(used=score.bases > 0, refused=score.bases == 0)
         unscored += max(0.0, found.length - first - score.bases)
         numbers = (score.total, score.per_base, score.perplexity)
-        fields = (escaped(found.name), str(found.length), *map(shown, numbers), f"{score.bases:g}")
-        line = "\t".join((*fields, likelihood.method)) + "\n"
-        told = f"{found.name} of {found.length} letters"
-        yield told, line.encode("utf-8", "surrogateescape")
+        fields = [found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}"]
+        yield f"{found.name} of {found.length} letters", [*fields, likelihood.method]
     if unscored:
         run.console.warn(
             f"{unscored:g} letters are not scored: the model does not know them (N, other letters; lower case, if it "

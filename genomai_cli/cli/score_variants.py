@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli import __version__
+from genomai_cli.cli.options import wants_parquet
 from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -30,6 +31,7 @@ class Target(StrEnum):
     TSV = "tsv"
     VCF = "vcf"
     HDF5 = "hdf5"
+    PARQUET = "parquet"
 
 
 ReferenceFile = Annotated[
@@ -57,10 +59,12 @@ SkipMismatches = Annotated[
     ),
 ]
 To = Annotated[
-    Target,
+    Target | None,
     typer.Option(
         "--to",
-        help="Of variants a table, or the VCF with INFO fields; of --mutate-all a table or HDF5.",
+        help="A table or Parquet; of variants also the VCF with INFO fields, of --mutate-all HDF5.  [default: by the "
+        "name, parquet for .parquet; else tsv]",
+        show_default=False,
     ),
 ]
 
@@ -73,16 +77,27 @@ class Variants:
     mutate_all: MutateAll = False
     regions: Regions = None
     skip_mismatches: SkipMismatches = False
-    to: To = Target.TSV
+    to: To = None
 
-    def check(self, per_base: Path | None, plot: Path | None) -> None:
-        """UsageError for options that do not go together."""
+    @property
+    def in_lines(self) -> bool:
+        """Whether the output has a line, or several, for each record, so that an interrupted run can go on."""
+        return self.to in (Target.TSV, Target.VCF)
+
+    def settle(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
+        """Choose what is written by the name of the output; UsageError for options that do not go together."""
+        if wants_parquet(self.to, output):
+            self.to = Target.PARQUET
+        self.to = self.to or Target.TSV
+        self._check(per_base, plot)
+
+    def _check(self, per_base: Path | None, plot: Path | None) -> None:
         if (self.mutate_all or self.regions or self.skip_mismatches) and self.reference is None:
             raise UsageError("--mutate-all, --regions and --skip-mismatches need a --reference")
         if self.mutate_all != (self.regions is not None):
             raise UsageError("--mutate-all and --regions go together")
-        if self.reference is None and self.to is not Target.TSV:
-            raise UsageError(f"--to {self.to}: of sequences there is only a table")
+        if self.reference is None and self.to not in (Target.TSV, Target.PARQUET):
+            raise UsageError(f"--to {self.to}: of sequences there is only a table, or Parquet")
         if self.to is (Target.VCF if self.mutate_all else Target.HDF5):
             raise UsageError(
                 f"--to {self.to}: not of {'--mutate-all' if self.mutate_all else 'a VCF'}"
@@ -109,7 +124,7 @@ def write_effects(
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import atomic_output, held_output
-    from genomai_cli.inference.effect_outputs import Counts, write_substitutions
+    from genomai_cli.inference.effect_outputs import Counts, write_substitutions, write_table
     from genomai_cli.inference.variant_effects import Site, effects
 
     assert variants.reference is not None
@@ -122,9 +137,8 @@ def write_effects(
         )
         warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
         site = Site(reference, warn)
-        whole = plot is not None or variants.to is Target.HDF5  # of all effects together
         journal: LineJournal = NoJournal()
-        if not whole:
+        if variants.in_lines and plot is None:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         records = journal.unseen(shard.part(file.records), lambda record: record.where)
@@ -133,7 +147,10 @@ def write_effects(
         out = stack.enter_context(held_output(output))
         if variants.to is Target.HDF5:
             write_substitutions(out, found, scorer.labels, about)
+        elif variants.to is Target.PARQUET:
+            write_table(out, found, scorer.labels, reference, about)
         else:
+            assert variants.to is not None
             header, lines = _text(variants.to, file, found, scorer, reference, bundle)
             told = ((record.where, text) for record, text in lines)
             journal.write(out, header if shard.is_first else b"", told)

@@ -11,14 +11,14 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import InputError
+from genomai_cli.formats.libraries import optional_library
 from genomai_cli.formats.streams import text_of
 
 MAGIC, CONTIGS_MAGIC, INDEX_MAGIC = 0x888FFC26, 0x78CA8C91, 0x2468ACE0
@@ -168,13 +168,7 @@ class BigWigWriter:
     """A new bigWig over the contigs, whose intervals come in their order; UsageError without pyBigWig."""
 
     def __init__(self, path: Path, lengths: Mapping[str, int]) -> None:
-        try:
-            library = import_module("pyBigWig")
-        except ImportError:
-            message = (
-                "writing bigWig needs pyBigWig: pip install 'genomai[tracks]', or write bedGraph"
-            )
-            raise UsageError(message) from None
+        library = optional_library("pyBigWig", "writing bigWig", "tracks", "or write bedGraph")
         self._file = library.open(str(path), "w")
         self._file.addHeader(list(lengths.items()))
 

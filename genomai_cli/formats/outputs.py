@@ -64,7 +64,7 @@ def held_output(path: Path) -> Iterator[IO[bytes]]:
     Bad data are thus refused with a message alone, while outputs of any size still stream.
     """
     with atomic_output(path) as out:
-        gate = _Gate(out)
+        gate = Gate(out)
         held = io.BufferedWriter(gate, HELD_BACK)
         try:
             yield held
@@ -274,7 +274,7 @@ def _compressed(target: Path, handle: IO[bytes]) -> Iterator[IO[bytes]]:
         raise
 
 
-class _Gate(io.RawIOBase):
+class Gate(io.RawIOBase):
     """Bytes on their way to a stream, until it is blocked and swallows them."""
 
     def __init__(self, out: IO[bytes]) -> None:

@@ -9,16 +9,15 @@ alleles has to see to that.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import PLINK_CODES, normal_contig
 from genomai_cli.formats.kinds import Kind
+from genomai_cli.formats.libraries import optional_library
 from genomai_cli.formats.regions import Wanted
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile
@@ -155,7 +154,7 @@ def _records(
 ) -> Iterator[Variant]:
     """A record for each of the markers, whose calls are read some at a time."""
     unphased = np.zeros(samples, np.bool_)
-    bed_reader = library("bed_reader", "PLINK .bed files are")
+    bed_reader = optional_library("bed_reader", "reading PLINK .bed files", "plink")
     with bed_reader.open_bed(
         bed, iid_count=samples, sid_count=markers, count_A1=True, num_threads=1
     ) as opened:
@@ -182,14 +181,3 @@ def _variant(
         ref, alts = (marker.a1 if kept else marker.a2), ()
         genotypes = np.where(genotypes == kept, np.int16(0), genotypes)
     return Variant(marker.contig, marker.position, ref, alts, genotypes, unphased, marker.line)
-
-
-def library(name: str, what: str) -> Any:
-    """The module of this name, by which `what` is read; UsageError with the remedy if it is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        message = (
-            f"{what} read by the library {name.replace('_', '-')}: pip install 'genomai[plink]'"
-        )
-        raise UsageError(message) from None

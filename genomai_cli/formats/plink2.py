@@ -21,7 +21,8 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
 from genomai_cli.formats.genotype_evidence import evidence_of_dosages
 from genomai_cli.formats.kinds import Kind
-from genomai_cli.formats.plink import beside, library, plink_contig, unique_names
+from genomai_cli.formats.libraries import optional_library
+from genomai_cli.formats.plink import beside, plink_contig, unique_names
 from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, info_end
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile, VariantReading, alternates, record_at
@@ -253,7 +254,7 @@ def _text(file: Path) -> Iterator[BinaryIO]:
     """The decompressed bytes of a .pvar, which PLINK 2 compresses with zstd."""
     with file.open("rb") as packed:
         if packed.read(len(_ZST)) == _ZST:
-            zstandard = library("zstandard", "compressed .pvar files are")
+            zstandard = optional_library("zstandard", "reading compressed .pvar files", "plink")
             packed.seek(0)
             reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
             try:
@@ -277,7 +278,7 @@ class _Genotypes:
 
     def records(self) -> Iterator[Variant]:
         """A record for each row, whose calls are read some at a time."""
-        pgenlib = library("pgenlib", "PLINK .pgen files are")
+        pgenlib = optional_library("pgenlib", "reading PLINK .pgen files", "plink")
         try:
             opened = pgenlib.PgenReader(
                 fsencode(self.pgen),

@@ -14,8 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.formats.outputs import text_over
-from genomai_cli.formats.tables import UNKNOWN_LABEL, TableWriter
+from genomai_cli.formats.parquet import (
+    COUNT,
+    NOTHING,
+    NUMBER,
+    OPTIONAL_TEXT,
+    TEXT,
+    ColumnType,
+    table_over,
+)
+from genomai_cli.formats.tables import UNKNOWN_LABEL
 from genomai_cli.inference.batching import AS_FITS, Batching, Scores, score
 from genomai_cli.inputs.base import InputKind, Measure, ModelInput
 from genomai_cli.names import escaped
@@ -173,7 +181,6 @@ def _unknown(bundle: Bundle, read: ModelInput) -> Call:
     return Call(read.name, labels, nothing, 0, 0.0, (flag,), numbers=dict.fromkeys(bundle.numbers))
 
 
-NOTHING = "."
 DIGITS = 4
 SIGNIFICANT = 6  # digits of numbers
 
@@ -195,29 +202,39 @@ def write_calls(
     with_probabilities: bool = False,
     measures: Sequence[Measure] = (),
     header: bool = True,
+    parquet: bool = False,
 ) -> CallCounts:
-    """Write a row a call under a `header`, and count them; `measures` are the first of those that were measured."""
-    text = text_over(out)
-    further = [column for measure in measures for column in measure.columns]
-    named = [*columns(bundle, with_probabilities), *further]
-    table = TableWriter(text, named, header=header)
+    """Write a row a call under a `header`, or as Parquet, and count them; `measures` are the first of those that were
+    measured."""
+    further = [(column, NUMBER) for measure in measures for column in measure.columns]
+    typed = [*columns(bundle, with_probabilities), *further]
+    about = _about(bundle) if parquet else None
     known, unknown, flags = 0, 0, Counter[str]()
-    for call in calls:
-        table.write(_row(call, bundle, with_probabilities, len(further)))
-        known += call.is_known
-        unknown += not call.is_known
-        flags.update(call.flags)
-    text.detach()
+    with table_over(out, typed, header=header, parquet=about) as table:
+        for call in calls:
+            table.write(_row(call, bundle, with_probabilities, len(further)))
+            known += call.is_known
+            unknown += not call.is_known
+            flags.update(call.flags)
     return CallCounts(known, unknown, dict(flags))
 
 
-def columns(bundle: Bundle, with_probabilities: bool) -> list[str]:
-    """The names of the columns; scripts depend on them."""
-    heads = [column for head in bundle.heads for column in (head, f"{head}_p")]
-    heads += [f"{head}{end}" for head in bundle.numbers for end in ("", "_low", "_high")]
-    every = [f"{head}:{label}" for head, labels in bundle.heads.items() for label in labels]
-    last = every if with_probabilities else []
-    return ["sample", *heads, "used", "call_rate", "flags", "model", *last]
+def columns(bundle: Bundle, with_probabilities: bool) -> list[tuple[str, ColumnType]]:
+    """The names of the columns, and what they hold; scripts depend on them."""
+    heads = [column for h in bundle.heads for column in ((h, TEXT), (f"{h}_p", NUMBER))]
+    heads += [(f"{head}{end}", NUMBER) for head in bundle.numbers for end in ("", "_low", "_high")]
+    every = [(f"{head}:{label}", NUMBER) for head, of in bundle.heads.items() for label in of]
+    of_sample = [("used", COUNT), ("call_rate", NUMBER), ("flags", OPTIONAL_TEXT), ("model", TEXT)]
+    return [("sample", TEXT), *heads, *of_sample, *(every if with_probabilities else [])]
+
+
+def _about(bundle: Bundle) -> dict[str, str]:
+    """What a file says of the model that made it."""
+    return {
+        "model_name": bundle.name,
+        "model_version": bundle.version,
+        "model_sha256": bundle.weights_sha256,
+    }
 
 
 MULTIQC = """\

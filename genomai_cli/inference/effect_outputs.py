@@ -15,6 +15,14 @@ import numpy as np
 
 from genomai_cli.alphabet import BASES
 from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.parquet import (
+    COUNT,
+    NOTHING,
+    NUMBER,
+    TEXT,
+    ColumnType,
+    parquet_table,
+)
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.variant_alleles import (
     AlleleFile,
@@ -27,17 +35,19 @@ from genomai_cli.inference.label_odds import what_it_is
 from genomai_cli.inference.variant_effects import NO_ALLELE, Comparison, Effect
 from genomai_cli.names import escaped
 
-NOTHING = "."
 FORMAT_VERSION = 1
-LEADING = ("chrom", "pos", "ref", "alt", "ref_score", "alt_score", "delta")
+LEADING = (
+    ("chrom", TEXT),
+    ("pos", COUNT),
+    ("ref", TEXT),
+    ("alt", TEXT),
+    *((name, NUMBER) for name in ("ref_score", "alt_score", "delta")),
+)
 FURTHER = (
-    "ref_length",
-    "alt_length",
-    "ref_per_base",
-    "alt_per_base",
-    "delta_per_base",
-    "window",
-    "normalized",
+    *((name, NUMBER) for name in ("ref_length", "alt_length")),
+    *((name, NUMBER) for name in ("ref_per_base", "alt_per_base", "delta_per_base")),
+    ("window", TEXT),
+    ("normalized", TEXT),
 )
 INFO = "GENOMAI_"
 
@@ -66,11 +76,13 @@ def shown(number: float) -> str:
     return NOTHING if math.isnan(number) else f"{round(float(number), 6) + 0.0:.6f}"
 
 
-def columns(labels: Iterable[str]) -> list[str]:
-    """The names of the columns: the change of each label's log odds under its name, behind all else its two values."""
+def columns(labels: Iterable[str]) -> list[tuple[str, ColumnType]]:
+    """The names of the columns: the change of each label's log odds under its name, behind all else its two values;
+    and what they hold."""
     names = list(labels)
-    values = [f"{name}:{which}" for name in names for which in ("ref", "alt")]
-    return [*LEADING, *names, *FURTHER, *values]
+    changes = [(name, NUMBER) for name in names]
+    values = [(f"{name}:{which}", NUMBER) for name in names for which in ("ref", "alt")]
+    return [*LEADING, *changes, *FURTHER, *values]
 
 
 def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[str]:
@@ -95,7 +107,9 @@ def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[s
 
 def table_header(labels: Iterable[str]) -> bytes:
     """The names of the columns as a line."""
-    return ("\t".join(columns(labels)) + "\n").encode("utf-8", "surrogateescape")
+    return ("\t".join(name for name, _ in columns(labels)) + "\n").encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def table_lines(
@@ -106,6 +120,20 @@ def table_lines(
         rows = [row(one, one.compared, reference) for one in alleles if one.compared is not None]
         lines = "".join("\t".join(map(escaped, fields)) + "\n" for fields in rows)
         yield record, lines.encode("utf-8", "surrogateescape")
+
+
+def write_table(
+    out: IO[bytes],
+    effects: Iterable[Effect],
+    labels: Iterable[str],
+    reference: IndexedFasta,
+    about: Mapping[str, str | int],
+) -> None:
+    """The rows of the table as Parquet."""
+    with parquet_table(out, columns(labels), about) as table:
+        for effect in effects:
+            if effect.compared is not None:
+                table.write(row(effect, effect.compared, reference))
 
 
 def vcf_header(file: AlleleFile, labels: Iterable[str], about: str) -> bytes:

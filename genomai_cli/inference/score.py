@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from genomai_cli.formats.parquet import COUNT, NUMBER, TEXT, Columns
 from genomai_cli.inference.likelihood import (
     MASKED,
     STRETCHES_AT_ONCE,
@@ -22,6 +23,13 @@ from genomai_cli.inference.likelihood import (
     chunks,
 )
 from genomai_cli.records import SequenceRecord, Text
+
+COLUMNS: Columns = (
+    ("id", TEXT),
+    ("length", COUNT),
+    *((name, NUMBER) for name in ("log_likelihood", "per_base", "perplexity", "scored")),
+    ("method", TEXT),
+)
 
 
 @dataclass(frozen=True)

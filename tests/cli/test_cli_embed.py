@@ -611,3 +611,14 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     little = peak_memory([*command, tmp_path / "1.fa"])
     for options in (["--strand", "both"], ["--per-token"]):
         assert peak_memory([*command, tmp_path / "20.fa", *options]) - little < 120
+
+
+def test_vectors_of_tokens_in_parquet_are_those_of_the_table(model, genes, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    words = ["embed", "--model", model, "--per-token", genes]
+    _, *expected = run(words).rows
+    assert run([*words, "-o", tmp_path / "x.parquet"]).status == 0
+    table = parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    for row, wanted in zip(table, expected, strict=True):
+        numbers = [f"{x:.7g}" for x in row["embedding"]]
+        assert [row["id"], str(row["token"]), *numbers] == wanted

@@ -527,3 +527,29 @@ def test_a_model_must_be_named():
     result = run("score x.fa")
     assert result.status == 2
     assert "--model: name a model of DNA" in result.stderr
+
+
+@pytest.mark.parametrize("how", ["sequences", "variants", "every substitution"])
+def test_parquet_has_the_values_of_the_table(how, models, reference, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "v.vcf").write_text(vcf(*VARIED))
+    (tmp_path / "r.bed").write_text("chr1\t40\t60\n")
+    words = ["score", "--model", models["masked" if how == "sequences" else "labels"]]
+    words += {
+        "sequences": [reference],
+        "variants": ["--reference", reference, tmp_path / "v.vcf"],
+        "every substitution": ["--reference", reference, "--mutate-all", "--regions", tmp_path / "r.bed"],
+    }[how]  # fmt: skip
+    text, made = run(words), run([*words, "-o", tmp_path / "x.parquet"])
+    assert made.status == text.status == 0, made.stderr
+    table = parquet.read_table(tmp_path / "x.parquet")
+    header, *rows = text.rows
+    assert table.column_names == header
+    for found, wanted in zip(zip(*table.to_pydict().values(), strict=True), rows, strict=True):
+        for value, shown in zip(found, wanted, strict=True):
+            if isinstance(value, float):
+                assert value == float(shown)
+            else:
+                assert ("." if value is None else str(value)) == shown
+    assert table.schema.metadata[b"model_sha256"]
+    assert run([*words, "-o", tmp_path / "y.parquet", "--resume"]).status == 2
