@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -74,6 +74,15 @@ PlotFile = Annotated[
         show_default=False,
     ),
 ]
+ReferenceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FASTA",
+        help="The genome that a CRAM was made with.",
+        show_default=False,
+    ),
+]
 
 
 class TableFormat(StrEnum):
@@ -130,13 +139,15 @@ def classify(
     shard: ShardOption = None,
     batch_size: BatchSize = None,
     variants: VariantOptions,
+    reference: ReferenceFile = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
     """Tell which reference groups samples are most similar to.
 
     Reads a VCF, or barcodes (one IUPAC letter for each site of the model's panel) in FASTA, or human mitochondrial
-    genomes in either, whole or in part; other models read plain DNA. Without --model the first records choose.
+    genomes in either, whole or in part, or an indexed BAM at the sites; other models read plain DNA. Without --model
+    the first records choose.
     Writes one row a sample: label and calibrated probability of every head, the sites used, and flags.
     The groups are reference samples of the 1000 Genomes Project: similarity to them is not race or ethnicity.
 
@@ -163,7 +174,8 @@ def classify(
     people.check()
     parquet = wants_parquet(to, output)
     part = Shard.parsed(shard)
-    _, sources = open_run_inputs(run)
+    _, opened = open_run_inputs(run)
+    sources = (replace(source, reference=reference) for source in opened)
     _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
     if q is not None and proportions is None:
         bundle.require_heads()

@@ -46,7 +46,7 @@ FILES = {
     "FILE|DIR": ANY_FILE,
     "MODEL|FILE": ANY_FILE,
 }
-INPUTS = f"{VARIANTS} {SEQUENCES} bed pgen zip"
+INPUTS = f"{VARIANTS} {SEQUENCES} bed pgen bam cram zip"
 
 
 @dataclass

@@ -14,9 +14,11 @@ from typer.core import TyperCommand
 OWN, ARGUMENTS, MESSAGES = "Options", "Arguments", "Messages"
 GROUPS = {
     "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks observed labels dev "
-    "dev_labels phenotypes",
-    "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes",
-    "Output": "output to format append resume force report plot changes_file",
+    "dev_labels phenotypes test truth column trained_on predictions sequences against held_out pairs",
+    "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
+    "mask_every overlap",
+    "Output": "output to format append resume force report plot changes_file probs proportions q pcs only resolution "
+    "aggregation quality per_base confusion motifs motif_plot attention plot_of labels_out words",
     "Performance": "device threads batch_size seed shard",
     MESSAGES: "quiet verbose report_json version help",
 }

@@ -65,8 +65,8 @@ Inputs = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE",
-        help="FASTA, FASTQ, a table with a column `sequence`, VCF, BCF, PLINK .bed or .pgen, raw data of a "
-        "consumer test, plain or compressed; none or - is standard input.",
+        help="FASTA, FASTQ, a table with a column `sequence`, VCF, BCF, PLINK .bed or .pgen, BAM or CRAM, raw "
+        "data of a consumer test, plain or compressed; none or - is standard input.",
         show_default=False,
     ),
 ]

@@ -18,7 +18,7 @@ from genomai_cli.formats.sample_fields import SampleFields
 Reasons = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 # The numbers of reasons, in the order in which they are asked; a call counts for the first that holds.
-KEPT, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ = range(8)
+KEPT, FILTER, FT, NO_READS, GQ_0, FLAT, MIN_DP, MIN_GQ, MISFIT = range(9)
 REASONS = {
     "filter": "by FILTER",
     "ft": "by FT",
@@ -27,6 +27,7 @@ REASONS = {
     "flat_likelihoods": "of equal PL or GL",
     "min_dp": "below --min-dp",
     "min_gq": "below --min-gq",
+    "misfit": "of reads that fit no genotype",  # of aligned reads only
 }
 # Values of FILTER that are no failures: DeepVariant's mark of homozygous reference calls, GLnexus' of one allele of
 # several, and how imputation servers say where a genotype comes from.
@@ -37,6 +38,7 @@ PASSING = frozenset(
 _IMPUTED = "DS"
 _NOTABLE = 0.1  # share of calls whose records failed, above which FILTER may mean something else
 _NAMED = 5  # values in a message
+_MISFITS = 0.03  # share of sites with reads
 _QUALITIES = (
     "GQ",
     "RGQ",
@@ -129,6 +131,17 @@ def filter_warning(counts: Mapping[str, int], filters: Iterable[str], calls: int
     return (
         f"{lost} calls are missing, since FILTER says that their records failed ({names}); if it does not mean "
         "that, remove it (bcftools annotate -x FILTER)"
+    )
+
+
+def misfit_warning(counts: Mapping[str, int], calls: int) -> str:
+    """What to say where the reads at more than so many of these calls fit no genotype; else nothing."""
+    misfits, with_reads = counts.get("misfit", 0), calls - counts.get("no_reads", 0)
+    if misfits <= _MISFITS * with_reads:
+        return ""
+    return (
+        f"at {misfits} of {with_reads} sites with reads these fit no genotype of one person: contaminated, or of "
+        "several people?"
     )
 
 

@@ -19,16 +19,17 @@ class Kind(Enum):
     RAW = "raw genotypes of a consumer test"
     PLINK = "genotypes of PLINK"
     PGEN = "genotypes of PLINK 2"
+    BAM = "aligned reads (BAM)"
+    CRAM = "aligned reads (CRAM)"
     TABLE = "a table of sequences"
     MEMORY = "records in memory"
 
 
 _UTF_16 = "UTF-16 text (iconv -f UTF-16 -t UTF-8 turns it into what can be read)"
+_SAM = "a SAM file (`samtools sort` and `samtools index` make an indexed BAM of it)"
 _OTHERS = (
-    (b"BAM\1", "a BAM file"),
-    (b"CRAM", "a CRAM file"),
-    (b"@HD\t", "a SAM file"),
-    (b"@SQ\t", "a SAM file"),
+    (b"@HD\t", _SAM),
+    (b"@SQ\t", _SAM),
     (b"BZh", "compressed with bzip2"),
     (b"\xfd7zXZ", "compressed with xz"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
@@ -62,6 +63,8 @@ def kind_of(head: bytes, name: str) -> Kind:
         b"\x6c\x1b\0": Kind.PLINK,
         b"\x6c\x1b\1": Kind.PLINK,
         b"\x6c\x1b": Kind.PGEN,
+        b"BAM\1": Kind.BAM,
+        b"CRAM": Kind.CRAM,
     }
     for magic, kind in {b"##fileformat=VCF": Kind.VCF, **binary}.items():
         if text.startswith(magic):

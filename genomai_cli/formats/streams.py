@@ -34,13 +34,16 @@ _BUFFER = 1 << 20
 LONGEST_LINE = 1 << 28  # bytes of a line, a header or a record that is read whole: 256 MiB
 _SNIFF = 64  # non-blank bytes that settle the kind
 
+_OF_SITES = frozenset({Kind.VCF, Kind.BCF, Kind.RAW, Kind.PLINK, Kind.PGEN, Kind.BAM, Kind.CRAM})
+_WITHOUT_LINES = _OF_SITES - {Kind.VCF, Kind.RAW} | {Kind.FASTA}  # or that see to their length
+
 
 @dataclass(frozen=True)
 class Input:
     """An open input: its decompressed bytes in `stream`, to be read once, and what they are.
 
     `file` is the path of a regular file (an index may lie beside it), None for pipes and `-`. `records` are those that
-    are in memory already.
+    are in memory already; `reference` is the genome that a CRAM is read with.
     """
 
     path: str
@@ -49,11 +52,12 @@ class Input:
     stream: BinaryIO
     file: Path | None = None
     records: Iterable[SequenceRecord] = ()
+    reference: Path | None = None
 
     @property
     def has_variants(self) -> bool:
         """Whether samples are read from it at known sites."""
-        return self.kind in (Kind.VCF, Kind.BCF, Kind.RAW, Kind.PLINK, Kind.PGEN)
+        return self.kind in _OF_SITES
 
     @property
     def ends_within_line(self) -> bool:
@@ -121,9 +125,7 @@ def _recognised(source: Any, name: str, file: Path | None) -> Input:
         _close(raw, name)
         raise
     head = head.removeprefix(BOM)
-    longest = (
-        None if kind in (Kind.FASTA, Kind.BCF, Kind.PLINK, Kind.PGEN) else LONGEST_LINE
-    )  # which see to it themselves
+    longest = None if kind in _WITHOUT_LINES else LONGEST_LINE
     stream = io.BufferedReader(_Rewound(head, raw, path=name, longest=longest), _BUFFER)
     return Input(name, kind, compression, cast(BinaryIO, stream), file)
 

@@ -32,6 +32,7 @@ from genomai_cli.population.builds import (
 )
 from genomai_cli.population.match_report import NAMED, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.population.pileup_genotypes import read_pileups
 from genomai_cli.population.site_records import (
     BLOCK,
     CODES,
@@ -341,7 +342,7 @@ def read_cohorts(
     cohorts: dict[tuple[str, ...], Cohort] = {}
     for source in inputs:
         with source:
-            file = _opened(source, sites, rules, phased=phased, likelihoods=likelihoods)
+            file = _opened(source, panel, sites, rules, phased=phased, likelihoods=likelihoods)
             cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
             if phased:
                 file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
@@ -350,12 +351,20 @@ def read_cohorts(
 
 
 def _opened(
-    source: Input, sites: SiteIndex, rules: CallRules, *, phased: bool, likelihoods: bool
+    source: Input,
+    panel: Panel,
+    sites: SiteIndex,
+    rules: CallRules,
+    *,
+    phased: bool,
+    likelihoods: bool,
 ) -> VariantFile:
     if source.kind is Kind.RAW:
         return read_raw_genotypes(source, sites)
     if source.kind is Kind.PLINK:
         return read_bed(source, sites)
+    if source.kind in (Kind.BAM, Kind.CRAM):
+        return read_pileups(source, panel, rules, likelihoods=likelihoods)
     if source.kind is Kind.PGEN:
         return read_pgen(source, sites, covering=True, rules=rules, likelihoods=likelihoods)
     return read_variants(

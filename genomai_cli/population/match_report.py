@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from genomai_cli.errors import shown_path
-from genomai_cli.formats.call_quality import described, filter_warning
+from genomai_cli.formats.call_quality import described, filter_warning, misfit_warning
 
 NAMED = 5  # chromosomes in a message
 
@@ -75,6 +75,8 @@ def warnings_of(report: MatchReport) -> Iterator[str]:
     calls = matched * report.samples
     if by_filter := filter_warning(report.no_calls, report.filters, calls):
         yield by_filter
+    if by_misfits := misfit_warning(report.no_calls, calls):
+        yield by_misfits
     if report.unclear_strand:
         yield (
             f"{report.turned} sites are on the other strand and others are not: at "

@@ -167,7 +167,7 @@ def model_of_variants(
 
     `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
-    if source.kind in (Kind.RAW, Kind.PLINK, Kind.PGEN):  # of all chromosomes
+    if source.kind not in (Kind.VCF, Kind.BCF):  # others are of all chromosomes
         return of_panel, source
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
     for name, reference in installed_references().items():
