@@ -105,7 +105,6 @@ def test_options_are_in_groups():
     groups = re.findall(r"^(\w+):", said, re.MULTILINE)
     assert groups[1:] == [
         "Arguments",
-        "Options",
         "Input",
         "Model",
         "Output",
