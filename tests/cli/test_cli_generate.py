@@ -261,7 +261,7 @@ def test_vcf_holds_the_same_people_as_fasta(generator, cohort, tmp_path, build):
 def test_bcftools_has_nothing_to_say_about_the_vcf(generator, tmp_path):
     file = tmp_path / "people.vcf.gz"
     generated(generator, "-n", "5", "--to", "vcf", "-o", file)
-    for command in (["index", file], ["query", "-f", "%CHROM %POS[ %GT]\n", file]):
+    for command in (["index", file], ["view", file], ["query", "-f", "%CHROM %POS[ %GT]\n", file]):
         ended = subprocess.run(["bcftools", *command], capture_output=True, text=True, check=True)
         assert ended.stderr == ""
     rows = [line.split() for line in ended.stdout.splitlines()]
@@ -269,6 +269,22 @@ def test_bcftools_has_nothing_to_say_about_the_vcf(generator, tmp_path):
     assert len(rows) == SITES
     assert places == sorted(places)
     assert {call for row in rows for call in row[2:]} <= {"0|0", "0|1", "1|0", "1|1"}
+
+
+@pytest.mark.skipif(not shutil.which("plink2"), reason="plink2 is not installed")
+def test_plink2_reads_the_vcf_and_loses_nothing(generator, cohort, tmp_path):
+    """As a .pgen, which it makes of it, it gives the same barcodes."""
+    pytest.importorskip("pgenlib")
+    file, made = tmp_path / "people.vcf.gz", tmp_path / "people"
+    generated(generator, "-n", "5", "--to", "vcf", "-o", file)
+    words = ["plink2", "--vcf", file, "--make-pgen", "--out", made]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "Warning" not in ended.stdout + ended.stderr
+    barcodes = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
+    read = run([*barcodes, made.with_suffix(".pgen")])
+    assert read.status == 0, read.stderr
+    assert read.stdout == run([*barcodes, file]).stdout
 
 
 def test_a_table_has_a_row_a_person_and_a_column_a_site(generator):
