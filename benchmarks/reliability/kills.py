@@ -69,8 +69,9 @@ def killed(
             shutil.copy(undisturbed / name, folder)
         status, messages = run(job, folder, after, by)
         counts[TOO_LATE if status == 0 else by.name] += 1
-        if "Traceback" in messages or "unexpected" in messages:
-            return f"a traceback: {messages.strip().splitlines()[-1][:200]}"
+        # A traceback that names no file of the program is Python's own, interrupted while it starts.
+        if ("Traceback" in messages and "genomai_cli" in messages) or "unexpected" in messages:
+            return f"a traceback: {' | '.join(messages.strip().splitlines()[-5:])[:400]}"
         if (folder / job.output).exists() and job.content(folder) != expected:
             return "an output that is not whole"
         if status:
