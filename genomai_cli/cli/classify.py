@@ -18,6 +18,7 @@ from genomai_cli.cli.options import (
     Output,
     ShardOption,
     VariantOptions,
+    report_option,
     wants_parquet,
 )
 from genomai_cli.cli.run import Run, command
@@ -57,13 +58,7 @@ Components = Annotated[
     ),
 ]
 ReportFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        help="Write a page for people (HTML that stands alone): samples, map, proportions, flags and what to do.",
-        show_default=False,
-    ),
+    Path | None, report_option("samples, map, proportions, flags and what to do")
 ]
 PlotFile = Annotated[
     Path | None,

@@ -7,24 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genomai_cli.cli.evaluate_generation import GenerationOptions, measured_generation
 from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks
-from genomai_cli.cli.options import (
-    STANDARD_OUTPUT,
-    Model,
-    Output,
-    PanelFile,
-    SeedOnly,
-)
+from genomai_cli.cli.options import STANDARD_OUTPUT, Output, SeedOnly, report_option
+from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run, command
-from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from genomai_cli.formats.streams import Input
     from genomai_cli.metrics.evaluation import Overlap
-    from genomai_cli.population.evaluation.generation import Measures, Report
-    from genomai_cli.population.evaluation.genotypes import SampleGenotypes
-    from genomai_cli.population.panel import Panel
-    from genomai_cli.records import SequenceRecord
     from genomai_cli.training.similarity import KmerTable
 
 
@@ -58,24 +49,6 @@ Truth = Annotated[
         "--truth",
         metavar="LABELS",
         help="A table whose first column names the sample and whose others hold the true labels.",
-        show_default=False,
-    ),
-]
-HeldOut = Annotated[
-    Path | None,
-    typer.Option(
-        "--held-out",
-        metavar="FILE",
-        help="Generation: real samples that the generator was not trained on, for baselines and membership inference.",
-        show_default=False,
-    ),
-]
-Predictions = Annotated[
-    Path | None,
-    typer.Option(
-        "--predictions",
-        metavar="FILE",
-        help="Generation: what `genomai classify` calls SYNTHETIC, for the share recognised as requested.",
         show_default=False,
     ),
 ]
@@ -117,6 +90,12 @@ Confusion = Annotated[
 ]
 
 
+ReportFile = Annotated[
+    Path | None,
+    report_option("measures with intervals, confusions, every label, calibration and ROC curves"),
+]
+
+
 @dataclass(eq=False, repr=False)
 class TruthOptions:
     """The true labels, their columns by head, and what the model that predicted was trained on."""
@@ -125,16 +104,6 @@ class TruthOptions:
     column: Columns = None
     trained_on: TrainedOn = None
     sequences: SequencesFile = None
-
-
-@dataclass(eq=False, repr=False)
-class GenerationOptions:
-    """What generated samples are compared with besides the real ones, and at which sites."""
-
-    held_out: HeldOut = None
-    predictions: Predictions = None
-    model: Model = None
-    panel: PanelFile = None
 
 
 @command
@@ -148,6 +117,7 @@ def evaluate(
     confusion: Confusion = None,
     generation: GenerationOptions,
     omics: OmicsOptions,
+    report: ReportFile = None,
     output: Output = STANDARD_OUTPUT,
     random: SeedOnly,
 ) -> None:
@@ -168,32 +138,66 @@ def evaluate(
 
     \b
     genomai evaluate --task omics --model tracks-model --reference aside.fa --tracks aside.tsv
-    genomai evaluate populations.tsv --truth labels.tsv
+    genomai evaluate populations.tsv --truth labels.tsv --report evaluation.html
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai classify --model ./m test.csv | genomai evaluate --truth test.csv --trained-on ./m
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    from genomai_cli.cli import evaluation_report as texts
-
     if task is not Task.OMICS:
         _refuse(task, **vars(omics))
-    if task is Task.OMICS:
-        others = {name: value for name, value in vars(generation).items() if name != "model"}
-        _refuse(task, inputs=inputs, **vars(labels), **others, confusion=confusion)
-        rows, threshold = measured_tracks(run, omics, generation.model, random.seed)
-        written = texts.omics_tsv(rows) if format_ is Format.TSV else None
-        text = written or texts.omics_json(rows, threshold)
-    elif task is Task.GENERATION:
-        _refuse(task, **vars(labels), confusion=confusion)
-        text = _generation(run, format_, generation, random.seed)
-    else:
-        _refuse(task, **vars(generation))
-        text = _classification(run, format_, labels, confusion, random.seed)
-    _write(output, text)
+    with page_file(report) as page:
+        if task is Task.OMICS:
+            others = {name: value for name, value in vars(generation).items() if name != "model"}
+            _refuse(task, inputs=inputs, **vars(labels), **others, confusion=confusion)
+            text = _omics(run, format_, omics, generation.model, page, random.seed)
+        elif task is Task.GENERATION:
+            _refuse(task, **vars(labels), confusion=confusion)
+            text = _generation(run, format_, generation, page, random.seed)
+        else:
+            _refuse(task, **vars(generation))
+            text = _classification(run, format_, labels, confusion, page, random.seed)
+        _write(output, text)
+
+
+def _omics(
+    run: Run, format_: Format, omics: OmicsOptions, model: str | None, page: PageFile, seed: int
+) -> str:
+    """The report on restored tokens and tracks as text."""
+    from genomai_cli.cli import evaluation_report as texts
+
+    rows, threshold = measured_tracks(run, omics, model, seed)
+    if page:
+        from genomai_cli.inference.track_report import evaluation_page
+
+        page.write(evaluation_page(rows, threshold, run.facts()))
+    return texts.omics_tsv(rows) if format_ is Format.TSV else texts.omics_json(rows, threshold)
+
+
+def _generation(
+    run: Run, format_: Format, options: GenerationOptions, page: PageFile, seed: int
+) -> str:
+    """The report on generated samples as text."""
+    from genomai_cli.cli import evaluation_report as texts
+
+    report, comparison, files = measured_generation(run, options, seed)
+    if page:
+        from genomai_cli.population.evaluation.page import Frequencies, quality_page
+
+        title = f"{len(comparison.synthetic):,} generated samples beside real ones"
+        facts = run.facts() | {"seed": str(seed)}
+        page.write(quality_page(title, report, {}, Frequencies.of(comparison), facts))
+    if format_ is Format.TSV:
+        return texts.generation_tsv(report)
+    return texts.generation_json(report, asdict(files))
 
 
 def _classification(
-    run: Run, format_: Format, labels: TruthOptions, confusion: Path | None, seed: int
+    run: Run,
+    format_: Format,
+    labels: TruthOptions,
+    confusion: Path | None,
+    page: PageFile,
+    seed: int,
 ) -> str:
     """The report on predicted labels as text; the confusion matrices are written to their own file."""
     from genomai_cli.cli import evaluation_report as texts
@@ -205,29 +209,36 @@ def _classification(
     table = evaluation.PredictionTable(read_table(run.inputs[0]))
     known = evaluation.with_label_sets(read_labels(labels.truth), table)
     column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
-    _count(run, evaluation.overlap(table, known), len(table.samples))
-    _tell_leaks(run, labels)
+    remarks = _count(run, evaluation.overlap(table, known), len(table.samples))
+    remarks += _tell_leaks(run, labels)
     if novel := table.novel():
-        run.console.say(
+        remarks.append(
             f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
         )
+        run.console.say(remarks[-1])
     scores = evaluation.score_heads(table, known, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))
+    if page:
+        from genomai_cli.reports.evaluation import page as page_of
+
+        cases = evaluation.cases_of(table, known, column_of)
+        facts = run.facts() | {"seed": str(seed)}
+        page.write(page_of(scores, cases, facts=facts, remarks=remarks, seed=seed))
     if format_ is Format.TSV:
         return texts.classification_tsv(scores)
     facts = {"task": Task.CLASSIFICATION, "predictions": table.path, "truth": known.path}
     return texts.classification_json(scores, **facts)
 
 
-def _tell_leaks(run: Run, labels: TruthOptions) -> None:
-    """Warn of sequences that the model may know from training, if it was said what that was."""
+def _tell_leaks(run: Run, labels: TruthOptions) -> list[str]:
+    """Warn of sequences that the model may know from training, if it was said what that was; what was told."""
     from genomai_cli.training.similarity import shared_between
 
     if labels.trained_on is None:
         if labels.sequences is not None:
             raise UsageError("--sequences are compared with what --trained-on names")
-        return
+        return []
     file = labels.sequences or labels.truth
     assert file is not None  # without LABELS there is nothing to evaluate
     tested = _sequences(file)
@@ -237,9 +248,9 @@ def _tell_leaks(run: Run, labels: TruthOptions) -> None:
         f"{file}: {found} of {len(tested)} sequences have near-duplicates among those trained on"
     )
     if found:
-        run.console.warn(f"{message}: what is measured on them is partly memory")
-    else:
-        run.console.say(message)
+        message += ": what is measured on them is partly memory"
+    (run.console.warn if found else run.console.say)(message)
+    return [message]
 
 
 def _trained_on(name: str) -> "KmerTable | list[str]":
@@ -264,101 +275,6 @@ def _sequences(path: Path) -> list[str]:
         return [record.held for record in read_sequences(source)]
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """The files of real and of generated samples, and what they are compared with besides."""
-
-    real: Path
-    synthetic: Path
-    held_out: Path | None = None
-    predictions: Path | None = None
-
-    @property
-    def genotypes(self) -> list[Path]:
-        """The files with genotypes."""
-        return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
-
-
-def _generation(run: Run, format_: Format, options: GenerationOptions, seed: int) -> str:
-    """The report on generated samples as text; UsageError for another number of inputs than two."""
-    from genomai_cli.cli import evaluation_report as texts
-    from genomai_cli.sources.installed import panel_of
-
-    if len(run.inputs) != 2:
-        raise UsageError("--task generation compares two files: REAL SYNTHETIC")
-    real, synthetic = run.inputs
-    files = Compared(real, synthetic, options.held_out, options.predictions)
-    given = options.panel or options.model
-    panel = panel_of(options.panel, options.model) if given else None
-    report = _compare(run, files, panel, seed)
-    if format_ is Format.TSV:
-        return texts.generation_tsv(report)
-    return texts.generation_json(report, asdict(files))
-
-
-def _compare(run: Run, files: Compared, panel: "Panel | None", seed: int) -> "Report":
-    """The report at the sites of the panel.
-
-    Without a panel: of the installed one that the barcodes of a FASTA fit, or at the biallelic SNPs of the VCF of real
-    samples.
-    """
-    from genomai_cli.formats.streams import open_inputs
-    from genomai_cli.population.evaluation import generation
-    from genomai_cli.population.evaluation.genotypes import genotypes_of, read_records
-
-    sources = list(open_inputs(files.genotypes))
-    records = [read_records(source) for source in sources]
-    sites = panel or _panel(sources[0], [found for found in records if found is not None])
-    genotypes = [genotypes_of(*pair, sites) for pair in zip(sources, records, strict=True)]
-    for path, samples in zip(files.genotypes, genotypes, strict=True):
-        phase = "phased" if samples.phased else "without phase"
-        run.console.say(f"{path}: {len(samples)} samples at {len(sites)} sites, {phase}")
-        run.count(read=len(samples), used=len(samples))
-    comparison = generation.Comparison.of(sites, *genotypes)
-    left_out = len(sites) - len(comparison.panel)
-    if left_out:
-        run.console.warn(f"{left_out} sites are missing in one of the files: left out")
-    report = generation.report(comparison, seed)
-    if files.predictions is not None:
-        report["recognised"] = _recognised(files.predictions, genotypes[1])
-    return report
-
-
-def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
-    from genomai_cli.alphabet import as_letters
-    from genomai_cli.formats.streams import open_input
-    from genomai_cli.population.barcode import BarcodeSites
-    from genomai_cli.population.panel_files import panel_of_variants
-    from genomai_cli.sources.installed import installed_panels
-
-    if sequences:
-        record = sequences[0][0]
-        for panel in installed_panels().values():
-            if BarcodeSites.of(panel).fit(as_letters(record.held)):
-                return panel
-        message = f"{record.name} is no barcode of an installed panel: name its panel with --panel"
-        raise InputError(message, path=record.path, line=record.line or None)
-    if real.file is None:
-        raise UsageError("real samples from a pipe need --panel or --model")
-    with open_input(real.path) as again:  # once for the sites, once for the samples
-        return panel_of_variants(again)
-
-
-def _recognised(path: Path, synthetic: "SampleGenotypes") -> "Measures":
-    from genomai_cli.formats.tables import read_table
-    from genomai_cli.metrics.evaluation import PredictionTable
-    from genomai_cli.population.evaluation.generation import recognition_measures
-
-    predictions = PredictionTable(read_table(path))
-    columns = [predictions.table.column(head) for head in predictions.heads]
-    called = dict(zip(predictions.samples, zip(*columns, strict=True), strict=True))
-    measures = recognition_measures(synthetic.requested, called)
-    if not measures:
-        message = "names none of the generated samples whose record has a phenotype="
-        raise InputError(message, path=path)
-    return measures
-
-
 def _refuse(task: Task, **given: object) -> None:
     """UsageError if an option is given that is for another task."""
     for option, value in given.items():
@@ -374,17 +290,21 @@ def _columns(given: list[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given)
 
 
-def _count(run: Run, overlap: "Overlap", rows: int) -> None:
-    """Count the rows, and warn about samples that have no partner or several."""
+def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
+    """Count the rows, and warn about samples that have no partner or several; what was told."""
     run.count(read=rows, used=overlap.common, refused=rows - overlap.common)
+    told = []
     for samples, what in (
         (overlap.only_predicted, "predicted but without a truth, left out"),
         (overlap.repeated, "predicted more than once, every row counts"),
     ):
         if samples:
-            run.console.warn(f"{len(samples)} samples {what}: {_some(samples)}")
+            told.append(f"{len(samples)} samples {what}: {_some(samples)}")
+            run.console.warn(told[-1])
     if overlap.only_known:
-        run.console.say(f"{len(overlap.only_known)} samples of the truth are not predicted")
+        told.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
+        run.console.say(told[-1])
+    return told
 
 
 def _some(samples: list[str], shown: int = 3) -> str:

@@ -9,11 +9,10 @@ from genomai_cli.cli.console import show_table
 from genomai_cli.cli.exits import Commands
 from genomai_cli.cli.help_pages import Command
 from genomai_cli.cli.options import Seed
-from genomai_cli.cli.run import Run, command
+from genomai_cli.cli.run import Run, command, command_line
 from genomai_cli.cli.training_options import (
     Changes,
     Target,
-    command_line,
     named_after,
 )
 
@@ -242,7 +241,6 @@ def new(
     genomai models new --recipe hyenadna-tiny --seed 1 -o untrained
     genomai embed --model ./untrained -o vectors.h5 genes.fa
     """
-    import shlex
 
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.training import recipe as recipes
@@ -251,7 +249,7 @@ def new(
 
     chosen, text = recipes.read(recipe, changes or [])
     made = untrained(named_after(chosen, output, changes or []), seed=seed)
-    card = untrained_card(made, shlex.join(command_line()))
+    card = untrained_card(made, command_line())
     bundles.save(made, output, bundles.Extras(card, text))
     run.count(read=1, used=1)
     run.console.say(f"wrote {output}")

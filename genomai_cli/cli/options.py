@@ -55,6 +55,16 @@ def wants_parquet(to: str | None, output: Path) -> bool:
     return True
 
 
+def report_option(what_it_shows: str) -> Any:
+    """`--report`, the page that a command writes for people."""
+    return typer.Option(
+        "--report",
+        metavar="FILE",
+        help=f"Write a page for people (HTML that stands alone): {what_it_shows}.",
+        show_default=False,
+    )
+
+
 def either(names: Iterable[str]) -> str:
     """The names as help lists choices: "a, b, or c"."""
     *others, last = names

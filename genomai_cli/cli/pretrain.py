@@ -1,6 +1,5 @@
 """`genomai pretrain`: a network trained on DNA without labels, in a new bundle or attached to another model's."""
 
-import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -30,18 +29,20 @@ from genomai_cli.cli.options import (
     VariantOptions,
     either,
     model_option,
+    report_option,
 )
+from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
     RestartOptions,
     Target,
     TrainingPanel,
-    command_line,
     named_after,
     recipe_option,
     stop_requests,
 )
+from genomai_cli.cli.training_report import write_pretrained
 from genomai_cli.errors import UsageError
 from genomai_cli.registry import OBJECTIVES
 
@@ -148,6 +149,11 @@ Shard = Annotated[
 ]
 
 
+ReportFile = Annotated[
+    Path | None, report_option("held-out losses beside those without a network, losses by step")
+]
+
+
 @dataclass(eq=False, repr=False)
 class LearningOptions:
     """What is learnt, how, and what is told beside the DNA."""
@@ -196,6 +202,7 @@ def pretrain(
     reading: ReadingOptions,
     shard: Shard = False,
     restart: RestartOptions,
+    report: ReportFile = None,
     compute: Compute,
 ) -> None:
     """Pretrain a network on unlabelled DNA, into a model bundle.
@@ -223,7 +230,10 @@ def pretrain(
     from genomai_cli.training.pretraining import Surroundings
     from genomai_cli.training.recipe import input_of
 
-    with distributed.joined(compute.device, shard=shard) as (processes, where):
+    with (
+        distributed.joined(compute.device, shard=shard) as (processes, where),
+        page_file(None if processes.rank else report) as page,
+    ):
         if processes.rank:
             run.keep_quiet()
         devices.use_threads(compute.threads)
@@ -266,8 +276,7 @@ def pretrain(
             made = _pretrained(run, work, chosen, kind, around, compute.seed, start)
         if processes.rank == 0:
             host = _host(made, start, reading.model)
-            write(made, output, work, host)
-            _tell(run, made, output)
+            write_pretrained(run, made, output, work, host, page)
         distributed.wait_for_all(processes)
 
 
@@ -370,37 +379,3 @@ def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path 
 
     kept = start is not None and made.bundle.classifier is start.classifier
     return catalog.find(name) if kept and name else None
-
-
-def _tell(run: Run, made: "Pretrained", output: Path) -> None:
-    from genomai_cli.bundles import catalog
-
-    weights = catalog.sha256(output / catalog.WEIGHTS)
-    run.used_model(made.bundle.name, made.bundle.version, weights)
-    for name, loss in made.facts["held_out"].items():
-        baseline = made.facts["baseline"][name]
-        beside = "without a network" if made.facts["steps"] else "of the baseline"
-        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} {beside}")
-    for name, (bits, baseline) in made.facts["bits_per_base"].items():
-        run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
-    told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
-    run.note(**{key: made.facts[key] for key in told})
-    run.console.say(f"wrote {output}")
-
-
-def write(made: "Pretrained", output: Path, work: "Workspace", host: Path | None) -> None:
-    """Save it with its card, log and picture; `host` is the folder of the model that the network was attached to."""
-    from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.training.attach import attached_files
-    from genomai_cli.training.model_card import loss_picture, pretraining_card
-    from genomai_cli.training.run_folder import LOG, PICTURE
-
-    text = pretraining_card(made, shlex.join(command_line()))
-    others: dict[str, str | bytes] = {**made.files}
-    if rows := work.log.rows():
-        others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
-    extras = bundles.Extras(text, work.recipe, others, list(made.files))
-    if host is not None:
-        extras = attached_files(extras, host, made.network_kind, kept=made.files)
-    bundles.save(made.bundle, output, extras)
-    work.remove()

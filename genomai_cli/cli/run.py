@@ -13,6 +13,7 @@ is to Typer `embed(context, inputs, seed, device, threads, output, quiet, verbos
 """
 
 import inspect
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -171,8 +172,11 @@ class Run:
         return found
 
     def facts(self) -> dict[str, str]:
-        """What a page says of the run: the program, and what it has read."""
-        told = {"program": f"genomai {__version__}, {self.report.command}"}
+        """What a page says of the run: the program, how it was started, and what it has read."""
+        told = {
+            "program": f"genomai {__version__}, {self.report.command}",
+            "command": command_line(),
+        }
         told |= {f"input {n}": "standard input" for n in self.report.inputs if n == "-"}
         for file in self.files:
             what = "input" if file.option == "inputs" else f"--{file.option.replace('_', '-')}"
@@ -269,6 +273,11 @@ class RunReport:
 
         with atomic_text(path) as file:
             file.write(self.to_json())
+
+
+def command_line() -> str:
+    """The words that started this run, as a shell reads them."""
+    return shlex.join(["genomai", *sys.argv[1:]])
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

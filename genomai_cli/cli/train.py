@@ -1,6 +1,5 @@
 """`genomai train`: a model from labelled samples."""
 
-import shlex
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
@@ -15,19 +14,20 @@ from genomai_cli.cli.options import (
     Inputs,
     VariantOptions,
     model_option,
+    report_option,
 )
+from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.training_options import (
     Changes,
     RestartOptions,
     Target,
     TrainingPanel,
-    command_line,
     named_after,
     recipe_option,
     stop_requests,
 )
-from genomai_cli.cli.training_report import log_files, reporter, tell_result
+from genomai_cli.cli.training_report import reporter, write_classifier
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,6 +126,12 @@ Start = Annotated[
 ]
 
 
+ReportFile = Annotated[
+    Path | None,
+    report_option("held-out results beside baselines, what was tried, losses by step"),
+]
+
+
 @dataclass(eq=False, repr=False)
 class LearningOptions:
     """How to train, and for which heads."""
@@ -194,6 +200,7 @@ def train(
     reading: ReadingOptions,
     adapting: AdaptOptions,
     restart: RestartOptions,
+    report: ReportFile = None,
     compute: Compute,
 ) -> None:
     """Train a classifier on labelled samples, into a model bundle.
@@ -207,6 +214,7 @@ def train(
     genomai train mt.fa --labels people.tsv --model mito-pretrained -o my-mito
     genomai train promoters.fa --labels classes.tsv --model ./dna-model --adapt lora -o promoters
     genomai train train.csv --dev dev.csv --test test.csv -o promoters   (columns: sequence, label)
+    genomai train train.csv -o promoters --report promoters.html
     genomai classify --model ./my-model new.vcf.gz
     """
     from genomai_cli import device as devices
@@ -215,7 +223,6 @@ def train(
     from genomai_cli.sources.labelled import LabelledReader
     from genomai_cli.training import labelled_data, run_folder, selection
     from genomai_cli.training import recipe as recipes
-    from genomai_cli.training.model_card import classifier_card
 
     budget = selection.seconds_of(learning.time)
     first, sources = open_run_inputs(run)
@@ -245,25 +252,22 @@ def train(
         "time": learning.time,
         "target": learning.target.value,
     }
-    work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
-    with work.kept_once_begun():
-        fitted = _fitter(run, chosen, budget, adapting, start, work)(
-            samples,
-            chosen,
-            kind,
-            seed=compute.seed,
-            device=where,
-            work=work.folder,
-            validation=gathered.validation,
-            stopping=stop_requests,
-        )
-    fitted.bundle.config["provenance"] |= gathered.facts()
-    files = {**log_files(work, fitted.bundle.name), **gathered.files()}
-    card = classifier_card(fitted, shlex.join(command_line()))
-    bundles.save(fitted.bundle, output, bundles.Extras(card, text, files))
-    work.remove()
-    run.count(used=len(samples))
-    tell_result(run, fitted, output)
+    with page_file(report) as page:
+        work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
+        with work.kept_once_begun():
+            fitted = _fitter(run, chosen, budget, adapting, start, work)(
+                samples,
+                chosen,
+                kind,
+                seed=compute.seed,
+                device=where,
+                work=work.folder,
+                validation=gathered.validation,
+                stopping=stop_requests,
+            )
+        fitted.bundle.config["provenance"] |= gathered.facts()
+        run.count(used=len(samples))
+        write_classifier(run, fitted, output, work, gathered.files(), page)
 
 
 def _fitter(

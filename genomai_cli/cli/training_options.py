@@ -1,7 +1,6 @@
 """What `train` and `pretrain` share: their options, the recipe they read, and how they are stopped."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,11 +75,6 @@ def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
     if any(change.startswith("name=") for change in changes):
         return recipe
     return recipes.named(recipe, output.resolve().name)
-
-
-def command_line() -> list[str]:
-    """The words that started this run, for the model's card."""
-    return ["genomai", *sys.argv[1:]]
 
 
 class StopRequest:

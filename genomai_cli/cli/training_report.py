@@ -1,15 +1,17 @@
-"""What `genomai train` tells while it trains and when it is done, and the log that the bundle keeps."""
+"""What `genomai train` and `pretrain` tell, and what they write when they are done: the bundle, and the page."""
 
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genomai_cli.cli.run import Run
+from genomai_cli.cli.pages import PageFile
+from genomai_cli.cli.run import Run, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from genomai_cli.training.finetuning import Finetuned
+    from genomai_cli.training.pretraining import Pretrained
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
@@ -35,16 +37,40 @@ def reporter(
     return report
 
 
-def log_files(work: "Workspace", title: str) -> "dict[str, str | bytes]":
-    """The log and its picture; neither of a model that is solved, which has no steps."""
-    from genomai_cli.training.model_card import steps_picture
+def write_classifier(
+    run: Run,
+    fitted: "Finetuned",
+    output: Path,
+    work: "Workspace",
+    files: "Mapping[str, bytes]",
+    page: PageFile,
+) -> None:
+    """Save it with its card, its log and further files, tell how it did, and write the page."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training.model_card import classifier_card, steps_picture
     from genomai_cli.training.run_folder import LOG, PICTURE
 
     rows = work.log.rows()
-    return {LOG: work.log.text(), PICTURE: steps_picture(rows, title)} if rows else {}
+    others: dict[str, str | bytes] = {**files}
+    if rows:  # a model that is solved has no steps
+        others |= {LOG: work.log.text(), PICTURE: steps_picture(rows, fitted.bundle.name)}
+    card = classifier_card(fitted, command_line())
+    bundles.save(fitted.bundle, output, bundles.Extras(card, work.recipe, others))
+    work.remove()
+    _tell_classifier(run, fitted, output)
+    if page:
+        from genomai_cli.training.pages import training_page
+
+        page.write(training_page(fitted, rows, _facts(run)))
 
 
-def tell_result(run: Run, fitted: "Finetuned", output: Path) -> None:
+def _facts(run: Run) -> dict[str, str]:
+    """What a page says of the run, with the model's checksum."""
+    assert run.report.model is not None
+    return {"SHA-256 of its weights": run.report.model.sha256, **run.facts()}
+
+
+def _tell_classifier(run: Run, fitted: "Finetuned", output: Path) -> None:
     from genomai_cli.bundles import catalog
 
     weights = catalog.sha256(output / catalog.WEIGHTS)
@@ -78,3 +104,50 @@ def _result(found: "Mapping[str, Any]") -> str:
         beside = f"{first}: {plain['pearson']:.4f}, {plain['r2']:.4f}"
         return f"r {found['pearson']:.4f}, R2 {found['r2']:.4f} ({beside})"
     return f"accuracy {found['accuracy']:.4f}, MCC {found['mcc']:.4f} ({first}: {plain['mcc']:.4f})"
+
+
+def write_pretrained(
+    run: Run,
+    made: "Pretrained",
+    output: Path,
+    work: "Workspace",
+    host: Path | None,
+    page: PageFile,
+) -> None:
+    """Save it with its card, log and picture, tell how it did, and write the page; `host` is the folder of the model
+    that the network was attached to."""
+    from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.training.attach import attached_files
+    from genomai_cli.training.model_card import loss_picture, pretraining_card
+    from genomai_cli.training.run_folder import LOG, PICTURE
+
+    text, rows = pretraining_card(made, command_line()), work.log.rows()
+    others: dict[str, str | bytes] = {**made.files}
+    if rows:
+        others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
+    extras = bundles.Extras(text, work.recipe, others, list(made.files))
+    if host is not None:
+        extras = attached_files(extras, host, made.network_kind, kept=made.files)
+    bundles.save(made.bundle, output, extras)
+    work.remove()
+    _tell_pretrained(run, made, output)
+    if page:
+        from genomai_cli.training.pages import pretraining_page
+
+        page.write(pretraining_page(made, rows, _facts(run)))
+
+
+def _tell_pretrained(run: Run, made: "Pretrained", output: Path) -> None:
+    from genomai_cli.bundles import catalog
+
+    weights = catalog.sha256(output / catalog.WEIGHTS)
+    run.used_model(made.bundle.name, made.bundle.version, weights)
+    for name, loss in made.facts["held_out"].items():
+        baseline = made.facts["baseline"][name]
+        beside = "without a network" if made.facts["steps"] else "of the baseline"
+        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} {beside}")
+    for name, (bits, baseline) in made.facts["bits_per_base"].items():
+        run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
+    told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
+    run.note(**{key: made.facts[key] for key in told})
+    run.console.say(f"wrote {output}")

@@ -129,6 +129,29 @@ def calibration_interval(
     return 0.0 if consistent else max(0.0, low), min(1.0, max(value, high))
 
 
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Calls of about the same probability: how many, its mean, and the share that is right with its interval."""
+
+    samples: int
+    stated: float
+    right: float
+    low: float
+    high: float
+
+
+def reliability(confidence: Floats, right: Flags, bins: int = BINS) -> list[ReliabilityBin]:
+    """The bins of `expected_calibration_error` that have samples, with Wilson's intervals."""
+    bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    found = []
+    for number in np.unique(bin_N).tolist():
+        here = bin_N == number
+        count, good = int(here.sum()), int(right[here].sum())
+        stated = float(confidence[here].mean())
+        found.append(ReliabilityBin(count, stated, good / count, *wilson_interval(good, count)))
+    return found
+
+
 def log_losses(probabilities: Floats, truth: NDArray[np.int64]) -> Floats:
     """One value a sample: -log of the probability given to the true label, kept off 0 by 1e-15."""
     given = probabilities[np.arange(len(truth)), truth]

@@ -143,27 +143,61 @@ def columns_for(
     return chosen
 
 
-def score_heads(
-    table: PredictionTable, truth: LabelTable, columns: Mapping[str, str], seed: int
-) -> dict[str, HeadScores | NumberScores]:
-    """The scores of each head over the rows whose truth is known; a head without any is left out."""
-    scores: dict[str, HeadScores | NumberScores] = {}
-    for number, (head, column) in enumerate(columns.items()):
+@dataclass(frozen=True, eq=False)
+class LabelCases:
+    """The true labels of the rows that have one, and what a head called there."""
+
+    truth: list[str]
+    predictions: Predictions
+
+    def scores(self, rng: np.random.Generator) -> HeadScores:
+        """Every measure."""
+        return score(self.truth, self.predictions, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class NumberCases:
+    """The true numbers of the rows that have one, and what a head predicted there."""
+
+    truth: NDArray[np.float64]
+    predictions: NumberPredictions
+
+    def scores(self, rng: np.random.Generator) -> NumberScores:
+        """Every measure."""
+        return score_numbers(self.truth, self.predictions, rng)
+
+
+def cases_of(
+    table: PredictionTable, truth: LabelTable, columns: Mapping[str, str]
+) -> dict[str, LabelCases | NumberCases]:
+    """By head, the rows whose truth is known; a head without any is left out."""
+    found: dict[str, LabelCases | NumberCases] = {}
+    for head, column in columns.items():
         labels = {
             name: label for name, label in truth.column(column).items() if label != UNKNOWN_LABEL
         }
         rows = [row for row, name in enumerate(table.samples) if name in labels]
-        if rows:
-            answers = [labels[table.samples[row]] for row in rows]
-            rng = np.random.default_rng([seed, number])
-            if head in table.numbers:
-                line_of = dict(zip(truth.samples, truth.lines, strict=True))
-                lines = [line_of[table.samples[row]] for row in rows]
-                true = numbers_of(answers, lines, truth.path)
-                scores[head] = score_numbers(true, table.predicted_numbers(head, rows), rng)
-            else:
-                scores[head] = score(answers, table.predictions(head, rows), rng)
-    return scores
+        answers = [labels[table.samples[row]] for row in rows]
+        if rows and head in table.numbers:
+            line_of = dict(zip(truth.samples, truth.lines, strict=True))
+            lines = [line_of[table.samples[row]] for row in rows]
+            true = numbers_of(answers, lines, truth.path)
+            found[head] = NumberCases(true, table.predicted_numbers(head, rows))
+        elif rows:
+            found[head] = LabelCases(answers, table.predictions(head, rows))
+    return found
+
+
+def score_heads(
+    table: PredictionTable, truth: LabelTable, columns: Mapping[str, str], seed: int
+) -> dict[str, HeadScores | NumberScores]:
+    """The scores of each head over the rows whose truth is known; a head without any is left out."""
+    cases = cases_of(table, truth, columns)
+    return {
+        head: cases[head].scores(np.random.default_rng([seed, number]))
+        for number, head in enumerate(columns)
+        if head in cases
+    }
 
 
 def with_label_sets(truth: LabelTable, table: PredictionTable) -> LabelTable:

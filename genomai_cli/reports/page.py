@@ -17,7 +17,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from genomai_cli.names import printable
-from genomai_cli.reports.sections import Picture, Section
+from genomai_cli.reports.sections import Section
 
 TEMPLATES = "templates"
 
@@ -34,22 +34,20 @@ class Page:
 def rendered(page: Page) -> bytes:
     """The page as UTF-8, one line end a section, the same bytes for the same content."""
     style, script = file_text("page.css"), file_text("page.js")
-    drawn = any(isinstance(section, Picture) for section in page.sections)
     html = _templates().get_template("page.html.j2")
     text = html.render(
         page=page,
         style=Markup(style),
         script=Markup(script),
-        policy=policy(style, script, drawn=drawn),
+        policy=policy(style, script),
     )
     return text.encode()
 
 
-def policy(style: str, script: str, *, drawn: bool) -> str:
-    """What the page may do: its own script, its own style, no network. A drawing of matplotlib is styled in place."""
-    styles = "'unsafe-inline'" if drawn else digest(style)
+def policy(style: str, script: str) -> str:
+    """What the page may do: its own script, its own style, no network."""
     return (
-        f"default-src 'none'; script-src {digest(script)}; style-src {styles}; "
+        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -122,12 +122,22 @@ class Tables:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing as SVG, made by this program: it goes into the page as it is."""
+    """A drawing as SVG, made by `drawings`: it goes into the page as it is."""
 
     title: str
     svg: str
     caption: str = ""
     kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small drawings beside one another."""
+
+    title: str
+    pictures: Sequence[Picture]
+    caption: str = ""
+    kind: ClassVar[str] = "pictures"
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,7 @@ class FractionBars:
         return {"labels": list(self.labels), "colours": self.colours, "values": values}
 
 
-Section = Tiles | Notes | Facts | Table | Tables | Picture | SampleMap | FractionBars
+Section = Tiles | Notes | Facts | Table | Tables | Picture | Pictures | SampleMap | FractionBars
 
 
 def rounded(values: Array) -> list[float | None]:

@@ -3,18 +3,19 @@
 The module is opened only when there is a card to write, since matplotlib is slow to load.
 """
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import nn
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inputs.base import CardText
 from genomai_cli.names import caption
+from genomai_cli.reports.drawings import draw_curves
+from genomai_cli.reports.pictures import picture
 from genomai_cli.training.finetuning import Finetuned
+from genomai_cli.training.loss_curves import Rows, by_objective, by_part
 from genomai_cli.training.pretraining import Pretrained
 
 CLASS_MEASURES = {"accuracy": "accuracy", "mcc": "MCC"}
@@ -136,23 +137,23 @@ def classifier_card(fitted: Finetuned, command: str) -> str:
 
 ## Data
 
-{_counted(made)}
+{data_in_words(made)}
 
 ## Method
 
 Network `{config["network"]["kind"]}`, {fitted.bundle.classifier.trainable_parameters:,} trainable parameters; tokenizer
-`{config["tokenizer"]["kind"]}`. {_adapted(made)}{_selected(made)}All settings are in `recipe.toml`.
+`{config["tokenizer"]["kind"]}`. {start_in_words(made)}{selection_in_words(made)}All settings are in `recipe.toml`.
 
 ## Results
 
-On {_held_out(made)} ({split} from those trained on; used for early stopping and calibration, so slightly
+On {held_out_in_words(made)} ({split} from those trained on; used for early stopping and calibration, so slightly
 optimistic):
 
 {_results(fitted.validation)}
 {_intervals(config)}
 ## Limits
 
-Labels that are not in the training data are never answered. {_novel(config)}
+Labels that are not in the training data are never answered. {novelty_in_words(config)}
 
 ## Reproduce
 
@@ -173,7 +174,7 @@ def _intervals(config: Mapping[str, Any]) -> str:
     )
 
 
-def _novel(config: Mapping[str, Any]) -> str:
+def novelty_in_words(config: Mapping[str, Any]) -> str:
     """What becomes of samples unlike the training data."""
     if config.get("novelty") is None:
         return "A sample unlike the training data gets a label all the\nsame: mind the flags."
@@ -182,7 +183,7 @@ letters, composition or length is flagged NOVEL, as about 1 % of held-out traini
 unlike them gets no label. Sequences of another kind that are made alike go unnoticed."""
 
 
-def _counted(made: Mapping[str, Any]) -> str:
+def data_in_words(made: Mapping[str, Any]) -> str:
     """How many samples there are, and of how many that a split keeps together."""
     if "near_duplicates" not in made:
         return f"{made['samples']} labelled samples of {made['individuals']} individuals."
@@ -194,7 +195,7 @@ quarter of the 13-mers in common, on either strand): {made["individuals"]} if th
     return text
 
 
-def _held_out(made: Mapping[str, Any]) -> str:
+def held_out_in_words(made: Mapping[str, Any]) -> str:
     """The samples that the network was stopped and calibrated by."""
     if "validation_samples" in made:
         return f"the {made['validation_samples']} samples of the validation set that was given"
@@ -202,7 +203,7 @@ def _held_out(made: Mapping[str, Any]) -> str:
     return f"samples held out by {by}"
 
 
-def _selected(made: Mapping[str, Any]) -> str:
+def selection_in_words(made: Mapping[str, Any]) -> str:
     """What was chosen on held-out samples; nothing for a model of one network."""
     if "strand" not in made:
         return ""
@@ -212,7 +213,7 @@ def _selected(made: Mapping[str, Any]) -> str:
     )
 
 
-def _adapted(made: Mapping[str, Any]) -> str:
+def start_in_words(made: Mapping[str, Any]) -> str:
     """With which model training began, and how much of it was trained; nothing for a model from scratch."""
     adapt = made.get("adapt")
     if adapt is None:
@@ -267,51 +268,25 @@ def _candidates(validation: dict[str, Any]) -> Iterator[str]:
                 yield f"| {part} | {figures} |"
 
 
-ABSENT = "."
-PARTS = ("part", "member")  # the columns of logs of `train` that name what is trained
-
-
-def loss_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
+def loss_picture(rows: Rows, title: str) -> bytes:
     """A PNG of training and held-out loss by step, from the rows of metrics.tsv; a panel a loss."""
-    columns = [name for name in rows[0] if name == "loss" or name.startswith("loss_")]
-    shown = columns[:1] if len(columns) == 2 else columns  # one objective is the whole loss
-    figure = Figure(figsize=(4.5 * len(shown), 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, column in enumerate(shown, start=1):
-        axes = figure.add_subplot(1, len(shown), number)
-        held_out = column.replace("loss", "held_out", 1)
-        for name, label in ((column, "training"), (held_out, "held out")):
-            points = [(int(r["step"]), float(r[name])) for r in rows if r[name] != ABSENT]
-            marker = "." if name == held_out else ""
-            axes.plot(*zip(*points, strict=True), label=label, marker=marker) if points else None
-        axes.set_xlabel("step")
-        axes.set_ylabel("loss (nats)")
-        axes.set_title(column.removeprefix("loss_") if column != "loss" else caption(title))
-        axes.legend()
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    panels = by_objective(rows)
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle(caption(title))
+        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, of) in zip(every, panels.items(), strict=True):
+            draw_curves(axes, of, x="step", y=f"{name} (nats)")
+
+    return picture(draw, (4.5 * len(panels), 3.5), ".png")
 
 
-def steps_picture(rows: Sequence[Mapping[str, str]], title: str) -> bytes:
+def steps_picture(rows: Rows, title: str) -> bytes:
     """A PNG of the training loss (thin) and the best held-out loss (thick) by step, a colour a part, from the rows of
-    the metrics.tsv of `train`; folds of a part share their colour."""
-    column = next(name for name in PARTS if name in rows[0])
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    colours: dict[str, str] = {}
-    for part in dict.fromkeys(row[column] for row in rows):
-        own = [row for row in rows if row[column] == part]
-        name = part.partition(", fold ")[0] if column == PARTS[0] else "networks"
-        label = None if name in colours else name
-        colour = colours.setdefault(name, f"C{len(colours)}")
-        steps = [int(row["step"]) for row in own]
-        losses, best = ([float(row[of]) for row in own] for of in ("loss", "best_held_out_loss"))
-        axes.plot(steps, losses, color=colour, linewidth=0.5, alpha=0.6)
-        axes.plot(steps, best, color=colour, marker=".", label=label)
-    axes.set(xlabel="step", ylabel="loss", title=caption(title))
-    axes.legend(title="thin: training, thick: held out", fontsize="small")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    the metrics.tsv of `train`."""
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle(caption(title))
+        draw_curves(figure.subplots(), by_part(rows), x="step", y="loss (thin: training)")
+
+    return picture(draw, (6.5, 4), ".png")

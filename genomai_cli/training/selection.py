@@ -151,7 +151,7 @@ def fit(
     data = LabelledCodes.of(samples, SequenceEnsembleConfig(**network).longest)
     where = device or torch.device("cpu")
     trials = Trials(samples, data, budget, seed, where, work, report, log, validation, stopping)
-    side, chosen = trials.race(parts[0], len(parts))
+    side, chosen, losses = trials.race(parts[0], len(parts))
     rounds = trials.affordable(chosen, len(parts))
     for held_out in parts[1:rounds]:
         for candidate in chosen:
@@ -162,6 +162,7 @@ def fit(
     found = trials.validation(chosen, stacks, held_out)
     bundle.config["provenance"] |= {
         "strand": side,
+        "race": {name: round(loss, 4) for name, loss in losses.items()},
         "folds": rounds,
         "seconds": round(time.monotonic() - began),
         "validation": found,
@@ -195,8 +196,8 @@ class Trials:
         """Those of all heads."""
         return sum(self.data.outputs.values())
 
-    def race(self, held_out: Rows, parts: int) -> tuple[str, list[Candidate]]:
-        """The side that does better on the first of so many folds, and its candidates."""
+    def race(self, held_out: Rows, parts: int) -> tuple[str, list[Candidate], dict[str, float]]:
+        """The side that does better on the first of so many folds, its candidates, and the losses of both."""
         sides = {BOTH: self._candidates(both=True), GIVEN: self._candidates(both=False)}
         self.pace.work = max(self.work(of, parts) for of in sides.values())
         losses = {}
@@ -207,7 +208,7 @@ class Trials:
             self.report(f"{side}: held-out loss {losses[side]:.4f}")
         side = GIVEN if losses[GIVEN] < (1 - MARGIN) * losses[BOTH] else BOTH
         self.pace.work = self.work(sides[side], parts)
-        return side, sides[side]
+        return side, sides[side], losses
 
     def _candidates(self, *, both: bool) -> list[Candidate]:
         side = BOTH if both else GIVEN

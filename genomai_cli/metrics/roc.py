@@ -1,0 +1,27 @@
+"""How well scores tell positives from negatives: the ROC curve and the area under it.
+
+Shape suffixes: N samples, P points of the curve.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def roc_curve(scores_N: Floats, positive_N: Flags) -> tuple[Floats, Floats]:
+    """False and true positive rates (P,) of calling all scores from each one on, from (0, 0) to (1, 1); equal scores
+    are called together. NaN without positives, or without negatives."""
+    order = np.argsort(-scores_N, kind="stable")
+    last = np.append(np.diff(scores_N[order]) != 0, True)
+    true = np.append(0, positive_N[order].cumsum()[last])
+    false = np.append(0, (~positive_N[order]).cumsum()[last])
+    with np.errstate(invalid="ignore"):
+        return false / (~positive_N).sum(), true / positive_N.sum()
+
+
+def roc_area(scores_N: Floats, positive_N: Flags) -> float:
+    """How often a positive scores above a negative, ties counting half; NaN without either."""
+    false_P, true_P = roc_curve(scores_N, positive_N)
+    return float(np.trapezoid(true_P, false_P))

@@ -1,0 +1,180 @@
+"""How good generated samples are, as a page: measures beside real samples, allele frequencies, linkage by distance.
+
+It draws sites, never people: nobody's genotypes or coordinates are in it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.population.evaluation import structure
+from genomai_cli.population.evaluation.generation import Comparison, Measures, Report
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+from genomai_cli.population.panel import BUILDS, Panel
+from genomai_cli.reports import drawings
+from genomai_cli.reports.evaluation import estimate_cells
+from genomai_cli.reports.page import Page
+from genomai_cli.reports.sections import (
+    Column,
+    Facts,
+    Notes,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+)
+
+REAL, MADE = "mean_r2_real:", "mean_r2:"  # of linkage, by the distance of two sites
+WORDS = {
+    "allele_frequency": {
+        "r": "correlation of the allele frequencies over the sites; 1 is ideal",
+        "mean_difference": "mean difference of the frequencies",
+        "largest_difference": "the largest difference of a site",
+    },
+    "linkage": {
+        "r2_r": "correlation of r² over all pairs of sites; 1 is ideal",
+        "signed_r": "correlation of r with its sign",
+    },
+    "neighbours": {
+        "aats": "nearest-neighbour adversarial accuracy: 0.5 is ideal, above it generated and real samples lie apart, "
+        "below it copies are among them",
+        "aats_truth": "the share of real samples that are nearer to a real one than to a generated one",
+        "aats_synthetic": "the share of generated samples that are nearer to a generated one",
+    },
+    "copies": {
+        "exact_haplotypes": "haplotypes that a real person has at every site",
+        "exact_people": "generated people who equal a real one at every site",
+    },
+    "nearest_real": {
+        "minimum": "the smallest distance of a generated sample from its nearest real one",
+        "p05": "5 % of them are nearer",
+        "median": "half of them are nearer",
+    },
+    "components": {
+        "overlap": "overlap on the plane of the first two principal components; 1 is ideal",
+        "wasserstein_mean": "mean distance on the components, in standard deviations; 0 is ideal",
+    },
+    "privacy": {
+        "membership_auc": "area under the ROC curve of telling who was trained on; 0.5 tells nothing",
+    },
+    "recognised": {"all": "the share of people whom a classifier calls what was asked for"},
+}
+LIMITS = (
+    "Groups are reference samples: similarity to them is neither race nor ethnicity.",
+    "Measures are of a panel's sites alone. No copies and an area of 0.5 show no leak by these tests, and prove none "
+    "by others.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Frequencies:
+    """The allele frequencies of the sites by name: of the real samples, and of the generated ones."""
+
+    names: Sequence[str]
+    real: NDArray[np.float64]
+    made: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> "Frequencies":
+        """Those of the samples that are compared."""
+        real = structure.frequencies(comparison.real)
+        return cls.beside(real, comparison.synthetic, comparison.panel)
+
+    @classmethod
+    def beside(
+        cls, real: NDArray[np.float64], made: SampleGenotypes, panel: Panel
+    ) -> "Frequencies":
+        """Those of generated samples beside known ones."""
+        positions = panel.positions[BUILDS[0]].tolist()
+        names = [f"{c}:{p}" for c, p in zip(panel.chrom, positions, strict=True)]
+        return cls(names, real, structure.frequencies(made))
+
+
+def quality_page(
+    title: str,
+    report: Report,
+    notes: Mapping[str, str],
+    frequencies: Frequencies | None,
+    facts: Mapping[str, str],
+) -> Page:
+    """The page of a report, with what is to be said of its groups."""
+    drawn = [*_frequencies(frequencies), *_decay(report.get("linkage", {}))]
+    sections: list[Section] = [_tiles(report)]
+    sections += [Pictures("What they have in common with real samples", drawn)] if drawn else []
+    sections += [_table(report), *_notes(notes), Facts("How it was made", facts)]
+    return Page(
+        title, "Made-up samples, none of whom is a person.", [*sections, Notes("Limits", LIMITS)]
+    )
+
+
+def _tiles(report: Report) -> Tiles:
+    tiles = [
+        Tile(name.replace("_", " "), f"{estimate.value:,}")
+        for name, estimate in report["data"].items()
+        if name != "phased"
+    ]
+    told = (
+        ("allele_frequency", "r", "r of frequencies"),
+        ("linkage", "r2_r", "r of linkage"),
+        ("neighbours", "aats", "adversarial accuracy"),
+        ("privacy", "membership_auc", "membership AUC"),
+    )
+    for group, name, label in told:
+        value = report.get(group, {}).get(name)
+        if value is not None and np.isfinite(value.value):
+            tiles.append(Tile(label, f"{value.value:.3f}"))
+    copies = report.get("copies", {}).get("exact_people")
+    if copies is not None and np.isfinite(copies.value):
+        tiles.append(Tile("copies of people", f"{copies.value:,}", warn=copies.value > 0))
+    return Tiles(tiles)
+
+
+def _frequencies(of: Frequencies | None) -> Iterator[Picture]:
+    if of is None:
+        return
+    svg = drawings.points(of.real, of.made, x="real samples", y="generated samples", names=of.names)
+    caption = f"A mark a site, {len(of.names):,} in all; on the line both are equal."
+    if len(of.names) > drawings.MOST_POINTS:
+        caption = f"A mark a site, {drawings.MOST_POINTS:,} of {len(of.names):,}; on the line both are equal."
+    yield Picture("Frequencies of the alternate alleles", svg, caption)
+
+
+def _decay(linkage: Measures) -> Iterator[Picture]:
+    """Mean r² by the distance of two sites, where it was measured."""
+    bins = [name.removeprefix(REAL) for name in linkage if name.startswith(REAL)]
+    if not bins:
+        return
+    lines = [
+        drawings.Curve(name, range(len(bins)), [linkage[key + of].value for of in bins], dots=True, colour=colour)
+        for name, key, colour in (("real", REAL, 4), ("generated", MADE, 3))
+    ]  # fmt: skip
+    svg = drawings.curves(lines, x="distance of two sites", y="mean r²", ticks=bins)
+    yield Picture("Linkage by distance", svg, "Sites on different chromosomes are apart.")
+
+
+def _table(report: Report) -> Table:
+    columns = [
+        Column("group", filtered=True),
+        Column("measure"),
+        Column("value", number=True),
+        Column("low", number=True, told="95 % interval"),
+        Column("high", number=True, told="95 % interval"),
+        Column("held-out real samples", number=True, told="what they have in place of generated ones"),
+        Column("which is"),
+    ]  # fmt: skip
+    rows = [
+        (group, name, *estimate_cells(estimate), WORDS.get(group, {}).get(name, ""))
+        for group, measures in report.items()
+        for name, estimate in measures.items()
+    ]
+    return Table("Measures", columns, rows)
+
+
+def _notes(notes: Mapping[str, str]) -> Iterator[Table]:
+    if notes:
+        columns = [Column("group"), Column("note")]
+        yield Table("What is measured against what", columns, [*notes.items()], prose=True)
