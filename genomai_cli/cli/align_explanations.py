@@ -135,18 +135,20 @@ def _drawing(
             raise InputError("no sample is explained for what is to be drawn", path=path)
         if len(tracks) < len(groups) and named:
             run.console.warn(f"{len(groups) - len(tracks)} of the groups have no sample: not drawn")
-        out.write(_picture(path.suffix, tracks, aligner))
+        out.write(_picture(run, path.suffix, tracks, aligner))
 
     return draw
 
 
-def _picture(suffix: str, tracks: "list[Track]", aligner: "Aligner") -> bytes:
+def _picture(run: Run, suffix: str, tracks: "list[Track]", aligner: "Aligner") -> bytes:
     from genomai_cli.population.alignment.manhattan import manhattan, picture
     from genomai_cli.population.alignment.page import page
+    from genomai_cli.reports.page import rendered
 
     title = f"{TITLE} ({aligner.bundle.name} {aligner.bundle.version})"
     if suffix != HTML:
         figure = manhattan(aligner.panel, tracks, title=title, unit=UNIT)
         return picture(figure, suffix.removeprefix("."))
     svg = picture(manhattan(aligner.panel, tracks, unit=UNIT), "svg")
-    return page(svg, aligner.panel, tracks, title=title, facts=aligner.attributes)
+    facts = aligner.attributes | run.facts()
+    return rendered(page(svg, aligner.panel, tracks, title=title, facts=facts))

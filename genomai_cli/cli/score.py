@@ -16,7 +16,9 @@ from genomai_cli.cli.options import (
     ShardOption,
     Strand,
     StrandOption,
+    report_option,
 )
+from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import tell, write_sequences
@@ -86,6 +88,12 @@ Plot = Annotated[
 ]
 
 
+ReportFile = Annotated[
+    Path | None,
+    report_option("the variants or sequences, and how their scores are distributed"),
+]
+
+
 @dataclass(eq=False, repr=False)
 class Reading:
     """How the model reads."""
@@ -114,6 +122,7 @@ def score(
     reading: Reading,
     per_base: PerBase = None,
     plot: Plot = None,
+    report: ReportFile = None,
     shard: ShardOption = None,
     resuming: Resuming,
     batch_size: BatchSize = None,
@@ -132,6 +141,7 @@ def score(
     genomai score --model dna-model genes.fa > likelihoods.tsv
     genomai score --model dna-model --reference ref.fa --strand both variants.vcf.gz > effects.tsv
     bcftools view -r chr20 x.bcf | genomai score --model dna-model --reference ref.fa --to vcf -o scored.vcf.gz
+    genomai score --model dna-model --reference ref.fa variants.vcf.gz --report effects.html > effects.tsv
     genomai score --model dna-model --reference ref.fa --mutate-all --regions r.bed --plot r.svg > r.tsv
     """
     from genomai_cli.formats.shards import Shard
@@ -141,30 +151,36 @@ def score(
 
     variants.settle(output, per_base, plot)
     part = Shard.parsed(shard)
-    lines = plot is None and variants.in_lines and not is_stream(output)
+    drawn = plot is not None or report is not None
+    lines = not drawn and variants.in_lines and not is_stream(output)
     if any(vars(resuming).values()) and not lines:
-        raise UsageError("--resume and --force are for a table or VCF in a file, without --plot")
+        raise UsageError(
+            "--resume and --force are for a table or VCF in a file, without --plot and --report"
+        )
     if model is None:
         raise UsageError(
             "--model: name a model of DNA; none of those installed has a likelihood of it"
         )
     bundle = load_model(run, model, compute)
     batching = Batching(windows=batch_size)
-    if variants.reference is None:
-        write_sequences(
-            run,
-            bundle,
-            likelihood_for(bundle, reading.reading(), batching),
-            part,
-            output,
-            per_base,
-            resuming,
-            parquet=not variants.in_lines,
-        )
-        return
-    scorer = scorer_for(bundle, reading.reading(), batching)
-    _tell(run, scorer)
-    write_effects(run, bundle, scorer, variants, part, output, plot, resuming)
+    with page_file(report) as page:
+        if variants.reference is None:
+            likelihood = likelihood_for(bundle, reading.reading(), batching)
+            write_sequences(
+                run,
+                bundle,
+                likelihood,
+                part,
+                output,
+                per_base,
+                resuming,
+                page,
+                parquet=not variants.in_lines,
+            )
+            return
+        scorer = scorer_for(bundle, reading.reading(), batching)
+        _tell(run, scorer)
+        write_effects(run, bundle, scorer, variants, part, output, plot, resuming, page)
 
 
 def _tell(run: Run, scorer: "Scorer") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from genomai_cli import __version__
 from genomai_cli.cli.options import VariantOptions
+from genomai_cli.cli.pages import PageFile
 from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.inference.likelihood import Likelihood
     from genomai_cli.inference.score import Piece
+    from genomai_cli.inference.score_report import LikelihoodReport
     from genomai_cli.records import SequenceRecord
 
 
@@ -31,10 +33,11 @@ def write_sequences(
     output: Path,
     per_base: Path | None,
     resuming: Resuming,
+    page: PageFile,
     *,
     parquet: bool = False,
 ) -> None:
-    """Write a row a sequence, in a table or as Parquet, and each base's log-probability, if asked for."""
+    """Write a row a sequence, in a table or as Parquet, and each base's log-probability and a page, if asked for."""
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.base_tracks import base_track
     from genomai_cli.formats.line_journal import NoJournal
@@ -68,11 +71,9 @@ def write_sequences(
         "shard": str(shard),
     }
     with ExitStack() as stack:
-        journal = (
-            NoJournal()
-            if parquet
-            else stack.enter_context(line_journal(run, output, resuming, facts))
-        )
+        journal: LineJournal = NoJournal()  # a page is about all sequences together
+        if not (parquet or page):
+            journal = stack.enter_context(line_journal(run, output, resuming, facts))
         out = stack.enter_context(held_output(output))
         track = per_base and stack.enter_context(base_track(per_base, about))
         records = journal.unseen(shard.part(records), _told)
@@ -81,15 +82,27 @@ def write_sequences(
             for name, values, last in journal.values():
                 track.add(_name(name), values, last=last)
             pieces = _tracked(pieces, track, journal)
-        rows = _rows(run, pieces, likelihood)
+        report = _report() if page else None
+        rows = _rows(run, pieces, likelihood, report)
         if parquet:
             table = stack.enter_context(parquet_table(out, COLUMNS, about))
             for _, fields in rows:
                 table.write(fields)
-            return
-        names = "\t".join(name for name, _ in COLUMNS) + "\n"
-        lines = ((told, _line(fields)) for told, fields in rows)
-        journal.write(out, names.encode() if shard.is_first else b"", lines)
+        else:
+            names = "\t".join(name for name, _ in COLUMNS) + "\n"
+            lines = ((told, _line(fields)) for told, fields in rows)
+            journal.write(out, names.encode() if shard.is_first else b"", lines)
+        if report:
+            model = {"model": f"{bundle.name} {bundle.version}"}
+            model |= {"SHA-256 of its weights": bundle.weights_sha256}
+            model |= {"method": likelihood.description}
+            page.write(report.page(bundle.name, model | run.facts()))
+
+
+def _report() -> "LikelihoodReport":
+    from genomai_cli.inference.score_report import LikelihoodReport  # slow to load
+
+    return LikelihoodReport()
 
 
 def _line(fields: list[str]) -> bytes:
@@ -138,7 +151,10 @@ def _tracked(
 
 
 def _rows(
-    run: Run, pieces: "Iterable[Piece]", likelihood: "Likelihood"
+    run: Run,
+    pieces: "Iterable[Piece]",
+    likelihood: "Likelihood",
+    report: "LikelihoodReport | None",
 ) -> Iterator[tuple[str, list[str]]]:
     """What tells each record from others, and its row's fields."""
     from genomai_cli.inference.effect_outputs import shown
@@ -150,6 +166,8 @@ def _rows(
         score = found.score
         run.count(used=score.bases > 0, refused=score.bases == 0)
         unscored += max(0.0, found.length - first - score.bases)
+        if report:
+            report.add(found.name, found.length, score)
         numbers = (score.total, score.per_base, score.perplexity)
         fields = [found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}"]
         yield f"{found.name} of {found.length} letters", [*fields, likelihood.method]

@@ -11,6 +11,7 @@ import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli.options import wants_parquet
+from genomai_cli.cli.pages import PageFile
 from genomai_cli.cli.resuming import Resuming, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.line_journal import LineJournal
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.variant_alleles import AlleleFile, AlleleRecord
+    from genomai_cli.inference.score_report import EffectReport
     from genomai_cli.inference.substitution_picture import PictureRows
     from genomai_cli.inference.variant_effects import Effect, Scorer
 
@@ -119,8 +121,9 @@ def write_effects(
     output: Path,
     plot: Path | None,
     resuming: Resuming,
+    page: PageFile,
 ) -> None:
-    """Write the effects of the variants, and draw them, if asked for."""
+    """Write the effects of the variants, and draw them and their page, if asked for."""
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import atomic_output, held_output
@@ -129,6 +132,7 @@ def write_effects(
 
     assert variants.reference is not None
     counts, shown = Counts(), _picture_rows() if plot else None
+    report = _effect_report(scorer) if page else None
     about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
     with ExitStack() as stack:
         reference = stack.enter_context(open_reference(variants.reference))
@@ -137,13 +141,16 @@ def write_effects(
         )
         warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
         site = Site(reference, warn)
+        # What is about all effects together cannot go on where it stopped.
+        whole = bool(page) or plot is not None or not variants.in_lines
         journal: LineJournal = NoJournal()
-        if variants.in_lines and plot is None:
+        if not whole:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         records = journal.unseen(shard.part(file.records), lambda record: record.where)
         found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
         found = shown.of(found) if shown else found
+        found = report.of(found) if report else found
         out = stack.enter_context(held_output(output))
         if variants.to is Target.HDF5:
             write_substitutions(out, found, scorer.labels, about)
@@ -157,6 +164,8 @@ def write_effects(
         if shown and plot:
             drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())
             stack.enter_context(atomic_output(plot)).write(drawn)
+        if report:
+            page.write(report.page(bundle.name, counts, _page_facts(run, bundle, scorer)))
     run.count(used=counts.scored, refused=sum(counts.skipped.values()))
     run.note(skipped=dict(counts.skipped))
     if counts.skipped:
@@ -196,6 +205,24 @@ def _facts(
         "reference": [str(variants.reference), variants.reference.stat().st_size],
         "to": str(variants.to),
         "shard": str(shard),
+    }
+
+
+def _effect_report(scorer: "Scorer") -> "EffectReport":
+    from genomai_cli.inference.score_report import EffectReport  # slow to load
+
+    return EffectReport(scorer.labels, has_likelihood=scorer.likelihood is not None)
+
+
+def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:
+    """What a page says of the model, the reading and the run."""
+    method = scorer.likelihood.description if scorer.likelihood else "answers of the model's heads"
+    return {
+        "model": f"{bundle.name} {bundle.version}",
+        "SHA-256 of its weights": bundle.weights_sha256,
+        "method": method,
+        "window": f"{scorer.window} letters",
+        **run.facts(),
     }
 
 

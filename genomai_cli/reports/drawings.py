@@ -115,6 +115,7 @@ def draw_curves(axes: Axes, of: Sequence[Curve], *, x: str, y: str) -> None:
             marker="." if curve.dots else "",
             label=caption(curve.name) if curve.name else None,
         )
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     _finish(axes, x, y)
     if any(curve.name for curve in of):
         axes.legend(frameon=False, fontsize=8)

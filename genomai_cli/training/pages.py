@@ -15,6 +15,7 @@ from genomai_cli.reports.sections import (
     Pictures,
     Section,
     Table,
+    Tables,
     Tile,
     Tiles,
 )
@@ -40,10 +41,8 @@ OF_NUMBERS = (
     ("r2", "R²", 0.0, "always the mean"),
     ("rmse", "root mean squared error", "deviation", "always the mean"),
 )
+TOGETHER = "By the same held-out samples; together is the model, which weighs the parts."
 MEASURED = {name: words for name, words, *_ in (*OF_LABELS, *OF_NUMBERS)}
-OF_LOSSES = (
-    "Dots are the held-out loss where it was measured; thin lines are the training loss since."
-)
 Text = Mapping[str, str]
 
 
@@ -80,13 +79,14 @@ def pretraining_page(made: Pretrained, log: Rows, facts: Text) -> Page:
     """The page of a pretrained network, with the rows of its metrics.tsv and facts of the run."""
     bundle, found = made.bundle, made.facts
     text = made.input.card(bundle.config, tuple(found["objectives"]), made.network)
-    sections: list[Section] = [_pretraining_tiles(made), _losses(made, text.baselines)]
+    sections: list[Section] = [_pretraining_tiles(made), *_warned(found)]
+    sections.append(_losses(made, text.baselines))
     if log:
         drawn = [
             Picture(name, drawings.curves(of, x="step", y="loss (nats)"))
             for name, of in by_objective(log).items()
         ]
-        sections.append(Pictures("Losses by step", drawn, OF_LOSSES))
+        sections.append(Pictures("Losses by step", drawn))
     corpus = found["corpus"]
     told = {
         "data": f"{corpus['records']:,} records, {corpus['letters']:,} letters "
@@ -173,33 +173,30 @@ def _result_rows(head: str, found: Mapping[str, Any]) -> Iterator[tuple[str, ...
 def _race(made: Mapping[str, Any]) -> Iterator[Table]:
     """What reading either side of the strand did, of a model whose parts were chosen."""
     if "race" in made:
-        columns = [Column("parts that read"), Column("held-out loss", number=True), Column("")]
+        columns = [
+            Column("parts that read"),
+            Column("held-out loss", number=True),
+            Column("chosen"),
+        ]
         rows = [
-            (side, f"{loss:.4f}", "chosen" if side == made["strand"] else "")
+            (side, f"{loss:.4f}", "yes" if side == made["strand"] else "")
             for side, loss in made["race"].items()
         ]
         told = "The first fold decides: knowing strands must lower the loss by a hundredth to be chosen."
         yield Table("Both strands, or the one given", columns, rows, told)
 
 
-def _candidates(validation: Mapping[str, Any]) -> Iterator[Table]:
+def _candidates(validation: Mapping[str, Any]) -> Iterator[Tables]:
     """What every part did by itself beside all together, of a model whose parts were chosen."""
     tried = {head: of["candidates"] for head, of in validation.items() if "candidates" in of}
-    rows = [
-        (part, head, MEASURED.get(name, name), f"{value:.4f}")
-        for head, parts in tried.items()
-        for part, measures in parts.items()
-        for name, value in measures.items()
-    ]
-    if rows:
-        columns = [
-            Column("candidate", filtered=True),
-            Column("head", filtered=len(tried) > 1),
-            Column("measure", filtered=True),
-            Column("value", number=True),
-        ]
-        told = "By the same held-out samples; `together` is the model, which weighs the parts."
-        yield Table("Candidates that were tried", columns, rows, _line(told))
+    tables = []
+    for head, parts in tried.items():
+        names = list(next(iter(parts.values())))
+        columns = [Column("candidate"), *(Column(MEASURED[n], number=True) for n in names)]
+        rows = [(part, *(f"{of[n]:.4f}" for n in names)) for part, of in parts.items()]
+        tables.append(Table(head, columns, rows, TOGETHER))
+    if tables:
+        yield Tables("Candidates that were tried", tables)
 
 
 # --- pretrain
@@ -214,6 +211,17 @@ def _pretraining_tiles(made: Pretrained) -> Tiles:
         worse = loss >= facts["baseline"][name]
         tiles.append(Tile(f"held-out loss, {name}", f"{loss:.4f}", warn=worse))
     return Tiles([*tiles, Tile("seconds of training", f"{facts['seconds']:,}")])
+
+
+def _warned(facts: Mapping[str, Any]) -> Iterator[Notes]:
+    """The objectives whose loss is no smaller than without a network."""
+    worse = [
+        f"{name}: the held-out loss, {loss:.4f}, is not below the {facts['baseline'][name]:.4f} without a network."
+        for name, loss in facts["held_out"].items()
+        if loss >= facts["baseline"][name]
+    ]
+    if worse:
+        yield Notes("To mind", worse)
 
 
 def _losses(made: Pretrained, which: Mapping[str, str]) -> Table:

@@ -1,15 +1,11 @@
-"""A Manhattan plot of attributions as an HTML page that stands alone, and the groups of samples that it shows.
+"""A Manhattan plot of attributions as a page, and the groups of samples that it shows.
 
-The page opens without a network and has a tip at every point. The groups are those requested, or those that the
-records suggest.
+The picture has a tip at every point. The groups are those requested, or those that the records suggest.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape as html_escape
-from xml.etree import ElementTree
 
 from genomai_cli.errors import UsageError
-from genomai_cli.names import printable
 from genomai_cli.population.alignment.attributions_hdf5 import Means
 from genomai_cli.population.alignment.manhattan import (
     OTHERS,
@@ -21,88 +17,66 @@ from genomai_cli.population.alignment.manhattan import (
 )
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.phenotypes import PhenotypeTable
+from genomai_cli.reports.drawings import inlined
+from genomai_cli.reports.page import Page
+from genomai_cli.reports.sections import Column, Facts, Notes, Picture, Section, Table
 
-CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # nothing runs, nothing is fetched
-SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
-LISTED = 20  # sites of a track's table
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #333; background: #fff;
-       max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-svg { width: 100%; height: auto; } svg use:hover { stroke: #c8442e; stroke-width: 3; cursor: default; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 0 0 .3rem; }
-.tables { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1.5rem; }
-table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .1rem .6rem .1rem 0; border-bottom: 1px solid #ddd; }
-td:first-child { white-space: nowrap; } td:last-child, th:last-child { text-align: right; padding-right: 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; font-size: .85rem; }
-dt { color: #777; } dd { margin: 0; overflow-wrap: anywhere; }
-"""
+LISTED = 50  # sites of a track's table
+OF_PICTURE = (
+    "Move the mouse over a point to see its site; the names are those of the largest values."
+)
+LIMITS = (
+    "A site's value says what it adds to the similarity by this model, not what the site does in a body.",
+    "Groups are reference samples: similarity to them is neither race nor ethnicity.",
+)
 
 
 def page(
     svg: bytes, panel: Panel, tracks: Sequence[Track], *, title: str, facts: Mapping[str, object]
-) -> bytes:
-    """HTML with the picture, whose points tell their site, the top sites of every track, and the facts of the run."""
+) -> Page:
+    """The picture, whose points tell their site, the top sites of every track, and the facts of the run."""
     names = site_names(panel)
-    tables = "\n".join(_table(track, panel, names) for track in tracks)
-    described = "\n".join(
-        f"<dt>{escape(n)}</dt><dd>{escape(str(v))}</dd>" for n, v in facts.items()
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-{_with_tips(svg, tracks, names)}
-<div class="tables">
-{tables}
-</div>
-<h2>How it was made</h2>
-<dl>
-{described}
-</dl>
-</body>
-</html>
-""".encode()
+    told = {name: str(value) for name, value in facts.items()}
+    sections: list[Section] = [
+        Picture("What each site adds", inlined(svg, _tips(tracks, names)), OF_PICTURE),
+        _table(tracks, panel, names),
+        Facts("How it was made", told),
+        Notes("Limits", LIMITS),
+    ]
+    return Page(title, "", sections)
 
 
-def escape(text: str) -> str:
-    """Text in HTML."""
-    return html_escape(printable(text))
-
-
-def _table(track: Track, panel: Panel, names: Sequence[str]) -> str:
+def _table(tracks: Sequence[Track], panel: Panel, names: Sequence[str]) -> Table:
+    """The top sites of every track."""
     positions = panel.positions[BUILDS[0]].tolist()
-    rows = "\n".join(
-        f"<tr><td>{escape(names[site])}</td><td>{escape(panel.chrom[site])}:{positions[site]:,}</td>"
-        f"<td>{panel.ref[site]}&gt;{panel.alt[site]}</td><td>{track.values[site]:.5f}</td></tr>"
+    columns = [
+        Column("site"),
+        Column("of", filtered=True),
+        Column(BUILDS[0]),
+        Column("alleles"),
+        Column("mean", number=True, told="mean attribution to the similarity"),
+    ]
+    rows = [
+        (
+            names[site],
+            track.title,
+            f"{panel.chrom[site]}:{positions[site]:,}",
+            f"{panel.ref[site]}>{panel.alt[site]}",
+            f"{track.values[site]:.5f}",
+        )
+        for track in tracks
         for site in top_sites(track.values, LISTED)
-    )
-    head = f"<tr><th>site</th><th>{BUILDS[0]}</th><th>alleles</th><th>mean</th></tr>"
-    return f"<section><h2>{escape(track.title)}</h2>\n<table>\n{head}\n{rows}\n</table></section>"
+    ]
+    return Table("Sites that add most", columns, rows, f"At most {LISTED} of each group.")
 
 
-def _with_tips(svg: bytes, tracks: Sequence[Track], names: Sequence[str]) -> str:
-    """The picture as an element of a page; every point has a <title>, which browsers show under the mouse."""
-    ElementTree.register_namespace("", SVG)
-    ElementTree.register_namespace("xlink", XLINK)
-    root = ElementTree.fromstring(svg)
-    for number, track in enumerate(tracks):
-        for kind, sites in zip((TOP, OTHERS), split(track.values), strict=True):
-            points = root.findall(f".//{{{SVG}}}g[@id='{kind}-{number}']//{{{SVG}}}use")
-            for point, site in zip(points, sites, strict=True):
-                tip = ElementTree.SubElement(point, f"{{{SVG}}}title")
-                tip.text = f"{printable(names[site])}: {track.values[site]:.5f}"
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
-    return ElementTree.tostring(root, encoding="unicode")
+def _tips(tracks: Sequence[Track], names: Sequence[str]) -> dict[str, list[str]]:
+    """What is told at the points of the picture, by the id of their group in it."""
+    return {
+        f"{kind}-{number}": [f"{names[site]}: {track.values[site]:.5f}" for site in sites]
+        for number, track in enumerate(tracks)
+        for kind, sites in zip((TOP, OTHERS), split(track.values), strict=True)
+    }
 
 
 MAX_TRACKS = 8  # where no groups are requested

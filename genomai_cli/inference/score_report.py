@@ -1,0 +1,234 @@
+"""What `score` has found, as pages: effects of variants, or likelihoods of sequences, and how they are distributed.
+
+Of more than `MOST_SHOWN` the table has those that stand out; the distributions are of all.
+"""
+
+import heapq
+import math
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from genomai_cli.inference.effect_outputs import Counts
+from genomai_cli.inference.label_odds import what_it_is
+from genomai_cli.inference.score import Score
+from genomai_cli.inference.variant_effects import Comparison, Effect
+from genomai_cli.reports import drawings
+from genomai_cli.reports.page import Page
+from genomai_cli.reports.sections import (
+    Column,
+    Facts,
+    Notes,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Tile,
+    Tiles,
+)
+
+MOST_SHOWN = 10_000  # rows; a page of more would not open in seconds
+MOST_LABELS = 8  # whose changes the table shows
+MOST_DRAWN = 4  # of these
+LONGEST = 40  # letters of an allele that are shown
+OF_EFFECTS = (
+    "A change says what the model makes of an allele in its surroundings, by the statistics of the DNA that it was "
+    "trained on. It is no diagnosis, and no evidence by itself that a variant does harm."
+)
+OF_LIKELIHOODS = (
+    "Likelihoods of models with other tokens or methods, and sums over sequences of other lengths, cannot be compared; "
+    "means by base of one model can."
+)
+
+
+class Strongest:
+    """The rows of the largest values, at most so many, to be had in the order that they came in."""
+
+    def __init__(self, most: int = MOST_SHOWN) -> None:
+        self.most, self.count = most, 0
+        self._heap: list[tuple[float, int, tuple[str, ...]]] = []
+
+    def add(self, value: float, cells: tuple[str, ...]) -> None:
+        """One more row; of equal values the first are kept."""
+        entry = (-math.inf if math.isnan(value) else value, -self.count, cells)
+        self.count += 1
+        if len(self._heap) < self.most:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """Those that are kept."""
+        return [cells for _, _, cells in sorted(self._heap, key=lambda entry: -entry[1])]
+
+    def caption(self, which: str) -> str:
+        """What the table lacks."""
+        if self.count <= self.most:
+            return ""
+        return f"{self.most:,} of {self.count:,}, {which}; the file that was written has all."
+
+
+class EffectReport:
+    """What a page keeps of effects as they pass; the model has these labels besides its likelihood, if it has one."""
+
+    def __init__(self, labels: Sequence[str], *, has_likelihood: bool) -> None:
+        self.labels, self.has_likelihood = list(labels)[:MOST_LABELS], has_likelihood
+        self.left_out = len(labels) - len(self.labels)
+        self.strongest = Strongest()
+        names = [*(["log-likelihood"] if has_likelihood else []), *self.labels[:MOST_DRAWN]]
+        self._changes = {name: array("d") for name in names}
+
+    def of(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+        """The effects themselves."""
+        for effect in effects:
+            if effect.compared is not None:
+                self._add(effect, effect.compared)
+            yield effect
+
+    def _add(self, effect: Effect, compared: Comparison) -> None:
+        shown = compared.odds[: len(self.labels)].tolist()
+        for label, value in zip(self.labels, shown, strict=True):
+            if label in self._changes:
+                self._changes[label].append(value)
+        numbers = shown
+        if self.has_likelihood:
+            self._changes["log-likelihood"].append(compared.delta)
+            scores = (compared.ref.score.total, compared.alt.score.total)
+            numbers = [compared.delta, compared.delta_per_base, *scores, *shown]
+        strength = np.abs(np.append(compared.odds, compared.delta))
+        largest = float(np.nanmax(strength)) if np.isfinite(strength).any() else math.nan
+        start, end = compared.window
+        record = effect.record
+        self.strongest.add(
+            abs(compared.delta) if self.has_likelihood else largest,
+            (
+                f"{record.contig}:{record.position}",
+                _short(record.ref),
+                _short(effect.alt),
+                *map(_number, numbers),
+                f"{start + 1}-{end}",
+            ),
+        )
+
+    def page(self, model: str, counts: Counts, facts: Mapping[str, str]) -> Page:
+        """The page of all that have passed."""
+        tiles = [Tile("alleles scored", f"{counts.scored:,}")]
+        skipped = sum(counts.skipped.values())
+        tiles.append(Tile("without a score", f"{skipped:,}", warn=skipped > 0))
+        for name, values in list(self._changes.items())[:1]:
+            known = _known(values)
+            if len(known):
+                tiles.append(Tile(f"median change of {name}", _number(float(np.median(known)))))
+                tiles.append(Tile("largest fall", _number(float(known.min()))))
+                tiles.append(Tile("largest rise", _number(float(known.max()))))
+        sections: list[Section] = [Tiles(tiles), *_skipped(counts), *self._drawn(), self._table()]
+        sections += [Facts("How it was made", facts), Notes("Limits", [OF_EFFECTS])]
+        count = "1 allele" if counts.scored == 1 else f"{counts.scored:,} alleles"
+        return Page(f"Effects of {count} by {model}", "", sections)
+
+    def _drawn(self) -> Iterator[Pictures]:
+        pictures = []
+        for name, values in self._changes.items():
+            known = _known(values)
+            if len(known) > 1:
+                unit = "change (nats)" if name == "log-likelihood" else "change"
+                svg = drawings.histogram(known, x=unit, y="alleles")
+                what = name if name == "log-likelihood" else what_it_is(name)
+                pictures.append(Picture(f"Change of the {what}", svg))
+        if pictures:
+            yield Pictures("How large the changes are", pictures)
+
+    def _table(self) -> Table:
+        columns = [Column("variant"), Column("ref"), Column("alt")]
+        if self.has_likelihood:
+            columns += [
+                Column("delta", number=True, told="change of the log-likelihood of the window, nats"),
+                Column("delta per base", number=True, told="change of the mean of the scored bases"),
+                Column("ref score", number=True, told="log-likelihood with the reference allele"),
+                Column("alt score", number=True, told="log-likelihood with this allele"),
+            ]  # fmt: skip
+        columns += [
+            Column(label, number=True, told=f"change of the {what_it_is(label)}")
+            for label in self.labels
+        ]
+        columns.append(Column("window"))
+        caption = self.strongest.caption("those of the largest changes either way")
+        if self.left_out:
+            caption += f" {self.left_out} more labels are in the file that was written."
+        return Table("Variants", columns, self.strongest.rows, caption.strip())
+
+
+def _known(values: Sequence[float]) -> np.ndarray:
+    found = np.array(values, np.float64)
+    return found[np.isfinite(found)]
+
+
+def _skipped(counts: Counts) -> Iterator[Table]:
+    if counts.skipped:
+        rows = [(reason, f"{count:,}") for reason, count in counts.skipped.most_common()]
+        columns = [Column("why"), Column("alleles", number=True)]
+        yield Table("Alleles without a score", columns, rows)
+
+
+def _short(allele: str) -> str:
+    """The allele, cut if it is long."""
+    if len(allele) <= LONGEST:
+        return allele
+    return f"{allele[:LONGEST]}… ({len(allele):,} letters)"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value + 0.0:.4f}"
+
+
+class LikelihoodReport:
+    """What a page keeps of the scores of sequences as they pass."""
+
+    def __init__(self) -> None:
+        self.strongest = Strongest()
+        self.unscored = 0
+        self._means, self._lengths = array("d"), array("d")
+
+    def add(self, name: str, length: int, score: Score) -> None:
+        """One more sequence."""
+        self.unscored += score.bases == 0
+        self._means.append(score.per_base)
+        self._lengths.append(length)
+        numbers = (score.total, score.per_base, score.perplexity)
+        cells = (name, f"{length:,}", *map(_number, numbers), f"{score.bases:g}")
+        self.strongest.add(math.inf if score.bases == 0 else -score.per_base, cells)
+
+    def page(self, model: str, facts: Mapping[str, str]) -> Page:
+        """The page of all that have passed."""
+        count, known = self.strongest.count, _known(self._means)
+        tiles = [Tile("sequences", f"{count:,}")]
+        tiles.append(Tile("without a score", f"{self.unscored:,}", warn=self.unscored > 0))
+        if len(known):
+            tiles.append(Tile("median log-likelihood by base", _number(float(np.median(known)))))
+        sections: list[Section] = [Tiles(tiles)]
+        if len(known) > 1:
+            likely = drawings.histogram(known, x="log-likelihood by base (nats)", y="sequences")
+            lengths = np.array(self._lengths)
+            by_length = drawings.points(
+                lengths, np.array(self._means), x="letters", y="by base (nats)", diagonal=False
+            )
+            drawn = [Picture("Distribution", likely), Picture("By length", by_length)]
+            sections.append(Pictures("How likely the sequences are", drawn))
+        sections += [self._table(), Facts("How it was made", facts)]
+        title = "1 sequence" if count == 1 else f"{count:,} sequences"
+        limits = Notes("Limits", [OF_LIKELIHOODS])
+        return Page(f"Likelihood of {title} by {model}", "", [*sections, limits])
+
+    def _table(self) -> Table:
+        columns = [
+            Column("sequence"),
+            Column("length", number=True),
+            Column("log-likelihood", number=True, told="nats"),
+            Column("by base", number=True, told="mean over the scored bases, nats"),
+            Column("perplexity", number=True, told="equally likely bases that the model chooses from"),
+            Column("scored", number=True, told="bases that have a score"),
+        ]  # fmt: skip
+        caption = self.strongest.caption("those without a score and the least likely by base")
+        return Table("Sequences", columns, self.strongest.rows, caption)
