@@ -22,6 +22,7 @@ from genomai_cli.cli.options import (
     Model,
     Output,
     check_finite,
+    report_option,
 )
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
@@ -177,7 +178,7 @@ Against = Annotated[
     typer.Option(
         "--against",
         metavar="FILE",
-        help="With --quality: the real people trained on (VCF, or barcodes in FASTA), for all measures of "
+        help="With --quality or --report: the real people trained on (VCF, or barcodes in FASTA), for all measures of "
         "`genomai evaluate --task generation`.",
         show_default=False,
     ),
@@ -190,6 +191,12 @@ HeldOut = Annotated[
         help="With --against: real people who were not trained on, for baselines and membership inference.",
         show_default=False,
     ),
+]
+
+
+ReportFile = Annotated[
+    Path | None,
+    report_option("the measures of --quality, allele frequencies, linkage by distance"),
 ]
 
 
@@ -258,6 +265,7 @@ class QualityOptions:
     """The report on individuals."""
 
     quality: Quality = None
+    report: ReportFile = None
     against: Against = None
     held_out: HeldOut = None
 
@@ -271,7 +279,7 @@ def generate(
     layout: Layout,
     sequences: Sequences,
     sampling: SamplingOptions,
-    report: QualityOptions,
+    assessment: QualityOptions,
     model: Model = None,
     compute: Compute,
     output: Output = STANDARD_OUTPUT,
@@ -286,7 +294,7 @@ def generate(
     \b
     genomai generate --phenotype EUR -n 100 > people.fa
     genomai generate --phenotype EUR:0.7,AFR:0.3 -n 20 --to vcf -o admixed.vcf.gz
-    genomai generate -n 2504 --to vcf --quality report.tsv | bcftools view -S names.txt
+    genomai generate -n 2504 --to vcf --report report.html | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
@@ -298,7 +306,7 @@ def generate(
 
     layout.check()
     individuals.check()
-    quality = Report(report.quality, report.against, report.held_out)
+    report = Report(assessment.quality, assessment.report, assessment.against, assessment.held_out)
     bundle = load_model(run, model or DEFAULT_GENERATOR, compute)
     next_token = predicts_next_token(bundle)
     for_next_token = {
@@ -315,7 +323,8 @@ def generate(
         "--build": layout.build,
         "--to": layout.to is not Target.FASTA,
         "--guidance": sampling.guidance != 1,
-        "--quality": report.quality,
+        "--quality": assessment.quality,
+        "--report": assessment.report,
     }
     for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
     generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
@@ -340,7 +349,7 @@ def generate(
         individuals.phenotypes,
     )
     settings = sampling.settings(bundle, compute.seed)
-    write_individuals(run, bundle, settings, requested, quality, output)
+    write_individuals(run, bundle, settings, requested, report, output)
 
 
 def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from genomai_cli.cli.evaluation_report import SCHEMA_VERSION, estimate_fields, number
+from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inference.generate_diffusion import Settings
     from genomai_cli.population.evaluation.genotypes import SampleGenotypes
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.labels import Phenotypes
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
+    from genomai_cli.reports.page import Page
 
 EVERYBODY = "reference"
 ALIGNER = "ancestry-967"  # whose network says how like phenotype records are
@@ -70,11 +75,12 @@ def write_individuals(
         requests = _by_records(run, requested.records, requested.number, generator.phenotypes)
     total = sum(request.individuals for request in requests)
     made = run.console.progress(generator.individuals(requests), "generating", total=total)
-    with atomic_output(output) as out:  # nothing is read that could be bad: people come at once
+    # Nothing is read that could be bad: people come at once.
+    with page_file(report.page) as page, atomic_output(output) as out:
         run.count(used=_write(run, out, report.passed(made), bundle, requested, settings.seed))
         everybody = requested.phenotypes == [EVERYBODY] and requested.records is None
         known = summary.read(requested.model)
-        report.write(run, bundle, known, settings.seed, everybody=everybody)
+        report.write(run, bundle, known, settings.seed, page, everybody=everybody)
 
 
 def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Request]":
@@ -120,47 +126,88 @@ def _write(
 
 @dataclass
 class Report:
-    """What is to be reported, and in which file; it keeps the people that pass by."""
+    """What is to be reported, and in which files; it keeps the people that pass by."""
 
     path: Path | None
+    page: Path | None = None
     against: Path | None = None
     held_out: Path | None = None
     made: "list[SyntheticIndividual]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.path is None and (self.against or self.held_out):
-            raise UsageError("--against and --held-out are for --quality")
+        if not self.wanted and (self.against or self.held_out):
+            raise UsageError("--against and --held-out are for --quality and --report")
         if self.held_out and not self.against:
             raise UsageError("--held-out needs --against")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is to be a report at all."""
+        return self.path is not None or self.page is not None
 
     def passed(self, people: "Iterable[SyntheticIndividual]") -> "Iterator[SyntheticIndividual]":
         """The same people; they are remembered if there is to be a report."""
         for person in people:
-            if self.path is not None:
+            if self.wanted:
                 self.made.append(person)
             yield person
 
     def write(
-        self, run: Run, bundle: "Bundle", summary: "Summary | None", seed: int, *, everybody: bool
+        self,
+        run: Run,
+        bundle: "Bundle",
+        summary: "Summary | None",
+        seed: int,
+        page: PageFile,
+        *,
+        everybody: bool,
     ) -> None:
-        """Write the report, if one was asked for."""
+        """Write the report and its page, as far as they were asked for."""
         from genomai_cli.formats.outputs import atomic_text
+        from genomai_cli.population.evaluation import structure
         from genomai_cli.population.evaluation.genotypes import read_genotypes
         from genomai_cli.population.generation import quality
 
-        if self.path is None:
+        if not self.wanted:
             return
         people, panel = quality.gathered(self.made), bundle.coordinates
-        parts = [quality.of_bundle(people, quality.Known.of(bundle, summary, everybody=everybody))]
+        known = quality.Known.of(bundle, summary, everybody=everybody)
+        expected = known.frequencies(people)
+        parts = [quality.of_bundle(people, known)]
         if self.against is not None:
             real = read_genotypes(self.against, panel)
+            expected = structure.frequencies(real)
             others = read_genotypes(self.held_out, panel) if self.held_out else None
             parts.append(quality.against(people, panel, real, others, seed))
         parts.append(_recognised(run, people, panel))
         found = quality.complete(parts)
-        text = _json(found, bundle, seed) if self.path.suffix == ".json" else _tsv(found)
-        with atomic_text(self.path) as file:
-            file.write(text)
+        if self.path is not None:
+            text = _json(found, bundle, seed) if self.path.suffix == ".json" else _tsv(found)
+            with atomic_text(self.path) as file:
+                file.write(text)
+        if page:
+            page.write(_page(run, found, people, expected, bundle, seed))
+
+
+def _page(
+    run: Run,
+    found: "Quality",
+    people: "SampleGenotypes",
+    expected: "NDArray[np.float64]",
+    bundle: "Bundle",
+    seed: int,
+) -> "Page":
+    from genomai_cli.population.evaluation.page import Frequencies, quality_page
+
+    frequencies = Frequencies.beside(expected, people, bundle.coordinates)
+    model = {
+        "model": f"{bundle.name} {bundle.version}",
+        "SHA-256 of its weights": bundle.weights_sha256,
+        "seed": str(seed),
+    }
+    count = "1 person" if len(people) == 1 else f"{len(people):,} people"
+    title = f"{count} made up by {bundle.name} {bundle.version}"
+    return quality_page(title, found.report, found.notes, frequencies, model | run.facts())
 
 
 def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":

@@ -1,6 +1,7 @@
 """`genomai predict`: a model's tracks along a reference, as bigWig, bedGraph, HDF5 or means of regions."""
 
 from genomai_cli.cli.options import STANDARD_OUTPUT, ComputeWithoutSeed, Model, Output
+from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.track_outputs import Along, Drawing, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
@@ -27,6 +28,7 @@ def predict(
     \b
     genomai predict --model tracks-model --reference ref.fa --regions genes.bed > means.tsv
     genomai predict --model tracks-model --reference ref.fa --regions one.bed --plot one.svg --observed t.tsv
+    genomai predict --model tracks-model --reference ref.fa --regions genes.bed --report tracks.html > means.tsv
     genomai predict --model tracks-model --reference ref.fa --to bigwig --resolution 32 -o predicted
     """
     from genomai_cli.sources.model_choice import load_model
@@ -35,4 +37,5 @@ def predict(
         raise UsageError("--model and a --reference are needed")
     drawing.check()
     bundle = load_model(run, model, compute)
-    write_tracks(run, bundle, along, form, output, drawing=drawing)
+    with page_file(drawing.report) as page:
+        write_tracks(run, bundle, along, form, output, drawing=drawing, page=page)

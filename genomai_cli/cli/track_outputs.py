@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.options import STANDARD_OUTPUT, Strand, StrandOption
+from genomai_cli.cli.options import STANDARD_OUTPUT, Strand, StrandOption, report_option
+from genomai_cli.cli.pages import PageFile
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+    from genomai_cli.inference.track_report import TrackReport
 
 
 class Form(StrEnum):
@@ -100,9 +102,14 @@ Observed = Annotated[
     typer.Option(
         "--observed",
         metavar="TSV|BED",
-        help="With --plot: the tracks as they were measured, drawn behind.",
+        help="With --plot or --report: the tracks as they were measured, drawn behind.",
         show_default=False,
     ),
+]
+
+
+ReportFile = Annotated[
+    Path | None, report_option("the first regions as a picture, and the means of all")
 ]
 
 
@@ -112,11 +119,12 @@ class Drawing:
 
     plot: Plot = None
     observed: Observed = None
+    report: ReportFile = None
 
     def check(self, regions: int | None = None) -> None:
         """UsageError for options that do not go together, and for other than one region to draw."""
-        if self.observed and not self.plot:
-            raise UsageError("--observed is for --plot")
+        if self.observed and not (self.plot or self.report):
+            raise UsageError("--observed is for --plot and --report")
         if self.plot and self.plot.suffix.lower() not in (".png", ".svg"):
             raise UsageError(f"--plot {self.plot}: name it .png or .svg")
         if self.plot and regions not in (None, 1):
@@ -158,9 +166,10 @@ def write_tracks(
     output: Path,
     known: Path | None = None,
     drawing: Drawing | None = None,
+    page: PageFile | None = None,
 ) -> None:
-    """Write the model's tracks along the reference, and draw them; with the table of `known` tracks, these where they
-    are known."""
+    """Write the model's tracks along the reference, and draw them and their page; with the table of `known` tracks,
+    these where they are known."""
     from genomai_cli.device import to_single_precision
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
@@ -183,39 +192,68 @@ def write_tracks(
         tracks = [predictor.tracks[column] for column in columns]
         about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
         shown: list[Stretch] = []
+        report = _track_report(tracks, form) if page else None
         with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
             for region in run.console.progress(regions, "predicting"):
-                for stretch in predictor.stretches(region, given, fill=given is not None):
-                    out.add(stretch.only(columns))
-                    shown += [stretch.only(columns)] if drawing.plot else []
+                found = predictor.stretches(region, given, fill=given is not None)
+                stretches = (stretch.only(columns) for stretch in found)
+                for stretch in report.of_region(region, stretches) if report else stretches:
+                    out.add(stretch)
+                    shown += [stretch] if drawing.plot else []
                 run.count(read=1, used=1)
+            observed = _observed(run, predictor, drawing, tracks)
             if drawing.plot:
-                _draw(run, predictor, drawing, tracks, shown, bundle.name)
+                _draw(drawing.plot, tracks, shown, bundle.name, observed)
+            if report and page:
+                page.write(report.page(bundle.name, observed, _page_facts(run, bundle, predictor)))
+
+
+def _track_report(tracks: "Sequence[Track]", form: TrackForm) -> "TrackReport":
+    from genomai_cli.inference.track_report import TrackReport  # slow to load
+
+    return TrackReport(tracks, form.resolution)
+
+
+def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict[str, str]:
+    """What a page says of the model, the reading and the run."""
+    reading = predictor.reading
+    return {
+        "model": f"{bundle.name} {bundle.version}",
+        "SHA-256 of its weights": bundle.weights_sha256,
+        "windows": f"{predictor.window} bases, {predictor.overlap} of them before what is taken",
+        "strands": "both" if reading.both_strands else "forward",
+        "bins": f"{reading.resolution} bases, {reading.aggregation}",
+        **run.facts(),
+    }
+
+
+def _observed(
+    run: Run, predictor: "TrackPredictor", drawing: Drawing, tracks: "Sequence[Track]"
+) -> "AlignedTracks | None":
+    """The tracks as they were measured, if they are given."""
+    from genomai_cli.formats.track_table import read_track_table
+    from genomai_cli.formats.tracks import AlignedTracks
+
+    if drawing.observed is None:
+        return None
+    table = read_track_table(drawing.observed).selected(tracks)
+    reference = predictor.reference
+    return AlignedTracks.open(table, reference.lengths, reference.path, run.console.warn)
 
 
 def _draw(
-    run: Run,
-    predictor: "TrackPredictor",
-    drawing: Drawing,
+    plot: Path,
     tracks: "Sequence[Track]",
     shown: "list[Stretch]",
     name: str,
+    observed: "AlignedTracks | None",
 ) -> None:
     from genomai_cli.formats.outputs import atomic_output
-    from genomai_cli.formats.track_table import read_track_table
-    from genomai_cli.formats.tracks import AlignedTracks
     from genomai_cli.inference.track_picture import track_picture  # slow to load
 
-    assert drawing.plot is not None
-    observed = None
-    if drawing.observed is not None:
-        table = read_track_table(drawing.observed).selected(tracks)
-        reference = predictor.reference
-        warn = run.console.warn
-        observed = AlignedTracks.open(table, reference.lengths, reference.path, warn)
     title = f"{name}: {shown[0].contig}:{shown[0].start + 1:,}-{shown[-1].end:,}"
-    drawn = track_picture(title, tracks, shown, drawing.plot.suffix.lower(), observed)
-    with atomic_output(drawing.plot) as out:
+    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed)
+    with atomic_output(plot) as out:
         out.write(drawn)
 
 

@@ -182,7 +182,7 @@ class _RegionMeans:
         self._parts.append(stretch)
         if not stretch.last:
             return
-        total = sum(_weighed(part) for part in self._parts)
+        total = sum(weighed(part) for part in self._parts)
         count_T, sum_T = np.asarray(total)
         means = [f"{s / n:.6g}" if n else "." for n, s in zip(count_T, sum_T, strict=True)]
         first = self._parts[0]
@@ -190,7 +190,7 @@ class _RegionMeans:
         self._parts = []
 
 
-def _weighed(stretch: Stretch) -> NDArray[np.float64]:
+def weighed(stretch: Stretch) -> NDArray[np.float64]:
     """How many bases (T,) are known, and the sum (T,) of their values."""
     starts = stretch.start + np.arange(len(stretch.values_RT)) * stretch.resolution
     bases_R = np.minimum(starts + stretch.resolution, stretch.end) - starts

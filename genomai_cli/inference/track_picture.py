@@ -3,7 +3,7 @@
 Shape suffixes: R bins, C tracks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,6 +32,22 @@ def track_picture(
 ) -> bytes:
     """PNG or SVG, by the ending, of neighbouring stretches of a region, the same bytes for the same values; `observed`
     has the same tracks, binned here by their mean. UsageError for more than can be read."""
+    draw = panels_of(title, tracks, stretches, observed)
+    return picture_of(draw, *size_of(tracks), ending)
+
+
+def size_of(tracks: Sequence[Track]) -> tuple[float, float]:
+    """Of the picture, in inches."""
+    return WIDTH, 1.2 + PANEL * len(tracks)
+
+
+def panels_of(
+    title: str,
+    tracks: Sequence[Track],
+    stretches: Sequence[Stretch],
+    observed: AlignedTracks | None = None,
+) -> Callable[[Figure], None]:
+    """What draws a panel a track on a figure."""
     bins = sum(len(stretch.values_RT) for stretch in stretches)
     if len(tracks) > MOST_TRACKS:
         raise UsageError(
@@ -69,7 +85,7 @@ def track_picture(
         panels[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
         panels[-1].set_xlim(places[0], last.end)
 
-    return picture_of(draw, WIDTH, 1.2 + PANEL * len(tracks), ending)
+    return draw
 
 
 def _shade(axes: Axes, places: NDArray[np.int64], missing_R: NDArray[np.bool_]) -> None:

@@ -1,14 +1,27 @@
-"""Pages about tracks: how well a model restores them."""
+"""Pages about tracks: what a model predicts along regions, and how well it restores what is masked.
 
-from collections.abc import Mapping, Sequence
+Shape suffixes: R bins, T tracks.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from genomai_cli.formats.consensus import Region
+from genomai_cli.formats.track_outputs import Stretch, weighed
+from genomai_cli.formats.track_table import Track
+from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inference.track_evaluation import Row
+from genomai_cli.inference.track_picture import MOST_TRACKS, panels_of, size_of
+from genomai_cli.reports import drawings
 from genomai_cli.reports.page import Page
 from genomai_cli.reports.sections import (
     Column,
     Facts,
+    Notes,
+    Picture,
     Section,
     Table,
     Tile,
@@ -65,3 +78,129 @@ def evaluation_page(rows: Sequence[Row], threshold: float, facts: Mapping[str, s
 
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4f}"
+
+
+# --- predict
+
+MOST_ROWS = 10_000  # of a region and a track; a page of more would not open in seconds
+MOST_REGIONS = 6  # that are drawn
+BINS = 1000  # of a drawn region
+MOST_OBSERVED = 2_000_000  # bases of a region whose observed values are drawn
+OF_PREDICTIONS = (
+    "Predictions follow from the DNA alone: they are the same in every cell that the model tells of by one track, and "
+    "say nothing about one person's cells. Bases beside letters that are none have no value."
+)
+
+
+class _Bins:
+    """The means of at most `BINS` bins of a region, from its stretches as they pass."""
+
+    def __init__(self, region: Region, resolution: int, tracks: int) -> None:
+        length = region.end - region.start
+        self.region = region
+        self.size = resolution * max(1, math.ceil(length / (resolution * BINS)))
+        shape = (math.ceil(length / self.size), tracks)
+        self._sums_RT, self._counts_RT = np.zeros(shape), np.zeros(shape)
+
+    def add(self, stretch: Stretch) -> None:
+        """The next values."""
+        starts_R = np.arange(len(stretch.values_RT)) * stretch.resolution
+        bins_R = (stretch.start - self.region.start + starts_R) // self.size
+        np.add.at(self._sums_RT, bins_R, np.nan_to_num(stretch.values_RT))
+        np.add.at(self._counts_RT, bins_R, ~np.isnan(stretch.values_RT))
+
+    @property
+    def stretch(self) -> Stretch:
+        """All of them."""
+        known_RT = self._counts_RT > 0
+        means_RT = np.where(known_RT, self._sums_RT / np.maximum(self._counts_RT, 1), np.nan)
+        region = self.region
+        values_RT = means_RT.astype(np.float32)
+        return Stretch(region.contig, region.start, region.end, self.size, values_RT, region.name)
+
+
+class TrackReport:
+    """What a page keeps of tracks along regions as they pass: figures of each region, and bins of the first."""
+
+    def __init__(self, tracks: Sequence[Track], resolution: int) -> None:
+        self.tracks, self.resolution = tracks, resolution
+        self.regions, self.bases = 0, 0
+        self._rows: list[tuple[str, ...]] = []
+        self._drawn: list[_Bins] = []
+
+    def of_region(self, region: Region, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+        """The stretches of a region themselves."""
+        few = len(self.tracks) <= MOST_TRACKS and len(self._drawn) < MOST_REGIONS
+        bins = _Bins(region, self.resolution, len(self.tracks)) if few else None
+        known_2T = np.zeros((2, len(self.tracks)))
+        largest_T = np.full(len(self.tracks), -np.inf)
+        for stretch in stretches:
+            known_2T += weighed(stretch)
+            known_RT = np.where(np.isnan(stretch.values_RT), -np.inf, stretch.values_RT)
+            largest_T = np.maximum(largest_T, known_RT.max(axis=0, initial=-np.inf))
+            if bins is not None:
+                bins.add(stretch)
+            yield stretch
+        self._drawn += [] if bins is None else [bins]
+        self.regions += 1
+        self.bases += region.end - region.start
+        if len(self._rows) < MOST_ROWS:
+            self._rows += self._region_rows(region, known_2T, largest_T)
+
+    def _region_rows(
+        self, region: Region, known_2T: NDArray[np.float64], largest_T: NDArray[np.float64]
+    ) -> Iterator[tuple[str, ...]]:
+        length = region.end - region.start
+        figures = zip(self.tracks, *known_2T.tolist(), largest_T.tolist(), strict=True)
+        for track, known, total, largest in figures:
+            told = (f"{total / known:.6g}", f"{largest:.6g}") if known else ("", "")
+            where = f"{region.contig}:{region.start:,}-{region.end:,}"
+            without = f"{100 * (1 - known / length):.1f}"
+            yield where, region.name, f"{length:,}", track.name, *told, without
+
+    def page(self, model: str, observed: AlignedTracks | None, facts: Mapping[str, str]) -> Page:
+        """The page of all that have passed, with what was observed behind what is drawn."""
+        count = self.regions * len(self.tracks)
+        tiles = [
+            Tile("tracks", f"{len(self.tracks):,}"),
+            Tile("regions", f"{self.regions:,}"),
+            Tile("bases", f"{self.bases:,}"),
+        ]
+        columns = [
+            Column("region", told="bases from 0, the end not in it"),
+            Column("name"),
+            Column("bases", number=True),
+            Column("track", filtered=len(self.tracks) > 1),
+            Column("mean", number=True, told="over the bases that have a value"),
+            Column("largest", number=True, told="value of a bin"),
+            Column("% without a value", number=True),
+        ]
+        rows = self._rows[:MOST_ROWS]
+        told = f"{len(rows):,} of {count:,}, the first; the file that was written has all."
+        table = Table("Regions", columns, rows, told if len(rows) < count else "")
+        sections: list[Section] = [Tiles(tiles), *self._pictures(observed), table]
+        sections += [Facts("How it was made", facts), Notes("Limits", [OF_PREDICTIONS])]
+        tracks = "1 track" if len(self.tracks) == 1 else f"{len(self.tracks):,} tracks"
+        regions = "1 region" if self.regions == 1 else f"{self.regions:,} regions"
+        return Page(f"{tracks} along {regions}, predicted by {model}", "", sections)
+
+    def _pictures(self, observed: AlignedTracks | None) -> Iterator[Section]:
+        if len(self.tracks) > MOST_TRACKS:
+            told = f"At most {MOST_TRACKS} tracks are drawn, not {len(self.tracks)}: --only chooses some."
+            yield Notes("Tracks by position", [told])
+        for bins in self._drawn:
+            region = bins.region
+            length = region.end - region.start
+            seen = observed if length <= MOST_OBSERVED else None
+            caption = f"{bins.size:,} bases a bin, by their mean."
+            if observed is not None:
+                few = f"What was observed is drawn of regions of up to {MOST_OBSERVED:,} bases."
+                caption += (
+                    " Grey is what was observed; shaded, where nothing was." if seen else f" {few}"
+                )
+            title = f"{region.contig}:{region.start:,}-{region.end:,}"
+            draw = panels_of("", self.tracks, [bins.stretch], seen)
+            yield Picture(title, drawings.drawing(draw, size_of(self.tracks)), caption)
+        if self.regions > len(self._drawn) > 0:
+            told = f"The first {len(self._drawn)} of {self.regions:,} regions are drawn."
+            yield Notes("Further regions", [told])

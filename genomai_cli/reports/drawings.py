@@ -29,6 +29,9 @@ PAGE_COLOURS = {
     "#7ea6cc": "var(--plot-light)",
     "#c9c9c9": "var(--plot-against)",
     "#c8442e": "var(--plot-top)",
+    "#1565c0": "var(--plot-dark)",
+    "#bdbdbd": "var(--plot-against)",
+    "#f5e6e6": "var(--plot-missing)",
 }
 MOST_POINTS = 2000  # of a drawing; of more, as many evenly chosen ones
 MOST_BINS = 60

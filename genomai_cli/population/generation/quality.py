@@ -76,6 +76,12 @@ class Known:
         assert isinstance(network, GenotypeDenoiser)
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 
+    def frequencies(self, made: SampleGenotypes) -> np.ndarray:
+        """The frequencies (S,) that people like these should have: those of everybody, or of the phenotypes."""
+        if self.summary is not None and self.everybody:
+            return self.summary.frequency
+        return _frequencies(made, self)
+
 
 def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     """What can be said without a real person's genotype."""
@@ -84,8 +90,7 @@ def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     notes = dict.fromkeys(("neighbours", "copies", "nearest_real", "privacy"), NEEDS_REAL)
     if summary is None or not known.everybody:
         notes |= dict.fromkeys(("linkage", "components"), OTHER_PEOPLE if summary else NO_SUMMARY)
-        expected_S = _frequencies(made, known)
-        report["allele_frequency"] = _plain(compare_frequencies(expected_S, made))
+        report["allele_frequency"] = _plain(compare_frequencies(known.frequencies(made), made))
         notes["allele_frequency"] = OF_FREQUENCIES
         return Quality(report, notes)
     report["data"] |= _plain({"learnt_from": summary.samples})
