@@ -30,6 +30,7 @@ def require_apart(options: Mapping[str, Any]) -> None:
     for (first, one), (second, other) in combinations(written, 2):
         if first != second and _same(one, other):
             raise UsageError(f"{_shown(first)} and {_shown(second)} are the same file")
+        _require_outside({first: one, second: other})
     for name, path in _read(options):
         for output, target in written:
             within = name != "model" and _inside(
@@ -38,6 +39,16 @@ def require_apart(options: Mapping[str, Any]) -> None:
             if not _is_stream(target) and (within or _same(path, target)):
                 what = f"{_shown(output)} would overwrite {_shown(name)}, {path}"
                 raise UsageError(f"{what}: write to another file")
+
+
+def _require_outside(written: Mapping[str, str]) -> None:
+    """UsageError for a file in a folder that is replaced as a whole; the run's record comes when that has happened."""
+    for name, path in written.items():
+        for folder, target in written.items():
+            if folder != name != "report_json" and _inside(path, target):
+                raise UsageError(
+                    f"{_shown(name)} would lie in {_shown(folder)}, which is replaced: write to another file"
+                )
 
 
 def files_read(options: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -135,8 +135,8 @@ class EffectReport:
             if len(known) > 1:
                 unit = "change (nats)" if name == "log-likelihood" else "change"
                 svg = drawings.histogram(known, x=unit, y="alleles")
-                what = name if name == "log-likelihood" else what_it_is(name)
-                pictures.append(Picture(f"Change of the {what}", svg))
+                what = "the log-likelihood" if name == "log-likelihood" else what_it_is(name)
+                pictures.append(Picture(f"Change of {what}", svg))
         if pictures:
             yield Pictures("How large the changes are", pictures)
 
@@ -150,7 +150,7 @@ class EffectReport:
                 Column("alt score", number=True, told="log-likelihood with this allele"),
             ]  # fmt: skip
         columns += [
-            Column(label, number=True, told=f"change of the {what_it_is(label)}")
+            Column(label, number=True, told=f"change of {what_it_is(label)}")
             for label in self.labels
         ]
         columns.append(Column("window"))

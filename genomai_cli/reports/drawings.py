@@ -134,7 +134,8 @@ def points(
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        marks = axes.scatter(first[known], second[known], 9, COLOURS[3], alpha=0.5, linewidths=0)
+        strength = 0.9 if len(known) < 400 else 0.5
+        marks = axes.scatter(first[known], second[known], 9, COLOURS[3], alpha=strength, lw=0)
         marks.set_gid("points")
         if diagonal and len(known):
             ends = [float(pick(of[known])) for pick in (np.min, np.max) for of in (first, second)]

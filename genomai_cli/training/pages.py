@@ -15,7 +15,6 @@ from genomai_cli.reports.sections import (
     Pictures,
     Section,
     Table,
-    Tables,
     Tile,
     Tiles,
 )
@@ -186,17 +185,14 @@ def _race(made: Mapping[str, Any]) -> Iterator[Table]:
         yield Table("Both strands, or the one given", columns, rows, told)
 
 
-def _candidates(validation: Mapping[str, Any]) -> Iterator[Tables]:
+def _candidates(validation: Mapping[str, Any]) -> Iterator[Table]:
     """What every part did by itself beside all together, of a model whose parts were chosen."""
     tried = {head: of["candidates"] for head, of in validation.items() if "candidates" in of}
-    tables = []
     for head, parts in tried.items():
         names = list(next(iter(parts.values())))
         columns = [Column("candidate"), *(Column(MEASURED[n], number=True) for n in names)]
         rows = [(part, *(f"{of[n]:.4f}" for n in names)) for part, of in parts.items()]
-        tables.append(Table(head, columns, rows, TOGETHER))
-    if tables:
-        yield Tables("Candidates that were tried", tables)
+        yield Table(f"Candidates that were tried for {head}", columns, rows, TOGETHER)
 
 
 # --- pretrain

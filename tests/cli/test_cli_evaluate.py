@@ -184,3 +184,38 @@ def test_a_missing_file_is_named():
     result = run("evaluate nothing.tsv --truth neither.tsv")
     assert result.status == 1
     assert result.stderr == "genomai evaluate: nothing.tsv: no such file or directory\n"
+
+
+def test_a_page_beside_the_same_table(tables, tmp_path):
+    page = tmp_path / "page.html"
+    plain = run(tables())
+    result = run([*tables(), "--report", page])
+    assert (result.status, result.output) == (0, plain.output)
+    text = page.read_text()
+    assert "Confusion matrix of superpop" in text
+    for row in ('accuracy</td><td class="n">0.8000', '<th scope="row">CDX</th>'):
+        assert row in text
+    assert "ROC curve" not in text  # the table has no probabilities of all labels
+
+
+def test_the_page_has_the_roc_curve_of_two_labels(tables, tmp_path):
+    rows = [(f"s{n}", "yes" if n % 3 else "no", (n * 7 % 10) / 10) for n in range(30)]
+    calls = ["sample\tcase\tcase_p\tcase:no\tcase:yes"]
+    calls += [
+        f"{name}\t{'yes' if p > 0.5 else 'no'}\t{max(p, 1 - p):.1f}\t{1 - p:.1f}\t{p:.1f}"
+        for name, _, p in rows
+    ]
+    truth = ["sample\tcase", *(f"{name}\t{label}" for name, label, _ in rows)]
+    words = tables("\n".join(calls) + "\n", "\n".join(truth) + "\n")
+    assert run([*words, "--report", tmp_path / "page.html"]).status == 0
+    text = (tmp_path / "page.html").read_text()
+    right = [p for _, label, p in rows if label == "yes"]
+    wrong = [p for _, label, p in rows if label == "no"]
+    wins = sum((r > w) + (r == w) / 2 for r in right for w in wrong) / len(right) / len(wrong)
+    assert f"Of the probability of yes: area {wins:.4f}" in text
+
+
+def test_a_run_that_fails_leaves_no_page(tables, tmp_path):
+    result = run([*tables(truth="sample\tsex\na\tmale\n"), "--report", tmp_path / "page.html"])
+    assert result.status == 1
+    assert not list(tmp_path.glob("*page.html*"))

@@ -125,3 +125,13 @@ def test_files_that_cannot_be_compared(cohort, files, tmp_path):
     result = run([*GENERATION, "-", files / "synthetic.vcf"], stdin=cohort.vcf)
     assert result.status == 2
     assert "--panel or --model" in result.stderr
+
+
+def test_a_page_beside_the_same_table(cohort, files, tmp_path):
+    words = [*GENERATION, cohort.newcomers, files / "synthetic.vcf"]
+    result = run([*words, "--report", tmp_path / "page.html"])
+    assert result.output == run(words).output
+    page = (tmp_path / "page.html").read_text()
+    for told in ("Frequencies of the alternate alleles", "Linkage by distance", "adversarial"):
+        assert told in page
+    assert not [name for name in cohort.names if f">{name}<" in page], "a person is in it"

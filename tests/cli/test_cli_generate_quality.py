@@ -165,6 +165,20 @@ def test_the_people_written_are_those_without_a_report(generator, tmp_path):
     assert result.output == generated(generator, "--steps", "8", "-n", "3").output
 
 
+def test_a_page_beside_the_same_people(generator, cohort, tmp_path):
+    page, words = tmp_path / "page.html", ["--steps", "8", "-n", "12"]
+    plain = generated(generator, *words)
+    assert generated(generator, *words, "--report", page).output == plain.output
+    text = page.read_text()
+    assert "12 people made up by" in text
+    assert "the model keeps nobody" in text
+    assert "Frequencies of the alternate alleles" in text
+    assert "Linkage by distance" not in text
+    against = ["--against", cohort.newcomers, "--report", page]
+    assert generated(generator, *words, *against).output == plain.output
+    assert "Linkage by distance" in page.read_text()
+
+
 def test_some_are_compared_with_the_frequencies_of_their_phenotype(generator, tmp_path):
     _, file = reported(generator, tmp_path, "-n", "80", "--phenotype", "SOC")
     found = rows(file)

@@ -269,6 +269,28 @@ class TestPlot:
         assert not (tmp_path / "x.png").exists()
 
 
+class TestReport:
+    def test_a_page_beside_the_same_means(self, model, genome, tmp_path):
+        regions = bed(tmp_path, "chr1\t0\t3000\tfirst\nchr2\t100\t700\t<second>\n")
+        words, page = ["--regions", regions], tmp_path / "page.html"
+        observed = ["--observed", genome / "tracks.bed"]
+        ended = predicted(model, genome, *words, "--report", page, *observed)
+        assert ended.output == predicted(model, genome, *words).output
+        text = page.read_text()
+        assert "2 tracks along 2 regions" in text
+        assert "Grey is what was observed" in text
+        assert "&lt;second&gt;" in text
+        for row in ended.rows[1:]:
+            for mean in row[-2:]:
+                assert f'<td class="n">{mean}</td>' in text
+
+    def test_nothing_is_left_of_a_run_that_fails(self, model, genome, tmp_path):
+        regions = bed(tmp_path, "chr9\t0\t3000\n")
+        page = tmp_path / "page.html"
+        assert predicted(model, genome, "--regions", regions, "--report", page).status == 1
+        assert [file.name for file in tmp_path.iterdir()] == ["r.bed"]
+
+
 class TestDenoise:
     def test_known_values_stay_and_missing_ones_are_predicted(self, model, genome, tmp_path):
         (tmp_path / "known.bedGraph").write_text("chr1\t0\t1000\t0.25\nchr1\t1200\t1300\t0\n")

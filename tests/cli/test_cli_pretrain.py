@@ -404,3 +404,13 @@ def test_two_processes_learn_what_one_does(pretrain, fasta, output, tmp_path, sh
         ):
             if alone[column] != ".":
                 assert float(shared[column]) == pytest.approx(float(alone[column]), abs=1e-4)
+
+
+def test_a_page_of_the_model(pretrain, output, tmp_path):
+    page = tmp_path / "page.html"
+    assert pretrain("--report", page).status == 0
+    made = json.loads((output / "config.json").read_text())["provenance"]
+    text = page.read_text()
+    assert "Losses by step" in text
+    for name, loss in made["held_out"].items():
+        assert f'<td class="n">{loss:.4f}</td><td class="n">{made["baseline"][name]:.4f}' in text

@@ -553,3 +553,48 @@ def test_parquet_has_the_values_of_the_table(how, models, reference, tmp_path):
                 assert ("." if value is None else str(value)) == shown
     assert table.schema.metadata[b"model_sha256"]
     assert run([*words, "-o", tmp_path / "y.parquet", "--resume"]).status == 2
+
+
+class TestPage:
+    def test_of_sequences_beside_the_same_table(self, score, tmp_path):
+        fasta, page = TestSequences.FASTA.replace(">b", "><b>"), tmp_path / "page.html"
+        result = score("--report", page, stdin=fasta, on_reference=False)
+        assert result.output == score(stdin=fasta, on_reference=False).output
+        text = page.read_text()
+        assert '<th scope="row">&lt;b&gt;</th><td class="n">5</td>' in text
+        assert "2</b><span>without a score" in text
+
+    @pytest.mark.parametrize("model", ["causal", "labels"])
+    def test_of_variants_beside_the_same_table(self, score, tmp_path, model):
+        page = tmp_path / "page.html"
+        result = score("--report", page, model=model, stdin=vcf(*VARIED))
+        assert result.output == score(model=model, stdin=vcf(*VARIED)).output
+        rows, text = table(result), page.read_text()
+        assert f"Effects of {len(rows)} alleles by" in text
+        assert "Alleles without a score" in text
+        assert text.count('<th scope="row">1:50</th>') == 3
+        if model == "causal":
+            assert f'<td class="n">{float(rows[0]["delta"]):.4f}</td>' in text
+        else:
+            assert "log odds of kind:enhancer" in text
+
+    def test_the_largest_changes_are_kept_in_their_order(self):
+        from genomai_cli.inference.score_report import Strongest
+
+        kept = Strongest(3)
+        for number, value in enumerate([1.0, 5.0, float("nan"), 3.0, 5.0, 2.0]):
+            kept.add(value, (str(number),))
+        assert kept.rows == [("1",), ("3",), ("4",)]
+        assert kept.caption("x") == "3 of 6, x; the file that was written has all."
+
+    def test_a_run_with_a_page_does_not_go_on(self, score, tmp_path):
+        words = ["--report", tmp_path / "p.html", "-o", tmp_path / "o.tsv", "--resume"]
+        result = score(*words, stdin=vcf(*VARIED))
+        assert result.status == 2
+        assert "without --plot and --report" in result.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_run_that_fails_leaves_no_page(self, score, tmp_path):
+        result = score("--report", tmp_path / "p.html", stdin=vcf((50, other(50), "G")))
+        assert result.status == 1
+        assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import pytest
 from conftest import TINY_SEQUENCES, changes, run
 
 from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
+from genomai_cli.bundles import catalog
 from genomai_cli.training import selection
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -215,3 +216,18 @@ def test_the_chosen_parts_begin_with_no_model(files, tmp_path, tiny_sequence_bun
     words = ["train", fasta, "--labels", labels, "--recipe", "auto", "-o", tmp_path / "m"]
     result = run([*words, "--model", tiny_sequence_bundle])
     assert refused(result, 2, "a model whose parts are chosen begins with no other")
+
+
+def test_a_page_of_the_model(tmp_path, files):
+    fasta, labels = files
+    page, words = tmp_path / "page.html", ["train", fasta, "--labels", labels, *RECIPE]
+    assert run([*words, "-o", tmp_path / "m", "--report", page]).status == 0
+    text = page.read_text()
+    accuracy = config_of(tmp_path / "m")["provenance"]["validation"]["kind"]["accuracy"]
+    assert f'<td class="n">{accuracy:.4f}</td>' in text
+    assert "Losses by step" in text
+    assert catalog.sha256(tmp_path / "m" / "model.safetensors") in text
+    assert catalog.sha256(fasta) in text
+    before = page.read_bytes()
+    assert run([*words, "-o", tmp_path / "m", "--report", page]).status == 2  # the model is there
+    assert page.read_bytes() == before

@@ -121,7 +121,7 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
         ("kind", lambda text: "." if text in missing else str(int(gc(text) > 0.5))),
         ("score", lambda text: "" if text in set(texts[1::5]) else number(text)),
     ]
-    made = trained(tmp_path, table(texts, *columns))
+    made = trained(tmp_path, table(texts, *columns), "--report", tmp_path / "page.html")
     assert made.status == 0, made.stderr
     assert "kind: 2 whole numbers, taken for classes" in made.stderr
     header, *rows = (tmp_path / "m" / "metrics.tsv").read_text().splitlines()
@@ -132,6 +132,11 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
     assert config["heads"] == {"kind": ["0", "1"]}
     assert set(config["numbers"]) == {"score"}
     assert config["provenance"]["validation"]["kind"]["n"] == 48
+    page = (tmp_path / "page.html").read_text()
+    found = config["provenance"]["validation"]["kind"]["candidates"]
+    for name, measures in found.items():
+        assert f'<th scope="row">{name}</th><td class="n">{measures["accuracy"]:.4f}</td>' in page
+    assert f'<td class="n">{config["provenance"]["race"]["both strands"]:.4f}</td>' in page
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from made_up_pages import MADE_UP
 
+from genomai_cli.names import caption, printable
+from genomai_cli.reports.drawings import SVG, inlined
 from genomai_cli.reports.page import Page, as_json, digest, rendered
+from genomai_cli.reports.pictures import picture
 from genomai_cli.reports.sections import (
     COLOURS,
     Column,
@@ -43,11 +48,37 @@ def test_the_policy_names_the_only_script_and_the_only_sheet():
     assert not re.search(r"(src|href|style|on\w+)=", text.split("<body>")[1])
 
 
-def test_a_drawing_is_styled_in_place_and_runs_nothing():
-    text = page_of(Picture("Losses", '<svg><path style="fill: red"/></svg>'))
+def test_a_drawing_takes_the_colours_of_the_page_and_has_no_styles():
+    def draw(figure):
+        axes = figure.subplots()
+        axes.scatter([1, 2], [3, 4], c="#2f5d8a").set_gid("points")
+        axes.set_title(caption(HOSTILE))
+
+    svg = inlined(picture(draw, (3, 3), ".svg"), {"points": ["first", HOSTILE]})
+    assert "style" not in svg
+    assert "#2f5d8a" not in svg
+    assert 'fill="var(--plot-dark)"' in svg
+    assert "<script" not in svg
+    titles = [mark.text for mark in ElementTree.fromstring(svg).iter(f"{{{SVG}}}title")]
+    assert titles == ["first", printable(HOSTILE)]
+    assert svg in page_of(Picture("Losses", svg))
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_the_page_of_a_command(name):
+    """Small enough to send, the same bytes again, with the policy of all pages, and nothing of a name is markup."""
+    made = rendered(MADE_UP[name]())
+    assert made == rendered(MADE_UP[name]())
+    assert len(made) < 5_000_000
+    text = made.decode()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
-    assert "script-src &#39;sha256-" in policy
-    assert '<path style="fill: red"/>' in text
+    assert "unsafe" not in policy
+    assert text.count("<script") == 1
+    body = text.split("<body>")[1]
+    assert "<img" not in body
+    assert "onerror=alert" in body
+    assert "style=" not in body
+    assert "nan" not in re.findall(r"<td[^>]*>([^<]*)</td>", body)
 
 
 def test_hostile_text_stays_text():

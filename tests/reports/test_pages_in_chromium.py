@@ -3,6 +3,9 @@
 import os
 
 import pytest
+from made_up_pages import MADE_UP
+
+from genomai_cli.reports.page import rendered
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed here")
 reports = pytest.importorskip("benchmarks.speed.reports")
@@ -197,3 +200,36 @@ def test_hostile_names_are_shown_as_they_are(opened, tmp_path, names):
     page.mouse.move(*middle_of(page, ".bars canvas"))
     assert page.locator("#tip b").inner_text() in names
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_the_page_of_a_command(opened, tmp_path, name):
+    """Its tables sort and search, its drawings are light and dark, and it fits a screen of any width."""
+    file = tmp_path / "page.html"
+    file.write_bytes(rendered(MADE_UP[name]()))
+    page = opened(file)
+    table = page.locator("table.rows").filter(has=page.locator("tbody tr + tr")).first
+    head = table.locator("thead th").first
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    search = page.get_by_label("Search")
+    if search.count():
+        rows = page.locator(f"section:has(#{search.first.evaluate(SECTION)}) tbody tr")
+        wanted = rows.last.inner_text().split("\t")[0].strip()
+        search.first.fill(wanted)
+        assert all(wanted.lower() in text.lower() for text in rows.all_inner_texts())
+        assert rows.count() > 0
+        search.first.fill("there is no such row")
+        assert rows.count() == 0
+        search.first.fill("")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ink = "getComputedStyle(document.querySelector('figure svg text')).fill"
+    if page.locator("figure svg").count():
+        light = page.evaluate(ink)
+        page.get_by_role("button", name="Dark").click()
+        assert page.evaluate(ink) != light
+    page.set_viewport_size({"width": 480, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+SECTION = "element => element.closest('section').querySelector('h2').id"

@@ -65,8 +65,8 @@ WORDS = {
 }
 LIMITS = (
     "Groups are reference samples: similarity to them is neither race nor ethnicity.",
-    "Measures are of a panel's sites alone. No copies and an area of 0.5 show no leak by these tests, and prove none "
-    "by others.",
+    "Measures are of a panel's sites alone. No copies and an area of 0.5 show no leak by these tests; others "
+    "may find one.",
 )
 
 
