@@ -18,7 +18,7 @@ BESIDE = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
-    "examples/*.md",
+    "examples/**/*.md",
     "workflows/*.md",
     "models/*/*.md",
     "benchmarks/**/*.md",

@@ -44,7 +44,7 @@ PATHS = {
         ),
         (
             "first model",
-            "genomai train GBR.vcf YRI.vcf CHB.vcf --labels labels.tsv --panel sites.vcf -o my-model",
+            "genomai train GBR.vcf YRI.vcf CHB.vcf --labels labels.tsv --head pop=pop --panel sites.vcf -o my-model",
         ),
         ("its calls", "genomai classify --model ./my-model GBR.vcf YRI.vcf CHB.vcf > calls.tsv"),
     ),

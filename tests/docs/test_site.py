@@ -1,6 +1,7 @@
 """The documentation as a site: it builds without a warning, and its lists name every guide."""
 
 import os
+import runpy
 import subprocess
 import sys
 
@@ -28,6 +29,13 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert "--proportions HEAD" in (site / "reference" / "index.html").read_text()
     assert "benchmarks/" in (site / "results" / "index.html").read_text()
     assert (site / "models" / "ancestry" / "index.html").is_file()
+
+
+def test_the_pictures_are_those_of_their_script():
+    folder = REPOSITORY / "docs" / "images"
+    script = runpy.run_path(str(folder / "make_diagrams.py"))
+    for name, columns in script["PICTURES"].items():
+        assert (folder / f"{name}.svg").read_text() == script["svg"](columns)
 
 
 def test_guides_are_in_the_list_of_pages():
