@@ -131,6 +131,10 @@ def _genome(folder: Path, rng: np.random.Generator) -> None:
     for name in ("hg38.fa", "ref.fa", "train.fa", "aside.fa", "reference.fa"):
         (folder / name).write_text(fasta)
     (folder / "peaks.bed").write_text("".join(peaks))
+    for part in ("train", "valid"):
+        (folder / f"{part}.fa.gz").write_bytes(gzip.compress(fasta.encode()))
+        (folder / f"{part}.bed.gz").write_bytes(gzip.compress("".join(peaks).encode()))
+    (folder / "valid.tsv").write_text("name\tfile\ngc\tvalid.bed.gz\nliver\tvalid.bed.gz\n")
     table = "name\tfile\ttissue\ngc\tpeaks.bed\tblood\nliver\tpeaks.bed\tliver\n"
     for name in ("tracks.tsv", "aside.tsv", "some.tsv"):
         (folder / name).write_text(table)
