@@ -96,7 +96,7 @@ def shell(text: str, folder: Path, program: Path) -> str:
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert ended.returncode == 0, f"{text}\n{ended.stderr}"
-    for name in re.findall(r"(?<![0-9-])> ([\w.-]+)(?=[\s;)]|$)", text):
+    for name in re.findall(r"(?<![0-9-])> ([a-zA-Z][\w.-]*)(?=[\s;)]|$)", text):
         assert (folder / name).stat().st_size, f"{name} is empty\n{text}\n{ended.stderr}"
     return ended.stdout
 
