@@ -110,6 +110,8 @@ def python(text: str, names: dict) -> str:
 
 def what_is_missing(example: Example) -> str | None:
     """A tool or library that an example needs, and that is not here."""
+    if ".parquet" in example.text and not find_spec("pyarrow"):
+        return "pyarrow"
     if example.language == "sh":
         here = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
         called = (tool for tool in TOOLS if re.search(rf"(?:^|\| ){tool} ", example.text, re.M))
