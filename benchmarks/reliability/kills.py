@@ -78,7 +78,9 @@ def killed(
             begun = any(folder.glob("*.training")) or any(folder.glob("*.partial"))
             status, messages = run(job, folder, None, 0, *["--resume"][: job.resumes and begun])
             if status:
-                start_over = ["--force"][: "--force starts over" in messages]
+                # A bundle that was in its place before the kill is whole, and is refused without --force.
+                over = "--force starts over" in messages or "--force replaces it" in messages
+                start_over = ["--force"] if over else []
                 status, messages = run(job, folder, None, 0, *start_over)
             if status:
                 return f"does not go on: {messages.strip().splitlines()[-1][:200]}"
