@@ -215,4 +215,6 @@ def _enough(seen: Seen, levels: Sequence[int]) -> float:
     slope, constant = line.tolist()
     if slope >= 0:
         return USUAL_CONFUSION
-    return float(np.exp((np.log(RIGHT / (1 - RIGHT)) - constant) / slope))
+    asked = (np.log(RIGHT / (1 - RIGHT)) - constant) / slope
+    most = np.log(confusion_L[told].max())
+    return float(np.exp(min(asked, most)))  # a flat line would reach it beyond all that was tried
