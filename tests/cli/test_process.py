@@ -171,7 +171,7 @@ def labelled(folder: Path) -> list:
     (folder / "s.fa").write_text("".join(sequences))
     rows = "".join(f"{name}\t{label}\n" for name, label in names)
     (folder / "l.tsv").write_text("sample\tkind\n" + rows)
-    training = ("steps=600", "evaluate_every=200", "checkpoint_every=0.01", "batch_size=8")
+    training = ("steps=300", "evaluate_every=100", "checkpoint_every=0.01", "batch_size=8")
     small = ("split.folds=1", "network.layers=1", "network.width=16", "network.feed_forward=16")
     changes = [f"--set={one}" for one in (*(f"optimization.{t}" for t in training), *small)]
     return ["train", "s.fa", "--labels", "l.tsv", "--recipe", "sequences", *changes]
