@@ -31,7 +31,7 @@ from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.outputs import text_over
 from genomai_cli.formats.row_journal import RowJournal, partial_folder, read_run, require_same
 from genomai_cli.formats.shards import WHOLE, Shard
-from genomai_cli.formats.spooled_hdf5 import describe
+from genomai_cli.formats.spooled_hdf5 import describe, new_hdf5
 from genomai_cli.formats.tables import TableWriter
 from genomai_cli.names import printable
 from genomai_cli.records import SequenceRecord
@@ -57,8 +57,8 @@ class Size:
 class Hdf5Writer:
     """A new HDF5 file of embeddings, of a size that is known before; rows and records are added to it in order."""
 
-    def __init__(self, path: Path, attributes: Attributes, size: Size) -> None:
-        self._file = h5py.File(path, "w")
+    def __init__(self, file: h5py.File, attributes: Attributes, size: Size) -> None:
+        self._file = file
         describe(self._file, FORMAT, FORMAT_VERSION, attributes)
         self._rows = self._made(
             TOKENS if size.per_token else EMBEDDINGS, np.float32, size.rows, size.width
@@ -103,10 +103,6 @@ class Hdf5Writer:
             self._offsets[start + 1 : end + 1] = offsets
             self._filled["counted"] = int(offsets[-1])
         self._filled["records"] = end
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
 
 
 class Hdf5Reader:
@@ -232,7 +228,7 @@ class EmbeddingFile:
     @property
     def kept(self) -> int:
         """How many records lie in `folder`, where a later run finds them."""
-        return self._journal.record_count if self._journal.begun else 0
+        return self._journal.stored_count
 
     def names(self) -> Iterator[str]:
         """The names of the records that were there when the file was opened."""
@@ -250,13 +246,13 @@ class EmbeddingFile:
         old, new = self._size, self._journal
         size = replace(old, records=old.records + new.record_count, rows=old.rows + new.row_count)
         whole = self.folder / WHOLE_FILE
-        writer = Hdf5Writer(whole, self.attributes, size)
         sources: list[Hdf5Reader | RowJournal] = [new]
         if self._base is not None:
             sources.insert(0, self._base)
-        writer.add_rows(chain.from_iterable(source.blocks() for source in sources))
-        writer.add_records(chain.from_iterable(source.records() for source in sources))
-        writer.close()
+        with new_hdf5(whole) as file:
+            writer = Hdf5Writer(file, self.attributes, size)
+            writer.add_rows(chain.from_iterable(source.blocks() for source in sources))
+            writer.add_records(chain.from_iterable(source.records() for source in sources))
         if self.target.exists():
             whole.chmod(stat.S_IMODE(self.target.stat().st_mode))
         os.replace(whole, self.target)

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from genomai_cli.formats.embeddings import Hdf5Reader
+from genomai_cli.formats.spooled_hdf5 import new_hdf5
 
 ABSENT = ("layers", "obsm", "obsp", "varm", "varp")  # parts of an AnnData that are empty
 MADE_BY = "genomai"  # the key of `uns` that says how the vectors were made
@@ -18,7 +19,7 @@ MADE_BY = "genomai"  # the key of `uns` that says how the vectors were made
 
 def write_h5ad(vectors: Hdf5Reader, target: Path) -> None:
     """The file of the same vectors: X float32 (n, E), obs_names the records', var_names e1 to eE, uns["genomai"]."""
-    with h5py.File(target, "w") as file:
+    with new_hdf5(target) as file:
         _encoded(file, "anndata", "0.1.0")
         rows = file.create_dataset("X", (vectors.size.rows, vectors.size.width), "float32")
         _encoded(rows, "array", "0.2.0")

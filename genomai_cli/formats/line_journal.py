@@ -55,7 +55,7 @@ class LineJournal:
     @property
     def kept(self) -> int:
         """How many records lie in `folder`, where a later run finds them."""
-        return self._journal.record_count if self._journal.begun else 0
+        return self._journal.stored_count
 
     def unseen(
         self, records: Iterable[Record], told_by: Callable[[Record], str]

@@ -43,6 +43,7 @@ class RowJournal:
     def __init__(self, folder: Path, run: Mapping[str, Any], width: int) -> None:
         self.folder, self.run, self.width = folder, dict(run), width
         self.record_count = self.row_count = 0  # closed, whether written or held
+        self.stored_count = 0  # records that a later run finds
         self._held_rows: list[Rows] = []
         self._held_records: list[bytes] = []
         self._bytes = self._open = 0
@@ -78,6 +79,7 @@ class RowJournal:
             records.write(b"".join(self._held_records))
             _sync(records)
         self._held_rows, self._held_records, self._bytes = [], [], 0
+        self.stored_count = self.record_count
         self._written = time.monotonic()
 
     def keep(self) -> None:
@@ -99,6 +101,7 @@ class RowJournal:
             self.record_count += 1
             self.row_count += count
             end += len(line)
+        self.stored_count = self.record_count
         for file, length in (
             (rows, self.row_count * self.width * LITTLE_ENDIAN.itemsize),
             (records, end),

@@ -1,20 +1,23 @@
-"""HDF5 by way of a temporary file: HDF5 seeks, and standard output and compressed files cannot; and what files say of
-themselves.
+"""New HDF5 files, straight or by way of a temporary file (HDF5 seeks, and standard output and compressed files cannot);
+and what files say of themselves.
 
-HDF5 calls Python for every byte here, and does not survive an exception from there (h5py 3 ends in a crash on a full
-disk). So what the temporary file cannot take is swallowed, and told when the block ends.
+HDF5 does not survive a full disk: h5py 3 ends in a crash when it closes the file, whether HDF5 writes by itself or
+through Python. So it writes through Python, what the disk cannot take is swallowed, and told when the block ends.
 """
 
 import io
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from shutil import copyfileobj
 from typing import IO, Any, TypeVar
 
 import h5py
 
 from genomai_cli import __version__
+from genomai_cli.errors import InputError
 from genomai_cli.formats.stored_text import no_room
 
 T = TypeVar("T")
@@ -23,17 +26,39 @@ T = TypeVar("T")
 @contextmanager
 def spooled_hdf5(out: IO[bytes]) -> Iterator[h5py.File]:
     """A new HDF5 file, written to `out` if the block ends without an exception; InputError if TMPDIR is full."""
-    with tempfile.TemporaryFile() as spool:
-        kept = _Spool(spool)
-        try:
-            with h5py.File(kept, "w") as file:
-                yield file
-        except Exception:
-            kept.check()  # what was behind it
-            raise
-        kept.check()
+    with tempfile.TemporaryFile(buffering=0) as spool:
+        with _hdf5_over(spool, no_room) as file:
+            yield file
         spool.seek(0)
         copyfileobj(spool, out, 1 << 20)
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file at `path`, safe on disk when the block ends; InputError if the disk is full."""
+
+    def full(error: OSError) -> InputError:
+        return InputError(f"cannot be written ({error.strerror})", path=path)
+
+    with path.open("wb+", buffering=0) as target:
+        with _hdf5_over(target, full) as file:
+            yield file
+        os.fsync(target.fileno())
+
+
+@contextmanager
+def _hdf5_over(target: IO[bytes], full: Callable[[OSError], InputError]) -> Iterator[h5py.File]:
+    """A new HDF5 file whose bytes go to `target`; what that could not take is told by `full`."""
+    kept = _Guarded(target)
+    try:
+        with h5py.File(kept, "w") as file:
+            yield file
+    except Exception:
+        if kept.error is not None:  # what was behind it
+            raise full(kept.error) from None
+        raise
+    if kept.error is not None:
+        raise full(kept.error)
 
 
 def describe(
@@ -45,17 +70,12 @@ def describe(
         file.attrs[name] = value
 
 
-class _Spool(io.RawIOBase):
-    """A file that never raises for a write."""
+class _Guarded(io.RawIOBase):
+    """A file without a buffer that never raises for a write; `error` is what a write has met."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._error: OSError | None = None
-
-    def check(self) -> None:
-        """InputError for what could not be written."""
-        if self._error is not None:
-            raise no_room(self._error)
+        self.error: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -76,7 +96,7 @@ class _Spool(io.RawIOBase):
         return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
 
     def write(self, data: Any) -> int:
-        return self._tried(lambda: self._file.write(data), len(data))
+        return self._tried(lambda: self._wrote(memoryview(data)), len(data))
 
     def truncate(self, size: int | None = None) -> int:
         return self._tried(lambda: self._file.truncate(size), size or 0)
@@ -84,10 +104,16 @@ class _Spool(io.RawIOBase):
     def flush(self) -> None:
         self._tried(self._file.flush, None)
 
+    def _wrote(self, data: memoryview) -> int:
+        at = 0
+        while at < len(data):  # what is not buffered takes a part where a disk ends
+            at += self._file.write(data[at:])
+        return at
+
     def _tried(self, act: Callable[[], T], otherwise: T) -> T:
-        if self._error is None:
+        if self.error is None:
             try:
                 return act()
             except OSError as error:
-                self._error = error
+                self.error = error
         return otherwise

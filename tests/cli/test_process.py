@@ -291,14 +291,21 @@ def test_a_library_that_cannot_be_loaded_is_no_unexpected_error():
     assert describe(error).startswith("a part of the program cannot be loaded (too little memory")
 
 
-def test_rows_that_cannot_be_written_are_told_with_their_folder(tmp_path, tiny_sequence_bundle):
+@pytest.mark.parametrize(
+    ("blocks", "where", "kept"), [(1, "rows.h5.partial", 0), (8, "rows.h5.partial/whole.h5", 64)]
+)
+def test_what_the_disk_cannot_take_is_told_and_goes_on(
+    tmp_path, tiny_sequence_bundle, blocks, where, kept
+):
     records = "".join(f">r{number}\nACGTACGTACGTACGTAGGT\n" for number in range(64))
     (tmp_path / "x.fa").write_text(records)
-    command = f"ulimit -f 1; genomai embed --model {tiny_sequence_bundle} x.fa -o rows.h5"
+    command = f"ulimit -f {blocks}; genomai embed --model {tiny_sequence_bundle} x.fa -o rows.h5"
     status, told = shell(command, tmp_path)
     assert status == 1
-    assert told.splitlines()[-1] == (
-        f"genomai embed: {tmp_path}/rows.h5.partial: cannot be written (File too large)"
-    )
+    first = f"{tmp_path}/rows.h5.partial keeps {kept} records: the same command with --resume goes on"
+    assert told.splitlines() == [
+        *([f"genomai embed: {first}"] if kept else []),
+        f"genomai embed: {tmp_path}/{where}: cannot be written (File too large)",
+    ]
     status, _ = shell(command.partition(";")[2] + " --resume", tmp_path)
     assert status == 0

@@ -1,6 +1,8 @@
-"""HDF5 by way of a temporary file: a full disk is one line, and never the end of the interpreter."""
+"""HDF5, straight and by way of a temporary file: a full disk is one line, and never the end of the interpreter."""
 
 import io
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -14,6 +16,9 @@ class Full(io.BytesIO):
     """A disk that takes so many bytes."""
 
     room = 0
+
+    def __init__(self, **how):
+        super().__init__()
 
     def write(self, data):
         if self.tell() + len(data) > self.room:
@@ -36,6 +41,31 @@ def test_a_full_disk_is_told_in_one_line(monkeypatch, room):
             )
             file.attrs[f"a{number}"] = "x" * 500
     assert out.getvalue() == b""
+
+
+SMALL_FILES = """
+import resource, sys
+from pathlib import Path
+from genomai_cli.errors import InputError
+from genomai_cli.formats.spooled_hdf5 import new_hdf5
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
+try:
+    with new_hdf5(Path(sys.argv[1])) as file:
+        for number in range(20):
+            file.create_dataset(str(number), data=[number] * 9000, chunks=(1000,))
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1000, 16384, 70_001, 1_000_000])
+def test_a_full_disk_does_not_end_the_interpreter(tmp_path, room):
+    program = SMALL_FILES.format(room=room)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "x.h5"], capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"{tmp_path / 'x.h5'}: cannot be written (File too large)\n"
 
 
 def test_a_file_is_whole_or_not_there():
