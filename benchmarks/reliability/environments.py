@@ -123,7 +123,7 @@ def judged(environment: Environment, words: tuple[str, ...], expected: dict[str,
     """How it went, in a word, which is `fault` for what must not happen."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        jobs.write_inputs(folder)
+        jobs.write_sequences(folder)
         (folder / "out").mkdir()
         status, messages = run(environment, words, folder)
         (folder / "out").chmod(0o755)
@@ -146,7 +146,7 @@ def two_at_once(expected: dict[str, bytes]) -> str:
     """Two processes with one output: it is whole, from either."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        jobs.write_inputs(folder)
+        jobs.write_sequences(folder)
         (folder / "out").mkdir()
         command = [sys.executable, "-m", "genomai_cli", *COMMANDS[0]]
         running = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
@@ -165,7 +165,7 @@ def main() -> None:
     expected: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        jobs.write_inputs(folder)
+        jobs.write_sequences(folder)
         (folder / "out").mkdir()
         for words in COMMANDS:
             status, messages = run(ENVIRONMENTS[0], words, folder)

@@ -2,9 +2,12 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +96,8 @@ JOBS = (
 )
 
 
-def write_inputs(folder: Path) -> list[str]:
-    """Some hundred labelled sequences and made-up people, by their files' names."""
+def write_sequences(folder: Path) -> list[str]:
+    """Some hundred labelled sequences, by their files' names."""
     rng = random.Random(1)
     rows = []
     with (folder / "s.fa").open("w") as file:
@@ -104,11 +107,32 @@ def write_inputs(folder: Path) -> list[str]:
             file.write(f">s{number}\n{text}\n")
             rows.append(f"s{number}\t{label}\n")
     (folder / "l.tsv").write_text("sample\tkind\n" + "".join(rows))
-    for name, seed in (("p.vcf.gz", "1"), ("q.vcf.gz", "2")):
+    return ["s.fa", "l.tsv"]
+
+
+def write_inputs(folder: Path) -> list[str]:
+    """Those, and made-up people: what every command needs."""
+    people = {"p.vcf.gz": "1", "q.vcf.gz": "2"}
+    for name, seed in people.items():
         words = ("generate", "-n", str(PEOPLE), "--model", COHORT, "--to", "vcf", "--seed", seed)
-        status, messages = run(Job("people", words, name), folder)
-        assert status == 0, messages
-    return ["s.fa", "l.tsv", "p.vcf.gz", "q.vcf.gz"]
+        finished(Job("people", words, name), folder)
+    return [*write_sequences(folder), *people]
+
+
+@contextmanager
+def folder_with(inputs: list[str], of: Path) -> Iterator[Path]:
+    """A new folder with these files `of` another."""
+    with tempfile.TemporaryDirectory() as made:
+        for name in inputs:
+            shutil.copy(of / name, made)
+        yield Path(made)
+
+
+def finished(job: Job, folder: Path) -> bytes:
+    """The content of the output of a run; AssertionError with its messages if it fails."""
+    status, messages = run(job, folder)
+    assert status == 0, messages
+    return job.content(folder)
 
 
 def run(
@@ -135,3 +159,10 @@ def run(
             process.send_signal(by)
     _, messages = process.communicate(timeout=600)
     return process.returncode, messages.decode(errors="replace")
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, float]:
+    """Wait for a process: its status, and the most memory that it held in MB."""
+    _, raw, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(raw)
+    return process.returncode, usage.ru_maxrss / 1024

@@ -8,14 +8,13 @@ its end (`--resume` where there is one) and gives the bytes of a run that nobody
 
 import argparse
 import random
-import shutil
 import signal
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.reliability.jobs import JOBS, Job, run, write_inputs
+from benchmarks.reliability.jobs import JOBS, Job, finished, folder_with, run, write_inputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -34,8 +33,7 @@ def main() -> None:
         inputs = write_inputs(undisturbed)
         for job in jobs:
             began = time.monotonic()
-            status, messages = run(job, undisturbed)
-            assert status == 0, messages
+            finished(job, undisturbed)
             seconds[job.name] = time.monotonic() - began
         number = 0
         while number - counts[TOO_LATE] < options.count:
@@ -63,10 +61,7 @@ def killed(
 ) -> str:
     """What is wrong after a kill, nothing if all is well."""
     expected = job.content(undisturbed)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        for name in inputs:
-            shutil.copy(undisturbed / name, folder)
+    with folder_with(inputs, undisturbed) as folder:
         status, messages = run(job, folder, after, by)
         counts[TOO_LATE if status == 0 else by.name] += 1
         # A traceback that names no file of the program is Python's own, interrupted while it starts.

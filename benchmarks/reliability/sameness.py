@@ -8,7 +8,6 @@ trained on other numbers of threads is told apart: sums of single precision are 
 
 import argparse
 import gzip
-import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -19,12 +18,13 @@ from benchmarks.reliability import jobs
 
 @dataclass(frozen=True)
 class Setting:
-    """What is other than in a plain run; `only` are the commands that know the options."""
+    """What is other than in a plain run; `only` are the commands that it is for."""
 
     name: str
     variables: dict[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     only: frozenset[str] = frozenset(job.name for job in jobs.JOBS)
+    compressed: bool = False
 
 
 BATCHED = frozenset({"classify", "classify VCF", "embed", "score", "explain"})
@@ -38,32 +38,22 @@ SETTINGS = (
     Setting("two threads", {"OMP_NUM_THREADS": "2"}),
     Setting("batches of one", options=("--batch-size", "1"), only=BATCHED),
     Setting("batches of seven", options=("--batch-size", "7"), only=BATCHED),
+    Setting("compressed input", only=READS_FASTA, compressed=True),
 )
 
 
 def compared(job: jobs.Job, setting: Setting, undisturbed: Path, inputs: list[str]) -> str:
     """What is other, nothing if nothing is."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        for name in inputs:
-            shutil.copy(undisturbed / name, folder)
+    with jobs.folder_with(inputs, undisturbed) as folder:
+        if setting.compressed:
+            fasta = folder / "s.fa"
+            (folder / "s.fa.gz").write_bytes(gzip.compress(fasta.read_bytes()))
+            fasta.unlink()
+            words = tuple("s.fa.gz" if word == "s.fa" else word for word in job.words)
+            job = replace(job, words=words)
         status, messages = jobs.run(
             job, folder, None, 0, *setting.options, variables=setting.variables
         )
-        if status:
-            return f"status {status}: {messages.strip().splitlines()[-1:]}"
-        same = job.content(folder) == job.content(undisturbed)
-        return "" if same else "other bytes"
-
-
-def compressed(job: jobs.Job, undisturbed: Path) -> str:
-    """The same for FASTA that is compressed."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        (folder / "s.fa.gz").write_bytes(gzip.compress((undisturbed / "s.fa").read_bytes()))
-        shutil.copy(undisturbed / "l.tsv", folder)
-        words = tuple("s.fa.gz" if word == "s.fa" else word for word in job.words)
-        status, messages = jobs.run(replace(job, words=words), folder)
         if status:
             return f"status {status}: {messages.strip().splitlines()[-1:]}"
         return "" if job.content(folder) == job.content(undisturbed) else "other bytes"
@@ -81,15 +71,12 @@ def main() -> None:
         for job in jobs.JOBS:
             if options.only not in (None, job.name):
                 continue
-            status, messages = jobs.run(job, folder)
-            assert status == 0, messages
+            jobs.finished(job, folder)
             found = {
                 setting.name: compared(job, setting, folder, inputs)
                 for setting in SETTINGS
                 if job.name in setting.only
             }
-            if job.name in READS_FASTA:
-                found["compressed input"] = compressed(job, folder)
             for setting, difference in found.items():
                 counts["other" if difference else "the same"] += 1
                 if difference:

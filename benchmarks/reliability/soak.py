@@ -46,10 +46,10 @@ class Soak:
 
     def tried(self, job: jobs.Job) -> tuple[str, float]:
         """What is wrong with a run, nothing if all is well, and the most memory that it held in MB."""
-        with tempfile.TemporaryDirectory() as made, tempfile.TemporaryFile() as messages:
-            folder = Path(made)
-            for name in self.inputs:
-                os.link(self.undisturbed / name, folder / name)
+        with (
+            jobs.folder_with(self.inputs, self.undisturbed) as folder,
+            tempfile.TemporaryFile() as messages,
+        ):
             process = subprocess.Popen(
                 job.command(),
                 cwd=folder,
@@ -57,9 +57,7 @@ class Soak:
                 stderr=messages,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-            _, raw, usage = os.wait4(process.pid, 0)
-            process.returncode = status = os.waitstatus_to_exitcode(raw)
-            megabytes = usage.ru_maxrss / 1024
+            status, megabytes = jobs.ended(process)
             if status:
                 messages.seek(0)
                 last = messages.read().decode(errors="replace").strip().splitlines()[-1:]
@@ -91,8 +89,7 @@ def main() -> None:
         folder = Path(made)
         inputs = jobs.write_inputs(folder)
         for job in jobs.JOBS:
-            status, messages = jobs.run(job, folder)
-            assert status == 0, messages
+            jobs.finished(job, folder)
         soak = Soak(folder, inputs, time.monotonic() + 60 * options.minutes)
         places = [threading.Thread(target=soak.work, args=(n,)) for n in range(options.parallel)]
         for place in places:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
+from benchmarks.reliability import jobs
 from benchmarks.reliability.hostile_bundles import BUNDLES
 
 OF_DNA = str(BUNDLES / "transformer-kmers")
@@ -85,12 +86,11 @@ def run(kind: str, words: tuple[str, ...], records: int) -> tuple[int, float, fl
         feeding.start()
         lines = sum(1 for _ in process.stdout)
         feeding.join()
-        _, raw, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(raw)
-        if process.returncode:
+        status, megabytes = jobs.ended(process)
+        if status:
             messages.seek(0)
             print(messages.read().decode(errors="replace")[-300:], file=sys.stderr)
-    return process.returncode, time.monotonic() - began, usage.ru_maxrss / 1024, lines
+    return status, time.monotonic() - began, megabytes, lines
 
 
 def _feed(target: IO[bytes], kind: str, records: int) -> None:

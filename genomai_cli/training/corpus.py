@@ -91,7 +91,9 @@ class Corpus:
                 folder=folder,
             )
             damaged = found._damaged()
-        except (OSError, ValueError, TypeError) as error:
+        except TypeError:  # the fields of what is known of it
+            damaged = ABOUT
+        except (OSError, ValueError) as error:
             raise InputError(f"not a finished corpus: {error}", path=folder) from error
         if damaged is not None:
             message = "damaged: not as it was written; without --resume and with --force the run starts over"

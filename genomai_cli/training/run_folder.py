@@ -3,6 +3,7 @@
 metrics.tsv: a row at every point of a run that is worth one, each once, whatever interrupts the run.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,6 +73,7 @@ def _line(fields: Iterable[str]) -> str:
 
 ENDING = ".training"
 RUN, LOG = "run.json", "metrics.tsv"
+SUM = "sha256"
 PICTURE = "loss.png"  # of the log, in a bundle
 
 
@@ -154,24 +156,35 @@ def folder_for(output: Path) -> Path:
 
 
 def remembered(folder: Path) -> dict[str, object]:
-    """What `claim` wrote down of the run in this folder; nothing if there is none."""
-    try:
-        return dict(json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    """What `claim` wrote down of the run in this folder, nothing if there is no folder; UsageError if it is damaged."""
+    if not folder.exists():
         return {}
+    file = folder / RUN
+    if not file.exists():
+        raise UsageError(f"{folder} holds no run that could be resumed: --force starts over")
+    try:
+        run, written = (json.loads(file.read_text(encoding="utf-8"))[key] for key in ("run", SUM))
+        sound = written == _sum(run)
+    except (OSError, ValueError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise UsageError(f"{file} is damaged: without --resume, --force starts over")
+    return dict(run)
 
 
 def _begin(folder: Path, run: Mapping[str, object]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / RUN).write_text(json.dumps(run), encoding="utf-8")
+    (folder / RUN).write_text(json.dumps({"run": run, SUM: _sum(run)}), encoding="utf-8")
+
+
+def _sum(run: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
 
 
 def _require_same(folder: Path, run: Mapping[str, object]) -> None:
     before = remembered(folder)
-    if not before:
-        raise UsageError(f"{folder} holds no run that could be resumed: --force starts over")
     changed = [name for name, value in run.items() if before.get(name) != value]
     if changed:
         raise UsageError(f"{folder} holds a run with other {' and '.join(changed)}")

@@ -502,13 +502,20 @@ def test_force_starts_an_interrupted_run_over(interrupted):
     assert config_of(model)["provenance"]["seed"] == 1
 
 
-@pytest.mark.parametrize("file", ["member-1.pt", "run.json"])
-def test_a_damaged_interrupted_run_is_told(interrupted, file):
+@pytest.mark.parametrize(
+    ("file", "damage", "status", "message"),
+    [
+        ("member-1.pt", b"garbage", 1, "member-1.pt: not a checkpoint"),
+        ("run.json", b"garbage", 2, "run.json is damaged: without --resume, --force starts over"),
+        ("run.json", b'{"run": {}, "sha256": ""}', 2, "run.json is damaged"),
+        ("run.json", None, 2, "model.training holds no run that could be resumed"),
+    ],
+)
+def test_a_damaged_interrupted_run_is_told(interrupted, file, damage, status, message):
     model, arguments = interrupted
-    (model.with_name("model.training") / file).write_bytes(b"garbage")
-    result = run(["train", *arguments, "-o", model, "--resume"])
-    message = "not a checkpoint" if file.endswith(".pt") else "holds no run that could be resumed"
-    assert refused(result, 1 if file.endswith(".pt") else 2, message)
+    damaged = model.with_name("model.training") / file
+    damaged.unlink() if damage is None else damaged.write_bytes(damage)
+    assert refused(run(["train", *arguments, "-o", model, "--resume"]), status, message)
 
 
 def test_resume_without_an_interrupted_run_starts_one(train):

@@ -302,7 +302,9 @@ def test_what_the_disk_cannot_take_is_told_and_goes_on(
     command = f"ulimit -f {blocks}; genomai embed --model {tiny_sequence_bundle} x.fa -o rows.h5"
     status, told = shell(command, tmp_path)
     assert status == 1
-    first = f"{tmp_path}/rows.h5.partial keeps {kept} records: the same command with --resume goes on"
+    first = (
+        f"{tmp_path}/rows.h5.partial keeps {kept} records: the same command with --resume goes on"
+    )
     assert told.splitlines() == [
         *([f"genomai embed: {first}"] if kept else []),
         f"genomai embed: {tmp_path}/{where}: cannot be written (File too large)",

@@ -139,6 +139,13 @@ class TestCorpus:
         with pytest.raises(InputError, match=file):
             Corpus.open(damaged.parent)
 
+    def test_other_fields_of_what_is_known_are_named(self, tmp_path):
+        written(tmp_path / "c", random_dna(5, 100))
+        about = next(path for path in tmp_path.rglob("corpus.json"))
+        about.write_text(about.read_text().replace("pieces", "piecms"))
+        with pytest.raises(InputError, match=r"corpus\.json: damaged"):
+            Corpus.open(about.parent)
+
     def test_a_corpus_is_found_again(self, tmp_path):
         corpus = written(tmp_path / "c", random_dna(5, 100))
         again = Corpus.open(tmp_path / "c")
