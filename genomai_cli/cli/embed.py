@@ -19,7 +19,6 @@ from genomai_cli.cli.options import (
     Strand,
     StrandOption,
     VariantOptions,
-    wants_parquet,
 )
 from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
@@ -171,6 +170,7 @@ def embed(
     """
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.h5ad import write_h5ad
+    from genomai_cli.formats.parquet import require_parquet
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
@@ -178,7 +178,8 @@ def embed(
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     target = to or _target(output)
-    wants_parquet(target, output)
+    if target is Target.PARQUET:
+        require_parquet()
     hdf5 = target is Target.HDF5
     if target is Target.H5AD and vectors.per_token:
         raise UsageError("AnnData has a row a sequence: leave --per-token out, or write HDF5")

@@ -198,6 +198,7 @@ def _page(
     seed: int,
 ) -> "Page":
     from genomai_cli.population.evaluation.page import Frequencies, quality_page
+    from genomai_cli.reports.wording import counted
 
     frequencies = Frequencies.beside(expected, people, bundle.coordinates)
     model = {
@@ -205,8 +206,7 @@ def _page(
         "SHA-256 of its weights": bundle.weights_sha256,
         "seed": str(seed),
     }
-    count = "1 person" if len(people) == 1 else f"{len(people):,} people"
-    title = f"{count} made up by {bundle.name} {bundle.version}"
+    title = f"{counted(len(people), 'person', 'people')} made up by {bundle.name} {bundle.version}"
     return quality_page(title, found.report, found.notes, frequencies, model | run.facts())
 
 

@@ -225,6 +225,7 @@ def pretrain(
     """
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.sources.model_choice import record_device
     from genomai_cli.training import corpus as corpora
     from genomai_cli.training import distributed, run_folder
     from genomai_cli.training.pretraining import Surroundings
@@ -237,9 +238,7 @@ def pretrain(
         if processes.rank:
             run.keep_quiet()
         devices.use_threads(compute.threads)
-        run.used_device(where)
-        if told := devices.fallback(compute.device):
-            run.console.warn(told)
+        record_device(run, where, compute.device)
         folder = run_folder.folder_for(output)
         before = run_folder.remembered(folder) if restart.resume else {}
         dna: Unlabelled | OverReference | None = None

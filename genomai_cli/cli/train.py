@@ -221,6 +221,7 @@ def train(
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.sources.labelled import LabelledReader
+    from genomai_cli.sources.model_choice import record_device
     from genomai_cli.training import labelled_data, run_folder, selection
     from genomai_cli.training import recipe as recipes
 
@@ -230,9 +231,7 @@ def train(
     labels, sources = open_labels(run, data.labels, first, sources)
     devices.use_threads(compute.threads)
     where = devices.choose(compute.device)
-    run.used_device(where)
-    if told := devices.fallback(compute.device):
-        run.console.warn(told)
+    record_device(run, where, compute.device)
     start = bundles.load(reading.model, where) if reading.model else None
     chosen, text, heads = learning.read(preset, labels, output, start)
     targets = _targets(run, chosen, labels, heads, learning.target)

@@ -23,7 +23,7 @@ from genomai_cli.formats.genotype_evidence import evidence_of_dosages
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.libraries import optional_library
 from genomai_cli.formats.plink import beside, plink_contig, unique_names
-from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, info_end
+from genomai_cli.formats.regions import OrderedSites, Sites, Wanted, has_symbolic, info_end
 from genomai_cli.formats.streams import Input, open_bytes, text_of
 from genomai_cli.formats.vcf import Variant, VariantFile, VariantReading, alternates, record_at
 
@@ -223,7 +223,7 @@ class _Reader:
             raise InputError(f"'{shown}' is not a position", path=self._file, line=line)
         position, ref = int(fields[at.position]), fields[at.ref]
         last = position + len(ref) - 1
-        if at.info is not None and (b"<" in alt or alt == b"."):
+        if at.info is not None and has_symbolic(alt):
             last = max(last, info_end(fields[at.info]))
         covered = self._covered(sites, position + 1, last)
         own = [0] if position > 0 and (sites is None or position in sites) else []

@@ -54,12 +54,17 @@ def covered_end(raw: bytes) -> int:
     if len(columns) < 8:
         return 0
     by_ref = int(columns[1]) + len(columns[3]) - 1
-    return max(by_ref, info_end(columns[7])) if b"<" in columns[4] or columns[4] == b"." else by_ref
+    return max(by_ref, info_end(columns[7])) if has_symbolic(columns[4]) else by_ref
 
 
 def is_symbolic(alts: Iterable[str]) -> bool:
     """Whether one of these alternate alleles has no letters, so that a record may reach beyond its REF."""
     return any(alt.startswith("<") or alt == "." for alt in alts)
+
+
+def has_symbolic(alt: bytes) -> bool:
+    """The same of a line's ALT."""
+    return alt == b"." or alt.startswith(b"<") or b",<" in alt
 
 
 def info_end(info: bytes) -> int:

@@ -25,8 +25,8 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
+from genomai_cli.reports.wording import MOST_ROWS, abridged, counted
 
-MOST_SHOWN = 10_000  # samples; a page of more would not open in seconds
 MOST_COLUMNS = 8  # fractions that the table shows too
 MOST_BARS = 30  # labels of which probabilities are drawn
 OTHER_FLAG = FlagText("See docs/outputs.md.", "Look into the sample before its label is used.")
@@ -65,7 +65,7 @@ def measures_shown(asked: Sequence[Measure], space: ReferenceSpace | None) -> li
 class CallReport:
     """What a report keeps of calls as they pass; `measures` are those of `measures_shown`.
 
-    Of more than `MOST_SHOWN` samples those with flags come first; counts are of all.
+    Of more than `MOST_ROWS` samples those with flags come first; counts are of all.
     """
 
     bundle: Bundle
@@ -85,7 +85,7 @@ class CallReport:
         """The calls as they come."""
         for call in calls:
             kept = self._flagged if call.flags else self._others
-            if len(kept) < MOST_SHOWN:
+            if len(kept) < MOST_ROWS:
                 kept.append((self.count, call))
             self.count += 1
             self.unknown += not call.is_known
@@ -98,7 +98,7 @@ class CallReport:
     @property
     def shown(self) -> list[Call]:
         """The calls of the table, map and bars, in input order."""
-        others = self._others[: MOST_SHOWN - len(self._flagged)]
+        others = self._others[: MOST_ROWS - len(self._flagged)]
         return [call for _, call in sorted([*self._flagged, *others], key=lambda of: of[0])]
 
     # --- pictures
@@ -160,7 +160,7 @@ class CallReport:
         sections += drawn if self.count else []
         sections += [self._table(), self._summary(), self._facts(facts), self._limits()]
         name = f"{self.bundle.name} {self.bundle.version}"
-        title = "1 sample" if self.count == 1 else f"{self.count:,} samples"
+        title = counted(self.count, "sample")
         description = str(self.bundle.config.get("description", ""))
         return Page(f"{title} classified by {name}", description, sections)
 
@@ -195,9 +195,7 @@ class CallReport:
 
     def _table(self) -> Table:
         shown, fractions = self.shown, self._fraction_columns()
-        caption = ""
-        if len(shown) < self.count:
-            caption = f"{len(shown):,} of {self.count:,} samples, those with flags first; the TSV has all."
+        caption = abridged(len(shown), self.count, "those with flags first")
         parts = self._measured(shown, [column for column, _ in fractions])
         columns = [Column("sample"), *self._head_columns()]
         columns += [Column("used", number=True, told="sites or letters that entered")]

@@ -103,5 +103,5 @@ class _Hdf5:
         text = h5py.string_dtype()
         self._file.create_dataset("ids", data=self._names, dtype=text)
         self._file.create_dataset("labels", data=self._labels, dtype=text)
-        self._file.create_dataset("log_odds", data=np.array(self._odds))
+        self._file.create_dataset("log_odds", data=np.array(self._odds, np.float32))
         self._file.create_dataset("offsets", data=np.array(self._offsets, np.int64))

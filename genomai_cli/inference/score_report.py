@@ -1,6 +1,6 @@
 """What `score` has found, as pages: effects of variants, or likelihoods of sequences, and how they are distributed.
 
-Of more than `MOST_SHOWN` the table has those that stand out; the distributions are of all.
+Of more than `MOST_ROWS` the table has those that stand out; the distributions are of all.
 """
 
 import heapq
@@ -27,8 +27,8 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
+from genomai_cli.reports.wording import MOST_ROWS, abridged, counted, decimal
 
-MOST_SHOWN = 10_000  # rows; a page of more would not open in seconds
 MOST_LABELS = 8  # whose changes the table shows
 MOST_DRAWN = 4  # of these
 LONGEST = 40  # letters of an allele that are shown
@@ -45,7 +45,7 @@ OF_LIKELIHOODS = (
 class Strongest:
     """The rows of the largest values, at most so many, to be had in the order that they came in."""
 
-    def __init__(self, most: int = MOST_SHOWN) -> None:
+    def __init__(self, most: int = MOST_ROWS) -> None:
         self.most, self.count = most, 0
         self._heap: list[tuple[float, int, tuple[str, ...]]] = []
 
@@ -65,9 +65,7 @@ class Strongest:
 
     def caption(self, which: str) -> str:
         """What the table lacks."""
-        if self.count <= self.most:
-            return ""
-        return f"{self.most:,} of {self.count:,}, {which}; the file that was written has all."
+        return abridged(min(self.most, self.count), self.count, which)
 
 
 class EffectReport:
@@ -107,7 +105,7 @@ class EffectReport:
                 f"{record.contig}:{record.position}",
                 _short(record.ref),
                 _short(effect.alt),
-                *map(_number, numbers),
+                *map(decimal, numbers),
                 f"{start + 1}-{end}",
             ),
         )
@@ -120,12 +118,12 @@ class EffectReport:
         for name, values in list(self._changes.items())[:1]:
             known = _known(values)
             if len(known):
-                tiles.append(Tile(f"median change of {name}", _number(float(np.median(known)))))
-                tiles.append(Tile("largest fall", _number(float(known.min()))))
-                tiles.append(Tile("largest rise", _number(float(known.max()))))
+                tiles.append(Tile(f"median change of {name}", decimal(float(np.median(known)))))
+                tiles.append(Tile("largest fall", decimal(float(known.min()))))
+                tiles.append(Tile("largest rise", decimal(float(known.max()))))
         sections: list[Section] = [Tiles(tiles), *_skipped(counts), *self._drawn(), self._table()]
         sections += [Facts("How it was made", facts), Notes("Limits", [OF_EFFECTS])]
-        count = "1 allele" if counts.scored == 1 else f"{counts.scored:,} alleles"
+        count = counted(counts.scored, "allele")
         return Page(f"Effects of {count} by {model}", "", sections)
 
     def _drawn(self) -> Iterator[Pictures]:
@@ -179,10 +177,6 @@ def _short(allele: str) -> str:
     return f"{allele[:LONGEST]}… ({len(allele):,} letters)"
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value + 0.0:.4f}"
-
-
 class LikelihoodReport:
     """What a page keeps of the scores of sequences as they pass."""
 
@@ -197,7 +191,7 @@ class LikelihoodReport:
         self._means.append(score.per_base)
         self._lengths.append(length)
         numbers = (score.total, score.per_base, score.perplexity)
-        cells = (name, f"{length:,}", *map(_number, numbers), f"{score.bases:g}")
+        cells = (name, f"{length:,}", *map(decimal, numbers), f"{score.bases:g}")
         self.strongest.add(math.inf if score.bases == 0 else -score.per_base, cells)
 
     def page(self, model: str, facts: Mapping[str, str]) -> Page:
@@ -206,7 +200,7 @@ class LikelihoodReport:
         tiles = [Tile("sequences", f"{count:,}")]
         tiles.append(Tile("without a score", f"{self.unscored:,}", warn=self.unscored > 0))
         if len(known):
-            tiles.append(Tile("median log-likelihood by base", _number(float(np.median(known)))))
+            tiles.append(Tile("median log-likelihood by base", decimal(float(np.median(known)))))
         sections: list[Section] = [Tiles(tiles)]
         if len(known) > 1:
             likely = drawings.histogram(known, x="log-likelihood by base (nats)", y="sequences")
@@ -217,7 +211,7 @@ class LikelihoodReport:
             drawn = [Picture("Distribution", likely), Picture("By length", by_length)]
             sections.append(Pictures("How likely the sequences are", drawn))
         sections += [self._table(), Facts("How it was made", facts)]
-        title = "1 sequence" if count == 1 else f"{count:,} sequences"
+        title = counted(count, "sequence")
         limits = Notes("Limits", [OF_LIKELIHOODS])
         return Page(f"Likelihood of {title} by {model}", "", [*sections, limits])
 

@@ -27,6 +27,7 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
+from genomai_cli.reports.wording import MOST_ROWS, abridged, counted, decimal
 
 GUESSES = {
     "nothing": "of nothing anywhere",
@@ -60,13 +61,13 @@ def evaluation_page(rows: Sequence[Row], threshold: float, facts: Mapping[str, s
             row.group,
             row.measure,
             f"{row.n:,}",
-            *map(_number, (row.model, *(row.interval or (np.nan, np.nan)))),
-            *(_number(row.guesses.get(name, np.nan)) for name in GUESSES),
+            *map(decimal, (row.model, *(row.interval or (np.nan, np.nan)))),
+            *(decimal(row.guesses.get(name, np.nan)) for name in GUESSES),
         )
         for row in rows
     ]
     masked = [row for row in rows if "masked" in row.group][:MOST_TILES]
-    tiles = [Tile(f"{row.measure}, {row.part}, {row.group}", _number(row.model)) for row in masked]
+    tiles = [Tile(f"{row.measure}, {row.part}, {row.group}", decimal(row.model)) for row in masked]
     told = {**facts, "threshold of calls": f"{threshold:.4f}"}
     sections: list[Section] = [
         Tiles(tiles),
@@ -76,13 +77,8 @@ def evaluation_page(rows: Sequence[Row], threshold: float, facts: Mapping[str, s
     return Page("Restored tokens and tracks of a genome aside", "", sections)
 
 
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4f}"
-
-
 # --- predict
 
-MOST_ROWS = 10_000  # of a region and a track; a page of more would not open in seconds
 MOST_REGIONS = 6  # that are drawn
 BINS = 1000  # of a drawn region
 MOST_OBSERVED = 2_000_000  # bases of a region whose observed values are drawn
@@ -176,13 +172,11 @@ class TrackReport:
             Column("% without a value", number=True),
         ]
         rows = self._rows[:MOST_ROWS]
-        told = f"{len(rows):,} of {count:,}, the first; the file that was written has all."
-        table = Table("Regions", columns, rows, told if len(rows) < count else "")
+        table = Table("Regions", columns, rows, abridged(len(rows), count, "the first"))
         sections: list[Section] = [Tiles(tiles), *self._pictures(observed), table]
         sections += [Facts("How it was made", facts), Notes("Limits", [OF_PREDICTIONS])]
-        tracks = "1 track" if len(self.tracks) == 1 else f"{len(self.tracks):,} tracks"
-        regions = "1 region" if self.regions == 1 else f"{self.regions:,} regions"
-        return Page(f"{tracks} along {regions}, predicted by {model}", "", sections)
+        along = f"{counted(len(self.tracks), 'track')} along {counted(self.regions, 'region')}"
+        return Page(f"{along}, predicted by {model}", "", sections)
 
     def _pictures(self, observed: AlignedTracks | None) -> Iterator[Section]:
         if len(self.tracks) > MOST_TRACKS:

@@ -35,6 +35,7 @@ from genomai_cli.reports.sections import (
     Tile,
     Tiles,
 )
+from genomai_cli.reports.wording import counted, decimal
 
 Scores = Mapping[str, HeadScores | NumberScores]
 Cases = Mapping[str, LabelCases | NumberCases]
@@ -79,9 +80,9 @@ def page(
             rng = np.random.default_rng([seed, number])
             sections += _of_labels(head, found, case, rng)
         else:
-            sections += _of_numbers(head, case)
+            sections += _ofdecimals(head, case)
     sections += [Facts("How it was made", facts), Notes("Limits", LIMITS)]
-    heads = "1 head" if len(scores) == 1 else f"{len(scores)} heads"
+    heads = counted(len(scores), "head")
     return Page(f"Predictions of {heads} against the truth", ", ".join(scores), sections)
 
 
@@ -91,7 +92,7 @@ def _tiles(scores: Scores) -> Tiles:
     unknown = max(s.unknown for s in scores.values())
     tiles.append(Tile("UNKNOWN", f"{unknown:,}", warn=unknown > 0))
     for name, estimate in list(of.measures.items())[:3]:
-        tiles.append(Tile(f"{name} of {first}", _number(estimate.value)))
+        tiles.append(Tile(f"{name} of {first}", decimal(estimate.value)))
     return Tiles(tiles)
 
 
@@ -113,14 +114,8 @@ def _measures(scores: Scores) -> Table:
 def estimate_cells(estimate: Estimate) -> tuple[str, str, str, str]:
     """Value, interval and baseline, empty where there is none."""
     whole = (estimate.value, estimate.low, estimate.high, estimate.baseline)
-    value, low, high, baseline = (_number(number) for number in whole)
+    value, low, high, baseline = (decimal(number) for number in whole)
     return value, low, high, baseline
-
-
-def _number(value: float | None) -> str:
-    if value is None or not np.isfinite(value):
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 # --- labels
@@ -180,8 +175,8 @@ def _labels(head: str, scores: HeadScores, cases: LabelCases) -> Table:
             interval = wilson_interval(right, true) if true else (np.nan, np.nan)
             shares = (_share(right, true), *interval, _share(right, called))
             f1 = _share(2 * right, true + called)
-            cells = [label, f"{true:,}", f"{called:,}", *map(_number, (*shares, f1))]
-            rows.append([*cells, *([_number(areas.get(label))] if areas else [])])
+            cells = [label, f"{true:,}", f"{called:,}", *map(decimal, (*shares, f1))]
+            rows.append([*cells, *([decimal(areas.get(label))] if areas else [])])
     return Table(f"Labels of {head}", columns, rows)
 
 
@@ -280,7 +275,7 @@ def _roc(cases: LabelCases, rng: np.random.Generator) -> Iterator[Picture]:
 # --- numbers
 
 
-def _of_numbers(head: str, cases: NumberCases) -> Iterator[Section]:
+def _ofdecimals(head: str, cases: NumberCases) -> Iterator[Section]:
     predicted = cases.predictions.value
     if not np.isnan(predicted).all():
         svg = drawings.points(cases.truth, predicted, x="true", y="predicted")

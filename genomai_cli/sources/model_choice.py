@@ -147,14 +147,19 @@ def load_model(observer: Observer, name: str, compute: Compute) -> Bundle:
     """The model on its device, in the precision that does not show in its answers; the run records both."""
     devices.use_threads(compute.threads)
     device = devices.choose(compute.device)
-    if told := devices.fallback(compute.device):
-        observer.console.warn(told)
+    record_device(observer, device, compute.device)
     bundle = bundles.load(name, device, devices.exact_precision(device))
     observer.used_model(bundle.name, bundle.version, bundle.weights_sha256)
-    observer.used_device(device)
     for remark in bundle.remarks:
         observer.console.warn(remark)
     return bundle
+
+
+def record_device(observer: Observer, device: object, asked: str) -> None:
+    """Note the device that a run came to, and warn of a GPU that is there and cannot be used."""
+    observer.used_device(device)
+    if told := devices.fallback(asked):
+        observer.console.warn(told)
 
 
 def model_of_variants(

@@ -20,6 +20,7 @@ from genomai_cli.population.phenotypes import PhenotypeTable
 from genomai_cli.reports.drawings import inlined
 from genomai_cli.reports.page import Page
 from genomai_cli.reports.sections import Column, Facts, Notes, Picture, Section, Table
+from genomai_cli.reports.wording import counted
 
 LISTED = 50  # sites of a track's table
 OF_PICTURE = (
@@ -109,14 +110,10 @@ def tracks_of(groups: Groups, means: Means) -> list[Track]:
     """The groups that have rows, with their mean attributions."""
     rows = {name: int(means.rows[records].sum()) for name, records in groups.items()}
     return [
-        Track(f"{name}  ({_count(rows[name])})", means.of(records))
+        Track(f"{name}  ({counted(rows[name], 'sample')})", means.of(records))
         for name, records in groups.items()
         if rows[name]
     ]
-
-
-def _count(rows: int) -> str:
-    return "1 sample" if rows == 1 else f"{rows:,} samples"
 
 
 def _groups_of_records(table: PhenotypeTable) -> Groups:
