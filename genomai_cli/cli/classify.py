@@ -22,8 +22,10 @@ from genomai_cli.cli.options import (
     wants_parquet,
 )
 from genomai_cli.cli.run import Run, command
+from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inference.call_report import CallReport
 
 Probabilities = Annotated[
@@ -54,6 +56,15 @@ Components = Annotated[
         metavar="N",
         min=1,
         help="Add columns PC1 to PCN: coordinates on principal axes of the model's training samples.",
+        show_default=False,
+    ),
+]
+AxesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--eigenvec",
+        metavar="FILE",
+        help="With --pcs, write the coordinates as plink2 --pca does (.eigenvec).",
         show_default=False,
     ),
 ]
@@ -100,6 +111,32 @@ TableFormatOption = Annotated[
 
 
 @dataclass(eq=False, repr=False)
+class Coordinates:
+    """Where samples lie: fractions, axes, and the files of other tools that they go into."""
+
+    proportions: Proportions = None
+    q: FractionsFile = None
+    pcs: Components = None
+    eigenvec: AxesFile = None
+
+    def asked(self, bundle: "Bundle") -> dict[str, str | int]:
+        """What the model is to say of samples besides labels; `--q` alone is about its first head."""
+        if self.eigenvec is not None and self.pcs is None:
+            raise UsageError("--eigenvec needs --pcs N: how many axes")
+        if self.q is not None and self.proportions is None:
+            bundle.require_heads()
+            self.proportions = next(iter(bundle.heads))
+        asked = {"proportions": self.proportions, "pcs": self.pcs}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are asked for: fractions and names, axes."""
+        fractions = [] if self.q is None else [self.q, Path(f"{self.q}.samples")]
+        return [*fractions, *([] if self.eigenvec is None else [self.eigenvec])]
+
+
+@dataclass(eq=False, repr=False)
 class ForPeople:
     """What people look at, beside the table."""
 
@@ -125,11 +162,9 @@ def classify(
     inputs: Inputs = None,
     model: Model = None,
     probs: Probabilities = False,
-    proportions: Proportions = None,
-    q: FractionsFile = None,
-    pcs: Components = None,
     to: TableFormatOption = None,
     *,
+    coordinates: Coordinates,
     people: ForPeople,
     shard: ShardOption = None,
     batch_size: BatchSize = None,
@@ -161,6 +196,7 @@ def classify(
     from genomai_cli.inference.classify import (
         classify_records,
         multiqc_header,
+        write_axes,
         write_calls,
         write_fractions,
     )
@@ -172,11 +208,7 @@ def classify(
     _, opened = open_run_inputs(run)
     sources = (replace(source, reference=reference) for source in opened)
     _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
-    if q is not None and proportions is None:
-        bundle.require_heads()
-        proportions = next(iter(bundle.heads))
-    asked = {"proportions": proportions, "pcs": pcs}
-    wanted = {name: value for name, value in asked.items() if value is not None}
+    wanted = coordinates.asked(bundle)
     measures = bundle.input.measures(wanted) if wanted else ()
     space = bundle.input.reference_space() if people.files else None
     report = CallReport(bundle, space, measures_shown(measures, space)) if people.files else None
@@ -187,11 +219,14 @@ def classify(
         measures=measures if report is None else report.measures,
         batching=Batching(windows=batch_size),
     )
-    with _outputs(output, q, people) as (out, beside, pages):
+    with _outputs(output, coordinates.files, people) as (out, beside, pages):
         if report is not None:
             calls = report.watch(calls)
-        if proportions is not None and beside:
-            calls = write_fractions(beside[0], beside[1], calls, len(bundle.heads[proportions]))
+        if coordinates.q is not None:
+            count = len(bundle.heads[str(coordinates.proportions)])
+            calls = write_fractions(beside[0], beside[1], calls, count)
+        if coordinates.eigenvec is not None:
+            calls = write_axes(beside[-1], calls, measures)
         if to is TableFormat.MULTIQC and part.is_first:
             out.write(multiqc_header(bundle))
         counts = write_calls(
@@ -211,16 +246,15 @@ def classify(
 
 @contextmanager
 def _outputs(
-    table: Path, fractions: Path | None, people: ForPeople
+    table: Path, further: list[Path], people: ForPeople
 ) -> Iterator[tuple[IO[bytes], list[IO[bytes]], dict[Path, IO[bytes]]]]:
-    """The table, the two files of fractions and the pages for people, as far as asked for: all appear, or none."""
+    """The table, the files beside it and the pages for people: all appear, or none."""
     from genomai_cli.formats.outputs import atomic_output, held_output
 
-    beside = [] if fractions is None else [fractions, Path(f"{fractions}.samples")]
     with ExitStack() as stack:
         pages = {path: stack.enter_context(atomic_output(path)) for path in people.files}
-        out, *two = [stack.enter_context(held_output(path)) for path in (table, *beside)]
-        yield out, two, pages
+        out, *beside = [stack.enter_context(held_output(path)) for path in (table, *further)]
+        yield out, beside, pages
 
 
 def _write_pages(

@@ -17,7 +17,7 @@ GROUPS = {
     "dev_labels phenotypes test truth column trained_on predictions sequences against held_out pairs",
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
     "mask_every overlap",
-    "Output": "output to format append resume force report plot changes_file probs proportions q pcs only resolution "
+    "Output": "output to format append resume force report plot changes_file probs proportions q pcs eigenvec only "
     "aggregation quality per_base confusion motifs motif_plot attention plot_of labels_out words",
     "Performance": "device threads batch_size seed shard",
     MESSAGES: "quiet verbose report_json version help",

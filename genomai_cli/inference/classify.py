@@ -3,6 +3,7 @@
 Calls as the table that `genomai classify` writes.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -286,4 +287,21 @@ def write_fractions(
             row = " ".join(f"{value:.6f}" for value in call.measured[:count])
             fractions.write(f"{row}\n".encode())
             samples.write(f"{escaped(call.name)}\n".encode("utf-8", "surrogateescape"))
+        yield call
+
+
+def write_axes(
+    file: IO[bytes], calls: Iterable[Call], measures: Sequence[Measure]
+) -> Iterator[Call]:
+    """The calls as they come; the coordinates PC1 ... of those that have some go into a table as plink2 --pca writes
+    it (.eigenvec): `#IID` and the axes, separated by tabs."""
+    columns = [column for measure in measures for column in measure.columns]
+    axes = [place for place, column in enumerate(columns) if re.fullmatch(r"PC\d+", column)]
+    names = "\t".join(["#IID", *(columns[place] for place in axes)])
+    file.write(f"{names}\n".encode())
+    for call in calls:
+        values = [call.measured[place] for place in axes]
+        if not np.isnan(values).any():
+            row = "\t".join([escaped(call.name), *(f"{value:.6g}" for value in values)])
+            file.write(f"{row}\n".encode("utf-8", "surrogateescape"))
         yield call

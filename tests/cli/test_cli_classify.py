@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import (
@@ -575,16 +576,35 @@ class TestMeasures:
         for row, shown in zip(fractions, rows, strict=True):
             assert [f"{float(value):.4f}" for value in row] == [shown[column] for column in columns]
 
+    @pytest.mark.parametrize("more", [[], ["--q", "x.Q"], ["--report", "x.html"]])
+    def test_the_axes_go_into_a_file_as_plink2_writes_it(
+        self, tiny, cohort, tmp_path, more, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        result = tiny("--eigenvec", "x.eigenvec", "--pcs", "2", *more, cohort.newcomers)
+        header, *axes = [line.split("\t") for line in Path("x.eigenvec").read_text().splitlines()]
+        assert header == ["#IID", "PC1", "PC2"]
+        shown = [row for row in result.rows[1:] if row[-1] != "."]
+        assert len(axes) == len(shown) > 0
+        for (name, *values), row in zip(axes, shown, strict=True):
+            assert name == row[0]
+            assert [float(value) for value in values] == pytest.approx(
+                [float(value) for value in row[-2:]], abs=6e-5
+            )
+
     def test_nothing_to_read_has_no_fractions(self, tiny, tmp_path):
         text = f">nothing\n{'N' * SITES}\n"
-        result = tiny("--q", tmp_path / "x.Q", "--pcs", "1", stdin=text)
+        further = ["--eigenvec", tmp_path / "x.eigenvec"]
+        result = tiny("--q", tmp_path / "x.Q", "--pcs", "1", *further, stdin=text)
         assert result.rows[1][-5:] == ["."] * 5
         assert (tmp_path / "x.Q").read_text() == (tmp_path / "x.Q.samples").read_text() == ""
+        assert (tmp_path / "x.eigenvec").read_text() == "#IID\tPC1\n"
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             (["--pcs", "99"], "--pcs 99: the model has"),
+            (["--eigenvec", "x.eigenvec"], "--eigenvec needs --pcs N: how many axes"),
             (["--proportions", "sex"], "--proportions sex: the model's heads are superpop, pop"),
         ],
     )
