@@ -29,6 +29,7 @@ from genomai_cli.bundles.weights import (
     damage,
     digest_of,
     fill,
+    is_finite,
     require_same_names,
     weights_file,
 )
@@ -233,17 +234,22 @@ def _prefixed(auxiliary: nn.Module) -> dict[str, Tensor]:
 def save(bundle: Bundle, target: Path, extras: Extras) -> None:
     """Write the bundle as the folder `target`, which appears whole or not at all.
 
-    An existing bundle there is replaced; any other existing folder is left alone (BundleError).
+    An existing bundle there is replaced; any other existing folder is left alone (BundleError). One that could not be
+    loaded, because a weight or a number of its config is NaN or infinite, is not written (BundleError).
     """
     if target.exists() and not (target / catalog.CONFIG).is_file():
         raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
     with folder_beside(target) as folder:
-        _write(bundle, folder, extras)
+        _write(bundle, folder, extras, target)
 
 
-def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
-    safetensors.torch.save_file(_stored(bundle), folder / catalog.WEIGHTS)
+def _write(bundle: Bundle, folder: Path, extras: Extras, target: Path) -> None:
+    tensors = _stored(bundle)
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise BundleError(f"{target}: not written: {name} has become NaN or infinite")
+    safetensors.torch.save_file(tensors, folder / catalog.WEIGHTS)
     bundle.input.write(folder)
     texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
     for name, content in texts.items():
@@ -254,7 +260,11 @@ def _write(bundle: Bundle, folder: Path, extras: Extras) -> None:
         "trainable_parameters": bundle.classifier.trainable_parameters,
         "files": _checksums(folder, (*catalog.CHECKED, *extras.recorded)),
     }
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError:
+        message = "not written: a number of its config is NaN or infinite"
+        raise BundleError(f"{target}: {message}") from None
     (folder / catalog.CONFIG).write_text(text, encoding="utf-8")
 
 

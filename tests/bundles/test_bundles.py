@@ -162,6 +162,20 @@ def test_a_save_that_fails_leaves_things_as_they_were(tiny, tmp_path, monkeypatc
         assert (target / "README.md").read_text() == "# Old\n"
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_could_not_be_loaded_is_not_written(tiny_bundle, tmp_path, number):
+    broken = bundles.load(tiny_bundle, "cpu")
+    broken.config["provenance"] = {"loss": number}
+    with pytest.raises(BundleError, match="not written: a number of its config is NaN or infinite"):
+        bundles.save(broken, tmp_path / "model", EXTRAS)
+    name, weight = next(iter(broken.classifier.named_parameters()))
+    with torch.no_grad():
+        weight.view(-1)[0] = number
+    with pytest.raises(BundleError, match=f"model: not written: {name} has become NaN"):
+        bundles.save(broken, tmp_path / "model", EXTRAS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folders_on_the_way_are_made(tiny, tmp_path):
     bundles.save(tiny, tmp_path / "a" / "b", EXTRAS)
     assert catalog.problems(tmp_path / "a" / "b") == []

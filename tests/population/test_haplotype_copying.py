@@ -144,6 +144,21 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     assert made.place.tolist() == [0.0, 4.0]
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(copying_kernel, "numba", None)
+    rng = torch.Generator().manual_seed(2)
+    reference = (torch.rand(60, 4000, generator=rng) < torch.linspace(0, 1, 60)[:, None]).byte()
+    reference[::7], reference[1::7] = 1, 0
+    typed = torch.arange(0, 60, 3)
+    made = Mosaic(reference, torch.arange(60.0) * 100, typed, 1e-6, 1e-4)
+    evidence = reference[typed][:, :40].T.float()
+    found = made.imputed(evidence, torch.arange(40) // 2)
+    assert bool(((found >= 0) & (found <= 1)).all())
+    assert made.copied(evidence, torch.arange(40) // 2)[0].max() <= 1
+
+
 needs_numba = pytest.mark.skipif(copying_kernel.numba is None, reason="numba is not installed")
 
 
@@ -164,7 +179,7 @@ def test_compiled_loops_give_the_same_haplotypes(mosaic, typed):
     one = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.05, 0.9)
     own = torch.arange(len(one)) - 3
     found = made.imputed(one, own)
-    torch.testing.assert_close(found, made._imputed(one, own), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, made._from_typed(one, own), atol=1e-5, rtol=0)
     for each, wanted in zip(made.copied(one, own), made._copied(one, own), strict=True):
         torch.testing.assert_close(each, wanted, atol=1e-5, rtol=0)
 

@@ -221,7 +221,7 @@ def _copy(
                 seen += here[j]
                 after[j] = behind * likely
                 total += after[j]
-            share = ones / max(whole, TINY)
+            share = min(ones / max(whole, TINY), ONE)
             without_BK[b, k] = share * (ONE - error) + (ONE - share) * error
             inverse = ONE / max(seen, TINY)
             for j in range(count):

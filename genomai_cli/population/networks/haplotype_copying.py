@@ -237,6 +237,10 @@ class Mosaic:
         """The probability (B, S) of allele 1."""
         if not len(self.typed):
             return self.mean.expand(len(one_BK), -1)
+        # The sums of thousands of states in single precision pass 1 by some 1e-4.
+        return self._from_typed(one_BK, own_B).clamp_(0, 1)
+
+    def _from_typed(self, one_BK: Tensor, own_B: Tensor) -> Tensor:
         if copying_kernel.is_compiled(self.place):
             parts = [self.reference[self.typed], self.stay, *self.between]
             arrays = [part.numpy() for part in parts]
@@ -281,7 +285,7 @@ class Mosaic:
         for k in range(len(ahead) - 1, -1, -1):
             behind_BH = self._behind(after_BH, k + 1, like=ahead[k])
             without_BH = _normal(ahead[k] * behind_BH)
-            share_B = without_BH @ self.alleles[k]
+            share_B = (without_BH @ self.alleles[k]).clamp(max=1)
             one_without_BK[:, k] = share_B * (1 - self.error) + (1 - share_B) * self.error
             seen_BH = self._seen(one_BK, k)
             here_BH = _normal(without_BH * seen_BH)
