@@ -164,7 +164,7 @@ def test_a_save_that_fails_leaves_things_as_they_were(tiny, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_what_could_not_be_loaded_is_not_written(tiny_bundle, tmp_path, number):
-    broken = bundles.load(tiny_bundle, "cpu")
+    broken = bundles.load(tiny_bundle, torch.device("cpu"))
     broken.config["provenance"] = {"loss": number}
     with pytest.raises(BundleError, match="not written: a number of its config is NaN or infinite"):
         bundles.save(broken, tmp_path / "model", EXTRAS)
