@@ -7,7 +7,7 @@ where not, neither.
 Shape suffix: N bases.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
+from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import Input
 
@@ -85,13 +86,40 @@ def aligned_reads(source: Input) -> Iterator[AlignedReads]:
         pysam.set_verbosity(before)
 
 
+def require_contigs(source: Input, lengths: Mapping[str, int]) -> None:
+    """InputError unless the genome that a CRAM is read with has these contigs, under these names and so long."""
+    if source.kind is not Kind.CRAM or source.reference is None:
+        return
+    with open_reference(source.reference) as genome:
+        for name, length in lengths.items():
+            there = genome.lengths.get(name)
+            if there != length:
+                has = f"has {there:,} letters of" if there else "has no"
+                message = f"not made with this --reference, which {has} {name}"
+                raise InputError(message, path=source.path)
+
+
 def _opened(path: Path, reference: Path | None) -> pysam.AlignmentFile:
     name = None if reference is None else str(reference)
     file = pysam.AlignmentFile(str(path), "r", reference_filename=name, require_index=False)
     if not file.has_index():
         file.close()
         raise InputError(f"no index beside it: `samtools index {path.name}` makes it", path=path)
+    index = next((found for found in _indexes(path) if found.is_file()), None)
+    if index is not None and index.stat().st_mtime < path.stat().st_mtime:
+        file.close()
+        message = (
+            f"changed after its index: `samtools index {path.name}` makes it anew, `touch {index.name}` says that it "
+            "is of this file"
+        )
+        raise InputError(message, path=path)
     return file
+
+
+def _indexes(path: Path) -> Iterator[Path]:
+    """Where htslib looks for one, in its order."""
+    for ending in (".csi", ".crai", ".bai"):
+        yield from (path.with_name(path.name + ending), path.with_suffix(ending))
 
 
 def _sample(path: str, file: pysam.AlignmentFile) -> str:

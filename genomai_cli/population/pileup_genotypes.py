@@ -22,7 +22,7 @@ from genomai_cli.alphabet import BASES, MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import KEPT, MIN_DP, MIN_GQ, MISFIT, NO_READS, CallRules
 from genomai_cli.formats.genotype_evidence import CERTAIN_GQ, GenotypeEvidence
-from genomai_cli.formats.pileups import Pile, aligned_reads
+from genomai_cli.formats.pileups import Pile, aligned_reads, require_contigs
 from genomai_cli.formats.streams import Input
 from genomai_cli.formats.vcf import Variant, VariantFile
 from genomai_cli.population.builds import header_assembly, header_build, human_contig
@@ -112,6 +112,7 @@ def read_pileups(
     header = tuple(f"##contig=<ID={name},length={n}>" for name, n in lengths.items())
     sites = _sites(panel, _build(source.path, header), lengths)
     read = Counter(contig for contig, _, _ in sites)
+    require_contigs(source, {name: lengths[name] for name in read})
     contigs: dict[str, int | None] = {name: read[name] for name in lengths}
     records = _records(source, panel, sites, rules, likelihoods=likelihoods)
     return VariantFile(source.path, (sample,), header, records, contigs)

@@ -1,6 +1,7 @@
 """Aligned reads at a panel's sites: the calls of those they were made from, and what they cannot tell is missing."""
 
 import json
+import os
 from collections import Counter
 
 import numpy as np
@@ -222,12 +223,16 @@ def test_what_is_missing_is_told(handmade_bundle, cohort, tmp_path):
     reads = [segment("r", 0, 1000, "A", header=header)]
     two = write(tmp_path / "two.bam", reads, header)
     bare = write(tmp_path / "bare.bam", reads, header_of(), index=False)
+    stale = of_person(tmp_path / "stale.bam", cohort)
+    os.utime(tmp_path / "stale.bam.bai", (1, 1))
     cut = of_person(tmp_path / "cut.bam", cohort)
     cut.write_bytes(cut.read_bytes()[:-28])
+    (tmp_path / "cut.bam.bai").touch()
     for file, said in (
         (two, "reads of 2 samples (one, two): one file a sample"),
         (bare, "no index beside it: `samtools index bare.bam` makes it"),
         (cut, "truncated"),
+        (stale, "changed after its index: `samtools index stale.bam` makes it anew"),
     ):
         result = run(["classify", "--model", handmade_bundle, file])
         assert result.status == 1, result.stderr
@@ -269,4 +274,11 @@ def test_a_cram_needs_its_reference(handmade_bundle, cohort, tmp_path):
     assert int(found.rows[1][5]) > 40
     other = tmp_path / "other.fa"
     other.write_text(f">NC_000001.10\n{letters[::-1]}\n")
-    assert run([*words, "--reference", other]).status == 1
+    lacks = tmp_path / "lacks.fa"
+    lacks.write_text(f">NC_000002.11\n{letters}\n")
+    genome.unlink()  # which the header names
+    for wrong in (other, lacks):
+        result = run([*words, "--reference", wrong])
+        assert result.status == 1
+        assert "not made with this --reference" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
