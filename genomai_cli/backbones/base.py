@@ -109,20 +109,9 @@ class Backbone(Network):
         self, ids_BT: Tensor, mask_BT: Tensor | None, value: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """See `Network`: the gradient at the tokens' vectors, times the vectors of all tokens."""
-        leaves: list[Tensor] = []
-
-        def as_leaf(module: nn.Module, inputs: Any, vectors: Tensor) -> Tensor:
-            del module, inputs
-            leaves.append(vectors.detach().requires_grad_())
-            return leaves[-1]
-
-        hook = self.token_embedding.register_forward_hook(as_leaf)
-        try:
-            with torch.enable_grad():
-                (slope,) = torch.autograd.grad(value(self.head_vectors(ids_BT, mask_BT)), leaves)
-        finally:
-            hook.remove()
-        return self._of_given_strand(slope @ self.token_embedding.weight.T)
+        table = self.token_embedding
+        slope_BTD = slope_at(table, lambda: value(self.head_vectors(ids_BT, mask_BT)))
+        return self._of_given_strand(slope_BTD @ table.weight.T)
 
     def _of_given_strand(self, slope_BTV: Tensor) -> Tensor:
         """The slopes by tokens of the input, for families that read further rows made of it."""
@@ -241,3 +230,21 @@ def max_length(config: Mapping[str, Any]) -> int | None:
     """How many tokens a network of this config can read at once; None where unbounded. It is built without memory."""
     with torch.device("meta"):
         return build_network(config).max_length
+
+
+def slope_at(module: nn.Module, value: Callable[[], Tensor]) -> Tensor:
+    """The gradient of a value that follows from what a module gives, at that."""
+    leaves: list[Tensor] = []
+
+    def as_leaf(module: nn.Module, inputs: Any, found: Tensor) -> Tensor:
+        del module, inputs
+        leaves.append(found.detach().requires_grad_())
+        return leaves[-1]
+
+    hook = module.register_forward_hook(as_leaf)
+    try:
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(value(), leaves)
+    finally:
+        hook.remove()
+    return slope

@@ -12,14 +12,14 @@ Shape suffixes: B sequences, T tokens, D hidden size, C tracks, V tokens of the 
 tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.base import Backbone, SmallEmbedding
+from genomai_cli.backbones.base import Backbone, SmallEmbedding, slope_at
 from genomai_cli.backbones.hyenadna import STD, Block, HyenaDnaConfig, Linear
 
 VALUES, KNOWN = "track_values", "track_known"  # the features (B, T, C)
@@ -147,6 +147,12 @@ class OmicsFusionNetwork(Backbone):
         logits: Tensor = self.track_head(hidden)
         return logits
 
+    def track_slopes(self, ids_BT: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+        """How fast a value of the tracks' logits (B, T, C), by DNA alone, rises with the indicator of each token of the
+        vocabulary at each place: (B, T, V)."""
+        slope_BTD = slope_at(self.embed, lambda: value(self.track_logits(self(ids_BT))))
+        return slope_BTD @ self.embed.vectors().T
+
     def lm_head(self, vocabulary: int) -> nn.Module:
         """A fresh head for tokens: a logit a word, or four for each of its bases."""
         del vocabulary
@@ -207,10 +213,14 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """(B, T, D)."""
-        rows_K = torch.arange(self.config.k, device=ids_BT.device) * (BASES + 1)
-        rows_VK = spelling(self.config, ids_BT.device) + rows_K
-        table_VD = self.table.weight + functional.embedding(rows_VK, self.bases.weight).sum(1)
-        return functional.embedding(ids_BT, table_VD)
+        return functional.embedding(ids_BT, self.vectors())
+
+    def vectors(self) -> Tensor:
+        """Those of all tokens (V, D)."""
+        device = self.table.weight.device
+        rows_K = torch.arange(self.config.k, device=device) * (BASES + 1)
+        rows_VK = spelling(self.config, device) + rows_K
+        return self.table.weight + functional.embedding(rows_VK, self.bases.weight).sum(1)
 
 
 class CausalConv(nn.Module):

@@ -52,7 +52,8 @@ ClassName = Annotated[
     typer.Option(
         "--class",
         metavar="LABEL",
-        help="Explain the log odds of this label.  [default: of each record's most likely one]",
+        help="Explain the log odds of this label, or the mean of this track.  [default: of each record's most likely "
+        "label]",
         show_default=False,
     ),
 ]
@@ -127,30 +128,36 @@ def explain(
 ) -> None:
     """Tell which letters drove a classifier's calls, and their motifs.
 
-    For a model of plain DNA with labels. Writes a row a letter: what it adds to the log odds of the record's most
-    likely label, or of the --class asked for, compared with the mean of the other three bases in its place; or HDF5
-    with the change by every substitution, if the output's name ends in .h5.
+    For a model of plain DNA with labels, or of tracks. Writes a row a letter: what it adds to the log odds of the
+    record's most likely label, or of the --class asked for, or to the ln of a track's mean over the record, compared
+    with the mean of the other three bases in its place; or HDF5 with the change by every substitution, if the output's
+    name ends in .h5, or bedGraph (.bedgraph).
 
     \b
     genomai explain --model ./bound peaks.fa > letters.tsv
     genomai explain --model ./bound --class bound --plot one.svg one.fa > one.tsv
+    genomai explain --model ./tracks-model --class liver --method gradient peaks.fa -o liver.bedgraph
     genomai explain --model ./bound --method gradient --motifs motifs.meme --motif-plot motifs.png peaks.fa -o peaks.h5
     """
     from genomai_cli.inference.batching import Batching
-    from genomai_cli.inference.explain import Explainer, labels_asked, require_explainable
-    from genomai_cli.inference.label_odds import LabelOdds
+    from genomai_cli.inference.explain import (
+        Explainer,
+        labels_asked,
+        readings,
+        require_explainable,
+    )
     from genomai_cli.sources.model_choice import load_model
 
     pictures.check()
     if model is None:
         raise UsageError(
-            "--model: name a classifier of DNA; none of those installed reads plain DNA"
+            "--model: name a classifier of DNA, or a model of tracks; none of those installed reads plain DNA"
         )
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
     asked = labels_asked(bundle, head, label)
     both = strand is Strand.BOTH
-    odds = LabelOdds(bundle, both_strands=both, batching=Batching(windows=batch_size))
+    odds = readings(bundle, both_strands=both, batching=Batching(windows=batch_size))
     explainer = Explainer(odds, asked, str(method))
     _write(run, bundle, explainer, pictures, compute.seed, output)
 
@@ -166,6 +173,7 @@ def _write(
     """The explanations where they were asked for; all files appear, or none."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.inference.explanation_outputs import explanation_writer
+    from genomai_cli.inference.label_odds import TRACKS
 
     about = _about(run, bundle, explainer)
     explanations = _explained(run, explainer, _records(run, bundle))
@@ -173,7 +181,8 @@ def _write(
         out = stack.enter_context(explanation_writer(output, about))
         if pictures.plot:
             plot = stack.enter_context(atomic_output(pictures.plot))
-            title = f"{bundle.name}: change of the log odds by each substitution"
+            value = "ln of the mean" if explainer.asked[0].startswith(TRACKS) else "log odds"
+            title = f"{bundle.name}: change of the {value} by each substitution"
             explanations = _drawn(explanations, plot, title, pictures.plot.suffix.lower())
         if pictures.motifs:
             motifs = stack.enter_context(atomic_output(pictures.motifs))
@@ -199,7 +208,7 @@ def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]
     }
     run.note(**about, labels=asked)
     several = f"log odds of the most likely of {', '.join(asked)}"
-    what = what_it_is(asked[0]) if len(asked) == 1 else several
+    what = what_it_is(asked[0], "over the record") if len(asked) == 1 else several
     run.console.say(f"{what}; {explainer.description}, {strand}")
     return about
 

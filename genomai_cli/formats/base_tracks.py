@@ -39,7 +39,7 @@ def base_track(path: Path, attributes: Mapping[str, str | int]) -> Iterator[Base
         raise UsageError(f"{path}: name it .bedgraph (or .bg, also with .gz) or .h5")
     with atomic_output(path) as out:
         if ending in BEDGRAPH:
-            yield _BedGraph(out)
+            yield BedGraph(out)
             return
         with spooled_hdf5(out) as file:
             track = _Hdf5(file, attributes)
@@ -47,11 +47,14 @@ def base_track(path: Path, attributes: Mapping[str, str | int]) -> Iterator[Base
             track.close()
 
 
-class _BedGraph:
+class BedGraph:
+    """A line a base that has a value, to a stream."""
+
     def __init__(self, out: IO[bytes]) -> None:
         self._out, self._start = out, 0
 
     def add(self, name: str, values: NDArray[np.float64], *, last: bool) -> None:
+        """See `BaseTrack`."""
         lines = [
             f"{escaped(name)}\t{self._start + place}\t{self._start + place + 1}\t{values[place]:.6f}\n"
             for place in np.flatnonzero(~np.isnan(values)).tolist()

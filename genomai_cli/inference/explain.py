@@ -8,23 +8,30 @@ elsewhere two letters that can stand in for each other have none, and letters th
 Shape suffixes: L letters, A bases.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.errors import BundleError, UsageError
-from genomai_cli.inference.label_odds import LabelOdds
-from genomai_cli.inference.letter_effects import GRADIENT, MUTAGENESIS, by_gradient, mutated
+from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.inference.batching import AS_FITS, Batching
+from genomai_cli.inference.label_odds import TRACKS, LabelOdds
+from genomai_cli.inference.letter_effects import (
+    GRADIENT,
+    MUTAGENESIS,
+    Changes,
+    by_gradient,
+    mutated,
+)
 from genomai_cli.inference.likelihood import chunks
+from genomai_cli.inference.track_effects import TrackMeans
+from genomai_cli.inference.track_predictions import track_model
 from genomai_cli.records import SequenceRecord
 
 RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
-Effects = Callable[[LabelOdds, Sequence[str], Sequence[int]], list[NDArray[np.float64]]]
-METHODS: dict[str, Effects] = {MUTAGENESIS: mutated, GRADIENT: by_gradient}
-DESCRIPTIONS = {
+METHODS = {
     MUTAGENESIS: "every base replaced by each other",
     GRADIENT: "first-order effects of replacing every base, by the gradient",
 }
@@ -32,8 +39,9 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The log odds of a label, HEAD:LABEL, for a record, or the number of a HEAD, and how each substitution changes
-    them: `changes` (L, 4) for A C G T, NaN for the letter itself and where the letter is no base."""
+    """The log odds of a label, HEAD:LABEL, for a record, the number of a HEAD, or the ln of the mean of a track,
+    tracks/NAME, and how each substitution changes them: `changes` (L, 4) for A C G T, NaN for the letter itself and
+    where the letter is no base."""
 
     name: str
     letters: str
@@ -52,6 +60,8 @@ class Explanation:
 def require_explainable(bundle: Bundle, method: str) -> None:
     """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter, or
     not by this method."""
+    if _has_tracks(bundle):
+        return
     bundle.require_answers()
     if bundle.input.coordinates is not None:
         instead = bundle.input.explained_by
@@ -61,9 +71,25 @@ def require_explainable(bundle: Bundle, method: str) -> None:
         raise BundleError(f"a network {kind!r} has no gradient by letters: --method {MUTAGENESIS}")
 
 
+def _has_tracks(bundle: Bundle) -> bool:
+    return all(network.restores_tracks for network in bundle.classifier.networks)
+
+
+def readings(
+    bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS
+) -> LabelOdds | TrackMeans:
+    """What is explained of this model: the log odds of its labels and its numbers, or the means of its tracks."""
+    if _has_tracks(bundle):
+        return TrackMeans(bundle, both_strands=both_strands)
+    return LabelOdds(bundle, both_strands=both_strands, batching=batching)
+
+
 def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[str]:
     """The labels, HEAD:LABEL, of which a record's most likely one is explained: those of a head, or the one that is
-    asked for; of a head of numbers its name. UsageError for what the model does not have."""
+    asked for; of a head of numbers its name, of tracks the one that is asked for. UsageError for what the model does
+    not have."""
+    if _has_tracks(bundle):
+        return [_track_asked(bundle, head, label)]
     every = {h: [f"{h}:{name}" for name in labels] for h, labels in bundle.heads.items()}
     every |= {h: [h] for h in bundle.numbers}
     if head is not None and head not in every:
@@ -80,18 +106,30 @@ def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[st
     return every[chosen] if label is None else [f"{chosen}:{label}"]
 
 
+def _track_asked(bundle: Bundle, head: str | None, label: str | None) -> str:
+    if head is not None:
+        raise UsageError(f"--head {head}: the model has tracks; --class names one")
+    names = [track.name for track in track_model(bundle)[1]]
+    chosen = names[0] if label is None and len(names) == 1 else label
+    if chosen not in names:
+        shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+        lead = "which track" if label is None else f"{label}: no track of the model"
+        raise UsageError(f"--class {lead} ({len(names)}: {shown})")
+    return TRACKS + str(chosen)
+
+
 @dataclass(frozen=True, eq=False)
 class Explainer:
-    """What explains records: of the labels `asked`, HEAD:LABEL, the one with the highest log odds."""
+    """What explains records: of the labels `asked`, HEAD:LABEL, the one with the highest log odds; or a track."""
 
-    odds: LabelOdds
+    odds: LabelOdds | TrackMeans
     asked: Sequence[str]
     method: str
 
     @property
     def description(self) -> str:
         """The method in words."""
-        return DESCRIPTIONS[self.method]
+        return METHODS[self.method]
 
     def explain(
         self, records: Iterable[SequenceRecord]
@@ -101,6 +139,7 @@ class Explainer:
             yield from zip(some, self._explained(some), strict=True)
 
     def _explained(self, records: Sequence[SequenceRecord]) -> list[Explanation | None]:
+        self._check_lengths(records)
         columns_K = [self.odds.labels.index(label) for label in self.asked]
         odds_NK = self.odds.of([record.held for record in records])[:, columns_K]
         known = np.flatnonzero(~np.isnan(odds_NK).any(1)).tolist()
@@ -109,9 +148,25 @@ class Explainer:
         found: list[Explanation | None] = [None] * len(records)
         if not texts:
             return found
-        changes = METHODS[self.method](self.odds, texts, [columns_K[place] for place in best])
+        changes = self._changes(texts, [columns_K[place] for place in best])
         for number, place, change_LA in zip(known, best, changes, strict=True):
             name, letters = records[number].name, records[number].held
             odds = float(odds_NK[number, place])
             found[number] = Explanation(name, letters, self.asked[place], odds, change_LA)
         return found
+
+    def _check_lengths(self, records: Sequence[SequenceRecord]) -> None:
+        """InputError for a record that a model of tracks, which reads one window, does not reach over."""
+        longest = self.odds.network.max_length if isinstance(self.odds, TrackMeans) else None
+        for record in records:
+            size = len(record.sequence)
+            if longest is not None and size > longest:
+                message = f"{record.name} has {size:,} letters: the model reads at most {longest:,}"
+                raise InputError(message, path=record.path, line=record.line or None)
+
+    def _changes(self, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
+        if self.method == MUTAGENESIS:
+            return mutated(self.odds, texts, columns)
+        if isinstance(self.odds, TrackMeans):
+            return self.odds.gradient(texts, columns)
+        return by_gradient(self.odds, texts, columns)

@@ -1,4 +1,4 @@
-"""Explanations as they are written: a table with a row a letter, or HDF5.
+"""Explanations as they are written: a table with a row a letter, bedGraph of the attributions, or HDF5.
 
 HDF5: of all records end to end `/letters` (ASCII), `/attributions` and `/changes` (n, 4) for A C G T, NaN at the letter
 itself and where it is no base; those of record i lie from `/offsets[i]` to before `/offsets[i + 1]`. By record `/ids`,
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from genomai_cli.alphabet import as_letters
-from genomai_cli.formats.base_tracks import HDF5
+from genomai_cli.formats.base_tracks import BEDGRAPH, HDF5, BedGraph
 from genomai_cli.formats.outputs import held_output, text_over
 from genomai_cli.formats.spooled_hdf5 import describe, spooled_hdf5
 from genomai_cli.formats.tables import TableWriter
@@ -36,9 +36,14 @@ class ExplanationWriter(Protocol):
 
 @contextmanager
 def explanation_writer(path: Path, about: Mapping[str, str]) -> Iterator[ExplanationWriter]:
-    """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5 (also with .gz), else a table."""
+    """A file that appears when the block ends well: HDF5 for a name in .h5 or .hdf5, bedGraph for .bedgraph or .bg,
+    also with .gz; else a table."""
     with held_output(path) as out:
-        if Path(path.name.removesuffix(".gz")).suffix.lower() not in HDF5:
+        ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+        if ending in BEDGRAPH:
+            yield _Attributions(out)
+            return
+        if ending not in HDF5:
             table = _Table(out)
             yield table
             table.close()
@@ -67,6 +72,14 @@ class _Table:
     def close(self) -> None:
         """Let go of the stream."""
         self._text.detach()
+
+
+class _Attributions:
+    def __init__(self, out: IO[bytes]) -> None:
+        self._lines = BedGraph(out)
+
+    def add(self, explanation: Explanation) -> None:
+        self._lines.add(explanation.name, explanation.attributions, last=True)
 
 
 class _Hdf5:

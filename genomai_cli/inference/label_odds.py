@@ -23,10 +23,10 @@ Odds = NDArray[np.float64]
 TRACKS = "tracks/"  # begins the labels of tracks, and no name of a head
 
 
-def what_it_is(label: str) -> str:
-    """What the model says under a name of `LabelOdds.labels` or of a track, in words."""
+def what_it_is(label: str, where: str = "around the variant") -> str:
+    """What the model says under a name of `LabelOdds.labels` or of a track, whose mean is taken `where`, in words."""
     if label.startswith(TRACKS):
-        return f"ln of the mean of the track {label.removeprefix(TRACKS)} around the variant"
+        return f"ln of the mean of the track {label.removeprefix(TRACKS)} {where}"
     return f"log odds of {label}" if ":" in label else f"the number {label}"
 
 

@@ -12,6 +12,7 @@ Shape suffixes: N texts, L letters, A bases, B windows, T tokens, V tokens of th
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -47,9 +48,16 @@ SLOPES_AT_ONCE = 1 << 24  # values
 Changes = NDArray[np.float64]
 
 
-def mutated(odds: LabelOdds, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
-    """The change (L, 4) of the log odds of one label of each text by every substitution; NaN for a letter itself and
-    for letters that are no bases."""
+class Readings(Protocol):
+    """What a model says of texts: see `LabelOdds`."""
+
+    def of(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The values (N, labels) of each text."""
+
+
+def mutated(odds: Readings, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
+    """The change (L, 4) of one value of each text, as the log odds of a label, by every substitution; NaN for a letter
+    itself and for letters that are no bases."""
     before_N = odds.of(texts)[np.arange(len(texts)), columns]
     found = [np.full((len(text), len(BASES)), np.nan) for text in texts]
     longest = max(map(len, texts), default=1)
@@ -70,7 +78,7 @@ def _mutants(texts: Sequence[str]) -> Iterator[tuple[int, int, int, str]]:
                     yield number, place, code, text[:place] + base + text[place + 1 :]
 
 
-def _substitutions(text: str) -> NDArray[np.bool_]:
+def substitutions(text: str) -> NDArray[np.bool_]:
     """Where (L, 4) another base would replace one."""
     letters_L1 = as_letters(text)[:, None]
     there: NDArray[np.bool_] = IS_BASE[letters_L1] & (letters_L1 != BASE_LETTERS)
@@ -115,7 +123,7 @@ class Slopes:
                 change_LA = of_letters(self.bundle.tokenizer, text, ids, slopes_TV)
                 found[number][at : at + len(change_LA)] += change_LA
         return [
-            np.where(_substitutions(text), change_LA, np.nan)
+            np.where(substitutions(text), change_LA, np.nan)
             for text, change_LA in zip(texts, found, strict=True)
         ]
 

@@ -18,9 +18,9 @@ from genomai_cli.inference.explain import (
     Explainer,
     Explanation,
     labels_asked,
+    readings,
     require_explainable,
 )
-from genomai_cli.inference.label_odds import LabelOdds
 from genomai_cli.inference.letter_effects import MUTAGENESIS
 from genomai_cli.inference.score import score_sequences, totals
 from genomai_cli.inference.scorers import Reading, is_apart, likelihood_for, scorer_for
@@ -164,7 +164,7 @@ class Model:
         if method not in METHODS:
             raise UsageError(f"method {method}: there are {', '.join(METHODS)}")
         require_explainable(self.bundle, method)
-        odds = LabelOdds(self.bundle, both_strands=both_strands)
+        odds = readings(self.bundle, both_strands=both_strands)
         explainer = Explainer(odds, labels_asked(self.bundle, head, label), method)
         return [found for _, found in explainer.explain(self._sequences(records, progress))]
 

@@ -14,9 +14,11 @@ from genomai_cli.bundles.bundle import Bundle, Extras, save
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
+from genomai_cli.inference.explain import Explainer, readings
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_effects import TrackMeans
 from genomai_cli.inputs.tracks import TrackInput
+from genomai_cli.records import SequenceRecord
 
 TRACKS = (Track("c+", strand="+", tissue="liver"), Track("c-", strand="-"), Track("x"))
 SIZES = {"tracks": 3, "width": 16, "layers": 1, "feed_forward": 16, "positions": 256}
@@ -79,6 +81,81 @@ class TestMeans:
     def test_where_nothing_is_read_there_is_no_value(self, bundle):
         means = TrackMeans(bundle, both_strands=False)
         assert np.isnan(means.of_stretches([Stretch("N" * 40)])).all()
+
+
+class TestExplain:
+    @pytest.mark.parametrize("both", [False, True])
+    def test_mutagenesis_is_the_difference_of_readings(self, bundle, both):
+        means = readings(bundle, both_strands=both)
+        ((_, found),) = Explainer(means, ["tracks/c-"], "ism").explain([SequenceRecord("r", TEXT)])
+        other = TEXT[:90] + ("A" if TEXT[90] != "A" else "C") + TEXT[91:]
+        before, after = means.of([TEXT, other])[:, 1]
+        assert found.changes[90]["ACGT".index(other[90])] == pytest.approx(after - before)
+        assert np.isnan(found.changes[90]["ACGT".index(TEXT[90])])
+        assert found.odds == pytest.approx(before)
+
+    @pytest.mark.parametrize("both", [False, True])
+    def test_the_gradient_is_that_of_mutagenesis_for_small_changes(self, both):
+        """Vectors that hardly differ make the network linear in them."""
+        nearly = bundle_of(TRACKS)
+        with torch.no_grad():
+            for weight in (nearly.classifier.networks[0].embed.table.weight,
+                           nearly.classifier.networks[0].embed.bases.weight):  # fmt: skip
+                weight.mul_(1e-3).add_(0.05 * torch.arange(weight.shape[1]).sin())
+        nearly.classifier.double()
+        means = readings(nearly, both_strands=both)
+        text = TEXT[:60] + "N" + TEXT[61:90]
+        exact, near = (
+            next(Explainer(means, ["tracks/c+"], method).explain([SequenceRecord("r", text)]))[1]
+            for method in ("ism", "gradient")
+        )
+        assert np.array_equal(np.isnan(exact.changes), np.isnan(near.changes))
+        known = ~np.isnan(exact.changes)
+        scale = np.abs(exact.changes[known]).max()
+        assert np.corrcoef(exact.changes[known], near.changes[known])[0, 1] > 0.999
+        assert np.abs(exact.changes[known] - near.changes[known]).max() < 0.05 * scale
+
+    @pytest.mark.parametrize("method", ["ism", "gradient"])
+    def test_the_other_strand_gives_its_partner_the_same(self, bundle, method):
+        means = readings(bundle, both_strands=True)
+        turned = complement(TEXT[:80])[::-1]
+        one, other = (
+            next(Explainer(means, [f"tracks/{track}"], method).explain([SequenceRecord("r", t)]))[1]
+            for track, t in (("c+", TEXT[:80]), ("c-", turned))
+        )
+        assert np.allclose(one.attributions, other.attributions[::-1], atol=1e-5, equal_nan=True)
+
+    def test_a_row_a_letter_a_bedgraph_and_a_picture(self, place, tmp_path):
+        words = ["explain", "--model", place / "model", "--class", "x", "--method", "gradient"]
+        fasta = f">a\n{TEXT[:60]}\n>short\nACG\n"
+        ended = run([*words, "--plot", tmp_path / "a.svg"], fasta)
+        assert ended.status == 0, ended.stderr
+        assert [row[:4] for row in ended.rows[1:3]] == [
+            ["a", str(n), TEXT[n - 1], "tracks/x"] for n in (1, 2)
+        ]
+        assert len(ended.rows) == 61
+        assert "ln of the mean of the track x over the record" in ended.stderr
+        assert "1 records have no letter that the model can read" in ended.stderr
+        assert (tmp_path / "a.svg").stat().st_size
+        assert run([*words, "-o", tmp_path / "a.bedgraph"], fasta).status == 0
+        lines = [line.split("\t") for line in (tmp_path / "a.bedgraph").read_text().splitlines()]
+        assert [line[:3] for line in lines[:2]] == [["a", "0", "1"], ["a", "1", "2"]]
+        shown = [float(row[4]) for row in ended.rows[1:]]
+        assert [float(line[3]) for line in lines] == pytest.approx(shown, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            ([], 2, "--class which track (3: c+, c-, x)"),
+            (["--class", "y"], 2, "--class y: no track of the model (3: c+, c-, x)"),
+            (["--class", "x", "--head", "h"], 2, "--head h: the model has tracks; --class names"),
+            (["--class", "x"], 1, "<stdin>:1: long has 300 letters: the model reads at most 256"),
+        ],
+    )
+    def test_what_cannot_be_explained_is_refused(self, place, words, status, said):
+        ended = run(["explain", "--model", place / "model", *words], f">long\n{'ACG' * 100}\n")
+        assert (ended.status, ended.stdout) == (status, "")
+        assert said in ended.stderr
 
 
 class TestScore:
