@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -82,10 +83,15 @@ def save(path: Path, state: State) -> None:
 
 
 def load(path: Path, device: torch.device, parts: Collection[str] = ()) -> State:
-    """The saved state; InputError for a file that holds none, or one without these parts."""
+    """The saved state; InputError for a file that holds none, or other bytes than were written, or one without these
+    parts."""
     try:
+        with ZipFile(path) as packed:
+            damaged = packed.testzip()  # torch does not look at the checksums
+        if damaged is not None:
+            raise InputError(f"not a checkpoint: {damaged} is not as it was written", path=path)
         state: State = torch.load(path, map_location=device, weights_only=True)
-    except (UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+    except (BadZipFile, UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         message = f"not a checkpoint: {reason[0]}"
         raise InputError(message, path=path) from error

@@ -224,6 +224,16 @@ class TestCheckpoint:
             trainer.save(tmp_path / "x.pt", {"a": lambda: None})
         assert same(trainer.load(tmp_path / "x.pt", CPU), {"a": torch.arange(3)})
 
+    def test_a_changed_bit_of_a_tensor_is_noticed(self, tmp_path):
+        trainer.save(tmp_path / "x.pt", {"a": torch.full((100,), 1.5)})
+        content = bytearray((tmp_path / "x.pt").read_bytes())
+        content[content.index(torch.full((2,), 1.5).numpy().tobytes()) + 2] ^= 1
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"not a checkpoint: archive/data/0 is not as it was written"
+        ):
+            trainer.load(tmp_path / "x.pt", CPU)
+
     @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut off"])
     def test_a_damaged_checkpoint_is_refused_in_one_line(self, tmp_path, content):
         (tmp_path / "x.pt").write_bytes(content)
