@@ -243,7 +243,9 @@ def pretrain(
         before = run_folder.remembered(folder) if restart.resume else {}
         dna: Unlabelled | OverReference | None = None
         preset = str(before.get("preset"))
-        if processes.rank == 0 and not (restart.resume and corpora.is_finished(folder / CORPUS)):
+        if processes.rank == 0 and restart.resume and corpora.is_finished(folder / CORPUS):
+            corpora.require_unchanged(folder / CORPUS)
+        elif processes.rank == 0:
             dna = _source(run, inputs, learning, reading)
             preset = dna.preset
         preset = distributed.from_first(processes, preset)

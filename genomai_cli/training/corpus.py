@@ -25,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import Letters
+from genomai_cli.bundles.catalog import sha256
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import text_of
 from genomai_cli.inputs.samples import COUNTED, Rows
 
-ABOUT, NAMES = "corpus.json", "names.txt"
+ABOUT, NAMES, SUMS = "corpus.json", "names.txt", "sha256.json"
 LETTERS, PIECES, GROUPS = "letters.u8", "pieces.i64", "groups.u64"
 LEARN, JUDGE, COUNTS = "learn.i64", "judge.i64", "counts.i64"
+DAMAGED = "damaged: not as it was written; without --resume and with --force the run starts over"
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ class Corpus:
         except (OSError, ValueError) as error:
             raise InputError(f"not a finished corpus: {error}", path=folder) from error
         if damaged is not None:
-            message = "damaged: not as it was written; without --resume and with --force the run starts over"
-            raise InputError(message, path=folder / damaged)
+            raise InputError(DAMAGED, path=folder / damaged)
         return found
 
     def _damaged(self) -> str | None:
@@ -178,6 +179,24 @@ def _within(numbers: Rows, end: int) -> bool:
 def is_finished(folder: Path) -> bool:
     """Whether the folder holds a whole corpus."""
     return (folder / ABOUT).is_file()
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the corpus's files by name."""
+    files = (folder / name for name in (LETTERS, PIECES, LEARN, JUDGE, COUNTS))
+    return {file.name: sha256(file) for file in files if file.is_file()}
+
+
+def require_unchanged(folder: Path) -> None:
+    """InputError that names a file of a finished corpus that is not as it was written."""
+    try:
+        written = dict(json.loads((folder / SUMS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise InputError(DAMAGED, path=folder / SUMS) from None
+    found = sums(folder)
+    for name in sorted(written.keys() | found.keys()):
+        if found.get(name) != written.get(name):
+            raise InputError(DAMAGED, path=folder / name)
 
 
 def mapped(file: Path, kind: Any, *, anywhere: bool = False) -> NDArray[Any]:

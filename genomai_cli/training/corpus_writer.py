@@ -27,10 +27,12 @@ from genomai_cli.training.corpus import (
     LETTERS,
     NAMES,
     PIECES,
+    SUMS,
     About,
     Corpus,
     mapped,
     mixed,
+    sums,
 )
 
 FEWEST_RECORDS = (
@@ -118,6 +120,7 @@ def write(
         cut.sites,
         writer.digest.hexdigest(),
     )
+    _write_whole(folder / SUMS, json.dumps(sums(folder)))
     _write_whole(folder / ABOUT, json.dumps(asdict(about)))
     return Corpus.open(folder)
 

@@ -22,7 +22,7 @@ from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.panel import Panel
 from genomai_cli.training import corpus_writer
 from genomai_cli.training.baselines import Baselines
-from genomai_cli.training.corpus import Corpus, is_finished, shuffled
+from genomai_cli.training.corpus import Corpus, is_finished, require_unchanged, shuffled
 from genomai_cli.training.corpus_writer import Cut
 from genomai_cli.training.pretraining import (
     CHECKPOINT,
@@ -138,6 +138,16 @@ class TestCorpus:
             return
         with pytest.raises(InputError, match=file):
             Corpus.open(damaged.parent)
+
+    @pytest.mark.parametrize("file", ["letters.u8", "pieces.i64", "learn.i64", "sha256.json"])
+    def test_a_changed_bit_is_named(self, tmp_path, file):
+        written(tmp_path / "c", random_dna(5, 100))
+        require_unchanged(tmp_path / "c")
+        content = bytearray((tmp_path / "c" / file).read_bytes())
+        content[-1] ^= 1
+        (tmp_path / "c" / file).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{file}: damaged: not as it was written"):
+            require_unchanged(tmp_path / "c")
 
     def test_other_fields_of_what_is_known_are_named(self, tmp_path):
         written(tmp_path / "c", random_dna(5, 100))
