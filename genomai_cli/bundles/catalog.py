@@ -76,7 +76,7 @@ def find(name: str | Path) -> Path:
     for folder in folders():
         if (folder / name / CONFIG).is_file():
             return folder / name
-    if Path(name).is_dir():
+    if str(name) and Path(name).is_dir():
         return _as_bundle(Path(name))
     raise BundleError(f"no model named {str(name)!r}: installed are {', '.join(names()) or 'none'}")
 
@@ -130,7 +130,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 
 def whole(file: Path) -> Path:
     """The file that this one is a part of, or the file itself."""
-    return file.with_name(PART.sub("", file.name))
+    return file.with_name(PART.sub("", file.name)) if file.name else file
 
 
 def parts_of(file: Path) -> list[Path]:

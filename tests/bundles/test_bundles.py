@@ -176,6 +176,19 @@ def test_what_could_not_be_loaded_is_not_written(tiny_bundle, tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_working_directory_may_be_a_bundle(tiny_bundle, monkeypatch):
+    monkeypatch.chdir(tiny_bundle)
+    assert bundles.load(".", torch.device("cpu")).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("", "no model named ''"), ("/", "/: not a model bundle")]
+)
+def test_what_names_no_folder_is_refused(name, message):
+    with pytest.raises(BundleError, match=message):
+        bundles.load(name, torch.device("cpu"))
+
+
 def test_folders_on_the_way_are_made(tiny, tmp_path):
     bundles.save(tiny, tmp_path / "a" / "b", EXTRAS)
     assert catalog.problems(tmp_path / "a" / "b") == []
