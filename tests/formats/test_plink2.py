@@ -1,5 +1,6 @@
 """PLINK 2's .pgen with .pvar and .psam: the same records as from the VCF they were made of; damage is told."""
 
+import gzip
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import REPOSITORY, run
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.kinds import Kind
@@ -257,3 +258,13 @@ def test_records_of_plink2_itself(tmp_path):
         expected = [plain(r) for r in read_variants(source, WANTED, covering=True).records]
     _, records = records_of(tmp_path / "made.pgen", WANTED, covering=True)
     assert [plain(record) for record in records] == expected
+
+
+def test_align_reads_it_as_the_vcf(tmp_path, shipped_only):
+    vcf = tmp_path / "samples.vcf"
+    vcf.write_bytes(gzip.decompress((REPOSITORY / "examples" / "samples.vcf.gz").read_bytes()))
+    expected = run(["align", "--top", "1", vcf])
+    assert expected.status == 0, expected.stderr
+    found = run(["align", "--top", "1", as_pgen(tmp_path / "samples", vcf)])
+    assert found.status == 0, found.stderr
+    assert found.rows == expected.rows
