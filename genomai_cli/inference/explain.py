@@ -27,7 +27,7 @@ from genomai_cli.inference.letter_effects import (
 )
 from genomai_cli.inference.likelihood import chunks
 from genomai_cli.inference.track_effects import TrackMeans
-from genomai_cli.inference.track_predictions import track_model
+from genomai_cli.inference.track_predictions import has_tracks, track_model
 from genomai_cli.records import SequenceRecord
 
 RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
@@ -60,7 +60,7 @@ class Explanation:
 def require_explainable(bundle: Bundle, method: str) -> None:
     """BundleError, which names what there is instead, for a model whose calls cannot be explained letter by letter, or
     not by this method."""
-    if _has_tracks(bundle):
+    if has_tracks(bundle):
         return
     bundle.require_answers()
     if bundle.input.coordinates is not None:
@@ -71,15 +71,11 @@ def require_explainable(bundle: Bundle, method: str) -> None:
         raise BundleError(f"a network {kind!r} has no gradient by letters: --method {MUTAGENESIS}")
 
 
-def _has_tracks(bundle: Bundle) -> bool:
-    return all(network.restores_tracks for network in bundle.classifier.networks)
-
-
 def readings(
     bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS
 ) -> LabelOdds | TrackMeans:
     """What is explained of this model: the log odds of its labels and its numbers, or the means of its tracks."""
-    if _has_tracks(bundle):
+    if has_tracks(bundle):
         return TrackMeans(bundle, both_strands=both_strands)
     return LabelOdds(bundle, both_strands=both_strands, batching=batching)
 
@@ -88,7 +84,7 @@ def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[st
     """The labels, HEAD:LABEL, of which a record's most likely one is explained: those of a head, or the one that is
     asked for; of a head of numbers its name, of tracks the one that is asked for. UsageError for what the model does
     not have."""
-    if _has_tracks(bundle):
+    if has_tracks(bundle):
         return [_track_asked(bundle, head, label)]
     every = {h: [f"{h}:{name}" for name in labels] for h, labels in bundle.heads.items()}
     every |= {h: [h] for h in bundle.numbers}
@@ -157,7 +153,7 @@ class Explainer:
 
     def _check_lengths(self, records: Sequence[SequenceRecord]) -> None:
         """InputError for a record that a model of tracks, which reads one window, does not reach over."""
-        longest = self.odds.network.max_length if isinstance(self.odds, TrackMeans) else None
+        longest = self.odds.longest
         for record in records:
             size = len(record.sequence)
             if longest is not None and size > longest:

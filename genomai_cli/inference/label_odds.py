@@ -36,6 +36,8 @@ class LabelOdds:
     BundleError for another model.
     """
 
+    longest: int | None = None  # letters of a text: of any length, in windows
+
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
         if bundle.input.coordinates is not None:
             raise BundleError(

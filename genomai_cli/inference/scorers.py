@@ -17,6 +17,7 @@ from genomai_cli.inference.likelihood import (
     window_letters,
 )
 from genomai_cli.inference.track_effects import TrackMeans
+from genomai_cli.inference.track_predictions import has_tracks
 from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
@@ -66,7 +67,7 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
     Raises UsageError for settings that are not for this model, BundleError where it can say nothing.
     """
     both = reading.both_strands
-    if bundle.classifier.networks[0].restores_tracks:
+    if has_tracks(bundle):
         return _of_tracks(bundle, reading)
     if reading.only:
         raise UsageError(f"--only: the model {bundle.name!r} has no tracks")

@@ -29,6 +29,7 @@ class TrackMeans:
     def __init__(self, bundle: Bundle, only: Sequence[str] = (), *, both_strands: bool) -> None:
         self.network, self.tracks = track_model(bundle)
         self.tokenizer, self.both_strands = bundle.tokenizer, both_strands
+        self.longest = int(self.network.max_length or 0)  # letters of a text, which is one window
         self._partners = strand_partners(self.tracks)
         if both_strands and min(self._partners) < 0:
             raise UsageError("--strand both: a track has no partner on the other strand")
@@ -82,7 +83,7 @@ class TrackMeans:
         return np.asarray(np.log(forward_C[self._columns]), np.float64)
 
     def _mean(self, stretch: Stretch) -> Odds:
-        if len(stretch.text) > int(self.network.max_length or 0):
+        if len(stretch.text) > self.longest:
             raise BundleError(f"{len(stretch.text)} letters are more than the model reads")
         if len(stretch.text) < self.tokenizer.k:
             return np.full(len(self.tracks), np.nan)

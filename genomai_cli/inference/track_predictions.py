@@ -148,6 +148,11 @@ class TrackPredictor:
             first = last
 
 
+def has_tracks(bundle: Bundle) -> bool:
+    """Whether the model's answers are tracks."""
+    return bool(bundle.classifier.networks[0].restores_tracks)
+
+
 def track_model(bundle: Bundle) -> tuple[OmicsFusionNetwork, tuple[Track, ...]]:
     """The network and the tracks of a model; BundleError for one without tracks."""
     network = bundle.classifier.networks[0]

@@ -80,7 +80,7 @@ def page(
             rng = np.random.default_rng([seed, number])
             sections += _of_labels(head, found, case, rng)
         else:
-            sections += _ofdecimals(head, case)
+            sections += _of_numbers(head, case)
     sections += [Facts("How it was made", facts), Notes("Limits", LIMITS)]
     heads = counted(len(scores), "head")
     return Page(f"Predictions of {heads} against the truth", ", ".join(scores), sections)
@@ -275,7 +275,7 @@ def _roc(cases: LabelCases, rng: np.random.Generator) -> Iterator[Picture]:
 # --- numbers
 
 
-def _ofdecimals(head: str, cases: NumberCases) -> Iterator[Section]:
+def _of_numbers(head: str, cases: NumberCases) -> Iterator[Section]:
     predicted = cases.predictions.value
     if not np.isnan(predicted).all():
         svg = drawings.points(cases.truth, predicted, x="true", y="predicted")

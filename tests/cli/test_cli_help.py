@@ -124,6 +124,9 @@ def test_every_group_holds_options_that_exist():
         for row in rows
     }
     assert {"--model", "--panel"} <= options
+    (predict,) = (page for page in app_module.help_pages() if page.path.endswith("predict"))
+    written = [row[0].split()[0] for row in predict.groups["Output"]]
+    assert {"--resolution", "--aggregation"} <= set(written)
     assert set(GROUPS) == {"Input", "Model", "Output", "Performance", "Messages"}
 
 
