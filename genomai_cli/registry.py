@@ -28,6 +28,11 @@ NETWORKS = {
     "lineages": "genomai_cli.phylogeny.lineage_mixture:LineageNetwork",
 }
 
+TRACK_READERS = {  # of networks
+    "omicsfusion": "genomai_cli.inference.omicsfusion_reader:OmicsFusionReader",
+    "alphagenome": "genomai_cli.inference.alphagenome_reader:AlphaGenomeReader",
+}
+
 OBJECTIVES = {
     "contrastive": "genomai_cli.objectives.contrastive:Contrastive",
     "masked": "genomai_cli.objectives.masked:Masked",

@@ -94,13 +94,27 @@ class AlphaGenomeNetwork(Backbone):
         self, ids_BT: Tensor, organism_B: Tensor, stages: dict[str, Tensor] | None = None
     ) -> Embeddings:
         """What the heads read; what the encoder makes on the way goes into `stages`."""
+        return self.embeddings_of(self.letters(ids_BT), organism_B, stages)
+
+    def letters(self, ids_BT: Tensor) -> Tensor:
+        """The indicators (B, 4, T) of bases; UsageError for a length that is no multiple of 2,048."""
         if not ids_BT.shape[1] or ids_BT.shape[1] % STEP:
             raise UsageError(
                 f"AlphaGenome reads multiples of {STEP:,} bases, not {ids_BT.shape[1]:,}, and fills nothing up: "
                 "--window takes a multiple that is no longer than the sequence"
             )
         bases_4 = torch.arange(4, device=ids_BT.device)
-        letters_B4T = (ids_BT.unsqueeze(1) == bases_4.unsqueeze(1)).to(self.organism_embed.weight)
+        return (ids_BT.unsqueeze(1) == bases_4.unsqueeze(1)).to(self.organism_embed.weight)
+
+    def embeddings_of(
+        self,
+        letters_B4T: Tensor,
+        organism_B: Tensor,
+        stages: dict[str, Tensor] | None = None,
+        *,
+        bases: bool = True,
+    ) -> Embeddings:
+        """The same of indicators of bases; without `bases` none of these, for heads that do not read them."""
         x_BCN, skips = self.encoder(letters_B4T)
         if stages is not None:
             stages |= {f"enc_bin_size_{1 << n}": x.transpose(1, 2) for n, x in enumerate(skips)}
@@ -108,13 +122,11 @@ class AlphaGenomeNetwork(Backbone):
         x_BNC = x_BCN.transpose(1, 2) + self.organism_embed(organism_B).unsqueeze(1)
         x_BNC, pairs_BPPC = self.tower(x_BNC)
         x_BCN = x_BNC.transpose(1, 2)
-        bases_BCT = self.decoder(x_BCN, skips)
         tokens_BCN = self.embedder_128bp(x_BCN, organism_B)
-        return Embeddings(
-            self.embedder_1bp(bases_BCT, organism_B, tokens_BCN),
-            tokens_BCN,
-            self.embedder_pair(pairs_BPPC, organism_B),
-        )
+        bases_BCT = x_BCN[..., :0]
+        if bases:
+            bases_BCT = self.embedder_1bp(self.decoder(x_BCN, skips), organism_B, tokens_BCN)
+        return Embeddings(bases_BCT, tokens_BCN, self.embedder_pair(pairs_BPPC, organism_B))
 
     def stages(self, ids_BT: Tensor, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Hidden states, embeddings (B, L, C) and the heads' outputs by the released names."""

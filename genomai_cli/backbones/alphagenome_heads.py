@@ -78,6 +78,33 @@ class AlphaGenomeHeads(nn.Module):
         if "splice_junctions" in given and "splice_sites" in given:
             self.splice_junctions = SpliceJunctions(config)
 
+    @property
+    def means(self) -> dict[str, Tensor]:
+        """Those of the tracks of each assay (organisms, O), 0 of what only fills the head up."""
+        return {name: head.track_means for name, head in self.assays.items()}  # type: ignore[misc]
+
+    @property
+    def of_bases(self) -> frozenset[str]:
+        """The assays with values of single bases."""
+        return frozenset(name for name in self.assays if BASES in ASSAYS[name])
+
+    def along(
+        self, head: str, read: Embeddings, organism_B: Tensor, bases: int
+    ) -> tuple[int, Tensor]:
+        """The values of one base (B, L, O) along the genome that a head has, on the scale of the experiment or as
+        probabilities, in the largest of its bins of at most so many bases, or else its smallest; with the size of
+        the bin."""
+        if head == "splice_sites" and self.splice_sites is not None:
+            logits_BT5: Tensor = self.splice_sites(read.bases, organism_B)
+            return BASES, logits_BT5.softmax(2)
+        if head == "splice_site_usage" and self.splice_usage is not None:
+            usage_BTO: Tensor = self.splice_usage(read.bases, organism_B)
+            return BASES, usage_BTO.sigmoid()
+        assay: TrackHead = self.assays[head]  # type: ignore[assignment]
+        size = max((r for r in assay.resolutions if r <= bases), default=assay.resolutions[0])
+        scaled_BLO = assay.scaled(read, organism_B, size)
+        return size, assay.experiments(scaled_BLO, organism_B, size) / size
+
     def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, dict[str, Tensor]]:
         """See the class."""
         found = {name: head(read, organism_B) for name, head in self.assays.items()}
@@ -116,17 +143,29 @@ class TrackHead(nn.Module):
     def forward(self, read: Embeddings, organism_B: Tensor) -> dict[str, Tensor]:
         """See `AlphaGenomeHeads`."""
         found = {}
-        means_BO = self.track_means[organism_B]
-        for name, layer in self.convs.items():
-            resolution = int(name)
-            x_BCL = read.bases if resolution == BASES else read.tokens
-            size_B1O = functional.softplus(self.residual_scales[name][organism_B]).unsqueeze(1)
-            scaled_BLO = functional.softplus(layer(x_BCL, organism_B)) * size_B1O
+        for name in self.convs:
+            scaled_BLO = self.scaled(read, organism_B, int(name))
             found[f"scaled_predictions_{name}bp"] = scaled_BLO
-            found[f"predictions_{name}bp"] = on_experiments_scale(
-                scaled_BLO, means_BO, resolution, self.squashed
-            )
+            found[f"predictions_{name}bp"] = self.experiments(scaled_BLO, organism_B, int(name))
         return found
+
+    @property
+    def resolutions(self) -> list[int]:
+        """Bases of a bin, the smallest first."""
+        return sorted(map(int, self.convs))
+
+    def scaled(self, read: Embeddings, organism_B: Tensor, resolution: int) -> Tensor:
+        """The predictions (B, L, O) of the network's scale."""
+        name = str(resolution)
+        x_BCL = read.bases if resolution == BASES else read.tokens
+        size_B1O = functional.softplus(self.residual_scales[name][organism_B]).unsqueeze(1)
+        found_BLO: Tensor = functional.softplus(self.convs[name](x_BCL, organism_B)) * size_B1O
+        return found_BLO
+
+    def experiments(self, scaled_BLO: Tensor, organism_B: Tensor, resolution: int) -> Tensor:
+        """The same on the scale of the experiment, summed over the bases of a bin."""
+        means_BO = self.track_means[organism_B]
+        return on_experiments_scale(scaled_BLO, means_BO, resolution, self.squashed)
 
 
 def on_experiments_scale(

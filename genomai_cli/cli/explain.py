@@ -21,6 +21,7 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
+from genomai_cli.cli.track_outputs import Organism
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def explain(
     label: ClassName = None,
     method: MethodOption = Method.ISM,
     strand: StrandOption = Strand.FORWARD,
+    organism: Organism = None,
     pictures: Pictures,
     batch_size: BatchSize = None,
     compute: Compute,
@@ -155,9 +157,9 @@ def explain(
         )
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
-    asked = labels_asked(bundle, head, label)
-    both = strand is Strand.BOTH
-    odds = readings(bundle, both_strands=both, batching=Batching(windows=batch_size))
+    asked = labels_asked(bundle, head, label, organism)
+    both, batching = strand is Strand.BOTH, Batching(windows=batch_size)
+    odds = readings(bundle, asked, both_strands=both, batching=batching, organism=organism)
     explainer = Explainer(odds, asked, str(method))
     _write(run, bundle, explainer, pictures, compute.seed, output)
 

@@ -16,7 +16,7 @@ GROUPS = {
     "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks observed labels dev "
     "dev_labels phenotypes test truth column trained_on predictions sequences against held_out pairs",
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
-    "mask_every overlap",
+    "mask_every overlap organism",
     "Output": "output to format append resume force report plot changes_file probs proportions q pcs eigenvec only "
     "resolution aggregation quality per_base confusion motifs motif_plot attention plot_of labels_out words",
     "Performance": "device threads batch_size seed shard",

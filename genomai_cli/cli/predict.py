@@ -20,10 +20,9 @@ def predict(
 ) -> None:
     """Predict a model's tracks along a reference genome.
 
-    They follow from its DNA alone. The model is one of `genomai pretrain --objective omics`; a value is the probability
-    that a base is in a peak. How windows are cut is told: each has the genome's own bases before what is taken from it,
-    and nothing is filled up with N. Bases beside a letter that is no base have no value, nor have a contig's last five,
-    unless --strand is both.
+    They follow from its DNA alone. Of a model of `genomai pretrain --objective omics` a value is the probability that a
+    base is in a peak, of one of AlphaGenome's design the coverage of a base. How windows are cut is told: each has the
+    genome's own bases around what is taken from it, and nothing is filled up with N.
 
     \b
     genomai predict --model tracks-model --reference ref.fa --regions genes.bed > means.tsv

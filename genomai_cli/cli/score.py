@@ -1,6 +1,7 @@
 """`genomai score`: log-likelihoods of sequences, effects of variants, and saturation mutagenesis."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from genomai_cli.cli.resuming import Resuming, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import tell, write_sequences
 from genomai_cli.cli.score_variants import Variants, write_effects
-from genomai_cli.cli.track_outputs import Only
+from genomai_cli.cli.track_outputs import Only, Organism
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,6 +89,17 @@ Plot = Annotated[
 ]
 
 
+class Aggregation(StrEnum):
+    """What a track has of the bases around a variant."""
+
+    MEAN = "mean"
+    MAX = "max"
+
+
+AggregationOption = Annotated[
+    Aggregation,
+    typer.Option("--aggregation", help="Of tracks: what of the bases that count is compared."),
+]
 ReportFile = Annotated[
     Path | None,
     report_option("the variants or sequences, and how their scores are distributed"),
@@ -103,13 +115,23 @@ class Reading:
     mask_every: MaskEvery = None
     strand: StrandOption = Strand.FORWARD
     only: Only = None
+    organism: Organism = None
+    aggregation: AggregationOption = Aggregation.MEAN
 
     def reading(self) -> "ModelReading":
         """The same for scorers."""
         from genomai_cli.inference.scorers import Reading as ModelReading
 
         both = self.strand is Strand.BOTH
-        return ModelReading(self.window, self.flank, self.mask_every, both, self.only or ())
+        return ModelReading(
+            self.window,
+            self.flank,
+            self.mask_every,
+            both,
+            self.only or (),
+            self.organism,
+            self.aggregation.value,
+        )
 
 
 @command
@@ -185,7 +207,7 @@ def score(
 
 def _tell(run: Run, scorer: "Scorer") -> None:
     """Say and record how variants are scored."""
-    from genomai_cli.inference.label_odds import TRACKS
+    from genomai_cli.inference.label_odds import OF_TRACKS
     from genomai_cli.inference.likelihood import MASKED
 
     if scorer.likelihood is not None:
@@ -194,7 +216,12 @@ def _tell(run: Run, scorer: "Scorer") -> None:
     told = f"each variant in the middle of {window} letters, moved inward at the ends of contigs"
     masked = scorer.likelihood is not None and scorer.likelihood.method == MASKED
     scored = f"; its bases and {flank} on each side are scored" if masked else ""
-    if any(label.startswith(TRACKS) for label in scorer.labels):
-        scored = f"; of each track ln of the mean over its bases and {flank} on each side"
+    kinds = [
+        what
+        for begin, what in OF_TRACKS.items()
+        if any(label.startswith(begin) for label in scorer.labels)
+    ]
+    if kinds:
+        scored = f"; {', '.join(kinds)} over its bases and {flank} on each side"
     run.console.say(told + scored)
     run.note(window=window, flank=flank, labels=scorer.labels)

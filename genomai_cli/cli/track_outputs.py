@@ -73,7 +73,8 @@ Overlap = Annotated[
         "--overlap",
         metavar="N",
         min=0,
-        help="Bases of the genome that are read before what is taken from a window.  [default: a quarter of it]",
+        help="Bases of the genome that are read before what is taken from a window, and behind it too where the model "
+        "looks both ways.  [default: a quarter of it]",
         show_default=False,
     ),
 ]
@@ -86,8 +87,25 @@ Only = Annotated[
         show_default=False,
     ),
 ]
-
-
+Organism = Annotated[
+    str | None,
+    typer.Option(
+        "--organism",
+        metavar="NAME",
+        help="Of a model with weights for several: whose.  [default: that of the tracks chosen]",
+        show_default=False,
+    ),
+]
+WindowBases = Annotated[
+    int | None,
+    typer.Option(
+        "--window",
+        metavar="N",
+        min=1,
+        help="Bases that are read at once.  [default: as many as the model can]",
+        show_default=False,
+    ),
+]
 Plot = Annotated[
     Path | None,
     typer.Option(
@@ -146,16 +164,25 @@ class TrackForm:
     to: ToForm = Form.TSV
     resolution: Resolution = 1
     aggregation: AggregationOption = Aggregation.MEAN
+    window: WindowBases = None
     overlap: Overlap = None
     strand: StrandOption = Strand.FORWARD
     only: Only = None
+    organism: Organism = None
 
     def reading(self) -> "Reading":
         """The same for predictors."""
         from genomai_cli.inference.track_predictions import Reading
 
-        both = self.strand is Strand.BOTH
-        return Reading(self.overlap, both, self.resolution, self.aggregation.value)
+        return Reading(
+            self.overlap,
+            self.strand is Strand.BOTH,
+            self.resolution,
+            self.aggregation.value,
+            self.window,
+            self.only or (),
+            self.organism,
+        )
 
 
 def write_tracks(
@@ -174,7 +201,6 @@ def write_tracks(
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
     from genomai_cli.formats.track_outputs import track_output
-    from genomai_cli.formats.track_table import chosen_tracks
     from genomai_cli.inference.track_predictions import TrackPredictor
 
     assert along.reference is not None
@@ -187,16 +213,14 @@ def write_tracks(
         drawing = drawing or Drawing()
         drawing.check(len(regions))
         given = _known(run, predictor, known)
-        columns = chosen_tracks(predictor.tracks, form.only or ())
         _tell(run, predictor, regions=len(regions))
-        tracks = [predictor.tracks[column] for column in columns]
+        tracks = predictor.tracks
         about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
         shown: list[Stretch] = []
         report = _track_report(tracks, form) if page else None
         with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
             for region in run.console.progress(regions, "predicting"):
-                found = predictor.stretches(region, given, fill=given is not None)
-                stretches = (stretch.only(columns) for stretch in found)
+                stretches = predictor.stretches(region, given, fill=given is not None)
                 for stretch in report.of_region(region, stretches) if report else stretches:
                     out.add(stretch)
                     shown += [stretch] if drawing.plot else []
@@ -220,7 +244,7 @@ def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict
     return {
         "model": f"{bundle.name} {bundle.version}",
         "SHA-256 of its weights": bundle.weights_sha256,
-        "windows": f"{predictor.window} bases, {predictor.overlap} of them before what is taken",
+        "windows": predictor.rules,
         "strands": "both" if reading.both_strands else "forward",
         "bins": f"{reading.resolution} bases, {reading.aggregation}",
         **run.facts(),
@@ -263,20 +287,22 @@ def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "Aligne
 
     if table is None:
         return None
-    found = read_track_table(table).selected(predictor.tracks)
+    found = read_track_table(table).selected(predictor.reader.tracks)
     reference = predictor.reference
     absent = sum(track.file is None for track in found.tracks)
     run.console.say(f"{absent} of the model's {len(found.tracks)} tracks are not in {table}")
-    return AlignedTracks.open(found, reference.lengths, reference.path, run.console.warn)
+    aligned = AlignedTracks.open(found, reference.lengths, reference.path, run.console.warn)
+    return predictor.known(aligned)
 
 
 def _tell(run: Run, predictor: "TrackPredictor", regions: int) -> None:
     """Say and record how regions are cut into windows."""
-    window, overlap, k = predictor.window, predictor.overlap, predictor.tokenizer.k
     strands = "both strands" if predictor.reading.both_strands else "the forward strand"
     run.console.say(
-        f"{len(predictor.tracks)} tracks along {regions} regions, {strands}; windows of {window} bases that begin "
-        f"{overlap} before what is taken (fewer at a contig's beginning); nothing is filled up: a contig's last "
-        f"{k - 1} bases and those beside letters that are no bases have no value"
+        f"{len(predictor.tracks)} tracks along {regions} regions, {strands}; {predictor.rules}"
     )
-    run.note(window=window, overlap=overlap, resolution=predictor.reading.resolution)
+    run.note(
+        window=predictor.window,
+        overlap=predictor.overlap,
+        resolution=predictor.reading.resolution,
+    )

@@ -19,14 +19,15 @@ from genomai_cli.names import is_plain, repeated
 MOST_TRACKS = 100_000
 ZERO, MISSING = "zero", "missing"
 DESCRIBED = ("assay", "tissue", "strand", "organism", "unit")
-STRANDS = ("+", "-", ".")
+UNKNOWN_STRAND = "?"
+STRANDS = ("+", "-", ".", UNKNOWN_STRAND)
 SKIPPED_LINES = ("#", "track", "browser")  # of BED and bedGraph
 
 
 @dataclass(frozen=True)
 class Track:
-    """A track's name and what it measures; `strand` is `.` for one of both strands, `file` None for one without data
-    at hand."""
+    """A track's name and what it measures; `strand` is `.` for one of both strands and `?` for one that is not told,
+    `file` None for one without data at hand."""
 
     name: str
     file: Path | None = field(default=None, compare=False)
@@ -144,7 +145,7 @@ def _columns(table: Table, row: int) -> dict[str, Any]:
     told = {column: _value(table, column, row) for column in DESCRIBED}
     told["strand"] = told["strand"] or "."
     if told["strand"] not in STRANDS:
-        message = f"a strand is +, - or ., not {told['strand']!r}"
+        message = f"a strand is +, -, . or ?, not {told['strand']!r}"
         raise InputError(message, path=table.path, line=table.lines[row])
     return told
 

@@ -27,7 +27,7 @@ from genomai_cli.inference.letter_effects import (
 )
 from genomai_cli.inference.likelihood import chunks
 from genomai_cli.inference.track_effects import TrackMeans
-from genomai_cli.inference.track_predictions import has_tracks, track_model
+from genomai_cli.inference.track_readers import has_tracks, track_reader
 from genomai_cli.records import SequenceRecord
 
 RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
@@ -72,20 +72,31 @@ def require_explainable(bundle: Bundle, method: str) -> None:
 
 
 def readings(
-    bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS
+    bundle: Bundle,
+    asked: Sequence[str] = (),
+    *,
+    both_strands: bool,
+    batching: Batching = AS_FITS,
+    organism: str | None = None,
 ) -> LabelOdds | TrackMeans:
-    """What is explained of this model: the log odds of its labels and its numbers, or the means of its tracks."""
+    """What is explained of this model: the log odds of its labels and its numbers, or the means of the tracks `asked`,
+    by default of all."""
     if has_tracks(bundle):
-        return TrackMeans(bundle, both_strands=both_strands)
+        only = [label.removeprefix(TRACKS) for label in asked]
+        return TrackMeans(bundle, only, both_strands=both_strands, organism=organism)
     return LabelOdds(bundle, both_strands=both_strands, batching=batching)
 
 
-def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[str]:
+def labels_asked(
+    bundle: Bundle, head: str | None, label: str | None, organism: str | None = None
+) -> list[str]:
     """The labels, HEAD:LABEL, of which a record's most likely one is explained: those of a head, or the one that is
-    asked for; of a head of numbers its name, of tracks the one that is asked for. UsageError for what the model does
-    not have."""
+    asked for; of a head of numbers its name, of tracks the one that is asked for, in an organism's weights if there are
+    such. UsageError for what the model does not have."""
     if has_tracks(bundle):
-        return [_track_asked(bundle, head, label)]
+        return [_track_asked(bundle, head, label, organism)]
+    if organism is not None:
+        raise UsageError(f"--organism: the model {bundle.name!r} has no tracks")
     every = {h: [f"{h}:{name}" for name in labels] for h, labels in bundle.heads.items()}
     every |= {h: [h] for h in bundle.numbers}
     if head is not None and head not in every:
@@ -102,10 +113,11 @@ def labels_asked(bundle: Bundle, head: str | None, label: str | None) -> list[st
     return every[chosen] if label is None else [f"{chosen}:{label}"]
 
 
-def _track_asked(bundle: Bundle, head: str | None, label: str | None) -> str:
+def _track_asked(bundle: Bundle, head: str | None, label: str | None, organism: str | None) -> str:
     if head is not None:
         raise UsageError(f"--head {head}: the model has tracks; --class names one")
-    names = [track.name for track in track_model(bundle)[1]]
+    reader = track_reader(bundle, [label] if label else (), organism)
+    names = [track.name for n, track in enumerate(reader.tracks) if n not in reader.maps]
     chosen = names[0] if label is None and len(names) == 1 else label
     if chosen not in names:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
@@ -152,10 +164,15 @@ class Explainer:
         return found
 
     def _check_lengths(self, records: Sequence[SequenceRecord]) -> None:
-        """InputError for a record that a model of tracks, which reads one window, does not reach over."""
-        longest = self.odds.longest
+        """InputError for a record that a model of tracks, which reads one window, does not reach over, or not read."""
+        longest, step = self.odds.longest, self.odds.step
         for record in records:
             size = len(record.sequence)
+            if size % step:
+                message = (
+                    f"{record.name} has {size:,} letters: the model reads multiples of {step:,}"
+                )
+                raise InputError(message, path=record.path, line=record.line or None)
             if longest is not None and size > longest:
                 message = f"{record.name} has {size:,} letters: the model reads at most {longest:,}"
                 raise InputError(message, path=record.path, line=record.line or None)

@@ -20,13 +20,23 @@ from genomai_cli.inputs.base import ModelInput
 from genomai_cli.records import SequenceRecord
 
 Odds = NDArray[np.float64]
-TRACKS = "tracks/"  # begins the labels of tracks, and no name of a head
+TRACKS, LARGEST, CONTACTS = (
+    "tracks/",
+    "largest/",
+    "contacts/",
+)  # begin the labels of tracks, and no name of a head
+OF_TRACKS = {
+    TRACKS: "ln of the mean of the track",
+    LARGEST: "ln of the largest value of the track",
+    CONTACTS: "mean of the contact map",
+}
 
 
 def what_it_is(label: str, where: str = "around the variant") -> str:
     """What the model says under a name of `LabelOdds.labels` or of a track, whose mean is taken `where`, in words."""
-    if label.startswith(TRACKS):
-        return f"ln of the mean of the track {label.removeprefix(TRACKS)} {where}"
+    for begin, what in OF_TRACKS.items():
+        if label.startswith(begin):
+            return f"{what} {label.removeprefix(begin)} {where}"
     return f"log odds of {label}" if ":" in label else f"the number {label}"
 
 
@@ -37,6 +47,7 @@ class LabelOdds:
     """
 
     longest: int | None = None  # letters of a text: of any length, in windows
+    step = 1  # letters, of which a text has a multiple
 
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
         if bundle.input.coordinates is not None:

@@ -16,8 +16,8 @@ from genomai_cli.inference.likelihood import (
     likelihood_of,
     window_letters,
 )
-from genomai_cli.inference.track_effects import TrackMeans
-from genomai_cli.inference.track_predictions import has_tracks
+from genomai_cli.inference.track_effects import MEAN, TrackMeans
+from genomai_cli.inference.track_readers import has_tracks
 from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
@@ -35,6 +35,8 @@ class Reading:
     mask_every: int | None = None
     both_strands: bool = False
     only: Sequence[str] = ()  # of the tracks, by name, assay or tissue
+    organism: str | None = None  # whose tracks
+    aggregation: str = MEAN  # of a track over the bases that count
 
 
 def likelihood_for(
@@ -69,8 +71,13 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
     both = reading.both_strands
     if has_tracks(bundle):
         return _of_tracks(bundle, reading)
-    if reading.only:
-        raise UsageError(f"--only: the model {bundle.name!r} has no tracks")
+    asked = {
+        "only": bool(reading.only),
+        "organism": reading.organism is not None,
+        "aggregation": reading.aggregation != MEAN,
+    }
+    if given := [name for name, value in asked.items() if value]:
+        raise UsageError(f"--{given[0]}: the model {bundle.name!r} has no tracks")
     answers = bool(bundle.heads or bundle.numbers)
     odds = LabelOdds(bundle, both_strands=both, batching=batching) if answers else None
     likelihood = None
@@ -93,10 +100,17 @@ def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
     if reading.mask_every is not None:
         raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
     to_single_precision([bundle.classifier])
-    tracks = TrackMeans(bundle, reading.only, both_strands=reading.both_strands)
-    longest = int(bundle.classifier.networks[0].max_length or WINDOW)
+    tracks = TrackMeans(
+        bundle,
+        reading.only,
+        both_strands=reading.both_strands,
+        organism=reading.organism,
+        aggregation=reading.aggregation,
+    )
+    longest, step = tracks.longest, tracks.step
     window = longest if reading.window is None else reading.window
-    if window > longest:
-        raise UsageError(f"--window {window}: the model reads {longest} letters")
+    if window > longest or window % step:
+        multiple = f"multiples of {step:,} up to " if step > 1 else ""
+        raise UsageError(f"--window {window}: the model reads {multiple}{longest} letters")
     flank = TRACK_FLANK if reading.flank is None else reading.flank
-    return Scorer(None, tracks, window=window, flank=flank)
+    return Scorer(None, tracks, window=window, flank=flank, step=step)

@@ -1,43 +1,65 @@
-"""What a model of tracks says of sequences, to be compared: of every track the logarithm of its mean over some bases.
+"""What a model of tracks says of sequences, to be compared: of every track the logarithm of its mean, or its largest
+value, over some bases, and of contact maps the mean contact of the bins that these bases are in.
 
-The difference of two is a log fold change. Shape suffixes: N texts, L letters, A bases, B windows, T tokens, V of
-the vocabulary, C tracks.
+The difference of two logarithms is a log fold change. Shape suffixes: N texts, L letters, A bases, C tracks, P bins of
+contact maps, M maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.errors import BundleError, UsageError
-from genomai_cli.formats.track_table import chosen_tracks, strand_partners
-from genomai_cli.inference.label_odds import TRACKS, Odds
-from genomai_cli.inference.letter_effects import Changes, of_letters, substitutions
+from genomai_cli.errors import BundleError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.inference.label_odds import CONTACTS, LARGEST, TRACKS, Odds
+from genomai_cli.inference.letter_effects import Changes, substitutions
 from genomai_cli.inference.likelihood import Stretch
-from genomai_cli.inference.track_predictions import chances, track_model
+from genomai_cli.inference.track_readers import (
+    columns_along,
+    of_bases,
+    require_partners,
+    track_reader,
+)
+
+MEAN, MAX = "mean", "max"
+AGGREGATIONS: dict[str, Callable[[Values], Odds]] = {
+    MEAN: lambda values_LC: np.nanmean(values_LC, axis=0, dtype=np.float64),
+    MAX: lambda values_LC: np.nanmax(values_LC, axis=0).astype(np.float64),
+}
 
 
 class TrackMeans:
-    """ln of the mean probability of each track, over the bases of a stretch that count, tracks/NAME.
+    """ln of the mean, or with the aggregation `max` of the largest value, of each track over the bases of a stretch
+    that count, and behind these the mean contacts of each map.
 
     BundleError for a model without tracks, UsageError for the text of `only` that no track has as its name, assay or
-    tissue, and for both strands where a track has no partner.
+    tissue, where an organism is to be named, and for both strands where a track has no partner.
     """
 
-    def __init__(self, bundle: Bundle, only: Sequence[str] = (), *, both_strands: bool) -> None:
-        self.network, self.tracks = track_model(bundle)
-        self.tokenizer, self.both_strands = bundle.tokenizer, both_strands
-        self.longest = int(self.network.max_length or 0)  # letters of a text, which is one window
-        self._partners = strand_partners(self.tracks)
-        if both_strands and min(self._partners) < 0:
-            raise UsageError("--strand both: a track has no partner on the other strand")
-        self._columns = chosen_tracks(self.tracks, only)
-        self.labels = [TRACKS + self.tracks[column].name for column in self._columns]
+    def __init__(
+        self,
+        bundle: Bundle,
+        only: Sequence[str] = (),
+        *,
+        both_strands: bool,
+        organism: str | None = None,
+        aggregation: str = MEAN,
+    ) -> None:
+        self.reader = track_reader(bundle, only, organism)
+        self.both_strands = both_strands
+        self.longest, self.step = self.reader.longest, self.reader.step  # letters of a text
+        self._columns, self._maps = columns_along(self.reader, only)
+        if both_strands:
+            require_partners(self.reader, self._columns)
+        self._summary = AGGREGATIONS[aggregation]
+        begin = TRACKS if aggregation == MEAN else LARGEST
+        names = [track.name for track in self.reader.tracks]
+        self.labels = [begin + names[column] for column in self._columns]
+        self.labels += [CONTACTS + names[column] for column in self._maps]
 
     def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
-        """The values (N, tracks) of each; NaN where none of the bases that count has a value. Stretches are read one by
+        """The values (N, labels) of each; NaN where none of the bases that count has a value. Stretches are read one by
         one, so that others beside them do not show in the rounding."""
         return np.array([self._of(stretch) for stretch in stretches]).reshape(-1, len(self.labels))
 
@@ -52,43 +74,41 @@ class TrackMeans:
 
     def _changes(self, text: str, at: int) -> Changes:
         column = self._columns[at]
-        change_LA, mean = self._slopes(text, column)
+        change_LA, mean = self.reader.slopes(text, column)
         if self.both_strands:
             turned = Stretch(text).turned.text
-            other_LA, other = self._slopes(turned, self._partners[column])
+            other_LA, other = self.reader.slopes(turned, self.reader.partners[column])
             # The logarithm of the mean of two: each counts by its share.
             change_LA = (mean * change_LA + other * other_LA[::-1, ::-1]) / (mean + other)
         return np.where(substitutions(text), change_LA, np.nan)
 
-    def _slopes(self, text: str, column: int) -> tuple[Changes, float]:
-        """The changes (L, 4) on a strand of the ln of a track's mean, and that mean."""
-        ids_T = self.tokenizer.encode(text)
-        told_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
-        means: list[Tensor] = []
-
-        def value(logits_BTC: Tensor) -> Tensor:
-            means.append(logits_BTC[0, told_T, column].sigmoid().mean())
-            return means[0].log()
-
-        device = next(self.network.parameters()).device
-        slopes_BTV = self.network.track_slopes(torch.from_numpy(ids_T).to(device)[None], value)
-        slopes_TV = slopes_BTV[0].detach().double().cpu().numpy()
-        return of_letters(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())
-
     def _of(self, stretch: Stretch) -> Odds:
-        forward_C = self._mean(stretch)
+        forward = self._values(stretch, self._columns)
+        contacts_M = self._contacts(stretch)
         if self.both_strands:
-            backward_C = self._mean(stretch.turned)[self._partners]
-            forward_C = (forward_C + backward_C) / 2
-        return np.asarray(np.log(forward_C[self._columns]), np.float64)
+            others = [self.reader.partners[column] for column in self._columns]
+            forward = (forward + self._values(stretch.turned, others)) / 2
+            contacts_M = (contacts_M + self._contacts(stretch.turned)) / 2
+        return np.concatenate([np.log(forward), contacts_M])
 
-    def _mean(self, stretch: Stretch) -> Odds:
+    def _values(self, stretch: Stretch, columns: Sequence[int]) -> Odds:
+        """Of each track over the bases that count."""
         if len(stretch.text) > self.longest:
             raise BundleError(f"{len(stretch.text)} letters are more than the model reads")
-        if len(stretch.text) < self.tokenizer.k:
-            return np.full(len(self.tracks), np.nan)
-        rows_BTC, told_BT = chances(self.network, self.tokenizer, [(stretch.text, None)])
-        own = slice(stretch.own.start, min(stretch.own.stop, told_BT.shape[1]))
-        known_TC = rows_BTC[0, own][told_BT[0, own]]
-        nothing_C = np.full(rows_BTC.shape[2], np.nan)
-        return known_TC.mean(axis=0, dtype=np.float64) if len(known_TC) else nothing_C
+        nothing_C = np.full(len(columns), np.nan)
+        if len(stretch.text) <= self.reader.tail or not columns:
+            return nothing_C
+        blocks = self.reader.read([(stretch.text, None)], columns)
+        values_LC = of_bases(blocks, len(columns))[0, stretch.own]
+        known_LC = values_LC[~np.isnan(values_LC).all(axis=1)]
+        return self._summary(known_LC) if len(known_LC) else nothing_C
+
+    def _contacts(self, stretch: Stretch) -> Odds:
+        """Of each map the mean over all bins of what the bins of the bases that count have with them."""
+        if not self._maps:
+            return np.empty(0)
+        maps_PPM = self.reader.contacts(stretch.text, self._maps)
+        bases = len(stretch.text) // len(maps_PPM)
+        own = stretch.own
+        rows = slice(own.start // bases, -(-own.stop // bases))
+        return np.asarray(maps_PPM[rows].mean(axis=(0, 1)), np.float64)

@@ -1,49 +1,51 @@
 """The tracks of a model along regions of a reference, from DNA alone or from DNA and the tracks that are known.
 
-A window is as many letters as the network was made for. A causal network knows little at a window's beginning, so each
-window begins `overlap` bases before the first base that is taken from it, with what stands there in the genome; only a
-contig's first bases have less before them. Nothing is filled up: a base whose token holds a letter that is no base, or
-that runs over the contig's end, has no value (NaN). With both strands a base has the mean of the strands that give it
-one.
+A network that reads from the left knows little at a window's beginning, so each of its windows begins `overlap` bases
+before the first base that is taken from it, with what stands there in the genome; only a contig's first bases have less
+before them. Of a network that looks both ways the middle of a window is taken, with `overlap` bases or more on each
+side; at a contig's ends the window is moved inward, and on a shorter contig it is shorter. Nothing is filled up: what
+cannot be read has no value (NaN). With both strands a base has the mean of the strands that give it one.
 
-Shape suffixes: B windows, T tokens, C tracks, L bases.
+Shape suffixes: C tracks, L bases.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from genomai_cli.alphabet import complement
-from genomai_cli.backbones.omicsfusion import KNOWN, VALUES, OmicsFusionNetwork
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import IndexedFasta
 from genomai_cli.formats.track_outputs import Stretch
-from genomai_cli.formats.track_table import Track, strand_partners
 from genomai_cli.formats.tracks import AlignedTracks, binned, other_strand
-from genomai_cli.inputs.tracks import TrackInput
-from genomai_cli.tokenizers import Tokenizer
-from genomai_cli.tokenizers.batch import padded
+from genomai_cli.inference.track_readers import (
+    Window,
+    columns_along,
+    require_partners,
+    track_reader,
+)
 
-CHUNK = 1 << 16  # bases whose values are held at once, about
-TOKENS_AT_ONCE = 1 << 14
+CHUNK = 1 << 16  # bases whose values are held at once, or more where a window has more
+LETTERS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How regions are read: `overlap` bases of context before what is taken, by default a quarter of the window; along
-    both strands; bins of `resolution` bases by their `aggregation`."""
+    """How regions are read: windows of so many bases, by default as many as the model reads, with `overlap` bases of
+    context, by default a quarter of the window; along both strands; bins of `resolution` bases by their `aggregation`.
+    `only` chooses tracks by name, assay or tissue, `organism` the weights of a model that has those of several."""
 
     overlap: int | None = None
     both_strands: bool = False
     resolution: int = 1
     aggregation: str = "mean"
+    window: int | None = None
+    only: Sequence[str] = ()
+    organism: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,55 +62,81 @@ class TrackPredictor:
     """What a model says of regions; BundleError for one without tracks, UsageError for settings that do not fit it."""
 
     def __init__(self, bundle: Bundle, reference: IndexedFasta, reading: Reading) -> None:
-        self.network, self.tracks = track_model(bundle)
-        self.tokenizer = bundle.tokenizer
-        self.partners = strand_partners(self.tracks)
+        self.reader = track_reader(bundle, reading.only, reading.organism)
         self.reference, self.reading = reference, reading
-        self.window = int(self.network.max_length or 0)
+        self.columns, self.map_columns = columns_along(self.reader, reading.only)
+        self.tracks = [self.reader.tracks[column] for column in self.columns]
+        self.window = self.reader.longest if reading.window is None else reading.window
         self.overlap = self.window // 4 if reading.overlap is None else reading.overlap
-        if self.overlap > self.window - self.tokenizer.k:
-            raise UsageError(f"--overlap {self.overlap}: the model reads windows of {self.window}")
-        if reading.both_strands and min(self.partners) < 0:
-            alone = self.tracks[self.partners.index(-1)].name
-            raise UsageError(f"--strand both: track {alone} has no partner on the other strand")
+        self._check()
+
+    def _check(self) -> None:
+        reader, window = self.reader, self.window
+        if window > reader.longest or window % reader.step:
+            multiple = f" multiples of {reader.step:,} up to" if reader.step > 1 else ""
+            raise UsageError(f"--window {window}: the model reads{multiple} {reader.longest}")
+        sides = 2 * self.overlap if reader.two_sided else self.overlap + reader.tail
+        if sides >= window:
+            raise UsageError(f"--overlap {self.overlap}: the model reads windows of {window}")
+        if self.reading.both_strands:
+            require_partners(reader, self.columns)
+
+    @property
+    def rules(self) -> str:
+        """How regions are cut into windows, in words."""
+        taken = f"that begin {self.overlap} before what is taken (fewer at a contig's beginning)"
+        if self.reader.two_sided:
+            taken = f"whose middle is taken, {self.overlap} or more from either end (but at a contig's ends)"
+        return (
+            f"windows of {self.window} bases {taken}; nothing is filled up: {self.reader.remarks}"
+        )
+
+    def known(self, aligned: AlignedTracks | None) -> AlignedTracks | None:
+        """The tracks that are known, if the model reads such; BundleError otherwise."""
+        if aligned is not None and not self.reader.reads_tracks:
+            raise BundleError(
+                "the model reads DNA alone: it fills no tracks by others (`genomai predict`)"
+            )
+        return aligned
 
     def stretches(
         self, region: Region, known: AlignedTracks | None = None, *, fill: bool = False
     ) -> Iterator[Stretch]:
         """The values of the region's bins, some at a time. `known` are values that the network reads besides DNA; with
         `fill` these stay where they are, and only what is missing is predicted."""
-        size = max(1, CHUNK // self.reading.resolution) * self.reading.resolution
+        resolution = self.reading.resolution
+        size = max(1, max(CHUNK, self.window - 2 * self.overlap) // resolution) * resolution
         for start in range(region.start, region.end, size):
             end = min(region.end, start + size)
             found_LC = self.values(region.contig, start, end, known)
             if fill and known is not None:
-                given_LC = known.values(region.contig, start, end)
+                given_LC = known.values(region.contig, start, end)[:, self.columns]
                 found_LC = np.where(np.isnan(given_LC), found_LC, given_LC)
-            bins_RC = binned(found_LC, self.reading.resolution, self.reading.aggregation)
+            bins_RC = binned(found_LC, resolution, self.reading.aggregation)
             last = end == region.end
-            yield Stretch(
-                region.contig, start, end, self.reading.resolution, bins_RC, region.name, last
-            )
+            yield Stretch(region.contig, start, end, resolution, bins_RC, region.name, last)
 
     def values(
         self, contig: str, start: int, end: int, known: AlignedTracks | None = None
     ) -> Values:
         """The values (L, C) of the bases from `start` to before `end`."""
         length = self.reference.lengths[contig]
+        partners = self.reader.partners
 
-        def forward(begin: int, stop: int) -> tuple[str, Values | None]:
+        def forward(begin: int, stop: int) -> Window:
             given = known.values(contig, begin, stop) if known else None
             return self.reference.fetch(contig, begin, stop), given
 
-        def backward(begin: int, stop: int) -> tuple[str, Values | None]:
+        def backward(begin: int, stop: int) -> Window:
             text, given = forward(length - stop, length - begin)
-            turned = None if given is None else other_strand(given, self.partners)
+            turned = None if given is None else other_strand(given, partners)
             return complement(text)[::-1], turned
 
-        found_LC = self._strand(forward, start, end, length)
+        found_LC = self._strand(forward, self.columns, start, end, length)
         if self.reading.both_strands:
-            other_LC = self._strand(backward, length - end, length - start, length)
-            both = np.stack([found_LC, other_strand(other_LC, self.partners)])
+            others = [partners[column] for column in self.columns]
+            other_LC = self._strand(backward, others, length - end, length - start, length)
+            both = np.stack([found_LC, other_LC[::-1]])
             count_LC = (~np.isnan(both)).sum(axis=0)
             sums_LC = np.nansum(both, axis=0)
             found_LC = np.where(count_LC > 0, sums_LC / np.maximum(count_LC, 1), np.nan).astype(
@@ -118,70 +146,50 @@ class TrackPredictor:
 
     def _strand(
         self,
-        read: Callable[[int, int], tuple[str, Values | None]],
+        read: Callable[[int, int], Window],
+        columns: Sequence[int],
         start: int,
         end: int,
         length: int,
     ) -> Values:
-        found_LC: Values = np.full((end - start, len(self.tracks)), np.nan, np.float32)
-        windows = list(self._windows(start, end, length))
-        most = max(1, TOKENS_AT_ONCE // self.window)
+        found_LC: Values = np.full((end - start, len(columns)), np.nan, np.float32)
+        cut = self._two_sided if self.reader.two_sided else self._one_sided
+        windows = list(cut(start, end, length))
+        most = max(1, LETTERS_AT_ONCE // self.window)
         for at in range(0, len(windows), most):
             some = windows[at : at + most]
             read_some = [read(window.begin, window.end) for window in some]
-            rows_BTC, told_BT = chances(self.network, self.tokenizer, read_some)
-            for window, row_TC, told_T in zip(some, rows_BTC, told_BT, strict=True):
+            blocks = self.reader.read(read_some, columns, self.reading.resolution)
+            for number, window in enumerate(some):
                 own = slice(window.first - window.begin, window.last - window.begin)
-                taken_LC = np.where(told_T[own, None], row_TC[own], np.nan)
-                found_LC[window.first - start : window.last - start] = taken_LC
+                for block in blocks:
+                    of_window = np.repeat(block.values[number], block.bases, axis=0)
+                    place = slice(window.first - start, window.last - start)
+                    found_LC[place, list(block.columns)] = of_window[own]
         return found_LC
 
-    def _windows(self, start: int, end: int, length: int) -> Iterator[_Taken]:
+    def _one_sided(self, start: int, end: int, length: int) -> Iterator[_Taken]:
         """The windows of a stretch of a strand; bases without a whole token are in none."""
-        end = min(end, length - self.tokenizer.k + 1)
+        end = min(end, length - self.reader.tail)
         first = start
         while first < end:
             begin = max(0, first - self.overlap)
             stop = min(length, begin + self.window)
-            last = min(end, stop - self.tokenizer.k + 1)
+            last = min(end, stop - self.reader.tail)
             yield _Taken(begin, stop, first, last)
             first = last
 
-
-def has_tracks(bundle: Bundle) -> bool:
-    """Whether the model's answers are tracks."""
-    return bool(bundle.classifier.networks[0].restores_tracks)
-
-
-def track_model(bundle: Bundle) -> tuple[OmicsFusionNetwork, tuple[Track, ...]]:
-    """The network and the tracks of a model; BundleError for one without tracks."""
-    network = bundle.classifier.networks[0]
-    if not isinstance(bundle.input, TrackInput) or not isinstance(network, OmicsFusionNetwork):
-        raise BundleError(
-            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
-        )
-    return network, bundle.input.tracks
-
-
-def chances(
-    network: OmicsFusionNetwork,
-    tokenizer: Tokenizer,
-    read: Sequence[tuple[str, Values | None]],
-) -> tuple[Values, NDArray[np.bool_]]:
-    """The probabilities (B, T, C) of tracks in windows, and which tokens (B, T) spell DNA; each window is its letters
-    and, in all or in none, the values (L, C) that are known."""
-    ids_BT = padded([tokenizer.encode(text) for text, _ in read], tokenizer.pad_id)
-    device = network.norm.weight.device
-    features: dict[str, Tensor] = {}
-    if read[0][1] is not None:
-        values_BTC = np.full((*ids_BT.shape, network.config.tracks), np.nan, np.float32)
-        for row, (_, given) in zip(values_BTC, read, strict=True):
-            assert given is not None
-            room = min(len(given), len(row))
-            row[:room] = given[:room]
-        values = torch.from_numpy(values_BTC).to(device)
-        features = {VALUES: values.nan_to_num(0.0), KNOWN: ~values.isnan()}
-    with torch.inference_mode():
-        hidden_BTD = network(torch.from_numpy(ids_BT).to(device), features=features)
-        chances_BTC = network.track_logits(hidden_BTD).float().sigmoid().cpu().numpy()
-    return chances_BTC, tokenizer.is_dna(ids_BT)
+    def _two_sided(self, start: int, end: int, length: int) -> Iterator[_Taken]:
+        """The same of a network that looks both ways, none on a contig shorter than the shortest window."""
+        size = min(self.window, length // self.reader.step * self.reader.step)
+        overlap = min(self.overlap, size // 4) if size < self.window else self.overlap
+        first = start
+        while size and first < end:
+            last = min(end, first + size - 2 * overlap)
+            begin = max(0, min((first + last - size) // 2, length - size))
+            if begin == 0:
+                last = min(end, size - overlap) if size < length else end
+            elif begin == length - size:
+                last = end
+            yield _Taken(begin, begin + size, first, last)
+            first = last

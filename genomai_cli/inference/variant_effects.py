@@ -30,11 +30,12 @@ from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.likelihood import MASKED, STRETCHES_AT_ONCE, Likelihood, Stretch, chunks
 from genomai_cli.inference.score import Score
 
-NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH = (
+NO_ALLELE, SYMBOLIC, TOO_LONG, MISMATCH, SHORT = (
     "no alternate allele",
     "symbolic, ambiguous, * or breakend",
     "longer than the window",
     "not as in the reference",
+    "on a contig shorter than what the model reads",
 )
 
 
@@ -99,15 +100,22 @@ class Answers(Protocol):
 
 class Scorer:
     """What is asked of a model: a likelihood, log odds of labels, or both, or means of tracks; `window` in letters,
-    `flank` in letters on each side of a change that a masked model, or one of tracks, scores besides it."""
+    `flank` in letters on each side of a change that a masked model, or one of tracks, scores besides it. With a `step`
+    texts are multiples of it: the window's length, whatever the allele's."""
 
     def __init__(
-        self, likelihood: Likelihood | None, odds: Answers | None, *, window: int, flank: int
+        self,
+        likelihood: Likelihood | None,
+        odds: Answers | None,
+        *,
+        window: int,
+        flank: int,
+        step: int = 1,
     ) -> None:
         if likelihood is None and odds is None:
             raise BundleError("the model has neither a likelihood nor heads")
         self.likelihood, self.odds = likelihood, odds
-        self.window, self.flank = window, flank
+        self.window, self.flank, self.step = window, flank, step
 
     @property
     def labels(self) -> list[str]:
@@ -159,12 +167,11 @@ def effects(records: Iterable[AlleleRecord], site: Site, scorer: Scorer) -> Iter
     planned = (
         allele
         for number, record in enumerate(records)
-        for allele in _alleles(number, record, site, scorer.window)
+        for allele in _alleles(number, record, site, scorer)
     )
     for some in chunks(planned, STRETCHES_AT_ONCE):
         pairs = [
-            _stretches(*placed, site.reference, scorer.flank) if placed else ()
-            for _, placed in some
+            _stretches(*placed, site.reference, scorer) if placed else () for _, placed in some
         ]
         unique = list(dict.fromkeys(stretch for pair in pairs for stretch in pair))
         readings = dict(zip(unique, scorer.readings(unique), strict=True))
@@ -179,7 +186,7 @@ Placed = tuple[Change, tuple[int, int]]  # a change and its window
 
 
 def _alleles(
-    number: int, record: AlleleRecord, site: Site, window: int
+    number: int, record: AlleleRecord, site: Site, scorer: Scorer
 ) -> Iterator[tuple[Effect, Placed | None]]:
     """The alleles of a record, not yet scored, each with what is to be scored."""
     if not record.alts:
@@ -194,8 +201,12 @@ def _alleles(
         else:
             ref = reference_allele(record, contig, site.reference)
             change = normalised(contig, record.position, ref, alt, site.reference)
-            found = window_of(change, site.reference.lengths[contig], window)
-            skipped = "" if found else TOO_LONG
+            length = site.reference.lengths[contig]
+            if scorer.step > 1:
+                found = whole_window_of(change, length, scorer.window, scorer.step)
+            else:
+                found = window_of(change, length, scorer.window)
+            skipped = "" if found else SHORT if length < 2 * scorer.step else TOO_LONG
             yield Effect(number, record, alt, skipped=skipped), found and (change, found)
 
 
@@ -210,16 +221,34 @@ def window_of(change: Change, length: int, window: int) -> tuple[int, int] | Non
     return max(0, change.start - before), min(length, change.end + after)
 
 
+def whole_window_of(change: Change, length: int, window: int, step: int) -> tuple[int, int] | None:
+    """The window around a change for networks that read multiples of `step` letters: so many, or as many as the contig
+    has with either allele. None where the longer allele has more than half of them."""
+    shorter = length - max(0, len(change.ref) - len(change.alt))
+    size = min(window, shorter // step * step)
+    if 2 * max(len(change.ref), len(change.alt)) > size:
+        return None
+    begin = (change.start + change.end - size) // 2
+    begin = max(0, min(begin, length - size))
+    return begin, begin + size
+
+
 def _stretches(
-    change: Change, window: tuple[int, int], reference: IndexedFasta, flank: int
+    change: Change, window: tuple[int, int], reference: IndexedFasta, scorer: Scorer
 ) -> tuple[Stretch, Stretch]:
-    """The window with the reference's allele and with the other."""
-    before = reference.fetch(change.contig, window[0], change.start)
-    after = reference.fetch(change.contig, change.end, window[1])
+    """The window with the reference's allele and with the other, of which that of networks that read multiples is as
+    long: its end moves, or at the end of a contig its beginning."""
+    length = reference.lengths[change.contig]
 
     def stretch(allele: str) -> Stretch:
-        text, first = before + allele + after, len(before)
-        return Stretch(text, max(0, first - flank), min(len(text), first + len(allele) + flank))
+        begin, end = window
+        if scorer.step > 1:
+            end += len(change.ref) - len(allele)
+            begin, end = begin - max(0, end - length), min(end, length)
+        before = reference.fetch(change.contig, begin, change.start)
+        text = before + allele + reference.fetch(change.contig, change.end, end)
+        first, last = len(before), min(len(text), len(before) + len(allele) + scorer.flank)
+        return Stretch(text, max(0, first - scorer.flank), last)
 
     return stretch(change.ref), stretch(change.alt)
 

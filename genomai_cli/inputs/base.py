@@ -22,6 +22,7 @@ from genomai_cli import registry
 from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.errors import BundleError, TrainingError
+from genomai_cli.formats.track_table import Track
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.records import SequenceRecord
@@ -180,6 +181,8 @@ class InputKind(ABC):
     calibration_masked: ClassVar[tuple[float, ...]] = (0.0,)  # shares of letters
     rows_per_batch: ClassVar[int] = 1  # at least, where a row is long
     flag_texts: ClassVar[Mapping[str, FlagText]] = {"LOW_CALL_RATE": FEW_LETTERS}
+
+    tracks: Sequence[Track] = ()  # that lie over the DNA, if the model names them
 
     # --- in a bundle
 

@@ -72,7 +72,8 @@ class TrackInput(SequenceInput):
         warnings: Sequence[str] = (),
         objective: Omics | None = None,
     ) -> None:
-        self.tracks, self.aligned, self.files = tuple(tracks), aligned, files or {}
+        self.tracks: tuple[Track, ...] = tuple(tracks)
+        self.aligned, self.files = aligned, files or {}
         self.warnings = warnings  # of their alignment
         self.objective = objective  # that a run trains by
 

@@ -419,7 +419,8 @@ def test_the_options_with_choices_are_found():
         *(("predict", "--to"), ("predict", "--aggregation"), ("predict", "--strand")),
         *(("explain", "--method"), ("explain", "--strand")),
         *(("generate", "--to"), ("generate", "--build")),
-        *(("score", "--to"), ("score", "--strand"), ("train", "--adapt"), ("train", "--target")),
+        *(("score", "--to"), ("score", "--strand"), ("score", "--aggregation")),
+        *(("train", "--adapt"), ("train", "--target")),
         *(("tokenize", "--tokenizer"), ("tokenize", "--to"), ("cite", "--format")),
     }
 

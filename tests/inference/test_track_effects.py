@@ -56,7 +56,7 @@ class TestMeans:
     def test_only_the_bases_that_count_are_in_the_mean(self, bundle):
         means = TrackMeans(bundle, both_strands=False)
         network = bundle.classifier.networks[0]
-        ids = torch.from_numpy(means.tokenizer.encode(TEXT)).long()[None]
+        ids = torch.from_numpy(bundle.tokenizer.encode(TEXT)).long()[None]
         expected = network.track_logits(network(ids)).sigmoid()[0, 50:60].mean(0).log()
         found = means.of_stretches([Stretch(TEXT, 50, 60)])
         assert np.allclose(found[0], expected.detach(), atol=1e-5)
@@ -179,7 +179,7 @@ class TestScore:
                 assert float(found[name]) == pytest.approx(change, abs=2e-6)
                 assert change != 0
             assert found["delta"] == "."
-        assert "ln of the mean over its bases and 128 on each side" in ended.stderr
+        assert "ln of the mean of the track over its bases and 128 on each side" in ended.stderr
 
     def test_the_rows_of_a_part_are_those_of_the_whole(self, place, tmp_path):
         rows = [(700, 1, "GA"), (1000, 1, "GATTACA"), (1500, 3, "T")]

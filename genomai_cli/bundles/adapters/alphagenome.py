@@ -1,7 +1,8 @@
 """AlphaGenome's released layout in PyTorch: a file of tensors under the names of genomicsxai's port.
 
 The file (`.safetensors`, `.pth`, `.pt`) is enough, since sizes follow from its tensors; what does not, how many splice
-sites are paired and from which likelihood on, may stand in a config.json beside it. The layout of the official JAX
+sites are paired and from which likelihood on, may stand in a config.json beside it, and the tracks in a folder's
+tracks.tsv. The layout of the official JAX
 checkpoint is `alphagenome_jax`'s.
 """
 
@@ -104,7 +105,9 @@ def bundle_config(config: Mapping[str, Any], folder: Path, names: set[str]) -> d
         AlphaGenomeConfig(**network)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder}: no sizes of an AlphaGenome: {error!r}") from error
+    named = (folder / catalog.TRACKS).is_file()
     return {
+        "input": {"kind": "tracks" if named else "sequence"},
         "tokenizer": {"kind": "characters"},
         "network": {"kind": "alphagenome", **network},
         "remarks": [TERMS],

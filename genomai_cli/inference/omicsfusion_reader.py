@@ -1,0 +1,101 @@
+"""What a network of OmicsFUSION's design says of windows: the probability that a base is in a peak of each track.
+
+A value belongs to the first base of a token; one whose token holds a letter that is no base, and a window's last ones,
+which begin no whole token, have none.
+
+Shape suffixes: B windows, T tokens, L letters, C tracks, V tokens of the vocabulary, A bases.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genomai_cli.backbones.omicsfusion import KNOWN, VALUES, OmicsFusionNetwork
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import UsageError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.track_table import strand_partners
+from genomai_cli.inference.label_odds import Odds
+from genomai_cli.inference.letter_effects import of_letters
+from genomai_cli.inference.track_readers import Block, Window, known_bases
+from genomai_cli.tokenizers.batch import padded
+
+
+class OmicsFusionReader:
+    """See `TrackReader`."""
+
+    maps: frozenset[int] = frozenset()
+    step = 1
+    two_sided = False
+    reads_tracks = True
+
+    def __init__(
+        self, bundle: Bundle, only: Sequence[str] = (), organism: str | None = None
+    ) -> None:
+        del only
+        if organism is not None:
+            raise UsageError(f"--organism: the model {bundle.name!r} tells no organisms apart")
+        network = bundle.classifier.networks[0]
+        assert isinstance(network, OmicsFusionNetwork)
+        self.network, self.tokenizer = network, bundle.tokenizer
+        self.tracks = bundle.input.tracks
+        self.partners = strand_partners(self.tracks)
+        self.longest = int(network.max_length or 0)
+        self.tail = self.tokenizer.k - 1
+
+    @property
+    def remarks(self) -> str:
+        """See `TrackReader`."""
+        return f"a contig's last {self.tail} bases and those beside letters that are no bases have no value"
+
+    def read(
+        self, windows: Sequence[Window], columns: Sequence[int], bases: int = 1
+    ) -> list[Block]:
+        """See `TrackReader`; the values that are known are given in all windows or in none."""
+        del bases
+        ids_BT = padded([self.tokenizer.encode(text) for text, _ in windows], self.tokenizer.pad_id)
+        device = self.network.norm.weight.device
+        with torch.inference_mode():
+            hidden_BTD = self.network(
+                torch.from_numpy(ids_BT).to(device), features=self._features(ids_BT.shape, windows)
+            )
+            logits_BTC = self.network.track_logits(hidden_BTD)[..., list(columns)]
+            chances_BTC = logits_BTC.float().sigmoid().cpu().numpy()
+        longest = max(len(text) for text, _ in windows)
+        values_BTC = known_bases(self.tokenizer.is_dna(ids_BT), chances_BTC)
+        behind = ((0, 0), (0, longest - values_BTC.shape[1]), (0, 0))
+        values_BLC = np.pad(values_BTC, behind, constant_values=np.nan)
+        return [Block(range(len(columns)), 1, values_BLC)]
+
+    def _features(self, shape: tuple[int, ...], windows: Sequence[Window]) -> dict[str, Tensor]:
+        """What is known of the tracks, at the tokens' first bases."""
+        if windows[0][1] is None:
+            return {}
+        values_BTC = np.full((*shape, self.network.config.tracks), np.nan, np.float32)
+        for row, (_, given) in zip(values_BTC, windows, strict=True):
+            assert given is not None
+            room = min(len(given), len(row))
+            row[:room] = given[:room]
+        values = torch.from_numpy(values_BTC).to(self.network.norm.weight.device)
+        return {VALUES: values.nan_to_num(0.0), KNOWN: ~values.isnan()}
+
+    def contacts(self, text: str, columns: Sequence[int]) -> Values:
+        """There are none."""
+        raise NotImplementedError
+
+    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+        """See `TrackReader`."""
+        ids_T = self.tokenizer.encode(text)
+        told_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
+        means: list[Tensor] = []
+
+        def value(logits_BTC: Tensor) -> Tensor:
+            means.append(logits_BTC[0, told_T, column].sigmoid().mean())
+            return means[0].log()
+
+        device = next(self.network.parameters()).device
+        slopes_BTV = self.network.track_slopes(torch.from_numpy(ids_T).to(device)[None], value)
+        slopes_TV = slopes_BTV[0].detach().double().cpu().numpy()
+        return of_letters(self.tokenizer, text, ids_T, slopes_TV), float(means[0].detach())

@@ -1,0 +1,109 @@
+"""What a model of tracks says of windows, whatever its family: the families' readers are in
+`registry.TRACK_READERS`.
+
+Shape suffixes: B windows, R bins, C tracks, P bins of a contact map, M maps, L letters, A bases.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli import registry
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.track_table import Track, chosen_tracks
+from genomai_cli.inference.label_odds import Odds
+
+Window = tuple[str, Values | None]  # its letters, and the values of tracks that are known, if any
+
+
+class Block(NamedTuple):
+    """`values` (B, R, C) of one base of some of the tracks that were asked for, `columns` among these, in bins of
+    `bases`; NaN where there is none."""
+
+    columns: Sequence[int]
+    bases: int
+    values: Values
+
+
+class TrackReader(Protocol):
+    """A family's network with its tracks, of one organism."""
+
+    tracks: Sequence[Track]
+    partners: Sequence[int]  # of each track on the other strand, -1 where there is none
+    maps: frozenset[int]  # which of the tracks are of pairs of bins and not along the genome
+    longest: int  # letters of a window
+    step: int  # letters, of which a window has a multiple
+    tail: int  # of a window's last letters have no value
+    two_sided: bool  # whether what comes behind a base counts as what comes before it does
+    reads_tracks: bool  # besides letters
+
+    def read(
+        self, windows: Sequence[Window], columns: Sequence[int], bases: int = 1
+    ) -> list[Block]:
+        """The values of tracks along windows, in bins of at most so many bases where there are such."""
+
+    def contacts(self, text: str, columns: Sequence[int]) -> Values:
+        """The contact maps (P, P, M) of a window."""
+
+    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+        """How much the ln of a track's mean over a text changes (L, A) by every letter, to first order, and that
+        mean."""
+
+    @property
+    def remarks(self) -> str:
+        """What to know of values, in words."""
+
+
+def has_tracks(bundle: Bundle) -> bool:
+    """Whether the model's answers are tracks."""
+    return bundle.config["network"]["kind"] in registry.TRACK_READERS
+
+
+def track_reader(
+    bundle: Bundle, only: Sequence[str] = (), organism: str | None = None
+) -> TrackReader:
+    """What reads the model, in the weights of the organism, or else of that of the tracks with one of the texts `only`
+    as name, assay or tissue.
+
+    BundleError for a model without tracks, UsageError where an organism is to be named, or is none of the model's.
+    """
+    kind = bundle.config["network"]["kind"]
+    if not has_tracks(bundle):
+        raise BundleError(
+            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
+        )
+    found: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
+    return found
+
+
+def require_partners(reader: TrackReader, columns: Sequence[int]) -> None:
+    """UsageError unless each of the tracks has a partner on the other strand."""
+    alone = [reader.tracks[column].name for column in columns if reader.partners[column] < 0]
+    if alone:
+        raise UsageError(f"--strand both: track {alone[0]} has no partner on the other strand")
+
+
+def columns_along(reader: TrackReader, only: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The tracks that are chosen: those along the genome, and those of pairs."""
+    chosen = chosen_tracks(reader.tracks, only)
+    along = [column for column in chosen if column not in reader.maps]
+    return along, [column for column in chosen if column in reader.maps]
+
+
+def of_bases(blocks: Sequence[Block], columns: int) -> Values:
+    """The values (B, L, C) of the bases of windows."""
+    first = blocks[0]
+    rows, bins = first.values.shape[:2]
+    found_BLC: Values = np.empty((rows, bins * first.bases, columns), np.float32)
+    for block in blocks:
+        found_BLC[:, :, list(block.columns)] = np.repeat(block.values, block.bases, axis=1)
+    return found_BLC
+
+
+def known_bases(mask_BL: NDArray[np.bool_], values_BLC: Values) -> Values:
+    """The values where the mask is True, NaN elsewhere."""
+    return np.where(mask_BL[..., None], values_BLC, np.float32(np.nan))
