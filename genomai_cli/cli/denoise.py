@@ -85,7 +85,6 @@ def changes_table(path: Path | None, part: "Shard") -> Iterator[Changes]:
         yield Changes(handle, header=part.is_first)
 
 
-ONE_VCF = "a VCF goes alone: two of them do not make one"
 ErrorRate = Annotated[
     float | None,
     typer.Option(
@@ -179,7 +178,8 @@ def denoise(
     FASTA stays FASTA: the letters N of a barcode or of a human mitochondrial genome (on either strand, whole or in
     part) are restored where the model can tell, everything else stays byte for byte, and so do sequences that no model
     knows. VCF or BCF becomes VCF: missing genotypes at the model's sites are filled in, with probabilities (GP) and
-    dosages (DS), and sites that the file does not have are added. Without --model the input chooses.
+    dosages (DS), and sites that the file does not have are added. Several VCFs of the same samples, one a
+    chromosome or a stretch, come out as one. Without --model the input chooses.
 
     With --tracks the tracks of a model are written along a reference: as they are where known, elsewhere as the
     model predicts them from DNA and what is known.
@@ -194,7 +194,7 @@ def denoise(
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.formats.outputs import held_output
     from genomai_cli.formats.shards import Shard
-    from genomai_cli.sources.model_choice import load_model, model_of_variants
+    from genomai_cli.sources.model_choice import load_model
 
     part = Shard.parsed(shard)
     filling.check(inputs=inputs, shard=shard, **vars(restoring), **vars(variants))
@@ -206,12 +206,9 @@ def denoise(
     first, sources = open_run_inputs(run)
     with held_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
-            if len(run.inputs) > 1:
-                raise UsageError(ONE_VCF)
-            if model is None:
-                model, first = model_of_variants(run, first, *DEFAULT_MODELS)
+            model, parts = _parts_of_vcf(run, list(sources), model)
             bundle = load_model(run, model, compute)
-            _denoise_vcf(run, first, out, table, bundle, options, part)
+            _denoise_vcf(run, parts, out, table, bundle, options, part)
         else:
             names = [model] if model else DEFAULT_MODELS
             bundles = [load_model(run, name, compute) for name in names]
@@ -230,9 +227,29 @@ def _fill_tracks(
     write_tracks(run, bundle, filling, TrackForm(to=filling.to), output, filling.tracks)
 
 
+def _parts_of_vcf(run: Run, sources: list["Input"], model: str | None) -> tuple[str, list["Input"]]:
+    """The model that is named, or that the first records of every file speak for, and the files; InputError where two
+    of them speak for two."""
+    from genomai_cli.errors import InputError, shown_path
+    from genomai_cli.sources.model_choice import model_of_variants
+
+    if model is not None:
+        return model, sources
+    found = [model_of_variants(run, source, *DEFAULT_MODELS) for source in sources]
+    chosen, first = found[0]
+    for name, source in found[1:]:
+        if name != chosen:
+            message = (
+                f"its records are for the model {name}, those of {shown_path(first.path)} for {chosen}: one run has "
+                f"one, --model {chosen} or --model {name}"
+            )
+            raise InputError(message, path=source.path)
+    return chosen, [source for _, source in found]
+
+
 def _denoise_vcf(
     run: Run,
-    source: "Input",
+    sources: list["Input"],
     out: IO[bytes],
     table: Changes,
     bundle: "Bundle",
@@ -244,7 +261,7 @@ def _denoise_vcf(
 
     denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
     origin = f"{bundle.name}@{bundle.version}"
-    summary = denoise_vcf(source, out, denoiser, options, origin=origin, report=report, part=part)
+    summary = denoise_vcf(sources, out, denoiser, options, origin=origin, report=report, part=part)
     for message in summary.messages:
         run.console.say(message)
     for warning in summary.warnings:

@@ -30,7 +30,8 @@ from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotypes import ABSENT, GenotypeError, parse_genotypes
 from genomai_cli.formats.shards import WHOLE, Shard
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.formats.vcf_replay import Again, as_text
+from genomai_cli.formats.vcf_concat import as_one_text
+from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count, read_header
 
 IMPUTED = b"IMPUTED"
@@ -63,7 +64,7 @@ class Summary:
 
 
 def denoise_vcf(
-    source: Input,
+    sources: Sequence[Input],
     out: IO[bytes],
     denoiser: Denoiser,
     options: VcfOptions,
@@ -72,13 +73,14 @@ def denoise_vcf(
     report: Report | None,
     part: Shard = WHOLE,
 ) -> Summary:
-    """Write the VCF with its missing genotypes at the model's sites filled in; `report` takes every change.
+    """Write the VCF with its missing genotypes at the model's sites filled in; `report` takes every change. Several
+    `sources` are parts of one, see `vcf_concat`.
 
     Of its lines those of the `part`, after the samples have been read from all; see `vcf_rewrite.Passage`.
 
     Raises BundleError for a model that reads no VCF, InputError for a damaged file.
     """
-    with as_text(source) as again:
+    with as_one_text(sources) as again:
         found = denoiser.read_vcf(again, options)
         if found.model is None:
             _pass_on(again, out, part)

@@ -366,7 +366,8 @@ def read_entries(source: Input) -> Iterator[Entry]:
     """The entries of a FASTA input; joined by their `raw`, they are the input. Blank lines before the first are an
     entry of their own, without a name."""
     if source.kind is not Kind.FASTA:
-        raise InputError(f"{source.kind.value}, where FASTA or VCF is needed", path=source.path)
+        or_vcf = "" if source.has_variants else " or VCF"
+        raise InputError(f"{source.kind.value}, where FASTA{or_vcf} is needed", path=source.path)
     pieces: list[bytes] = []
     begun, line, next_line = False, 0, 0  # a line end stands before the first line
     letters = 0

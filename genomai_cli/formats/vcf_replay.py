@@ -30,7 +30,10 @@ def as_text(source: Input) -> Iterator[Again]:
     """A function that gives the input anew from its beginning, as VCF text; `source` itself is used up and closed.
 
     Every time, the one given before is no longer to be used. A regular VCF file is opened again, all else is kept.
+    InputError for what is no VCF.
     """
+    if source.kind not in (Kind.VCF, Kind.BCF):
+        raise InputError(f"{source.kind.value}, where VCF or BCF is needed", path=source.path)
     with source:
         if source.kind is Kind.VCF and source.file is not None:
             yield lambda: open_input(source.path)

@@ -128,6 +128,23 @@ def choose_build(matched: Mapping[str, int], header: str | None) -> str | None:
     return winners[0] if best else None
 
 
+def mixed_builds(header: Iterable[str], contigs: Iterable[str]) -> str | None:
+    """What tells that some of the contigs with records are of one build by their lengths, and others of the other."""
+    with_records = {normal_contig(name) for name in contigs}
+    declared = {found for line in header if (found := contig_length(line))}
+    of_build = {
+        build: [name for name, length in declared & _LENGTHS[build] if name in with_records]
+        for build in BUILDS
+    }
+    first, second = (min(names, default=None) for names in of_build.values())
+    if first is None or second is None or set.intersection(*map(set, of_build.values())):
+        return None
+    return (
+        f"by their lengths in the header, contig {first} is of {BUILDS[0]} and contig {second} of {BUILDS[1]}: "
+        "records of two builds do not make one file"
+    )
+
+
 @dataclass(frozen=True)
 class Matches:
     """How a file meets a panel's sites in one build.

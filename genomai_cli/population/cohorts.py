@@ -29,6 +29,7 @@ from genomai_cli.population.builds import (
     header_assembly,
     header_build,
     human_contig,
+    mixed_builds,
 )
 from genomai_cli.population.match_report import NAMED, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
@@ -214,6 +215,7 @@ class Cohort:
             build = header  # a gVCF whose blocks cover all of the sites
         reason = self._nothing(matched, assembly, absent_is_ref) if build is None else None
         reason = reason or (build and matches[build].contradiction(assembly))
+        reason = reason or mixed_builds(self._header, self._contigs)
         if reason:
             raise InputError(reason, path=self.path)
         if not self._with_genotypes:

@@ -307,13 +307,6 @@ def test_bcftools_reads_what_comes_out(tmp_path, options):
     assert b"," in bcftools("query", "-f", "[%GP\t]\n", stdin=viewed).stdout
 
 
-def test_two_vcfs_are_wrong_usage(tmp_path):
-    (tmp_path / "a.vcf").write_text(people())
-    result = denoise(tmp_path / "a.vcf", tmp_path / "a.vcf")
-    assert result.status == 2
-    assert "a VCF goes alone" in result.stderr
-
-
 def test_a_damaged_vcf_leaves_nothing_behind(tmp_path):
     text = incomplete()[:-40]
     result = denoise("-o", tmp_path / "x.vcf", "--changes", tmp_path / "c.tsv", stdin=text)

@@ -52,7 +52,10 @@ def _cohort(folder: Path, rng: np.random.Generator) -> None:
     few = [row[:12] for number, row in enumerate(cohort) if number % 3]
     for row in few[::7]:
         row[9] = ".|."
-    _write_vcf(folder / "array.vcf.gz", [*top[:-1], "\t".join(top[-1].split("\t")[:12])], few)
+    of_few = [*top[:-1], "\t".join(top[-1].split("\t")[:12])]
+    _write_vcf(folder / "array.vcf.gz", of_few, few)
+    for contig in ("21", "22"):
+        _write_vcf(folder / f"chr{contig}.vcf.gz", of_few, [row for row in few if row[0] == contig])
     _as_bcf(folder / "cohort.vcf.gz", folder / "cohort.bcf")
     lines = ["sample\tsuperpopulation\tpopulation\tsuperpop\tpop\tbirthplace"]
     for name, population in zip(people, populations, strict=True):
