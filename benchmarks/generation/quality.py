@@ -71,6 +71,9 @@ COLUMNS = (
     ("nearest_real", "median", "nearest median"),
     ("components", "overlap", "PCA overlap"),
     ("components", "wasserstein_mean", "PCA W1"),
+    ("told_apart", "auc_dosages", "AUC dosages"),
+    ("told_apart", "auc_regression", "AUC regression"),
+    ("told_apart", "auc_trees", "AUC trees"),
     ("privacy", "membership_auc", "membership AUC"),
 )
 

@@ -37,7 +37,7 @@ EXTRAS = {
     "pgenlib": ("plink", "PLINK .pgen files"),
     "zstandard": ("plink", "compressed .pvar files"),
     "pandas": ("dev", "tables in Python"),
-    "scikit-learn": ("dev", "comparisons in Python"),
+    "scikit-learn": ("detection", "boosted trees of `evaluate --task generation`"),
     "pyarrow": ("parquet", "--to parquet"),
     "pyBigWig": ("tracks", "writing bigWig"),
     "numba": ("fast", "Caduceus on a CPU"),

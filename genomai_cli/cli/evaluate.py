@@ -178,8 +178,11 @@ def _generation(
 ) -> str:
     """The report on generated samples as text."""
     from genomai_cli.cli import evaluation_report as texts
+    from genomai_cli.population.generation.quality import NEEDS_TREES
 
     report, comparison, files = measured_generation(run, options, seed)
+    if "auc_trees" not in report["told_apart"]:
+        run.console.say(NEEDS_TREES)
     if page:
         from genomai_cli.population.evaluation.page import Frequencies, quality_page
 

@@ -22,6 +22,7 @@ from genomai_cli.diffusion.kernel import (
     Times,
     Tokens,
     sample_categorical,
+    spaced_numbers,
     uniform_numbers,
 )
 
@@ -78,10 +79,14 @@ class Absorbing:
         From time t to s a masked token appears with the probability (alpha_s - alpha_t) / (1 - alpha_t): the same as if
         it had drawn a uniform number beforehand and appeared when alpha passes it. So the tokens that are masked at the
         start time are those whose number alpha has not passed. Tokens that appear in one step are independent of each
-        other given those before.
+        other given those before, so those of a group of `sampling` have numbers that lie evenly apart.
         """
         generators = [np.random.default_rng(list(seed)) for seed in seeds]
-        order_BT, uniform_BT = (uniform_numbers(generators, initial.tokens) for _ in range(2))
+        if sampling.groups is None:
+            order_BT = uniform_numbers(generators, initial.tokens)
+        else:
+            order_BT = spaced_numbers(generators, sampling.groups, initial.tokens)
+        uniform_BT = uniform_numbers(generators, initial.tokens)
         alphas = sampling.alphas()
         left = alphas[0] if sampling.start_time < 1 else 0.0
         stay_BT = initial.fixed | (order_BT < left)

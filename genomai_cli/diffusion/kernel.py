@@ -48,13 +48,15 @@ SCHEDULES = {schedule.name: schedule for schedule in (LINEAR, COSINE)}
 @dataclass(frozen=True)
 class Sampling:
     """How to sample tokens of a vocabulary of so many: in `steps`, from `start_time` (1: all is noise) back to 0; a
-    `temperature` below 1 makes likelier tokens."""
+    `temperature` below 1 makes likelier tokens. Tokens of one of the `groups` (T,) say most of each other: a kernel
+    that draws tokens one after the other draws no two of them in a step, if there are steps enough."""
 
     schedule: Schedule
     vocabulary: int
     steps: int = 64
     temperature: float = 1.0
     start_time: float = 1.0
+    groups: Tokens | None = None
 
     def alphas(self) -> list[float]:
         """Alpha before each step, and 1 after the last."""
@@ -140,11 +142,32 @@ def sample_categorical(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
 
 def uniform_numbers(generators: Sequence[np.random.Generator], like: Tensor) -> Tensor:
     """Uniform numbers (B, T), a row from each sample's own generator, on the device of `like`."""
-    rows_BT = np.stack([rng.random(like.shape[1]) for rng in generators])
+    return _on_device(np.stack([rng.random(like.shape[1]) for rng in generators]), like)
+
+
+def _on_device(rows_BT: NDArray[np.float64], like: Tensor) -> Tensor:
     uniform_BT = torch.from_numpy(rows_BT)
     if like.device.type == "mps":  # which has no double precision
         uniform_BT = uniform_BT.float()
     return uniform_BT.to(like.device)
+
+
+def spaced_numbers(
+    generators: Sequence[np.random.Generator], groups_T: Tokens, like: Tensor
+) -> Tensor:
+    """Uniform numbers (B, T) like `uniform_numbers`, but evenly apart within a group: of n tokens 1 / n, in an order
+    and with a beginning that are drawn for each sample and group."""
+    by_group = np.argsort(groups_T, kind="stable")
+    _, start_G, number_T, size_G = np.unique(
+        groups_T[by_group], return_index=True, return_inverse=True, return_counts=True
+    )
+    rows_BT = np.empty((len(generators), len(groups_T)))
+    for row_T, rng in zip(rows_BT, generators, strict=True):
+        shuffled = np.lexsort((rng.random(len(groups_T)), number_T))
+        rank_T = np.empty(len(groups_T))
+        rank_T[shuffled] = np.arange(len(groups_T)) - start_G[number_T]
+        row_T[by_group] = (rank_T + rng.random(len(size_G))[number_T]) / size_G[number_T]
+    return _on_device(rows_BT, like)
 
 
 def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:

@@ -29,7 +29,7 @@ from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
 from genomai_cli.population.labels import HaplotypeRows, Phenotypes
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork, People
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
@@ -191,7 +191,7 @@ class HaplotypeInput(PanelInput):
             if isinstance(network, GenotypeDenoiser):
                 frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
                 network.frequency.copy_(torch.from_numpy(frequency_PS))
-            network.initialize(self.panel, lambda: torch.from_numpy(_alleles(rows, self.rows)))
+            network.initialize(self.panel, lambda: _people(rows, self.rows))
 
     def filled_losses(
         self, network: Network, rows: TrainingRows
@@ -199,7 +199,7 @@ class HaplotypeInput(PanelInput):
         """See `InputKind`."""
         if not isinstance(network, HaplotypeImputer):
             return {}
-        return network.losses(torch.from_numpy(_alleles(rows, self.rows)))
+        return network.losses(_people(rows, self.rows).alleles)
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -336,9 +336,13 @@ def group_frequencies(
     return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
-def _alleles(corpus: TrainingRows, rows: HaplotypeRows) -> NDArray[np.int8]:
-    """The alleles (N, 2, S) of the people to train on, -1 where unknown."""
-    return rows.alleles(corpus.training_letters()).astype(np.int8)
+def _people(corpus: TrainingRows, rows: HaplotypeRows) -> People:
+    """The people to train on."""
+    letters = corpus.training_letters()
+    numbers_NP = rows.numbers(letters)
+    finest_N = numbers_NP[:, -1] if numbers_NP.shape[1] else np.zeros(len(letters), np.int64)
+    alleles_N2S = rows.alleles(letters).astype(np.int8)
+    return People(torch.from_numpy(alleles_N2S), torch.from_numpy(finest_N))
 
 
 def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> float:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from conftest import MISSING, assert_expected, run, variant_text
 
-GROUPS = "data allele_frequency linkage neighbours copies nearest_real components privacy"
+GROUPS = (
+    "data allele_frequency linkage neighbours copies nearest_real components told_apart privacy"
+)
 GENERATION = ["evaluate", "--task", "generation"]
 
 

@@ -17,6 +17,7 @@ from genomai_cli.diffusion.kernel import (
     Sampling,
     guided,
     sample_categorical,
+    spaced_numbers,
     spread_times,
 )
 from genomai_cli.diffusion.uniform import step_back
@@ -217,6 +218,37 @@ def test_a_uniform_number_chooses_the_letter_of_its_stretch():
     chances = torch.tensor([0.2, 0.5, 0.3]).expand(4, -1)
     uniform = torch.tensor([0.1, 0.25, 0.69, 0.71])
     assert sample_categorical(chances, uniform).tolist() == [0, 1, 1, 2]
+
+
+def test_tokens_of_a_group_have_numbers_evenly_apart():
+    groups = np.array([0, 1, 0, 1, 0, 2])
+    generators = [np.random.default_rng(seed) for seed in range(4000)]
+    numbers = spaced_numbers(generators, groups, torch.zeros(1, 6)).numpy()
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert np.allclose(np.diff(np.sort(numbers[:, groups == 0])), 1 / 3)
+    assert np.allclose(np.diff(np.sort(numbers[:, groups == 1])), 1 / 2)
+    assert np.abs(numbers.mean(axis=0) - 0.5).max() < 0.02  # each is uniform by itself
+    assert np.abs(numbers.var(axis=0) - 1 / 12).max() < 0.005
+    assert np.abs(np.corrcoef(numbers.T)[5, :5]).max() < 0.06  # another group's tell nothing
+
+
+def test_tokens_of_a_group_appear_one_by_one_and_keep_the_distribution(joint):
+    seen = []
+    exact = exact_denoiser(joint)
+
+    def denoiser(tokens_BT, chosen_BT, keep_probability_BT):
+        seen.append(int(chosen_BT.sum(dim=1).max()))
+        return exact(tokens_BT, chosen_BT, keep_probability_BT)
+
+    groups = np.zeros(LENGTH, np.int64)
+    sampling = Sampling(LINEAR, LETTERS, LENGTH, groups=groups)
+    seeds = [[11, number] for number in range(8000)]
+    device = torch.device("cpu")
+    found = ABSORBING.sample(denoiser, InitialTokens.masked(8000, LENGTH, device), seeds, sampling)
+    assert seen == [1] * LENGTH
+    counts = np.zeros(joint.shape)
+    np.add.at(counts, tuple(found.numpy().T), 1 / 8000)
+    assert np.abs(counts - joint).max() < 0.02  # one by one, the samples are exact
 
 
 def test_guidance_moves_away_from_the_unconditional_logits():

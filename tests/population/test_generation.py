@@ -17,9 +17,16 @@ from genomai_cli.population.generation.denoiser import HaplotypeNoising, given_p
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
 from genomai_cli.population.labels import HaplotypeRows, Phenotypes
-from genomai_cli.population.networks.denoiser import DenoiserConfig, DenoiserNetwork
+from genomai_cli.population.networks import linkage_fit
+from genomai_cli.population.networks.denoiser import (
+    DenoiserConfig,
+    DenoiserNetwork,
+    Linkage,
+    Visible,
+)
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
-from genomai_cli.population.panel import Panel, coordinates, linked_pairs
+from genomai_cli.population.networks.linkage_fit import Effects
+from genomai_cli.population.panel import REACH, Panel, coordinates, linked_pairs
 from genomai_cli.tokenizers.characters import iupac
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -230,7 +237,8 @@ def network(panel):
     network = DenoiserNetwork(config)
     contig, position = map(torch.from_numpy, coordinates(panel))
     network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
-    network.linkage.learn(pairs, contig, position)
+    nothing = Effects(torch.zeros(3, 2), torch.full((2,), 0.5))
+    network.linkage.learn(contig, position, pairs, nothing)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return network.double().eval().requires_grad_(False)
@@ -265,20 +273,81 @@ def test_both_haplotypes_and_the_phenotype_matter(network, weights):
     assert (after[0] - after[1]).abs().min() > 1e-9
 
 
-def test_linkage_stays_on_the_chromosome(network, panel):
-    table, given = network.linkage.tables()
+def visible_at(site, allele):
+    """One person with a single visible allele, at a site where every frequency is a half."""
+    parts = torch.zeros(3, 1, 2, SITES, dtype=torch.float64)
+    parts[:, 0, 0, site] = torch.tensor([allele - 0.5, 1, allele])
+    return Visible(*parts)
+
+
+def test_linkage_stays_on_the_haplotype_and_its_chromosome(network, panel):
     contig, _ = coordinates(panel)
-    same = torch.from_numpy(contig[:, None] == contig) & ~torch.eye(SITES, dtype=torch.bool)
-    assert (table[~same] == 0).all()
-    assert (table[same] != 0).all()
-    assert given.nonzero().tolist() == linked_pairs(panel).T.tolist()
+    blocks = network.linkage.blocks()
+    for site in range(SITES):
+        said = network.linkage(visible_at(site, 1.0), blocks)[0]
+        others = (contig == contig[site]) & (np.arange(SITES) != site)
+        assert (said[0].numpy() != 0).tolist() == others.tolist()
+        assert (said[1] == 0).all()
 
 
-def test_chromosomes_by_themselves_say_what_the_whole_tables_say(network):
-    surplus, known = torch.randn(2, 3, 2, SITES, dtype=torch.float64).unbind()
-    table, given = network.linkage.tables()
-    found = network.linkage(surplus, known, network.linkage.blocks())
-    assert torch.allclose(found, surplus @ table + known @ given)
+def test_near_sites_that_repeat_each_other_do_not_add_up(panel):
+    linkage = Linkage(3, 6, 2).double()
+    pairs = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
+    weights = torch.tensor([[0.0], [-3.0], [6.0]]).expand(3, 6)
+    certain = Effects(weights, torch.full((6,), 0.99))
+    linkage.learn(torch.zeros(3, dtype=torch.int64), torch.arange(3.0), pairs, certain)
+    alleles = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
+    known = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
+    one = linkage(Visible(0 * alleles, known, alleles), linkage.blocks())
+    assert one[0, 0, 1:].tolist() == pytest.approx([3, 3], abs=1e-6)  # alone it says all of it
+    both = torch.tensor([[[1.0, 1, 0], [0, 0, 0]]], dtype=torch.float64)
+    two = linkage(Visible(0 * both, both, both), linkage.blocks())
+    assert two[0, 0, 2].item() == pytest.approx(3, abs=0.1)
+
+
+def test_what_one_allele_says_of_another_is_found_whatever_the_frequency():
+    rng = np.random.default_rng(1)
+    phenotype = np.repeat([1, 2], 3000)
+    frequency = np.array([[0.5], [0.1], [0.9]])
+    first = (rng.random((6000, 2)) < frequency[phenotype]).astype(np.int8)
+    same = rng.random(first.shape) < 0.95
+    linked = np.where(same, first, 1 - first)
+    free = (rng.random(first.shape) < frequency[phenotype]).astype(np.int8)
+    alleles = torch.from_numpy(np.stack([first, linked, free], axis=2))
+    known = torch.full((3, 3), 0.5)
+    for label in (1, 2):
+        known[label] = alleles[torch.from_numpy(phenotype == label)].float().mean(dim=(0, 1))
+    pairs = torch.tensor([[0, 0], [1, 2]])
+    found = linkage_fit.of_pairs(alleles, torch.from_numpy(phenotype), known, pairs)
+    for label in (1, 2):
+        for allele, told in ((0, 0.05), (1, 0.95)):
+            parts = torch.tensor([allele - known[label, 0], 1.0, allele])
+            logit = torch.logit(known[label, 1]) + parts @ found.weights[:, 0]
+            assert torch.sigmoid(logit).item() == pytest.approx(told, abs=0.03)
+    assert (found.weights[:, 1] == 0).all()
+    assert found.share[0] > 0.2 > 0.011 > found.share[1]
+    partners = linkage_fit.of_partners(alleles, torch.from_numpy(phenotype), known)
+    assert (partners.weights == 0).all()  # these haplotypes are independent
+
+
+def test_sites_that_are_hardly_ever_heterozygous_are_known_for_it():
+    allele = np.random.default_rng(2).integers(0, 2, (2000, 1, 1))
+    alleles = torch.from_numpy(np.repeat(allele, 2, axis=1).astype(np.int8))
+    none = torch.zeros(2000, dtype=torch.int64)
+    found = linkage_fit.of_partners(alleles, none, torch.full((1, 1), 0.5))
+    for own in (0.0, 1.0):
+        logit = torch.tensor([own - 0.5, 1, own]) @ found.weights[:, 0]
+        assert abs(torch.sigmoid(logit).item() - own) < 0.01
+
+
+def test_stretches_of_near_sites_are_no_longer_than_asked(panel):
+    chromosomes = Chromosomes.of(panel)
+    contig, position = coordinates(panel)
+    one = chromosomes.stretches(SITES)
+    for first, second in zip(chromosomes.order[:-1], chromosomes.order[1:], strict=True):
+        near = contig[first] == contig[second] and position[second] - position[first] < REACH
+        assert (one[first] == one[second]) == near
+    assert len(set(chromosomes.stretches(1))) == SITES
 
 
 def test_a_mixture_of_phenotypes_has_the_mean_frequencies(network):

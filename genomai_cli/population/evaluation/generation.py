@@ -13,6 +13,7 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.metrics.classification import Estimate, wilson_interval
 from genomai_cli.population.evaluation import privacy, structure
+from genomai_cli.population.evaluation.detection import detection
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.panel import BUILDS, Panel
 
@@ -89,6 +90,7 @@ def report(comparison: Comparison, seed: int) -> Report:
             for name, value in values.items()
         }
     found["linkage"] |= decay_measures(comparison)
+    found["told_apart"] = detection_measures(comparison, seed)
     if held_out:
         found["privacy"] = privacy_measures(comparison)
     return found
@@ -175,6 +177,26 @@ def component_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measure
         measures["overlap"] = structure.overlap(one[:, :2], two[:, :2])
     measures |= {f"wasserstein:PC{number}": gap for number, gap in enumerate(gaps, start=1)}
     return {name: _plain(value) for name, value in measures.items()}
+
+
+def detection_measures(comparison: Comparison, seed: int) -> Measures:
+    """How well classifiers tell generated samples, `detection.detection`; beside that, how well they tell held-out real
+    samples, or one half of the real ones from the other. Then the sites and pairs that differ most."""
+    panel, real = comparison.panel, comparison.real
+    found = detection(real, comparison.synthetic, panel, np.random.default_rng(seed))
+    one, other = (real, comparison.held_out) if comparison.held_out else _halves(real, seed)
+    usual = detection(one, other, panel, np.random.default_rng(seed)).areas
+    measures = {n: replace(area, baseline=usual[n].value) for n, area in found.areas.items()}
+    for kind, differing in (("heterozygosity", found.heterozygosity), ("linkage_r", found.linkage)):
+        for name, (made, seen) in differing.items():
+            measures[f"{kind}:{name}"] = Estimate(made, NAN, NAN, seen)
+    return measures
+
+
+def _halves(samples: SampleGenotypes, seed: int) -> tuple[SampleGenotypes, SampleGenotypes]:
+    order = np.random.default_rng(seed).permutation(len(samples))
+    one, other = np.array_split(order, 2)
+    return samples.chosen(np.sort(one)), samples.chosen(np.sort(other))
 
 
 def privacy_measures(comparison: Comparison) -> Measures:

@@ -58,6 +58,12 @@ WORDS = {
         "overlap": "overlap on the plane of the first two principal components; 1 is ideal",
         "wasserstein_mean": "mean distance on the components, in standard deviations; 0 is ideal",
     },
+    "told_apart": {
+        "auc_dosages": "area under the ROC curve of a regression on dosages that tells generated samples from real "
+        "ones; 0.5 is ideal",
+        "auc_regression": "of a regression on dosages, heterozygosity and pairs of near sites",
+        "auc_trees": "of boosted trees on the same",
+    },
     "privacy": {
         "membership_auc": "area under the ROC curve of telling who was trained on; 0.5 tells nothing",
     },
@@ -121,6 +127,7 @@ def _tiles(report: Report) -> Tiles:
         ("allele_frequency", "r", "r of frequencies"),
         ("linkage", "r2_r", "r of linkage"),
         ("neighbours", "aats", "adversarial accuracy"),
+        ("told_apart", "auc_trees", "AUC of telling apart"),
         ("privacy", "membership_auc", "membership AUC"),
     )
     for group, name, label in told:

@@ -7,15 +7,14 @@ infinite where nothing is known in both. Distances are computed as products of m
 Shape suffixes: N samples, R and Q rows, A alleles of a row (sites, or twice the sites).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.metrics.classification import Z_95
 from genomai_cli.metrics.resampling import bootstrap_intervals
+from genomai_cli.metrics.roc import area_interval
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 
 Alleles = NDArray[np.int8]
@@ -140,7 +139,4 @@ def membership_auc(members: Distances, others: Distances) -> tuple[float, Interv
     below, upto = (np.searchsorted(order, members, side=side) for side in ("left", "right"))
     farther = len(others) - (below + upto) / 2
     area = float(farther.mean() / len(others))
-    q1, q2 = area / (2 - area), 2 * area * area / (1 + area)
-    variance = area * (1 - area) + (len(members) - 1) * (q1 - area**2) + (len(others) - 1) * (q2 - area**2)  # fmt: skip
-    half = Z_95 * math.sqrt(max(variance, 0) / (len(members) * len(others)))
-    return area, (max(0.0, area - half), min(1.0, area + half))
+    return area, area_interval(area, len(members), len(others))

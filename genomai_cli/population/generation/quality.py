@@ -31,11 +31,13 @@ EXPECTED = {  # the measures of each group that a report without them still name
     "copies": ("exact_haplotypes", "exact_people"),
     "nearest_real": ("minimum", "p05", "median"),
     "components": ("overlap", "wasserstein_mean"),
+    "told_apart": ("auc_dosages", "auc_regression", "auc_trees"),
     "privacy": ("membership_auc",),
     "recognised": ("all",),
 }
 NEEDS_REAL = "the model keeps nobody's genotypes: give the people with --against"
 NEEDS_OTHERS = "give people who were not learnt from with --held-out, beside --against"
+NEEDS_TREES = "boosted trees need the library scikit-learn: pip install 'genomai[detection]'"
 NO_SUMMARY = "the model has no summaries of the people learnt from: give them with --against"
 OTHER_PEOPLE = (
     "summaries are of everybody, and others were asked for: give people like them with --against"
@@ -87,7 +89,9 @@ def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     """What can be said without a real person's genotype."""
     report: Report = {"data": _plain({"synthetic": len(made), "sites": made.alleles.shape[2]})}
     summary = known.summary
-    notes = dict.fromkeys(("neighbours", "copies", "nearest_real", "privacy"), NEEDS_REAL)
+    notes = dict.fromkeys(
+        ("neighbours", "copies", "nearest_real", "told_apart", "privacy"), NEEDS_REAL
+    )
     if summary is None or not known.everybody:
         notes |= dict.fromkeys(("linkage", "components"), OTHER_PEOPLE if summary else NO_SUMMARY)
         report["allele_frequency"] = _plain(compare_frequencies(known.frequencies(made), made))
@@ -111,7 +115,10 @@ def against(
     """All measures of `genomai evaluate --task generation REAL SYNTHETIC`."""
     comparison = generation.Comparison.of(panel, real, made, held_out)
     notes = {} if held_out else {"privacy": NEEDS_OTHERS}
-    return Quality(generation.report(comparison, seed), notes)
+    report = generation.report(comparison, seed)
+    if "auc_trees" not in report["told_apart"]:
+        notes["told_apart"] = NEEDS_TREES
+    return Quality(report, notes)
 
 
 def recognition(

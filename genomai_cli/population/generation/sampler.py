@@ -42,7 +42,7 @@ from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoise
 from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.labels import NULL, Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
-from genomai_cli.population.panel import Panel, coordinates
+from genomai_cli.population.panel import REACH, Panel, coordinates
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
 BATCH = 128
@@ -99,6 +99,8 @@ class HaplotypeGenerator:
             initial = InitialTokens.masked(len(seeds), 2 * sites, device)
         denoiser = self.denoiser(torch.tensor(phenotypes, device=device))
         sampling = self.settings.sampling(self.schedule, ALLELES)
+        kin_S = self.chromosomes.stretches(max(1, sampling.steps // 2))
+        sampling = replace(sampling, groups=np.tile(kin_S, 2))
         alleles_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
         alleles_B2S: NDArray[np.int8] = alleles_BT.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         return alleles_B2S
@@ -158,9 +160,11 @@ class _Planned:
 
 @dataclass(frozen=True, eq=False)
 class Chromosomes:
-    """The `order` in which the sites lie, and how likely each has another ancestor than the one before it."""
+    """The `order` in which the sites lie, how far each is from the one before it (infinite for the first of a
+    chromosome), and how likely it has another ancestor."""
 
     order: NDArray[np.int64]
+    apart: NDArray[np.float64]
     switch: NDArray[np.float64]
 
     @classmethod
@@ -170,7 +174,17 @@ class Chromosomes:
         order = np.lexsort((position_S, contig_S))
         apart = np.diff(position_S[order], prepend=0.0)
         apart[np.diff(contig_S[order], prepend=-1) != 0] = np.inf
-        return cls(order, 1 - np.exp(-apart / stretch))
+        return cls(order, apart, 1 - np.exp(-apart / stretch))
+
+    def stretches(self, longest: int) -> NDArray[np.int64]:
+        """The number of each site's stretch (S,): sites in a row, each within reach of linkage of the one before it
+        (`REACH`), at most so many."""
+        begins = self.apart >= REACH
+        starts = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+        begins |= (np.arange(len(begins)) - starts) % longest == 0
+        stretch_S = np.empty(len(begins), np.int64)
+        stretch_S[self.order] = np.cumsum(begins)
+        return stretch_S
 
     def ancestors(self, weights: list[float], rng: np.random.Generator) -> NDArray[np.int64]:
         """Which of the ancestors, drawn with these weights, each site (S,) of one haplotype comes from."""

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli.backbones.base import Network
+from genomai_cli.population.networks import linkage_fit
+from genomai_cli.population.networks.linkage_fit import Effects
 from genomai_cli.population.panel import Panel, coordinates, linked_pairs
 
 SCALES = (
@@ -46,13 +48,36 @@ class DenoiserConfig:
 
 
 Block = tuple[Tensor, Tensor]
-"""The sites (C,) of a chromosome, and what they say of each other (2 C, C)."""
+"""The sites (C,) of a chromosome, and the table (3 C, 3 C) of what they say of each other, see `Linkage.blocks`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Visible:
+    """Of alleles (B, 2, S), 0 where they are hidden: the surplus over the frequency, 1, and the allele itself."""
+
+    surplus: Tensor
+    known: Tensor
+    allele: Tensor
+
+    def at(self, sites: Tensor) -> Tensor:
+        """All three of some sites (B, 2, 3 C)."""
+        return torch.cat([part[..., sites] for part in (self.surplus, self.known, self.allele)], 2)
+
+    def of_partner(self, weights_3S: Tensor) -> Tensor:
+        """What the alleles of the other haplotype say with these weights (B, 2, S)."""
+        parts = (self.surplus, self.known, self.allele)
+        said: Tensor = sum(part * w for part, w in zip(parts, weights_3S, strict=True))
+        return said.flip(1)
 
 
 class Linkage(nn.Module):
-    """How much a visible allele speaks for the alternate one at other sites of its haplotype: two tables (2, S, S),
-    from and to. The first counts times the allele's surplus, the second, of near sites only, as it is: where linkage
-    is full, both alleles of a site settle the other one, however rare they are."""
+    """How much the visible alleles of a haplotype speak for the alternate one at its other sites, on the logit scale.
+
+    Sites of a chromosome add up. Near ones (`pairs`) repeat each other: of those the mean counts, each weighted by how
+    much it has to say of this site, with a weight of 1 for saying nothing. So the closest kin decides where it is
+    visible, and the others where it is hidden. Of near sites the allele itself counts too, beside its surplus over its
+    frequency: where linkage is full, it settles the other one however rare both are in the phenotype.
+    """
 
     pairs: Tensor
     contig: Tensor
@@ -63,7 +88,8 @@ class Linkage(nn.Module):
         self.register_buffer("pairs", torch.zeros(2, pairs, dtype=torch.int64))
         self.register_buffer("contig", torch.arange(sites))
         self.register_buffer("position", torch.zeros(sites))
-        self.near = nn.Parameter(torch.empty(2, pairs))
+        self.near = nn.Parameter(torch.empty(3, pairs))
+        self.near_weight = nn.Parameter(torch.empty(pairs))
         self.source = nn.Parameter(torch.empty(len(SCALES), sites, rank))
         self.target = nn.Parameter(torch.empty(len(SCALES), sites, rank))
         self.reset_parameters()
@@ -71,40 +97,66 @@ class Linkage(nn.Module):
     def reset_parameters(self) -> None:
         """No linkage at first."""
         nn.init.zeros_(self.near)
+        nn.init.zeros_(self.near_weight)
         nn.init.normal_(self.source, std=0.1 * self.source.shape[2] ** -0.5)
         nn.init.zeros_(self.target)
 
-    def learn(self, pairs: Tensor, contig: Tensor, position: Tensor) -> None:
-        """Take over where the sites are: see `panels.linkage`."""
+    def learn(self, contig: Tensor, position: Tensor, pairs: Tensor, near: Effects) -> None:
+        """Take over where the sites are, which are near each other (`panel.linked_pairs`), and what these say."""
         self.pairs.copy_(pairs)
         self.contig.copy_(contig)
         self.position.copy_(position)
+        with torch.no_grad():
+            self.near_weight.copy_(torch.logit(near.share) / STEEP)
+            self.near.copy_(near.weights / near.share / STEEP)  # alone it says all of it
 
-    def forward(self, surplus_B2S: Tensor, known_B2S: Tensor, blocks: list[Block]) -> Tensor:
+    def forward(self, visible: Visible, blocks: list[Block]) -> Tensor:
         """What the visible alleles say (B, 2, S) about all sites; `blocks` are those of this module."""
-        both = [
-            torch.cat([surplus_B2S[..., s], known_B2S[..., s]], 2) @ table for s, table in blocks
-        ]
-        order = torch.cat([sites for sites, _ in blocks])
-        return torch.cat(both, 2)[..., order.argsort()]
+        said_B2S = torch.zeros_like(visible.surplus)
+        for sites, table in blocks:
+            far, near, weight = (visible.at(sites) @ table).chunk(3, dim=2)
+            said_B2S = said_B2S.index_copy(2, sites, far + near / (1 + weight))
+        return said_B2S
 
     def blocks(self) -> list[Block]:
-        """The tables cut into those of each chromosome, since they are 0 between two: its C sites, and (2 C, C)."""
-        tables_2SS = self.tables()
-        chromosomes = [(self.contig == c).nonzero()[:, 0] for c in torch.unique(self.contig)]
-        return [(s, tables_2SS[:, s][:, :, s].flatten(0, 1)) for s in chromosomes]
+        """Of every chromosome with several sites, the table from what is visible of them to what far ones say, what
+        near ones say times their weights, and these weights."""
+        numbers = torch.unique(self.contig).tolist()
+        chromosomes = [(self.contig == number).nonzero()[:, 0] for number in numbers]
+        return [(sites, self._table(sites)) for sites in chromosomes if len(sites) > 1]
 
-    def tables(self) -> Tensor:
-        """The tables (2, S, S)."""
-        apart_SS = (self.position[:, None] - self.position).abs()
-        other_SS = self.contig[:, None] != self.contig
-        other_SS |= torch.eye(len(self.contig), dtype=torch.bool, device=self.contig.device)
-        scales_K = torch.tensor(SCALES, dtype=apart_SS.dtype, device=apart_SS.device)
-        decay_KSS = torch.exp(-apart_SS / scales_K[:, None, None]).masked_fill(other_SS, 0)
-        far_SS = (decay_KSS * (self.source @ self.target.transpose(1, 2))).sum(0)
-        tables_2SS = torch.stack([far_SS, torch.zeros_like(far_SS)])
-        tables_2SS[:, self.pairs[0], self.pairs[1]] += STEEP * self.near
-        return tables_2SS
+    def _table(self, sites_C: Tensor) -> Tensor:
+        far_CC = self._far(sites_C)
+        near_3CC, weight_CC = self._near(sites_C)
+        nothing_CC = torch.zeros_like(far_CC)
+        rows = (
+            torch.cat([far_CC, near_3CC[0], nothing_CC], dim=1),
+            torch.cat([nothing_CC, near_3CC[1], weight_CC], dim=1),
+            torch.cat([nothing_CC, near_3CC[2], nothing_CC], dim=1),
+        )
+        return torch.cat(rows)
+
+    def _far(self, sites_C: Tensor) -> Tensor:
+        """What the surplus of each site counts for each other one of a chromosome (C, C)."""
+        position_C = self.position[sites_C]
+        apart_CC = (position_C[:, None] - position_C).abs()
+        scales_K = torch.tensor(SCALES, dtype=apart_CC.dtype, device=apart_CC.device)
+        decay_KCC = torch.exp(-apart_CC / scales_K[:, None, None])
+        of_pairs_KCC = self.source[:, sites_C] @ self.target[:, sites_C].transpose(1, 2)
+        far_CC = (decay_KCC * of_pairs_KCC).sum(0)
+        return far_CC - torch.diag(far_CC.diagonal())
+
+    def _near(self, sites_C: Tensor) -> tuple[Tensor, Tensor]:
+        """What near sites of a chromosome say of each other times their weights (3, C, C), and the weights (C, C)."""
+        size = len(sites_C)
+        inside_E = (self.contig[self.pairs[0]] == self.contig[sites_C[0]]).nonzero()[:, 0]
+        first, second = (torch.searchsorted(sites_C, of[inside_E]) for of in self.pairs)
+        weight_E = torch.exp(STEEP * self.near_weight[inside_E])
+        weight_CC = self.near.new_zeros(size, size)
+        weight_CC[first, second] = weight_E
+        near_3CC = self.near.new_zeros(3, size, size)
+        near_3CC[:, first, second] = STEEP * self.near[:, inside_E] * weight_E
+        return near_3CC, weight_CC
 
 
 class PhenotypeAttention(nn.Module):
@@ -152,6 +204,14 @@ Logits = Callable[..., Tensor]
 one that supports a soft mask takes `keep_probability_B2S` as well."""
 
 
+@dataclass(frozen=True, eq=False)
+class People:
+    """Alleles (N, 2, S), -1 where unknown, and the numbers (N,) of the finest phenotypes that are known, else 0."""
+
+    alleles: Tensor
+    phenotype: Tensor
+
+
 class PanelNetwork(Network):
     """A network of the individuals at a panel's sites, which knows something of them without training."""
 
@@ -162,8 +222,8 @@ class PanelNetwork(Network):
         """The sizes that follow from the sites, and from how many individuals there are to train on."""
         raise NotImplementedError
 
-    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
-        """Give the network the sites and the alleles (N, 2, S) to train on, -1 where unknown."""
+    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
+        """Give the network the sites and the people to train on."""
         raise NotImplementedError
 
 
@@ -203,7 +263,7 @@ class DenoiserNetwork(GenotypeDenoiser):
         self.config = config
         width, sites = config.width, config.sites
         self.linkage = Linkage(sites, config.pairs, config.rank)
-        self.partner = nn.Parameter(torch.empty(sites))
+        self.partner = nn.Parameter(torch.empty(3, sites))
         self.summary = nn.Linear(sites, width, bias=False)
         self.attention = PhenotypeAttention(config, 2 * width)
         self.body = nn.Sequential(
@@ -217,15 +277,16 @@ class DenoiserNetwork(GenotypeDenoiser):
         self.sites = Silent(width, sites, bias=False)
         self.reset_parameters()
 
-    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
-        """Where the sites lie, and which pairs are linked."""
-        del alleles
+    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
+        """Where the sites lie, what near ones say of each other, and both haplotypes at a site."""
         contig_S, position_S = coordinates(panel)
-        self.linkage.learn(
-            torch.from_numpy(linked_pairs(panel)),
-            torch.from_numpy(contig_S),
-            torch.from_numpy(position_S),
-        )
+        pairs = torch.from_numpy(linked_pairs(panel))
+        known = people()
+        data = (known.alleles, known.phenotype, self.frequency)
+        near = linkage_fit.of_pairs(*data, pairs)
+        self.linkage.learn(torch.from_numpy(contig_S), torch.from_numpy(position_S), pairs, near)
+        with torch.no_grad():
+            self.partner.copy_(linkage_fit.of_partners(*data).weights / STEEP)
 
     def reset_parameters(self) -> None:
         """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""
@@ -253,11 +314,12 @@ class DenoiserNetwork(GenotypeDenoiser):
         if keep_probability_B2S is not None:
             seen_B2S = expected(alleles_B2S, frequency_B1S, keep_probability_B2S)
         surplus_B2S = (seen_B2S - frequency_B1S) * known_B2S
+        allele_B2S = seen_B2S * known_B2S
         if keep_probability_B2S is not None:
             known_B2S = known_B2S * keep_probability_B2S
+        visible = Visible(surplus_B2S, known_B2S, allele_B2S)
         blocks = self.linkage.blocks() if blocks is None else blocks
-        linked_B2S = self.linkage(surplus_B2S, known_B2S, blocks)
-        linked_B2S = linked_B2S + surplus_B2S.flip(1) * self.partner
+        linked_B2S = self.linkage(visible, blocks) + visible.of_partner(STEEP * self.partner)
         ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP))
         logits_B2S: Tensor = torch.logit(frequency_B1S) + linked_B2S + ancestry_B2S
         return logits_B2S

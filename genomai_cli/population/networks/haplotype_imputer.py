@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genomai_cli.errors import TrainingError
 from genomai_cli.population.networks import kriging_fit
-from genomai_cli.population.networks.denoiser import PanelNetwork
+from genomai_cli.population.networks.denoiser import PanelNetwork, People
 from genomai_cli.population.networks.haplotype_copying import APART, HaplotypeReference
 from genomai_cli.population.networks.kriging import (
     COPIED,
@@ -103,9 +103,9 @@ class HaplotypeImputer(PanelNetwork):
         most = int(config.get("people", ImputerConfig.people))
         return {"people": min(most, individuals), "sites": len(panel)}
 
-    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
+    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
         """The haplotypes that are kept, evenly chosen, the rates of the copying model, and the calibration."""
-        alleles_N2S = alleles()
+        alleles_N2S = people().alleles
         if len(alleles_N2S) < kriging_fit.FEWEST:
             raise TrainingError(
                 f"{len(alleles_N2S)} individuals are too few for a reference: {kriging_fit.FEWEST} at least"

@@ -22,6 +22,7 @@ from genomai_cli.population.networks import kriging_fit
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
     GenotypeDenoiser,
+    People,
     PhenotypeAttention,
     Silent,
 )
@@ -128,11 +129,11 @@ class RegionNetwork(GenotypeDenoiser):
         del panel
         return {"people": min(cls.config_class(**_sizes(config)).people, individuals)}
 
-    def initialize(self, panel: Panel, alleles: Callable[[], Tensor]) -> None:
+    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
         """The genotypes that are kept, evenly chosen, and their calibration."""
         if self.library is None:
             return
-        alleles_N2S = alleles()
+        alleles_N2S = people().alleles
         kept = np.linspace(0, len(alleles_N2S) - 1, len(self.library.copies)).astype(np.int64)
         kriging_fit.fill(self.library, alleles_N2S[torch.from_numpy(kept)], places(panel))
 

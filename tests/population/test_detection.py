@@ -1,0 +1,92 @@
+"""Classifiers tell made-up samples from real ones where something gives them away, and not where nothing does."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from genomai_cli.population.evaluation import detection
+from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+from genomai_cli.population.panel import Panel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SITES, PEOPLE = 12, 300
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory):
+    file = tmp_path_factory.mktemp("panel") / "panel.tsv"
+    rows = [f"1\t{1000 * (site + 1)}\t.\trs{site}\tA\tG\n" for site in range(SITES)]
+    file.write_text("chrom\tpos_grch37\tpos_grch38\trsid\tref\talt\n" + "".join(rows))
+    return Panel.read(file)
+
+
+def people(seed, alleles=None):
+    rng = np.random.default_rng(seed)
+    drawn = (rng.random((PEOPLE, 2, SITES)) < 0.4).astype(np.int8)
+    drawn[:, :, 1] = drawn[:, :, 0]  # in full linkage
+    names = [f"p{number}" for number in range(PEOPLE)]
+    return SampleGenotypes(names, alleles(drawn, rng) if alleles else drawn, phased=True)
+
+
+def detected(real, other, panel):
+    return detection.detection(real, other, panel, np.random.default_rng(0))
+
+
+def test_people_of_the_same_kind_are_not_told_apart(panel):
+    found = detected(people(1), people(2), panel)
+    for area in found.areas.values():
+        assert abs(area.value - 0.5) < 0.08
+        assert area.low < 0.5 < area.high + 0.03
+
+
+def test_a_site_without_heterozygotes_gives_them_away_but_not_by_dosages_in_a_line(panel):
+    def paired(alleles, rng):
+        alleles[:, 1, 7] = alleles[:, 0, 7]
+        return alleles
+
+    found = detected(people(1), people(2, paired), panel)
+    assert found.areas["auc_dosages"].value < 0.6
+    assert found.areas["auc_regression"].value > 0.65
+    assert found.areas["auc_trees"].value > 0.65
+    name, (made, real) = next(iter(found.heterozygosity.items()))
+    assert (name, made) == ("1:8000", 0)
+    assert real == pytest.approx(0.48, abs=0.08)
+
+
+def test_a_pair_without_linkage_gives_them_away(panel):
+    def loose(alleles, rng):
+        alleles[:, :, 1] = rng.permutation(alleles[:, :, 1].ravel()).reshape(PEOPLE, 2)
+        return alleles
+
+    found = detected(people(1), people(2, loose), panel)
+    assert found.areas["auc_dosages"].value < 0.6
+    assert found.areas["auc_trees"].value > 0.8
+    name, (made, real) = next(iter(found.linkage.items()))
+    assert name == "1:1000-1:2000"
+    assert real == pytest.approx(1)
+    assert abs(made) < 0.2
+
+
+def test_missing_alleles_say_nothing(panel):
+    def gaps(alleles, rng):
+        hidden = rng.random((PEOPLE, SITES)) < 0.1
+        alleles.transpose(0, 2, 1)[hidden] = -1
+        return alleles
+
+    found = detected(people(1, gaps), people(2, gaps), panel)
+    assert all(abs(area.value - 0.5) < 0.08 for area in found.areas.values())
+
+
+def test_haplotypes_have_no_heterozygosity(panel):
+    real, other = (people(seed) for seed in (1, 2))
+    each = [SampleGenotypes(p.names, p.alleles[:, :1], phased=True) for p in (real, other)]
+    found = detected(*each, panel)
+    assert found.heterozygosity == {}
+    assert all(abs(area.value - 0.5) < 0.09 for area in found.areas.values())
+
+
+def test_without_scikit_learn_there_are_no_trees(panel, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    assert list(detected(people(1), people(2), panel).areas) == ["auc_dosages", "auc_regression"]
