@@ -2,24 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from genomai_cli import registry
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.generate_causal import CausalGenerator, CausalSampling
-from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest, steps_of
+from genomai_cli.inference.generate_diffusion import (
+    SequenceGenerator,
+    SequenceRequest,
+    by_labels,
+    steps_of,
+)
 from genomai_cli.inference.generate_diffusion import Settings as DiffusionSettings
 from genomai_cli.inference.likelihood import predicts_next_token
 from genomai_cli.population.generation.output import barcode_records
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
+from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How letters are drawn: in so many steps (None: the model's), by a temperature; above 1 `guidance` makes people
-    more typical of the phenotype; next-token models draw among the `top_k` likeliest tokens (0: all), and those
+    or DNA more typical of the phenotype; next-token models draw among the `top_k` likeliest tokens (0: all), and those
     that together have the probability `top_p`, and end at the special token `stop`."""
 
     steps: int | None = None
@@ -52,21 +59,32 @@ class Draws:
     ) -> Iterator[SequenceRecord]:
         """Barcodes."""
         bundle, generator = self.bundle, HaplotypeGenerator(self.bundle, self._diffusion())
-        made = generator.individuals(requests_of(phenotypes, number, generator.phenotypes))
+        made = generator.individuals(
+            requests_of(phenotypes or [REFERENCE], number, generator.phenotypes)
+        )
         origin = f"model={bundle.name} seed={self.seed}"
         return barcode_records(made, bundle.coordinates, origin, haplotypes=haplotypes)
 
-    def dna(self, number: int, length: int | None, prompt: str) -> Iterator[SequenceRecord]:
-        """Sequences."""
+    def dna(
+        self, phenotypes: Sequence[str], number: int, length: int | None, prompt: str
+    ) -> Iterator[SequenceRecord]:
+        """Sequences, of a model with labels those of the phenotypes."""
         how = self.how
+        if "phenotypes" not in self.bundle.config:
+            because, guided = "makes DNA without phenotypes", how.guidance != 1
+            require_unset(self.bundle.name, because, phenotype=phenotypes, guidance=guided)
         if predicts_next_token(self.bundle):
             require_unset(self.bundle.name, "draws token by token", steps=how.steps)
             sampling = CausalSampling(
                 how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
             )
             return CausalGenerator(self.bundle, sampling).records(number, prompt, length)
-        request = SequenceRequest(number, length, prompt)
-        return SequenceGenerator(self.bundle, self._diffusion()).records(request)
+        generator = SequenceGenerator(self.bundle, self._diffusion())
+        requests = [SequenceRequest(number, length, prompt)]
+        if generator.phenotypes is not None:
+            asked = requests_of(phenotypes or [REFERENCE], number, generator.phenotypes)
+            requests = by_labels(requests[0], asked)
+        return chain.from_iterable(map(generator.records, requests))
 
     def _diffusion(self) -> DiffusionSettings:
         how, name = self.how, self.bundle.name
