@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import changes, run
 
+import genomai_cli as genomai
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest, Settings
 
@@ -181,3 +182,15 @@ def test_haplotypes_with_labels_are_people(data, tmp_path):
     result = pretrain(tmp_path, tmp_path / "model")
     assert result.status == 1
     assert "no column 'superpopulation'" in result.stderr  # of the recipe for people
+
+
+def test_python_gives_what_the_command_gives(model):
+    loaded = genomai.load(model, device="cpu")
+    how = genomai.Sampling(steps=10, guidance=2)
+    made = loaded.generate(3, phenotype="high", sampling=how)
+    assert [record.sequence for record in made] == [
+        sequence
+        for *_, sequence in generated(model, "--phenotype", "high", "-n", 3, "--guidance", 2)
+    ]
+    names = [record.name for record in loaded.generate(4, sampling=how)]
+    assert names[-1] == "synthetic_low_3"
