@@ -30,7 +30,8 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inference.generate_causal import CausalSampling
-    from genomai_cli.inference.generate_diffusion import Settings
+    from genomai_cli.inference.generate_diffusion import SequenceGenerator, Settings
+    from genomai_cli.phylogeny.generate import GenomeGenerator
     from genomai_cli.records import SequenceRecord
 
 
@@ -47,8 +48,8 @@ PhenotypeNames = Annotated[
         "--phenotype",
         metavar="NAME[:WEIGHT],...",
         help="Whom: a population or super-population, several with weights (admixed people), null (no phenotype), or "
-        "reference (all populations in the proportions trained on); of DNA, a label that the model was trained with. "
-        "May be repeated.  [default: reference]",
+        "reference (all populations in the proportions trained on); of DNA, a label that the model was trained with; "
+        "of mitochondrial genomes, a haplogroup's letter. May be repeated.  [default: reference]",
         show_default=False,
     ),
 ]
@@ -298,6 +299,7 @@ def generate(
     genomai generate -n 2504 --to vcf --report report.html | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
+    genomai generate --model mito-denoiser --phenotype H -n 20 > mitochondria.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
     genomai generate --model ./labelled-dna --phenotype bound --guidance 2 -n 100
     genomai generate --model ./next-token-model --prompt ACGTTGACC --top-p 0.95 --temperature 0.8
@@ -327,6 +329,7 @@ def generate(
         "--report": assessment.report,
     }
     for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
+    settings = sampling.settings(bundle, compute.seed)
     generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
     if not generator_class.of_individuals:
         _refuse(bundle, for_panel, "makes DNA, in FASTA")
@@ -334,17 +337,23 @@ def generate(
             "--phenotype": individuals.phenotype,
             "--guidance": sampling.guidance != 1,
         }
-        if "phenotypes" not in bundle.config:
-            _refuse(
-                bundle, for_labelled, "makes DNA without phenotypes: it was trained without labels"
-            )
+        if "phenotypes" not in bundle.config and not generator_class.of_lineages:
+            because = "makes DNA without phenotypes: it was trained without labels"
+            _refuse(bundle, for_labelled, because)
         if next_token:
             _refuse(bundle, {"--steps": sampling.steps}, "draws token by token")
             records = _next_tokens(bundle, sampling.causal(compute.seed), number, sequences)
             _write_dna(run, records, number, output)
             return
-        settings = sampling.settings(bundle, compute.seed)
-        _write_diffused(run, bundle, settings, individuals.phenotype, number, sequences, output)
+        if generator_class.of_lineages:
+            for_tokens = {
+                "--steps": sampling.steps,
+                "--guidance": sampling.guidance != 1,
+                "--temperature": sampling.temperature != 1,
+            }
+            _refuse(bundle, for_dna | for_tokens, "makes genomes of its reference, by lineage")
+        generator = generator_class(bundle, settings)
+        _write_drawn(run, generator, individuals.phenotype or [], number, sequences, output)
         return
     _refuse(bundle, for_dna, "makes people of a panel, not DNA")
     requested = Requested(
@@ -356,7 +365,6 @@ def generate(
         layout.haplotypes,
         individuals.phenotypes,
     )
-    settings = sampling.settings(bundle, compute.seed)
     write_individuals(run, bundle, settings, requested, report, output)
 
 
@@ -376,31 +384,20 @@ def _next_tokens(
     return generator.records(number, sequences.prompt or "", sequences.length)
 
 
-def _write_diffused(
+def _write_drawn(
     run: Run,
-    bundle: "Bundle",
-    settings: "Settings",
-    phenotypes: list[str] | None,
+    generator: "SequenceGenerator | GenomeGenerator",
+    phenotypes: list[str],
     number: int,
     sequences: Sequences,
     output: Path,
 ) -> None:
-    from itertools import chain
+    from genomai_cli.inference.generate_diffusion import SequenceRequest
+    from genomai_cli.sources.drawn import drawn
 
-    from genomai_cli.inference.generate_diffusion import (
-        SequenceGenerator,
-        SequenceRequest,
-        by_labels,
-    )
-    from genomai_cli.population.generation.requests import requests_of
-
-    generator = SequenceGenerator(bundle, settings)
-    requests = [SequenceRequest(number, sequences.length, sequences.prompt or "")]
-    if generator.phenotypes is not None:
-        asked = requests_of(phenotypes or [EVERYBODY], number, generator.phenotypes)
-        requests = by_labels(requests[0], asked)
-    records = chain.from_iterable(map(generator.records, requests))
-    _write_dna(run, records, sum(request.number for request in requests), output)
+    request = SequenceRequest(number, sequences.length, sequences.prompt or "")
+    made = drawn(generator, request, phenotypes)
+    _write_dna(run, made.records, made.number, output)
 
 
 def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, output: Path) -> None:

@@ -34,7 +34,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion import Kernel
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens, Sampling, Schedule
-from genomai_cli.diffusion.phenotypes import Phenotypes
+from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inputs.windows import Windows
@@ -158,6 +158,7 @@ class SequenceGenerator:
     """Draws DNA from a bundle; BundleError for a model that was not made for it."""
 
     of_individuals = False
+    of_lineages = False
 
     def __init__(
         self, bundle: Bundle, settings: Settings, *, batch: int = SEQUENCES_PER_BATCH
@@ -178,6 +179,7 @@ class SequenceGenerator:
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
+        self.usual = [REFERENCE] if self.phenotypes else []  # where none is asked for
         self.usual_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:

@@ -2,18 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from genomai_cli import registry
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.generate_causal import CausalGenerator, CausalSampling
-from genomai_cli.inference.generate_diffusion import (
-    SequenceGenerator,
-    SequenceRequest,
-    by_labels,
-    steps_of,
-)
+from genomai_cli.inference.generate_diffusion import SequenceRequest, steps_of
 from genomai_cli.inference.generate_diffusion import Settings as DiffusionSettings
 from genomai_cli.inference.likelihood import predicts_next_token
 from genomai_cli.population.generation.output import barcode_records
@@ -21,6 +15,7 @@ from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
 from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.drawn import drawn
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Sampling:
     stop: str = ""
 
 
-AS_TRAINED = Sampling()
+AS_TRAINED: Sampling = Sampling()
 
 
 @dataclass(frozen=True)
@@ -69,22 +64,24 @@ class Draws:
         self, phenotypes: Sequence[str], number: int, length: int | None, prompt: str
     ) -> Iterator[SequenceRecord]:
         """Sequences, of a model with labels those of the phenotypes."""
-        how = self.how
-        if "phenotypes" not in self.bundle.config:
-            because, guided = "makes DNA without phenotypes", how.guidance != 1
-            require_unset(self.bundle.name, because, phenotype=phenotypes, guidance=guided)
-        if predicts_next_token(self.bundle):
-            require_unset(self.bundle.name, "draws token by token", steps=how.steps)
+        how, bundle = self.how, self.bundle
+        kind = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
+        guided, cooled = how.guidance != 1, how.temperature != 1
+        if "phenotypes" not in bundle.config and not kind.of_lineages:
+            because = "makes DNA without phenotypes"
+            require_unset(bundle.name, because, phenotype=phenotypes, guidance=guided)
+        if predicts_next_token(bundle):
+            require_unset(bundle.name, "draws token by token", steps=how.steps)
             sampling = CausalSampling(
                 how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
             )
-            return CausalGenerator(self.bundle, sampling).records(number, prompt, length)
-        generator = SequenceGenerator(self.bundle, self._diffusion())
-        requests = [SequenceRequest(number, length, prompt)]
-        if generator.phenotypes is not None:
-            asked = requests_of(phenotypes or [REFERENCE], number, generator.phenotypes)
-            requests = by_labels(requests[0], asked)
-        return chain.from_iterable(map(generator.records, requests))
+            return CausalGenerator(bundle, sampling).records(number, prompt, length)
+        if kind.of_lineages:
+            given = {"length": length, "prompt": prompt, "steps": how.steps}
+            because = "makes genomes of its reference, by lineage"
+            require_unset(bundle.name, because, **given, guidance=guided, temperature=cooled)
+        generator = kind(bundle, self._diffusion())
+        return drawn(generator, SequenceRequest(number, length, prompt), phenotypes).records
 
     def _diffusion(self) -> DiffusionSettings:
         how, name = self.how, self.bundle.name
