@@ -1,7 +1,7 @@
 """New genomes without recombination, from the mixture of lineages that restores those of others.
 
-A lineage is drawn by its frequency among complete genomes, then each variant by itself with its share of the lineage's genomes, or by chance
-as mutations of one's own come: exactly the distribution that the model holds, of complete genomes. Everywhere else a
+A lineage is drawn by its frequency among complete genomes, then each variant by itself with its share of the lineage's
+genomes, or by chance as mutations of one's own come: exactly the distribution that the model holds. Everywhere else a
 genome has the letters of the reference. Everything random about one follows from the seed, the haplogroup that was
 asked for and its number.
 
