@@ -48,7 +48,7 @@ FIGURES = (
     "same",
     "private",
     "own",
-    "auc",
+    "aats",
 )
 TITLES = (
     *(
