@@ -71,7 +71,7 @@ GENERATORS = {  # of the kinds of input
     "barcode": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "people": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
     "described": "genomai_cli.population.generation.sampler:HaplotypeGenerator",
-    "anchored": "genomai_cli.inference.generate_diffusion:SequenceGenerator",  # which refuses it
+    "anchored": "genomai_cli.phylogeny.generate:GenomeGenerator",
 }
 
 DIFFUSERS = {  # of views, by the kinds of input

@@ -30,6 +30,7 @@ class Network(nn.Module):
     reads_allele_counts: ClassVar[bool] = False  # instead of ids
     reads_likelihoods: ClassVar[bool] = False  # of genotypes, instead of those counts
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
+    supports_condition: ClassVar[bool] = False  # a label (B,) that the samples are of
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
     filled: ClassVar[bool] = False  # by rows without labels, and neither trained nor given heads
     selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples

@@ -14,7 +14,8 @@ from genomai_cli.backbones.heads import LMHead
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes; the defaults are those of `genomai-v2`."""
+    """Sizes; the defaults are those of `genomai-v2`. `conditions` counts the labels that it can be given, of which 0
+    says nothing; without any it takes none."""
 
     vocabulary: int = 22
     pad_id: int = 20
@@ -25,6 +26,7 @@ class TransformerConfig:
     positions: int = 1000
     head_width: int = 64
     dropout: float = 0.1
+    conditions: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class TransformerNetwork(Backbone):
 
     config_class = TransformerConfig
     supports_soft_mask = True
+    supports_condition = True
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -55,6 +58,8 @@ class TransformerNetwork(Backbone):
             config.width, config.heads, config.feed_forward, config.dropout, batch_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        if config.conditions:
+            self.conditions = nn.Embedding(config.conditions, config.width)
 
     def forward(
         self,
@@ -63,8 +68,10 @@ class TransformerNetwork(Backbone):
         *,
         layer: int | None = None,
         soft_mask: SoftMask | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
-        """The hidden states (B, T, D) after `layer` encoder layers, 0 for the embeddings, by default after the last.
+        """The hidden states (B, T, D) after `layer` encoder layers, 0 for the embeddings, by default after the last,
+        given a `condition` (B,), by default none.
 
         Tokens that the mask leaves out are neither attended to nor meaningful in them.
         """
@@ -74,6 +81,9 @@ class TransformerNetwork(Backbone):
             share_BT1 = soft_mask.share.to(tokens_BTD.dtype).unsqueeze(2)
             tokens_BTD = torch.lerp(tokens_BTD, self.words.weight[soft_mask.token], share_BT1)
         x_BTD: Tensor = tokens_BTD + self.positions(positions_T)
+        if self.config.conditions:
+            condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
+            x_BTD = x_BTD + self.conditions(condition_B).unsqueeze(1)
         padding_BT = None if mask_BT is None or mask_BT.all() else ~mask_BT
         if layer is None or layer == self.num_layers:
             output: Tensor = self.encoder(x_BTD, src_key_padding_mask=padding_BT)

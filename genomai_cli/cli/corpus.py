@@ -1,7 +1,9 @@
 """From the inputs of `pretrain` to the corpus of its run, which a resumed run finds again without reading them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
 FOR_NEXT, FOR_TRACKS = "hyenadna-tiny", "omicsfusion-tiny"
+MAX_HEAD = 1 << 24  # bytes in which the names of two records are looked for
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
@@ -31,16 +34,26 @@ class HaplotypeRegions:
 
 
 class Unlabelled:
-    """The inputs of a run, opened once."""
+    """The inputs of a run, opened once; sequences with labels are people if the first two are haplotypes."""
 
     def __init__(
-        self, run: Run, regions: HaplotypeRegions | None, variants: VariantOptions
+        self,
+        run: Run,
+        regions: HaplotypeRegions | None,
+        variants: VariantOptions,
+        *,
+        labelled: bool = False,
     ) -> None:
         from genomai_cli.cli.inputs import open_run_inputs
 
         self._run, self._regions, self._variants = run, regions, variants
-        first, self._sources = open_run_inputs(run)
+        first, sources = open_run_inputs(run)
         self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
+        if labelled and self.preset == FOR_SEQUENCES and regions is None:
+            of_people, first = _begins_with_haplotypes(first)
+            self.preset = FOR_PEOPLE if of_people else FOR_SEQUENCES
+            sources = chain([first], islice(sources, 1, None))
+        self._sources = sources
 
     def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
         """Read everything into the folder's corpus."""
@@ -128,6 +141,17 @@ def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions
     if reference is None:
         raise UsageError("--regions needs a --reference")
     return HaplotypeRegions(reference, regions)
+
+
+def _begins_with_haplotypes(source: "Input") -> tuple[bool, "Input"]:
+    """Whether the first two sequences are haplotypes of a person, NAME_A and NAME_B; and the input, of which nothing is
+    lost."""
+    from genomai_cli.formats.streams import peeked
+
+    titles = re.compile(rb"^>(\S*).*\n", re.MULTILINE)
+    head, again = peeked(source, lambda head, _: len(titles.findall(head)) > 1, MAX_HEAD)
+    first, second, *_ = (*titles.findall(head), b"", b"")
+    return first.endswith(b"_A") and second == first[:-1] + b"B", again
 
 
 def _without_variants(sources: "Iterable[Input]", recipe: "Recipe") -> "Iterator[Input]":

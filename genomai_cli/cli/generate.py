@@ -30,7 +30,8 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
     from genomai_cli.inference.generate_causal import CausalSampling
-    from genomai_cli.inference.generate_diffusion import Settings
+    from genomai_cli.inference.generate_diffusion import SequenceGenerator, Settings
+    from genomai_cli.phylogeny.generate import GenomeGenerator
     from genomai_cli.records import SequenceRecord
 
 
@@ -47,7 +48,8 @@ PhenotypeNames = Annotated[
         "--phenotype",
         metavar="NAME[:WEIGHT],...",
         help="Whom: a population or super-population, several with weights (admixed people), null (no phenotype), or "
-        "reference (all populations in the proportions trained on). May be repeated.  [default: reference]",
+        "reference (all populations in the proportions trained on); of DNA, a label that the model was trained with; "
+        "of mitochondrial genomes, a haplogroup's letter. May be repeated.  [default: reference]",
         show_default=False,
     ),
 ]
@@ -72,8 +74,8 @@ Length = Annotated[
         "--length",
         metavar="N",
         min=1,
-        help="Letters of a sequence, its prompt included (models of DNA).  [default: those of the prompt, or of the "
-        "model's window; next-token models: 500 after the prompt]",
+        help="Letters of a sequence, its prompt included (models of DNA).  [default: those of the prompt, of most "
+        "labelled sequences trained on, or of the model's window; next-token models: 500 after the prompt]",
         show_default=False,
     ),
 ]
@@ -119,7 +121,7 @@ Guidance = Annotated[
         metavar="G",
         min=0.0,
         callback=check_finite,
-        help="Above 1, people who are more typical of the phenotype; 1 is as trained.",
+        help="Above 1, people or DNA more typical of the phenotype; 1 is as trained.",
     ),
 ]
 Temperature = Annotated[
@@ -297,7 +299,9 @@ def generate(
     genomai generate -n 2504 --to vcf --report report.html | bcftools view -S names.txt
     genomai generate --phenotype GBR -n 100 | genomai classify
     genomai generate --phenotypes places.tsv -n 20 > people-of-places.fa
+    genomai generate --model mito-denoiser --phenotype H -n 20 > mitochondria.fa
     genomai generate --model ./dna-generator --prompt ACGTNNNNACGT --length 500 -n 10
+    genomai generate --model ./labelled-dna --phenotype bound --guidance 2 -n 100
     genomai generate --model ./next-token-model --prompt ACGTTGACC --top-p 0.95 --temperature 0.8
     """
     from genomai_cli.inference.likelihood import predicts_next_token
@@ -317,26 +321,39 @@ def generate(
     if not next_token:
         _refuse(bundle, for_next_token, "does not predict next tokens")
     for_panel = {
-        "--phenotype": individuals.phenotype,
         "--phenotypes": individuals.phenotypes,
         "--haplotypes": layout.haplotypes,
         "--build": layout.build,
         "--to": layout.to is not Target.FASTA,
-        "--guidance": sampling.guidance != 1,
         "--quality": assessment.quality,
         "--report": assessment.report,
     }
     for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
+    settings = sampling.settings(bundle, compute.seed)
     generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
     if not generator_class.of_individuals:
-        _refuse(bundle, for_panel, "makes DNA without phenotypes, in FASTA")
+        _refuse(bundle, for_panel, "makes DNA, in FASTA")
+        for_labelled = {
+            "--phenotype": individuals.phenotype,
+            "--guidance": sampling.guidance != 1,
+        }
+        if "phenotypes" not in bundle.config and not generator_class.of_lineages:
+            because = "makes DNA without phenotypes: it was trained without labels"
+            _refuse(bundle, for_labelled, because)
         if next_token:
             _refuse(bundle, {"--steps": sampling.steps}, "draws token by token")
             records = _next_tokens(bundle, sampling.causal(compute.seed), number, sequences)
-        else:
-            settings = sampling.settings(bundle, compute.seed)
-            records = _diffused(bundle, settings, number, sequences)
-        _write_dna(run, records, number, output)
+            _write_dna(run, records, number, output)
+            return
+        if generator_class.of_lineages:
+            for_tokens = {
+                "--steps": sampling.steps,
+                "--guidance": sampling.guidance != 1,
+                "--temperature": sampling.temperature != 1,
+            }
+            _refuse(bundle, for_dna | for_tokens, "makes genomes of its reference, by lineage")
+        generator = generator_class(bundle, settings)
+        _write_drawn(run, generator, individuals.phenotype or [], number, sequences, output)
         return
     _refuse(bundle, for_dna, "makes people of a panel, not DNA")
     requested = Requested(
@@ -348,7 +365,6 @@ def generate(
         layout.haplotypes,
         individuals.phenotypes,
     )
-    settings = sampling.settings(bundle, compute.seed)
     write_individuals(run, bundle, settings, requested, report, output)
 
 
@@ -368,13 +384,20 @@ def _next_tokens(
     return generator.records(number, sequences.prompt or "", sequences.length)
 
 
-def _diffused(
-    bundle: "Bundle", settings: "Settings", number: int, sequences: Sequences
-) -> "Iterator[SequenceRecord]":
-    from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest
+def _write_drawn(
+    run: Run,
+    generator: "SequenceGenerator | GenomeGenerator",
+    phenotypes: list[str],
+    number: int,
+    sequences: Sequences,
+    output: Path,
+) -> None:
+    from genomai_cli.inference.generate_diffusion import SequenceRequest
+    from genomai_cli.sources.drawn import drawn
 
     request = SequenceRequest(number, sequences.length, sequences.prompt or "")
-    return SequenceGenerator(bundle, settings).records(request)
+    made = drawn(generator, request, phenotypes)
+    _write_dna(run, made.records, made.number, output)
 
 
 def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, output: Path) -> None:

@@ -58,7 +58,7 @@ RecipeName = Annotated[
     str | None,
     recipe_option(
         f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
-        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA without --labels; for causal {FOR_NEXT}; for omics {FOR_TRACKS}"
+        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA but that of haplotypes; for causal {FOR_NEXT}; for omics {FOR_TRACKS}"
     ),
 ]
 Objectives = Annotated[
@@ -93,7 +93,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="TSV",
-        help="With diffusion: the people's phenotypes, in the columns that the recipe names from coarse to fine.",
+        help="With diffusion: the phenotypes of people, or the labels of sequences, in the columns that the recipe "
+        "names from coarse to fine (all of them if it names none).",
         show_default=False,
     ),
 ]
@@ -178,7 +179,7 @@ class LearningOptions:
         if self.purpose is not None and (self.recipe or self.objective):
             other = "--recipe" if self.recipe else "--objective"
             raise UsageError(f"--for {self.purpose} is a recipe of its own: no {other}")
-        fits = _preset(for_input, self.objective, of_people=bool(self.labels or panel))
+        fits = _preset(for_input, self.objective, of_people=panel is not None)
         return recipes.read(self.recipe or self.purpose or fits, self.wanted)
 
 
@@ -216,6 +217,7 @@ def pretrain(
     genomai pretrain --objective contrastive,masked:0.5 cohort.vcf.gz -o barcodes-model
     genomai pretrain --objective diffusion --labels people.tsv cohort.vcf.gz -o generator
     genomai pretrain --objective diffusion genomes/*.fa.gz -o dna-generator
+    genomai pretrain --objective diffusion --labels classes.tsv promoters.fa -o labelled-dna
     genomai pretrain --objective causal genomes/*.fa.gz -o next-token-model
     genomai pretrain --for imputation reference.vcf.gz -o window
     genomai pretrain --objective omics --tracks tracks.tsv --reference ref.fa -o tracks-model
@@ -287,7 +289,8 @@ def _source(
     """Where the letters of the corpus come from."""
     if learning.tracks is not None:
         return OverReference(run, inputs)
-    return Unlabelled(run, regions_of(reading.reference, reading.regions), reading)
+    regions = regions_of(reading.reference, reading.regions)
+    return Unlabelled(run, regions, reading, labelled=learning.labels is not None)
 
 
 def _signature(
@@ -337,7 +340,7 @@ def _objectives(given: str | None) -> list[str]:
 def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
     """The recipe where none is named: that of the objective if it has its own, else the one for the kind of input.
 
-    Diffusion of sequences is that of DNA, unless labels or a panel say that they are people.
+    Diffusion of sequences is that of DNA, unless their names or a panel say that they are people.
     """
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
     of_dna = for_input == FOR_SEQUENCES and not of_people

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.transformer import SoftMask
-from genomai_cli.diffusion.kernel import MASKED, Denoiser, Tokens
+from genomai_cli.diffusion.kernel import MASKED, Denoiser, Tokens, guided
 from genomai_cli.errors import BundleError
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.batch import encode_rows
@@ -120,7 +120,8 @@ class TokenDenoiser:
     `others` (B, T) are the ids to show where there is no token of the vocabulary: by default [MASK]. Tokens that
     `barred` (B, T, V) names are impossible at their positions; `inputs` makes of ids what the network reads, if that is
     not the ids themselves; `mask` (B, T) is True for real tokens. With `soft_masked` the network gets the keep
-    probabilities; BundleError if it takes none.
+    probabilities; BundleError if it takes none. The `condition` (B,) is each sequence's, from which `guidance` leads
+    further away from the unconditional prediction, or less far.
     """
 
     network: Network
@@ -131,6 +132,8 @@ class TokenDenoiser:
     soft_masked: bool = False
     inputs: Callable[[Tensor], Tensor] | None = None
     mask: Tensor | None = None
+    condition: Tensor | None = None
+    guidance: float = 1.0
 
     def __post_init__(self) -> None:
         if self.soft_masked and not self.network.supports_soft_mask:
@@ -140,24 +143,32 @@ class TokenDenoiser:
         """The logits (N, V) of the tokens."""
         others = self.vocabulary.mask_id if self.others is None else self.others
         ids_BT = self.vocabulary.ids_of(tokens_BT, others)
-        logits_NV = self._predicted(ids_BT, chosen_BT, keep_probability_BT)
-        logits_NV = logits_NV[:, self.vocabulary.columns]
+        shown = ids_BT, chosen_BT, keep_probability_BT
+        logits_NV = self._predicted(*shown, self.condition)
+        if self.condition is not None and self.guidance != 1:
+            null_NV = self._predicted(*shown, torch.zeros_like(self.condition))
+            logits_NV = guided(logits_NV, null_NV, self.guidance)
         if self.barred is not None:
             logits_NV = logits_NV.masked_fill(self.barred[chosen_BT], -torch.inf)
         return logits_NV
 
-    def _predicted(self, ids_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
-        logits_NV: Tensor
-        if not self.soft_masked:
-            read = ids_BT if self.inputs is None else self.inputs(ids_BT)
-            logits_NV = self.network.predict_masked(self.head, read, chosen_BT, self.mask)
-            return logits_NV
-        known_BT = self.vocabulary.numbered(ids_BT) != MASKED
-        soft_mask = SoftMask(self.vocabulary.mask_id, (1 - keep_probability_BT) * known_BT)
-        logits_NV = self.network.predict_masked(
-            self.head, ids_BT, chosen_BT, self.mask, soft_mask=soft_mask
-        )
-        return logits_NV
+    def _predicted(
+        self,
+        ids_BT: Tensor,
+        chosen_BT: Tensor,
+        keep_probability_BT: Tensor,
+        condition_B: Tensor | None,
+    ) -> Tensor:
+        more: dict[str, Any] = {} if condition_B is None else {"condition": condition_B}
+        read = ids_BT
+        if self.soft_masked:
+            known_BT = self.vocabulary.numbered(ids_BT) != MASKED
+            share_BT = (1 - keep_probability_BT) * known_BT
+            more["soft_mask"] = SoftMask(self.vocabulary.mask_id, share_BT)
+        elif self.inputs is not None:
+            read = self.inputs(ids_BT)
+        logits_NV = self.network.predict_masked(self.head, read, chosen_BT, self.mask, **more)
+        return logits_NV[:, self.vocabulary.columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +225,7 @@ class TokenNoising:
         *,
         soft_masked: bool,
         inputs: Callable[[Tensor], Tensor] | None,
-    ) -> Denoiser:
+    ) -> TokenDenoiser:
         """See `Noising`."""
         tokens, ids_BT = self._tokens, views["ids"]
         others_BT = torch.where(tokens.numbered(ids_BT) == MASKED, ids_BT, tokens.mask_id)

@@ -1,18 +1,20 @@
 """New DNA from a model of sequences that was trained by diffusion, around the bases of a prompt.
 
 A sequence longer than the network's window is drawn window by window: each overlaps the one before by half, whose bases
-it is given. Everything random about a sequence follows from the seed and its number.
+it is given. Everything random about a sequence follows from the seed, its number and, if the model knows any, the
+phenotype that was asked for.
 
 Views by diffusion: a record is noised up to some time and drawn again from there, by the code that generates.
 
 Shape suffixes: B sequences of a batch, L bases, T tokens, V tokens of the vocabulary, K bases of a token.
 """
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion import Kernel
 from genomai_cli.diffusion.denoisers import NoisedTokens, TokenDenoiser
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens, Sampling, Schedule
+from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inputs.windows import Windows
@@ -73,18 +76,37 @@ def steps_of(bundle: Bundle) -> int:
     return DiffusionSettings(**settings).steps
 
 
+def phenotypes_of(bundle: Bundle) -> Phenotypes | None:
+    """The labels by which a model of DNA generates, None for one that knows none; BundleError for damaged ones."""
+    if "phenotypes" not in bundle.config:
+        return None
+    found = Phenotypes.from_config(bundle.config)
+    conditions = getattr(bundle.classifier.networks[0].config, "conditions", 0)
+    if conditions != len(found):
+        raise BundleError(f"the model {bundle.name!r} has {len(found)} labels for {conditions}")
+    return found
+
+
 SEQUENCES_PER_BATCH = 32
+LABEL_STREAM = 1  # of randomness, beside that of the letters
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class SequenceRequest:
-    """So many sequences of a `length` in bases (by default the prompt's, or the model's window), which begin with a
-    `prompt`, in which N is to be filled in. UsageError for a prompt of other letters or longer than the sequence."""
+    """So many sequences of a `length` in bases (by default the prompt's, or as the model was trained on), which begin
+    with a `prompt`, in which N is to be filled in. UsageError for other letters in it, or more than in the sequence.
+
+    Each is of one of the `parts`, labels with their shares, if there are any; `text` is how these were asked for, and
+    `name` what the sequences' names contain.
+    """
 
     number: int = 1
     length: int | None = None
     prompt: str = ""
+    parts: tuple[tuple[str, float], ...] = ()
+    name: str = ""
+    text: str = ""
 
     def __post_init__(self) -> None:
         letters = as_letters(self.prompt)
@@ -101,10 +123,42 @@ class SequenceRequest:
             raise UsageError(f"--length {self.length}: the --prompt has {len(self.prompt)} letters")
 
 
+class Asked(Protocol):
+    """So many `individuals` of labels with their shares, and how these were asked for."""
+
+    @property
+    def parts(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def individuals(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+def by_labels(request: SequenceRequest, asked: Iterable[Asked]) -> list[SequenceRequest]:
+    """The request, for each of the labels that are asked for."""
+    return [
+        replace(request, number=one.individuals, parts=one.parts, name=one.name, text=one.text)
+        for one in asked
+    ]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A sequence to be drawn: its seed, and the number of its label."""
+
+    name: str
+    description: str
+    seed: list[int]
+    condition: int
+
+
 class SequenceGenerator:
     """Draws DNA from a bundle; BundleError for a model that was not made for it."""
 
     of_individuals = False
+    of_lineages = False
 
     def __init__(
         self, bundle: Bundle, settings: Settings, *, batch: int = SEQUENCES_PER_BATCH
@@ -124,27 +178,42 @@ class SequenceGenerator:
             )
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
+        self.phenotypes = phenotypes_of(bundle)
+        self.usual = [REFERENCE] if self.phenotypes else []  # where none is asked for
+        self.usual_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
-        """The sequences, synthetic_1, synthetic_2 and so on."""
-        seed = self.settings.seed
-        length = request.length or len(request.prompt) or self.windows.size
+        """The sequences, synthetic_1, synthetic_2 and so on, or with labels synthetic_NAME_1 ..."""
+        length = request.length or len(request.prompt) or self.usual_length
         prompt = np.frombuffer(request.prompt.encode().ljust(length, b"N"), np.uint8)
-        numbers = iter(range(1, request.number + 1))
-        while chunk := list(islice(numbers, self.batch)):
+        planned = (self._planned(request, number + 1) for number in range(request.number))
+        while chunk := list(islice(planned, self.batch)):
             given_BL = np.tile(codes_of(prompt), (len(chunk), 1))
-            made = self.filled(given_BL, [[seed, number] for number in chunk])
-            for number, letters in zip(chunk, made, strict=True):
-                description = f"model={self.name} seed={seed}"
-                yield SequenceRecord(f"synthetic_{number}", letters, description)
+            conditions = [one.condition for one in chunk] if self.phenotypes else None
+            made = self.filled(given_BL, [one.seed for one in chunk], conditions=conditions)
+            for one, letters in zip(chunk, made, strict=True):
+                yield SequenceRecord(one.name, letters, one.description)
+
+    def _planned(self, request: SequenceRequest, number: int) -> "_Planned":
+        origin, seed = f"model={self.name} seed={self.settings.seed}", self.settings.seed
+        if self.phenotypes is None or not request.parts:
+            return _Planned(f"synthetic_{number}", origin, [seed, number], 0)
+        seeds = [seed, zlib.crc32(request.text.encode()), number]
+        rng = np.random.default_rng([*seeds, LABEL_STREAM])
+        names, shares = zip(*request.parts, strict=True)
+        label = self.phenotypes.drawn(names[rng.choice(len(names), p=shares)], rng)
+        name = f"synthetic_{request.name}_{number}"
+        return _Planned(name, f"phenotype={request.text} {origin}", seeds, label)
 
     def filled(
         self,
         codes_BL: Codes,
         seeds: Sequence[Sequence[int]],
         to_draw_BL: Flags | None = None,
+        conditions: Sequence[int] | None = None,
     ) -> list[str]:
-        """The sequences with some bases drawn, by default the unknown ones, each by its own seed.
+        """The sequences with some bases drawn, by default the unknown ones, each by its own seed, and given the label
+        of its number in `conditions`.
 
         With a start time below 1, known bases that are to be drawn are noised up to it first. A base that is neither
         known nor to be drawn is N.
@@ -159,13 +228,19 @@ class SequenceGenerator:
             window = slice(start, start + width)
             window_seeds = [[*seed, number] for seed in seeds]
             codes_BL[:, window] = self._drawn(
-                codes_BL[:, window], to_draw_BL[:, window], window_seeds
+                codes_BL[:, window], to_draw_BL[:, window], window_seeds, conditions
             )
             to_draw_BL[:, window] = False
         return [row.tobytes().decode() for row in CODE_LETTERS[codes_BL[:, :length]]]
 
     @torch.inference_mode()
-    def _drawn(self, codes_BL: Codes, to_draw_BL: Flags, seeds: Sequence[Sequence[int]]) -> Codes:
+    def _drawn(
+        self,
+        codes_BL: Codes,
+        to_draw_BL: Flags,
+        seeds: Sequence[Sequence[int]],
+        conditions: Sequence[int] | None,
+    ) -> Codes:
         """The bases of whole tokens, some of them drawn."""
         shape = (len(codes_BL), -1, self.tokens.bases)
         codes_BTK, to_draw_BTK = codes_BL.reshape(shape), to_draw_BL.reshape(shape)
@@ -184,6 +259,8 @@ class SequenceGenerator:
             self._tensor(others_BT),
             self._tensor(_barred(given_BTK, self._spelling)) if partly else None,
             soft_masked=self.kernel.substitutions,
+            condition=None if conditions is None else torch.tensor(conditions, device=self.device),
+            guidance=self.settings.guidance,
         )
         initial = InitialTokens(self._tensor(tokens_BT), self._tensor(~chosen_BT))
         sampling = self.settings.sampling(self.schedule, self.tokens.size)

@@ -19,9 +19,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from genomai_cli import tokenizers
 from genomai_cli.alphabet import as_letters, as_text, reverse_complement
-from genomai_cli.errors import UsageError
-from genomai_cli.inputs.base import Reader
+from genomai_cli.backbones.base import max_length
+from genomai_cli.errors import TrainingError, UsageError
+from genomai_cli.inputs.base import Reader, Recipe
 from genomai_cli.records import SequenceRecord, Text
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
@@ -90,6 +92,20 @@ def _stride(size: int, tokens: int, step: int, stride: int | None) -> int:
             f"--stride {stride}: windows of {size} letters may begin {step} to {tokens * step} letters apart"
         )
     return stride // step * step
+
+
+def window(recipe: Recipe) -> int:
+    """How many letters of a sequence the recipe's network reads at once."""
+    tokenizer = tokenizers.from_config(recipe.tokenizer)
+    tokens = tokenizer.room(max_length(recipe.network))
+    if tokens is None and not recipe.corpus.window:
+        raise TrainingError(
+            f"recipe {recipe.name}: the network reads any length: set corpus.window"
+        )
+    longest = (
+        recipe.corpus.window if tokens is None else (tokens - 1) * tokenizer.stride + tokenizer.k
+    )
+    return min(longest, recipe.corpus.window or longest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,21 @@ from genomai_cli import registry
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.generate_causal import CausalGenerator, CausalSampling
-from genomai_cli.inference.generate_diffusion import SequenceGenerator, SequenceRequest, steps_of
+from genomai_cli.inference.generate_diffusion import SequenceRequest, steps_of
 from genomai_cli.inference.generate_diffusion import Settings as DiffusionSettings
 from genomai_cli.inference.likelihood import predicts_next_token
 from genomai_cli.population.generation.output import barcode_records
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
+from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
+from genomai_cli.sources.drawn import drawn
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How letters are drawn: in so many steps (None: the model's), by a temperature; above 1 `guidance` makes people
-    more typical of the phenotype; next-token models draw among the `top_k` likeliest tokens (0: all), and those
+    or DNA more typical of the phenotype; next-token models draw among the `top_k` likeliest tokens (0: all), and those
     that together have the probability `top_p`, and end at the special token `stop`."""
 
     steps: int | None = None
@@ -30,7 +32,7 @@ class Sampling:
     stop: str = ""
 
 
-AS_TRAINED = Sampling()
+AS_TRAINED: Sampling = Sampling()
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,34 @@ class Draws:
     ) -> Iterator[SequenceRecord]:
         """Barcodes."""
         bundle, generator = self.bundle, HaplotypeGenerator(self.bundle, self._diffusion())
-        made = generator.individuals(requests_of(phenotypes, number, generator.phenotypes))
+        made = generator.individuals(
+            requests_of(phenotypes or [REFERENCE], number, generator.phenotypes)
+        )
         origin = f"model={bundle.name} seed={self.seed}"
         return barcode_records(made, bundle.coordinates, origin, haplotypes=haplotypes)
 
-    def dna(self, number: int, length: int | None, prompt: str) -> Iterator[SequenceRecord]:
-        """Sequences."""
-        how = self.how
-        if predicts_next_token(self.bundle):
-            require_unset(self.bundle.name, "draws token by token", steps=how.steps)
+    def dna(
+        self, phenotypes: Sequence[str], number: int, length: int | None, prompt: str
+    ) -> Iterator[SequenceRecord]:
+        """Sequences, of a model with labels those of the phenotypes."""
+        how, bundle = self.how, self.bundle
+        kind = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
+        guided, cooled = how.guidance != 1, how.temperature != 1
+        if "phenotypes" not in bundle.config and not kind.of_lineages:
+            because = "makes DNA without phenotypes"
+            require_unset(bundle.name, because, phenotype=phenotypes, guidance=guided)
+        if predicts_next_token(bundle):
+            require_unset(bundle.name, "draws token by token", steps=how.steps)
             sampling = CausalSampling(
                 how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
             )
-            return CausalGenerator(self.bundle, sampling).records(number, prompt, length)
-        request = SequenceRequest(number, length, prompt)
-        return SequenceGenerator(self.bundle, self._diffusion()).records(request)
+            return CausalGenerator(bundle, sampling).records(number, prompt, length)
+        if kind.of_lineages:
+            given = {"length": length, "prompt": prompt, "steps": how.steps}
+            because = "makes genomes of its reference, by lineage"
+            require_unset(bundle.name, because, **given, guidance=guided, temperature=cooled)
+        generator = kind(bundle, self._diffusion())
+        return drawn(generator, SequenceRequest(number, length, prompt), phenotypes).records
 
     def _diffusion(self) -> DiffusionSettings:
         how, name = self.how, self.bundle.name

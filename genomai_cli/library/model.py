@@ -37,7 +37,6 @@ from genomai_cli.library.inputs import (
     inputs_of,
 )
 from genomai_cli.library.results import Calls, Embeddings, SequenceScores, VariantEffects
-from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.installed import DEFAULT_GENERATOR, DEFAULT_OF_DNA
 from genomai_cli.sources.model_choice import InstalledInputs, load_model, open_model, records_for
@@ -183,20 +182,19 @@ class Model:
     ) -> list[SequenceRecord]:
         """New records, as `genomai generate`: barcodes of `number` people of each phenotype, which may be several with
         weights (`EUR:0.7,AFR:0.3`), or with `haplotypes` two records each; or so much DNA of a `length` that begins
-        with a `prompt`.
+        with a `prompt`, of a model with labels that of each phenotype.
 
         Raises BundleError for a model that generates nothing, UsageError for settings that are not for this model.
         """
         if number < 1:
             raise UsageError(f"number {number}: 1 or more")
         draws = Draws(self.bundle, seed, sampling)
+        phenotypes = [phenotype] if isinstance(phenotype, str) else list(phenotype or ())
         if draws.of_people:
             require_unset(self.name, "makes people of a panel", length=length, prompt=prompt)
-            phenotypes = [phenotype] if isinstance(phenotype, str) else list(phenotype or ())
-            return list(draws.people(phenotypes or [REFERENCE], number, haplotypes=haplotypes))
-        because = "makes DNA without phenotypes"
-        require_unset(self.name, because, phenotype=phenotype, haplotypes=haplotypes)
-        return list(draws.dna(number, length, prompt))
+            return list(draws.people(phenotypes, number, haplotypes=haplotypes))
+        require_unset(self.name, "makes DNA", haplotypes=haplotypes)
+        return list(draws.dna(phenotypes, number, length, prompt))
 
     def _sequences(self, records: Records, progress: Progress | None) -> Iterator[SequenceRecord]:
         return read_records(

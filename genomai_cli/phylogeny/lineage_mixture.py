@@ -104,6 +104,21 @@ class LineageNetwork(GenomeNetwork):
         posterior_ZKB: Tensor = fit_ZKB.flatten(0, 1).softmax(0).view_as(fit_ZKB)
         return posterior_ZKB
 
+    def frequency(self) -> Tensor:
+        """How frequent every lineage is (K,) among genomes of the style that reports the most."""
+        share_K: Tensor = self.weight[torch.sigmoid(self.reported).mean(1).argmax()].softmax(0)
+        return share_K
+
+    def variants_in(self, lineages_B: Tensor) -> Tensor:
+        """The probability (B, V) of every variant in a genome of each of these lineages, if all that it has is
+        reported."""
+        p_BV = torch.sigmoid(self.chance).repeat(len(lineages_B), 1)
+        starts = _starts(self.lineage, self.config.lineages + 1)
+        for p_V, lineage in zip(p_BV, lineages_B.tolist(), strict=True):
+            entries = slice(int(starts[lineage]), int(starts[lineage + 1]))
+            p_V[self.variant[entries].long()] = torch.sigmoid(self.odds[entries])
+        return p_BV
+
     def _shares(self) -> tuple[Tensor, Tensor]:
         """How often a variant is reported in genomes of a lineage (Z, E), and of any other (Z, V)."""
         reported_ZV = torch.sigmoid(self.reported)

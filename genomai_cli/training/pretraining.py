@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from genomai_cli import tokenizers
-from genomai_cli.backbones.base import Network, max_length, network_class
+from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.backbones.heads import build_auxiliary
 from genomai_cli.bundles.bundle import Bundle, build
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
+from genomai_cli.inputs.windows import window
 from genomai_cli.objectives.base import Learner, Objective, objective_class
 from genomai_cli.training import attach, trainer
 from genomai_cli.training.baselines import Baselines
@@ -78,20 +79,6 @@ def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
         )
     gap = max(1, longest // 2)
     return Cut(longest * recipe.corpus.windows, shortest, gap, by_record=kind.holds_out_records)
-
-
-def window(recipe: Recipe) -> int:
-    """How many letters of a sequence the recipe's network reads at once."""
-    tokenizer = tokenizers.from_config(recipe.tokenizer)
-    tokens = tokenizer.room(max_length(recipe.network))
-    if tokens is None and not recipe.corpus.window:
-        raise TrainingError(
-            f"recipe {recipe.name}: the network reads any length: set corpus.window"
-        )
-    longest = (
-        recipe.corpus.window if tokens is None else (tokens - 1) * tokenizer.stride + tokenizer.k
-    )
-    return min(longest, recipe.corpus.window or longest)
 
 
 def pretrain(

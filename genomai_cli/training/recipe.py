@@ -77,7 +77,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 REFUSED = {
     "panel": "--panel is for barcodes; the recipe {name} reads sequences",
-    "labels": "--labels are the phenotypes of people, --objective diffusion; {name} has none",
+    "labels": "--labels are the phenotypes of people or of sequences, --objective diffusion; {name} has none",
     "tracks": "--tracks are for --objective omics; {name} has none",
     "phenotypes": "--phenotypes are for --objective crossmodal; {name} has none",
 }

@@ -34,6 +34,7 @@ BUDGETS = {
 MODELS = {
     "dna-model": f"genomai pretrain genomes/*.fa.gz --objective masked --recipe dna {SMALL} -o dna-model",
     "next-token-model": f"genomai pretrain genomes/*.fa.gz --objective causal {SMALL} -o next-token-model",
+    "labelled-dna": f"genomai pretrain promoters.fa --labels classes.tsv --objective diffusion {SMALL} -o labelled-dna",
     "promoters": "genomai train promoters.fa --labels classes.tsv -o promoters",
     "bound": "genomai train peaks.fa --labels peaks.tsv -o bound",
 }

@@ -1,11 +1,14 @@
 """Lineages: the tree of genomes that do not recombine, what is summed up of it, the network that restores letters."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from conftest import run
 
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.phylogeny import generate
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
 from genomai_cli.phylogeny.lineages import MANY, GenotypeMatrix, reported, reporting_styles, summary
 from genomai_cli.phylogeny.variant_clustering import Lists, Tree, grow
@@ -74,6 +77,14 @@ def test_a_masked_variant_is_the_mean_over_lineages_and_styles(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     expected = (network.posterior(ids)[:, :, 0, None] * dense_shares(network)).sum((0, 1))
     assert torch.allclose(network.restored(ids)[0], expected, atol=1e-12)
+
+
+def test_the_variants_of_a_lineage_are_those_of_a_complete_genome(network):
+    complete = dense_shares(network) / torch.sigmoid(network.reported)[:, None]
+    lineages = torch.tensor([2, 0, 2])
+    assert torch.allclose(network.variants_in(lineages), complete[0, lineages], atol=1e-12)
+    style = torch.sigmoid(network.reported).mean(1).argmax()
+    assert torch.allclose(network.frequency(), network.weight[style].softmax(0), atol=1e-12)
 
 
 def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
@@ -276,3 +287,92 @@ def test_a_denoiser_has_no_vectors(world):
     ended = run(f"embed --model {folder / 'model'} {folder / 'genomes.fa'} -o {folder / 'x.tsv'}")
     assert ended.status == 2
     assert "it has no vectors" in ended.stderr
+
+
+# --- new genomes
+
+
+def generated(folder, *arguments):
+    ended = run(["generate", "--model", folder / "model", "--device", "cpu", *arguments])
+    assert ended.status == 0, ended.stderr
+    entries = [entry.split("\n", 1) for entry in ended.stdout.split(">")[1:]]
+    return {title: text.replace("\n", "") for title, text in entries}
+
+
+def test_new_genomes_are_of_the_clades(world):
+    """Each has the variants of a clade, and of others what chance gives; all clades come."""
+    folder, texts, places = world
+    made = generated(folder, "-n", "40")
+    assert next(iter(made)) == "synthetic_1 model=model seed=0"
+    known = np.array([[text[place] for place in places] for text in texts])
+    new = np.array([[text[place] for place in places] for text in made.values()])
+    apart = (new[:, None] != known).sum(axis=2)
+    assert np.mean(apart.min(axis=1) <= 1) > 0.8
+    assert len({row.tobytes() for row in known[apart.argmin(axis=1)]}) >= 4
+    reference = (folder / "reference.fa").read_text().split()[1]
+    between = np.setdiff1d(np.arange(SIZE), places)
+    assert all(
+        "".join(text[p] for p in between) == "".join(reference[p] for p in between)
+        for text in made.values()
+    )
+    assert list(generated(folder, "-n", "3").items()) == list(made.items())[:3]
+
+
+@pytest.fixture
+def named(world, monkeypatch):
+    """A model that calls genomes by the letter at the first site."""
+    folder, _, places = world
+    load = bundles.load
+
+    def classified(bundle, records):
+        letters = [record.sequence[places[0]] for record in records]
+        return [SimpleNamespace(labels={"haplogroup": letter}) for letter in letters]
+
+    reference = bundles.load(folder / "model", torch.device("cpu")).input.reference
+    namer = SimpleNamespace(coordinates=reference, heads={"haplogroup": ["A", "C", "G", "T"]})
+    monkeypatch.setattr(
+        generate.bundles,
+        "load",
+        lambda name, *_: namer if name == generate.NAMED_BY else load(name, *_),
+    )
+    monkeypatch.setattr(generate, "classify_records", classified)
+    return folder, places
+
+
+def test_a_haplogroup_is_that_of_lineages(named):
+    folder, places = named
+    letters = {}
+    for title, text in generated(folder, "-n", "60").items():
+        letters.setdefault(text[places[0]], []).append(title)
+    assert len(letters) == 2
+    for letter in letters:
+        made = generated(folder, "--phenotype", letter, "-n", "20")
+        assert next(iter(made)) == f"synthetic_{letter}_1 phenotype={letter} model=model seed=0"
+        assert np.mean([text[places[0]] == letter for text in made.values()]) > 0.8
+    result = run(["generate", "--model", folder / "model", "--phenotype", "Q"])
+    assert result.status == 2
+    assert "no phenotype 'Q': the model knows reference null" in result.stderr
+
+
+def test_genomes_of_another_reference_have_no_haplogroups(world):
+    result = run(["generate", "--model", world[0] / "model", "--phenotype", "H"])
+    assert result.status == 1
+    assert "no model names the lineages of 'model'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--length 5", "--prompt A", "--steps 3", "--guidance 2", "--temperature 2"]
+)
+def test_what_cannot_be_asked_of_lineages(world, option):
+    result = run(["generate", "--model", world[0] / "model", *option.split()])
+    assert result.status == 2
+    assert (
+        f"{option.split()[0]} does not fit the model model: it makes genomes of its reference"
+        in result.stderr
+    )
+
+
+def test_a_model_without_lineages_generates_no_genomes():
+    result = run("generate --model mito --device cpu")
+    assert result.status == 1
+    assert "'mito' generates no genomes: it has no lineages" in result.stderr

@@ -21,6 +21,7 @@ from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
+from genomai_cli.diffusion.phenotypes import given_phenotypes
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
@@ -109,22 +110,3 @@ class HaplotypeNoising:
         del head, inputs
         assert isinstance(network, GenotypeDenoiser)
         return HaplotypeDenoiser(network, views["phenotype"][:, 0], soft_masked=soft_masked)
-
-
-def given_phenotypes(
-    numbers_BP: NDArray[np.int64], dropout: ConditionDropout, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """The one phenotype (B,) that is given of each individual: the finest known, or a coarser one, or 0, none."""
-    individuals, columns = numbers_BP.shape
-    draws_B, choice_B = rng.random(individuals), rng.random(individuals)
-    given_B = np.zeros(individuals, np.int64)
-    coarser_B = np.zeros(individuals, np.int64)
-    for column in range(columns):
-        known_B = numbers_BP[:, column] > 0
-        if column < columns - 1:
-            chosen_B = known_B & ((coarser_B == 0) | (choice_B * (column + 1) < 1))
-            coarser_B = np.where(chosen_B, numbers_BP[:, column], coarser_B)
-        given_B = np.where(known_B, numbers_BP[:, column], given_B)
-    coarse_B = (draws_B < dropout.null + dropout.coarse) & (coarser_B > 0)
-    given_B = np.where(coarse_B, coarser_B, given_B)
-    return np.where(draws_B < dropout.null, 0, given_B)

@@ -1,0 +1,236 @@
+"""Mitochondrial genomes that `mito-denoiser` makes, beside the world's genomes that it was not trained on.
+
+    python -m benchmarks.mito.generation --markdown benchmarks/mito/generation.md > benchmarks/mito/generation.tsv
+
+`real` are the world's genomes that `pretrain` has held out, by the hashes of their names; every row has as many.
+`independent` genomes have every variant by its frequency, those of `mosaic` are two genomes of the training part, cut
+at two places; `by haplogroup` are generated genomes of every haplogroup, ten for each. Genomes are compared at the
+model's variants; what is unknown of a real one counts as the most frequent letter. `haplogroup of the nearest` says how
+often the haplogroup that was asked for (a letter) is HaploGrep's of the nearest genome of the training part. The last
+columns are the halves of the adversarial accuracy (AATS) beside `real`, 0.5 where nothing tells the two sets apart.
+
+Shape suffixes: N genomes, M genomes of the training part, V variants.
+"""
+
+import argparse
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.command_line import DATA, MITO, parser_of, write_asked
+from genomai_cli.alphabet import BASE_LETTERS, as_letters
+from genomai_cli.bundles import bundle as bundles
+from genomai_cli.formats.fasta import read_sequences
+from genomai_cli.formats.streams import open_input, open_inputs
+from genomai_cli.formats.tables import read_labels
+from genomai_cli.inference.generate_diffusion import SequenceRequest, Settings
+from genomai_cli.mapping.reference import Reference
+from genomai_cli.mapping.vcf_genomes import read_genomes
+from genomai_cli.phylogeny.generate import GenomeGenerator
+from genomai_cli.records import SequenceRecord
+from genomai_cli.training.corpus import mixed
+
+MODEL, HOLDOUT, SEED = "mito-denoiser", 0.02, 0
+REAL = "real"
+OF_EACH = 10
+FIGURES = (
+    "genomes",
+    "variants",
+    "variants_sd",
+    "apart",
+    "nearest",
+    "same",
+    "private",
+    "own",
+    "own_made",
+    "own_real",
+)
+TITLES = (
+    *(
+        "",
+        "genomes",
+        "variants",
+        "sd",
+        "differences of two",
+        "from the nearest (median)",
+        "equal to some",
+    ),
+    *(
+        "to one person's",
+        "haplogroup of the nearest",
+        "a made one's nearest is made",
+        "a real one's is real",
+    ),
+)
+BLOCK = 4000  # genomes
+Presence = NDArray[np.bool_]
+Names = NDArray[np.str_]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The world's genomes at the model's variants, those to train on and those held out, and their haplogroups."""
+
+    generator: GenomeGenerator
+    train: Presence
+    held_out: Presence
+    haplogroup: Names  # of those to train on
+
+    @classmethod
+    def read(cls, options: argparse.Namespace) -> "World":
+        """From the files; the names of the people count in what is held out."""
+        bundle = bundles.load(MODEL, torch.device("cpu"))
+        generator = GenomeGenerator(bundle, Settings(seed=SEED))
+        reference = Reference.read(options.reference, circular=True)
+        (world,) = read_genomes(open_inputs([options.world]), reference, absent_is_ref=True)
+        has_NV = np.stack([presence(generator, record) for record in world.records()])
+        with open_input(options.data) as source:
+            people = [record.name for record in read_sequences(source)]
+        judged = held_out([*world.samples, *people])
+        told = bundle.config["provenance"]["corpus"]["held_out"]
+        assert judged.sum() == told, f"{judged.sum()} genomes held out, not {told}"
+        judged_N = judged[: len(has_NV)]
+        named = read_labels(options.haplogroups).column("haplogroup")
+        letters = np.array([named.get(name, "?")[0] for name in world.samples])
+        return cls(generator, has_NV[~judged_N], has_NV[judged_N], letters[~judged_N])
+
+
+def held_out(names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of all genomes `pretrain` has held out: a share, by the hashes of their names."""
+    hashes = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    drawn = mixed(np.array([int.from_bytes(h, "little") for h in hashes], np.uint64), SEED)
+    chosen: NDArray[np.bool_] = drawn <= np.sort(drawn)[round(HOLDOUT * len(names)) - 1]
+    return chosen
+
+
+def presence(generator: GenomeGenerator, record: SequenceRecord) -> Presence:
+    """Which of the model's variants (V,) a genome has."""
+    table = generator.network.table
+    place_V = generator.positions[table.site.numpy()]
+    found: Presence = as_letters(record.held)[place_V] == BASE_LETTERS[table.letter.numpy()]
+    return found
+
+
+def generated(generator: GenomeGenerator, request: SequenceRequest) -> Presence:
+    """The variants (N, V) of new genomes."""
+    return np.stack([presence(generator, record) for record in generator.records(request)])
+
+
+# --- rows
+
+
+def rows_of(world: World, number: int) -> Iterator[tuple[str, Presence, Names | None]]:
+    """Their names and genomes, and the haplogroups that were asked for."""
+    rng, generator = np.random.default_rng(SEED), world.generator
+    yield REAL, world.held_out, None
+    frequency_V = world.train.mean(axis=0)
+    yield "independent", rng.random((number, len(frequency_V))) < frequency_V, None
+    yield "mosaic", mosaics(world, number, rng), None
+    yield "generated", generated(generator, SequenceRequest(number)), None
+    names = generator.phenotypes.names[1:]
+    requests = [SequenceRequest(OF_EACH, None, "", ((name, 1.0),), name, name) for name in names]
+    made = [generated(generator, request) for request in requests]
+    yield "by haplogroup", np.concatenate(made), np.repeat(names, OF_EACH)
+
+
+def mosaics(world: World, number: int, rng: np.random.Generator) -> Presence:
+    """Genomes of which an arc is another one's."""
+    chosen = rng.integers(len(world.train), size=(2, number))
+    size = world.train.shape[1]
+    cuts = np.sort(rng.integers(size, size=(number, 2)), axis=1)
+    places = np.arange(size)
+    other_NV = (places >= cuts[:, :1]) & (places < cuts[:, 1:])
+    return np.where(other_NV, world.train[chosen[0]], world.train[chosen[1]])
+
+
+# --- what is measured
+
+
+def figures(world: World, has_NV: Presence, asked: Names | None, *, real: bool) -> dict[str, float]:
+    """By the names in `FIGURES`; NaN where there is nothing to measure."""
+    plain = not real and asked is None
+    made, truly = adversarial_accuracy(has_NV, world.held_out) if plain else [math.nan, math.nan]
+    apart_NM = differences(has_NV, world.train)
+    nearest_N = apart_NM.min(axis=1)
+    others_N = (apart_NM == 0).sum(axis=1)
+    of_nearest_N = world.haplogroup[apart_NM.argmin(axis=1)]
+    within = differences(has_NV, has_NV)
+    count_N = has_NV.sum(axis=1)
+    return {
+        "genomes": len(has_NV),
+        "variants": float(count_N.mean()),
+        "variants_sd": float(count_N.std()),
+        "apart": float(within.sum() / (len(within) * (len(within) - 1))),
+        "nearest": float(np.median(nearest_N)),
+        "same": float((others_N > 0).mean()),
+        "private": float((others_N == 1).mean()),
+        "own": math.nan if asked is None else float((of_nearest_N == asked).mean()),
+        "own_made": made,
+        "own_real": truly,
+    }
+
+
+def differences(has_NV: Presence, others_MV: Presence) -> NDArray[np.float32]:
+    """How many variants (N, M) one has and the other lacks."""
+    one_NV, found = has_NV.astype(np.float32), []
+    for begin in range(0, len(others_MV), BLOCK):
+        part_MV = others_MV[begin : begin + BLOCK].astype(np.float32)
+        found.append(one_NV.sum(1)[:, None] + part_MV.sum(1) - 2 * one_NV @ part_MV.T)
+    return np.concatenate(found, axis=1)
+
+
+def adversarial_accuracy(made_NV: Presence, real_MV: Presence) -> list[float]:
+    """How often a made genome's nearest one is made, and a real one's real; ties count half."""
+    across = differences(made_NV, real_MV)
+    shares = []
+    for has_NV, other_N in ((made_NV, across.min(axis=1)), (real_MV, across.min(axis=0))):
+        own = differences(has_NV, has_NV)
+        np.fill_diagonal(own, np.inf)
+        own_N = own.min(axis=1)
+        shares.append(float(((own_N < other_N) + 0.5 * (own_N == other_N)).mean()))
+    return shares
+
+
+def cells(name: str, found: Mapping[str, float]) -> list[str]:
+    """A row as text."""
+    return [name, *("." if np.isnan(found[f]) else f"{found[f]:.4g}" for f in FIGURES)]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows for readers."""
+    yield f"| {' | '.join(TITLES)} |\n| --- |{' ---: |' * (len(TITLES) - 1)}\n"
+    for row in rows:
+        yield f"| {' | '.join(row)} |\n"
+
+
+def main() -> None:
+    """Print the rows as TSV."""
+    options = parser().parse_args()
+    torch.set_num_threads(options.threads)
+    world = World.read(options)
+    rows = [
+        cells(name, figures(world, has_NV, asked, real=name == REAL))
+        for name, has_NV, asked in rows_of(world, len(world.held_out))
+    ]
+    for row in (["row", *FIGURES], *rows):
+        print("\t".join(row))
+    write_asked(options.markdown, markdown(rows))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    data, reference = DATA / "mt.train.fa.gz", MITO / "rCRS.fa"
+    made = parser_of(__doc__, data=data, reference=reference, threads=1, markdown=None)
+    made.add_argument("--world", type=Path, default=MITO / "world.vcf.gz")
+    made.add_argument("--haplogroups", type=Path, default=MITO / "world.haplogroups.tsv.gz")
+    return made
+
+
+if __name__ == "__main__":
+    main()

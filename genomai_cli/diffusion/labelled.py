@@ -1,0 +1,103 @@
+"""Sequences with labels as a diffusion process noises and denoises them: the tokens are noised, the label is given.
+
+A row of a corpus holds the letters of a sequence, filled up with 0, then the numbers of its labels.
+
+Shape suffixes: B samples, L letters, T tokens, P labels of a sample.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genomai_cli.alphabet import Letters
+from genomai_cli.backbones.base import Network
+from genomai_cli.diffusion.denoisers import ConditionDropout, Noise, TokenNoising
+from genomai_cli.diffusion.kernel import Denoiser
+from genomai_cli.diffusion.phenotypes import given_phenotypes
+from genomai_cli.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class SequenceRows:
+    """The layout of a row: so many `letters` at most, then so many `labels`."""
+
+    letters: int
+    labels: int
+
+    def __len__(self) -> int:
+        return self.letters + self.labels
+
+    def row(self, letters_L: Letters, numbers_P: list[int]) -> Letters:
+        """One sequence as a row."""
+        filled = np.pad(letters_L, (0, self.letters - len(letters_L)))
+        return np.concatenate([filled, np.array(numbers_P, np.uint8)])
+
+    def sequences(self, rows: Letters) -> Letters:
+        """The letters (B, L)."""
+        return rows[:, : self.letters]
+
+    def numbers(self, rows: Letters) -> NDArray[np.int64]:
+        """The numbers of the labels (B, P)."""
+        return rows[:, self.letters :].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledNoising:
+    """A `Noising` of labelled rows; ValueError where tokens overlap."""
+
+    rows: SequenceRows
+    tokens: TokenNoising
+
+    @classmethod
+    def of(cls, rows: SequenceRows, tokenizer: Tokenizer) -> "LabelledNoising":
+        """With the tokens of a tokenizer."""
+        return cls(rows, TokenNoising(tokenizer))
+
+    @property
+    def vocabulary(self) -> int:
+        """See `Noising`."""
+        return self.tokens.vocabulary
+
+    @property
+    def bases(self) -> int:
+        """See `Noising`."""
+        return self.tokens.bases
+
+    def numbered(self, ids_BT: Tensor) -> Tensor:
+        """See `Noising`."""
+        return self.tokens.numbered(ids_BT)
+
+    def head(self) -> dict[str, Any]:
+        """See `Noising`."""
+        return self.tokens.head()
+
+    def views(
+        self,
+        samples_BL: Letters,
+        noise: Noise,
+        dropout: ConditionDropout,
+        rng: np.random.Generator,
+    ) -> dict[str, NDArray[np.int64]]:
+        """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
+        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        views = self.tokens.views(self.rows.sequences(samples_BL), noise, dropout, rng)
+        return views | {"phenotype": phenotype_B[:, None]}
+
+    def denoiser(
+        self,
+        network: Network,
+        head: nn.Module,
+        views: Mapping[str, Tensor],
+        *,
+        soft_masked: bool,
+        inputs: Callable[[Tensor], Tensor] | None,
+    ) -> Denoiser:
+        """See `Noising`."""
+        of_tokens = self.tokens.denoiser(
+            network, head, views, soft_masked=soft_masked, inputs=inputs
+        )
+        return replace(of_tokens, condition=views["phenotype"][:, 0])
