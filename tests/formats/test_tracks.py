@@ -116,7 +116,10 @@ class TestRefusals:
         [
             ("name\tfile\na\ta.bed\na\ta.bed\n", r"t\.tsv:3: track a is there twice"),
             ("name\tfile\na\tnone.bed\n", r"t\.tsv:2: track a: there is no file .*none\.bed"),
-            ("name\tfile\tstrand\na\ta.bed\tx\n", r"t\.tsv:2: a strand is \+, -, \. or \?, not 'x'"),
+            (
+                "name\tfile\tstrand\na\ta.bed\tx\n",
+                r"t\.tsv:2: a strand is \+, -, \. or \?, not 'x'",
+            ),
             ("name\tfile\tabsent\na\ta.bed\tno\n", r"t\.tsv:2: track a: absent is zero or missing"),
             ("name\tpath\na\ta.bed\n", r"no column 'file'"),
         ],
