@@ -74,7 +74,7 @@ def track_reader(
     kind = bundle.config["network"]["kind"]
     if not has_tracks(bundle):
         raise BundleError(
-            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
+            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics`, or tracks, makes one"
         )
     found: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
     return found
