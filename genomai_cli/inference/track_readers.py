@@ -40,6 +40,7 @@ class TrackReader(Protocol):
     tail: int  # of a window's last letters have no value
     two_sided: bool  # whether what comes behind a base counts as what comes before it does
     reads_tracks: bool  # besides letters
+    organism: str  # whose weights are read; empty for a network that knows none
 
     def read(
         self, windows: Sequence[Window], columns: Sequence[int], bases: int = 1

@@ -10,6 +10,7 @@ from conftest import run
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, on_networks_scale
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
+from genomai_cli.errors import InputError
 from genomai_cli.formats.track_table import read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
@@ -186,6 +187,26 @@ class TestPretraining:
     def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
         assert pretrained(genome, tmp_path / "again").status == 0
         again = (tmp_path / "again" / "model.safetensors").read_bytes()
+        assert again == (model / "model.safetensors").read_bytes()
+
+    def test_an_interrupted_run_goes_on_to_the_same_model(
+        self, model, genome, tmp_path, monkeypatch
+    ):
+        loss, calls = Tracks.loss, []
+
+        def interrupted(*given):
+            calls.append(given)
+            if len(calls) == 3:
+                raise InputError("stopped", path="here")
+            return loss(*given)
+
+        words = ["--set", "optimization.checkpoint_every=0"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Tracks, "loss", interrupted)
+            assert pretrained(genome, tmp_path / "m", *words).status == 1
+        ended = pretrained(genome, tmp_path / "m", *words, "--resume")
+        assert ended.status == 0, ended.stderr
+        again = (tmp_path / "m" / "model.safetensors").read_bytes()
         assert again == (model / "model.safetensors").read_bytes()
 
     @pytest.mark.parametrize(
