@@ -39,6 +39,7 @@ OBJECTIVES = {
     "causal": "genomai_cli.objectives.causal:Causal",
     "diffusion": "genomai_cli.objectives.diffusion:Diffusion",
     "omics": "genomai_cli.objectives.omics:Omics",
+    "tracks": "genomai_cli.objectives.tracks:Tracks",
     "crossmodal": "genomai_cli.population.alignment.objective:Crossmodal",
 }
 

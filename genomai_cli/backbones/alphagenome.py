@@ -13,6 +13,7 @@ C channels, H heads, K channels of a head.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,10 @@ from genomai_cli.backbones.alphagenome_layers import (
     gelu,
 )
 from genomai_cli.backbones.alphagenome_tower import Tower
+from genomai_cli.backbones.alphagenome_tracks import places_of, sizes_of
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.errors import UsageError
+from genomai_cli.formats.track_table import Track
 
 ORGANISM = "organism_index"  # the feature
 
@@ -45,6 +48,8 @@ class AlphaGenomeNetwork(Backbone):
     features_read = frozenset({ORGANISM})
     in_half = frozenset({"splice_sites_usage__predictions"})
     num_layers = 0
+    predicts_tracks = True
+    step = STEP
 
     def __init__(self, config: AlphaGenomeConfig) -> None:
         super().__init__()
@@ -59,6 +64,21 @@ class AlphaGenomeNetwork(Backbone):
         self.embedder_1bp = OutputEmbedder(width, 2 * width, count, coarse=2 * trunk)
         self.embedder_pair = PairEmbedder(config.pair_width, count)
         self.tracks = AlphaGenomeHeads(config)
+
+    @classmethod
+    def track_sizes(cls, tracks: Sequence[Track], tokens: Mapping[str, int]) -> dict[str, Any]:
+        """See `Network`; ids are those of bases, whatever the vocabulary."""
+        del tokens
+        return sizes_of(tracks)
+
+    @torch.no_grad()
+    def set_track_means(self, tracks: Sequence[Track], means: Sequence[float]) -> None:
+        """See `Network`; what only fills a head up has a mean of 0."""
+        for buffer in self.tracks.means.values():
+            buffer.zero_()
+        for place, mean in zip(places_of(tracks), means, strict=True):
+            if place.head in self.tracks.means:
+                self.tracks.means[place.head][place.organism, place.column] = mean
 
     def forward(
         self,
@@ -156,7 +176,11 @@ class StandardizedConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, taps))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.scale = nn.Parameter(torch.ones(outputs, 1, 1))
-        nn.init.normal_(self.weight, std=(inputs * taps) ** -0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.weight[0].numel() ** -0.5)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
         """(B, outputs, L)."""

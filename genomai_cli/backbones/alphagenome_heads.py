@@ -167,6 +167,21 @@ class TrackHead(nn.Module):
         means_BO = self.track_means[organism_B]
         return on_experiments_scale(scaled_BLO, means_BO, resolution, self.squashed)
 
+    def wanted(self, values_BLO: Tensor, organism_B: Tensor) -> Tensor:
+        """The mean values a base (B, L, O) of an experiment's bins on the network's scale."""
+        means_B1O = self.track_means[organism_B].unsqueeze(1)
+        return on_networks_scale(values_BLO / means_B1O.clamp(min=1e-12), self.squashed)
+
+
+def on_networks_scale(values: Tensor, squashed: float | None = None) -> Tensor:
+    """What `on_experiments_scale` undoes, of values in units of their mean; those below 0 count as 0."""
+    values = values.clamp(min=0)
+    if squashed is not None:
+        values = values**squashed
+    return torch.where(
+        values > LINEAR_UP_TO, 2 * (LINEAR_UP_TO * values).sqrt() - LINEAR_UP_TO, values
+    )
+
 
 def on_experiments_scale(
     scaled_BLO: Tensor, means_BO: Tensor, resolution: int, squashed: float | None = None
@@ -190,7 +205,11 @@ class ContactMaps(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(organisms, width, tracks))
         self.bias = nn.Parameter(torch.zeros(organisms, tracks))
-        nn.init.normal_(self.weight, std=width**-0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
 
     def forward(self, pairs_BPPC: Tensor, organism_B: Tensor) -> Tensor:
         """(B, P, P, O)."""

@@ -147,7 +147,11 @@ class OrganismLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(organisms, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(organisms, outputs))
-        nn.init.normal_(self.weight, std=inputs**-0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.weight.shape[2] ** -0.5)
 
     def forward(self, x_BCL: Tensor, organism_B: Tensor) -> Tensor:
         """(B, L, outputs)."""

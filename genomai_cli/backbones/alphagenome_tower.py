@@ -66,8 +66,7 @@ class AttentionBias(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm = RmsBatchNorm(width, last=True)
-        self.proj = nn.Linear(width, heads, bias=False)
-        nn.init.zeros_(self.proj.weight)
+        self.proj = Small(width, heads, bias=False, std=0.0)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, H, P, P)."""
@@ -88,7 +87,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, config.value_size, bias=False)
         self.norm_q, self.norm_k = nn.LayerNorm(config.key_size), nn.LayerNorm(config.key_size)
         self.norm_v = nn.LayerNorm(config.value_size)
-        self.linear_embedding = small(config.heads * config.value_size, width)
+        self.linear_embedding = Small(config.heads * config.value_size, width)
         self.final_norm = RmsBatchNorm(width, last=True)
 
     def forward(self, x_BNC: Tensor, bias_BHPP: Tensor) -> Tensor:
@@ -126,7 +125,7 @@ class Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = RmsBatchNorm(width, last=True)
-        self.fc1, self.fc2 = nn.Linear(width, 2 * width), small(2 * width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 2 * width), Small(2 * width, width)
         self.final_norm = RmsBatchNorm(width, last=True)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
@@ -171,8 +170,12 @@ class SequenceToPair(nn.Module):
         self.linear_y_q = nn.Linear(width, config.pair_width, bias=False)
         self.linear_y_k = nn.Linear(width, config.pair_width, bias=False)
         self.linear_pair = nn.Linear(heads, config.pair_width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh biases."""
         for bias in (self.q_r_bias, self.k_r_bias):
-            nn.init.normal_(bias, std=(2 / heads) ** 0.5)
+            nn.init.normal_(bias, std=(2 / bias.shape[2]) ** 0.5)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         """(B, P, P, C): rows are the queries' bins."""
@@ -218,7 +221,7 @@ class RowAttention(nn.Module):
         self.norm = RmsNorm(width)
         self.linear_q = nn.Linear(width, width, bias=False)
         self.linear_k = nn.Linear(width, width, bias=False)
-        self.linear_v = small(width, width)
+        self.linear_v = Small(width, width)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, P, P, C)."""
@@ -235,7 +238,7 @@ class PairMlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = RmsNorm(width)
-        self.linear1, self.linear2 = nn.Linear(width, 2 * width), small(2 * width, width)
+        self.linear1, self.linear2 = nn.Linear(width, 2 * width), Small(2 * width, width)
 
     def forward(self, pairs_BPPC: Tensor) -> Tensor:
         """(B, P, P, C)."""
@@ -243,8 +246,15 @@ class PairMlp(nn.Module):
         return found
 
 
-def small(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer that adds next to nothing at first."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=SMALL)
-    return layer
+class Small(nn.Linear):
+    """A linear layer that adds next to nothing, or with `std` 0 nothing, at first."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, std: float = SMALL) -> None:
+        self.std = std
+        super().__init__(inputs, outputs, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Fresh values."""
+        nn.init.normal_(self.weight, std=self.std)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)

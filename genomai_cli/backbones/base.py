@@ -7,7 +7,7 @@ them. A new family is one file here, and a line in `registry.NETWORKS`.
 Shape suffixes: B samples, T tokens, D hidden size, N chosen tokens, V tokens of the vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from genomai_cli import registry
 from genomai_cli.errors import BundleError
+from genomai_cli.formats.track_table import Track
 
 
 class Network(nn.Module):
@@ -34,12 +35,26 @@ class Network(nn.Module):
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
     filled: ClassVar[bool] = False  # by rows without labels, and neither trained nor given heads
     selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
-    restores_tracks: ClassVar[bool] = False  # see `omicsfusion`
+    restores_tracks: ClassVar[bool] = False  # from DNA and tracks, see `omicsfusion`
+    predicts_tracks: ClassVar[bool] = (
+        False  # from DNA, on the scale of an experiment, see `alphagenome`
+    )
+    step: ClassVar[int] = 1  # tokens, of which an input has a multiple
     attachable: ClassVar[bool] = False  # to the network of another model, see `training.attach`
     head_dropout: float = 0.0  # of the vectors that the heads are trained on
     hidden_size: int
     num_layers: int
     max_length: int | None = None  # tokens that can be read at once; None where unbounded
+
+    @classmethod
+    def track_sizes(cls, tracks: Sequence[Track], tokens: Mapping[str, int]) -> dict[str, Any]:
+        """The sizes that follow from the tracks and from the vocabulary; ValueError for tracks that it has no head
+        for."""
+        raise NotImplementedError
+
+    def set_track_means(self, tracks: Sequence[Track], means: Sequence[float]) -> None:
+        """Take in the means of tracks over bases that are not zero, if it `predicts_tracks`."""
+        raise NotImplementedError
 
     def pooled(
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None

@@ -12,8 +12,9 @@ Shape suffixes: B sequences, T tokens, D hidden size, C tracks, V tokens of the 
 tokens.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone, SmallEmbedding, slope_at
 from genomai_cli.backbones.hyenadna import STD, Block, HyenaDnaConfig, Linear
+from genomai_cli.formats.track_table import Track
 
 VALUES, KNOWN = "track_values", "track_known"  # the features (B, T, C)
 NO_BASE = 4
@@ -108,6 +110,11 @@ class OmicsFusionNetwork(Backbone):
         )
         self.norm = nn.LayerNorm(width)
         self.track_head = TrackHead(width, config.tracks)
+
+    @classmethod
+    def track_sizes(cls, tracks: Sequence[Track], tokens: Mapping[str, int]) -> dict[str, Any]:
+        """See `Network`."""
+        return {**tokens, "tracks": len(tracks)}
 
     def forward(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
 FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
-FOR_NEXT, FOR_TRACKS = "hyenadna-tiny", "omicsfusion-tiny"
+FOR_NEXT, FOR_TRACKS, FOR_COVERAGE = "hyenadna-tiny", "omicsfusion-tiny", "alphagenome-tiny"
 MAX_HEAD = 1 << 24  # bytes in which the names of two records are looked for
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 

@@ -18,7 +18,7 @@ GROUPS = {
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
     "mask_every overlap organism",
     "Output": "output to format append resume force report plot changes_file probs proportions q pcs eigenvec only "
-    "resolution aggregation quality per_base confusion motifs motif_plot attention plot_of labels_out words",
+    "resolution aggregation quality per_base contacts confusion motifs motif_plot attention plot_of labels_out words",
     "Performance": "device threads batch_size seed shard",
     MESSAGES: "quiet verbose report_json version help",
 }

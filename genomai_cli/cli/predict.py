@@ -21,8 +21,9 @@ def predict(
     """Predict a model's tracks along a reference genome.
 
     They follow from its DNA alone. Of a model of `genomai pretrain --objective omics` a value is the probability that a
-    base is in a peak, of one of AlphaGenome's design the coverage of a base. How windows are cut is told: each has the
-    genome's own bases around what is taken from it, and nothing is filled up with N.
+    base is in a peak, of one of `--objective tracks` or AlphaGenome the coverage of a base. How windows are cut is
+    told: each has the genome's own bases around what is taken from it, and nothing is filled up with N. Contact maps
+    go to --contacts.
 
     \b
     genomai predict --model tracks-model --reference ref.fa --regions genes.bed > means.tsv

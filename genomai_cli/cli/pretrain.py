@@ -11,6 +11,7 @@ import typer
 from genomai_cli.cli.console import Progress
 from genomai_cli.cli.corpus import (
     CORPUS,
+    FOR_COVERAGE,
     FOR_DESCRIBED,
     FOR_DNA,
     FOR_NEXT,
@@ -58,7 +59,8 @@ RecipeName = Annotated[
     str | None,
     recipe_option(
         f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
-        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA but that of haplotypes; for causal {FOR_NEXT}; for omics {FOR_TRACKS}"
+        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA but that of haplotypes; for causal {FOR_NEXT}; for omics {FOR_TRACKS}; "
+        f"for tracks {FOR_COVERAGE}"
     ),
 ]
 Objectives = Annotated[
@@ -113,7 +115,7 @@ Tracks = Annotated[
     typer.Option(
         "--tracks",
         metavar="TSV|BED",
-        help="With omics: the tracks over --reference, a table of their files or a BED that names one a line.",
+        help="With omics or tracks: those over --reference, a table of their files or a BED that names one a line.",
         show_default=False,
     ),
 ]
@@ -221,6 +223,7 @@ def pretrain(
     genomai pretrain --objective causal genomes/*.fa.gz -o next-token-model
     genomai pretrain --for imputation reference.vcf.gz -o window
     genomai pretrain --objective omics --tracks tracks.tsv --reference ref.fa -o tracks-model
+    genomai pretrain --objective tracks --tracks coverage.tsv --reference ref.fa -o coverage-model
     genomai pretrain --objective crossmodal --phenotypes people.tsv cohort.vcf.gz -o described
     genomai train --model ./dna-model promoters.fa --labels classes.tsv --recipe dna -o promoters
     torchrun --nproc-per-node 2 $(which genomai) pretrain genomes/*.fa.gz -o dna-model
@@ -349,6 +352,7 @@ def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
         "crossmodal": FOR_DESCRIBED,
         "causal": FOR_NEXT,
         "omics": FOR_TRACKS,
+        "tracks": FOR_COVERAGE,
     }
     return next((own[name] for name in names if name in own), for_input)
 

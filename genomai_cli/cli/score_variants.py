@@ -202,6 +202,8 @@ def _facts(
         "flank": scorer.flank,
         "settings": str(settings),
         "odds_of_both_strands": bool(scorer.odds and scorer.odds.both_strands),
+        "labels": scorer.labels,
+        "organism": scorer.odds.organism if scorer.odds else "",
         "reference": [str(variants.reference), variants.reference.stat().st_size],
         "to": str(variants.to),
         "shard": str(shard),
@@ -271,7 +273,8 @@ def _told(bundle: "Bundle", scorer: "Scorer") -> str:
     """What a VCF's header says of the scores."""
     method = scorer.likelihood.method if scorer.likelihood else "labels"
     model = f"model={bundle.name}@{bundle.version} sha256={bundle.weights_sha256}"
-    return f"{model} method={method} window={scorer.window}"
+    whose = f" organism={scorer.odds.organism}" if scorer.odds and scorer.odds.organism else ""
+    return f"{model} method={method} window={scorer.window}{whose}"
 
 
 def _title(bundle: "Bundle", scorer: "Scorer") -> str:

@@ -15,9 +15,11 @@ from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.formats.consensus import Region
     from genomai_cli.formats.track_outputs import Stretch
     from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.track_picture import Contacts
     from genomai_cli.inference.track_predictions import Reading, TrackPredictor
     from genomai_cli.inference.track_report import TrackReport
 
@@ -126,6 +128,15 @@ Observed = Annotated[
 ]
 
 
+ContactsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--contacts",
+        metavar="FILE",
+        help="Also write the contact maps chosen, of the bins in each region, as .cool or HDF5 by the name.",
+        show_default=False,
+    ),
+]
 ReportFile = Annotated[
     Path | None, report_option("the first regions as a picture, and the means of all")
 ]
@@ -137,12 +148,15 @@ class Drawing:
 
     plot: Plot = None
     observed: Observed = None
+    contacts: ContactsFile = None
     report: ReportFile = None
 
     def check(self, regions: int | None = None) -> None:
         """UsageError for options that do not go together, and for other than one region to draw."""
         if self.observed and not (self.plot or self.report):
             raise UsageError("--observed is for --plot and --report")
+        if self.contacts and self.contacts.suffix.lower() not in (".cool", ".h5", ".hdf5"):
+            raise UsageError(f"--contacts {self.contacts}: name it .cool or .h5")
         if self.plot and self.plot.suffix.lower() not in (".png", ".svg"):
             raise UsageError(f"--plot {self.plot}: name it .png or .svg")
         if self.plot and regions not in (None, 1):
@@ -226,8 +240,9 @@ def write_tracks(
                     shown += [stretch] if drawing.plot else []
                 run.count(read=1, used=1)
             observed = _observed(run, predictor, drawing, tracks)
+            contacts = _contacts(predictor, regions, drawing, about)
             if drawing.plot:
-                _draw(drawing.plot, tracks, shown, bundle.name, observed)
+                _draw(drawing.plot, tracks, shown, bundle.name, observed, contacts)
             if report and page:
                 page.write(report.page(bundle.name, observed, _page_facts(run, bundle, predictor)))
 
@@ -265,18 +280,44 @@ def _observed(
     return AlignedTracks.open(table, reference.lengths, reference.path, run.console.warn)
 
 
+def _contacts(
+    predictor: "TrackPredictor",
+    regions: "Sequence[Region]",
+    drawing: Drawing,
+    about: dict[str, str],
+) -> "Contacts | None":
+    """The contact maps that are drawn, and written if they are asked for; None without any."""
+    from genomai_cli.formats.contact_maps import ContactMaps
+    from genomai_cli.formats.outputs import atomic_output
+    from genomai_cli.inference.contact_predictions import ContactPredictor
+    from genomai_cli.inference.track_picture import Contacts
+
+    if not drawing.contacts and not (drawing.plot and predictor.map_columns):
+        return None
+    contacts, size = ContactPredictor(predictor), predictor.reader.step
+    maps = [predictor.reader.tracks[column] for column in predictor.map_columns]
+    pairs = [part for region in regions for part in contacts.pairs(region)]
+    if drawing.contacts:
+        gathered = ContactMaps(maps, predictor.reference.lengths, size)
+        gathered.of(pairs)
+        with atomic_output(drawing.contacts) as out:
+            gathered.write(out, drawing.contacts.suffix.lower(), about)
+    return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None
+
+
 def _draw(
     plot: Path,
     tracks: "Sequence[Track]",
     shown: "list[Stretch]",
     name: str,
     observed: "AlignedTracks | None",
+    contacts: "Contacts | None",
 ) -> None:
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.inference.track_picture import track_picture  # slow to load
 
     title = f"{name}: {shown[0].contig}:{shown[0].start + 1:,}-{shown[-1].end:,}"
-    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed)
+    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed, contacts)
     with atomic_output(plot) as out:
         out.write(drawn)
 

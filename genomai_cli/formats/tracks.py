@@ -65,6 +65,11 @@ class AlignedTracks:
         """See `strand_partners`."""
         return strand_partners(self.tracks)
 
+    def tracks_on(self, contig: str) -> list[Track]:
+        """The tracks whose files have something on a contig of the reference."""
+        columns = [c for source in self.sources if contig in source.names for c in source.columns]
+        return [self.tracks[column] for column in sorted(columns)]
+
     def values(self, contig: str, start: int, end: int) -> Values:
         """The values (L, T) of the bases from `start` (from 0) to before `end` of a contig of the reference."""
         if not 0 <= start <= end <= self.lengths[contig]:

@@ -48,6 +48,7 @@ class LabelOdds:
 
     longest: int | None = None  # letters of a text: of any length, in windows
     step = 1  # letters, of which a text has a multiple
+    organism = ""
 
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
         if bundle.input.coordinates is not None:

@@ -30,6 +30,7 @@ class OmicsFusionReader:
     step = 1
     two_sided = False
     reads_tracks = True
+    organism = ""
 
     def __init__(
         self, bundle: Bundle, only: Sequence[str] = (), organism: str | None = None

@@ -49,6 +49,7 @@ class TrackMeans:
         self.reader = track_reader(bundle, only, organism)
         self.both_strands = both_strands
         self.longest, self.step = self.reader.longest, self.reader.step  # letters of a text
+        self.organism = self.reader.organism
         self._columns, self._maps = columns_along(self.reader, only)
         if both_strands:
             require_partners(self.reader, self._columns)

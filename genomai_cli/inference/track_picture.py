@@ -4,6 +4,7 @@ Shape suffixes: R bins, C tracks.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,15 +13,26 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.contact_maps import Pairs
 from genomai_cli.formats.track_outputs import Stretch
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks, binned
+from genomai_cli.inference.contact_picture import draw_triangle
 from genomai_cli.inference.sequence_logo import picture_of
 from genomai_cli.names import caption
 
 MOST_TRACKS, MOST_BINS = 24, 200_000
-WIDTH, PANEL = 9.0, 0.8  # inches
+WIDTH, PANEL, TRIANGLE = 9.0, 0.8, 2.5  # inches
 PREDICTED, OBSERVED, MISSING = "#1565c0", "#bdbdbd", "#f5e6e6"
+
+
+@dataclass(frozen=True, eq=False)
+class Contacts:
+    """Contact maps of a region, in bins of so many bases."""
+
+    maps: Sequence[Track]
+    pairs: Sequence[Pairs]
+    size: int
 
 
 def track_picture(
@@ -29,15 +41,19 @@ def track_picture(
     stretches: Sequence[Stretch],
     ending: str,
     observed: AlignedTracks | None = None,
+    contacts: Contacts | None = None,
 ) -> bytes:
     """PNG or SVG, by the ending, of neighbouring stretches of a region, the same bytes for the same values; `observed`
     has the same tracks, binned here by their mean. UsageError for more than can be read."""
-    draw = panels_of(title, tracks, stretches, observed)
-    return picture_of(draw, *size_of(tracks), ending)
+    draw = panels_of(title, tracks, stretches, observed, contacts)
+    width, height = size_of(tracks)
+    return picture_of(
+        draw, width, height + TRIANGLE * len(contacts.maps if contacts else ()), ending
+    )
 
 
 def size_of(tracks: Sequence[Track]) -> tuple[float, float]:
-    """Of the picture, in inches."""
+    """Of the picture of tracks alone, in inches."""
     return WIDTH, 1.2 + PANEL * len(tracks)
 
 
@@ -46,8 +62,9 @@ def panels_of(
     tracks: Sequence[Track],
     stretches: Sequence[Stretch],
     observed: AlignedTracks | None = None,
+    contacts: Contacts | None = None,
 ) -> Callable[[Figure], None]:
-    """What draws a panel a track on a figure."""
+    """What draws a panel a track on a figure, and below them a triangle a contact map."""
     bins = sum(len(stretch.values_RT) for stretch in stretches)
     if len(tracks) > MOST_TRACKS:
         raise UsageError(
@@ -66,8 +83,11 @@ def panels_of(
 
     def draw(figure: Figure) -> None:
         figure.suptitle(caption(title), fontsize=10)
-        panels = figure.subplots(len(tracks), 1, squeeze=False, sharex=True)[:, 0]
-        for column, (axes, track) in enumerate(zip(panels, tracks, strict=True)):
+        maps = contacts.maps if contacts else ()
+        heights = {"height_ratios": [PANEL] * len(tracks) + [TRIANGLE] * len(maps)}
+        count = len(tracks) + len(maps)
+        panels = figure.subplots(count, 1, squeeze=False, sharex=True, gridspec_kw=heights)[:, 0]
+        for column, (axes, track) in enumerate(zip(panels, tracks, strict=False)):
             own_R = values_RC[:, column]
             if given_RC is not None:
                 given_R = given_RC[:, column]
@@ -79,6 +99,13 @@ def panels_of(
             axes.set_ylim(bottom=0)
             axes.set_ylabel(track.unit or "value", fontsize=7)
             axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
+            axes.tick_params(labelsize=7)
+        for column, track in enumerate(maps):
+            axes = panels[len(tracks) + column]
+            assert contacts is not None
+            draw_triangle(axes, contacts.pairs, column, contacts.size)
+            axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
+            axes.set_ylabel("bases apart", fontsize=7)
             axes.tick_params(labelsize=7)
         panels[0].legend(fontsize=7, loc="upper right", frameon=False)
         panels[-1].set_xlabel(f"{caption(first.contig)}, position (bases, from 0)", fontsize=8)

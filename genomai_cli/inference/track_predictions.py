@@ -72,6 +72,8 @@ class TrackPredictor:
 
     def _check(self) -> None:
         reader, window = self.reader, self.window
+        if not self.columns:
+            raise UsageError("--only chooses contact maps alone: name a track along the genome too")
         if window > reader.longest or window % reader.step:
             multiple = f" multiples of {reader.step:,} up to" if reader.step > 1 else ""
             raise UsageError(f"--window {window}: the model reads{multiple} {reader.longest}")

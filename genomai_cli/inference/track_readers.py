@@ -40,6 +40,7 @@ class TrackReader(Protocol):
     tail: int  # of a window's last letters have no value
     two_sided: bool  # whether what comes behind a base counts as what comes before it does
     reads_tracks: bool  # besides letters
+    organism: str  # whose weights are read; empty for a network that knows none
 
     def read(
         self, windows: Sequence[Window], columns: Sequence[int], bases: int = 1
@@ -74,7 +75,7 @@ def track_reader(
     kind = bundle.config["network"]["kind"]
     if not has_tracks(bundle):
         raise BundleError(
-            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics` makes one that has"
+            f"the model {bundle.name!r} has no tracks: `genomai pretrain --objective omics`, or tracks, makes one"
         )
     found: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
     return found

@@ -94,6 +94,10 @@ class Answers(Protocol):
     def both_strands(self) -> bool:
         """Whether values are of both strands together."""
 
+    @property
+    def organism(self) -> str:
+        """Whose weights are read, of a model that has those of several; else empty."""
+
     def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
         """The values (N, labels) of stretches."""
 

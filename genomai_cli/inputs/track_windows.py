@@ -50,6 +50,11 @@ class TrackWindows:
             found_BLC[number, :size] = own_LC
         return found_BLC
 
+    def contigs(self, begins_B: Rows) -> list[str]:
+        """Those of windows that begin there among all letters."""
+        rows_B = np.searchsorted(self.begins, begins_B, side="right") - 1
+        return [self.places[row][0] for row in rows_B.tolist()]
+
     @cached_property
     def partners(self) -> list[int]:
         """See `AlignedTracks`."""

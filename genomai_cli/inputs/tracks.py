@@ -3,15 +3,17 @@
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
-from genomai_cli.backbones.base import Network
+from genomai_cli.backbones.base import Network, network_class
+from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.errors import BundleError, TrainingError, UsageError
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.reference_regions import regions_of
@@ -29,21 +31,31 @@ from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViewsSettings
 from genomai_cli.inputs.track_guesses import GUESSES, Guesses
 from genomai_cli.inputs.track_windows import TrackWindows
-from genomai_cli.objectives.base import Alphabet
+from genomai_cli.objectives.base import Alphabet, objective_class
 from genomai_cli.objectives.omics import Omics
+from genomai_cli.objectives.tracks import Tracks
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
 FILE = "tracks.tsv"  # in a bundle
 ROW, FEWEST_ROWS, SHORTEST_ROW = 1 << 20, 20, 1 << 12  # letters; rows of a small reference
-PURPOSE = """\
+RESTORES = """\
 It restores DNA and tracks over it from each other: `genomai predict --model DIR --reference ref.fa` writes the tracks,
 `genomai denoise --model DIR --tracks tracks.tsv --reference ref.fa` fills those that are missing. A value is the
 probability that a base is in a peak of the track."""
-GUESSED = "one base of four for a masked token, each track at its rate in the same windows"
-LIMITS = """\
+PREDICTS = """\
+It predicts tracks from DNA: `genomai predict --model DIR --reference ref.fa` writes them, `genomai score --model DIR
+--reference ref.fa variants.vcf` tells what variants change in them. A value is a base's, in the units of the files."""
+PEAKS = """\
 Tracks are those of the cells and the laboratory that it was trained on, and peaks what a caller's threshold made of
 them. What it says of other genomes, builds or species is not measured by the losses above."""
+COVERAGE = """\
+Tracks are those of the cells and the laboratory that it was trained on, in the units of its files. What it says of
+other genomes, builds or species is not measured by the losses above."""
+GUESSED = "one base of four for a masked token, each track at its rate in the same windows"
+MEANS = "each track's mean in the same windows"
+NO_MEANS = "has no value above 0 in the rows to train on: leave it out, or if its values are negative change their sign"
+PIECES = 600  # to take means from; of larger corpora every so-manieth
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class TrackInput(SequenceInput):
         aligned: AlignedTracks | None = None,
         files: Mapping[str, Path] | None = None,
         warnings: Sequence[str] = (),
-        objective: Omics | None = None,
+        objective: Omics | Tracks | None = None,
     ) -> None:
         self.tracks: tuple[Track, ...] = tuple(tracks)
         self.aligned, self.files = aligned, files or {}
@@ -139,14 +151,48 @@ class TrackInput(SequenceInput):
             raise TrainingError(f"the model to begin from, {name}, has other tracks")
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
-        """Those of the vocabulary, and how many tracks there are."""
-        return super().sizes(rows, recipe, tokenizer) | {"tracks": len(self.tracks)}
+        """Those that follow from the vocabulary and the tracks, as the network has it."""
+        kind = network_class(recipe.network["kind"])
+        try:
+            return kind.track_sizes(self.tracks, super().sizes(rows, recipe, tokenizer))
+        except NotImplementedError:
+            message = f"the network {recipe.network['kind']} has no heads for tracks"
+            raise TrainingError(f"recipe {recipe.name}: {message}") from None
+        except ValueError as error:
+            raise TrainingError(f"recipe {recipe.name}: {error}") from None
 
     def prepared(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> "TrackInput":
         """The same, which knows what it is trained by."""
         alphabet = self.alphabet(rows, recipe, tokenizer)
-        objective = Omics(recipe.settings["omics"], alphabet)
+        (name,) = {"omics", "tracks"} & recipe.objectives.keys() or {"omics"}
+        objective = objective_class(name)(recipe.settings[name], alphabet)
         return TrackInput(self.tracks, self.aligned, self.files, self.warnings, objective)
+
+    def initialize(
+        self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
+    ) -> None:
+        """Give a network of coverage the tracks' means; TrainingError for one that is nowhere above 0."""
+        del tokenizer
+        for network in classifier.networks:
+            if not network.predicts_tracks:
+                continue
+            means = [float(mean) for mean in self._means(rows)]
+            for track, mean in zip(self.tracks, means, strict=True):
+                if not mean > 0:
+                    raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
+            network.set_track_means(self.tracks, means)
+
+    def _means(self, rows: TrainingRows) -> NDArray[np.float64]:
+        """The mean (C,) of each track's values above 0 in the pieces to train on, 0 where there is none."""
+        assert self.aligned is not None
+        windows = TrackWindows.of(self.aligned, rows.names)
+        sums_C, count_C = np.zeros(len(self.tracks)), np.zeros(len(self.tracks))
+        for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+            place = np.array([begin]), np.array([len(letters)]), np.array([0])
+            values_LC = np.nan_to_num(windows.values(*place, len(letters))[0]).clip(min=0)
+            sums_C += values_LC.sum(axis=0, dtype=np.float64)
+            count_C += np.count_nonzero(values_LC, axis=0)
+        return sums_C / np.maximum(count_C, 1)
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """The tokens, and the values of the tracks over the rows."""
@@ -155,8 +201,9 @@ class TrackInput(SequenceInput):
         return replace(super().alphabet(rows, recipe, tokenizer), tracks=windows)
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """What the baselines of an evaluation know of the training data."""
-        del recipe
+        """What the baselines of an evaluation of restored tracks know of the training data."""
+        if "omics" not in recipe.objectives:
+            return {}
         assert self.aligned is not None
         windows = TrackWindows.of(self.aligned, rows.names)
         return {GUESSES: Guesses.of(rows, windows).to_bytes()}
@@ -164,13 +211,17 @@ class TrackInput(SequenceInput):
     def baseline(
         self, network: Network, objective: str, views: Mapping[str, Tensor]
     ) -> float | None:
-        """See `Omics.guessed`; `genomai evaluate --task omics` has the baselines of what counts."""
-        del network
-        return self.objective.guessed(views) if self.objective and objective == "omics" else None
+        """See the objectives' `guessed`; `genomai evaluate --task omics` has the baselines of what counts."""
+        if self.objective is None or objective != self.objective.name:
+            return None
+        return self.objective.guessed(network, views)
 
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
-        """What it restores."""
-        del config, objectives, network
-        return CardText(PURPOSE, LIMITS, BASELINES | {"omics": GUESSED})
+        """What it restores or predicts."""
+        del config, network
+        baselines = BASELINES | {"omics": GUESSED, "tracks": MEANS}
+        if "tracks" in objectives:
+            return CardText(PREDICTS, COVERAGE, baselines)
+        return CardText(RESTORES, PEAKS, baselines)

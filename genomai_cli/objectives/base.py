@@ -152,6 +152,11 @@ def check_objective(name: str, weight: object) -> None:
         raise ValueError(f"objectives.{name} is a weight above 0, not {weight!r}")
 
 
+def mean_over(sum_: Tensor, count: Tensor, group: Group) -> Tensor:
+    """This process's sum over the mean count of a process."""
+    return sum_ * group.size / group.total(count.to(sum_.dtype)).clamp(min=1)
+
+
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
     """The sum over the heads of the mean cross-entropy, in nats.
 

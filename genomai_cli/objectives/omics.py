@@ -21,10 +21,18 @@ from torch.nn import functional
 
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, runs, turn
-from genomai_cli.backbones.base import network_class
+from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.omicsfusion import KNOWN, VALUES
 from genomai_cli.errors import TrainingError
-from genomai_cli.objectives.base import BEGINS, NO_TARGET, Alphabet, Group, Model, Views
+from genomai_cli.objectives.base import (
+    BEGINS,
+    NO_TARGET,
+    Alphabet,
+    Group,
+    Model,
+    Views,
+    mean_over,
+)
 from genomai_cli.tokenizers.batch import encode_rows
 
 _WEIGHT = (0, math.inf)
@@ -152,12 +160,13 @@ class Omics:
         ):
             parts.append(((nats_BTC * chosen_BTC).sum(), chosen_BTC.sum(), weight))
         return torch.stack(
-            [weight * _mean(sum_, count, group) for sum_, count, weight in parts]
+            [weight * mean_over(sum_, count, group) for sum_, count, weight in parts]
         ).sum()
 
-    def guessed(self, views: Mapping[str, Tensor]) -> float:
+    def guessed(self, network: Network, views: Mapping[str, Tensor]) -> float:
         """The loss without a network: of a masked token one base of four is unknown, of a visible one none; each track
         is at its rate among the visible values of the same windows."""
+        del network
         settings, shown = self.settings, self.shown(views)
         seen_BTC, hidden_BTC = shown.known & ~shown.masked, shown.known & shown.masked
         above_BTC = shown.values > 0
@@ -204,8 +213,3 @@ def alone(shape: tuple[int, int], share: float, rng: np.random.Generator) -> NDA
     row, column = np.nonzero(places < width)
     found_BT[row, places[row, column]] = True
     return found_BT
-
-
-def _mean(sum_: Tensor, count: Tensor, group: Group) -> Tensor:
-    """This process's sum over the mean count of a process."""
-    return sum_ * group.size / group.total(count.to(sum_.dtype)).clamp(min=1)

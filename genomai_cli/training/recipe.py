@@ -78,7 +78,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 REFUSED = {
     "panel": "--panel is for barcodes; the recipe {name} reads sequences",
     "labels": "--labels are the phenotypes of people or of sequences, --objective diffusion; {name} has none",
-    "tracks": "--tracks are for --objective omics; {name} has none",
+    "tracks": "--tracks are for --objective omics or tracks; {name} has none",
     "phenotypes": "--phenotypes are for --objective crossmodal; {name} has none",
 }
 

@@ -452,7 +452,9 @@ def test_each_preset_in_help_is_one(command):
     from genomai_cli.training.recipe import presets
 
     told = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
-    sentences = re.split(r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics))?", told)
+    sentences = re.split(
+        r"[,;] (?:or )?(?:for (?:crossmodal|diffusion|causal|omics|tracks))?", told
+    )
     named = [sentence.split()[0] for sentence in sentences if sentence.strip()]
     assert named
     assert set(named) <= set(presets())

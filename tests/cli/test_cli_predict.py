@@ -100,7 +100,7 @@ class TestPretraining:
         ]
         ended = run(["pretrain", "-o", tmp_path / "m", *words])
         assert ended.status == 2
-        assert "--tracks are for --objective omics" in ended.stderr
+        assert "--tracks are for --objective omics or tracks" in ended.stderr
 
     def test_a_folder_without_its_tracks_is_refused(self, model, genome, tmp_path):
         import shutil

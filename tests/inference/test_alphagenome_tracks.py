@@ -219,6 +219,68 @@ class TestPredict:
         assert "--organism" in ended.stderr or "reads DNA alone" in ended.stderr
 
 
+class TestContacts:
+    BED = "a\t4096\t8192\n"
+
+    def told(self, bundle):
+        maps = outputs(bundle, LONG[4096:8192])["contact_maps"]["predictions"][..., 0]
+        return [maps[0, 0], maps[0, 1], maps[1, 1]]
+
+    def test_pairs_are_those_of_the_window_and_bins_those_of_the_reference(self, place, bundle):
+        ended = predicted(place, "--organism", "human", "--contacts", place / "c.h5", bed=self.BED)
+        assert ended.status == 0, ended.stderr
+        with h5py.File(place / "c.h5") as file:
+            pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
+            assert pairs == [(2, 2), (2, 3), (3, 3)]
+            assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+            assert file["bins/end"][:].tolist() == [2048, 4096, 6144, 8192, 9000, 1500]
+            assert file["maps/name"][:].tolist() == [b"hic"]
+
+    def test_cooler_reads_the_same(self, place, bundle):
+        cooler = pytest.importorskip("cooler")
+        ended = predicted(
+            place, "--organism", "human", "--contacts", place / "c.cool", bed=self.BED
+        )
+        assert ended.status == 0, ended.stderr
+        clr = cooler.Cooler(str(place / "c.cool"))
+        assert clr.chromnames == ["a", "b"]
+        matrix = clr.matrix(balance=False).fetch("a:4097-8192")
+        one, between, other = self.told(bundle)
+        assert np.allclose(matrix, [[one, between], [between, other]], atol=1e-5)
+
+    def test_every_pair_of_a_contig_once(self, place):
+        bed = "a\t0\t5000\na\t5000\t9000\n"
+        assert (
+            predicted(place, "--organism", "human", "--contacts", place / "c.h5", bed=bed).status
+            == 0
+        )
+        with h5py.File(place / "c.h5") as file:
+            pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
+        assert pairs == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)]
+
+    def test_a_triangle_is_drawn(self, place):
+        words = ["--organism", "human", "--resolution", "128", "--plot", place / "x.svg"]
+        ended = predicted(place, *words, bed=self.BED)
+        assert ended.status == 0, ended.stderr
+        drawn = (place / "x.svg").read_text()
+        assert "bases apart" in drawn
+        assert "hic" in drawn
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--contacts", "c.txt"], "name it .cool or .h5"),
+            (["--only", "hic"], "chooses contact maps alone"),
+            (["--only", "open", "--contacts", "c.h5"], "no contact maps among the tracks chosen"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, place, words, said):
+        ended = predicted(place, "--organism", "human", *words, bed=self.BED, target="none.h5")
+        assert ended.status != 0
+        assert said in ended.stderr
+        assert not (place / "none.h5").exists()
+
+
 class TestScore:
     def test_means_and_largest_values_over_the_bases_that_count(self, bundle):
         told = outputs(bundle, TEXT)["dnase"]["predictions_1bp"][2000:2100, 0]

@@ -172,6 +172,6 @@ class TestGuesses:
         omics = objective(always, tracks=0.3)
         views = views_at(omics, letters, [0, 50])
         n = WIDTH - 5
-        assert omics.guessed(views) == pytest.approx(
+        assert omics.guessed(None, views) == pytest.approx(
             np.log(4) + 60 * np.log(1 + 0.5 / (n + 0.5)), abs=0.8
         )

@@ -1,0 +1,65 @@
+"""Contact maps of a model along regions of a reference: how often two bins of 2,048 bases meet, on the model's scale.
+
+A window tells the pairs of its own bins; a pair is taken from the window whose middle the pair's is in, so that as much
+is read on both sides. Bins begin at multiples of 2,048 of the contig; those that reach over its end are in no window.
+Of a region the pairs of the bins that it touches are told, as far apart as windows reach.
+
+Shape suffixes: P bins of a window, M maps, N pairs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from genomai_cli.errors import BundleError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.consensus import Region
+from genomai_cli.formats.contact_maps import Pairs
+from genomai_cli.inference.track_predictions import TrackPredictor
+
+
+@dataclass(frozen=True, eq=False)
+class ContactPredictor:
+    """What a predictor's model says of pairs of bins; BundleError for one without maps among the tracks chosen."""
+
+    predictor: TrackPredictor
+
+    def __post_init__(self) -> None:
+        if not self.predictor.map_columns:
+            raise BundleError("the model has no contact maps among the tracks chosen")
+
+    def pairs(self, region: Region) -> Iterator[Pairs]:
+        """The pairs of the region's bins, window by window."""
+        reader, step = self.predictor.reader, self.predictor.reader.step
+        length = self.predictor.reference.lengths[region.contig]
+        bins = min(self.predictor.window, length // step * step) // step
+        first, last = region.start // step, min(-(-region.end // step), length // step)
+        if not bins or first >= last:
+            return
+        taken = max(1, bins - 2 * (min(self.predictor.overlap // step, bins // 4)))
+        for begin, middle in _windows(first, last, bins, taken, length // step):
+            start = begin * step
+            text = self.predictor.reference.fetch(region.contig, start, start + bins * step)
+            maps_PPM = reader.contacts(text, self.predictor.map_columns)
+            one, other = np.triu_indices(bins)
+            centre = (one + other) / 2 + begin + 0.5
+            own = (centre >= middle[0]) & (centre < middle[1])
+            for place in (one, other):
+                own &= (place + begin >= first) & (place + begin < last)
+            values_NM: Values = maps_PPM[one[own], other[own]]
+            yield Pairs(region.contig, one[own] + begin, other[own] + begin, values_NM)
+
+
+def _windows(
+    first: int, last: int, bins: int, taken: int, most: int
+) -> Iterator[tuple[int, tuple[int, int]]]:
+    """The first bin of each window, and from where to where its middle is, of bins from `first` to before `last`."""
+    at = first
+    while at < last:
+        end = min(last, at + taken)
+        begin = max(0, min((at + end - bins) // 2, most - bins))
+        if begin + bins >= last:
+            end = last
+        yield begin, (at, end)
+        at = end

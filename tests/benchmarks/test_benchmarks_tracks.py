@@ -1,0 +1,72 @@
+"""What the benchmark of coverage measures with: correlations, windows as files, and the network beside ours."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.tracks import basenji, correlations
+from benchmarks.tracks import coverage_windows as windows
+from genomai_cli.formats.indexed_fasta import open_reference
+from genomai_cli.formats.track_table import read_track_table
+from genomai_cli.formats.tracks import AlignedTracks
+
+
+class TestCorrelations:
+    def test_r_is_that_of_all_bins_of_all_windows(self):
+        rng = np.random.default_rng(0)
+        told, measured = (rng.random((4, 10, 3)).astype(np.float32) for _ in range(2))
+        found = correlations.pearson(correlations.moments(told, measured).sum(axis=0))
+        for track in range(3):
+            expected = np.corrcoef(told[..., track].ravel(), measured[..., track].ravel())[0, 1]
+            assert found[track] == pytest.approx(expected)
+
+    def test_draws_of_one_window_are_that_windows(self):
+        rng = np.random.default_rng(0)
+        found = correlations.moments(*(rng.random((1, 10, 2)).astype(np.float32) for _ in range(2)))
+        assert np.allclose(correlations.drawn(found), correlations.pearson(found[0]))
+
+    def test_what_does_not_vary_has_no_r(self):
+        found = correlations.moments(np.ones((1, 5, 1), np.float32), np.eye(5, 1)[None])
+        assert np.isnan(correlations.pearson(found[0])).all()
+
+    def test_a_track_is_not_among_the_others(self):
+        values = np.array([[[1.0, 2.0, 6.0]]], np.float32)
+        assert correlations.others(values).tolist() == [[[4.0, 3.5, 1.5]]]
+
+
+def test_windows_as_files_hold_what_the_arrays_do(tmp_path, monkeypatch):
+    pytest.importorskip("pyBigWig")
+    monkeypatch.setattr(windows, "WINDOW", 512)
+    rng = np.random.default_rng(0)
+    targets = {"hg38": 2, "mm10": 1}
+    for species, count in targets.items():
+        values = rng.random((2, 8, count)).astype(np.float16)
+        letters = rng.integers(0, 5, (2, 512), dtype=np.uint8)
+        np.savez(tmp_path / f"{species}_valid.npz", seq=letters, target=values)
+        rows = [f"{n}\t{species}_{n}{'+-'[n]}\tCAGE:liver" for n in range(count)]
+        text = "\n".join(["\tidentifier\tdescription", *rows]) + "\n"
+        (tmp_path / f"{species}_targets.txt").write_text(text)
+    windows.write_part(tmp_path, "valid", tmp_path / "valid")
+    table = read_track_table(tmp_path / "valid" / "tracks.tsv")
+    assert [(track.assay, track.strand, track.organism) for track in table.tracks] == [
+        ("cage", "+", "human"), ("cage", "-", "human"), ("cage", "+", "mouse"),
+    ]  # fmt: skip
+    with open_reference(tmp_path / "valid" / "ref.fa") as reference:
+        aligned = AlignedTracks.open(table, reference.lengths, "ref.fa")
+        assert (
+            reference.fetch("hg38_valid_1", 0, 512) == windows.letters(tmp_path, "hg38", "valid")[1]
+        )
+        found = aligned.values("hg38_valid_1", 0, 512)
+    assert np.isnan(found[:128]).all()
+    assert np.isnan(found[:, 2]).all()
+    told = np.repeat(windows.coverage(tmp_path, "hg38", "valid")[1], 32, axis=0)
+    assert np.array_equal(found[128:384, :2], told)
+
+
+def test_the_network_has_a_value_a_bin_of_what_lies_within_its_context():
+    torch.manual_seed(0)
+    network = basenji.Basenji({"human": 3}, width=4, growth=1)
+    length = 2 * basenji.CONTEXT + 4 * 128
+    letters = np.random.default_rng(0).integers(0, 5, (1, length), dtype=np.uint8)
+    given = basenji.Windows(letters, np.ones((1, 4, 3), np.float32), (1, 0, 2))
+    assert basenji.predicted(network.eval(), given, "human").shape == (1, 4, 3)

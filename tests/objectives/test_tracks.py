@@ -1,0 +1,238 @@
+"""Coverage predicted from DNA: the loss, what never enters it, organisms and strands, and training end to end."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+
+from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
+from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, on_networks_scale
+from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
+from genomai_cli.errors import InputError
+from genomai_cli.formats.track_table import read_track_table
+from genomai_cli.formats.tracks import AlignedTracks
+from genomai_cli.inputs.track_windows import TrackWindows
+from genomai_cli.objectives.base import Alone, Alphabet, Model
+from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
+from genomai_cli.tokenizers.characters import Characters
+
+WINDOW, LENGTH = 2048, 60_000
+SIZES = {
+    "width": 4, "growth": 2, "blocks": 1, "heads": 2, "key_size": 4, "value_size": 4, "pair_width": 3,
+    "pair_heads": 2, "pair_key_size": 4, "distances": 1, "max_tokens": 16,
+}  # fmt: skip
+SMALL = [word for name, value in SIZES.items() for word in ("--set", f"network.{name}={value}")]
+SMALL += ["--set", f"corpus.window={WINDOW}", "--set", "corpus.judged=4"]
+SMALL += ["--set", "optimization.steps=4", "--set", "optimization.evaluate_every=2"]
+HEADER = "name\tfile\tassay\tstrand\torganism\n"
+TRACKS = {
+    "h+": ("cage", "+", "human", "a"), "h-": ("cage", "-", "human", "a"), "open": ("dnase", ".", "human", "a"),
+    "mark": ("chip_histone", ".", "mouse", "b"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    """Two contigs, each with an organism's tracks over most of it."""
+    folder = tmp_path_factory.mktemp("coverage")
+    rng = np.random.default_rng(0)
+    with (folder / "ref.fa").open("w") as fasta:
+        for contig in "ab":
+            fasta.write(f">{contig}\n{''.join(rng.choice(list('ACGT'), LENGTH))}\n")
+    with (folder / "t.tsv").open("w") as table:
+        table.write(HEADER)
+        for name, (assay, strand, organism, contig) in TRACKS.items():
+            table.write(f"{name}\t{name}.bedgraph\t{assay}\t{strand}\t{organism}\n")
+            with (folder / f"{name}.bedgraph").open("w") as file:
+                for at in range(1000, LENGTH - 100, 100):
+                    if rng.random() < 0.9:
+                        file.write(f"{contig}\t{at}\t{at + 100}\t{rng.poisson(2)}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def windows(genome):
+    table = read_track_table(genome / "t.tsv")
+    aligned = AlignedTracks.open(table, {"a": LENGTH, "b": LENGTH}, "ref.fa")
+    return TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"])
+
+
+def objective_of(windows):
+    return Tracks(
+        TracksSettings(segments=4, reverse_complement=0.0), Alphabet(Characters(), tracks=windows)
+    )
+
+
+def views_of(begins, flipped):
+    rng = np.random.default_rng(1)
+    return {
+        "ids": torch.from_numpy(rng.integers(0, 4, (len(begins), WINDOW))),
+        "begins": torch.tensor(begins)[:, None],
+        "sizes": torch.full((len(begins), 1), WINDOW),
+        "flipped": torch.tensor(flipped)[:, None],
+    }
+
+
+def network_of(windows):
+    torch.manual_seed(0)
+    tracks = windows.aligned.tracks
+    sizes = SIZES | AlphaGenomeNetwork.track_sizes(tracks, {})
+    network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).eval()
+    network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0])
+    return network
+
+
+class TestLoss:
+    def test_it_is_the_formulas(self):
+        rng = np.random.default_rng(0)
+        scaled, wanted = rng.gamma(2, 1, (2, 8, 3)), rng.gamma(2, 1, (2, 8, 3))
+        found = [
+            float(s) / int(n) for s, n in multinomial(*map(torch.from_numpy, (scaled, wanted)), 2)
+        ]
+        poisson, spread = [], []
+        for row in range(2):
+            for part in (slice(0, 4), slice(4, 8)):
+                for track in range(3):
+                    x, y = scaled[row, part, track], wanted[row, part, track]
+                    poisson.append(
+                        (x.sum() - y.sum() * np.log(x.sum()) - y.sum() + y.sum() * np.log(y.sum()))
+                        / 4
+                    )
+                    spread.append(-(y * np.log(x / x.sum())))
+        assert found == pytest.approx([np.mean(poisson), np.mean(spread)], abs=1e-5)
+
+    def test_missing_bins_never_enter_it(self):
+        rng = np.random.default_rng(0)
+        wanted = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3)))
+        wanted[0, :4, 0] = torch.nan  # a segment
+        wanted[1, 5:, :] = torch.nan
+        scaled = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3))).requires_grad_()
+        terms = list(multinomial(scaled, wanted, 2))
+        sum(part for part, _ in terms).backward()
+        assert (scaled.grad[wanted.isnan()] == 0).all()
+        assert (scaled.grad[~wanted.isnan()] != 0).all()
+        assert [int(count) for _, count in terms] == [11, int((~wanted.isnan()).sum())]
+        other = torch.where(wanted.isnan(), 1e3, scaled.detach())
+        again = list(multinomial(other, wanted, 2))
+        assert [p.item() for p, _ in again] == pytest.approx([p.item() for p, _ in terms])
+
+    @pytest.mark.parametrize("squashed", [None, 0.75])
+    def test_the_networks_scale_and_back(self, squashed):
+        values = torch.tensor([[[0.0, 0.3, 9.0, 11.0, 500.0]]], dtype=torch.float64)
+        scaled = on_networks_scale(values / 2, squashed)
+        means = torch.full((1, 5), 2.0, dtype=torch.float64)
+        assert torch.allclose(on_experiments_scale(scaled, means, 1, squashed), values)
+
+    def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
+        network, objective = network_of(windows), objective_of(windows)
+        views = views_of([20_000, LENGTH + 30_000], [0, 0])
+        values, organisms = objective.shown(views)
+        assert organisms.tolist() == [0, 1]
+        assert values[0, :, 3].isnan().all()
+        assert values[1, :, :3].isnan().all()
+        model = Model(network, torch.nn.Identity(), lambda ids: ids)
+        loss = objective.loss(model, views, Alone())
+        loss.backward()
+        cage = network.tracks.assays["cage"].convs["1"].weight.grad
+        assert (cage[1] == 0).all()
+        assert (cage[0] != 0).any()
+        mark = network.tracks.assays["chip_histone"].convs["128"].weight.grad
+        assert (mark[0] == 0).all()
+        assert (mark[1] != 0).any()
+        nothing = objective.loss(
+            model, views_of([0], [0]) | {"sizes": torch.tensor([[0]])}, Alone()
+        )
+        assert nothing.item() == 0
+
+    def test_the_other_strand_has_the_partners_values_reversed(self, windows):
+        objective = objective_of(windows)
+        given, _ = objective.shown(views_of([20_000], [0]))
+        turned, _ = objective.shown(views_of([20_000], [1]))
+        assert torch.equal(
+            turned[0, :, [0, 2]].nan_to_num(-1), given[0].flip(0)[:, [1, 2]].nan_to_num(-1)
+        )
+
+    def test_each_tracks_mean_is_the_guess(self, windows):
+        network, objective = network_of(windows), objective_of(windows)
+        assert 0 < objective.guessed(network, views_of([20_000, LENGTH + 30_000], [0, 0])) < 100
+
+
+def pretrained(genome, target, *more, table="t.tsv"):
+    words = ["--tracks", genome / table, "--reference", genome / "ref.fa", "-o", target]
+    return run(["pretrain", "--objective", "tracks", *words, *SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def model(genome):
+    ended = pretrained(genome, genome / "model")
+    assert ended.status == 0, ended.stderr
+    return genome / "model"
+
+
+class TestPretraining:
+    def test_a_bundle_whose_tracks_are_predicted(self, model, genome, tmp_path):
+        config = json.loads((model / "config.json").read_text())
+        assert config["network"]["tracks"] == {"dnase": 1, "cage": 2, "chip_histone": 1}
+        assert "each track's mean in the same windows" in (model / "README.md").read_text()
+        (tmp_path / "r.bed").write_text("b\t10000\t11000\n")
+        words = ["--model", model, "--reference", genome / "ref.fa", "--organism", "mouse"]
+        ended = run(["predict", *words, "--regions", tmp_path / "r.bed"])
+        assert ended.status == 0, ended.stderr
+        head, row = (line.split("\t") for line in ended.stdout.splitlines())
+        assert head[4:] == ["mark"]
+        assert float(row[4]) > 0
+
+    def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
+        assert pretrained(genome, tmp_path / "again").status == 0
+        again = (tmp_path / "again" / "model.safetensors").read_bytes()
+        assert again == (model / "model.safetensors").read_bytes()
+
+    def test_an_interrupted_run_goes_on_to_the_same_model(
+        self, model, genome, tmp_path, monkeypatch
+    ):
+        loss, calls = Tracks.loss, []
+
+        def interrupted(*given):
+            calls.append(given)
+            if len(calls) == 3:
+                raise InputError("stopped", path="here")
+            return loss(*given)
+
+        words = ["--set", "optimization.checkpoint_every=0"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Tracks, "loss", interrupted)
+            assert pretrained(genome, tmp_path / "m", *words).status == 1
+        ended = pretrained(genome, tmp_path / "m", *words, "--resume")
+        assert ended.status == 0, ended.stderr
+        again = (tmp_path / "m" / "model.safetensors").read_bytes()
+        assert again == (model / "model.safetensors").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ("a\tzero.bedgraph\tcage\t.\tx\n", "track a has no value above 0"),
+            ("a\topen.bedgraph\twgbs\t.\tx\n", "assay is one of atac"),
+            ("a\topen.bedgraph\tcage\t.\tx\nb\th+.bedgraph\tcage\t.\ty\n", "has tracks of x and y"),
+        ],
+    )
+    def test_what_cannot_be_learnt_is_one_line(self, genome, tmp_path, table, said):
+        (genome / "zero.bedgraph").write_text(f"a\t0\t{LENGTH}\t-1\n")
+        (genome / "bad.tsv").write_text(HEADER + table)
+        ended = pretrained(genome, tmp_path / "m", table="bad.tsv")
+        assert ended.status == 1
+        assert said in ended.stderr
+        assert ended.stderr.count("\n") <= 2
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ("corpus.window=1000", "windows are multiples of 2,048 letters"),
+            ("tracks.segments=5", "tracks.segments = 5"),
+        ],
+    )
+    def test_windows_are_whole(self, genome, tmp_path, change, said):
+        ended = pretrained(genome, tmp_path / "m", "--set", change)
+        assert ended.status != 0
+        assert said in ended.stderr
