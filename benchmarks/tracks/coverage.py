@@ -1,6 +1,6 @@
 """How well coverage of two species is predicted from DNA: `alphagenome-tiny`, a small CNN, and the other tracks.
 
-    python -m benchmarks.tracks.coverage --steps 360 --seconds 900 -o coverage.tsv --markdown coverage.md
+    python -m benchmarks.tracks.coverage --steps 200 --seconds 300 -o coverage.tsv --markdown coverage.md
 
 One model with heads for both species is trained by `genomai pretrain --objective tracks` on the training windows, if no
 finished one is kept; the CNN has so many seconds of a processor on the same windows. Both are measured on the
@@ -45,8 +45,8 @@ def main() -> None:
     """Prepare, train, measure, write."""
     parser = parser_of(__doc__, runs=RUNS / "tracks", output=None, markdown=None, seed=0)
     parser.add_argument("--data", type=Path, default=DATA.parent / "omics")
-    parser.add_argument("--steps", type=int, default=360, help="of alphagenome-tiny")
-    parser.add_argument("--seconds", type=float, default=900.0, help="of a processor, for the CNN")
+    parser.add_argument("--steps", type=int, default=200, help="of alphagenome-tiny")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of a processor, for the CNN")
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = options.runs / "coverage"
@@ -96,8 +96,7 @@ def pretrain(train: Path, model: Path, steps: int, seed: int) -> None:
     words += ["--regions", train / "regions.bed", "--threads", 1, "--seed", seed, "-o", model]
     settings = {
         "optimization.steps": steps,
-        "optimization.evaluate_every": 60,
-        "optimization.learning_rate": 2e-3,
+        "optimization.evaluate_every": 100,
         "corpus.judged": 8,
     }
     words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]

@@ -72,13 +72,16 @@ class AlphaGenomeNetwork(Backbone):
         return sizes_of(tracks)
 
     @torch.no_grad()
-    def set_track_means(self, tracks: Sequence[Track], means: Sequence[float]) -> None:
-        """See `Network`; what only fills a head up has a mean of 0."""
+    def set_track_means(
+        self, tracks: Sequence[Track], means: Sequence[float], shares: Sequence[float]
+    ) -> None:
+        """See `Network`; what only fills a head up has a mean of 0. Heads begin with the mean of all bases."""
         for buffer in self.tracks.means.values():
             buffer.zero_()
-        for place, mean in zip(places_of(tracks), means, strict=True):
+        for place, mean, share in zip(places_of(tracks), means, shares, strict=True):
             if place.head in self.tracks.means:
                 self.tracks.means[place.head][place.organism, place.column] = mean
+                self.tracks.begin_with(place.head, place.organism, place.column, share)
 
     def forward(
         self,

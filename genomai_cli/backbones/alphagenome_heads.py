@@ -8,6 +8,7 @@ Shape suffixes: B sequences, T bases, N tokens of 128 bases, P bins of 2,048 bas
 S splice sites of a kind, U tissues, J channels of a junction.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ ASSAYS: dict[str, tuple[int, ...]] = {  # and the resolutions of their tracks, i
     "chip_histone": (TOKEN,),
 }
 SQUASHED = {"rna_seq": 0.75}  # powers of the experiment's values
+SMALLEST = 1e-4  # that a track begins with
 LINEAR_UP_TO = 10.0  # on the network's scale
 SITES = ("pos_donor", "pos_acceptor", "neg_donor", "neg_acceptor")  # the classes of sites, in order
 NONE = -1  # stands where there are fewer sites
@@ -82,6 +84,15 @@ class AlphaGenomeHeads(nn.Module):
     def means(self) -> dict[str, Tensor]:
         """Those of the tracks of each assay (organisms, O), 0 of what only fills the head up."""
         return {name: head.track_means for name, head in self.assays.items()}  # type: ignore[misc]
+
+    def begin_with(self, head: str, organism: int, column: int, scaled: float) -> None:
+        """Set a track's biases so that its values are about that on the network's scale."""
+        assay: TrackHead = self.assays[head]  # type: ignore[assignment]
+        for name, layer in assay.convs.items():
+            size = functional.softplus(assay.residual_scales[name][organism, column])
+            wanted = max(scaled / float(size), SMALLEST)
+            biases: Tensor = layer.bias  # type: ignore[assignment]
+            biases[organism, column] = math.log(math.expm1(wanted))
 
     @property
     def of_bases(self) -> frozenset[str]:

@@ -52,8 +52,11 @@ class Network(nn.Module):
         for."""
         raise NotImplementedError
 
-    def set_track_means(self, tracks: Sequence[Track], means: Sequence[float]) -> None:
-        """Take in the means of tracks over bases that are not zero, if it `predicts_tracks`."""
+    def set_track_means(
+        self, tracks: Sequence[Track], means: Sequence[float], shares: Sequence[float]
+    ) -> None:
+        """Take in the means of tracks over bases above 0, if it `predicts_tracks`, and of how many bases these are the
+        share."""
         raise NotImplementedError
 
     def pooled(

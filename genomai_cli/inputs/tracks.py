@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
@@ -176,23 +175,27 @@ class TrackInput(SequenceInput):
         for network in classifier.networks:
             if not network.predicts_tracks:
                 continue
-            means = [float(mean) for mean in self._means(rows)]
+            means, shares = self._means(rows)
             for track, mean in zip(self.tracks, means, strict=True):
                 if not mean > 0:
                     raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
-            network.set_track_means(self.tracks, means)
+            network.set_track_means(self.tracks, means, shares)
 
-    def _means(self, rows: TrainingRows) -> NDArray[np.float64]:
-        """The mean (C,) of each track's values above 0 in the pieces to train on, 0 where there is none."""
+    def _means(self, rows: TrainingRows) -> tuple[list[float], list[float]]:
+        """The mean of each track's values above 0 in the pieces to train on, 0 where there is none, and the share that
+        these are of the values that are known."""
         assert self.aligned is not None
         windows = TrackWindows.of(self.aligned, rows.names)
-        sums_C, count_C = np.zeros(len(self.tracks)), np.zeros(len(self.tracks))
+        sums_C, count_C, known_C = np.zeros((3, len(self.tracks)))
         for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
             place = np.array([begin]), np.array([len(letters)]), np.array([0])
-            values_LC = np.nan_to_num(windows.values(*place, len(letters))[0]).clip(min=0)
+            given_LC = windows.values(*place, len(letters))[0]
+            known_C += np.count_nonzero(~np.isnan(given_LC), axis=0)
+            values_LC = np.nan_to_num(given_LC).clip(min=0)
             sums_C += values_LC.sum(axis=0, dtype=np.float64)
             count_C += np.count_nonzero(values_LC, axis=0)
-        return sums_C / np.maximum(count_C, 1)
+        means_C, shares_C = sums_C / np.maximum(count_C, 1), count_C / np.maximum(known_C, 1)
+        return means_C.tolist(), shares_C.tolist()
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """The tokens, and the values of the tracks over the rows."""

@@ -80,7 +80,7 @@ def network_of(windows):
     tracks = windows.aligned.tracks
     sizes = SIZES | AlphaGenomeNetwork.track_sizes(tracks, {})
     network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).eval()
-    network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0])
+    network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0], [0.1, 0.2, 0.3, 0.4])
     return network
 
 
@@ -152,6 +152,18 @@ class TestLoss:
         turned, _ = objective.shown(views_of([20_000], [1]))
         assert torch.equal(
             turned[0, :, [0, 2]].nan_to_num(-1), given[0].flip(0)[:, [1, 2]].nan_to_num(-1)
+        )
+
+    def test_heads_begin_with_the_mean_of_all_bases(self, windows):
+        network = network_of(windows)
+        for assay in network.tracks.assays.values():
+            for layer in assay.convs.values():
+                torch.nn.init.zeros_(layer.weight)
+        found = network.predict(torch.zeros(1, WINDOW, dtype=torch.long))
+        cage = found["cage"]["predictions_1bp"][0, 0].tolist()
+        assert cage == pytest.approx([0.1, 0.4], rel=1e-4)
+        assert found["dnase"]["predictions_128bp"][0, 0].tolist() == pytest.approx(
+            [128 * 0.9], rel=1e-4
         )
 
     def test_each_tracks_mean_is_the_guess(self, windows):
