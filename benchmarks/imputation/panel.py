@@ -26,6 +26,7 @@ from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.denoising.base import Settings
+from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
@@ -36,7 +37,6 @@ from genomai_cli.population.imputation.models import (
     model_of,
     posterior,
 )
-from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "panel"

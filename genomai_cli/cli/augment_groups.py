@@ -9,10 +9,10 @@ from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.diffusion.phenotypes import Phenotypes
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.tables import LabelTable
     from genomai_cli.inference.augment import Alignment, Crosses
-    from genomai_cli.population.labels import Phenotypes
     from genomai_cli.records import SequenceRecord
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from genomai_cli.bundles.bundle import Bundle
+    from genomai_cli.diffusion.phenotypes import Phenotypes
     from genomai_cli.inference.generate_diffusion import Settings
     from genomai_cli.population.evaluation.genotypes import SampleGenotypes
     from genomai_cli.population.evaluation.summary import Summary
     from genomai_cli.population.generation.quality import Quality
     from genomai_cli.population.generation.requests import Request
     from genomai_cli.population.generation.sampler import SyntheticIndividual
-    from genomai_cli.population.labels import Phenotypes
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.reports.page import Page

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from genomai_cli import registry
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.diffusion.phenotypes import REFERENCE
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.generate_causal import CausalGenerator, CausalSampling
 from genomai_cli.inference.generate_diffusion import SequenceRequest, steps_of
@@ -13,7 +14,6 @@ from genomai_cli.inference.likelihood import predicts_next_token
 from genomai_cli.population.generation.output import barcode_records
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
-from genomai_cli.population.labels import REFERENCE
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.drawn import drawn
 

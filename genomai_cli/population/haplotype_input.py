@@ -19,6 +19,7 @@ from torch import Tensor
 from genomai_cli.alphabet import MISSING
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
+from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import LabelTable, read_labels
 from genomai_cli.inputs.base import CardText, InputKind, Model, Reader, Recipe
@@ -28,7 +29,7 @@ from genomai_cli.population.barcode import letters_to_alleles, require_barcode
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
-from genomai_cli.population.labels import HaplotypeRows, Phenotypes
+from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork, People
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies

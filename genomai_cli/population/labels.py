@@ -11,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
-from genomai_cli.diffusion.phenotypes import NULL, REFERENCE, Phenotypes
-
-__all__ = ["NULL", "REFERENCE", "HaplotypeRows", "Phenotypes"]
 
 Bytes = NDArray[np.uint8]
 Alleles = NDArray[np.int8]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import BundleError, InputError, UsageError
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
@@ -16,7 +17,7 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.generation.denoiser import HaplotypeNoising, given_phenotypes
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
-from genomai_cli.population.labels import HaplotypeRows, Phenotypes
+from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.metrics.classification import Estimate
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.evaluation import generation
@@ -17,7 +18,6 @@ from genomai_cli.population.evaluation.generation import Measures, Report
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import Summary, compare_frequencies
 from genomai_cli.population.generation.sampler import SyntheticIndividual
-from genomai_cli.population.labels import Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.diffusion.phenotypes import NULL, REFERENCE, Phenotypes
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.names import repeated
-from genomai_cli.population.labels import NULL, REFERENCE, Phenotypes
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import encode

@@ -23,6 +23,7 @@ from torch import Tensor
 from genomai_cli.alphabet import UNKNOWN_LETTER
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.kernel import MASKED, InitialTokens
+from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.inference.augment import UnchangedView
 from genomai_cli.inference.generate_diffusion import (
@@ -40,7 +41,6 @@ from genomai_cli.population.barcode import (
 )
 from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoiser
 from genomai_cli.population.generation.requests import Request
-from genomai_cli.population.labels import NULL, Phenotypes
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.panel import REACH, Panel, coordinates
 
@@ -119,20 +119,12 @@ class HaplotypeGenerator:
         if request.record:
             chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
             parts = ((parts[chosen][0], 1.0),)
-        ancestors = [self._ancestor(name, rng) for name, _ in parts]
+        ancestors = [self.phenotypes.drawn(name, rng) for name, _ in parts]
         weights = [weight for _, weight in parts]
         source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
         name = f"synthetic_{request.name}_{number}"
         return _Planned(name, request.text, ancestors, seeds, source_2S)
-
-    def _ancestor(self, name: str, rng: np.random.Generator) -> int:
-        """The phenotype by which to draw: of a coarse label one of the finest within it, by their sample sizes."""
-        if name == NULL:
-            return 0
-        parts = self.phenotypes.parts(name)
-        counts = np.array(list(parts.values()), np.float64)
-        return self.phenotypes.number(list(parts)[rng.choice(len(parts), p=counts / counts.sum())])
 
     @torch.inference_mode()
     def _drawn(self, planned: "list[_Planned]") -> Iterator[SyntheticIndividual]:

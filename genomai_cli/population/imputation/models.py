@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out, normalised
+from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.errors import BundleError
-from genomai_cli.population.labels import REFERENCE, Phenotypes
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
 from genomai_cli.population.networks.haplotype_copying import genotypes_of, pairs_of
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, Window, restored
