@@ -7,7 +7,6 @@ Shape suffixes: B samples, L letters, T tokens, P labels of a sample.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,13 @@ from torch import Tensor, nn
 
 from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
-from genomai_cli.diffusion.denoisers import ConditionDropout, Noise, TokenNoising
-from genomai_cli.diffusion.kernel import Denoiser
+from genomai_cli.diffusion.denoisers import (
+    ConditionDropout,
+    Noise,
+    TokenDenoiser,
+    TokenNoising,
+)
 from genomai_cli.diffusion.phenotypes import given_phenotypes
-from genomai_cli.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -46,34 +48,10 @@ class SequenceRows:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledNoising:
+class LabelledNoising(TokenNoising):
     """A `Noising` of labelled rows; ValueError where tokens overlap."""
 
     rows: SequenceRows
-    tokens: TokenNoising
-
-    @classmethod
-    def of(cls, rows: SequenceRows, tokenizer: Tokenizer) -> "LabelledNoising":
-        """With the tokens of a tokenizer."""
-        return cls(rows, TokenNoising(tokenizer))
-
-    @property
-    def vocabulary(self) -> int:
-        """See `Noising`."""
-        return self.tokens.vocabulary
-
-    @property
-    def bases(self) -> int:
-        """See `Noising`."""
-        return self.tokens.bases
-
-    def numbered(self, ids_BT: Tensor) -> Tensor:
-        """See `Noising`."""
-        return self.tokens.numbered(ids_BT)
-
-    def head(self) -> dict[str, Any]:
-        """See `Noising`."""
-        return self.tokens.head()
 
     def views(
         self,
@@ -84,7 +62,7 @@ class LabelledNoising:
     ) -> dict[str, NDArray[np.int64]]:
         """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
         phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
-        views = self.tokens.views(self.rows.sequences(samples_BL), noise, dropout, rng)
+        views = super().views(self.rows.sequences(samples_BL), noise, dropout, rng)
         return views | {"phenotype": phenotype_B[:, None]}
 
     def denoiser(
@@ -95,9 +73,7 @@ class LabelledNoising:
         *,
         soft_masked: bool,
         inputs: Callable[[Tensor], Tensor] | None,
-    ) -> Denoiser:
+    ) -> TokenDenoiser:
         """See `Noising`."""
-        of_tokens = self.tokens.denoiser(
-            network, head, views, soft_masked=soft_masked, inputs=inputs
-        )
+        of_tokens = super().denoiser(network, head, views, soft_masked=soft_masked, inputs=inputs)
         return replace(of_tokens, condition=views["phenotype"][:, 0])

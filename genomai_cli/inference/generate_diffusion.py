@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,36 +122,23 @@ class SequenceRequest:
         if self.length is not None and self.length < len(self.prompt):
             raise UsageError(f"--length {self.length}: the --prompt has {len(self.prompt)} letters")
 
+    def seed(self, seed: int, number: int) -> list[int]:
+        """That of one of the sequences, numbered from 1."""
+        return [seed, zlib.crc32(self.text.encode()), number] if self.parts else [seed, number]
 
-class Asked(Protocol):
-    """So many `individuals` of labels with their shares, and how these were asked for."""
+    def part(self, rng: np.random.Generator) -> str:
+        """One of the parts, by their shares."""
+        names, shares = zip(*self.parts, strict=True)
+        drawn: str = names[rng.choice(len(names), p=shares)]
+        return drawn
 
-    @property
-    def parts(self) -> tuple[tuple[str, float], ...]: ...
-    @property
-    def individuals(self) -> int: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-
-
-def by_labels(request: SequenceRequest, asked: Iterable[Asked]) -> list[SequenceRequest]:
-    """The request, for each of the labels that are asked for."""
-    return [
-        replace(request, number=one.individuals, parts=one.parts, name=one.name, text=one.text)
-        for one in asked
-    ]
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """A sequence to be drawn: its seed, and the number of its label."""
-
-    name: str
-    description: str
-    seed: list[int]
-    condition: int
+    def record(self, number: int, letters: str, model: str, seed: int) -> SequenceRecord:
+        """One of the sequences as it is written: synthetic_1, synthetic_2 and so on, or with parts synthetic_NAME_1."""
+        origin = f"model={model} seed={seed}"
+        if not self.parts:
+            return SequenceRecord(f"synthetic_{number}", letters, origin)
+        description = f"phenotype={self.text} {origin}"
+        return SequenceRecord(f"synthetic_{self.name}_{number}", letters, description)
 
 
 class SequenceGenerator:
@@ -183,27 +170,28 @@ class SequenceGenerator:
         self.usual_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
-        """The sequences, synthetic_1, synthetic_2 and so on, or with labels synthetic_NAME_1 ..."""
+        """The sequences, `SequenceRequest.record`."""
+        seed = self.settings.seed
         length = request.length or len(request.prompt) or self.usual_length
         prompt = np.frombuffer(request.prompt.encode().ljust(length, b"N"), np.uint8)
-        planned = (self._planned(request, number + 1) for number in range(request.number))
-        while chunk := list(islice(planned, self.batch)):
+        numbers = iter(range(1, request.number + 1))
+        while chunk := list(islice(numbers, self.batch)):
             given_BL = np.tile(codes_of(prompt), (len(chunk), 1))
-            conditions = [one.condition for one in chunk] if self.phenotypes else None
-            made = self.filled(given_BL, [one.seed for one in chunk], conditions=conditions)
-            for one, letters in zip(chunk, made, strict=True):
-                yield SequenceRecord(one.name, letters, one.description)
+            seeds = [request.seed(seed, number) for number in chunk]
+            made = self.filled(given_BL, seeds, conditions=self._conditions(request, seeds))
+            for number, letters in zip(chunk, made, strict=True):
+                yield request.record(number, letters, self.name, seed)
 
-    def _planned(self, request: SequenceRequest, number: int) -> "_Planned":
-        origin, seed = f"model={self.name} seed={self.settings.seed}", self.settings.seed
-        if self.phenotypes is None or not request.parts:
-            return _Planned(f"synthetic_{number}", origin, [seed, number], 0)
-        seeds = [seed, zlib.crc32(request.text.encode()), number]
-        rng = np.random.default_rng([*seeds, LABEL_STREAM])
-        names, shares = zip(*request.parts, strict=True)
-        label = self.phenotypes.drawn(names[rng.choice(len(names), p=shares)], rng)
-        name = f"synthetic_{request.name}_{number}"
-        return _Planned(name, f"phenotype={request.text} {origin}", seeds, label)
+    def _conditions(
+        self, request: SequenceRequest, seeds: Sequence[Sequence[int]]
+    ) -> list[int] | None:
+        """The numbers of the labels that sequences are given, None of a model that knows none."""
+        if self.phenotypes is None:
+            return None
+        if not request.parts:
+            return [0] * len(seeds)
+        rngs = [np.random.default_rng([*seed, LABEL_STREAM]) for seed in seeds]
+        return [self.phenotypes.drawn(request.part(rng), rng) for rng in rngs]
 
     def filled(
         self,

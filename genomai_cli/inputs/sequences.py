@@ -233,7 +233,7 @@ class LabelledSequences(SequenceInput):
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """Tokens, with a label given; TrainingError where tokens overlap."""
         try:
-            noising = LabelledNoising.of(self.rows, tokenizer)
+            noising = LabelledNoising(tokenizer, self.rows)
         except ValueError as error:
             raise TrainingError(f"recipe {recipe.name}: {error}") from error
         return replace(super().alphabet(rows, recipe, tokenizer), noising=noising)

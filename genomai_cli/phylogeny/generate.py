@@ -10,7 +10,6 @@ The haplogroup of a lineage is what the model `NAMED_BY` calls the genome that h
 Shape suffixes: B genomes of a batch, S sites, V variants, K lineages, L letters of the reference.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -54,26 +53,21 @@ class GenomeGenerator:
         self.frequency: Floats = network.frequency().double().cpu().numpy()
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
-        """The genomes, synthetic_1, synthetic_2 and so on, or synthetic_H_1 ... of a haplogroup."""
+        """The genomes, `SequenceRequest.record`."""
         numbers = iter(range(1, request.number + 1))
         while chunk := list(islice(numbers, GENOMES_PER_BATCH)):
-            begin = [self.seed, zlib.crc32(request.text.encode())] if request.parts else [self.seed]
-            rngs = [np.random.default_rng([*begin, number]) for number in chunk]
+            rngs = [np.random.default_rng(request.seed(self.seed, number)) for number in chunk]
             lineages_B = np.array([self._lineage(request, rng) for rng in rngs])
             drawn_BS = np.stack([rng.random(len(self.positions)) for rng in rngs])
             for number, letters_L in zip(chunk, self._genomes(lineages_B, drawn_BS), strict=True):
-                origin, name = f"model={self.name} seed={self.seed}", f"synthetic_{number}"
-                if request.parts:
-                    origin = f"phenotype={request.text} {origin}"
-                    name = f"synthetic_{request.name}_{number}"
-                yield SequenceRecord(name, letters_L.tobytes().decode("ascii"), origin)
+                letters = letters_L.tobytes().decode("ascii")
+                yield request.record(number, letters, self.name, self.seed)
 
     def _lineage(self, request: SequenceRequest, rng: np.random.Generator) -> int:
         """A lineage, by its frequency, of one of the haplogroups that are asked for, if any are."""
         chance_K = self.frequency
         if request.parts:
-            names, shares = zip(*request.parts, strict=True)
-            wanted = self.phenotypes.number(names[rng.choice(len(names), p=shares)])
+            wanted = self.phenotypes.number(request.part(rng))
             chance_K = chance_K * (self.haplogroup == wanted) if wanted else chance_K
         passed_K = chance_K.cumsum()
         return int(np.searchsorted(passed_K, rng.random() * passed_K[-1], side="right"))

@@ -1,13 +1,12 @@
 """What a model of sequences or genomes draws, for commands and for Python: by labels, where they are asked for."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from genomai_cli.inference.generate_diffusion import (
     SequenceGenerator,
     SequenceRequest,
-    by_labels,
 )
 from genomai_cli.phylogeny.generate import GenomeGenerator
 from genomai_cli.population.generation.requests import requests_of
@@ -34,7 +33,9 @@ def drawn(
     wanted, requests = phenotypes or generator.usual, [request]
     if wanted:
         assert generator.phenotypes is not None  # others are refused beforehand
-        asked = requests_of(wanted, request.number, generator.phenotypes)
-        requests = by_labels(request, asked)
+        requests = [
+            replace(request, number=one.individuals, parts=one.parts, name=one.name, text=one.text)
+            for one in requests_of(wanted, request.number, generator.phenotypes)
+        ]
     records = chain.from_iterable(generator.records(one) for one in requests)
     return Drawn(sum(one.number for one in requests), records)

@@ -77,21 +77,15 @@ def cut_for(recipe: Recipe, kind: InputKind) -> Cut:
         raise TrainingError(
             f"windows of {longest} letters are too short for tokens of {tokenizer.k}"
         )
-    if network_class(recipe.network.get("kind")).step > 1:
-        shortest = whole_windows(recipe, longest)
-    gap = max(1, longest // 2)
-    return Cut(longest * recipe.corpus.windows, shortest, gap, by_record=kind.holds_out_records)
-
-
-def whole_windows(recipe: Recipe, longest: int) -> int:
-    """The letters of windows of a network that reads multiples of its step, all of one length; TrainingError for
-    another length."""
     step = network_class(recipe.network.get("kind")).step
     if longest % step:
         raise TrainingError(
             f"recipe {recipe.name}: windows are multiples of {step:,} letters, not {longest:,}"
         )
-    return longest
+    if step > 1:  # windows of such a network are all of one length
+        shortest = longest
+    gap = max(1, longest // 2)
+    return Cut(longest * recipe.corpus.windows, shortest, gap, by_record=kind.holds_out_records)
 
 
 def pretrain(

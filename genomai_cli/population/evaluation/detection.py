@@ -47,26 +47,48 @@ class Detection:
 def detection(
     real: SampleGenotypes, other: SampleGenotypes, panel: Panel, rng: np.random.Generator
 ) -> Detection:
-    """How well `other` is told from `real`; without scikit-learn there are no boosted trees."""
-    pairs_2E = near_pairs(real, panel)
+    """How well `other` is told from `real`, and by what."""
+    linkage_SS = structure.linkage(real)
+    pairs_2E = near_pairs(linkage_SS, panel)
+    return Detection(
+        _areas(real, other, pairs_2E, rng),
+        _sites(real, other, panel),
+        _pairs(linkage_SS[tuple(pairs_2E)], other, panel, pairs_2E),
+    )
+
+
+def areas(
+    real: SampleGenotypes, other: SampleGenotypes, panel: Panel, rng: np.random.Generator
+) -> dict[str, Estimate]:
+    """How well `other` is told from `real` alone."""
+    return _areas(real, other, near_pairs(structure.linkage(real), panel), rng)
+
+
+def _areas(
+    real: SampleGenotypes,
+    other: SampleGenotypes,
+    pairs_2E: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> dict[str, Estimate]:
+    """By classifier; without scikit-learn there are no boosted trees."""
     generated_N = np.repeat([False, True], [len(real), len(other)])
     half_N = np.concatenate([rng.permutation(len(each)) % 2 == 0 for each in (real, other)])
     dosages = _dosages(np.concatenate([real.copies, other.copies]))
     everything = np.concatenate([dosages, _together(dosages, pairs_2E)], axis=1)
-    areas = {
+    found = {
         "auc_dosages": _area(regression, dosages, generated_N, half_N),
         "auc_regression": _area(regression, everything, generated_N, half_N),
     }
     if _has_trees():
-        areas["auc_trees"] = _area(boosted_trees, everything, generated_N, half_N)
-    return Detection(areas, _sites(real, other, panel), _pairs(real, other, panel, pairs_2E))
+        found["auc_trees"] = _area(boosted_trees, everything, generated_N, half_N)
+    return found
 
 
-def near_pairs(real: SampleGenotypes, panel: Panel) -> NDArray[np.int64]:
+def near_pairs(linkage_SS: NDArray[np.float64], panel: Panel) -> NDArray[np.int64]:
     """The pairs (2, E) of sites near each other, each once; of more than `MOST_PAIRS` those in strongest linkage."""
     pairs_2E = linked_pairs(panel)
     pairs_2E = pairs_2E[:, pairs_2E[0] < pairs_2E[1]]
-    strength_E = np.nan_to_num(structure.linkage(real)[tuple(pairs_2E)] ** 2)
+    strength_E = np.nan_to_num(linkage_SS[tuple(pairs_2E)] ** 2)
     return pairs_2E[:, np.sort(np.argsort(-strength_E, kind="stable")[:MOST_PAIRS])]
 
 
@@ -154,10 +176,10 @@ def _sites(
 
 
 def _pairs(
-    real: SampleGenotypes, other: SampleGenotypes, panel: Panel, pairs_2E: NDArray[np.int64]
+    real_E: NDArray[np.float64], other: SampleGenotypes, panel: Panel, pairs_2E: NDArray[np.int64]
 ) -> dict[str, tuple[float, float]]:
-    """r of the near pairs whose linkage differs most, generated and real (by Fisher's z)."""
-    made_E, real_E = (structure.linkage(each)[tuple(pairs_2E)] for each in (other, real))
+    """r of the near pairs whose linkage differs most from the real one (by Fisher's z), generated and real."""
+    made_E = structure.linkage(other)[tuple(pairs_2E)]
     limit = 1 - 1e-3
     gaps_E = np.arctanh(np.clip(made_E, -limit, limit)) - np.arctanh(np.clip(real_E, -limit, limit))
     worst = np.argsort(-np.nan_to_num(np.abs(gaps_E)), kind="stable")[:SHOWN]

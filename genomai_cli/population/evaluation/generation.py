@@ -13,7 +13,7 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.metrics.classification import Estimate, wilson_interval
 from genomai_cli.population.evaluation import privacy, structure
-from genomai_cli.population.evaluation.detection import detection
+from genomai_cli.population.evaluation.detection import areas, detection
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.panel import BUILDS, Panel
 
@@ -185,7 +185,7 @@ def detection_measures(comparison: Comparison, seed: int) -> Measures:
     panel, real = comparison.panel, comparison.real
     found = detection(real, comparison.synthetic, panel, np.random.default_rng(seed))
     one, other = (real, comparison.held_out) if comparison.held_out else _halves(real, seed)
-    usual = detection(one, other, panel, np.random.default_rng(seed)).areas
+    usual = areas(one, other, panel, np.random.default_rng(seed))
     measures = {n: replace(area, baseline=usual[n].value) for n, area in found.areas.items()}
     for kind, differing in (("heterozygosity", found.heterozygosity), ("linkage_r", found.linkage)):
         for name, (made, seen) in differing.items():

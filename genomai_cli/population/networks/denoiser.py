@@ -14,7 +14,7 @@ sites, R rank, K scales of distance; 2 haplotypes.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,14 @@ class DenoiserConfig:
     dropout: float = 0.2
 
 
-Block = tuple[Tensor, Tensor]
-"""The sites (C,) of a chromosome, and the table (3 C, 3 C) of what they say of each other, see `Linkage.blocks`."""
+class Block(NamedTuple):
+    """The sites (C,) of a chromosome, and from and to each what far ones say (C, C), what near ones say times their
+    weights (3, C, C), and these weights (C, C)."""
+
+    sites: Tensor
+    far: Tensor
+    near: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,28 +119,22 @@ class Linkage(nn.Module):
     def forward(self, visible: Visible, blocks: list[Block]) -> Tensor:
         """What the visible alleles say (B, 2, S) about all sites; `blocks` are those of this module."""
         said_B2S = torch.zeros_like(visible.surplus)
-        for sites, table in blocks:
-            far, near, weight = (visible.at(sites) @ table).chunk(3, dim=2)
+        for sites, far_CC, near_3CC, weight_CC in blocks:
+            far = visible.surplus[..., sites] @ far_CC
+            near = visible.at(sites) @ near_3CC.flatten(0, 1)
+            weight = visible.known[..., sites] @ weight_CC
             said_B2S = said_B2S.index_copy(2, sites, far + near / (1 + weight))
         return said_B2S
 
     def blocks(self) -> list[Block]:
-        """Of every chromosome with several sites, the table from what is visible of them to what far ones say, what
-        near ones say times their weights, and these weights."""
+        """Of every chromosome with several sites, since the sites of two say nothing of each other."""
         numbers = torch.unique(self.contig).tolist()
         chromosomes = [(self.contig == number).nonzero()[:, 0] for number in numbers]
-        return [(sites, self._table(sites)) for sites in chromosomes if len(sites) > 1]
-
-    def _table(self, sites_C: Tensor) -> Tensor:
-        far_CC = self._far(sites_C)
-        near_3CC, weight_CC = self._near(sites_C)
-        nothing_CC = torch.zeros_like(far_CC)
-        rows = (
-            torch.cat([far_CC, near_3CC[0], nothing_CC], dim=1),
-            torch.cat([nothing_CC, near_3CC[1], weight_CC], dim=1),
-            torch.cat([nothing_CC, near_3CC[2], nothing_CC], dim=1),
-        )
-        return torch.cat(rows)
+        return [
+            Block(sites, self._far(sites), *self._near(sites))
+            for sites in chromosomes
+            if len(sites) > 1
+        ]
 
     def _far(self, sites_C: Tensor) -> Tensor:
         """What the surplus of each site counts for each other one of a chromosome (C, C)."""
