@@ -1,7 +1,7 @@
 """Bundles of format 1, one of every network: they load, and answer as the program that wrote them did.
 
-`data/bundles-format-1/make.py` says how they and `answers/` were made, with genomai 0.1.0; `denoiser` was made anew when
-that network changed (ancestry-generator 1.1.0), and so were the answers of `generate`.
+`data/bundles-format-1/make.py` says how they and `answers/` were made, with genomai 0.1.0; `denoiser` was made anew
+when that network changed (ancestry-generator 1.1.0), and so were the answers of `generate`.
 """
 
 import importlib.util
