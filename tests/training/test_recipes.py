@@ -217,7 +217,9 @@ def test_a_change_that_cannot_be_made_is_wrong_usage(toml, change, message):
 
 
 def test_an_unknown_recipe_is_wrong_usage_and_names_those_there_are():
-    with pytest.raises(UsageError, match="no recipe 'nothing': a TOML file, or one of alphagenome-tiny, ancestry, "):
+    with pytest.raises(
+        UsageError, match="no recipe 'nothing': a TOML file, or one of alphagenome-tiny, ancestry, "
+    ):
         read("nothing")
 
 
