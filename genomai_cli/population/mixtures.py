@@ -14,7 +14,7 @@ Genotypes enter by their likelihoods, so uncertain ones count for what they say 
 Shape suffixes: N samples, S sites, K sources, C pairs of sources, W windows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -251,19 +251,15 @@ def linked_fractions(genotypes: Genotypes, sources_KS: Array, windows: Windows) 
     known_NW = windows.summed(genotypes.known.astype(np.float64))
     sites_WN = (known_NW.T / np.maximum(known_NW.sum(1), 1)).astype(np.float32)
     emission_WCN = _emissions(genotypes, sources_KS, windows, known_NW.T)
+    stay_GW = np.exp(-np.outer(GENERATIONS, windows.distance)).astype(np.float32)
     chains = [
-        _Chain(emission_WCN, windows.distance * generations, sites_WN, len(sources_KS))
-        for generations in GENERATIONS
+        _Chain(emission_WCN, stay_W[:, None], sites_WN, len(sources_KS)) for stay_W in stay_GW
     ]
     fraction_KN = chains[FIRST_CHAIN].likeliest(_flat(len(sources_KS), len(known_NW)), FIRST_STEPS)
-    error_KN = np.zeros_like(fraction_KN)
     best_N = np.argmax([chain.occupied(fraction_KN)[1] for chain in chains], axis=0)
-    for number, chain in enumerate(chains):
-        samples = np.flatnonzero(best_N == number)
-        if len(samples):
-            own = chain.of(samples)
-            fraction_KN[:, samples] = own.likeliest(fraction_KN[:, samples], EM_STEPS)
-            error_KN[:, samples] = own.errors(fraction_KN[:, samples])
+    own = _Chain(emission_WCN, stay_GW[best_N].T, sites_WN, len(sources_KS))
+    fraction_KN = own.likeliest(fraction_KN, EM_STEPS)
+    error_KN = own.errors(fraction_KN)
     return Fractions(fraction_KN.T, SPREAD * error_KN.T)
 
 
@@ -292,12 +288,12 @@ def _emissions(genotypes: Genotypes, sources_KS: Array, windows: Windows, known_
 class _Chain:
     """A hidden Markov chain of the pairs of sources, for all samples at once.
 
-    `emission` (W, C, N); `distance` (W,), the switches of a haplotype expected since the window before; `sites`
-    (W, N), the shares of a sample's known sites.
+    `emission` (W, C, N); `stay` (W, N or 1), the probability that a haplotype has not switched since the window before;
+    `sites` (W, N), the shares of a sample's known sites.
     """
 
     emission: Small
-    distance: Array
+    stay: Small
     sites: Array
     sources: int
 
@@ -318,9 +314,8 @@ class _Chain:
 
     def of(self, samples: NDArray[np.int64]) -> "_Chain":
         """The chain of some of the samples."""
-        return _Chain(
-            self.emission[:, :, samples], self.distance, self.sites[:, samples], self.sources
-        )
+        stay_WN = self.stay if self.stay.shape[1] == 1 else self.stay[:, samples]
+        return _Chain(self.emission[:, :, samples], stay_WN, self.sites[:, samples], self.sources)
 
     def likeliest(self, q_KN: Array, steps: int) -> Array:
         """The fractions (K, N) of the known sites at the end of the search."""
@@ -342,7 +337,7 @@ class _Chain:
         forward_WCN, value_N = self._forward(probability_WCN, prior_KN)
         fraction_KN = np.zeros(q_KN.shape)
         back_CN = np.ones_like(probability_WCN[0])
-        for window in range(len(self.distance) - 1, -1, -1):
+        for window in range(len(self.stay) - 1, -1, -1):
             state_CN = forward_WCN[window] * back_CN
             state_CN /= state_CN.sum(0)
             fraction_KN += self.sites[window] * (self.part_KC @ state_CN)
@@ -355,13 +350,14 @@ class _Chain:
         forward_WCN = np.empty_like(probability_WCN)
         value_N = np.zeros(q_KN.shape[1])
         state_CN = fresh_CN
-        for window, stay in enumerate(self._stays()):
-            if stay:
+        for window, stay_N in enumerate(self.stay):
+            if stay_N.any():
                 kept_KN = self.part_KC @ state_CN
                 one_CN = kept_KN[self.first] * q_KN[self.second]
                 one_CN += kept_KN[self.second] * q_KN[self.first]
-                one_CN *= self.arrangements_C1 * np.float32(stay * (1 - stay))
-                state_CN = stay * stay * state_CN + one_CN + (1 - stay) ** 2 * fresh_CN
+                one_CN *= self.arrangements_C1
+                one_CN *= stay_N * (1 - stay_N)
+                state_CN = stay_N * stay_N * state_CN + one_CN + (1 - stay_N) ** 2 * fresh_CN
             else:
                 state_CN = fresh_CN
             state_CN = state_CN * probability_WCN[window]
@@ -372,21 +368,16 @@ class _Chain:
         return forward_WCN, value_N
 
     def _backward(self, after_CN: Small, q_KN: Small, window: int) -> Small:
-        stay = self._stays()[window]
-        if not stay:
+        stay_N = self.stay[window]
+        if not stay_N.any():
             return np.ones_like(after_CN)
         other_KN = (after_CN[self.pair_KK] * q_KN).sum(1)  # the one source kept, the other drawn
-        back_CN = stay * stay * after_CN
-        back_CN += np.float32(stay * (1 - stay)) * (other_KN[self.first] + other_KN[self.second])
-        back_CN += (1 - stay) ** 2 * (other_KN * q_KN).sum(0)
+        back_CN = stay_N * stay_N * after_CN
+        back_CN += stay_N * (1 - stay_N) * (other_KN[self.first] + other_KN[self.second])
+        back_CN += (1 - stay_N) ** 2 * (other_KN * q_KN).sum(0)
         back_CN /= back_CN.max(0)
         found: Small = back_CN
         return found
-
-    def _stays(self) -> Small:
-        """The probability (W,) that a haplotype has not switched since the window before."""
-        stays: Small = np.exp(-self.distance).astype(np.float32)
-        return stays
 
     def errors(self, q_KN: Array) -> Array:
         """Standard errors (K, N) of the fractions at the end of the search.
@@ -399,9 +390,7 @@ class _Chain:
         bend, follow = [], []
         for source in range(self.sources):
             favoured = TILT * self.sites[:, None] * self.part_KC[source][:, None]
-            tilted = _Chain(
-                self.emission + favoured.astype(np.float32), self.distance, self.sites, self.sources
-            )
+            tilted = replace(self, emission=self.emission + favoured.astype(np.float32))
             bend.append((tilted.occupied(q_KN)[0] - middle_KN) / TILT)
             more_N = np.maximum(0.05 * q_KN[source], 1e-3)
             moved_KN = q_KN.copy()
