@@ -61,6 +61,13 @@ class Result:
         return [line.split("\t") for line in self.stdout.splitlines()]
 
 
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Generated samples are told from real ones by a few trees and pairs of sites only, which takes no time."""
+    monkeypatch.setattr("genomai_cli.population.evaluation.detection.TREES", 3)
+    monkeypatch.setattr("genomai_cli.population.evaluation.detection.MOST_PAIRS", 20)
+
+
 def run(arguments: str | list[str], stdin: str | bytes | Path = b"") -> Result:
     """Run `genomai ARGUMENTS` in this process, with real file descriptors; start-up costs nothing."""
     from genomai_cli.cli.app import main

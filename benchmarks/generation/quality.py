@@ -22,15 +22,20 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.command_line import DATA, parser_of, write_asked
-from benchmarks.generation.generators import GENERATORS, LINKED, Generator
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.streams import open_input
 from genomai_cli.formats.tables import read_labels
-from genomai_cli.population.evaluation.generation import Comparison, Report, report
+from genomai_cli.population.evaluation.generation import Comparison, Report, real_areas, report
 from genomai_cli.population.evaluation.genotypes import (
     SampleGenotypes,
     genotypes_of_sequences,
     genotypes_of_variants,
+)
+from genomai_cli.population.evaluation.simple_generators import (
+    COPIES,
+    INDEPENDENT,
+    Generator,
+    mosaics,
 )
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.panel_files import panel_of_variants
@@ -58,6 +63,8 @@ PUBLISHED = {
     },
     "real against real, published": {"AATS truth": 0.482, "AATS synthetic": 0.456},
 }
+GENERATORS = (INDEPENDENT, mosaics(20), mosaics(5), COPIES)
+LINKED = (mosaics(200), *GENERATORS)
 STRETCHES = 200  # haplotypes whose longest copied stretch is looked for
 COLUMNS = (
     ("allele_frequency", "r", "AF r"),
@@ -67,6 +74,7 @@ COLUMNS = (
     ("neighbours", "aats_synthetic", "AATS synthetic"),
     ("copies", "exact_haplotypes", "exact haplotypes"),
     ("copies", "exact_people", "exact people"),
+    ("nearest_real", "p01", "nearest 1 %"),
     ("nearest_real", "p05", "nearest 5 %"),
     ("nearest_real", "median", "nearest median"),
     ("components", "overlap", "PCA overlap"),
@@ -74,6 +82,11 @@ COLUMNS = (
     ("told_apart", "auc_dosages", "AUC dosages"),
     ("told_apart", "auc_regression", "AUC regression"),
     ("told_apart", "auc_trees", "AUC trees"),
+    ("told_apart", "haplotype_auc_regression", "haplotypes AUC regression"),
+    ("told_apart", "haplotype_auc_trees", "haplotypes AUC trees"),
+    ("nearest_real", "extreme", "nearest 1 % of all"),
+    ("nearest_real", "extreme_p", "p"),
+    ("privacy", "nearer_training", "nearer training"),
     ("privacy", "membership_auc", "membership AUC"),
 )
 
@@ -144,6 +157,8 @@ class Trial:
         self.learn, self.aside = cohort.split(seed) if held_out else (everyone, everyone[:0])
         self.real = cohort.people.chosen(self.learn)
         self.held_out = cohort.people.chosen(self.aside) if held_out else None
+        of_real = Comparison.of(cohort.panel, self.real, self.real, self.held_out)
+        self.usual = real_areas(of_real, seed)
 
     def rows(self, files: dict[str, Path], repeats: int) -> Iterator[Row]:
         """Real people first, then the generators, then the files."""
@@ -164,7 +179,8 @@ class Trial:
         self, name: str, seed: int, made: SampleGenotypes, continents: np.ndarray | None
     ) -> Row:
         began = time.perf_counter()
-        found = report(Comparison.of(self.cohort.panel, self.real, made, self.held_out), seed)
+        compared = Comparison.of(self.cohort.panel, self.real, made, self.held_out)
+        found = report(compared, seed, simple=(), usual=self.usual)
         if made is self.held_out:  # they cannot be told from themselves
             del found["privacy"]
         seconds = time.perf_counter() - began

@@ -130,7 +130,8 @@ def evaluate(
 
     With --task generation, REAL being the training samples: allele frequencies, linkage (correlation of r^2 over all
     pairs of sites, and by distance), nearest-neighbour adversarial accuracy (0.5 is ideal), exact copies, distance of
-    the nearest real sample, principal components, and privacy; the baseline is that of the samples of --held-out.
+    the nearest real sample, principal components, how well classifiers tell samples and haplotypes from real ones, the
+    same of independent sites and of mosaics of real haplotypes, and privacy; the baseline is that of --held-out.
 
     With --task omics a model of `pretrain --objective omics` restores masked tokens and tracks of a genome aside:
     accuracy of both, F1, areas under ROC and precision-recall curves, of what is visible, of tracks masked as a whole
@@ -178,17 +179,20 @@ def _generation(
 ) -> str:
     """The report on generated samples as text."""
     from genomai_cli.cli import evaluation_report as texts
-    from genomai_cli.population.generation.quality import NEEDS_TREES
+    from genomai_cli.population.evaluation.generation import alarms
+    from genomai_cli.population.generation.quality import Quality, notes_of
 
     report, comparison, files = measured_generation(run, options, seed)
-    if "auc_trees" not in report["told_apart"]:
-        run.console.say(NEEDS_TREES)
+    notes = notes_of(comparison, report)
+    for remark in Quality(report, notes).remarks:
+        run.console.say(remark)
     if page:
         from genomai_cli.population.evaluation.page import Frequencies, quality_page
 
         title = f"{len(comparison.synthetic):,} generated samples beside real ones"
         facts = run.facts() | {"seed": str(seed)}
-        page.write(quality_page(title, report, {}, Frequencies.of(comparison), facts))
+        told = notes | alarms(report)
+        page.write(quality_page(title, report, told, Frequencies.of(comparison), facts))
     if format_ is Format.TSV:
         return texts.generation_tsv(report)
     return texts.generation_json(report, asdict(files))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.options import Model, PanelFile
+from genomai_cli.cli.options import Groups, Model, PanelFile
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import InputError, UsageError
 
@@ -42,6 +42,7 @@ class GenerationOptions:
     """What generated samples are compared with besides the real ones, and at which sites."""
 
     held_out: HeldOut = None
+    groups: Groups = None
     predictions: Predictions = None
     model: Model = None
     panel: PanelFile = None
@@ -54,6 +55,7 @@ class Compared:
     real: Path
     synthetic: Path
     held_out: Path | None = None
+    groups: Path | None = None
     predictions: Path | None = None
 
     @property
@@ -72,7 +74,7 @@ def measured_generation(
     if len(run.inputs) != 2:
         raise UsageError("--task generation compares two files: REAL SYNTHETIC")
     real, synthetic = run.inputs
-    files = Compared(real, synthetic, options.held_out, options.predictions)
+    files = Compared(real, synthetic, options.held_out, options.groups, options.predictions)
     given = options.panel or options.model
     panel = panel_of(options.panel, options.model) if given else None
     return *_compare(run, files, panel, seed), files
@@ -87,6 +89,7 @@ def _compare(
     samples.
     """
     from genomai_cli.formats.streams import open_inputs
+    from genomai_cli.formats.tables import read_labels
     from genomai_cli.population.evaluation import generation
     from genomai_cli.population.evaluation.genotypes import genotypes_of, read_records
 
@@ -98,13 +101,18 @@ def _compare(
         phase = "phased" if samples.phased else "without phase"
         run.console.say(f"{path}: {len(samples)} samples at {len(sites)} sites, {phase}")
         run.count(read=len(samples), used=len(samples))
-    comparison = generation.Comparison.of(sites, *genotypes)
+    real, synthetic, *held_out = genotypes
+    groups = read_labels(files.groups) if files.groups else None
+    others = held_out[0] if held_out else None
+    comparison = generation.Comparison.of(sites, real, synthetic, others, groups)
     left_out = len(sites) - len(comparison.panel)
     if left_out:
         run.console.warn(f"{left_out} sites are missing in one of the files: left out")
     report = generation.report(comparison, seed)
+    for alarm in generation.alarms(report).values():
+        run.console.warn(alarm)
     if files.predictions is not None:
-        report["recognised"] = _recognised(files.predictions, genotypes[1])
+        report["recognised"] = _recognised(files.predictions, synthetic)
     return report, comparison
 
 

@@ -19,6 +19,7 @@ from genomai_cli.cli.generate_population import (
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Compute,
+    Groups,
     Model,
     Output,
     check_finite,
@@ -270,6 +271,12 @@ class QualityOptions:
     report: ReportFile = None
     against: Against = None
     held_out: HeldOut = None
+    groups: Groups = None
+
+    @property
+    def wanted(self) -> Report:
+        """The report as it was asked for; UsageError for options without it."""
+        return Report(self.quality, self.report, self.against, self.held_out, self.groups)
 
 
 @command
@@ -310,7 +317,7 @@ def generate(
 
     layout.check()
     individuals.check()
-    report = Report(assessment.quality, assessment.report, assessment.against, assessment.held_out)
+    report = assessment.wanted
     bundle = load_model(run, model or DEFAULT_GENERATOR, compute)
     next_token = predicts_next_token(bundle)
     for_next_token = {

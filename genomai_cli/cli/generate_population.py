@@ -132,13 +132,16 @@ class Report:
     page: Path | None = None
     against: Path | None = None
     held_out: Path | None = None
+    groups: Path | None = None
     made: "list[SyntheticIndividual]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not self.wanted and (self.against or self.held_out):
-            raise UsageError("--against and --held-out are for --quality and --report")
-        if self.held_out and not self.against:
-            raise UsageError("--held-out needs --against")
+        beside = {"--held-out": self.held_out, "--groups": self.groups}
+        if not self.wanted and (self.against or any(beside.values())):
+            raise UsageError("--against, --held-out and --groups are for --quality and --report")
+        for option, file in beside.items():
+            if file and not self.against:
+                raise UsageError(f"{option} needs --against")
 
     @property
     def wanted(self) -> bool:
@@ -164,7 +167,8 @@ class Report:
     ) -> None:
         """Write the report and its page, as far as they were asked for."""
         from genomai_cli.formats.outputs import atomic_text
-        from genomai_cli.population.evaluation import structure
+        from genomai_cli.formats.tables import read_labels
+        from genomai_cli.population.evaluation import generation, structure
         from genomai_cli.population.evaluation.genotypes import read_genotypes
         from genomai_cli.population.generation import quality
 
@@ -178,9 +182,14 @@ class Report:
             real = read_genotypes(self.against, panel)
             expected = structure.frequencies(real)
             others = read_genotypes(self.held_out, panel) if self.held_out else None
-            parts.append(quality.against(people, panel, real, others, seed))
+            groups = read_labels(self.groups) if self.groups else None
+            parts.append(quality.against(people, panel, real, others, groups, seed))
         parts.append(_recognised(run, people, panel))
         found = quality.complete(parts)
+        for remark in found.remarks:
+            run.console.say(f"quality: {remark}")
+        for alarm in generation.alarms(found.report).values():
+            run.console.warn(alarm)
         if self.path is not None:
             text = _json(found, bundle, seed) if self.path.suffix == ".json" else _tsv(found)
             with atomic_text(self.path) as file:

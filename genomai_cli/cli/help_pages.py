@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 OWN, ARGUMENTS, MESSAGES = "Options", "Arguments", "Messages"
 GROUPS = {
     "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks observed labels dev "
-    "dev_labels phenotypes test truth column trained_on predictions sequences against held_out pairs",
+    "dev_labels phenotypes test truth column trained_on predictions sequences against held_out groups pairs",
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
     "mask_every overlap organism",
     "Output": "output to format append resume force report plot changes_file probs proportions q pcs eigenvec only "

@@ -189,6 +189,16 @@ PanelFile = Annotated[
         show_default=False,
     ),
 ]
+Groups = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        metavar="LABELS",
+        help="Generation: a table whose first column names real samples and whose second their populations, within "
+        "which the simple generators beside draw.  [default: among all]",
+        show_default=False,
+    ),
+]
 Haplotypes = Annotated[
     bool,
     typer.Option("--haplotypes", help="From a phased VCF two records a sample, NAME_A and NAME_B."),

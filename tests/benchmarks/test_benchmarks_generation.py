@@ -9,7 +9,8 @@ from conftest import panel_text, variant_text
 
 from benchmarks.augmentation import few_labels
 from benchmarks.crossvalidation.trials import Cohort
-from benchmarks.generation import generators, quality
+from benchmarks.generation import quality
+from genomai_cli.population.evaluation import simple_generators as generators
 
 COHORT, LABELS, PANEL = "train.grch37.vcf.gz", "train.labels.tsv", "panel.tsv"
 
@@ -48,13 +49,26 @@ def test_copies_are_members():
     assert {row.tobytes() for row in made} <= {row.tobytes() for row in members}
 
 
+def test_what_is_missing_is_drawn_by_its_frequency():
+    members = group(4).reshape(-1, 2, 30)
+    hidden = members.copy()
+    hidden[::2, :, 7] = -1
+    for generator in quality.GENERATORS:
+        made = generator.people(hidden, np.zeros(len(hidden), np.int64), np.random.default_rng(0))
+        assert made.min() == 0
+        assert made[:, :, 7].mean() == pytest.approx(members[1::2, :, 7].mean(), abs=0.1)
+
+
 def test_people_come_from_their_own_group():
     alleles = np.zeros((10, 2, 5), np.int8)
     alleles[5:] = 1
     groups = np.repeat([0, 1], 5)
-    for generator in generators.GENERATORS[1:]:
+    for generator in quality.GENERATORS[1:]:
         made = generator.people(alleles, groups, np.random.default_rng(0))
         assert (made == alleles).all()
+
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 
 @pytest.fixture(scope="module")

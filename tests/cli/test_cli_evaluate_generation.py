@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from conftest import MISSING, assert_expected, run, variant_text
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 GROUPS = (
-    "data allele_frequency linkage neighbours copies nearest_real components told_apart privacy"
+    "data allele_frequency linkage neighbours copies components nearest_real told_apart "
+    "independent mosaic-20 privacy"
 )
 GENERATION = ["evaluate", "--task", "generation"]
 
@@ -42,6 +45,38 @@ def test_the_table(cohort, files):
     kept = [row for group in ("data", "neighbours", "copies") for row in groups[group]]
     assert_expected("evaluate-generation.tsv", "".join("\t".join(row) + "\n" for row in kept))
     assert "synthetic.vcf: 20 samples at 120 sites, phased" in result.stderr
+
+
+def test_simple_generators_draw_within_the_groups_given(cohort, files):
+    words = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
+    everybody, grouped = run(words), run([*words, "--groups", cohort.labels])
+    assert "mosaic-20: pieces of real haplotypes" in everybody.stderr
+    assert "among all real samples" in everybody.stderr
+    assert "groups of the real samples" in grouped.stderr
+    one, other = values(everybody), values(grouped)
+    for generator in ("independent", "mosaic-20"):
+        assert (generator, "told_apart:haplotype_auc_trees") in one
+        assert one[generator, "linkage:r2_r"] != other[generator, "linkage:r2_r"]
+    assert one["allele_frequency", "r"] == other["allele_frequency", "r"]
+
+
+def test_groups_of_nobody_are_refused(cohort, files, tmp_path):
+    (tmp_path / "groups.tsv").write_text("sample\tpop\nsomebody\tGBR\n")
+    words = [*GENERATION, cohort.vcf, files / "synthetic.vcf"]
+    result = run([*words, "--groups", tmp_path / "groups.tsv"])
+    assert result.status == 1
+    assert "groups.tsv: no label of a real sample" in result.stderr
+    result = run(["evaluate", "p.tsv", "--truth", "t.tsv", "--groups", "g.tsv"])
+    assert (result.status, "--groups is not for --task class" in result.stderr) == (2, True)
+
+
+def test_people_who_are_nearer_to_those_learnt_from_are_told_of(cohort, files, tmp_path):
+    copied = ["--held-out", files / "others.vcf", cohort.vcf, cohort.vcf]
+    result = run([*GENERATION, *copied, "--report", tmp_path / "page.html"])
+    assert "some may be near-copies" in result.stderr
+    assert "it gives away who was trained on" in result.stderr
+    assert "some may be near-copies" in (tmp_path / "page.html").read_text()
+    assert "near-copies" not in run([*GENERATION, cohort.vcf, files / "others.vcf"]).stderr
 
 
 def _by_group(rows):

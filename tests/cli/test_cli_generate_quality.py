@@ -16,7 +16,7 @@ from genomai_cli.population.evaluation.summary import MIN_COUNT, Summary
 from genomai_cli.population.generation import quality
 from genomai_cli.population.panel import Panel
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_trees")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,10 @@ def test_damaged_summaries_are_refused(generator, tmp_path):
 def test_without_real_people_the_report_says_what_it_cannot_know(generator, tmp_path):
     result, file = reported(generator, tmp_path, "-n", "40")
     assert result.stdout.count(">") == 40
+    unknown = "neighbours, copies, nearest_real, told_apart, independent, mosaic-20, privacy"
+    assert f"quality: {unknown}: not measured, since the model keeps nobody's" in result.stderr
+    known = "allele_frequency, linkage, components"
+    assert f"quality: {known}: beside the model's summaries" in result.stderr
     found = rows(file)
     for group, measures in quality.EXPECTED.items():
         for name in measures:
@@ -195,10 +199,11 @@ def test_coarse_mixed_and_unknown_phenotypes_have_frequencies_too(generator, tmp
 
 
 def test_against_real_people_it_is_what_evaluate_says(generator, cohort, tmp_path):
-    options = ["-n", "10", "--against", cohort.vcf, "--held-out", cohort.newcomers]
+    beside = ["--held-out", cohort.newcomers, "--groups", cohort.labels]
+    options = ["-n", "10", "--against", cohort.vcf, *beside]
     fasta = tmp_path / "made.fa"
     _, file = reported(generator, tmp_path, *options, "--haplotypes", "-o", fasta)
-    words = ["--panel", cohort.panel, "--held-out", cohort.newcomers, cohort.vcf, fasta]
+    words = ["--panel", cohort.panel, *beside, cohort.vcf, fasta]
     expected = run(["evaluate", "--task", "generation", *words])
     assert expected.status == 0, expected.stderr
     found = rows(file)
@@ -240,6 +245,8 @@ def test_recognition_is_of_those_whose_phenotype_the_classifier_knows(cohort):
     [
         ("--against x.vcf", "are for --quality"),
         ("--held-out x.vcf", "are for --quality"),
+        ("--groups x.tsv", "are for --quality"),
+        ("--quality q.tsv --groups x.tsv", "--groups needs --against"),
         ("--quality q.tsv --held-out x.vcf", "--held-out needs --against"),
     ],
 )

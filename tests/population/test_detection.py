@@ -22,6 +22,11 @@ def panel(tmp_path_factory):
     return Panel.read(file)
 
 
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    monkeypatch.setattr(detection, "TREES", 30)
+
+
 def people(seed, alleles=None):
     rng = np.random.default_rng(seed)
     drawn = (rng.random((PEOPLE, 2, SITES)) < 0.4).astype(np.int8)
@@ -50,7 +55,7 @@ def test_a_site_without_heterozygotes_gives_them_away_but_not_by_dosages_in_a_li
     assert found.areas["auc_dosages"].value < 0.6
     assert found.areas["auc_regression"].value > 0.65
     assert found.areas["auc_trees"].value > 0.65
-    name, (made, real) = next(iter(found.heterozygosity.items()))
+    name, (made, real) = next(iter(found.differing["heterozygosity"].items()))
     assert (name, made) == ("1:8000", 0)
     assert real == pytest.approx(0.48, abs=0.08)
 
@@ -63,10 +68,36 @@ def test_a_pair_without_linkage_gives_them_away(panel):
     found = detected(people(1), people(2, loose), panel)
     assert found.areas["auc_dosages"].value < 0.6
     assert found.areas["auc_trees"].value > 0.8
-    name, (made, real) = next(iter(found.linkage.items()))
+    name, (made, real) = next(iter(found.differing["linkage_r"].items()))
     assert name == "1:1000-1:2000"
     assert real == pytest.approx(1)
     assert abs(made) < 0.2
+
+
+def test_haplotypes_give_away_what_dosages_hide(panel):
+    def crossed(alleles, rng):
+        """Both haplotypes change places before the second site in half of the people."""
+        swapped = rng.random(PEOPLE) < 0.5
+        alleles[swapped, :, 1] = alleles[swapped, ::-1, 1]
+        return alleles
+
+    found = detected(people(1), people(2, crossed), panel)
+    assert found.areas["auc_trees"].value < 0.6
+    assert found.areas["haplotype_auc_alleles"].value < 0.6
+    assert found.areas["haplotype_auc_regression"].value > 0.6
+    assert found.areas["haplotype_auc_trees"].value > 0.6
+
+
+def test_a_site_of_another_frequency_is_named(panel):
+    def rarer(alleles, rng):
+        alleles[:, :, 5] &= rng.random((PEOPLE, 2)) < 0.5
+        return alleles
+
+    found = detected(people(1), people(2, rarer), panel)
+    name, (made, real) = next(iter(found.differing["frequency"].items()))
+    assert name == "1:6000"
+    assert (made, real) == pytest.approx((0.2, 0.4), abs=0.05)
+    assert found.areas["haplotype_auc_alleles"].value > 0.55
 
 
 def test_missing_alleles_say_nothing(panel):
@@ -83,10 +114,15 @@ def test_haplotypes_have_no_heterozygosity(panel):
     real, other = (people(seed) for seed in (1, 2))
     each = [SampleGenotypes(p.names, p.alleles[:, :1], phased=True) for p in (real, other)]
     found = detected(*each, panel)
-    assert found.heterozygosity == {}
+    assert list(found.differing) == ["frequency", "linkage_r"]
+    assert not any(name.startswith("haplotype") for name in found.areas)
     assert all(abs(area.value - 0.5) < 0.09 for area in found.areas.values())
 
 
 def test_without_scikit_learn_there_are_no_trees(panel, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    assert list(detected(people(1), people(2), panel).areas) == ["auc_dosages", "auc_regression"]
+    found = detected(people(1), people(2), panel)
+    assert list(found.areas) == [
+        *("auc_dosages", "auc_regression"),
+        *("haplotype_auc_alleles", "haplotype_auc_regression"),
+    ]

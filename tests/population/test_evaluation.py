@@ -10,7 +10,12 @@ from hypothesis.extra import numpy as arrays
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population.evaluation import privacy, structure
-from genomai_cli.population.evaluation.generation import Comparison, recognition_measures, report
+from genomai_cli.population.evaluation.generation import (
+    Comparison,
+    alarms,
+    recognition_measures,
+    report,
+)
 from genomai_cli.population.evaluation.genotypes import (
     SampleGenotypes,
     genotypes_of_sequences,
@@ -21,6 +26,7 @@ from genomai_cli.population.panel import GRCH38, Panel
 from genomai_cli.population.panel_files import panel_of_variants
 from genomai_cli.records import SequenceRecord
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 unhurried = settings(deadline=None, max_examples=50)
 SITES = 12
 
@@ -114,6 +120,43 @@ def test_exact_copies_of_haplotypes_and_samples():
     assert privacy.exact_copies(nothing, nothing) == (0, 0)
     assert rows_equal == 4
     assert samples_equal == 1  # the second, whose haplotypes stand the other way round
+
+
+def test_another_haplotype_of_the_same_sample_is_no_other():
+    real = samples_of([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1]])
+    assert nearest_other(real.rows).tolist() == [0, 0, 0.25, 0.25]
+    assert nearest_other(real.rows, real.haplotypes).tolist() == [0.5, 0.5, 0.5, 0.75]
+    assert privacy.nearest_other_by_sample(real).tolist() == [0.5, 0.625]
+
+
+def test_extremely_near_samples_by_hand():
+    # 1 % of 8 is one sample: the nearest, and those as near as it is.
+    made, others = np.array([0.1, 0.1, 0.4, 0.5]), np.array([0.1, 0.6, 0.7, 0.8])
+    found = privacy.extremes(made, others)
+    assert (found.generated, found.others) == (2, 1)
+    # Of the 56 ways to choose three of eight, 24 have two of the four, and 4 three.
+    assert found.p == pytest.approx(28 / 56)
+
+
+def test_a_few_copies_among_many_are_found_and_none_where_there_are_none():
+    rng = np.random.default_rng(0)
+    usual, others = rng.random(1000) + 0.5, rng.random(1000) + 0.5
+    assert privacy.extremes(usual, others).p > 0.01
+    assert privacy.extremes(np.append(usual[:-20], np.zeros(20)), others).p < 1e-4
+
+
+def test_who_is_nearer_to_those_trained_on():
+    rng = np.random.default_rng(0)
+    training, held_out, others = (drawn(seed, 100, 200) for seed in (1, 2, 3))
+    share, (low, high) = privacy.nearer_training(others, training, held_out, rng)
+    assert low < 0.5 < high
+    mixed = SampleGenotypes(others.names, others.alleles.copy(), True)
+    mixed.alleles[:40] = training.alleles[:40]
+    share, (low, _) = privacy.nearer_training(mixed, training, held_out, rng)
+    assert share == pytest.approx(0.4 + 0.6 / 2, abs=0.08)
+    assert low > 0.5
+    same = privacy.nearer_training(others, training, training, rng)
+    assert same[0] == 0.5
 
 
 def test_membership_auc_by_hand():
@@ -290,6 +333,8 @@ def test_the_report_has_the_held_out_samples_as_baseline(panel):
     assert found["linkage"]["r2_r"].baseline < 1
     assert found["nearest_real"]["median"].value == 0
     assert found["privacy"]["membership_auc"].value > 0.8
+    assert found["privacy"]["nearer_training"].low > 0.5
+    assert set(alarms(found)) == {"nearest_real", "privacy"}
     assert found["components"]["overlap"].value == 1
 
 

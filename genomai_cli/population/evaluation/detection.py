@@ -1,10 +1,11 @@
 """How well classifiers tell generated samples from real ones, and by which sites and pairs of sites they do.
 
 A penalised regression and boosted trees see of each sample its dosages, where it is heterozygous, and how the dosages
-of near sites fit together. They learn from half of the samples and are judged on the other half, and the other way
-round. An area under the ROC curve of 0.5 says that nothing gives generated samples away.
+of near sites fit together; of phased samples, once more, the alleles of each haplotype, and where near ones differ.
+They learn from half of the samples and are judged on the other half, and the other way round; both haplotypes of a
+sample are in one half. An area under the ROC curve of 0.5 says that nothing gives generated samples away.
 
-Shape suffixes: N samples, S sites, E pairs of near sites, F features.
+Shape suffixes: N samples or haplotypes, S sites, E pairs of near sites, F features.
 """
 
 from collections.abc import Callable
@@ -31,17 +32,17 @@ Judge = Callable[[Features, Flags, Features], NDArray[np.float64]]
 MOST_PAIRS = 2000  # near ones, of those in strongest linkage
 PENALTY = 500.0  # of the regression on standardised features: that of so many samples with features of unit size
 TREES, LEAVES, RATE = 150, 8, 0.08
+BINS = 32  # of a feature's values: nearly all features have three
 SHOWN = 5  # sites, and pairs, that give generated samples away
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The areas under the ROC curve by classifier, and the sites and pairs that differ most, by name, with what is seen
-    of them in generated samples and in real ones."""
+    """The areas under the ROC curve by classifier, and the sites and pairs that differ most: for each measure of them,
+    by name, what is seen in generated samples and in real ones."""
 
     areas: dict[str, Estimate]
-    heterozygosity: dict[str, tuple[float, float]]
-    linkage: dict[str, tuple[float, float]]
+    differing: dict[str, dict[str, tuple[float, float]]]
 
 
 def detection(
@@ -50,11 +51,11 @@ def detection(
     """How well `other` is told from `real`, and by what."""
     linkage_SS = structure.linkage(real)
     pairs_2E = near_pairs(linkage_SS, panel)
-    return Detection(
-        _areas(real, other, pairs_2E, rng),
-        _sites(real, other, panel),
-        _pairs(linkage_SS[tuple(pairs_2E)], other, panel, pairs_2E),
-    )
+    differing = {"frequency": _sites(real, other, panel, _frequency)}
+    if real.alleles.shape[1] > 1:
+        differing["heterozygosity"] = _sites(real, other, panel, _heterozygosity)
+    differing["linkage_r"] = _pairs(linkage_SS[tuple(pairs_2E)], other, panel, pairs_2E)
+    return Detection(_areas(real, other, pairs_2E, rng), differing)
 
 
 def areas(
@@ -74,14 +75,34 @@ def _areas(
     generated_N = np.repeat([False, True], [len(real), len(other)])
     half_N = np.concatenate([rng.permutation(len(each)) % 2 == 0 for each in (real, other)])
     dosages = _dosages(np.concatenate([real.copies, other.copies]))
-    everything = np.concatenate([dosages, _together(dosages, pairs_2E)], axis=1)
-    found = {
-        "auc_dosages": _area(regression, dosages, generated_N, half_N),
-        "auc_regression": _area(regression, everything, generated_N, half_N),
+    together = _together(dosages, pairs_2E)
+    found = _by_classifier("auc", ("dosages", dosages), together, generated_N, half_N)
+    if real.haplotypes > 1:
+        alleles = _dosages(np.concatenate([real.rows, other.rows]))
+        differing = np.abs(alleles[:, pairs_2E[0]] - alleles[:, pairs_2E[1]])
+        found |= _by_classifier(
+            "haplotype_auc", ("alleles", alleles), differing, generated_N, half_N
+        )
+    return found
+
+
+def _by_classifier(
+    name: str, sites: tuple[str, Features], pairs: Features, generated_N: Flags, half_N: Flags
+) -> dict[str, Estimate]:
+    """The areas of regressions without what pairs say and with it, and of trees; rows are samples, or all haplotypes
+    of each."""
+    alone, site_features = sites
+    everything = np.concatenate([site_features, pairs], axis=1)
+    classifiers: dict[str, tuple[Judge, Features]] = {
+        alone: (regression, site_features),
+        "regression": (regression, everything),
     }
     if _has_trees():
-        found["auc_trees"] = _area(boosted_trees, everything, generated_N, half_N)
-    return found
+        classifiers["trees"] = boosted_trees, everything
+    return {
+        f"{name}_{kind}": _area(judge, features, generated_N, half_N)
+        for kind, (judge, features) in classifiers.items()
+    }
 
 
 def near_pairs(linkage_SS: NDArray[np.float64], panel: Panel) -> NDArray[np.int64]:
@@ -93,8 +114,8 @@ def near_pairs(linkage_SS: NDArray[np.float64], panel: Panel) -> NDArray[np.int6
 
 
 def _dosages(copies_NS: NDArray[np.int8]) -> Features:
-    """The copies (N, S) of the alternate allele; a missing genotype counts as the mean of all, which tells no kind from
-    the other."""
+    """The copies (N, S) of the alternate allele; a missing genotype or allele counts as the mean of all, which tells no
+    kind from the other."""
     known_NS = copies_NS >= 0
     means_S = np.where(known_NS, copies_NS, 0).sum(axis=0) / np.maximum(1, known_NS.sum(axis=0))
     return np.where(known_NS, copies_NS, means_S).astype(np.float32)
@@ -111,11 +132,13 @@ def _together(dosages_NS: Features, pairs_2E: NDArray[np.int64]) -> Features:
 
 
 def _area(judge: Judge, features_NF: Features, generated_N: Flags, half_N: Flags) -> Estimate:
-    """The mean of both halves' areas; its interval is that of all samples."""
+    """The mean of both halves' areas; its interval is that of so many samples, since haplotypes of one are alike."""
+    each = len(features_NF) // len(generated_N)
+    row_generated_N, row_half_N = np.repeat(generated_N, each), np.repeat(half_N, each)
     values = []
-    for train_N in (half_N, ~half_N):
-        score = judge(features_NF[train_N], generated_N[train_N], features_NF[~train_N])
-        values.append(roc_area(score, generated_N[~train_N]))
+    for train_N in (row_half_N, ~row_half_N):
+        score = judge(features_NF[train_N], row_generated_N[train_N], features_NF[~train_N])
+        values.append(roc_area(score, row_generated_N[~train_N]))
     area = float(np.mean(values))
     return Estimate(area, *area_interval(area, int(generated_N.sum()), int((~generated_N).sum())))
 
@@ -145,7 +168,7 @@ def boosted_trees(
     """Gradient boosting of small trees over histograms."""
     ensemble = import_module("sklearn.ensemble")
     trees = ensemble.HistGradientBoostingClassifier(
-        max_iter=TREES, learning_rate=RATE, max_leaf_nodes=LEAVES, random_state=0
+        max_iter=TREES, learning_rate=RATE, max_leaf_nodes=LEAVES, max_bins=BINS, random_state=0
     )
     scores_N: NDArray[np.float64] = trees.fit(train_NF, generated_N).decision_function(others_NF)
     return scores_N
@@ -159,20 +182,29 @@ def _has_trees() -> bool:
     return True
 
 
+def _frequency(samples: SampleGenotypes) -> NDArray[np.float64]:
+    return np.nan_to_num(structure.frequencies(samples))
+
+
+def _heterozygosity(samples: SampleGenotypes) -> NDArray[np.float64]:
+    """The share of heterozygous samples at each site (S,)."""
+    known_NS = samples.copies >= 0
+    share_S: NDArray[np.float64] = (samples.copies == 1).sum(0) / np.maximum(1, known_NS.sum(0))
+    return share_S
+
+
 def _sites(
-    real: SampleGenotypes, other: SampleGenotypes, panel: Panel
+    real: SampleGenotypes,
+    other: SampleGenotypes,
+    panel: Panel,
+    share: Callable[[SampleGenotypes], NDArray[np.float64]],
 ) -> dict[str, tuple[float, float]]:
-    """The share of heterozygous samples at the sites where it differs most, generated and real."""
-    if real.alleles.shape[1] == 1:
-        return {}
-    shares = [
-        np.where(known := each.copies >= 0, each.copies == 1, 0).sum(0)
-        / np.maximum(1, known.sum(0))
-        for each in (other, real)
-    ]
-    errors = [p * (1 - p) / len(each) + 1e-6 for p, each in zip(shares, (other, real), strict=True)]
-    worst = np.argsort(-np.abs(shares[0] - shares[1]) / np.sqrt(sum(errors)), kind="stable")
-    return {place(panel, s): (float(shares[0][s]), float(shares[1][s])) for s in worst[:SHOWN]}
+    """A share at the sites where it differs most, by standard errors; generated and real."""
+    made_S, real_S = (share(each) for each in (other, real))
+    pairs = ((made_S, other), (real_S, real))
+    squares_S = sum(p * (1 - p) / len(each) + 1e-6 for p, each in pairs)
+    worst = np.argsort(-np.abs(made_S - real_S) / np.sqrt(squares_S), kind="stable")
+    return {place(panel, s): (float(made_S[s]), float(real_S[s])) for s in worst[:SHOWN]}
 
 
 def _pairs(

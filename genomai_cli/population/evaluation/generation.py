@@ -1,38 +1,46 @@
 """The report of `genomai evaluate --task generation`: generated samples compared with real ones, measure by measure.
 
-Each measure has a baseline: the value that held-out real samples have in the place of the generated ones.
+Each measure has a baseline: the value that held-out real samples have in the place of the generated ones. Beside that,
+some measures of samples that simple generators make of the real ones (`simple_generators`).
 
 Shape suffixes: N samples, S sites, C components.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
+from genomai_cli.formats.tables import LabelTable
 from genomai_cli.metrics.classification import Estimate, wilson_interval
 from genomai_cli.population.evaluation import privacy, structure
 from genomai_cli.population.evaluation.detection import areas, detection
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+from genomai_cli.population.evaluation.simple_generators import SIMPLE, Generator
 from genomai_cli.population.panel import BUILDS, Panel
 
 Measures = dict[str, Estimate]
 Report = dict[str, Measures]
 """Measures by group; whole numbers are counts. The baseline is the measure of held-out real samples."""
 NAN = float("nan")
-QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5}
+QUANTILES = {"minimum": 0.0, "p01": 0.01, "p05": 0.05, "median": 0.5}
+SELDOM = 0.01  # how seldom by chance something is said to be nearer than real samples are
 MIXED = (":", ",")  # in the names of phenotypes of several parts
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The genotypes that are compared, at sites known in all of them; the generator was trained on the `real` ones."""
+    """The genotypes that are compared, at sites known in all of them; the generator was trained on the `real` ones.
+
+    Simple generators make samples within the `groups` of real ones, which are named by sample; without, of all."""
 
     panel: Panel
     real: SampleGenotypes
     synthetic: SampleGenotypes
     held_out: SampleGenotypes | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -41,11 +49,14 @@ class Comparison:
         real: SampleGenotypes,
         synthetic: SampleGenotypes,
         held_out: SampleGenotypes | None = None,
+        groups: LabelTable | None = None,
     ) -> "Comparison":
         """The samples at the sites where all files say something; without phase if one of them has none.
 
-        InputError if there are no such sites, too few samples, or haplotypes beside genotypes without phase.
+        InputError if there are no such sites, too few samples, haplotypes beside genotypes without phase, or groups of
+        nobody.
         """
+        named = {} if groups is None else _groups(groups, real)
         samples = [real, synthetic, *([held_out] if held_out else [])]
         if any(len(each) < 2 for each in samples):
             raise InputError("fewer than two samples cannot be compared", path=panel.name)
@@ -57,8 +68,31 @@ class Comparison:
         if not known_S.any():
             raise InputError("no site that all files know", path=panel.name)
         sites = np.flatnonzero(known_S)
-        at_sites = [each.at(sites) for each in samples]
-        return cls(panel.subset(sites), *at_sites)
+        real, synthetic, *others = (each.at(sites) for each in samples)
+        aside = others[0] if others else None
+        return cls(panel.subset(sites), real, synthetic, aside, named)
+
+    def drawn(self, generator: Generator, seed: int) -> SampleGenotypes | None:
+        """What a simple generator makes of the real samples, as many as there are generated ones, at most as many as
+        real ones; None if it needs haplotypes, which are not known."""
+        real, rng = self.real, np.random.default_rng(seed)
+        if generator.needs_phase and not real.phased:
+            return None
+        names = [self.groups.get(name, "") for name in real.names]
+        numbers_N = np.unique(names, return_inverse=True)[1]
+        made = replace(real, alleles=generator.people(real.alleles, numbers_N, rng))
+        made = made if real.phased else replace(made, phased=True).without_phase()
+        some = rng.permutation(len(made))[: len(self.synthetic)]
+        return made.chosen(np.sort(some))
+
+
+def _groups(table: LabelTable, real: SampleGenotypes) -> dict[str, str]:
+    """The labels of the real samples in the first column."""
+    labels = table.column(next(iter(table.columns)))
+    found = {name: labels[name] for name in real.names if name in labels}
+    if not found:
+        raise InputError("no label of a real sample", path=table.path)
+    return found
 
 
 def _each_haplotype(samples: SampleGenotypes) -> SampleGenotypes:
@@ -70,15 +104,20 @@ def _each_haplotype(samples: SampleGenotypes) -> SampleGenotypes:
     return replace(samples, names=names, alleles=samples.alleles.reshape(count * ploidy, 1, sites))
 
 
-def report(comparison: Comparison, seed: int) -> Report:
-    """Every measure that needs no predictions; `seed` thins the larger set and draws the bootstrap."""
+def report(
+    comparison: Comparison,
+    seed: int,
+    simple: Sequence[Generator] = SIMPLE,
+    usual: Measures | None = None,
+) -> Report:
+    """Every measure that needs no predictions; `seed` thins the larger set and draws the bootstrap and the samples of
+    simple generators. `usual` is how well real samples are told from real ones, if that has been measured."""
     real, synthetic, held_out = comparison.real, comparison.synthetic, comparison.held_out
     with_baseline = {
         "allele_frequency": frequency_measures,
         "linkage": linkage_measures,
         "neighbours": lambda real, other: neighbour_measures(real, other, seed),
         "copies": copy_measures,
-        "nearest_real": distance_measures,
         "components": component_measures,
     }
     found: Report = {"data": _sizes(comparison)}
@@ -90,9 +129,35 @@ def report(comparison: Comparison, seed: int) -> Report:
             for name, value in values.items()
         }
     found["linkage"] |= decay_measures(comparison)
-    found["told_apart"] = detection_measures(comparison, seed)
+    found["nearest_real"] = distance_measures(comparison)
+    found["told_apart"] = detection_measures(
+        comparison, usual or real_areas(comparison, seed), seed
+    )
+    found |= {g.name: m for g in simple if (m := simple_measures(comparison, g, seed))}
     if held_out:
-        found["privacy"] = privacy_measures(comparison)
+        found["privacy"] = privacy_measures(comparison, seed)
+    return found
+
+
+def alarms(report: Report) -> dict[str, str]:
+    """By group, what says that generated samples are nearer to those trained on than other real samples are."""
+    found, near = {}, report.get("nearest_real", {})
+    if "extreme_p" in near and near["extreme_p"].value < SELDOM:
+        made, usual, p = (
+            near["extreme"].value,
+            near["extreme"].baseline or 0.0,
+            near["extreme_p"].value,
+        )
+        found["nearest_real"] = (
+            f"{made:.2%} of the generated samples, and {usual:.2%} of other real ones, are among the "
+            f"{privacy.EXTREME:.0%} nearest to those trained on (p = {p:.1g}): some may be near-copies"
+        )
+    share = report.get("privacy", {}).get("nearer_training")
+    if share is not None and share.low > 0.5:
+        found["privacy"] = (
+            f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f}) of what is generated is nearer to samples "
+            "trained on than to those held out, where 0.5 tells nothing: it gives away who was trained on"
+        )
     return found
 
 
@@ -155,13 +220,33 @@ def copy_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
     return {name: _plain(n) for name, n in {**measures, "exact_people": samples}.items()}
 
 
-def distance_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
-    """Quantiles of the distance from the nearest real samples, `privacy.nearest_by_sample`."""
-    gaps = privacy.nearest_by_sample(other, real)
-    gaps = gaps[np.isfinite(gaps)]  # infinite where no site is known in a real sample too
-    return {
-        n: _plain(float(np.quantile(gaps, q)) if len(gaps) else NAN) for n, q in QUANTILES.items()
+def distance_measures(comparison: Comparison) -> Measures:
+    """Quantiles of the distance from the nearest real samples, `privacy.nearest_by_sample`, and whether generated ones
+    are extremely near, `privacy.extremes`; beside that, held-out real samples, or each real one beside the others."""
+    real, held_out = comparison.real, comparison.held_out
+    gaps = _known(privacy.nearest_by_sample(comparison.synthetic, real))
+    others = privacy.nearest_by_sample(held_out, real) if held_out else None
+    usual = _known(privacy.nearest_other_by_sample(real) if others is None else others)
+    measures = {
+        name: Estimate(_quantile(gaps, share), NAN, NAN, _quantile(usual, share))
+        for name, share in QUANTILES.items()
     }
+    if not (len(gaps) and len(usual)):
+        return measures
+    found = privacy.extremes(gaps, usual)
+    interval = wilson_interval(found.generated, len(gaps))
+    shares = found.generated / len(gaps), found.others / len(usual)
+    measures["extreme"] = Estimate(shares[0], *interval, shares[1])
+    return measures | {"extreme_p": _plain(found.p)}
+
+
+def _known(gaps: privacy.Distances) -> privacy.Distances:
+    """Distances are infinite where no site is known in a real sample too."""
+    return gaps[np.isfinite(gaps)]
+
+
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    return float(np.quantile(values, share)) if len(values) else NAN
 
 
 def component_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
@@ -179,15 +264,20 @@ def component_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measure
     return {name: _plain(value) for name, value in measures.items()}
 
 
-def detection_measures(comparison: Comparison, seed: int) -> Measures:
-    """How well classifiers tell generated samples, `detection.detection`; beside that, how well they tell held-out real
-    samples, or one half of the real ones from the other. Then the sites and pairs that differ most."""
+def real_areas(comparison: Comparison, seed: int) -> Measures:
+    """How well classifiers tell held-out real samples, or one half of the real ones from the other."""
+    real, held_out = comparison.real, comparison.held_out
+    one, other = (real, held_out) if held_out else _halves(real, seed)
+    return areas(one, other, comparison.panel, np.random.default_rng(seed))
+
+
+def detection_measures(comparison: Comparison, usual: Measures, seed: int) -> Measures:
+    """How well classifiers tell generated samples, `detection.detection`, beside the `usual` areas; then the sites and
+    pairs that differ most."""
     panel, real = comparison.panel, comparison.real
     found = detection(real, comparison.synthetic, panel, np.random.default_rng(seed))
-    one, other = (real, comparison.held_out) if comparison.held_out else _halves(real, seed)
-    usual = areas(one, other, panel, np.random.default_rng(seed))
     measures = {n: replace(area, baseline=usual[n].value) for n, area in found.areas.items()}
-    for kind, differing in (("heterozygosity", found.heterozygosity), ("linkage_r", found.linkage)):
+    for kind, differing in found.differing.items():
         for name, (made, seen) in differing.items():
             measures[f"{kind}:{name}"] = Estimate(made, NAN, NAN, seen)
     return measures
@@ -199,16 +289,37 @@ def _halves(samples: SampleGenotypes, seed: int) -> tuple[SampleGenotypes, Sampl
     return samples.chosen(np.sort(one)), samples.chosen(np.sort(other))
 
 
-def privacy_measures(comparison: Comparison) -> Measures:
-    """Membership inference, `privacy.membership_auc`, with real samples as members and held-out ones as others."""
-    if comparison.held_out is None:
+def simple_measures(comparison: Comparison, generator: Generator, seed: int) -> Measures:
+    """Linkage, neighbours, copies and telling apart, `group:metric`, of samples that a simple generator makes of the
+    real ones; nothing if it cannot."""
+    made, real = comparison.drawn(generator, seed), comparison.real
+    if made is None:
+        return {}
+    groups = {
+        "linkage": linkage_measures(real, made),
+        "neighbours": neighbour_measures(real, made, seed),
+        "copies": copy_measures(real, made),
+        "told_apart": areas(real, made, comparison.panel, np.random.default_rng(seed)),
+    }
+    return {f"{g}:{name}": value for g, of in groups.items() for name, value in of.items()}
+
+
+def privacy_measures(comparison: Comparison, seed: int) -> Measures:
+    """Membership inference, `privacy.membership_auc`, with real samples as members and held-out ones as others, and the
+    share of generated ones that are nearer to members, `privacy.nearer_training`."""
+    real, synthetic, held_out = comparison.real, comparison.synthetic, comparison.held_out
+    if held_out is None:
         return {}
     members, others = (
-        privacy.nearest_by_sample(samples, comparison.synthetic)
-        for samples in (comparison.real, comparison.held_out)
+        privacy.nearest_by_sample(samples, synthetic) for samples in (real, held_out)
     )
-    area, (low, high) = privacy.membership_auc(members, others)
-    return {"membership_auc": Estimate(area, low, high, 0.5)}
+    area, interval = privacy.membership_auc(members, others)
+    rng = np.random.default_rng(seed)
+    share, of_share = privacy.nearer_training(synthetic, real, held_out, rng)
+    return {
+        "membership_auc": Estimate(area, *interval, 0.5),
+        "nearer_training": Estimate(share, *of_share, 0.5),
+    }
 
 
 def recognition_measures(

@@ -51,8 +51,12 @@ WORDS = {
     },
     "nearest_real": {
         "minimum": "the smallest distance of a generated sample from its nearest real one",
+        "p01": "1 % of them are nearer",
         "p05": "5 % of them are nearer",
         "median": "half of them are nearer",
+        "extreme": "the share of generated samples among the 1 % that are nearest, of generated and other real samples "
+        "together; no more than that of real ones is ideal",
+        "extreme_p": "how likely so many of them or more are by chance",
     },
     "components": {
         "overlap": "overlap on the plane of the first two principal components; 1 is ideal",
@@ -63,9 +67,14 @@ WORDS = {
         "ones; 0.5 is ideal",
         "auc_regression": "of a regression on dosages, heterozygosity and pairs of near sites",
         "auc_trees": "of boosted trees on the same",
+        "haplotype_auc_alleles": "of a regression on the alleles of single haplotypes",
+        "haplotype_auc_regression": "of a regression on these and on where near sites differ",
+        "haplotype_auc_trees": "of boosted trees on the same",
     },
     "privacy": {
         "membership_auc": "area under the ROC curve of telling who was trained on; 0.5 tells nothing",
+        "nearer_training": "the share of generated samples nearer to one trained on than to one held out, of as many; "
+        "0.5 tells nothing",
     },
     "recognised": {"all": "the share of people whom a classifier calls what was asked for"},
 }
@@ -128,6 +137,7 @@ def _tiles(report: Report) -> Tiles:
         ("linkage", "r2_r", "r of linkage"),
         ("neighbours", "aats", "adversarial accuracy"),
         ("told_apart", "auc_trees", "AUC of telling apart"),
+        ("told_apart", "haplotype_auc_trees", "AUC of haplotypes"),
         ("privacy", "membership_auc", "membership AUC"),
     )
     for group, name, label in told:
@@ -170,15 +180,21 @@ def _table(report: Report) -> Table:
         Column("value", number=True),
         Column("low", number=True, told="95 % interval"),
         Column("high", number=True, told="95 % interval"),
-        Column("held-out real samples", number=True, told="what they have in place of generated ones"),
+        Column("other real samples", number=True, told="what they have in place of generated ones"),
         Column("which is"),
     ]  # fmt: skip
     rows = [
-        (group, name, *estimate_cells(estimate), WORDS.get(group, {}).get(name, ""))
+        (group, name, *estimate_cells(estimate), _words(group, name))
         for group, measures in report.items()
         for name, estimate in measures.items()
     ]
     return Table("Measures", columns, rows)
+
+
+def _words(group: str, name: str) -> str:
+    """What a measure is; those of simple generators are named `group:measure`."""
+    of, _, measure = name.partition(":")
+    return WORDS.get(group, {}).get(name) or WORDS.get(of, {}).get(measure, "")
 
 
 def _notes(notes: Mapping[str, str]) -> Iterator[Table]:

@@ -11,11 +11,13 @@ import numpy as np
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.phenotypes import Phenotypes
+from genomai_cli.formats.tables import LabelTable
 from genomai_cli.metrics.classification import Estimate
 from genomai_cli.population.barcode import genotypes_to_letters
 from genomai_cli.population.evaluation import generation
-from genomai_cli.population.evaluation.generation import Measures, Report
+from genomai_cli.population.evaluation.generation import Comparison, Measures, Report
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
+from genomai_cli.population.evaluation.simple_generators import SIMPLE
 from genomai_cli.population.evaluation.summary import Summary, compare_frequencies
 from genomai_cli.population.generation.sampler import SyntheticIndividual
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
@@ -24,24 +26,38 @@ from genomai_cli.records import SequenceRecord
 
 NAN = math.nan
 NOTHING = Estimate(NAN, NAN, NAN)
+AREAS = tuple(
+    f"{of}_{judge}"
+    for of, plain in (("auc", "dosages"), ("haplotype_auc", "alleles"))
+    for judge in (plain, "regression", "trees")
+)
 EXPECTED = {  # the measures of each group that a report without them still names
     "allele_frequency": ("r", "mean_difference", "largest_difference"),
     "linkage": ("r2_r", "signed_r"),
     "neighbours": ("aats", "aats_truth", "aats_synthetic"),
     "copies": ("exact_haplotypes", "exact_people"),
-    "nearest_real": ("minimum", "p05", "median"),
     "components": ("overlap", "wasserstein_mean"),
-    "told_apart": ("auc_dosages", "auc_regression", "auc_trees"),
-    "privacy": ("membership_auc",),
+    "nearest_real": ("minimum", "p01", "p05", "median", "extreme", "extreme_p"),
+    "told_apart": AREAS,
+    **{generator.name: tuple(f"told_apart:{name}" for name in AREAS) for generator in SIMPLE},
+    "privacy": ("membership_auc", "nearer_training"),
     "recognised": ("all",),
 }
-NEEDS_REAL = "the model keeps nobody's genotypes: give the people with --against"
-NEEDS_OTHERS = "give people who were not learnt from with --held-out, beside --against"
-NEEDS_TREES = "boosted trees need the library scikit-learn: pip install 'genomai[detection]'"
-NO_SUMMARY = "the model has no summaries of the people learnt from: give them with --against"
-OTHER_PEOPLE = (
-    "summaries are of everybody, and others were asked for: give people like them with --against"
+OF_PEOPLE = [
+    *("neighbours", "copies", "nearest_real", "told_apart"),
+    *(generator.name for generator in SIMPLE),
+    "privacy",
+]
+NEEDS_REAL = (
+    "not measured, since the model keeps nobody's genotypes: give the people with --against"
 )
+NEEDS_PHASE = "not measured: mosaics need haplotypes, and not all samples are phased"
+NEEDS_OTHERS = (
+    "not measured: give people who were not learnt from with --held-out, beside --against"
+)
+NEEDS_TREES = "boosted trees need the library scikit-learn: pip install 'genomai[detection]'"
+NO_SUMMARY = "not measured, since the model has no summaries of the people learnt from: give them with --against"
+OTHER_PEOPLE = "not measured, since summaries are of everybody: give people like those asked for with --against"
 OF_SUMMARY = "beside the model's summaries of the people learnt from"
 OF_FREQUENCIES = "beside the model's frequencies of the phenotypes asked for"
 Recogniser = Callable[[Sequence[SequenceRecord]], Mapping[str, Sequence[str]]]
@@ -53,6 +69,16 @@ class Quality:
 
     report: Report
     notes: Mapping[str, str]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is measured against what, and what is not measured and why: a line a note, without alarms."""
+        alarms = generation.alarms(self.report)
+        groups: dict[str, list[str]] = {}
+        for group, note in self.notes.items():
+            if group not in alarms:
+                groups.setdefault(note, []).append(group)
+        return [f"{', '.join(of)}: {note}" for note, of in groups.items()]
 
 
 def gathered(made: Sequence[SyntheticIndividual]) -> SampleGenotypes:
@@ -89,9 +115,7 @@ def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     """What can be said without a real person's genotype."""
     report: Report = {"data": _plain({"synthetic": len(made), "sites": made.alleles.shape[2]})}
     summary = known.summary
-    notes = dict.fromkeys(
-        ("neighbours", "copies", "nearest_real", "told_apart", "privacy"), NEEDS_REAL
-    )
+    notes = dict.fromkeys(OF_PEOPLE, NEEDS_REAL)
     if summary is None or not known.everybody:
         notes |= dict.fromkeys(("linkage", "components"), OTHER_PEOPLE if summary else NO_SUMMARY)
         report["allele_frequency"] = _plain(compare_frequencies(known.frequencies(made), made))
@@ -110,15 +134,30 @@ def against(
     panel: Panel,
     real: SampleGenotypes,
     held_out: SampleGenotypes | None,
+    groups: LabelTable | None,
     seed: int,
 ) -> Quality:
     """All measures of `genomai evaluate --task generation REAL SYNTHETIC`."""
-    comparison = generation.Comparison.of(panel, real, made, held_out)
-    notes = {} if held_out else {"privacy": NEEDS_OTHERS}
+    comparison = generation.Comparison.of(panel, real, made, held_out, groups)
     report = generation.report(comparison, seed)
+    notes = notes_of(comparison, report)
+    if held_out is None:
+        notes["privacy"] = NEEDS_OTHERS
+    return Quality(report, notes | generation.alarms(report))
+
+
+def notes_of(comparison: Comparison, report: Report) -> dict[str, str]:
+    """What is to be said of the groups of a comparison with real people: how simple generators draw, what is
+    missing."""
+    count = len(set(comparison.groups.values()))
+    where = f"within {count} groups of the real samples" if count else "among all real samples"
+    notes = {
+        generator.name: f"{generator.words}, {where}" if generator.name in report else NEEDS_PHASE
+        for generator in SIMPLE
+    }
     if "auc_trees" not in report["told_apart"]:
         notes["told_apart"] = NEEDS_TREES
-    return Quality(report, notes)
+    return notes
 
 
 def recognition(
