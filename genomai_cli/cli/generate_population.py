@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from genomai_cli.bundles.bundle import Bundle
-    from genomai_cli.diffusion.phenotypes import Phenotypes
     from genomai_cli.inference.generate_diffusion import Settings
     from genomai_cli.population.evaluation.genotypes import SampleGenotypes
     from genomai_cli.population.evaluation.summary import Summary
     from genomai_cli.population.generation.quality import Quality
     from genomai_cli.population.generation.requests import Request
-    from genomai_cli.population.generation.sampler import SyntheticIndividual
+    from genomai_cli.population.generation.sampler import HaplotypeGenerator, SyntheticIndividual
     from genomai_cli.population.panel import Panel
     from genomai_cli.records import SequenceRecord
     from genomai_cli.reports.page import Page
@@ -72,7 +71,7 @@ def write_individuals(
     generator = HaplotypeGenerator(bundle, settings)
     requests = requests_of(requested.phenotypes, requested.number, generator.phenotypes)
     if requested.records is not None:
-        requests = _by_records(run, requested.records, requested.number, generator.phenotypes)
+        requests = _by_records(run, requested.records, requested.number, generator)
     total = sum(request.individuals for request in requests)
     made = run.console.progress(generator.individuals(requests), "generating", total=total)
     # Nothing is read that could be bad: people come at once.
@@ -83,17 +82,27 @@ def write_individuals(
         report.write(run, bundle, known, settings.seed, page, everybody=everybody)
 
 
-def _by_records(run: Run, file: Path, number: int, phenotypes: "Phenotypes") -> "list[Request]":
-    """Those asked for by the phenotype records of a file."""
+def _by_records(
+    run: Run, file: Path, number: int, generator: "HaplotypeGenerator"
+) -> "list[Request]":
+    """Those asked for by the phenotype records of a file: read by the generator if it has columns, or by similarity."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli.align import phenotype_records
-    from genomai_cli.population.generation.requests import requests_of_records
+    from genomai_cli.population.generation.requests import (
+        requests_by_records,
+        requests_of_records,
+    )
+    from genomai_cli.population.phenotypes import read_phenotypes
 
+    if len(generator.columns):
+        table = read_phenotypes(file)
+        run.note(phenotypes={"file": str(file), "records": len(table), "ignored": []})
+        return requests_by_records(table, number, generator.columns)
     bundle = bundles.load(ALIGNER, devices.choose("cpu"))
     table = phenotype_records(run, file, ALIGNER, bundle)
     populations = phenotype_records(run, None, ALIGNER, bundle)
-    return requests_of_records(table, number, populations, bundle, phenotypes)
+    return requests_of_records(table, number, populations, bundle, generator.phenotypes)
 
 
 def _write(

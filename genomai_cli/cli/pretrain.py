@@ -105,7 +105,8 @@ Phenotypes = Annotated[
     typer.Option(
         "--phenotypes",
         metavar="TSV",
-        help="With crossmodal: what is known of each sample, in columns of labels, numbers, latitude and longitude.",
+        help="With crossmodal, or diffusion of people: what is known of each sample, in columns of labels, numbers, "
+        "latitude and longitude.",
         show_default=False,
     ),
 ]

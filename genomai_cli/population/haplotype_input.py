@@ -35,7 +35,8 @@ from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
-from genomai_cli.population.phenotype_encoding import HaplotypeGroups
+from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, HaplotypeGroups, encode
+from genomai_cli.population.phenotypes import Columns, PhenotypeTable, read_phenotypes
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer
 
@@ -80,15 +81,18 @@ class NoViews:
 
 @dataclass(frozen=True, eq=False)
 class HaplotypeInput(PanelInput):
-    """Pairs of haplotypes at a panel's sites, with the labels of their individuals, if there are any."""
+    """Pairs of haplotypes at a panel's sites, with the labels of their individuals, and their phenotype records in the
+    columns `described`, if there are any."""
 
     phenotypes: Phenotypes
     labels: LabelTable | None = None
+    described: Columns = field(default_factory=Columns)
+    records: PhenotypeTable | None = None
 
     name = "people"
     settings = HaplotypeSettings
     views_settings = NoViews
-    files_used = frozenset({"panel", "labels"})
+    files_used = frozenset({"panel", "labels", "phenotypes"})
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
@@ -110,7 +114,7 @@ class HaplotypeInput(PanelInput):
     def given(
         cls, recipe: Recipe, files: Mapping[str, Path | None], start: InputKind | None
     ) -> InputKind:
-        """The panel and the table of labels; without labels there are no phenotypes."""
+        """The panel and the tables of labels and of records; without labels there are no phenotypes."""
         del start
         file = files.get("labels")
         labels = None if file is None else read_labels(file)
@@ -118,12 +122,16 @@ class HaplotypeInput(PanelInput):
         if labels is not None:
             columns = recipe.input.phenotypes or list(labels.columns)
             phenotypes = Phenotypes.of(labels, columns)
-        return cls(panel_given(files.get("panel")), phenotypes, labels)
+        panel, described = panel_given(files.get("panel")), files.get("phenotypes")
+        if described is None:
+            return cls(panel, phenotypes, labels)
+        records = read_phenotypes(described)
+        return cls(panel, phenotypes, labels, Columns.of(records), records)
 
     @property
     def rows(self) -> HaplotypeRows:
         """The layout of a row."""
-        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels))
+        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels), self.described)
 
     @property
     def row_length(self) -> int | None:
@@ -137,24 +145,43 @@ class HaplotypeInput(PanelInput):
 
         Raises InputError for records that are not such pairs, or no barcodes of the panel.
         """
-        layout, labels = self.rows, self.labels
+        layout, labels, record_of = self.rows, self.labels, self._records()
         known = set() if labels is None else set(labels.samples)
-        unlabelled = 0
+        told = set() if self.records is None else set(self.records.names)
+        unlabelled = undescribed = found = 0
         for name, pair in _pairs(records, self.panel):
             letters = np.frombuffer("".join(r.held for r in pair).encode("ascii"), np.uint8)
             given = labels.row(name) if labels is not None and name in known else {}
             unlabelled += labels is not None and name not in known
+            undescribed += name not in told
+            found += name in told
             alleles = letters_to_alleles(letters.reshape(2, -1), self.panel)
-            yield name, layout.row(alleles, self.phenotypes.numbers(given))
+            yield name, layout.row(alleles, self.phenotypes.numbers(given), record_of(name))
         if unlabelled:
             warn(f"{unlabelled} people have no labels and are trained on without")
+        if self.records is not None and not found:
+            raise InputError("none of the people has a record here", path=self.records.path)
+        if self.records is not None and undescribed:
+            warn(f"{undescribed} people have no record and are trained on without")
+
+    def _records(self) -> Callable[[str], EncodedPhenotypes | None]:
+        """The record of a person of this name, an empty one where there is none; None without columns."""
+        if self.records is None:
+            return lambda _: None
+        encoded = encode(self.records, self.described)
+        nothing = encoded.rows(np.zeros(1, np.int64)).shown(
+            np.zeros((1, len(self.described)), np.bool_)
+        )
+        row_of = {name: row for row, name in enumerate(self.records.names)}
+        return lambda name: encoded.rows(np.array([row_of[name]])) if name in row_of else nothing
 
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
         kind = network_class(recipe.network.get("kind"))
         if kind.filled:
-            if self.labels is not None:
-                raise TrainingError(f"recipe {recipe.name}: imputation has no use for --labels")
+            for option, given in (("--labels", self.labels), ("--phenotypes", self.records)):
+                if given is not None:
+                    raise TrainingError(f"recipe {recipe.name}: imputation has no use for {option}")
             return
         if set(recipe.objectives) != {"diffusion"}:
             raise TrainingError(
@@ -163,6 +190,10 @@ class HaplotypeInput(PanelInput):
         if not issubclass(kind, GenotypeDenoiser):
             raise TrainingError(
                 f"recipe {recipe.name}: people need a network that denoises genotypes"
+            )
+        if self.records is not None and not kind.reads_records:
+            raise TrainingError(
+                f"recipe {recipe.name}: a network of kind {recipe.network['kind']} reads no --phenotypes"
             )
 
     def prepared(
@@ -180,6 +211,8 @@ class HaplotypeInput(PanelInput):
         sizes: dict[str, Any] = {}
         if issubclass(kind, GenotypeDenoiser):
             sizes = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
+        if len(self.described):
+            sizes["columns"] = self.described.to_config()
         return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
 
     def initialize(
@@ -233,6 +266,8 @@ class HaplotypeInput(PanelInput):
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
             f"It knows {names}."
         )
+        if len(self.described):
+            purpose += f" With `--phenotypes TSV` it makes people by records of {', '.join(self.described.fields)}."
         network_config = config["network"]
         people, copying = network_config.get("people", 0), network_config.get("copying", False)
         which = "independent sites, at the allele frequencies of the person's phenotype"

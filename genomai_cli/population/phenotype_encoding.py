@@ -60,6 +60,15 @@ class EncodedPhenotypes:
         )
 
 
+def joined(parts: Sequence[EncodedPhenotypes]) -> EncodedPhenotypes:
+    """Records of the same columns, one after the other."""
+    return EncodedPhenotypes(
+        np.concatenate([part.categories for part in parts]),
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.locations for part in parts]),
+    )
+
+
 def encode(table: PhenotypeTable, columns: Columns) -> EncodedPhenotypes:
     """The table's records; columns that the model does not know are skipped (see `ignored`).
 

@@ -412,3 +412,93 @@ def test_the_report_tells_model_and_number(generator, tmp_path):
     generated(generator, "-n", "4", "--report-json", file)
     report = json.loads(file.read_text())
     assert (report["model"]["name"], report["records"]["used"]) == ("maker", 4)
+
+
+# --- records that the generator itself reads -------------------------------------------------------
+
+
+CROPS = {"NOA": "rye", "SOC": "rice"}
+
+
+@pytest.fixture(scope="module")
+def described(cohort, one_thread, tmp_path_factory):
+    """A generator that has learnt from records, whose column `crop` goes with many sites, and from no labels."""
+    folder = tmp_path_factory.mktemp("described")
+    people = read_labels(cohort.labels).column("population")
+    rows = [f"{n}\t{CROPS.get(p, '.')}\t{7 * i % 10}\n" for i, (n, p) in enumerate(people.items())]
+    (folder / "records.tsv").write_text("person\tcrop\theight\n" + "".join(rows))
+    words = ["--phenotypes", folder / "records.tsv", *changes(LONGER)]
+    result = pretrained(cohort, folder / "maker", *words)
+    assert result.status == 0, result.stderr
+    return folder / "maker"
+
+
+LONGER = (
+    "optimization.steps=300 optimization.learning_rate=0.02 optimization.average=0.9 "
+    "optimization.evaluate_every=100 network.dropout=0"
+)
+
+
+def likeness(cohort, described, tmp_path, text, *arguments):
+    """By record: how much more the people made by it have the alleles of NOA than of SOC, by the mean of the sites."""
+    (tmp_path / "asked.tsv").write_text(text)
+    words = ["--phenotypes", tmp_path / "asked.tsv", "-n", "60", "--steps", "8", "--to", "tsv"]
+    _header, *rows = generated(described, *words, *arguments).stdout.splitlines()
+    real = genotypes_of_variants([open_input(cohort.vcf)], Panel.read(cohort.panel))
+    people = read_labels(cohort.labels).column("population")
+    of = [np.array([people.get(name) == pop for name in real.names]) for pop in CROPS]
+    north, south = (np.maximum(real.copies[members], 0).mean(axis=0) for members in of)
+    found = {}
+    for _, record, *copies in (row.split("\t") for row in rows):
+        found.setdefault(record, []).append(np.array(copies, float) @ (north - south))
+    return {
+        record: np.mean(values) / ((north - south) ** 2).sum() for record, values in found.items()
+    }
+
+
+def test_people_follow_a_column_that_goes_with_sites(cohort, described, tmp_path):
+    text = "record\tcrop\theight\nnorth\trye\t.\nsouth\trice\t.\nwhoever\t.\t3\n"
+    plain = likeness(cohort, described, tmp_path, text)
+    assert list(plain) == ["north", "south", "whoever"]
+    assert plain["south"] < plain["whoever"] < plain["north"]
+    assert plain["north"] - plain["south"] > 0.7  # real people of both: 1
+    guided = likeness(cohort, described, tmp_path, text, "--guidance", "3")
+    assert guided["north"] - guided["south"] > plain["north"] - plain["south"]
+
+
+def test_records_of_nobody_are_refused_and_those_without_are_told(cohort, tmp_path):
+    (tmp_path / "records.tsv").write_text("person\tcrop\nnobody\trye\n")
+    result = pretrained(cohort, tmp_path / "out", "--phenotypes", tmp_path / "records.tsv")
+    assert result.status == 1
+    assert "records.tsv: none of the people has a record here" in result.stderr
+
+
+def test_the_card_names_the_columns(described):
+    assert "by records of crop, height" in (described / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "record\tcrop\teyes\na\trye\t.\n",
+            "no column 'eyes' in the model, which knows crop, height",
+        ),
+        ("record\tcrop\na\trye\nb\twheat\n", "asked.tsv:3: crop 'wheat' is unknown to the model"),
+        ("record\tcrop\n-a\trye\n", "'-a' cannot be part of a name"),
+        ("record\theight\na\ttall\n", "asked.tsv:2: height is 'tall', which is not a number"),
+    ],
+)
+def test_what_the_generator_cannot_read_of_records(described, tmp_path, text, message):
+    (tmp_path / "asked.tsv").write_text(text)
+    result = run(["generate", "--model", described, "--phenotypes", tmp_path / "asked.tsv"])
+    assert (result.status, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
+def test_the_recipe_region_reads_no_records(cohort, tmp_path):
+    (tmp_path / "records.tsv").write_text("person\tcrop\nNOA_0\trye\n")
+    words = ["pretrain", "--recipe", "region", cohort.vcf, "--panel", cohort.panel]
+    result = run([*words, "--phenotypes", tmp_path / "records.tsv", "-o", tmp_path / "out"])
+    assert result.status == 1
+    assert "a network of kind region reads no --phenotypes" in result.stderr

@@ -24,7 +24,12 @@ from genomai_cli.alphabet import MISSING, Letters
 from genomai_cli.augmentations import hide
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.population.barcode import join
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import (
+    Records,
+    from_ticks,
+    ticks,
+    views_of,
+)
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes
 from genomai_cli.tokenizers.batch import encode_rows
 
@@ -40,7 +45,6 @@ LIMITS = {
 EARTH = 6371.0  # km, the mean radius
 SAME_LOCATION = math.cos(50 / EARTH)
 SAME_NUMBER = 0.1  # standard deviations
-TICKS, NOTHING = 1 << 24, 1 << 40  # numbers are integers in views: their unit, and what is unknown
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,9 @@ class Crossmodal:
         )
         return {
             "ids": encode_rows(self.alphabet.tokenizer, hide(letters_BS, shares_B, rng)),
-            "categories": truth.categories,
-            "numbers": _integers(truth.numbers),
-            "places": _integers(truth.locations),
+            **views_of(truth),
             "shown": some_columns(truth.known, self.settings.whole, rng).astype(np.int64),
-            "shown_places": _integers(moved),
+            "shown_places": ticks(moved),
         }
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
@@ -192,7 +194,7 @@ class Facts:
     def of(cls, views: Mapping[str, Tensor]) -> "Facts":
         """Those of views."""
         numbers, locations, moved = (
-            _back(views[name]) for name in ("numbers", "places", "shown_places")
+            from_ticks(views[name]) for name in ("numbers", "places", "shown_places")
         )
         return cls(views["categories"], numbers, locations, views["shown"] > 0, moved)
 
@@ -257,13 +259,3 @@ def some_columns(
     count_shown_N = np.where(rng.random(len(known_NK)) < full, count_N, count_shown_N)
     shown: NDArray[np.bool_] = known_NK & (order_NK < count_shown_N[:, None])
     return shown
-
-
-def _integers(values: NDArray[Any]) -> NDArray[np.int64]:
-    ticks = np.rint(np.nan_to_num(values) * TICKS).astype(np.int64)
-    return np.where(np.isnan(values), NOTHING, ticks)
-
-
-def _back(ticks: Tensor) -> Tensor:
-    """What `_integers` has made integers."""
-    return (ticks.double() / TICKS).float().masked_fill(ticks == NOTHING, math.nan)

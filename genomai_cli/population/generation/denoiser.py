@@ -1,7 +1,7 @@
 """The haplotypes of individuals as a diffusion process noises and denoises them, both of one after the other.
 
 Of an individual one phenotype is given, sometimes only a coarser one, sometimes none (classifier-free guidance: Ho and
-Salimans 2022, arXiv:2207.12598).
+Salimans 2022, arXiv:2207.12598). A phenotype record is left out as often, by itself, and so is each of its columns.
 
 Shape suffixes: B individuals, T alleles of both haplotypes, N chosen alleles, P phenotypes or labels, S sites; 2
 haplotypes.
@@ -25,21 +25,23 @@ from genomai_cli.diffusion.phenotypes import given_phenotypes
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
+from genomai_cli.population.networks.phenotype_embedding import Records, views_of
 
 ALLELES = 2
 
 
 @dataclass(frozen=True, eq=False)
 class HaplotypeDenoiser:
-    """A `Denoiser` of the alleles of individuals of one phenotype each (B,); `prepared` is the network made ready for
-    many calls, if it has been. With `soft_masked` it is told the keep probabilities; BundleError for a network that
-    cannot be."""
+    """A `Denoiser` of the alleles of individuals of one phenotype each (B,), and one record, if there are `records`;
+    `prepared` is the network made ready for many calls, if it has been. With `soft_masked` it is told the keep
+    probabilities; BundleError for a network that cannot be."""
 
     network: GenotypeDenoiser
     phenotype: Tensor
     guidance: float = 1.0
     prepared: Logits | None = None
     soft_masked: bool = False
+    records: Records | None = None
 
     def __post_init__(self) -> None:
         if self.soft_masked and not self.network.supports_soft_mask:
@@ -47,21 +49,26 @@ class HaplotypeDenoiser:
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, 2) of both alleles."""
-        logits_N = self._logits(tokens_BT, keep_probability_BT, self.phenotype)[chosen_BT]
+        told = self.phenotype, self.records
+        logits_N = self._logits(tokens_BT, keep_probability_BT, *told)[chosen_BT]
         if self.guidance != 1:
             null_B = torch.zeros_like(self.phenotype)
-            null_N = self._logits(tokens_BT, keep_probability_BT, null_B)[chosen_BT]
+            null_N = self._logits(tokens_BT, keep_probability_BT, null_B, None)[chosen_BT]
             logits_N = guided(logits_N, null_N, self.guidance)
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
 
     def _logits(
-        self, tokens_BT: Tensor, keep_probability_BT: Tensor, phenotype_B: Tensor
+        self,
+        tokens_BT: Tensor,
+        keep_probability_BT: Tensor,
+        phenotype_B: Tensor,
+        records: Records | None,
     ) -> Tensor:
         frequency_PS = self.network.frequency
         phenotypes, sites = frequency_PS.shape
         shape = (len(tokens_BT), 2, sites)
         weights_BP = functional.one_hot(phenotype_B, phenotypes).to(frequency_PS)
-        more = {}
+        more: dict[str, Any] = {} if records is None else {"records": records}
         if self.soft_masked:
             more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
         logits = self.prepared or self.network
@@ -91,11 +98,17 @@ class HaplotypeNoising:
         dropout: ConditionDropout,
         rng: np.random.Generator,
     ) -> dict[str, NDArray[np.int64]]:
-        """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
+        """See `Noising`; the `phenotype` (B, 1) that is given is there too, and the records' views."""
         alleles_BT = self.rows.alleles(samples_BL).reshape(len(samples_BL), -1).astype(np.int64)
         phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
         ids_BT = noise(alleles_BT, ALLELES)
-        return {"ids": ids_BT, "targets": alleles_BT, "phenotype": phenotype_B[:, None]}
+        views = {"ids": ids_BT, "targets": alleles_BT, "phenotype": phenotype_B[:, None]}
+        if not len(self.rows.columns):
+            return views
+        records = self.rows.records(samples_BL)
+        shown_BK = rng.random(records.known.shape) >= dropout.coarse
+        shown_BK &= rng.random((len(samples_BL), 1)) >= dropout.null
+        return views | views_of(records.shown(shown_BK))
 
     def denoiser(
         self,
@@ -109,4 +122,7 @@ class HaplotypeNoising:
         """See `Noising`."""
         del head, inputs
         assert isinstance(network, GenotypeDenoiser)
-        return HaplotypeDenoiser(network, views["phenotype"][:, 0], soft_masked=soft_masked)
+        records = Records.of_views(views) if len(self.rows.columns) else None
+        return HaplotypeDenoiser(
+            network, views["phenotype"][:, 0], soft_masked=soft_masked, records=records
+        )

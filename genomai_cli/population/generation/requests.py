@@ -1,8 +1,8 @@
 """Whom to generate: `EUR`, `GBR`, `null`, `reference`, or a mixture, `EUR:0.7,AFR:0.3`; or phenotype records.
 
-Records describe by any attributes, such as a place, instead of names. The network that brings DNA and phenotype records
-into one space (`networks/crossmodal.py`) tells how similar a record is to that of each population; by these
-similarities each individual's population is drawn.
+Records describe by any attributes, such as a place, instead of names. A generator that was trained with records reads
+them itself. For another one the network that brings DNA and phenotype records into one space (`networks/crossmodal.py`)
+tells how similar a record is to that of each population; by these similarities each individual's population is drawn.
 
 Shape suffixes: R records requested, P records of populations, E size of the common space.
 """
@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from genomai_cli.bundles.bundle import Bundle
@@ -20,8 +21,8 @@ from genomai_cli.errors import InputError, UsageError
 from genomai_cli.names import repeated
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
-from genomai_cli.population.phenotype_encoding import encode
-from genomai_cli.population.phenotypes import PhenotypeTable
+from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, encode, ignored
+from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MIN_SHARE = 0.005  # a population with a smaller share is left out
@@ -32,12 +33,14 @@ class Request:
     """So many individuals of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
 
     `name` is what their names contain, `text` what their descriptions say. With the name of a `record`, each individual
-    is of one of the parts, drawn by their weights, instead of a mixture of all.
+    is of one of the parts, drawn by their weights, instead of a mixture of all. `described` is what the generator reads
+    of the record itself.
     """
 
     parts: tuple[tuple[str, float], ...]
     individuals: int
     record: str = ""
+    described: EncodedPhenotypes | None = None
 
     @property
     def name(self) -> str:
@@ -125,10 +128,7 @@ def requests_of_records(
     the records of populations, under the names that `phenotypes` have. Raises InputError for records that the network
     does not understand or whose names cannot be part of a name, and where no population is known.
     """
-    for name, line in zip(table.names, table.lines, strict=True):
-        if not NAME.fullmatch(name):
-            message = f"{name!r} cannot be part of a name: letters, digits and . _ + - can"
-            raise InputError(message, path=table.path, line=line)
+    _check_names(table)
     known = [name in phenotypes.names and phenotypes.is_trained(name) for name in populations.names]
     if not any(known):
         raise InputError("no record of a population that can be generated", path=populations.path)
@@ -144,6 +144,30 @@ def requests_of_records(
         Request(_parts(names, shares), individuals, record)
         for record, shares in zip(table.names, shares_RP.double().tolist(), strict=True)
     ]
+
+
+def requests_by_records(table: PhenotypeTable, individuals: int, columns: Columns) -> list[Request]:
+    """So many individuals for each record, which a generator with these columns reads itself.
+
+    Raises InputError for a column or a value that it does not know, and for names that cannot be part of a name.
+    """
+    _check_names(table)
+    if unknown := ignored(table, columns):
+        message = f"no column {unknown[0]!r} in the model, which knows {', '.join(columns.fields)}"
+        raise InputError(message, path=table.path, line=1)
+    encoded = encode(table, columns)
+    return [
+        Request(((NULL, 1.0),), individuals, record, encoded.rows(np.array([row])))
+        for row, record in enumerate(table.names)
+    ]
+
+
+def _check_names(table: PhenotypeTable) -> None:
+    """InputError for a record whose name cannot be part of a name."""
+    for name, line in zip(table.names, table.lines, strict=True):
+        if not NAME.fullmatch(name):
+            message = f"{name!r} cannot be part of a name: letters, digits and . _ + - can"
+            raise InputError(message, path=table.path, line=line)
 
 
 def _parts(names: list[str], shares: list[float]) -> tuple[tuple[str, float], ...]:

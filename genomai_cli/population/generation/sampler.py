@@ -42,7 +42,9 @@ from genomai_cli.population.barcode import (
 from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoiser
 from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
+from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.panel import REACH, Panel, coordinates
+from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, joined
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
 BATCH = 128
@@ -72,6 +74,7 @@ class HaplotypeGenerator:
         self.network, self.settings, self.batch = network, settings, batch
         self.phenotypes = Phenotypes.from_config(bundle.config)
         self.chromosomes = Chromosomes.of(bundle.coordinates)
+        self.columns = network.columns
         self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
             self.logits = network.prepared()
@@ -91,13 +94,14 @@ class HaplotypeGenerator:
         phenotypes: Sequence[int],
         seeds: Sequence[Sequence[int]],
         initial: InitialTokens | None = None,
+        records: Records | None = None,
     ) -> NDArray[np.int8]:
-        """The alleles (B, 2, S) of individuals of these phenotypes, each by its own seed; `initial` alleles (B, T) are
-        noised up to the settings' start time first. Alleles that stay unknown are `MASKED`."""
+        """The alleles (B, 2, S) of individuals of these phenotypes and records, each by its own seed; `initial` alleles
+        (B, T) are noised up to the settings' start time first. Alleles that stay unknown are `MASKED`."""
         sites, device = self.network.frequency.shape[1], self.network.frequency.device
         if initial is None:
             initial = InitialTokens.masked(len(seeds), 2 * sites, device)
-        denoiser = self.denoiser(torch.tensor(phenotypes, device=device))
+        denoiser = self.denoiser(torch.tensor(phenotypes, device=device), records)
         sampling = self.settings.sampling(self.schedule, ALLELES)
         kin_S = self.chromosomes.stretches(max(1, sampling.steps // 2))
         sampling = replace(sampling, groups=np.tile(kin_S, 2))
@@ -105,11 +109,16 @@ class HaplotypeGenerator:
         alleles_B2S: NDArray[np.int8] = alleles_BT.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         return alleles_B2S
 
-    def denoiser(self, phenotype_B: Tensor) -> HaplotypeDenoiser:
-        """The network with phenotypes and guidance put in."""
+    def denoiser(self, phenotype_B: Tensor, records: Records | None = None) -> HaplotypeDenoiser:
+        """The network with phenotypes, records and guidance put in."""
         guidance, soft_masked = self.settings.guidance, self.kernel.substitutions
         return HaplotypeDenoiser(
-            self.network, phenotype_B, guidance, self.logits, soft_masked=soft_masked
+            self.network,
+            phenotype_B,
+            guidance,
+            self.logits,
+            soft_masked=soft_masked,
+            records=records,
         )
 
     def _planned(self, request: Request, number: int) -> "_Planned":
@@ -124,19 +133,25 @@ class HaplotypeGenerator:
         source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
         name = f"synthetic_{request.name}_{number}"
-        return _Planned(name, request.text, ancestors, seeds, source_2S)
+        return _Planned(name, request.text, ancestors, seeds, source_2S, request.described)
 
     @torch.inference_mode()
     def _drawn(self, planned: "list[_Planned]") -> Iterator[SyntheticIndividual]:
         """Each ancestor is drawn as an individual of its own, then the stretches are put together."""
         ancestors = [number for one in planned for number in one.ancestors]
-        alleles_B2S = self.sample(ancestors, [seed for one in planned for seed in one.seeds])
+        seeds = [seed for one in planned for seed in one.seeds]
+        alleles_B2S = self.sample(ancestors, seeds, records=self._records(planned))
         begin = 0
         for one in planned:
             parts = alleles_B2S[begin : begin + len(one.ancestors)]
             begin += len(one.ancestors)
             alleles_2S = np.take_along_axis(parts, one.source[None], axis=0)[0]
             yield SyntheticIndividual(one.name, one.phenotype, alleles_2S)
+
+    def _records(self, planned: "list[_Planned]") -> Records | None:
+        """The records of the individuals, all of whom have one or none."""
+        described = [one.described for one in planned if one.described is not None]
+        return Records.of(joined(described), self.network.frequency.device) if described else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +163,7 @@ class _Planned:
     ancestors: list[int]
     seeds: list[list[int]]
     source: NDArray[np.int64]
+    described: EncodedPhenotypes | None = None
 
 
 @dataclass(frozen=True, eq=False)

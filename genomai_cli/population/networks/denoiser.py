@@ -4,7 +4,8 @@ It begins with what is known without it, the allele frequencies of the phenotype
 gradient, since held-out individuals are less surprising so), and adds up three things on the logit scale: the linkage
 of near sites, as pairs with a weight each; that of sites further along the chromosome, which weakens with distance (a
 low-rank table); and, for ancestry within the phenotype, an MLP over a summary of both haplotypes, which also looks at
-the phenotype's embeddings by cross-attention. All of them read the alleles' surplus over their frequencies, so that a
+the phenotype's embeddings by cross-attention, and is told what a phenotype record says of the person, if the network
+has columns of records. All of them read the alleles' surplus over their frequencies, so that a
 masked site says nothing and an individual without a visible site gets little else than the frequencies.
 
 Shape suffixes: B individuals, S sites, P phenotypes, M vectors of a phenotype, H attention heads, D width, E pairs of
@@ -12,7 +13,7 @@ sites, R rank, K scales of distance; 2 haplotypes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,9 @@ from torch import Tensor, nn
 from genomai_cli.backbones.base import Network
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.linkage_fit import Effects
+from genomai_cli.population.networks.phenotype_embedding import Records, Vocabulary
 from genomai_cli.population.panel import Panel, coordinates, linked_pairs
+from genomai_cli.population.phenotypes import Columns
 
 SCALES = (
     5e6,
@@ -35,7 +38,8 @@ RAREST = 1e-3
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Sizes of a `DenoiserNetwork`; `pairs` is the number of ordered pairs of linked sites."""
+    """Sizes of a `DenoiserNetwork`; `pairs` is the number of ordered pairs of linked sites, `columns` are those of the
+    phenotype records that it reads."""
 
     sites: int = 1
     phenotypes: int = 1
@@ -45,6 +49,7 @@ class DenoiserConfig:
     heads: int = 4
     rank: int = 8
     dropout: float = 0.2
+    columns: dict[str, Any] = field(default_factory=dict)
 
 
 class Block(NamedTuple):
@@ -199,9 +204,26 @@ class Silent(nn.Linear):
         nn.init.zeros_(self.weight)
 
 
+class Described(nn.Module):
+    """What records say (B, D): the sum over the columns that are known of each, nothing of one without any. By `sites`
+    it moves how frequent alleles are, as a phenotype has frequencies of its own."""
+
+    def __init__(self, columns: Columns, width: int, sites: int) -> None:
+        super().__init__()
+        self.columns = columns
+        self.vocabulary = Vocabulary(columns, width)
+        self.sites = Silent(width, sites, bias=False)
+
+    def forward(self, records: Records) -> Tensor:
+        """See the class."""
+        tokens_BKD, known_BK = self.vocabulary(records)
+        said_BD: Tensor = (tokens_BKD * known_BK[..., None]).sum(1)
+        return said_BD
+
+
 Logits = Callable[..., Tensor]
 """From alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, logits (B, 2, S) of allele 1;
-one that supports a soft mask takes `keep_probability_B2S` as well."""
+one that supports a soft mask takes `keep_probability_B2S` as well, and one that reads records `records` (B)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,12 +252,19 @@ class PanelNetwork(Network):
 class GenotypeDenoiser(PanelNetwork):
     """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
 
+    reads_records = False
+
     frequency: Tensor
     rarest = RAREST  # no frequency that it reads is nearer to 0 or 1
 
     def __init__(self, phenotypes: int, sites: int) -> None:
         super().__init__()
         self.register_buffer("frequency", torch.full((phenotypes, sites), 0.5))
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the phenotype records that it reads."""
+        return Columns()
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
@@ -257,6 +286,7 @@ class DenoiserNetwork(GenotypeDenoiser):
 
     config_class = DenoiserConfig
     supports_soft_mask = True
+    reads_records = True
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config.phenotypes, config.sites)
@@ -266,6 +296,8 @@ class DenoiserNetwork(GenotypeDenoiser):
         self.partner = nn.Parameter(torch.empty(3, sites))
         self.summary = nn.Linear(sites, width, bias=False)
         self.attention = PhenotypeAttention(config, 2 * width)
+        columns = Columns.from_config(config.columns) if config.columns else None
+        self.described = None if columns is None else Described(columns, width, sites)
         self.body = nn.Sequential(
             nn.Linear(3 * width + 2, width),
             nn.GELU(),
@@ -288,6 +320,11 @@ class DenoiserNetwork(GenotypeDenoiser):
         with torch.no_grad():
             self.partner.copy_(linkage_fit.of_partners(*data).weights / STEEP)
 
+    @property
+    def columns(self) -> Columns:
+        """See `GenotypeDenoiser`."""
+        return Columns() if self.described is None else self.described.columns
+
     def reset_parameters(self) -> None:
         """Haplotypes say nothing of each other site by site at first; the layers draw their own values."""
         nn.init.zeros_(self.partner)
@@ -302,8 +339,10 @@ class DenoiserNetwork(GenotypeDenoiser):
         weights_BP: Tensor,
         blocks: list[Block] | None = None,
         keep_probability_B2S: Tensor | None = None,
+        records: Records | None = None,
     ) -> Tensor:
-        """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already.
+        """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already; `records` (B)
+        are what is known of the people.
 
         `keep_probability` is that a visible allele is what it was, not drawn at random: with less than 1 an allele
         counts as its expectation, given what is seen and how frequent it is.
@@ -320,17 +359,30 @@ class DenoiserNetwork(GenotypeDenoiser):
         visible = Visible(surplus_B2S, known_B2S, allele_B2S)
         blocks = self.linkage.blocks() if blocks is None else blocks
         linked_B2S = self.linkage(visible, blocks) + visible.of_partner(STEEP * self.partner)
-        ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP))
-        logits_B2S: Tensor = torch.logit(frequency_B1S) + linked_B2S + ancestry_B2S
+        frequent_B1S, told_B1D = torch.logit(frequency_B1S), None
+        if self.described is not None and records is not None:
+            told_B1D = self.described(records)[:, None]
+            frequent_B1S = frequent_B1S + self.described.sites(told_B1D)
+        ancestry_B2S = self.sites(self._ancestry(surplus_B2S, known_B2S, weights_BP, told_B1D))
+        logits_B2S: Tensor = frequent_B1S + linked_B2S + ancestry_B2S
         return logits_B2S
 
-    def _ancestry(self, surplus_B2S: Tensor, known_B2S: Tensor, weights_BP: Tensor) -> Tensor:
-        """What each haplotype, its partner and the phenotype say about where the haplotype comes from (B, 2, D)."""
+    def _ancestry(
+        self,
+        surplus_B2S: Tensor,
+        known_B2S: Tensor,
+        weights_BP: Tensor,
+        told_B1D: Tensor | None,
+    ) -> Tensor:
+        """What each haplotype, its partner, the phenotype and the record say about where the haplotype comes from
+        (B, 2, D)."""
         own_B2D = self.summary(surplus_B2S) * (SUMMARY * self.config.sites**-0.5)
         both_B2C = torch.cat([own_B2D, own_B2D.flip(1)], dim=2)
         share_B21 = known_B2S.mean(dim=2, keepdim=True)
         shares_B22 = torch.cat([share_B21, share_B21.flip(1)], dim=2)
         found_B2D = self.attention(both_B2C, weights_BP)
+        if told_B1D is not None:
+            found_B2D = found_B2D + told_B1D
         ancestry_B2D: Tensor = self.body(torch.cat([both_B2C, found_B2D, shares_B22], dim=2))
         return ancestry_B2D
 

@@ -3,9 +3,14 @@
 Shape suffixes: R records, C categories, M numbers, K columns (`Columns.names`), V tokens, D width, A anchors.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +19,7 @@ from genomai_cli.population.phenotypes import NUMBER_ANCHORS, Columns, location_
 
 NUMBER_REACH = 0.5  # standard deviations over which an anchor stands for a number
 LOCATION_REACH = 0.3  # radians, 1,900 km
+TICKS, NOTHING = 1 << 24, 1 << 40  # numbers are integers in views: their unit, and what is unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,37 @@ class Records:
     def __len__(self) -> int:
         return len(self.categories)
 
+    @classmethod
+    def of_views(cls, views: Mapping[str, Tensor]) -> "Records":
+        """What `views_of` wrote."""
+        return cls(
+            views["categories"], *(from_ticks(views[name]) for name in ("numbers", "places"))
+        )
+
     def known(self) -> Tensor:
         """Which columns (R, K) are known."""
         parts = [self.categories >= 0, ~self.numbers.isnan(), ~self.locations[:, :1].isnan()]
         return torch.cat(parts, dim=1)
+
+
+def views_of(encoded: EncodedPhenotypes) -> dict[str, NDArray[np.int64]]:
+    """Records as views of training samples: `categories`, `numbers` and `places`."""
+    return {
+        "categories": encoded.categories,
+        "numbers": ticks(encoded.numbers),
+        "places": ticks(encoded.locations),
+    }
+
+
+def ticks(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers as integers."""
+    whole = np.rint(np.nan_to_num(values) * TICKS).astype(np.int64)
+    return np.where(np.isnan(values), NOTHING, whole)
+
+
+def from_ticks(whole: Tensor) -> Tensor:
+    """What `ticks` has made integers."""
+    return (whole.double() / TICKS).float().masked_fill(whole == NOTHING, math.nan)
 
 
 class Vocabulary(nn.Module):
