@@ -59,8 +59,8 @@ Described = Annotated[
     typer.Option(
         "--phenotypes",
         metavar="TSV",
-        help="Whom, by phenotype records as for `align`: -n people for each, by its columns if the model was trained "
-        "with --phenotypes, else of the populations most like it.",
+        help="Whom, by phenotype records as for `align`: -n people for each, by its columns where records were trained "
+        "on, or of the populations most like it.",
         show_default=False,
     ),
 ]
