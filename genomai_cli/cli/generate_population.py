@@ -211,14 +211,16 @@ def _page(
     run: Run,
     found: "Quality",
     people: "SampleGenotypes",
-    expected: "NDArray[np.float64]",
+    expected: "NDArray[np.float64] | None",
     bundle: "Bundle",
     seed: int,
 ) -> "Page":
     from genomai_cli.population.evaluation.page import Frequencies, quality_page
     from genomai_cli.reports.wording import counted
 
-    frequencies = Frequencies.beside(expected, people, bundle.coordinates)
+    frequencies = None
+    if expected is not None:
+        frequencies = Frequencies.beside(expected, people, bundle.coordinates)
     model = {
         "model": f"{bundle.name} {bundle.version}",
         "SHA-256 of its weights": bundle.weights_sha256,

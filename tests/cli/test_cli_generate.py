@@ -473,6 +473,15 @@ def test_records_of_nobody_are_refused_and_those_without_are_told(cohort, tmp_pa
     assert "records.tsv: none of the people has a record here" in result.stderr
 
 
+def test_the_quality_of_people_asked_for_by_records(described, tmp_path):
+    (tmp_path / "asked.tsv").write_text("record\tcrop\nnorth\trye\n")
+    words = ["--phenotypes", tmp_path / "asked.tsv", "-n", "5", "--steps", "4"]
+    files = ["--quality", tmp_path / "q.tsv", "--report", tmp_path / "page.html"]
+    result = generated(described, *words, *files)
+    assert "allele_frequency: not measured, since people were asked for by records" in result.stderr
+    assert "Frequencies of the alternate alleles" not in (tmp_path / "page.html").read_text()
+
+
 def test_the_card_names_the_columns(described):
     assert "by records of crop, height" in (described / "README.md").read_text()
 

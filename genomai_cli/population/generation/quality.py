@@ -59,6 +59,9 @@ NEEDS_TREES = "boosted trees need the library scikit-learn: pip install 'genomai
 NO_SUMMARY = "not measured, since the model has no summaries of the people learnt from: give them with --against"
 OTHER_PEOPLE = "not measured, since summaries are of everybody: give people like those asked for with --against"
 OF_SUMMARY = "beside the model's summaries of the people learnt from"
+BY_RECORDS = (
+    "not measured, since people were asked for by records: give people like them with --against"
+)
 OF_FREQUENCIES = "beside the model's frequencies of the phenotypes asked for"
 Recogniser = Callable[[Sequence[SequenceRecord]], Mapping[str, Sequence[str]]]
 
@@ -104,10 +107,14 @@ class Known:
         assert isinstance(network, GenotypeDenoiser)
         return cls(network, Phenotypes.from_config(bundle.config), summary, everybody)
 
-    def frequencies(self, made: SampleGenotypes) -> np.ndarray:
-        """The frequencies (S,) that people like these should have: those of everybody, or of the phenotypes."""
+    def frequencies(self, made: SampleGenotypes) -> np.ndarray | None:
+        """The frequencies (S,) that people like these should have: those of everybody, or of the phenotypes; None for
+        people who were asked for by records."""
         if self.summary is not None and self.everybody:
             return self.summary.frequency
+        parts = (part for text in made.requested.values() for part in text.split(","))
+        if any(part.partition(":")[0] not in self.phenotypes.names for part in parts):
+            return None
         return _frequencies(made, self)
 
 
@@ -118,8 +125,10 @@ def of_bundle(made: SampleGenotypes, known: Known) -> Quality:
     notes = dict.fromkeys(OF_PEOPLE, NEEDS_REAL)
     if summary is None or not known.everybody:
         notes |= dict.fromkeys(("linkage", "components"), OTHER_PEOPLE if summary else NO_SUMMARY)
-        report["allele_frequency"] = _plain(compare_frequencies(known.frequencies(made), made))
-        notes["allele_frequency"] = OF_FREQUENCIES
+        expected = known.frequencies(made)
+        if expected is not None:
+            report["allele_frequency"] = _plain(compare_frequencies(expected, made))
+        notes["allele_frequency"] = BY_RECORDS if expected is None else OF_FREQUENCIES
         return Quality(report, notes)
     report["data"] |= _plain({"learnt_from": summary.samples})
     report["allele_frequency"] = _plain(summary.frequency_measures(made))
