@@ -234,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     cohort = Cohort.read(options.data, linked=options.chr22, published=options.snp805)
-    generators = LINKED if options.chr22 else GENERATORS
+    simple = LINKED if options.chr22 else GENERATORS
+    generators = () if options.no_simple else simple
     trial = Trial(cohort, generators, held_out=options.held_out, seed=options.seed)
     write_asked(options.learnt, (f"{name}\n" for name in trial.real.names))
     files = dict(pair.split("=", 1) for pair in options.file)
@@ -258,6 +259,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--snp805", action="store_true", help="the sites of the published models")
     made.add_argument("--file", action="append", default=[], metavar="NAME=FILE",
                       help="people from elsewhere; can be repeated")  # fmt: skip
+    made.add_argument("--no-simple", action="store_true", help="the files alone")
     made.add_argument("--repeats", type=int, default=3, metavar="N", help="default: %(default)s")
     made.add_argument("--learnt", type=Path, metavar="FILE", help="write who was learnt from")
     return made

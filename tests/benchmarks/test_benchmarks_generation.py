@@ -102,6 +102,14 @@ def test_the_table_of_generated_people(folder, tmp_path, capsys):
     assert len((tmp_path / "table.md").read_text().splitlines()) == 8
 
 
+def test_files_alone(folder, capsys):
+    words = ["--no-simple", "--repeats", "1", "--file", f"own={folder / COHORT}"]
+    quality.main(["--data", str(folder), *words])
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")
+    assert (row["generator"], row["copies:exact_people"]) == ("own", "80")
+    assert row["nearest_real:extreme_p"] == "0.000"
+
+
 def test_the_gain_of_views_is_paired(folder):
     results = [
         few_labels.Result("x", "plain", "pop", 0, 1.0, (0.5, 0.6, 0.7)),
