@@ -1,16 +1,20 @@
 """How well coverage of two species is predicted from DNA: `alphagenome-tiny`, a small CNN, and the other tracks.
 
-    python -m benchmarks.tracks.coverage --steps 200 --seconds 300 -o coverage.tsv --markdown coverage.md
+    python -m benchmarks.tracks.coverage --steps 1200 --seconds 600 -o coverage.tsv --markdown coverage.md
 
 One model with heads for both species is trained by `genomai pretrain --objective tracks` on the training windows, if no
 finished one is kept; the CNN has so many seconds of a processor on the same windows. Both are measured on the
-validation windows, on which nothing was chosen, in bins of 128 bases. The mean of the other tracks is not
-predicted from DNA: it reads what was measured at the place itself.
+validation windows, on which nothing was chosen, in bins of 128 bases: the model and the guesses by
+`genomai evaluate --task tracks`, the CNN by the same measures and draws. The mean of the other tracks is not predicted
+from DNA: it reads what was measured at the place itself.
 """
 
+import csv
+import io
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +22,40 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.command_line import DATA, RUNS, parser_of, say, write_asked
-from benchmarks.tracks import basenji, correlations
+from benchmarks.tracks import basenji
 from benchmarks.tracks.coverage_windows import (
     BIN,
     SPECIES,
     WINDOW,
-    contig,
     coverage,
     tracks_of,
     write_part,
 )
-from genomai_cli import device as devices
-from genomai_cli.bundles import bundle as bundles
-from genomai_cli.formats.consensus import Region
-from genomai_cli.formats.indexed_fasta import open_reference
-from genomai_cli.formats.track_table import Track, strand_partners
-from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+from genomai_cli.formats.tables import read_table
+from genomai_cli.formats.track_table import parse_described, strand_partners
+from genomai_cli.inference.coverage_evaluation import Comparison, Estimate
+from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans
 
 BASES = 128  # of a bin
 AROUND = 8192  # bases of DNA on each side of what is trained on
-METHODS = ("alphagenome-tiny", "CNN", "other tracks")
+CNN = "cnn"
+METHODS = {
+    "model": "alphagenome-tiny",
+    CNN: "CNN",
+    "other_tracks": "other tracks",
+    "track_mean": "track's mean",
+}
+SHOWN = {"pearson": "r", "log_pearson": "r of logarithms", "deviance": "deviance"}
 Values = NDArray[np.float32]
+Row = dict[str, str]
 
 
 def main() -> None:
     """Prepare, train, measure, write."""
     parser = parser_of(__doc__, runs=RUNS / "tracks", output=None, markdown=None, seed=0)
     parser.add_argument("--data", type=Path, default=DATA.parent / "omics")
-    parser.add_argument("--steps", type=int, default=200, help="of alphagenome-tiny")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of a processor, for the CNN")
+    parser.add_argument("--steps", type=int, default=1200, help="of alphagenome-tiny")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of a processor, for the CNN")
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = options.runs / "coverage"
@@ -56,79 +65,89 @@ def main() -> None:
     model = options.runs / "tiny"
     if not model.exists():
         pretrain(files / "train", model, options.steps, options.seed)
-    rows: list[str] = []
-    summary: list[str] = []
-    cnn = cnn_values(options.data, options.seconds, options.seed)
-    for species in SPECIES:
-        told = {
-            "alphagenome-tiny": model_values(
-                model, files / "valid" / "ref.fa", options.data, species
-            ),
-            "CNN": cnn[species],
-            "other tracks": correlations.others(in_means(options.data, species, "valid")),
-        }
-        measured = binned(coverage(options.data, species, "valid"))
-        tracks = tracks_of(options.data, species)
-        found = {name: correlations.moments(values, measured) for name, values in told.items()}
-        rows += table(species, tracks, found, options.seed)
-        summary += summarised(species, tracks, found, options.seed)
-    head = [
-        "species",
-        "track",
-        "assay",
-        *(f"{m}{part}" for m in METHODS for part in ("", " low", " high")),
-    ]
-    lines = ["\t".join(head), *rows]
+    rows = evaluated(model, files / "valid", options.seed)
+    of_cnn = cnn_rows(options.data, means_of(model), options.seconds, options.seed)
+    for row in rows:
+        row |= _columns(CNN, of_cnn[row["organism"], row["assay"], row["track"], row["measure"]])
+    names = [key for key in rows[0] if not key.startswith(CNN)]
+    at = names.index("other_tracks")
+    names[at:at] = [CNN, f"{CNN}_low", f"{CNN}_high"]
+    lines = ["\t".join(names), *("\t".join(row[name] for name in names) for row in rows)]
     write_asked(options.output, [f"{line}\n" for line in lines])
-    columns = "| species | assay | tracks | " + " | ".join(METHODS) + " |"
-    shown = [columns, "| --- | --- | --- | " + " | ".join("---" for _ in METHODS) + " |", *summary]
+    shown = list(markdown(rows))
     write_asked(options.markdown, [f"{line}\n" for line in shown])
     print("\n".join(shown))
 
 
 def pretrain(train: Path, model: Path, steps: int, seed: int) -> None:
     """One model of both species, on the middle of the windows, where coverage is known, and some DNA around it."""
-    edge = WINDOW // 4 - AROUND
-    names = [line[1:].strip() for line in (train / "ref.fa").open() if line.startswith(">")]
-    regions = "".join(f"{name}\t{edge}\t{WINDOW - edge}\n" for name in names)
-    (train / "regions.bed").write_text(regions)
     words = ["--tracks", train / "tracks.tsv", "--reference", train / "ref.fa"]
-    words += ["--regions", train / "regions.bed", "--threads", 1, "--seed", seed, "-o", model]
+    words += ["--regions", middles(train, AROUND), "--threads", 1, "--seed", seed, "-o", model]
     settings = {
         "optimization.steps": steps,
         "optimization.evaluate_every": 100,
         "corpus.judged": 8,
     }
     words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    command = ["pretrain", "--objective", "tracks", *map(str, words)]
+    run(["pretrain", "--objective", "tracks", *words])
+
+
+def middles(folder: Path, trained: int) -> Path:
+    """A BED of the middles of the windows, where coverage is known, with so many bases on each side."""
+    edge = WINDOW // 4 - trained
+    names = [line[1:].strip() for line in (folder / "ref.fa").open() if line.startswith(">")]
+    bed = folder / f"middles_{trained}.bed"
+    bed.write_text("".join(f"{name}\t{edge}\t{WINDOW - edge}\n" for name in names))
+    return bed
+
+
+def run(words: Sequence[object]) -> str:
+    """What the program writes."""
+    command = [str(word) for word in words]
     say(f"genomai {' '.join(command)}")
-    subprocess.run([sys.executable, "-m", "genomai_cli", *command], check=True)
+    made = [sys.executable, "-m", "genomai_cli", *command]
+    return subprocess.run(made, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def model_values(model: Path, fasta: Path, data: Path, species: str) -> Values:
-    """What a model predicts (W, R, C) of the middle of the validation windows."""
-    bundle = bundles.load(model, torch.device("cpu"))
-    devices.to_single_precision([bundle.classifier])
-    order = [track.name for track in tracks_of(data, species)]
-    start = WINDOW // 4
-    with open_reference(fasta) as reference:
-        reading = Reading(resolution=BASES, organism=SPECIES[species])
-        predictor = TrackPredictor(bundle, reference, reading)
-        columns = [[track.name for track in predictor.tracks].index(name) for name in order]
-        found = []
-        for number in range(len(coverage(data, species, "valid"))):
-            region = Region(contig(species, "valid", number), start, WINDOW - start, "", 0)
-            parts = [stretch.values_RT[:, columns] for stretch in predictor.stretches(region)]
-            found.append(np.concatenate(parts))
-    return np.stack(found)
+def evaluated(model: Path, valid: Path, seed: int) -> list[Row]:
+    """The rows of `genomai evaluate --task tracks`."""
+    words = ["evaluate", "--task", "tracks", "--model", model, "--tracks", valid / "tracks.tsv"]
+    words += ["--reference", valid / "ref.fa", "--regions", middles(valid, 0), "--seed", seed]
+    return list(csv.DictReader(io.StringIO(run(words)), delimiter="\t"))
 
 
-def cnn_values(data: Path, seconds: float, seed: int) -> Mapping[str, Values]:
-    """What the CNN predicts, by species."""
+def means_of(model: Path) -> Mapping[tuple[str, str], float]:
+    """Those of the tracks in the model's training data, in units of which it is measured, by organism and name."""
+    kept = CoverageMeans.from_bytes((model / GUESSES).read_bytes(), str(model / GUESSES))
+    tracks = parse_described(read_table(model / "tracks.tsv"))
+    return {(t.organism, t.name): m for t, m in zip(tracks, kept.overall.tolist(), strict=True)}
+
+
+def cnn_rows(
+    data: Path, means: Mapping[tuple[str, str], float], seconds: float, seed: int
+) -> Mapping[tuple[str, str, str, str], Estimate]:
+    """The CNN's measures by organism, assay, track and measure."""
     network, steps = basenji.trained({s: windows(data, s, "train") for s in SPECIES}, seconds, seed)
     numbers = sum(parameter.numel() for parameter in network.parameters())
     say(f"CNN: {numbers:,} parameters, {steps} steps of a window in {seconds:.0f} s of a processor")
-    return {s: basenji.predicted(network, windows(data, s, "valid"), s) for s in SPECIES}
+    found = {}
+    for species, organism in SPECIES.items():
+        tracks = tracks_of(data, species)
+        scale_C = coverage(data, species, "train").mean(axis=(0, 1), dtype=np.float64)
+        measured_WRC = binned(coverage(data, species, "valid"))
+        told_WRC = basenji.predicted(network, windows(data, species, "valid"), species) * scale_C
+        units_C = np.array([means[organism, track.name] for track in tracks], np.float32)
+        comparison = Comparison(tracks, units_C)
+        for measured_RC, told_RC in zip(measured_WRC, told_WRC, strict=True):
+            comparison.add(measured_RC, {CNN: told_RC.astype(np.float32)})
+        for row in comparison.rows(seed):
+            found[organism, row.assay, row.track or ".", row.measure] = row.told[CNN]
+    return found
+
+
+def _columns(name: str, estimate: Estimate) -> Row:
+    numbers = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+    return {f"{name}{part}": f"{number:.6f}" for part, number in numbers.items()}
 
 
 def windows(data: Path, species: str, part: str) -> basenji.Windows:
@@ -153,31 +172,23 @@ def binned(values_WRC: Values) -> Values:
     return values_WRC.reshape(shape).mean(axis=2)
 
 
-def table(
-    species: str, tracks: list[Track], found: Mapping[str, NDArray[np.float64]], seed: int
-) -> Iterator[str]:
-    """A row a track: r and its 95 % interval by method."""
-    columns = []
-    for method in METHODS:
-        columns.append(correlations.pearson(found[method].sum(axis=0)))
-        columns += list(np.nanpercentile(correlations.drawn(found[method], seed), [2.5, 97.5], 0))
-    for track, values in zip(tracks, np.stack(columns, axis=1), strict=True):
-        yield "\t".join([species, track.name, track.assay, *(f"{value:.3f}" for value in values)])
+def markdown(rows: Sequence[Row]) -> Iterator[str]:
+    """A row an assay and measure: the mean over its tracks and its 95 % interval, by method."""
+    yield "| species | assay | tracks | measure | " + " | ".join(METHODS.values()) + " |"
+    yield "| --- | --- | --- | --- | " + " | ".join("---" for _ in METHODS) + " |"
+    of_assays = [row for row in rows if row["track"] == "."]
+    order = sorted(of_assays, key=lambda row: (row["organism"], row["assay"]))
+    for (organism, assay), group in groupby(order, key=lambda row: (row["organism"], row["assay"])):
+        for row in group:
+            told = " | ".join(_cell(row, name) for name in METHODS)
+            yield f"| {organism} | {assay} | {row['tracks']} | {SHOWN[row['measure']]} | {told} |"
 
 
-def summarised(
-    species: str, tracks: list[Track], found: Mapping[str, NDArray[np.float64]], seed: int
-) -> Iterator[str]:
-    """A row an assay: the mean r of its tracks and its 95 % interval, and how many tracks are constant there."""
-    for assay in dict.fromkeys(track.assay for track in tracks):
-        own = [n for n, track in enumerate(tracks) if track.assay == assay]
-        cells = []
-        for method in METHODS:
-            value = np.nanmean(correlations.pearson(found[method].sum(axis=0))[own])
-            draws = np.nanmean(correlations.drawn(found[method], seed)[:, own], axis=1)
-            low, high = np.percentile(draws, [2.5, 97.5])
-            cells.append(f"{value:.3f} ({low:.3f}-{high:.3f})")
-        yield f"| {SPECIES[species]} | {assay} | {len(own)} | " + " | ".join(cells) + " |"
+def _cell(row: Row, name: str) -> str:
+    if row[name] == ".":
+        return ""
+    value, low, high = (float(row[f"{name}{part}"]) for part in ("", "_low", "_high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 if __name__ == "__main__":

@@ -114,10 +114,15 @@ class AlphaGenomeNetwork(Backbone):
         return found
 
     def embeddings(
-        self, ids_BT: Tensor, organism_B: Tensor, stages: dict[str, Tensor] | None = None
+        self,
+        ids_BT: Tensor,
+        organism_B: Tensor,
+        stages: dict[str, Tensor] | None = None,
+        *,
+        bases: bool | Tensor = True,
     ) -> Embeddings:
-        """What the heads read; what the encoder makes on the way goes into `stages`."""
-        return self.embeddings_of(self.letters(ids_BT), organism_B, stages)
+        """What the heads read; what the encoder makes on the way goes into `stages`. See `embeddings_of`."""
+        return self.embeddings_of(self.letters(ids_BT), organism_B, stages, bases=bases)
 
     def letters(self, ids_BT: Tensor) -> Tensor:
         """The indicators (B, 4, T) of bases; UsageError for a length that is no multiple of 2,048."""
@@ -135,9 +140,10 @@ class AlphaGenomeNetwork(Backbone):
         organism_B: Tensor,
         stages: dict[str, Tensor] | None = None,
         *,
-        bases: bool = True,
+        bases: bool | Tensor = True,
     ) -> Embeddings:
-        """The same of indicators of bases; without `bases` none of these, for heads that do not read them."""
+        """The same of indicators of bases. With `bases` False there are none of these, for heads that do not read them,
+        and with a mask (B,) of sequences only theirs: the decoder is the costly half."""
         x_BCN, skips = self.encoder(letters_B4T)
         if stages is not None:
             stages |= {f"enc_bin_size_{1 << n}": x.transpose(1, 2) for n, x in enumerate(skips)}
@@ -147,8 +153,10 @@ class AlphaGenomeNetwork(Backbone):
         x_BCN = x_BNC.transpose(1, 2)
         tokens_BCN = self.embedder_128bp(x_BCN, organism_B)
         bases_BCT = x_BCN[..., :0]
-        if bases:
-            bases_BCT = self.embedder_1bp(self.decoder(x_BCN, skips), organism_B, tokens_BCN)
+        if bases is not False:
+            own = slice(None) if bases is True else bases
+            hidden_BCT = self.decoder(x_BCN[own], [skip[own] for skip in skips])
+            bases_BCT = self.embedder_1bp(hidden_BCT, organism_B[own], tokens_BCN[own])
         return Embeddings(bases_BCT, tokens_BCN, self.embedder_pair(pairs_BPPC, organism_B))
 
     def stages(self, ids_BT: Tensor, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ ASSAYS: dict[str, tuple[int, ...]] = {  # and the resolutions of their tracks, i
 }
 SQUASHED = {"rna_seq": 0.75}  # powers of the experiment's values
 SMALLEST = 1e-4  # that a track begins with
+FRESH = 0.1  # of weights, so that tracks begin near their means
 LINEAR_UP_TO = 10.0  # on the network's scale
 SITES = ("pos_donor", "pos_acceptor", "neg_donor", "neg_acceptor")  # the classes of sites, in order
 NONE = -1  # stands where there are fewer sites
@@ -143,7 +144,7 @@ class TrackHead(nn.Module):
         super().__init__()
         self.squashed = SQUASHED.get(assay)
         self.convs = nn.ModuleDict(
-            {f"{r}": OrganismLinear(organisms, width, tracks) for r, width in widths.items()}
+            {f"{r}": OrganismLinear(organisms, width, tracks, FRESH) for r, width in widths.items()}
         )
         self.residual_scales = nn.ParameterDict(
             {f"{r}": nn.Parameter(torch.ones(organisms, tracks)) for r in widths}

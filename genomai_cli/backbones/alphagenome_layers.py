@@ -94,7 +94,7 @@ class RmsBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         square_C: Tensor = self.running_var
-        if self.training:
+        if self.training and len(x):  # none at all have no mean
             others = [n for n in range(x.dim()) if n != (x.dim() - 1 if self.last else 1)]
             square_C = x.detach().square().mean(others)
             self.running_var.lerp_(square_C.to(self.running_var), 0.1)
@@ -141,17 +141,19 @@ def geometric(stop: float, count: int, steps: int) -> Tensor:
 
 
 class OrganismLinear(nn.Module):
-    """A linear layer of channels with weights for each organism."""
+    """A linear layer of channels with weights for each organism, which begin `size` times as large as keeps the
+    variance."""
 
-    def __init__(self, organisms: int, inputs: int, outputs: int) -> None:
+    def __init__(self, organisms: int, inputs: int, outputs: int, size: float = 1.0) -> None:
         super().__init__()
+        self.size = size
         self.weight = nn.Parameter(torch.empty(organisms, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(organisms, outputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Fresh values."""
-        nn.init.normal_(self.weight, std=self.weight.shape[2] ** -0.5)
+        nn.init.normal_(self.weight, std=self.size * self.weight.shape[2] ** -0.5)
 
     def forward(self, x_BCL: Tensor, organism_B: Tensor) -> Tensor:
         """(B, L, outputs)."""

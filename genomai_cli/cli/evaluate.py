@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.evaluate_generation import GenerationOptions, measured_generation
-from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks
+from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks, predicted_tracks
 from genomai_cli.cli.options import STANDARD_OUTPUT, Output, SeedOnly, report_option
 from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run, command
@@ -25,6 +25,7 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     GENERATION = "generation"
     OMICS = "omics"
+    TRACKS = "tracks"
 
 
 class Format(StrEnum):
@@ -137,20 +138,26 @@ def evaluate(
     accuracy of both, F1, areas under ROC and precision-recall curves, of what is visible, of tracks masked as a whole
     and of masked spans, beside guesses without a network.
 
+    With --task tracks a model of tracks predicts from DNA alone what was measured: Pearson's r over bins, of values and
+    of their logarithms, and Poisson deviance, of every track and of each assay's tracks together, beside the mean of
+    the other tracks at the bin and each track's mean. Missing bins count nowhere.
+
     \b
+    genomai evaluate --task tracks --model tracks-model --reference aside.fa --tracks aside.tsv
     genomai evaluate --task omics --model tracks-model --reference aside.fa --tracks aside.tsv
     genomai evaluate populations.tsv --truth labels.tsv --report evaluation.html
     genomai classify cohort.vcf.gz | genomai evaluate --truth labels.tsv --column pop=population
     genomai classify --model ./m test.csv | genomai evaluate --truth test.csv --trained-on ./m
     genomai evaluate --task generation real.vcf.gz synthetic.vcf.gz --held-out others.vcf.gz
     """
-    if task is not Task.OMICS:
+    if task not in (Task.OMICS, Task.TRACKS):
         _refuse(task, **vars(omics))
     with page_file(report) as page:
-        if task is Task.OMICS:
+        if task in (Task.OMICS, Task.TRACKS):
             others = {name: value for name, value in vars(generation).items() if name != "model"}
             _refuse(task, inputs=inputs, **vars(labels), **others, confusion=confusion)
-            text = _omics(run, format_, omics, generation.model, page, random.seed)
+            measured = _omics if task is Task.OMICS else _tracks
+            text = measured(run, format_, omics, generation.model, page, random.seed)
         elif task is Task.GENERATION:
             _refuse(task, **vars(labels), confusion=confusion)
             text = _generation(run, format_, generation, page, random.seed)
@@ -166,12 +173,28 @@ def _omics(
     """The report on restored tokens and tracks as text."""
     from genomai_cli.cli import evaluation_report as texts
 
+    _refuse(Task.OMICS, resolution=omics.resolution, only=omics.only)
     rows, threshold = measured_tracks(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import evaluation_page
 
         page.write(evaluation_page(rows, threshold, run.facts()))
     return texts.omics_tsv(rows) if format_ is Format.TSV else texts.omics_json(rows, threshold)
+
+
+def _tracks(
+    run: Run, format_: Format, omics: OmicsOptions, model: str | None, page: PageFile, seed: int
+) -> str:
+    """The report on tracks predicted from DNA as text."""
+    from genomai_cli.cli import evaluation_report as texts
+
+    _refuse(Task.TRACKS, threshold=omics.threshold)
+    rows = predicted_tracks(run, omics, model, seed)
+    if page:
+        from genomai_cli.inference.track_report import coverage_page
+
+        page.write(coverage_page(rows, run.facts()))
+    return texts.coverage_tsv(rows) if format_ is Format.TSV else texts.coverage_json(rows)
 
 
 def _generation(

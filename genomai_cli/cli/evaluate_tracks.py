@@ -1,4 +1,5 @@
-"""What `genomai evaluate --task omics` measures: how well a model restores tokens and tracks of a genome aside."""
+"""What `genomai evaluate --task omics` and `tracks` measure: how well a model restores tokens and tracks of a genome
+aside, and how well it predicts tracks from DNA."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ import typer
 
 from genomai_cli.cli.options import Compute
 from genomai_cli.cli.run import Run
-from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.errors import BundleError, InputError, UsageError
 
 if TYPE_CHECKING:
+    from genomai_cli.inference.coverage_evaluation import CoverageRow
     from genomai_cli.inference.track_evaluation import Row
 
 TracksFile = Annotated[
@@ -18,20 +20,22 @@ TracksFile = Annotated[
     typer.Option(
         "--tracks",
         metavar="TSV|BED",
-        help="Omics: the tracks over --reference, of which the model's are taken by name.",
+        help="Omics, tracks: the tracks over --reference, of which the model's are taken by name.",
         show_default=False,
     ),
 ]
 ReferenceFile = Annotated[
     Path | None,
-    typer.Option("--reference", metavar="FASTA", help="Omics: a genome aside.", show_default=False),
+    typer.Option(
+        "--reference", metavar="FASTA", help="Omics, tracks: a genome aside.", show_default=False
+    ),
 ]
 RegionsFile = Annotated[
     Path | None,
     typer.Option(
         "--regions",
         metavar="BED",
-        help="Omics: where.  [default: whole contigs]",
+        help="Omics, tracks: where.  [default: whole contigs]",
         show_default=False,
     ),
 ]
@@ -46,6 +50,26 @@ Threshold = Annotated[
         show_default=False,
     ),
 ]
+Resolution = Annotated[
+    int | None,
+    typer.Option(
+        "--resolution",
+        metavar="N",
+        min=1,
+        help="Tracks: bases of a bin.  [default: 128]",
+        show_default=False,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="TEXT",
+        help="Tracks: those of this name, assay or tissue; may be repeated.  [default: all]",
+        show_default=False,
+    ),
+]
+BINS = 128  # bases
 
 
 @dataclass(eq=False, repr=False)
@@ -56,6 +80,8 @@ class OmicsOptions:
     reference: ReferenceFile = None
     regions: RegionsFile = None
     threshold: Threshold = None
+    resolution: Resolution = None
+    only: Only = None
 
 
 def measured_tracks(
@@ -97,3 +123,45 @@ def measured_tracks(
     run.console.say(f"values from {threshold:.4f} on are called ({fitted})")
     run.note(threshold=threshold)
     return rows, threshold
+
+
+def predicted_tracks(
+    run: Run, options: OmicsOptions, model: str | None, seed: int
+) -> "list[CoverageRow]":
+    """How well tracks are predicted from DNA, organism by organism of those that the table has tracks of."""
+    from genomai_cli.bundles import catalog
+    from genomai_cli.device import to_single_precision
+    from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.formats.reference_regions import regions_of
+    from genomai_cli.formats.track_table import read_track_table
+    from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.coverage_evaluation import compared, means_of, measured_here
+    from genomai_cli.inference.track_predictions import Reading, TrackPredictor
+    from genomai_cli.inputs.track_guesses import GUESSES
+    from genomai_cli.sources.model_choice import load_model
+
+    if model is None or options.tracks is None or options.reference is None:
+        raise UsageError("--task tracks needs --model, --tracks and a --reference")
+    bundle = load_model(run, model, Compute(device="cpu"))
+    to_single_precision([bundle.classifier])
+    table = read_track_table(options.tracks)
+    kept = catalog.find(model) / GUESSES
+    known = kept.read_bytes() if kept.is_file() else None
+    found: list[CoverageRow] = []
+    with open_reference(options.reference) as reference:
+        regions = list(regions_of(reference, options.regions))
+        for organism, names in measured_here(bundle, table, options.only or ()).items():
+            reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
+            predictor = TrackPredictor(bundle, reference, reading)
+            own = table.selected(predictor.reader.tracks)
+            aligned = AlignedTracks.open(own, reference.lengths, reference.path, run.console.warn)
+            means = None if known is None else means_of(known, str(kept), bundle, predictor.tracks)
+            found += compared(predictor, aligned, regions, means).rows(seed)
+            run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
+    if not found:
+        raise InputError(
+            "nothing of the model's tracks was measured in the regions", path=options.tracks
+        )
+    if known is None:
+        run.console.say("each track's mean is that of what is measured here, which flatters it")
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genomai_cli.inference.coverage_evaluation import CoverageRow
     from genomai_cli.inference.track_evaluation import Row
     from genomai_cli.metrics.classification import Estimate, HeadScores
     from genomai_cli.metrics.numbers import NumberScores
@@ -74,6 +75,30 @@ def omics_json(rows: "list[Row]", threshold: float) -> str:
     return _document(
         {"task": "omics", "threshold": threshold, "rows": [asdict(row) for row in rows]}
     )
+
+
+TOLD = ("model", "other_tracks", "track_mean")
+
+
+def coverage_tsv(rows: "list[CoverageRow]") -> str:
+    """A line a measure of a track, or of an assay's tracks together: the model's value, those of guesses, and their
+    95 % intervals."""
+    names = [name + part for name in TOLD for part in ("", "_low", "_high")]
+    return _lines([(*COVERAGE, *names), *map(_coverage_row, rows)])
+
+
+COVERAGE = ("organism", "assay", "track", "measure", "tracks", "windows", "bins")
+
+
+def _coverage_row(row: "CoverageRow") -> tuple[str, ...]:
+    told = [str(getattr(row, column)) or "." for column in COVERAGE]
+    numbers = [number for name in TOLD for number in asdict(row.told[name]).values()]
+    return (*told, *map(_decimal, numbers))
+
+
+def coverage_json(rows: "list[CoverageRow]") -> str:
+    """The same as one JSON document."""
+    return _document({"task": "tracks", "rows": [asdict(row) for row in rows]})
 
 
 def confusion_tsv(scores: Scores) -> str:

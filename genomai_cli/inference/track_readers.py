@@ -47,6 +47,9 @@ class TrackReader(Protocol):
     ) -> list[Block]:
         """The values of tracks along windows, in bins of at most so many bases where there are such."""
 
+    def as_told(self, values: Values) -> Values:
+        """What the model would say of bases with these values if it knew them; NaN stays."""
+
     def contacts(self, text: str, columns: Sequence[int]) -> Values:
         """The contact maps (P, P, M) of a window."""
 
@@ -79,6 +82,32 @@ def track_reader(
         )
     found: TrackReader = registry.find(registry.TRACK_READERS, kind)(bundle, only, organism)
     return found
+
+
+class EveryTrack(NamedTuple):
+    """All tracks of a model, which of them are of pairs of bins, and whether organisms have weights of their own."""
+
+    tracks: Sequence[Track]
+    maps: frozenset[int]
+    of_organisms: bool
+
+
+def every_track(bundle: Bundle) -> EveryTrack:
+    """Those of a model, of all its organisms; BundleError for a model without tracks, or that names none."""
+    organisms: list[str | None] = [None]
+    if has_tracks(bundle) and bundle.classifier.networks[0].predicts_tracks:
+        organisms = list(dict.fromkeys(track.organism for track in bundle.input.tracks))
+        if not organisms:
+            raise BundleError(
+                f"the model {bundle.name!r} names no tracks: give its folder tracks.tsv"
+            )
+    readers = [track_reader(bundle, (), organism) for organism in organisms]
+    tracks = [track for reader in readers for track in reader.tracks]
+    maps, before = set[int](), 0
+    for reader in readers:
+        maps |= {before + column for column in reader.maps}
+        before += len(reader.tracks)
+    return EveryTrack(tracks, frozenset(maps), bool(readers[0].organism))
 
 
 def require_partners(reader: TrackReader, columns: Sequence[int]) -> None:

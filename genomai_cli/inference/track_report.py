@@ -13,6 +13,7 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.track_outputs import Stretch, weighed
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks
+from genomai_cli.inference.coverage_evaluation import MEAN, MODEL, OTHERS, CoverageRow
 from genomai_cli.inference.track_evaluation import Row
 from genomai_cli.inference.track_picture import MOST_TRACKS, panels_of, size_of
 from genomai_cli.reports import drawings
@@ -75,6 +76,42 @@ def evaluation_page(rows: Sequence[Row], threshold: float, facts: Mapping[str, s
         Facts("How it was made", told),
     ]
     return Page("Restored tokens and tracks of a genome aside", "", sections)
+
+
+OF_COVERAGE = (
+    "Values are predicted from DNA alone and compared in bins; missing ones count nowhere. A row without a track is "
+    "the mean over the tracks of its assay. Intervals are of 95 %, over windows drawn with replacement."
+)
+
+
+def coverage_page(rows: Sequence[CoverageRow], facts: Mapping[str, str]) -> Page:
+    """The page of tracks predicted from DNA, beside guesses without a network."""
+    columns = [
+        *(Column(name, filtered=True) for name in ("organism", "assay", "track", "measure")),
+        *(Column(name, number=True) for name in ("tracks", "bins", "model", "low", "high")),
+        Column("other tracks", number=True, told="the mean of the others measured at the bin"),
+        Column("track mean", number=True, told="each track everywhere at its mean"),
+    ]
+    table = []
+    for row in rows[:MOST_ROWS]:
+        own = row.told[MODEL]
+        values = (own.value, own.low, own.high, row.told[OTHERS].value, row.told[MEAN].value)
+        counts = f"{row.tracks:,}", f"{row.bins:,}"
+        table.append(
+            (row.organism, row.assay, row.track, row.measure, *counts, *map(decimal, values))
+        )
+    of_assays = [row for row in rows if not row.track][:MOST_TILES]
+    tiles = [
+        Tile(f"{row.measure}, {row.organism} {row.assay}", decimal(row.told[MODEL].value))
+        for row in of_assays
+    ]
+    told = " ".join((OF_COVERAGE, abridged(len(table), len(rows), "the first")))
+    sections: list[Section] = [
+        Tiles(tiles),
+        Table("Predicted tracks", columns, table, told),
+        Facts("How it was made", facts),
+    ]
+    return Page("Tracks predicted from the DNA of a genome aside", "", sections)
 
 
 # --- predict

@@ -58,6 +58,46 @@ class Guesses:
             raise InputError(f"no baselines of tracks: {error}", path=path) from error
 
 
+@dataclass(frozen=True, eq=False)
+class CoverageMeans:
+    """Each track's mean over what is above 0 (C,), and the share (C,) that this is of what is known."""
+
+    above: NDArray[np.float32]
+    shares: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: TrainingRows, windows: TrackWindows) -> Self:
+        """From the pieces to train on; values below 0 count as 0."""
+        sums_C, count_C, known_C = np.zeros((3, len(windows.aligned.tracks)))
+        for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+            place = np.array([begin]), np.array([len(letters)]), np.array([0])
+            values_LC = windows.values(*place, len(letters))[0]
+            above_LC = values_LC > 0
+            known_C += np.count_nonzero(~np.isnan(values_LC), axis=0)
+            sums_C += values_LC.sum(axis=0, dtype=np.float64, where=above_LC)
+            count_C += np.count_nonzero(above_LC, axis=0)
+        above_C, shares_C = sums_C / np.maximum(count_C, 1), count_C / np.maximum(known_C, 1)
+        return cls(above_C.astype(np.float32), shares_C.astype(np.float32))
+
+    @property
+    def overall(self) -> NDArray[np.float32]:
+        """Those over all that is known (C,)."""
+        return self.above * self.shares
+
+    def to_bytes(self) -> bytes:
+        """As a file."""
+        return bytes(safetensors.numpy.save({"means": self.above, "shares": self.shares}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: str) -> Self:
+        """InputError for what is no such file."""
+        try:
+            found = safetensors.numpy.load(data)
+            return cls(found["means"], found["shares"])
+        except (SafetensorError, KeyError) as error:
+            raise InputError(f"no means of tracks: {error}", path=path) from error
+
+
 def next_bases(rows: TrainingRows) -> NDArray[np.uint8]:
     """The base (W,) that most often follows each context of `ORDER` letters; where a context was never seen, any."""
     counts = np.zeros(4 ** (ORDER + 1), np.int64)

@@ -20,19 +20,22 @@ from genomai_cli.inputs.samples import Rows
 @dataclass(frozen=True, eq=False)
 class TrackWindows:
     """The tracks' values in windows of the rows of a corpus; `begins` are those of the rows, and `places` what each row
-    is of its contig (contig, first base)."""
+    is of its contig (contig, first base); `shares`, if they were counted, how much of each track is above 0."""
 
     aligned: AlignedTracks
     begins: Rows
     places: Sequence[tuple[str, int]]
+    shares: Sequence[float] = ()
 
     @classmethod
-    def of(cls, aligned: AlignedTracks, names: Sequence[str]) -> "TrackWindows":
+    def of(
+        cls, aligned: AlignedTracks, names: Sequence[str], shares: Sequence[float] = ()
+    ) -> "TrackWindows":
         """From the names of the rows, end to end."""
         regions = [place_of(name) for name in names]
         sizes = [end - start for _, start, end in regions]
         begins = np.cumsum([0, *sizes])[:-1]
-        return cls(aligned, begins, [(contig, start) for contig, start, _ in regions])
+        return cls(aligned, begins, [(contig, start) for contig, start, _ in regions], shares)
 
     def values(self, begins_B: Rows, sizes_B: Rows, flipped_B: Rows, width: int) -> Values:
         """The values (B, `width`, C) of windows that begin there among all letters, of so many letters each, along the

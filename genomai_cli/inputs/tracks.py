@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.base import BASELINES, CardText, InputKind, Recipe
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViewsSettings
-from genomai_cli.inputs.track_guesses import GUESSES, Guesses
+from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans, Guesses
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.objectives.base import Alphabet, objective_class
 from genomai_cli.objectives.omics import Omics
@@ -52,9 +52,8 @@ COVERAGE = """\
 Tracks are those of the cells and the laboratory that it was trained on, in the units of its files. What it says of
 other genomes, builds or species is not measured by the losses above."""
 GUESSED = "one base of four for a masked token, each track at its rate in the same windows"
-MEANS = "each track's mean in the same windows"
+MEANS = "each track's mean in the training data"
 NO_MEANS = "has no value above 0 in the rows to train on: leave it out, or if its values are negative change their sign"
-PIECES = 600  # to take means from; of larger corpora every so-manieth
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,13 @@ class TrackInput(SequenceInput):
         files: Mapping[str, Path] | None = None,
         warnings: Sequence[str] = (),
         objective: Omics | Tracks | None = None,
+        means: CoverageMeans | None = None,
     ) -> None:
         self.tracks: tuple[Track, ...] = tuple(tracks)
         self.aligned, self.files = aligned, files or {}
         self.warnings = warnings  # of their alignment
         self.objective = objective  # that a run trains by
+        self.means = means  # of coverage in the rows to train on
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
@@ -162,49 +163,42 @@ class TrackInput(SequenceInput):
 
     def prepared(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> "TrackInput":
         """The same, which knows what it is trained by."""
-        alphabet = self.alphabet(rows, recipe, tokenizer)
+        assert self.aligned is not None
         (name,) = {"omics", "tracks"} & recipe.objectives.keys() or {"omics"}
-        objective = objective_class(name)(recipe.settings[name], alphabet)
-        return TrackInput(self.tracks, self.aligned, self.files, self.warnings, objective)
+        means = None
+        if name == Tracks.name:
+            means = CoverageMeans.of(rows, TrackWindows.of(self.aligned, rows.names))
+        found = TrackInput(self.tracks, self.aligned, self.files, self.warnings, means=means)
+        alphabet = found.alphabet(rows, recipe, tokenizer)
+        found.objective = objective_class(name)(recipe.settings[name], alphabet)
+        return found
 
     def initialize(
         self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
     ) -> None:
         """Give a network of coverage the tracks' means; TrainingError for one that is nowhere above 0."""
-        del tokenizer
+        del tokenizer, rows
+        if self.means is None:
+            return
+        above, shares = self.means.above.tolist(), self.means.shares.tolist()
+        for track, mean in zip(self.tracks, above, strict=True):
+            if not mean > 0:
+                raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
         for network in classifier.networks:
-            if not network.predicts_tracks:
-                continue
-            means, shares = self._means(rows)
-            for track, mean in zip(self.tracks, means, strict=True):
-                if not mean > 0:
-                    raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
-            network.set_track_means(self.tracks, means, shares)
-
-    def _means(self, rows: TrainingRows) -> tuple[list[float], list[float]]:
-        """The mean of each track's values above 0 in the pieces to train on, 0 where there is none, and the share that
-        these are of the values that are known."""
-        assert self.aligned is not None
-        windows = TrackWindows.of(self.aligned, rows.names)
-        sums_C, count_C, known_C = np.zeros((3, len(self.tracks)))
-        for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
-            place = np.array([begin]), np.array([len(letters)]), np.array([0])
-            given_LC = windows.values(*place, len(letters))[0]
-            known_C += np.count_nonzero(~np.isnan(given_LC), axis=0)
-            values_LC = np.nan_to_num(given_LC).clip(min=0)
-            sums_C += values_LC.sum(axis=0, dtype=np.float64)
-            count_C += np.count_nonzero(values_LC, axis=0)
-        means_C, shares_C = sums_C / np.maximum(count_C, 1), count_C / np.maximum(known_C, 1)
-        return means_C.tolist(), shares_C.tolist()
+            if network.predicts_tracks:
+                network.set_track_means(self.tracks, above, shares)
 
     def alphabet(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> Alphabet:
         """The tokens, and the values of the tracks over the rows."""
         assert self.aligned is not None
-        windows = TrackWindows.of(self.aligned, rows.names)
+        shares = () if self.means is None else self.means.shares.tolist()
+        windows = TrackWindows.of(self.aligned, rows.names, shares)
         return replace(super().alphabet(rows, recipe, tokenizer), tracks=windows)
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
         """What the baselines of an evaluation of restored tracks know of the training data."""
+        if self.means is not None:
+            return {GUESSES: self.means.to_bytes()}
         if "omics" not in recipe.objectives:
             return {}
         assert self.aligned is not None

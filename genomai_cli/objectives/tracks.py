@@ -1,17 +1,19 @@
 """Predict tracks of coverage from DNA, as AlphaGenome does (doi:10.1038/s41586-025-10014-0, methods).
 
-The window is cut into segments. In each the sum of a track's values has a Poisson loss, 0 where it is met, and how they
-are spread over its bins a multinomial one, both on the network's scale (`alphagenome_heads`); every head and resolution
-adds its mean. What is missing is in no sum and enters no loss: values of other organisms' tracks, and bins without one.
+The window is cut into segments. In each the sum of a track's values has a Poisson loss, and how they are spread over
+its bins a multinomial one, both on the network's scale (`alphagenome_heads`) and 0 where they are met; every head and
+resolution adds its mean. What is missing is in no sum and enters no loss: values of other organisms' tracks, and bins
+without one. Single bases, whose decoder is the costly half of a network, are told in some of the windows only.
 
-Shape suffixes: B windows, L letters, C tracks of all organisms, R bins, S segments, O tracks of a head, G organisms.
+Shape suffixes: B windows, F windows whose bases are told, L letters, C tracks of all organisms, R bins, S segments, O
+tracks of a head, G organisms.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, turn
-from genomai_cli.backbones.alphagenome_heads import TrackHead
+from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
 from genomai_cli.backbones.alphagenome_layers import TOKEN
 from genomai_cli.backbones.alphagenome_tracks import organisms_of, places_of
 from genomai_cli.backbones.base import max_length, network_class
@@ -35,12 +37,27 @@ Terms = tuple[Tensor, Tensor]  # a sum and how many things it is of
 
 @dataclass(frozen=True)
 class TracksSettings:
-    """Into how many `segments` a window is cut, how much their spread counts beside their sum, and the share of windows
-    that is read along the other strand."""
+    """Into how many `segments` a window is cut, how much their spread counts beside their sum, the share of windows
+    that is read along the other strand, and the share whose single bases count (`bases`) besides bins of 128. A track's
+    losses are divided by the share of its values above 0 to the power `rarity`: with 0 tracks that are seldom above 0
+    count little, with 1 all have equal sums."""
 
     segments: int = 8
     positional_weight: float = 5.0
     reverse_complement: float = 0.5
+    bases: float = 1.0
+    rarity: float = 0.5
+
+
+class Wanted(NamedTuple):
+    """What a head is to tell at a resolution of some windows, and these windows' organisms (B,): the values (B, R, O)
+    on the network's scale, NaN where missing, and the share of each column's values that is above 0 (B, O)."""
+
+    assay: TrackHead
+    bases: int
+    values: Tensor
+    organism: Tensor
+    shares: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,8 @@ class Tracks:
         "segments": (1, 128),
         "positional_weight": (0, math.inf),
         "reverse_complement": (0, 1),
+        "bases": (0, 1),
+        "rarity": (0, 1),
     }
     input_kind: ClassVar[str | None] = "tracks"
 
@@ -87,48 +106,78 @@ class Tracks:
         return {"kind": NONE}
 
     def views(self, letters_BL: Letters, rng: np.random.Generator) -> Views:
-        """`ids` of letters; `flipped` and `sizes` (B, 1), whether a window is read along the other strand, and its
-        letters."""
+        """`ids` of letters; `flipped`, `sizes` and `told` (B, 1): whether a window is read along the other strand, its
+        letters, and whether its single bases count."""
         flipped_B = rng.random(len(letters_BL)) < self.settings.reverse_complement
+        told_B = rng.random(len(letters_BL)) < self.settings.bases
         return {
             "ids": encode_rows(self.alphabet.tokenizer, turn(letters_BL, flipped_B)),
             "flipped": flipped_B[:, None].astype(np.int64),
             "sizes": lengths(letters_BL)[:, None],
+            "told": told_B[:, None].astype(np.int64),
         }
 
     def loss(self, model: Model, views: Mapping[str, Tensor], group: Group) -> Tensor:
-        """The sum over heads and resolutions, in nats a bin."""
+        """The sum over heads and resolutions, in nats a bin; single bases count by the share of windows they are told
+        of."""
         network: Any = model.network
-        values_BLC, organism_B = self.shown(views)
-        made = network.embeddings(model.inputs(views["ids"]), organism_B)
+        told_B = views["told"][:, 0] > 0
+        rows = group.total(told_B.new_tensor(len(told_B), dtype=torch.float))
+        share = group.total(told_B.float().sum()) / rows
+        wanted = list(self.wanted(network, views))
+        ids_BL = model.inputs(views["ids"])
+        made = network.embeddings(ids_BL, self._organism(views), bases=told_B)
         losses = []
-        for head, assay in network.tracks.assays.items():
-            for bases in assay.resolutions:
-                wanted_BRO = self._wanted(head, assay, values_BLC, organism_B, bases)
-                scaled_BRO = assay.scaled(made, organism_B, bases).float()
-                losses.append(self._of(scaled_BRO, wanted_BRO, group))
+        for part in wanted:
+            scaled_BRO = part.assay.scaled(made, part.organism, part.bases).float()
+            counts = share if part.bases == BASES else 1.0
+            losses.append(self._of(scaled_BRO, part, group) * counts)
         return torch.stack(losses).sum()
 
     def guessed(self, network: Any, views: Mapping[str, Tensor]) -> float:
-        """The loss of each track's mean in the same windows, everywhere."""
-        values_BLC, organism_B = self.shown(views)
+        """The loss of the same windows where each track has everywhere its mean, which on the network's scale is about
+        the share of values above 0."""
+        told_B = views["told"][:, 0] > 0
         losses = []
-        for head, assay in network.tracks.assays.items():
-            for bases in assay.resolutions:
-                wanted_BRO = self._wanted(head, assay, values_BLC, organism_B, bases)
-                means_O = wanted_BRO.nanmean(dim=(0, 1)).nan_to_num(1.0)
-                losses.append(self._of(means_O.expand_as(wanted_BRO), wanted_BRO, Alone()))
+        for part in self.wanted(network, views):
+            found = self._of(part.shares.unsqueeze(1).expand_as(part.values), part, Alone())
+            losses.append(found * (told_B.float().mean() if part.bases == BASES else 1.0))
         return float(torch.stack(losses).sum())
 
-    def shown(self, views: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The values (B, L, C) of bases, NaN where missing, and the organism (B,) of each window."""
+    def wanted(self, network: Any, views: Mapping[str, Tensor]) -> Iterator[Wanted]:
+        """What the heads are to tell at each of their resolutions, of single bases in the windows told."""
+        values_BLC, organism_B = self.shown(views), self._organism(views)
+        told_B = views["told"][:, 0] > 0
+        # The last is that of no track.
+        shares = torch.tensor([*self.alphabet.tracks.shares, 1.0], device=organism_B.device)
+        shape = len(values_BLC), -1, TOKEN, values_BLC.shape[2]
+        bins_BRC = values_BLC.reshape(shape).nanmean(dim=2)
+        seen = {BASES: (values_BLC[told_B], organism_B[told_B]), TOKEN: (bins_BRC, organism_B)}
+        for head, assay in network.tracks.assays.items():
+            for bases in assay.resolutions:
+                values_BRC, own_B = seen[bases]
+                columns_BO = torch.from_numpy(self._columns[head]).to(own_B.device)[own_B]
+                at_BRO = columns_BO.clamp(min=0).unsqueeze(1).expand(-1, values_BRC.shape[1], -1)
+                values_BRO = values_BRC.gather(2, at_BRO)
+                values_BRO = values_BRO.masked_fill((columns_BO < 0).unsqueeze(1), torch.nan)
+                yield Wanted(
+                    assay, bases, assay.wanted(values_BRO, own_B), own_B, shares[columns_BO]
+                )
+
+    def shown(self, views: Mapping[str, Tensor]) -> Tensor:
+        """The values (B, L, C) of bases, NaN where missing."""
         begins, sizes, flipped = (
             views[name][:, 0].cpu().numpy() for name in (BEGINS, "sizes", "flipped")
         )
         windows, device = self.alphabet.tracks, views["ids"].device
         values_BLC = windows.values(begins, sizes, flipped, views["ids"].shape[1])
-        organism_B = [self._organisms.get(contig, 0) for contig in windows.contigs(begins)]
-        return torch.from_numpy(values_BLC).to(device), torch.tensor(organism_B, device=device)
+        return torch.from_numpy(values_BLC).to(device)
+
+    def _organism(self, views: Mapping[str, Tensor]) -> Tensor:
+        """That (B,) of each window."""
+        contigs = self.alphabet.tracks.contigs(views[BEGINS][:, 0].cpu().numpy())
+        organism_B = [self._organisms.get(contig, 0) for contig in contigs]
+        return torch.tensor(organism_B, device=views["ids"].device)
 
     def bits_per_base(self, nats: float) -> None:
         """None: the loss is no likelihood of bases."""
@@ -156,31 +205,22 @@ class Tracks:
             found[head] = columns_GO
         return found
 
-    def _wanted(
-        self, head: str, assay: TrackHead, values_BLC: Tensor, organism_B: Tensor, bases: int
-    ) -> Tensor:
-        """The values (B, R, O) of a head's tracks on the network's scale, NaN where missing."""
-        columns_BO = torch.from_numpy(self._columns[head]).to(organism_B.device)[organism_B]
-        at_BLO = columns_BO.clamp(min=0).unsqueeze(1).expand(-1, values_BLC.shape[1], -1)
-        own_BLO = values_BLC.gather(2, at_BLO)
-        bins_BRAO = own_BLO.reshape(len(own_BLO), -1, bases, own_BLO.shape[2])
-        bins_BRO = bins_BRAO.squeeze(2) if bases == 1 else bins_BRAO.nanmean(dim=2)
-        known_B1O = (columns_BO >= 0).unsqueeze(1)
-        return assay.wanted(bins_BRO.masked_fill(~known_B1O, torch.nan), organism_B)
-
-    def _of(self, scaled_BRO: Tensor, wanted_BRO: Tensor, group: Group) -> Tensor:
+    def _of(self, scaled_BRO: Tensor, part: Wanted, group: Group) -> Tensor:
         """The loss of one head at one resolution."""
-        found = multinomial(scaled_BRO, wanted_BRO, self.settings.segments)
+        weights_BO = part.shares**-self.settings.rarity
+        found = multinomial(scaled_BRO, part.values, self.settings.segments, weights_BO)
         total, spread = (mean_over(*terms, group) for terms in found)
         return total + self.settings.positional_weight * spread
 
 
-def multinomial(scaled_BRO: Tensor, wanted_BRO: Tensor, segments: int) -> Iterator[Terms]:
-    """The Poisson loss of the sums of segments, a bin, and the multinomial loss of the bins: each as a sum and the
-    number of segments or bins it is over. Bins that are NaN in `wanted` count nowhere."""
+def multinomial(
+    scaled_BRO: Tensor, wanted_BRO: Tensor, segments: int, weights_BO: Tensor
+) -> Iterator[Terms]:
+    """The Poisson loss of the sums of segments, a bin, and the multinomial loss of the bins, each times its track's
+    weight: as a sum and the number of segments or bins it is over. Bins that are NaN in `wanted` count nowhere."""
     known_BRO = ~wanted_BRO.isnan()
     wanted, scaled, known = (
-        values.reshape(len(values), segments, -1, values.shape[2])
+        values.reshape(len(values), segments, values.shape[1] // segments, values.shape[2])
         for values in (wanted_BRO.nan_to_num(0.0), scaled_BRO, known_BRO)
     )
     scaled = torch.where(known, scaled, 0.0)
@@ -188,6 +228,9 @@ def multinomial(scaled_BRO: Tensor, wanted_BRO: Tensor, segments: int) -> Iterat
     some_BS1O = known.any(2, keepdim=True)
     poisson = sums_BS1O - wanted_BS1O * (sums_BS1O + TINY).log()
     least = wanted_BS1O - wanted_BS1O * (wanted_BS1O + TINY).log()
-    yield (poisson - least)[some_BS1O].sum() / wanted.shape[2], some_BS1O.sum()
-    shares = scaled / (sums_BS1O + TINY)
-    yield -(wanted * (shares + TINY).log())[known].sum(), known.sum()
+    weights_B11O = weights_BO[:, None, None]
+    losses_BS1O = (poisson - least) * weights_B11O
+    yield losses_BS1O[some_BS1O].sum() / wanted.shape[2], some_BS1O.sum()
+    shares, true = scaled / (sums_BS1O + TINY), wanted / (wanted_BS1O + TINY)
+    losses = wanted * ((true + TINY).log() - (shares + TINY).log()) * weights_B11O
+    yield losses[known].sum(), known.sum()

@@ -4,34 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tracks import basenji, correlations
+from benchmarks.tracks import basenji, coverage
 from benchmarks.tracks import coverage_windows as windows
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 
 
-class TestCorrelations:
-    def test_r_is_that_of_all_bins_of_all_windows(self):
-        rng = np.random.default_rng(0)
-        told, measured = (rng.random((4, 10, 3)).astype(np.float32) for _ in range(2))
-        found = correlations.pearson(correlations.moments(told, measured).sum(axis=0))
-        for track in range(3):
-            expected = np.corrcoef(told[..., track].ravel(), measured[..., track].ravel())[0, 1]
-            assert found[track] == pytest.approx(expected)
-
-    def test_draws_of_one_window_are_that_windows(self):
-        rng = np.random.default_rng(0)
-        found = correlations.moments(*(rng.random((1, 10, 2)).astype(np.float32) for _ in range(2)))
-        assert np.allclose(correlations.drawn(found), correlations.pearson(found[0]))
-
-    def test_what_does_not_vary_has_no_r(self):
-        found = correlations.moments(np.ones((1, 5, 1), np.float32), np.eye(5, 1)[None])
-        assert np.isnan(correlations.pearson(found[0])).all()
-
-    def test_a_track_is_not_among_the_others(self):
-        values = np.array([[[1.0, 2.0, 6.0]]], np.float32)
-        assert correlations.others(values).tolist() == [[[4.0, 3.5, 1.5]]]
+def test_the_table_is_of_assays():
+    row = {"organism": "human", "assay": "cage", "tracks": "2", "measure": "pearson"}
+    told = {f"{m}{part}": "0.5" for m in coverage.METHODS for part in ("", "_low", "_high")}
+    rows = [row | told | {"track": track} for track in ("a", "b", ".")]
+    rows[-1]["track_mean"] = "."
+    *_, last = coverage.markdown(rows)
+    cell = "0.500 (0.500 to 0.500)"
+    assert last == f"| human | cage | 2 | r | {cell} | {cell} | {cell} |  |"
 
 
 def test_windows_as_files_hold_what_the_arrays_do(tmp_path, monkeypatch):

@@ -361,3 +361,57 @@ class TestEvaluate:
         ended = run(["evaluate", "--task", "omics", "--model", model, *words, regions])
         rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
         assert all((int(row[3]) == 0) == (row[0] == "tracks") for row in rows)
+
+
+class TestEvaluateTracks:
+    """What is predicted from DNA beside what was measured."""
+
+    def evaluated(self, model, genome, *more, tracks=None):
+        words = ["--tracks", tracks or genome / "tracks.bed", "--reference", genome / "ref.fa"]
+        return run(["evaluate", "--task", "tracks", "--model", model, *words, *more])
+
+    def rows(self, ended):
+        assert ended.status == 0, ended.stderr
+        header, *lines = (line.split("\t") for line in ended.stdout.splitlines())
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
+        return {(row["track"], row["measure"]): row for row in rows}
+
+    def test_the_model_is_beside_both_guesses(self, model, genome, tmp_path):
+        words = ["--regions", bed(tmp_path, "chr2\t0\t20000\n"), "--report", tmp_path / "r.html"]
+        rows = self.rows(self.evaluated(model, genome, *words))
+        measures = ("pearson", "log_pearson", "deviance")
+        assert set(rows) == {(t, m) for t in ("gc", "half", ".") for m in measures}
+        assert -1 <= float(rows["gc", "pearson"]["model"]) <= 1
+        assert float(rows["gc", "pearson"]["other_tracks"]) > 0.5
+        assert rows["gc", "pearson"]["track_mean"] == "."
+        assert float(rows["gc", "deviance"]["track_mean"]) > 0
+        both = [float(rows[t, "pearson"]["model"]) for t in ("gc", "half")]
+        assert float(rows[".", "pearson"]["model"]) == pytest.approx(np.mean(both), abs=1e-5)
+        assert "Predicted tracks" in (tmp_path / "r.html").read_text()
+
+    def test_missing_bins_are_in_no_row(self, model, genome, tmp_path):
+        """What was not measured is not 0: it changes nothing which stretches are asked for beside what was."""
+        lines = (genome / "tracks.bed").read_text().splitlines(keepends=True)
+        (tmp_path / "one.bed").write_text("".join(x for x in lines if x.startswith("chr1")))
+        tracks = tmp_path / "one.bed"
+        whole = self.evaluated(model, genome, tracks=tracks).stdout
+        words = ["--regions", bed(tmp_path, f"chr1\t0\t{LETTERS}\n")]
+        assert self.evaluated(model, genome, *words, tracks=tracks).stdout == whole
+        words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n")]
+        ended = self.evaluated(model, genome, *words, tracks=tracks)
+        assert ended.status == 1
+        assert "nothing of the model's tracks was measured" in ended.stderr
+
+    def test_tracks_are_chosen(self, model, genome, tmp_path):
+        words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n"), "--only", "half"]
+        rows = self.rows(self.evaluated(model, genome, *words))
+        assert {track for track, _ in rows} == {"half", "."}
+        assert rows["half", "pearson"]["other_tracks"] == "."
+        ended = self.evaluated(model, genome, "--only", "liver")
+        assert ended.status == 2
+        assert "--only liver: no track" in ended.stderr
+
+    def test_options_of_the_other_task_are_refused(self, model, genome):
+        ended = self.evaluated(model, genome, "--threshold", "0.5")
+        assert ended.status == 2
+        assert "--threshold is not for --task tracks" in ended.stderr

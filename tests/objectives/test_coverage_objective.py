@@ -19,6 +19,7 @@ from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
 from genomai_cli.tokenizers.characters import Characters
 
 WINDOW, LENGTH = 2048, 60_000
+SHARES = [0.1, 0.2, 0.3, 0.4]
 SIZES = {
     "width": 4, "growth": 2, "blocks": 1, "heads": 2, "key_size": 4, "value_size": 4, "pair_width": 3,
     "pair_heads": 2, "pair_key_size": 4, "distances": 1, "max_tokens": 16,
@@ -56,7 +57,7 @@ def genome(tmp_path_factory):
 def windows(genome):
     table = read_track_table(genome / "t.tsv")
     aligned = AlignedTracks.open(table, {"a": LENGTH, "b": LENGTH}, "ref.fa")
-    return TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"])
+    return TrackWindows.of(aligned, [f"a:0-{LENGTH}", f"b:0-{LENGTH}"], SHARES)
 
 
 def objective_of(windows):
@@ -72,6 +73,7 @@ def views_of(begins, flipped):
         "begins": torch.tensor(begins)[:, None],
         "sizes": torch.full((len(begins), 1), WINDOW),
         "flipped": torch.tensor(flipped)[:, None],
+        "told": torch.ones(len(begins), 1, dtype=torch.long),
     }
 
 
@@ -80,7 +82,7 @@ def network_of(windows):
     tracks = windows.aligned.tracks
     sizes = SIZES | AlphaGenomeNetwork.track_sizes(tracks, {})
     network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).eval()
-    network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0], [0.1, 0.2, 0.3, 0.4])
+    network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0], SHARES)
     return network
 
 
@@ -89,18 +91,28 @@ class TestLoss:
         rng = np.random.default_rng(0)
         scaled, wanted = rng.gamma(2, 1, (2, 8, 3)), rng.gamma(2, 1, (2, 8, 3))
         found = [
-            float(s) / int(n) for s, n in multinomial(*map(torch.from_numpy, (scaled, wanted)), 2)
+            float(s) / int(n)
+            for s, n in multinomial(
+                *map(torch.from_numpy, (scaled, wanted)), 2, torch.tensor([[2.0, 1, 1]] * 2)
+            )
         ]
         poisson, spread = [], []
         for row in range(2):
             for part in (slice(0, 4), slice(4, 8)):
                 for track in range(3):
                     x, y = scaled[row, part, track], wanted[row, part, track]
+                    weight = 2 if track == 0 else 1
                     poisson.append(
-                        (x.sum() - y.sum() * np.log(x.sum()) - y.sum() + y.sum() * np.log(y.sum()))
+                        weight
+                        * (
+                            x.sum()
+                            - y.sum() * np.log(x.sum())
+                            - y.sum()
+                            + y.sum() * np.log(y.sum())
+                        )
                         / 4
                     )
-                    spread.append(-(y * np.log(x / x.sum())))
+                    spread.append(weight * y * (np.log(y / y.sum()) - np.log(x / x.sum())))
         assert found == pytest.approx([np.mean(poisson), np.mean(spread)], abs=1e-5)
 
     def test_missing_bins_never_enter_it(self):
@@ -109,13 +121,13 @@ class TestLoss:
         wanted[0, :4, 0] = torch.nan  # a segment
         wanted[1, 5:, :] = torch.nan
         scaled = torch.from_numpy(rng.gamma(2, 1, (2, 8, 3))).requires_grad_()
-        terms = list(multinomial(scaled, wanted, 2))
+        terms = list(multinomial(scaled, wanted, 2, torch.ones(2, 3)))
         sum(part for part, _ in terms).backward()
         assert (scaled.grad[wanted.isnan()] == 0).all()
         assert (scaled.grad[~wanted.isnan()] != 0).all()
         assert [int(count) for _, count in terms] == [11, int((~wanted.isnan()).sum())]
         other = torch.where(wanted.isnan(), 1e3, scaled.detach())
-        again = list(multinomial(other, wanted, 2))
+        again = list(multinomial(other, wanted, 2, torch.ones(2, 3)))
         assert [p.item() for p, _ in again] == pytest.approx([p.item() for p, _ in terms])
 
     @pytest.mark.parametrize("squashed", [None, 0.75])
@@ -128,8 +140,8 @@ class TestLoss:
     def test_other_organisms_and_what_was_not_measured_change_nothing(self, windows):
         network, objective = network_of(windows), objective_of(windows)
         views = views_of([20_000, LENGTH + 30_000], [0, 0])
-        values, organisms = objective.shown(views)
-        assert organisms.tolist() == [0, 1]
+        values = objective.shown(views)
+        assert next(objective.wanted(network, views)).organism.tolist() == [0, 1]
         assert values[0, :, 3].isnan().all()
         assert values[1, :, :3].isnan().all()
         model = Model(network, torch.nn.Identity(), lambda ids: ids)
@@ -148,8 +160,8 @@ class TestLoss:
 
     def test_the_other_strand_has_the_partners_values_reversed(self, windows):
         objective = objective_of(windows)
-        given, _ = objective.shown(views_of([20_000], [0]))
-        turned, _ = objective.shown(views_of([20_000], [1]))
+        given = objective.shown(views_of([20_000], [0]))
+        turned = objective.shown(views_of([20_000], [1]))
         assert torch.equal(
             turned[0, :, [0, 2]].nan_to_num(-1), given[0].flip(0)[:, [1, 2]].nan_to_num(-1)
         )
@@ -166,9 +178,40 @@ class TestLoss:
             [128 * 0.9], rel=1e-4
         )
 
-    def test_each_tracks_mean_is_the_guess(self, windows):
+    def test_a_fresh_network_is_about_as_good_as_each_tracks_mean(self, windows):
         network, objective = network_of(windows), objective_of(windows)
-        assert 0 < objective.guessed(network, views_of([20_000, LENGTH + 30_000], [0, 0])) < 100
+        views = views_of([20_000, LENGTH + 30_000], [0, 0])
+        guessed = objective.guessed(network, views)
+        model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
+        assert objective.loss(model, views, Alone()).item() == pytest.approx(guessed, rel=0.1)
+        assert guessed > 0
+
+    def test_bases_count_by_the_windows_they_are_told_of(self, windows):
+        network, objective = network_of(windows), objective_of(windows)
+        model = Model(network.train(), torch.nn.Identity(), lambda ids: ids)
+        views = views_of([20_000, 40_000], [0, 0])
+
+        def loss(*told):
+            return objective.loss(model, views | {"told": torch.tensor(told)[:, None]}, Alone())
+
+        none = loss(0, 0)
+        none.backward()
+        assert all(p.grad is not None and (p.grad == 0).all() for p in network.decoder.parameters())
+        assert all(b.isfinite().all() for b in network.buffers())
+        assert 2 * (loss(1, 0) - none).item() == pytest.approx(
+            network_loss_of_bases(objective, network, views).item(), rel=1e-3
+        )
+
+
+def network_loss_of_bases(objective, network, views):
+    """Of single bases of the first window alone."""
+    first = {name: view[:1] for name, view in views.items()}
+    made = network.embeddings(views["ids"], torch.tensor([0, 0]))
+    wanted = [part for part in objective.wanted(network, first) if part.bases == 1]
+    return sum(
+        objective._of(part.assay.scaled(made, torch.tensor([0, 0]), 1)[:1], part, Alone())
+        for part in wanted
+    )
 
 
 def pretrained(genome, target, *more, table="t.tsv"):
@@ -187,7 +230,7 @@ class TestPretraining:
     def test_a_bundle_whose_tracks_are_predicted(self, model, genome, tmp_path):
         config = json.loads((model / "config.json").read_text())
         assert config["network"]["tracks"] == {"dnase": 1, "cage": 2, "chip_histone": 1}
-        assert "each track's mean in the same windows" in (model / "README.md").read_text()
+        assert "each track's mean in the training data" in (model / "README.md").read_text()
         (tmp_path / "r.bed").write_text("b\t10000\t11000\n")
         words = ["--model", model, "--reference", genome / "ref.fa", "--organism", "mouse"]
         ended = run(["predict", *words, "--regions", tmp_path / "r.bed"])
@@ -195,6 +238,16 @@ class TestPretraining:
         head, row = (line.split("\t") for line in ended.stdout.splitlines())
         assert head[4:] == ["mark"]
         assert float(row[4]) > 0
+
+    def test_it_is_measured_by_organism(self, model, genome):
+        words = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
+        ended = run(["evaluate", "--task", "tracks", *words])
+        assert ended.status == 0, ended.stderr
+        rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
+        tracks = {(row[0], row[1], row[2]) for row in rows if row[2] != "."}
+        told = {(o, assay, name) for name, (assay, _, o, _) in TRACKS.items()}
+        assert tracks == told
+        assert "flatters" not in ended.stderr
 
     def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
         assert pretrained(genome, tmp_path / "again").status == 0

@@ -1,0 +1,57 @@
+"""Correlations and deviances from sums over windows: the formulas, and that missing bins never enter."""
+
+import numpy as np
+import pytest
+
+from genomai_cli.metrics import moments
+
+RNG = np.random.default_rng(0)
+TOLD, MEASURED = RNG.gamma(1, 1, (2, 4, 10, 3))
+
+
+def sums(told=TOLD, measured=MEASURED):
+    return np.stack([moments.sums(*pair) for pair in zip(told, measured, strict=True)])
+
+
+def measured_by(name, of):
+    return moments.MEASURES[name](of.sum(axis=0))
+
+
+def test_measures_are_those_of_all_bins_of_all_windows():
+    of = sums()
+    for track in range(3):
+        x, y = TOLD[..., track].ravel(), MEASURED[..., track].ravel()
+        expected = {
+            "pearson": np.corrcoef(x, y)[0, 1],
+            "log_pearson": np.corrcoef(np.log1p(x), np.log1p(y))[0, 1],
+            "deviance": np.mean(2 * (y * np.log(y / x.clip(1e-3)) - y + x.clip(1e-3))),
+        }
+        for name, value in expected.items():
+            assert measured_by(name, of)[track] == pytest.approx(value)
+
+
+def test_missing_bins_never_enter():
+    told, measured = TOLD.copy(), MEASURED.copy()
+    measured[:2, 5:] = np.nan
+    told[3, 2] = np.nan
+    other = np.where(np.isnan(measured), 1e6, told)
+    of = sums(told, measured)
+    assert np.array_equal(of, sums(other, measured))
+    assert of[:, 0].sum(axis=0).tolist() == [29, 29, 29]
+    assert np.isfinite(of).all()
+
+
+def test_a_value_that_is_met_has_no_deviance():
+    assert moments.deviance(MEASURED, MEASURED).max() == pytest.approx(0, abs=1e-3)
+    assert (moments.deviance(np.zeros(2), np.array([0.0, 1.0])) < 20).all()
+
+
+def test_what_does_not_vary_has_no_r():
+    of = sums(np.full_like(TOLD, 0.1), MEASURED)
+    assert np.isnan(measured_by("pearson", of)).all()
+
+
+def test_draws_of_one_window_are_that_windows():
+    of = sums()[:1]
+    found = moments.drawn(of, 5, np.random.default_rng(0))
+    assert np.allclose(found, of[0])
