@@ -46,7 +46,8 @@ class SequenceRecord:
     """One sequence as read from FASTA or FASTQ, or one sample's barcode made from a VCF.
 
     `sequence` is upper-case ASCII over the IUPAC nucleotide letters (U read as T); `path` and `line` say
-    where the record starts, for error messages. A barcode may come with what a file says of its `uncertain` genotypes.
+    where the record starts, for error messages. A barcode may come with what a file says of its `uncertain` genotypes,
+    and a stretch of a reference with its `place`, the contig and the first base from 0.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SequenceRecord:
     path: str = "-"
     line: int = 0
     uncertain: UncertainGenotypes | None = field(default=None, compare=False, repr=False)
+    place: tuple[str, int] | None = None
 
     @property
     def held(self) -> str:

@@ -1,7 +1,7 @@
 """`genomai explain`: which letters drove a classifier's calls, as a table, HDF5, pictures and motifs."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Organism
+from genomai_cli.cli.track_outputs import Along, Organism
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def explain(
     method: MethodOption = Method.ISM,
     strand: StrandOption = Strand.FORWARD,
     organism: Organism = None,
+    along: Along,
     pictures: Pictures,
     batch_size: BatchSize = None,
     compute: Compute,
@@ -133,12 +134,14 @@ def explain(
     For a model of plain DNA with labels, or of tracks. Writes a row a letter: what it adds to the log odds of the
     record's most likely label, or of the --class asked for, or to the ln of a track's mean over the record, compared
     with the mean of the other three bases in its place; or HDF5 with the change by every substitution, if the output's
-    name ends in .h5, or bedGraph (.bedgraph).
+    name ends in .h5, or bedGraph (.bedgraph). With a model of tracks the sequences may be the --regions of a
+    --reference; bedGraph then lies on the genome.
 
     \b
     genomai explain --model ./bound peaks.fa > letters.tsv
     genomai explain --model ./bound --class bound --plot one.svg one.fa > one.tsv
     genomai explain --model ./tracks-model --class liver --method gradient peaks.fa -o liver.bedgraph
+    genomai explain --model ./tracks-model --class liver --reference ref.fa --regions r.bed -o liver.bedgraph
     genomai explain --model ./bound --method gradient --motifs motifs.meme --motif-plot motifs.png peaks.fa -o peaks.h5
     """
     from genomai_cli.inference.batching import Batching
@@ -157,17 +160,34 @@ def explain(
         )
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
+    _check(bundle, along, bool(inputs))
     asked = labels_asked(bundle, head, label, organism)
     both, batching = strand is Strand.BOTH, Batching(windows=batch_size)
     odds = readings(bundle, asked, both_strands=both, batching=batching, organism=organism)
     explainer = Explainer(odds, asked, str(method))
-    _write(run, bundle, explainer, pictures, compute.seed, output)
+    with _records(run, bundle, along) as records:
+        _write(run, bundle, explainer, records, pictures, compute.seed, output)
+
+
+def _check(bundle: "Bundle", along: Along, others: bool) -> None:
+    """UsageError for a reference that is not for the model, or beside other sequences, and for regions without one."""
+    from genomai_cli.inference.track_readers import has_tracks
+
+    if along.reference is None:
+        if along.regions is not None:
+            raise UsageError("--regions need a --reference")
+        return
+    if not has_tracks(bundle):
+        raise UsageError(f"--reference: the model {bundle.name!r} has no tracks")
+    if others:
+        raise UsageError("--reference is for its own regions: leave the other sequences out")
 
 
 def _write(
     run: Run,
     bundle: "Bundle",
     explainer: "Explainer",
+    records: "Iterator[SequenceRecord]",
     pictures: Pictures,
     seed: int,
     output: Path,
@@ -178,7 +198,7 @@ def _write(
     from genomai_cli.inference.label_odds import TRACKS
 
     about = _about(run, bundle, explainer)
-    explanations = _explained(run, explainer, _records(run, bundle))
+    explanations = _explained(run, explainer, records)
     with ExitStack() as stack:
         out = stack.enter_context(explanation_writer(output, about))
         if pictures.plot:
@@ -215,13 +235,20 @@ def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]
     return about
 
 
-def _records(run: Run, bundle: "Bundle") -> "Iterator[SequenceRecord]":
-    """The sequences of all inputs, counted as read."""
+@contextmanager
+def _records(run: Run, bundle: "Bundle", along: Along) -> "Iterator[Iterator[SequenceRecord]]":
+    """The sequences of all inputs, counted as read, or the regions of the reference."""
     from genomai_cli.cli.inputs import open_run_inputs
+    from genomai_cli.formats.indexed_fasta import open_reference
+    from genomai_cli.inference.explain import stretches_of
     from genomai_cli.sources.records import read_records
 
+    if along.reference is not None:
+        with open_reference(along.reference) as reference:
+            yield _counted(run, stretches_of(reference, along.regions))
+        return
     _, sources = open_run_inputs(run)
-    return read_records(
+    yield read_records(
         run,
         sources,
         lambda: bundle.coordinates,
@@ -229,6 +256,12 @@ def _records(run: Run, bundle: "Bundle") -> "Iterator[SequenceRecord]":
         tokenizer=lambda: bundle.tokenizer,
         plain=lambda: True,
     )
+
+
+def _counted(run: Run, records: "Iterator[SequenceRecord]") -> "Iterator[SequenceRecord]":
+    for record in records:
+        run.count(read=1)
+        yield record
 
 
 def _explained(

@@ -53,10 +53,11 @@ class BedGraph:
     def __init__(self, out: IO[bytes]) -> None:
         self._out, self._start = out, 0
 
-    def add(self, name: str, values: NDArray[np.float64], *, last: bool) -> None:
-        """See `BaseTrack`."""
+    def add(self, name: str, values: NDArray[np.float64], *, last: bool, first: int = 0) -> None:
+        """See `BaseTrack`; `first` is the place of a record's first base."""
+        start = first + self._start
         lines = [
-            f"{escaped(name)}\t{self._start + place}\t{self._start + place + 1}\t{values[place]:.6f}\n"
+            f"{escaped(name)}\t{start + place}\t{start + place + 1}\t{values[place]:.6f}\n"
             for place in np.flatnonzero(~np.isnan(values)).tolist()
         ]
         self._out.write("".join(lines).encode("utf-8", "surrogateescape"))

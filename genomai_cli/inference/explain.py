@@ -10,12 +10,15 @@ Shape suffixes: L letters, A bases.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.formats.indexed_fasta import IndexedFasta
+from genomai_cli.formats.reference_regions import regions_of
 from genomai_cli.inference.batching import AS_FITS, Batching
 from genomai_cli.inference.label_odds import TRACKS, LabelOdds
 from genomai_cli.inference.letter_effects import (
@@ -41,13 +44,14 @@ METHODS = {
 class Explanation:
     """The log odds of a label, HEAD:LABEL, for a record, the number of a HEAD, or the ln of the mean of a track,
     tracks/NAME, and how each substitution changes them: `changes` (L, 4) for A C G T, NaN for the letter itself and
-    where the letter is no base."""
+    where the letter is no base. Of a stretch of a reference `place` is the contig and the first base, from 0."""
 
     name: str
     letters: str
     label: str
     odds: float
     changes: NDArray[np.float64]
+    place: tuple[str, int] | None = None
 
     @property
     def attributions(self) -> NDArray[np.float64]:
@@ -55,6 +59,19 @@ class Explanation:
         count_L = np.isfinite(self.changes).sum(1)
         mean_L = np.nansum(self.changes, axis=1) / np.maximum(count_L, 1)
         return np.where(count_L > 0, -mean_L, np.nan)
+
+
+def stretches_of(reference: IndexedFasta, regions: Path | None) -> Iterator[SequenceRecord]:
+    """The regions of a BED file, or whole contigs, each called CONTIG:FIRST-LAST from 1; InputError for what cannot be
+    read there."""
+    for region in regions_of(reference, regions):
+        yield SequenceRecord(
+            f"{region.contig}:{region.start + 1}-{region.end}",
+            reference.fetch(region.contig, region.start, region.end),
+            path=str(regions or reference.path),
+            line=region.line,
+            place=(region.contig, region.start),
+        )
 
 
 def require_explainable(bundle: Bundle, method: str) -> None:
@@ -158,9 +175,10 @@ class Explainer:
             return found
         changes = self._changes(texts, [columns_K[place] for place in best])
         for number, place, change_LA in zip(known, best, changes, strict=True):
-            name, letters = records[number].name, records[number].held
-            odds = float(odds_NK[number, place])
-            found[number] = Explanation(name, letters, self.asked[place], odds, change_LA)
+            record, odds = records[number], float(odds_NK[number, place])
+            found[number] = Explanation(
+                record.name, record.held, self.asked[place], odds, change_LA, record.place
+            )
         return found
 
     def _check_lengths(self, records: Sequence[SequenceRecord]) -> None:

@@ -79,7 +79,8 @@ class _Attributions:
         self._lines = BedGraph(out)
 
     def add(self, explanation: Explanation) -> None:
-        self._lines.add(explanation.name, explanation.attributions, last=True)
+        contig, first = explanation.place or (explanation.name, 0)
+        self._lines.add(contig, explanation.attributions, last=True, first=first)
 
 
 class _Hdf5:

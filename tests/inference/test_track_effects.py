@@ -143,6 +143,48 @@ class TestExplain:
         shown = [float(row[4]) for row in ended.rows[1:]]
         assert [float(line[3]) for line in lines] == pytest.approx(shown, abs=1e-5)
 
+    def test_regions_of_a_reference_are_explained_on_the_genome(self, place, tmp_path):
+        (tmp_path / "r.bed").write_text("chr1\t1000\t1060\nchr2\t50\t110\n")
+        words = ["explain", "--model", place / "model", "--class", "x", "--method", "gradient"]
+        along = ["--reference", place / "ref.fa", "--regions", tmp_path / "r.bed"]
+        ended = run([*words, *along])
+        assert ended.status == 0, ended.stderr
+        assert {row[0] for row in ended.rows[1:]} == {"chr1:1001-1060", "chr2:51-110"}
+        with open_reference(place / "ref.fa") as reference:
+            text = reference.fetch("chr1", 1000, 1060)
+        assert "".join(row[2] for row in ended.rows[1:61]) == text
+        alone = run(words, f">a\n{text}\n")
+        assert [row[4] for row in alone.rows[1:]] == [row[4] for row in ended.rows[1:61]]
+        assert run([*words, *along, "-o", tmp_path / "a.bedgraph"]).status == 0
+        lines = [line.split("\t") for line in (tmp_path / "a.bedgraph").read_text().splitlines()]
+        assert lines[0][:3] == ["chr1", "1000", "1001"]
+        assert ["chr2", "50", "51"] in [line[:3] for line in lines]
+
+    def test_a_shift_of_the_genome_shifts_what_is_explained(self, place, tmp_path):
+        (tmp_path / "ref.fa").write_text(f">s\n{'ACG' * 5}{TEXT[:60]}\n>t\n{TEXT[:60]}\n")
+        (tmp_path / "r.bed").write_text("s\t15\t75\nt\t0\t60\n")
+        words = ["explain", "--model", place / "model", "--class", "x", "--method", "gradient"]
+        words += ["--reference", tmp_path / "ref.fa", "--regions", tmp_path / "r.bed"]
+        assert run([*words, "-o", tmp_path / "a.bedgraph"]).status == 0
+        lines = [line.split("\t") for line in (tmp_path / "a.bedgraph").read_text().splitlines()]
+        one, other = ([x[1:] for x in lines if x[0] == contig] for contig in "st")
+        assert [[int(x[0]) - 15, x[2]] for x in one] == [[int(x[0]), x[2]] for x in other]
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            (["--regions", "{r}"], 2, "--regions need a --reference"),
+            (["--reference", "{f}", "{f}"], 2, "leave the other sequences out"),
+            (["--reference", "{f}", "--regions", "{r}"], 1, "r.bed:1: chr1:1-300 has 300 letters"),
+        ],
+    )
+    def test_references_that_do_not_fit_are_refused(self, place, tmp_path, words, status, said):
+        (tmp_path / "r.bed").write_text("chr1\t0\t300\n")
+        told = [word.format(r=tmp_path / "r.bed", f=place / "ref.fa") for word in words]
+        ended = run(["explain", "--model", place / "model", "--class", "x", *told])
+        assert (ended.status, ended.stdout) == (status, "")
+        assert said in ended.stderr
+
     @pytest.mark.parametrize(
         ("words", "status", "said"),
         [
