@@ -85,7 +85,7 @@ def pretrain(train: Path, model: Path, steps: int, seed: int) -> None:
     words += ["--regions", middles(train, AROUND), "--threads", 1, "--seed", seed, "-o", model]
     settings = {
         "optimization.steps": steps,
-        "optimization.evaluate_every": 100,
+        "optimization.evaluate_every": 80,
         "corpus.judged": 8,
     }
     words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
