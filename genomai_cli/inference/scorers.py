@@ -17,7 +17,7 @@ from genomai_cli.inference.likelihood import (
     window_letters,
 )
 from genomai_cli.inference.track_effects import MEAN, TrackMeans
-from genomai_cli.inference.track_readers import has_tracks
+from genomai_cli.inference.track_readers import has_tracks, window_for
 from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
@@ -107,10 +107,6 @@ def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
         organism=reading.organism,
         aggregation=reading.aggregation,
     )
-    longest, step = tracks.longest, tracks.step
-    window = longest if reading.window is None else reading.window
-    if window > longest or window % step:
-        multiple = f"multiples of {step:,} up to " if step > 1 else ""
-        raise UsageError(f"--window {window}: the model reads {multiple}{longest} letters")
+    window = window_for(tracks.reader, reading.window)
     flank = TRACK_FLANK if reading.flank is None else reading.flank
-    return Scorer(None, tracks, window=window, flank=flank, step=step)
+    return Scorer(None, tracks, window=window, flank=flank, step=tracks.step)

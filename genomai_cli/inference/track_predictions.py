@@ -27,6 +27,7 @@ from genomai_cli.inference.track_readers import (
     columns_along,
     require_partners,
     track_reader,
+    window_for,
 )
 
 CHUNK = 1 << 16  # bases whose values are held at once, or more where a window has more
@@ -66,7 +67,7 @@ class TrackPredictor:
         self.reference, self.reading = reference, reading
         self.columns, self.map_columns = columns_along(self.reader, reading.only)
         self.tracks = [self.reader.tracks[column] for column in self.columns]
-        self.window = self.reader.longest if reading.window is None else reading.window
+        self.window = window_for(self.reader, reading.window)
         self.overlap = self.window // 4 if reading.overlap is None else reading.overlap
         self._check()
 
@@ -74,9 +75,6 @@ class TrackPredictor:
         reader, window = self.reader, self.window
         if not self.columns:
             raise UsageError("--only chooses contact maps alone: name a track along the genome too")
-        if window > reader.longest or window % reader.step:
-            multiple = f" multiples of {reader.step:,} up to" if reader.step > 1 else ""
-            raise UsageError(f"--window {window}: the model reads{multiple} {reader.longest}")
         sides = 2 * self.overlap if reader.two_sided else self.overlap + reader.tail
         if sides >= window:
             raise UsageError(f"--overlap {self.overlap}: the model reads windows of {window}")

@@ -110,6 +110,16 @@ def every_track(bundle: Bundle) -> EveryTrack:
     return EveryTrack(tracks, frozenset(maps), bool(readers[0].organism))
 
 
+def window_for(reader: TrackReader, asked: int | None) -> int:
+    """The letters of a window: those asked for, by default as many as the model reads; UsageError for what it does
+    not."""
+    window = reader.longest if asked is None else asked
+    if window > reader.longest or window % reader.step:
+        multiple = f"multiples of {reader.step:,} up to " if reader.step > 1 else ""
+        raise UsageError(f"--window {window}: the model reads {multiple}{reader.longest} letters")
+    return window
+
+
 def require_partners(reader: TrackReader, columns: Sequence[int]) -> None:
     """UsageError unless each of the tracks has a partner on the other strand."""
     alone = [reader.tracks[column].name for column in columns if reader.partners[column] < 0]
