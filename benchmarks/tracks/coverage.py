@@ -1,10 +1,10 @@
 """How well coverage of two species is predicted from DNA: `alphagenome-tiny`, a small CNN, and the other tracks.
 
-    python -m benchmarks.tracks.coverage --steps 1200 --seconds 600 -o coverage.tsv --markdown coverage.md
+    python -m benchmarks.tracks.coverage --steps 520 --seconds 150 -o coverage.tsv --markdown coverage.md
 
 One model with heads for both species is trained by `genomai pretrain --objective tracks` on the training windows, if no
 finished one is kept; the CNN has so many seconds of a processor on the same windows. Both are measured on the
-validation windows, on which nothing was chosen, in bins of 128 bases: the model and the guesses by
+validation windows, in bins of 128 bases: the model and the guesses by
 `genomai evaluate --task tracks`, the CNN by the same measures and draws. The mean of the other tracks is not predicted
 from DNA: it reads what was measured at the place itself.
 """
@@ -54,8 +54,8 @@ def main() -> None:
     """Prepare, train, measure, write."""
     parser = parser_of(__doc__, runs=RUNS / "tracks", output=None, markdown=None, seed=0)
     parser.add_argument("--data", type=Path, default=DATA.parent / "omics")
-    parser.add_argument("--steps", type=int, default=1200, help="of alphagenome-tiny")
-    parser.add_argument("--seconds", type=float, default=600.0, help="of a processor, for the CNN")
+    parser.add_argument("--steps", type=int, default=520, help="of alphagenome-tiny")
+    parser.add_argument("--seconds", type=float, default=150.0, help="of a processor, for the CNN")
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = options.runs / "coverage"
