@@ -36,7 +36,8 @@ PEOPLE_TRIED, EVERY_TRIED = 16, 10  # people, and typed sites, of each trial of 
 PEOPLE_JUDGED = 64  # at most, and a quarter of all
 RATES = (1e-7, 1e-6, 1e-5)  # switches a base
 ERRORS = (1e-4, 1e-3, 1e-2)
-STEPS, BATCH, LEARNING_RATE = 600, 8192, 0.02
+STEPS, BATCH, LEARNING_RATE = 3500, 1024, 0.01
+MOST_EPOCHS = 75  # of few examples
 SEED = 0x11B
 
 
@@ -144,9 +145,10 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     values = [calibration.weight, calibration.bias, calibration.last]
     optimizer = torch.optim.Adam([value.requires_grad_() for value in values], LEARNING_RATE)
     size = min(BATCH, 1 + len(examples.features) // 8)
+    steps = min(STEPS, MOST_EPOCHS * len(examples.features) // size)
     loss = torch.zeros(())
-    for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
         chosen = torch.from_numpy(rng.integers(len(examples.features), size=size))
         logits = calibration.logits(examples.features[chosen])
         loss = functional.cross_entropy(logits, examples.genotypes[chosen])
