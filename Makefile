@@ -19,7 +19,7 @@ check: .venv/checks-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check $(FORMATTED)
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)  # three on two cores: some wait for programs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)  # a core each; a file stays on one
 
 quick: .venv/checks-installed  ## the tests that take less than a few seconds each
 	$(BIN)/pytest -m "not slow" $(PYTEST)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 LOADED = b"\0"
+FEW_SETS = {"SETS": 4, "STEPS": 100}  # that reference individuals are calibrated on
 CLIENT = """#!{python}
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as line:
@@ -55,9 +56,10 @@ def _load() -> None:
         if not found.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # of a library that is an extra
                 importlib.import_module(found.name)
-    selection = importlib.import_module("genomai_cli.training.selection")
-    for name, value in small_parts().items():
-        setattr(selection, name, value)
+    small = {"training.selection": small_parts(), "population.networks.kriging_fit": FEW_SETS}
+    for module, names in small.items():
+        for name, value in names.items():
+            setattr(importlib.import_module(f"genomai_cli.{module}"), name, value)
 
 
 def small_parts() -> dict[str, Any]:

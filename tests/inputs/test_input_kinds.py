@@ -94,7 +94,7 @@ CASES = {
             "network": {"kind": "denoiser", "width": 8},
             "objectives": {"diffusion": 1.0},
         },
-        ("panel", "labels"),
+        ("panel", "labels", "phenotypes"),
         has_heads=False,
         is_read=False,
     ),
