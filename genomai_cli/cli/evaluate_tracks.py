@@ -83,6 +83,12 @@ class OmicsOptions:
     resolution: Resolution = None
     only: Only = None
 
+    def needed(self, task: str, model: str | None) -> tuple[str, Path, Path]:
+        """The model, the tracks and the reference; UsageError without one of them."""
+        if model is None or self.tracks is None or self.reference is None:
+            raise UsageError(f"--task {task} needs --model, --tracks and a --reference")
+        return model, self.tracks, self.reference
+
 
 def measured_tracks(
     run: Run, options: OmicsOptions, model: str | None, seed: int
@@ -99,15 +105,14 @@ def measured_tracks(
     from genomai_cli.inputs.tracks import TrackInput
     from genomai_cli.sources.model_choice import load_model
 
-    if model is None or options.tracks is None or options.reference is None:
-        raise UsageError("--task omics needs --model, --tracks and a --reference")
+    model, tracks, fasta = options.needed("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
     kept = catalog.find(model) / GUESSES
     if not isinstance(bundle.input, TrackInput) or not kept.is_file():
         raise BundleError(f"the model {bundle.name!r} restores no tracks")
-    table = read_track_table(options.tracks).selected(bundle.input.tracks)
-    with open_reference(options.reference) as reference:
+    table = read_track_table(tracks).selected(bundle.input.tracks)
+    with open_reference(fasta) as reference:
         aligned = AlignedTracks.open(table, reference.lengths, reference.path, run.console.warn)
         regions = list(regions_of(reference, options.regions))
         rows, threshold = evaluate_tracks(
@@ -140,15 +145,14 @@ def predicted_tracks(
     from genomai_cli.inputs.track_guesses import GUESSES
     from genomai_cli.sources.model_choice import load_model
 
-    if model is None or options.tracks is None or options.reference is None:
-        raise UsageError("--task tracks needs --model, --tracks and a --reference")
+    model, tracks, fasta = options.needed("tracks", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
-    table = read_track_table(options.tracks)
+    table = read_track_table(tracks)
     kept = catalog.find(model) / GUESSES
     known = kept.read_bytes() if kept.is_file() else None
     found: list[CoverageRow] = []
-    with open_reference(options.reference) as reference:
+    with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
         for organism, names in measured_here(bundle, table, options.only or ()).items():
             reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
@@ -159,9 +163,7 @@ def predicted_tracks(
             found += compared(predictor, aligned, regions, means).rows(seed)
             run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
     if not found:
-        raise InputError(
-            "nothing of the model's tracks was measured in the regions", path=options.tracks
-        )
+        raise InputError("nothing of the model's tracks was measured in the regions", path=tracks)
     if known is None:
         run.console.say("each track's mean is that of what is measured here, which flatters it")
     return found

@@ -3,6 +3,7 @@
 Shape suffixes: C tracks, L letters, W contexts of `ORDER` letters.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 
 from genomai_cli.alphabet import UNKNOWN_CODE, codes_of
 from genomai_cli.errors import InputError
+from genomai_cli.formats.bigwig import Values
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.track_windows import TrackWindows
 
@@ -35,9 +37,7 @@ class Guesses:
         """From the pieces to train on."""
         tracks = len(windows.aligned.tracks)
         above_C, known_C = np.zeros(tracks), np.zeros(tracks)
-        for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
-            places = np.array([begin]), np.array([len(letters)]), np.array([0])
-            values_LC = windows.values(*places, len(letters))[0]
+        for values_LC in _values(rows, windows):
             above_C += (values_LC > 0).sum(axis=0)
             known_C += (~np.isnan(values_LC)).sum(axis=0)
         rates_C = (above_C + 0.5) / (known_C + 1)
@@ -69,9 +69,7 @@ class CoverageMeans:
     def of(cls, rows: TrainingRows, windows: TrackWindows) -> Self:
         """From the pieces to train on; values below 0 count as 0."""
         sums_C, count_C, known_C = np.zeros((3, len(windows.aligned.tracks)))
-        for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
-            place = np.array([begin]), np.array([len(letters)]), np.array([0])
-            values_LC = windows.values(*place, len(letters))[0]
+        for values_LC in _values(rows, windows):
             above_LC = values_LC > 0
             known_C += np.count_nonzero(~np.isnan(values_LC), axis=0)
             sums_C += values_LC.sum(axis=0, dtype=np.float64, where=above_LC)
@@ -96,6 +94,13 @@ class CoverageMeans:
             return cls(found["means"], found["shares"])
         except (SafetensorError, KeyError) as error:
             raise InputError(f"no means of tracks: {error}", path=path) from error
+
+
+def _values(rows: TrainingRows, windows: TrackWindows) -> Iterator[Values]:
+    """The values (L, C) of some of the pieces to train on."""
+    for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+        place = np.array([begin]), np.array([len(letters)]), np.array([0])
+        yield windows.values(*place, len(letters))[0]
 
 
 def next_bases(rows: TrainingRows) -> NDArray[np.uint8]:
