@@ -6,12 +6,14 @@ code and no weights were published: sizes and joints that the paper leaves open 
 nothing is compared with an original.
 
 A token's vector is the sum of one from a table and one for each of its six bases. With `factorised` the head for tokens
-says six bases instead of one of 4,096 words. Both are what makes small networks trainable in minutes.
+says six bases instead of one of 4,096 words. Both are what makes small networks trainable in minutes, and so does
+`direct`, which the paper does not have: a way from what is seen of the tracks to their logits past the network.
 
 Shape suffixes: B sequences, T tokens, D hidden size, C tracks, V tokens of the vocabulary, K bases of a token, N chosen
 tokens.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +29,15 @@ from genomai_cli.formats.track_table import Track
 VALUES, KNOWN = "track_values", "track_known"  # the features (B, T, C)
 NO_BASE = 4
 RARE = -5.0  # the logit that tracks begin with: some 0.7 % of bases are in a peak
+REACH = 256.0  # bases over which what was seen of a track fades to 1/e, at the beginning
 BASES = 4
 
 
 @dataclass(frozen=True)
 class OmicsFusionConfig:
     """Sizes; `vocabulary` is that of `kmers` of k letters, the special tokens last; `tracks` C of values that are read
-    and restored; `bidirectional` lets tokens see later ones, which then tell masked overlapping tokens."""
+    and restored; `direct` adds `DirectTracks`; `bidirectional` lets tokens see later ones, which then tell masked
+    overlapping tokens."""
 
     vocabulary: int = 4099
     pad_id: int = 4096
@@ -47,6 +51,7 @@ class OmicsFusionConfig:
     filter_width: int = 64
     dropout: float = 0.0
     factorised: bool = False
+    direct: bool = False
     bidirectional: bool = False
 
     def __post_init__(self) -> None:
@@ -78,8 +83,8 @@ class OmicsFusionNetwork(Backbone):
     """Ids (B, T) and the features `track_values` and `track_known` (B, T, C) to hidden states (B, T, D).
 
     Values are from 0 to 1 and count only where known; without features no track is known anywhere. Padding belongs at
-    the right. `track_logits` has those of the tracks. Layer 0 is what is joined, n what it is after n blocks, the last
-    one the final norm.
+    the right. `track_logits` has those of the tracks, of the last hidden states and the features that these are of.
+    Layer 0 is what is joined, n what it is after n blocks, the last one the final norm.
     """
 
     config_class = OmicsFusionConfig
@@ -110,6 +115,7 @@ class OmicsFusionNetwork(Backbone):
         )
         self.norm = nn.LayerNorm(width)
         self.track_head = TrackHead(width, config.tracks)
+        self.direct = DirectTracks(config.tracks, config.bidirectional) if config.direct else None
 
     @classmethod
     def track_sizes(cls, tracks: Sequence[Track], tokens: Mapping[str, int]) -> dict[str, Any]:
@@ -141,18 +147,26 @@ class OmicsFusionNetwork(Backbone):
 
     def _tracks(self, ids_BT: Tensor, features: Mapping[str, Tensor] | None) -> Tensor:
         if features:
-            known_BTC = features[KNOWN].to(self.norm.weight)
-            values_BTC = features[VALUES].to(known_BTC).clamp(0, 1) * known_BTC
+            values_BTC, known_BTC = self._seen(features)
         else:
             known_BTC = self.norm.weight.new_zeros(*ids_BT.shape, self.config.tracks)
             values_BTC = known_BTC
         found_BTD: Tensor = self.omics(torch.cat([values_BTC, known_BTC], dim=2))
         return found_BTD
 
-    def track_logits(self, hidden: Tensor) -> Tensor:
-        """The logits (..., C) of tracks being more than 0, of hidden states (..., D)."""
-        logits: Tensor = self.track_head(hidden)
-        return logits
+    def _seen(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The values (B, T, C), 0 where not known, and 1 where known."""
+        known_BTC = features[KNOWN].to(self.norm.weight)
+        return features[VALUES].to(known_BTC).clamp(0, 1) * known_BTC, known_BTC
+
+    def track_logits(
+        self, hidden_BTD: Tensor, features: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The logits (B, T, C) of tracks being more than 0, of the last hidden states and the features they are of."""
+        logits_BTC: Tensor = self.track_head(hidden_BTD)
+        if self.direct is not None and features:
+            logits_BTC = logits_BTC + self.direct(*self._seen(features))
+        return logits_BTC
 
     def track_slopes(self, ids_BT: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
         """How fast a value of the tracks' logits (B, T, C), by DNA alone, rises with the indicator of each token of the
@@ -245,6 +259,44 @@ class CausalConv(nn.Module):
         found_BTD: Tensor = functional.gelu(self.conv(wide_BCT)).transpose(1, 2)
         joined_BTD: Tensor = found_BTD + self.pointwise(x_BTC)
         return joined_BTD
+
+
+class DirectTracks(nn.Module):
+    """What was last seen of all tracks, as evidence for each: a linear map beside the deep network (wide and deep
+    learning, Cheng et al. 2016, doi:10.1145/2988450.2988454) of values that fade with the distance to where they were
+    seen (GRU-D, Che et al. 2018, doi:10.1038/s41598-018-24271-9); from the other side too if `bidirectional`."""
+
+    def __init__(self, tracks: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.log_reach = nn.Parameter(torch.empty(tracks))
+        self.weight = nn.Parameter(torch.empty(tracks, 3 * tracks * (1 + bidirectional)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Each track as it was seen last."""
+        nn.init.constant_(self.log_reach, math.log(REACH))
+        nn.init.zeros_(self.weight)
+        with torch.no_grad():
+            tracks, sides = len(self.log_reach), 1 + self.bidirectional
+            for weight_CC in self.weight.chunk(sides, dim=1):
+                weight_CC[:, :tracks].fill_diagonal_(-2 * RARE / sides)
+
+    def forward(self, values_BTC: Tensor, known_BTC: Tensor) -> Tensor:
+        """What is added to the logits (B, T, C)."""
+        parts = [self._seen(values_BTC, known_BTC)]
+        if self.bidirectional:
+            parts.append(self._seen(values_BTC.flip(1), known_BTC.flip(1)).flip(1))
+        return functional.linear(torch.cat(parts, dim=2), self.weight)
+
+    def _seen(self, values_BTC: Tensor, known_BTC: Tensor) -> Tensor:
+        """Of each track (B, T, 3 C): whether it was above 0 where it was last known, its value there, and whether it
+        was known at all, all of them fading."""
+        places_T1 = torch.arange(values_BTC.shape[1], device=values_BTC.device).unsqueeze(1)
+        last_BTC = torch.where(known_BTC > 0, places_T1, -1).cummax(1).values
+        value_BTC = values_BTC.gather(1, last_BTC.clamp(min=0))
+        left_BTC = torch.exp((last_BTC - places_T1) / self.log_reach.exp()) * (last_BTC >= 0)
+        return torch.cat([left_BTC * (value_BTC > 0), left_BTC * value_BTC, left_BTC], dim=2)
 
 
 class TrackHead(nn.Linear):

@@ -59,10 +59,9 @@ class OmicsFusionReader:
         ids_BT = padded([self.tokenizer.encode(text) for text, _ in windows], self.tokenizer.pad_id)
         device = self.network.norm.weight.device
         with torch.inference_mode():
-            hidden_BTD = self.network(
-                torch.from_numpy(ids_BT).to(device), features=self._features(ids_BT.shape, windows)
-            )
-            logits_BTC = self.network.track_logits(hidden_BTD)[..., list(columns)]
+            features = self._features(ids_BT.shape, windows)
+            hidden_BTD = self.network(torch.from_numpy(ids_BT).to(device), features=features)
+            logits_BTC = self.network.track_logits(hidden_BTD, features)[..., list(columns)]
             chances_BTC = logits_BTC.float().sigmoid().cpu().numpy()
         longest = max(len(text) for text, _ in windows)
         values_BTC = known_bases(self.tokenizer.is_dna(ids_BT), chances_BTC)

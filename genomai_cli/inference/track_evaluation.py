@@ -92,7 +92,7 @@ def evaluate_tracks(
         shown = omics.shown(views)
         with torch.inference_mode():
             hidden_BTD = network(views["ids"], features=shown.features)
-            logits_BTC = network.track_logits(hidden_BTD).float().numpy()
+            logits_BTC = network.track_logits(hidden_BTD, shown.features).float().numpy()
             likely_BT = network.likeliest_tokens(bundle.auxiliary["omics"], hidden_BTD).numpy()
         _count_tokens(counted, views, likely_BT, letters_BL, guesses)
         _count_scores(counted, shown, logits_BTC, views["masked_tracks"].numpy(), guesses)

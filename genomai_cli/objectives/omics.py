@@ -139,8 +139,9 @@ class Omics:
         settings, network = self.settings, model.network
         shown = self.shown(views)
         ids_BT = model.inputs(views["ids"])
-        hidden_BTD = network(ids_BT, self.alphabet.mask(views["ids"]), features=shown.features)
-        logits_BTC = network.track_logits(hidden_BTD).float()  # type: ignore[operator]
+        features = shown.features
+        hidden_BTD = network(ids_BT, self.alphabet.mask(views["ids"]), features=features)
+        logits_BTC = network.track_logits(hidden_BTD, features).float()  # type: ignore[operator]
         nats_BTC = functional.binary_cross_entropy_with_logits(
             logits_BTC, (shown.values > 0).to(logits_BTC), reduction="none"
         )

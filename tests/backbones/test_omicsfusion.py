@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from genomai_cli.backbones.base import max_length
-from genomai_cli.backbones.omicsfusion import KNOWN, VALUES, OmicsFusionConfig, OmicsFusionNetwork
+from genomai_cli.backbones.omicsfusion import (
+    KNOWN,
+    RARE,
+    REACH,
+    VALUES,
+    OmicsFusionConfig,
+    OmicsFusionNetwork,
+)
 from genomai_cli.bundles.skeleton import without_memory
 from genomai_cli.tokenizers.kmers import Kmers
 from genomai_cli.training import recipe as recipes
@@ -21,29 +28,65 @@ def read(network, ids, values, known):
     return network(ids, features={VALUES: values, KNOWN: known}).detach()
 
 
+def told(network, ids, values, known):
+    """The tracks' logits."""
+    features = {VALUES: values, KNOWN: known}
+    return network.track_logits(network(ids, features=features), features).detach()
+
+
 @pytest.fixture
 def inputs():
     torch.manual_seed(1)
     return torch.randint(0, 4099, (2, 40)), torch.rand(2, 40, 3), torch.rand(2, 40, 3) < 0.7
 
 
+@pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_comes_later_is_known_to_two_sided_networks_only(inputs, bidirectional):
-    network = small(bidirectional=bidirectional)
+def test_what_comes_later_is_known_to_two_sided_networks_only(inputs, bidirectional, direct):
+    network = small(bidirectional=bidirectional, direct=direct)
+    torch.nn.init.normal_(network.track_head.weight)
     ids, values, known = inputs
-    before = read(network, ids, values, known)
-    ids, values = ids.clone(), values.clone()
-    ids[:, 30], values[:, 32] = (ids[:, 30] + 1) % 4096, 1 - values[:, 32]
-    after = read(network, ids, values, known)
+    before = told(network, ids, values, known)
+    ids, values, known = ids.clone(), values.clone(), known.clone()
+    ids[:, 30], values[:, 32], known[:, 32] = (ids[:, 30] + 1) % 4096, 1 - values[:, 32], True
+    after = told(network, ids, values, known)
     assert torch.allclose(before[:, :30], after[:, :30], atol=1e-5) is not bidirectional
     assert not torch.allclose(before[:, 30:], after[:, 30:], atol=1e-5)
 
 
-def test_values_that_are_not_known_are_not_read(inputs):
-    network = small()
+@pytest.mark.parametrize("direct", [False, True])
+def test_values_that_are_not_known_are_not_read(inputs, direct):
+    network = small(direct=direct)
     ids, values, known = inputs
     other = torch.where(known, values, 1 - values)
-    assert torch.equal(read(network, ids, values, known), read(network, ids, other, known))
+    assert torch.equal(told(network, ids, values, known), told(network, ids, other, known))
+
+
+def test_directly_each_track_begins_as_it_was_last_seen():
+    """A peak that was seen fades with the distance; what was never seen says nothing; other tracks say nothing yet."""
+    network = small(direct=True)
+    values = torch.zeros(1, 40, 3)
+    values[0, 10, 0] = 0.5
+    known = torch.zeros(1, 40, 3, dtype=torch.bool)
+    known[0, 8:11, :2] = True
+    added = network.direct(values, known.float()).detach()[0]
+    peak = added[10, 0]
+    assert peak == -2 * RARE
+    distances = torch.arange(30)
+    assert torch.allclose(added[10:, 0], peak * torch.exp(-distances / REACH))
+    assert not added[:10].any()
+    assert not added[:, 1:].any()
+
+
+def test_padding_at_the_right_changes_nothing_directly(inputs):
+    """Of two-sided networks too: what is not known there is not read from the other side."""
+    _, values, known = inputs
+    for bidirectional in (False, True):
+        direct = small(direct=True, bidirectional=bidirectional).direct
+        torch.nn.init.normal_(direct.weight)
+        short = direct(values, known.float())
+        wide = [torch.cat([part, torch.zeros(2, 9, 3)], 1) for part in (values, known.float())]
+        assert torch.allclose(direct(*wide)[:, :40], short, atol=1e-5)
 
 
 def test_without_features_no_track_is_known(inputs):
@@ -102,4 +145,4 @@ def test_presets_have_the_shapes_of_the_design(width):
 def test_the_tiny_preset_reads_the_same_tokens():
     recipe, _ = recipes.read("omicsfusion-tiny")
     assert recipe.tokenizer == {"kind": "kmers", "k": 6, "stride": 1}
-    assert recipe.network["factorised"] is True
+    assert recipe.network["factorised"] is recipe.network["direct"] is True
