@@ -75,12 +75,18 @@ def read_table(path: str | Path) -> Table:
     and columns without a name and without a value at its end. Fields may be in quotes. Where the header has no tab,
     fields are between commas, semicolons or blanks. Unicode of 16 bits is read by its mark.
     """
+    return parse_table(table_bytes(path), str(path))
+
+
+def table_bytes(path: str | Path) -> bytes:
+    """The bytes of a table's file, for `parse_table`: of a larger one than that takes the beginning."""
     with open_bytes(path) as stream:
-        return parse_table(stream.read(LARGEST + 1), str(path))
+        return stream.read(LARGEST + 1)
 
 
 def parse_table(data: bytes, shown: str) -> Table:
-    """The same from the bytes of a file, named in messages as `shown`; InputError for more than `LARGEST`."""
+    """What `read_table` says, from the bytes of a file, named in messages as `shown`; InputError for more than
+    `LARGEST`."""
     if len(data) > LARGEST:
         raise InputError(f"a table of more than {LARGEST >> 20} MiB", path=shown)
     text = _decoded(data, shown)
@@ -89,8 +95,9 @@ def parse_table(data: bytes, shown: str) -> Table:
         raise InputError("the table is empty", path=shown)
     lines, rows = _without_comments(*_split(numbered))
     named = len(_without_empty_end(rows[0]))
-    used = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
-    rows = [_without_empty_end(row, max(named, used)) for row in rows]
+    if any(len(row) != named for row in rows):
+        used = max((len(_without_empty_end(row)) for row in rows[1:]), default=0)
+        rows = [_without_empty_end(row, max(named, used)) for row in rows]
     header = _header(rows[0], shown, lines[0])
     _check_widths(header, rows, lines, shown)
     values = list(zip(*rows[1:], strict=True)) or [()] * len(header)
@@ -117,7 +124,10 @@ def _split(numbered: Sequence[tuple[int, str]]) -> tuple[list[int], list[list[st
     if separator is None:
         return lines, [line.split() for _, line in numbered]
     if separator == "\t":
-        return lines, [list(map(_unquoted, line.split("\t"))) for _, line in numbered]
+        rows = [line.split("\t") for _, line in numbered]
+        if any('"' in line for _, line in numbered):
+            rows = [list(map(_unquoted, row)) for row in rows]
+        return lines, rows
     return lines, [next(csv.reader([line], delimiter=separator)) for _, line in numbered]
 
 

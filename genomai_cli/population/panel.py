@@ -9,7 +9,7 @@ Shape suffixes: S sites, E ordered pairs of sites.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -20,7 +20,7 @@ from genomai_cli.alphabet import BASES
 from genomai_cli.errors import InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.outputs import atomic_text
-from genomai_cli.formats.tables import Table, read_table
+from genomai_cli.formats.tables import Table, parse_table, table_bytes
 
 GRCH37, GRCH38 = "GRCh37", "GRCh38"
 BUILDS = (GRCH37, GRCH38)
@@ -51,7 +51,7 @@ class Panel:
     @classmethod
     def read(cls, path: str | Path, *, name: str | None = None) -> "Panel":
         """The panel in a TSV file with a header line, as `write` makes it."""
-        return _panel_of(read_table(path), name or Path(path).name.split(".")[0])
+        return _parsed(table_bytes(path), str(path), name or Path(path).name.split(".")[0])
 
     def write(self, path: str | Path) -> None:
         """Write the TSV file that `read` reads."""
@@ -113,6 +113,11 @@ class Panel:
         columns = (self.chrom, *positions, self.rsid, self.ref, self.alt, self.tags)
         for row in zip(*columns, strict=True):
             yield "\t".join(row) + "\n"
+
+
+@lru_cache(maxsize=8)  # large panels of installed models take a third of a second each
+def _parsed(data: bytes, shown: str, name: str) -> Panel:
+    return _panel_of(parse_table(data, shown), name)
 
 
 def _panel_of(table: Table, name: str) -> Panel:
