@@ -17,6 +17,7 @@ NETWORKS = {
     "alphagenome": "genomai_cli.backbones.alphagenome:AlphaGenomeNetwork",
     "kmer_frequencies": "genomai_cli.backbones.kmer_frequencies:KmerFrequencies",
     "omicsfusion": "genomai_cli.backbones.omicsfusion:OmicsFusionNetwork",
+    "dilated_convolutions": "genomai_cli.backbones.dilated_convolutions:DilatedConvolutionsNetwork",
     "sequence_ensemble": "genomai_cli.backbones.sequence_ensemble:SequenceEnsemble",
     "sites": "genomai_cli.population.networks.genotype_mlp:SitesNetwork",
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
