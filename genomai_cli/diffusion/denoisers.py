@@ -137,7 +137,7 @@ class TokenDenoiser:
 
     def __post_init__(self) -> None:
         if self.soft_masked and not self.network.supports_soft_mask:
-            raise BundleError("the kernel uniform needs a network of kind transformer or denoiser")
+            raise BundleError("the kernel uniform needs a network that sees noised tokens in part")
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, V) of the tokens."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 WINDOW = 24
 KINDS = ("AC", "GT")  # every sequence is made of the letters of one kind
 TINY = (
-    f"network.width=16 network.heads=2 network.layers=1 network.feed_forward=32 network.positions={WINDOW} "
+    f"network.width=16 network.layers=3 network.taps=3 network.positions={WINDOW} "
     "optimization.steps=120 optimization.batch_size=16 optimization.learning_rate=1e-2 optimization.evaluate_every=120 "
     "corpus.judged=512 split.holdout=0.2"  # the bound of one window varies much
 )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 LENGTH, WINDOW = 20, 24
 SHARE = {"low": 0.25, "high": 0.75}  # of G and C
 TINY = (
-    f"network.width=16 network.heads=2 network.layers=1 network.feed_forward=32 network.positions={WINDOW} "
+    f"network.width=16 network.layers=3 network.taps=3 network.positions={WINDOW} "
     "optimization.steps=80 optimization.batch_size=32 optimization.learning_rate=1e-2 optimization.evaluate_every=80 "
     "split.holdout=0.2 diffusion.null=0.2"
 )

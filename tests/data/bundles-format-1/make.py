@@ -47,7 +47,8 @@ BUNDLES = {
     ),
     "diffusion-dna": (
         "pretrain", "dna.fa --recipe dna-diffusion --objective diffusion",
-        f"{SHORT} network.positions=24 corpus.judged=64 split.holdout=0.2",
+        "network={kind='transformer',width=8,heads=2,layers=1,feed_forward=16,positions=24,dropout=0.0} "
+        "corpus.judged=64 split.holdout=0.2",
     ),
     "denoiser": (
         "pretrain", "cohort.vcf --labels labels.tsv --panel panel.tsv --recipe ancestry-generator",
