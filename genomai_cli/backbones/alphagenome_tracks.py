@@ -14,10 +14,12 @@ from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenom
 from genomai_cli.formats.track_table import UNKNOWN_STRAND, Track
 
 CONTACTS, SPLICE_SITES, USAGE = "contact_maps", "splice_sites", "splice_site_usage"
+JUNCTIONS = "splice_junctions"
+SPLICING = (SPLICE_SITES, USAGE, JUNCTIONS)
 ORGANISMS = ("human", "mouse")
 STRANDED = ("procap", "cage", "rna_seq", USAGE)  # assays whose tracks are each of one strand
 RELEASED_MAPS = {28: (28, 8)}  # of each organism; the others of the released head fill it up
-HEADS = tuple(name for name in RELEASED_TRACKS if name != "splice_junctions")  # that have tracks
+HEADS = tuple(RELEASED_TRACKS)
 
 
 class Place(NamedTuple):
@@ -82,15 +84,13 @@ def _real(
     tracks: Mapping[str, int], head: str, count: int, organism: int, config: AlphaGenomeConfig
 ) -> int:
     """How many of a head's columns are of tracks, as far as sizes tell."""
-    if head == USAGE and config.tissues:
-        return 2 * config.tissues[organism]
+    if head in (USAGE, JUNCTIONS) and config.tissues:
+        return (2 if head == USAGE else 1) * config.tissues[organism]
     released = tracks == RELEASED_TRACKS and head == CONTACTS
     return RELEASED_MAPS[count][organism] if released else count
 
 
 def _unnamed(head: str, organism: str, count: int) -> Iterator[Track]:
-    if head == "splice_junctions":
-        return
     if head == SPLICE_SITES:
         for site in SITES:
             side, _, kind = site.partition("_")

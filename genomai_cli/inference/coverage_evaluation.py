@@ -120,7 +120,7 @@ def measured_here(
     found: dict[str | None, list[str]] = {}
     for column in chosen_tracks(every.tracks, only):
         track = every.tracks[column]
-        if track.name in here and column not in every.maps:
+        if track.name in here and column in every.along:
             organism = track.organism if every.of_organisms else None
             found.setdefault(organism, []).append(track.name)
     if not found:

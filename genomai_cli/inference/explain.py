@@ -30,7 +30,7 @@ from genomai_cli.inference.letter_effects import (
 )
 from genomai_cli.inference.likelihood import chunks
 from genomai_cli.inference.track_effects import TrackMeans
-from genomai_cli.inference.track_readers import has_tracks, track_reader
+from genomai_cli.inference.track_readers import columns_along, has_tracks, track_reader
 from genomai_cli.records import SequenceRecord
 
 RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
@@ -134,7 +134,7 @@ def _track_asked(bundle: Bundle, head: str | None, label: str | None, organism: 
     if head is not None:
         raise UsageError(f"--head {head}: the model has tracks; --class names one")
     reader = track_reader(bundle, [label] if label else (), organism)
-    names = [track.name for n, track in enumerate(reader.tracks) if n not in reader.maps]
+    names = [reader.tracks[column].name for column in columns_along(reader, ())[0]]
     chosen = names[0] if label is None and len(names) == 1 else label
     if chosen not in names:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

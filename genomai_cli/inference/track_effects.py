@@ -31,7 +31,7 @@ AGGREGATIONS: dict[str, Callable[[Values], Odds]] = {
 
 class TrackMeans:
     """ln of the mean, or with the aggregation `max` of the largest value, of each track over the bases of a stretch
-    that count, and behind these the mean contacts of each map.
+    that count, and behind these the mean contacts of each map. Without `splicing` tracks of it are left out.
 
     BundleError for a model without tracks, UsageError for the text of `only` that no track has as its name, assay or
     tissue, where an organism is to be named, and for both strands where a track has no partner.
@@ -45,12 +45,15 @@ class TrackMeans:
         both_strands: bool,
         organism: str | None = None,
         aggregation: str = MEAN,
+        splicing: bool = True,
     ) -> None:
         self.reader = track_reader(bundle, only, organism)
         self.both_strands = both_strands
         self.longest, self.step = self.reader.longest, self.reader.step  # letters of a text
-        self.organism = self.reader.organism
         self._columns, self._maps = columns_along(self.reader, only)
+        if not splicing:
+            heads = self.reader.splicing_heads
+            self._columns = [column for column in self._columns if column not in heads]
         if both_strands:
             require_partners(self.reader, self._columns)
         self._summary = AGGREGATIONS[aggregation]

@@ -74,7 +74,9 @@ class TrackPredictor:
     def _check(self) -> None:
         reader, window = self.reader, self.window
         if not self.columns:
-            raise UsageError("--only chooses contact maps alone: name a track along the genome too")
+            raise UsageError(
+                "--only chooses nothing along the genome: name a track other than contact maps and junctions too"
+            )
         sides = 2 * self.overlap if reader.two_sided else self.overlap + reader.tail
         if sides >= window:
             raise UsageError(f"--overlap {self.overlap}: the model reads windows of {window}")

@@ -270,7 +270,7 @@ class TestContacts:
         ("words", "said"),
         [
             (["--contacts", "c.txt"], "name it .cool or .h5"),
-            (["--only", "hic"], "chooses contact maps alone"),
+            (["--only", "hic"], "chooses nothing along the genome"),
             (["--only", "open", "--contacts", "c.h5"], "no contact maps among the tracks chosen"),
         ],
     )
