@@ -39,6 +39,7 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import Track, strand_partners
 from genomai_cli.inference.label_odds import Odds
+from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_readers import Block, Positions, Splicing, Window, of_bases
 
 OF_BASES = (SPLICE_SITES, USAGE)
@@ -143,16 +144,20 @@ class AlphaGenomeReader:
         assert isinstance(head, SpliceJunctions)
         return head
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
-        place = self.places[column]
+        text, own, place = stretch.text, stretch.own, self.places[column]
         ids_BL = self._ids([text])
         letters_B4L = self.network.letters(ids_BL).requires_grad_()
         organism_B = ids_BL.new_full((1,), place.organism)
         with torch.enable_grad():
             made = self.network.embeddings_of(letters_B4L, organism_B)
-            values_BRO = self.network.tracks.along(place.head, made, organism_B, 1)[1]
-            mean = values_BRO[..., place.column].mean()
+            size, values_BRO = self.network.tracks.along(place.head, made, organism_B, 1)
+            counted = np.bincount(
+                np.arange(own.start, own.stop) // size, minlength=len(values_BRO[0])
+            )
+            values_R = values_BRO[0, :, place.column]
+            mean = values_R @ torch.from_numpy(counted).to(values_R) / counted.sum()
             (slope_B4L,) = torch.autograd.grad(mean.log(), [letters_B4L])
         slope_LA = slope_B4L[0].T.double().cpu().numpy()
         codes_L = codes_of(as_letters(text)).astype(np.int64)

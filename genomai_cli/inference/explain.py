@@ -26,6 +26,7 @@ from genomai_cli.inference.letter_effects import (
     MUTAGENESIS,
     Changes,
     by_gradient,
+    mean_loss,
     mutated,
 )
 from genomai_cli.inference.likelihood import chunks
@@ -55,10 +56,8 @@ class Explanation:
 
     @property
     def attributions(self) -> NDArray[np.float64]:
-        """What each letter adds (L,): minus the mean of its changes, NaN where it is no base."""
-        count_L = np.isfinite(self.changes).sum(1)
-        mean_L = np.nansum(self.changes, axis=1) / np.maximum(count_L, 1)
-        return np.where(count_L > 0, -mean_L, np.nan)
+        """What each letter adds (L,), NaN where it is no base."""
+        return mean_loss(self.changes)
 
 
 def stretches_of(reference: IndexedFasta, regions: Path | None) -> Iterator[SequenceRecord]:

@@ -20,6 +20,7 @@ from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import strand_partners
 from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.letter_effects import of_letters
+from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_readers import Block, Positions, Splicing, Window, known_bases
 from genomai_cli.tokenizers.batch import padded
 
@@ -101,10 +102,12 @@ class OmicsFusionReader:
         """There are none."""
         raise NotImplementedError
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
+        text, own = stretch.text, stretch.own
         ids_T = self.tokenizer.encode(text)
         told_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
+        told_T[: own.start] = told_T[own.stop :] = False
         means: list[Tensor] = []
 
         def value(logits_BTC: Tensor) -> Tensor:

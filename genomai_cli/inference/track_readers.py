@@ -17,6 +17,7 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import Track, chosen_tracks
 from genomai_cli.inference.label_odds import Odds
+from genomai_cli.inference.likelihood import Stretch
 
 Window = tuple[str, Values | None]  # its letters, and the values of tracks that are known, if any
 
@@ -79,9 +80,9 @@ class TrackReader(Protocol):
     def likely_sites(self, sites: Values) -> Positions:
         """The letters (4, S) of the likeliest splice sites of each kind, ascending, by their probabilities (L, 4)."""
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
-        """How much the ln of a track's mean over a text changes (L, A) by every letter, to first order, and that
-        mean."""
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
+        """How much the ln of a track's mean over the letters that count changes (L, A) by every letter of the text, to
+        first order, and that mean."""
 
     @property
     def remarks(self) -> str:
