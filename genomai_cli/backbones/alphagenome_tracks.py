@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from genomai_cli.backbones.alphagenome_heads import SITES
 from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenomeConfig
-from genomai_cli.formats.track_table import UNKNOWN_STRAND, Track
+from genomai_cli.formats.track_table import CONTACT_MAPS, UNKNOWN_STRAND, Track
 
-CONTACTS, SPLICE_SITES, USAGE = "contact_maps", "splice_sites", "splice_site_usage"
+CONTACTS, SPLICE_SITES, USAGE = CONTACT_MAPS, "splice_sites", "splice_site_usage"
 JUNCTIONS = "splice_junctions"
 SPLICING = (SPLICE_SITES, USAGE, JUNCTIONS)
 ORGANISMS = ("human", "mouse")
@@ -44,7 +44,7 @@ def places_of(tracks: Sequence[Track]) -> list[Place]:
 
 def head_of(track: Track) -> str:
     """The head of a track's assay; ValueError if there is none."""
-    head = track.assay.lower().replace("-", "_")
+    head = track.head
     if head not in HEADS:
         raise ValueError(
             f"track {track.name}: assay is one of {', '.join(HEADS)}, not {track.assay!r}"

@@ -239,6 +239,10 @@ def write_tracks(
         regions = list(regions_of(reference, along.regions))
         drawing = drawing or Drawing()
         drawing.check(len(regions))
+        if not predictor.columns and (drawing.contacts is None or form.to is not Form.TSV):
+            raise UsageError(
+                "the tracks chosen are contact maps: --contacts FILE writes them, without --to"
+            )
         logo = _logo(predictor, regions, drawing)
         given = _known(run, predictor, known)
         _tell(run, predictor, regions=len(regions))

@@ -116,7 +116,8 @@ def panels_of(
             axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
             axes.set_ylabel("bases apart", fontsize=7)
             axes.tick_params(labelsize=7)
-        panels[0].legend(fontsize=7, loc="upper right", frameon=False)
+        if tracks:
+            panels[0].legend(fontsize=7, loc="upper right", frameon=False)
         panels[-1].set_xlabel(f"{caption(first.contig)}, position (bases, from 0)", fontsize=8)
         panels[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
         panels[-1].set_xlim(places[0], last.end)

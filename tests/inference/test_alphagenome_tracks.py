@@ -262,6 +262,23 @@ class TestContacts:
             pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
         assert pairs == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)]
 
+    def test_maps_alone(self, place, bundle):
+        (place / "r.bed").write_text(self.BED)
+        words = [
+            "--model",
+            place / "model",
+            "--reference",
+            place / "ref.fa",
+            "--regions",
+            place / "r.bed",
+        ]
+        words += ["--organism", "human", "--only", "hic", "--contacts", place / "c.h5"]
+        ended = run(["predict", *words, "--plot", place / "maps.svg"])
+        assert ended.status == 0, ended.stderr
+        assert ended.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
+        with h5py.File(place / "c.h5") as file:
+            assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+
     def test_a_triangle_is_drawn(self, place):
         words = ["--organism", "human", "--resolution", "128", "--plot", place / "x.svg"]
         ended = predicted(place, *words, bed=self.BED)
@@ -274,7 +291,7 @@ class TestContacts:
         ("words", "said"),
         [
             (["--contacts", "c.txt"], "name it .cool or .h5"),
-            (["--only", "hic"], "chooses nothing along the genome"),
+            (["--only", "hic"], "the tracks chosen are contact maps: --contacts FILE writes them"),
             (["--only", "open", "--contacts", "c.h5"], "no contact maps among the tracks chosen"),
         ],
     )

@@ -361,4 +361,4 @@ def test_tracks_of_junctions_are_not_predicted_along_the_genome(place):
     assert "liver" not in header
     ended = run([*words, "--only", "brain"])
     assert ended.status == 2
-    assert "chooses nothing along the genome" in ended.stderr
+    assert "--only chooses junctions alone" in ended.stderr
