@@ -86,7 +86,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="TEXT",
-        help="Write the tracks of this name, assay or tissue; may be repeated.  [default: all]",
+        help="Of a model of tracks: those of this name, assay or tissue; may be repeated.  [default: all]",
         show_default=False,
     ),
 ]
@@ -95,7 +95,7 @@ Organism = Annotated[
     typer.Option(
         "--organism",
         metavar="NAME",
-        help="Of a model with weights for several: whose.  [default: that of the tracks chosen]",
+        help="Of a model of tracks with weights for several organisms: whose.  [default: by the tracks chosen]",
         show_default=False,
     ),
 ]
