@@ -108,7 +108,7 @@ class AlphaGenomeReader:
         return found
 
     def splicing(self, text: str, columns: Sequence[int], tissues: Sequence[int]) -> Splicing:
-        """See `TrackReader`; the embeddings of bases stay in memory as long as what is returned."""
+        """See `TrackReader`; with tissues the embeddings of bases stay in memory as long as what is returned."""
         asked = [(self.places[column], number) for number, column in enumerate(columns)]
         chosen = [self.places[column].column for column in tissues]
         with torch.inference_mode():
@@ -119,10 +119,12 @@ class AlphaGenomeReader:
                 chances_BLO = self.network.tracks.along(SPLICE_SITES, made, organism_B, 1)[1]
                 sites_L4 = chances_BLO[0, :, : len(SITES)].float().cpu().numpy()
 
+        bases_BCT = made.bases if tissues else made.bases[..., :0].clone()
+
         def counts(places_4S: Positions) -> Values:
             places_B4S = torch.from_numpy(places_4S).to(organism_B.device).unsqueeze(0)
             with torch.inference_mode():
-                counts_BSSO = self._junctions.counts(made.bases, places_B4S, organism_B)
+                counts_BSSO = self._junctions.counts(bases_BCT, places_B4S, organism_B)
             counts_SS2U = counts_BSSO[0].reshape(*counts_BSSO.shape[1:3], 2, -1)[..., chosen]
             found: Values = counts_SS2U.float().cpu().numpy()
             return found

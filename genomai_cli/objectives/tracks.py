@@ -135,16 +135,20 @@ class Tracks:
         share = group.total(told_B.float().sum()) / rows
         wanted = list(self.wanted(network, views))
         ids_BL = model.inputs(views["ids"])
-        bases = told_B if network.tracks.of_bases else False
-        made = network.embeddings(ids_BL, self._organism(views), bases=bases)
+        heads, maps = network.tracks, self.alphabet.tracks.aligned.maps
+        bases_B = told_B if heads.of_bases else torch.zeros_like(told_B)
+        made = network.embeddings(ids_BL, self._organism(views), bases=bases_B)
+        # What no head reads has gradients of 0, not none, which DDP would wait for.
+        unread = zip(made, (heads.of_bases, heads.assays, maps), strict=True)
         losses = []
         for part in wanted:
             scaled_BRO = part.assay.scaled(made, part.organism, part.bases).float()
             counts = share if part.bases == BASES else 1.0
             losses.append(self._of(scaled_BRO, part, group) * counts)
-        if self.alphabet.tracks.aligned.maps:
-            told_BPPO = network.tracks.contact_maps(made.pairs, self._organism(views)).float()
+        if maps:
+            told_BPPO = heads.contact_maps(made.pairs, self._organism(views)).float()
             losses.append(squared_error(told_BPPO, self.wanted_contacts(views), group))
+        losses += [(part * 0.0).sum() for part, read in unread if not read]
         return torch.stack(losses).sum()
 
     def guessed(self, network: Any, views: Mapping[str, Tensor]) -> float:

@@ -1,6 +1,7 @@
 """Contact maps predicted from DNA: what is wanted, what never enters the loss, and training end to end."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ from cool_files import random_counts, write_cool
 
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
-from genomai_cli.formats.track_table import read_track_table
+from genomai_cli.formats.track_table import TrackTable, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.samples import SampleRows, Samples
 from genomai_cli.inputs.track_guesses import expected_contacts
@@ -183,6 +184,27 @@ class TestLoss:
         assert (grad[:, 3] == 0).all()
         known = torch.arange(6) != 3
         assert (grad[known][:, known] != 0).all()
+
+    @pytest.mark.parametrize(
+        "assays", [{"dnase"}, {"chip_tf"}, {"contact_maps"}, {"chip_tf", "contact_maps"}]
+    )
+    @pytest.mark.parametrize("told", [0, 1])
+    def test_every_weight_has_a_gradient_whatever_is_told(self, genome, assays, told):
+        """Else processes that train together wait for those that lack."""
+        table = read_track_table(genome / "t.tsv")
+        more = replace(table.tracks[0], name="bound", assay="chip_tf")
+        chosen = [track for track in (*table.tracks[:2], more) if track.assay in assays]
+        aligned = AlignedTracks.open(TrackTable("t.tsv", tuple(chosen)), {"a": LENGTH}, "ref.fa")
+        shares = [0.5] * len(chosen)
+        own = TrackWindows.of(aligned, [f"a:0-{LENGTH}"], shares, np.ones((1, 6), np.float32))
+        torch.manual_seed(0)
+        sizes = SIZES | AlphaGenomeNetwork.track_sizes(chosen, {})
+        network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).train()
+        network.set_track_means(chosen, [1.0] * len(chosen), shares)
+        views = views_of([4096], [0]) | {"told": torch.tensor([[told]])}
+        objective_of(own).loss(model_of(network), views, Alone()).backward()
+        assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+        assert all(buffer.isfinite().all() for buffer in network.buffers())
 
     def test_a_window_of_missing_bins_alone_has_no_loss_of_contacts(self, windows):
         objective = objective_of(windows)
