@@ -21,7 +21,7 @@ from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.scorers import Reading, scorer_for
 from genomai_cli.inference.splice_effects import TINY, SpliceEffects, laid_on
 from genomai_cli.inference.track_readers import track_reader
-from genomai_cli.inference.variant_effects import Alleles, Site, effects
+from genomai_cli.inference.variant_effects import Alleles, Located, Scorer, Site, effects
 from genomai_cli.inputs.tracks import TrackInput
 
 WINDOW = 2048
@@ -137,6 +137,52 @@ class TestAlignment:
 
     def test_a_window_that_begins_earlier(self):
         assert self.laid("AC", "", alt_at=6) == [3, 4, 5, 6, 0, 0, 7, 8, 9, 10, 11, 12]
+
+
+class Heard:
+    """Contrasts that keep the alleles that they are asked about."""
+
+    labels, places, description = ["x"], ["x:distance"], ""
+
+    def __init__(self):
+        self.pairs = []
+
+    def of(self, pair):
+        self.pairs.append(pair)
+        return Located(np.zeros(1), np.zeros(1), ["0"])
+
+
+def test_letters_of_either_window_stand_for_the_same_base_of_the_genome(place):
+    """Of random substitutions, insertions and deletions, close to the ends of the contig as well."""
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(200):
+        start = int(
+            rng.choice([rng.integers(0, 40), rng.integers(0, 4900), rng.integers(4900, 4980)])
+        )
+        ref = TEXT[start : start + int(rng.integers(1, 20))]
+        alt = "".join(rng.choice(list("ACGT"), int(rng.integers(1, 20))))
+        alt = {0: alt, 1: ref[0], 2: ref + alt}[number % 3]
+        records.append(AlleleRecord("a", start + 1, ref, (alt,), "v.vcf", number))
+    heard = Heard()
+    scorer = Scorer(None, None, window=WINDOW, flank=8, step=2048, contrasts=heard)
+    with open_reference(place / "ref.fa") as reference:
+        list(effects(records, Site(reference), scorer))
+    assert len(heard.pairs) == 200
+    for pair in heard.pairs:
+        assert len(pair.ref.text) == len(pair.alt.text) == WINDOW
+        assert pair.ref.text == TEXT[pair.begin : pair.begin + WINDOW]
+        codes = np.frombuffer(pair.alt.text.encode(), np.uint8).astype(np.float32)[:, None]
+        laid = laid_on(codes, pair)[:, 0]
+        given = np.frombuffer(pair.ref.text.encode(), np.uint8)
+        end = pair.ref_at + len(pair.change.ref)
+        outside = np.ones(WINDOW, bool)
+        outside[max(0, pair.ref_at - 1) : end + 1] = False
+        known = outside & ~np.isnan(laid)
+        assert np.array_equal(laid[known], given[known])
+        assert np.isnan(laid).sum() <= 20
+        kept = min(len(pair.change.ref), len(pair.change.alt))
+        assert (laid[pair.ref_at + kept : end] == 0).all() or len(pair.change.alt) > kept
 
 
 class TestSites:
@@ -311,6 +357,19 @@ class TestScore:
         )
         assert 'Type=String,Description="Junction of the ln of the reads' in ended.stdout
         assert "splice sites where they change most in the window" in ended.stderr
+
+    def test_the_library_tells_the_same(self, place):
+        import genomai_cli as genomai
+
+        row = row_of(scored(place, 2500, TEXT[2499], other_than(TEXT[2499])))
+        found = genomai.score_variants(place / "v.vcf", place / "ref.fa", place / "model")
+        assert {name: texts[0] for name, texts in found.places.items()} == {
+            name: row[name] for name in row if name.endswith((":distance", ":junction"))
+        }
+        changes = dict(zip(found.labels, found.label_changes[0], strict=True))
+        assert {name: f"{change:.6f}" for name, change in changes.items()} == {
+            name: row[name] for name in changes
+        }
 
     def test_substitutions_have_their_places_in_hdf5(self, place):
         (place / "r.bed").write_text("a\t2499\t2500\n")
