@@ -220,7 +220,8 @@ def _facts(
 def _effect_report(scorer: "Scorer") -> "EffectReport":
     from genomai_cli.inference.score_report import EffectReport  # slow to load
 
-    return EffectReport(scorer.labels, has_likelihood=scorer.likelihood is not None)
+    has_likelihood = scorer.likelihood is not None
+    return EffectReport(scorer.labels, scorer.places, has_likelihood=has_likelihood)
 
 
 def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:

@@ -358,6 +358,17 @@ class TestScore:
         assert 'Type=String,Description="Junction of the ln of the reads' in ended.stdout
         assert "splice sites where they change most in the window" in ended.stderr
 
+    def test_a_page_says_where(self, place):
+        words = ("--only", "splice_sites", "--only", "splice_junctions")
+        row = row_of(scored(place, 2500, TEXT[2499], other_than(TEXT[2499]), *words))
+        scored(
+            place, 2500, TEXT[2499], other_than(TEXT[2499]), *words, "--report", place / "x.html"
+        )
+        page = (place / "x.html").read_text()
+        for name in ("splice_sites/donor+:distance", "splice_junctions/liver:junction"):
+            assert name in page
+            assert f">{row[name]}<" in page
+
     def test_the_library_tells_the_same(self, place):
         import genomai_cli as genomai
 
