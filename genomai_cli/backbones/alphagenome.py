@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genomai_cli.backbones.alphagenome_heads import AlphaGenomeHeads, Embeddings
+from genomai_cli.backbones.alphagenome_heads import FRESH, AlphaGenomeHeads, Embeddings
 from genomai_cli.backbones.alphagenome_layers import (
     STEP,
     TOKEN,
@@ -75,13 +75,17 @@ class AlphaGenomeNetwork(Backbone):
     def set_track_means(
         self, tracks: Sequence[Track], means: Sequence[float], shares: Sequence[float]
     ) -> None:
-        """See `Network`; what only fills a head up has a mean of 0. Heads begin with the mean of all bases."""
+        """See `Network`; what only fills a head up has a mean of 0. Heads begin with the mean of all bases, and that of
+        contact maps near what is expected by distance."""
         for buffer in self.tracks.means.values():
             buffer.zero_()
         for place, mean, share in zip(places_of(tracks), means, shares, strict=True):
             if place.head in self.tracks.means:
                 self.tracks.means[place.head][place.organism, place.column] = mean
                 self.tracks.begin_with(place.head, place.organism, place.column, share)
+        if self.tracks.contact_maps is not None:
+            weight: Tensor = self.tracks.contact_maps.weight
+            weight.mul_(FRESH)
 
     def forward(
         self,

@@ -251,7 +251,7 @@ class SpliceJunctions(nn.Module):
         places_B4S = splice_site_positions(chances_BT5, self.sites, self.threshold)
         mask_BSSO = self._mask(places_B4S >= 0, organism_B)
         count = int((places_B4S >= 0).sum(2).max())  # of sites; what follows is masked
-        counts_BSSO = self._counts(bases_BCT, places_B4S[..., :count], organism_B)
+        counts_BSSO = self.counts(bases_BCT, places_B4S[..., :count], organism_B)
         rest = self.sites - count
         counts_BSSO = functional.pad(counts_BSSO, (0, 0, 0, rest, 0, rest))
         return {
@@ -260,8 +260,9 @@ class SpliceJunctions(nn.Module):
             "splice_junction_mask": mask_BSSO,
         }
 
-    def _counts(self, bases_BCT: Tensor, places_B4S: Tensor, organism_B: Tensor) -> Tensor:
-        """The reads (B, S, S, 2 U) of each donor and acceptor, those of the forward strand first."""
+    def counts(self, bases_BCT: Tensor, places_B4S: Tensor, organism_B: Tensor) -> Tensor:
+        """The reads (B, S, S, 2 U) of each donor and acceptor at these positions, those of the forward strand first;
+        where one is -1 they are of no meaning."""
         places_B1X = places_B4S.clamp(min=0).flatten(1).unsqueeze(1)
         chosen_BCX = bases_BCT.gather(2, places_B1X.expand(-1, bases_BCT.shape[1], -1))
         hidden_B4SJ = self.conv(chosen_BCX, organism_B).unflatten(1, places_B4S.shape[1:])

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 from genomai_cli.backbones.alphagenome_heads import SITES
 from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenomeConfig
-from genomai_cli.formats.track_table import UNKNOWN_STRAND, Track
+from genomai_cli.formats.track_table import CONTACT_MAPS, UNKNOWN_STRAND, Track
 
-CONTACTS, SPLICE_SITES, USAGE = "contact_maps", "splice_sites", "splice_site_usage"
+CONTACTS, SPLICE_SITES, USAGE = CONTACT_MAPS, "splice_sites", "splice_site_usage"
+JUNCTIONS = "splice_junctions"
+SPLICING = (SPLICE_SITES, USAGE, JUNCTIONS)
 ORGANISMS = ("human", "mouse")
 STRANDED = ("procap", "cage", "rna_seq", USAGE)  # assays whose tracks are each of one strand
 RELEASED_MAPS = {28: (28, 8)}  # of each organism; the others of the released head fill it up
-HEADS = tuple(name for name in RELEASED_TRACKS if name != "splice_junctions")  # that have tracks
+HEADS = tuple(RELEASED_TRACKS)
 
 
 class Place(NamedTuple):
@@ -42,7 +44,7 @@ def places_of(tracks: Sequence[Track]) -> list[Place]:
 
 def head_of(track: Track) -> str:
     """The head of a track's assay; ValueError if there is none."""
-    head = track.assay.lower().replace("-", "_")
+    head = track.head
     if head not in HEADS:
         raise ValueError(
             f"track {track.name}: assay is one of {', '.join(HEADS)}, not {track.assay!r}"
@@ -82,15 +84,13 @@ def _real(
     tracks: Mapping[str, int], head: str, count: int, organism: int, config: AlphaGenomeConfig
 ) -> int:
     """How many of a head's columns are of tracks, as far as sizes tell."""
-    if head == USAGE and config.tissues:
-        return 2 * config.tissues[organism]
+    if head in (USAGE, JUNCTIONS) and config.tissues:
+        return (2 if head == USAGE else 1) * config.tissues[organism]
     released = tracks == RELEASED_TRACKS and head == CONTACTS
     return RELEASED_MAPS[count][organism] if released else count
 
 
 def _unnamed(head: str, organism: str, count: int) -> Iterator[Track]:
-    if head == "splice_junctions":
-        return
     if head == SPLICE_SITES:
         for site in SITES:
             side, _, kind = site.partition("_")

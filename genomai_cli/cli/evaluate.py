@@ -173,7 +173,7 @@ def _omics(
     """The report on restored tokens and tracks as text."""
     from genomai_cli.cli import evaluation_report as texts
 
-    _refuse(Task.OMICS, resolution=omics.resolution, only=omics.only)
+    _refuse(Task.OMICS, resolution=omics.resolution, only=omics.only, organism=omics.organism)
     rows, threshold = measured_tracks(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import evaluation_page

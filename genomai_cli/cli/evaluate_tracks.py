@@ -9,6 +9,7 @@ import typer
 
 from genomai_cli.cli.options import Compute
 from genomai_cli.cli.run import Run
+from genomai_cli.cli.track_outputs import Only, Organism
 from genomai_cli.errors import BundleError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -60,15 +61,6 @@ Resolution = Annotated[
         show_default=False,
     ),
 ]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        metavar="TEXT",
-        help="Tracks: those of this name, assay or tissue; may be repeated.  [default: all]",
-        show_default=False,
-    ),
-]
 BINS = 128  # bases
 
 
@@ -82,6 +74,7 @@ class OmicsOptions:
     threshold: Threshold = None
     resolution: Resolution = None
     only: Only = None
+    organism: Organism = None
 
     def needed(self, task: str, model: str | None) -> tuple[str, Path, Path]:
         """The model, the tracks and the reference; UsageError without one of them."""
@@ -154,7 +147,8 @@ def predicted_tracks(
     found: list[CoverageRow] = []
     with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
-        for organism, names in measured_here(bundle, table, options.only or ()).items():
+        here = measured_here(bundle, table, options.only or (), options.organism)
+        for organism, names in here.items():
             reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
             predictor = TrackPredictor(bundle, reference, reading)
             own = table.selected(predictor.reader.tracks)

@@ -17,8 +17,9 @@ GROUPS = {
     "dev_labels phenotypes test truth column trained_on predictions sequences against held_out groups pairs",
     "Model": "model pool layer per_token adapt lora_rank lora_alpha recipe changes strand window stride flank "
     "mask_every overlap organism",
-    "Output": "output to format append resume force report plot changes_file probs proportions q pcs eigenvec only "
-    "resolution aggregation quality per_base contacts confusion motifs motif_plot attention plot_of labels_out words",
+    "Output": "output to format append resume force report plot plot_logo changes_file probs proportions q pcs "
+    "eigenvec only resolution aggregation quality per_base contacts confusion motifs motif_plot attention plot_of "
+    "labels_out words",
     "Performance": "device threads batch_size seed shard",
     MESSAGES: "quiet verbose report_json version help",
 }

@@ -55,7 +55,7 @@ Flank = Annotated[
         metavar="N",
         min=0,
         help="Masked models, and those of tracks: letters on each side of a variant that count besides its own.  "
-        f"[default: {FLANK}, of tracks {TRACK_FLANK}]",
+        f"[default: {FLANK}, of tracks {TRACK_FLANK}, of splice sites all of the window]",
         show_default=False,
     ),
 ]
@@ -98,7 +98,10 @@ class Aggregation(StrEnum):
 
 AggregationOption = Annotated[
     Aggregation,
-    typer.Option("--aggregation", help="Of tracks: what of the bases that count is compared."),
+    typer.Option(
+        "--aggregation",
+        help="Of tracks: what of the bases that count is compared. Splicing is where it changes most.",
+    ),
 ]
 ReportFile = Annotated[
     Path | None,
@@ -156,8 +159,9 @@ def score(
     Of FASTA a row a sequence: its log-likelihood in nats, exactly from a model of next tokens, as pseudo-likelihood
     from a masked one. Of a VCF with its --reference a row an allele: the scores of the window with the reference's and
     with the other allele, and their difference; of a classifier the changes of its labels' log odds; of a model of
-    tracks the ln of each track's mean around the variant, and its change. Alleles are
-    normalised first; at a contig's end the window moves inward. REF that is not as in the reference is an error.
+    tracks the ln of each track's mean around the variant, and its change, and of splicing the sites and junctions that
+    change most. Alleles are normalised first; at a contig's end the window moves inward. REF that is not as in the
+    reference is an error.
 
     \b
     genomai score --model dna-model genes.fa > likelihoods.tsv
@@ -223,5 +227,7 @@ def _tell(run: Run, scorer: "Scorer") -> None:
     ]
     if kinds:
         scored = f"; {', '.join(kinds)} over its bases and {flank} on each side"
+    if scorer.contrasts is not None:
+        scored += f"; {scorer.contrasts.description}"
     run.console.say(told + scored)
     run.note(window=window, flank=flank, labels=scorer.labels)

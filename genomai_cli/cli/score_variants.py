@@ -127,7 +127,12 @@ def write_effects(
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.line_journal import NoJournal
     from genomai_cli.formats.outputs import atomic_output, held_output
-    from genomai_cli.inference.effect_outputs import Counts, write_substitutions, write_table
+    from genomai_cli.inference.effect_outputs import (
+        Counts,
+        Names,
+        write_substitutions,
+        write_table,
+    )
     from genomai_cli.inference.variant_effects import Site, effects
 
     assert variants.reference is not None
@@ -152,10 +157,11 @@ def write_effects(
         found = shown.of(found) if shown else found
         found = report.of(found) if report else found
         out = stack.enter_context(held_output(output))
+        names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
-            write_substitutions(out, found, scorer.labels, about)
+            write_substitutions(out, found, names, about)
         elif variants.to is Target.PARQUET:
-            write_table(out, found, scorer.labels, reference, about)
+            write_table(out, found, names, reference, about)
         else:
             assert variants.to is not None
             header, lines = _text(variants.to, file, found, scorer, reference, bundle)
@@ -183,11 +189,11 @@ def _text(
     """The header of the table or the VCF, and the lines of each record."""
     from genomai_cli.inference import effect_outputs as outputs
 
-    labels = scorer.labels
+    names = outputs.Names(scorer.labels, scorer.places)
     if to is Target.TSV:
-        return outputs.table_header(labels), outputs.table_lines(found, reference)
-    header = outputs.vcf_header(file, labels, _told(bundle, scorer))
-    return header, outputs.vcf_lines(found, labels)
+        return outputs.table_header(names), outputs.table_lines(found, reference)
+    header = outputs.vcf_header(file, names, _told(bundle, scorer))
+    return header, outputs.vcf_lines(found, names)
 
 
 def _facts(
@@ -203,7 +209,8 @@ def _facts(
         "settings": str(settings),
         "odds_of_both_strands": bool(scorer.odds and scorer.odds.both_strands),
         "labels": scorer.labels,
-        "organism": scorer.odds.organism if scorer.odds else "",
+        "contrasts": scorer.contrasts.description if scorer.contrasts else "",
+        "organism": scorer.organism,
         "reference": [str(variants.reference), variants.reference.stat().st_size],
         "to": str(variants.to),
         "shard": str(shard),
@@ -213,7 +220,8 @@ def _facts(
 def _effect_report(scorer: "Scorer") -> "EffectReport":
     from genomai_cli.inference.score_report import EffectReport  # slow to load
 
-    return EffectReport(scorer.labels, has_likelihood=scorer.likelihood is not None)
+    has_likelihood = scorer.likelihood is not None
+    return EffectReport(scorer.labels, scorer.places, has_likelihood=has_likelihood)
 
 
 def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:
@@ -273,7 +281,7 @@ def _told(bundle: "Bundle", scorer: "Scorer") -> str:
     """What a VCF's header says of the scores."""
     method = scorer.likelihood.method if scorer.likelihood else "labels"
     model = f"model={bundle.name}@{bundle.version} sha256={bundle.weights_sha256}"
-    whose = f" organism={scorer.odds.organism}" if scorer.odds and scorer.odds.organism else ""
+    whose = f" organism={scorer.organism}" if scorer.organism else ""
     return f"{model} method={method} window={scorer.window}{whose}"
 
 

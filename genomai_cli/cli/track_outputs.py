@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.track_outputs import Stretch
     from genomai_cli.formats.track_table import Track
     from genomai_cli.formats.tracks import AlignedTracks
+    from genomai_cli.inference.track_logo import TrackLogo
     from genomai_cli.inference.track_picture import Contacts
     from genomai_cli.inference.track_predictions import Reading, TrackPredictor
     from genomai_cli.inference.track_report import TrackReport
@@ -85,7 +86,7 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="TEXT",
-        help="Write the tracks of this name, assay or tissue; may be repeated.  [default: all]",
+        help="Of a model of tracks: those of this name, assay or tissue; may be repeated.  [default: all]",
         show_default=False,
     ),
 ]
@@ -94,7 +95,7 @@ Organism = Annotated[
     typer.Option(
         "--organism",
         metavar="NAME",
-        help="Of a model with weights for several: whose.  [default: that of the tracks chosen]",
+        help="Of a model of tracks with weights for several organisms: whose.  [default: by the tracks chosen]",
         show_default=False,
     ),
 ]
@@ -128,6 +129,15 @@ Observed = Annotated[
 ]
 
 
+PlotLogo = Annotated[
+    str | None,
+    typer.Option(
+        "--plot-logo",
+        metavar="TRACK",
+        help="With --plot, above the tracks: the region's letters, at most 400, as high as what they add to this one.",
+        show_default=False,
+    ),
+]
 ContactsFile = Annotated[
     Path | None,
     typer.Option(
@@ -147,6 +157,7 @@ class Drawing:
     """What is drawn."""
 
     plot: Plot = None
+    plot_logo: PlotLogo = None
     observed: Observed = None
     contacts: ContactsFile = None
     report: ReportFile = None
@@ -155,6 +166,8 @@ class Drawing:
         """UsageError for options that do not go together, and for other than one region to draw."""
         if self.observed and not (self.plot or self.report):
             raise UsageError("--observed is for --plot and --report")
+        if self.plot_logo and not self.plot:
+            raise UsageError("--plot-logo is for --plot")
         if self.contacts and self.contacts.suffix.lower() not in (".cool", ".h5", ".hdf5"):
             raise UsageError(f"--contacts {self.contacts}: name it .cool or .h5")
         if self.plot and self.plot.suffix.lower() not in (".png", ".svg"):
@@ -226,6 +239,11 @@ def write_tracks(
         regions = list(regions_of(reference, along.regions))
         drawing = drawing or Drawing()
         drawing.check(len(regions))
+        if not predictor.columns and (drawing.contacts is None or form.to is not Form.TSV):
+            raise UsageError(
+                "the tracks chosen are contact maps: --contacts FILE writes them, without --to"
+            )
+        logo = _logo(predictor, regions, drawing)
         given = _known(run, predictor, known)
         _tell(run, predictor, regions=len(regions))
         tracks = predictor.tracks
@@ -242,7 +260,7 @@ def write_tracks(
             observed = _observed(run, predictor, drawing, tracks)
             contacts = _contacts(predictor, regions, drawing, about)
             if drawing.plot:
-                _draw(drawing.plot, tracks, shown, bundle.name, observed, contacts)
+                _draw(drawing.plot, tracks, shown, bundle.name, observed, contacts, logo)
             if report and page:
                 page.write(report.page(bundle.name, observed, _page_facts(run, bundle, predictor)))
 
@@ -305,6 +323,17 @@ def _contacts(
     return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None
 
 
+def _logo(
+    predictor: "TrackPredictor", regions: "Sequence[Region]", drawing: Drawing
+) -> "TrackLogo | None":
+    """The letters that drive a track, if they are to be drawn."""
+    if drawing.plot_logo is None:
+        return None
+    from genomai_cli.inference.track_logo import TrackLogo  # slow to load
+
+    return TrackLogo.of(predictor, regions[0], drawing.plot_logo)
+
+
 def _draw(
     plot: Path,
     tracks: "Sequence[Track]",
@@ -312,12 +341,13 @@ def _draw(
     name: str,
     observed: "AlignedTracks | None",
     contacts: "Contacts | None",
+    logo: "TrackLogo | None",
 ) -> None:
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.inference.track_picture import track_picture  # slow to load
 
     title = f"{name}: {shown[0].contig}:{shown[0].start + 1:,}-{shown[-1].end:,}"
-    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed, contacts)
+    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed, contacts, logo)
     with atomic_output(plot) as out:
         out.write(drawn)
 

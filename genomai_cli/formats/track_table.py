@@ -3,7 +3,9 @@
 A table is tab-separated with a header. `name` and `file` are needed; a file's path is relative to the table. `assay`,
 `tissue`, `organism` and `unit` are for people and for choosing; `strand` is `+`, `-` or `.`; `absent` says what bases
 are that a file does not cover, `zero` or `missing`, where it is otherwise than its format has it (docs/tracks.md). A
-BED file that several rows name holds several tracks, each the lines with its name in the fourth column.
+BED file that several rows name holds several tracks, each the lines with its name in the fourth column. The file of a
+contact map, of pairs of bins, may be one of several in a file, `FILE::/GROUP`; `counts` says whether they are
+`balanced` or `raw`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genomai_cli.errors import InputError, UsageError
+from genomai_cli.formats.cool_maps import BALANCED, RAW, WITHIN
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.tables import MISSING_VALUES, Table, TableWriter, read_table
 from genomai_cli.names import is_plain, repeated
@@ -21,6 +24,7 @@ ZERO, MISSING = "zero", "missing"
 DESCRIBED = ("assay", "tissue", "strand", "organism", "unit")
 UNKNOWN_STRAND = "?"
 STRANDS = ("+", "-", ".", UNKNOWN_STRAND)
+CONTACT_MAPS = "contact_maps"  # an assay whose tracks are of pairs of bins
 SKIPPED_LINES = ("#", "track", "browser")  # of BED and bedGraph
 
 
@@ -37,6 +41,12 @@ class Track:
     organism: str = ""
     unit: str = ""
     absent: str = ""
+    counts: str = field(default="", compare=False)
+
+    @property
+    def head(self) -> str:
+        """The assay as heads of networks are called."""
+        return self.assay.lower().replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -131,14 +141,18 @@ def _track(table: Table, row: int, name: str, file: str) -> Track:
     if file in MISSING_VALUES:
         raise InputError(f"track {name} without a file", path=table.path, line=line)
     found = Path(table.path).parent / file
-    if not found.is_file():
+    if not Path(str(found).partition(WITHIN)[0]).is_file():
         raise InputError(f"track {name}: there is no file {found}", path=table.path, line=line)
     told = _columns(table, row)
     absent = _value(table, "absent", row)
     if absent not in ("", ZERO, MISSING):
         message = f"track {name}: absent is {ZERO} or {MISSING}, not {absent!r}"
         raise InputError(message, path=table.path, line=line)
-    return Track(name, found, absent=absent, **told)
+    counts = _value(table, "counts", row)
+    if counts not in ("", BALANCED, RAW):
+        message = f"track {name}: counts are {BALANCED} or {RAW}, not {counts!r}"
+        raise InputError(message, path=table.path, line=line)
+    return Track(name, found, absent=absent, counts=counts, **told)
 
 
 def _columns(table: Table, row: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Tracks over a reference genome: their values at bases or bins of its contigs, and on either strand.
 
-A missing value is NaN, which is not zero. Files are compared with the reference once, when they are opened: a contig of
-another length, a line beyond a contig's end, and files that share no contig with it are refused.
+A missing value is NaN, which is not zero. Contact maps, of pairs of bins, have no values at bases. Files are compared
+with the reference once, when they are opened: a contig of another length, a line beyond a contig's end, and files that
+share no contig with it are refused.
 
-Shape suffixes: L bases, R bins, T tracks.
+Shape suffixes: L bases, R bins, T tracks, P bins of contact maps, M contact maps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,9 @@ import numpy as np
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.contigs import normal_contig
+from genomai_cli.formats.cool_maps import CoolMap, is_cool
 from genomai_cli.formats.track_files import TrackFile, open_track_file
-from genomai_cli.formats.track_table import Track, TrackTable, strand_partners
+from genomai_cli.formats.track_table import CONTACT_MAPS, Track, TrackTable, strand_partners
 
 AGGREGATIONS = ("mean", "max", "sum")  # of the values known in a bin
 _SHOWN = 3
@@ -32,12 +34,22 @@ class _Source:
 
 
 @dataclass(frozen=True, eq=False)
+class MapSource:
+    """A contact map, what it calls the reference's contigs, and the column of its track."""
+
+    file: CoolMap
+    names: Mapping[str, str]
+    column: int
+
+
+@dataclass(frozen=True, eq=False)
 class AlignedTracks:
     """The tracks of a table on the contigs of a reference, of which `lengths` are given."""
 
     tracks: tuple[Track, ...]
     lengths: Mapping[str, int]
     sources: Sequence[_Source] = field(repr=False, default=())
+    maps: Sequence[MapSource] = field(repr=False, default=())
 
     @classmethod
     def open(
@@ -48,17 +60,22 @@ class AlignedTracks:
         warn: Callable[[str], None] = lambda message: None,
     ) -> "AlignedTracks":
         """Opens every file once; InputError for one that does not fit the `reference` (as messages call it)."""
-        sources = []
+        sources, maps = [], []
         for path, columns in _by_file(table).items():
             own = [table.tracks[column] for column in columns]
+            if cool := _contact_map(own, table.path):
+                names = _aligned(cool, lengths, str(reference), warn)
+                maps.append(MapSource(cool, names, columns[0]))
+                continue
             if len({track.absent for track in own}) > 1:
                 message = f"tracks of one file, {path.name}, differ in what is absent"
                 raise InputError(message, path=table.path)
             of_lines = table.of_lines or len(own) > 1
-            names = [track.name for track in own] if of_lines else None
-            file = open_track_file(path, names, own[0].absent)
+            of_columns = [track.name for track in own] if of_lines else None
+            file = open_track_file(path, of_columns, own[0].absent)
             sources.append(_Source(file, _aligned(file, lengths, str(reference), warn), columns))
-        return cls(table.tracks, lengths, sources)
+        maps.sort(key=lambda source: source.column)
+        return cls(table.tracks, lengths, sources, maps)
 
     @property
     def partners(self) -> list[int]:
@@ -68,6 +85,7 @@ class AlignedTracks:
     def tracks_on(self, contig: str) -> list[Track]:
         """The tracks whose files have something on a contig of the reference."""
         columns = [c for source in self.sources if contig in source.names for c in source.columns]
+        columns += [source.column for source in self.maps if contig in source.names]
         return [self.tracks[column] for column in sorted(columns)]
 
     def values(self, contig: str, start: int, end: int) -> Values:
@@ -80,6 +98,15 @@ class AlignedTracks:
             if known is not None and end > start:
                 found_LT[:, source.columns] = source.file.values(known, start, end)
         return found_LT
+
+    def contacts(self, contig: str, first: int, last: int) -> Values:
+        """The contacts (P, P, M) of a contig's bins from `first` to before `last` in each map; NaN where missing."""
+        size = last - first
+        found_PPM: Values = np.full((size, size, len(self.maps)), np.nan, np.float32)
+        for number, source in enumerate(self.maps):
+            if contig in source.names:
+                found_PPM[..., number] = source.file.values(source.names[contig], first, last)
+        return found_PPM
 
 
 def binned(values_LT: Values, resolution: int, aggregation: str = "mean") -> Values:
@@ -110,6 +137,25 @@ def other_strand(values_LT: Values, partners: Sequence[int]) -> Values:
     return turned_LT
 
 
+def _contact_map(tracks: Sequence[Track], table: str) -> CoolMap | None:
+    """The contact map of a file with these tracks; None for one of tracks along bases, InputError for what is neither
+    wholly."""
+    first = tracks[0]
+    assert first.file is not None
+    is_map = is_cool(first.file)
+    if is_map != (first.head == CONTACT_MAPS):
+        what = f"is of the assay {CONTACT_MAPS}" if is_map else "is a .cool"
+        of = first.file.name if is_map else f"track {first.name}: a contact map"
+        raise InputError(f"{of} {what}", path=table)
+    if not is_map:
+        return None
+    if len(tracks) > 1 or first.absent:
+        wrong = f"one of {len(tracks)} tracks in a file" if len(tracks) > 1 else "with `absent`"
+        message = f"track {first.name} {wrong}: a contact map has its own file or group, which tells what is missing"
+        raise InputError(message, path=table)
+    return CoolMap(first.file, first.counts)
+
+
 def _by_file(table: TrackTable) -> dict[Path, list[int]]:
     """The columns of the tracks of each file."""
     found: dict[Path, list[int]] = {}
@@ -120,7 +166,10 @@ def _by_file(table: TrackTable) -> dict[Path, list[int]]:
 
 
 def _aligned(
-    file: TrackFile, lengths: Mapping[str, int], reference: str, warn: Callable[[str], None]
+    file: TrackFile | CoolMap,
+    lengths: Mapping[str, int],
+    reference: str,
+    warn: Callable[[str], None],
 ) -> dict[str, str]:
     """What the file calls each contig of the reference that it has."""
     normal = {normal_contig(name): name for name in reversed(list(lengths))}

@@ -206,13 +206,18 @@ def with_info(raw: bytes, values: Mapping[str, Sequence[str]]) -> bytes:
 
 
 def with_info_header(
-    header: Iterable[bytes], descriptions: Mapping[str, str], about: str
+    header: Iterable[bytes],
+    descriptions: Mapping[str, str],
+    about: str,
+    types: Mapping[str, str] | None = None,
 ) -> Iterator[bytes]:
-    """A VCF's header that declares INFO fields with a number an allele, and says where they come from."""
+    """A VCF's header that declares INFO fields with a value an allele, a `Float` unless `types` says else, and says
+    where they come from."""
     named = tuple(f"##INFO=<ID={name},".encode() for name in descriptions)
     *lines, columns = header
     yield from (line for line in lines if not line.startswith(named))
     for name, text in descriptions.items():
-        yield f'##INFO=<ID={name},Number=A,Type=Float,Description="{text}">'.encode()
+        kind = (types or {}).get(name, "Float")
+        yield f'##INFO=<ID={name},Number=A,Type={kind},Description="{text}">'.encode()
     yield f"##genomai_score={about}".encode()
     yield columns

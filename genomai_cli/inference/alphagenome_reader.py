@@ -1,12 +1,13 @@
-"""What a network of AlphaGenome's design says of windows: coverage a base, probabilities of splice sites, and contacts.
+"""What a network of AlphaGenome's design says of windows: coverage a base, splicing, and contacts.
 
 Coverage is on the scale of the experiment, a base: of a bin of 128 bases the mean. Windows are multiples of 2,048
 bases; a letter that is no base is read as none, and has values.
 
-Shape suffixes: B windows, L letters, R bins, O tracks of a head, M maps, P bins of 2,048 bases, A bases.
+Shape suffixes: B windows, L letters, R bins, O tracks of a head, M maps, P bins of 2,048 bases, A bases, S splice sites
+of a kind, U tissues.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -15,11 +16,18 @@ from torch import Tensor
 
 from genomai_cli.alphabet import BASES, as_letters, codes_of
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
-from genomai_cli.backbones.alphagenome_heads import Embeddings
+from genomai_cli.backbones.alphagenome_heads import (
+    SITES,
+    Embeddings,
+    SpliceJunctions,
+    splice_site_positions,
+)
 from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
 from genomai_cli.backbones.alphagenome_tracks import (
     CONTACTS,
+    JUNCTIONS,
     SPLICE_SITES,
+    SPLICING,
     USAGE,
     Place,
     organisms_of,
@@ -31,7 +39,8 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import Track, strand_partners
 from genomai_cli.inference.label_odds import Odds
-from genomai_cli.inference.track_readers import Block, Window
+from genomai_cli.inference.likelihood import Stretch
+from genomai_cli.inference.track_readers import Block, Positions, Splicing, Window, of_bases
 
 OF_BASES = (SPLICE_SITES, USAGE)
 
@@ -57,7 +66,13 @@ class AlphaGenomeReader:
         self.tracks = [track for track, _ in own]
         self.places = [place for _, place in own]
         self.partners = strand_partners(self.tracks)
-        self.maps = frozenset(n for n, place in enumerate(self.places) if place.head == CONTACTS)
+        self.maps, self.junctions = (
+            frozenset(n for n, place in enumerate(self.places) if place.head == head)
+            for head in (CONTACTS, JUNCTIONS)
+        )
+        self.splicing_heads: Mapping[int, str] = {
+            n: place.head for n, place in enumerate(self.places) if place.head in SPLICING
+        }
 
     @property
     def remarks(self) -> str:
@@ -92,16 +107,59 @@ class AlphaGenomeReader:
             found: Values = maps_BPPM[0][..., chosen].float().cpu().numpy()
         return found
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+    def splicing(self, text: str, columns: Sequence[int], tissues: Sequence[int]) -> Splicing:
+        """See `TrackReader`; with tissues the embeddings of bases stay in memory as long as what is returned."""
+        asked = [(self.places[column], number) for number, column in enumerate(columns)]
+        chosen = [self.places[column].column for column in tissues]
+        with torch.inference_mode():
+            made, organism_B = self._embeddings(self._ids([text]), bases=True)
+            blocks = list(self._blocks(made, organism_B, asked, 1))
+            sites_L4: Values = np.empty((len(text), 0), np.float32)
+            if self.network.tracks.splice_sites is not None:
+                chances_BLO = self.network.tracks.along(SPLICE_SITES, made, organism_B, 1)[1]
+                sites_L4 = chances_BLO[0, :, : len(SITES)].float().cpu().numpy()
+
+        bases_BCT = made.bases if tissues else made.bases[..., :0].clone()
+
+        def counts(places_4S: Positions) -> Values:
+            places_B4S = torch.from_numpy(places_4S).to(organism_B.device).unsqueeze(0)
+            with torch.inference_mode():
+                counts_BSSO = self._junctions.counts(bases_BCT, places_B4S, organism_B)
+            counts_SS2U = counts_BSSO[0].reshape(*counts_BSSO.shape[1:3], 2, -1)[..., chosen]
+            found: Values = counts_SS2U.float().cpu().numpy()
+            return found
+
+        nothing_LC: Values = np.empty((len(text), 0), np.float32)
+        return Splicing(
+            sites_L4, of_bases(blocks, len(columns))[0] if blocks else nothing_LC, counts
+        )
+
+    def likely_sites(self, sites: Values) -> Positions:
+        """See `TrackReader`; as many as the head of junctions reads, and as likely."""
+        head = self._junctions
+        chances_B4 = torch.from_numpy(sites).unsqueeze(0)
+        return splice_site_positions(chances_B4, head.sites, head.threshold)[0].numpy()
+
+    @property
+    def _junctions(self) -> SpliceJunctions:
+        head = self.network.tracks.splice_junctions
+        assert isinstance(head, SpliceJunctions)
+        return head
+
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
-        place = self.places[column]
+        text, own, place = stretch.text, stretch.own, self.places[column]
         ids_BL = self._ids([text])
         letters_B4L = self.network.letters(ids_BL).requires_grad_()
         organism_B = ids_BL.new_full((1,), place.organism)
         with torch.enable_grad():
             made = self.network.embeddings_of(letters_B4L, organism_B)
-            values_BRO = self.network.tracks.along(place.head, made, organism_B, 1)[1]
-            mean = values_BRO[..., place.column].mean()
+            size, values_BRO = self.network.tracks.along(place.head, made, organism_B, 1)
+            counted = np.bincount(
+                np.arange(own.start, own.stop) // size, minlength=len(values_BRO[0])
+            )
+            values_R = values_BRO[0, :, place.column]
+            mean = values_R @ torch.from_numpy(counted).to(values_R) / counted.sum()
             (slope_B4L,) = torch.autograd.grad(mean.log(), [letters_B4L])
         slope_LA = slope_B4L[0].T.double().cpu().numpy()
         codes_L = codes_of(as_letters(text)).astype(np.int64)
@@ -151,12 +209,15 @@ def _described(bundle: Bundle, network: AlphaGenomeNetwork) -> list[tuple[Track,
     except ValueError as error:
         raise BundleError(f"the model {bundle.name!r}: {error}") from error
     real = {head: (means > 0).tolist() for head, means in network.tracks.means.items()}
+    counts = {
+        head: [count] * network.config.organisms for head, count in network.config.tracks.items()
+    }
+    junctions = network.tracks.splice_junctions
+    counts[JUNCTIONS] = list(junctions.tissues) if isinstance(junctions, SpliceJunctions) else []
     found = []
     for track, place in zip(tracks, places, strict=True):
         head, organism, column = place
-        beyond = organism >= network.config.organisms or column >= network.config.tracks.get(
-            head, 0
-        )
+        beyond = column >= dict(enumerate(counts.get(head, ()))).get(organism, 0)
         if beyond or (head in real and not real[head][organism][column]):
             if bundle.input.tracks:
                 raise BundleError(

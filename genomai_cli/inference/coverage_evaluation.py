@@ -21,7 +21,7 @@ from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.track_table import Track, TrackTable, chosen_tracks
 from genomai_cli.formats.tracks import AlignedTracks, binned
 from genomai_cli.inference.track_predictions import TrackPredictor
-from genomai_cli.inference.track_readers import every_track
+from genomai_cli.inference.track_readers import every_track, track_reader
 from genomai_cli.inputs.track_guesses import CoverageMeans, Guesses
 from genomai_cli.metrics.moments import COUNT, MEASURES, Numbers, drawn, sums
 
@@ -108,21 +108,25 @@ def _estimate(values_C: Numbers, draws_NC: Numbers) -> Estimate:
 
 
 def measured_here(
-    bundle: Bundle, table: TrackTable, only: Sequence[str] = ()
+    bundle: Bundle, table: TrackTable, only: Sequence[str] = (), organism: str | None = None
 ) -> dict[str | None, list[str]]:
     """The names of the model's tracks along the genome that the table has, of those with one of the texts `only` as
-    name, assay or tissue, by the organism whose weights tell them; None for a model without such.
+    name, assay or tissue, and of the `organism`, by that whose weights tell them; None for a model without such.
 
-    Raises InputError where there is none, UsageError for a text that no track has.
+    Raises InputError where there is none, UsageError for a text that no track has, and an organism that the model does
+    not know.
     """
+    if organism is not None:
+        track_reader(bundle, (), organism)
     every = every_track(bundle)
     here = set(table.names)
     found: dict[str | None, list[str]] = {}
     for column in chosen_tracks(every.tracks, only):
         track = every.tracks[column]
-        if track.name in here and column not in every.maps:
-            organism = track.organism if every.of_organisms else None
-            found.setdefault(organism, []).append(track.name)
+        own = organism in (None, track.organism)
+        if own and track.name in here and column in every.along:
+            whose = track.organism if every.of_organisms else None
+            found.setdefault(whose, []).append(track.name)
     if not found:
         table.selected(every.tracks)
         raise InputError("none of the tracks chosen is in it", path=table.path)

@@ -6,8 +6,9 @@ Shape suffixes: A bases A C G T, C labels.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, groupby
 from typing import IO
 
 import h5py
@@ -19,6 +20,7 @@ from genomai_cli.formats.parquet import (
     COUNT,
     NOTHING,
     NUMBER,
+    OPTIONAL_TEXT,
     TEXT,
     ColumnType,
     parquet_table,
@@ -52,6 +54,14 @@ FURTHER = (
 INFO = "GENOMAI_"
 
 
+@dataclass(frozen=True)
+class Names:
+    """The `labels` of numbers besides the likelihood, and the names of what is told of the `places` of some."""
+
+    labels: Sequence[str]
+    places: Sequence[str] = ()
+
+
 class Counts:
     """How many alleles were scored, and how many were not, by reason."""
 
@@ -76,13 +86,17 @@ def shown(number: float) -> str:
     return NOTHING if math.isnan(number) else f"{round(float(number), 6) + 0.0:.6f}"
 
 
-def columns(labels: Iterable[str]) -> list[tuple[str, ColumnType]]:
-    """The names of the columns: the change of each label's log odds under its name, behind all else its two values;
-    and what they hold."""
-    names = list(labels)
-    changes = [(name, NUMBER) for name in names]
-    values = [(f"{name}:{which}", NUMBER) for name in names for which in ("ref", "alt")]
-    return [*LEADING, *changes, *FURTHER, *values]
+def columns(names: Names) -> list[tuple[str, ColumnType]]:
+    """The names of the columns: the change of each label's value under its name, behind all else its two values, and
+    where these are; and what they hold."""
+    changes = [(name, NUMBER) for name in names.labels]
+    values = [(f"{name}:{which}", NUMBER) for name in names.labels for which in ("ref", "alt")]
+    places = [(name, COUNT if _is_distance(name) else OPTIONAL_TEXT) for name in names.places]
+    return [*LEADING, *changes, *FURTHER, *values, *places]
+
+
+def _is_distance(place: str) -> bool:
+    return place.endswith(":distance")
 
 
 def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[str]:
@@ -102,14 +116,13 @@ def row(effect: Effect, compared: Comparison, reference: IndexedFasta) -> list[s
         f"{start + 1}-{end}",
         f"{position}:{before}>{after}",
         *(shown(value) for pair in zip(ref.odds, alt.odds, strict=True) for value in pair),
+        *compared.places,
     ]
 
 
-def table_header(labels: Iterable[str]) -> bytes:
+def table_header(names: Names) -> bytes:
     """The names of the columns as a line."""
-    return ("\t".join(name for name, _ in columns(labels)) + "\n").encode(
-        "utf-8", "surrogateescape"
-    )
+    return ("\t".join(name for name, _ in columns(names)) + "\n").encode("utf-8", "surrogateescape")
 
 
 def table_lines(
@@ -125,29 +138,33 @@ def table_lines(
 def write_table(
     out: IO[bytes],
     effects: Iterable[Effect],
-    labels: Iterable[str],
+    names: Names,
     reference: IndexedFasta,
     about: Mapping[str, str | int],
 ) -> None:
     """The rows of the table as Parquet."""
-    with parquet_table(out, columns(labels), about) as table:
+    with parquet_table(out, columns(names), about) as table:
         for effect in effects:
             if effect.compared is not None:
                 table.write(row(effect, effect.compared, reference))
 
 
-def vcf_header(file: AlleleFile, labels: Iterable[str], about: str) -> bytes:
+def vcf_header(file: AlleleFile, names: Names, about: str) -> bytes:
     """The header as it came, with the scores declared."""
-    lines = with_info_header(file.header, _info_fields(list(labels)), about)
+    fields = _info_fields(names)
+    places = list(fields)[len(fields) - len(names.places) :]
+    types = {
+        field: "Integer" if _is_distance(place) else "String"
+        for field, place in zip(places, names.places, strict=True)
+    }
+    lines = with_info_header(file.header, fields, about, types)
     return b"".join(line + b"\n" for line in lines)
 
 
-def vcf_lines(
-    effects: Iterable[Effect], labels: Iterable[str]
-) -> Iterator[tuple[AlleleRecord, bytes]]:
+def vcf_lines(effects: Iterable[Effect], names: Names) -> Iterator[tuple[AlleleRecord, bytes]]:
     """Every record as it came, with the scores of its alleles in INFO; one of which none is scored has no such
     fields."""
-    fields = _info_fields(list(labels))
+    fields = _info_fields(names)
     for record, alleles in by_record(effects):
         each = [_info_values(effect, len(fields)) for effect in alleles]
         scored = any(effect.compared for effect in alleles)
@@ -162,18 +179,34 @@ def by_record(effects: Iterable[Effect]) -> Iterator[tuple[AlleleRecord, list[Ef
         yield alleles[0].record, alleles
 
 
-def _info_fields(labels: list[str]) -> dict[str, str]:
-    """The INFO fields and what they are."""
+def _info_fields(names: Names) -> dict[str, str]:
+    """The INFO fields and what they are; those of places are the last."""
     fields = {
         "REF": "Log-likelihood of the window with the reference allele, nats",
         "ALT": "Log-likelihood of the window with this allele, nats",
         "DELTA": "ALT minus REF, nats",
         "DELTA_BASE": "Difference of the means of the scored bases, nats",
     }
-    for label in labels:
-        name = re.sub(r"[^A-Za-z0-9_.]", "_", label)
-        fields[f"DELTA_{name}"] = f"Change of {what_it_is(label)}"
+    for label in names.labels:
+        fields[_other_than(fields, f"DELTA_{_plain(label)}")] = f"Change of {what_it_is(label)}"
+    for place in names.places:
+        label, _, what = place.rpartition(":")
+        told = "Distance from the variant of the" if what == "distance" else "Junction of the"
+        fields[_other_than(fields, _plain(place))] = f"{told} {what_it_is(label)}"
     return {INFO + name: text for name, text in fields.items()}
+
+
+def _plain(label: str) -> str:
+    """A name that INFO may have; strands stay apart."""
+    label = re.sub(r"[+](?=$|:)", "_plus", label)
+    return re.sub(r"[^A-Za-z0-9_.]", "_", re.sub(r"-(?=$|:)", "_minus", label))
+
+
+def _other_than(known: Mapping[str, str], name: str) -> str:
+    """A name that is none of those known."""
+    return name if name not in known else next(
+        other for n in count(2) if (other := f"{name}_{n}") not in known
+    )  # fmt: skip
 
 
 def _info_values(effect: Effect, count: int) -> list[str]:
@@ -181,45 +214,54 @@ def _info_values(effect: Effect, count: int) -> list[str]:
     if compared is None:
         return [NOTHING] * count
     scores = (compared.ref.score.total, compared.alt.score.total)
-    return [*map(shown, (*scores, compared.delta, compared.delta_per_base, *compared.odds))]
+    numbers = (*scores, compared.delta, compared.delta_per_base, *compared.odds)
+    return [*map(shown, numbers), *compared.places]
 
 
 def write_substitutions(
     out: IO[bytes],
     effects: Iterable[Effect],
-    labels: Iterable[str],
+    names: Names,
     attributes: Mapping[str, str | int],
 ) -> None:
     """Every substitution of regions as HDF5, a row a position.
 
     `/contig`, `/position` (from 1), `/ref`, `/ref_score` (n), `/delta` (n, 4) for A C G T, NaN at the reference's base;
-    of models with heads `/ref_log_odds` (n, labels) and `/log_odds` (n, 4, labels), their changes.
+    of models with heads `/ref_log_odds` (n, labels) and `/log_odds` (n, 4, labels), their changes. Labels with places
+    have these in `/places` (n, 4, places), called `/place_names`, and the reference's value there in `/ref_at_places`.
     """
-    names = list(labels)
     rows: dict[str, list[object]] = {}
     for record, alleles in by_record(effects):
         compared = [effect.compared for effect in alleles if effect.compared]
-        for name, value in _substitutions(record, compared, len(names)).items():
+        for name, value in _substitutions(record, compared, names).items():
             rows.setdefault(name, []).append(value)
+    told: dict[str, list[object]] = {"bases": [*BASES], "labels": [*names.labels]}
+    if names.places:
+        told["place_names"] = [*names.places]
     with spooled_hdf5(out) as file:
         describe(file, "genomai substitutions", FORMAT_VERSION, attributes)
-        for name, values in (rows | {"bases": [*BASES], "labels": [*names]}).items():
-            texts = all(isinstance(value, str) for value in values)
+        for name, values in (rows | told).items():
+            texts = name == "places" or all(isinstance(value, str) for value in values)
             file.create_dataset(name, data=values, dtype=h5py.string_dtype() if texts else None)
 
 
 def _substitutions(
-    record: AlleleRecord, compared: list[Comparison], labels: int
+    record: AlleleRecord, compared: list[Comparison], names: Names
 ) -> dict[str, object]:
     """A position's row of each dataset; none if no allele was scored."""
     if not compared:
         return {}
     delta_A = np.full(len(BASES), np.nan, np.float32)
-    odds_AC = np.full((len(BASES), labels), np.nan, np.float32)
+    odds_AC, ref_AC = np.full((2, len(BASES), len(names.labels)), np.nan, np.float32)
+    places_AP = np.full((len(BASES), len(names.places)), NOTHING, object)
     for found in compared:
         base = BASES.index(found.change.alt)
-        delta_A[base], odds_AC[base] = found.delta, found.odds
+        delta_A[base], odds_AC[base], ref_AC[base] = found.delta, found.odds, found.ref.odds
+        places_AP[base] = found.places
     ref = compared[0].ref
+    ref_C = ref.odds.astype(np.float32)
+    if names.places:  # which are another's for each allele
+        ref_C[-len(names.places) :] = np.nan
     values: dict[str, object] = {
         "contig": record.contig,
         "position": record.position,
@@ -227,5 +269,8 @@ def _substitutions(
         "delta": delta_A,
         "ref_score": np.float32(ref.score.total),
     }
-    heads = {"log_odds": odds_AC, "ref_log_odds": ref.odds.astype(np.float32)}
-    return values | (heads if labels else {})
+    heads = {"log_odds": odds_AC, "ref_log_odds": ref_C} if names.labels else {}
+    at_places = ref_AC[:, len(names.labels) - len(names.places) :]
+    return (
+        values | heads | ({"places": places_AP, "ref_at_places": at_places} if names.places else {})
+    )

@@ -26,11 +26,12 @@ from genomai_cli.inference.letter_effects import (
     MUTAGENESIS,
     Changes,
     by_gradient,
+    mean_loss,
     mutated,
 )
 from genomai_cli.inference.likelihood import chunks
 from genomai_cli.inference.track_effects import TrackMeans
-from genomai_cli.inference.track_readers import has_tracks, track_reader
+from genomai_cli.inference.track_readers import columns_along, has_tracks, track_reader
 from genomai_cli.records import SequenceRecord
 
 RECORDS_AT_ONCE = {MUTAGENESIS: 8, GRADIENT: 64}
@@ -55,10 +56,8 @@ class Explanation:
 
     @property
     def attributions(self) -> NDArray[np.float64]:
-        """What each letter adds (L,): minus the mean of its changes, NaN where it is no base."""
-        count_L = np.isfinite(self.changes).sum(1)
-        mean_L = np.nansum(self.changes, axis=1) / np.maximum(count_L, 1)
-        return np.where(count_L > 0, -mean_L, np.nan)
+        """What each letter adds (L,), NaN where it is no base."""
+        return mean_loss(self.changes)
 
 
 def stretches_of(reference: IndexedFasta, regions: Path | None) -> Iterator[SequenceRecord]:
@@ -134,7 +133,7 @@ def _track_asked(bundle: Bundle, head: str | None, label: str | None, organism: 
     if head is not None:
         raise UsageError(f"--head {head}: the model has tracks; --class names one")
     reader = track_reader(bundle, [label] if label else (), organism)
-    names = [track.name for n, track in enumerate(reader.tracks) if n not in reader.maps]
+    names = [reader.tracks[column].name for column in columns_along(reader, ())[0]]
     chosen = names[0] if label is None and len(names) == 1 else label
     if chosen not in names:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

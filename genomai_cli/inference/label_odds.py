@@ -20,21 +20,24 @@ from genomai_cli.inputs.base import ModelInput
 from genomai_cli.records import SequenceRecord
 
 Odds = NDArray[np.float64]
-TRACKS, LARGEST, CONTACTS = (
-    "tracks/",
-    "largest/",
-    "contacts/",
-)  # begin the labels of tracks, and no name of a head
+# They begin the labels of tracks, and no name of a head.
+TRACKS, LARGEST, CONTACTS = "tracks/", "largest/", "contacts/"
+SITES, USAGE, JUNCTIONS = "splice_sites/", "splice_site_usage/", "splice_junctions/"
 OF_TRACKS = {
     TRACKS: "ln of the mean of the track",
     LARGEST: "ln of the largest value of the track",
     CONTACTS: "mean of the contact map",
 }
+OF_SPLICING = {
+    SITES: "probability, at the base where it changes most, of the splice site",
+    USAGE: "usage, at the base where it changes most, of splice sites as of the track",
+    JUNCTIONS: "ln of the reads of the junction that changes most in",
+}
 
 
 def what_it_is(label: str, where: str = "around the variant") -> str:
     """What the model says under a name of `LabelOdds.labels` or of a track, whose mean is taken `where`, in words."""
-    for begin, what in OF_TRACKS.items():
+    for begin, what in (OF_TRACKS | OF_SPLICING).items():
         if label.startswith(begin):
             return f"{what} {label.removeprefix(begin)} {where}"
     return f"log odds of {label}" if ":" in label else f"the number {label}"
@@ -48,7 +51,6 @@ class LabelOdds:
 
     longest: int | None = None  # letters of a text: of any length, in windows
     step = 1  # letters, of which a text has a multiple
-    organism = ""
 
     def __init__(self, bundle: Bundle, *, both_strands: bool, batching: Batching = AS_FITS) -> None:
         if bundle.input.coordinates is not None:

@@ -85,6 +85,13 @@ def substitutions(text: str) -> NDArray[np.bool_]:
     return there
 
 
+def mean_loss(changes: Changes) -> NDArray[np.float64]:
+    """What each letter adds (L,): minus the mean of the changes (L, 4) by its substitutions, NaN where it has none."""
+    count_L = np.isfinite(changes).sum(1)
+    mean_L = np.nansum(changes, axis=1) / np.maximum(count_L, 1)
+    return np.where(count_L > 0, -mean_L, np.nan)
+
+
 def by_gradient(odds: LabelOdds, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
     """The same to first order."""
     slopes = Slopes(odds.bundle, odds.batching)

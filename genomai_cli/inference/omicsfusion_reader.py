@@ -6,7 +6,8 @@ which begin no whole token, have none.
 Shape suffixes: B windows, T tokens, L letters, C tracks, V tokens of the vocabulary, A bases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import strand_partners
 from genomai_cli.inference.label_odds import Odds
 from genomai_cli.inference.letter_effects import of_letters
-from genomai_cli.inference.track_readers import Block, Window, known_bases
+from genomai_cli.inference.likelihood import Stretch
+from genomai_cli.inference.track_readers import Block, Positions, Splicing, Window, known_bases
 from genomai_cli.tokenizers.batch import padded
 
 
@@ -27,6 +29,8 @@ class OmicsFusionReader:
     """See `TrackReader`."""
 
     maps: frozenset[int] = frozenset()
+    splicing_heads: ClassVar[Mapping[int, str]] = {}
+    junctions: frozenset[int] = frozenset()
     step = 1
     two_sided = False
     reads_tracks = True
@@ -89,10 +93,20 @@ class OmicsFusionReader:
         """There are none."""
         raise NotImplementedError
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
+    def splicing(self, text: str, columns: Sequence[int], tissues: Sequence[int]) -> Splicing:
+        """There is none."""
+        raise NotImplementedError
+
+    def likely_sites(self, sites: Values) -> Positions:
+        """There are none."""
+        raise NotImplementedError
+
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
         """See `TrackReader`."""
+        text, own = stretch.text, stretch.own
         ids_T = self.tokenizer.encode(text)
         told_T = torch.from_numpy(self.tokenizer.is_dna(ids_T))
+        told_T[: own.start] = told_T[own.stop :] = False
         means: list[Tensor] = []
 
         def value(logits_BTC: Tensor) -> Tensor:

@@ -69,10 +69,15 @@ class Strongest:
 
 
 class EffectReport:
-    """What a page keeps of effects as they pass; the model has these labels besides its likelihood, if it has one."""
+    """What a page keeps of effects as they pass; the model has these labels besides its likelihood, if it has one, and
+    tells the `places` of some."""
 
-    def __init__(self, labels: Sequence[str], *, has_likelihood: bool) -> None:
+    def __init__(
+        self, labels: Sequence[str], places: Sequence[str] = (), *, has_likelihood: bool
+    ) -> None:
         self.labels, self.has_likelihood = list(labels)[:MOST_LABELS], has_likelihood
+        shown = {n: name for n, name in enumerate(places) if name.rpartition(":")[0] in self.labels}
+        self.places = shown  # by their numbers among all
         self.left_out = len(labels) - len(self.labels)
         self.strongest = Strongest()
         names = [*(["log-likelihood"] if has_likelihood else []), *self.labels[:MOST_DRAWN]]
@@ -106,6 +111,7 @@ class EffectReport:
                 _short(record.ref),
                 _short(effect.alt),
                 *map(decimal, numbers),
+                *(compared.places[number] for number in self.places),
                 f"{start + 1}-{end}",
             ),
         )
@@ -151,6 +157,7 @@ class EffectReport:
             Column(label, number=True, told=f"change of {what_it_is(label)}")
             for label in self.labels
         ]
+        columns += [Column(name, told="where it changes most") for name in self.places.values()]
         columns.append(Column("window"))
         caption = self.strongest.caption("those of the largest changes either way")
         if self.left_out:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.device import to_single_precision
 from genomai_cli.errors import UsageError
+from genomai_cli.formats.track_table import chosen_tracks
 from genomai_cli.inference.batching import AS_FITS, Batching
 from genomai_cli.inference.label_odds import LabelOdds
 from genomai_cli.inference.likelihood import (
@@ -16,13 +17,14 @@ from genomai_cli.inference.likelihood import (
     likelihood_of,
     window_letters,
 )
+from genomai_cli.inference.splice_effects import NEAR, SpliceEffects
 from genomai_cli.inference.track_effects import MEAN, TrackMeans
 from genomai_cli.inference.track_readers import has_tracks, window_for
 from genomai_cli.inference.variant_effects import Scorer
 
 WINDOW = 1024  # letters around a variant, or of a masked model, if it can read so many
 FLANK = 8  # letters on each side of a variant that a masked model scores
-TRACK_FLANK = 128  # and over which the mean of a track is
+TRACK_FLANK = NEAR  # and over which the mean of a track is
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def scorer_for(bundle: Bundle, reading: Reading, batching: Batching = AS_FITS) -
 
 
 def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
-    """The means of the model's tracks around variants."""
+    """The means of the model's tracks around variants, and what variants change of splicing."""
     if reading.mask_every is not None:
         raise UsageError(f"--mask-every: the model {bundle.name!r} has no likelihood")
     to_single_precision([bundle.classifier])
@@ -106,7 +108,21 @@ def _of_tracks(bundle: Bundle, reading: Reading) -> Scorer:
         both_strands=reading.both_strands,
         organism=reading.organism,
         aggregation=reading.aggregation,
+        splicing=False,
     )
-    window = window_for(tracks.reader, reading.window)
-    flank = TRACK_FLANK if reading.flank is None else reading.flank
-    return Scorer(None, tracks, window=window, flank=flank, step=tracks.step)
+    reader = tracks.reader
+    splicing = [n for n in chosen_tracks(reader.tracks, reading.only) if n in reader.splicing_heads]
+    contrasts = None
+    if splicing:
+        contrasts = SpliceEffects(
+            reader, splicing, both_strands=reading.both_strands, reach=reading.flank
+        )
+    return Scorer(
+        None,
+        tracks if tracks.labels else None,
+        window=window_for(reader, reading.window),
+        flank=TRACK_FLANK if reading.flank is None else reading.flank,
+        step=tracks.step,
+        contrasts=contrasts,
+        organism=reader.organism,
+    )

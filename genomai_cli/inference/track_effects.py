@@ -16,6 +16,7 @@ from genomai_cli.inference.label_odds import CONTACTS, LARGEST, TRACKS, Odds
 from genomai_cli.inference.letter_effects import Changes, substitutions
 from genomai_cli.inference.likelihood import Stretch
 from genomai_cli.inference.track_readers import (
+    TrackReader,
     columns_along,
     of_bases,
     require_partners,
@@ -29,9 +30,22 @@ AGGREGATIONS: dict[str, Callable[[Values], Odds]] = {
 }
 
 
+def changes_by_gradient(
+    reader: TrackReader, stretch: Stretch, column: int, *, both_strands: bool
+) -> Changes:
+    """The change (L, 4) of the ln of a track's mean over the letters that count by every substitution of a text, to
+    first order; NaN for a letter itself and for letters that are no bases."""
+    change_LA, mean = reader.slopes(stretch, column)
+    if both_strands:
+        other_LA, other = reader.slopes(stretch.turned, reader.partners[column])
+        # The logarithm of the mean of two: each counts by its share.
+        change_LA = (mean * change_LA + other * other_LA[::-1, ::-1]) / (mean + other)
+    return np.where(substitutions(stretch.text), change_LA, np.nan)
+
+
 class TrackMeans:
     """ln of the mean, or with the aggregation `max` of the largest value, of each track over the bases of a stretch
-    that count, and behind these the mean contacts of each map.
+    that count, and behind these the mean contacts of each map. Without `splicing` tracks of it are left out.
 
     BundleError for a model without tracks, UsageError for the text of `only` that no track has as its name, assay or
     tissue, where an organism is to be named, and for both strands where a track has no partner.
@@ -45,12 +59,15 @@ class TrackMeans:
         both_strands: bool,
         organism: str | None = None,
         aggregation: str = MEAN,
+        splicing: bool = True,
     ) -> None:
         self.reader = track_reader(bundle, only, organism)
         self.both_strands = both_strands
         self.longest, self.step = self.reader.longest, self.reader.step  # letters of a text
-        self.organism = self.reader.organism
         self._columns, self._maps = columns_along(self.reader, only)
+        if not splicing:
+            heads = self.reader.splicing_heads
+            self._columns = [column for column in self._columns if column not in heads]
         if both_strands:
             require_partners(self.reader, self._columns)
         self._summary = AGGREGATIONS[aggregation]
@@ -71,17 +88,12 @@ class TrackMeans:
     def gradient(self, texts: Sequence[str], columns: Sequence[int]) -> list[Changes]:
         """The change (L, 4) of one label's value of each text by every substitution, to first order; NaN for a letter
         itself and for letters that are no bases."""
-        return [self._changes(text, at) for text, at in zip(texts, columns, strict=True)]
-
-    def _changes(self, text: str, at: int) -> Changes:
-        column = self._columns[at]
-        change_LA, mean = self.reader.slopes(text, column)
-        if self.both_strands:
-            turned = Stretch(text).turned.text
-            other_LA, other = self.reader.slopes(turned, self.reader.partners[column])
-            # The logarithm of the mean of two: each counts by its share.
-            change_LA = (mean * change_LA + other * other_LA[::-1, ::-1]) / (mean + other)
-        return np.where(substitutions(text), change_LA, np.nan)
+        return [
+            changes_by_gradient(
+                self.reader, Stretch(text), self._columns[at], both_strands=self.both_strands
+            )
+            for text, at in zip(texts, columns, strict=True)
+        ]
 
     def _of(self, stretch: Stretch) -> Odds:
         forward = self._values(stretch, self._columns)

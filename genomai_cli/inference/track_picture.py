@@ -19,10 +19,11 @@ from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.tracks import AlignedTracks, binned
 from genomai_cli.inference.contact_picture import draw_triangle
 from genomai_cli.inference.sequence_logo import picture_of
+from genomai_cli.inference.track_logo import TrackLogo
 from genomai_cli.names import caption
 
 MOST_TRACKS, MOST_BINS = 24, 200_000
-WIDTH, PANEL, TRIANGLE = 9.0, 0.8, 2.5  # inches
+WIDTH, PANEL, TRIANGLE, LOGO, LETTER = 9.0, 0.8, 2.5, 1.3, 0.08  # inches
 PREDICTED, OBSERVED, MISSING = "#1565c0", "#bdbdbd", "#f5e6e6"
 
 
@@ -42,14 +43,16 @@ def track_picture(
     ending: str,
     observed: AlignedTracks | None = None,
     contacts: Contacts | None = None,
+    logo: TrackLogo | None = None,
 ) -> bytes:
     """PNG or SVG, by the ending, of neighbouring stretches of a region, the same bytes for the same values; `observed`
     has the same tracks, binned here by their mean. UsageError for more than can be read."""
-    draw = panels_of(title, tracks, stretches, observed, contacts)
+    draw = panels_of(title, tracks, stretches, observed, contacts, logo)
     width, height = size_of(tracks)
-    return picture_of(
-        draw, width, height + TRIANGLE * len(contacts.maps if contacts else ()), ending
-    )
+    height += TRIANGLE * len(contacts.maps if contacts else ())
+    if logo is not None:
+        width, height = max(width, 1.5 + LETTER * len(logo.letters)), height + LOGO
+    return picture_of(draw, width, height, ending)
 
 
 def size_of(tracks: Sequence[Track]) -> tuple[float, float]:
@@ -63,8 +66,10 @@ def panels_of(
     stretches: Sequence[Stretch],
     observed: AlignedTracks | None = None,
     contacts: Contacts | None = None,
+    logo: TrackLogo | None = None,
 ) -> Callable[[Figure], None]:
-    """What draws a panel a track on a figure, and below them a triangle a contact map."""
+    """What draws a panel a track on a figure, above them the letters that drive one, and below them a triangle a
+    contact map, where these are given."""
     bins = sum(len(stretch.values_RT) for stretch in stretches)
     if len(tracks) > MOST_TRACKS:
         raise UsageError(
@@ -84,9 +89,13 @@ def panels_of(
     def draw(figure: Figure) -> None:
         figure.suptitle(caption(title), fontsize=10)
         maps = contacts.maps if contacts else ()
-        heights = {"height_ratios": [PANEL] * len(tracks) + [TRIANGLE] * len(maps)}
-        count = len(tracks) + len(maps)
-        panels = figure.subplots(count, 1, squeeze=False, sharex=True, gridspec_kw=heights)[:, 0]
+        above = [LOGO] if logo else []
+        heights = [*above, *[PANEL] * len(tracks), *[TRIANGLE] * len(maps)]
+        given = {"height_ratios": heights}
+        every = figure.subplots(len(heights), 1, squeeze=False, sharex=True, gridspec_kw=given)
+        panels = every[len(above) :, 0]
+        if logo:
+            logo.draw(every[0, 0])
         for column, (axes, track) in enumerate(zip(panels, tracks, strict=False)):
             own_R = values_RC[:, column]
             if given_RC is not None:
@@ -107,7 +116,8 @@ def panels_of(
             axes.set_title(caption(track.name), fontsize=8, loc="left", pad=2)
             axes.set_ylabel("bases apart", fontsize=7)
             axes.tick_params(labelsize=7)
-        panels[0].legend(fontsize=7, loc="upper right", frameon=False)
+        if tracks:
+            panels[0].legend(fontsize=7, loc="upper right", frameon=False)
         panels[-1].set_xlabel(f"{caption(first.contig)}, position (bases, from 0)", fontsize=8)
         panels[-1].ticklabel_format(axis="x", style="plain", useOffset=False)
         panels[-1].set_xlim(places[0], last.end)

@@ -73,8 +73,8 @@ class TrackPredictor:
 
     def _check(self) -> None:
         reader, window = self.reader, self.window
-        if not self.columns:
-            raise UsageError("--only chooses contact maps alone: name a track along the genome too")
+        if not self.columns and not self.map_columns:
+            raise UsageError("--only chooses junctions alone, which have no place along a genome")
         sides = 2 * self.overlap if reader.two_sided else self.overlap + reader.tail
         if sides >= window:
             raise UsageError(f"--overlap {self.overlap}: the model reads windows of {window}")
@@ -153,6 +153,8 @@ class TrackPredictor:
         length: int,
     ) -> Values:
         found_LC: Values = np.full((end - start, len(columns)), np.nan, np.float32)
+        if not columns:
+            return found_LC
         cut = self._two_sided if self.reader.two_sided else self._one_sided
         windows = list(cut(start, end, length))
         most = max(1, LETTERS_AT_ONCE // self.window)

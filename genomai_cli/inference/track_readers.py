@@ -1,10 +1,11 @@
 """What a model of tracks says of windows, whatever its family: the families' readers are in
 `registry.TRACK_READERS`.
 
-Shape suffixes: B windows, R bins, C tracks, P bins of a contact map, M maps, L letters, A bases.
+Shape suffixes: B windows, R bins, C tracks, P bins of a contact map, M maps, L letters, A bases, S splice sites of a
+kind, U tissues.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.track_table import Track, chosen_tracks
 from genomai_cli.inference.label_odds import Odds
+from genomai_cli.inference.likelihood import Stretch
 
 Window = tuple[str, Values | None]  # its letters, and the values of tracks that are known, if any
 
@@ -29,12 +31,31 @@ class Block(NamedTuple):
     values: Values
 
 
+Positions = NDArray[np.int64]  # of letters in a window; -1 for none
+
+
+class Splicing(NamedTuple):
+    """What a network says of a window's splicing: the probabilities (L, 4) that a letter is a donor or an acceptor of
+    the forward strand, or of the other; values (L, C) of the tracks asked for; and what gives the reads (S, S, 2, U)
+    that join each donor with each acceptor of either strand in the tissues asked for, of sites (4, S) in the same
+    order.
+
+    A donor is the last base of an exon, an acceptor the first.
+    """
+
+    sites: Values
+    values: Values
+    counts: Callable[[Positions], Values]
+
+
 class TrackReader(Protocol):
     """A family's network with its tracks, of one organism."""
 
     tracks: Sequence[Track]
     partners: Sequence[int]  # of each track on the other strand, -1 where there is none
     maps: frozenset[int]  # which of the tracks are of pairs of bins and not along the genome
+    splicing_heads: Mapping[int, str]  # the heads of the tracks of splicing
+    junctions: frozenset[int]  # which of these are of pairs of splice sites, each a tissue's
     longest: int  # letters of a window
     step: int  # letters, of which a window has a multiple
     tail: int  # of a window's last letters have no value
@@ -53,9 +74,15 @@ class TrackReader(Protocol):
     def contacts(self, text: str, columns: Sequence[int]) -> Values:
         """The contact maps (P, P, M) of a window."""
 
-    def slopes(self, text: str, column: int) -> tuple[Odds, float]:
-        """How much the ln of a track's mean over a text changes (L, A) by every letter, to first order, and that
-        mean."""
+    def splicing(self, text: str, columns: Sequence[int], tissues: Sequence[int]) -> Splicing:
+        """What a window's splicing is, with tracks along it, and tracks of junctions as `tissues`."""
+
+    def likely_sites(self, sites: Values) -> Positions:
+        """The letters (4, S) of the likeliest splice sites of each kind, ascending, by their probabilities (L, 4)."""
+
+    def slopes(self, stretch: Stretch, column: int) -> tuple[Odds, float]:
+        """How much the ln of a track's mean over the letters that count changes (L, A) by every letter of the text, to
+        first order, and that mean."""
 
     @property
     def remarks(self) -> str:
@@ -85,10 +112,10 @@ def track_reader(
 
 
 class EveryTrack(NamedTuple):
-    """All tracks of a model, which of them are of pairs of bins, and whether organisms have weights of their own."""
+    """All tracks of a model, which of them are along the genome, and whether organisms have weights of their own."""
 
     tracks: Sequence[Track]
-    maps: frozenset[int]
+    along: frozenset[int]
     of_organisms: bool
 
 
@@ -103,11 +130,11 @@ def every_track(bundle: Bundle) -> EveryTrack:
             )
     readers = [track_reader(bundle, (), organism) for organism in organisms]
     tracks = [track for reader in readers for track in reader.tracks]
-    maps, before = set[int](), 0
+    along, before = set[int](), 0
     for reader in readers:
-        maps |= {before + column for column in reader.maps}
+        along |= {before + column for column in columns_along(reader, ())[0]}
         before += len(reader.tracks)
-    return EveryTrack(tracks, frozenset(maps), bool(readers[0].organism))
+    return EveryTrack(tracks, frozenset(along), bool(readers[0].organism))
 
 
 def window_for(reader: TrackReader, asked: int | None) -> int:
@@ -128,9 +155,9 @@ def require_partners(reader: TrackReader, columns: Sequence[int]) -> None:
 
 
 def columns_along(reader: TrackReader, only: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The tracks that are chosen: those along the genome, and those of pairs."""
+    """The tracks that are chosen: those along the genome, and the contact maps."""
     chosen = chosen_tracks(reader.tracks, only)
-    along = [column for column in chosen if column not in reader.maps]
+    along = [column for column in chosen if column not in reader.maps | reader.junctions]
     return along, [column for column in chosen if column in reader.maps]
 
 

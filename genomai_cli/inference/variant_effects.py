@@ -49,12 +49,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A change, the window of the reference around it (from 0), and what a model says of it with either allele."""
+    """A change, the window of the reference around it (from 0), and what a model says of it with either allele; of
+    labels that are those of one place, where that is."""
 
     change: Change
     window: tuple[int, int]
     ref: Reading
     alt: Reading
+    places: Sequence[str] = ()
 
     @property
     def delta(self) -> float:
@@ -94,18 +96,56 @@ class Answers(Protocol):
     def both_strands(self) -> bool:
         """Whether values are of both strands together."""
 
-    @property
-    def organism(self) -> str:
-        """Whose weights are read, of a model that has those of several; else empty."""
-
     def of_stretches(self, stretches: Sequence[Stretch]) -> Odds:
         """The values (N, labels) of stretches."""
 
 
+@dataclass(frozen=True, eq=False)
+class Alleles:
+    """The windows with the reference's allele, which begins at `begin` of the contig, and with the other, and the
+    letters at which the change begins in each."""
+
+    change: Change
+    begin: int
+    ref: Stretch
+    alt: Stretch
+    ref_at: int
+    alt_at: int
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The values (labels,) of either allele at one place a label, and these in words."""
+
+    ref: Odds
+    alt: Odds
+    places: Sequence[str]
+
+
+class Contrasts(Protocol):
+    """What a model says of two alleles beside each other, at places that neither tells alone."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the values."""
+
+    @property
+    def places(self) -> list[str]:
+        """The names of what is told of their places."""
+
+    @property
+    def description(self) -> str:
+        """What they are, and how they are read, in words."""
+
+    def of(self, pair: Alleles) -> Located:
+        """The values of two alleles."""
+
+
 class Scorer:
-    """What is asked of a model: a likelihood, log odds of labels, or both, or means of tracks; `window` in letters,
-    `flank` in letters on each side of a change that a masked model, or one of tracks, scores besides it. With a `step`
-    texts are multiples of it: the window's length, whatever the allele's."""
+    """What is asked of a model: a likelihood, log odds of labels, or both, or means of tracks and contrasts of alleles;
+    `window` in letters, `flank` in letters on each side of a change that a masked model, or one of tracks, scores
+    besides it. With a `step` texts are multiples of it: the window's length, whatever the allele's. `organism` is that
+    whose weights are read, of a model that has those of several."""
 
     def __init__(
         self,
@@ -115,16 +155,38 @@ class Scorer:
         window: int,
         flank: int,
         step: int = 1,
+        contrasts: Contrasts | None = None,
+        organism: str = "",
     ) -> None:
-        if likelihood is None and odds is None:
+        if likelihood is None and odds is None and contrasts is None:
             raise BundleError("the model has neither a likelihood nor heads")
-        self.likelihood, self.odds = likelihood, odds
+        self.likelihood, self.odds, self.contrasts = likelihood, odds, contrasts
         self.window, self.flank, self.step = window, flank, step
+        self.organism = organism
 
     @property
     def labels(self) -> list[str]:
-        """The labels whose log odds there are, HEAD:LABEL."""
-        return [] if self.odds is None else self.odds.labels
+        """The names of the numbers besides a likelihood: of log odds HEAD:LABEL."""
+        of_odds = [] if self.odds is None else self.odds.labels
+        return of_odds + ([] if self.contrasts is None else self.contrasts.labels)
+
+    @property
+    def places(self) -> list[str]:
+        """The names of what is told of the places of some."""
+        return [] if self.contrasts is None else self.contrasts.places
+
+    def compared(
+        self, window: tuple[int, int], pair: Alleles, ref: Reading, alt: Reading
+    ) -> Comparison:
+        """What is read of two alleles, and what is seen of both together."""
+        if self.contrasts is None:
+            return Comparison(pair.change, window, ref, alt)
+        found = self.contrasts.of(pair)
+        ref, alt = (
+            replace(reading, odds=np.concatenate([reading.odds, more]))
+            for reading, more in ((ref, found.ref), (alt, found.alt))
+        )
+        return Comparison(pair.change, window, ref, alt, found.places)
 
     def readings(self, stretches: Sequence[Stretch]) -> list[Reading]:
         """What the model says of each."""
@@ -175,14 +237,16 @@ def effects(records: Iterable[AlleleRecord], site: Site, scorer: Scorer) -> Iter
     )
     for some in chunks(planned, STRETCHES_AT_ONCE):
         pairs = [
-            _stretches(*placed, site.reference, scorer) if placed else () for _, placed in some
+            _alleles_in(*placed, site.reference, scorer) if placed else None for _, placed in some
         ]
-        unique = list(dict.fromkeys(stretch for pair in pairs for stretch in pair))
+        unique = list(
+            dict.fromkeys(text for pair in pairs if pair for text in (pair.ref, pair.alt))
+        )
         readings = dict(zip(unique, scorer.readings(unique), strict=True))
         for (effect, placed), pair in zip(some, pairs, strict=True):
-            if placed:
-                compared = Comparison(*placed, *(readings[stretch] for stretch in pair))
-                effect = replace(effect, compared=compared)
+            if placed and pair:
+                read = readings[pair.ref], readings[pair.alt]
+                effect = replace(effect, compared=scorer.compared(placed[1], pair, *read))
             yield effect
 
 
@@ -237,14 +301,14 @@ def whole_window_of(change: Change, length: int, window: int, step: int) -> tupl
     return begin, begin + size
 
 
-def _stretches(
+def _alleles_in(
     change: Change, window: tuple[int, int], reference: IndexedFasta, scorer: Scorer
-) -> tuple[Stretch, Stretch]:
+) -> Alleles:
     """The window with the reference's allele and with the other, of which that of networks that read multiples is as
     long: its end moves, or at the end of a contig its beginning."""
     length = reference.lengths[change.contig]
 
-    def stretch(allele: str) -> Stretch:
+    def stretch(allele: str) -> tuple[Stretch, int]:
         begin, end = window
         if scorer.step > 1:
             end += len(change.ref) - len(allele)
@@ -252,9 +316,10 @@ def _stretches(
         before = reference.fetch(change.contig, begin, change.start)
         text = before + allele + reference.fetch(change.contig, change.end, end)
         first, last = len(before), min(len(text), len(before) + len(allele) + scorer.flank)
-        return Stretch(text, max(0, first - scorer.flank), last)
+        return Stretch(text, max(0, first - scorer.flank), last), first
 
-    return stretch(change.ref), stretch(change.alt)
+    (ref, ref_at), (alt, alt_at) = stretch(change.ref), stretch(change.alt)
+    return Alleles(change, change.start - ref_at, ref, alt, ref_at, alt_at)
 
 
 def every_substitution(

@@ -1,6 +1,6 @@
 """What is guessed of tracks and tokens without a network, from the data that it was trained on.
 
-Shape suffixes: C tracks, L letters, W contexts of `ORDER` letters.
+Shape suffixes: C tracks, L letters, W contexts of `ORDER` letters, P bins, M contact maps, D distances in bins.
 """
 
 from collections.abc import Iterator
@@ -96,9 +96,29 @@ class CoverageMeans:
             raise InputError(f"no means of tracks: {error}", path=path) from error
 
 
+def expected_contacts(rows: TrainingRows, windows: TrackWindows, bins: int) -> Values:
+    """Each map's mean contact (M, D) of known pairs of bins that are 0 to `bins` - 1 apart, in the pieces to train on;
+    0 where none is known."""
+    maps = windows.aligned.maps
+    sums_MD, count_MD = np.zeros((2, len(maps), bins))
+    for begin, letters in _some_pieces(rows) if maps else ():
+        whole = len(letters) // maps[0].file.bin_size
+        place = np.array([begin]), np.array([len(letters)]), np.array([0])
+        contacts_PPM = windows.contacts(*place, whole)[0]
+        for distance in range(min(whole, bins)):
+            own_MP = np.diagonal(contacts_PPM, distance)
+            sums_MD[:, distance] += np.nansum(own_MP, axis=1, dtype=np.float64)
+            count_MD[:, distance] += (~np.isnan(own_MP)).sum(axis=1)
+    return (sums_MD / np.maximum(count_MD, 1)).astype(np.float32)
+
+
+def _some_pieces(rows: TrainingRows) -> Iterator[tuple[int, Letters]]:
+    return islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES))
+
+
 def _values(rows: TrainingRows, windows: TrackWindows) -> Iterator[Values]:
     """The values (L, C) of some of the pieces to train on."""
-    for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+    for begin, letters in _some_pieces(rows):
         place = np.array([begin]), np.array([len(letters)]), np.array([0])
         yield windows.values(*place, len(letters))[0]
 

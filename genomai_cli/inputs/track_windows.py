@@ -3,7 +3,7 @@
 A row is called CONTIG:START-END (from 0, END behind the last base), so that whoever has the letters of a row has its
 place.
 
-Shape suffixes: B windows, L letters, C tracks.
+Shape suffixes: B windows, L letters, C tracks, P bins of a window, M contact maps, D distances.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,30 @@ from genomai_cli.inputs.samples import Rows
 @dataclass(frozen=True, eq=False)
 class TrackWindows:
     """The tracks' values in windows of the rows of a corpus; `begins` are those of the rows, and `places` what each row
-    is of its contig (contig, first base); `shares`, if they were counted, how much of each track is above 0."""
+    is of its contig (contig, first base); `shares`, if they were counted, how much of each track is above 0, and
+    `expected` (M, D) each map's mean contact of bins so far apart."""
 
     aligned: AlignedTracks
     begins: Rows
     places: Sequence[tuple[str, int]]
     shares: Sequence[float] = ()
+    expected: Values | None = None
 
     @classmethod
     def of(
-        cls, aligned: AlignedTracks, names: Sequence[str], shares: Sequence[float] = ()
+        cls,
+        aligned: AlignedTracks,
+        names: Sequence[str],
+        shares: Sequence[float] = (),
+        expected: Values | None = None,
     ) -> "TrackWindows":
         """From the names of the rows, end to end."""
         regions = [place_of(name) for name in names]
         sizes = [end - start for _, start, end in regions]
         begins = np.cumsum([0, *sizes])[:-1]
-        return cls(aligned, begins, [(contig, start) for contig, start, _ in regions], shares)
+        return cls(
+            aligned, begins, [(contig, start) for contig, start, _ in regions], shares, expected
+        )
 
     def values(self, begins_B: Rows, sizes_B: Rows, flipped_B: Rows, width: int) -> Values:
         """The values (B, `width`, C) of windows that begin there among all letters, of so many letters each, along the
@@ -52,6 +60,25 @@ class TrackWindows:
                 own_LC = other_strand(own_LC, self.partners)
             found_BLC[number, :size] = own_LC
         return found_BLC
+
+    def contacts(self, begins_B: Rows, sizes_B: Rows, flipped_B: Rows, bins: int) -> Values:
+        """The contacts (B, P, P, M) of such windows' `bins`, NaN where missing and behind a window's end. Windows begin
+        anywhere: a bin has the contacts of that bin of the maps in which its middle is."""
+        maps = self.aligned.maps
+        found_BPPM: Values = np.full((len(begins_B), bins, bins, len(maps)), np.nan, np.float32)
+        if not maps:
+            return found_BPPM
+        size = maps[0].file.bin_size
+        rows_B = np.searchsorted(self.begins, begins_B, side="right") - 1
+        for number, row in enumerate(rows_B.tolist()):
+            contig, begin = self.places[row]
+            start = begin + int(begins_B[number] - self.begins[row])
+            whole, first = int(sizes_B[number]) // size, (start + size // 2) // size
+            own_PPM = self.aligned.contacts(contig, first, first + whole)
+            if flipped_B[number]:
+                own_PPM = own_PPM[::-1, ::-1]
+            found_BPPM[number, :whole, :whole] = own_PPM
+        return found_BPPM
 
     def contigs(self, begins_B: Rows) -> list[str]:
         """Those of windows that begin there among all letters."""

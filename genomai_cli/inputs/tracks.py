@@ -11,9 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
-from genomai_cli.backbones.base import Network, network_class
+from genomai_cli.backbones.base import Network, max_length, network_class
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.errors import BundleError, TrainingError, UsageError
+from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
+from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.cool_maps import RAW
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.reference_regions import regions_of
 from genomai_cli.formats.tables import TableWriter, read_table
@@ -28,7 +30,7 @@ from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.base import BASELINES, CardText, InputKind, Recipe
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViewsSettings
-from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans, Guesses
+from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans, Guesses, expected_contacts
 from genomai_cli.inputs.track_windows import TrackWindows
 from genomai_cli.objectives.base import Alphabet, objective_class
 from genomai_cli.objectives.omics import Omics
@@ -82,12 +84,14 @@ class TrackInput(SequenceInput):
         warnings: Sequence[str] = (),
         objective: Omics | Tracks | None = None,
         means: CoverageMeans | None = None,
+        expected: Values | None = None,
     ) -> None:
         self.tracks: tuple[Track, ...] = tuple(tracks)
         self.aligned, self.files = aligned, files or {}
         self.warnings = warnings  # of their alignment
         self.objective = objective  # that a run trains by
         self.means = means  # of coverage in the rows to train on
+        self.expected = expected  # contacts there, by map and distance
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any]) -> Self:
@@ -117,8 +121,24 @@ class TrackInput(SequenceInput):
         said: list[str] = []
         with open_reference(fasta) as reference:
             aligned = AlignedTracks.open(found, reference.lengths, fasta, said.append)
+        cls._check_maps(aligned, recipe)
         given = {name: file for name, file in files.items() if file is not None}
-        return cls(found.tracks, aligned, given, said)
+        return cls(tuple(_with_units(aligned)), aligned, given, [*said, *_raw(aligned)])
+
+    @classmethod
+    def _check_maps(cls, aligned: AlignedTracks, recipe: Recipe) -> None:
+        """InputError for contact maps that the recipe does not learn."""
+        step = network_class(recipe.network["kind"]).step
+        for source in aligned.maps:
+            if Tracks.name not in recipe.objectives:
+                message = f"a contact map: --objective {Tracks.name} learns such"
+                raise InputError(message, path=source.file.path)
+            if source.file.bin_size != step:
+                message = (
+                    f"bins of {source.file.bin_size:,} bases, and the network has bins of {step:,}: make the map anew "
+                    f"from its pairs (`cooler cload pairs ... chrom.sizes:{step} ...`)"
+                )
+                raise InputError(message, path=source.file.path)
 
     def records(self) -> Iterator[SequenceRecord]:
         """The rows of the reference, or of its regions where they are given, in their order; without overlaps."""
@@ -165,10 +185,16 @@ class TrackInput(SequenceInput):
         """The same, which knows what it is trained by."""
         assert self.aligned is not None
         (name,) = {"omics", "tracks"} & recipe.objectives.keys() or {"omics"}
-        means = None
+        means = expected = None
         if name == Tracks.name:
-            means = CoverageMeans.of(rows, TrackWindows.of(self.aligned, rows.names))
-        found = TrackInput(self.tracks, self.aligned, self.files, self.warnings, means=means)
+            windows = TrackWindows.of(self.aligned, rows.names)
+            means = CoverageMeans.of(rows, windows)
+            kind, longest = network_class(recipe.network["kind"]), max_length(recipe.network) or 0
+            bins = min(recipe.corpus.window or longest, longest) // kind.step
+            expected = expected_contacts(rows, windows, bins)
+        found = TrackInput(
+            self.tracks, self.aligned, self.files, self.warnings, means=means, expected=expected
+        )
         alphabet = found.alphabet(rows, recipe, tokenizer)
         found.objective = objective_class(name)(recipe.settings[name], alphabet)
         return found
@@ -176,13 +202,19 @@ class TrackInput(SequenceInput):
     def initialize(
         self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
     ) -> None:
-        """Give a network of coverage the tracks' means; TrainingError for one that is nowhere above 0."""
+        """Give a network of coverage the tracks' means; TrainingError for one that is nowhere above 0, contact maps
+        included."""
         del tokenizer, rows
         if self.means is None:
             return
         above, shares = self.means.above.tolist(), self.means.shares.tolist()
-        for track, mean in zip(self.tracks, above, strict=True):
-            if not mean > 0:
+        assert self.aligned is not None
+        assert self.expected is not None
+        maps = {
+            source.column: row for source, row in zip(self.aligned.maps, self.expected, strict=True)
+        }
+        for column, (track, mean) in enumerate(zip(self.tracks, above, strict=True)):
+            if not (maps[column].max() if column in maps else mean) > 0:
                 raise TrainingError(f"recipe {recipe.name}: track {track.name} {NO_MEANS}")
         for network in classifier.networks:
             if network.predicts_tracks:
@@ -192,7 +224,7 @@ class TrackInput(SequenceInput):
         """The tokens, and the values of the tracks over the rows."""
         assert self.aligned is not None
         shares = () if self.means is None else self.means.shares.tolist()
-        windows = TrackWindows.of(self.aligned, rows.names, shares)
+        windows = TrackWindows.of(self.aligned, rows.names, shares, self.expected)
         return replace(super().alphabet(rows, recipe, tokenizer), tracks=windows)
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
@@ -222,3 +254,24 @@ class TrackInput(SequenceInput):
         if "tracks" in objectives:
             return CardText(PREDICTS, COVERAGE, baselines)
         return CardText(RESTORES, PEAKS, baselines)
+
+
+def _with_units(aligned: AlignedTracks) -> list[Track]:
+    """The tracks; a contact map without a unit has that of what is learnt of it."""
+    units = {
+        source.column: f"ln(observed / expected), {source.file.counts} counts"
+        for source in aligned.maps
+    }
+    return [
+        replace(track, unit=track.unit or units.get(column, ""))
+        for column, track in enumerate(aligned.tracks)
+    ]
+
+
+def _raw(aligned: AlignedTracks) -> list[str]:
+    """What to know of maps whose counts are raw without being asked for."""
+    return [
+        f"{source.file.path}: no weights of bins: its counts are read as they are (`cooler balance` adds weights)"
+        for source in aligned.maps
+        if source.file.counts == RAW and not aligned.tracks[source.column].counts
+    ]

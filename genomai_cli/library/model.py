@@ -143,7 +143,7 @@ class Model:
         with open_reference(Path(reference)) as opened:
             site = Site(opened, listener.warn if skip_mismatches else None)
             found = list(effects(_alleles(variants), site, scorer))
-        return VariantEffects.of(found, scorer.labels)
+        return VariantEffects.of(found, scorer.labels, scorer.places)
 
     def explain(
         self,

@@ -4,7 +4,7 @@ Shape suffixes: N records, C labels of a head, D numbers of a vector, L labels o
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from importlib import import_module
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
+from genomai_cli.formats.parquet import NOTHING
 from genomai_cli.inference.classify import Call
 from genomai_cli.inference.score import SequenceScore
 from genomai_cli.inference.variant_effects import Comparison, Effect
@@ -226,7 +227,8 @@ class VariantEffects:
     """What alleles change, in the order of the file: positions from 1, scores in nats, arrays (N,).
 
     Of a model without a likelihood the scores are NaN. `label_changes` (N, L) are the changes of the log odds of
-    `labels`, HEAD:LABEL. An allele that was not scored has a reason in `skipped`, others ''.
+    `labels`, HEAD:LABEL, or of tracks those that `genomai score` tells. `places` has, of splicing, where each change
+    is, N texts by the name of the command's column. An allele that was not scored has a reason in `skipped`, others ''.
     """
 
     contigs: list[str]
@@ -238,9 +240,10 @@ class VariantEffects:
     labels: list[str]
     label_changes: Numbers
     skipped: list[str]
+    places: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, effects: Sequence[Effect], labels: list[str]) -> Self:
+    def of(cls, effects: Sequence[Effect], labels: list[str], places: Sequence[str] = ()) -> Self:
         """From each allele's effect."""
         nothing = np.full(len(labels), np.nan)
         found: list[Comparison | None] = [effect.compared for effect in effects]
@@ -257,6 +260,10 @@ class VariantEffects:
             labels,
             np.array(odds, np.float64).reshape(len(odds), len(labels)),
             [effect.skipped for effect in effects],
+            {
+                name: [NOTHING if one is None else one.places[at] for one in found]
+                for at, name in enumerate(places)
+            },
         )
 
     def __len__(self) -> int:
@@ -279,4 +286,4 @@ class VariantEffects:
             "delta": self.deltas,
         }
         columns |= {label: self.label_changes[:, at] for at, label in enumerate(self.labels)}
-        return _library("pandas").DataFrame({**columns, "skipped": self.skipped})
+        return _library("pandas").DataFrame({**columns, **self.places, "skipped": self.skipped})

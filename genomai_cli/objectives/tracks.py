@@ -5,8 +5,11 @@ its bins a multinomial one, both on the network's scale (`alphagenome_heads`) an
 resolution adds its mean. What is missing is in no sum and enters no loss: values of other organisms' tracks, and bins
 without one. Single bases, whose decoder is the costly half of a network, are told in some of the windows only.
 
+Of contact maps the ln of the contacts of a pair of bins over the mean of pairs so far apart is told, between -2 and 2
+as for Akita (Fudenberg et al. 2020, doi:10.1038/s41592-020-0958-x), with the mean squared error of known pairs.
+
 Shape suffixes: B windows, F windows whose bases are told, L letters, C tracks of all organisms, R bins, S segments, O
-tracks of a head, G organisms.
+tracks of a head, G organisms, P bins of 2,048 bases, M contact maps, D distances.
 """
 
 import math
@@ -23,8 +26,8 @@ from torch import Tensor
 from genomai_cli.alphabet import Letters
 from genomai_cli.augmentations import lengths, turn
 from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
-from genomai_cli.backbones.alphagenome_layers import TOKEN
-from genomai_cli.backbones.alphagenome_tracks import organisms_of, places_of
+from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
+from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, places_of
 from genomai_cli.backbones.base import max_length, network_class
 from genomai_cli.backbones.heads import NONE
 from genomai_cli.errors import TrainingError
@@ -32,6 +35,7 @@ from genomai_cli.objectives.base import BEGINS, Alone, Alphabet, Group, Model, V
 from genomai_cli.tokenizers.batch import encode_rows
 
 TINY = 1e-7
+MOST_FOLD = 2.0  # of contacts over their mean, a logarithm
 Terms = tuple[Tensor, Tensor]  # a sum and how many things it is of
 
 
@@ -80,8 +84,8 @@ class Tracks:
 
     @classmethod
     def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
-        """TrainingError for a network that predicts no tracks, a window that the segments do not divide, and a contig
-        with tracks of two organisms."""
+        """TrainingError for a network that predicts no tracks, a window that the segments do not divide, tracks of
+        splicing, and a contig with tracks of two organisms."""
         kind = network_class(recipe.network["kind"])
         if not kind.predicts_tracks:
             raise TrainingError(
@@ -94,6 +98,11 @@ class Tracks:
                 f"recipe {recipe.name}: tracks.segments = {settings.segments} do not divide a window of {window} bases "
                 f"into whole bins of {TOKEN}"
             )
+        for track in alphabet.tracks.aligned.tracks:
+            if track.head in SPLICING:
+                raise TrainingError(
+                    f"recipe {recipe.name}: track {track.name}: heads of {track.head} are not trained"
+                )
         for contig in dict.fromkeys(contig for contig, _ in alphabet.tracks.places):
             found = {track.organism for track in alphabet.tracks.aligned.tracks_on(contig)}
             if len(found) > 1:
@@ -126,22 +135,33 @@ class Tracks:
         share = group.total(told_B.float().sum()) / rows
         wanted = list(self.wanted(network, views))
         ids_BL = model.inputs(views["ids"])
-        made = network.embeddings(ids_BL, self._organism(views), bases=told_B)
+        heads, maps = network.tracks, self.alphabet.tracks.aligned.maps
+        bases_B = told_B if heads.of_bases else torch.zeros_like(told_B)
+        made = network.embeddings(ids_BL, self._organism(views), bases=bases_B)
+        # What no head reads has gradients of 0, not none, which DDP would wait for.
+        unread = zip(made, (heads.of_bases, heads.assays, maps), strict=True)
         losses = []
         for part in wanted:
             scaled_BRO = part.assay.scaled(made, part.organism, part.bases).float()
             counts = share if part.bases == BASES else 1.0
             losses.append(self._of(scaled_BRO, part, group) * counts)
+        if maps:
+            told_BPPO = heads.contact_maps(made.pairs, self._organism(views)).float()
+            losses.append(squared_error(told_BPPO, self.wanted_contacts(views), group))
+        losses += [(part * 0.0).sum() for part, read in unread if not read]
         return torch.stack(losses).sum()
 
     def guessed(self, network: Any, views: Mapping[str, Tensor]) -> float:
         """The loss of the same windows where each track has everywhere its mean, which on the network's scale is about
-        the share of values above 0."""
+        the share of values above 0, and contacts are those expected by distance."""
         told_B = views["told"][:, 0] > 0
         losses = []
         for part in self.wanted(network, views):
             found = self._of(part.shares.unsqueeze(1).expand_as(part.values), part, Alone())
             losses.append(found * (told_B.float().mean() if part.bases == BASES else 1.0))
+        if self.alphabet.tracks.aligned.maps:
+            wanted_BPPO = self.wanted_contacts(views)
+            losses.append(squared_error(torch.zeros_like(wanted_BPPO), wanted_BPPO, Alone()))
         return float(torch.stack(losses).sum())
 
     def wanted(self, network: Any, views: Mapping[str, Tensor]) -> Iterator[Wanted]:
@@ -166,12 +186,31 @@ class Tracks:
 
     def shown(self, views: Mapping[str, Tensor]) -> Tensor:
         """The values (B, L, C) of bases, NaN where missing."""
-        begins, sizes, flipped = (
-            views[name][:, 0].cpu().numpy() for name in (BEGINS, "sizes", "flipped")
-        )
-        windows, device = self.alphabet.tracks, views["ids"].device
-        values_BLC = windows.values(begins, sizes, flipped, views["ids"].shape[1])
+        width, device = views["ids"].shape[1], views["ids"].device
+        values_BLC = self.alphabet.tracks.values(*_windows(views), width)
         return torch.from_numpy(values_BLC).to(device)
+
+    def wanted_contacts(self, views: Mapping[str, Tensor]) -> Tensor:
+        """What the head of contact maps is to tell of windows (B, P, P, O), NaN where missing, of another organism's
+        map, or at a distance at which there are no contacts."""
+        windows, ids_BL = self.alphabet.tracks, views["ids"]
+        bins = ids_BL.shape[1] // STEP
+        contacts_BPPM = windows.contacts(*_windows(views), bins)
+        apart_PP = np.abs(np.arange(bins)[:, None] - np.arange(bins))
+        expected_PPM = windows.expected.T[apart_PP]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fold_BPPM = np.log(contacts_BPPM / expected_PPM)
+        fold_BPPM = np.where(expected_PPM > 0, fold_BPPM.clip(-MOST_FOLD, MOST_FOLD), np.nan)
+        # The last is that of no map.
+        places = {source.column: number for number, source in enumerate(windows.aligned.maps)}
+        missing = np.full((*fold_BPPM.shape[:3], 1), np.nan, fold_BPPM.dtype)
+        fold_BPPM = np.concatenate([fold_BPPM, missing], axis=3)
+        map_GO = np.vectorize(lambda column: places.get(column, -1))(self._columns[CONTACTS])
+        map_BO = map_GO[self._organism(views).cpu().numpy()]
+        found_BPPO = np.take_along_axis(
+            fold_BPPM, map_BO[:, None, None] % fold_BPPM.shape[3], axis=3
+        )
+        return torch.from_numpy(found_BPPO).to(ids_BL.device)
 
     def _organism(self, views: Mapping[str, Tensor]) -> Tensor:
         """That (B,) of each window."""
@@ -211,6 +250,18 @@ class Tracks:
         found = multinomial(scaled_BRO, part.values, self.settings.segments, weights_BO)
         total, spread = (mean_over(*terms, group) for terms in found)
         return total + self.settings.positional_weight * spread
+
+
+def _windows(views: Mapping[str, Tensor]) -> Iterator[NDArray[np.int64]]:
+    """Where windows begin, their letters, and which are read along the other strand."""
+    return (views[name][:, 0].cpu().numpy() for name in (BEGINS, "sizes", "flipped"))
+
+
+def squared_error(told: Tensor, wanted: Tensor, group: Group) -> Tensor:
+    """The mean over what is not NaN in `wanted`."""
+    known = ~wanted.isnan()
+    errors = torch.where(known, told - wanted.nan_to_num(0.0), 0.0)
+    return mean_over(errors.square().sum(), known.sum(), group)
 
 
 def multinomial(

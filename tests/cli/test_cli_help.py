@@ -114,6 +114,19 @@ def test_options_are_in_groups():
     assert said.index("Performance:") < said.index("--threads") < said.index("Messages:")
 
 
+@pytest.mark.parametrize("option", ["--only", "--organism"])
+def test_what_chooses_tracks_is_told_in_the_same_words_by_every_command(option):
+    told = {
+        (page.path.split()[-1], text)
+        for page in app_module.help_pages()
+        for rows in page.groups.values()
+        for flag, text in rows
+        if flag.split()[0] == option
+    }
+    assert {command for command, _ in told} >= {"predict", "score", "evaluate"}
+    assert len({text for _, text in told}) == 1
+
+
 def test_every_group_holds_options_that_exist():
     from genomai_cli.cli.help_pages import GROUPS
 

@@ -14,11 +14,15 @@ from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier, Fusion
 from genomai_cli.bundles.bundle import Bundle, Extras, save
 from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.formats.consensus import Region
+from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import Change
 from genomai_cli.inference.explain import Explainer, readings
 from genomai_cli.inference.likelihood import Stretch
-from genomai_cli.inference.track_effects import TrackMeans
+from genomai_cli.inference.track_effects import TrackMeans, changes_by_gradient
+from genomai_cli.inference.track_logo import TrackLogo
+from genomai_cli.inference.track_predictions import Reading, TrackPredictor
 from genomai_cli.inference.track_readers import track_reader
 from genomai_cli.inference.variant_effects import whole_window_of
 from genomai_cli.inputs.tracks import TrackInput
@@ -258,6 +262,23 @@ class TestContacts:
             pairs = list(zip(file["pairs/first"][:], file["pairs/second"][:], strict=True))
         assert pairs == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3), (3, 3)]
 
+    def test_maps_alone(self, place, bundle):
+        (place / "r.bed").write_text(self.BED)
+        words = [
+            "--model",
+            place / "model",
+            "--reference",
+            place / "ref.fa",
+            "--regions",
+            place / "r.bed",
+        ]
+        words += ["--organism", "human", "--only", "hic", "--contacts", place / "c.h5"]
+        ended = run(["predict", *words, "--plot", place / "maps.svg"])
+        assert ended.status == 0, ended.stderr
+        assert ended.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
+        with h5py.File(place / "c.h5") as file:
+            assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+
     def test_a_triangle_is_drawn(self, place):
         words = ["--organism", "human", "--resolution", "128", "--plot", place / "x.svg"]
         ended = predicted(place, *words, bed=self.BED)
@@ -270,7 +291,7 @@ class TestContacts:
         ("words", "said"),
         [
             (["--contacts", "c.txt"], "name it .cool or .h5"),
-            (["--only", "hic"], "chooses contact maps alone"),
+            (["--only", "hic"], "the tracks chosen are contact maps: --contacts FILE writes them"),
             (["--only", "open", "--contacts", "c.h5"], "no contact maps among the tracks chosen"),
         ],
     )
@@ -279,6 +300,78 @@ class TestContacts:
         assert ended.status != 0
         assert said in ended.stderr
         assert not (place / "none.h5").exists()
+
+
+class TestLogo:
+    def drawn(self, place, name, *more, bed="a\t4000\t4030\n", reference="ref.fa"):
+        words = ["--only", "liver", "--plot", place / "x.svg", "--plot-logo", name, *more]
+        return predicted(place, *words, bed=bed, reference=reference)
+
+    def logo(self, place, bundle, region, name="h+", file="ref.fa"):
+        with open_reference(place / file) as reference:
+            predictor = TrackPredictor(bundle, reference, Reading(only=["liver"]))
+            return TrackLogo.of(predictor, region, name)
+
+    def test_letters_are_those_of_explain_by_gradient_on_both_strands(self, place, bundle):
+        begin = 2000
+        found = self.logo(place, bundle, Region("a", begin + 2000, begin + 2096, "", 1))
+        text = LONG[begin : begin + WINDOW]
+        assert found.letters == text[2000:2096]
+        reader = track_reader(bundle, ["liver"])
+        stretch = Stretch(text, 2000, 2096)
+        told = changes_by_gradient(reader, stretch, 0, both_strands=True)[2000:2096]
+        assert np.allclose(found.heights, -np.nanmean(told, axis=1), rtol=1e-6)
+        other = self.logo(
+            place,
+            bundle,
+            Region("a", 9000 - begin - 2096, 9000 - begin - 2000, "", 1),
+            "h-",
+            "turned.fa",
+        )
+        scale = np.abs(found.heights).max()
+        assert np.allclose(found.heights, other.heights[::-1], atol=1e-4 * scale)
+
+    def test_a_shift_of_the_genome_shifts_the_letters(self, place, bundle):
+        one = self.logo(place, bundle, Region("a", 4000, 4030, "", 1))
+        other = self.logo(place, bundle, Region("a", 6999, 7029, "", 1), file="later.fa")
+        assert other.start - one.start == 2999
+        assert np.array_equal(one.heights, other.heights)
+
+    @pytest.mark.parametrize("ending", ["svg", "png"])
+    def test_it_is_drawn_above_the_tracks(self, place, ending):
+        ended = self.drawn(place, "h+", "--plot", place / f"with.{ending}")
+        assert ended.status == 0, ended.stderr
+        drawn = (place / f"with.{ending}").read_bytes()
+        assert drawn.startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
+        self.drawn(place, "h+", "--plot", place / f"again.{ending}")
+        assert (place / f"again.{ending}").read_bytes() == drawn
+        if ending == "svg":
+            text = drawn.decode()
+            assert "ln fold change" in text
+            assert "h+: what letters add to the ln of its mean (gradient, both strands)" in text
+            assert text.index("what letters add") < text.index("<!-- h- -->")
+
+    @pytest.mark.parametrize(
+        ("name", "bed", "said"),
+        [
+            ("open", "a\t4000\t4030\n", "--plot-logo open: no track that is drawn (h+, h-)"),
+            (
+                "h+",
+                "a\t4000\t4401\n",
+                "401 letters of the region cannot be read in a picture: at most 400",
+            ),
+            ("h+", "b\t40\t60\n", "does not fit into a window of 0 bases"),
+        ],
+    )
+    def test_what_cannot_be_drawn_is_refused(self, place, name, bed, said):
+        ended = self.drawn(place, name, bed=bed)
+        assert ended.status == 2
+        assert said in ended.stderr
+
+    def test_it_needs_a_picture(self, place):
+        ended = predicted(place, "--only", "liver", "--plot-logo", "h+")
+        assert ended.status == 2
+        assert "--plot-logo is for --plot" in ended.stderr
 
 
 class TestScore:
@@ -348,7 +441,7 @@ class TestScore:
 class TestExplain:
     def test_the_gradient_is_the_slope_of_small_changes(self, bundle):
         reader = track_reader(bundle, ["open"])
-        changes, mean = reader.slopes(TEXT, reader.tracks.index(HUMAN[2]))
+        changes, mean = reader.slopes(Stretch(TEXT), reader.tracks.index(HUMAN[2]))
         assert mean == pytest.approx(
             float(outputs(bundle, TEXT)["dnase"]["predictions_1bp"].mean()), rel=1e-4
         )
@@ -369,6 +462,32 @@ class TestExplain:
         finally:
             network.float()
         assert changes[at, other] == pytest.approx(float(logs[1] - logs[0]) / 1e-6, rel=1e-2)
+
+    @pytest.mark.parametrize("name", ["open", "mark"])
+    def test_the_gradient_is_of_the_letters_that_count(self, bundle, name):
+        """Of bins of 128 bases those count that the letters reach into, each by how far."""
+        reader = track_reader(bundle, [name])
+        column = [track.name for track in reader.tracks].index(name)
+        stretch = Stretch(TEXT, 1000, 1300)
+        network = bundle.classifier.networks[0].double()
+        try:
+            changes, mean = reader.slopes(stretch, column)
+            place = reader.places[column]
+            at, letter = 1234, "ACGT".index(TEXT[1234])
+            other, logs = (letter + 1) % 4, []
+            for step in (0, 1e-6):
+                ids = torch.from_numpy(bundle.tokenizer.encode(TEXT)).long()[None]
+                indicators = network.letters(ids)
+                indicators[0, letter, at] -= step
+                indicators[0, other, at] += step
+                made = network.embeddings_of(indicators, torch.tensor([0]))
+                size, values = network.tracks.along(place.head, made, torch.tensor([0]), 1)
+                bases = values[0, :, place.column].repeat_interleave(size)
+                logs.append(float(bases[1000:1300].mean().log()))
+        finally:
+            network.float()
+        assert np.log(mean) == pytest.approx(logs[0], rel=1e-6)
+        assert changes[at, other] == pytest.approx((logs[1] - logs[0]) / 1e-6, rel=1e-2)
 
     def test_a_record_is_a_multiple(self, bundle):
         odds = readings(bundle, ["tracks/open"], both_strands=False)

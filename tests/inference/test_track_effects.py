@@ -235,6 +235,13 @@ class TestScore:
         assert "ln of the mean of the track c+ around the variant" in ended.stdout
         assert "tracks_x" not in ended.stdout
 
+    def test_both_strands_tracks_have_fields_of_their_own(self, place, tmp_path):
+        ended = self.scored(place, tmp_path, [(1000, 1, "GG")], "--to", "vcf")
+        assert ended.status == 0, ended.stderr
+        info = ended.stdout.splitlines()[-1].split("\t")[7]
+        for name in ("c_plus", "c_minus", "x"):
+            assert info.count(f"GENOMAI_DELTA_tracks_{name}=") == 1
+
     @pytest.mark.parametrize(
         ("words", "said"),
         [

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import run
+from cool_files import random_counts, write_cool
 
+from genomai_cli.alphabet import as_letters, complement
 from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, on_networks_scale
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
@@ -77,10 +79,10 @@ def views_of(begins, flipped):
     }
 
 
-def network_of(windows):
+def network_of(windows, **sizes):
     torch.manual_seed(0)
     tracks = windows.aligned.tracks
-    sizes = SIZES | AlphaGenomeNetwork.track_sizes(tracks, {})
+    sizes = SIZES | sizes | AlphaGenomeNetwork.track_sizes(tracks, {})
     network = AlphaGenomeNetwork(AlphaGenomeConfig(**sizes)).eval()
     network.set_track_means(tracks, [1.0, 2.0, 3.0, 4.0], SHARES)
     return network
@@ -203,6 +205,82 @@ class TestLoss:
         )
 
 
+LETTERS = "".join(np.random.default_rng(7).choice(list("ACGT"), 3 * WINDOW))
+COUNTS = np.random.default_rng(8).poisson(2, (3, 3 * WINDOW // 8)).repeat(8, axis=1)
+PAIRS = random_counts(np.random.default_rng(9), 3)
+
+
+class Genome:
+    """A genome with two stranded tracks, one of both strands and a contact map: as it is, or with `before` letters
+    ahead of it, or along its other strand."""
+
+    def __init__(self, folder, *, before=0, turned=False):
+        folder.mkdir()
+        values, pairs = COUNTS, PAIRS
+        self.letters = "ACGGT" * (before // 5) + "A" * (before % 5) + LETTERS
+        if turned:
+            self.letters = complement(LETTERS)[::-1]
+            values, pairs = COUNTS[[1, 0, 2], ::-1], PAIRS[::-1, ::-1]
+        length, missing = len(self.letters), before // WINDOW
+        table = "".join(f"{n}\t{n}.bedgraph\t{a}\t{s}\n" for n, a, s in
+                        (("h+", "cage", "+"), ("h-", "cage", "-"), ("open", "dnase", ".")))  # fmt: skip
+        (folder / "t.tsv").write_text(
+            f"name\tfile\tassay\tstrand\n{table}hic\tm.cool\tcontact_maps\t.\n"
+        )
+        for name, row in zip(("h+", "h-", "open"), values, strict=True):
+            lines = [
+                f"g\t{before + at}\t{before + at + 8}\t{row[at]}\n" for at in range(0, len(row), 8)
+            ]
+            (folder / f"{name}.bedgraph").write_text("".join(lines))
+        bins = -(-length // WINDOW)
+        matrix = np.zeros((bins, bins), int)
+        matrix[missing : missing + 3, missing : missing + 3] = pairs
+        write_cool(folder / "m.cool", {"g": (length, matrix)}, WINDOW)
+        aligned = AlignedTracks.open(read_track_table(folder / "t.tsv"), {"g": length}, "ref.fa")
+        expected = np.array([[5.0, 3.0, 1.0]], np.float32)
+        self.windows = TrackWindows.of(aligned, [f"g:0-{length}"], [0.5, 0.5, 0.5, 0], expected)
+
+    def loss(self, begin, *, flipped=False):
+        """Of two bins from there on, all told."""
+        settings = TracksSettings(segments=4, reverse_complement=float(flipped))
+        objective = Tracks(settings, Alphabet(Characters(), tracks=self.windows))
+        letters = as_letters(self.letters[begin : begin + 2 * WINDOW])[None]
+        views = objective.views(letters, np.random.default_rng(0)) | {"begins": np.array([[begin]])}
+        views = {name: torch.from_numpy(view) for name, view in views.items()}
+        network = network_of(self.windows, max_tokens=32).train()
+        loss = objective.loss(
+            Model(network, torch.nn.Identity(), lambda ids: ids.long()), views, Alone()
+        )
+        loss.backward()
+        return [loss.item(), *(p.grad.norm().item() for p in network.tracks.parameters())]
+
+
+class TestProperties:
+    @pytest.mark.parametrize("before", [WINDOW, 3 * WINDOW])
+    @pytest.mark.parametrize("flipped", [False, True])
+    def test_shifting_dna_and_tracks_together_changes_nothing(self, tmp_path, before, flipped):
+        """By whole bins of the contact map, whose bins do not shift by less."""
+        one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", before=before)
+        for begin in (0, 700, WINDOW):
+            found = other.loss(before + begin, flipped=flipped)
+            assert found == one.loss(begin, flipped=flipped)
+
+    def test_bases_shift_by_any_number_of_letters(self, tmp_path):
+        one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", before=333)
+        begins, sizes, flipped = np.array([[700], [2 * WINDOW], [0]])
+        given = one.windows.values(begins, sizes, flipped, 2 * WINDOW)
+        moved = other.windows.values(begins + 333, sizes, flipped, 2 * WINDOW)
+        assert np.array_equal(given, moved, equal_nan=True)
+        assert np.isfinite(given[..., :3]).all()
+
+    @pytest.mark.parametrize("begin", [0, WINDOW])
+    def test_a_window_along_the_other_strand_is_that_of_the_turned_genome(self, tmp_path, begin):
+        one, other = Genome(tmp_path / "a"), Genome(tmp_path / "b", turned=True)
+        mirrored = len(LETTERS) - begin - 2 * WINDOW
+        assert one.loss(begin, flipped=True) == pytest.approx(other.loss(mirrored), rel=1e-5)
+        assert one.loss(begin)[0] != pytest.approx(other.loss(mirrored)[0], rel=1e-3)
+
+
 def network_loss_of_bases(objective, network, views):
     """Of single bases of the first window alone."""
     first = {name: view[:1] for name, view in views.items()}
@@ -248,6 +326,29 @@ class TestPretraining:
         told = {(o, assay, name) for name, (assay, _, o, _) in TRACKS.items()}
         assert tracks == told
         assert "flatters" not in ended.stderr
+
+    @pytest.mark.parametrize("organism", ["human", "mouse"])
+    def test_one_organism_has_the_rows_that_it_has_among_all(self, model, genome, organism):
+        words = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
+        words = ["evaluate", "--task", "tracks", *words, "--resolution", "1024"]
+        every = run(words).stdout.splitlines()[1:]
+        ended = run([*words, "--organism", organism])
+        assert ended.status == 0, ended.stderr
+        found = ended.stdout.splitlines()[1:]
+        assert found == [row for row in every if row.startswith(f"{organism}\t")] != []
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            (["--organism", "rat"], 2, "--organism rat: the model knows human, mouse"),
+            (["--organism", "mouse", "--only", "cage"], 1, "none of the tracks chosen is in it"),
+        ],
+    )
+    def test_an_organism_without_tracks_is_refused(self, model, genome, words, status, said):
+        given = ["--model", model, "--reference", genome / "ref.fa", "--tracks", genome / "t.tsv"]
+        ended = run(["evaluate", "--task", "tracks", *given, *words])
+        assert (ended.status, ended.stdout) == (status, "")
+        assert said in ended.stderr
 
     def test_the_same_seed_gives_the_same_model(self, model, genome, tmp_path):
         assert pretrained(genome, tmp_path / "again").status == 0
