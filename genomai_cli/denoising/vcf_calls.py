@@ -191,11 +191,16 @@ def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
     """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
     (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
     drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
-    told_N3 = outcome.genotypes[~haploid].astype(np.float64)
-    total_N = told_N3.sum(axis=1)
-    if told_N3.shape[1] != 3 or not (total_N > 0).any():
+    told_N3 = outcome.genotypes[~haploid] if haploid.any() else outcome.genotypes
+    if told_N3.shape[1] != 3:
         return None
-    _, one_N, two_N = (told_N3[total_N > 0] / total_N[total_N > 0, None]).T
+    none_N, one_N, two_N = told_N3.T.astype(np.float64)
+    total_N = none_N + one_N + two_N
+    if not (total_N > 0).all():
+        total_N, one_N, two_N = (x[total_N > 0] for x in (total_N, one_N, two_N))
+        if not len(total_N):
+            return None
+    one_N, two_N = one_N / total_N, two_N / total_N
     dosage_N, square_N = one_N + 2 * two_N, one_N + 4 * two_N
     of_truth = square_N.mean() - dosage_N.mean() ** 2
     return float(np.clip(dosage_N.var() / of_truth, 0, 1)) if of_truth > VARIES else 0.0
@@ -224,7 +229,8 @@ def new_calls(outcome: Outcome, haploid: Flags, phased: Flags) -> tuple[list[byt
     """The genotypes that there are, as text, and which of them each sample (N,) is to have."""
     count = int(outcome.second.max(initial=0)) + 1
     kind_N = ((outcome.first * count + outcome.second) * 2 + haploid) * 2 + phased
-    kinds, which_N = np.unique(kind_N, return_inverse=True)
+    kinds = np.flatnonzero(np.bincount(kind_N))
+    which_N = np.searchsorted(kinds, kind_N)
     texts = [
         call_text(*divmod(kind >> 2, count), haploid=bool(kind & 2), phased=bool(kind & 1))
         for kind in kinds.tolist()

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 LEAST_KINDS, KINDS_SHARE = 16, 1 / 12  # of a block: a longer one has fewer walks over haplotypes
-LONGEST = 64  # typed sites of a block
+LONGEST = 64  # typed sites of a block, which grows by the typed ones of so many sites
+STEP = 20
 MOST_AT_ONCE, VALUES_AT_ONCE = (
     128,
     1 << 23,
@@ -109,11 +110,14 @@ def blocks_of(reference_SH: Tensor, typed_K: Tensor) -> list[Block]:
     most = max(LEAST_KINDS, int(count * KINDS_SHARE))
     begins, ends = np.append(0, typed[1:]), np.append(typed[1:], sites)
     found, first, kind_H = [], 0, np.zeros(count, np.int64)
-    for k, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        more_H = refined(kind_H, reference[begin:end])
-        if k > first and (more_H.max() >= most or k - first == LONGEST):
+    step = max(1, STEP * len(typed) // sites)
+    for k in range(0, len(typed), step):
+        last = min(k + step, len(typed))
+        more = reference[begins[k] : ends[last - 1]]
+        more_H = refined(kind_H, more)
+        if k > first and (more_H.max() >= most or last - first > LONGEST):
             found.append((first, k, kind_H))
-            first, more_H = k, refined(np.zeros_like(kind_H), reference[begin:end])
+            first, more_H = k, refined(np.zeros_like(kind_H), more)
         kind_H = more_H
     found.append((first, len(typed), kind_H))
     return [

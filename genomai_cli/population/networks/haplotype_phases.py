@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genomai_cli.population.networks import copying_kernel
-
 TURNS = 1
 STATES = 64
 DRAWS = 3
@@ -103,6 +101,8 @@ class Pairs:
 
     def paths(self, told_BK3: Tensor, draws_XK: Tensor) -> Tensor:
         """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
+        from genomai_cli.population.networks import copying_kernel  # noqa: PLC0415 - it loads numba
+
         seen_BK3 = self._seen(told_BK3)
         if copying_kernel.is_compiled(self.stay):
             alleles_BJK = self.alleles.to(torch.uint8).contiguous()

@@ -104,20 +104,18 @@ class KrigingReference(nn.Module):
 
     def _surplus(self, copies: Tensor, sites_K: Tensor) -> Tensor:
         """Copies as they differ from the mean; those that are unknown do not."""
-        reference_NK = self.copies[:, sites_K]
-        known_NK = reference_NK >= 0
-        total_K = (reference_NK * known_NK).sum(0).float()
-        mean_K = total_K / known_NK.sum(0).clamp(min=1)
+        reference_NK = self.copies[:, sites_K].float()
+        known_NK = (reference_NK >= 0).float()
+        mean_K = (reference_NK * known_NK).sum(0) / known_NK.sum(0).clamp(min=1)
         surplus: Tensor = (copies - mean_K) * (copies >= 0)
         return surplus
 
     def _kernel(self, one_BK: Tensor, other_NK: Tensor) -> Tensor:
         """How alike people are (B, N), from 0 to 1."""
-        apart_BN = (one_BK.square().sum(1)[:, None] + other_NK.square().sum(1)) - 2 * (
-            one_BK @ other_NK.T
-        )
         usual = 2 * other_NK.var(dim=0, correction=0).sum()
-        return torch.exp(-apart_BN.clamp(min=0) / (SPREAD * usual).clamp(min=1e-6))
+        apart_BN = one_BK.square().sum(1)[:, None] + other_NK.square().sum(1)
+        apart_BN.addmm_(one_BK, other_NK.T, alpha=-2).clamp_(min=0)
+        return apart_BN.div_((SPREAD * usual).clamp(min=1e-6)).neg_().exp_()
 
     def _factor(self, sites_K: Tensor) -> tuple[Tensor, Tensor]:
         """The surplus (N, K) of the training individuals at these sites, and the Cholesky factor (N, N) of their kernel
