@@ -192,14 +192,12 @@ def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
     (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
     drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
     told_N3 = outcome.genotypes[~haploid] if haploid.any() else outcome.genotypes
-    if told_N3.shape[1] != 3:
+    if told_N3.shape[1] != 3 or not told_N3.any():
         return None
     none_N, one_N, two_N = told_N3.T.astype(np.float64)
     total_N = none_N + one_N + two_N
     if not (total_N > 0).all():
         total_N, one_N, two_N = (x[total_N > 0] for x in (total_N, one_N, two_N))
-        if not len(total_N):
-            return None
     one_N, two_N = one_N / total_N, two_N / total_N
     dosage_N, square_N = one_N + 2 * two_N, one_N + 4 * two_N
     of_truth = square_N.mean() - dosage_N.mean() ** 2

@@ -228,8 +228,12 @@ class Mosaic:
         """The probability (B, S) of allele 1."""
         if not len(self.typed):
             return self.reference.float().mean(1).expand(len(one_BK), -1)
-        # Sums in single precision may pass 1.
-        return self._copying().imputed(one_BK, own_B, self.between).clamp_(0, 1)
+        # The same haplotype is often drawn again, or met in others; sums in single precision may pass 1.
+        keyed_BX = torch.cat([own_B[:, None].to(one_BK), one_BK], dim=1)
+        unique_UX, which_B = torch.unique(keyed_BX, dim=0, return_inverse=True)
+        one_UK, own_U = unique_UX[:, 1:].contiguous(), unique_UX[:, 0].long()
+        found_US = self._copying().imputed(one_UK, own_U, self.between).clamp_(0, 1)
+        return found_US[which_B]
 
     def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
         """See `ReducedCopying.copied`."""

@@ -9,7 +9,6 @@ Shape suffixes: B individuals, N reference individuals, S sites, K known sites, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ SETS = 16  # of known sites
 MIN_KNOWN, MAX_KNOWN = 0.01, 0.6  # shares of the sites that are known
 EXAMPLES = 400_000
 PEOPLE_A_SET = {True: 32, False: 12}  # whom the copying model restores, with phase and without
-PEOPLE_TRIED, EVERY_TRIED = 16, 10  # people, and typed sites, of each trial of rates
+PEOPLE_TRIED, EVERY_TRIED = 64, 10  # people, and typed sites, of each trial of rates
 PEOPLE_JUDGED = 64  # at most, and a quarter of all
 RATES = (1e-7, 1e-6, 1e-5)  # switches a base
 ERRORS = (1e-4, 1e-3, 1e-2)
@@ -113,21 +112,23 @@ def _some(people_N: Tensor, count: int, rng: np.random.Generator) -> Tensor:
 
 
 def choose_rates(reference: HaplotypeReference, alleles_N2S: Tensor, some_B: Tensor) -> None:
-    """The rates of switches and errors that make hidden genotypes of some people, left out, likeliest."""
+    """The rates of switches, and then of errors, that make hidden genotypes of some people, left out, likeliest."""
     shown_S = torch.arange(alleles_N2S.shape[2]) % EVERY_TRIED == 0
     copies_BS = copies_of(alleles_N2S[some_B])
     judged_BS = (copies_BS >= 0) & ~shown_S
     alleles_B2S = torch.where(shown_S, alleles_N2S[some_B], -1)
     phased_B = torch.ones(len(some_B), dtype=torch.bool)
-    losses = {}
-    for rate, error in product(RATES, ERRORS):
+    truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
+
+    def loss(rate: float, error: float) -> float:
         reference.rate.fill_(rate)
         reference.error.fill_(error)
         genotypes_BS3 = genotypes_of(reference.pairs(alleles_B2S, phased_B, some_B))
-        truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
         logs_BS = (genotypes_BS3.gather(2, truth_BS1)[..., 0] + SMALLEST_COPIED).log()
-        losses[rate, error] = -float(logs_BS[judged_BS].mean())
-    rate, error = min(losses, key=lambda pair: losses[pair])
+        return -float(logs_BS[judged_BS].mean())
+
+    rate = min(RATES, key=lambda rate: loss(rate, ERRORS[1]))
+    error = min(ERRORS, key=lambda error: loss(rate, error))
     reference.rate.fill_(rate)
     reference.error.fill_(error)
 
