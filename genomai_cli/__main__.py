@@ -10,6 +10,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from genomai_cli.cli.app import main
 
+gc.set_threshold(20_000)  # what modules make as they load is no garbage
 atexit.register(gc.freeze)  # to search torch for cycles, at the end of all, takes half a second
 
 if __name__ == "__main__":

@@ -74,9 +74,10 @@ def outcome(read: Read, pairs_NAA: Shares, correctable: Flags, settings: Setting
     best_N = genotypes_NG.argmax(axis=1)
     p_N = genotypes_NG.max(axis=1)
     enough_N = (p_N >= settings.confidence) & (p_N > 1 - genotypes_NG.sum(axis=1))
-    other_N = best_N != _number(read.genotypes)
     filled_N = read.missing & read.open & enough_N
-    corrected_N = correctable & read.open & other_N & enough_N & (p_N > CORRECTED_ABOVE)
+    corrected_N = correctable & read.open & enough_N & (p_N > CORRECTED_ABOVE)
+    if corrected_N.any():
+        corrected_N &= best_N != _number(read.genotypes)
     first_N, second_N = small[best_N], large[best_N]
     rows = np.arange(len(pairs_NAA))
     turned_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
@@ -162,6 +163,7 @@ def _decimals() -> Words:
     return np.array(texts, f"S{WORD}").view("<u8").astype(np.uint64)
 
 
+@cache
 def _word(text: bytes) -> np.uint64:
     """A text of up to eight bytes."""
     return np.uint64(int.from_bytes(text, "little"))

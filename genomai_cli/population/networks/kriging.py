@@ -24,6 +24,7 @@ SMALLEST = 0.01  # added to predictions before their logarithm
 SMALLEST_COPIED = 1e-4  # the same, of the copying model's
 FEATURES, COPIED = 12, 4  # of a prediction by kriging, and by copying
 HIDDEN = 16
+AT_ONCE = 32  # individuals whose features are held at once
 
 
 class KrigingReference(nn.Module):
@@ -59,16 +60,19 @@ class KrigingReference(nn.Module):
         where they say nothing, count where the alleles are unknown; who has some is told by the haplotypes alone.
         """
         copies_BS = copies_of(alleles_B2S)
-        pairs_BS4 = copied_BSC = None
+        pairs_BS4 = None
         if self.haplotypes is not None:
             pairs_BS4 = self.haplotypes.pairs(alleles_B2S, phased_B, None, likelihoods_BS3)
-            copied_BSC = copied_features(pairs_BS4, phased_B)
         found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
             predicted_BS2 = self._predicted(copies_BS[rows][:, sites_K], sites_K)
-            beside = None if copied_BSC is None else copied_BSC[rows]
-            logits_BS3 = self.calibration(predicted_BS2, len(sites_K), beside)
-            found_BS3[rows] = logits_BS3.softmax(dim=2).to(found_BS3)
+            parts = zip(rows.split(AT_ONCE), predicted_BS2.split(AT_ONCE), strict=True)
+            for some, told_BS2 in parts:
+                beside = None
+                if pairs_BS4 is not None:
+                    beside = copied_features(pairs_BS4[some], phased_B[some])
+                logits_BS3 = self.calibration(told_BS2, len(sites_K), beside)
+                found_BS3[some] = logits_BS3.softmax(dim=2).to(found_BS3)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
             soft_B = (says_BS & (alleles_B2S < 0).all(1)).any(1)
