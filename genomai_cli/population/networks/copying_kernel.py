@@ -1,11 +1,8 @@
-"""The copying model as compiled loops for a processor, where `numba` is installed: the answers of `haplotype_copying`
-and `haplotype_phases` without.
+"""Phases drawn by a compiled loop for a processor, where `numba` is installed: the answers of `haplotype_phases` without.
 
-Each haplotype, or both of an individual, is walked by itself, its states in the processor's nearest caches, in single
-precision.
+Each individual is walked by itself, its states in the processor's nearest caches, in single precision.
 
-Shape suffixes: B haplotypes or individuals, H reference haplotypes or states, S sites, K typed sites, J states of an
-individual, X draws; 3 genotypes.
+Shape suffixes: B individuals, K typed sites, J states of an individual, X draws; 3 genotypes.
 """
 
 from typing import Any
@@ -20,12 +17,11 @@ from genomai_cli.backbones.compiled import compiled, each, numba
 Array = NDArray[Any]
 ZERO: Any = np.float32(0)
 ONE: Any = np.float32(1)  # a plain 1 would make doubles of them
-TWO: Any = np.float32(2)
 TINY: Any = np.float32(1e-30)
 
 
 def is_compiled(tensor: Tensor) -> bool:
-    """Whether the loops can take the place of tensors like this."""
+    """Whether the loop can take the place of tensors like this."""
     fits = tensor.device.type == "cpu" and tensor.dtype == torch.float32
     return numba is not None and fits
 
