@@ -1,4 +1,4 @@
-"""Phases drawn by a compiled loop for a processor, where `numba` is installed: the answers of `haplotype_phases` without.
+"""Phases drawn by a compiled loop, where `numba` is installed: the answers of `haplotype_phases` without.
 
 Each individual is walked by itself, its states in the processor's nearest caches, in single precision.
 
