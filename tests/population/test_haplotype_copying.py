@@ -10,6 +10,7 @@ from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
     HaplotypeReference,
     Mosaic,
+    _spread,
     genotypes_of,
     likelihoods_of,
 )
@@ -280,3 +281,12 @@ def test_likelihoods_are_evidence(cohort):
     right = [(found == copies).double().mean() for found in (soft, hard)]
     assert right[0] > right[1] + 0.05
     assert right[0] > 0.85
+
+
+def test_of_many_known_sites_some_are_read_evenly():
+    known = torch.ones(2, 10, dtype=torch.bool)
+    known[1, ::2] = False
+    read = _spread(known, 5)
+    assert read.sum(1).tolist() == [5, 5]
+    assert torch.equal(read[1], known[1])
+    assert read[0].nonzero()[:, 0].diff().tolist() == [2, 2, 2, 2]
