@@ -66,7 +66,7 @@ class KrigingReference(nn.Module):
         found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
             predicted_BS2 = self._predicted(copies_BS[rows][:, sites_K], sites_K)
-            parts = zip(rows.split(AT_ONCE), predicted_BS2.split(AT_ONCE), strict=True)
+            parts = zip(*(torch.split(x, AT_ONCE) for x in (rows, predicted_BS2)), strict=True)
             for some, told_BS2 in parts:
                 beside = None
                 if pairs_BS4 is not None:
