@@ -10,7 +10,6 @@ included.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,11 @@ from benchmarks.imputation.methods import (
     PHASED,
     RIDGE_REGRESSION,
     UNPHASED,
+    Spent,
     Window,
     add_programs,
     beagle,
+    clocked,
     copied,
     denoise,
     left_out,
@@ -124,7 +125,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     hidden = np.ones(truth.shape, bool)
     hidden[:, typed] = False
     found: dict[tuple[str, str], list[np.ndarray]] = {}
-    seconds: dict[tuple[str, str], float] = {}
+    seconds: dict[tuple[str, str], Spent] = {}
     asked = list(conditions(options))
     for number, part in enumerate(parts):
         learn = np.setdiff1d(np.arange(len(cohort.people)), part)
@@ -133,16 +134,16 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
         made(cohort, learn, folder, options, how)
         fold = Fold(cohort, learn, part, typed, folder, options.beagle, options.minimac4)
         for phase, name in asked:
-            began = time.perf_counter()
-            found.setdefault((phase, name), []).append(METHODS[name](fold, phase))
-            taken = time.perf_counter() - began
-            seconds[phase, name] = seconds.get((phase, name), 0.0) + taken
+            with clocked() as spent:
+                found.setdefault((phase, name), []).append(METHODS[name](fold, phase))
+            seconds.setdefault((phase, name), Spent()).add(spent)
         print(f"fold {number}: {len(part)} people judged", file=sys.stderr, flush=True)
     rows: dict[tuple[str, str], Row] = {}
     for (phase, name), parts_of in found.items():
         score = Concordance.of(truth, np.concatenate(parts_of), hidden)
         beside = rows.get((phase, BEAGLE)) if name == OURS else None
-        rows[phase, name] = Row(phase, name, score, seconds[phase, name], beside)
+        spent = seconds[phase, name]
+        rows[phase, name] = Row(phase, name, score, spent.wall, beside, spent.processor)
     yield from rows.values()
 
 

@@ -6,10 +6,13 @@ Each gives the probabilities (N, S, 3) of the genotypes. Beagle: Browning, Zhou 
 
 import argparse
 import gzip
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +126,46 @@ def denoise(model: Path, typed: Path, out: Path) -> Path:
 
 def run(*command: str) -> None:
     """Run a program whose messages nobody reads."""
+    began, before = time.perf_counter(), _of_programs()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for spent in _clocks:
+        spent.add(Spent(time.perf_counter() - began, _of_programs() - before))
+
+
+@dataclass
+class Spent:
+    """Seconds by the clock, and of the processor."""
+
+    wall: float = 0.0
+    processor: float = 0.0
+
+    def add(self, other: "Spent") -> None:
+        """Count these as well."""
+        self.wall += other.wall
+        self.processor += other.processor
+
+
+_clocks: list[Spent] = []
+
+
+@contextmanager
+def clocked() -> Iterator[Spent]:
+    """What the programs take that are run inside, their start-up included; without any, what is done here takes."""
+    spent = Spent()
+    _clocks.append(spent)
+    began, before = time.perf_counter(), time.process_time()
+    try:
+        yield spent
+    finally:
+        _clocks.remove(spent)
+    if not spent.wall:
+        spent.add(Spent(time.perf_counter() - began, time.process_time() - before))
+
+
+def _of_programs() -> float:
+    """Seconds of the processor that finished programs have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def without_phase(lines: Sequence[str]) -> str:
@@ -151,12 +193,20 @@ def read_probabilities(
     return found.swapaxes(0, 1)
 
 
-def times(rows: Sequence[Row]) -> str:
-    """Seconds of the programs."""
-    told = [
-        f"{r.method}, {r.condition}: {r.seconds:.0f} s"
-        for r in rows
-        if r.method in (OURS, BEAGLE, MINIMAC)
-    ]
+def times(rows: Sequence[Row], prepared: Spent | None = None) -> str:
+    """A table of the programs' seconds, and of our preparation where it was made."""
     people = len(rows[0].score.places)
-    return f"Time for {people:,} people on one thread: {'; '.join(told)}.\n"
+    lines = [
+        f"Seconds for {people:,} people, every program on one thread, its start-up included:\n",
+        "| hidden | program | seconds | of the processor |",
+        "| --- | --- | ---: | ---: |",
+    ]
+    for row in rows:
+        if row.method in (OURS, BEAGLE, MINIMAC):
+            lines.append(
+                f"| {row.condition} | {row.method} | {row.seconds:.1f} | {row.processor:.1f} |"
+            )
+    if prepared is not None:
+        name = "genomai pretrain --for imputation"
+        lines.append(f"| once | {name} | {prepared.wall:.1f} | {prepared.processor:.1f} |")
+    return "\n".join(lines) + "\n"

@@ -11,7 +11,6 @@ installed.
 import argparse
 import gzip
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,11 @@ from benchmarks.imputation.methods import (
     PHASED,
     RIDGE_REGRESSION,
     UNPHASED,
+    Spent,
     Window,
     add_programs,
     beagle,
+    clocked,
     copied,
     denoise,
     left_out,
@@ -95,9 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Judge all methods; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
-    rows = list(judged(options))
+    options.runs.mkdir(parents=True, exist_ok=True)
+    region = Region.read(options.region, options.runs, options.beagle, options.minimac4)
+    preparation = prepared(region)
+    rows = list(judged(region, options))
     sys.stdout.writelines(tsv(rows))
-    write_asked(options.markdown, markdown(rows) + "\n" + times(rows))
+    write_asked(options.markdown, markdown(rows) + "\n" + times(rows, preparation))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,11 +114,8 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def judged(options: argparse.Namespace) -> Iterator[Row]:
+def judged(region: Region, options: argparse.Namespace) -> Iterator[Row]:
     """The rows."""
-    options.runs.mkdir(parents=True, exist_ok=True)
-    region = Region.read(options.region, options.runs, options.beagle, options.minimac4)
-    prepared(region)
     copies = region.window.judged.sum(axis=1).astype(np.int64)
     hidden = np.ones(copies.shape, bool)
     hidden[:, region.window.typed] = False
@@ -123,23 +124,24 @@ def judged(options: argparse.Namespace) -> Iterator[Row]:
         for name, method in METHODS.items():
             if left_out(name, phase, options):
                 continue
-            began = time.perf_counter()
-            score = Concordance.of(copies, method(region, phase), hidden)
+            with clocked() as spent:
+                found = method(region, phase)
+            score = Concordance.of(copies, found, hidden)
             beside = rows.get(BEAGLE) if name == OURS else None
-            rows[name] = Row(phase, name, score, time.perf_counter() - began, beside)
+            rows[name] = Row(phase, name, score, spent.wall, beside, spent.processor)
             print(f"{phase}, {name}: done", file=sys.stderr, flush=True)
         yield from rows.values()
 
 
-def prepared(region: Region) -> None:
-    """The model of the region, if there is none yet."""
+def prepared(region: Region) -> Spent | None:
+    """The model of the region, if there is none yet, and what making it takes."""
     model, reference = region.folder / "model", region.data / REFERENCE
     if model.exists():
-        return
-    began = time.perf_counter()
-    run(sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--for", "imputation", str(reference), "-o", str(model),
-        "--threads", "1", "--device", "cpu")  # fmt: skip
-    print(f"made the model in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        return None
+    with clocked() as spent:
+        run(sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--for", "imputation", str(reference),
+            "-o", str(model), "--threads", "1", "--device", "cpu")  # fmt: skip
+    return spent
 
 
 def by_beagle(region: Region, phase: str) -> np.ndarray:

@@ -93,24 +93,28 @@ def _mean_r2(
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A method under a condition; with a baseline `beside`, its gain over that is told."""
+    """A method under a condition, with its seconds by the clock and of the processor; with a baseline `beside`, its
+    gain over that is told."""
 
     condition: str
     method: str
     score: Concordance
     seconds: float = float("nan")
     beside: "Row | None" = None
+    processor: float = float("nan")
 
 
 def tsv(rows: Sequence[Row]) -> list[str]:
     """A line a row, with intervals."""
     columns = [part for name in MEASURES for part in (name, f"{name}_low", f"{name}_high")]
-    head = ["condition", "method", "people", "places", *columns, "calibration", "r2", "seconds"]
+    head = ["condition", "method", "people", "places", *columns, "calibration", "r2"]
+    head += ["seconds", "processor_seconds"]
     lines = ["\t".join(head) + "\n"]
     for row in rows:
         values, limits = row.score.measures(), row.score.intervals()
         cells = [f"{x:.6f}" for name in MEASURES for x in (values[name], *limits[name])]
-        rest = [f"{row.score.calibration:.6f}", f"{row.score.r2:.6f}", f"{row.seconds:.1f}"]
+        rest = [f"{row.score.calibration:.6f}", f"{row.score.r2:.6f}"]
+        rest += [f"{row.seconds:.1f}", f"{row.processor:.1f}"]
         counts = [str(len(row.score.places)), str(int(row.score.places.sum()))]
         lines.append("\t".join([row.condition, row.method, *counts, *cells, *rest]) + "\n")
     return lines

@@ -47,12 +47,14 @@ def write_classifier(
 ) -> None:
     """Save it with its card, its log and further files, tell how it did, and write the page."""
     from genomai_cli.bundles import bundle as bundles
-    from genomai_cli.training.model_card import classifier_card, steps_picture
+    from genomai_cli.training.model_card import classifier_card
     from genomai_cli.training.run_folder import LOG, PICTURE
 
     rows = work.log.rows()
     others: dict[str, str | bytes] = {**files}
     if rows:  # a model that is solved has no steps
+        from genomai_cli.training.loss_pictures import steps_picture
+
         others |= {LOG: work.log.text(), PICTURE: steps_picture(rows, fitted.bundle.name)}
     card = classifier_card(fitted, command_line())
     bundles.save(fitted.bundle, output, bundles.Extras(card, work.recipe, others))
@@ -118,12 +120,14 @@ def write_pretrained(
     that the network was attached to."""
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.training.attach import attached_files
-    from genomai_cli.training.model_card import loss_picture, pretraining_card
+    from genomai_cli.training.model_card import pretraining_card
     from genomai_cli.training.run_folder import LOG, PICTURE
 
     text, rows = pretraining_card(made, command_line()), work.log.rows()
     others: dict[str, str | bytes] = {**made.files}
     if rows:
+        from genomai_cli.training.loss_pictures import loss_picture
+
         others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
     extras = bundles.Extras(text, work.recipe, others, list(made.files))
     if host is not None:

@@ -16,12 +16,15 @@ from genomai_cli.denoising.vcf_calls import (
     Outcome,
     Read,
     allele_counts,
-    call_text,
+    call_words,
     dosage_r2,
     fields_of,
+    joined,
+    new_calls,
     outcome,
     recounted,
-    shares_text,
+    shares_words,
+    texts_of,
     with_fields,
     with_quality,
 )
@@ -207,10 +210,8 @@ class RecordEditor:
         if self.model.tells_quality:
             columns[7] = with_quality(columns[7], dosage_r2(made, read.haploid))
         layout, places = fields_of(columns[8])
-        calls = columns[9].split(b"\t")
         where = f"{text_of(columns[0])}:{text_of(columns[1])}"
-        written = self._written(made, read, calls, [place, *places], where)
-        columns[8:] = [layout, b"\t".join(written)]
+        columns[8:] = [layout, self._written(made, read, columns[9], [place, *places], where)]
         return b"\t".join(columns) + raw[len(bare) :]
 
     def _read(self, calls: bytes, place: int, about: tuple[int, int, int]) -> Read:
@@ -241,38 +242,33 @@ class RecordEditor:
         return outcome(read, pairs, correctable, self._settings)
 
     def _written(
-        self, made: Outcome, read: Read, calls: list[bytes], places: list[int], where: str
-    ) -> list[bytes]:
-        """The calls as they leave: GT, GP and DS stand at these `places` of their fields."""
+        self, made: Outcome, read: Read, calls: bytes, places: list[int], where: str
+    ) -> bytes:
+        """The calls as they leave, new ones reported: GT, GP and DS stand at these `places` of their fields."""
         alleles = made.genotypes.shape[1]
         count = int((2 * alleles + 0.25) ** 0.5)  # G = A (A + 1) / 2
-        gp, ds = shares_text(made, read.haploid, count)
         self.counts["missing"] += int(read.missing.sum())
         self.counts["restored"] += int(made.filled.sum())
         self.counts["corrected"] += int(made.corrected.sum())
-        texts = self._with_genotypes(made, read, calls, places[0], where)
-        rows = zip(texts, gp, ds, strict=True)
-        if places == [0, 1, 2] and not any(b":" in text for text in texts):
-            return [b"%b:%b:%b" % row for row in rows]
-        return [with_fields(text, places[1:], (g, d)) for text, g, d in rows]
-
-    def _with_genotypes(
-        self, made: Outcome, read: Read, calls: list[bytes], place: int, where: str
-    ) -> list[bytes]:
-        """The calls with their new genotypes, each of which is reported."""
         phased_N = read.phased | (read.missing & self.model.phased)
-        texts = calls.copy()
-        samples = np.flatnonzero(made.changed)
-        columns = (made.first, made.second, read.haploid, phased_N, made.probability)
-        rows = zip(samples.tolist(), *(column[samples].tolist() for column in columns), strict=True)
-        for sample, first, second, haploid, phased, p in rows:
-            text = call_text(first, second, haploid=haploid, phased=phased)
-            plain = b":" not in calls[sample]
-            texts[sample] = text if plain else with_fields(calls[sample], [place], [text])
-            if self._report is not None:
-                before = calls[sample].split(b":")[place]
-                self._report(self._samples[sample], where, text_of(before), text_of(text), p)
-        return texts
+        texts, which_N = new_calls(made, read.haploid, phased_N)
+        old = calls.split(b"\t")
+        changed = np.flatnonzero(made.changed).tolist()
+        if self._report is not None:
+            for n in changed:
+                before, after = old[n].split(b":")[places[0]], texts[which_N[n]]
+                change = (text_of(before), text_of(after), float(made.probability[n]))
+                self._report(self._samples[n], where, *change)
+        gp, ds = shares_words(made, read.haploid, count)
+        if places == [0, 1, 2] and b":" not in calls:
+            before_N, after = call_words(old), call_words(texts)
+            if before_N is not None and after is not None:
+                call_N = np.where(made.changed, after[which_N], before_N)
+                return joined(np.hstack([call_N[:, None], gp, ds]))
+        for n in changed:
+            old[n] = with_fields(old[n], places[:1], [texts[which_N[n]]])
+        rows = zip(old, texts_of(gp), texts_of(ds), strict=True)
+        return b"\t".join(with_fields(call, places[1:], shares) for call, *shares in rows)
 
     def added(self, addition: Addition, contig: bytes) -> bytes:
         """See `Editor`."""
@@ -283,7 +279,7 @@ class RecordEditor:
         open_N = ~self.model.closed(addition.number)
         read = Read(unknown, np.zeros(count, np.bool_), haploid, np.ones(count, np.bool_), open_N)
         made = self._outcome(addition.number, [site.ref, *site.alts], read)
-        calls = [b"." if self.model.haploid else b"./."] * count
+        calls = b"\t".join([b"." if self.model.haploid else b"./."] * count)
         where = f"{text_of(contig)}:{addition.position}"
         written = self._written(made, read, calls, [0, 1, 2], where)
         self.counts["added"] += 1
@@ -291,7 +287,7 @@ class RecordEditor:
         info = IMPUTED
         if self.model.tells_quality:
             info = with_quality(info, dosage_r2(made, haploid))
-        columns = [contig, *(text.encode() for text in fixed), info, b"GT:GP:DS", *written]
+        columns = [contig, *(text.encode() for text in fixed), info, b"GT:GP:DS", written]
         return b"\t".join(columns)
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:

@@ -16,8 +16,10 @@ from genomai_cli.formats.genotypes import ABSENT
 
 Shares = NDArray[np.float32]
 Numbers = NDArray[np.int64]
+Words = NDArray[np.uint64]
+"""Short texts of up to eight bytes, the first one lowest; zeros are left out."""
+WORD = 8
 DIGITS = 10_000  # probabilities and dosages have four decimals
-TEXT = [f"{number / DIGITS:g}".encode() for number in range(2 * DIGITS + 1)]
 FIELDS = (b"GP", b"DS")
 NOTHING = b"."
 VARIES = 1e-9  # the variance of genotypes, at least
@@ -62,17 +64,20 @@ def outcome(read: Read, pairs_NAA: Shares, correctable: Flags, settings: Setting
     """
     count = pairs_NAA.shape[1]
     observed_N = ~read.missing & ~correctable
-    pairs_NAA = np.where(observed_N[:, None, None], _as_read(read, count), pairs_NAA)
-    off_N = read.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
-    pairs_NAA = np.where(off_N, 0, pairs_NAA)
+    if observed_N.any():
+        pairs_NAA = np.where(observed_N[:, None, None], _as_read(read, count), pairs_NAA)
+    if read.haploid.any():
+        off_N = read.haploid[:, None, None] & ~np.eye(count, dtype=np.bool_)
+        pairs_NAA = np.where(off_N, 0, pairs_NAA)
     small, large = genotype_order(count)
     genotypes_NG = pairs_NAA[:, small, large] + pairs_NAA[:, large, small] * (small != large)
     best_N = genotypes_NG.argmax(axis=1)
     p_N = genotypes_NG.max(axis=1)
     enough_N = (p_N >= settings.confidence) & (p_N > 1 - genotypes_NG.sum(axis=1))
-    other_N = best_N != _number(read.genotypes)
     filled_N = read.missing & read.open & enough_N
-    corrected_N = correctable & read.open & other_N & enough_N & (p_N > CORRECTED_ABOVE)
+    corrected_N = correctable & read.open & enough_N & (p_N > CORRECTED_ABOVE)
+    if corrected_N.any():
+        corrected_N &= best_N != _number(read.genotypes)
     first_N, second_N = small[best_N], large[best_N]
     rows = np.arange(len(pairs_NAA))
     turned_N = pairs_NAA[rows, second_N, first_N] > pairs_NAA[rows, first_N, second_N]
@@ -84,6 +89,7 @@ def outcome(read: Read, pairs_NAA: Shares, correctable: Flags, settings: Setting
     return Outcome(first_N, second_N, filled_N, corrected_N, p_N, written_NG)
 
 
+@cache
 def genotype_order(count: int) -> tuple[Numbers, Numbers]:
     """The smaller and the larger allele of each genotype of so many alleles."""
     pairs = [(small, large) for large in range(count) for small in range(large + 1)]
@@ -108,36 +114,94 @@ def _as_read(read: Read, count: int) -> Shares:
     return pairs
 
 
-def shares_text(outcome: Outcome, haploid: Flags, count: int) -> tuple[list[bytes], list[bytes]]:
-    """GP and DS of every sample, as text."""
+def shares_words(outcome: Outcome, haploid: Flags, count: int) -> tuple[Words, Words]:
+    """GP (N, G) and DS (N, A - 1, at least one) of every sample, each text with a colon before it."""
     small, large = genotype_order(count)
-    total = outcome.genotypes.sum(axis=1, keepdims=True)
+    total_N = outcome.genotypes.sum(axis=1)
+    told_N = total_N > 0
     shares = np.divide(
-        outcome.genotypes, total, out=np.zeros_like(outcome.genotypes), where=total > 0
+        outcome.genotypes,
+        total_N[:, None],
+        out=np.zeros_like(outcome.genotypes),
+        where=told_N[:, None],
     )
-    copies_GA = (small[:, None] == np.arange(1, count)).astype(np.float32)
-    copies_GA += large[:, None] == np.arange(1, count)
-    dosage_NA = shares @ copies_GA
-    dosage_NA[haploid] /= 2
-    single = np.flatnonzero(small == large)
-    gp, ds = _texts(shares), _texts(dosage_NA)
-    for sample in np.flatnonzero(haploid).tolist():
-        gp[sample] = b",".join(gp[sample].split(b",")[number] for number in single)
-    for sample in np.flatnonzero(total[:, 0] <= 0).tolist():
-        gp[sample] = ds[sample] = NOTHING
+    dosage_NA = shares @ _copies(count)
+    gp = _words(shares)
+    if haploid.any():
+        dosage_NA[haploid] /= 2
+        gp[np.ix_(haploid, small != large)] = 0
+    ds = _words(dosage_NA)
+    if not told_N.all():
+        for words in (gp, ds):
+            words[~told_N, 0], words[~told_N, 1:] = _word(b":" + NOTHING), 0
     return gp, ds
+
+
+@cache
+def _copies(count: int) -> Shares:
+    """How many alternate alleles of each kind (G, A - 1) genotypes of so many alleles have."""
+    small, large = genotype_order(count)
+    copies_GA: Shares = (small[:, None] == np.arange(1, count)).astype(np.float32)
+    copies_GA += large[:, None] == np.arange(1, count)
+    return copies_GA
+
+
+def _words(numbers: Shares) -> Words:
+    """Numbers from 0 to 2 (N, X), those of a row between commas and the first behind a colon; a dot where X is 0."""
+    rounded = np.rint(numbers * DIGITS).astype(np.int64)
+    if not rounded.shape[1]:
+        return np.full((len(rounded), 1), _word(b":" + NOTHING))
+    words: Words = _decimals()[rounded]
+    words[:, 0] += _word(b":") - _word(b",")
+    return words
+
+
+@cache
+def _decimals() -> Words:
+    """The texts of all numbers from 0 to 2, each behind a comma."""
+    texts = [b",%b" % f"{number / DIGITS:g}".encode() for number in range(2 * DIGITS + 1)]
+    return np.array(texts, f"S{WORD}").view("<u8").astype(np.uint64)
+
+
+@cache
+def _word(text: bytes) -> np.uint64:
+    """A text of up to eight bytes."""
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+def call_words(texts: Sequence[bytes]) -> Words | None:
+    """Calls (N,), each behind a tab; None if one is too long."""
+    words: Words = np.array(texts, f"S{WORD}").view("<u8").astype(np.uint64)
+    shift = np.uint64(8)
+    return None if (words >> 7 * shift).any() else (words << shift) | _word(b"\t")
+
+
+def joined(words_NX: Words) -> bytes:
+    """All texts, one behind the other, without the first byte."""
+    letters = np.ascontiguousarray(words_NX, "<u8").view(np.uint8).ravel()
+    text: bytes = letters[letters != 0][1:].tobytes()
+    return text
+
+
+def texts_of(words_NX: Words) -> list[bytes]:
+    """The texts of every row, one behind the other, without their first byte."""
+    tabs = np.full((len(words_NX), 1), _word(b"\t"))
+    return [text[1:] for text in joined(np.hstack([tabs, words_NX])).split(b"\t")]
 
 
 def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
     """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
     (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
     drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
-    told_N3 = outcome.genotypes[~haploid].astype(np.float64)
-    total_N = told_N3.sum(axis=1)
-    if told_N3.shape[1] != 3 or not (total_N > 0).any():
+    told_N3 = outcome.genotypes[~haploid] if haploid.any() else outcome.genotypes
+    if told_N3.shape[1] != 3 or not told_N3.any():
         return None
-    told_N3 = told_N3[total_N > 0] / total_N[total_N > 0, None]
-    dosage_N, square_N = told_N3 @ np.array([0, 1, 2]), told_N3 @ np.array([0, 1, 4])
+    none_N, one_N, two_N = told_N3.T.astype(np.float64)
+    total_N = none_N + one_N + two_N
+    if not (total_N > 0).all():
+        total_N, one_N, two_N = (x[total_N > 0] for x in (total_N, one_N, two_N))
+    one_N, two_N = one_N / total_N, two_N / total_N
+    dosage_N, square_N = one_N + 2 * two_N, one_N + 4 * two_N
     of_truth = square_N.mean() - dosage_N.mean() ** 2
     return float(np.clip(dosage_N.var() / of_truth, 0, 1)) if of_truth > VARIES else 0.0
 
@@ -151,12 +215,6 @@ def with_quality(info: bytes, r2: float | None) -> bytes:
     return b";".join([*kept, f"DR2={r2:.3f}".encode()])
 
 
-def _texts(numbers: Shares) -> list[bytes]:
-    """Numbers from 0 to 2, those of a row between commas."""
-    rounded = np.rint(numbers * DIGITS).astype(np.int64)
-    return [b",".join([TEXT[number] for number in row]) or NOTHING for row in rounded.tolist()]
-
-
 @cache
 def call_text(first: int, second: int, *, haploid: bool, phased: bool) -> bytes:
     """A genotype as VCF writes it; one that is not phased has the smaller allele first."""
@@ -165,6 +223,19 @@ def call_text(first: int, second: int, *, haploid: bool, phased: bool) -> bytes:
     if phased:
         return b"%d|%d" % (first, second)
     return b"%d/%d" % (min(first, second), max(first, second))
+
+
+def new_calls(outcome: Outcome, haploid: Flags, phased: Flags) -> tuple[list[bytes], Numbers]:
+    """The genotypes that there are, as text, and which of them each sample (N,) is to have."""
+    count = int(outcome.second.max(initial=0)) + 1
+    kind_N = ((outcome.first * count + outcome.second) * 2 + haploid) * 2 + phased
+    kinds = np.flatnonzero(np.bincount(kind_N))
+    which_N = np.searchsorted(kinds, kind_N)
+    texts = [
+        call_text(*divmod(kind >> 2, count), haploid=bool(kind & 2), phased=bool(kind & 1))
+        for kind in kinds.tolist()
+    ]
+    return texts, which_N
 
 
 def fields_of(layout: bytes) -> tuple[bytes, list[int]]:

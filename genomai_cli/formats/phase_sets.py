@@ -5,7 +5,7 @@ keeps its phase, since with it most is known; those of other sets count as not p
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -37,29 +37,33 @@ def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator
     Those of a chromosome are held at once. `splits` counts what changed.
     """
     for _, group in groupby(records, key=lambda variant: variant.contig):
-        pairs = [(replace(variant, fields=None), _sets_of(variant)) for variant in group]
+        pairs = [(replace(variant, fields=None), _names_of(variant)) for variant in group]
+        if all(names is None for _, names in pairs):
+            yield from (variant for variant, _ in pairs)
+            continue
+        found = [(variant, _sets_of(variant, names)) for variant, names in pairs]
         sizes: dict[int, Counter[bytes]] = {}
-        for _, sets in pairs:
+        for _, sets in found:
             for sample, name in sets.items():
                 sizes.setdefault(sample, Counter())[name] += 1
         largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
-        for variant, sets in pairs:
+        for variant, sets in found:
             outside = [sample for sample, name in sets.items() if name != largest[sample]]
             splits.calls += len(outside)
             splits.samples.update(outside)
             yield _unphased(variant, outside) if outside else variant
 
 
-def _sets_of(variant: Variant) -> _Sets:
+def _names_of(variant: Variant) -> Sequence[bytes] | None:
+    """The sets as the record names them, of every sample; None where it names none."""
+    fields = variant.fields
+    return next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
+
+
+def _sets_of(variant: Variant, names: Sequence[bytes] | None) -> _Sets:
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
-    if not len(phased):
-        return {}
-    fields = variant.fields
-    given = next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
-    if given is None:
-        return dict.fromkeys(phased.tolist(), b".")
-    return {int(sample): given[sample] for sample in phased}
+    return {sample: b"." if names is None else names[sample] for sample in phased.tolist()}
 
 
 def _unphased(variant: Variant, samples: list[int]) -> Variant:

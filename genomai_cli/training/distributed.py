@@ -17,9 +17,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from genomai_cli import device as devices
@@ -105,6 +102,9 @@ class Together:
 
     def _sharded(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network's repeated layers are shared out one by one, so that few are whole at any time."""
+        from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415 - as slow to load as torch
+        from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
+
         mesh = init_device_mesh(device.type, (self.size,))
         lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
         for layer in (layer for layers in lists for layer in layers):
@@ -138,11 +138,15 @@ class Together:
 
     def whole(self, tensor: Tensor) -> Tensor:
         """All processes' shares put together, on the CPU."""
+        from torch.distributed.tensor import DTensor  # noqa: PLC0415
+
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         return full.cpu() if self.shard else full
 
     def share(self, tensor: Tensor, like: Tensor) -> Tensor:
         """This process's share of a whole tensor."""
+        from torch.distributed.tensor import DTensor, distribute_tensor  # noqa: PLC0415
+
         if not isinstance(like, DTensor):
             return tensor
         return distribute_tensor(tensor, like.device_mesh, like.placements)

@@ -1,21 +1,13 @@
-"""The model cards that `pretrain` and `train` write, and the picture of a run's losses.
-
-The module is opened only when there is a card to write, since matplotlib is slow to load.
-"""
+"""The model cards that `pretrain` and `train` write."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
 from torch import nn
 
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.inputs.base import CardText
-from genomai_cli.names import caption
-from genomai_cli.reports.drawings import draw_curves
-from genomai_cli.reports.pictures import picture
 from genomai_cli.training.finetuning import Finetuned
-from genomai_cli.training.loss_curves import Rows, by_objective, by_part
 from genomai_cli.training.pretraining import Pretrained
 
 CLASS_MEASURES = {"accuracy": "accuracy", "mcc": "MCC"}
@@ -266,27 +258,3 @@ def _candidates(validation: dict[str, Any]) -> Iterator[str]:
             for part, scores in found["candidates"].items():
                 figures = " | ".join(f"{scores[measure]:.4f}" for measure in measures)
                 yield f"| {part} | {figures} |"
-
-
-def loss_picture(rows: Rows, title: str) -> bytes:
-    """A PNG of training and held-out loss by step, from the rows of metrics.tsv; a panel a loss."""
-    panels = by_objective(rows)
-
-    def draw(figure: Figure) -> None:
-        figure.suptitle(caption(title))
-        every = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (name, of) in zip(every, panels.items(), strict=True):
-            draw_curves(axes, of, x="step", y=f"{name} (nats)")
-
-    return picture(draw, (4.5 * len(panels), 3.5), ".png")
-
-
-def steps_picture(rows: Rows, title: str) -> bytes:
-    """A PNG of the training loss (thin) and the best held-out loss (thick) by step, a colour a part, from the rows of
-    the metrics.tsv of `train`."""
-
-    def draw(figure: Figure) -> None:
-        figure.suptitle(caption(title))
-        draw_curves(figure.subplots(), by_part(rows), x="step", y="loss (thin: training)")
-
-    return picture(draw, (6.5, 4), ".png")

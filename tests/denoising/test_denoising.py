@@ -229,7 +229,7 @@ def test_a_letter_that_the_record_lacks_leaves_the_call_missing():
     pairs = np.array([np.diag([0.1, 0.3]), np.diag([0.1, 0.7])], np.float32)
     made = outcome(read_of([[-1, -2], [-1, -2]]), pairs, np.zeros(2, bool), Settings())
     assert made.filled.tolist() == [False, True]
-    gp, ds = writing.shares_text(made, np.array([True, True]), 2)
+    gp, ds = map(writing.texts_of, writing.shares_words(made, np.array([True, True]), 2))
     assert gp == [b"0.25,0.75", b"0.125,0.875"]
     assert ds == [b"0.75", b"0.875"]
 
@@ -238,7 +238,28 @@ def test_a_closed_call_is_told_nothing_of():
     pairs = np.full((1, 2, 2), 0.25, np.float32)
     made = outcome(read_of([[-1, -1]], open_=[False]), pairs, np.zeros(1, bool), Settings())
     assert not made.changed.any()
-    assert writing.shares_text(made, np.array([False]), 2) == ([b"."], [b"."])
+    gp, ds = map(writing.texts_of, writing.shares_words(made, np.array([False]), 2))
+    assert (gp, ds) == ([b"."], [b"."])
+
+
+def test_calls_of_three_alleles_are_written_side_by_side():
+    pairs = np.zeros((3, 3, 3), np.float32)
+    pairs[0, 2, 1], pairs[1, 0, 0], pairs[2, 2, 2] = 1, 1, 0.33335
+    made = outcome(read_of([[-1, -1]] * 3), pairs, np.zeros(3, bool), Settings(confidence=0.5))
+    texts, which = writing.new_calls(made, np.zeros(3, bool), np.array([True, False, False]))
+    assert [texts[n] for n in which[:2]] == [b"2|1", b"0/0"]
+    gp, ds = writing.shares_words(made, np.zeros(3, bool), 3)
+    calls = writing.call_words([b"2|1", b"0/0", b"./."])
+    assert writing.joined(np.hstack([calls[:, None], gp, ds])).split(b"\t") == [
+        b"2|1:0,0,0,0,1,0:1,1",
+        b"0/0:1,0,0,0,0,0:0,0",
+        b"./.:0,0,0,0,0,1:0,2",
+    ]
+
+
+def test_a_call_too_long_for_a_word_is_left_to_the_longer_way():
+    assert writing.call_words([b"0/1", b"1234/123"]) is None
+    assert writing.joined(writing.call_words([b"0/1", b"123|123"])) == b"0/1\t123|123"
 
 
 def test_a_doubted_call_is_corrected_if_another_is_likelier():

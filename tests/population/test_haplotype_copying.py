@@ -5,10 +5,12 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks import copying_kernel
+from genomai_cli.population.networks import copying_kernel, haplotype_blocks
+from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
     HaplotypeReference,
     Mosaic,
+    _spread,
     genotypes_of,
     likelihoods_of,
 )
@@ -63,7 +65,6 @@ def test_forward_backward_is_the_sum_over_all_paths(reference, typed):
 
 
 def test_nobody_copies_oneself(reference):
-    """Up to what is switched to within a gap, which may be anybody."""
     alleles = torch.full((1, 2, SITES), -1)
     alleles[..., :4] = REFERENCE[:1, :, :4]
     own = torch.tensor([0])
@@ -144,15 +145,16 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     assert made.place.tolist() == [0.0, 4.0]
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1(compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(copying_kernel, "numba", None)
+def mosaic_of(reference, place, typed, rate, error):
+    return Mosaic(reference, place, typed, blocks_of(reference, typed), rate, error)
+
+
+def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
     rng = torch.Generator().manual_seed(2)
     reference = (torch.rand(60, 4000, generator=rng) < torch.linspace(0, 1, 60)[:, None]).byte()
     reference[::7], reference[1::7] = 1, 0
     typed = torch.arange(0, 60, 3)
-    made = Mosaic(reference, torch.arange(60.0) * 100, typed, 1e-6, 1e-4)
+    made = mosaic_of(reference, torch.arange(60.0) * 100, typed, 1e-6, 1e-4)
     evidence = reference[typed][:, :40].T.float()
     found = made.imputed(evidence, torch.arange(40) // 2)
     assert bool(((found >= 0) & (found <= 1)).all())
@@ -167,21 +169,70 @@ def mosaic(cohort):
     """A mosaic typed at every third site, from the second on."""
     reference, alleles = cohort
     typed = torch.arange(1, 40, 3)
-    made = Mosaic(reference.alleles().T.contiguous(), reference.place, typed, 1e-5, 0.01)
+    made = mosaic_of(reference.alleles().T.contiguous(), reference.place, typed, 1e-5, 0.01)
     return made, alleles
 
 
-@needs_numba
+def walked_one_by_one(made, one, own):
+    """The probabilities of allele 1 at all sites and, of the other sites' evidence, at the typed ones, and the mean
+    probability of each haplotype, by forward-backward over all sites and haplotypes in double precision."""
+    allowed = torch.ones(made.reference.shape[1], dtype=torch.float64)
+    if own >= 0:
+        allowed[2 * own : 2 * own + 2] = 0
+    usual = allowed / allowed.sum()
+    sites = len(made.place)
+    stay = torch.exp(-made.rate * made.place.double().diff()).tolist()
+    typed = {int(site): k for k, site in enumerate(made.typed)}
+    likely = one.double() * (1 - made.error) + (1 - one.double()) * made.error
+
+    def seen(s):
+        if s not in typed:
+            return torch.ones_like(usual)
+        return torch.where(made.reference[s] == 1, likely[typed[s]], 1 - likely[typed[s]])
+
+    ahead, behind = [usual], [torch.ones_like(usual)]
+    for s in range(1, sites):
+        last = ahead[-1] * seen(s - 1)
+        ahead.append(stay[s - 1] * last / last.sum() + (1 - stay[s - 1]) * usual)
+        after = behind[-1] * seen(sites - s)
+        behind.append(stay[-s] * after / (after @ usual) + 1 - stay[-s])
+    without = torch.stack([a * b for a, b in zip(ahead, behind[::-1], strict=True)])
+    here = without * torch.stack([seen(s) for s in range(sites)])
+    without, here = (x / x.sum(1, keepdim=True) for x in (without, here))
+    ones = made.reference.double()
+    share = (without * ones).sum(1)[made.typed].float()
+    share = share * (1 - made.error) + (1 - share) * made.error
+    return (here * ones).sum(1).float(), share, here[made.typed].mean(0).float()
+
+
+@pytest.mark.parametrize("own", [-1, 7])
+@pytest.mark.parametrize("longest", [1, 3, 64])
 @pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
-def test_compiled_loops_give_the_same_haplotypes(mosaic, typed):
+def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
+    mosaic, typed, longest, own, monkeypatch
+):
+    monkeypatch.setattr(haplotype_blocks, "LONGEST", longest)
+    monkeypatch.setattr(haplotype_blocks, "LEAST_KINDS", 100)
     made, alleles = mosaic
-    made = Mosaic(made.reference, made.place, made.typed[typed], made.rate, made.error)
-    one = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.05, 0.9)
-    own = torch.arange(len(one)) - 3
-    found = made.imputed(one, own)
-    torch.testing.assert_close(found, made._from_typed(one, own), atol=1e-5, rtol=0)
-    for each, wanted in zip(made.copied(one, own), made._copied(one, own), strict=True):
-        torch.testing.assert_close(each, wanted, atol=1e-5, rtol=0)
+    made = mosaic_of(made.reference, made.place, made.typed[typed], made.rate, made.error)
+    one = alleles[0, 0][made.typed].float().clamp(0.05, 0.9)
+    found = made.imputed(one[None], torch.tensor([own]))[0]
+    without, mass = made.copied(one[None], torch.tensor([own]))
+    wanted, share, mean = walked_one_by_one(made, one, own)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(without[0], share, atol=1e-5, rtol=0)
+    if longest == 64:
+        torch.testing.assert_close(mass[0], 2 * mean, atol=1e-5, rtol=0)  # one block
+
+
+def test_haplotypes_of_a_kind_are_alike_in_all_rows():
+    rng = torch.Generator().manual_seed(4)
+    rows = (torch.rand(70, 30, generator=rng) < 0.02).byte().numpy()
+    kinds = refined(torch.arange(30).numpy() % 2, rows)
+    for i in range(30):
+        for j in range(30):
+            alike = i % 2 == j % 2 and bool((rows[:, i] == rows[:, j]).all())
+            assert (kinds[i] == kinds[j]) == alike
 
 
 @needs_numba
@@ -200,9 +251,8 @@ def test_compiled_loops_draw_the_same_phases(mosaic, monkeypatch):
 def test_phases_keep_to_what_is_known(mosaic):
     made, alleles = mosaic
     told = likelihoods_of(alleles)[:, made.typed]
-    one, states = phases(made, told, torch.full((10,), -1))
+    one = phases(made, told, torch.full((10,), -1))
     copies = alleles.sum(1)[:, made.typed]
-    assert states.shape == (10, 100)
     for draw in one.unbind(1):
         assert torch.allclose(draw[:, 0][copies == 0], torch.tensor(0.0))
         assert torch.allclose(draw[:, 1][copies == 2], torch.tensor(1.0))
@@ -231,3 +281,12 @@ def test_likelihoods_are_evidence(cohort):
     right = [(found == copies).double().mean() for found in (soft, hard)]
     assert right[0] > right[1] + 0.05
     assert right[0] > 0.85
+
+
+def test_of_many_known_sites_some_are_read_evenly():
+    known = torch.ones(2, 10, dtype=torch.bool)
+    known[1, ::2] = False
+    read = _spread(known, 5)
+    assert read.sum(1).tolist() == [5, 5]
+    assert torch.equal(read[1], known[1])
+    assert read[0].nonzero()[:, 0].diff().tolist() == [2, 2, 2, 2]

@@ -14,7 +14,8 @@ from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.training import selection
-from genomai_cli.training.model_card import classifier_card, steps_picture
+from genomai_cli.training.loss_pictures import steps_picture
+from genomai_cli.training.model_card import classifier_card
 from genomai_cli.training.recipe import read
 from genomai_cli.training.selection import BOTH, GIVEN
 

@@ -4,9 +4,9 @@
    frequencies; the surest heterozygote is laid down.
 2. The reference haplotypes that these two may copy anywhere, `STATES` of them, make a model of both haplotypes at once,
    whose states are their pairs (as Browning and Browning 2009, Am J Hum Genet 84:210, use fewer states).
-3. Phases are drawn from it; each is then imputed from the `WIDE` likeliest haplotypes.
+3. Phases are drawn from it, each of which is then imputed.
 
-Shape suffixes: B individuals, H reference haplotypes, K typed sites, J states, W of the wider choice, X draws; 2
+Shape suffixes: B individuals, H reference haplotypes, K typed sites, J states, X draws; 2
 haplotypes, 3 genotypes.
 """
 
@@ -18,11 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genomai_cli.population.networks import copying_kernel
-
 TURNS = 1
 STATES = 64
-WIDE = 512
 DRAWS = 3
 SEED = 0x115
 LEAST = 1e-30
@@ -41,24 +38,18 @@ class Copying(Protocol):
     def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
-def wide_states(mosaic: Copying) -> int | None:
-    """How many haplotypes phases are imputed from; None for all."""
-    return WIDE if mosaic.alleles.shape[1] > WIDE else None
-
-
-def phases(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Evidence (B, X, 2, K) for allele 1 on both haplotypes, of so many phases drawn by the likelihoods of genotypes,
-    and the reference haplotypes (B, W) that may be copied, the likeliest first."""
-    wide_BW = _states(mosaic, told_BK3, own_B)
+def phases(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
+    """Evidence (B, X, 2, K) for allele 1 on both haplotypes, of so many phases drawn by the likelihoods of
+    genotypes."""
     draws = np.random.default_rng(SEED).random((DRAWS, told_BK3.shape[1]))
-    states_BJ = wide_BW[:, :STATES]
+    states_BJ = _states(mosaic, told_BK3, own_B)
     pairs = Pairs(mosaic.alleles.T[states_BJ], mosaic.stay, mosaic.error)
     path_BX2K = pairs.paths(told_BK3, torch.from_numpy(draws).to(told_BK3))
-    return _evidence(told_BK3[:, None], path_BX2K, mosaic.error), wide_BW
+    return _evidence(told_BK3[:, None], path_BX2K, mosaic.error)
 
 
 def _states(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
-    """The reference haplotypes (B, W) that one of the two haplotypes copies, by how likely, on the whole and
+    """The reference haplotypes (B, J) that one of the two haplotypes copies, by how likely, on the whole and
     anywhere."""
     usual_BK = mosaic.alleles.mean(1).clamp(0.001, 0.999).expand(told_BK3.shape[:2])
     apart_BK = told_BK3[..., 1] / told_BK3.sum(2).clamp(min=LEAST)
@@ -73,8 +64,7 @@ def _states(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
         partner_BK, copied_BH = mosaic.copied(one_BK, own_B)
         if turn >= 2 * TURNS - 2:
             mass_BH = mass_BH + copied_BH
-    count = min(WIDE, mass_BH.shape[1])
-    return mass_BH.topk(count, dim=1).indices
+    return mass_BH.topk(min(STATES, mass_BH.shape[1]), dim=1).indices
 
 
 def beside(told_BK3: Tensor, partner_BK: Tensor) -> Tensor:
@@ -111,6 +101,8 @@ class Pairs:
 
     def paths(self, told_BK3: Tensor, draws_XK: Tensor) -> Tensor:
         """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
+        from genomai_cli.population.networks import copying_kernel  # noqa: PLC0415 - it loads numba
+
         seen_BK3 = self._seen(told_BK3)
         if copying_kernel.is_compiled(self.stay):
             alleles_BJK = self.alleles.to(torch.uint8).contiguous()

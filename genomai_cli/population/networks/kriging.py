@@ -24,6 +24,7 @@ SMALLEST = 0.01  # added to predictions before their logarithm
 SMALLEST_COPIED = 1e-4  # the same, of the copying model's
 FEATURES, COPIED = 12, 4  # of a prediction by kriging, and by copying
 HIDDEN = 16
+AT_ONCE = 32  # individuals whose features are held at once
 
 
 class KrigingReference(nn.Module):
@@ -40,10 +41,13 @@ class KrigingReference(nn.Module):
         self.register_buffer("copies", torch.zeros(people, sites, dtype=torch.int8))
         self.haplotypes = HaplotypeReference(2 * people, sites) if haplotypes else None
         self.calibration = Calibration(sites, FEATURES + (COPIED if haplotypes else 0))
+        self._solved: tuple[Tensor, Tensor, Tensor] | None = None
+        self._truth: tuple[Tensor, Tensor] | None = None
 
     def learn(self, copies_NS: Tensor) -> None:
         """Take over the people, and how frequent genotypes are among them."""
         self.copies.copy_(copies_NS)
+        self._solved = self._truth = None
         self.calibration.learn(copies_NS)
 
     def genotypes(
@@ -56,16 +60,19 @@ class KrigingReference(nn.Module):
         where they say nothing, count where the alleles are unknown; who has some is told by the haplotypes alone.
         """
         copies_BS = copies_of(alleles_B2S)
-        pairs_BS4 = copied_BSC = None
+        pairs_BS4 = None
         if self.haplotypes is not None:
             pairs_BS4 = self.haplotypes.pairs(alleles_B2S, phased_B, None, likelihoods_BS3)
-            copied_BSC = copied_features(pairs_BS4, phased_B)
         found_BS3 = self.calibration.base.new_empty(*copies_BS.shape, 3)
         for rows, sites_K in _by_sites(copies_BS):
             predicted_BS2 = self._predicted(copies_BS[rows][:, sites_K], sites_K)
-            beside = None if copied_BSC is None else copied_BSC[rows]
-            logits_BS3 = self.calibration(predicted_BS2, len(sites_K), beside)
-            found_BS3[rows] = logits_BS3.softmax(dim=2)
+            parts = zip(*(torch.split(x, AT_ONCE) for x in (rows, predicted_BS2)), strict=True)
+            for some, told_BS2 in parts:
+                beside = None
+                if pairs_BS4 is not None:
+                    beside = copied_features(pairs_BS4[some], phased_B[some])
+                logits_BS3 = self.calibration(told_BS2, len(sites_K), beside)
+                found_BS3[some] = logits_BS3.softmax(dim=2).to(found_BS3)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
             soft_B = (says_BS & (alleles_B2S < 0).all(1)).any(1)
@@ -77,10 +84,10 @@ class KrigingReference(nn.Module):
 
         That follows from the one solution with everybody (Rasmussen and Williams 2006, eq. 5.12).
         """
-        surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
+        surplus_NK, factor_NN = self._factor(sites_K)
         unit_NB = torch.zeros(len(self.copies), len(some_B)).to(surplus_NK)
         unit_NB[some_B, torch.arange(len(some_B))] = 1
-        inverse_NB = torch.cholesky_solve(unit_NB, self._factor(surplus_NK))
+        inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
         truth_NS2, mean_S2 = self._targets()
         own_B1 = inverse_NB.gather(0, some_B[None]).T
         gap_BX = (inverse_NB.T @ truth_NS2.flatten(1)) / own_B1
@@ -92,43 +99,46 @@ class KrigingReference(nn.Module):
         truth_NS2, mean_S2 = self._targets()
         if not len(sites_K):
             return mean_S2.expand(len(copies_BK), -1, -1)
-        surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
+        surplus_NK, factor_NN = self._factor(sites_K)
         like_BN = self._kernel(self._surplus(copies_BK, sites_K), surplus_NK)
-        weights_NB = torch.cholesky_solve(like_BN.T, self._factor(surplus_NK))
+        weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
         said_BX = weights_NB.T @ truth_NS2.flatten(1)
         predicted_BS2: Tensor = said_BX.view(len(copies_BK), *mean_S2.shape) + mean_S2
         return predicted_BS2
 
     def _surplus(self, copies: Tensor, sites_K: Tensor) -> Tensor:
         """Copies as they differ from the mean; those that are unknown do not."""
-        reference_NK = self.copies[:, sites_K]
-        known_NK = reference_NK >= 0
-        total_K = (reference_NK * known_NK).sum(0).to(self.calibration.mean)
-        mean_K = total_K / known_NK.sum(0).clamp(min=1)
+        reference_NK = self.copies[:, sites_K].float()
+        known_NK = (reference_NK >= 0).float()
+        mean_K = (reference_NK * known_NK).sum(0) / known_NK.sum(0).clamp(min=1)
         surplus: Tensor = (copies - mean_K) * (copies >= 0)
         return surplus
 
     def _kernel(self, one_BK: Tensor, other_NK: Tensor) -> Tensor:
         """How alike people are (B, N), from 0 to 1."""
-        apart_BN = (one_BK.square().sum(1)[:, None] + other_NK.square().sum(1)) - 2 * (
-            one_BK @ other_NK.T
-        )
         usual = 2 * other_NK.var(dim=0, correction=0).sum()
-        return torch.exp(-apart_BN.clamp(min=0) / (SPREAD * usual).clamp(min=1e-6))
+        apart_BN = one_BK.square().sum(1)[:, None] + other_NK.square().sum(1)
+        apart_BN.addmm_(one_BK, other_NK.T, alpha=-2).clamp_(min=0)
+        return apart_BN.div_((SPREAD * usual).clamp(min=1e-6)).neg_().exp_()
 
-    def _factor(self, surplus_NK: Tensor) -> Tensor:
-        """The Cholesky factor (N, N) of the kernel of the training individuals, with the ridge."""
-        like_NN = self._kernel(surplus_NK, surplus_NK)
-        like_NN.diagonal().add_(RIDGE)
-        factor_NN: Tensor = torch.linalg.cholesky(like_NN)
-        return factor_NN
+    def _factor(self, sites_K: Tensor) -> tuple[Tensor, Tensor]:
+        """The surplus (N, K) of the training individuals at these sites, and the Cholesky factor (N, N) of their kernel
+        with the ridge; kept until other sites are asked for."""
+        if self._solved is None or not torch.equal(self._solved[0], sites_K):
+            surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
+            like_NN = self._kernel(surplus_NK, surplus_NK)
+            like_NN.diagonal().add_(RIDGE)
+            self._solved = sites_K, surplus_NK, torch.linalg.cholesky(like_NN)
+        return self._solved[1:]
 
     def _targets(self) -> tuple[Tensor, Tensor]:
         """Which genotypes the people have (N, S, 2), less the mean (S, 2), 0 where unknown; and the mean."""
-        is_NS2 = torch.stack([self.copies == 1, self.copies == 2], dim=2).to(self.calibration.mean)
-        known_NS1 = (self.copies >= 0).unsqueeze(2)
-        mean_S2 = is_NS2.sum(0) / known_NS1.sum(0).clamp(min=1)
-        return (is_NS2 - mean_S2) * known_NS1, mean_S2
+        if self._truth is None:
+            is_NS2 = torch.stack([self.copies == 1, self.copies == 2], dim=2).float()
+            known_NS1 = (self.copies >= 0).unsqueeze(2)
+            mean_S2 = is_NS2.sum(0) / known_NS1.sum(0).clamp(min=1)
+            self._truth = is_NS2.sub_(mean_S2).mul_(known_NS1), mean_S2
+        return self._truth
 
 
 class Calibration(nn.Module):
@@ -177,6 +187,7 @@ class Calibration(nn.Module):
         """What is told of predictions (..., 2) at sites of these frequencies (..., 3), and of those of the copying
         model, see `copied_features`: (..., C)."""
         one, two = predicted.unbind(-1)
+        base = base.float()
         copies = (one + 2 * two).clamp(0, 2)
         shares = (one, two, 1 - one - two, copies / 2, 1 - copies / 2)
         logs = [(share.clamp(0, 1) + SMALLEST).log() for share in shares]
@@ -186,8 +197,11 @@ class Calibration(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """The MLP (..., C) to (..., 3)."""
-        hidden = torch.tanh((features - self.mean) / self.scale @ self.weight + self.bias)
-        logits: Tensor = hidden @ self.last[:-1] + self.last[-1]
+        inner = self.weight.float() / self.scale.float()[:, None]
+        shift = self.bias.float() - self.mean.float() @ inner
+        hidden = torch.tanh(features @ inner + shift)
+        last = self.last.float()
+        logits: Tensor = hidden @ last[:-1] + last[-1]
         return logits
 
 
@@ -198,7 +212,7 @@ def copies_of(alleles_B2S: Tensor) -> Tensor:
 
 def copied_features(pairs_BS4: Tensor, phased_B: Tensor) -> Tensor:
     """What is told of the copying model's pairs: the genotypes' logarithms, and whether phase was known (B, S, 4)."""
-    logs_BS3 = (genotypes_of(pairs_BS4) + SMALLEST_COPIED).log()
+    logs_BS3 = (genotypes_of(pairs_BS4.float()) + SMALLEST_COPIED).log()
     phased_BS1 = phased_B.to(logs_BS3)[:, None, None].expand_as(logs_BS3[..., :1])
     return torch.cat([logs_BS3, phased_BS1], dim=2)
 
