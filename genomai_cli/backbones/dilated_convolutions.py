@@ -76,8 +76,7 @@ class DilatedConvolutionsNetwork(Backbone):
         none. Tokens that the mask leaves out are like what lies beyond the ends."""
         tokens_BTD = self.words(ids_BT)
         if soft_mask is not None:
-            share_BT1 = soft_mask.share.to(tokens_BTD.dtype).unsqueeze(2)
-            tokens_BTD = torch.lerp(tokens_BTD, self.words.weight[soft_mask.token], share_BT1)
+            tokens_BTD = soft_mask.shown(tokens_BTD, self.words.weight)
         places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         x_BTD: Tensor = tokens_BTD + self.positions(places_T)
         condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition

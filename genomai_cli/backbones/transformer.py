@@ -36,6 +36,11 @@ class SoftMask:
     token: int
     share: Tensor
 
+    def shown(self, vectors_BTD: Tensor, table_VD: Tensor) -> Tensor:
+        """The vectors of tokens, moved by the share to that of the other one in a table."""
+        share_BT1 = self.share.to(vectors_BTD.dtype).unsqueeze(2)
+        return torch.lerp(vectors_BTD, table_VD[self.token], share_BT1)
+
 
 class TransformerNetwork(Backbone):
     """Ids (B, T) to hidden states (B, T, D); at most `config.positions` tokens a sequence.
@@ -78,8 +83,7 @@ class TransformerNetwork(Backbone):
         positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         tokens_BTD = self.words(ids_BT)
         if soft_mask is not None:
-            share_BT1 = soft_mask.share.to(tokens_BTD.dtype).unsqueeze(2)
-            tokens_BTD = torch.lerp(tokens_BTD, self.words.weight[soft_mask.token], share_BT1)
+            tokens_BTD = soft_mask.shown(tokens_BTD, self.words.weight)
         x_BTD: Tensor = tokens_BTD + self.positions(positions_T)
         if self.config.conditions:
             condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
