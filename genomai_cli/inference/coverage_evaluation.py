@@ -129,7 +129,7 @@ def measured_here(
             found.setdefault(whose, []).append(track.name)
     if not found:
         table.selected(every.tracks)
-        message = "none of the tracks chosen that lie along the genome is in it: contact maps and junctions are not measured"
+        message = "none of the tracks chosen that lie along the genome is in it (contact maps and junctions do not)"
         raise InputError(message, path=table.path)
     return found
 

@@ -268,7 +268,7 @@ class TestPretraining:
         assert "0 tracks along 1 region" in (tmp_path / "page.html").read_text()
         ended = run(["evaluate", "--task", "tracks", *words, "--tracks", genome / "raw.tsv"])
         assert ended.status == 1
-        assert "contact maps and junctions are not measured" in ended.stderr
+        assert "contact maps and junctions do not" in ended.stderr
 
     @pytest.mark.parametrize(
         ("row", "said"),
