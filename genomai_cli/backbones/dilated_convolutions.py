@@ -37,6 +37,8 @@ class DilatedConvolutionsConfig:
             raise ValueError("taps: an odd number")
         if self.farthest < 1 or self.farthest & (self.farthest - 1):
             raise ValueError("farthest: a power of two")
+        if min(self.width, self.layers, self.positions) < 1:
+            raise ValueError("width, layers and positions: 1 or more")
 
     def dilation(self, block: int) -> int:
         """That of a block, numbered from 0."""

@@ -44,6 +44,8 @@ class CoolMap:
         with self._opened() as root:
             self._check(root)
             self.bin_size = int(root.attrs["bin-size"])
+            if self.bin_size < 1:
+                raise ValueError("bins without bases")
             names = [_text(name) for name in root["chroms/name"][:]]
             lengths = root["chroms/length"][:].tolist()
             self.contigs = dict(zip(names, lengths, strict=True))
@@ -79,7 +81,7 @@ class CoolMap:
             one_I, other_I, count_I = (
                 root[f"pixels/{name}"][entries] for name in ("bin1_id", "bin2_id", "count")
             )
-        if not (count_I >= 0).all():
+        if not ((count_I >= 0) & np.isfinite(count_I)).all():
             message = f"contacts of {contig} that are below 0 or no numbers: counts are wanted, not their logarithms"
             raise InputError(message, path=self.path)
         one_I, other_I = (ids_I.astype(np.int64) - at - begin for ids_I in (one_I, other_I))

@@ -129,7 +129,8 @@ def measured_here(
             found.setdefault(whose, []).append(track.name)
     if not found:
         table.selected(every.tracks)
-        raise InputError("none of the tracks chosen is in it", path=table.path)
+        message = "none of the tracks chosen that lie along the genome is in it (contact maps and junctions do not)"
+        raise InputError(message, path=table.path)
     return found
 
 

@@ -163,7 +163,7 @@ class TrackReport:
 
     def of_region(self, region: Region, stretches: Iterable[Stretch]) -> Iterator[Stretch]:
         """The stretches of a region themselves."""
-        few = len(self.tracks) <= MOST_TRACKS and len(self._drawn) < MOST_REGIONS
+        few = 0 < len(self.tracks) <= MOST_TRACKS and len(self._drawn) < MOST_REGIONS
         bins = _Bins(region, self.resolution, len(self.tracks)) if few else None
         known_2T = np.zeros((2, len(self.tracks)))
         largest_T = np.full(len(self.tracks), -np.inf)

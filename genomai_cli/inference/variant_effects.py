@@ -305,14 +305,15 @@ def _alleles_in(
     change: Change, window: tuple[int, int], reference: IndexedFasta, scorer: Scorer
 ) -> Alleles:
     """The window with the reference's allele and with the other, of which that of networks that read multiples is as
-    long: its end moves, or at the end of a contig its beginning."""
+    long: its end moves, and its beginning where the contig, or what lies behind the change, ends."""
     length = reference.lengths[change.contig]
 
     def stretch(allele: str) -> tuple[Stretch, int]:
         begin, end = window
         if scorer.step > 1:
-            end += len(change.ref) - len(allele)
-            begin, end = begin - max(0, end - length), min(end, length)
+            size = end - begin
+            end = min(max(change.end, end + len(change.ref) - len(allele)), length)
+            begin = change.start - (size - len(allele) - (end - change.end))
         before = reference.fetch(change.contig, begin, change.start)
         text = before + allele + reference.fetch(change.contig, change.end, end)
         first, last = len(before), min(len(text), len(before) + len(allele) + scorer.flank)

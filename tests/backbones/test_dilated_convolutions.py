@@ -64,7 +64,7 @@ def test_layers_are_those_on_the_way():
     assert not torch.equal(network(shown, layer=3), network(shown))
 
 
-@pytest.mark.parametrize("sizes", [{"taps": 4}, {"farthest": 3}, {"farthest": 0}])
+@pytest.mark.parametrize("sizes", [{"taps": 4}, {"farthest": 3}, {"farthest": 0}, {"width": 0}])
 def test_sizes_that_have_no_middle_or_no_end_are_refused(sizes):
-    with pytest.raises(ValueError, match=r"taps|farthest"):
+    with pytest.raises(ValueError, match=r"taps|farthest|width"):
         DilatedConvolutionsConfig(**SMALL | sizes)

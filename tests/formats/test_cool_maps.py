@@ -108,6 +108,7 @@ class TestRefusals:
                 lambda root: root["pixels/count"].__setitem__(4, -1),
                 "contacts of a that are below 0",
             ),
+            (lambda root: root.attrs.update({"bin-size": 0}), "damaged"),
             (lambda root: root["indexes/bin1_offset"].__setitem__(4, 10**6), "damaged"),
             (lambda root: root["indexes/chrom_offset"].__setitem__(1, 3), "damaged"),
         ],
@@ -116,6 +117,15 @@ class TestRefusals:
         with h5py.File(balanced, "a") as file:
             change(file)
         with pytest.raises(InputError, match=said):
+            CoolMap(balanced, "balanced").values("a", 0, 5)
+
+    def test_an_infinite_count_is_refused(self, balanced):
+        with h5py.File(balanced, "a") as file:
+            counts = file["pixels/count"][:].astype(float)
+            counts[4] = np.inf
+            del file["pixels/count"]
+            file["pixels/count"] = counts
+        with pytest.raises(InputError, match="no numbers"):
             CoolMap(balanced, "balanced").values("a", 0, 5)
 
     def test_a_file_cut_anywhere_is_one_line(self, balanced, tmp_path):

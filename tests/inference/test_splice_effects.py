@@ -185,6 +185,24 @@ def test_letters_of_either_window_stand_for_the_same_base_of_the_genome(place):
         assert (laid[pair.ref_at + kept : end] == 0).all() or len(pair.change.alt) > kept
 
 
+@pytest.mark.parametrize("start", [0, 4700, 4990, 4999])
+def test_a_long_insertion_at_the_end_of_a_contig_has_a_window_as_long(place, start):
+    added = "".join(np.random.default_rng(1).choice(list("ACGT"), 900))
+    record = AlleleRecord("a", start + 1, TEXT[start], (TEXT[start] + added,), "v.vcf", 1)
+    heard = Heard()
+    scorer = Scorer(None, None, window=WINDOW, flank=8, step=2048, contrasts=heard)
+    with open_reference(place / "ref.fa") as reference:
+        list(effects([record], Site(reference), scorer))
+    (pair,) = heard.pairs
+    changed = TEXT[: start + 1] + added + TEXT[start + 1 :]
+    assert len(pair.ref.text) == len(pair.alt.text) == WINDOW
+    assert changed[pair.change.start - pair.alt_at :].startswith(pair.alt.text)
+    codes = np.frombuffer(pair.alt.text.encode(), np.uint8).astype(np.float32)[:, None]
+    laid = laid_on(codes, pair)[: pair.ref_at - 1, 0]
+    given = np.frombuffer(pair.ref.text.encode(), np.uint8)[: pair.ref_at - 1]
+    assert (np.isnan(laid) | (laid == given)).all()
+
+
 class TestSites:
     def test_the_base_that_changes_most_anywhere_in_the_window(self, place, bundle):
         alt = other_than(TEXT[2499])

@@ -260,6 +260,15 @@ class TestPretraining:
         assert ended.status == 0, ended.stderr
         assert "no weights of bins: its counts are read as they are" in ended.stderr
         assert "raw counts" in (tmp_path / "m" / "tracks.tsv").read_text()
+        (tmp_path / "r.bed").write_text("a\t4096\t12288\n")
+        words = ["--model", tmp_path / "m", "--reference", genome / "ref.fa"]
+        maps = ["--regions", tmp_path / "r.bed", "--contacts", tmp_path / "c.h5"]
+        ended = run(["predict", *words, *maps, "--report", tmp_path / "page.html"])
+        assert ended.status == 0, ended.stderr
+        assert "0 tracks along 1 region" in (tmp_path / "page.html").read_text()
+        ended = run(["evaluate", "--task", "tracks", *words, "--tracks", genome / "raw.tsv"])
+        assert ended.status == 1
+        assert "contact maps and junctions do not" in ended.stderr
 
     @pytest.mark.parametrize(
         ("row", "said"),

@@ -341,7 +341,11 @@ class TestPretraining:
         ("words", "status", "said"),
         [
             (["--organism", "rat"], 2, "--organism rat: the model knows human, mouse"),
-            (["--organism", "mouse", "--only", "cage"], 1, "none of the tracks chosen is in it"),
+            (
+                ["--organism", "mouse", "--only", "cage"],
+                1,
+                "none of the tracks chosen that lie along",
+            ),
         ],
     )
     def test_an_organism_without_tracks_is_refused(self, model, genome, words, status, said):
