@@ -55,7 +55,7 @@ def _of_labels(scores: Scores) -> "Iterator[tuple[str, HeadScores]]":
     return ((head, of) for head, of in scores.items() if isinstance(of, HeadScores))
 
 
-GUESSES = ("nothing", "rate", "other_tracks", "next_base")
+GUESSES = ("nothing", "rate", "other_tracks", "last_seen", "next_base")
 
 
 def omics_tsv(rows: "list[Row]") -> str:

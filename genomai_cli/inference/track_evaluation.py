@@ -2,8 +2,9 @@
 
 Windows lie end to end along the regions, on the forward strand, and are masked by the objective's own settings, all
 drawn from a seed: isolated tokens; tracks as a whole; spans of positions over all tracks. The guesses: nothing
-anywhere; each track at its rate in the training data; the share of the other tracks that is seen at the position; and
-for a masked token, whose other bases its neighbour tells, the base that most often followed the eight before it.
+anywhere; each track at its rate in the training data; the share of the other tracks that is seen at the position; the
+track as it was last seen before the position, the surer the nearer; and for a masked token, whose other bases its
+neighbour tells, the base that most often followed the eight before it.
 Intervals are those of windows drawn with replacement.
 
 Shape suffixes: B windows, T tokens, C tracks, N cases, S bins of scores, W all windows.
@@ -38,8 +39,10 @@ REPEATS = 200
 VISIBLE, WHOLE, SPANS = "visible", "masked_tracks", "masked_positions"
 MASKED = "masked"  # both of the latter
 GROUPS = (VISIBLE, WHOLE, SPANS)
-MODEL, NOTHING, RATE, OTHERS = "model", "nothing", "rate", "other_tracks"
-SCORERS = (MODEL, RATE, OTHERS)
+MODEL, NOTHING, RATE, OTHERS, LAST = "model", "nothing", "rate", "other_tracks", "last_seen"
+GUESSED = (RATE, OTHERS, LAST)
+SCORERS = (MODEL, *GUESSED)
+FADES = 256  # bases, over which what was last seen is worth 1/e
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,8 @@ def _count_scores(
     bins = {
         MODEL: _bins(logits_BTC),
         RATE: np.broadcast_to(_bins(rates_C), known_BTC.shape),
-        OTHERS: np.minimum(others_BTC * BINS, BINS - 1).astype(np.int64),
+        OTHERS: _bins_of_shares(others_BTC),
+        LAST: _bins_of_shares(_last_seen(taken_BTC, seen_BTC)),
     }
     for group, chosen_BTC in groups.items():
         for scorer, bins_BTC in bins.items():
@@ -176,6 +180,20 @@ def _count_scores(
                 words = bins_BTC[row][chosen_TC] + BINS * above_BTC[row][chosen_TC]
                 found = np.bincount(words, minlength=2 * BINS).astype(np.int32)
                 counted.scores[group, scorer].append(found.reshape(2, BINS))
+
+
+def _last_seen(taken_BTC: NDArray[np.float32], seen_BTC: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """What each track was where it was last seen, at the position or before it in the window; 0 where it never was."""
+    places_T1 = np.arange(seen_BTC.shape[1])[:, None]
+    last_BTC = np.maximum.accumulate(np.where(seen_BTC, places_T1, -1), axis=1)
+    value_BTC = np.take_along_axis(taken_BTC, np.maximum(last_BTC, 0), axis=1)
+    found: NDArray[np.floating] = value_BTC * np.exp((last_BTC - places_T1) / FADES)
+    return found
+
+
+def _bins_of_shares(shares: NDArray[np.floating]) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = np.minimum(shares * BINS, BINS - 1).astype(np.int64)
+    return found
 
 
 def _bins(logits: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -253,7 +271,7 @@ def _track_rows(
         interval([float(d.accuracy(cut)) for d in drawn]),
         nothing=nothing,
     )
-    best = {s: float(totals[s].f1().max()) for s in (RATE, OTHERS)}
+    best = {s: float(totals[s].f1().max()) for s in GUESSED}
     yield row(
         "f1",
         float(model.f1()[cut]),
@@ -261,11 +279,11 @@ def _track_rows(
         nothing=0.0,
         **best,
     )
-    areas = {s: float(totals[s].auc()) for s in (RATE, OTHERS)}
+    areas = {s: float(totals[s].auc()) for s in GUESSED}
     yield row(
         "auc", float(model.auc()), interval([float(d.auc()) for d in drawn]), nothing=0.5, **areas
     )
-    precisions = {s: float(totals[s].average_precision()) for s in (RATE, OTHERS)}
+    precisions = {s: float(totals[s].average_precision()) for s in GUESSED}
     yield row(
         "auprc",
         float(model.average_precision()),

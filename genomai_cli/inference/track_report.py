@@ -34,6 +34,7 @@ GUESSES = {
     "nothing": "of nothing anywhere",
     "rate": "of each track's rate in the training data",
     "other_tracks": "of the share of the other tracks that is seen there",
+    "last_seen": "of the track where it was last seen before",
     "next_base": "of the base that most often followed the eight before it",
 }
 MOST_TILES = 5
