@@ -172,7 +172,7 @@ def _count_scores(
         MODEL: _bins(logits_BTC),
         RATE: np.broadcast_to(_bins(rates_C), known_BTC.shape),
         OTHERS: _bins_of_shares(others_BTC),
-        LAST: _bins_of_shares(_last_seen(taken_BTC, seen_BTC)),
+        LAST: _bins_of_shares(last_seen(taken_BTC, seen_BTC)),
     }
     for group, chosen_BTC in groups.items():
         for scorer, bins_BTC in bins.items():
@@ -182,7 +182,7 @@ def _count_scores(
                 counted.scores[group, scorer].append(found.reshape(2, BINS))
 
 
-def _last_seen(taken_BTC: NDArray[np.float32], seen_BTC: NDArray[np.bool_]) -> NDArray[np.floating]:
+def last_seen(taken_BTC: NDArray[np.float32], seen_BTC: NDArray[np.bool_]) -> NDArray[np.floating]:
     """What each track was where it was last seen, at the position or before it in the window; 0 where it never was."""
     places_T1 = np.arange(seen_BTC.shape[1])[:, None]
     last_BTC = np.maximum.accumulate(np.where(seen_BTC, places_T1, -1), axis=1)
