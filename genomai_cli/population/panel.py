@@ -115,7 +115,7 @@ class Panel:
             yield "\t".join(row) + "\n"
 
 
-@lru_cache(maxsize=8)  # large panels of installed models take a third of a second each
+@lru_cache(maxsize=8)  # large panels of installed models take a tenth of a second each
 def _parsed(data: bytes, shown: str, name: str) -> Panel:
     return _panel_of(parse_table(data, shown), name)
 
