@@ -76,7 +76,7 @@ from genomai_cli.training.stacking import Stack, stack, stack_numbers
 from genomai_cli.training.trainer import Stopping, unstopped
 
 FOLDS = 5
-SECONDS_A_LETTER = 5e-6  # of training a convolution on both strands, on two cores
+SECONDS_A_LETTER = 8e-6  # of training a convolution on both strands, on two hyperthreads
 SHARE = 0.7  # of the budget for convolutions
 EPOCHS_AT, EPOCHS = 2000, 30  # of so many samples
 FEWER_BY = 0.42  # the power of the number of samples that there are fewer epochs by
