@@ -9,12 +9,11 @@ Shape suffixes: B sequences, T tokens, D hidden size.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.backbones.base import Backbone
-from genomai_cli.backbones.transformer import SoftMask
+from genomai_cli.backbones.transformer import SoftMask, embedded
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,7 @@ class DilatedConvolutionsNetwork(Backbone):
     ) -> Tensor:
         """The hidden states (B, T, D) after `layer` blocks, by default after all, given a `condition` (B,), by default
         none. Tokens that the mask leaves out are like what lies beyond the ends."""
-        tokens_BTD = self.words(ids_BT)
-        if soft_mask is not None:
-            tokens_BTD = soft_mask.shown(tokens_BTD, self.words.weight)
-        places_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        x_BTD: Tensor = tokens_BTD + self.positions(places_T)
+        x_BTD = embedded(self.words, self.positions, ids_BT, soft_mask)
         condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
         real_BT1 = None if mask_BT is None or mask_BT.all() else mask_BT.unsqueeze(2)
         for block in self.blocks[:layer]:

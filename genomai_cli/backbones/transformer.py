@@ -36,10 +36,17 @@ class SoftMask:
     token: int
     share: Tensor
 
-    def shown(self, vectors_BTD: Tensor, table_VD: Tensor) -> Tensor:
-        """The vectors of tokens, moved by the share to that of the other one in a table."""
-        share_BT1 = self.share.to(vectors_BTD.dtype).unsqueeze(2)
-        return torch.lerp(vectors_BTD, table_VD[self.token], share_BT1)
+
+def embedded(
+    words: nn.Embedding, positions: nn.Embedding, ids_BT: Tensor, soft_mask: SoftMask | None
+) -> Tensor:
+    """The vectors (B, T, D) of tokens, as far as they are seen, and of their positions."""
+    tokens_BTD: Tensor = words(ids_BT)
+    if soft_mask is not None:
+        share_BT1 = soft_mask.share.to(tokens_BTD.dtype).unsqueeze(2)
+        tokens_BTD = torch.lerp(tokens_BTD, words.weight[soft_mask.token], share_BT1)
+    found_BTD: Tensor = tokens_BTD + positions(torch.arange(ids_BT.shape[1], device=ids_BT.device))
+    return found_BTD
 
 
 class TransformerNetwork(Backbone):
@@ -80,11 +87,7 @@ class TransformerNetwork(Backbone):
 
         Tokens that the mask leaves out are neither attended to nor meaningful in them.
         """
-        positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        tokens_BTD = self.words(ids_BT)
-        if soft_mask is not None:
-            tokens_BTD = soft_mask.shown(tokens_BTD, self.words.weight)
-        x_BTD: Tensor = tokens_BTD + self.positions(positions_T)
+        x_BTD = embedded(self.words, self.positions, ids_BT, soft_mask)
         if self.config.conditions:
             condition_B = ids_BT.new_zeros(len(ids_BT)) if condition is None else condition
             x_BTD = x_BTD + self.conditions(condition_B).unsqueeze(1)

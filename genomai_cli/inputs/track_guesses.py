@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from genomai_cli.alphabet import UNKNOWN_CODE, codes_of
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bigwig import Values
-from genomai_cli.inputs.samples import Letters, TrainingRows
+from genomai_cli.inputs.samples import Letters, Rows, TrainingRows
 from genomai_cli.inputs.track_windows import TrackWindows
 
 GUESSES = "track_baselines.safetensors"  # in a bundle
@@ -101,9 +101,8 @@ def expected_contacts(rows: TrainingRows, windows: TrackWindows, bins: int) -> V
     0 where none is known."""
     maps = windows.aligned.maps
     sums_MD, count_MD = np.zeros((2, len(maps), bins))
-    for begin, letters in _some_pieces(rows) if maps else ():
-        whole = len(letters) // maps[0].file.bin_size
-        place = np.array([begin]), np.array([len(letters)]), np.array([0])
+    for letters, place in _some_pieces(rows) if maps else ():
+        whole = letters // maps[0].file.bin_size
         contacts_PPM = windows.contacts(*place, whole)[0]
         for distance in range(min(whole, bins)):
             own_MP = np.diagonal(contacts_PPM, distance)
@@ -112,15 +111,16 @@ def expected_contacts(rows: TrainingRows, windows: TrackWindows, bins: int) -> V
     return (sums_MD / np.maximum(count_MD, 1)).astype(np.float32)
 
 
-def _some_pieces(rows: TrainingRows) -> Iterator[tuple[int, Letters]]:
-    return islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES))
+def _some_pieces(rows: TrainingRows) -> Iterator[tuple[int, tuple[Rows, Rows, Rows]]]:
+    """How many letters some of the pieces to train on have, and each as the only one of `TrackWindows`, forward."""
+    for begin, letters in islice(rows.training_pieces(), 0, None, max(1, len(rows) // PIECES)):
+        yield len(letters), (np.array([begin]), np.array([len(letters)]), np.array([0]))
 
 
 def _values(rows: TrainingRows, windows: TrackWindows) -> Iterator[Values]:
     """The values (L, C) of some of the pieces to train on."""
-    for begin, letters in _some_pieces(rows):
-        place = np.array([begin]), np.array([len(letters)]), np.array([0])
-        yield windows.values(*place, len(letters))[0]
+    for letters, place in _some_pieces(rows):
+        yield windows.values(*place, letters)[0]
 
 
 def next_bases(rows: TrainingRows) -> NDArray[np.uint8]:
