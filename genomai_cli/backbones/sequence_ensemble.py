@@ -163,18 +163,14 @@ class Convolution(nn.Module):
     def _pooled(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
         """The strongest answer of every filter and channel, the channels' means, and their means in every bin."""
         config = self.config
-        left, right = config.width // 2, (config.width - 1) // 2
-        seen_BLX = (
-            functional.pad(hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
-        )
-        answers_BLC = functional.relu(self.filters(seen_BLX)) * real_BL.unsqueeze(2)
-        answers_BPC = _in_parts(answers_BLC, config.pool).mean(2)
-        real_BP = _in_parts(real_BL.unsqueeze(2), config.pool).any(2).squeeze(2)
+        answers_BPC = self._filtered(hot_BLA, real_BL)
+        real_BP = functional.pad(real_BL, (0, -real_BL.shape[1] % config.pool))
+        real_BP = real_BP.view(len(real_BP), -1, config.pool).any(2)
         real_B1P = real_BP.unsqueeze(1)
         answers_BCP = functional.relu(
             _normalised(self.filter_norm, answers_BPC, real_BP)
         ).transpose(1, 2)
-        dropped_BCP = functional.dropout(answers_BCP, config.filter_dropout, self.training)
+        dropped_BCP = _dropped(answers_BCP, config.filter_dropout, self.training)
         mixed_BPC = self.neighbours(dropped_BCP).transpose(1, 2)
         mixed_BCP = functional.gelu(_normalised(self.neighbour_norm, mixed_BPC, real_BP)).transpose(
             1, 2
@@ -190,6 +186,40 @@ class Convolution(nn.Module):
             found.append(functional.adaptive_avg_pool1d(placed_BCP, config.bins).flatten(1))
         return torch.cat(found, dim=1)
 
+    def _filtered(self, hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
+        """What every filter answers, rectified: means (B, P, C) over `pool` letters, padding as 0."""
+        config = self.config
+        left, right = config.width // 2, (config.width - 1) // 2
+        seen_BLX = (
+            functional.pad(hot_BLA, (0, 0, left, right)).unfold(1, config.width, 1).flatten(2)
+        )
+        rest = seen_BLX.shape[1] % config.pool
+        sizes = [seen_BLX.shape[1] - rest, rest]
+        every = bool(real_BL.all())
+        sums = []
+        # The last letters apart: to fill up their answers would copy all others, forth and back.
+        parts = zip(torch.split(seen_BLX, sizes, 1), torch.split(real_BL, sizes, 1), strict=True)
+        for part_BLX, part_BL in parts:
+            if part_BLX.shape[1]:
+                answers_BLC = torch.relu_(self.filters(part_BLX))
+                if not every:
+                    answers_BLC = answers_BLC * part_BL.unsqueeze(2)
+                size = min(config.pool, part_BLX.shape[1])
+                sums.append(answers_BLC.view(len(answers_BLC), -1, size, config.filters).sum(2))
+        return torch.cat(sums, dim=1) / config.pool
+
+
+def _dropped(values: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout of a share in 1/256, by a byte a value: a draw for each takes longer than the filters themselves."""
+    least = round(256 * share)
+    if not training or not least:
+        return values
+    count = values.numel()
+    draws = torch.empty(-(-count // 8), dtype=torch.int64, device=values.device)
+    draws.random_(torch.iinfo(torch.int64).min, None)
+    kept = draws.view(torch.uint8)[:count].view(values.shape) >= least
+    return values * (kept * (256 / (256 - least)))
+
 
 def other_strand(hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
     """The indicators of the reverse complement; padding stays behind the end."""
@@ -197,12 +227,6 @@ def other_strand(hot_BLA: Tensor, real_BL: Tensor) -> Tensor:
     from_BL = (real_BL.sum(1, keepdim=True) - 1 - place_L).clamp(min=0)
     turned_BLA = hot_BLA.flip(2).gather(1, from_BL[..., None].expand_as(hot_BLA))
     return turned_BLA * real_BL.unsqueeze(2)
-
-
-def _in_parts(values_BLC: Tensor, size: int) -> Tensor:
-    """The values (B, P, size, C), the last part filled up with zeros."""
-    padded_BLC = functional.pad(values_BLC, (0, 0, 0, -values_BLC.shape[1] % size))
-    return padded_BLC.view(len(padded_BLC), -1, size, padded_BLC.shape[2])
 
 
 def _normalised(norm: nn.BatchNorm1d, values_BPC: Tensor, real_BP: Tensor) -> Tensor:

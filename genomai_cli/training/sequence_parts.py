@@ -8,7 +8,6 @@ Shape suffixes: N samples, B samples of a batch, L letters, F features, C classe
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +35,7 @@ ROWS_AT_ONCE = 512
 COUNT_TYPES = (torch.uint8, torch.int16, torch.int32)
 EVALUATIONS = 12
 SMOOTHING = 0.05  # of labels
+BFLOAT16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # of torch.cpu
 SHIFT = 4  # letters that a sequence is moved by while training, where positions do not matter
 SMALL, SMALL_BATCH, BATCH = 10_000, 64, 128  # samples, and of a batch
 Regression = Kmers | Positions
@@ -276,13 +276,14 @@ def train_convolution(
     settings = _settings(len(train), how.epochs)
     rows = torch.from_numpy(train)
     shift = 0 if part.config.bins else SHIFT
+    narrow = how.device.type == "cpu" and in_sixteen_bits(how.device)  # the loop sees to a GPU
 
     def loss_at(trained: nn.Module, step: int) -> Tensor:
         rng = np.random.default_rng([how.seed, step])
         drawn = rows[torch.from_numpy(rng.choice(len(rows), settings.batch_size))]
         codes_BL, real_BL = data.batch(drawn)
         codes_BL = _moved(codes_BL, int(rng.integers(-shift, shift + 1)))
-        with _narrow(how.device):
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             logits_BO, _ = answers_of(trained, codes_BL.to(how.device), real_BL.to(how.device))
         return data.truth_at(drawn, how.device).smoothed_loss(data.by_head(logits_BO.float()))
 
@@ -321,10 +322,9 @@ def _settings(samples: int, epochs: float) -> Optimization:
     )
 
 
-def _narrow(device: torch.device) -> AbstractContextManager[object]:
-    """Sixteen bits where the processor multiplies them faster; on a GPU the loop sees to that."""
-    fast = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+def in_sixteen_bits(device: torch.device) -> bool:
+    """Whether convolutions are trained in bfloat16: where the processor multiplies it faster, and on a GPU."""
+    return device.type != "cpu" or any(getattr(torch.cpu, name, bool)() for name in BFLOAT16)
 
 
 def _moved(codes_BL: Tensor, by: int) -> Tensor:

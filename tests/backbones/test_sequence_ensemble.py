@@ -12,8 +12,11 @@ from genomai_cli.backbones.base import build_network
 from genomai_cli.backbones.heads import attach_heads, logits, token_slopes
 from genomai_cli.backbones.kmer_counts import KmerCounts
 from genomai_cli.backbones.sequence_ensemble import (
+    Convolution,
+    ConvolutionConfig,
     Positions,
     PositionsConfig,
+    _dropped,
     codes_of_ids,
     one_hot,
     other_strand,
@@ -155,3 +158,29 @@ def test_vectors_are_the_embeddings_and_heads_read_logits():
 def test_an_unknown_part_is_refused(part):
     with pytest.raises(BundleError, match="sequence_ensemble"):
         build_network({"kind": "sequence_ensemble", "outputs": 2, "parts": [part]})
+
+
+@given(DNA)
+@settings(deadline=None)
+def test_filters_answer_in_means_over_four_letters(text):
+    torch.manual_seed(0)
+    part = Convolution(ConvolutionConfig(filters=6, channels=4, embedding=3), 2).double()
+    ids_BL, real_BL = codes(text, "ACGT" * 10)
+    hot_BLA = one_hot(codes_of_ids(ids_BL, real_BL)[0]).double()
+    found_BPC = part._filtered(hot_BLA, real_BL)
+    around_BLA = torch.nn.functional.pad(hot_BLA, (0, 0, 7, 7))
+    for place in range(0, ids_BL.shape[1], 4):
+        each = [
+            part.filters(around_BLA[:, i : i + 15].mT.flatten(1)).relu() * real_BL[:, i, None]
+            for i in range(place, min(place + 4, ids_BL.shape[1]))
+        ]
+        assert torch.allclose(found_BPC[:, place // 4], sum(each) / 4)
+
+
+def test_dropout_keeps_the_sum_and_drops_its_share():
+    torch.manual_seed(0)
+    values = torch.ones(1001, 7)
+    dropped = _dropped(values, 0.2, True)
+    assert float((dropped == 0).float().mean()) == pytest.approx(51 / 256, abs=0.02)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.02)
+    assert torch.equal(_dropped(values, 0.2, False), values)
