@@ -151,7 +151,8 @@ def _contact_map(tracks: Sequence[Track], table: str) -> CoolMap | None:
         return None
     if len(tracks) > 1 or first.absent:
         wrong = f"one of {len(tracks)} tracks in a file" if len(tracks) > 1 else "with `absent`"
-        message = f"track {first.name} {wrong}: a contact map has its own file or group, which tells what is missing"
+        what = "a contact map has its own file or group (for two tracks a copy), which tells what is missing"
+        message = f"track {first.name} {wrong}: {what}"
         raise InputError(message, path=table)
     return CoolMap(first.file, first.counts)
 

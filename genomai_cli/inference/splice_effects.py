@@ -106,7 +106,7 @@ class SpliceEffects:
         return Splicing(sites_L4, _mean(forward.values, backward.values[::-1]), counts)
 
     def _sites(self, pair: Alleles, ref: Splicing, alt: Splicing) -> Iterator["_Found"]:
-        """Of each track the letter with the largest difference."""
+        """Of each track the letter with the largest difference; nowhere if none differs, as of ALT equal to REF."""
         first, last = 0, len(pair.ref.text)
         if self.reach is not None:
             first, last = _around(pair, self.reach, last)
@@ -114,8 +114,10 @@ class SpliceEffects:
             own = slice(begin, begin + COLUMNS_AT_ONCE)
             ref_LC, alt_LC = ref.values[:, own], laid_on(alt.values[:, own], pair)
             change_LC = np.nan_to_num(np.abs(alt_LC - ref_LC)[first:last], nan=-1.0)
-            for column, letter in enumerate((first + change_LC.argmax(axis=0)).tolist()):
-                place = str(_distance(pair, letter))
+            for column, change_L in enumerate(change_LC.T):
+                differ = change_L.max() > 0
+                letter = first + int(change_L.argmax()) if differ else max(0, pair.ref_at)
+                place = str(_distance(pair, letter)) if differ else NOWHERE
                 yield _Found(ref_LC[letter, column], alt_LC[letter, column], place)
 
     def _junctions(self, pair: Alleles, ref: Splicing, alt: Splicing) -> Iterator["_Found"]:
@@ -138,7 +140,11 @@ class SpliceEffects:
             if not len(first_J):
                 yield _Found(np.nan, np.nan, NOWHERE)
                 continue
-            junction = int(np.abs(alt_JU[:, tissue] - ref_JU[:, tissue]).argmax())
+            change_J = np.abs(alt_JU[:, tissue] - ref_JU[:, tissue])
+            junction = int(change_J.argmax())
+            if not change_J[junction] > 0:
+                yield _Found(ref_JU[junction, tissue], alt_JU[junction, tissue], NOWHERE)
+                continue
             ends = places_4S[donors_J][junction], places_4S[acceptors_J][junction]
             strand = "+-"[strand_J[junction]]
             intron = f"{pair.begin + min(ends) + 2}-{pair.begin + max(ends)}:{strand}"

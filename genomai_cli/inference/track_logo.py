@@ -47,7 +47,10 @@ class TrackLogo:
         )
         if name not in named:
             shown = ", ".join(list(named)[:8]) + (" ..." if len(named) > 8 else "")
-            raise UsageError(f"--plot-logo {name}: no track that is drawn ({shown})")
+            drawn = (
+                f"no track that is drawn ({shown})" if named else "no track is drawn, maps alone"
+            )
+            raise UsageError(f"--plot-logo {name}: {drawn}")
         begin, end = _window(predictor, region)
         column = predictor.columns[named[name]]
         text = predictor.reference.fetch(region.contig, begin, end)

@@ -15,6 +15,7 @@ from genomai_cli.backbones.base import Network, max_length, network_class
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.formats.bigwig import Values
+from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.cool_maps import RAW
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.reference_regions import regions_of
@@ -53,6 +54,7 @@ them. What it says of other genomes, builds or species is not measured by the lo
 COVERAGE = """\
 Tracks are those of the cells and the laboratory that it was trained on, in the units of its files. What it says of
 other genomes, builds or species is not measured by the losses above."""
+SHOWN = 5  # contigs in a warning
 GUESSED = "one base of four for a masked token, each track at its rate in the same windows"
 MEANS = "each track's mean in the training data"
 NO_MEANS = "has no value above 0 in the rows to train on: leave it out, or if its values are negative change their sign"
@@ -121,6 +123,7 @@ class TrackInput(SequenceInput):
         said: list[str] = []
         with open_reference(fasta) as reference:
             aligned = AlignedTracks.open(found, reference.lengths, fasta, said.append)
+            said += _without_tracks(aligned, list(regions_of(reference, files.get("regions"))))
         cls._check_maps(aligned, recipe)
         given = {name: file for name, file in files.items() if file is not None}
         return cls(tuple(_with_units(aligned)), aligned, given, [*said, *_raw(aligned)])
@@ -254,6 +257,20 @@ class TrackInput(SequenceInput):
         if "tracks" in objectives:
             return CardText(PREDICTS, COVERAGE, baselines)
         return CardText(RESTORES, PEAKS, baselines)
+
+
+def _without_tracks(aligned: AlignedTracks, regions: Sequence[Region]) -> list[str]:
+    """What to know of contigs that no track is on."""
+    letters = dict.fromkeys((region.contig for region in regions), 0)
+    for region in regions:
+        letters[region.contig] += region.end - region.start
+    bare = [contig for contig in letters if not aligned.tracks_on(contig)]
+    if not bare:
+        return []
+    shown = ", ".join(bare[:SHOWN]) + (" ..." if len(bare) > SHOWN else "")
+    own, total = sum(letters[contig] for contig in bare), sum(letters.values())
+    teach = f"{own:,} of {total:,} letters teach nothing of tracks (--regions leaves them out)"
+    return [f"no track has a value on {shown}: {teach}"]
 
 
 def _with_units(aligned: AlignedTracks) -> list[Track]:

@@ -278,6 +278,9 @@ class TestContacts:
         assert ended.stdout.splitlines()[0].split("\t") == ["region", "contig", "start", "end"]
         with h5py.File(place / "c.h5") as file:
             assert np.allclose(file["values"][:, 0], self.told(bundle), atol=1e-5)
+        ended = run(["predict", *words, "--plot", place / "maps.svg", "--plot-logo", "open"])
+        assert ended.status == 2
+        assert "--plot-logo open: no track is drawn, maps alone" in ended.stderr
 
     def test_a_triangle_is_drawn(self, place):
         words = ["--organism", "human", "--resolution", "128", "--plot", place / "x.svg"]

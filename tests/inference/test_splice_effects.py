@@ -245,6 +245,14 @@ class TestSites:
         if "G" in alt:
             assert found.places == ("0",)
 
+    def test_an_allele_that_changes_nothing_does_so_nowhere(self, bundle):
+        reader = track_reader(bundle)
+        pair = pair_of(2020, TEXT[2020], TEXT[2020])
+        columns = list(reader.splicing_heads)
+        found = SpliceEffects(reader, columns, both_strands=False).of(pair)
+        assert set(found.places) == {"."}
+        assert np.array_equal(found.ref, found.alt)
+
 
 class TestJunctions:
     def told(self, bundle, pair, near=128):

@@ -13,9 +13,11 @@ from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_heads import on_experiments_scale, on_networks_scale
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
 from genomai_cli.errors import InputError
-from genomai_cli.formats.track_table import read_track_table
+from genomai_cli.formats.consensus import Region
+from genomai_cli.formats.track_table import Track, read_track_table
 from genomai_cli.formats.tracks import AlignedTracks
 from genomai_cli.inputs.track_windows import TrackWindows
+from genomai_cli.inputs.tracks import _without_tracks
 from genomai_cli.objectives.base import Alone, Alphabet, Model
 from genomai_cli.objectives.tracks import Tracks, TracksSettings, multinomial
 from genomai_cli.tokenizers.characters import Characters
@@ -393,7 +395,18 @@ class TestPretraining:
         ended = pretrained(genome, tmp_path / "m", table="bad.tsv")
         assert ended.status == 1
         assert said in ended.stderr
-        assert ended.stderr.count("\n") <= 2
+        assert sum("warning: " not in line for line in ended.stderr.splitlines()) <= 2
+
+    def test_contigs_that_no_track_is_on_are_named(self, genome):
+        one = read_track_table(genome / "t.tsv").selected([Track("mark")])
+        aligned = AlignedTracks.open(one, {"a": LENGTH, "b": LENGTH}, "ref.fa")
+        regions = [
+            Region(contig, start, end, "", 1)
+            for contig, start, end in [("a", 0, 100), ("a", 200, 300), ("b", 0, 50)]
+        ]
+        (told,) = _without_tracks(aligned, regions)
+        assert told.startswith("no track has a value on a: 200 of 250 letters teach nothing")
+        assert _without_tracks(aligned, regions[2:]) == []
 
     @pytest.mark.parametrize(
         ("change", "said"),
