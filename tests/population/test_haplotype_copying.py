@@ -242,6 +242,7 @@ def test_haplotypes_of_a_kind_are_alike_in_all_rows():
 @pytest.mark.parametrize("own", [-1, 3])
 def test_compiled_loops_walk_the_same(mosaic, monkeypatch, own):
     monkeypatch.setattr(compiled_copying, "LANES", 8)  # three groups, of which one is not full
+    monkeypatch.setattr(compiled_copying, "VECTOR", 8)
     made, alleles = mosaic
     evidence = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.1, 0.8)
     owns = torch.where(torch.arange(20) % 2 == 0, own, torch.arange(20))
@@ -257,6 +258,7 @@ def test_compiled_loops_walk_the_same(mosaic, monkeypatch, own):
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_do_not_show(mosaic, monkeypatch, threads):
     monkeypatch.setattr(compiled_copying, "LANES", 4)
+    monkeypatch.setattr(compiled_copying, "VECTOR", 4)
     made, alleles = mosaic
     evidence = alleles.flatten(0, 1)[:, made.typed].float()
     nobody = torch.full((20,), -1)

@@ -15,7 +15,7 @@ from genomai_cli.population.networks import block_kernel
 from genomai_cli.population.networks.block_layout import Array, layout_of
 from genomai_cli.population.networks.haplotype_blocks import Block
 
-LANES = 64  # haplotypes that are walked together; groups of them are shared out among threads
+LANES, VECTOR = 64, 16  # haplotypes that are walked together, at most and by the vector
 
 
 class CompiledCopying:
@@ -45,4 +45,6 @@ class CompiledCopying:
             np.ascontiguousarray(own_B.numpy()),
         )
         groups = -(-len(one_BK) // LANES)
-        each(groups, loop, LANES, self._layout, self._stay_K, self._error, *given, *arrays)
+        lanes = -(-len(one_BK) // (groups * VECTOR)) * VECTOR  # as few as possible for nothing
+        groups = -(-len(one_BK) // lanes)
+        each(groups, loop, lanes, self._layout, self._stay_K, self._error, *given, *arrays)

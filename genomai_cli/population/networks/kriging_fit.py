@@ -9,6 +9,7 @@ Shape suffixes: B individuals, N reference individuals, S sites, K known sites, 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -26,10 +27,10 @@ from genomai_cli.population.networks.kriging import (
 )
 
 FEWEST = 4  # individuals of a reference that are left out by turns
-SETS = 16  # of known sites
+SETS = 8  # of known sites
 MIN_KNOWN, MAX_KNOWN = 0.01, 0.6  # shares of the sites that are known
 EXAMPLES = 400_000
-PEOPLE_A_SET = {True: 32, False: 12}  # whom the copying model restores, with phase and without
+PEOPLE_A_SET = {True: 64, False: 24}  # whom the copying model restores, with phase and without
 PEOPLE_TRIED, EVERY_TRIED = 64, 10  # people, and typed sites, of each trial of rates
 PEOPLE_JUDGED = 64  # at most, and a quarter of all
 RATES = (1e-7, 1e-6, 1e-5)  # switches a base
@@ -120,6 +121,7 @@ def choose_rates(reference: HaplotypeReference, alleles_N2S: Tensor, some_B: Ten
     phased_B = torch.ones(len(some_B), dtype=torch.bool)
     truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
 
+    @cache
     def loss(rate: float, error: float) -> float:
         reference.rate.fill_(rate)
         reference.error.fill_(error)
@@ -154,10 +156,12 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     size = min(BATCH, 1 + len(features_XC) // 8)
     steps = min(STEPS, MOST_EPOCHS * len(features_XC) // size)
     first, second = np.zeros_like(values), np.zeros_like(values)
+    order = rng.permutation(len(features_XC))  # so that a batch lies together
+    features_XC, genotypes_X = features_XC[order], genotypes_X[order]
     rows, loss = np.arange(size), 0.0
     for step in range(steps):
-        chosen = rng.integers(len(features_XC), size=size)
-        batch, truth = features_XC[chosen], genotypes_X[chosen]
+        begin = step % (len(features_XC) // size) * size
+        batch, truth = features_XC[begin : begin + size], genotypes_X[begin : begin + size]
         hidden = np.tanh(batch @ weight + bias)
         logits = hidden @ last[:-1] + last[-1]
         logits -= logits.max(axis=1, keepdims=True)
