@@ -22,6 +22,9 @@ WORD = 8
 DIGITS = 10_000  # probabilities and dosages have four decimals
 FIELDS = (b"GP", b"DS")
 NOTHING = b"."
+_MOMENTS = np.array(
+    [[0.0, 0.0], [1.0, 1.0], [2.0, 4.0]]
+)  # of genotypes: their copies, and those squared
 VARIES = 1e-9  # the variance of genotypes, at least
 
 
@@ -189,21 +192,22 @@ def texts_of(words_NX: Words) -> list[bytes]:
     return [text[1:] for text in joined(np.hstack([tabs, words_NX])).split(b"\t")]
 
 
-def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
+def dosage_r2(genotypes_NG: Shares, haploid: Flags) -> float | None:
     """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
     (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
     drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
-    told_N3 = outcome.genotypes[~haploid] if haploid.any() else outcome.genotypes
-    if told_N3.shape[1] != 3 or not told_N3.any():
+    told_N3 = (genotypes_NG[~haploid] if haploid.any() else genotypes_NG).astype(np.float64)
+    if told_N3.shape[1] != 3:
         return None
-    none_N, one_N, two_N = told_N3.T.astype(np.float64)
-    total_N = none_N + one_N + two_N
-    if not (total_N > 0).all():
-        total_N, one_N, two_N = (x[total_N > 0] for x in (total_N, one_N, two_N))
-    one_N, two_N = one_N / total_N, two_N / total_N
-    dosage_N, square_N = one_N + 2 * two_N, one_N + 4 * two_N
-    of_truth = square_N.mean() - dosage_N.mean() ** 2
-    return float(np.clip(dosage_N.var() / of_truth, 0, 1)) if of_truth > VARIES else 0.0
+    total_N = told_N3.sum(axis=1)
+    if not total_N.all():
+        told_N3, total_N = told_N3[total_N > 0], total_N[total_N > 0]
+    if not len(total_N):
+        return None
+    dosage_N, square_N = (told_N3 @ _MOMENTS).T / total_N
+    mean = dosage_N.mean()
+    of_truth, of_dosages = square_N.mean() - mean**2, dosage_N @ dosage_N / len(dosage_N) - mean**2
+    return float(np.clip(of_dosages / of_truth, 0, 1)) if of_truth > VARIES else 0.0
 
 
 def with_quality(info: bytes, r2: float | None) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import run
 
-from genomai_cli.denoising.vcf_calls import Outcome, dosage_r2, with_quality
+from genomai_cli.denoising.vcf_calls import dosage_r2, with_quality
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import (
     HaplotypeImputer,
@@ -161,25 +161,22 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
     assert (found == truth).mean() > 0.85
 
 
-def outcome(genotypes):
-    """What becomes of calls with these probabilities, of which nothing else is asked."""
-    none = np.zeros(len(genotypes), np.int64)
-    shares = np.array(genotypes, np.float32)
-    return Outcome(none, none, none > 0, none > 0, shares.max(axis=1), shares)
+def shares(genotypes):
+    return np.array(genotypes, np.float32)
 
 
 def test_the_quality_of_a_site_is_what_its_probabilities_imply():
     diploid = np.zeros(3, np.bool_)
-    certain = outcome([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    nothing = outcome([[0.25, 0.5, 0.25]] * 3)
-    half = outcome([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]])
+    certain = shares([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    nothing = shares([[0.25, 0.5, 0.25]] * 3)
+    half = shares([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]])
     assert dosage_r2(certain, diploid) == pytest.approx(1)
     assert dosage_r2(nothing, diploid) == 0
     dosages, variances = [0.5, 1.5, 1.0], [0.25, 0.25, 0.5]
     assert dosage_r2(half, diploid) == pytest.approx(
         np.var(dosages) / (np.var(dosages) + np.mean(variances))
     )
-    assert dosage_r2(outcome([[1, 0, 0]] * 3), diploid) == 0
+    assert dosage_r2(shares([[1, 0, 0]] * 3), diploid) == 0
     assert dosage_r2(certain, ~diploid) is None
 
 
