@@ -9,7 +9,6 @@ does.
 """
 
 import argparse
-import compileall
 import gzip
 import os
 import subprocess
@@ -21,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-import genomai_cli
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.imputation.methods import (
     BEAGLE,
@@ -29,6 +27,7 @@ from benchmarks.imputation.methods import (
     PHASED,
     UNPHASED,
     add_programs,
+    compile_modules,
     left_out,
     without_phase,
 )
@@ -38,6 +37,7 @@ PREPARATION = "genomai pretrain --for imputation"
 APART = 500_000  # bases from the beginning of one region to that of the next
 FIXED = 9  # columns before the samples'
 KIB = 1024
+TITLES = ["regions", "hidden", "program", "threads", "seconds", "of the processor", "MiB"]
 
 
 @dataclass(frozen=True)
@@ -52,25 +52,20 @@ class Use:
     processor: float
     memory: float
 
+    def cells(self) -> list[str]:
+        """As text, as `TITLES` say."""
+        regions, hidden, program, threads, *figures = astuple(self)
+        return [str(regions), hidden, program, threads, *map("{:.1f}".format, figures)]
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all programs; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    compileall.compile_dir(Path(genomai_cli.__file__).parent, quiet=1)
+    compile_modules()
     found = [use for regions in options.regions for use in uses(regions, options)]
-    titles = ["regions", "hidden", "program", "threads", "seconds", "of the processor", "MiB"]
-    rows = [
-        [
-            str(use.regions),
-            use.hidden,
-            use.program,
-            use.threads,
-            *map("{:.1f}".format, astuple(use)[4:]),
-        ]
-        for use in found
-    ]
-    sys.stdout.writelines("\t".join(row) + "\n" for row in [titles, *rows])
-    lines = [titles, ["---:", "---", "---", "---:", "---:", "---:", "---:"], *rows]
+    rows = [use.cells() for use in found]
+    sys.stdout.writelines("\t".join(row) + "\n" for row in [TITLES, *rows])
+    lines = [TITLES, ["---:", "---", "---", "---:", "---:", "---:", "---:"], *rows]
     write_asked(options.markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
 
 
@@ -105,7 +100,16 @@ def uses(regions: int, options: argparse.Namespace) -> Iterator[Use]:
     for threads in ("1", "default"):
         ours = ["--device", "cpu", *(["--threads", "1"] if threads == "1" else [])]
         its = ["nthreads=1"] if threads == "1" else []
-        command = [sys.executable, "-m", "genomai_cli", "pretrain", "-q", "--for", "imputation"]
+        command = [
+            sys.executable,
+            "-m",
+            "genomai_cli",
+            "pretrain",
+            "-q",
+            "--force",
+            "--for",
+            "imputation",
+        ]
         command += [str(reference), "-o", str(folder / "model"), *ours]
         yield used(regions, "once", PREPARATION, threads, command)
         for phase, path in asked.items():
@@ -139,8 +143,9 @@ def used(regions: int, hidden: str, program: str, threads: str, command: Sequenc
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     wall, processor = time.perf_counter() - began, spent.ru_utime + spent.ru_stime
-    print(f"{regions} {hidden} {program} {threads}: {wall:.1f} s", file=sys.stderr, flush=True)
-    return Use(regions, hidden, program, threads, wall, processor, spent.ru_maxrss / KIB)
+    made = Use(regions, hidden, program, threads, wall, processor, spent.ru_maxrss / KIB)
+    print("\t".join(made.cells()), file=sys.stderr, flush=True)
+    return made
 
 
 def stretch(source: Path, target: Path, regions: int) -> None:

@@ -216,7 +216,8 @@ class RecordEditor:
         counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
         columns[7] = recounted(columns[7], *counts)
         if self.model.tells_quality:
-            columns[7] = with_quality(columns[7], dosage_r2(made.genotypes, read.haploid))
+            (r2,) = dosage_r2(made.genotypes[None, ~read.haploid])
+            columns[7] = with_quality(columns[7], r2)
         layout, places = fields_of(columns[8])
         where = f"{text_of(columns[0])}:{text_of(columns[1])}"
         columns[8:] = [layout, self._written(made, read, columns[9], [place, *places], where)]
@@ -317,15 +318,15 @@ class RecordEditor:
         assert calls is not None  # alleles of sites are few
         call_N = np.where(made.changed, calls[1:][which_N], calls[0])
         words = np.hstack([call_N[:, None], *shares_words(made, haploid, pairs[0].shape[1])])
+        calls_SNG = made.genotypes.reshape(len(sites), samples, -1)
+        tells = self.model.tells_quality and not self.model.haploid
+        r2_S = dosage_r2(calls_SNG) if tells else [None] * len(sites)
         for row, (_, position, site) in enumerate(sites):
             part = slice(row * samples, (row + 1) * samples)
             self.counts["added"] += 1
             fixed = (str(position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
-            info = IMPUTED
-            if self.model.tells_quality:
-                info = with_quality(info, dosage_r2(made.genotypes[part], haploid[part]))
-            fields = (text.encode() for text in fixed)
-            yield b"\t".join([contig, *fields, info, b"GT:GP:DS", joined(words[part])])
+            fields = [contig, *(text.encode() for text in fixed), with_quality(IMPUTED, r2_S[row])]
+            yield b"\t".join([*fields, b"GT:GP:DS", joined(words[part])])
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
         """See `Editor`: what the restored records need is declared, if it is not."""

@@ -192,22 +192,26 @@ def texts_of(words_NX: Words) -> list[bytes]:
     return [text[1:] for text in joined(np.hstack([tabs, words_NX])).split(b"\t")]
 
 
-def dosage_r2(genotypes_NG: Shares, haploid: Flags) -> float | None:
-    """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
-    (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
-    drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
-    told_N3 = (genotypes_NG[~haploid] if haploid.any() else genotypes_NG).astype(np.float64)
-    if told_N3.shape[1] != 3:
-        return None
-    total_N = told_N3.sum(axis=1)
-    if not total_N.all():
-        told_N3, total_N = told_N3[total_N > 0], total_N[total_N > 0]
-    if not len(total_N):
-        return None
-    dosage_N, square_N = (told_N3 @ _MOMENTS).T / total_N
-    mean = dosage_N.mean()
-    of_truth, of_dosages = square_N.mean() - mean**2, dosage_N @ dosage_N / len(dosage_N) - mean**2
-    return float(np.clip(of_dosages / of_truth, 0, 1)) if of_truth > VARIES else 0.0
+def dosage_r2(genotypes_SNG: Shares) -> list[float | None]:
+    """Of each record, the squared correlation of dosages with true ones that the probabilities of two alleles in
+    diploid calls imply, as Beagle's DR2 (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance
+    of the dosages over that of genotypes drawn by them. 0 for a site without variation; None without calls, or for more
+    alleles."""
+    if genotypes_SNG.shape[2] != 3:
+        return [None] * len(genotypes_SNG)
+    told_SN3 = genotypes_SNG.astype(np.float64)
+    total_SN = told_SN3 @ np.ones(3)
+    count_S = np.count_nonzero(total_SN, axis=1)
+    dosage_SN, square_SN = np.moveaxis(told_SN3 @ _MOMENTS, 2, 0) / np.where(total_SN, total_SN, 1)
+    many_S = np.maximum(count_S, 1)
+    mean_S = dosage_SN.sum(axis=1) / many_S
+    of_truth_S = square_SN.sum(axis=1) / many_S - mean_S**2
+    of_dosages_S = np.einsum("sn,sn->s", dosage_SN, dosage_SN) / many_S - mean_S**2
+    varies_S = of_truth_S > VARIES
+    r2_S = np.where(varies_S, of_dosages_S / np.where(varies_S, of_truth_S, 1), 0).clip(0, 1)
+    return [
+        r2 if count else None for r2, count in zip(r2_S.tolist(), count_S.tolist(), strict=True)
+    ]
 
 
 def with_quality(info: bytes, r2: float | None) -> bytes:
