@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genomai_cli.device import one_thread
 from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
 
 SPREAD = 3.0  # the kernel's width, in squared distances of two people at the known sites
@@ -88,7 +89,8 @@ class KrigingReference(nn.Module):
         surplus_NK, factor_NN = self._factor(sites_K)
         unit_NB = torch.zeros(len(self.copies), len(some_B)).to(surplus_NK)
         unit_NB[some_B, torch.arange(len(some_B))] = 1
-        inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
+        with one_thread():
+            inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
         truth_NS2, mean_S2 = self._targets()
         own_B1 = inverse_NB.gather(0, some_B[None]).T
         gap_BX = (inverse_NB.T @ truth_NS2.flatten(1)) / own_B1
@@ -102,7 +104,8 @@ class KrigingReference(nn.Module):
             return mean_S2.expand(len(copies_BK), -1, -1)
         surplus_NK, factor_NN = self._factor(sites_K)
         like_BN = self._kernel(self._surplus(copies_BK, sites_K), surplus_NK)
-        weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
+        with one_thread():
+            weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
         said_BX = weights_NB.T @ truth_NS2.flatten(1)
         predicted_BS2: Tensor = said_BX.view(len(copies_BK), *mean_S2.shape) + mean_S2
         return predicted_BS2
@@ -129,7 +132,8 @@ class KrigingReference(nn.Module):
             surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
             like_NN = self._kernel(surplus_NK, surplus_NK)
             like_NN.diagonal().add_(RIDGE)
-            self._solved = sites_K, surplus_NK, torch.linalg.cholesky(like_NN)
+            with one_thread():
+                self._solved = sites_K, surplus_NK, torch.linalg.cholesky(like_NN)
         return self._solved[1:]
 
     def _targets(self) -> tuple[Tensor, Tensor]:
