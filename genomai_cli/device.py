@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -86,6 +87,17 @@ def each_on_one_thread(function: Callable[[Item], Found], items: Iterable[Item])
             return list(pool.map(function, items))
     finally:
         torch.set_num_threads(threads)  # MKL's is one number for all threads
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What is computed inside does not depend on the number of threads, which factors of matrices do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def use_threads(threads: int | None) -> None:

@@ -33,6 +33,7 @@ from benchmarks.imputation.methods import (
     add_programs,
     beagle,
     clocked,
+    compile_modules,
     copied,
     denoise,
     left_out,
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run all folds; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
+    compile_modules()
     rows = list(judged(Cohort.read(options.data, linked=True), options))
     sys.stdout.writelines(tsv(rows))
     write_asked(options.markdown, markdown(rows) + "\n" + times(rows))

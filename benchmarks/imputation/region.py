@@ -33,6 +33,7 @@ from benchmarks.imputation.methods import (
     add_programs,
     beagle,
     clocked,
+    compile_modules,
     copied,
     denoise,
     left_out,
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Judge all methods; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(1)
+    compile_modules()
     options.runs.mkdir(parents=True, exist_ok=True)
     region = Region.read(options.region, options.runs, options.beagle, options.minimac4)
     preparation = prepared(region)

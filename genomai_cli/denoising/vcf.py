@@ -5,13 +5,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import IO, Self
 
 import numpy as np
 
 from genomai_cli.alphabet import MISSING
-from genomai_cli.denoising.base import Denoiser, Settings, SiteModel, VcfOptions, VcfSamples
+from genomai_cli.denoising.base import (
+    Denoiser,
+    Settings,
+    Site,
+    SiteModel,
+    VcfOptions,
+    VcfSamples,
+)
 from genomai_cli.denoising.vcf_calls import (
     Outcome,
     Read,
@@ -38,6 +45,7 @@ from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition, Passage, line_count, read_header
 
 IMPUTED = b"IMPUTED"
+CALLS_AT_ONCE = 1 << 13  # of records that are added
 MOST_ALLELES = 2  # of a call that can be restored
 _DECLARED = {
     b"INFO=<ID=IMPUTED,": b'Number=0,Type=Flag,Description="Record added by genomai denoise">',
@@ -208,7 +216,8 @@ class RecordEditor:
         counts = [allele_counts(read, new, len(found) + 1) for new in (None, made)]
         columns[7] = recounted(columns[7], *counts)
         if self.model.tells_quality:
-            columns[7] = with_quality(columns[7], dosage_r2(made, read.haploid))
+            (r2,) = dosage_r2(made.genotypes[None, ~read.haploid])
+            columns[7] = with_quality(columns[7], r2)
         layout, places = fields_of(columns[8])
         where = f"{text_of(columns[0])}:{text_of(columns[1])}"
         columns[8:] = [layout, self._written(made, read, columns[9], [place, *places], where)]
@@ -234,6 +243,16 @@ class RecordEditor:
                     open_N[sample] = missing[sample] = False
         return Read(genotypes, phased, haploid, missing, open_N)
 
+    def _count(self, made: Outcome, read: Read) -> None:
+        self.counts["missing"] += int(read.missing.sum())
+        self.counts["restored"] += int(made.filled.sum())
+        self.counts["corrected"] += int(made.corrected.sum())
+
+    def _tell(self, sample: int, where: str, before: bytes, after: bytes, p: np.float32) -> None:
+        """Report a change."""
+        assert self._report is not None
+        self._report(self._samples[sample], where, text_of(before), text_of(after), float(p))
+
     def _outcome(self, number: int, alleles: Sequence[str], read: Read) -> Outcome:
         pairs = self.model.pairs(number, alleles)
         correctable = np.zeros(len(self._samples), np.bool_)
@@ -247,18 +266,15 @@ class RecordEditor:
         """The calls as they leave, new ones reported: GT, GP and DS stand at these `places` of their fields."""
         alleles = made.genotypes.shape[1]
         count = int((2 * alleles + 0.25) ** 0.5)  # G = A (A + 1) / 2
-        self.counts["missing"] += int(read.missing.sum())
-        self.counts["restored"] += int(made.filled.sum())
-        self.counts["corrected"] += int(made.corrected.sum())
+        self._count(made, read)
         phased_N = read.phased | (read.missing & self.model.phased)
         texts, which_N = new_calls(made, read.haploid, phased_N)
         old = calls.split(b"\t")
         changed = np.flatnonzero(made.changed).tolist()
         if self._report is not None:
             for n in changed:
-                before, after = old[n].split(b":")[places[0]], texts[which_N[n]]
-                change = (text_of(before), text_of(after), float(made.probability[n]))
-                self._report(self._samples[n], where, *change)
+                before = old[n].split(b":")[places[0]]
+                self._tell(n, where, before, texts[which_N[n]], made.probability[n])
         gp, ds = shares_words(made, read.haploid, count)
         if places == [0, 1, 2] and b":" not in calls:
             before_N, after = call_words(old), call_words(texts)
@@ -270,25 +286,47 @@ class RecordEditor:
         rows = zip(old, texts_of(gp), texts_of(ds), strict=True)
         return b"\t".join(with_fields(call, places[1:], shares) for call, *shares in rows)
 
-    def added(self, addition: Addition, contig: bytes) -> bytes:
+    def added(self, additions: Sequence[Addition], contig: bytes) -> Iterator[bytes]:
         """See `Editor`."""
-        site, count = self.model.site(addition.number), len(self._samples)
+        most = max(1, CALLS_AT_ONCE // max(1, len(self._samples)))
+        sites = [(addition.position, self.model.site(addition.number)) for addition in additions]
+        together = zip(additions, sites, strict=True)
+        for _, alike in groupby(together, key=lambda pair: len(pair[1][1].alts)):
+            numbers_and_sites = [(addition.number, *site) for addition, site in alike]
+            for at in range(0, len(numbers_and_sites), most):
+                yield from self._added(numbers_and_sites[at : at + most], contig)
+
+    def _added(self, sites: Sequence[tuple[int, int, Site]], contig: bytes) -> Iterator[bytes]:
+        """The records of sites, by their numbers and positions, that have equally many alleles: all calls at once."""
+        samples, count = len(self._samples), len(self._samples) * len(sites)
         haploid = np.full(count, self.model.haploid)
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
-        open_N = ~self.model.closed(addition.number)
-        read = Read(unknown, np.zeros(count, np.bool_), haploid, np.ones(count, np.bool_), open_N)
-        made = self._outcome(addition.number, [site.ref, *site.alts], read)
-        calls = b"\t".join([b"." if self.model.haploid else b"./."] * count)
-        where = f"{text_of(contig)}:{addition.position}"
-        written = self._written(made, read, calls, [0, 1, 2], where)
-        self.counts["added"] += 1
-        fixed = (str(addition.position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
-        info = IMPUTED
-        if self.model.tells_quality:
-            info = with_quality(info, dosage_r2(made, haploid))
-        columns = [contig, *(text.encode() for text in fixed), info, b"GT:GP:DS", written]
-        return b"\t".join(columns)
+        nobody, everybody = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        open_N = ~np.concatenate([self.model.closed(number) for number, _, _ in sites])
+        read = Read(unknown, nobody, haploid, everybody, open_N)
+        pairs = [self.model.pairs(number, [site.ref, *site.alts]) for number, _, site in sites]
+        made = outcome(read, np.concatenate(pairs), nobody, self._settings)
+        self._count(made, read)
+        texts, which_N = new_calls(made, haploid, np.tile(self.model.phased, len(sites)))
+        before = b"." if self.model.haploid else b"./."
+        if self._report is not None:
+            for n in np.flatnonzero(made.changed).tolist():
+                where = f"{text_of(contig)}:{sites[n // samples][1]}"
+                self._tell(n % samples, where, before, texts[which_N[n]], made.probability[n])
+        calls = call_words([before, *texts])
+        assert calls is not None  # alleles of sites are few
+        call_N = np.where(made.changed, calls[1:][which_N], calls[0])
+        words = np.hstack([call_N[:, None], *shares_words(made, haploid, pairs[0].shape[1])])
+        calls_SNG = made.genotypes.reshape(len(sites), samples, -1)
+        tells = self.model.tells_quality and not self.model.haploid
+        r2_S = dosage_r2(calls_SNG) if tells else [None] * len(sites)
+        for row, (_, position, site) in enumerate(sites):
+            part = slice(row * samples, (row + 1) * samples)
+            self.counts["added"] += 1
+            fixed = (str(position), site.identifier, site.ref, ",".join(site.alts), ".", ".")
+            fields = [contig, *(text.encode() for text in fixed), with_quality(IMPUTED, r2_S[row])]
+            yield b"\t".join([*fields, b"GT:GP:DS", joined(words[part])])
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
         """See `Editor`: what the restored records need is declared, if it is not."""

@@ -22,6 +22,9 @@ WORD = 8
 DIGITS = 10_000  # probabilities and dosages have four decimals
 FIELDS = (b"GP", b"DS")
 NOTHING = b"."
+_MOMENTS = np.array(
+    [[0.0, 0.0], [1.0, 1.0], [2.0, 4.0]]
+)  # of genotypes: their copies, and those squared
 VARIES = 1e-9  # the variance of genotypes, at least
 
 
@@ -189,21 +192,26 @@ def texts_of(words_NX: Words) -> list[bytes]:
     return [text[1:] for text in joined(np.hstack([tabs, words_NX])).split(b"\t")]
 
 
-def dosage_r2(outcome: Outcome, haploid: Flags) -> float | None:
-    """The squared correlation of dosages with true ones that the probabilities of two alleles imply, as Beagle's DR2
-    (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance of the dosages over that of genotypes
-    drawn by them. 0 for a site without variation; None without diploid calls, or for more alleles."""
-    told_N3 = outcome.genotypes[~haploid] if haploid.any() else outcome.genotypes
-    if told_N3.shape[1] != 3 or not told_N3.any():
-        return None
-    none_N, one_N, two_N = told_N3.T.astype(np.float64)
-    total_N = none_N + one_N + two_N
-    if not (total_N > 0).all():
-        total_N, one_N, two_N = (x[total_N > 0] for x in (total_N, one_N, two_N))
-    one_N, two_N = one_N / total_N, two_N / total_N
-    dosage_N, square_N = one_N + 2 * two_N, one_N + 4 * two_N
-    of_truth = square_N.mean() - dosage_N.mean() ** 2
-    return float(np.clip(dosage_N.var() / of_truth, 0, 1)) if of_truth > VARIES else 0.0
+def dosage_r2(genotypes_SNG: Shares) -> list[float | None]:
+    """Of each record, the squared correlation of dosages with true ones that the probabilities of two alleles in
+    diploid calls imply, as Beagle's DR2 (Browning and Browning 2009, Am J Hum Genet 84:210, appendix 1): the variance
+    of the dosages over that of genotypes drawn by them. 0 for a site without variation; None without calls, or for more
+    alleles."""
+    if genotypes_SNG.shape[2] != 3:
+        return [None] * len(genotypes_SNG)
+    told_SN3 = genotypes_SNG.astype(np.float64)
+    total_SN = told_SN3 @ np.ones(3)
+    count_S = np.count_nonzero(total_SN, axis=1)
+    dosage_SN, square_SN = np.moveaxis(told_SN3 @ _MOMENTS, 2, 0) / np.where(total_SN, total_SN, 1)
+    many_S = np.maximum(count_S, 1)
+    mean_S = dosage_SN.sum(axis=1) / many_S
+    of_truth_S = square_SN.sum(axis=1) / many_S - mean_S**2
+    of_dosages_S = np.einsum("sn,sn->s", dosage_SN, dosage_SN) / many_S - mean_S**2
+    varies_S = of_truth_S > VARIES
+    r2_S = np.where(varies_S, of_dosages_S / np.where(varies_S, of_truth_S, 1), 0).clip(0, 1)
+    return [
+        r2 if count else None for r2, count in zip(r2_S.tolist(), count_S.tolist(), strict=True)
+    ]
 
 
 def with_quality(info: bytes, r2: float | None) -> bytes:

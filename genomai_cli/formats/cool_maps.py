@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -124,6 +123,8 @@ class CoolMap:
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         """The group of the map. It is opened for each use, so that processes that read it share nothing."""
+        import h5py  # noqa: PLC0415 - every command that loads a model would wait for it
+
         try:
             with h5py.File(self._file, "r") as file:
                 if self._group not in file:

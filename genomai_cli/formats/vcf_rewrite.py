@@ -44,8 +44,9 @@ class Editor(Protocol):
     def muted(self) -> Self:
         """An editor that gives the same, and neither counts nor reports it."""
 
-    def added(self, addition: Addition, contig: bytes) -> bytes:
-        """The line, without its end, of a record that the file does not have; nothing for none."""
+    def added(self, additions: Sequence[Addition], contig: bytes) -> Iterable[bytes]:
+        """The lines, without their ends, of neighbouring records that the file does not have; nothing for one that is
+        not to be there."""
 
     def header(self, lines: Sequence[bytes], contigs: Iterable[str]) -> list[bytes]:
         """The header of a touched file, whose ## lines and #CHROM line are given without line ends; `contigs` are those
@@ -187,12 +188,12 @@ class Passage:
                 yield from self._added(other, None)
 
     def _added(self, contig: str, before: int | None) -> Iterator[tuple[bytes, bool]]:
-        waiting = self._waiting.get(contig, [])
+        waiting, taken = self._waiting.get(contig, []), []
         while waiting and (before is None or waiting[-1].position < before):
-            addition = waiting.pop()
-            made = not self._skipping and self._editing.added(addition, self._order.name(contig))
-            if made:
-                yield made + self._end, True
+            taken.append(waiting.pop())
+        if taken and not self._skipping:
+            made = self._editing.added(taken, self._order.name(contig))
+            yield from ((line + self._end, True) for line in made)
 
 
 def line_count(source: Input) -> int:

@@ -303,8 +303,8 @@ class Marks:
     def muted(self):
         return self
 
-    def added(self, addition, contig):
-        return b"%s\t%d\tnew" % (contig, addition.position)
+    def added(self, additions, contig):
+        return [b"%s\t%d\tnew" % (contig, addition.position) for addition in additions]
 
     def header(self, lines, contigs):
         return [b"##more=%s" % ",".join(contigs).encode(), *lines]

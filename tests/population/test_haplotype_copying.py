@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks import copying_kernel, haplotype_blocks
+from genomai_cli.population.networks import compiled_copying, copying_kernel, haplotype_blocks
 from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
     HaplotypeReference,
@@ -205,12 +205,15 @@ def walked_one_by_one(made, one, own):
     return (here * ones).sum(1).float(), share, here[made.typed].mean(0).float()
 
 
+@pytest.mark.parametrize("numba", [pytest.param(True, marks=needs_numba), False])
 @pytest.mark.parametrize("own", [-1, 7])
 @pytest.mark.parametrize("longest", [1, 3, 64])
 @pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
 def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
-    mosaic, typed, longest, own, monkeypatch
+    mosaic, typed, longest, own, numba, monkeypatch
 ):
+    if not numba:
+        monkeypatch.setattr(copying_kernel, "numba", None)
     monkeypatch.setattr(haplotype_blocks, "LONGEST", longest)
     monkeypatch.setattr(haplotype_blocks, "LEAST_KINDS", 100)
     made, alleles = mosaic
@@ -233,6 +236,37 @@ def test_haplotypes_of_a_kind_are_alike_in_all_rows():
         for j in range(30):
             alike = i % 2 == j % 2 and bool((rows[:, i] == rows[:, j]).all())
             assert (kinds[i] == kinds[j]) == alike
+
+
+@needs_numba
+@pytest.mark.parametrize("own", [-1, 3])
+def test_compiled_loops_walk_the_same(mosaic, monkeypatch, own):
+    monkeypatch.setattr(compiled_copying, "LANES", 8)  # three groups, of which one is not full
+    monkeypatch.setattr(compiled_copying, "VECTOR", 8)
+    made, alleles = mosaic
+    evidence = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.1, 0.8)
+    owns = torch.where(torch.arange(20) % 2 == 0, own, torch.arange(20))
+    found = made.imputed(evidence, owns), *made.copied(evidence, owns)
+    monkeypatch.setattr(copying_kernel, "numba", None)
+    other = mosaic_of(made.reference, made.place, made.typed, made.rate, made.error)
+    wanted = other.imputed(evidence, owns), *other.copied(evidence, owns)
+    for one, two in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+
+
+@needs_numba
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_do_not_show(mosaic, monkeypatch, threads):
+    monkeypatch.setattr(compiled_copying, "LANES", 4)
+    monkeypatch.setattr(compiled_copying, "VECTOR", 4)
+    made, alleles = mosaic
+    evidence = alleles.flatten(0, 1)[:, made.typed].float()
+    nobody = torch.full((20,), -1)
+    alone = made.imputed(evidence, nobody), *made.copied(evidence, nobody)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    shared = made.imputed(evidence, nobody), *made.copied(evidence, nobody)
+    for one, two in zip(alone, shared, strict=True):
+        assert torch.equal(one, two)
 
 
 @needs_numba

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import run
 
-from genomai_cli.denoising.vcf_calls import Outcome, dosage_r2, with_quality
+from genomai_cli.denoising.vcf_calls import dosage_r2, with_quality
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import (
     HaplotypeImputer,
@@ -161,26 +161,21 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
     assert (found == truth).mean() > 0.85
 
 
-def outcome(genotypes):
-    """What becomes of calls with these probabilities, of which nothing else is asked."""
-    none = np.zeros(len(genotypes), np.int64)
-    shares = np.array(genotypes, np.float32)
-    return Outcome(none, none, none > 0, none > 0, shares.max(axis=1), shares)
-
-
 def test_the_quality_of_a_site_is_what_its_probabilities_imply():
-    diploid = np.zeros(3, np.bool_)
-    certain = outcome([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    nothing = outcome([[0.25, 0.5, 0.25]] * 3)
-    half = outcome([[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]])
-    assert dosage_r2(certain, diploid) == pytest.approx(1)
-    assert dosage_r2(nothing, diploid) == 0
+    certain, nothing = np.eye(3), [[0.25, 0.5, 0.25]] * 3
+    half = [[0.5, 0.5, 0], [0, 0.5, 0.5], [0.25, 0.5, 0.25]]
     dosages, variances = [0.5, 1.5, 1.0], [0.25, 0.25, 0.5]
-    assert dosage_r2(half, diploid) == pytest.approx(
-        np.var(dosages) / (np.var(dosages) + np.mean(variances))
-    )
-    assert dosage_r2(outcome([[1, 0, 0]] * 3), diploid) == 0
-    assert dosage_r2(certain, ~diploid) is None
+    of_half = np.var(dosages) / (np.var(dosages) + np.mean(variances))
+    found = dosage_r2(np.array([certain, nothing, half, [[1, 0, 0]] * 3], np.float32))
+    assert found == pytest.approx([1, 0, of_half, 0])
+    assert dosage_r2(np.array(certain, np.float32)[None, :0]) == [None]
+
+
+def test_who_has_no_call_does_not_count():
+    calls = np.array([[[0, 1, 0], [0, 0, 0], [1, 0, 0]], [[0, 0, 0]] * 3], np.float32)
+    assert dosage_r2(calls) == [pytest.approx(1), None]
+    assert dosage_r2(calls * 0.5) == dosage_r2(calls)
+    assert dosage_r2(np.ones((2, 1, 6), np.float32)) == [None, None]
 
 
 @pytest.mark.parametrize(

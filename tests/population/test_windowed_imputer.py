@@ -229,3 +229,23 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "new.vcf").read_text().splitlines()
     assert sum(not line.startswith("#") for line in lines) == 60
+
+
+def test_the_number_of_threads_does_not_show():
+    rng = torch.Generator().manual_seed(0)
+    copies = torch.randint(0, 3, (600, 40), generator=rng)
+    asked = torch.stack([copies[:30] > 0, copies[:30] > 1], dim=1).to(torch.int8)
+    asked[..., ::2] = -1
+    found, threads = [], torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            library = KrigingReference(600, 40)
+            library.learn(copies)
+            told = library.genotypes(asked, torch.zeros(30, dtype=torch.bool))[0]
+            left_out = library.left_out(torch.arange(0, 40, 2), torch.arange(20))
+            found.append((told, left_out))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

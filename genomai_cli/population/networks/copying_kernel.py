@@ -45,39 +45,36 @@ def _draw(
         np.empty((typed, states), np.float32),
         np.empty((typed, states), np.float32),
     )
-    first_share = ONE / np.float32(states * states)
+    seen_2J, from_J = np.empty((2, states), np.float32), np.empty(states, np.float32)
     for b in range(first, len(alleles_BJK), step):
         alleles = alleles_BJK[b]
+        total = ONE
         for k in range(typed):
-            stay = stay_K[k]
-            switch = (ONE - stay) / np.float32(states)
-            here, total = forward_KJJ[k], ZERO
+            stay = stay_K[k] if k else ZERO
+            switch, inverse = (ONE - stay) / np.float32(states), ONE / max(total, TINY)
+            same, other = stay * stay * inverse, stay * switch * inverse
+            for j in range(states):
+                one = alleles[j, k]
+                seen_2J[0, j], seen_2J[1, j] = seen_BK3[b, k, one], seen_BK3[b, k, one + 1]
+                from_J[j] = other * columns_KJ[k - 1, j] if k else ZERO
+            here, columns = forward_KJJ[k], columns_KJ[k]
+            before, columns[:], total = forward_KJJ[max(k - 1, 0)], ZERO, ZERO
             for i in range(states):
-                one = alleles[i, k]
-                seen0, seen1 = seen_BK3[b, k, one], seen_BK3[b, k, one + 1]
-                base, more = seen0, seen1 - seen0
-                row = ZERO
+                one, row = alleles[i, k], ZERO
+                base = switch * switch
                 if k == 0:
                     for j in range(states):
-                        here[i, j] = (base + more * np.float32(alleles[j, k])) * first_share
-                        row += here[i, j]
+                        here[i, j] = base * seen_2J[one, j]
                 else:
-                    before = forward_KJJ[k - 1, i]
-                    both = stay * switch * rows_KJ[k - 1, i] + switch * switch
-                    other, same = stay * switch, stay * stay
+                    base += other * rows_KJ[k - 1, i]
                     for j in range(states):
-                        x = same * before[j] + other * columns_KJ[k - 1, j] + both
-                        here[i, j] = x * (base + more * np.float32(alleles[j, k]))
-                        row += here[i, j]
+                        here[i, j] = (same * before[i, j] + from_J[j] + base) * seen_2J[one, j]
+                for j in range(states):
+                    row += here[i, j]
+                for j in range(states):
+                    columns[j] += here[i, j]
                 rows_KJ[k, i] = row
                 total += row
-            inverse = ONE / max(total, TINY)
-            columns_KJ[k] = 0
-            for i in range(states):
-                rows_KJ[k, i] *= inverse
-                for j in range(states):
-                    here[i, j] *= inverse
-                    columns_KJ[k, j] += here[i, j]
         for x in range(len(draws_XK)):
             i = j = -1
             for k in range(typed - 1, -1, -1):

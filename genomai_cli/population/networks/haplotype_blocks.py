@@ -96,10 +96,14 @@ def _block(
 
 def refined(kind_H: NDArray[np.int64], rows_SH: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Numbers of haplotypes, of which two are the same if they were before and alleles in all these rows are."""
-    for begin in range(0, len(rows_SH), 32):
-        for byte_H in np.packbits(rows_SH[begin : begin + 32], axis=0):
-            kind_H = kind_H << 8 | byte_H
-        kind_H = np.unique(kind_H, return_inverse=True)[1]
+    for byte_H in np.packbits(rows_SH, axis=0):
+        key_H = kind_H << 8 | byte_H
+        there = np.zeros(int(key_H.max()) + 1, np.bool_)
+        there[key_H] = True
+        keys = np.flatnonzero(there)
+        number = np.empty(len(there), np.int64)
+        number[keys] = np.arange(len(keys))
+        kind_H = number[key_H]
     return kind_H
 
 

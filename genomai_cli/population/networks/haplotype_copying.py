@@ -12,6 +12,7 @@ genotypes, 4 ordered pairs of their alleles 00 01 10 11.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 from genomai_cli.population.networks.haplotype_blocks import Block, ReducedCopying, blocks_of
 from genomai_cli.population.networks.haplotype_phases import phases
+
+if TYPE_CHECKING:
+    from genomai_cli.population.networks.compiled_copying import CompiledCopying
 
 MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
 APART = 1e9  # bases between contigs: nothing is copied across
@@ -232,12 +236,19 @@ class Mosaic:
         keyed_BX = torch.cat([own_B[:, None].to(one_BK), one_BK], dim=1)
         unique_UX, which_B = torch.unique(keyed_BX, dim=0, return_inverse=True)
         one_UK, own_U = unique_UX[:, 1:].contiguous(), unique_UX[:, 0].long()
-        found_US = self._copying().imputed(one_UK, own_U, self.between).clamp_(0, 1)
+        found_US = self._copying.imputed(one_UK, own_U, self.between).clamp_(0, 1)
         return found_US[which_B]
 
     def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
         """See `ReducedCopying.copied`."""
-        return self._copying().copied(one_BK, own_B)
+        return self._copying.copied(one_BK, own_B)
 
-    def _copying(self) -> ReducedCopying:
-        return ReducedCopying(self.blocks, self.stay, self.error)
+    @cached_property
+    def _copying(self) -> "ReducedCopying | CompiledCopying":
+        from genomai_cli.population.networks import copying_kernel  # noqa: PLC0415 - it loads numba
+
+        if not copying_kernel.is_compiled(self.stay):
+            return ReducedCopying(self.blocks, self.stay, self.error)
+        from genomai_cli.population.networks.compiled_copying import CompiledCopying  # noqa: PLC0415
+
+        return CompiledCopying(self.blocks, self.stay, self.error)

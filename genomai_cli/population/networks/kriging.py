@@ -11,11 +11,13 @@ by their copies of allele 1, 2 of them, the heterozygote and the homozygote of a
 """
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genomai_cli.device import one_thread
 from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
 
 SPREAD = 3.0  # the kernel's width, in squared distances of two people at the known sites
@@ -72,7 +74,7 @@ class KrigingReference(nn.Module):
                 if pairs_BS4 is not None:
                     beside = copied_features(pairs_BS4[some], phased_B[some])
                 logits_BS3 = self.calibration(told_BS2, len(sites_K), beside)
-                found_BS3[some] = logits_BS3.softmax(dim=2).to(found_BS3)
+                found_BS3[some] = _softmax(logits_BS3).to(found_BS3)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
             soft_B = (says_BS & (alleles_B2S < 0).all(1)).any(1)
@@ -87,7 +89,8 @@ class KrigingReference(nn.Module):
         surplus_NK, factor_NN = self._factor(sites_K)
         unit_NB = torch.zeros(len(self.copies), len(some_B)).to(surplus_NK)
         unit_NB[some_B, torch.arange(len(some_B))] = 1
-        inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
+        with one_thread():
+            inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
         truth_NS2, mean_S2 = self._targets()
         own_B1 = inverse_NB.gather(0, some_B[None]).T
         gap_BX = (inverse_NB.T @ truth_NS2.flatten(1)) / own_B1
@@ -101,7 +104,8 @@ class KrigingReference(nn.Module):
             return mean_S2.expand(len(copies_BK), -1, -1)
         surplus_NK, factor_NN = self._factor(sites_K)
         like_BN = self._kernel(self._surplus(copies_BK, sites_K), surplus_NK)
-        weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
+        with one_thread():
+            weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
         said_BX = weights_NB.T @ truth_NS2.flatten(1)
         predicted_BS2: Tensor = said_BX.view(len(copies_BK), *mean_S2.shape) + mean_S2
         return predicted_BS2
@@ -128,7 +132,8 @@ class KrigingReference(nn.Module):
             surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
             like_NN = self._kernel(surplus_NK, surplus_NK)
             like_NN.diagonal().add_(RIDGE)
-            self._solved = sites_K, surplus_NK, torch.linalg.cholesky(like_NN)
+            with one_thread():
+                self._solved = sites_K, surplus_NK, torch.linalg.cholesky(like_NN)
         return self._solved[1:]
 
     def _targets(self) -> tuple[Tensor, Tensor]:
@@ -215,6 +220,13 @@ def copied_features(pairs_BS4: Tensor, phased_B: Tensor) -> Tensor:
     logs_BS3 = (genotypes_of(pairs_BS4.float()) + SMALLEST_COPIED).log()
     phased_BS1 = phased_B.to(logs_BS3)[:, None, None].expand_as(logs_BS3[..., :1])
     return torch.cat([logs_BS3, phased_BS1], dim=2)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """The softmax of the last dimension, which is short: torch takes twice as long."""
+    greatest = reduce(torch.maximum, logits.unbind(-1))
+    weights = (logits - greatest.unsqueeze(-1)).exp_()
+    return weights.div_(reduce(torch.add, weights.unbind(-1)).unsqueeze(-1))
 
 
 def _by_sites(copies_BS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

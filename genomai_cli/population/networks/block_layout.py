@@ -1,0 +1,81 @@
+"""The blocks of `haplotype_blocks` side by side in arrays, as `block_kernel` reads them.
+
+Shape suffixes: H reference haplotypes, S sites, K typed sites, X blocks, U states and V kinds of haplotypes of all
+blocks.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.population.networks.haplotype_blocks import Block
+
+Array = NDArray[Any]
+
+
+class Layout(NamedTuple):
+    """The blocks of a walk, side by side.
+
+    The most typed sites, kinds and states of one of them; where each begins among typed sites and among kinds (X + 1),
+    and the states of each typed site (K + 1); the state and the kind of each haplotype (X, H); of kinds their state and
+    how many haplotypes they are (V,); whether states have allele 1 (U,); where typed sites lie (K + 1), behind the last
+    one how many sites there are; and the kinds with allele 1 of each site, with their states, which begin at
+    `carriers_at` (S + 1). States and kinds are counted in their block.
+    """
+
+    most_typed: int
+    most_kinds: int
+    most_states: int
+    typed_at: Array
+    kinds_at: Array
+    states_at: Array
+    state: Array
+    kind: Array
+    state_of_kind: Array
+    sizes: Array
+    one: Array
+    place: Array
+    carriers_at: Array
+    carriers: Array
+    carrier_state: Array
+
+
+def layout_of(blocks: Sequence[Block]) -> Layout:
+    """The blocks of a walk side by side."""
+    carriers = [np.nonzero(block.alleles.numpy()) for block in blocks]
+    kinds = [len(block.state_of_kind) for block in blocks]
+    typed = [len(block.one) for block in blocks]
+    states = [len(block.first_of_state) for block in blocks]
+    state_of_kind = [block.state_of_kind.numpy() for block in blocks]
+    found = list(zip(blocks, carriers, strict=True))
+    counts = [np.bincount(at, minlength=len(block.alleles)) for block, (at, _) in found]
+    places = [np.array(block.begins) + block.sites.start for block in blocks]
+    return Layout(
+        most_typed=max(typed),
+        most_kinds=max(kinds),
+        most_states=max(states),
+        typed_at=_starts(typed),
+        kinds_at=_starts(kinds),
+        states_at=_starts(np.repeat(states, typed)),
+        state=np.stack([block.state.numpy() for block in blocks]).astype(np.int32),
+        kind=np.stack([block.kind.numpy() for block in blocks]).astype(np.int32),
+        state_of_kind=_joined(state_of_kind, np.int32),
+        sizes=_joined([np.bincount(block.kind.numpy()) for block in blocks], np.float32),
+        one=_joined([block.one.numpy().ravel() for block in blocks], np.uint8),
+        place=np.concatenate([*places, [blocks[-1].sites.stop]]),
+        carriers_at=_starts(np.concatenate(counts)),
+        carriers=_joined([kinds for _, kinds in carriers], np.int32),
+        carrier_state=_joined(
+            [of[kinds] for of, (_, kinds) in zip(state_of_kind, carriers, strict=True)], np.int32
+        ),
+    )
+
+
+def _starts(counts: Sequence[int] | Array) -> Array:
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _joined(parts: Sequence[Array], kind: type[np.generic]) -> Array:
+    return np.concatenate(parts).astype(kind)
