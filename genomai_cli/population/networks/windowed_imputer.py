@@ -38,6 +38,7 @@ EVIDENCE = (
 )
 LEAST_VARIANCE = 0.01  # of an allele by which its surplus is divided: at most ten times as much
 NEAR, FAR = 4.0, 2.0  # times what tables of near sites say, and what the MLP reads
+FIRST, REPEATED = 0.5, 0.9  # near sites repeat each other: the more are visible, the less each says
 ENOUGH = 0.02  # of a haplotype's sites visible in both, and the MLP says 0.7 of what it makes
 
 
@@ -45,8 +46,9 @@ ENOUGH = 0.02  # of a haplotype's sites visible in both, and the MLP says 0.7 of
 class RegionConfig:
     """Sizes of a `RegionNetwork`. A site hears of those in its own `block` and in the one at each side. With `people`
     it keeps the genotypes of so many of those it was trained on, by which it restores those of others; their
-    haplotypes too if `copying`. With `standardized` a surplus is in standard deviations, and the less the MLP sees the
-    less it says; before, it had the surplus itself, brought to unit size by a norm."""
+    haplotypes too if `copying`. With `standardized` a surplus is in standard deviations, near sites count
+    less the more are visible, and the MLP says less the less it sees; before, it had the surplus itself, brought to
+    unit size by a norm."""
 
     people: int = 0
     sites: int = 1
@@ -181,13 +183,13 @@ class RegionNetwork(GenotypeDenoiser):
         """The logits of allele 1."""
         frequency_BS, evidence_B2FS = self._seen(alleles_B2S, weights_BP)
         window_B2S = self.sites(self._window(evidence_B2FS, weights_BP))
-        near_B2S = self._near * self.neighbours(evidence_B2FS)
+        near_B2S = self._trust(evidence_B2FS) * self.neighbours(evidence_B2FS)
         logits_B2S: Tensor = torch.logit(frequency_BS)[:, None] + near_B2S + window_B2S
         return logits_B2S
 
     def prepared(self) -> Logits:
         """For the few alleles that a step of sampling asks for: none of the others is computed."""
-        return partial(self._of_few, weights=self._near * self.neighbours.by_site())
+        return partial(self._of_few, weights=self.neighbours.by_site())
 
     def _of_few(
         self, alleles_B2S: Tensor, weights_BP: Tensor, chosen_B2S: Tensor, *, weights: Tensor
@@ -197,14 +199,18 @@ class RegionNetwork(GenotypeDenoiser):
         window_B2D = self._window(evidence_B2FS, weights_BP)
         individual_N, haplotype_N, site_N = chosen_B2S.nonzero(as_tuple=True)
         chosen = individual_N, haplotype_N, site_N
-        near_N = self.neighbours.of_chosen(evidence_B2FS, chosen, weights)
+        trust_N = self._trust(evidence_B2FS)[individual_N, haplotype_N, 0]
+        near_N = trust_N * self.neighbours.of_chosen(evidence_B2FS, chosen, weights)
         window_N = (window_B2D[individual_N, haplotype_N] * self.sites.weight[site_N]).sum(1)
         logits_N: Tensor = torch.logit(frequency_BS[individual_N, site_N]) + near_N + window_N
         return logits_N
 
-    @property
-    def _near(self) -> float:
-        return NEAR if self.config.standardized else 1.0
+    def _trust(self, evidence_B2FS: Tensor) -> Tensor:
+        """What tables of near sites count (B, 2, 1), by the share of the haplotype that is visible."""
+        share_B21 = evidence_B2FS[:, :, 1].mean(dim=2, keepdim=True)
+        if not self.config.standardized:
+            return torch.ones_like(share_B21)
+        return NEAR / (FIRST + REPEATED * share_B21)
 
     def _seen(self, alleles_B2S: Tensor, weights_BP: Tensor) -> tuple[Tensor, Tensor]:
         """The frequencies (B, S) of allele 1, and what is visible of every site (B, 2, F, S)."""
