@@ -23,6 +23,7 @@ from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
     DenoiserNetwork,
     Linkage,
+    PhenotypeAttention,
     Visible,
 )
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
@@ -437,3 +438,13 @@ def test_genotypes_are_written_phased():
     assert "##contig=<ID=1,length=100,assembly=GRCh37>" in header
     assert rows[1] == "1 10 rs1 A G . PASS . GT 0|1 0|0".replace(" ", "\t")
     assert rows[2] == "1 20 . C T . PASS . GT 1|1 0|0".replace(" ", "\t")
+
+
+def test_attention_is_to_the_phenotypes_that_count_whoever_else_is_in_the_batch():
+    attention = PhenotypeAttention(DenoiserConfig(phenotypes=3, width=8, heads=2), 4)
+    attention.requires_grad_(False)
+    summary, weights = torch.randn(3, 2, 4), torch.eye(3)
+    together = attention(summary, weights)
+    for number in range(3):
+        alone = attention(summary[number : number + 1], weights[number : number + 1])
+        torch.testing.assert_close(together[number : number + 1], alone, atol=1e-6, rtol=1e-5)

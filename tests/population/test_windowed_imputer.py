@@ -171,6 +171,40 @@ def test_masked_sites_say_nothing(network):
     torch.testing.assert_close(before[1:2], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("standardized", [False, True])
+def test_alleles_that_are_asked_for_are_told_as_all_are(standardized):
+    config = RegionConfig(0, SITES, 3, width=16, layers=1, block=8, standardized=standardized)
+    network = RegionNetwork(config).eval().requires_grad_(False)
+    for table in (network.neighbours.weight, network.sites.weight, network.frequency):
+        table.uniform_(0.1, 0.9)
+    alleles = torch.randint(-1, 2, (3, 2, SITES))
+    weights, chosen = torch.eye(3), alleles < 0
+    told = network(alleles, weights)[chosen]
+    torch.testing.assert_close(network.of_chosen(alleles, weights, chosen), told)
+    torch.testing.assert_close(network.prepared()(alleles, weights, chosen), told)
+
+
+def test_who_shows_nothing_has_the_frequencies():
+    config = RegionConfig(0, SITES, 3, width=16, layers=1, block=8, standardized=True)
+    network = RegionNetwork(config).eval().requires_grad_(False)
+    network.sites.weight.normal_()
+    network.frequency.uniform_(0.1, 0.9)
+    told = network(torch.full((3, 2, SITES), -1), torch.eye(3)).sigmoid()
+    torch.testing.assert_close(told, network.frequency[:, None].expand(-1, 2, -1))
+
+
+def test_a_near_site_says_less_where_others_are_visible_that_may_repeat_it():
+    config = RegionConfig(0, SITES, 1, width=16, layers=1, block=8, standardized=True)
+    network = RegionNetwork(config).eval().requires_grad_(False)
+    network.neighbours.weight[0, 8, 1] = 1.0  # what the first site says of the second
+    alleles = torch.full((1, 2, SITES), -1)
+    alleles[:, :, 0] = 1
+    alone = network(alleles, torch.ones(1, 1))[0, 0, 1]
+    alleles[:, :, 2:] = 0
+    among_others = network(alleles, torch.ones(1, 1))[0, 0, 1]
+    assert alone > among_others > 0  # at a frequency of one half
+
+
 def test_it_does_not_matter_how_unphased_heterozygotes_stand(network, copies):
     alleles = torch.stack([copies[:5] >= 1, copies[:5] >= 2], dim=1).long()
     alleles[:, :, ::3] = -1

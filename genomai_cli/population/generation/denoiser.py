@@ -49,17 +49,17 @@ class HaplotypeDenoiser:
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, 2) of both alleles."""
-        told = self.phenotype, self.records
-        logits_N = self._logits(tokens_BT, keep_probability_BT, *told)[chosen_BT]
+        shown = tokens_BT, chosen_BT, keep_probability_BT
+        logits_N = self._logits(*shown, self.phenotype, self.records)
         if self.guidance != 1:
-            null_B = torch.zeros_like(self.phenotype)
-            null_N = self._logits(tokens_BT, keep_probability_BT, null_B, None)[chosen_BT]
+            null_N = self._logits(*shown, torch.zeros_like(self.phenotype), None)
             logits_N = guided(logits_N, null_N, self.guidance)
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
 
     def _logits(
         self,
         tokens_BT: Tensor,
+        chosen_BT: Tensor,
         keep_probability_BT: Tensor,
         phenotype_B: Tensor,
         records: Records | None,
@@ -71,8 +71,8 @@ class HaplotypeDenoiser:
         more: dict[str, Any] = {} if records is None else {"records": records}
         if self.soft_masked:
             more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
-        logits = self.prepared or self.network
-        return logits(tokens_BT.view(shape), weights_BP, **more).flatten(1)
+        logits = self.prepared or self.network.of_chosen
+        return logits(tokens_BT.view(shape), weights_BP, chosen_BT.view(shape), **more)
 
 
 @dataclass(frozen=True)

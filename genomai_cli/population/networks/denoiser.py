@@ -183,12 +183,13 @@ class PhenotypeAttention(nn.Module):
     def forward(self, summary_B2C: Tensor, weights_BP: Tensor) -> Tensor:
         """What the haplotypes find (B, 2, D)."""
         people, vectors = len(summary_B2C), self.embeddings.shape[1]
+        read_P = (weights_BP > 0).any(dim=0)  # people are sampled a few phenotypes at a time
         keys, values = (
             part.reshape(1, -1, self.heads, part.shape[2] // self.heads).transpose(1, 2)
-            for part in self.key_value(self.embeddings).chunk(2, dim=2)
+            for part in self.key_value(self.embeddings[read_P]).chunk(2, dim=2)
         )
         query = self.query(summary_B2C).reshape(people, 2, self.heads, -1).transpose(1, 2)
-        weights_BX = weights_BP.repeat_interleave(vectors, dim=1)
+        weights_BX = weights_BP[:, read_P].repeat_interleave(vectors, dim=1)
         bias_B11X = weights_BX.clamp(min=1e-30).log()[:, None, None]
         scores_BH2X = query @ keys.transpose(2, 3) * query.shape[3] ** -0.5 + bias_B11X
         found_BH2V = scores_BH2X.softmax(dim=3) @ values
@@ -222,8 +223,9 @@ class Described(nn.Module):
 
 
 Logits = Callable[..., Tensor]
-"""From alleles (B, 2, S), 0, 1 or -1 where hidden, and weights (B, P) of phenotypes, logits (B, 2, S) of allele 1;
-one that supports a soft mask takes `keep_probability_B2S` as well, and one that reads records `records` (B)."""
+"""From alleles (B, 2, S), 0, 1 or -1 where hidden, weights (B, P) of phenotypes, and which alleles (B, 2, S) are asked
+for, logits (N,) of allele 1 of those, row by row; one of a network that supports a soft mask takes
+`keep_probability_B2S` as well, and of one that reads records `records` (B)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +252,8 @@ class PanelNetwork(Network):
 
 
 class GenotypeDenoiser(PanelNetwork):
-    """A network that guesses the hidden alleles of people, `Logits`; it knows the frequencies (P, S) of allele 1."""
+    """A network that predicts the hidden alleles of people, its output the logits (B, 2, S) of all; it knows the
+    frequencies (P, S) of allele 1."""
 
     reads_records = False
 
@@ -276,9 +279,17 @@ class GenotypeDenoiser(PanelNetwork):
         """The frequency (B, S) of allele 1 among people of these phenotypes."""
         return (weights_BP @ self.frequency).clamp(self.rarest, 1 - self.rarest)
 
+    def of_chosen(
+        self, alleles_B2S: Tensor, weights_BP: Tensor, chosen_B2S: Tensor, **more: Any
+    ) -> Tensor:
+        """`Logits`."""
+        logits_N: Tensor = self(alleles_B2S, weights_BP, **more)[chosen_B2S]
+        return logits_N
+
     def prepared(self) -> Logits:
-        """The network as it is now, for many calls: what does not depend on the people may be computed beforehand."""
-        return self
+        """`of_chosen` of the network as it is now, for many calls: what does not depend on the people may be computed
+        beforehand."""
+        return self.of_chosen
 
 
 class DenoiserNetwork(GenotypeDenoiser):
@@ -331,7 +342,7 @@ class DenoiserNetwork(GenotypeDenoiser):
 
     def prepared(self) -> Logits:
         """The network with its linkage tables computed."""
-        return partial(self, blocks=self.linkage.blocks())
+        return partial(self.of_chosen, blocks=self.linkage.blocks())
 
     def forward(
         self,
