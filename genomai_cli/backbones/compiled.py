@@ -4,19 +4,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+Returned = TypeVar("Returned")
 numba: Any = import_module("numba") if find_spec("numba") else None
 
 
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
+def compiled(function: Callable[..., Returned]) -> Callable[..., Returned]:
     """The loop as machine code, without promises about NaN or the order of sums; as it is where there is no numba."""
     if numba is None:
         return function
     flags = {"contract", "nsz", "reassoc"}
-    made: Callable[..., None]
+    made: Callable[..., Returned]
     try:
         made = numba.njit(nogil=True, cache=True, fastmath=flags)(function)
     except RuntimeError:  # no folder where it could be kept for the next run

@@ -114,9 +114,9 @@ class SpliceEffects:
             own = slice(begin, begin + COLUMNS_AT_ONCE)
             ref_LC, alt_LC = ref.values[:, own], laid_on(alt.values[:, own], pair)
             change_LC = np.nan_to_num(np.abs(alt_LC - ref_LC)[first:last], nan=-1.0)
-            for column, change_L in enumerate(change_LC.T):
-                differ = change_L.max() > 0
-                letter = first + int(change_L.argmax()) if differ else max(0, pair.ref_at)
+            for column, most in enumerate(change_LC.argmax(axis=0).tolist()):
+                differ = change_LC[most, column] > 0
+                letter = first + most if differ else max(0, pair.ref_at)
                 place = str(_distance(pair, letter)) if differ else NOWHERE
                 yield _Found(ref_LC[letter, column], alt_LC[letter, column], place)
 

@@ -243,22 +243,44 @@ def _of_carriers(
 
 
 @compiled
+def _group_arrays(layout: Layout, sites: int, lanes: int) -> tuple[Array, ...]:
+    """What walks of a group write: evidence, own individuals and shares, what `_forward` gives, b, and what `_backward`
+    gives."""
+    blocks, haplotypes = layout.state.shape
+    states, kinds, typed = layout.most_states, layout.most_kinds, layout.most_typed
+    return (
+        np.empty((sites, 2, lanes), np.float32),
+        np.empty(lanes, np.int64),
+        np.empty(lanes, np.float32),
+        np.empty((blocks, haplotypes, lanes), np.float32),
+        np.empty((haplotypes, lanes), np.float32),
+        np.empty((len(layout.sizes), lanes), np.float32),
+        np.empty((len(layout.one), 2, lanes), np.float32),
+        np.empty((typed + 1, 2, states, lanes), np.float32),
+        np.empty((kinds, 4, lanes), np.float32),
+        np.empty((states, 4, lanes), np.float32),
+    )
+
+
+@compiled
 def imputed(
     first: int, step: int, lanes: int, layout: Layout, stay_K: Array, error: Any, one_BK: Array, own_B: Array,
     near_S: Array, keep_S: Array, found_BS: Array,
 ) -> None:  # fmt: skip
     """See `ReducedCopying.imputed`: for groups of so many `lanes`, for every `step`-th group from the first on."""
     blocks, haplotypes = layout.state.shape
-    states, kinds, typed = layout.most_states, layout.most_kinds, layout.most_typed
-    seen_K2L = np.empty((len(stay_K) - 1, 2, lanes), np.float32)
-    own_L, each_L = np.empty(lanes, np.int64), np.empty(lanes, np.float32)
-    alpha_XHL = np.empty((blocks, haplotypes, lanes), np.float32)
-    beta_HL = np.empty((haplotypes, lanes), np.float32)
-    counts_VL = np.empty((len(layout.sizes), lanes), np.float32)
-    forward_U2L = np.empty((len(layout.one), 2, lanes), np.float32)
-    after_K2UL = np.empty((typed + 1, 2, states, lanes), np.float32)
-    of_kind_V4L = np.empty((kinds, 4, lanes), np.float32)
-    of_state_U4L = np.empty((states, 4, lanes), np.float32)
+    (
+        seen_K2L,
+        own_L,
+        each_L,
+        alpha_XHL,
+        beta_HL,
+        counts_VL,
+        forward_U2L,
+        after_K2UL,
+        of_kind_V4L,
+        of_state_U4L,
+    ) = _group_arrays(layout, len(stay_K) - 1, lanes)
     of_4L, said_4L = np.empty((4, lanes), np.float32), np.empty((4, lanes), np.float32)
     all_4L = np.empty((4, lanes), np.float32)
     for group in range(first, (len(one_BK) + lanes - 1) // lanes, step):
@@ -310,20 +332,20 @@ def copied(
 ) -> None:  # fmt: skip
     """See `ReducedCopying.copied`: for groups of so many `lanes`, for every `step`-th group from the first on."""
     blocks, haplotypes = layout.state.shape
-    states, kinds, typed = layout.most_states, layout.most_kinds, layout.most_typed
-    seen_K2L = np.empty((len(stay_K) - 1, 2, lanes), np.float32)
-    own_L, each_L = np.empty(lanes, np.int64), np.empty(lanes, np.float32)
-    alpha_XHL = np.empty((blocks, haplotypes, lanes), np.float32)
-    beta_HL = np.empty((haplotypes, lanes), np.float32)
-    counts_VL = np.empty((len(layout.sizes), lanes), np.float32)
-    forward_U2L = np.empty((len(layout.one), 2, lanes), np.float32)
-    after_K2UL = np.empty((typed + 1, 2, states, lanes), np.float32)
-    of_kind_V4L = np.empty((kinds, 4, lanes), np.float32)
-    of_state_U4L = np.empty((states, 4, lanes), np.float32)
-    here_4UL, mean_4UL = (
-        np.empty((4, states, lanes), np.float32),
-        np.empty((4, states, lanes), np.float32),
-    )
+    (
+        seen_K2L,
+        own_L,
+        each_L,
+        alpha_XHL,
+        beta_HL,
+        counts_VL,
+        forward_U2L,
+        after_K2UL,
+        of_kind_V4L,
+        of_state_U4L,
+    ) = _group_arrays(layout, len(stay_K) - 1, lanes)
+    shape = 4, layout.most_states, lanes
+    here_4UL, mean_4UL = np.empty(shape, np.float32), np.empty(shape, np.float32)
     sum_HL, most_HL = (
         np.empty((haplotypes, lanes), np.float32),
         np.empty((haplotypes, lanes), np.float32),
