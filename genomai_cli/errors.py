@@ -1,5 +1,6 @@
 """The errors that a user can cause, each shown as one line and turned into an exit status in `cli`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -12,6 +13,11 @@ class GenomaiError(Exception):
 def shown_path(path: str | Path) -> str:
     """A path as messages show it: `-` is standard input."""
     return "<stdin>" if str(path) == "-" else str(path)
+
+
+def shown_names(names: Sequence[str], most: int = 8) -> str:
+    """Names as messages show them: so many at most, and dots for the others."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 class InputError(GenomaiError):

@@ -12,7 +12,7 @@ from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks, predi
 from genomai_cli.cli.options import STANDARD_OUTPUT, Output, SeedOnly, report_option
 from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run, command
-from genomai_cli.errors import BundleError, UsageError
+from genomai_cli.errors import BundleError, UsageError, shown_names
 
 if TYPE_CHECKING:
     from genomai_cli.metrics.evaluation import Overlap
@@ -329,16 +329,12 @@ def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
         (overlap.repeated, "predicted more than once, every row counts"),
     ):
         if samples:
-            told.append(f"{len(samples)} samples {what}: {_some(samples)}")
+            told.append(f"{len(samples)} samples {what}: {shown_names(samples, most=3)}")
             run.console.warn(told[-1])
     if overlap.only_known:
         told.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
         run.console.say(told[-1])
     return told
-
-
-def _some(samples: list[str], shown: int = 3) -> str:
-    return ", ".join(samples[:shown]) + (" ..." if len(samples) > shown else "")
 
 
 def _write(path: Path, text: str) -> None:

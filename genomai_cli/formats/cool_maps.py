@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import InputError
+from genomai_cli.errors import InputError, shown_names
 from genomai_cli.formats.bigwig import Values
 
 BALANCED, RAW = "balanced", "raw"  # what counts are
 FORMAT, OF_SEVERAL, WITHIN = "HDF5::Cooler", "HDF5::MCOOL", "::"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 ENTRIES_AT_ONCE = 1 << 22
-_SHOWN = 8
 
 
 class CoolMap:
@@ -110,8 +109,7 @@ class CoolMap:
         found = _text(root.attrs.get("format", ""))
         if found == OF_SEVERAL or (found != FORMAT and "resolutions" in root):
             names = sorted(root["resolutions"], key=lambda name: (len(name), name))
-            shown = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-            message = f"maps of several resolutions ({shown}): name one, {self._file.name}::/resolutions/N"
+            message = f"maps of several resolutions ({shown_names(names)}): name one, {self._file.name}::/resolutions/N"
             raise InputError(message, path=self.path)
         if found != FORMAT:
             raise InputError("HDF5, but no contact map of cooler's layout", path=self.path)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.errors import BundleError, InputError, UsageError, shown_names
 from genomai_cli.formats.indexed_fasta import IndexedFasta
 from genomai_cli.formats.reference_regions import regions_of
 from genomai_cli.inference.batching import AS_FITS, Batching
@@ -136,9 +136,8 @@ def _track_asked(bundle: Bundle, head: str | None, label: str | None, organism: 
     names = [reader.tracks[column].name for column in columns_along(reader, ())[0]]
     chosen = names[0] if label is None and len(names) == 1 else label
     if chosen not in names:
-        shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         lead = "which track" if label is None else f"{label}: no track of the model"
-        raise UsageError(f"--class {lead} ({len(names)}: {shown})")
+        raise UsageError(f"--class {lead} ({len(names)}: {shown_names(names)})")
     return TRACKS + str(chosen)
 
 

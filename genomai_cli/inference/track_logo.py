@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES
-from genomai_cli.errors import UsageError
+from genomai_cli.errors import UsageError, shown_names
 from genomai_cli.formats.consensus import Region
 from genomai_cli.inference.letter_effects import mean_loss
 from genomai_cli.inference.likelihood import Stretch
@@ -46,9 +46,10 @@ class TrackLogo:
             {track.name: n for n, track in enumerate(predictor.tracks)},
         )
         if name not in named:
-            shown = ", ".join(list(named)[:8]) + (" ..." if len(named) > 8 else "")
             drawn = (
-                f"no track that is drawn ({shown})" if named else "no track is drawn, maps alone"
+                f"no track that is drawn ({shown_names(list(named))})"
+                if named
+                else "no track is drawn, maps alone"
             )
             raise UsageError(f"--plot-logo {name}: {drawn}")
         begin, end = _window(predictor, region)

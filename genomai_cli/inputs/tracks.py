@@ -13,7 +13,7 @@ from torch import Tensor
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters
 from genomai_cli.backbones.base import Network, max_length, network_class
 from genomai_cli.backbones.classifier import Classifier
-from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
+from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError, shown_names
 from genomai_cli.formats.bigwig import Values
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.cool_maps import RAW
@@ -267,10 +267,9 @@ def _without_tracks(aligned: AlignedTracks, regions: Sequence[Region]) -> list[s
     bare = [contig for contig in letters if not aligned.tracks_on(contig)]
     if not bare:
         return []
-    shown = ", ".join(bare[:SHOWN]) + (" ..." if len(bare) > SHOWN else "")
     own, total = sum(letters[contig] for contig in bare), sum(letters.values())
     teach = f"{own:,} of {total:,} letters teach nothing of tracks (--regions leaves them out)"
-    return [f"no track has a value on {shown}: {teach}"]
+    return [f"no track has a value on {shown_names(bare, SHOWN)}: {teach}"]
 
 
 def _with_units(aligned: AlignedTracks) -> list[Track]:

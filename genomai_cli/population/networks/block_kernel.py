@@ -210,13 +210,8 @@ def _said(of_4L: Array, forward_2L: Array, behind_2UL: Array, u: int, said_4L: A
 
 @compiled
 def _of_all(
-    layout: Layout,
-    k: int,
-    forward_U2L: Array,
-    behind_2UL: Array,
-    of_state_U4L: Array,
-    said_4L: Array,
-) -> None:
+    layout: Layout, k: int, forward_U2L: Array, behind_2UL: Array, of_state_U4L: Array, said_4L: Array
+) -> None:  # fmt: skip
     """What `_said` says of all haplotypes."""
     at = layout.states_at[k]
     said_4L[:] = ZERO
@@ -270,17 +265,8 @@ def imputed(
     """See `ReducedCopying.imputed`: for groups of so many `lanes`, for every `step`-th group from the first on."""
     blocks, haplotypes = layout.state.shape
     (
-        seen_K2L,
-        own_L,
-        each_L,
-        alpha_XHL,
-        beta_HL,
-        counts_VL,
-        forward_U2L,
-        after_K2UL,
-        of_kind_V4L,
-        of_state_U4L,
-    ) = _group_arrays(layout, len(stay_K) - 1, lanes)
+        seen_K2L, own_L, each_L, alpha_XHL, beta_HL, counts_VL, forward_U2L, after_K2UL, of_kind_V4L, of_state_U4L,
+    ) = _group_arrays(layout, len(stay_K) - 1, lanes)  # fmt: skip
     of_4L, said_4L = np.empty((4, lanes), np.float32), np.empty((4, lanes), np.float32)
     all_4L = np.empty((4, lanes), np.float32)
     for group in range(first, (len(one_BK) + lanes - 1) // lanes, step):
@@ -333,17 +319,8 @@ def copied(
     """See `ReducedCopying.copied`: for groups of so many `lanes`, for every `step`-th group from the first on."""
     blocks, haplotypes = layout.state.shape
     (
-        seen_K2L,
-        own_L,
-        each_L,
-        alpha_XHL,
-        beta_HL,
-        counts_VL,
-        forward_U2L,
-        after_K2UL,
-        of_kind_V4L,
-        of_state_U4L,
-    ) = _group_arrays(layout, len(stay_K) - 1, lanes)
+        seen_K2L, own_L, each_L, alpha_XHL, beta_HL, counts_VL, forward_U2L, after_K2UL, of_kind_V4L, of_state_U4L,
+    ) = _group_arrays(layout, len(stay_K) - 1, lanes)  # fmt: skip
     shape = 4, layout.most_states, lanes
     here_4UL, mean_4UL = np.empty(shape, np.float32), np.empty(shape, np.float32)
     sum_HL, most_HL = (
