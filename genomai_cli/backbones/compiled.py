@@ -19,7 +19,7 @@ def compiled(function: Callable[..., Returned]) -> Callable[..., Returned]:
     flags = {"contract", "nsz", "reassoc"}
     made: Callable[..., Returned]
     try:
-        made = numba.njit(nogil=True, cache=True, fastmath=flags)(function)
+        made = numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy", no_cfunc_wrapper=True)(function)
     except RuntimeError:  # no folder where it could be kept for the next run
         made = numba.njit(nogil=True, fastmath=flags)(function)
     return made

@@ -20,9 +20,9 @@ class Layout(NamedTuple):
 
     The most typed sites, kinds and states of one of them; where each begins among typed sites and among kinds (X + 1),
     and the states of each typed site (K + 1); the state and the kind of each haplotype (X, H); of kinds their state and
-    how many haplotypes they are (V,); whether states have allele 1 (U,); where typed sites lie (K + 1), behind the last
-    one how many sites there are; and the kinds with allele 1 of each site, with their states, which begin at
-    `carriers_at` (S + 1). States and kinds are counted in their block.
+    how many haplotypes they are (V,); whether states have allele 1 (U,); which of the sites are typed (K + 2), before
+    the first one 0 and behind the last one how many sites there are; and the kinds with allele 1 of each site, with
+    their states, which begin at `carriers_at` (S + 1). States and kinds are counted in their block.
     """
 
     most_typed: int
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     state_of_kind: Array
     sizes: Array
     one: Array
-    place: Array
+    site: Array
     carriers_at: Array
     carriers: Array
     carrier_state: Array
@@ -64,7 +64,7 @@ def layout_of(blocks: Sequence[Block]) -> Layout:
         state_of_kind=_joined(state_of_kind, np.int32),
         sizes=_joined([np.bincount(block.kind.numpy()) for block in blocks], np.float32),
         one=_joined([block.one.numpy().ravel() for block in blocks], np.uint8),
-        place=np.concatenate([*places, [blocks[-1].sites.stop]]),
+        site=np.concatenate([[0], *places, [blocks[-1].sites.stop]]),
         carriers_at=_starts(np.concatenate(counts)),
         carriers=_joined([kinds for _, kinds in carriers], np.int32),
         carrier_state=_joined(

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.population.networks.haplotype_blocks import Block, ReducedCopying, blocks_of
+from genomai_cli.population.networks.haplotype_blocks import Block, blocks_of
 from genomai_cli.population.networks.haplotype_phases import phases
 
 if TYPE_CHECKING:
-    from genomai_cli.population.networks.compiled_copying import CompiledCopying
+    from genomai_cli.population.networks.reduced_copying import ReducedCopying
 
 MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
 APART = 1e9  # bases between contigs: nothing is copied across
@@ -217,7 +217,7 @@ class Mosaic:
     @cached_property
     def between(self) -> tuple[Tensor, Tensor]:
         """How likely there is no switch (S,) between each site and the typed one before it, and the one behind it.
-        Before the first typed site the first is that of the one behind, and behind the last one the second is 0."""
+        Before the first typed site the first is 0, and behind the last one the second."""
         sites = torch.arange(len(self.place), device=self.place.device)
         before_S = torch.searchsorted(self.typed, sites, right=True) - 1
         behind_S = (before_S + 1).clamp(max=len(self.typed) - 1)
@@ -225,6 +225,7 @@ class Mosaic:
             -self.rate * (self.place - self.place[self.typed[before_S.clamp(min=0)]]).abs()
         )
         keep_S = torch.exp(-self.rate * (self.place - self.place[self.typed[behind_S]]).abs())
+        near_S = torch.where(before_S < 0, 0, near_S)
         keep_S = torch.where(before_S == len(self.typed) - 1, 0, keep_S)
         return near_S.float(), keep_S.float()
 
@@ -244,11 +245,7 @@ class Mosaic:
         return self._copying.copied(one_BK, own_B)
 
     @cached_property
-    def _copying(self) -> "ReducedCopying | CompiledCopying":
-        from genomai_cli.population.networks import copying_kernel  # noqa: PLC0415 - it loads numba
+    def _copying(self) -> "ReducedCopying":
+        from genomai_cli.population.networks.reduced_copying import ReducedCopying  # noqa: PLC0415 - it loads numba
 
-        if not copying_kernel.is_compiled(self.stay):
-            return ReducedCopying(self.blocks, self.stay, self.error)
-        from genomai_cli.population.networks.compiled_copying import CompiledCopying  # noqa: PLC0415
-
-        return CompiledCopying(self.blocks, self.stay, self.error)
+        return ReducedCopying(self.blocks, self.stay, self.error)
