@@ -1,27 +1,28 @@
-"""Loops over arrays, compiled where `numba` is installed (`pip install genomai[fast]`) and shared out among threads."""
+"""Loops over arrays, compiled by numba and shared out among threads."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
+import numba
 import torch
 
 Returned = TypeVar("Returned")
-numba: Any = import_module("numba") if find_spec("numba") else None
 
 
 def compiled(function: Callable[..., Returned]) -> Callable[..., Returned]:
-    """The loop as machine code, without promises about NaN or the order of sums; as it is where there is no numba."""
-    if numba is None:
-        return function
-    flags = {"contract", "nsz", "reassoc"}
+    """The loop as machine code, without promises about NaN, division by 0 or the order of sums."""
+    options: dict[str, Any] = {
+        "nogil": True,
+        "fastmath": {"contract", "nsz", "reassoc"},
+        "error_model": "numpy",  # a check of every division would keep loops from being vectorised
+        "no_cfunc_wrapper": True,
+    }
     made: Callable[..., Returned]
     try:
-        made = numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy", no_cfunc_wrapper=True)(function)
+        made = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder where it could be kept for the next run
-        made = numba.njit(nogil=True, fastmath=flags)(function)
+        made = numba.njit(**options)(function)
     return made
 
 

@@ -1,4 +1,4 @@
-"""The selective scan as one compiled loop for a processor, where `numba` is installed (`pip install genomai[fast]`).
+"""The selective scan as one compiled loop for a processor.
 
 Each direction of each sequence is walked by itself, its states in the processor's nearest cache: nothing is written
 but y, and for the gradient a state at the beginning of every chunk. Directions are shared out among threads.
@@ -7,15 +7,16 @@ Shape suffixes as in `selective_scan`; M is B G, the directions of all sequences
 """
 
 import math
-from importlib import import_module
 from typing import Any
 
+import numba
 import numpy as np
 import torch
+from numba.extending import overload
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.backbones.compiled import compiled, each, numba
+from genomai_cli.backbones.compiled import compiled, each
 
 CHUNK = 32  # steps whose states are made again at once for the gradient
 LOG2_E = math.log2(math.e)
@@ -31,7 +32,7 @@ def is_compiled(*tensors: Tensor) -> bool:
     """Whether the loop can take these tensors."""
     types = {tensor.dtype for tensor in tensors}
     on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
-    return numba is not None and on_cpu and types in ({torch.float32}, {torch.float64})
+    return on_cpu and types in ({torch.float32}, {torch.float64})
 
 
 def forward(
@@ -98,11 +99,9 @@ def _exp_double(x: Any) -> Any:
     return power * np.int64(np.float64(i + MAGIC).view(np.int64) << 52).view(np.float64)
 
 
-if numba is not None:
-
-    @import_module("numba.extending").overload(_exp)  # type: ignore[untyped-decorator]
-    def _exp_of(x: Any) -> Any:
-        return _exp_single if x is numba.float32 else _exp_double
+@overload(_exp)
+def _exp_of(x: Any) -> Any:
+    return _exp_single if x is numba.float32 else _exp_double
 
 
 @compiled

@@ -4,7 +4,7 @@ the input.
     x_t = exp(delta_t A) x_{t-1} + delta_t u_t B_t        y_t = C_t x_t
 
 A state (E, N) a direction moves along the sequence. On a GPU `mamba_ssm`'s kernel computes it where that is installed
-and no state is carried, on a CPU a compiled loop where `numba` is (`scan_kernel`). Elsewhere what does not depend on
+and no state is carried, on a CPU a compiled loop (`scan_kernel`). Elsewhere what does not depend on
 the state is made for a chunk of steps at once, in memory of a fixed size, and one multiplication with addition is left
 for each step. The gradient walks chunks backwards, and makes their states again.
 

@@ -29,6 +29,7 @@ LIBRARIES = [
     "rich",
     "matplotlib",
     "isal",
+    "numba",
 ]
 # What may be added, and what for: the extra of the package, and the library that it brings.
 EXTRAS = {
@@ -40,7 +41,6 @@ EXTRAS = {
     "scikit-learn": ("detection", "boosted trees of `evaluate --task generation`"),
     "pyarrow": ("parquet", "--to parquet"),
     "pyBigWig": ("tracks", "writing bigWig"),
-    "numba": ("fast", "Caduceus on a CPU"),
     "jax": ("jax", "AlphaGenome's official checkpoint"),
 }
 GROUPS = ["AFR", "AMR", "EAS", "EUR", "SAS"]

@@ -1,7 +1,4 @@
-"""The compiled loop of the selective scan: the same as step by step, with the same gradients.
-
-Where numba is not installed, the same functions run uncompiled, on sizes that Python can walk.
-"""
+"""The compiled loop of the selective scan: the same as step by step, with the same gradients."""
 
 import math
 
@@ -78,7 +75,7 @@ def test_unknown_numbers_stay_unknown():
     assert torch.equal(y.isnan(), plain_scan(steps, state)[0].isnan())
 
 
-def test_the_scan_takes_the_loop_where_it_is_compiled_and_chunks_elsewhere(monkeypatch):
+def test_the_scan_takes_the_loop_for_what_it_is_compiled_for_and_chunks_elsewhere(monkeypatch):
     steps, state = inputs(SIZES[1])
     taken = []
     for name in ("CompiledScan", "ChunkedScan"):
@@ -86,11 +83,10 @@ def test_the_scan_takes_the_loop_where_it_is_compiled_and_chunks_elsewhere(monke
         monkeypatch.setattr(
             selective_scan, name, type(name, (), {"apply": _noting(taken, name, scan)})
         )
-    for there, kind in ((None, torch.float64), ("numba", torch.float64), ("numba", torch.bfloat16)):
-        monkeypatch.setattr(scan_kernel, "numba", there)
+    for kind in (torch.float32, torch.float64, torch.bfloat16):
         moved = Steps(*(tensor.to(kind) for tensor in steps))
         selective_scan.selective_scan(moved, state.to(kind))
-    assert taken == ["ChunkedScan", "CompiledScan", "ChunkedScan"]
+    assert taken == ["CompiledScan", "CompiledScan", "ChunkedScan"]
 
 
 def _noting(taken, name, scan):

@@ -5,7 +5,8 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks import compiled_copying, copying_kernel, haplotype_blocks
+from genomai_cli.population.networks import haplotype_blocks, reduced_copying
+from genomai_cli.population.networks.block_layout import layout_of
 from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
     HaplotypeReference,
@@ -146,7 +147,7 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
 
 
 def mosaic_of(reference, place, typed, rate, error):
-    return Mosaic(reference, place, typed, blocks_of(reference, typed), rate, error)
+    return Mosaic(reference, place, typed, layout_of(blocks_of(reference, typed)), rate, error)
 
 
 def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
@@ -159,9 +160,6 @@ def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
     found = made.imputed(evidence, torch.arange(40) // 2)
     assert bool(((found >= 0) & (found <= 1)).all())
     assert made.copied(evidence, torch.arange(40) // 2)[0].max() <= 1
-
-
-needs_numba = pytest.mark.skipif(copying_kernel.numba is None, reason="numba is not installed")
 
 
 @pytest.fixture
@@ -205,15 +203,12 @@ def walked_one_by_one(made, one, own):
     return (here * ones).sum(1).float(), share, here[made.typed].mean(0).float()
 
 
-@pytest.mark.parametrize("numba", [pytest.param(True, marks=needs_numba), False])
 @pytest.mark.parametrize("own", [-1, 7])
 @pytest.mark.parametrize("longest", [1, 3, 64])
 @pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
 def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
-    mosaic, typed, longest, own, numba, monkeypatch
+    mosaic, typed, longest, own, monkeypatch
 ):
-    if not numba:
-        monkeypatch.setattr(copying_kernel, "numba", None)
     monkeypatch.setattr(haplotype_blocks, "LONGEST", longest)
     monkeypatch.setattr(haplotype_blocks, "LEAST_KINDS", 100)
     made, alleles = mosaic
@@ -238,27 +233,23 @@ def test_haplotypes_of_a_kind_are_alike_in_all_rows():
             assert (kinds[i] == kinds[j]) == alike
 
 
-@needs_numba
-@pytest.mark.parametrize("own", [-1, 3])
-def test_compiled_loops_walk_the_same(mosaic, monkeypatch, own):
-    monkeypatch.setattr(compiled_copying, "LANES", 8)  # three groups, of which one is not full
-    monkeypatch.setattr(compiled_copying, "VECTOR", 8)
+def test_haplotypes_of_a_group_are_walked_as_if_alone(mosaic, monkeypatch):
+    monkeypatch.setattr(reduced_copying, "LANES", 8)  # three groups, of which one is not full
+    monkeypatch.setattr(reduced_copying, "VECTOR", 8)
     made, alleles = mosaic
     evidence = alleles.flatten(0, 1)[:, made.typed].float().clamp(0.1, 0.8)
-    owns = torch.where(torch.arange(20) % 2 == 0, own, torch.arange(20))
+    owns = torch.where(torch.arange(20) % 3 == 0, -1, torch.arange(20))
     found = made.imputed(evidence, owns), *made.copied(evidence, owns)
-    monkeypatch.setattr(copying_kernel, "numba", None)
-    other = mosaic_of(made.reference, made.place, made.typed, made.rate, made.error)
-    wanted = other.imputed(evidence, owns), *other.copied(evidence, owns)
-    for one, two in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    for number in range(20):
+        one = evidence[number : number + 1], owns[number : number + 1]
+        for some, (alone,) in zip(found, (made.imputed(*one), *made.copied(*one)), strict=True):
+            torch.testing.assert_close(some[number], alone, atol=1e-6, rtol=0)
 
 
-@needs_numba
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_do_not_show(mosaic, monkeypatch, threads):
-    monkeypatch.setattr(compiled_copying, "LANES", 4)
-    monkeypatch.setattr(compiled_copying, "VECTOR", 4)
+    monkeypatch.setattr(reduced_copying, "LANES", 4)
+    monkeypatch.setattr(reduced_copying, "VECTOR", 4)
     made, alleles = mosaic
     evidence = alleles.flatten(0, 1)[:, made.typed].float()
     nobody = torch.full((20,), -1)
@@ -269,17 +260,47 @@ def test_threads_do_not_show(mosaic, monkeypatch, threads):
         assert torch.equal(one, two)
 
 
-@needs_numba
-def test_compiled_loops_draw_the_same_phases(mosaic, monkeypatch):
+def drawn(pairs, told, draws):
+    """The alleles (X, 2, K) that one individual copies, by draws (X, K) from the paths of all pairs of states."""
+    alleles, states = pairs.alleles[0].long(), pairs.alleles.shape[1]
+    right = torch.tensor([1 - pairs.error, pairs.error]).double()
+    by_one = torch.stack([right, right.flip(0)])  # of a copied allele, what it is read as
+    seen = [torch.outer(by_one[a], by_one[b]).flatten() for a in range(2) for b in range(2)]
+    seen = (
+        torch.stack(seen) @ told.double()[:, [0, 1, 1, 2]].T
+    )  # by the pair of copied alleles (4, K)
+    forward = []
+    for k, stay in enumerate(pairs.stay.double().tolist()):
+        move = torch.full((states, states), (1 - stay) / states).double() + stay * torch.eye(states)
+        here = move.T @ forward[-1] @ move if k else torch.ones(states, states).double()
+        here = here * seen[2 * alleles[:, None, k] + alleles[None, :, k], k]
+        forward.append(here / here.sum())
+    paths = torch.zeros(len(draws), 2, len(forward))
+    for x, numbers in enumerate(draws):
+        weight = forward[-1]
+        for k in range(len(forward) - 1, -1, -1):
+            total = weight.flatten().cumsum(0)
+            i, j = divmod(int((total < total[-1] * float(numbers[k])).sum()), states)
+            paths[x, :, k] = alleles[[i, j], k]
+            stay = float(pairs.stay[k])
+            to_i, to_j = torch.full((2, states), (1 - stay) / states).double()
+            to_i[i] += stay
+            to_j[j] += stay
+            weight = forward[k - 1] * to_i[:, None] * to_j
+    return paths
+
+
+def test_phases_are_drawn_from_the_paths_of_both_haplotypes(mosaic):
     made, alleles = mosaic
+    rng = torch.Generator().manual_seed(1)
     told = likelihoods_of(alleles)[:, made.typed]
-    told[::2] = (told[::2] + 0.1) * torch.rand(told[::2].shape)
-    states = torch.rand(10, 100).topk(16, dim=1).indices
-    pairs = Pairs(made.alleles.T[states], made.stay, made.error)
-    draws = torch.rand(5, len(made.typed))
-    found = pairs.paths(told, draws)
-    monkeypatch.setattr(copying_kernel, "numba", None)
-    assert torch.equal(found.to(pairs.alleles), pairs.paths(told, draws))
+    told[::2] = (told[::2] + 0.1) * torch.rand(told[::2].shape, generator=rng)
+    states = torch.rand(10, 100, generator=rng).topk(16, dim=1).indices
+    draws = torch.rand(5, len(made.typed), generator=rng)
+    found = Pairs(made.alleles.T[states], made.stay, made.error).paths(told, draws)
+    for number in range(10):
+        pairs = Pairs(made.alleles.T[states[number : number + 1]], made.stay, made.error)
+        assert torch.equal(found[number].float(), drawn(pairs, told[number], draws))
 
 
 def test_phases_keep_to_what_is_known(mosaic):

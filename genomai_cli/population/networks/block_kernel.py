@@ -2,11 +2,12 @@
 
 Haplotypes to impute are walked side by side, a group at a time, so that what is kept of them stays in the processor's
 caches. The innermost loops are over a group and write one array each: no more can be told apart when they are
-vectorised. No loop calls another one, which would be compiled into it once more.
+vectorised. To compile them takes seconds, hence: no loop calls another one, which would be compiled into it once more,
+and short loops end at a size of an array, since those of a known length would be unrolled.
 
 Shape suffixes: B haplotypes to impute, L of them that are walked together, H reference haplotypes, S sites, K typed
 sites, X blocks, U states and V kinds of haplotypes, of a block or, in a `Layout`, of all blocks; 2 coefficients, of a
-or b and of 1, or alleles of a typed site; 4 sums, of a, b, ab and 1, or coefficients of ab, a, b and 1.
+or b and of 1, or alleles of a typed site; 4 sums, of ab, a, b and 1, or their coefficients.
 """
 
 from typing import Any
@@ -20,7 +21,6 @@ Array = NDArray[Any]
 ZERO: Any = np.float32(0)
 ONE: Any = np.float32(1)  # a plain 1 would make doubles of them
 TINY: Any = np.float32(1e-30)
-ORDER = (2, 0, 1, 3)  # of ab, a, b and 1 among sums
 
 
 @compiled
@@ -29,57 +29,53 @@ def forward(
     seen_K2L: Array, own_L: Array, each_L: Array, counts_VL: Array, scale_L: Array, weight_2UL: Array, state_2UL: Array,
     alpha_XHL: Array, forward_U2L: Array,
 ) -> None:  # fmt: skip
-    """The values a of all blocks, and the coefficients at each typed site with its evidence."""
-    lanes = len(own_L)
-    for x in range(len(state_XH)):
+    """The values a of all blocks, of which those of the first are given, and the coefficients at each typed site with
+    its evidence."""
+    blocks, haplotypes, lanes = alpha_XHL.shape
+    for x in range(blocks):
         first, end = typed_at[x], typed_at[x + 1]
         states = states_at[first + 1] - states_at[first]
-        alpha_HL = alpha_XHL[x]
-        for h in range(alpha_HL.shape[0]):
-            person = np.int32(h >> 1)
-            if x:
-                u = state_XH[x - 1, h]
+        for i in range(weight_2UL.shape[0]):
+            start = ZERO if i else ONE
+            for u in range(states):
                 for b in range(lanes):
-                    a = state_2UL[0, u, b] * alpha_XHL[x - 1, h, b] + state_2UL[1, u, b]
-                    alpha_HL[h, b] = ZERO if own_L[b] == person else a
-            else:
+                    weight_2UL[i, u, b] = ZERO
                 for b in range(lanes):
-                    alpha_HL[h, b] = ZERO if own_L[b] == person else each_L[b]
-        for u in range(states):
+                    state_2UL[i, u, b] = start
+        for h in range(haplotypes):
+            u = state_XH[x, h]
             for b in range(lanes):
-                weight_2UL[0, u, b] = ZERO
-            for b in range(lanes):
-                weight_2UL[1, u, b] = ZERO
-            for b in range(lanes):
-                state_2UL[0, u, b] = ONE
-            for b in range(lanes):
-                state_2UL[1, u, b] = ZERO
-        for h in range(alpha_HL.shape[0]):
-            for b in range(lanes):
-                weight_2UL[0, state_XH[x, h], b] += alpha_HL[h, b]
+                weight_2UL[0, u, b] += alpha_XHL[x, h, b]
         for v in range(kinds_at[x], kinds_at[x + 1]):
+            u = state_V[v]
             for b in range(lanes):
-                weight_2UL[1, state_V[v], b] += counts_VL[v, b]
+                weight_2UL[1, u, b] += counts_VL[v, b]
         for k in range(first, end):
             at, stay = states_at[k], stay_K[k + 1]
             for b in range(lanes):
-                scale_L[b] = ZERO
+                scale_L[b] = TINY
             for u in range(states):
                 allele = one_U[at + u]
-                for i in range(2):
+                for i in range(weight_2UL.shape[0]):
                     for b in range(lanes):
                         state_2UL[i, u, b] *= seen_K2L[k, allele, b]
                     for b in range(lanes):
                         scale_L[b] += state_2UL[i, u, b] * weight_2UL[i, u, b]
             for b in range(lanes):
-                scale_L[b] = ONE / max(scale_L[b], TINY)
+                scale_L[b] = ONE / scale_L[b]
             for u in range(states):
-                for i in range(2):
+                for i in range(weight_2UL.shape[0]):
                     switch = ONE - stay if i else ZERO
                     for b in range(lanes):
                         forward_U2L[at + u, i, b] = state_2UL[i, u, b] * scale_L[b]
                     for b in range(lanes):
                         state_2UL[i, u, b] = forward_U2L[at + u, i, b] * stay + switch * each_L[b]
+        if x + 1 < blocks:
+            for h in range(haplotypes):
+                person, u = np.int32(h >> 1), state_XH[x, h]
+                for b in range(lanes):
+                    a = state_2UL[0, u, b] * alpha_XHL[x, h, b] + state_2UL[1, u, b]
+                    alpha_XHL[x + 1, h, b] = ZERO if own_L[b] == person else a
 
 
 @compiled
@@ -88,68 +84,63 @@ def backward(
     one_U: Array, stay_K: Array, seen_K2L: Array, own_L: Array, each_L: Array, counts_VL: Array, scale_L: Array,
     alpha_XHL: Array, beta_HL: Array, of_kind_V4L: Array, of_state_U4L: Array, after_K2UL: Array,
 ) -> None:  # fmt: skip
-    """From the block behind to block x: b, the sums of a, b, ab and 1 over the haplotypes of each kind and of each
-    state, and the coefficients of what is behind each of its typed sites, the evidence of the next one included; of the
-    first typed site its own, in the first row."""
-    lanes = len(own_L)
+    """From the block behind to block x: b, which is 0 behind the last one, the sums of ab, a, b and 1 over the
+    haplotypes of each kind and of each state, and the coefficients of what is behind each of its typed sites, the
+    evidence of the next one included; of the first typed site its own, in the first row."""
+    blocks, haplotypes, lanes = alpha_XHL.shape
     first_kind, kinds = kinds_at[x], kinds_at[x + 1] - kinds_at[x]
     first, end = typed_at[x], typed_at[x + 1]
     states = states_at[first + 1] - states_at[first]
-    is_last = x + 1 == len(state_XH)
-    alpha_HL = alpha_XHL[x]
-    for h in range(alpha_HL.shape[0]):
-        person = np.int32(h >> 1)
-        if is_last:
-            for b in range(lanes):
-                beta_HL[h, b] = ZERO
-        else:
-            u = state_XH[x + 1, h]
+    sums, coefficients = of_kind_V4L.shape[1], after_K2UL.shape[1]
+    if x + 1 < blocks:
+        for h in range(haplotypes):
+            person, u = np.int32(h >> 1), state_XH[x + 1, h]
             for b in range(lanes):
                 value = after_K2UL[0, 0, u, b] * beta_HL[h, b] + after_K2UL[0, 1, u, b]
                 beta_HL[h, b] = ZERO if own_L[b] == person else value
     for v in range(kinds):
-        for i in range(3):
+        for i in range(sums):
             for b in range(lanes):
                 of_kind_V4L[v, i, b] = ZERO
         for b in range(lanes):
             of_kind_V4L[v, 3, b] = counts_VL[first_kind + v, b]
-    for h in range(alpha_HL.shape[0]):
+    for h in range(haplotypes):
         v = kind_XH[x, h]
         for b in range(lanes):
-            of_kind_V4L[v, 0, b] += alpha_HL[h, b]
+            of_kind_V4L[v, 0, b] += alpha_XHL[x, h, b] * beta_HL[h, b]
         for b in range(lanes):
-            of_kind_V4L[v, 1, b] += beta_HL[h, b]
+            of_kind_V4L[v, 1, b] += alpha_XHL[x, h, b]
         for b in range(lanes):
-            of_kind_V4L[v, 2, b] += alpha_HL[h, b] * beta_HL[h, b]
-    last_0, last_1 = (ZERO, ONE) if is_last else (ONE, ZERO)
+            of_kind_V4L[v, 2, b] += beta_HL[h, b]
     for u in range(states):
-        for i in range(4):
+        for i in range(sums):
             for b in range(lanes):
                 of_state_U4L[u, i, b] = ZERO
-        for b in range(lanes):
-            after_K2UL[end - first, 0, u, b] = last_0
-        for b in range(lanes):
-            after_K2UL[end - first, 1, u, b] = last_1
-    for v in range(kinds):
-        for i in range(4):
+        for i in range(coefficients):
+            behind = ONE if i == (x + 1 == blocks) else ZERO
             for b in range(lanes):
-                of_state_U4L[state_V[first_kind + v], i, b] += of_kind_V4L[v, i, b]
+                after_K2UL[end - first, i, u, b] = behind
+    for v in range(kinds):
+        u = state_V[first_kind + v]
+        for i in range(sums):
+            for b in range(lanes):
+                of_state_U4L[u, i, b] += of_kind_V4L[v, i, b]
     for k in range(end - 1, first - 1, -1):
         at, stay, row = states_at[k], stay_K[k + 1], k - first
         for b in range(lanes):
-            scale_L[b] = ZERO
+            scale_L[b] = TINY
         for u in range(states):
             allele = one_U[at + u]
-            for i in range(2):
+            for i in range(coefficients):
                 switch = ONE - stay if i else ZERO
                 for b in range(lanes):
                     to = after_K2UL[row + 1, i, u, b] * stay + switch
                     after_K2UL[row, i, u, b] = to * seen_K2L[k, allele, b]
                 for b in range(lanes):
-                    scale_L[b] += after_K2UL[row, i, u, b] * of_state_U4L[u, 1 + 2 * i, b]
+                    scale_L[b] += after_K2UL[row, i, u, b] * of_state_U4L[u, 2 + i, b]
         for b in range(lanes):
-            scale_L[b] = ONE / max(scale_L[b] * each_L[b], TINY)
-        for i in range(2):
+            scale_L[b] = ONE / (scale_L[b] * each_L[b])
+        for i in range(coefficients):
             for u in range(states):
                 for b in range(lanes):
                     after_K2UL[row, i, u, b] *= scale_L[b]
@@ -163,16 +154,18 @@ def imputed(
 ) -> None:  # fmt: skip
     """The probability of allele 1 at the sites between the typed ones of block x; those before the first of all have
     the evidence behind them alone."""
-    lanes, first = len(each_L), typed_at[x]
+    sums, lanes = of_4L.shape
+    first, count = typed_at[x], found_BS.shape[0]
     states = states_at[first + 1] - states_at[first]
     for k in range(first if x else -1, typed_at[x + 1]):
-        at, row = states_at[max(k, 0)], k - first + 1
+        at, row = states_at[k if k > 0 else 0], k - first + 1
         for b in range(lanes):
             all_L[b] = ZERO
         for u in range(states):
             for b in range(lanes):
-                copied = forward_U2L[at + u, 0, b] * of_state_U4L[u, 0, b] + forward_U2L[at + u, 1, b] * of_state_U4L[u, 3, b]
-                both = forward_U2L[at + u, 0, b] * of_state_U4L[u, 2, b] + forward_U2L[at + u, 1, b] * of_state_U4L[u, 1, b]
+                of_a, of_1 = forward_U2L[at + u, 0, b], forward_U2L[at + u, 1, b]
+                copied = of_a * of_state_U4L[u, 1, b] + of_1 * of_state_U4L[u, 3, b]
+                both = of_a * of_state_U4L[u, 0, b] + of_1 * of_state_U4L[u, 2, b]
                 all_L[b] += after_K2UL[row, 0, u, b] * both + after_K2UL[row, 1, u, b] * copied
         for s in range(site_K[k + 1], site_K[k + 2]):
             near, keep = near_S[s], keep_S[s]
@@ -181,83 +174,75 @@ def imputed(
             for b in range(lanes):
                 one_L[b] = ZERO
             c, end = carriers_at[s], carriers_at[s + 1]
-            while c < end:
+            while c < end:  # those of a state at once, which are neighbours
                 u = carrier_state[c]
-                for i in range(4):
+                for i in range(sums):
                     for b in range(lanes):
-                        of_4L[i, b] = of_kind_V4L[carriers[c], i, b]
-                c += 1
+                        of_4L[i, b] = ZERO
                 while c < end and carrier_state[c] == u:
-                    for i in range(4):
+                    v = carriers[c]
+                    for i in range(sums):
                         for b in range(lanes):
-                            of_4L[i, b] += of_kind_V4L[carriers[c], i, b]
+                            of_4L[i, b] += of_kind_V4L[v, i, b]
                     c += 1
                 for b in range(lanes):
-                    copied = forward_U2L[at + u, 0, b] * of_4L[0, b] + forward_U2L[at + u, 1, b] * of_4L[3, b]
-                    both = forward_U2L[at + u, 0, b] * of_4L[2, b] + forward_U2L[at + u, 1, b] * of_4L[1, b]
-                    both = after_K2UL[row, 0, u, b] * both + after_K2UL[row, 1, u, b] * copied
-                    said = after_K2UL[row, 0, u, b] * of_4L[1, b] + after_K2UL[row, 1, u, b] * of_4L[3, b]
+                    of_a, of_1 = forward_U2L[at + u, 0, b], forward_U2L[at + u, 1, b]
+                    of_b, of_none = after_K2UL[row, 0, u, b], after_K2UL[row, 1, u, b]
+                    copied = of_a * of_4L[1, b] + of_1 * of_4L[3, b]
+                    said = of_b * of_4L[2, b] + of_none * of_4L[3, b]
+                    both = of_b * (of_a * of_4L[0, b] + of_1 * of_4L[2, b]) + of_none * copied
                     alone = (not_keep * said + not_not * of_4L[3, b]) * each_L[b]
                     one_L[b] += near_not * copied + near_keep * both + alone
-            for b in range(len(found_BS)):
+            for b in range(count):
                 found_BS[b, s] = one_L[b] / (ONE + near_keep * (all_L[b] - ONE))
 
 
 @compiled
 def shares(
-    x: int, typed_at: Array, states_at: Array, state_XH: Array, one_U: Array, stay_K: Array, error: Any,
-    seen_K2L: Array, alpha_XHL: Array, beta_HL: Array, forward_U2L: Array, of_state_U4L: Array, after_K2UL: Array,
-    here_4UL: Array, mean_4UL: Array, of_4L: Array, sum_HL: Array, most_HL: Array, without_BK: Array,
+    x: int, typed_at: Array, states_at: Array, state_XH: Array, one_U: Array, stay_K: Array, seen_K2L: Array,
+    alpha_XHL: Array, beta_HL: Array, forward_U2L: Array, of_state_U4L: Array, after_K2UL: Array,
+    here_4UL: Array, mean_4UL: Array, here_L: Array, site_L: Array, without_K2L: Array, sum_HL: Array, most_HL: Array,
 ) -> None:  # fmt: skip
-    """The probability of allele 1 at the typed sites of block x by all other sites' evidence, and how much each
-    haplotype is copied at them, added up, with the greatest mean of blocks."""
-    lanes, first, end = of_4L.shape[1], typed_at[x], typed_at[x + 1]
+    """How much haplotypes with each allele are copied at the typed sites of block x by all other sites' evidence, and
+    how much each haplotype is by all, added up, with the greatest mean of blocks."""
+    pairs, _, lanes = here_4UL.shape
+    first, end = typed_at[x], typed_at[x + 1]
     states = states_at[first + 1] - states_at[first]
-    for i in range(4):
+    for i in range(pairs):
         for u in range(states):
             for b in range(lanes):
                 mean_4UL[i, u, b] = ZERO
-    here_L, without_L, total_L, one_L = of_4L[0], of_4L[1], of_4L[2], of_4L[3]
     for k in range(first, end):
         at, row, stay = states_at[k], k - first + 1, stay_K[k + 1]
         for b in range(lanes):
-            here_L[b] = ZERO
-        for b in range(lanes):
-            total_L[b] = ZERO
-        for b in range(lanes):
-            one_L[b] = ZERO
+            site_L[b] = TINY
+        for i in range(without_K2L.shape[1]):
+            for b in range(lanes):
+                without_K2L[k, i, b] = ZERO
         for u in range(states):
             allele = one_U[at + u]
             for b in range(lanes):
-                without_L[b] = ZERO
-            for n in range(4):
-                i, j, m = n >> 1, n & 1, ORDER[n]
+                here_L[b] = ZERO
+            for n in range(pairs):
+                i, j = n >> 1, n & 1
                 switch = ONE - stay if j else ZERO
                 for b in range(lanes):
                     to = after_K2UL[row, j, u, b] * stay + switch
                     here_4UL[n, u, b] = forward_U2L[at + u, i, b] * to
                 for b in range(lanes):
-                    without_L[b] += here_4UL[n, u, b] * of_state_U4L[u, m, b]
+                    here_L[b] += here_4UL[n, u, b] * of_state_U4L[u, n, b]
             for b in range(lanes):
-                here_L[b] += without_L[b]
+                site_L[b] += here_L[b]
             for b in range(lanes):
-                without_L[b] /= seen_K2L[k, allele, b]
-            for b in range(lanes):
-                total_L[b] += without_L[b]
-            if allele:
-                for b in range(lanes):
-                    one_L[b] += without_L[b]
-        for b in range(len(without_BK)):
-            share = min(one_L[b] / max(total_L[b], TINY), ONE)
-            without_BK[b, k] = share * (ONE - error) + (ONE - share) * error
+                without_K2L[k, allele, b] += here_L[b] / seen_K2L[k, allele, b]
         for b in range(lanes):
-            here_L[b] = ONE / max(here_L[b], TINY)
-        for n in range(4):
+            site_L[b] = ONE / site_L[b]
+        for n in range(pairs):
             for u in range(states):
                 for b in range(lanes):
-                    mean_4UL[n, u, b] += here_4UL[n, u, b] * here_L[b]
+                    mean_4UL[n, u, b] += here_4UL[n, u, b] * site_L[b]
     each_site = ONE / np.float32(end - first)
-    for h in range(len(beta_HL)):
+    for h in range(beta_HL.shape[0]):
         u = state_XH[x, h]
         for b in range(lanes):
             of_a = mean_4UL[0, u, b] * beta_HL[h, b] + mean_4UL[1, u, b]

@@ -44,14 +44,11 @@ class Layout(NamedTuple):
 
 def layout_of(blocks: Sequence[Block]) -> Layout:
     """The blocks of a walk side by side."""
-    carriers = [np.nonzero(block.alleles.numpy()) for block in blocks]
-    kinds = [len(block.state_of_kind) for block in blocks]
     typed = [len(block.one) for block in blocks]
-    states = [len(block.first_of_state) for block in blocks]
-    state_of_kind = [block.state_of_kind.numpy() for block in blocks]
+    states = [block.one.shape[1] for block in blocks]
+    kinds = [len(block.state_of_kind) for block in blocks]
+    carriers = [np.nonzero(block.alleles) for block in blocks]
     found = list(zip(blocks, carriers, strict=True))
-    counts = [np.bincount(at, minlength=len(block.alleles)) for block, (at, _) in found]
-    places = [np.array(block.begins) + block.sites.start for block in blocks]
     return Layout(
         most_typed=max(typed),
         most_kinds=max(kinds),
@@ -59,17 +56,20 @@ def layout_of(blocks: Sequence[Block]) -> Layout:
         typed_at=_starts(typed),
         kinds_at=_starts(kinds),
         states_at=_starts(np.repeat(states, typed)),
-        state=np.stack([block.state.numpy() for block in blocks]).astype(np.int32),
-        kind=np.stack([block.kind.numpy() for block in blocks]).astype(np.int32),
-        state_of_kind=_joined(state_of_kind, np.int32),
-        sizes=_joined([np.bincount(block.kind.numpy()) for block in blocks], np.float32),
-        one=_joined([block.one.numpy().ravel() for block in blocks], np.uint8),
-        site=np.concatenate([[0], *places, [blocks[-1].sites.stop]]),
-        carriers_at=_starts(np.concatenate(counts)),
-        carriers=_joined([kinds for _, kinds in carriers], np.int32),
-        carrier_state=_joined(
-            [of[kinds] for of, (_, kinds) in zip(state_of_kind, carriers, strict=True)], np.int32
+        state=np.stack([block.state for block in blocks]).astype(np.int32),
+        kind=np.stack([block.kind for block in blocks]).astype(np.int32),
+        state_of_kind=_joined([block.state_of_kind for block in blocks], np.int32),
+        sizes=_joined([np.bincount(block.kind) for block in blocks], np.float32),
+        one=_joined([block.one.ravel() for block in blocks], np.uint8),
+        site=_joined(
+            [[0], *(block.typed + block.sites.start for block in blocks), [blocks[-1].sites.stop]],
+            np.int64,
         ),
+        carriers_at=_starts(
+            _joined([np.bincount(at, minlength=len(b.alleles)) for b, (at, _) in found], np.int64)
+        ),
+        carriers=_joined([kinds for _, kinds in carriers], np.int32),
+        carrier_state=_joined([b.state_of_kind[kinds] for b, (_, kinds) in found], np.int32),
     )
 
 
@@ -77,5 +77,5 @@ def _starts(counts: Sequence[int] | Array) -> Array:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _joined(parts: Sequence[Array], kind: type[np.generic]) -> Array:
+def _joined(parts: Sequence[Array | list[int]], kind: type[np.generic]) -> Array:
     return np.concatenate(parts).astype(kind)

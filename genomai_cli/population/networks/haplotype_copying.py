@@ -9,7 +9,7 @@ Shape suffixes: B individuals or haplotypes to impute, H reference haplotypes, S
 genotypes, 4 ordered pairs of their alleles 00 01 10 11.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from genomai_cli.population.networks.haplotype_blocks import Block, blocks_of
+from genomai_cli.population.networks.block_layout import Layout, layout_of
+from genomai_cli.population.networks.haplotype_blocks import blocks_of
 from genomai_cli.population.networks.haplotype_phases import phases
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class HaplotypeReference(nn.Module):
     def __init__(self, haplotypes: int, sites: int) -> None:
         super().__init__()
         self.sites = sites
-        self._blocked: tuple[Tensor, Tensor, list[Block]] | None = None
+        self._blocked: tuple[Tensor, Tensor, Layout | None] | None = None
         self.register_buffer("packed", torch.zeros(haplotypes, -(-sites // 8), dtype=torch.uint8))
         self.register_buffer("place", torch.zeros(sites))
         self.register_buffer("rate", torch.tensor(1e-6))
@@ -111,14 +112,14 @@ class HaplotypeReference(nn.Module):
         return found_BS4
 
     def _mosaic(self, typed_K: Tensor) -> "Mosaic":
-        """The copying model at these typed sites, whose blocks are kept until those of others are asked for."""
+        """The copying model at these typed sites, whose layout is kept until that of others is asked for."""
         if self._blocked is None or not torch.equal(self._blocked[0], typed_K):
             reference_SH = self.alleles().T.contiguous()
-            blocks = blocks_of(reference_SH, typed_K) if len(typed_K) else []
-            self._blocked = typed_K, reference_SH, blocks
-        _, reference_SH, blocks = self._blocked
+            layout = layout_of(blocks_of(reference_SH, typed_K)) if len(typed_K) else None
+            self._blocked = typed_K, reference_SH, layout
+        _, reference_SH, layout = self._blocked
         rates = float(self.rate), float(self.error)
-        return Mosaic(reference_SH, self.place, typed_K, blocks, *rates)
+        return Mosaic(reference_SH, self.place, typed_K, layout, *rates)
 
     def _parts(
         self, alleles_B2S: Tensor, phased_B: Tensor, told_BS3: Tensor
@@ -190,7 +191,8 @@ def genotypes_of(pairs: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Mosaic:
-    """The copying model at `typed` sites (K,), in `blocks`, of the `reference` (S, H), whose sites lie at `place` (S,).
+    """The copying model at `typed` sites (K,), in the blocks of `layout`, None without any, of the `reference` (S, H),
+    whose sites lie at `place` (S,).
 
     Evidence is the probability that a haplotype would be read as it is if it had allele 1, over the sum of those with 1
     and with 0: 0.5 says nothing.
@@ -199,7 +201,7 @@ class Mosaic:
     reference: Tensor
     place: Tensor
     typed: Tensor
-    blocks: Sequence[Block]
+    layout: Layout | None
     rate: float
     error: float
 
@@ -248,4 +250,5 @@ class Mosaic:
     def _copying(self) -> "ReducedCopying":
         from genomai_cli.population.networks.reduced_copying import ReducedCopying  # noqa: PLC0415 - it loads numba
 
-        return ReducedCopying(self.blocks, self.stay, self.error)
+        assert self.layout is not None
+        return ReducedCopying(self.layout, self.stay, self.error)

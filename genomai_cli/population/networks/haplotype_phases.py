@@ -10,7 +10,6 @@ Shape suffixes: B individuals, H reference haplotypes, K typed sites, J states, 
 haplotypes, 3 genotypes.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,15 +100,16 @@ class Pairs:
 
     def paths(self, told_BK3: Tensor, draws_XK: Tensor) -> Tensor:
         """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
-        from genomai_cli.population.networks import copying_kernel  # noqa: PLC0415 - it loads numba
+        from genomai_cli.population.networks.copying_kernel import paths  # noqa: PLC0415 - it loads numba
 
-        seen_BK3 = self._seen(told_BK3)
-        if copying_kernel.is_compiled(self.stay):
-            alleles_BJK = self.alleles.to(torch.uint8).contiguous()
-            arrays = [x.numpy() for x in (alleles_BJK, self.stay, seen_BK3, draws_XK)]
-            return torch.from_numpy(copying_kernel.paths(*arrays))
-        forward = list(self._forward(seen_BK3))
-        return torch.stack([self._path(forward, draws_K) for draws_K in draws_XK], dim=1)
+        arrays = (
+            self.alleles.to(torch.uint8),
+            self.stay,
+            self._seen(told_BK3).float(),
+            draws_XK.float(),
+        )
+        drawn_BX2K = paths(*(part.cpu().contiguous().numpy() for part in arrays))
+        return torch.from_numpy(drawn_BX2K).to(told_BK3.device)
 
     def _seen(self, told_BK3: Tensor) -> Tensor:
         """How likely genotypes are (B, K, 3), by how many of the two copied alleles are 1."""
@@ -121,42 +121,3 @@ class Pairs:
         both = right**2 * two + mixed + wrong**2 * zero
         seen_BK3 = torch.stack([none, either, both], dim=-1)
         return (seen_BK3 / seen_BK3.amax(2, keepdim=True).clamp(min=LEAST)).contiguous()
-
-    def _forward(self, seen_BK3: Tensor) -> Iterator[Tensor]:
-        """The probabilities (B, J, J) of what both copy at each site, given the sites up to it."""
-        people, states = self.alleles.shape[:2]
-        state_BJJ = seen_BK3.new_full((people, states, states), states**-2)
-        for k, stay in enumerate(self.stay.tolist()):
-            if k:
-                switch = (1 - stay) / states
-                rows_B1J, columns_BJ1 = (state_BJJ.sum(d, keepdim=True) for d in (1, 2))
-                either_BJJ = stay * switch * (rows_B1J + columns_BJ1) + switch**2
-                state_BJJ = stay**2 * state_BJJ + either_BJJ
-            allele_BJ = self.alleles[:, :, k].long()
-            copies_BJJ = allele_BJ[:, :, None] + allele_BJ[:, None, :]
-            seen_BX = seen_BK3[:, k].gather(1, copies_BJJ.flatten(1))
-            state_BJJ = state_BJJ * seen_BX.view_as(state_BJJ)
-            state_BJJ = state_BJJ / state_BJJ.sum((1, 2), keepdim=True).clamp(min=LEAST)
-            yield state_BJJ
-
-    def _path(self, forward: list[Tensor], draws_K: Tensor) -> Tensor:
-        """The alleles (B, 2, K) of what both copy, drawn from the last site to the first."""
-        people, states = self.alleles.shape[:2]
-        rows_B = torch.arange(people, device=draws_K.device)
-        path_B2K = self.alleles.new_empty(people, 2, len(forward))
-        next_2: tuple[Tensor, Tensor] | None = None
-        for k in range(len(forward) - 1, -1, -1):
-            weight_BJJ = forward[k]
-            if next_2 is not None:
-                stay = float(self.stay[k + 1])
-                to_2BJ = weight_BJJ.new_full((2, people, states), (1 - stay) / states)
-                for side, number_B in enumerate(next_2):
-                    to_2BJ[side, rows_B, number_B] += stay
-                weight_BJJ = weight_BJJ * to_2BJ[0, :, :, None] * to_2BJ[1, :, None, :]
-            total_BX = weight_BJJ.flatten(1).double().cumsum(1)
-            wanted_B1 = total_BX[:, -1:] * draws_K[k].double()
-            chosen_B = torch.searchsorted(total_BX, wanted_B1)[:, 0].clamp(max=states**2 - 1)
-            next_2 = (chosen_B // states, chosen_B % states)
-            for side, number_B in enumerate(next_2):
-                path_B2K[:, side, k] = self.alleles[rows_B, number_B, k]
-        return path_B2K

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.compiled import each
 from genomai_cli.population.networks import block_kernel
-from genomai_cli.population.networks.block_layout import Array, Layout, layout_of
-from genomai_cli.population.networks.haplotype_blocks import Block
+from genomai_cli.population.networks.block_layout import Array, Layout
 
 LANES, VECTOR = 64, 16  # haplotypes that are walked together, at most and by the vector
 
@@ -22,8 +21,8 @@ class ReducedCopying:
     """The copying model of the reference haplotypes of these blocks: how likely (K,) there is no switch since the typed
     site before, and its error. Wherever tensors lie, the walk is the processor's."""
 
-    def __init__(self, blocks: Sequence[Block], stay_K: Tensor, error: float) -> None:
-        self._layout = layout_of(blocks)
+    def __init__(self, layout: Layout, stay_K: Tensor, error: float) -> None:
+        self._layout = layout
         self._stay_K = np.append(stay_K.cpu().numpy(), np.float32(0))
         self._error = np.float32(error)
 
@@ -38,8 +37,8 @@ class ReducedCopying:
             at = self._layout
             for x in group.blocks():
                 block_kernel.imputed(
-                    x, at.typed_at, at.states_at, at.site, at.carriers_at, at.carriers, at.carrier_state, near_S, keep_S,
-                    group.each_L, group.forward_U2L, group.of_kind_V4L, group.of_state_U4L, group.after_K2UL,
+                    x, at.typed_at, at.states_at, at.site, at.carriers_at, at.carriers, at.carrier_state, near_S,
+                    keep_S, group.each_L, group.forward_U2L, group.of_kind_V4L, group.of_state_U4L, group.after_K2UL,
                     of_4L, all_L, one_L, found_BS[rows],
                 )  # fmt: skip
 
@@ -49,27 +48,35 @@ class ReducedCopying:
     def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
         """The probability (B, K) of allele 1 by all other sites' evidence, and how much each haplotype is copied
         (B, H): its mean probability, and the greatest of the means of blocks. `own_B` as in `imputed`."""
-        at = self._layout
+        at, error = self._layout, self._error
         without_BK = np.empty(one_BK.shape, np.float32)
         mass_BH = np.empty((len(one_BK), at.state.shape[1]), np.float32)
 
         def told(group: "Group", rows: slice) -> None:
             here_4UL, mean_4UL = (group.empty(4, at.most_states) for _ in range(2))
-            of_4L, (sum_HL, most_HL) = group.empty(4), np.zeros((2, *group.beta_HL.shape), np.float32)
+            here_L, site_L, without_K2L = (
+                group.empty(),
+                group.empty(),
+                group.empty(one_BK.shape[1], 2),
+            )
+            sum_HL, most_HL = np.zeros((2, *group.beta_HL.shape), np.float32)
             for x in group.blocks():
                 block_kernel.shares(
-                    x, at.typed_at, at.states_at, at.state, at.one, self._stay_K, self._error, group.seen_K2L,
+                    x, at.typed_at, at.states_at, at.state, at.one, self._stay_K, group.seen_K2L,
                     group.alpha_XHL, group.beta_HL, group.forward_U2L, group.of_state_U4L, group.after_K2UL,
-                    here_4UL, mean_4UL, of_4L, sum_HL, most_HL, without_BK[rows],
+                    here_4UL, mean_4UL, here_L, site_L, without_K2L, sum_HL, most_HL,
                 )  # fmt: skip
+            without_2BK = without_K2L.transpose(1, 2, 0)[:, : rows.stop - rows.start]
+            share_BK = without_2BK[1] / (without_2BK.sum(axis=0) + block_kernel.TINY)
+            without_BK[rows] = share_BK * (1 - error) + (1 - share_BK) * error
             mass_HL = sum_HL / np.float32(one_BK.shape[1]) + most_HL
-            for haplotype in range(2):
-                there_L = group.own_L >= 0
-                mass_HL[2 * group.own_L[there_L] + haplotype, there_L] = 0
-            mass_BH[rows] = mass_HL.T[: len(mass_BH[rows])]
+            group.leave_out(mass_HL)
+            mass_BH[rows] = mass_HL.T[: rows.stop - rows.start]
 
         self._walk(told, one_BK, own_B)
-        return torch.from_numpy(without_BK).to(one_BK.device), torch.from_numpy(mass_BH).to(one_BK.device)
+        return torch.from_numpy(without_BK).to(one_BK.device), torch.from_numpy(mass_BH).to(
+            one_BK.device
+        )
 
     def _walk(self, told: "Callable[[Group, slice], None]", one_BK: Tensor, own_B: Tensor) -> None:
         """Call `told` with every group, walked forward, and with which haplotypes it has."""
@@ -125,15 +132,24 @@ class Group:
         for haplotype in range(2):
             kinds_XL = at.kinds_at[:-1, None] + at.kind[:, 2 * self.own_L[there_L] + haplotype]
             self._counts_VL[kinds_XL, there_L] -= 1
+        self.alpha_XHL[0] = self.each_L
+        self.leave_out(self.alpha_XHL[0])
         block_kernel.forward(
             at.typed_at, at.kinds_at, at.states_at, at.state, at.state_of_kind, at.one, self._stay_K, self.seen_K2L,
             self.own_L, self.each_L, self._counts_VL, self._scale_L, self._weight_2UL, self._state_2UL,
             self.alpha_XHL, self.forward_U2L,
         )  # fmt: skip
 
+    def leave_out(self, values_HL: Array) -> None:
+        """0 for both haplotypes of the individuals of the reference themselves."""
+        there_L = np.flatnonzero(self.own_L >= 0)
+        for haplotype in range(2):
+            values_HL[2 * self.own_L[there_L] + haplotype, there_L] = 0
+
     def blocks(self) -> Iterator[int]:
         """From the last block to the first, each walked backward before it is given."""
         at = self._layout
+        self.beta_HL[:] = 0
         for x in range(len(at.state) - 1, -1, -1):
             block_kernel.backward(
                 x, at.typed_at, at.kinds_at, at.states_at, at.state, at.kind, at.state_of_kind, at.one, self._stay_K,
