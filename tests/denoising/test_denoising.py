@@ -21,7 +21,6 @@ from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
     Calls,
     alternate_phase,
-    compatible,
     genotypes,
     haplotype,
     posterior,
@@ -138,10 +137,9 @@ class Fixed:
         self.panel = panel(len(p_S))
         self.windows = [Window.whole(len(p_S))]
 
-    def pairs(self, calls, window):
+    def haplotypes(self, calls, window):
         assert window == self.windows[0]
-        p = np.broadcast_to(self.p_S, (len(calls.alleles), len(self.p_S)))
-        return np.stack([(1 - p) ** 2, (1 - p) * p, p * (1 - p), p**2], axis=2)
+        return np.broadcast_to(self.p_S, calls.alleles.shape)
 
 
 def calls_of(alleles, haploid=False):
@@ -171,10 +169,9 @@ def test_a_haplotype_is_doubted_allele_by_allele():
     assert haplotype(pairs, 1)[0, 0] == pytest.approx([0.99, 0.01])
 
 
-def test_pairs_that_agree_with_what_is_known():
-    alleles = np.array([[[0, -1, 1, -1], [1, 1, -1, -1]]], np.int8)
-    found = compatible(alleles)[0].astype(int).tolist()
-    assert found == [[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
+def test_what_is_known_holds_where_a_model_is_sure_of_something_else():
+    found = posterior(Fixed([0, 1]), calls_of([[1, 0], [0, -1]]), Settings())[0]
+    assert found.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0]]
 
 
 def test_heterozygotes_of_unknown_phase_alternate_phase():

@@ -40,11 +40,11 @@ class GenotypeModel(Protocol):
     windows: list[Window]  # of the panel's sites
     frequency: NDArray[np.float64] | None  # of allele 1 (S,), of models that read likelihoods
 
-    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
-        """The probabilities (B, S, 4) of the ordered pairs of alleles at every site that a window reads, given the
-        calls there.
+    def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
+        """The probabilities (B, 2, S) of allele 1 on both haplotypes at every site that a window reads, given the calls
+        there; given these the two are independent.
 
-        Of a site that is known in part or in full they need not agree with what is known.
+        At a site that is known in part or in full they need not agree with what is known.
         """
 
 
@@ -76,14 +76,14 @@ class ModelOfHaplotypes:
         self._device = next(iter(module.state_dict().values())).device
 
     @torch.inference_mode()
-    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
+    def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         del window
         alleles_B2S, phased_BS = calls.alleles, calls.phased
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
-        p_B2S = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
-        return pairs_of(p_B2S.double()).cpu().numpy()
+        p_B2S: Tensor = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
+        return p_B2S.double().cpu().numpy()
 
 
 class ModelOfWindows:
@@ -98,7 +98,7 @@ class ModelOfWindows:
         self._library: tuple[Window, KrigingReference] | None = None
 
     @torch.inference_mode()
-    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
+    def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         if self._library is None or self._library[0] != window:
             self._library = None
@@ -108,7 +108,7 @@ class ModelOfWindows:
         told = calls.likelihoods
         told_BS3 = None if told is None else torch.from_numpy(told).to(self._device)
         p_B2S = restored(self._library[1], alleles, phased, told_BS3)
-        return pairs_of(p_B2S.double()).cpu().numpy()
+        return p_B2S.double().cpu().numpy()
 
 
 class ModelOfPopulations:
@@ -136,14 +136,14 @@ class ModelOfPopulations:
             self._frequency_KS = network.frequencies(self._weights_KP)
 
     @torch.inference_mode()
-    def pairs(self, calls: "Calls", window: Window) -> Probabilities:
+    def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         del window
         placed_B2S = alternate_phase(calls.alleles, calls.phased)
         alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
         weights_BP = self.populations(alleles) @ self._weights_KP
-        p_B2S = self._network(alleles, weights_BP, self._blocks).sigmoid()
-        return pairs_of(p_B2S.double()).cpu().numpy()
+        p_B2S: Tensor = self._network(alleles, weights_BP, self._blocks).sigmoid()
+        return p_B2S.double().cpu().numpy()
 
     def populations(self, alleles_B2S: Tensor) -> Tensor:
         """The posterior probabilities (B, K) of the populations."""
@@ -169,16 +169,6 @@ def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
 def _batch_size(sites: int, module: nn.Module) -> int:
     fits = max(1, min(MAX_BATCH, ALLELES_PER_BATCH // sites))
     return int(getattr(module, "batch", fits))
-
-
-def compatible(alleles_B2S: Alleles) -> Flags:
-    """Which ordered pairs (B, S, 4) agree with the alleles that are known."""
-    one, other = (
-        np.stack([(row == MISSING) | (row == allele) for allele in range(2)], axis=-1)
-        for row in (alleles_B2S[:, 0], alleles_B2S[:, 1])
-    )
-    pairs: Flags = (one[..., :, None] & other[..., None, :]).reshape(*one.shape[:-1], 4)
-    return pairs
 
 
 PAIRS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -239,20 +229,28 @@ def posterior_in(
     Known alleles are certain; with an error rate, what has been read in full is as probable as it and all that is known
     elsewhere make it. Not more individuals than the model's `batch_size`.
     """
-    certain = compatible(calls.alleles)
-    pairs_BS4 = normalised(model.pairs(calls, window) * certain)
+    one_B2S = model.haplotypes(calls, window)
+    one_B2S = np.where(calls.alleles == MISSING, one_B2S, calls.alleles)
     correctable_BS = calls.correctable
     if settings.error_rate is None or not correctable_BS.any():
-        return pairs_BS4[:, window.told]
-    left_out_BS4 = leave_out(
-        lambda masked_BS: model.pairs(calls.masked(masked_BS), window),
+        return _pairs(one_B2S[..., window.told])
+    pairs_BS4 = _pairs(one_B2S)
+    left_out_BS2 = leave_out(
+        lambda masked_BS: model.haplotypes(calls.masked(masked_BS), window).swapaxes(1, 2),
         correctable_BS,
         [settings.seeds(name) for name in calls.names],
     )
+    left_out_BS4 = _pairs(left_out_BS2.swapaxes(1, 2))
     likelihood_BS4 = _likelihood(calls, settings.error_rate)
     corrected = normalised(left_out_BS4[correctable_BS] * likelihood_BS4[correctable_BS])
     pairs_BS4[correctable_BS] = corrected
     return pairs_BS4[:, window.told]
+
+
+def _pairs(one_B2S: Probabilities) -> Probabilities:
+    """The probabilities (B, S, 4) of the ordered pairs."""
+    found: Probabilities = pairs_of(torch.from_numpy(one_B2S)).numpy()
+    return found
 
 
 def _likelihood(calls: Calls, error_rate: float) -> Probabilities:

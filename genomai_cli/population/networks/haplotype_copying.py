@@ -98,16 +98,18 @@ class HaplotypeReference(nn.Module):
         """
         found_BS4 = self.place.new_empty(len(alleles_B2S), self.sites, 4)
         own_B = torch.full_like(phased_B, -1, dtype=torch.int64) if own_B is None else own_B
-        told_BS3 = likelihoods_of(alleles_B2S, likelihoods_BS3)
-        for phased, rows, read_BS in self._parts(alleles_B2S, phased_B, told_BS3):
+        for phased, rows, read_BS in self._parts(alleles_B2S, phased_B, likelihoods_BS3):
             typed_K = read_BS.any(0).nonzero()[:, 0]
             mosaic = self._mosaic(typed_K)
+            shown_B2K = alleles_B2S[rows][:, :, typed_K]
             if phased:
-                shown_B2K = alleles_B2S[rows][:, :, typed_K]
                 told_B2K = (shown_B2K >= 0) & read_BS[:, None, typed_K]
                 found = _pairs(mosaic, torch.where(told_B2K, shown_B2K, 0.5), own_B[rows])
             else:
-                found = _without_phase(mosaic, told_BS3[rows][:, typed_K], own_B[rows])
+                given_BS3 = likelihoods_BS3
+                given_BK3 = None if given_BS3 is None else given_BS3[rows][:, typed_K]
+                told_BK3 = likelihoods_of(shown_B2K, given_BK3)
+                found = _without_phase(mosaic, told_BK3, own_B[rows])
             found_BS4[rows] = found.to(found_BS4)
         return found_BS4
 
@@ -122,12 +124,14 @@ class HaplotypeReference(nn.Module):
         return Mosaic(reference_SH, self.place, typed_K, layout, *rates)
 
     def _parts(
-        self, alleles_B2S: Tensor, phased_B: Tensor, told_BS3: Tensor
+        self, alleles_B2S: Tensor, phased_B: Tensor, likelihoods_BS3: Tensor | None
     ) -> Iterator[tuple[bool, Tensor, Tensor]]:
         """Individuals that are read together, and the sites (B, S) that are read of each: all that are phased, since
         sites that say nothing change nothing, and those without phase, which is drawn, that are read at the same."""
         known_BS = (alleles_B2S >= 0).any(1)
-        soft_BS = ~known_BS & (told_BS3 != told_BS3[..., :1]).any(2)
+        soft_BS = torch.zeros_like(known_BS)
+        if likelihoods_BS3 is not None:
+            soft_BS = ~known_BS & (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
         apart_BS = (alleles_B2S >= 0).all(1) & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
         soft_B = soft_BS.any(1)
         phased_B = phased_B | (apart_BS.sum(1) <= 1)  # one heterozygote may stand either way

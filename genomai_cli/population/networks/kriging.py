@@ -91,24 +91,23 @@ class KrigingReference(nn.Module):
         unit_NB[some_B, torch.arange(len(some_B))] = 1
         with one_thread():
             inverse_NB = torch.cholesky_solve(unit_NB, factor_NN)
-        truth_NS2, mean_S2 = self._targets()
+        truth_N2S, mean_2S = self._targets()
         own_B1 = inverse_NB.gather(0, some_B[None]).T
-        gap_BX = (inverse_NB.T @ truth_NS2.flatten(1)) / own_B1
-        left_out_BS2: Tensor = truth_NS2[some_B] + mean_S2 - gap_BX.view(-1, *mean_S2.shape)
-        return left_out_BS2
+        gap_BX = (inverse_NB.T @ truth_N2S.flatten(1)) / own_B1
+        left_out_B2S = truth_N2S[some_B] + mean_2S - gap_BX.view(-1, *mean_2S.shape)
+        return left_out_B2S.transpose(1, 2)
 
     def _predicted(self, copies_BK: Tensor, sites_K: Tensor) -> Tensor:
         """The predictions (B, S, 2) from genotypes at these sites."""
-        truth_NS2, mean_S2 = self._targets()
+        truth_N2S, mean_2S = self._targets()
         if not len(sites_K):
-            return mean_S2.expand(len(copies_BK), -1, -1)
+            return mean_2S.T.expand(len(copies_BK), -1, -1)
         surplus_NK, factor_NN = self._factor(sites_K)
         like_BN = self._kernel(self._surplus(copies_BK, sites_K), surplus_NK)
         with one_thread():
             weights_NB = torch.cholesky_solve(like_BN.T, factor_NN)
-        said_BX = weights_NB.T @ truth_NS2.flatten(1)
-        predicted_BS2: Tensor = said_BX.view(len(copies_BK), *mean_S2.shape) + mean_S2
-        return predicted_BS2
+        said_BX = weights_NB.T @ truth_N2S.flatten(1)
+        return said_BX.view(len(copies_BK), *mean_2S.shape).add_(mean_2S).transpose(1, 2)
 
     def _surplus(self, copies: Tensor, sites_K: Tensor) -> Tensor:
         """Copies as they differ from the mean; those that are unknown do not."""
@@ -137,12 +136,15 @@ class KrigingReference(nn.Module):
         return self._solved[1:]
 
     def _targets(self) -> tuple[Tensor, Tensor]:
-        """Which genotypes the people have (N, S, 2), less the mean (S, 2), 0 where unknown; and the mean."""
+        """Which genotypes the people have (N, 2, S), less the mean (2, S), 0 where unknown; and the mean."""
         if self._truth is None:
-            is_NS2 = torch.stack([self.copies == 1, self.copies == 2], dim=2).float()
-            known_NS1 = (self.copies >= 0).unsqueeze(2)
-            mean_S2 = is_NS2.sum(0) / known_NS1.sum(0).clamp(min=1)
-            self._truth = is_NS2.sub_(mean_S2).mul_(known_NS1), mean_S2
+            is_N2S = torch.stack([self.copies == 1, self.copies == 2], dim=1).float()
+            unknown_NS = self.copies < 0
+            mean_2S = is_N2S.sum(0) / (len(self.copies) - unknown_NS.sum(0)).clamp(min=1)
+            is_N2S.sub_(mean_2S)
+            if unknown_NS.any():
+                is_N2S.masked_fill_(unknown_NS[:, None], 0)
+            self._truth = is_N2S, mean_2S
         return self._truth
 
 
@@ -197,17 +199,18 @@ class Calibration(nn.Module):
         shares = (one, two, 1 - one - two, copies / 2, 1 - copies / 2)
         logs = [(share.clamp(0, 1) + SMALLEST).log() for share in shares]
         sites = torch.full_like(one, (known + 1) / len(self.base)).log()
-        by_kriging = torch.stack([one, two, copies, *logs, sites], dim=-1)
-        return torch.cat([by_kriging, base, *([] if copied is None else [copied])], dim=-1)
+        columns = [one, two, copies, *logs, sites, *base.unbind(-1)]
+        columns += [] if copied is None else copied.unbind(-1)
+        return torch.stack(columns).movedim(0, -1)  # a feature lies together, which is faster
 
     def logits(self, features: Tensor) -> Tensor:
         """The MLP (..., C) to (..., 3)."""
         inner = self.weight.float() / self.scale.float()[:, None]
         shift = self.bias.float() - self.mean.float() @ inner
-        hidden = torch.tanh(features @ inner + shift)
         last = self.last.float()
-        logits: Tensor = hidden @ last[:-1] + last[-1]
-        return logits
+        hidden_HX = torch.addmm(shift[:, None], inner.T, features.movedim(-1, 0).flatten(1)).tanh_()
+        logits_3X = torch.addmm(last[-1][:, None], last[:-1].T, hidden_HX)
+        return logits_3X.view(-1, *features.shape[:-1]).movedim(0, -1)
 
 
 def copies_of(alleles_B2S: Tensor) -> Tensor:
