@@ -181,9 +181,7 @@ def call_words(texts: Sequence[bytes]) -> Words | None:
 
 def joined(words_NX: Words) -> bytes:
     """All texts, one behind the other, without the first byte."""
-    letters = np.ascontiguousarray(words_NX, "<u8").view(np.uint8).ravel()
-    text: bytes = letters[letters != 0][1:].tobytes()
-    return text
+    return words_NX.astype("<u8", copy=False).tobytes().translate(None, b"\0")[1:]
 
 
 def texts_of(words_NX: Words) -> list[bytes]:

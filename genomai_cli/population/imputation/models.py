@@ -22,7 +22,7 @@ from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out
 from genomai_cli.diffusion.phenotypes import REFERENCE, Phenotypes
 from genomai_cli.errors import BundleError
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
-from genomai_cli.population.networks.haplotype_copying import genotypes_of, pairs_of
+from genomai_cli.population.networks.haplotype_copying import genotypes_of
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, Window, restored
 from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
@@ -249,8 +249,11 @@ def posterior_in(
 
 def _pairs(one_B2S: Probabilities) -> Probabilities:
     """The probabilities (B, S, 4) of the ordered pairs."""
-    found: Probabilities = pairs_of(torch.from_numpy(one_B2S)).numpy()
-    return found
+    first_2BS, second_2BS = (np.stack([1 - one_BS, one_BS]) for one_BS in one_B2S.swapaxes(0, 1))
+    found_BS4 = np.empty((*first_2BS.shape[1:], 4))
+    for number, (first, second) in enumerate(PAIRS):
+        np.multiply(first_2BS[first], second_2BS[second], out=found_BS4[..., number])
+    return found_BS4
 
 
 def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
