@@ -1,16 +1,15 @@
 """Which device to compute on, and in which precision."""
 
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import nn
 
+from genomai_cli import threads as processor_threads
 from genomai_cli.errors import DeviceError, UsageError
 
 DOUBLED_UP_TO = 1 << 24  # values of a model
@@ -89,21 +88,11 @@ def each_on_one_thread(function: Callable[[Item], Found], items: Iterable[Item])
         torch.set_num_threads(threads)  # MKL's is one number for all threads
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """What is computed inside does not depend on the number of threads, which factors of matrices do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def use_threads(threads: int | None) -> None:
-    """Compute with so many CPU threads; None leaves torch's own choice."""
+    """Compute with so many CPU threads; None leaves the choice to torch and numpy."""
     if threads is not None:
-        torch.set_num_threads(min(threads, 2 * (os.cpu_count() or 1)))  # thousands end in a crash
+        processor_threads.use(threads)
+        torch.set_num_threads(processor_threads.count())
 
 
 @cache

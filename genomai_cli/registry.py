@@ -23,7 +23,7 @@ NETWORKS = {
     "genotype_regression": "genomai_cli.population.networks.genotype_regression:GenotypeRegression",
     "denoiser": "genomai_cli.population.networks.denoiser:DenoiserNetwork",
     "region": "genomai_cli.population.networks.windowed_imputer:RegionNetwork",
-    "haplotypes": "genomai_cli.population.networks.haplotype_imputer:HaplotypeImputer",
+    "haplotypes": "genomai_cli.population.networks.imputer_network:ImputerNetwork",
     "crossmodal": "genomai_cli.population.networks.crossmodal:CrossmodalNetwork",
     "profile": "genomai_cli.phylogeny.variant_network:ProfileNetwork",
     "lineages": "genomai_cli.phylogeny.lineage_mixture:LineageNetwork",
@@ -61,10 +61,14 @@ EVIDENCE = {
 DENOISERS = {  # of the kinds of input
     "sequence": "genomai_cli.denoising.sequences:denoiser_of",
     "tracks": "genomai_cli.denoising.sequences:denoiser_of",  # which refuses it
-    "barcode": "genomai_cli.population.imputation.barcodes:denoiser_of",
-    "people": "genomai_cli.population.imputation.barcodes:denoiser_of",
-    "described": "genomai_cli.population.imputation.barcodes:denoiser_of",
+    "barcode": "genomai_cli.population.imputation.network_models:denoiser_of",
+    "people": "genomai_cli.population.imputation.network_models:denoiser_of",
+    "described": "genomai_cli.population.imputation.network_models:denoiser_of",
     "anchored": "genomai_cli.phylogeny.denoise:denoiser_of",
+}
+
+DENOISERS_OF_ARRAYS = {  # of networks: what restores by their arrays alone, without torch
+    "haplotypes": "genomai_cli.population.imputation.stored:denoiser_of",
 }
 
 GENERATORS = {  # of the kinds of input

@@ -321,12 +321,17 @@ def same(one, other) -> bool:
     return one == other
 
 
+def empty_arrays(shapes):
+    """Zeros of these shapes and types, by name."""
+    return {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
+
+
 @pytest.fixture(scope="session")
 def one_thread() -> None:
-    """Torch computes with one thread: tiny networks are faster so, and other tests have a core too."""
-    import torch
+    """Torch and numpy compute with one thread: tiny networks are faster so, and other tests have a core too."""
+    from genomai_cli import device
 
-    torch.set_num_threads(1)
+    device.use_threads(1)
 
 
 TINY = (

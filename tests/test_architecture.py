@@ -31,6 +31,7 @@ FLOORS = [
     "mapping",
     "metrics",
     "reports",
+    "threads",
     "device",
     "backbones",
     "diffusion",
@@ -51,7 +52,9 @@ FLOORS = [
 APPLICATIONS = ("population", "phylogeny")
 CORE = FLOORS[: FLOORS.index("population")]
 TORCH_FROM = FLOORS.index("device")
-WITHOUT_TORCH = ("bundles.catalog",)
+WITHOUT_TORCH = ("bundles.catalog", "bundles.stored")
+# What restores a VCF by reference haplotypes: neither these nor what they import open torch.
+IMPUTATION = ("sources.vcf_denoiser", "denoising.vcf", "population.imputation.stored")
 TORCH_MODULES = ("torch", "safetensors.torch")
 
 
@@ -169,6 +172,20 @@ def test_only_the_torch_rooms_import_torch(module):
         name = dotted(module)
         assert TORCH_FROM <= floor(name) < FLOORS.index("library"), f"{name} imports torch"
         assert name not in WITHOUT_TORCH
+
+
+def test_imputation_by_haplotypes_opens_no_torch():
+    seen, open_ = set(), list(IMPUTATION)
+    while open_:
+        name = open_.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        path = next(path for path in MODULES if dotted(path) == name)
+        opened = [n for n in imports(path, top_level_only=True) if n.startswith(TORCH_MODULES)]
+        assert not opened, f"{name} imports torch"
+        open_ += rooms_imported(path, top_level_only=True)
+    assert "population.networks.kriging" in seen
 
 
 def test_commands_open_the_rooms_inside_the_function(module):

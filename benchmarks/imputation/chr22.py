@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.generation.quality import Cohort
@@ -46,6 +45,7 @@ from benchmarks.imputation.methods import (
 )
 from benchmarks.imputation.panel import PEOPLE, folds, made
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
+from genomai_cli import threads
 from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
 from genomai_cli.population.generation.output import sites
@@ -103,7 +103,7 @@ Method = Callable[[Fold, str], np.ndarray]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all folds; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    torch.set_num_threads(1)
+    threads.use(1)
     compile_modules()
     rows = list(judged(Cohort.read(options.data, linked=True), options))
     sys.stdout.writelines(tsv(rows))

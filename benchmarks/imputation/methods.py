@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import genomai_cli
 from benchmarks.imputation.scores import Row
@@ -66,15 +65,15 @@ def ridge_regression(window: Window) -> np.ndarray:
 
 def copied(window: Window, phase: str, rate: float, error: float) -> np.ndarray:
     """The copying model alone, not calibrated, at these rates of switches a base and of errors."""
-    learnt = torch.from_numpy(window.learnt)
-    reference = HaplotypeReference(2 * len(learnt), learnt.shape[2])
-    reference.learn(learnt, torch.from_numpy(window.places).double())
-    reference.rate.fill_(rate)
-    reference.error.fill_(error)
+    shapes = HaplotypeReference.shapes(2 * len(window.learnt), window.learnt.shape[2])
+    arrays = {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
+    reference = HaplotypeReference(arrays)
+    reference.learn(window.learnt, window.places.astype(np.float64))
+    reference.rate[...], reference.error[...] = rate, error
     shown = np.full_like(window.judged, -1)
     shown[:, :, window.typed] = window.judged[:, :, window.typed]
-    known = torch.full((len(shown),), phase == PHASED)
-    return genotypes_of(reference.pairs(torch.from_numpy(shown), known)).double().numpy()
+    known = np.full(len(shown), phase == PHASED)
+    return genotypes_of(reference.pairs(shown, known).astype(np.float64))
 
 
 def beagle(program: str, typed: Path, reference: Path, out: Path) -> Path:

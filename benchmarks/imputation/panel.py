@@ -23,6 +23,7 @@ import torch
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.generation.quality import LABELS, Cohort
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
+from genomai_cli import device
 from genomai_cli.alphabet import MISSING
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.denoising.base import Settings
@@ -34,9 +35,9 @@ from genomai_cli.population.imputation.models import (
     Calls,
     GenotypeModel,
     genotypes,
-    model_of,
     posterior,
 )
+from genomai_cli.population.imputation.network_models import model_of
 from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "panel"
@@ -63,7 +64,7 @@ class Fold:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all folds; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    torch.set_num_threads(options.threads)
+    device.use_threads(options.threads)
     cohort = Cohort.read(options.data, linked=False)
     rows = list(judged(cohort, options))
     sys.stdout.writelines(tsv(rows))

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.command_line import DATA, RUNS, parser_of, write_asked
 from benchmarks.imputation.methods import (
@@ -46,6 +45,7 @@ from benchmarks.imputation.methods import (
     without_phase,
 )
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
+from genomai_cli import threads
 from genomai_cli.formats.streams import open_input
 from genomai_cli.population.evaluation.genotypes import read_genotypes
 from genomai_cli.population.panel import GRCH37, Panel
@@ -96,7 +96,7 @@ class Region:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Judge all methods; the table goes to standard output, progress to standard error."""
     options = parser().parse_args(arguments)
-    torch.set_num_threads(1)
+    threads.use(1)
     compile_modules()
     options.runs.mkdir(parents=True, exist_ok=True)
     region = Region.read(options.region, options.runs, options.beagle, options.minimac4)

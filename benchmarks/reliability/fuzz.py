@@ -141,8 +141,8 @@ def weights(data: bytes) -> None:
 
 def checkpoints(data: bytes) -> None:
     """A file of torch.save."""
+    from genomai_cli.bundles.stored import damage
     from genomai_cli.bundles.torch_archive import TorchArchive
-    from genomai_cli.bundles.weights import damage
 
     with written(data, "x.pt") as path, damage(path):
         archive = TorchArchive([path])

@@ -1,11 +1,9 @@
-"""Loops over arrays, compiled by numba and shared out among threads."""
+"""Loops over arrays, compiled by numba."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numba
-import torch
 
 Returned = TypeVar("Returned")
 
@@ -24,13 +22,3 @@ def compiled(function: Callable[..., Returned]) -> Callable[..., Returned]:
     except RuntimeError:  # no folder where it could be kept for the next run
         made = numba.njit(**options)(function)
     return made
-
-
-def each(count: int, walk: Callable[..., None], *arrays: Any) -> None:
-    """Call `walk(first, step, *arrays)` so that each of `count` rows is walked, by as many threads as torch uses."""
-    threads = min(count, torch.get_num_threads())
-    if threads <= 1:
-        walk(0, 1, *arrays)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first: walk(first, threads, *arrays), range(threads)))

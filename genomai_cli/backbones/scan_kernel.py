@@ -16,7 +16,8 @@ from numba.extending import overload
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.backbones.compiled import compiled, each
+from genomai_cli import threads
+from genomai_cli.backbones.compiled import compiled
 
 CHUNK = 32  # steps whose states are made again at once for the gradient
 LOG2_E = math.log2(math.e)
@@ -50,7 +51,8 @@ def forward(
     chunks = -(-u_BTGE.shape[1] // CHUNK)
     starts_KMNE = x_BGNE.new_empty(chunks, *x_BGNE.flatten(0, 1).shape)
     state_MNE = x_BGNE.flatten(0, 1).numpy()
-    each(len(state_MNE), _walk, *steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
+    walked = (*steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
+    threads.each(torch.get_num_threads(), len(state_MNE), _walk, *walked)
     return y_BTGE, x_BGNE.mT, starts_KMNE
 
 
@@ -65,7 +67,8 @@ def backward(
     dx_MNE = dx_BGNE.flatten(0, 1).numpy()
     da_BGNE = torch.zeros_like(dx_BGNE)
     out = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *found)]
-    each(len(dx_MNE), _walk_back, *steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
+    walked = (*steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
+    threads.each(torch.get_num_threads(), len(dx_MNE), _walk_back, *walked)
     du, ddelta, db, dc = found
     return du, ddelta, da_BGNE.sum(0).mT, db, dc, dx_BGNE.mT
 

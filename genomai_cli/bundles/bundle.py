@@ -23,14 +23,13 @@ from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import adapters, catalog
 from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
 from genomai_cli.bundles.skeleton import Budget, without_memory
+from genomai_cli.bundles.stored import StoredBundle, damage, require_same_names
 from genomai_cli.bundles.weights import (
     Part,
     Weights,
-    damage,
     digest_of,
     fill,
     is_finite,
-    require_same_names,
     weights_file,
 )
 from genomai_cli.errors import BundleError, GenomaiError
@@ -39,7 +38,6 @@ from genomai_cli.inputs.base import InputKind, input_class
 
 RECIPE = catalog.RECIPE
 AUXILIARY = "companions."  # begins the names of their tensors
-NEEDED = ("name", "version", "input", "tokenizer", "network", "members", "heads")
 
 
 @dataclass(frozen=True)
@@ -203,16 +201,10 @@ def _stored_bundle(
     path: Path, sha256: Callable[[Path], str]
 ) -> tuple[dict[str, Any], Weights, str]:
     """The config, the tensors and the weights' SHA-256 of a bundle, whose files are as recorded."""
-    config = catalog.read_config(path)
-    absent = [key for key in NEEDED if key not in config]
-    if absent:
-        raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
-    digests = catalog.checked(path, sha256)
+    stored = StoredBundle.open(path, sha256)
     weights = Weights.open(path)
-    unrecorded = [file.name for file in weights.files if file.name not in digests]
-    if unrecorded:
-        raise BundleError(f"{path / catalog.CONFIG}: no checksum of {unrecorded[0]}")
-    return config, weights, digest_of({file: digests[file.name] for file in weights.files})
+    digests = {file: stored.sha256(file.name) for file in weights.files}
+    return stored.config, weights, digest_of(digests)
 
 
 def _fill(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genomai_cli import registry
 from genomai_cli.bundles import catalog, hub
-from genomai_cli.bundles.weights import damage
+from genomai_cli.bundles.stored import damage
 from genomai_cli.errors import BundleError
 
 

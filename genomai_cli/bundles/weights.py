@@ -8,10 +8,8 @@ file may lie in parts (`evo2_40b.pt.part0`...), which are read as if they were o
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from genomai_cli.bundles.catalog import parts_of, read_json, shapes_in, whole
+from genomai_cli.bundles.stored import damage, require_same_names, require_shape
 from genomai_cli.bundles.torch_archive import TorchArchive
-from genomai_cli.errors import BundleError, GenomaiError
+from genomai_cli.errors import BundleError
 
 SAFETENSORS, TORCH = "model.safetensors", "pytorch_model.bin"
 LIGHTNING = "weights.ckpt"  # read by an unpickler of ours: torch's refuses what else it holds
-REFUSED = "GLOBAL "  # is in the line in which torch says so
 FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", TORCH, f"{TORCH}.index.json", LIGHTNING)
 
 
@@ -138,8 +136,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None
     require_same_names(expected.keys(), tensors.keys(), source)
     shape_of = getattr(tensors, "shape", lambda name: tuple(tensors[name].shape))
     for name, tensor in expected.items():
-        if shape_of(name) != tuple(tensor.shape):
-            raise BundleError(f"{source}: tensor {name} has another shape than the config says")
+        require_shape(name, shape_of(name), tuple(tensor.shape), source)
     given = {name: tensors[name] for name in expected}
     for name, tensor in given.items():
         _check_values(name, tensor, expected[name], source)
@@ -164,14 +161,6 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     low, high = (tensor if tensor.element_size() > 1 else tensor.float()).aminmax()
     return bool(torch.isfinite(low) and torch.isfinite(high))
-
-
-def require_same_names(expected: Any, there: Any, source: Path) -> None:
-    """BundleError unless the two sets of names are the same."""
-    missing, unknown = set(expected) - set(there), set(there) - set(expected)
-    if missing or unknown:
-        what, which = ("missing", missing) if missing else ("unknown", unknown)
-        raise BundleError(f"{source}: {what} tensor {min(which)} ({len(which)} in all)")
 
 
 def _reader(file: Path) -> "_Safetensors | _TorchFile | TorchArchive":
@@ -247,17 +236,3 @@ class _TorchFile:
 
     def dtype(self, name: str) -> str:
         return str(self._tensors[name].dtype).removeprefix("torch.")
-
-
-@contextmanager
-def damage(file: Path) -> Iterator[None]:
-    """Errors of a reader as BundleErrors that name the file."""
-    try:
-        yield
-    except GenomaiError:
-        raise
-    except Exception as error:
-        lines = str(error).splitlines()
-        line = next((found for found in lines if REFUSED in found), next(iter(lines), repr(error)))
-        what = "not opened" if isinstance(error, UnpicklingError) else "damaged"
-        raise BundleError(f"{file}: {what}: {line.strip()}") from error

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from genomai_cli.formats.shards import Shard
     from genomai_cli.formats.streams import Input
     from genomai_cli.sources.model_choice import Faults
+    from genomai_cli.sources.vcf_denoiser import VcfDenoiser
 
 DEFAULT_MODELS = ("ancestry-generator", "mito-denoiser")  # the input chooses
 COLUMNS = ("sample", "place", "from", "to", "probability")
@@ -194,7 +195,7 @@ def denoise(
     from genomai_cli.denoising.base import Settings, VcfOptions
     from genomai_cli.formats.outputs import held_output
     from genomai_cli.formats.shards import Shard
-    from genomai_cli.sources.model_choice import load_model
+    from genomai_cli.sources.vcf_denoiser import open_vcf_denoiser
 
     part = Shard.parsed(shard)
     filling.check(inputs=inputs, shard=shard, **vars(restoring), **vars(variants))
@@ -207,9 +208,11 @@ def denoise(
     with held_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
             model, parts = _parts_of_vcf(run, list(sources), model)
-            bundle = load_model(run, model, compute)
-            _denoise_vcf(run, parts, out, table, bundle, options, part)
+            opened = open_vcf_denoiser(run, model, compute, settings)
+            _denoise_vcf(run, parts, out, table, opened, options, part)
         else:
+            from genomai_cli.sources.model_choice import load_model
+
             names = [model] if model else DEFAULT_MODELS
             bundles = [load_model(run, name, compute) for name in names]
             _denoise_fasta(run, sources, out, table, bundles, settings, part)
@@ -230,11 +233,11 @@ def _fill_tracks(
 def _parts_of_vcf(run: Run, sources: list["Input"], model: str | None) -> tuple[str, list["Input"]]:
     """The model that is named, or that the first records of every file speak for, and the files; InputError where two
     of them speak for two."""
+    if model is not None:
+        return model, sources
     from genomai_cli.errors import InputError, shown_path
     from genomai_cli.sources.model_choice import model_of_variants
 
-    if model is not None:
-        return model, sources
     found = [model_of_variants(run, source, *DEFAULT_MODELS) for source in sources]
     chosen, first = found[0]
     for name, source in found[1:]:
@@ -252,15 +255,13 @@ def _denoise_vcf(
     sources: list["Input"],
     out: IO[bytes],
     table: Changes,
-    bundle: "Bundle",
+    opened: "VcfDenoiser",
     options: "VcfOptions",
     part: "Shard",
 ) -> None:
-    from genomai_cli.denoising.base import denoiser_of
     from genomai_cli.denoising.vcf import denoise_vcf
 
-    denoiser, report = denoiser_of(bundle, options.settings), table.write if table.wanted else None
-    origin = f"{bundle.name}@{bundle.version}"
+    (denoiser, origin), report = opened, table.write if table.wanted else None
     summary = denoise_vcf(sources, out, denoiser, options, origin=origin, report=report, part=part)
     for message in summary.messages:
         run.console.say(message)

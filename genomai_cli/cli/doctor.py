@@ -25,6 +25,7 @@ LIBRARIES = [
     "pysam",
     "pydantic",
     "safetensors",
+    "threadpoolctl",
     "typer",
     "rich",
     "matplotlib",

@@ -11,20 +11,23 @@ alleles of a VCF record.
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from genomai_cli import registry
 from genomai_cli.alphabet import MISSING
-from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from genomai_cli.bundles.bundle import Bundle
 
 Probabilities = NDArray[np.float64]
 Shares = NDArray[np.float32]
@@ -135,7 +138,7 @@ class VcfSamples:
 # --- finding them
 
 
-def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any] = ()) -> Denoiser:
+def denoiser_of(bundle: "Bundle", settings: Settings, others: Iterable[Any] = ()) -> Denoiser:
     """The denoiser of a bundle's kind of input; `others` are the coordinates of other models, whose records may be read
     too. BundleError for a model that restores nothing."""
     try:
@@ -146,7 +149,7 @@ def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any] = ()) 
     return found
 
 
-def auxiliary_head(bundle: Bundle) -> nn.Module:
+def auxiliary_head(bundle: "Bundle") -> "nn.Module":
     """The bundle's head for masked tokens; BundleError if it has none."""
     found = next((name for name in AUXILIARY_HEADS if name in bundle.auxiliary), None)
     if found is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genomai_cli.backbones.classifier import LIKELIHOOD
 from genomai_cli.inputs.base import FlagText, ModelInput
-from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
+from genomai_cli.population.call_patterns import HAPLOID_CALLS, VARIANTS_ONLY, lacks_reference
 from genomai_cli.population.networks.likelihood import (
     INFORMATION,
     MIXTURE,
@@ -20,11 +20,9 @@ from genomai_cli.population.networks.likelihood import (
     SELECTED,
     SURPRISE,
 )
-from genomai_cli.population.networks.selected_calls import lacks_reference
 
 ADMIXED_ABOVE = 10.0  # nats by which a mixture of groups explains a sample better than one
 SURPRISE_ABOVE = 6.0  # standard deviations less likely than members; of bundles without novelty
-VARIANTS_ONLY = "VARIANTS_ONLY"
 REFERENCE_CALLS = (
     "call the model's sites with their reference calls (a gVCF; bcftools call -T SITES without -v), or, if the file "
     "lists all variants of the sample, say so with --absent-is-ref"

@@ -60,7 +60,8 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrun
 from genomai_cli.population.networks.novelty_fit import fit_novelty
 from genomai_cli.population.networks.novelty_trials import People
 from genomai_cli.population.panel import Panel, most_informative
-from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
+from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
 from genomai_cli.tokenizers import Tokenizer

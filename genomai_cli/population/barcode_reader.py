@@ -17,14 +17,14 @@ from genomai_cli.population.barcode import (
     resolve,
 )
 from genomai_cli.population.barcode_calls import BarcodeModelInput
+from genomai_cli.population.call_patterns import lacks_reference
 from genomai_cli.population.mixtures import Genotypes
-from genomai_cli.population.networks.selected_calls import lacks_reference
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.uncertain_calls import likelihoods_of
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
 from genomai_cli.tokenizers import Tokenizer
 
 Array = NDArray[np.float64]
-LEAST_FREQUENCY = 0.01  # of a prior that is divided out of probabilities
 
 
 class BarcodeReader:
@@ -114,18 +114,3 @@ def with_uncertain(
         uncertain=likelihood_S3,
         weight=float(certain_S.sum() + worth_1S.sum()),
     )
-
-
-def likelihoods_of(uncertain: UncertainGenotypes, frequency_S: Array) -> NDArray[np.float32]:
-    """The likelihoods (S, 3), the largest of each site 1.
-
-    Of probabilities these are what is left of them when the prior is divided out that says nothing: that of the
-    populations' mean frequencies.
-    """
-    found_S3 = uncertain.values.astype(np.float32)
-    sites = np.flatnonzero(uncertain.posterior & (found_S3 != found_S3[:, :1]).any(axis=1))
-    f_S = np.clip(frequency_S[sites], LEAST_FREQUENCY, 1 - LEAST_FREQUENCY)
-    prior_S3 = np.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], axis=1)
-    ratio_S3 = found_S3[sites] / prior_S3
-    found_S3[sites] = ratio_S3 / ratio_S3.max(axis=1, keepdims=True)
-    return found_S3

@@ -31,10 +31,11 @@ from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
 from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork, People
-from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer
+from genomai_cli.population.networks.imputer_network import ImputerNetwork
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.panel import Panel
-from genomai_cli.population.panel_input import PanelInput, panel_given, panel_in
+from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, HaplotypeGroups, encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable, read_phenotypes
 from genomai_cli.records import SequenceRecord
@@ -231,9 +232,9 @@ class HaplotypeInput(PanelInput):
         self, network: Network, rows: TrainingRows
     ) -> Mapping[str, tuple[float, float]]:
         """See `InputKind`."""
-        if not isinstance(network, HaplotypeImputer):
+        if not isinstance(network, ImputerNetwork):
             return {}
-        return network.losses(_people(rows, self.rows).alleles)
+        return network.imputer.losses(_people(rows, self.rows).alleles.numpy())
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -257,7 +258,7 @@ class HaplotypeInput(PanelInput):
     ) -> CardText:
         """Who can be generated, and whose genotypes the model holds."""
         del objectives
-        if isinstance(network, HaplotypeImputer):
+        if isinstance(network, ImputerNetwork):
             text = OF_LIBRARY.format(people=network.config.people, **HELD_BY_IMPUTER)
             usual = dict.fromkeys(config["provenance"]["held_out"], "how frequent genotypes are")
             return CardText(OF_IMPUTER + text, IMPUTER_LIMITS, usual)

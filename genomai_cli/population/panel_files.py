@@ -1,16 +1,41 @@
-"""Panels in files: as tables, or as the biallelic SNPs of a VCF, with or without samples."""
+"""Panels in files: in bundles, as tables, or as the biallelic SNPs of a VCF, with or without samples."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genomai_cli.alphabet import BASES
-from genomai_cli.errors import InputError
+from genomai_cli.bundles import catalog
+from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.streams import Input, open_bytes, open_input, text_of
 from genomai_cli.formats.variant_alleles import read_alleles
 from genomai_cli.population.builds import header_build
 from genomai_cli.population.panel import BUILDS, GRCH37, Panel
+
+DEFAULT_PANEL = "ancestry-967"  # the model whose panel a recipe of barcodes has by default
+
+
+def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
+    """The panel of the bundle in the folder; BundleError if there is none."""
+    file = catalog.file_in(folder, catalog.PANEL)
+    if file is None:
+        where = folder / catalog.PANEL
+        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {where}")
+    panel = Panel.read(file)
+    sites = config["network"].get("sites", len(panel))
+    if sites != len(panel):
+        raise BundleError(f"{file}: {len(panel)} sites, where the network has {sites}")
+    return panel
+
+
+def panel_given(file: Path | None) -> Panel:
+    """The panel in a file, TSV or VCF, or else the default one."""
+    if file is None:
+        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
+    return read_panel(file)
 
 
 def read_panel(file: Path) -> Panel:

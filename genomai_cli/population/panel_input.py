@@ -1,22 +1,18 @@
 """Input that is read at the sites of a panel: what barcodes and haplotypes have in common."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from genomai_cli.bundles import catalog
-from genomai_cli.errors import BundleError, TrainingError
+from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.population import barcode_calls
 from genomai_cli.population.barcode import letters_to_genotypes
 from genomai_cli.population.panel import Panel
-from genomai_cli.population.panel_files import read_panel
 from genomai_cli.records import SequenceRecord
-
-DEFAULT_PANEL = "ancestry-967"  # the model whose panel a recipe of barcodes has by default
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +56,3 @@ class PanelInput(InputKind):
     def advice(self, fault: str) -> str:
         """What to do about VARIANTS_ONLY."""
         return barcode_calls.ADVICE.get(fault, "")
-
-
-def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
-    """The panel of the bundle in the folder; BundleError if there is none."""
-    file = catalog.file_in(folder, catalog.PANEL)
-    if file is None:
-        where = folder / catalog.PANEL
-        raise BundleError(f"{config.get('name')}: a model of barcodes needs a panel, {where}")
-    panel = Panel.read(file)
-    sites = config["network"].get("sites", len(panel))
-    if sites != len(panel):
-        raise BundleError(f"{file}: {len(panel)} sites, where the network has {sites}")
-    return panel
-
-
-def panel_given(file: Path | None) -> Panel:
-    """The panel in a file, TSV or VCF, or else the default one."""
-    if file is None:
-        return Panel.read(catalog.panel_of(DEFAULT_PANEL))
-    return read_panel(file)

@@ -19,7 +19,7 @@ from genomai_cli.population.alignment.objective import chance_loss
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.haplotype_input import group_frequencies
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.panel_input import panel_given
+from genomai_cli.population.panel_files import panel_given
 from genomai_cli.population.phenotype_encoding import (
     HaplotypeGroups,
     PhenotypeLayout,

@@ -17,6 +17,7 @@ from genomai_cli.records import UncertainGenotypes
 
 Flags = NDArray[np.bool_]
 Uncertain = NDArray[np.float16]
+LEAST_FREQUENCY = 0.01  # of a prior that is divided out of probabilities
 NOT_SEEN = "-"  # in place of a letter: whichever allele was not seen
 
 
@@ -100,3 +101,20 @@ def chosen(
     )
     found[none_N] = 1
     return found
+
+
+def likelihoods_of(
+    uncertain: UncertainGenotypes, frequency_S: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The likelihoods (S, 3), the largest of each site 1.
+
+    Of probabilities these are what is left of them when the prior is divided out that says nothing: that of the
+    populations' mean frequencies.
+    """
+    found_S3 = uncertain.values.astype(np.float32)
+    sites = np.flatnonzero(uncertain.posterior & (found_S3 != found_S3[:, :1]).any(axis=1))
+    f_S = np.clip(frequency_S[sites], LEAST_FREQUENCY, 1 - LEAST_FREQUENCY)
+    prior_S3 = np.stack([(1 - f_S) ** 2, 2 * f_S * (1 - f_S), f_S**2], axis=1)
+    ratio_S3 = found_S3[sites] / prior_S3
+    found_S3[sites] = ratio_S3 / ratio_S3.max(axis=1, keepdims=True)
+    return found_S3

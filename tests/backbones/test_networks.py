@@ -24,9 +24,9 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import BundleError
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.population.barcode_input import BarcodeInput
+from genomai_cli.population.call_patterns import HAPLOID_CALLS
 from genomai_cli.population.networks.genotype_mlp import (
     EXPECTED_HETEROZYGOSITY,
-    HAPLOID_CALLS,
     Genotypes,
     SitesConfig,
     SitesNetwork,

@@ -6,6 +6,7 @@ when that network changed (ancestry-generator 1.1.0), and so were the answers of
 
 import importlib.util
 import itertools
+import re
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from genomai_cli.bundles import bundle as bundles
 pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = DATA / "bundles-format-1"
 BUNDLES = sorted(path.parent.name for path in FOLDER.glob("*/config.json"))
-TOLERANCE = 1e-6  # of vectors; everything else is the same letter for letter
-VECTORS = "embed"
+# Of vectors, and of probabilities that linear algebra in single precision makes, whose last digit is another one by
+# another library of it; everything else is the same letter for letter.
+TOLERANCES = {"embed": 1e-6, "region.denoise": 1.01e-4}
 
 
 def commands() -> dict[str, str]:
@@ -69,19 +71,20 @@ def test_an_old_bundle_answers_as_before(name, in_folder):
     result = run([*command, "-q", *device])
     assert result.status == 0, result.stderr
     expected = (FOLDER / "answers" / name).read_text()
-    if VECTORS in name:
-        assert_same_vectors(result.stdout, expected)
-    else:
+    tolerance = next((TOLERANCES[part] for part in TOLERANCES if part in name), None)
+    if tolerance is None:
         assert result.stdout == expected
+    else:
+        assert_same_numbers(result.stdout, expected, tolerance)
 
 
-def assert_same_vectors(text: str, expected: str) -> None:
-    """Two tables whose fields are equal, or numbers that hardly differ."""
+def assert_same_numbers(text: str, expected: str, tolerance: float) -> None:
+    """Two tables whose fields, and parts of these, are equal, or numbers that hardly differ."""
     for line, other in itertools.zip_longest(
         text.splitlines(), expected.splitlines(), fillvalue=""
     ):
-        fields, others = line.split("\t"), other.split("\t")
+        fields, others = (re.split("[\t:,]", each) for each in (line, other))
         assert len(fields) == len(others)
         for field, wanted in zip(fields, others, strict=True):
             if field != wanted:
-                assert float(field) == pytest.approx(float(wanted), abs=TOLERANCE)
+                assert float(field) == pytest.approx(float(wanted), abs=tolerance)

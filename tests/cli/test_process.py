@@ -254,6 +254,7 @@ def test_threads_are_capped(monkeypatch):
     import torch
 
     from genomai_cli import device
+    from genomai_cli import threads as of_numpy
 
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
@@ -261,6 +262,8 @@ def test_threads_are_capped(monkeypatch):
     for threads in (1, 8, 100_000, None):
         device.use_threads(threads)
     assert asked == [1, 8, 8]
+    assert of_numpy.count() == 8
+    of_numpy.use(1)
 
 
 def test_a_warning_of_a_million_records_is_told_ten_times_and_summed(tmp_path):

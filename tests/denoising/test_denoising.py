@@ -20,11 +20,11 @@ from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
     Calls,
-    alternate_phase,
     genotypes,
     haplotype,
     posterior,
 )
+from genomai_cli.population.imputation.network_models import alternate_phase
 from genomai_cli.population.imputation.vcf import phased
 from genomai_cli.population.networks.haplotype_imputer import Window
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel

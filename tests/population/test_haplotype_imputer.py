@@ -1,12 +1,17 @@
 """Imputation without a network: its bundle, windows of more sites than are read at once, and what refuses it."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-import torch
-from conftest import run
+from conftest import empty_arrays, run
+from safetensors.numpy import load_file, save_file
 
+from genomai_cli import registry
+from genomai_cli.bundles.catalog import sha256
 from genomai_cli.denoising.vcf_calls import dosage_r2, with_quality
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import (
@@ -139,26 +144,142 @@ def test_standard_input_needs_a_panel(tmp_path):
     assert (done.status, "needs a --panel" in done.stderr) == (2, True)
 
 
-def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
-    """No genotype is called, and PL alone tells them all but for a few reads."""
-    folder, alleles = bundles
-    write(tmp_path / "typed.vcf", alleles, phased=False)
+def write_likelihoods(path, alleles):
+    """A VCF in which no genotype is called, and PL alone tells them all but for a few reads."""
+    write(path, alleles, phased=False)
     rng = np.random.default_rng(4)
     told = {"0/0": "0,3,30", "0/1": "12,0,12", "1/0": "12,0,12", "1/1": "30,3,0"}
     lines = []
-    for line in (tmp_path / "typed.vcf").read_text().splitlines():
+    for line in path.read_text().splitlines():
         if line[0] != "#":
             fields = line.split("\t")
             pl = [told[c] if rng.random() < 0.5 else "0,0,0" for c in fields[9:]]
             line = "\t".join([*fields[:8], "GT:PL", *(f"./.:{x}" for x in pl)])
         lines.append(line)
     header = '##FORMAT=<ID=PL,Number=G,Type=Integer,Description="x">'
-    (tmp_path / "soft.vcf").write_text("\n".join([lines[0], header, *lines[1:]]) + "\n")
+    path.write_text("\n".join([lines[0], header, *lines[1:]]) + "\n")
+
+
+def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
+    folder, alleles = bundles
+    write_likelihoods(tmp_path / "soft.vcf", alleles)
     out = tmp_path / "restored.vcf"
     done = run(["denoise", "--model", folder / "one", tmp_path / "soft.vcf", "-o", out])
     assert done.status == 0, done.stderr
     found, truth = genotypes(out), alleles.sum(axis=1).T
     assert (found == truth).mean() > 0.85
+
+
+@pytest.fixture(scope="module")
+def asked(bundles):
+    """Command lines that restore files of all kinds, without the output."""
+    folder, alleles = bundles
+    typed = range(0, SITES, EVERY)
+    few = np.where(np.random.default_rng(1).random((len(alleles), 1, SITES)) < 0.3, -1, alleles)
+    write(folder / "phased.vcf", alleles, typed)
+    write(folder / "unphased.vcf", alleles, typed, phased=False)
+    write(folder / "missing.vcf", few.astype(np.int8), phased=False)
+    write_likelihoods(folder / "likelihoods.vcf", alleles)
+    write(folder / "first.vcf", alleles, typed[:10])
+    write(folder / "second.vcf", alleles, typed[10:])
+    files = {
+        "one": [["phased"], ["unphased"], ["missing"], ["likelihoods"]],
+        "several": [["first", "second"]],
+    }
+    return [
+        ["denoise", "--model", str(folder / name), *(str(folder / f"{file}.vcf") for file in some)]
+        for name, each in files.items()
+        for some in each
+    ]
+
+
+def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
+    asked, tmp_path, monkeypatch
+):
+    program = (
+        "import json, sys; from genomai_cli.cli.app import main\n"
+        "for words in json.loads(sys.argv[1]): assert main(words) == 0, words\n"
+        "print(*sys.modules)"
+    )
+    lines = [[*words, "-o", str(tmp_path / f"{n}.vcf")] for n, words in enumerate(asked)]
+    command = [sys.executable, "-c", program, json.dumps(lines)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    opened = set(ended.stdout.split())
+    assert "genomai_cli.population.networks.kriging" in opened
+    assert not {"torch", "genomai_cli.device", "genomai_cli.bundles.bundle"} & opened
+    monkeypatch.setattr(registry, "DENOISERS_OF_ARRAYS", {})
+    for number, words in enumerate(asked):
+        out = tmp_path / "by_network.vcf"
+        assert run([*words, "-o", out]).status == 0
+        ours = without_command((tmp_path / f"{number}.vcf").read_text())
+        assert ours == without_command(out.read_text())
+
+
+def without_command(text):
+    """The lines of a VCF without the one that tells the command."""
+    return [line for line in text.splitlines() if not line.startswith("##genomai")]
+
+
+def change(folder, **arrays):
+    """Other values of some arrays, with the checksum of the file."""
+    file = folder / "model.safetensors"
+    held = {n: x for n, x in (load_file(file) | arrays).items() if x is not None}
+    save_file(held, file)
+    config = json.loads((folder / "config.json").read_text())
+    config["files"][file.name] = sha256(file)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+SCALE = "members.0.calibration.scale"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({SCALE: None}, f"missing tensor {SCALE} (1 in all)"),
+        ({"more": np.ones(3)}, "unknown tensor more (1 in all)"),
+        ({SCALE: np.ones(3, np.float32)}, f"tensor {SCALE} has another shape than the config says"),
+        ({SCALE: np.full(16, np.nan, np.float32)}, f"{SCALE} has values that are NaN or infinite"),
+        ({SCALE: np.ones(16, np.int64)}, f"tensor {SCALE} is int64 where float32 is needed"),
+    ],
+)
+def test_arrays_that_are_none_of_a_reference_are_refused(bundles, tmp_path, arrays, message):
+    folder, alleles = bundles
+    shutil.copytree(folder / "one", tmp_path / "model")
+    change(tmp_path / "model", **arrays)
+    write(tmp_path / "typed.vcf", alleles)
+    done = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
+    assert (done.status, message in done.stderr.splitlines()[-1]) == (1, True), done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"people": 10**12}, "another shape"),
+        ({"people": -1}, "another shape"),
+        ({"people": "x"}, "another shape"),
+        ({"overlap": 4096}, "overlap is at most half of the window"),
+        ({"depth": 3}, "unexpected keyword argument 'depth'"),
+        ({"sites": 95}, "96 sites, where the network has 95"),
+    ],
+)
+def test_a_config_of_another_reference_is_refused(bundles, tmp_path, sizes, message):
+    folder, alleles = bundles
+    shutil.copytree(folder / "one", tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "network": {**config["network"], **sizes}}))
+    write(tmp_path / "typed.vcf", alleles)
+    done = run(["denoise", "--model", tmp_path / "model", tmp_path / "typed.vcf"])
+    assert (done.status, message in done.stderr.splitlines()[-1]) == (1, True), done.stderr
+    assert "unexpected:" not in done.stderr
+
+
+def test_a_device_that_is_not_there_is_refused(asked):
+    done = run([*asked[0], "--device", "cuda:77"])
+    assert (done.status, "no such CUDA device here" in done.stderr) == (2, True), done.stderr
 
 
 def test_the_quality_of_a_site_is_what_its_probabilities_imply():
@@ -198,13 +319,15 @@ def test_windows_tell_every_site_once_within_what_they_read(sites):
 
 
 def test_a_window_is_what_its_own_sites_are():
-    alleles = torch.from_numpy(mosaics())
-    network = HaplotypeImputer(ImputerConfig(people=PEOPLE, sites=SITES, window=32, overlap=16))
-    network.haplotypes.learn(alleles[:PEOPLE], torch.arange(SITES).double() * GAP)
-    network.calibration.base.normal_(generator=torch.Generator().manual_seed(0))
-    window = network.windows[2]
-    library = network.library(window)
-    assert torch.equal(library.copies.long(), alleles[:PEOPLE, :, window.read].sum(1).long())
-    assert torch.equal(library.calibration.base, network.calibration.base[window.read])
-    p = restored(library, alleles[PEOPLE:, :, window.read], torch.ones(6, 32, dtype=torch.bool))
+    alleles = mosaics()
+    config = ImputerConfig(people=PEOPLE, sites=SITES, window=32, overlap=16)
+    imputer = HaplotypeImputer(config, empty_arrays(HaplotypeImputer.shapes(config)))
+    imputer.haplotypes.learn(alleles[:PEOPLE], np.arange(SITES) * float(GAP))
+    imputer.calibration.learn(alleles[:PEOPLE].sum(axis=1))
+    window = imputer.windows[2]
+    library = imputer.library(window)
+    np.testing.assert_array_equal(library.copies, alleles[:PEOPLE, :, window.read].sum(1))
+    np.testing.assert_array_equal(library.calibration.base, imputer.calibration.base[window.read])
+    p = restored(library, alleles[PEOPLE:, :, window.read], np.ones((6, 32), np.bool_))
     assert p.shape == (6, 2, 32)
+    assert ((p >= 0) & (p <= 1)).all()

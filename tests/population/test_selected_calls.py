@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from genomai_cli.backbones.classifier import Fusion
+from genomai_cli.population.call_patterns import lacks_reference
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.selected_calls import (
     UNCERTAIN,
     is_selected,
-    lacks_reference,
     log_likelihood_given_called,
 )
 

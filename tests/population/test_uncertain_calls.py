@@ -9,7 +9,7 @@ import torch
 
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population.barcode import Barcodes, read_barcodes
-from genomai_cli.population.barcode_reader import BarcodeReader, likelihoods_of
+from genomai_cli.population.barcode_reader import BarcodeReader
 from genomai_cli.population.networks.genotype_likelihoods import Polynomial, counts_at, surplus
 from genomai_cli.population.networks.genotype_regression import (
     GenotypeRegression,
@@ -21,6 +21,7 @@ from genomai_cli.population.networks.likelihood import (
     PopulationLikelihood,
 )
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.uncertain_calls import likelihoods_of
 from genomai_cli.records import UncertainGenotypes
 from genomai_cli.tokenizers import from_config
 

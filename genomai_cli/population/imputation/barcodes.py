@@ -6,13 +6,11 @@ haplotypes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
-from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.denoising.base import (
     Codes,
     Probabilities,
@@ -25,27 +23,19 @@ from genomai_cli.denoising.base import (
 from genomai_cli.formats.fasta import Entry
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.population.barcode import BarcodeSites, heterozygote_codes, is_haplotype
+from genomai_cli.population.call_patterns import HAPLOID_CALLS
 from genomai_cli.population.imputation.models import (
     Calls,
     GenotypeModel,
     genotypes,
     haplotype,
-    model_of,
     posterior,
 )
 from genomai_cli.population.imputation.vcf import samples_of
-from genomai_cli.population.networks.genotype_mlp import HAPLOID_CALLS
 from genomai_cli.population.panel import Panel
 
 Letters = NDArray[np.uint8]
 MAX_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype of their site
-
-
-def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "BarcodeDenoiser":
-    """The denoiser of a bundle of a panel; barcodes of the panels among `others` are read too, where they share its
-    sites. BundleError for a bundle that predicts no alleles."""
-    panels = [other for other in others if isinstance(other, Panel)]
-    return BarcodeDenoiser(model_of(bundle), panels, settings, bundle.name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,15 +15,14 @@ from genomai_cli.errors import InputError
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
-from genomai_cli.population.barcode_calls import VARIANTS_ONLY
-from genomai_cli.population.barcode_reader import likelihoods_of
 from genomai_cli.population.builds import contig_lengths
+from genomai_cli.population.call_patterns import VARIANTS_ONLY, lacks_reference
 from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior_in
 from genomai_cli.population.networks.haplotype_imputer import Window
-from genomai_cli.population.networks.selected_calls import lacks_reference
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.site_records import complements
+from genomai_cli.population.uncertain_calls import likelihoods_of
 
 MIN_SITES = 10  # of the model that a file has to have: a few may be there by chance
 UNCHANGED = "the file stays as it is"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.backbones.compiled import compiled, each
+from genomai_cli import threads
+from genomai_cli.backbones.compiled import compiled
 
 Array = NDArray[Any]
 ZERO: Any = np.float32(0)
@@ -33,7 +34,7 @@ def paths(alleles_BJK: Array, stay_K: Array, seen_BK3: Array, draws_XK: Array) -
                 path_BX2K[b],
             )  # fmt: skip
 
-    each(people, walk)
+    threads.each(threads.count(), people, walk)
     return path_BX2K
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.heads import SiteHead
+from genomai_cli.population.call_patterns import HAPLOID_CALLS
 
 EXPECTED_HETEROZYGOSITY = 0.35
 
@@ -87,11 +88,6 @@ class SitesNetwork(Network):
         del mask_BT, more
         logits_BSV: Tensor = head(self.pooled(inputs))
         return logits_BSV if chosen_BT is None else logits_BSV[chosen_BT]
-
-
-# A barcode with so many called sites and no heterozygote among them is one haplotype, not a person:
-# people are heterozygous at about a third of informative sites.
-HAPLOID_CALLS = 40
 
 
 class Genotypes(nn.Module):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 LEAST_KINDS, KINDS_SHARE = 16, 1 / 12  # of a block: a longer one has fewer walks over haplotypes
 LONGEST = 64  # typed sites of a block, which grows by the typed ones of so many sites
@@ -70,25 +69,24 @@ def refined(kind_H: Numbers, rows_SH: Alleles) -> Numbers:
     return kind_H
 
 
-def blocks_of(reference_SH: Tensor, typed_K: Tensor) -> list[Block]:
+def blocks_of(reference_SH: Alleles, typed_K: Numbers) -> list[Block]:
     """Blocks of neighbouring typed sites, as long as few kinds of haplotypes are in each."""
-    reference, typed = reference_SH.cpu().numpy(), typed_K.cpu().numpy()
-    sites, count = reference.shape
+    sites, count = reference_SH.shape
     most = max(LEAST_KINDS, int(count * KINDS_SHARE))
-    begins, ends = np.append(0, typed[1:]), np.append(typed[1:], sites)
+    begins, ends = np.append(0, typed_K[1:]), np.append(typed_K[1:], sites)
     found, first, kind_H = [], 0, np.zeros(count, np.int64)
-    step = max(1, STEP * len(typed) // sites)
-    for k in range(0, len(typed), step):
-        last = min(k + step, len(typed))
-        more = reference[begins[k] : ends[last - 1]]
+    step = max(1, STEP * len(typed_K) // sites)
+    for k in range(0, len(typed_K), step):
+        last = min(k + step, len(typed_K))
+        more = reference_SH[begins[k] : ends[last - 1]]
         more_H = refined(kind_H, more)
         if k > first and (more_H.max() >= most or last - first > LONGEST):
             found.append((first, k, kind_H))
             first, more_H = k, refined(np.zeros_like(kind_H), more)
         kind_H = more_H
-    found.append((first, len(typed), kind_H))
+    found.append((first, len(typed_K), kind_H))
     spans = [(slice(a, b), slice(int(begins[a]), int(ends[b - 1])), kinds) for a, b, kinds in found]
     return [
-        _block(reference[span], typed[which] - span.start, span, kinds)
+        _block(reference_SH[span], typed_K[which] - span.start, span, kinds)
         for which, span, kinds in spans
     ]

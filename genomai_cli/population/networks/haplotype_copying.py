@@ -9,15 +9,13 @@ Shape suffixes: B individuals or haplotypes to impute, H reference haplotypes, S
 genotypes, 4 ordered pairs of their alleles 00 01 10 11.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from genomai_cli.population.networks.block_layout import Layout, layout_of
 from genomai_cli.population.networks.haplotype_blocks import blocks_of
@@ -27,170 +25,191 @@ if TYPE_CHECKING:
     from genomai_cli.population.networks.reduced_copying import ReducedCopying
 
 MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
+RATE, ERROR = 1e-6, 1e-3
 APART = 1e9  # bases between contigs: nothing is copied across
 
+Alleles = NDArray[np.int8]
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Array = NDArray[Any]
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+"""The shape and the numpy type of arrays by name."""
 
-class HaplotypeReference(nn.Module):
-    """Alleles of reference haplotypes, packed; where the sites lie, in bases; switches a base, and errors of copies.
 
-    It has no trainable parameters. Alleles that are unknown count as the more frequent one.
+class HaplotypeReference:
+    """Alleles of reference haplotypes, `packed` in bits (H, S / 8); the `place` (S,) of the sites, in bases; the `rate`
+    of switches a base, and the `error` of copies, both of no dimension. Alleles that are unknown count as the more
+    frequent one.
+
+    The arrays are those that were given: what is learnt is written into them.
     """
 
-    packed: Tensor
-    place: Tensor
-    rate: Tensor
-    error: Tensor
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.packed: NDArray[np.uint8] = arrays["packed"]
+        self.place, self.rate, self.error = (arrays[n] for n in ("place", "rate", "error"))
+        self._blocked: tuple[Numbers, NDArray[np.uint8], Layout | None] | None = None
 
-    def __init__(self, haplotypes: int, sites: int) -> None:
-        super().__init__()
-        self.sites = sites
-        self._blocked: tuple[Tensor, Tensor, Layout | None] | None = None
-        self.register_buffer("packed", torch.zeros(haplotypes, -(-sites // 8), dtype=torch.uint8))
-        self.register_buffer("place", torch.zeros(sites))
-        self.register_buffer("rate", torch.tensor(1e-6))
-        self.register_buffer("error", torch.tensor(1e-3))
+    @staticmethod
+    def shapes(haplotypes: int, sites: int) -> Shapes:
+        """What it is made of."""
+        one = {name: ((), "float32") for name in ("rate", "error")}
+        packed = (haplotypes, -(-sites // 8)), "uint8"
+        return {"packed": packed, "place": ((sites,), "float32")} | one
 
-    def learn(self, alleles_N2S: Tensor, place_S: Tensor) -> None:
-        """Take over the haplotypes of individuals, and the sites' places."""
-        alleles_HS = alleles_N2S.flatten(0, 1)
+    def learn(self, alleles_N2S: Alleles, place_S: NDArray[np.float64]) -> None:
+        """Take over the haplotypes of individuals, and the sites' places; usual rates, until they are chosen."""
+        alleles_HS = alleles_N2S.reshape(-1, alleles_N2S.shape[2])
         known_HS = alleles_HS >= 0
-        ones_S = (alleles_HS * known_HS).sum(0)
-        usual_S = (2 * ones_S > known_HS.sum(0)).to(alleles_HS.dtype)
-        whole_HS = torch.where(known_HS, alleles_HS, usual_S).cpu().numpy().astype(np.uint8)
-        self.packed.copy_(torch.from_numpy(np.packbits(whole_HS, axis=1)))
-        self.place.copy_(place_S - place_S[0])
+        ones_S = (alleles_HS == 1).sum(axis=0)
+        usual_S = 2 * ones_S > known_HS.sum(axis=0)
+        self.packed[...] = np.packbits(np.where(known_HS, alleles_HS == 1, usual_S), axis=1)
+        self.place[...] = place_S - place_S[0]
+        self.rate[...], self.error[...] = RATE, ERROR
         self._blocked = None
 
     def part(self, begin: int, end: int) -> "HaplotypeReference":
         """The same at the sites from `begin`, a multiple of 8, to before `end`."""
-        made = HaplotypeReference(0, end - begin)
-        made.packed = self.packed[:, begin // 8 : -(-end // 8)]
-        made.place = self.place[begin:end]
-        made.rate, made.error = self.rate, self.error
-        return made
+        packed, place = self.packed[:, begin // 8 : -(-end // 8)], self.place[begin:end]
+        one = {"rate": self.rate, "error": self.error}
+        return HaplotypeReference({"packed": packed, "place": place, **one})
 
-    def alleles(self) -> Tensor:
+    def alleles(self) -> NDArray[np.uint8]:
         """The alleles (H, S), 0 and 1, as small integers."""
-        bits_HS = np.unpackbits(self.packed.cpu().numpy(), axis=1, count=self.sites)
-        return torch.from_numpy(bits_HS).to(self.packed.device)
+        return np.unpackbits(self.packed, axis=1, count=len(self.place))
 
     def frequencies(self) -> NDArray[np.float64]:
         """How frequent allele 1 is (S,), a byte of sites at a time."""
-        columns = (
-            np.unpackbits(column[:, None], axis=1).mean(axis=0)
-            for column in self.packed.cpu().numpy().T
-        )
-        found: NDArray[np.float64] = np.concatenate(list(columns))[: self.sites]
+        columns = (np.unpackbits(column[:, None], axis=1).mean(axis=0) for column in self.packed.T)
+        found: NDArray[np.float64] = np.concatenate(list(columns))[: len(self.place)]
         return found
 
-    @torch.no_grad()
     def pairs(
         self,
-        alleles_B2S: Tensor,
-        phased_B: Tensor,
-        own_B: Tensor | None = None,
-        likelihoods_BS3: Tensor | None = None,
-    ) -> Tensor:
+        alleles_B2S: Alleles,
+        phased_B: Flags,
+        own_B: Numbers | None = None,
+        likelihoods_BS3: Floats | None = None,
+    ) -> Floats:
         """The probabilities (B, S, 4) of ordered pairs of alleles, given those that are known, -1 the others, and of
         whom (B,) it is known which lies on which haplotype. With `own_B`, numbers of individuals among the reference,
         nobody copies that one. Likelihoods of genotypes, all alike where they say nothing, count where the alleles are
         unknown.
         """
-        found_BS4 = self.place.new_empty(len(alleles_B2S), self.sites, 4)
-        own_B = torch.full_like(phased_B, -1, dtype=torch.int64) if own_B is None else own_B
+        found_BS4 = np.empty((len(alleles_B2S), len(self.place), 4), np.float32)
+        own_B = np.full(len(phased_B), -1) if own_B is None else own_B
         for phased, rows, read_BS in self._parts(alleles_B2S, phased_B, likelihoods_BS3):
-            typed_K = read_BS.any(0).nonzero()[:, 0]
+            typed_K = np.flatnonzero(read_BS.any(axis=0))
             mosaic = self._mosaic(typed_K)
             shown_B2K = alleles_B2S[rows][:, :, typed_K]
             if phased:
                 told_B2K = (shown_B2K >= 0) & read_BS[:, None, typed_K]
-                found = _pairs(mosaic, torch.where(told_B2K, shown_B2K, 0.5), own_B[rows])
+                one_B2K = np.where(told_B2K, shown_B2K, np.float32(0.5))
+                found_BS4[rows] = _pairs(mosaic, one_B2K, own_B[rows])
             else:
                 given_BS3 = likelihoods_BS3
                 given_BK3 = None if given_BS3 is None else given_BS3[rows][:, typed_K]
                 told_BK3 = likelihoods_of(shown_B2K, given_BK3)
-                found = _without_phase(mosaic, told_BK3, own_B[rows])
-            found_BS4[rows] = found.to(found_BS4)
+                found_BS4[rows] = _without_phase(mosaic, told_BK3, own_B[rows])
         return found_BS4
 
-    def _mosaic(self, typed_K: Tensor) -> "Mosaic":
+    def _mosaic(self, typed_K: Numbers) -> "Mosaic":
         """The copying model at these typed sites, whose layout is kept until that of others is asked for."""
-        if self._blocked is None or not torch.equal(self._blocked[0], typed_K):
-            reference_SH = self.alleles().T.contiguous()
+        if self._blocked is None or not np.array_equal(self._blocked[0], typed_K):
+            reference_SH = np.ascontiguousarray(self.alleles().T)
             layout = layout_of(blocks_of(reference_SH, typed_K)) if len(typed_K) else None
             self._blocked = typed_K, reference_SH, layout
         _, reference_SH, layout = self._blocked
         rates = float(self.rate), float(self.error)
-        return Mosaic(reference_SH, self.place, typed_K, layout, *rates)
+        return Mosaic(reference_SH, self.place.astype(np.float64), typed_K, layout, *rates)
 
     def _parts(
-        self, alleles_B2S: Tensor, phased_B: Tensor, likelihoods_BS3: Tensor | None
-    ) -> Iterator[tuple[bool, Tensor, Tensor]]:
+        self, alleles_B2S: Alleles, phased_B: Flags, likelihoods_BS3: Floats | None
+    ) -> Iterator[tuple[bool, Numbers, Flags]]:
         """Individuals that are read together, and the sites (B, S) that are read of each: all that are phased, since
         sites that say nothing change nothing, and those without phase, which is drawn, that are read at the same."""
-        known_BS = (alleles_B2S >= 0).any(1)
-        soft_BS = torch.zeros_like(known_BS)
+        known_BS = np.any(alleles_B2S >= 0, axis=1)
+        soft_BS = np.zeros_like(known_BS)
         if likelihoods_BS3 is not None:
-            soft_BS = ~known_BS & (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(2)
-        apart_BS = (alleles_B2S >= 0).all(1) & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
-        soft_B = soft_BS.any(1)
-        phased_B = phased_B | (apart_BS.sum(1) <= 1)  # one heterozygote may stand either way
+            soft_BS = ~known_BS & np.any(likelihoods_BS3 != likelihoods_BS3[..., :1], axis=2)
+        apart_BS = (alleles_B2S >= 0).all(axis=1) & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
+        soft_B = soft_BS.any(axis=1)
+        phased_B = phased_B | (apart_BS.sum(axis=1) <= 1)  # one heterozygote may stand either way
         phased_B = phased_B & ~soft_B
-        read_BS = torch.where(soft_B[:, None], known_BS | soft_BS, _spread(known_BS, MOST_TYPED))
+        read_BS = np.where(soft_B[:, None], known_BS | soft_BS, _spread(known_BS, MOST_TYPED))
         if phased_B.any():
-            yield True, phased_B.nonzero()[:, 0], read_BS[phased_B]
-        rows = (~phased_B).nonzero()[:, 0]
-        patterns, which = torch.unique(read_BS[rows], dim=0, return_inverse=True)
-        for number in range(len(patterns)):
-            same = rows[which == number]
-            yield False, same, read_BS[same]
+            yield True, np.flatnonzero(phased_B), read_BS[phased_B]
+        rows = np.flatnonzero(~phased_B)
+        for same in alike(read_BS[rows]):
+            yield False, rows[same], read_BS[rows[same]]
 
 
-def _spread(known_BS: Tensor, most: int) -> Tensor:
+def alike(patterns_BS: Flags) -> Iterator[Numbers]:
+    """The numbers of rows that are the same, in ascending order of the patterns."""
+    keys, which_B = np.unique(as_keys(np.packbits(patterns_BS, axis=1)), return_inverse=True)
+    for number in range(len(keys)):
+        yield np.flatnonzero(which_B == number)
+
+
+def as_keys(rows_BX: Array) -> Array:
+    """The bytes of each row as one value (B,), of which `np.unique` takes a tenth of the time that it takes of rows."""
+    if not rows_BX.shape[1]:
+        return np.zeros(len(rows_BX), np.uint8)
+    width = rows_BX.itemsize * rows_BX.shape[1]
+    return np.ascontiguousarray(rows_BX).view(np.dtype((np.void, width)))[:, 0]
+
+
+def _spread(known_BS: Flags, most: int) -> Flags:
     """At most so many of the known sites of each, evenly chosen."""
-    number_BS = known_BS.cumsum(1)
-    step_B1 = (number_BS[:, -1:] / most).clamp(min=1)
-    return known_BS & ((number_BS / step_B1).floor() > ((number_BS - 1) / step_B1).floor())
+    number_BS = known_BS.cumsum(axis=1, dtype=np.float32)
+    step_B1 = np.maximum(number_BS[:, -1:] / np.float32(most), 1)
+    chosen_BS: Flags = np.floor(number_BS / step_B1) > np.floor((number_BS - 1) / step_B1)
+    return known_BS & chosen_BS
 
 
-def likelihoods_of(alleles_B2S: Tensor, given_BS3: Tensor | None = None) -> Tensor:
+def likelihoods_of(alleles_B2S: Alleles, given_BS3: Floats | None = None) -> Floats:
     """The likelihoods (B, S, 3) of genotypes: 1 for one that is known and 0 for others; those that are given, or 1,
     elsewhere. Of a genotype with one known allele both that it allows have 1."""
-    count = torch.arange(3, device=alleles_B2S.device)
-    known_BS = (alleles_B2S >= 0).sum(1)
-    sum_BS = alleles_B2S.clamp(min=0).sum(1)
-    certain = ((count >= sum_BS[..., None]) & (count <= (sum_BS + 2 - known_BS)[..., None])).float()
-    if given_BS3 is None:
-        return certain
-    return torch.where((known_BS == 0)[..., None], given_BS3.to(certain), certain)
+    count = np.arange(3)
+    known_BS = (alleles_B2S >= 0).sum(axis=1)
+    sum_BS = (alleles_B2S == 1).sum(axis=1)
+    told_BS3 = (count >= sum_BS[..., None]) & (count <= (sum_BS + 2 - known_BS)[..., None])
+    if given_BS3 is not None:
+        told_BS3 = np.where((known_BS == 0)[..., None], given_BS3, told_BS3)
+    return np.asarray(told_BS3, np.float32)
 
 
-def _pairs(mosaic: "Mosaic", one_B2K: Tensor, own_B: Tensor) -> Tensor:
+def _pairs(mosaic: "Mosaic", one_B2K: Floats, own_B: Numbers) -> Floats:
     """The pairs of haplotypes that are independent given the evidence (B, 2, K) for allele 1."""
-    each_BS = mosaic.imputed(one_B2K.flatten(0, 1), own_B.repeat_interleave(2))
-    return pairs_of(each_BS.view(len(one_B2K), 2, -1))
+    people, _, typed = one_B2K.shape
+    each_BS = mosaic.imputed(one_B2K.reshape(2 * people, typed), own_B.repeat(2))
+    return pairs_of(each_BS.reshape(people, 2, each_BS.shape[1]))
 
 
-def _without_phase(mosaic: "Mosaic", told_BK3: Tensor, own_B: Tensor) -> Tensor:
+def _without_phase(mosaic: "Mosaic", told_BK3: Floats, own_B: Numbers) -> Floats:
     """The mean over phases drawn, each imputed like known ones."""
     draws_BX2K = phases(mosaic, told_BK3, own_B)
-    own_BX = own_B[:, None].expand(draws_BX2K.shape[:2])
-    pairs = _pairs(mosaic, draws_BX2K.flatten(0, 1), own_BX.flatten())
-    return pairs.view(*draws_BX2K.shape[:2], *pairs.shape[1:]).mean(1)
+    people, draws, _, typed = draws_BX2K.shape
+    pairs = _pairs(mosaic, draws_BX2K.reshape(people * draws, 2, typed), own_B.repeat(draws))
+    found: Floats = pairs.reshape(people, draws, *pairs.shape[1:]).mean(axis=1)
+    return found
 
 
-def pairs_of(one_B2S: Tensor) -> Tensor:
+def pairs_of(one_B2S: Array) -> Array:
     """The probabilities (B, S, 4) of ordered pairs of alleles, of two independent haplotypes that have allele 1 so
     probably."""
-    one_BS, other_BS = one_B2S.unbind(1)
-    pairs = (1 - one_BS) * (1 - other_BS), (1 - one_BS) * other_BS
-    return torch.stack([*pairs, one_BS * (1 - other_BS), one_BS * other_BS], dim=2)
+    first_2BS, second_2BS = (np.stack([1 - one_BS, one_BS]) for one_BS in one_B2S.swapaxes(0, 1))
+    found_BS4 = np.empty((*first_2BS.shape[1:], 4), one_B2S.dtype)
+    for number in range(4):
+        first_BS, second_BS = first_2BS[number // 2], second_2BS[number % 2]
+        np.multiply(first_BS, second_BS, out=found_BS4[..., number])
+    return found_BS4
 
 
-def genotypes_of(pairs: Tensor) -> Tensor:
+def genotypes_of(pairs: Array) -> Array:
     """The probabilities (..., 3) of genotypes from those of ordered pairs of alleles (..., 4)."""
-    none, other, one, both = pairs.unbind(-1)
-    return torch.stack([none, one + other, both], dim=-1)
+    none, other, one, both = np.moveaxis(pairs, -1, 0)
+    return np.stack([none, one + other, both], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,51 +221,50 @@ class Mosaic:
     and with 0: 0.5 says nothing.
     """
 
-    reference: Tensor
-    place: Tensor
-    typed: Tensor
+    reference: NDArray[np.uint8]
+    place: NDArray[np.float64]
+    typed: Numbers
     layout: Layout | None
     rate: float
     error: float
 
     @cached_property
-    def alleles(self) -> Tensor:
+    def alleles(self) -> NDArray[np.uint8]:
         """Those at the typed sites (K, H)."""
-        return self.reference[self.typed].float()
+        return self.reference[self.typed]
 
     @cached_property
-    def stay(self) -> Tensor:
+    def stay(self) -> Floats:
         """How likely there is no switch (K,) since the typed site before."""
         place_K = self.place[self.typed]
-        return torch.exp(-self.rate * place_K.diff(prepend=place_K[:1])).float()
+        stay_K: NDArray[np.float64] = np.exp(-self.rate * np.diff(place_K, prepend=place_K[:1]))
+        return stay_K.astype(np.float32)
 
     @cached_property
-    def between(self) -> tuple[Tensor, Tensor]:
+    def between(self) -> tuple[Floats, Floats]:
         """How likely there is no switch (S,) between each site and the typed one before it, and the one behind it.
         Before the first typed site the first is 0, and behind the last one the second."""
-        sites = torch.arange(len(self.place), device=self.place.device)
-        before_S = torch.searchsorted(self.typed, sites, right=True) - 1
-        behind_S = (before_S + 1).clamp(max=len(self.typed) - 1)
-        near_S = torch.exp(
-            -self.rate * (self.place - self.place[self.typed[before_S.clamp(min=0)]]).abs()
-        )
-        keep_S = torch.exp(-self.rate * (self.place - self.place[self.typed[behind_S]]).abs())
-        near_S = torch.where(before_S < 0, 0, near_S)
-        keep_S = torch.where(before_S == len(self.typed) - 1, 0, keep_S)
-        return near_S.float(), keep_S.float()
+        sites = np.arange(len(self.place))
+        before_S = np.searchsorted(self.typed, sites, side="right") - 1
+        behind_S = np.minimum(before_S + 1, len(self.typed) - 1)
+        place_S, before_K = self.place, self.place[self.typed]
+        near_S = np.exp(-self.rate * np.abs(place_S - before_K[np.maximum(before_S, 0)]))
+        keep_S = np.exp(-self.rate * np.abs(place_S - before_K[behind_S]))
+        near_S = np.where(before_S < 0, 0, near_S)
+        keep_S = np.where(before_S == len(self.typed) - 1, 0, keep_S)
+        return near_S.astype(np.float32), keep_S.astype(np.float32)
 
-    def imputed(self, one_BK: Tensor, own_B: Tensor) -> Tensor:
+    def imputed(self, one_BK: Floats, own_B: Numbers) -> Floats:
         """The probability (B, S) of allele 1."""
         if not len(self.typed):
-            return self.reference.float().mean(1).expand(len(one_BK), -1)
+            usual_S = self.reference.mean(axis=1, dtype=np.float32)
+            return np.broadcast_to(usual_S, (len(one_BK), len(usual_S)))
         # The same haplotype is often drawn again, or met in others; sums in single precision may pass 1.
-        keyed_BX = torch.cat([own_B[:, None].to(one_BK), one_BK], dim=1)
-        unique_UX, which_B = torch.unique(keyed_BX, dim=0, return_inverse=True)
-        one_UK, own_U = unique_UX[:, 1:].contiguous(), unique_UX[:, 0].long()
-        found_US = self._copying.imputed(one_UK, own_U, self.between).clamp_(0, 1)
-        return found_US[which_B]
+        rows_U, which_B = _first_of_each(one_BK, own_B)
+        found_US = self._copying.imputed(one_BK[rows_U], own_B[rows_U], self.between)
+        return np.clip(found_US, 0, 1, out=found_US)[which_B]
 
-    def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
+    def copied(self, one_BK: Floats, own_B: Numbers) -> tuple[Floats, Floats]:
         """See `ReducedCopying.copied`."""
         return self._copying.copied(one_BK, own_B)
 
@@ -256,3 +274,10 @@ class Mosaic:
 
         assert self.layout is not None
         return ReducedCopying(self.layout, self.stay, self.error)
+
+
+def _first_of_each(one_BK: Floats, own_B: Numbers) -> tuple[Numbers, Numbers]:
+    """The first row of each evidence with its own individual, and which of these every row is."""
+    keyed = np.concatenate([own_B[:, None].astype(np.float32), one_BK], axis=1)
+    _, rows, which = np.unique(as_keys(keyed), return_index=True, return_inverse=True)
+    return rows, which

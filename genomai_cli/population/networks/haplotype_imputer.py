@@ -8,22 +8,26 @@ Shape suffixes: B individuals, N reference individuals, S sites; 2 haplotypes, 3
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from genomai_cli.errors import TrainingError
 from genomai_cli.population.networks import kriging_fit
-from genomai_cli.population.networks.denoiser import PanelNetwork, People
-from genomai_cli.population.networks.haplotype_copying import APART, HaplotypeReference
+from genomai_cli.population.networks.haplotype_copying import (
+    APART,
+    Alleles,
+    Array,
+    Flags,
+    Floats,
+    HaplotypeReference,
+    Shapes,
+)
 from genomai_cli.population.networks.kriging import (
-    COPIED,
-    FEATURES,
     Calibration,
     KrigingReference,
     copies_of,
+    within,
 )
 from genomai_cli.population.panel import Panel, coordinates
 
@@ -83,41 +87,38 @@ def windows_of(sites: int, size: int, overlap: int) -> list[Window]:
     return [Window(begin, min(begin + size, sites), first, last) for begin, first, last in spans]
 
 
-class HaplotypeImputer(PanelNetwork):
-    """Restores genotypes; it has no parameters, and `initialize` determines everything."""
+class HaplotypeImputer:
+    """The haplotypes and the calibration of all windows; `arrays` are as `shapes` says, and what is learnt is written
+    into them."""
 
-    config_class = ImputerConfig
-    filled = True
-    hidden_size = num_layers = 0
-
-    def __init__(self, config: ImputerConfig) -> None:
-        super().__init__()
+    def __init__(self, config: ImputerConfig, arrays: Mapping[str, Array]) -> None:
         self.config = config
-        self.haplotypes = HaplotypeReference(2 * config.people, config.sites)
-        self.calibration = Calibration(config.sites, FEATURES + COPIED)
+        self.haplotypes = HaplotypeReference(within(arrays, "haplotypes"))
+        self.calibration = Calibration(within(arrays, "calibration"))
         self.windows = windows_of(config.sites, config.window, config.overlap)
 
-    @classmethod
-    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
-        """See `PanelNetwork`."""
-        most = int(config.get("people", ImputerConfig.people))
-        return {"people": min(most, individuals), "sites": len(panel)}
+    @staticmethod
+    def shapes(config: ImputerConfig) -> Shapes:
+        """What it is made of: all that a `KrigingReference` with haplotypes has but the copies, which follow."""
+        shapes = KrigingReference.shapes(config.people, config.sites, haplotypes=True)
+        return {name: told for name, told in shapes.items() if "." in name}
 
-    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
-        """The haplotypes that are kept, evenly chosen, the rates of the copying model, and the calibration."""
-        alleles_N2S = people().alleles
+    def learn(self, alleles_N2S: Alleles, place_S: NDArray[np.float64]) -> None:
+        """Take over the haplotypes that are kept, evenly chosen, fit the rates of the copying model, and calibrate.
+
+        TrainingError where individuals are too few.
+        """
         if len(alleles_N2S) < kriging_fit.FEWEST:
             raise TrainingError(
                 f"{len(alleles_N2S)} individuals are too few for a reference: {kriging_fit.FEWEST} at least"
             )
-        kept = np.linspace(0, len(alleles_N2S) - 1, self.config.people).astype(np.int64)
-        alleles_N2S = alleles_N2S[torch.from_numpy(kept)]
-        self.haplotypes.learn(alleles_N2S, places(panel))
+        alleles_N2S = evenly(alleles_N2S, self.config.people)
+        self.haplotypes.learn(alleles_N2S, place_S)
         self.calibration.learn(copies_of(alleles_N2S))
         parts = [(self.library(w), alleles_N2S[..., w.read]) for w in self._fitted()]
         kriging_fit.fit(parts)
 
-    def losses(self, alleles_N2S: Tensor) -> Mapping[str, tuple[float, float]]:
+    def losses(self, alleles_N2S: Alleles) -> Mapping[str, tuple[float, float]]:
         """For individuals with phase and without, the nats a hidden genotype, and those of how frequent genotypes are:
         of some of the individuals that are kept, whose genotypes (N, 2, S) these are, each left out in turn.
 
@@ -127,14 +128,11 @@ class HaplotypeImputer(PanelNetwork):
         return kriging_fit.losses(self.library(window), alleles_N2S[..., window.read])
 
     def library(self, window: Window) -> KrigingReference:
-        """What restores the genotypes of a window, on the haplotypes and the calibration of this module."""
-        made = KrigingReference(self.config.people, 0, haplotypes=True)
-        assert made.haplotypes is not None
-        made.haplotypes = self.haplotypes.part(window.begin, window.end)
-        made.calibration = self.calibration.part(window.read)
-        alleles_HS = made.haplotypes.alleles()
-        made.copies = (alleles_HS[::2] + alleles_HS[1::2]).to(torch.int8)
-        return made
+        """What restores the genotypes of a window, on the haplotypes and the calibration of all."""
+        haplotypes = self.haplotypes.part(window.begin, window.end)
+        alleles_HS = haplotypes.alleles()
+        copies_NS = (alleles_HS[::2] + alleles_HS[1::2]).astype(np.int8)
+        return KrigingReference(copies_NS, haplotypes, self.calibration.part(window.read))
 
     def _fitted(self) -> Sequence[Window]:
         """Windows that stand for all."""
@@ -143,13 +141,18 @@ class HaplotypeImputer(PanelNetwork):
         return [self.windows[number] for number in chosen]
 
 
+def evenly(alleles_N2S: Alleles, people: int) -> Alleles:
+    """Those of so many individuals, evenly chosen."""
+    return alleles_N2S[np.linspace(0, len(alleles_N2S) - 1, people).astype(np.int64)]
+
+
 def restored(
     library: KrigingReference,
-    alleles_B2S: Tensor,
-    phased_BS: Tensor,
-    likelihoods_BS3: Tensor | None = None,
-    alone: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Tensor:
+    alleles_B2S: Alleles,
+    phased_BS: Flags,
+    likelihoods_BS3: Floats | None = None,
+    alone: Callable[[Alleles, Flags], Array] | None = None,
+) -> Array:
     """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
 
     Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is known, as
@@ -157,39 +160,42 @@ def restored(
     genotypes count where the alleles are unknown. Of a library without haplotypes `alone` tells them, from the alleles
     and where phase is unknown.
     """
-    known_BS = (alleles_B2S >= 0).all(dim=1)
+    known_BS = (alleles_B2S >= 0).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
     genotypes_BS3, pairs_BS4 = library.genotypes(
-        alleles_B2S, ~unordered_BS.any(dim=1), likelihoods_BS3
+        alleles_B2S, ~unordered_BS.any(axis=1), likelihoods_BS3
     )
     if pairs_BS4 is None:
         assert alone is not None
         alone_B2S = alone(alleles_B2S, unordered_BS)
     else:
-        alone_B2S = torch.stack([pairs_BS4[..., 2:].sum(2), pairs_BS4[..., 1::2].sum(2)], dim=1)
+        pairs_BS4 = pairs_BS4.astype(np.float64)
+        either = [pairs_BS4[..., 2:].sum(axis=2), pairs_BS4[..., 1::2].sum(axis=2)]
+        alone_B2S = np.stack(either, axis=1)
     first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
-    paired_B2S = haplotypes_of(genotypes_BS3, first_BS)
-    halves_B = ((alleles_B2S >= 0).any(dim=1) & ~known_BS).sum(dim=1)
-    by_library_B = known_BS.sum(dim=1) >= halves_B
-    return torch.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+    paired_B2S = haplotypes_of(genotypes_BS3.astype(np.float64), first_BS)
+    halves_B = ((alleles_B2S >= 0).any(axis=1) & ~known_BS).sum(axis=1)
+    by_library_B = known_BS.sum(axis=1) >= halves_B
+    return np.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
 
 
-def haplotypes_of(genotypes_BS3: Tensor, first_BS: Tensor) -> Tensor:
+def haplotypes_of(genotypes_BS3: Array, first_BS: Flags) -> Array:
     """The probabilities (B, 2, S) of allele 1 on two independent haplotypes that make genotypes of these probabilities.
 
     Allele 1 is likelier on haplotype A where `first_BS`. Where there are none such, as heterozygotes are too rare, the
     haplotypes are equal and have the right mean.
     """
     copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
-    apart_BS = (copies_BS.square() - 4 * genotypes_BS3[..., 2]).clamp(min=0).sqrt()
+    apart_BS = np.sqrt(np.maximum(copies_BS**2 - 4 * genotypes_BS3[..., 2], 0))
     more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
-    one_BS = torch.where(first_BS, more_BS, less_BS)
-    return torch.stack([one_BS, copies_BS - one_BS], dim=1).clamp(0, 1)
+    one_BS = np.where(first_BS, more_BS, less_BS)
+    found_B2S: Array = np.clip(np.stack([one_BS, copies_BS - one_BS], axis=1), 0, 1)
+    return found_B2S
 
 
-def places(panel: Panel) -> Tensor:
+def places(panel: Panel) -> NDArray[np.float64]:
     """Where the sites lie (S,), in bases, contigs far apart."""
     contig_S, position_S = coordinates(panel)
     step_S = np.abs(np.diff(position_S, prepend=position_S[:1])).astype(np.float64)
     step_S[1:][np.diff(contig_S) != 0] = APART
-    return torch.from_numpy(step_S.cumsum())
+    return step_S.cumsum()

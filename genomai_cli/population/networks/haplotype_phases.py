@@ -14,110 +14,114 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 TURNS = 1
 STATES = 64
 DRAWS = 3
 SEED = 0x115
-LEAST = 1e-30
+LEAST = np.float32(1e-30)
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 
 
 class Copying(Protocol):
     """What is asked of the copying model; see `haplotype_copying.Mosaic`."""
 
     @property
-    def alleles(self) -> Tensor: ...
+    def alleles(self) -> NDArray[np.uint8]: ...
     @property
-    def stay(self) -> Tensor: ...
+    def stay(self) -> Floats: ...
     @property
     def error(self) -> float: ...
 
-    def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]: ...
+    def copied(self, one_BK: Floats, own_B: Numbers) -> tuple[Floats, Floats]: ...
 
 
-def phases(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
+def phases(mosaic: Copying, told_BK3: Floats, own_B: Numbers) -> Floats:
     """Evidence (B, X, 2, K) for allele 1 on both haplotypes, of so many phases drawn by the likelihoods of
     genotypes."""
     draws = np.random.default_rng(SEED).random((DRAWS, told_BK3.shape[1]))
     states_BJ = _states(mosaic, told_BK3, own_B)
-    pairs = Pairs(mosaic.alleles.T[states_BJ], mosaic.stay, mosaic.error)
-    path_BX2K = pairs.paths(told_BK3, torch.from_numpy(draws).to(told_BK3))
+    alleles_BJK = np.ascontiguousarray(mosaic.alleles.T[states_BJ])
+    pairs = Pairs(alleles_BJK, mosaic.stay, mosaic.error)
+    path_BX2K = pairs.paths(told_BK3, draws.astype(np.float32))
     return _evidence(told_BK3[:, None], path_BX2K, mosaic.error)
 
 
-def _states(mosaic: Copying, told_BK3: Tensor, own_B: Tensor) -> Tensor:
+def _states(mosaic: Copying, told_BK3: Floats, own_B: Numbers) -> Numbers:
     """The reference haplotypes (B, J) that one of the two haplotypes copies, by how likely, on the whole and
     anywhere."""
-    usual_BK = mosaic.alleles.mean(1).clamp(0.001, 0.999).expand(told_BK3.shape[:2])
-    apart_BK = told_BK3[..., 1] / told_BK3.sum(2).clamp(min=LEAST)
-    first_BK = torch.zeros_like(apart_BK, dtype=torch.bool)
-    first_BK.scatter_(1, apart_BK.argmax(1, keepdim=True), True)
-    first_BK &= apart_BK > 0.5
+    usual_K = mosaic.alleles.mean(axis=1, dtype=np.float32).clip(0.001, 0.999)
+    usual_BK = np.broadcast_to(usual_K, told_BK3.shape[:2])
+    apart_BK = told_BK3[..., 1] / np.maximum(told_BK3.sum(axis=2), LEAST)
+    surest_B1 = apart_BK.argmax(axis=1)[:, None]
+    first_BK = (np.arange(len(usual_K)) == surest_B1) & (apart_BK > 0.5)
     mass_BH = mosaic.copied(beside(told_BK3, usual_BK), own_B)[1]
     partner_BK = usual_BK
     for turn in range(2 * TURNS):
-        laid = float(turn % 2 == 0)
-        one_BK = torch.where(first_BK, laid, beside(told_BK3, partner_BK))
+        laid = np.float32(turn % 2 == 0)
+        one_BK = np.where(first_BK, laid, beside(told_BK3, partner_BK))
         partner_BK, copied_BH = mosaic.copied(one_BK, own_B)
         if turn >= 2 * TURNS - 2:
             mass_BH = mass_BH + copied_BH
-    return mass_BH.topk(min(STATES, mass_BH.shape[1]), dim=1).indices
+    return _greatest(mass_BH, min(STATES, mass_BH.shape[1]))
 
 
-def beside(told_BK3: Tensor, partner_BK: Tensor) -> Tensor:
+def _greatest(values_BH: Floats, count: int) -> Numbers:
+    """The numbers (B, J) of the greatest values, in descending order."""
+    found_BJ = np.sort(np.argpartition(-values_BH, count - 1, axis=1)[:, :count], axis=1)
+    order_BJ = np.argsort(-np.take_along_axis(values_BH, found_BJ, 1), axis=1, kind="stable")
+    return np.take_along_axis(found_BJ, order_BJ, 1)
+
+
+def beside(told_BK3: Floats, partner_BK: Floats) -> Floats:
     """The evidence (B, K) of genotypes' likelihoods for allele 1 of a haplotype whose partner has it with these
     probabilities."""
-    zero, one, two = told_BK3.unbind(-1)
+    zero, one, two = np.moveaxis(told_BK3, -1, 0)
     for_one = one * (1 - partner_BK) + two * partner_BK
     for_none = zero * (1 - partner_BK) + one * partner_BK
     total = for_one + for_none
-    return torch.where(total > 0, for_one / total.clamp(min=LEAST), 0.5)
+    return np.where(total > 0, for_one / np.maximum(total, LEAST), np.float32(0.5))
 
 
-def _evidence(told: Tensor, path_BX2K: Tensor, error: float) -> Tensor:
+def _evidence(told: Floats, path_BX2K: NDArray[np.uint8], error: float) -> Floats:
     """What the likelihoods of genotypes (B, 1, K, 3) say of each haplotype (B, X, 2, K), beside what its partner has by
     the path: of known heterozygotes as the path has them, and nothing where that has one allele twice."""
-    path = path_BX2K.to(told)
-    one, other = (path * (1 - 2 * error) + error).unbind(2)
-    zero_, one_, two_ = told.unbind(-1)
+    path = path_BX2K.astype(np.float32)
+    one, other = np.moveaxis(path * (1 - 2 * error) + error, 2, 0)
+    zero_, one_, two_ = np.moveaxis(told, -1, 0)
     partners = []
     for own, its in ((one, other), (other, one)):
         with_one = its * ((1 - own) * one_ + own * two_)
         with_none = (1 - its) * ((1 - own) * zero_ + own * one_)
-        partners.append(with_one / (with_one + with_none).clamp(min=LEAST))
-    return torch.stack([beside(told, partner) for partner in partners], dim=2)
+        partners.append(with_one / np.maximum(with_one + with_none, LEAST))
+    return np.stack([beside(told, partner) for partner in partners], axis=2)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Both haplotypes of individuals at once, each a mosaic of `alleles` (B, J, K), the individual's own states."""
 
-    alleles: Tensor
-    stay: Tensor
+    alleles: NDArray[np.uint8]
+    stay: Floats
     error: float
 
-    def paths(self, told_BK3: Tensor, draws_XK: Tensor) -> Tensor:
+    def paths(self, told_BK3: Floats, draws_XK: Floats) -> NDArray[np.uint8]:
         """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
         from genomai_cli.population.networks.copying_kernel import paths  # noqa: PLC0415 - it loads numba
 
-        arrays = (
-            self.alleles.to(torch.uint8),
-            self.stay,
-            self._seen(told_BK3).float(),
-            draws_XK.float(),
-        )
-        drawn_BX2K = paths(*(part.cpu().contiguous().numpy() for part in arrays))
-        return torch.from_numpy(drawn_BX2K).to(told_BK3.device)
+        return paths(self.alleles, self.stay, self._seen(told_BK3), draws_XK)
 
-    def _seen(self, told_BK3: Tensor) -> Tensor:
+    def _seen(self, told_BK3: Floats) -> Floats:
         """How likely genotypes are (B, K, 3), by how many of the two copied alleles are 1."""
         right, wrong = 1 - self.error, self.error
-        zero, one, two = told_BK3.unbind(-1)
+        zero, one, two = np.moveaxis(told_BK3, -1, 0)
         mixed = 2 * right * wrong * one
         none = right**2 * zero + mixed + wrong**2 * two
         either = (right**2 + wrong**2) * one + right * wrong * (zero + two)
         both = right**2 * two + mixed + wrong**2 * zero
-        seen_BK3 = torch.stack([none, either, both], dim=-1)
-        return (seen_BK3 / seen_BK3.amax(2, keepdim=True).clamp(min=LEAST)).contiguous()
+        seen_BK3 = np.stack([none, either, both], axis=-1)
+        seen_BK3 /= np.maximum(seen_BK3.max(axis=2, keepdims=True), LEAST)
+        return seen_BK3

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from genomai_cli.population.networks.haplotype_copying import HaplotypeReference, genotypes_of
+from genomai_cli.population.networks.haplotype_copying import (
+    Alleles,
+    Floats,
+    HaplotypeReference,
+    Numbers,
+    genotypes_of,
+)
 from genomai_cli.population.networks.kriging import (
     HIDDEN,
     SMALLEST_COPIED,
@@ -24,7 +28,9 @@ from genomai_cli.population.networks.kriging import (
     KrigingReference,
     copied_features,
     copies_of,
+    softmax,
 )
+from genomai_cli.threads import one_for_linear_algebra
 
 FEWEST = 4  # individuals of a reference that are left out by turns
 SETS = 8  # of known sites
@@ -45,15 +51,15 @@ SEED = 0x11B
 class Examples:
     """Features (X, C) of predictions for people left out, and their genotypes (X,)."""
 
-    features: Tensor
-    genotypes: Tensor
+    features: Floats
+    genotypes: Numbers
 
 
-Part = tuple[KrigingReference, Tensor]
+Part = tuple[KrigingReference, Alleles]
 """What restores the genotypes of a window, and the alleles (N, 2, S) of its individuals there."""
 
 
-def fill(library: KrigingReference, alleles_N2S: Tensor, place_S: Tensor) -> None:
+def fill(library: KrigingReference, alleles_N2S: Alleles, place_S: NDArray[np.float64]) -> None:
     """Take over the people, and calibrate by them; the same people always give the same values. `place_S` says where
     the sites lie, in bases, and contigs far apart."""
     library.learn(copies_of(alleles_N2S))
@@ -62,7 +68,7 @@ def fill(library: KrigingReference, alleles_N2S: Tensor, place_S: Tensor) -> Non
     fit([(library, alleles_N2S)])
 
 
-@torch.no_grad()
+@one_for_linear_algebra()
 def fit(parts: Sequence[Part]) -> None:
     """Choose the rates of the copying model and calibrate, on windows that have these values in common."""
     rng = np.random.default_rng(SEED)
@@ -72,67 +78,65 @@ def fit(parts: Sequence[Part]) -> None:
         choose_rates(library.haplotypes, alleles_N2S, _some(fitted_B, PEOPLE_TRIED, rng))
     shares = [_examples(*part, fitted_B, EXAMPLES // len(parts), rng) for part in parts]
     found = [examples for share in shares for examples in share]
-    features = torch.cat([examples.features for examples in found])
-    genotypes = torch.cat([examples.genotypes for examples in found])
+    features = np.concatenate([examples.features for examples in found])
+    genotypes = np.concatenate([examples.genotypes for examples in found])
     calibrate(library.calibration, Examples(features, genotypes), rng)
 
 
-@torch.no_grad()
-def losses(library: KrigingReference, alleles_N2S: Tensor) -> Mapping[str, tuple[float, float]]:
+@one_for_linear_algebra()
+def losses(library: KrigingReference, alleles_N2S: Alleles) -> Mapping[str, tuple[float, float]]:
     """The nats a hidden genotype where every tenth site is known, with phase and without, and those of how frequent
     genotypes are: of individuals on whom nothing was fitted, each left out of the reference in turn."""
     judged_B, _ = _judged_and_fitted(len(alleles_N2S))
-    shown_S = torch.arange(alleles_N2S.shape[2]) % EVERY_TRIED == 0
-    truth_BS = library.copies[judged_B].long()
+    shown_S = np.arange(alleles_N2S.shape[2]) % EVERY_TRIED == 0
+    truth_BS = library.copies[judged_B]
     counted_BS = (truth_BS >= 0) & ~shown_S
-    base_BS3 = library.calibration.base.expand(*truth_BS.shape, 3)
+    truth_BS1 = np.maximum(truth_BS, 0)[..., None].astype(np.int64)
+    base_BS3 = np.broadcast_to(library.calibration.base, (*truth_BS.shape, 3))
     found = {}
     for phased, name in ((True, "with phase"), (False, "without phase")):
-        shown_K = shown_S.nonzero()[:, 0]
+        shown_K = np.flatnonzero(shown_S)
         features = _features(library, alleles_N2S, shown_K, judged_B, phased)
-        told_BS3 = library.calibration.logits(features).log_softmax(dim=2)
+        told_BS3 = np.log(np.maximum(softmax(library.calibration.logits(features)), 1e-30))
         nats = (
-            -float(logs.gather(2, truth_BS.clamp(min=0)[..., None])[..., 0][counted_BS].mean())
+            -float(np.take_along_axis(logs, truth_BS1, 2)[counted_BS].mean(dtype=np.float64))
             for logs in (told_BS3, base_BS3)
         )
         found[f"genotypes {name}"] = (next(nats), next(nats))
     return found
 
 
-def _judged_and_fitted(people: int) -> tuple[Tensor, Tensor]:
+def _judged_and_fitted(people: int) -> tuple[Numbers, Numbers]:
     """Individuals to judge by, and the others, to fit on."""
-    order = torch.from_numpy(np.random.default_rng(SEED).permutation(people))
+    order = np.random.default_rng(SEED).permutation(people)
     count = min(PEOPLE_JUDGED, people // 4)
-    return order[:count].sort().values, order[count:].sort().values
+    return np.sort(order[:count]), np.sort(order[count:])
 
 
-def _some(people_N: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+def _some(people_N: Numbers, count: int, rng: np.random.Generator) -> Numbers:
     """Some of the people, in their order."""
-    chosen = np.sort(rng.permutation(len(people_N))[:count])
-    return people_N[torch.from_numpy(chosen)]
+    return people_N[np.sort(rng.permutation(len(people_N))[:count])]
 
 
-def choose_rates(reference: HaplotypeReference, alleles_N2S: Tensor, some_B: Tensor) -> None:
+def choose_rates(reference: HaplotypeReference, alleles_N2S: Alleles, some_B: Numbers) -> None:
     """The rates of switches, and then of errors, that make hidden genotypes of some people, left out, likeliest."""
-    shown_S = torch.arange(alleles_N2S.shape[2]) % EVERY_TRIED == 0
+    shown_S = np.arange(alleles_N2S.shape[2]) % EVERY_TRIED == 0
     copies_BS = copies_of(alleles_N2S[some_B])
     judged_BS = (copies_BS >= 0) & ~shown_S
-    alleles_B2S = torch.where(shown_S, alleles_N2S[some_B], -1)
-    phased_B = torch.ones(len(some_B), dtype=torch.bool)
-    truth_BS1 = copies_BS.clamp(min=0).long().unsqueeze(2)
+    alleles_B2S = np.where(shown_S, alleles_N2S[some_B], np.int8(-1))
+    phased_B = np.ones(len(some_B), np.bool_)
+    truth_BS1 = np.maximum(copies_BS, 0)[..., None].astype(np.int64)
 
     @cache
     def loss(rate: float, error: float) -> float:
-        reference.rate.fill_(rate)
-        reference.error.fill_(error)
+        reference.rate[...], reference.error[...] = rate, error
         genotypes_BS3 = genotypes_of(reference.pairs(alleles_B2S, phased_B, some_B))
-        logs_BS = (genotypes_BS3.gather(2, truth_BS1)[..., 0] + SMALLEST_COPIED).log()
-        return -float(logs_BS[judged_BS].mean())
+        told_BS = np.take_along_axis(genotypes_BS3, truth_BS1, 2)[..., 0]
+        return -float(np.log(told_BS + SMALLEST_COPIED)[judged_BS].mean(dtype=np.float64))
 
     rate = min(RATES, key=lambda rate: loss(rate, ERRORS[1]))
     error = min(ERRORS, key=lambda error: loss(rate, error))
-    reference.rate.fill_(rate)
-    reference.error.fill_(error)
+    reference.rate[...], reference.error[...] = rate, error
 
 
 def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Generator) -> float:
@@ -142,11 +146,10 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
     The gradients of so small a network are written out: by autograd a step takes ten times as long. Sums are products
     with ones, which numpy has faster.
     """
-    features_XC, genotypes_X = (x.cpu().numpy() for x in (examples.features, examples.genotypes))
+    features_XC, genotypes_X = examples.features, examples.genotypes
     mean, scale = features_XC.mean(axis=0), features_XC.std(axis=0, ddof=1).clip(min=1e-3)
     features_XC = ((features_XC - mean) / scale).astype(np.float32)
-    calibration.mean.copy_(torch.from_numpy(mean))
-    calibration.scale.copy_(torch.from_numpy(scale))
+    calibration.arrays["mean"][...], calibration.arrays["scale"][...] = mean, scale
     count = features_XC.shape[1]
     inner = rng.normal(scale=count**-0.5, size=(count, HIDDEN))
     outer = rng.normal(scale=0.1 * HIDDEN**-0.5, size=(HIDDEN + 1, 3))
@@ -181,16 +184,15 @@ def calibrate(calibration: Calibration, examples: Examples, rng: np.random.Gener
         second += (1 - BETAS[1]) * (slope * slope - second)
         rate = LEARNING_RATE * (1 - step / steps) / (1 - BETAS[0] ** (step + 1))
         values -= rate * first / (np.sqrt(second / (1 - BETAS[1] ** (step + 1))) + SMALLEST_STEP)
-    calibration.weight.copy_(torch.from_numpy(weight))
-    calibration.bias.copy_(torch.from_numpy(bias))
-    calibration.last.copy_(torch.from_numpy(last))
+    for name, value in (("weight", weight), ("bias", bias), ("last", last)):
+        calibration.arrays[name][...] = value
     return loss
 
 
 def _examples(
     library: KrigingReference,
-    alleles_N2S: Tensor,
-    fitted_B: Tensor,
+    alleles_N2S: Alleles,
+    fitted_B: Numbers,
     most: int,
     rng: np.random.Generator,
 ) -> Iterator[Examples]:
@@ -203,30 +205,33 @@ def _examples(
         phased = number % 4 < 2  # two sets each, of which one has even gaps
         few = library.haplotypes is not None
         some_B = _some(fitted_B, PEOPLE_A_SET[phased], rng) if few else fitted_B
-        features_BSC = _features(library, alleles_N2S, torch.from_numpy(known_K), some_B, phased)
+        features_BSC = _features(library, alleles_N2S, known_K, some_B, phased)
         count = min(most // SETS, len(some_B) * len(hidden))
-        row_X = torch.from_numpy(rng.integers(len(some_B), size=count))
-        site_X = torch.from_numpy(rng.choice(hidden, size=count))
-        truth_X = library.copies[some_B[row_X], site_X].long()
+        row_X = rng.integers(len(some_B), size=count)
+        site_X = rng.choice(hidden, size=count)
+        truth_X = library.copies[some_B[row_X], site_X].astype(np.int64)
         known_X = truth_X >= 0
         yield Examples(features_BSC[row_X[known_X], site_X[known_X]], truth_X[known_X])
 
 
 def _features(
-    library: KrigingReference, alleles_N2S: Tensor, known_K: Tensor, some_B: Tensor, phased: bool
-) -> Tensor:
+    library: KrigingReference,
+    alleles_N2S: Alleles,
+    known_K: Numbers,
+    some_B: Numbers,
+    phased: bool,
+) -> Floats:
     """What is told of some people (B, S, C) by these sites of theirs, each from the others."""
     left_out_BS2 = library.left_out(known_K, some_B)
     copied_BSC = None
     if library.haplotypes is not None:
-        shown_B2S = torch.full_like(alleles_N2S[some_B], -1)
+        shown_B2S = np.full_like(alleles_N2S[some_B], -1)
         shown_B2S[:, :, known_K] = alleles_N2S[some_B][:, :, known_K]
-        phased_B = torch.full((len(some_B),), phased)
+        phased_B = np.full(len(some_B), phased)
         copied_BSC = copied_features(
             library.haplotypes.pairs(shown_B2S, phased_B, some_B), phased_B
         )
-    base_BS3 = library.calibration.base.expand(*left_out_BS2.shape[:2], 3)
-    return library.calibration.features(left_out_BS2, base_BS3, len(known_K), copied_BSC)
+    return library.calibration.features(left_out_BS2, len(known_K), copied_BSC)
 
 
 def known_site_sets(sites: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -7,10 +7,8 @@ sites, U states and V kinds of haplotypes of all blocks; 2 alleles or coefficien
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from genomai_cli.backbones.compiled import each
+from genomai_cli import threads
 from genomai_cli.population.networks import block_kernel
 from genomai_cli.population.networks.block_layout import Array, Layout
 
@@ -19,17 +17,17 @@ LANES, VECTOR = 64, 16  # haplotypes that are walked together, at most and by th
 
 class ReducedCopying:
     """The copying model of the reference haplotypes of these blocks: how likely (K,) there is no switch since the typed
-    site before, and its error. Wherever tensors lie, the walk is the processor's."""
+    site before, and its error."""
 
-    def __init__(self, layout: Layout, stay_K: Tensor, error: float) -> None:
+    def __init__(self, layout: Layout, stay_K: Array, error: float) -> None:
         self._layout = layout
-        self._stay_K = np.append(stay_K.cpu().numpy(), np.float32(0))
+        self._stay_K = np.append(stay_K, np.float32(0))
         self._error = np.float32(error)
 
-    def imputed(self, one_BK: Tensor, own_B: Tensor, between: Sequence[Tensor]) -> Tensor:
+    def imputed(self, one_BK: Array, own_B: Array, between: Sequence[Array]) -> Array:
         """The probability (B, S) of allele 1; see `haplotype_copying.Mosaic.between`. Both haplotypes of an individual
         of the reference, `own_B` where that is not -1, are left out."""
-        near_S, keep_S = (part.cpu().numpy() for part in between)
+        near_S, keep_S = between
         found_BS = np.empty((len(one_BK), len(near_S)), np.float32)
 
         def told(group: "Group", rows: slice) -> None:
@@ -43,9 +41,9 @@ class ReducedCopying:
                 )  # fmt: skip
 
         self._walk(told, one_BK, own_B)
-        return torch.from_numpy(found_BS).to(one_BK.device)
+        return found_BS
 
-    def copied(self, one_BK: Tensor, own_B: Tensor) -> tuple[Tensor, Tensor]:
+    def copied(self, one_BK: Array, own_B: Array) -> tuple[Array, Array]:
         """The probability (B, K) of allele 1 by all other sites' evidence, and how much each haplotype is copied
         (B, H): its mean probability, and the greatest of the means of blocks. `own_B` as in `imputed`."""
         at, error = self._layout, self._error
@@ -74,25 +72,22 @@ class ReducedCopying:
             mass_BH[rows] = mass_HL.T[: rows.stop - rows.start]
 
         self._walk(told, one_BK, own_B)
-        return torch.from_numpy(without_BK).to(one_BK.device), torch.from_numpy(mass_BH).to(
-            one_BK.device
-        )
+        return without_BK, mass_BH
 
-    def _walk(self, told: "Callable[[Group, slice], None]", one_BK: Tensor, own_B: Tensor) -> None:
+    def _walk(self, told: "Callable[[Group, slice], None]", one_BK: Array, own_B: Array) -> None:
         """Call `told` with every group, walked forward, and with which haplotypes it has."""
         count = len(one_BK)
         groups = -(-count // LANES)
         lanes = -(-count // (groups * VECTOR)) * VECTOR  # as few as possible for nothing
-        one, own = one_BK.float().cpu().numpy(), own_B.cpu().numpy()
 
         def walk(first: int, step: int) -> None:
             group = Group(self._layout, self._stay_K, lanes)
             for begin in range(first * lanes, count, step * lanes):
                 rows = slice(begin, min(begin + lanes, count))
-                group.begin(one[rows], own[rows], self._error)
+                group.begin(one_BK[rows], own_B[rows], self._error)
                 told(group, rows)
 
-        each(-(-count // lanes), walk)
+        threads.each(threads.count(), -(-count // lanes), walk)
 
 
 class Group:

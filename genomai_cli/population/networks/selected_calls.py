@@ -11,16 +11,13 @@ Shape suffixes: B samples, P populations, S sites.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from genomai_cli.population.call_patterns import MOST_REFERENCE
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
 
-SELECTED_CALLS = (
-    20  # with fewer, people without a homozygous reference call are not rare enough anywhere
-)
 OUT_OF_QUESTION = (
     1.5  # nats: by chance, calls are so much less likely than as chosen ones in one sample in five
 )
@@ -31,17 +28,6 @@ WEIGHT = 0.6  # by calibration on members, five folds, at 55 to 23,530 sites
 # Members of mixed ancestry that lie at the edge of their group are called another one with confidence: six in a
 # thousand at 967 sites. So much of all probability is kept back that no label of five has more than 0.9.
 UNCERTAIN = 0.13
-MOST_REFERENCE = (
-    0.05  # of further calls: sites whose reference base differs between builds, and errors
-)
-
-
-def lacks_reference(reference: Any, calls: Any) -> Any:
-    """Whether next to no call is homozygous for the reference, from counts: integers, or arrays or tensors of them.
-
-    People are at 29 % or more of 967 ancestry-informative sites, and at three quarters of exome sites.
-    """
-    return (calls >= SELECTED_CALLS) & (reference <= MOST_REFERENCE * (calls - SELECTED_CALLS))
 
 
 def is_selected(copies_BS: Tensor, theta_PS: Tensor) -> Tensor:

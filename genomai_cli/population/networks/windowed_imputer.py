@@ -12,15 +12,16 @@ haplotypes, 3 genotypes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from genomai_cli.population.networks import kriging_fit
+from genomai_cli.population.networks.array_module import ArrayModule
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,
     GenotypeDenoiser,
@@ -29,7 +30,7 @@ from genomai_cli.population.networks.denoiser import (
     PhenotypeAttention,
     Silent,
 )
-from genomai_cli.population.networks.haplotype_imputer import places, restored
+from genomai_cli.population.networks.haplotype_imputer import evenly, places, restored
 from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
 
@@ -146,7 +147,13 @@ class RegionNetwork(GenotypeDenoiser):
         self.last = None if config.standardized else nn.LayerNorm(width)
         self.sites = Silent(width, sites, bias=False)
         people = config.people
-        self.library = KrigingReference(people, sites, config.copying) if people else None
+        held = KrigingReference.shapes(people, sites, config.copying) if people else None
+        self.library = None if held is None else ArrayModule(held)
+
+    @cached_property
+    def reference(self) -> KrigingReference | None:
+        """What the library knows, on the values that are there when it is asked for first."""
+        return None if self.library is None else KrigingReference.of(self.library.arrays())
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
@@ -156,20 +163,28 @@ class RegionNetwork(GenotypeDenoiser):
 
     def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
         """The genotypes that are kept, evenly chosen, and their calibration."""
-        if self.library is None:
-            return
-        alleles_N2S = people().alleles
-        kept = np.linspace(0, len(alleles_N2S) - 1, len(self.library.copies)).astype(np.int64)
-        kriging_fit.fill(self.library, alleles_N2S[torch.from_numpy(kept)], places(panel))
+        if self.library is not None:
+            arrays = self.library.arrays()
+            kept = evenly(people().alleles.numpy(), len(arrays["copies"]))
+            kriging_fit.fill(KrigingReference.of(arrays), kept, places(panel))
+            self.library.take(arrays)
 
     def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
         """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S);
         see `restored`."""
-        if self.library is not None:
-            return restored(self.library, alleles_B2S, phased_BS, alone=self._alone)
+        if self.reference is not None:
+            given = alleles_B2S.cpu().numpy(), phased_BS.cpu().numpy()
+            told_B2S = restored(self.reference, *given, alone=self._told_alone)
+            return torch.from_numpy(told_B2S).to(self.frequency)
         known_BS = (alleles_B2S >= 0).all(dim=1)
         unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
         return self._alone(alleles_B2S, unordered_BS)
+
+    def _told_alone(self, *given: NDArray[Any]) -> NDArray[Any]:
+        """`_alone` of arrays."""
+        tensors = (torch.from_numpy(x).to(self.frequency.device) for x in given)
+        told_B2S: NDArray[Any] = self._alone(*tensors).cpu().numpy()
+        return told_B2S
 
     def _alone(self, alleles_B2S: Tensor, unordered_BS: Tensor) -> Tensor:
         """What the network says of anybody's haplotypes (B, 2, S)."""

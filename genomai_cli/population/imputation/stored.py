@@ -1,0 +1,23 @@
+"""The denoiser of a bundle that holds reference haplotypes and no network: of its arrays alone, without torch."""
+
+from genomai_cli.bundles import catalog
+from genomai_cli.bundles.stored import StoredBundle, damage
+from genomai_cli.denoising.base import Settings
+from genomai_cli.errors import BundleError
+from genomai_cli.population.imputation.barcodes import BarcodeDenoiser
+from genomai_cli.population.imputation.models import ModelOfWindows
+from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, ImputerConfig
+from genomai_cli.population.panel_files import panel_in
+
+
+def denoiser_of(bundle: StoredBundle, settings: Settings) -> BarcodeDenoiser:
+    """What restores by the bundle's haplotypes; BundleError for a config or arrays that are none."""
+    with damage(bundle.path / catalog.CONFIG):
+        panel = panel_in(bundle.path, bundle.config)
+        try:
+            config = ImputerConfig(**bundle.network)
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"network 'haplotypes': {error}") from error
+        shapes = HaplotypeImputer.shapes(config)
+    imputer = HaplotypeImputer(config, bundle.arrays(shapes))
+    return BarcodeDenoiser(ModelOfWindows(imputer, panel), (), settings, bundle.name)

@@ -1,0 +1,38 @@
+"""Arrays that numpy computes with, as the buffers of a network: stored with it, and trained by no gradient."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from genomai_cli.population.networks.haplotype_copying import Array, Shapes
+
+
+class ArrayModule(nn.Module):
+    """Buffers of these shapes, zeros at first; a dot in a name stands for a module inside."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__()
+        for name, (shape, kind) in shapes.items():
+            path, _, last = name.rpartition(".")
+            inside: nn.Module = self
+            if path:
+                if path not in self._modules:
+                    self.add_module(path, nn.Module())
+                inside = self.get_submodule(path)
+            inside.register_buffer(last, torch.zeros(shape, dtype=getattr(torch, kind)))
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name, in single precision."""
+        return {name: _array(buffer) for name, buffer in self.named_buffers()}
+
+    def take(self, arrays: Mapping[str, Array]) -> None:
+        """Take over the values of arrays."""
+        for name, buffer in self.named_buffers():
+            buffer.copy_(torch.from_numpy(arrays[name]))
+
+
+def _array(buffer: torch.Tensor) -> Array:
+    values: Array = buffer.cpu().numpy()
+    return values.astype(np.float32, copy=False) if buffer.is_floating_point() else values

@@ -1,0 +1,61 @@
+"""What restores the genotypes of VCFs, by the name of a model; torch is loaded only where that is a network."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from genomai_cli import registry, threads
+from genomai_cli.bundles import catalog, hub
+from genomai_cli.bundles.stored import StoredBundle
+from genomai_cli.denoising.base import Denoiser, Settings, denoiser_of
+from genomai_cli.sources.observer import Observer
+
+if TYPE_CHECKING:
+    from genomai_cli.sources.model_choice import Compute
+
+PROCESSOR = "cpu"
+
+
+class VcfDenoiser(NamedTuple):
+    """The denoiser, and its model's name with the version."""
+
+    denoiser: Denoiser
+    origin: str
+
+
+def open_vcf_denoiser(
+    observer: Observer, name: str, compute: "Compute", settings: Settings
+) -> VcfDenoiser:
+    """The denoiser of the model of that name; BundleError if it is missing or damaged, or restores nothing."""
+    made = _of_arrays(name)
+    if made is None:
+        from genomai_cli.sources.model_choice import load_model  # noqa: PLC0415 - it loads torch
+
+        bundle = load_model(observer, name, compute)
+        return VcfDenoiser(denoiser_of(bundle, settings), f"{bundle.name}@{bundle.version}")
+    _use_processor(observer, compute)
+    stored = StoredBundle.open(catalog.find(name))
+    observer.used_model(stored.name, stored.version, stored.sha256(catalog.WEIGHTS))
+    denoiser: Denoiser = registry.resolve(made)(stored, settings)
+    return VcfDenoiser(denoiser, f"{stored.name}@{stored.version}")
+
+
+def _of_arrays(name: str) -> str | None:
+    """Where the denoiser is of a bundle with that kind of network, None where a network has to be made of it."""
+    if name.startswith(hub.PREFIX):  # to be fetched, and looked at, once
+        return None
+    path = catalog.find(name)
+    if not catalog.is_bundle(path) or not (path / catalog.WEIGHTS).is_file():
+        return None
+    kind = str((catalog.read_config(path).get("network") or {}).get("kind"))
+    return registry.DENOISERS_OF_ARRAYS.get(kind)
+
+
+def _use_processor(observer: Observer, compute: "Compute") -> None:
+    """Compute on the processor, whichever device is asked for; UsageError for one that is not there."""
+    if compute.threads is not None:
+        threads.use(compute.threads)
+    if compute.device not in ("auto", PROCESSOR):
+        from genomai_cli import device as devices  # noqa: PLC0415 - it loads torch
+
+        device = devices.choose(compute.device)
+        observer.console.say(f"the model computes on the processor, not on {device}")
+    observer.used_device(PROCESSOR)
