@@ -29,8 +29,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.inference.generate_diffusion import (
     SequenceGenerator,
     SequenceRequest,
-    Settings,
-    steps_of,
+    settings_of,
 )
 from genomai_cli.metrics.classification import confusion_matrix, matthews, wilson_interval
 from genomai_cli.metrics.roc import roc_area
@@ -120,11 +119,10 @@ def rows_of(task: Task, model: Path, guidance: Sequence[float], seed: int) -> di
         },
     }
     bundle = bundles.load(model, torch.device("cpu"))
-    steps = steps_of(bundle)
-    generator = SequenceGenerator(bundle, Settings(steps, seed=seed))
+    generator = SequenceGenerator(bundle, settings_of(bundle, seed=seed))
     rows["unconditional"] = by_model(generator, labels, number, given=False)
     for strength in guidance:
-        generator = SequenceGenerator(bundle, Settings(steps, strength, seed=seed))
+        generator = SequenceGenerator(bundle, settings_of(bundle, guidance=strength, seed=seed))
         rows[f"guidance {strength:g}"] = by_model(generator, labels, number)
     return rows
 

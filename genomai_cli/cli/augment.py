@@ -274,11 +274,11 @@ def _diffuser(
     compute: Compute,
 ) -> "Diffuser":
     """What noises views up to the time and draws them again; individuals by the phenotypes in the table's column."""
-    from genomai_cli.inference.generate_diffusion import Settings, steps_of
+    from genomai_cli.inference.generate_diffusion import settings_of
     from genomai_cli.sources.model_choice import load_model
 
     bundle = load_model(run, model or DEFAULT_DIFFUSER, compute)
-    settings = Settings(steps_of(bundle), seed=compute.seed, start_time=time)
+    settings = settings_of(bundle, seed=compute.seed, start_time=time)
     made: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(bundle, settings)
     if table is not None and group is not None:
         if not made.generator.of_individuals:

@@ -127,13 +127,15 @@ Guidance = Annotated[
     ),
 ]
 Temperature = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--temperature",
         metavar="T",
         min=0.01,
         callback=check_finite,
-        help="Below 1, likelier people and less variety; 1 is as trained.",
+        help="Below 1, likelier people or DNA and less variety; 1 is as trained.  "
+        "[default: the model's, mostly 1]",
+        show_default=False,
     ),
 ]
 TopK = Annotated[
@@ -245,7 +247,7 @@ class SamplingOptions:
 
     steps: Steps = None
     guidance: Guidance = 1.0
-    temperature: Temperature = 1.0
+    temperature: Temperature = None
     top_k: TopK = None
     top_p: TopP = None
     stop: Stop = None
@@ -255,13 +257,20 @@ class SamplingOptions:
         from genomai_cli.inference.generate_causal import CausalSampling
 
         top_p = 1.0 if self.top_p is None else self.top_p
-        return CausalSampling(self.temperature, self.top_k or 0, top_p, self.stop or "", seed)
+        temperature = 1.0 if self.temperature is None else self.temperature
+        return CausalSampling(temperature, self.top_k or 0, top_p, self.stop or "", seed)
 
     def settings(self, bundle: "Bundle", seed: int) -> "Settings":
-        """These, in as many steps as the model says unless they are given."""
-        from genomai_cli.inference.generate_diffusion import Settings, steps_of
+        """These, and as the model says what is not given."""
+        from genomai_cli.inference.generate_diffusion import settings_of
 
-        return Settings(self.steps or steps_of(bundle), self.guidance, self.temperature, seed)
+        return settings_of(
+            bundle,
+            steps=self.steps,
+            temperature=self.temperature,
+            guidance=self.guidance,
+            seed=seed,
+        )
 
 
 @dataclass(eq=False, repr=False)
@@ -357,7 +366,7 @@ def generate(
             for_tokens = {
                 "--steps": sampling.steps,
                 "--guidance": sampling.guidance != 1,
-                "--temperature": sampling.temperature != 1,
+                "--temperature": sampling.temperature is not None,
             }
             _refuse(bundle, for_dna | for_tokens, "makes genomes of its reference, by lineage")
         generator = generator_class(bundle, settings)

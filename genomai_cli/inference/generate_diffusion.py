@@ -45,12 +45,14 @@ from genomai_cli.tokenizers.batch import encode_rows
 
 @dataclass(frozen=True)
 class Settings:
-    """How to draw: in so many `steps`, with what `guidance` and `temperature`; 1 and 1 are the model's own. What is not
-    drawn from nothing is noised up to the `start_time` first."""
+    """How to draw: in so many `steps`, with what `guidance`, `temperature` and `context_guidance` (see
+    `DiffusionSettings`); with 1 of each, by the probabilities that were learnt. What is not drawn from nothing is
+    noised up to the `start_time` first."""
 
     steps: int = 64
     guidance: float = 1.0
     temperature: float = 1.0
+    context_guidance: float = 1.0
     seed: int = 0
     start_time: float = 1.0
 
@@ -70,10 +72,27 @@ def process_of(bundle: Bundle) -> tuple[Kernel, Schedule]:
         raise BundleError(message) from error
 
 
-def steps_of(bundle: Bundle) -> int:
-    """In how many steps the bundle's samples are drawn by default; what draws none is for its generator to refuse."""
+def settings_of(
+    bundle: Bundle,
+    *,
+    steps: int | None = None,
+    temperature: float | None = None,
+    guidance: float = 1.0,
+    seed: int = 0,
+    start_time: float = 1.0,
+) -> Settings:
+    """How a bundle's samples are drawn: what is None as its recipe says. What draws none is for its generator to
+    refuse."""
     settings = bundle.config["provenance"].get("settings", {}).get("diffusion", {})
-    return DiffusionSettings(**settings).steps
+    own = DiffusionSettings(**settings)
+    return Settings(
+        own.steps if steps is None else steps,
+        guidance,
+        own.temperature if temperature is None else temperature,
+        own.context_guidance,
+        seed,
+        start_time,
+    )
 
 
 def phenotypes_of(bundle: Bundle) -> Phenotypes | None:

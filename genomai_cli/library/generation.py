@@ -8,7 +8,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.phenotypes import REFERENCE
 from genomai_cli.errors import UsageError
 from genomai_cli.inference.generate_causal import CausalGenerator, CausalSampling
-from genomai_cli.inference.generate_diffusion import SequenceRequest, steps_of
+from genomai_cli.inference.generate_diffusion import SequenceRequest, settings_of
 from genomai_cli.inference.generate_diffusion import Settings as DiffusionSettings
 from genomai_cli.inference.likelihood import predicts_next_token
 from genomai_cli.population.generation.output import barcode_records
@@ -20,13 +20,13 @@ from genomai_cli.sources.drawn import drawn
 
 @dataclass(frozen=True)
 class Sampling:
-    """How letters are drawn: in so many steps (None: the model's), by a temperature; above 1 `guidance` makes people
+    """How letters are drawn: in so many steps and by a temperature (None: the model's); above 1 `guidance` makes people
     or DNA more typical of the phenotype; next-token models draw among the `top_k` likeliest tokens (0: all), and those
     that together have the probability `top_p`, and end at the special token `stop`."""
 
     steps: int | None = None
     guidance: float = 1.0
-    temperature: float = 1.0
+    temperature: float | None = None
     top_k: int = 0
     top_p: float = 1.0
     stop: str = ""
@@ -66,18 +66,18 @@ class Draws:
         """Sequences, of a model with labels those of the phenotypes."""
         how, bundle = self.how, self.bundle
         kind = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
-        guided, cooled = how.guidance != 1, how.temperature != 1
+        guided = how.guidance != 1
         if "phenotypes" not in bundle.config and not kind.of_lineages:
             because = "makes DNA without phenotypes"
             require_unset(bundle.name, because, phenotype=phenotypes, guidance=guided)
         if predicts_next_token(bundle):
             require_unset(bundle.name, "draws token by token", steps=how.steps)
-            sampling = CausalSampling(
-                how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
-            )
+            temperature = 1.0 if how.temperature is None else how.temperature
+            sampling = CausalSampling(temperature, how.top_k, how.top_p, how.stop, seed=self.seed)
             return CausalGenerator(bundle, sampling).records(number, prompt, length)
         if kind.of_lineages:
             given = {"length": length, "prompt": prompt, "steps": how.steps}
+            cooled = how.temperature is not None
             because = "makes genomes of its reference, by lineage"
             require_unset(bundle.name, because, **given, guidance=guided, temperature=cooled)
         generator = kind(bundle, self._diffusion())
@@ -87,8 +87,13 @@ class Draws:
         how, name = self.how, self.bundle.name
         others = {"top_k": how.top_k, "top_p": how.top_p != 1, "stop": how.stop}
         require_unset(name, "does not predict next tokens", **others)
-        steps = how.steps or steps_of(self.bundle)
-        return DiffusionSettings(steps, how.guidance, how.temperature, self.seed)
+        return settings_of(
+            self.bundle,
+            steps=how.steps,
+            temperature=how.temperature,
+            guidance=how.guidance,
+            seed=self.seed,
+        )
 
 
 def require_unset(model: str, because: str, **given: object) -> None:

@@ -28,20 +28,30 @@ from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 
 TICKS = 1 << 40  # a time in whole numbers, as views are
-LIMITS = {"null": (0, 1), "coarse": (0, 1), "steps": (1, math.inf)}
+LIMITS = {
+    "null": (0, 1),
+    "coarse": (0, 1),
+    "steps": (1, math.inf),
+    "temperature": (0.01, math.inf),
+    "context_guidance": (0, math.inf),
+}
 
 
 @dataclass(frozen=True)
 class DiffusionSettings:
     """The `kernel`, absorbing or uniform, and its `schedule`, linear or cosine; the share of samples shown without a
     phenotype (`null`), and of those shown with one of their coarser ones (`coarse`) instead of the finest. Samples are
-    drawn in so many `steps` unless another number is asked for: the closer the linkage, the more it takes."""
+    drawn in so many `steps` unless another number is asked for: the closer the linkage, the more it takes; and by the
+    `temperature`, unless another is. Of people, what the visible alleles say of one counts `context_guidance` times,
+    beside its frequency."""
 
     kernel: str = "absorbing"
     schedule: str = "linear"
     null: float = 0.12
     coarse: float = 0.12
     steps: int = 64
+    temperature: float = 1.0
+    context_guidance: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -75,10 +85,10 @@ class Diffusion:
 
     @classmethod
     def check(cls, settings: Any, alphabet: Alphabet, recipe: Any) -> None:
-        """TrainingError for tokens that overlap, and for a network that cannot take a soft mask where the kernel needs
-        one."""
+        """TrainingError for tokens that overlap, for a network that cannot take a soft mask where the kernel needs one,
+        and for guidance by a context of what has no frequencies."""
         try:
-            alphabet.noising or TokenNoising(alphabet.tokenizer)
+            noising = alphabet.noising or TokenNoising(alphabet.tokenizer)
         except ValueError as error:
             raise TrainingError(f"recipe {recipe.name}: {error}") from error
         kernel, _ = settings.process
@@ -86,6 +96,10 @@ class Diffusion:
             able = [name for name in registry.NETWORKS if network_class(name).supports_soft_mask]
             raise TrainingError(
                 f"recipe {recipe.name}: diffusion.kernel = {kernel.name!r} needs a network of kind {' or '.join(able)}"
+            )
+        if settings.context_guidance != 1 and isinstance(noising, TokenNoising):
+            raise TrainingError(
+                f"recipe {recipe.name}: diffusion.context_guidance needs frequencies: input.kind = 'people'"
             )
 
     def auxiliary(self) -> dict[str, Any]:

@@ -166,6 +166,18 @@ def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
     assert len({sequence for *_, sequence in made}) == 3
 
 
+def test_people_are_drawn_as_the_recipe_says_unless_a_temperature_is_given(generator, tmp_path):
+    asked = ["--phenotype", "NOA", "-n", "3", "--steps", "8"]
+    as_trained = records(generated(generator, *asked))
+    cool = shutil.copytree(generator, tmp_path / generator.name)
+    config = json.loads((cool / "config.json").read_text())
+    config["provenance"]["settings"]["diffusion"] |= {"temperature": 0.1}
+    (cool / "config.json").write_text(json.dumps(config))
+    cooled = records(generated(cool, *asked))
+    assert cooled == records(generated(generator, *asked, "--temperature", "0.1"))
+    assert cooled != as_trained == records(generated(cool, *asked, "--temperature", "1"))
+
+
 def test_labels_are_for_people(cohort, tmp_path):
     files = [cohort.vcf, "--panel", cohort.panel, "--labels", cohort.labels, "-o", tmp_path / "m"]
     result = run(["pretrain", *files])

@@ -2,19 +2,24 @@
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from genomai_cli.diffusion.phenotypes import Phenotypes
-from genomai_cli.errors import BundleError, InputError, UsageError
+from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import read_labels
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.objectives.base import Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
 from genomai_cli.population.barcode import letters_to_alleles
-from genomai_cli.population.generation.denoiser import HaplotypeNoising, given_phenotypes
+from genomai_cli.population.generation.denoiser import (
+    HaplotypeDenoiser,
+    HaplotypeNoising,
+    given_phenotypes,
+)
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
 from genomai_cli.population.labels import HaplotypeRows
@@ -273,6 +278,27 @@ def test_both_haplotypes_and_the_phenotype_matter(network, weights):
     after = network(shown, weights)
     assert (before[:, 0, 0] - after[:, 0, 0]).abs().min() > 1e-6
     assert (after[0] - after[1]).abs().min() > 1e-9
+
+
+def test_context_guidance_moves_what_is_said_and_not_the_frequencies(network):
+    phenotype = torch.tensor([3, 4, 0])
+    tokens = torch.randint(-1, 2, (3, 2 * SITES), generator=torch.Generator().manual_seed(5))
+    chosen = tokens < 0
+    frequent = torch.logit(network.frequency[phenotype]).repeat(1, 2)[chosen]
+    learnt, moved, none = (
+        HaplotypeDenoiser(network, phenotype, context_guidance=often)(tokens, chosen, 1.0 * ~chosen)
+        for often in (1.0, 1.5, 0.0)
+    )
+    said = learnt[:, 1] - frequent
+    assert said.abs().min() > 1e-3
+    assert torch.allclose(moved[:, 1], frequent + 1.5 * said)
+    assert torch.allclose(none[:, 1], frequent)
+
+
+def test_context_guidance_of_tokens_is_refused():
+    alphabet, recipe = Alphabet(iupac()), SimpleNamespace(name="mine")
+    with pytest.raises(TrainingError, match="mine: diffusion.context_guidance needs frequencies"):
+        Diffusion.check(DiffusionSettings(context_guidance=2.0), alphabet, recipe)
 
 
 def visible_at(site, allele):

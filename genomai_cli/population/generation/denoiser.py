@@ -33,12 +33,14 @@ ALLELES = 2
 @dataclass(frozen=True, eq=False)
 class HaplotypeDenoiser:
     """A `Denoiser` of the alleles of individuals of one phenotype each (B,), and one record, if there are `records`;
-    `prepared` is the network made ready for many calls, if it has been. With `soft_masked` it is told the keep
-    probabilities; BundleError for a network that cannot be."""
+    `prepared` is the network made ready for many calls, if it has been. What the visible alleles say of one, beside its
+    frequency, counts `context_guidance` times (as in context-aware decoding: Shi et al. 2023, arXiv:2305.14739). With
+    `soft_masked` the network is told the keep probabilities; BundleError for one that cannot be."""
 
     network: GenotypeDenoiser
     phenotype: Tensor
     guidance: float = 1.0
+    context_guidance: float = 1.0
     prepared: Logits | None = None
     soft_masked: bool = False
     records: Records | None = None
@@ -72,7 +74,13 @@ class HaplotypeDenoiser:
         if self.soft_masked:
             more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
         logits = self.prepared or self.network.of_chosen
-        return logits(tokens_BT.view(shape), weights_BP, chosen_BT.view(shape), **more)
+        chosen_B2S = chosen_BT.view(shape)
+        logits_N = logits(tokens_BT.view(shape), weights_BP, chosen_B2S, **more)
+        if self.context_guidance == 1:
+            return logits_N
+        frequency_B1S = self.network.frequencies(weights_BP)[:, None]
+        frequent_N = torch.logit(frequency_B1S).expand(shape)[chosen_B2S]
+        return guided(logits_N, frequent_N, self.context_guidance)
 
 
 @dataclass(frozen=True)

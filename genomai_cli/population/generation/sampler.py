@@ -111,13 +111,13 @@ class HaplotypeGenerator:
 
     def denoiser(self, phenotype_B: Tensor, records: Records | None = None) -> HaplotypeDenoiser:
         """The network with phenotypes, records and guidance put in."""
-        guidance, soft_masked = self.settings.guidance, self.kernel.substitutions
         return HaplotypeDenoiser(
             self.network,
             phenotype_B,
-            guidance,
+            self.settings.guidance,
+            self.settings.context_guidance,
             self.logits,
-            soft_masked=soft_masked,
+            soft_masked=self.kernel.substitutions,
             records=records,
         )
 
