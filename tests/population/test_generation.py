@@ -297,7 +297,7 @@ def test_context_guidance_moves_what_is_said_and_not_the_frequencies(network):
 
 def test_context_guidance_of_tokens_is_refused():
     alphabet, recipe = Alphabet(iupac()), SimpleNamespace(name="mine")
-    with pytest.raises(TrainingError, match="mine: diffusion.context_guidance needs frequencies"):
+    with pytest.raises(TrainingError, match=r"mine: diffusion\.context_guidance needs frequencies"):
         Diffusion.check(DiffusionSettings(context_guidance=2.0), alphabet, recipe)
 
 
