@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.networks.reduced_copying import ReducedCopying
 
 MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
+SITES_AT_ONCE = 1 << 13  # whose alleles are packed, a multiple of 8
 APART = 1e9  # bases between contigs: nothing is copied across
 
 
@@ -53,11 +54,14 @@ class HaplotypeReference(nn.Module):
     def learn(self, alleles_N2S: Tensor, place_S: Tensor) -> None:
         """Take over the haplotypes of individuals, and the sites' places."""
         alleles_HS = alleles_N2S.flatten(0, 1)
-        known_HS = alleles_HS >= 0
-        ones_S = (alleles_HS * known_HS).sum(0)
-        usual_S = (2 * ones_S > known_HS.sum(0)).to(alleles_HS.dtype)
-        whole_HS = torch.where(known_HS, alleles_HS, usual_S).cpu().numpy().astype(np.uint8)
-        self.packed.copy_(torch.from_numpy(np.packbits(whole_HS, axis=1)))
+        for at in range(0, self.sites, SITES_AT_ONCE):
+            some_HS = alleles_HS[:, at : at + SITES_AT_ONCE]
+            known_HS = some_HS >= 0
+            ones_S = (some_HS * known_HS).sum(0)
+            usual_S = (2 * ones_S > known_HS.sum(0)).to(some_HS.dtype)
+            whole_HS = torch.where(known_HS, some_HS, usual_S).cpu().numpy().astype(np.uint8)
+            packed = torch.from_numpy(np.packbits(whole_HS, axis=1))
+            self.packed[:, at // 8 : at // 8 + packed.shape[1]] = packed
         self.place.copy_(place_S - place_S[0])
         self._blocked = None
 

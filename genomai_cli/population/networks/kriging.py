@@ -215,7 +215,8 @@ class Calibration(nn.Module):
 
 def copies_of(alleles_B2S: Tensor) -> Tensor:
     """The copies (B, S) of allele 1, -1 where an allele is unknown."""
-    return torch.where((alleles_B2S >= 0).all(1), alleles_B2S.sum(1), -1)
+    sum_BS = alleles_B2S.sum(1, dtype=alleles_B2S.dtype)  # by itself it would take eight bytes each
+    return torch.where((alleles_B2S >= 0).all(1), sum_BS, -1)
 
 
 def copied_features(pairs_BS4: Tensor, phased_B: Tensor) -> Tensor:
