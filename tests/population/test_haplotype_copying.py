@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from genomai_cli.population.networks import haplotype_blocks, reduced_copying
+from genomai_cli.population.networks import haplotype_blocks, haplotype_copying, reduced_copying
 from genomai_cli.population.networks.block_layout import layout_of
 from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
@@ -144,6 +144,14 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     made.learn(alleles, torch.tensor([5.0, 9.0]))
     assert made.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
     assert made.place.tolist() == [0.0, 4.0]
+
+
+def test_haplotypes_packed_part_by_part_are_all_there(monkeypatch):
+    monkeypatch.setattr(haplotype_copying, "SITES_AT_ONCE", 8)
+    alleles = torch.randint(0, 2, (3, 2, 21), generator=torch.Generator().manual_seed(0))
+    made = HaplotypeReference(6, 21)
+    made.learn(alleles.to(torch.int8), torch.arange(21.0))
+    assert torch.equal(made.alleles().long(), alleles.flatten(0, 1))
 
 
 def mosaic_of(reference, place, typed, rate, error):
