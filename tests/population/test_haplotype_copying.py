@@ -7,7 +7,7 @@ import pytest
 from conftest import empty_arrays
 
 from genomai_cli import threads
-from genomai_cli.population.networks import haplotype_blocks, reduced_copying
+from genomai_cli.population.networks import haplotype_blocks, haplotype_copying, reduced_copying
 from genomai_cli.population.networks.block_layout import layout_of
 from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
@@ -150,6 +150,13 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     made = reference_of(alleles, np.array([5.0, 9.0]))
     assert made.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
     assert made.place.tolist() == [0.0, 4.0]
+
+
+def test_haplotypes_packed_part_by_part_are_all_there(monkeypatch):
+    monkeypatch.setattr(haplotype_copying, "SITES_AT_ONCE", 8)
+    alleles = np.random.default_rng(0).integers(0, 2, (3, 2, 21)).astype(np.int8)
+    made = reference_of(alleles, np.arange(21.0))
+    assert (made.alleles() == alleles.reshape(6, 21)).all()
 
 
 def mosaic_of(reference, place, typed, rate, error):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.networks.reduced_copying import ReducedCopying
 
 MOST_TYPED = 600  # sites of known alleles that are read, spread over the typed ones
+SITES_AT_ONCE = 1 << 13  # whose alleles are packed, a multiple of 8
 RATE, ERROR = 1e-6, 1e-3
 APART = 1e9  # bases between contigs: nothing is copied across
 
@@ -60,10 +61,12 @@ class HaplotypeReference:
     def learn(self, alleles_N2S: Alleles, place_S: NDArray[np.float64]) -> None:
         """Take over the haplotypes of individuals, and the sites' places; usual rates, until they are chosen."""
         alleles_HS = alleles_N2S.reshape(-1, alleles_N2S.shape[2])
-        known_HS = alleles_HS >= 0
-        ones_S = (alleles_HS == 1).sum(axis=0)
-        usual_S = 2 * ones_S > known_HS.sum(axis=0)
-        self.packed[...] = np.packbits(np.where(known_HS, alleles_HS == 1, usual_S), axis=1)
+        for begin in range(0, alleles_HS.shape[1], SITES_AT_ONCE):
+            some_HS = alleles_HS[:, begin : begin + SITES_AT_ONCE]
+            known_HS, one_HS = some_HS >= 0, some_HS == 1
+            usual_S = 2 * one_HS.sum(axis=0) > known_HS.sum(axis=0)
+            packed = np.packbits(np.where(known_HS, one_HS, usual_S), axis=1)
+            self.packed[:, begin // 8 : begin // 8 + packed.shape[1]] = packed
         self.place[...] = place_S - place_S[0]
         self.rate[...], self.error[...] = RATE, ERROR
         self._blocked = None
