@@ -114,7 +114,9 @@ class HaplotypeImputer:
             )
         alleles_N2S = evenly(alleles_N2S, self.config.people)
         self.haplotypes.learn(alleles_N2S, place_S)
-        self.calibration.learn(copies_of(alleles_N2S))
+        for window in self.windows:  # all at once would take several times the memory of the alleles
+            sites = slice(window.first, window.last)
+            self.calibration.part(sites).learn(copies_of(alleles_N2S[..., sites]))
         parts = [(self.library(w), alleles_N2S[..., w.read]) for w in self._fitted()]
         kriging_fit.fit(parts)
 
@@ -142,7 +144,9 @@ class HaplotypeImputer:
 
 
 def evenly(alleles_N2S: Alleles, people: int) -> Alleles:
-    """Those of so many individuals, evenly chosen."""
+    """Those of so many individuals, evenly chosen; all of them are not copied."""
+    if people >= len(alleles_N2S):
+        return alleles_N2S
     return alleles_N2S[np.linspace(0, len(alleles_N2S) - 1, people).astype(np.int64)]
 
 
