@@ -80,7 +80,7 @@ def kriged(copies, sites, asked):
 def test_kriging_as_the_textbook_says(library, copies):
     sites = np.arange(0, SITES, 3)
     asked = copies[4:5, sites]
-    (found,) = library._predicted(asked, sites)
+    (found,) = library._predicted(library._weights(asked, sites))
     np.testing.assert_allclose(found, kriged(copies, sites, copies[4]), atol=1e-4, rtol=1e-4)
 
 
@@ -90,7 +90,7 @@ def test_left_out_is_a_refit_without_the_sample(library, copies):
     found = library.left_out(sites, np.array([3, 7]))[1]
     rest = np.concatenate([copies[:7], copies[8:]])
     np.testing.assert_allclose(found, kriged(rest, sites, copies[7]), atol=0.06, rtol=0)
-    inside = library._predicted(copies[7:8, sites], sites)[0]
+    inside = library._predicted(library._weights(copies[7:8, sites], sites))[0]
     assert np.abs(found - inside).max() > 0.05  # it does make a difference
 
 

@@ -22,7 +22,7 @@ from genomai_cli.population.panel import Panel
 
 Alleles = NDArray[np.int8]
 ALLELES_PER_BATCH = 1 << 22
-MAX_BATCH = 256
+MAX_BATCH = 128  # the system takes pages of larger arrays back each time: a tenth of the time
 
 
 class GenotypeModel(Protocol):

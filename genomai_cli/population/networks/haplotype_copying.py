@@ -119,7 +119,8 @@ class HaplotypeReference:
     def _mosaic(self, typed_K: Numbers) -> "Mosaic":
         """The copying model at these typed sites, whose layout is kept until that of others is asked for."""
         if self._blocked is None or not np.array_equal(self._blocked[0], typed_K):
-            reference_SH = np.ascontiguousarray(self.alleles().T)
+            by_site = np.ascontiguousarray(self.packed.T)
+            reference_SH = np.unpackbits(by_site, axis=0, count=len(self.place))
             layout = layout_of(blocks_of(reference_SH, typed_K)) if len(typed_K) else None
             self._blocked = typed_K, reference_SH, layout
         _, reference_SH, layout = self._blocked

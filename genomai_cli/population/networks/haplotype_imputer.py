@@ -114,7 +114,9 @@ class HaplotypeImputer:
             )
         alleles_N2S = evenly(alleles_N2S, self.config.people)
         self.haplotypes.learn(alleles_N2S, place_S)
-        for window in self.windows:  # all at once would take several times the memory of the alleles
+        for (
+            window
+        ) in self.windows:  # all at once would take several times the memory of the alleles
             sites = slice(window.first, window.last)
             self.calibration.part(sites).learn(copies_of(alleles_N2S[..., sites]))
         parts = [(self.library(w), alleles_N2S[..., w.read]) for w in self._fitted()]

@@ -11,6 +11,7 @@ by their copies of allele 1, 2 of them, the heterozygote and the homozygote of a
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -38,6 +39,18 @@ AT_ONCE = 32  # individuals that are told at once, by one thread
 ROWS = 128  # of a matrix that is solved in blocks
 
 
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """The training individuals at some `sites` (K,): their `mean` copies (K,), the `surplus` (N, K) over these, how far
+    `apart` two of them are in the mean, squared, and the Cholesky `factor` (N, N) of their kernel with the ridge."""
+
+    sites: Numbers
+    mean: Floats
+    surplus: Floats
+    apart: float
+    factor: Floats
+
+
 class KrigingReference:
     """Copies (N, S) of allele 1 of training individuals, -1 where unknown, perhaps with their haplotypes, and what
     follows from them for others.
@@ -49,7 +62,7 @@ class KrigingReference:
         self, copies: Alleles, haplotypes: HaplotypeReference | None, calibration: "Calibration"
     ) -> None:
         self.copies, self.haplotypes, self.calibration = copies, haplotypes, calibration
-        self._solved: tuple[Numbers, Floats, Floats] | None = None
+        self._solved: Solved | None = None
         self._truth: tuple[Floats, Floats] | None = None
 
     @staticmethod
@@ -92,17 +105,19 @@ class KrigingReference:
         found_BS3 = np.empty((*copies_BS.shape, 3), np.float32)
         for rows in alike(copies_BS >= 0):
             sites_K = np.flatnonzero(copies_BS[rows[0]] >= 0)
-            self._prepare(sites_K)
+            weights_NB = self._weights(copies_BS[rows][:, sites_K], sites_K)
+            self._targets()  # before several threads ask for them
 
-            def tell(first: int, step: int, rows: Numbers, sites_K: Numbers) -> None:
+            def tell(first: int, step: int, rows: Numbers, known: int, weights_NB: Floats) -> None:
                 for at in range(first * AT_ONCE, len(rows), step * AT_ONCE):
                     some, beside = rows[at : at + AT_ONCE], None
                     if pairs_BS4 is not None:
                         beside = copied_features(pairs_BS4[some], phased_B[some])
-                    told_BS2 = self._predicted(copies_BS[some][:, sites_K], sites_K)
-                    found_BS3[some] = softmax(self.calibration(told_BS2, len(sites_K), beside))
+                    told_BS2 = self._predicted(weights_NB[:, at : at + AT_ONCE])
+                    found_BS3[some] = softmax(self.calibration(told_BS2, known, beside))
 
-            threads.each(threads.count(), -(-len(rows) // AT_ONCE), tell, rows, sites_K)
+            shared = rows, len(sites_K), weights_NB
+            threads.each(threads.count(), -(-len(rows) // AT_ONCE), tell, *shared)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(axis=2)
             soft_B = (says_BS & (alleles_B2S < 0).all(axis=1)).any(axis=1)
@@ -115,7 +130,7 @@ class KrigingReference:
 
         That follows from the one solution with everybody (Rasmussen and Williams 2006, eq. 5.12).
         """
-        _, factor_NN = self._factor(sites_K)
+        factor_NN = self._at(sites_K).factor
         unit_NB = np.zeros((len(self.copies), len(some_B)), np.float32)
         unit_NB[some_B, np.arange(len(some_B))] = 1
         inverse_NB = cholesky_solve(factor_NN, unit_NB)
@@ -125,43 +140,36 @@ class KrigingReference:
         left_out_B2S = truth_N2S[some_B] + mean_2S - gap_BX.reshape(-1, *mean_2S.shape)
         return left_out_B2S.swapaxes(1, 2)
 
-    def _predicted(self, copies_BK: Alleles, sites_K: Numbers) -> Floats:
-        """The predictions (B, S, 2) from genotypes at these sites."""
-        truth_N2S, mean_2S = self._targets()
+    def _weights(self, copies_BK: Alleles, sites_K: Numbers) -> Floats:
+        """What the targets of each training individual count (N, B), given genotypes at these sites."""
         if not len(sites_K):
-            return np.broadcast_to(mean_2S.T, (len(copies_BK), *mean_2S.T.shape))
-        surplus_NK, factor_NN = self._factor(sites_K)
-        like_BN = _kernel(self._surplus(copies_BK, sites_K), surplus_NK)
-        weights_NB = cholesky_solve(factor_NN, like_BN.T)
+            return np.zeros((len(self.copies), len(copies_BK)), np.float32)
+        solved = self._at(sites_K)
+        surplus_BK = (copies_BK - solved.mean) * (copies_BK >= 0)
+        return cholesky_solve(solved.factor, _kernel(solved.surplus, surplus_BK, solved.apart))
+
+    def _predicted(self, weights_NB: Floats) -> Floats:
+        """The predictions (B, S, 2)."""
+        truth_N2S, mean_2S = self._targets()
         said_BX = weights_NB.T @ truth_N2S.reshape(len(truth_N2S), -1)
-        said_B2S = said_BX.reshape(len(copies_BK), *mean_2S.shape)
+        said_B2S = said_BX.reshape(-1, *mean_2S.shape)
         said_B2S += mean_2S
         return said_B2S.swapaxes(1, 2)
 
-    def _prepare(self, sites_K: Numbers) -> None:
-        """Have what `_predicted` reads, before several threads ask for it."""
-        self._targets()
-        if len(sites_K):
-            self._factor(sites_K)
-
-    def _surplus(self, copies: Alleles, sites_K: Numbers) -> Floats:
-        """Copies as they differ from the mean; those that are unknown do not."""
-        reference_NK = self.copies[:, sites_K]
-        known_NK = reference_NK >= 0
-        sum_K = (reference_NK * known_NK).sum(axis=0)
-        mean_K = (sum_K / np.maximum(known_NK.sum(axis=0), 1)).astype(np.float32)
-        surplus: Floats = (copies - mean_K) * (copies >= 0)
-        return surplus
-
-    def _factor(self, sites_K: Numbers) -> tuple[Floats, Floats]:
-        """The surplus (N, K) of the training individuals at these sites, and the Cholesky factor (N, N) of their kernel
-        with the ridge; kept until other sites are asked for."""
-        if self._solved is None or not np.array_equal(self._solved[0], sites_K):
-            surplus_NK = self._surplus(self.copies[:, sites_K], sites_K)
-            like_NN = _kernel(surplus_NK, surplus_NK)
+    def _at(self, sites_K: Numbers) -> Solved:
+        """The training individuals at these sites, kept until others are asked for."""
+        if self._solved is None or not np.array_equal(self._solved.sites, sites_K):
+            copies_NK = self.copies[:, sites_K]
+            known_NK = copies_NK >= 0
+            sum_K = (copies_NK * known_NK).sum(axis=0)
+            mean_K = (sum_K / np.maximum(known_NK.sum(axis=0), 1)).astype(np.float32)
+            surplus_NK = (copies_NK - mean_K) * known_NK
+            apart = 2 * float(surplus_NK.var(axis=0).sum())
+            like_NN = _kernel(surplus_NK, surplus_NK, apart)
             np.fill_diagonal(like_NN, like_NN.diagonal() + np.float32(RIDGE))
-            self._solved = sites_K, surplus_NK, np.linalg.cholesky(like_NN)
-        return self._solved[1:]
+            factor_NN = np.linalg.cholesky(like_NN)
+            self._solved = Solved(sites_K, mean_K, surplus_NK, apart, factor_NN)
+        return self._solved
 
     def _targets(self) -> tuple[Floats, Floats]:
         """Which genotypes the people have (N, 2, S), less the mean (2, S), 0 where unknown; and the mean."""
@@ -284,9 +292,8 @@ def cholesky_solve(factor_NN: Floats, right_NB: Floats) -> Floats:
     return found_NB
 
 
-def _kernel(one_BK: Floats, other_NK: Floats) -> Floats:
-    """How alike people are (B, N), from 0 to 1."""
-    usual = 2 * other_NK.var(axis=0).sum()
+def _kernel(one_BK: Floats, other_NK: Floats, usual: float) -> Floats:
+    """How alike people are (B, N), from 0 to 1; `usual` is how far two are apart in the mean, squared."""
     apart_BN: Floats = one_BK @ other_NK.T
     apart_BN *= -2
     apart_BN += np.square(one_BK).sum(axis=1)[:, None] + np.square(other_NK).sum(axis=1)
