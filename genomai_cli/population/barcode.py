@@ -220,14 +220,20 @@ def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
 
 
 def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
-    letters = CODE_LETTERS[calls.codes]  # (sites, samples, 2)
-    letters[_unordered(calls)] = UNKNOWN_LETTER
-    return np.ascontiguousarray(letters.transpose(1, 2, 0))
+    sites, samples, _ = calls.codes.shape
+    letters = np.empty((samples, 2, sites), np.uint8)
+    for first in range(0, sites, _SITES_AT_ONCE):
+        some = slice(first, first + _SITES_AT_ONCE)
+        turned = CODE_LETTERS[calls.codes[some]]  # (sites, samples, 2)
+        turned[_unordered(calls, some)] = UNKNOWN_LETTER
+        letters[:, :, some] = turned.transpose(1, 2, 0)
+    return letters
 
 
-def _unordered(calls: SiteCalls) -> NDArray[np.bool_]:
-    """Where it is not known which allele lies on which haplotype (sites, samples)."""
-    unordered: NDArray[np.bool_] = ~calls.phased & (calls.codes[:, :, 0] != calls.codes[:, :, 1])
+def _unordered(calls: SiteCalls, some: slice = slice(None)) -> NDArray[np.bool_]:
+    """Where it is not known of some sites which allele lies on which haplotype (sites, samples)."""
+    codes = calls.codes[some]
+    unordered: NDArray[np.bool_] = ~calls.phased[some] & (codes[:, :, 0] != codes[:, :, 1])
     return unordered
 
 

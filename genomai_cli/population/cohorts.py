@@ -196,6 +196,8 @@ class Cohort:
             if carriers is not None:
                 foreign[site] = carriers
                 none[site] = carriers | none.get(site, False)
+            if record is not None and site not in none:  # one copy of a large cohort is enough
+                record.codes, record.phased = codes[site], phased[site]
         for site, samples in none.items():
             codes[site, samples] = UNKNOWN_CODE
         of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
