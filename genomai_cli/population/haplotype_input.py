@@ -64,6 +64,7 @@ HELD = {
 RAREST = 0.003
 PRIOR = 2.0  # haplotypes
 EVERYBODY = 1e9  # haplotypes, of a group without people
+PEOPLE_AT_ONCE = 128  # whose letters are read
 
 
 @dataclass(frozen=True)
@@ -375,10 +376,14 @@ def group_frequencies(
 
 def _people(corpus: TrainingRows, rows: HaplotypeRows) -> People:
     """The people to train on."""
-    letters = corpus.training_letters()
-    numbers_NP = rows.numbers(letters)
-    finest_N = numbers_NP[:, -1] if numbers_NP.shape[1] else np.zeros(len(letters), np.int64)
-    alleles_N2S = rows.alleles(letters).astype(np.int8)
+    alleles_N2S = np.empty((len(corpus), 2, rows.sites), np.int8)
+    finest_N = np.zeros(len(corpus), np.int64)
+    begin = 0
+    for letters in corpus.training_blocks(PEOPLE_AT_ONCE):
+        some = slice(begin, begin := begin + len(letters))
+        alleles_N2S[some] = rows.alleles(letters)
+        if rows.labels:
+            finest_N[some] = rows.numbers(letters)[:, -1]
     return People(torch.from_numpy(alleles_N2S), torch.from_numpy(finest_N))
 
 
