@@ -231,14 +231,15 @@ class Tables:
         yield _rule(len(SUMMARY))
         for name in self._used():
             rows = [row for row in self.rows if row.method == name]
-            tasks, seeds = {row.task for row in rows}, {row.seed for row in rows}
+            by_task = [[row for row in rows if row.task == task] for task in self.tasks]
+            by_task = [seeds for seeds in by_task if seeds]
             mcc, kmers, regression, ece, *spent = (
-                float(np.mean([getattr(row, column) for row in rows])) for column in AVERAGED
+                float(np.mean([np.mean([getattr(r, column) for r in seeds]) for seeds in by_task]))
+                for column in AVERAGED
             )
-            sizes = sorted({row.parameters for row in rows})
-            size = " to ".join(f"{value:,}" for value in sorted({sizes[0], sizes[-1]}))
+            size = _range(row.parameters for row in rows)
             told = (f"{mcc:.3f}", f"{kmers:+.3f}", f"{regression:+.3f}", f"{ece:.3f}")
-            counts = len(tasks), len(seeds)
+            counts = len(by_task), _range(map(len, by_task))
             yield _line(
                 [name, self._title(name), *counts, *told, size, *(f"{m:.2f}" for m in spent)]
             )
@@ -278,6 +279,12 @@ class Tables:
         if np.isnan(value):
             return ""
         return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def _range(values: Iterable[int]) -> str:
+    """The smallest and the largest, or the one that there is."""
+    ordered = sorted(set(values))
+    return " to ".join(f"{value:,}" for value in sorted({ordered[0], ordered[-1]}))
 
 
 def _line(cells: Sequence[object]) -> str:
