@@ -34,10 +34,10 @@ from genomai_cli.population.generation.output import sites
 from genomai_cli.population.imputation.models import (
     Calls,
     GenotypeModel,
-    genotypes,
     posterior,
 )
 from genomai_cli.population.imputation.network_models import model_of
+from genomai_cli.population.networks.haplotype_copying import genotypes_of
 from genomai_cli.population.panel import GRCH37
 
 KEPT = RUNS / "imputation" / "panel"
@@ -204,7 +204,7 @@ def restored(fold: Fold, shown: np.ndarray) -> Genotypes:
         phased = alleles[:, 0] == alleles[:, 1]
         nobody = np.zeros(len(alleles), np.bool_)
         calls = Calls([str(at + number) for number in range(len(alleles))], alleles, phased, nobody)
-        parts.append(genotypes(posterior(fold.model, calls, Settings())))
+        parts.append(genotypes_of(posterior(fold.model, calls, Settings())))
     return np.concatenate(parts)
 
 

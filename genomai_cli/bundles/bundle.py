@@ -23,7 +23,7 @@ from genomai_cli.backbones.heads import attach_heads, build_auxiliary
 from genomai_cli.bundles import adapters, catalog
 from genomai_cli.bundles.adapters import Renamed, adapted, adapter_of
 from genomai_cli.bundles.skeleton import Budget, without_memory
-from genomai_cli.bundles.stored import StoredBundle, damage, require_same_names
+from genomai_cli.bundles.stored import Configured, StoredBundle, damage, require_same_names
 from genomai_cli.bundles.weights import (
     Part,
     Weights,
@@ -41,7 +41,7 @@ AUXILIARY = "companions."  # begins the names of their tensors
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Configured):
     """A model ready to use: `config` is what config.json holds, `input` what a record is to it.
 
     What was trained with its network and is counted apart, by objective, is in `auxiliary`.
@@ -53,14 +53,6 @@ class Bundle:
     weights_sha256: str = ""
     auxiliary: Mapping[str, nn.Module] = field(default_factory=dict)
     remarks: Sequence[str] = ()  # what users should know of a released checkpoint, a line each
-
-    @property
-    def name(self) -> str:
-        return str(self.config["name"])
-
-    @property
-    def version(self) -> str:
-        return str(self.config["version"])
 
     @property
     def heads(self) -> dict[str, list[str]]:

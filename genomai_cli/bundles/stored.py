@@ -22,8 +22,22 @@ REFUSED = "GLOBAL "  # is in the line in which torch says that a file asks for c
 MEMBER = "members.0."  # begins the names of the tensors of an only network
 
 
+class Configured:
+    """What has a config that names it."""
+
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.config["name"])
+
+    @property
+    def version(self) -> str:
+        return str(self.config["version"])
+
+
 @dataclass(frozen=True)
-class StoredBundle:
+class StoredBundle(Configured):
     """A bundle whose files are as recorded; `digests` are the SHA-256 of those that have one."""
 
     path: Path
@@ -38,14 +52,6 @@ class StoredBundle:
         if absent:
             raise BundleError(f"{path / catalog.CONFIG}: damaged config: no {absent[0]}")
         return cls(path, config, catalog.checked(path, sha256))
-
-    @property
-    def name(self) -> str:
-        return str(self.config["name"])
-
-    @property
-    def version(self) -> str:
-        return str(self.config["version"])
 
     def sha256(self, file: str) -> str:
         """That of a file, which has to be recorded (BundleError)."""

@@ -20,12 +20,12 @@ from genomai_cli.mapping.mapper import Mapper
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.population.imputation.models import (
     Calls,
-    genotypes,
     haplotype,
     posterior,
 )
 from genomai_cli.population.imputation.network_models import alternate_phase
 from genomai_cli.population.imputation.vcf import phased
+from genomai_cli.population.networks.haplotype_copying import genotypes_of
 from genomai_cli.population.networks.haplotype_imputer import Window
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
 
@@ -156,7 +156,7 @@ def test_known_genotypes_are_certain_and_half_known_ones_half():
 
 def test_a_genotype_in_doubt_by_hand():
     settings = Settings(error_rate=0.1)
-    found = genotypes(posterior(Fixed([0.01]), calls_of([[1], [1]]), settings))[0, 0]
+    found = genotypes_of(posterior(Fixed([0.01]), calls_of([[1], [1]]), settings))[0, 0]
     weights = np.array([0.99**2 * 0.05, 2 * 0.99 * 0.01 * 0.05, 0.01**2 * 0.9])
     assert found == pytest.approx(weights / weights.sum())
 

@@ -27,11 +27,11 @@ from genomai_cli.population.call_patterns import HAPLOID_CALLS
 from genomai_cli.population.imputation.models import (
     Calls,
     GenotypeModel,
-    genotypes,
     haplotype,
     posterior,
 )
 from genomai_cli.population.imputation.vcf import samples_of
+from genomai_cli.population.networks.haplotype_copying import genotypes_of
 from genomai_cli.population.panel import Panel
 
 Letters = NDArray[np.uint8]
@@ -133,7 +133,7 @@ class BarcodeDenoiser:
 
     def _proposals(self, reading: BarcodeReading, pairs_S4: Probabilities) -> list[Proposal]:
         if not reading.haploid:
-            found = genotypes(pairs_S4)
+            found = genotypes_of(pairs_S4)
             return [self._proposal(reading, 0, found, self._genotypes_S3)]
         return [
             self._proposal(reading, number, haplotype(pairs_S4, number), self._alleles_S2)

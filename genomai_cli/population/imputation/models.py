@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
 from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out, normalised
-from genomai_cli.population.networks.haplotype_copying import genotypes_of, pairs_of
+from genomai_cli.population.networks.haplotype_copying import pairs_of
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, Window, restored
 from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
@@ -152,12 +152,6 @@ def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
         read = np.where(alleles_BS[..., None] == pair_4, 1 - error_rate, error_rate)
         of_haplotypes *= np.where(alleles_BS[..., None] == MISSING, 1.0, read)
     return np.where(calls.haploid[:, None, None], of_haplotypes, of_genotype)
-
-
-def genotypes(pairs: Probabilities) -> Probabilities:
-    """The genotypes (..., 3) of ordered pairs (..., 4)."""
-    found: Probabilities = genotypes_of(pairs)
-    return found
 
 
 def haplotype(pairs: Probabilities, number: int) -> Probabilities:
