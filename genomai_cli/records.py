@@ -3,6 +3,7 @@
 Shape suffix: S sites.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,3 +69,10 @@ class SequenceRecord:
             )
             raise InputError(message, path=self.path, line=self.line or None)
         return self.sequence[:]
+
+
+def add_to_digest(digest: "hashlib._Hash", name: str, letters: bytes) -> None:
+    """Add a record to the checksum of all: of names and letters, in their order."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    digest.update(b"%d %s\n%d\n" % (len(encoded), encoded, len(letters)))
+    digest.update(letters)

@@ -402,7 +402,8 @@ def handmade_bundle(cohort, one_thread, tmp_path_factory) -> Path:
     say nothing, so that its answers are those of naive Bayes and the same on every machine."""
     import torch
 
-    from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+    from genomai_cli.bundles.bundle import Bundle, build, save
+    from genomai_cli.bundles.writing import Extras
     from genomai_cli.population.barcode_input import BarcodeInput
     from genomai_cli.population.panel import Panel
 

@@ -12,6 +12,7 @@ import torch
 from conftest import POPULATIONS, SITES, common_allele
 
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
 from genomai_cli.population.networks.towers import CrossmodalConfig
 from genomai_cli.population.phenotypes import Category, Columns, Location
@@ -73,5 +74,5 @@ def with_phenotypes(folder: Path, target: Path, records: str | None = RECORDS) -
     config["companions"] = {"crossmodal": {"kind": "crossmodal", "network": asdict(network.config)}}
     others = {} if records is None else {"phenotypes.tsv": records}
     made = replace(bundle, config=config, auxiliary={"crossmodal": network})
-    bundles.save(made, target, bundles.Extras("# handmade\n\nA test.\n", "", others, list(others)))
+    bundles.save(made, target, Extras("# handmade\n\nA test.\n", "", others, list(others)))
     return target

@@ -6,7 +6,8 @@ import torch
 from genomai_cli import tokenizers
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.heads import build_auxiliary
-from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+from genomai_cli.bundles.bundle import Bundle, build, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 
 CHARACTERS, SIX = {"kind": "characters"}, {"kind": "bert_kmers", "k": 3}

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.command_line import RUNS, parser_of, say, write_asked
 from genomai_cli.alphabet import BASES, IS_BASE, as_letters, codes_of
 from genomai_cli.bundles import bundle as bundles
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import Stopped
 from genomai_cli.formats.fasta import read_sequences
 from genomai_cli.formats.indexed_fasta import open_reference
@@ -204,7 +205,7 @@ def trained(
     steps = max(TIMED_STEPS, int(SPENT * minutes * 60 / each))
     say(f"{preset}: {each:.2f} s a step on {torch.get_num_threads()} cores, {steps} steps")
     made = pretrain(corpus, _of_steps(recipe, steps), SequenceInput(), seed=seed)
-    bundles.save(made.bundle, _kept(folder, preset), bundles.Extras(f"# {preset}\n", ""))
+    bundles.save(made.bundle, _kept(folder, preset), Extras(f"# {preset}\n", ""))
     return judged(task, made.bundle, preset)
 
 

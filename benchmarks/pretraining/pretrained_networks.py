@@ -14,7 +14,8 @@ import torch
 from benchmarks.crossvalidation.trials import Letters
 from genomai_cli.alphabet import as_letters
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.mapping.reference import Reference

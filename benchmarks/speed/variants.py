@@ -29,7 +29,8 @@ from genomai_cli.alphabet import BASES
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.heads import build_auxiliary
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.inference.likelihood import HEADS, MASKED, NEXT_TOKEN
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
 from genomai_cli.training import recipe

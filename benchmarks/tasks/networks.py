@@ -32,7 +32,8 @@ from genomai_cli.metrics.classification import log_losses
 from genomai_cli.training import finetuning
 from genomai_cli.training.initialization import reset_parameters
 from genomai_cli.training.labelled_data import others
-from genomai_cli.training.recipe import Recipe, as_toml, read
+from genomai_cli.training.recipe import Recipe, read
+from genomai_cli.training.recipe_tables import as_toml
 from genomai_cli.training.trainer import Loop, Optimization, Stopping, never, unstopped
 
 CPU = torch.device("cpu")

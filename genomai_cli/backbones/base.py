@@ -33,7 +33,7 @@ class Network(nn.Module):
     supports_soft_mask: ClassVar[bool] = False  # see `SoftMask`
     supports_condition: ClassVar[bool] = False  # a label (B,) that the samples are of
     solved: ClassVar[bool] = False  # in closed form, instead of by steps of gradient descent
-    filled: ClassVar[bool] = False  # by rows without labels, and neither trained nor given heads
+    filled: ClassVar[bool] = False  # with samples, by a module of its own; never trained
     selected: ClassVar[bool] = False  # of parts that are chosen on held-out samples
     restores_tracks: ClassVar[bool] = False  # from DNA and tracks, see `omicsfusion`
     predicts_tracks: ClassVar[bool] = (

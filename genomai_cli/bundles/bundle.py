@@ -4,8 +4,7 @@ Weights are safetensors, everything else is text; nothing in a bundle can run.
 """
 
 import copy
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +31,8 @@ from genomai_cli.bundles.weights import (
     is_finite,
     weights_file,
 )
+from genomai_cli.bundles.writing import Extras, require_finite, write_bundle
 from genomai_cli.errors import BundleError, GenomaiError
-from genomai_cli.formats.outputs import folder_beside
 from genomai_cli.inputs.base import InputKind, input_class
 
 RECIPE = catalog.RECIPE
@@ -95,19 +94,6 @@ class Bundle(Configured):
     @property
     def tokenizer(self) -> tokenizers.Tokenizer:
         return tokenizers.from_config(self.config["tokenizer"])
-
-
-@dataclass(frozen=True)
-class Extras:
-    """The files beside a bundle's weights: those that only people read, and those of an application.
-
-    `recorded` names the ones among the others that a program reads again: their checksums go into the config.
-    """
-
-    card: str
-    recipe: str
-    others: Mapping[str, str | bytes] = field(default_factory=dict)
-    recorded: Collection[str] = ()
 
 
 def build(config: Mapping[str, Any], kind: InputKind) -> Classifier:
@@ -221,35 +207,17 @@ def save(bundle: Bundle, target: Path, extras: Extras) -> None:
     An existing bundle there is replaced; any other existing folder is left alone (BundleError). One that could not be
     loaded, because a weight or a number of its config is NaN or infinite, is not written (BundleError).
     """
-    if target.exists() and not (target / catalog.CONFIG).is_file():
-        raise BundleError(f"{target}: exists and is not a model bundle: not replaced")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with folder_beside(target) as folder:
-        _write(bundle, folder, extras, target)
-
-
-def _write(bundle: Bundle, folder: Path, extras: Extras, target: Path) -> None:
     tensors = _stored(bundle)
     for name, tensor in tensors.items():
-        if not is_finite(tensor):
-            raise BundleError(f"{target}: not written: {name} has become NaN or infinite")
-    safetensors.torch.save_file(tensors, folder / catalog.WEIGHTS)
-    bundle.input.write(folder)
-    texts = {catalog.CARD: extras.card, RECIPE: extras.recipe, **extras.others}
-    for name, content in texts.items():
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    config = {
-        "format_version": catalog.FORMAT_VERSION,
-        **bundle.config,
-        "trainable_parameters": bundle.classifier.trainable_parameters,
-        "files": _checksums(folder, (*catalog.CHECKED, *extras.recorded)),
-    }
-    try:
-        text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    except ValueError:
-        message = "not written: a number of its config is NaN or infinite"
-        raise BundleError(f"{target}: {message}") from None
-    (folder / catalog.CONFIG).write_text(text, encoding="utf-8")
+        require_finite(target, name, finite=is_finite(tensor))
+    write_bundle(
+        target,
+        bundle.config,
+        extras,
+        weights=lambda file: safetensors.torch.save_file(tensors, file),
+        given=bundle.input.write,
+        trainable_parameters=bundle.classifier.trainable_parameters,
+    )
 
 
 def _stored(bundle: Bundle) -> dict[str, Tensor]:
@@ -259,7 +227,3 @@ def _stored(bundle: Bundle) -> dict[str, Tensor]:
         name: (tensor.float() if tensor.dtype == torch.float64 else tensor).cpu().contiguous()
         for name, tensor in (bundle.classifier.state_dict() | auxiliary).items()
     }
-
-
-def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: catalog.sha256(folder / name) for name in names if (folder / name).is_file()}

@@ -85,9 +85,14 @@ def _checked(name: str, values: NDArray[Any], kind: str, file: Path) -> NDArray[
     infinity."""
     if np.issubdtype(values.dtype, np.floating) != np.issubdtype(np.dtype(kind), np.floating):
         raise BundleError(f"{file}: tensor {name} is {values.dtype} where {kind} is needed")
-    if not np.isfinite(values).all():
+    if not all_finite(values):
         raise BundleError(f"{file}: tensor {name} has values that are NaN or infinite")
     return values.astype(kind, copy=False)
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether no value is NaN or infinite; whole numbers are not looked at."""
+    return not np.issubdtype(values.dtype, np.floating) or bool(np.isfinite(values).all())
 
 
 def require_same_names(expected: Any, there: Any, source: Path) -> None:

@@ -110,20 +110,17 @@ def _written(
     kind: "InputKind",
     seed: int,
 ) -> "Corpus":
-    from genomai_cli.backbones.base import network_class
     from genomai_cli.training import corpus_writer
     from genomai_cli.training.pretraining import cut_for
 
     rows = kind.corpus_rows(run.console.progress(records, "reading"), run.console.warn)
     cut = cut_for(recipe, kind)
-    filled = network_class(recipe.network.get("kind")).filled
-    holdout = 0.0 if filled else recipe.split.holdout
-    corpus = corpus_writer.write(folder, rows, cut, holdout=holdout, seed=seed)
+    corpus = corpus_writer.write(folder, rows, cut, holdout=recipe.split.holdout, seed=seed)
     about = corpus.about
     run.count(used=about.records)
     run.console.say(
-        f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces"
-        + ("" if filled else f", {about.held_out:,} of them held out")
+        f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces, "
+        f"{about.held_out:,} of them held out"
     )
     return corpus
 

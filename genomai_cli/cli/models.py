@@ -243,6 +243,7 @@ def new(
     """
 
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles.writing import Extras
     from genomai_cli.training import recipe as recipes
     from genomai_cli.training.initialization import untrained
     from genomai_cli.training.model_card import untrained_card
@@ -250,7 +251,7 @@ def new(
     chosen, text = recipes.read(recipe, changes or [])
     made = untrained(named_after(chosen, output, changes or []), seed=seed)
     card = untrained_card(made, command_line())
-    bundles.save(made, output, bundles.Extras(card, text))
+    bundles.save(made, output, Extras(card, text))
     run.count(read=1, used=1)
     run.console.say(f"wrote {output}")
 
@@ -300,6 +301,7 @@ def convert(
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.bundles import orbax
+    from genomai_cli.bundles.writing import Extras
 
     with orbax.as_file(path) as checkpoint:
         released = bundles.load(checkpoint, devices.choose("cpu"))
@@ -308,6 +310,6 @@ def convert(
     config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
     made = dataclasses.replace(released, config=config)
     card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
-    bundles.save(made, output, bundles.Extras(card, ""))
+    bundles.save(made, output, Extras(card, ""))
     run.count(read=1, used=1)
     run.console.say(f"wrote {output}")

@@ -318,7 +318,7 @@ def _preset(model: str | None, has_variants: bool) -> str:
 
 def _same_network(start: "Bundle") -> list[str]:
     """The changes of a recipe that give it the tokens and the network of the model; none for one of other input."""
-    from genomai_cli.training.recipe import as_toml
+    from genomai_cli.training.recipe_tables import as_toml
 
     if start.input.name != "sequence":
         return []

@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from genomai_cli.cli.process import ending_signals
 from genomai_cli.errors import Stopped
 
-if TYPE_CHECKING:
-    from genomai_cli.training.recipe import Recipe
-
+Made = TypeVar("Made")
 Target = Annotated[
     Path,
     typer.Option(
@@ -68,13 +66,13 @@ class RestartOptions:
     force: Force = False
 
 
-def named_after(recipe: "Recipe", output: Path, changes: list[str]) -> "Recipe":
+def named_after(recipe: Made, output: Path, changes: list[str]) -> Made:
     """The recipe for a model called as its folder, unless `--set name=` says otherwise."""
-    from genomai_cli.training import recipe as recipes
+    from genomai_cli.training.recipe_tables import named
 
     if any(change.startswith("name=") for change in changes):
         return recipe
-    return recipes.named(recipe, output.resolve().name)
+    return named(recipe, output.resolve().name)
 
 
 class StopRequest:

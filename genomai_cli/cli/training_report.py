@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from genomai_cli.training.finetuning import Finetuned
+    from genomai_cli.training.loss_curves import Rows
     from genomai_cli.training.pretraining import Pretrained
+    from genomai_cli.training.pretraining_report import PretrainedReport
     from genomai_cli.training.recipe import Recipe
     from genomai_cli.training.run_folder import Workspace
 
@@ -47,6 +49,7 @@ def write_classifier(
 ) -> None:
     """Save it with its card, its log and further files, tell how it did, and write the page."""
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles.writing import Extras
     from genomai_cli.training.model_card import classifier_card
     from genomai_cli.training.run_folder import LOG, PICTURE
 
@@ -57,7 +60,7 @@ def write_classifier(
 
         others |= {LOG: work.log.text(), PICTURE: steps_picture(rows, fitted.bundle.name)}
     card = classifier_card(fitted, command_line())
-    bundles.save(fitted.bundle, output, bundles.Extras(card, work.recipe, others))
+    bundles.save(fitted.bundle, output, Extras(card, work.recipe, others))
     work.remove()
     _tell_classifier(run, fitted, output)
     if page:
@@ -119,39 +122,52 @@ def write_pretrained(
     """Save it with its card, log and picture, tell how it did, and write the page; `host` is the folder of the model
     that the network was attached to."""
     from genomai_cli.bundles import bundle as bundles
+    from genomai_cli.bundles.writing import Extras
     from genomai_cli.training.attach import attached_files
-    from genomai_cli.training.model_card import pretraining_card
+    from genomai_cli.training.model_card import pretrained_report
     from genomai_cli.training.run_folder import LOG, PICTURE
 
-    text, rows = pretraining_card(made, command_line()), work.log.rows()
+    report, rows = pretrained_report(made), work.log.rows()
     others: dict[str, str | bytes] = {**made.files}
     if rows:
         from genomai_cli.training.loss_pictures import loss_picture
 
         others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
-    extras = bundles.Extras(text, work.recipe, others, list(made.files))
+    extras = Extras(report.card(command_line()), work.recipe, others, list(made.files))
     if host is not None:
         extras = attached_files(extras, host, made.network_kind, kept=made.files)
     bundles.save(made.bundle, output, extras)
+    finish_pretrained(run, report, rows, output, work, page)
+
+
+def finish_pretrained(
+    run: Run,
+    report: "PretrainedReport",
+    rows: "Rows",
+    output: Path,
+    work: "Workspace",
+    page: PageFile,
+) -> None:
+    """Clear the run's folder away once the bundle is written, tell how the model did, and write the page."""
     work.remove()
-    _tell_pretrained(run, made, output)
+    _tell_pretrained(run, report, output)
     if page:
-        from genomai_cli.training.pages import pretraining_page
+        from genomai_cli.training.pretraining_page import pretraining_page
 
-        page.write(pretraining_page(made, rows, _facts(run)))
+        page.write(pretraining_page(report, rows, _facts(run)))
 
 
-def _tell_pretrained(run: Run, made: "Pretrained", output: Path) -> None:
+def _tell_pretrained(run: Run, report: "PretrainedReport", output: Path) -> None:
     from genomai_cli.bundles import catalog
 
+    facts, config = report.facts, report.config
     weights = catalog.sha256(output / catalog.WEIGHTS)
-    run.used_model(made.bundle.name, made.bundle.version, weights)
-    for name, loss in made.facts["held_out"].items():
-        baseline = made.facts["baseline"][name]
-        beside = "without a network" if made.facts["steps"] else "of the baseline"
-        run.console.say(f"{name}: held-out loss {loss:.4f}, {baseline:.4f} {beside}")
-    for name, (bits, baseline) in made.facts["bits_per_base"].items():
+    run.used_model(config["name"], config["version"], weights)
+    for name, loss in facts["held_out"].items():
+        beside = "without a network" if facts["steps"] else "of the baseline"
+        run.console.say(f"{name}: held-out loss {loss:.4f}, {facts['baseline'][name]:.4f} {beside}")
+    for name, (bits, baseline) in facts["bits_per_base"].items():
         run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
     told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
-    run.note(**{key: made.facts[key] for key in told})
+    run.note(**{key: facts[key] for key in told})
     run.console.say(f"wrote {output}")

@@ -4,14 +4,14 @@ Phasing by reads (WhatsHap, long reads) gives many sets a chromosome. Of each sa
 keeps its phase, since with it most is known; those of other sets count as not phased.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
 
-from genomai_cli.formats.vcf import Variant
+from genomai_cli.formats.vcf import HeldVariant, Variant
 
 _KEYS = "PS", "PID"  # the latter as GATK named it before
 _Sets = dict[int, bytes]  # of the samples with a phased heterozygote, the set that it is of
@@ -34,33 +34,37 @@ class PhaseSplits:
 def in_largest_sets(records: Iterable[Variant], splits: PhaseSplits) -> Iterator[Variant]:
     """The records, read with their fields, without these; heterozygotes outside the largest sets are not `phased`.
 
-    Those of a chromosome are held at once. `splits` counts what changed.
+    Those of a chromosome are held at once, in bits. `splits` counts what changed.
     """
     for _, group in groupby(records, key=lambda variant: variant.contig):
-        pairs = [(replace(variant, fields=None), _names_of(variant)) for variant in group]
-        if all(names is None for _, names in pairs):
-            yield from (variant for variant, _ in pairs)
+        held = deque((HeldVariant.of(variant), _named_sets_of(variant)) for variant in group)
+        if all(sets is None for _, sets in held):
+            while held:
+                yield held.popleft()[0].variant()
             continue
-        found = [(variant, _sets_of(variant, names)) for variant, names in pairs]
         sizes: dict[int, Counter[bytes]] = {}
-        for _, sets in found:
-            for sample, name in sets.items():
+        for waiting, sets in held:
+            for sample, name in (sets or _sets_of(waiting.variant())).items():
                 sizes.setdefault(sample, Counter())[name] += 1
         largest = {sample: counts.most_common(1)[0][0] for sample, counts in sizes.items()}
-        for variant, sets in found:
+        while held:
+            waiting, sets = held.popleft()
+            variant = waiting.variant()
+            sets = sets or _sets_of(variant)
             outside = [sample for sample, name in sets.items() if name != largest[sample]]
             splits.calls += len(outside)
             splits.samples.update(outside)
             yield _unphased(variant, outside) if outside else variant
 
 
-def _names_of(variant: Variant) -> Sequence[bytes] | None:
-    """The sets as the record names them, of every sample; None where it names none."""
+def _named_sets_of(variant: Variant) -> _Sets | None:
+    """The sets by the names that the record gives; None where it names none."""
     fields = variant.fields
-    return next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
+    names = next((fields.texts(key) for key in _KEYS if fields.has(key)), None) if fields else None
+    return None if names is None else _sets_of(variant, names)
 
 
-def _sets_of(variant: Variant, names: Sequence[bytes] | None) -> _Sets:
+def _sets_of(variant: Variant, names: Sequence[bytes] | None = None) -> _Sets:
     first, second = variant.genotypes[:, 0], variant.genotypes[:, 1]
     phased = np.flatnonzero(variant.phased & (first >= 0) & (second >= 0) & (first != second))
     return {sample: b"." if names is None else names[sample] for sample in phased.tolist()}

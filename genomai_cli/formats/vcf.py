@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.errors import InputError
 from genomai_cli.formats.bcf import BcfRecord, read_bcf_header, read_bcf_records
+from genomai_cli.formats.bit_planes import BitPlanes
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, Reasons, failed
 from genomai_cli.formats.contigs import normal_contig
 from genomai_cli.formats.genotype_evidence import GenotypeEvidence, evidence_of
@@ -69,6 +70,30 @@ class Variant:
     no_calls: Reasons | None = None
     filters: tuple[str, ...] = ()
     evidence: GenotypeEvidence | None = None
+
+
+_NO_GENOTYPES = np.empty((0, 2), np.int16)
+_NO_PHASES = np.empty(0, np.bool_)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVariant:
+    """A record that waits for others, its genotypes in bits."""
+
+    rest: Variant
+    genotypes: BitPlanes
+    phased: BitPlanes
+
+    @classmethod
+    def of(cls, variant: Variant) -> "HeldVariant":
+        """The record without the samples' other fields."""
+        rest = replace(variant, genotypes=_NO_GENOTYPES, phased=_NO_PHASES, fields=None)
+        return cls(rest, BitPlanes.of(variant.genotypes), BitPlanes.of(variant.phased))
+
+    def variant(self) -> Variant:
+        """The record again."""
+        genotypes, phased = self.genotypes.array(), self.phased.array()
+        return replace(self.rest, genotypes=genotypes, phased=phased)
 
 
 @dataclass(frozen=True, slots=True)

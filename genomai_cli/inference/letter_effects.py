@@ -40,7 +40,8 @@ from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import padded
 
-MUTAGENESIS, GRADIENT = "ism", "gradient"
+MUTAGENESIS = "ism"
+GRADIENT = "gradient"
 MUTANTS_AT_ONCE = 4096
 LETTERS_OF_MUTANTS = 1 << 22  # at once
 SLOPES_AT_ONCE = 1 << 24  # values

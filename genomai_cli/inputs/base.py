@@ -23,6 +23,7 @@ from genomai_cli.backbones.base import Network
 from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.errors import BundleError, TrainingError
 from genomai_cli.formats.track_table import Track
+from genomai_cli.inputs.card_text import BASELINES, OF_VECTORS, PRETRAINED, CardText
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.records import SequenceRecord
@@ -64,29 +65,6 @@ class ModelInput:
 
 
 Reader = Callable[[SequenceRecord], ModelInput]
-
-
-@dataclass(frozen=True)
-class CardText:
-    """What the card of a pretrained model says of its kind of input: what it is for, its limits, and what the loss of
-    each objective is compared with."""
-
-    purpose: str
-    limits: str
-    baselines: Mapping[str, str]
-
-
-PRETRAINED = """\
-Pretrained without labels: it has no heads and classifies nothing. `genomai train --model DIR` gives it some."""
-OF_VECTORS = """\
-What the network knows is what the corpus shows. A low loss says that masked letters or views are predicted well, not
-that the vectors help a task: measure that."""
-BASELINES = {
-    "contrastive": "any sample of the batch: log(batch)",
-    "causal": "a Markov model of the letters, interpolated up to order 10",
-    "masked": "the tokens' frequencies, given the letters still visible",
-    "diffusion": "independent sites, at the frequencies of their tokens",
-}
 
 
 class Recipe(Protocol):
@@ -382,13 +360,6 @@ class InputKind(ABC):
         """The loss of guesses of its own, which need no training, in nats; None if it has no better than the core."""
         del network, objective, views
         return None
-
-    def filled_losses(
-        self, network: Network, rows: TrainingRows
-    ) -> Mapping[str, tuple[float, float]]:
-        """What a network that is `filled` loses on rows left out, and what the baseline of `card` does, by name."""
-        del network, rows
-        return {}
 
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network

@@ -24,7 +24,6 @@ from genomai_cli.errors import InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import LabelTable, read_labels
 from genomai_cli.inputs.base import (
     FEW_LETTERS,
-    CardText,
     FlagText,
     InputKind,
     Model,
@@ -32,6 +31,7 @@ from genomai_cli.inputs.base import (
     Reader,
     Recipe,
 )
+from genomai_cli.inputs.card_text import CardText
 from genomai_cli.inputs.samples import (
     Letters,
     Rows,

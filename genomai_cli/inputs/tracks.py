@@ -28,7 +28,8 @@ from genomai_cli.formats.track_table import (
     write_described,
 )
 from genomai_cli.formats.tracks import AlignedTracks
-from genomai_cli.inputs.base import BASELINES, CardText, InputKind, Recipe
+from genomai_cli.inputs.base import InputKind, Recipe
+from genomai_cli.inputs.card_text import BASELINES, CardText
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.inputs.sequences import SequenceInput, SequenceViewsSettings
 from genomai_cli.inputs.track_guesses import GUESSES, CoverageMeans, Guesses, expected_contacts

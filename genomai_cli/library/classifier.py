@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from genomai_cli import device as devices
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles import catalog
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.streams import Input, in_memory
 from genomai_cli.formats.tables import MISSING_VALUES, UNKNOWN_LABEL, LabelTable, read_labels
@@ -36,7 +37,7 @@ from genomai_cli.sources.labelled import (
     LabelledReader,
     labels_within,
 )
-from genomai_cli.training import finetuning, selection
+from genomai_cli.training import finetuning, recipe_tables, selection
 from genomai_cli.training import recipe as recipes
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.model_card import classifier_card
@@ -289,10 +290,10 @@ class _Fitted:
         self._write(folder)
 
     def _write(self, folder: Path) -> None:
-        named = recipes.named(self.recipe, folder.resolve().name)
+        named = recipe_tables.named(self.recipe, folder.resolve().name)
         config = {**self.found.bundle.config, "name": named.name, "description": named.description}
         found = replace(self.found, bundle=replace(self.found.bundle, config=config))
-        extras = bundles.Extras(classifier_card(found, self.call), self.text, self.files)
+        extras = Extras(classifier_card(found, self.call), self.text, self.files)
         bundles.save(found.bundle, folder, extras)
 
 

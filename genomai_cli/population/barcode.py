@@ -10,7 +10,7 @@ Shapes: S sites; `letters` are (S,).
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,11 @@ from genomai_cli.alphabet import (
 )
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules
-from genomai_cli.formats.phase_sets import PhaseSplits
 from genomai_cli.formats.streams import Input
-from genomai_cli.population.cohorts import SiteCalls, read_cohorts
-from genomai_cli.population.match_report import MatchReport
+from genomai_cli.population.cohorts import read_cohorts
+from genomai_cli.population.match_report import MatchReport, with_splits
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.site_calls import SiteCalls
 from genomai_cli.population.uncertain_calls import UncertainCalls
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
 
@@ -192,15 +192,8 @@ def read_haplotypes(
         blocks.append(_haplotype_letters(calls))
         names += cohort.samples
         paths += [cohort.path] * len(cohort.samples)
-        reports.append(_with_splits(report, cohort.phase_splits))
+        reports.append(with_splits(report, cohort.phase_splits))
     return Haplotypes(names, _stacked(blocks), paths, tuple(reports))
-
-
-def _with_splits(report: MatchReport, splits: PhaseSplits) -> MatchReport:
-    """The report with a warning of heterozygotes that are N by their phase sets."""
-    if not splits.calls:
-        return report
-    return replace(report, warnings=(*report.warnings, f"{splits}: N"))
 
 
 def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -225,20 +218,13 @@ def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
     for first in range(0, sites, _SITES_AT_ONCE):
         some = slice(first, first + _SITES_AT_ONCE)
         turned = CODE_LETTERS[calls.codes[some]]  # (sites, samples, 2)
-        turned[_unordered(calls, some)] = UNKNOWN_LETTER
+        turned[calls.unordered(some)] = UNKNOWN_LETTER
         letters[:, :, some] = turned.transpose(1, 2, 0)
     return letters
 
 
-def _unordered(calls: SiteCalls, some: slice = slice(None)) -> NDArray[np.bool_]:
-    """Where it is not known of some sites which allele lies on which haplotype (sites, samples)."""
-    codes = calls.codes[some]
-    unordered: NDArray[np.bool_] = ~calls.phased[some] & (codes[:, :, 0] != codes[:, :, 1])
-    return unordered
-
-
 def _refuse_unphased(calls: SiteCalls, samples: list[str], path: str, panel: Panel) -> None:
-    unordered = np.argwhere(_unordered(calls))
+    unordered = np.argwhere(calls.unordered())
     if len(unordered):
         site, sample = unordered[0]
         where = f"{panel.chrom[site]} ({panel.rsid[site]}, panel site {site + 1})"

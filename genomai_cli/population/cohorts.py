@@ -4,12 +4,10 @@ Files with the same samples are parts of one cohort. The build is the one whose 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from genomai_cli.alphabet import UNKNOWN_CODE
 from genomai_cli.errors import InputError
 from genomai_cli.formats.call_quality import BY_THE_FILE, CallRules, counted
 from genomai_cli.formats.contigs import PLINK_CODES
@@ -34,6 +32,7 @@ from genomai_cli.population.builds import (
 from genomai_cli.population.match_report import NAMED, MatchReport, warnings_of
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.pileup_genotypes import read_pileups
+from genomai_cli.population.site_calls import Flags, PlacedCalls, SiteCalls
 from genomai_cli.population.site_records import (
     BLOCK,
     CODES,
@@ -43,9 +42,9 @@ from genomai_cli.population.site_records import (
     SiteKey,
     SiteRecord,
 )
-from genomai_cli.population.uncertain_calls import UncertainCalls
 
 GENOTYPES_AT_ONCE = 1 << 30  # of all samples at all sites, of two bytes each
+PACKED_AT_ONCE = 1 << 33  # the same, of two bits each
 _DISAGREEMENT = 0.1  # share of common sites above which equal names cannot be the same individuals
 _TOO_FEW = (
     30  # records, without any homozygous reference call, from which a list of variants says nothing
@@ -54,45 +53,17 @@ _NOTHING = (
     "nothing to use; its records are of other sites, its coordinates of another assembly (lift them over: bcftools "
     "+liftover), or its alleles no bases (A and B, 1 and 2)"
 )
-Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class SiteCalls:
-    """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples).
-
-    `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
-    carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
-    where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
-    in the file, but taken for reference. `uncertain` is what is known of genotypes that are missing or doubtful, if it
-    was asked for.
-    """
-
-    codes: NDArray[np.uint8]
-    phased: Flags
-    recorded: Flags
-    foreign: Flags
-    strand: NDArray[np.int8]
-    assumed: NDArray[np.int64]
-    uncertain: UncertainCalls | None = None
-
-    def alleles(self, panel: Panel) -> NDArray[np.int8]:
-        """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
-        ref, alt = (np.array([CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
-        alleles = np.full(self.codes.shape, -1, np.int8)
-        alleles[self.codes == ref[:, None, None]] = 0
-        alleles[self.codes == alt[:, None, None]] = 1
-        return np.ascontiguousarray(alleles.transpose(1, 2, 0))
 
 
 class Cohort:
     """The calls of one group of samples, gathered from one or more files in either build."""
 
-    def __init__(self, panel: Panel, file: VariantFile) -> None:
-        if len(file.samples) * len(panel) > GENOTYPES_AT_ONCE:
+    def __init__(self, panel: Panel, file: VariantFile, *, packed: bool = False) -> None:
+        most = PACKED_AT_ONCE if packed else GENOTYPES_AT_ONCE
+        if len(file.samples) * len(panel) > most:
             message = (
                 f"{len(file.samples)} samples at {len(panel)} sites are more than are held at once: at most "
-                f"{GENOTYPES_AT_ONCE // len(panel)} of them (bcftools view -S NAMES), or a model of fewer sites "
+                f"{most // len(panel)} of them (bcftools view -S NAMES), or a model of fewer sites "
                 "(genomai models list)"
             )
             raise InputError(message, path=file.path)
@@ -138,6 +109,14 @@ class Cohort:
             self._contigs[name] = None if count is None or before is None else before + count
 
     def calls(self, *, absent_is_ref: bool) -> tuple[SiteCalls, MatchReport]:
+        """The calls at all sites, and the report on how; InputError as `placed`."""
+        placed, report = self.placed(absent_is_ref=absent_is_ref)
+        calls = placed.at()
+        if calls.uncertain is not None:
+            report = replace(report, uncertain=calls.uncertain.counts)
+        return calls, report
+
+    def placed(self, *, absent_is_ref: bool) -> tuple[PlacedCalls, MatchReport]:
         """The calls in the build that the sites match, and the report on how.
 
         InputError where there is nothing to use, the coordinates are of another assembly, or a file that is said to
@@ -152,12 +131,14 @@ class Cohort:
         warnings: list[str] = []
         if absent_is_ref:
             assumed, warnings = self._assumed(build, found, recorded)
-        calls = self._site_calls(build, found, recorded, assumed)
+        carriers, removed = (
+            {site: flags for (where, site), flags in by_site.items() if where == build}
+            for by_site in (self._carriers, self._removed)
+        )
+        many = len(self.samples)
+        placed = PlacedCalls(self._panel, many, found, recorded, assumed, carriers, removed)
         report = self._report(build, header, found, int(assumed.sum()))
-        if calls.uncertain is not None:
-            report = replace(report, uncertain=calls.uncertain.counts)
-        warnings = [*warnings_of(report), *warnings]
-        return calls, replace(report, warnings=tuple(warnings))
+        return placed, replace(report, warnings=(*warnings_of(report), *warnings))
 
     def _assumed(
         self, build: str, found: list[SiteRecord | None], recorded: Flags
@@ -175,34 +156,6 @@ class Cohort:
             )
             raise InputError(message, path=self.path)
         return assumed, list(_not_assumed(self._panel, listed, assumed))
-
-    def _site_calls(
-        self, build: str, found: list[SiteRecord | None], recorded: Flags, assumed: Flags
-    ) -> SiteCalls:
-        shape = (len(self._panel), len(self.samples))
-        codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
-        foreign, strand = np.zeros(shape, np.bool_), np.ones(len(found), np.int8)
-        none: dict[int, Flags] = {}
-        for site, record in enumerate(found):
-            if record is not None:
-                codes[site], phased[site] = record.codes, record.phased
-                strand[site] = 0 if record.unclear else -1 if record.turned else 1
-            elif assumed[site]:
-                codes[site] = CODES[self._panel.ref[site]]
-            removed = self._removed.get((build, site))
-            if removed is not None and (record is None or record.rank == BLOCK):
-                none[site] = removed
-            carriers = self._carriers.get((build, site))
-            if carriers is not None:
-                foreign[site] = carriers
-                none[site] = carriers | none.get(site, False)
-            if record is not None and site not in none:  # one copy of a large cohort is enough
-                record.codes, record.phased = codes[site], phased[site]
-        for site, samples in none.items():
-            codes[site, samples] = UNKNOWN_CODE
-        of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
-        uncertain = UncertainCalls.of(found, len(self.samples), none)
-        return SiteCalls(codes, phased, recorded, foreign, strand, of_samples, uncertain)
 
     def _contig_lines(self) -> Iterator[str]:
         """The names of the records' contigs as a header has them: an accession tells the build."""
@@ -336,8 +289,11 @@ def read_cohorts(
     *,
     phased: bool = False,
     likelihoods: bool = False,
+    packed: bool = False,
 ) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
+
+    If `packed`, more calls may be read than `Cohort.calls` has room for: they are asked for by `Cohort.placed`.
 
     If `phased`, heterozygotes outside the largest phase set of their chromosome are not. With `likelihoods` calls that
     are missing or doubtful come with what the files say of them.
@@ -347,7 +303,7 @@ def read_cohorts(
     for source in inputs:
         with source:
             file = _opened(source, panel, sites, rules, phased=phased, likelihoods=likelihoods)
-            cohort = cohorts.setdefault(file.samples, Cohort(panel, file))
+            cohort = cohorts.setdefault(file.samples, Cohort(panel, file, packed=packed))
             if phased:
                 file = replace(file, records=in_largest_sets(file.records, cohort.phase_splits))
             cohort.add(file, sites)

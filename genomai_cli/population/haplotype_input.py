@@ -22,17 +22,19 @@ from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.diffusion.phenotypes import Phenotypes
 from genomai_cli.errors import InputError, TrainingError, UsageError
 from genomai_cli.formats.tables import LabelTable, read_labels
-from genomai_cli.inputs.base import CardText, InputKind, Model, Reader, Recipe
+from genomai_cli.inputs.base import InputKind, Model, Reader, Recipe
+from genomai_cli.inputs.card_text import CardText
 from genomai_cli.inputs.samples import Letters, Rows, Samples, TrainingRows, Views
 from genomai_cli.objectives.base import Alphabet
-from genomai_cli.population.barcode import letters_to_alleles, require_barcode
+from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
+from genomai_cli.population.imputation.preparation import OF_LIBRARY
 from genomai_cli.population.labels import HaplotypeRows
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser, PanelNetwork, People
-from genomai_cli.population.networks.imputer_network import ImputerNetwork
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, People
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
+from genomai_cli.population.packed_haplotypes import paired
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.panel_files import panel_given, panel_in
 from genomai_cli.population.panel_input import PanelInput
@@ -44,19 +46,8 @@ from genomai_cli.tokenizers import Tokenizer
 OF_PEOPLE = """\
 New people are as varied as those trained on, no more. The loss bounds the negative log-likelihood of a site given all
 others of the person; whether people are realistic, and none a copy, `genomai evaluate --task generation` tells."""
-OF_LIBRARY = """
-
-**It holds the {what} of {people} people it was trained on** ({tensors}), by which
-`genomai denoise` restores those of others: share it as you would share their data."""
 WITHOUT_LIBRARY = """
 `--set network.people=0` makes a model without them, which restores less well."""
-OF_IMPUTER = """\
-It restores the genotypes of others at its sites: `genomai denoise --model DIR`. It has no network, generates nobody and
-tells no labels."""
-HELD_BY_IMPUTER = {"what": "haplotypes", "tensors": "the tensor `haplotypes.packed`"}
-IMPUTER_LIMITS = """\
-Variants that no individual of the reference has are never restored, and populations that it lacks less well. The losses
-above are of its own individuals, each left out in turn, at hidden genotypes where every tenth site is known."""
 HELD = {
     False: ("genotypes", "the tensor `library.copies`"),
     True: ("haplotypes", "the tensors `library.copies` and `library.haplotypes.packed`"),
@@ -151,7 +142,7 @@ class HaplotypeInput(PanelInput):
         known = set() if labels is None else set(labels.samples)
         told = set() if self.records is None else set(self.records.names)
         unlabelled = undescribed = found = 0
-        for name, pair in _pairs(records, self.panel):
+        for name, pair in paired(records, self.panel):
             letters = np.frombuffer("".join(r.held for r in pair).encode("ascii"), np.uint8)
             given = labels.row(name) if labels is not None and name in known else {}
             unlabelled += labels is not None and name not in known
@@ -180,11 +171,6 @@ class HaplotypeInput(PanelInput):
     def check(self, recipe: Recipe) -> None:
         """TrainingError for another objective than diffusion, or a network that does not denoise genotypes."""
         kind = network_class(recipe.network.get("kind"))
-        if kind.filled:
-            for option, given in (("--labels", self.labels), ("--phenotypes", self.records)):
-                if given is not None:
-                    raise TrainingError(f"recipe {recipe.name}: imputation has no use for {option}")
-            return
         if set(recipe.objectives) != {"diffusion"}:
             raise TrainingError(
                 f"recipe {recipe.name}: individuals are trained on by diffusion alone"
@@ -209,10 +195,8 @@ class HaplotypeInput(PanelInput):
         """The numbers of sites and phenotypes, and what the network's kind counts besides."""
         del tokenizer
         kind = network_class(recipe.network.get("kind"))
-        assert issubclass(kind, PanelNetwork)
-        sizes: dict[str, Any] = {}
-        if issubclass(kind, GenotypeDenoiser):
-            sizes = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
+        assert issubclass(kind, GenotypeDenoiser)
+        sizes: dict[str, Any] = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
         if len(self.described):
             sizes["columns"] = self.described.to_config()
         return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
@@ -223,19 +207,10 @@ class HaplotypeInput(PanelInput):
         """How frequent alleles are, where the sites lie, and the reference genotypes."""
         del recipe, tokenizer
         for network in classifier.networks:
-            assert isinstance(network, PanelNetwork)
-            if isinstance(network, GenotypeDenoiser):
-                frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
-                network.frequency.copy_(torch.from_numpy(frequency_PS))
+            assert isinstance(network, GenotypeDenoiser)
+            frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
+            network.frequency.copy_(torch.from_numpy(frequency_PS))
             network.initialize(self.panel, lambda: _people(rows, self.rows))
-
-    def filled_losses(
-        self, network: Network, rows: TrainingRows
-    ) -> Mapping[str, tuple[float, float]]:
-        """See `InputKind`."""
-        if not isinstance(network, ImputerNetwork):
-            return {}
-        return network.imputer.losses(_people(rows, self.rows).alleles.numpy())
 
     def views(self, samples: Samples, train: Rows, recipe: Recipe, tokenizer: Tokenizer) -> Views:
         """TrainingError: these networks have no heads."""
@@ -258,11 +233,7 @@ class HaplotypeInput(PanelInput):
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
         """Who can be generated, and whose genotypes the model holds."""
-        del objectives
-        if isinstance(network, ImputerNetwork):
-            text = OF_LIBRARY.format(people=network.config.people, **HELD_BY_IMPUTER)
-            usual = dict.fromkeys(config["provenance"]["held_out"], "how frequent genotypes are")
-            return CardText(OF_IMPUTER + text, IMPUTER_LIMITS, usual)
+        del objectives, network
         names = ", ".join(self.phenotypes.names)
         purpose = (
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
@@ -285,34 +256,11 @@ class HaplotypeInput(PanelInput):
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
         """The summaries of all individuals of the corpus, those held out included."""
-        if network_class(recipe.network.get("kind")).filled:
-            return {}
+        del recipe
         letters = rows.all_letters()
         alleles = self.rows.alleles(letters)
         summary = Summary.of(SampleGenotypes([""] * len(letters), alleles, phased=True))
         return {FILE: to_bytes(summary)}
-
-
-def _pairs(
-    records: Iterable[SequenceRecord], panel: Panel
-) -> Iterator[tuple[str, tuple[SequenceRecord, SequenceRecord]]]:
-    """Names of individuals with their two haplotypes; InputError for a record without its partner."""
-    first: SequenceRecord | None = None
-    for record in records:
-        require_barcode(record, panel)
-        if first is None:
-            first = record
-            continue
-        name = first.name.removesuffix("_A")
-        if name == first.name or record.name != f"{name}_B":
-            message = (
-                f"{first.name} and {record.name} are not NAME_A and NAME_B, a person's haplotypes"
-            )
-            raise InputError(message, path=record.path, line=record.line or None)
-        yield name, (first, record)
-        first = None
-    if first is not None:
-        raise InputError(f"{first.name} has no second haplotype", path=first.path)
 
 
 def counted(corpus: TrainingRows, rows: HaplotypeRows, phenotypes: Phenotypes) -> Phenotypes:

@@ -1,10 +1,11 @@
 """How the files of a cohort match a panel's sites, as a message and as a record."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genomai_cli.errors import shown_path
 from genomai_cli.formats.call_quality import described, filter_warning, misfit_warning
+from genomai_cli.formats.phase_sets import PhaseSplits
 
 NAMED = 5  # chromosomes in a message
 
@@ -63,6 +64,13 @@ _COUNTS = {
     "absent": "absent",
     "assumed_ref": "of them assumed homozygous reference",
 }
+
+
+def with_splits(report: MatchReport, splits: PhaseSplits) -> MatchReport:
+    """The report with a warning of heterozygotes that are N by their phase sets."""
+    if not splits.calls:
+        return report
+    return replace(report, warnings=(*report.warnings, f"{splits}: N"))
 
 
 def warnings_of(report: MatchReport) -> Iterator[str]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.classifier import Classifier
 from genomai_cli.errors import InputError, TrainingError, UsageError
-from genomai_cli.inputs.base import CardText, InputKind, Recipe
+from genomai_cli.inputs.base import InputKind, Recipe
+from genomai_cli.inputs.card_text import CardText
 from genomai_cli.inputs.samples import Letters, TrainingRows
 from genomai_cli.objectives.base import Alphabet
 from genomai_cli.population.alignment.objective import chance_loss

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import BASES, UNKNOWN_CODE, complement, complement_codes
+from genomai_cli.formats.bit_planes import BitPlanes
 from genomai_cli.formats.call_quality import Reasons
 from genomai_cli.formats.regions import NO_VARIANT
-from genomai_cli.formats.vcf import Variant, VariantFile
+from genomai_cli.formats.vcf import HeldVariant, Variant, VariantFile
 from genomai_cli.population.panel import BUILDS, Panel
 from genomai_cli.population.uncertain_calls import (
     NOT_SEEN,
@@ -42,9 +43,10 @@ _MOSTLY = 2  # complemented records for each of altogether other alleles, in a f
 BLOCK, COVERING, OWN = range(3)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class SiteRecord:
-    """The records so far at one site: codes (samples, 2).
+    """The records so far at one site; codes (samples, 2) and phased (samples,) are held in bits, since there may be
+    a million sites.
 
     turned: its letters are the complement of the panel's; unclear: palindromic, on a strand that is not known;
     alternate: which samples have an alternate allele, where the record begins before the site or has several bases;
@@ -52,8 +54,8 @@ class SiteRecord:
     `source` says of 0, 1 and 2 of the panel's alternate alleles, three equal values where the letters count.
     """
 
-    codes: NDArray[np.uint8]
-    phased: NDArray[np.bool_]
+    packed_codes: BitPlanes
+    packed_phased: BitPlanes
     rank: int
     path: str
     swapped: bool = False
@@ -65,6 +67,23 @@ class SiteRecord:
     filters: tuple[str, ...] = ()
     uncertain: Uncertain | None = None
     source: str = ""
+
+    @classmethod
+    def of(
+        cls, codes: NDArray[np.uint8], phased: NDArray[np.bool_], rank: int, path: str
+    ) -> "SiteRecord":
+        """A record of these codes."""
+        return cls(BitPlanes.of(codes), BitPlanes.of(phased), rank, path)
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The codes, anew each time."""
+        return self.packed_codes.array()
+
+    @property
+    def phased(self) -> NDArray[np.bool_]:
+        """Which calls are phased, anew each time."""
+        return self.packed_phased.array()
 
     def known(self) -> NDArray[np.bool_]:
         """Which samples (samples,) have both alleles."""
@@ -79,8 +98,9 @@ class SiteRecord:
 
     def conflict(self, other: "SiteRecord") -> NDArray[np.bool_]:
         """The samples that both records call, and call differently (phase aside)."""
-        different = (np.sort(self.codes, axis=1) != np.sort(other.codes, axis=1)).any(axis=1)
-        conflict: NDArray[np.bool_] = self.known() & other.known() & different
+        mine, theirs = np.sort(self.codes, axis=1), np.sort(other.codes, axis=1)
+        known = (mine != UNKNOWN_CODE).all(axis=1) & (theirs != UNKNOWN_CODE).all(axis=1)
+        conflict: NDArray[np.bool_] = known & (mine != theirs).any(axis=1)
         return conflict
 
     def joined(self, other: "SiteRecord") -> "SiteRecord":
@@ -98,8 +118,8 @@ class SiteRecord:
         unclear = self.unclear and other.unclear
         return replace(
             self,
-            codes=codes,
-            phased=phased,
+            packed_codes=BitPlanes.of(codes),
+            packed_phased=BitPlanes.of(phased),
             conflicting=conflicting,
             unclear=unclear,
             no_calls=_either(self.no_calls, other.no_calls),
@@ -112,18 +132,18 @@ class SiteRecord:
         """This record, which counts more, less the samples that have another allele by the other."""
         if lower.alternate is None:
             return self
-        codes, conflict = self.codes.copy(), lower.alternate & self.conflict(lower)
+        codes, conflict = self.codes, lower.alternate & self.conflict(lower)
         codes[conflict] = UNKNOWN_CODE
         everybody = np.ones(len(codes), np.bool_)
         uncertain = chosen(everybody, self.uncertain, None, conflict)
-        return replace(self, codes=codes, uncertain=uncertain)
+        return replace(self, packed_codes=BitPlanes.of(codes), uncertain=uncertain)
 
     def on_other_strand(self) -> "SiteRecord":
         """The record with the complements of its letters."""
-        codes = complement_codes(self.codes)
+        codes = BitPlanes.of(complement_codes(self.codes))
         uncertain = None if self.uncertain is None else self.uncertain[:, ::-1]
         return replace(
-            self, codes=codes, uncertain=uncertain, swapped=not self.swapped, turned=True
+            self, packed_codes=codes, uncertain=uncertain, swapped=not self.swapped, turned=True
         )
 
 
@@ -172,7 +192,7 @@ class FileRecords:
     removed: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
     with_genotypes: int = 0
     _strands: dict[str, _Strands] = field(default_factory=lambda: {b: _Strands() for b in BUILDS})
-    _complemented: list[tuple[SiteKey, SiteRecord, Variant]] = field(default_factory=list)
+    _complemented: list[tuple[SiteKey, SiteRecord, HeldVariant]] = field(default_factory=list)
 
     @classmethod
     def read(cls, panel: Panel, file: VariantFile, sites: SiteIndex) -> "FileRecords":
@@ -192,7 +212,7 @@ class FileRecords:
             self._put(key, self._record(letters, own, variant, rank))
         elif not _palindromic(own) and _is_of(turned := complements(letters), own):
             record = replace(self._record(turned, own, variant, rank), turned=True)
-            self._complemented.append((key, record, variant))
+            self._complemented.append((key, record, HeldVariant.of(variant)))
         else:
             self._note_other(key, variant, letters, rank)
         if rank == OWN and not _palindromic(own):
@@ -208,7 +228,7 @@ class FileRecords:
         haploid = called[:, 1] == _SAME_AS_FIRST
         if haploid.any():
             called[haploid, 1] = called[haploid, 0]
-        record = SiteRecord(called, variant.phased, rank, self.path)
+        record = SiteRecord.of(called, variant.phased, rank, self.path)
         record.swapped = self.ordered and letters[0] == own[1]
         record.no_calls, record.filters = variant.no_calls, variant.filters
         if variant.evidence is not None:
@@ -245,10 +265,11 @@ class FileRecords:
 
     def _settle(self) -> None:
         """Put every record on the panel's strand, where it is known."""
-        for key, record, variant in self._complemented:
+        for key, record, held in self._complemented:
             if self._strands[key[0]].has_other:
                 self._put(key, record)
             else:
+                variant = held.variant()
                 self._note_other(key, variant, _letters(variant), record.rank)
         self._complemented.clear()
         for build, strands in self._strands.items():
@@ -285,8 +306,8 @@ def _of_palindromes(
 
 
 def _unclear(record: SiteRecord) -> SiteRecord:
-    codes = np.full_like(record.codes, UNKNOWN_CODE)
-    return replace(record, codes=codes, uncertain=None, unclear=True)
+    codes = BitPlanes.of(np.full_like(record.codes, UNKNOWN_CODE))
+    return replace(record, packed_codes=codes, uncertain=None, unclear=True)
 
 
 def _add(

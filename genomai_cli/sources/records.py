@@ -4,7 +4,7 @@ Records of FASTA and FASTQ come as they are. A sample of a VCF or BCF becomes a 
 or of a reference, as a genome in its coordinates.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -17,6 +17,7 @@ from genomai_cli.formats.streams import Input
 from genomai_cli.mapping.reference import Reference
 from genomai_cli.mapping.vcf_genomes import read_genomes
 from genomai_cli.population.barcode import Barcodes, Haplotypes, read_barcodes, read_haplotypes
+from genomai_cli.population.match_report import MatchReport
 from genomai_cli.population.panel import Panel
 from genomai_cli.records import SequenceRecord
 from genomai_cli.sources.observer import Observer
@@ -182,17 +183,24 @@ def _of_variants(
     read: Callable[..., Barcodes | Haplotypes],
 ) -> Iterator[SequenceRecord]:
     samples = read(inputs, panel)
-    for report in samples.reports:
+    tell_matches(observer, panel, samples.reports, len(samples.names))
+    yield from samples.records()
+
+
+def tell_matches(
+    observer: Observer, panel: Panel, reports: Sequence[MatchReport], samples: int
+) -> None:
+    """Tell how the files of so many samples match the panel's sites."""
+    for report in reports:
         observer.console.say(str(report))
         for warning in report.warnings:
             observer.console.warn(warning)
     observer.note(
         panel=panel.name,
-        builds=[report.build for report in samples.reports],
-        matches=[asdict(report) for report in samples.reports],
+        builds=[report.build for report in reports],
+        matches=[asdict(report) for report in reports],
     )
-    observer.count(read=len(samples.names))
-    yield from samples.records()
+    observer.count(read=samples)
 
 
 def _of_genomes(

@@ -31,7 +31,7 @@ def open_vcf_denoiser(
 
         bundle = load_model(observer, name, compute)
         return VcfDenoiser(denoiser_of(bundle, settings), f"{bundle.name}@{bundle.version}")
-    _use_processor(observer, compute)
+    use_processor(observer, compute)
     stored = StoredBundle.open(catalog.find(name))
     observer.used_model(stored.name, stored.version, stored.sha256(catalog.WEIGHTS))
     denoiser: Denoiser = registry.resolve(made)(stored, settings)
@@ -49,7 +49,7 @@ def _of_arrays(name: str) -> str | None:
     return registry.DENOISERS_OF_ARRAYS.get(kind)
 
 
-def _use_processor(observer: Observer, compute: "Compute") -> None:
+def use_processor(observer: Observer, compute: "Compute") -> None:
     """Compute on the processor, whichever device is asked for; UsageError for one that is not there."""
     if compute.threads is not None:
         threads.use(compute.threads)

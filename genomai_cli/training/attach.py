@@ -10,7 +10,8 @@ from typing import Any
 
 from genomai_cli.backbones.base import network_class
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import TrainingError
 
 

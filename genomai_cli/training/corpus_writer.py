@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import UNKNOWN_LETTER, Letters
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import COUNTED
+from genomai_cli.records import add_to_digest
 from genomai_cli.training.corpus import (
     ABOUT,
     COUNTS,
@@ -87,7 +88,7 @@ class Cut:
 def write(
     folder: Path, records: Iterable[Record], cut: Cut, *, holdout: float, seed: int
 ) -> Corpus:
-    """Read the records once, into a new folder, and hold out the share `holdout`, if any.
+    """Read the records once, into a new folder, and hold out the share `holdout`.
 
     Whole records are held out, those of one individual (NAME_A and NAME_B) together; of a few long sequences,
     pieces are.
@@ -151,8 +152,7 @@ class _Writer:
             raise TrainingError(f"{name} has {len(letters)} letters, the panel {sites} sites")
         encoded = name.encode("utf-8", "surrogateescape")
         text = letters.tobytes()
-        self.digest.update(b"%d %s\n%d\n" % (len(encoded), encoded, len(text)))
-        self.digest.update(text)
+        add_to_digest(self.digest, name, text)
         group = self._group(name)
         bounds = [(self.letters + a, self.letters + b) for a, b in self._cut.pieces(letters)]
         self._files[NAMES].write(encoded + b"\n")
@@ -175,12 +175,8 @@ class _Writer:
 
 
 def _split(folder: Path, groups_N: NDArray[np.uint64], holdout: float, seed: int) -> int:
-    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out: with a
-    share of 0 none, else one at least."""
-    if not holdout:
-        np.arange(len(groups_N)).tofile(folder / LEARN)
-        (folder / JUDGE).touch()
-        return 0
+    """Write which pieces to train on and which to validate on, whole groups of them; how many are held out, one at
+    least."""
     threshold = np.uint64(int(holdout * (2**64 - 1)))
     if len(groups_N) <= EXACT_GROUPS:
         drawn = np.unique(mixed(np.asarray(groups_N), seed))

@@ -1,15 +1,15 @@
 """A model before training: its config, the values that networks have without it, and those of a model to begin from."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from genomai_cli import __version__, tokenizers
+from genomai_cli import tokenizers
 from genomai_cli.backbones.base import complete_config, network_class
 from genomai_cli.bundles.bundle import Bundle, build
+from genomai_cli.bundles.writing import new_config
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes
@@ -27,21 +27,15 @@ def initial_config(
     heads: Mapping[str, list[str]],
 ) -> dict[str, Any]:
     """The recipe's model as a config; `sizes` are those of the network that follow from the data."""
-    return {
-        "name": recipe.name,
-        "version": recipe.version,
-        "description": recipe.description,
-        "input": kind.config(),
-        "tokenizer": tokenizer.to_config(),
-        "network": complete_config(dict(recipe.network) | dict(sizes)),
-        "members": members,
-        "heads": heads,
-        "provenance": {
-            "program": f"genomai {__version__}",
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-        },
-    }
+    return new_config(
+        recipe,
+        kind.config(),
+        tokenizer.to_config(),
+        complete_config(dict(recipe.network) | dict(sizes)),
+        members=members,
+        heads=heads,
+        library={"torch": torch.__version__},
+    )
 
 
 def untrained(recipe: Recipe, *, seed: int = 0) -> Bundle:

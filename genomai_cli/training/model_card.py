@@ -6,54 +6,11 @@ from typing import Any
 from torch import nn
 
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.inputs.base import CardText
 from genomai_cli.training.finetuning import Finetuned
 from genomai_cli.training.pretraining import Pretrained
+from genomai_cli.training.pretraining_report import PretrainedReport
 
 CLASS_MEASURES = {"accuracy": "accuracy", "mcc": "MCC"}
-
-
-def pretraining_card(made: Pretrained, command: str) -> str:
-    """The card as Markdown: data, method, held-out losses beside their baselines, limits, the command that made it."""
-    config, facts = made.bundle.config, made.facts
-    corpus = facts["corpus"]
-    text = made.input.card(config, tuple(facts["objectives"]), made.network)
-    read, method, held_out = _SOLVED if made.network.filled else _by_steps(made)
-    return f"""# {config["name"]} {config["version"]}
-
-{config["description"] or "A pretrained network."}
-
-{text.purpose}
-
-## Data
-
-{corpus["records"]:,} records, {corpus["letters"]:,} letters (SHA-256 of names and letters {corpus["sha256"]}).
-{read}
-
-## Method
-
-Network `{made.network_kind}`{method}
-All settings are in `recipe.toml`.
-
-## Results
-
-Loss in nats{held_out}:
-
-{_pretraining_results(facts, text)}
-
-## Limits
-
-{text.limits}
-
-## Reproduce
-
-```
-{command}
-```
-
-{facts["seconds"]} s on {facts["device"]} ({facts["processes"]} processes) with {config["provenance"]["program"]}, \
-torch {config["provenance"]["torch"]}, seed {facts["seed"]}.
-"""
 
 
 def untrained_card(made: Bundle, command: str) -> str:
@@ -74,16 +31,9 @@ training; tokenizer `{config["tokenizer"]["kind"]}`. All settings are in `recipe
 """
 
 
-_SOLVED = (
-    "All of them are in the model, and nothing was trained by steps.",
-    ", which follows from the records; it has no trainable parameters.",
-    " of records left out one by one, on which nothing was fitted",
-)
-
-
-def _by_steps(made: Pretrained) -> tuple[str, str, str]:
-    """What was read, how, and what the losses are of."""
-    facts, corpus = made.facts, made.facts["corpus"]
+def pretrained_report(made: Pretrained) -> PretrainedReport:
+    """What is told of a network that was trained by steps."""
+    facts, corpus, config = made.facts, made.facts["corpus"], made.bundle.config
     own = parameters(made.network)
     heads = sum(parameters(module) for module in made.bundle.auxiliary.values())
     heads -= own if made.attached else 0
@@ -92,11 +42,20 @@ def _by_steps(made: Pretrained) -> tuple[str, str, str]:
 The network read {facts["tokens"]:,} tokens in {facts["steps"]:,} steps, {facts["epochs"]:g} times the corpus."""
     method = f"""\
 , {own:,} trainable parameters, and {heads:,} in heads that only the
-objectives use; tokenizer `{made.bundle.config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}."""
+objectives use; tokenizer `{config["tokenizer"]["kind"]}`. Objectives: {_objectives(facts)}."""
     held_out = f"""\
  on {corpus["held_out"]:,} of {corpus["pieces"]:,} pieces held out by {unit}, which also
 chose the best step and so are slightly optimistic"""
-    return read, method, held_out
+    return PretrainedReport(
+        config,
+        facts,
+        made.input.card(config, tuple(facts["objectives"]), made.network),
+        made.network_kind,
+        made.bundle.classifier.trainable_parameters,
+        read,
+        method,
+        held_out,
+    )
 
 
 def parameters(module: nn.Module) -> int:
@@ -106,16 +65,6 @@ def parameters(module: nn.Module) -> int:
 
 def _objectives(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} (weight {weight:g})" for name, weight in facts["objectives"].items())
-
-
-def _pretraining_results(facts: dict[str, Any], text: CardText) -> str:
-    lines = ["| objective | held out | without a network | which is |", "| --- | --- | --- | --- |"]
-    for name, loss in facts["held_out"].items():
-        which = text.baselines.get(name, "")
-        lines.append(f"| {name} | {loss:.4f} | {facts['baseline'][name]:.4f} | {which} |")
-    for name, (bits, baseline) in facts.get("bits_per_base", {}).items():
-        lines += ["", f"In bits a base, {name}: {bits:.4f}, {baseline:.4f} without a network."]
-    return "\n".join(lines)
 
 
 def classifier_card(fitted: Finetuned, command: str) -> str:

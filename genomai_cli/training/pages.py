@@ -1,9 +1,8 @@
-"""What `train` and `pretrain` have made, as pages: results beside baselines, what was tried, losses by step."""
+"""What `train` has made, as a page: results beside baselines, what was tried, losses by step."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.reports import drawings
 from genomai_cli.reports.page import Page
@@ -12,14 +11,13 @@ from genomai_cli.reports.sections import (
     Facts,
     Notes,
     Picture,
-    Pictures,
     Section,
     Table,
     Tile,
     Tiles,
 )
 from genomai_cli.training.finetuning import Finetuned
-from genomai_cli.training.loss_curves import Rows, by_objective, by_part
+from genomai_cli.training.loss_curves import Rows, by_part
 from genomai_cli.training.model_card import (
     data_in_words,
     held_out_in_words,
@@ -27,7 +25,7 @@ from genomai_cli.training.model_card import (
     selection_in_words,
     start_in_words,
 )
-from genomai_cli.training.pretraining import Pretrained
+from genomai_cli.training.pretraining_page import Text, on_one_line, provenance, title
 
 # Of a head's validation: the measure, what it is called, and the key of the value without the input, or that value.
 OF_LABELS = (
@@ -42,7 +40,6 @@ OF_NUMBERS = (
 )
 TOGETHER = "By the same held-out samples; together is the model, which weighs the parts."
 MEASURED = {name: words for name, words, *_ in (*OF_LABELS, *OF_NUMBERS)}
-Text = Mapping[str, str]
 
 
 def training_page(fitted: Finetuned, log: Rows, facts: Text) -> Page:
@@ -56,9 +53,9 @@ def training_page(fitted: Finetuned, log: Rows, facts: Text) -> Page:
         sections.append(Picture("Losses by step", svg, told))
     method = [start_in_words(made), selection_in_words(made)]
     told_facts = {
-        "data": _line(data_in_words(made)),
-        "method": _line(" ".join(method)),
-        **_provenance(bundle),
+        "data": on_one_line(data_in_words(made)),
+        "method": on_one_line(" ".join(method)),
+        **provenance(bundle.config, bundle.classifier.trainable_parameters),
         **facts,
     }
     limits = [
@@ -69,66 +66,9 @@ def training_page(fitted: Finetuned, log: Rows, facts: Text) -> Page:
     ]
     sections += [
         Facts("How it was made", {name: text for name, text in told_facts.items() if text}),
-        Notes("Limits", [_line(text) for text in limits]),
+        Notes("Limits", [on_one_line(text) for text in limits]),
     ]
-    return Page(_title(bundle), bundle.config["description"] or "A classifier.", sections)
-
-
-def pretraining_page(made: Pretrained, log: Rows, facts: Text) -> Page:
-    """The page of a pretrained network, with the rows of its metrics.tsv and facts of the run."""
-    bundle, found = made.bundle, made.facts
-    text = made.input.card(bundle.config, tuple(found["objectives"]), made.network)
-    sections: list[Section] = [_pretraining_tiles(made), *_warned(found)]
-    sections.append(_losses(made, text.baselines))
-    if log:
-        drawn = [
-            Picture(name, drawings.curves(of, x="step", y="loss (nats)"))
-            for name, of in by_objective(log).items()
-        ]
-        sections.append(Pictures("Losses by step", drawn))
-    corpus = found["corpus"]
-    told = {
-        "data": f"{corpus['records']:,} records, {corpus['letters']:,} letters "
-        f"(SHA-256 of names and letters {corpus['sha256']})",
-        "held out": f"{corpus['held_out']:,} of {corpus['pieces']:,} pieces",
-        "objectives": ", ".join(f"{n} (weight {w:g})" for n, w in found["objectives"].items()),
-        "network": made.network_kind,
-        **_provenance(bundle),
-        **facts,
-    }
-    sections += [
-        Facts("How it was made", {name: what for name, what in told.items() if what}),
-        Notes("Limits", [_line(text.limits)]),
-    ]
-    lead = bundle.config["description"] or "A pretrained network."
-    return Page(_title(bundle), lead, sections)
-
-
-def _title(bundle: Bundle) -> str:
-    return f"The model {bundle.name} {bundle.version}"
-
-
-def _line(text: str) -> str:
-    """Text of a card on one line, without its markup."""
-    return " ".join(text.replace("`", "").split())
-
-
-def _provenance(bundle: Bundle) -> dict[str, str]:
-    """How the model is built, and with what it was trained."""
-    made, config = bundle.config["provenance"], bundle.config
-    told = {
-        "model": f"{bundle.name} {bundle.version}",
-        "network": str(config["network"]["kind"]),
-        "trainable parameters": f"{bundle.classifier.trainable_parameters:,}",
-        "tokenizer": str(config["tokenizer"]["kind"]),
-        "seed": str(made.get("seed", "")),
-        "trained on": f"{made.get('device', '')}, {made.get('seconds', 0):,} s",
-        "versions": f"{made['program']}, torch {made['torch']}, Python {made['python']}",
-    }
-    return told
-
-
-# --- train
+    return Page(title(bundle.config), bundle.config["description"] or "A classifier.", sections)
 
 
 def _training_tiles(fitted: Finetuned) -> Tiles:
@@ -193,50 +133,3 @@ def _candidates(validation: Mapping[str, Any]) -> Iterator[Table]:
         columns = [Column("candidate"), *(Column(MEASURED[n], number=True) for n in names)]
         rows = [(part, *(f"{of[n]:.4f}" for n in names)) for part, of in parts.items()]
         yield Table(f"Candidates that were tried for {head}", columns, rows, TOGETHER)
-
-
-# --- pretrain
-
-
-def _pretraining_tiles(made: Pretrained) -> Tiles:
-    facts, corpus = made.facts, made.facts["corpus"]
-    tiles = [Tile("records", f"{corpus['records']:,}"), Tile("letters", f"{corpus['letters']:,}")]
-    if facts["steps"]:
-        tiles += [Tile("steps", f"{facts['steps']:,}"), Tile("tokens read", f"{facts['tokens']:,}")]
-    for name, loss in list(facts["held_out"].items())[:3]:
-        worse = loss >= facts["baseline"][name]
-        tiles.append(Tile(f"held-out loss, {name}", f"{loss:.4f}", warn=worse))
-    return Tiles([*tiles, Tile("seconds of training", f"{facts['seconds']:,}")])
-
-
-def _warned(facts: Mapping[str, Any]) -> Iterator[Notes]:
-    """The objectives whose loss is no smaller than without a network."""
-    worse = [
-        f"{name}: the held-out loss, {loss:.4f}, is not below the {facts['baseline'][name]:.4f} without a network."
-        for name, loss in facts["held_out"].items()
-        if loss >= facts["baseline"][name]
-    ]
-    if worse:
-        yield Notes("To mind", worse)
-
-
-def _losses(made: Pretrained, which: Mapping[str, str]) -> Table:
-    """Held-out losses beside those without a network."""
-    facts = made.facts
-    columns = [
-        Column("objective"),
-        Column("unit"),
-        Column("held out", number=True),
-        Column("without a network", number=True),
-        Column("which is"),
-    ]
-    rows = [
-        (name, "nats", f"{loss:.4f}", f"{facts['baseline'][name]:.4f}", which.get(name, ""))
-        for name, loss in facts["held_out"].items()
-    ]
-    rows += [
-        (name, "bits a base", f"{bits:.4f}", f"{baseline:.4f}", which.get(name, ""))
-        for name, (bits, baseline) in facts["bits_per_base"].items()
-    ]
-    told = "Less is better; the held-out pieces also chose the best step." if facts["steps"] else ""
-    return Table("Losses on what was held out", columns, rows, told)

@@ -102,44 +102,9 @@ def pretrain(
     `kind` says what the letters of rows mean. The network begins with the values of that of `start`, and the auxiliary
     heads too where they fit; an attachable network is attached to that of another kind. With a folder `work`, a
     run that was interrupted there goes on where it stopped. Raises TrainingError where the recipe or the corpus
-    does not allow it, Stopped when asked to stop. A network that is `filled` takes no steps, objectives or start.
+    does not allow it, Stopped when asked to stop.
     """
-    if network_class(recipe.network.get("kind")).filled:
-        if start is not None or recipe.objectives:
-            raise TrainingError(
-                f"recipe {recipe.name}: filled as it is, without objectives or --model"
-            )
-        return filled(corpus, recipe, kind, seed=seed)
     return Pretraining(corpus, recipe, kind, seed, start, surroundings or Surroundings()).run()
-
-
-def filled(corpus: Corpus, recipe: Recipe, kind: InputKind, *, seed: int = 0) -> Pretrained:
-    """The model whose network follows from the rows without training, with its losses on rows left out."""
-    began = time.monotonic()
-    kind.check(recipe)
-    tokenizer = tokenizers.from_config(recipe.tokenizer)
-    kind = kind.fitted(corpus, recipe).prepared(corpus, recipe, tokenizer)
-    bundle = untrained(corpus, recipe, kind)
-    network = bundle.classifier.networks[0]
-    losses = kind.filled_losses(network, corpus)
-    facts = {
-        "seed": seed,
-        "device": "cpu",
-        "processes": 1,
-        "seconds": round(time.monotonic() - began),
-        "corpus": asdict(corpus.about),
-        "objectives": {},
-        "steps": 0,
-        "tokens": 0,
-        "held_out": _rounded({name: own for name, (own, _) in losses.items()}),
-        "baseline": _rounded({name: baseline for name, (_, baseline) in losses.items()}),
-        "bits_per_base": {},
-    }
-    config = bundle.config | {"provenance": bundle.config["provenance"] | facts}
-    bundle = replace(bundle, config=config, classifier=bundle.classifier.float().eval())
-    files = kind.extra_files(corpus, recipe)
-    network_kind = str(config["network"]["kind"])
-    return Pretrained(bundle, facts, network, network_kind, kind, files=files)
 
 
 def untrained(corpus: Corpus, recipe: Recipe, kind: InputKind) -> Bundle:
@@ -167,6 +132,10 @@ class Pretraining:
     ) -> None:
         if not recipe.objectives:
             raise TrainingError(f"recipe {recipe.name}: no objectives to train with")
+        if network_class(recipe.network.get("kind")).filled:
+            raise TrainingError(
+                f"recipe {recipe.name}: its network is not trained: `genomai pretrain --for imputation`"
+            )
         if kind.name != recipe.input.kind:
             raise TrainingError(f"recipe {recipe.name} reads {recipe.input.kind}, not {kind.name}")
         self.recipe, self.seed, self.around = recipe, seed, surroundings

@@ -1,23 +1,18 @@
 """A recipe: everything that makes one model from one data set, as TOML. The presets are recipes too."""
 
-import json
-import math
 import re
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from importlib import resources
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from genomai_cli import registry
 from genomai_cli.backbones.base import network_class
-from genomai_cli.errors import InputError, UsageError
+from genomai_cli.errors import UsageError
 from genomai_cli.inputs.base import InputKind, input_class
 from genomai_cli.objectives.base import check_objective, objective_class
 from genomai_cli.training.corpus import CorpusRecipe
+from genomai_cli.training.recipe_tables import check_value, checked, read_as
 from genomai_cli.training.trainer import Optimization
 
 HEAD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -56,25 +51,6 @@ class Recipe:
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
 
 
-_AT_LEAST_1, _SHARE = (1, math.inf), (0, 1)
-LIMITS: dict[str, tuple[float, float]] = {
-    "input.best_sites": _AT_LEAST_1,
-    "input.fewest": _AT_LEAST_1,
-    "input.min_share": _SHARE,
-    "split.folds": _AT_LEAST_1,
-    "split.holdout": (0.001, 0.5),
-    "optimization.steps": _AT_LEAST_1,
-    "optimization.learning_rate": (0, math.inf),
-    "optimization.batch_size": _AT_LEAST_1,
-    "optimization.evaluate_every": _AT_LEAST_1,
-    "optimization.patience": _AT_LEAST_1,
-    "optimization.checkpoint_every": (0, math.inf),
-    "corpus.window": (0, math.inf),
-    "corpus.windows": _AT_LEAST_1,
-    "corpus.judged": _AT_LEAST_1,
-    "corpus.log_every": _AT_LEAST_1,
-}
-
 REFUSED = {
     "panel": "--panel is for barcodes; the recipe {name} reads sequences",
     "labels": "--labels are the phenotypes of people or of sequences, --objective diffusion; {name} has none",
@@ -83,41 +59,12 @@ REFUSED = {
 }
 
 
-def as_toml(value: Any) -> str:
-    """A value as TOML in one line; what is None in a table is left out."""
-    if isinstance(value, Mapping):
-        entries = (f"{name} = {as_toml(v)}" for name, v in value.items() if v is not None)
-        return "{" + ", ".join(entries) + "}"
-    return json.dumps(value)
-
-
-def presets() -> list[str]:
-    """The names of the recipes that come with the program."""
-    folder = resources.files("genomai_cli") / "presets"
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if _is_toml(file))
-
-
 def read(name: str | Path, changes: Iterable[str] = ()) -> tuple[Recipe, str]:
     """The recipe of that preset or file with `SECTION.KEY=VALUE` changes made, and its TOML text.
 
     Raises UsageError for an unknown preset or change, InputError for a damaged file.
     """
-    text, shown = _text(name)
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not TOML: {error}", path=shown) from error
-    try:
-        from_tables(tables)
-    except ValueError as error:
-        raise InputError(str(error), path=shown) from error
-    for change in changes:
-        _apply(tables, change)
-        text += f"# changed on the command line: {change}\n"
-    try:
-        return from_tables(tables), text
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
+    return read_as(from_tables, name, changes)
 
 
 def about(recipe: Recipe, heads: Collection[str]) -> Recipe:
@@ -167,13 +114,6 @@ def is_selected(recipe: Recipe) -> bool:
     return network_class(recipe.network["kind"]).selected
 
 
-def named(recipe: Recipe, name: str) -> Recipe:
-    """The recipe for a model called `name`; the preset's own description only goes with its own name."""
-    if name == recipe.name:
-        return recipe
-    return replace(recipe, name=name, description=f"Trained by the recipe {recipe.name}")
-
-
 def from_tables(tables: Mapping[str, Any]) -> Recipe:
     """The recipe of parsed TOML; ValueError for a key that is unknown, missing or of another type."""
     values = dict(tables)
@@ -184,21 +124,21 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         "corpus": CorpusRecipe,
     }
     for section, settings in sections.items():
-        values[section] = _checked(settings, values.get(section, {}), f"{section}.")
+        values[section] = checked(settings, values.get(section, {}), f"{section}.")
     kinds = [input_class(name) for name in registry.INPUT_KINDS]
     for section, settings, of_all in (
         ("input", kind.settings, [other.settings for other in kinds]),
         ("views", kind.views_settings, [other.views_settings for other in kinds]),
     ):
         own = _own(settings, of_all, values.get(section, {}), f"{section}.")
-        values[section] = _checked(settings, own, f"{section}.", _limits(settings))
+        values[section] = checked(settings, own, f"{section}.", _limits(settings))
     values["settings"] = {
-        name: _checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
+        name: checked(chosen.settings_class, values.pop(name, {}), f"{name}.", chosen.limits)
         for name in registry.OBJECTIVES
         for chosen in (objective_class(name),)
     }
     values["evidence"] = _evidence(values)
-    recipe: Recipe = _checked(Recipe, values, "")
+    recipe: Recipe = checked(Recipe, values, "")
     if getattr(recipe.input, "best_sites", None) and recipe.split.folds > 1:
         raise ValueError(
             "input.best_sites needs split.folds = 1: each fold would choose other sites"
@@ -227,7 +167,7 @@ def _own(settings: type, of_all: Iterable[type], values: object, prefix: str) ->
     others = {f.name: (kind, f) for kind in of_all for f in fields(kind) if f.name not in own}
     for name in values.keys() & others:
         kind, of_other = others[name]
-        _check(prefix, name, values[name], of_other.type, _limits(kind))
+        check_value(prefix, name, values[name], of_other.type, _limits(kind))
     return {name: value for name, value in values.items() if name not in others}
 
 
@@ -244,7 +184,7 @@ def _evidence(values: dict[str, Any]) -> Any:
         if section is None:
             continue
         settings = registry.find(registry.EVIDENCE, name)
-        found.append(_checked(settings, section, f"{name}.", settings.LIMITS))
+        found.append(checked(settings, section, f"{name}.", settings.LIMITS))
     if len(found) > 1:
         raise ValueError("[likelihood] is for barcodes, [regression] for genomes: not both")
     return found[0] if found else None
@@ -256,83 +196,3 @@ def check_head_name(head: str) -> None:
         raise ValueError(
             f"head {head!r}: a name is letters, digits, - and _, beginning with a letter"
         )
-
-
-def _checked(
-    kind: type,
-    values: object,
-    prefix: str,
-    limits: Mapping[str, tuple[float, float]] | None = None,
-) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"[{prefix.rstrip('.')}] is not a table")
-    known = {f.name: f for f in fields(kind)}
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"unknown key {prefix}{name} (there are: {', '.join(known)})")
-        _check(prefix, name, value, known[name].type, limits)
-    for name, f in known.items():
-        if name not in values and f.default is REQUIRED and f.default_factory is REQUIRED:
-            raise ValueError(f"missing key {prefix}{name}")
-    return kind(**values)
-
-
-def _check(
-    prefix: str,
-    name: str,
-    value: object,
-    expected: Any,
-    limits: Mapping[str, tuple[float, float]] | None = None,
-) -> None:
-    """ValueError for a value of another type, or outside the limits."""
-    _check_type(prefix + name, value, expected)
-    bounds = (limits or {}).get(name, _SHARE if prefix == "views." else None)
-    _check_limits(prefix + name, value, bounds)
-
-
-def _check_type(name: str, value: object, expected: Any) -> None:
-    """Numbers, words and truth values keep their kind; a whole number may stand for a float."""
-    if is_dataclass(value) or expected is Any:
-        return
-    kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
-    allowed = tuple(get_origin(kind) or kind for kind in kinds)
-    whole = (int,) if float in allowed else ()
-    if not isinstance(value, allowed + whole) or (isinstance(value, bool) and bool not in allowed):
-        raise ValueError(f"{name} is a {allowed[0].__name__}, not {value!r}")
-
-
-def _check_limits(name: str, value: object, bounds: tuple[float, float] | None) -> None:
-    low, high = bounds or LIMITS.get(name, (-math.inf, math.inf))
-    if isinstance(value, int | float) and not low <= value <= high:
-        wanted = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} is {wanted}, not {value!r}")
-
-
-def _text(name: str | Path) -> tuple[str, str]:
-    preset = resources.files("genomai_cli") / "presets" / f"{name}.toml"
-    if preset.is_file():
-        return preset.read_text(encoding="utf-8"), str(name)
-    path = Path(name)
-    if not path.is_file():
-        raise UsageError(f"no recipe {str(name)!r}: a TOML file, or one of {', '.join(presets())}")
-    return path.read_text(encoding="utf-8"), str(path)
-
-
-def _is_toml(file: Any) -> bool:
-    return bool(file.name.endswith(".toml"))
-
-
-def _apply(tables: dict[str, Any], change: str) -> None:
-    place, equals, text = change.partition("=")
-    *sections, key = place.split(".")
-    if not equals or not key or len(sections) > 1:
-        raise UsageError(f"--set {change}: write SECTION.KEY=VALUE")
-    table = tables
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"--set {change}: {section} has no keys")
-    try:
-        table[key] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[key] = text

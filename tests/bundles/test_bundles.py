@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.bundles import catalog
-from genomai_cli.bundles.bundle import Bundle, Extras
+from genomai_cli.bundles.bundle import Bundle
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import BundleError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import run, run_process
 
-from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+from genomai_cli.bundles.bundle import Bundle, build, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.phylogeny.genome_input import GenomeInput
 

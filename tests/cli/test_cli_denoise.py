@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genomai_cli.backbones.heads import build_auxiliary
-from genomai_cli.bundles.bundle import Bundle, Extras, build, save
+from genomai_cli.bundles.bundle import Bundle, build, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.inputs.sequences import SequenceInput
 from genomai_cli.population.barcode import heterozygote_codes
 from genomai_cli.population.panel import Panel

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from random_bundle import random_bundle
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles.bundle import Extras
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.embeddings import EmbeddingFile, Unseen
 from genomai_cli.formats.row_journal import RECORDS, ROWS, RowJournal

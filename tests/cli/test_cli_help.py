@@ -462,7 +462,7 @@ def test_each_device_in_help_is_accepted(command, tmp_path):
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
 def test_each_preset_in_help_is_one(command):
-    from genomai_cli.training.recipe import presets
+    from genomai_cli.training.recipe_tables import presets
 
     told = re.search(r"How to train\. \[default: (.*?)\]", help_of(command))[1]
     sentences = re.split(

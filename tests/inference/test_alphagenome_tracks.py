@@ -12,7 +12,8 @@ from genomai_cli.backbones.alphagenome_layers import RELEASED_TRACKS, AlphaGenom
 from genomai_cli.backbones.alphagenome_tracks import places_of, sizes_of, unnamed_tracks
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier, Fusion
-from genomai_cli.bundles.bundle import Bundle, Extras, save
+from genomai_cli.bundles.bundle import Bundle, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.formats.consensus import Region
 from genomai_cli.formats.indexed_fasta import open_reference

@@ -13,7 +13,8 @@ from genomai_cli.backbones.alphagenome import AlphaGenomeNetwork
 from genomai_cli.backbones.alphagenome_layers import AlphaGenomeConfig
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.backbones.classifier import Classifier, Fusion
-from genomai_cli.bundles.bundle import Bundle, Extras, save
+from genomai_cli.bundles.bundle import Bundle, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.formats.indexed_fasta import open_reference
 from genomai_cli.formats.track_table import Track
 from genomai_cli.formats.variant_alleles import AlleleRecord, Change

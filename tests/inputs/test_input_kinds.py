@@ -14,7 +14,8 @@ from conftest import POPULATIONS
 
 from genomai_cli import registry, tokenizers
 from genomai_cli.backbones.classifier import LIKELIHOOD
-from genomai_cli.bundles.bundle import Bundle, Extras, build, load, save
+from genomai_cli.bundles.bundle import Bundle, build, load, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import BundleError, InputError, TrainingError, UsageError
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.formats.tables import read_labels

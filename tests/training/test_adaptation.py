@@ -13,7 +13,7 @@ from genomai_cli.backbones.heads import attach_heads, logits
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.errors import TrainingError
 from genomai_cli.training.adaptation import Adaptation
-from genomai_cli.training.recipe import as_toml
+from genomai_cli.training.recipe_tables import as_toml
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")

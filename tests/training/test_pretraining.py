@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from genomai_cli import tokenizers
 from genomai_cli.backbones.base import build_network
-from genomai_cli.bundles.bundle import Extras, load, save
+from genomai_cli.bundles.bundle import load, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import InputError, Stopped, TrainingError
 from genomai_cli.inputs.samples import COUNTED, choices
 from genomai_cli.inputs.sequences import SequenceInput, vocabulary_sizes

@@ -6,7 +6,8 @@ from genomai_cli import tokenizers
 from genomai_cli.backbones.base import complete_config
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.training import recipe as recipes
-from genomai_cli.training.recipe import about, from_tables, presets, read
+from genomai_cli.training.recipe import about, from_tables, read
+from genomai_cli.training.recipe_tables import presets
 
 SMALLEST = """
 name = "small"

@@ -9,7 +9,8 @@ import torch
 
 from genomai_cli.alphabet import complement
 from genomai_cli.backbones.sequence_ensemble import Convolution, ConvolutionConfig
-from genomai_cli.bundles.bundle import Extras, load, save
+from genomai_cli.bundles.bundle import load, save
+from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.inputs.sequences import SequenceInput

@@ -3,7 +3,6 @@
 from genomai_cli.bundles import catalog
 from genomai_cli.bundles.stored import StoredBundle, damage
 from genomai_cli.denoising.base import Settings
-from genomai_cli.errors import BundleError
 from genomai_cli.population.imputation.barcodes import BarcodeDenoiser
 from genomai_cli.population.imputation.models import ModelOfWindows
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, ImputerConfig
@@ -14,10 +13,7 @@ def denoiser_of(bundle: StoredBundle, settings: Settings) -> BarcodeDenoiser:
     """What restores by the bundle's haplotypes; BundleError for a config or arrays that are none."""
     with damage(bundle.path / catalog.CONFIG):
         panel = panel_in(bundle.path, bundle.config)
-        try:
-            config = ImputerConfig(**bundle.network)
-        except (TypeError, ValueError) as error:
-            raise BundleError(f"network 'haplotypes': {error}") from error
+        config = ImputerConfig.of(bundle.network)
         shapes = HaplotypeImputer.shapes(config)
     imputer = HaplotypeImputer(config, bundle.arrays(shapes))
     return BarcodeDenoiser(ModelOfWindows(imputer, panel), (), settings, bundle.name)

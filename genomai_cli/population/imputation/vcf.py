@@ -17,10 +17,11 @@ from genomai_cli.formats.vcf_replay import Again
 from genomai_cli.formats.vcf_rewrite import Addition
 from genomai_cli.population.builds import contig_lengths
 from genomai_cli.population.call_patterns import VARIANTS_ONLY, lacks_reference
-from genomai_cli.population.cohorts import Cohort, SiteCalls, site_index
+from genomai_cli.population.cohorts import Cohort, site_index
 from genomai_cli.population.imputation.models import Alleles, Calls, GenotypeModel, posterior_in
 from genomai_cli.population.networks.haplotype_imputer import Window
 from genomai_cli.population.panel import Panel
+from genomai_cli.population.site_calls import SiteCalls
 from genomai_cli.population.site_records import complements
 from genomai_cli.population.uncertain_calls import likelihoods_of
 

@@ -236,25 +236,11 @@ class People:
     phenotype: Tensor
 
 
-class PanelNetwork(Network):
-    """A network of the individuals at a panel's sites, which knows something of them without training."""
-
-    has_vectors = False
-
-    @classmethod
-    def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
-        """The sizes that follow from the sites, and from how many individuals there are to train on."""
-        raise NotImplementedError
-
-    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
-        """Give the network the sites and the people to train on."""
-        raise NotImplementedError
-
-
-class GenotypeDenoiser(PanelNetwork):
+class GenotypeDenoiser(Network):
     """A network that predicts the hidden alleles of people, its output the logits (B, 2, S) of all; it knows the
     frequencies (P, S) of allele 1."""
 
+    has_vectors = False
     reads_records = False
 
     frequency: Tensor
@@ -271,9 +257,13 @@ class GenotypeDenoiser(PanelNetwork):
 
     @classmethod
     def sizes_of(cls, config: Mapping[str, Any], panel: Panel, individuals: int) -> dict[str, int]:
-        """See `PanelNetwork`."""
+        """The sizes that follow from the sites, and from how many individuals there are to train on."""
         del config, individuals
         return {"pairs": linked_pairs(panel).shape[1]}
+
+    def initialize(self, panel: Panel, people: Callable[[], People]) -> None:
+        """Give the network the sites and the people to train on."""
+        raise NotImplementedError
 
     def frequencies(self, weights_BP: Tensor) -> Tensor:
         """The frequency (B, S) of allele 1 among people of these phenotypes."""

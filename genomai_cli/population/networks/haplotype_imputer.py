@@ -8,11 +8,12 @@ Shape suffixes: B individuals, N reference individuals, S sites; 2 haplotypes, 3
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli.errors import TrainingError
+from genomai_cli.errors import BundleError
 from genomai_cli.population.networks import kriging_fit
 from genomai_cli.population.networks.haplotype_copying import (
     APART,
@@ -29,8 +30,10 @@ from genomai_cli.population.networks.kriging import (
     copies_of,
     within,
 )
+from genomai_cli.population.packed_haplotypes import SITES_AT_ONCE, PackedHaplotypes
 from genomai_cli.population.panel import Panel, coordinates
 
+KIND = "haplotypes"  # of the network, in configs and recipes
 FITTED = 4  # windows, at most, that rates and calibration are fitted on
 LETTERS = 8  # alleles of a packed byte: windows begin and end with one
 
@@ -50,6 +53,14 @@ class ImputerConfig:
             raise ValueError(f"window is a multiple of {LETTERS}, overlap one of {2 * LETTERS}")
         if not 0 <= self.overlap <= self.window // 2:
             raise ValueError("overlap is at most half of the window")
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, Any]) -> "ImputerConfig":
+        """The sizes by name; BundleError for others, and where they contradict each other."""
+        try:
+            return cls(**sizes)
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"network {KIND!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,10 @@ def windows_of(sites: int, size: int, overlap: int) -> list[Window]:
 
 
 class HaplotypeImputer:
-    """The haplotypes and the calibration of all windows; `arrays` are as `shapes` says, and what is learnt is written
-    into them."""
+    """The haplotypes and the calibration of all windows; `arrays` are as `shapes` says."""
 
     def __init__(self, config: ImputerConfig, arrays: Mapping[str, Array]) -> None:
-        self.config = config
+        self.config, self.arrays = config, arrays
         self.haplotypes = HaplotypeReference(within(arrays, "haplotypes"))
         self.calibration = Calibration(within(arrays, "calibration"))
         self.windows = windows_of(config.sites, config.window, config.overlap)
@@ -103,33 +113,35 @@ class HaplotypeImputer:
         shapes = KrigingReference.shapes(config.people, config.sites, haplotypes=True)
         return {name: told for name, told in shapes.items() if "." in name}
 
-    def learn(self, alleles_N2S: Alleles, place_S: NDArray[np.float64]) -> None:
-        """Take over the haplotypes that are kept, evenly chosen, fit the rates of the copying model, and calibrate.
+    @classmethod
+    def learnt(
+        cls, config: ImputerConfig, kept: PackedHaplotypes, place_S: NDArray[np.float64]
+    ) -> "HaplotypeImputer":
+        """One that holds these haplotypes, with the rates of the copying model and the calibration fitted on them.
 
-        TrainingError where individuals are too few.
+        The packed ones become its own: alleles that are unknown are overwritten there.
         """
-        if len(alleles_N2S) < kriging_fit.FEWEST:
-            raise TrainingError(
-                f"{len(alleles_N2S)} individuals are too few for a reference: {kriging_fit.FEWEST} at least"
-            )
-        alleles_N2S = evenly(alleles_N2S, self.config.people)
-        self.haplotypes.learn(alleles_N2S, place_S)
-        for (
-            window
-        ) in self.windows:  # all at once would take several times the memory of the alleles
-            sites = slice(window.first, window.last)
-            self.calibration.part(sites).learn(copies_of(alleles_N2S[..., sites]))
-        parts = [(self.library(w), alleles_N2S[..., w.read]) for w in self._fitted()]
-        kriging_fit.fit(parts)
+        arrays: dict[str, Array] = {"haplotypes.packed": kept.ones}
+        for name, (shape, kind) in cls.shapes(config).items():
+            arrays.setdefault(name, np.zeros(shape, kind))
+        made = cls(config, arrays)
+        for begin in range(0, config.sites, SITES_AT_ONCE):
+            some = slice(begin, min(begin + SITES_AT_ONCE, config.sites))
+            alleles_N2S = kept.alleles(some)
+            made.haplotypes.part(some.start, some.stop).learn(alleles_N2S, place_S[some])
+            made.calibration.part(some).learn(copies_of(alleles_N2S))
+        made.haplotypes.place[...] = place_S - place_S[0]
+        kriging_fit.fit([(made.library(w), kept.alleles(w.read)) for w in made._fitted()])
+        return made
 
-    def losses(self, alleles_N2S: Alleles) -> Mapping[str, tuple[float, float]]:
+    def losses(self, kept: PackedHaplotypes) -> Mapping[str, tuple[float, float]]:
         """For individuals with phase and without, the nats a hidden genotype, and those of how frequent genotypes are:
-        of some of the individuals that are kept, whose genotypes (N, 2, S) these are, each left out in turn.
+        of some of the individuals that it holds, each left out in turn.
 
         They were not among those whom the calibration was fitted on.
         """
         window = self._fitted()[0]
-        return kriging_fit.losses(self.library(window), alleles_N2S[..., window.read])
+        return kriging_fit.losses(self.library(window), kept.alleles(window.read))
 
     def library(self, window: Window) -> KrigingReference:
         """What restores the genotypes of a window, on the haplotypes and the calibration of all."""
@@ -145,11 +157,11 @@ class HaplotypeImputer:
         return [self.windows[number] for number in chosen]
 
 
-def evenly(alleles_N2S: Alleles, people: int) -> Alleles:
-    """Those of so many individuals, evenly chosen; all of them are not copied."""
-    if people >= len(alleles_N2S):
-        return alleles_N2S
-    return alleles_N2S[np.linspace(0, len(alleles_N2S) - 1, people).astype(np.int64)]
+def evenly(individuals: int, people: int) -> NDArray[np.int64]:
+    """The numbers of so many of the individuals, evenly chosen, of all if there are no more."""
+    if people >= individuals:
+        return np.arange(individuals)
+    return np.linspace(0, individuals - 1, people).astype(np.int64)
 
 
 def restored(

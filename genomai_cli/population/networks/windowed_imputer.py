@@ -165,7 +165,8 @@ class RegionNetwork(GenotypeDenoiser):
         """The genotypes that are kept, evenly chosen, and their calibration."""
         if self.library is not None:
             arrays = self.library.arrays()
-            kept = evenly(people().alleles.numpy(), len(arrays["copies"]))
+            alleles = people().alleles.numpy()
+            kept = alleles[evenly(len(alleles), len(arrays["copies"]))]
             kriging_fit.fill(KrigingReference.of(arrays), kept, places(panel))
             self.library.take(arrays)
 

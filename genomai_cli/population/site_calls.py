@@ -1,0 +1,94 @@
+"""The calls of samples at the sites of a panel as arrays, of all sites or of some at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genomai_cli.alphabet import UNKNOWN_CODE
+from genomai_cli.population.panel import Panel
+from genomai_cli.population.site_records import BLOCK, CODES, SiteRecord
+from genomai_cli.population.uncertain_calls import UncertainCalls
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SiteCalls:
+    """Allele codes (sites, samples, 2), 0 to 3 for A C G T, 4 missing; phased (sites, samples).
+
+    `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
+    carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
+    where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
+    in the file, but taken for reference. `uncertain` is what is known of genotypes that are missing or doubtful, if it
+    was asked for.
+    """
+
+    codes: NDArray[np.uint8]
+    phased: Flags
+    recorded: Flags
+    foreign: Flags
+    strand: NDArray[np.int8]
+    assumed: NDArray[np.int64]
+    uncertain: UncertainCalls | None = None
+
+    def unordered(self, sites: slice = slice(None)) -> Flags:
+        """Where it is not known of some sites which allele lies on which haplotype (sites, samples)."""
+        codes = self.codes[sites]
+        unordered: Flags = ~self.phased[sites] & (codes[:, :, 0] != codes[:, :, 1])
+        return unordered
+
+    def alleles(self, panel: Panel) -> NDArray[np.int8]:
+        """The alleles (samples, 2, sites) of the panel: 0 for its ref, 1 for its alt, -1 where missing."""
+        ref, alt = (np.array([CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
+        alleles = np.full(self.codes.shape, -1, np.int8)
+        alleles[self.codes == ref[:, None, None]] = 0
+        alleles[self.codes == alt[:, None, None]] = 1
+        return np.ascontiguousarray(alleles.transpose(1, 2, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedCalls:
+    """The calls of so many samples in the build that their sites match, of some of the sites at a time.
+
+    `found` (sites,) are the records; `assumed` (sites,) is what is taken for reference; `carriers` and `removed` are
+    who (samples,) has another allele, by site.
+    """
+
+    panel: Panel
+    samples: int
+    found: Sequence[SiteRecord | None]
+    recorded: Flags
+    assumed: Flags
+    carriers: Mapping[int, Flags]
+    removed: Mapping[int, Flags]
+
+    def at(self, sites: slice = slice(None)) -> SiteCalls:
+        """Those of some of the sites."""
+        numbers = range(len(self.found))[sites]
+        found, assumed = self.found[sites], self.assumed[sites]
+        shape = (len(numbers), self.samples)
+        codes, phased = np.full((*shape, 2), UNKNOWN_CODE, np.uint8), np.ones(shape, np.bool_)
+        foreign, strand = np.zeros(shape, np.bool_), np.ones(len(numbers), np.int8)
+        none: dict[int, Flags] = {}
+        for row, (site, record) in enumerate(zip(numbers, found, strict=True)):
+            if record is not None:
+                codes[row], phased[row] = record.codes, record.phased
+                strand[row] = 0 if record.unclear else -1 if record.turned else 1
+            elif self.assumed[site]:
+                codes[row] = CODES[self.panel.ref[site]]
+            removed = self.removed.get(site)
+            if removed is not None and (record is None or record.rank == BLOCK):
+                none[row] = removed
+            carriers = self.carriers.get(site)
+            if carriers is not None:
+                foreign[row] = carriers
+                none[row] = carriers | none.get(row, False)
+        for row, samples in none.items():
+            codes[row, samples] = UNKNOWN_CODE
+        of_samples = (codes[assumed] != UNKNOWN_CODE).all(axis=2).sum(axis=0)
+        uncertain = UncertainCalls.of(found, self.samples, none)
+        return SiteCalls(
+            codes, phased, self.recorded[sites], foreign, strand, of_samples, uncertain
+        )
