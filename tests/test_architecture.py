@@ -52,9 +52,17 @@ FLOORS = [
 APPLICATIONS = ("population", "phylogeny")
 CORE = FLOORS[: FLOORS.index("population")]
 TORCH_FROM = FLOORS.index("device")
-WITHOUT_TORCH = ("bundles.catalog", "bundles.stored")
-# What restores a VCF by reference haplotypes: neither these nor what they import open torch.
-IMPUTATION = ("sources.vcf_denoiser", "denoising.vcf", "population.imputation.stored")
+WITHOUT_TORCH = ("bundles.catalog", "bundles.stored", "bundles.writing")
+# What makes a model of reference haplotypes, and restores a VCF by it: neither these nor what they import open torch.
+IMPUTATION = (
+    "sources.vcf_denoiser",
+    "denoising.vcf",
+    "population.imputation.stored",
+    "population.imputation.preparation",
+    "sources.reference_haplotypes",
+    "training.pretraining_page",
+    "training.run_folder",
+)
 TORCH_MODULES = ("torch", "safetensors.torch")
 
 

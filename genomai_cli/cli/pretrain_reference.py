@@ -115,7 +115,11 @@ def _prepared(
     read = read_reference(run, sources, panel, variants)
     run.count(used=len(read))
     run.console.say(f"{len(read):,} individuals at {read.sites:,} sites")
-    return prepare(read, panel, recipe, seed=seed)
+    made = prepare(read, panel, recipe, seed=seed)
+    corpus = made.report.facts["corpus"]
+    if without := corpus["records"] - corpus["pieces"]:
+        run.console.warn(f"{without} individuals without a known allele are left out")
+    return made
 
 
 def _write(made: "Prepared", panel: "Panel", output: Path, recipe: str) -> None:

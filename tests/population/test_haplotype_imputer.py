@@ -20,6 +20,7 @@ from genomai_cli.population.networks.haplotype_imputer import (
     restored,
     windows_of,
 )
+from genomai_cli.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SITES, PEOPLE, EVERY, GAP = 96, 40, 4, 1000
@@ -125,18 +126,115 @@ def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, words, 
         (["--objective", "diffusion"], "no --objective"),
         (["--recipe", "region"], "no --recipe"),
         (["--labels", "labels.tsv"], "no use for --labels"),
+        (["--phenotypes", "labels.tsv"], "no use for --phenotypes"),
+        (["--tracks", "labels.tsv"], "no use for --tracks"),
+        (["--reference", "x.fa", "--regions", "x.bed"], "no use for --reference"),
+        (["--model", "ancestry"], "no use for --model"),
+        (["--shard"], "no use for --shard"),
         (["--set", "network.overlap=4096"], "overlap is at most half of the window"),
+        (["--set", "network.depth=1"], "unexpected keyword argument 'depth'"),
+        (["--set", 'network.kind="region"'], "--set: network.kind is 'haplotypes', not 'region'"),
+        (["--set", "network.people=3"], "3 individuals are too few for a reference: 4 at least"),
+        (["--set", "optimization.steps=3"], "--set: unknown key optimization"),
+        (["--set", "input.haplotypes=false"], "--set: reference haplotypes have input.kind"),
+        (["--set", "objectives={diffusion=1}"], "without objectives"),
     ],
 )
 def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, words, message):
     folder, _ = bundles
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.tsv").write_text("sample\tside\np0\tNORTH\n")
+    (tmp_path / "x.fa").write_text(">22\nACGT\n")
+    (tmp_path / "x.bed").write_text("22\t0\t4\n")
     asked = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", "m", *words]
     done = run(asked)
     assert done.status in (1, 2)
     assert message in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "m").exists()
+    assert "unexpected:" not in done.stderr
+    assert not list(tmp_path.glob("m*"))
+
+
+def test_torchrun_is_refused(bundles, tmp_path, monkeypatch):
+    folder, _ = bundles
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", tmp_path / "m"]
+    done = run(words)
+    assert (done.status, "run it without torchrun" in done.stderr) == (2, True), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def small(folder, name, *words):
+    """A preparation on the fewest sites, with what the bundle's card does not tell of the run."""
+    asked = ["pretrain", "--recipe", "imputation", "-o", folder / name, *words]
+    return run([*map(str, asked), "--device", "cpu"])
+
+
+def without_clock(folder):
+    """The config without what differs from run to run."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["provenance"]["seconds"], config["name"]
+    return config
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A VCF of few sites, and their panel, in a folder."""
+    folder = tmp_path_factory.mktemp("few")
+    hidden = np.random.default_rng(3).random((12, 2, 16)) < 0.1
+    alleles = np.where(hidden, np.int8(-1), mosaics(people=12)[:, :, :16])
+    write(folder / "few.vcf", alleles, range(16))
+    assert small(folder, "vcf", folder / "few.vcf", "--panel", folder / "few.vcf").status == 0
+    return folder
+
+
+def test_records_of_haplotypes_make_the_same_bundle(few, tmp_path):
+    panel, fasta = few / "vcf" / "panel.tsv", tmp_path / "few.fa"
+    told = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", panel, few / "few.vcf"]
+    assert run([*told, "-o", fasta]).status == 0
+    done = small(tmp_path, "fasta", fasta, "--panel", panel)
+    assert done.status == 0, done.stderr
+    assert "12 individuals at 16 sites" in done.stderr
+    weights = [f / "model.safetensors" for f in (few / "vcf", tmp_path / "fasta")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert without_clock(few / "vcf") == without_clock(tmp_path / "fasta")
+
+
+def test_of_many_individuals_some_are_kept(few, tmp_path):
+    words = [few / "few.vcf", "--panel", few / "few.vcf", "--set", "network.people=6"]
+    done = small(tmp_path, "m", *words, "--report", tmp_path / "page.html")
+    assert done.status == 0, done.stderr
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["network"]["people"] == 6
+    assert config["provenance"]["corpus"]["records"] == 12
+    held = load_file(tmp_path / "m" / "model.safetensors")["members.0.haplotypes.packed"]
+    whole = load_file(few / "vcf" / "model.safetensors")["members.0.haplotypes.packed"]
+    assert held.shape == (12, 2)
+    assert (held[:2] == whole[:2]).mean() > 0.8  # the first; what is unknown is the usual allele
+    assert "genotypes with phase" in (tmp_path / "page.html").read_text()
+
+
+def test_who_has_no_known_allele_is_left_out(few, tmp_path):
+    lines = (few / "few.vcf").read_text().splitlines()
+    rows = [line if line[0] == "#" else line[: line.rindex("\t")] + "\t.|." for line in lines]
+    (tmp_path / "x.vcf").write_text("\n".join(rows) + "\n")
+    done = small(tmp_path, "m", tmp_path / "x.vcf", "--panel", few / "few.vcf")
+    assert "1 individuals without a known allele are left out" in done.stderr
+    assert without_clock(tmp_path / "m")["network"]["people"] == 11
+
+
+def test_a_killed_run_is_begun_again(few, tmp_path, monkeypatch):
+    words = [few / "few.vcf", "--panel", few / "few.vcf"]
+    monkeypatch.setattr(run_folder.Workspace, "remove", lambda self: self.held.release())
+    assert small(tmp_path, "m", *words).status == 0
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "m")
+    assert "holds an interrupted run" in small(tmp_path, "m", *words).stderr
+    assert "a run with other seed" in small(tmp_path, "m", *words, "--resume", "--seed", "1").stderr
+    done = small(tmp_path, "m", *words, "--resume")
+    assert done.status == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert "--force replaces it" in small(tmp_path, "m", *words).stderr
+    assert small(tmp_path, "m", *words, "--force").status == 0
 
 
 def test_standard_input_needs_a_panel(tmp_path):
@@ -201,7 +299,9 @@ def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
         "for words in json.loads(sys.argv[1]): assert main(words) == 0, words\n"
         "print(*sys.modules)"
     )
+    made = ["pretrain", "--for", "imputation", asked[0][3], "-o", str(tmp_path / "m"), "--report"]
     lines = [[*words, "-o", str(tmp_path / f"{n}.vcf")] for n, words in enumerate(asked)]
+    lines.insert(0, [*made, str(tmp_path / "page.html")])
     command = [sys.executable, "-c", program, json.dumps(lines)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

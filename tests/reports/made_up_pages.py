@@ -14,6 +14,7 @@ from genomai_cli.inference.score_report import EffectReport, LikelihoodReport
 from genomai_cli.inference.track_evaluation import Row
 from genomai_cli.inference.track_report import TrackReport, evaluation_page
 from genomai_cli.inference.variant_effects import Comparison, Effect, Reading
+from genomai_cli.inputs.card_text import CardText
 from genomai_cli.metrics.classification import Estimate, Predictions
 from genomai_cli.metrics.evaluation import LabelCases, NumberCases
 from genomai_cli.metrics.numbers import NumberPredictions
@@ -23,7 +24,9 @@ from genomai_cli.population.alignment.page import page as align_page
 from genomai_cli.population.evaluation.page import Frequencies, quality_page
 from genomai_cli.population.panel import Panel
 from genomai_cli.reports.evaluation import page as heads_page
-from genomai_cli.training.pages import pretraining_page, training_page
+from genomai_cli.training.pages import training_page
+from genomai_cli.training.pretraining_page import pretraining_page
+from genomai_cli.training.pretraining_report import PretrainedReport
 
 HOSTILE = "</script><img src=x onerror=alert(1)>$\\frac$'\"&"
 FACTS = {"command": HOSTILE}
@@ -65,13 +68,15 @@ def bundle(**provenance):
     """What a page asks of a bundle."""
     made = {"program": "genomai 1", "torch": "2", "python": "3", "seed": 7, "device": "cpu"}
     config = {
+        "name": HOSTILE,
+        "version": "1",
         "description": HOSTILE,
         "network": {"kind": "transformer"},
         "tokenizer": {"kind": "characters"},
         "provenance": made | {"seconds": 12} | provenance,
     }
     classifier = SimpleNamespace(trainable_parameters=1234)
-    return SimpleNamespace(name=HOSTILE, version="1", config=config, classifier=classifier)
+    return SimpleNamespace(config=config, classifier=classifier)
 
 
 def trained():
@@ -126,11 +131,8 @@ def pretrained():
         }
         for step in (10, 20)
     ]
-    text = SimpleNamespace(baselines={"masked": HOSTILE}, limits=HOSTILE)
-    kind = SimpleNamespace(card=lambda config, names, network: text)
-    made = SimpleNamespace(
-        bundle=bundle(), facts=facts, input=kind, network=None, network_kind=HOSTILE
-    )
+    text = CardText("", HOSTILE, {"masked": HOSTILE})
+    made = PretrainedReport(bundle().config, facts, text, HOSTILE, 10, "", "", "")
     return pretraining_page(made, log, FACTS)
 
 

@@ -81,6 +81,8 @@ class ReferenceRecipe:
         if given != ReferenceInput():
             raise ValueError('reference haplotypes have input.kind = "people", haplotypes = true')
         recipe: ReferenceRecipe = checked(cls, {**tables, "input": given}, "")
+        if recipe.network.get("kind") != KIND:
+            raise ValueError(f"network.kind is {KIND!r}, not {recipe.network.get('kind')!r}")
         return recipe
 
 
