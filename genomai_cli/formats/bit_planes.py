@@ -1,6 +1,7 @@
 """Arrays of few different small integers in memory: a bit a value and plane, and as few planes as their range needs."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,27 +23,36 @@ class BitPlanes:
     @classmethod
     def of(cls, values: NDArray[Any]) -> "BitPlanes":
         """Those of an array."""
-        numbers = values.view(np.uint8) if values.dtype == np.bool_ else values
-        smallest = int(numbers.min()) if numbers.size else 0
-        above = numbers - numbers.dtype.type(smallest)
-        most = int(above.max()) if above.size else 0
-        if most < 256:
+        if values.dtype == np.bool_:  # `all` and `any` are faster than `min` and `max`
+            numbers, smallest, most = values.view(np.uint8), int(values.all()), int(values.any())
+        else:
+            numbers = values
+            smallest, most = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        above = numbers - numbers.dtype.type(smallest) if smallest else numbers
+        if most - smallest < 256:
             above = above.astype(np.uint8, copy=False)
-        planes = tuple(_packed(above & above.dtype.type(1 << n)) for n in range(most.bit_length()))
-        return cls(values.shape, values.dtype, smallest, planes)
+        count = max(0, most - smallest).bit_length()
+        parts = (above & above.dtype.type(1 << n) for n in range(count))
+        planes = map(_packed, parts if count > 1 else [above] * count)
+        return cls(values.shape, values.dtype, smallest, tuple(planes))
 
     def array(self) -> NDArray[Any]:
         """The array, anew."""
         kind = np.dtype(np.uint8) if self.dtype == np.bool_ else self.dtype
-        values = np.full(self.shape, self.smallest, kind)
+        values: NDArray[Any] | None = None
         for number, plane in enumerate(self.planes):
             if plane:
-                bits = np.unpackbits(np.frombuffer(plane, np.uint8), count=values.size)
-                bits = bits.reshape(self.shape).astype(kind, copy=False)
-                values += bits << number if number else bits
-        return values.view(self.dtype)
+                bits = np.unpackbits(np.frombuffer(plane, np.uint8), count=prod(self.shape))
+                part = bits.astype(kind, copy=False) << number if number else bits.astype(kind)
+                values = part if values is None else values + part
+        if values is None:
+            return np.full(self.shape, self.smallest, kind).view(self.dtype)
+        if self.smallest:
+            values += kind.type(self.smallest)
+        return values.reshape(self.shape).view(self.dtype)
 
 
 def _packed(bits: NDArray[Any]) -> bytes:
     """The bits of a plane, nothing where none is set."""
-    return np.packbits(bits).tobytes() if bits.any() else b""
+    packed = np.packbits(bits)
+    return packed.tobytes() if packed.any() else b""

@@ -17,6 +17,7 @@ from genomai_cli.population import cohorts
 from genomai_cli.population.absent_sites import Listed, believed
 from genomai_cli.population.barcode import Barcodes, genotypes_to_letters, read_barcodes
 from genomai_cli.population.builds import contig_lengths, header_assembly, header_build
+from genomai_cli.population.packed_haplotypes import read_packed_haplotypes
 from genomai_cli.population.panel import Panel
 
 SITES, SAMPLES = 400, 6
@@ -111,6 +112,11 @@ def test_more_genotypes_than_are_held_are_refused_before_a_record_is_read(
     with pytest.raises(InputError) as refused:
         read_barcodes(open_inputs([path]), PANEL)
     assert "6 samples at 400 sites are more than are held at once: at most 5" in str(refused.value)
+    with pytest.raises(InputError, match="columns separated by tabs"):
+        read_packed_haplotypes(open_inputs([path]), PANEL)  # there is room for more in bits
+    monkeypatch.setattr(cohorts, "PACKED_AT_ONCE", SITES * SAMPLES - 1)
+    with pytest.raises(InputError, match="at most 5 of them"):
+        read_packed_haplotypes(open_inputs([path]), PANEL)
 
 
 @pytest.mark.parametrize("change", [turned, lambda row: swapped(turned(row))])
