@@ -5,13 +5,14 @@ import json
 import shutil
 import struct
 
+import numpy as np
 import pytest
 import torch
 from conftest import SITES, run
 from safetensors.torch import load_file, save_file
 
 from genomai_cli.bundles import bundle as bundles
-from genomai_cli.bundles import catalog
+from genomai_cli.bundles import catalog, writing
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.bundles.writing import Extras
 from genomai_cli.errors import BundleError
@@ -154,13 +155,20 @@ def test_a_save_that_fails_leaves_things_as_they_were(tiny, tmp_path, monkeypatc
     target = tmp_path / "model"
     if there_before:
         bundles.save(tiny, target, Extras("# Old\n", ""))
-    monkeypatch.setattr(bundles, "_checksums", lambda *_: 1 / 0)
+    monkeypatch.setattr(writing, "_checksums", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         bundles.save(tiny, target, EXTRAS)
     assert [file.name for file in tmp_path.iterdir()] == ["model"] * there_before
     if there_before:
         assert catalog.problems(target) == []
         assert (target / "README.md").read_text() == "# Old\n"
+
+
+def test_arrays_that_could_not_be_loaded_are_not_written(tmp_path):
+    arrays = {"place": np.array([0, np.nan], np.float32), "packed": np.ones((2, 1), np.uint8)}
+    with pytest.raises(BundleError, match=r"not written: members\.0\.place has become NaN"):
+        writing.save_arrays(tmp_path / "m", {}, arrays, lambda folder: None, EXTRAS)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genomai_cli import tokenizers
+from genomai_cli import registry, tokenizers
 from genomai_cli.bundles.writing import new_config
 from genomai_cli.errors import TrainingError
 from genomai_cli.inputs.card_text import CardText
@@ -44,6 +44,10 @@ Variants that no individual of the reference has are never restored, and populat
 above are of its own individuals, each left out in turn, at hidden genotypes where every tenth site is known."""
 # As `diffusion.phenotypes` writes them, which loads torch.
 _NO_PHENOTYPES: dict[str, Any] = {"labels": {}, "within": {}, "people": {}}
+# Sections of recipes, and `objectives`, of which there are none here.
+_OF_TRAINING = {"heads", "objectives", "split", "views", "optimization", "corpus"}.union(
+    registry.OBJECTIVES, registry.EVIDENCE
+)
 _BASELINE = "how frequent genotypes are"
 _READ = "All of them are in the model, and nothing was trained by steps."
 _METHOD = ", which follows from the records; it has no trainable parameters."
@@ -71,8 +75,8 @@ class ReferenceRecipe:
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> "ReferenceRecipe":
-        """The recipe of parsed TOML; ValueError for a key that is unknown, missing or of another type, TrainingError
-        for one that asks for training."""
+        """The recipe of parsed TOML, in which what is about training counts for nothing; ValueError for a key that is
+        unknown, missing or of another type, TrainingError for one that asks for objectives."""
         if tables.get("objectives"):
             raise TrainingError(
                 f"recipe {tables.get('name')}: filled as it is, without objectives or --model"
@@ -80,7 +84,8 @@ class ReferenceRecipe:
         given = checked(ReferenceInput, tables.get("input", {}), "input.")
         if given != ReferenceInput():
             raise ValueError('reference haplotypes have input.kind = "people", haplotypes = true')
-        recipe: ReferenceRecipe = checked(cls, {**tables, "input": given}, "")
+        own = {name: value for name, value in tables.items() if name not in _OF_TRAINING}
+        recipe: ReferenceRecipe = checked(cls, {**own, "input": given}, "")
         if recipe.network.get("kind") != KIND:
             raise ValueError(f"network.kind is {KIND!r}, not {recipe.network.get('kind')!r}")
         return recipe
