@@ -16,6 +16,7 @@ __all__ = [
     "Sampling",
     "SequenceClassifier",
     "SequenceRecord",
+    "SequenceRegressor",
     "SequenceScores",
     "TrainingError",
     "UsageError",

@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import numpy  # noqa: F401 - the controller finds what is loaded
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 
 @dataclass
@@ -48,15 +46,10 @@ def each(threads: int, rows: int, walk: Callable[..., None], *arrays: Any) -> No
 
 @contextmanager
 def one_for_linear_algebra() -> Iterator[None]:
-    """What numpy's linear algebra makes inside, or in a function with this decorator, does not depend on how many
-    threads it would take by itself, which the sums of products and factors of matrices do."""
-    with _blas().limit(limits=1, user_api="blas"):
+    """What the linear algebra of numpy and scipy makes inside, or in a function with this decorator, does not depend
+    on how many threads it would take by itself, which the sums of products and factors of matrices do."""
+    with threadpool_limits(limits=1, user_api="blas"):
         yield
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _processors() -> int:

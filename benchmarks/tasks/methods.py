@@ -81,8 +81,11 @@ def methods_with(encoders: Sequence[Path]) -> dict[str, Method]:
             "HyenaDNA's design (`hyenadna-tiny`) from scratch",
             networks.from_scratch("hyenadna-tiny"),
         ),
-        **{f"tuned-{e.name}": (f"`{e.name}`, tuned", networks.tuned(e)) for e in encoders},
     }
+    for encoder in encoders:
+        shape, name = networks.tuned(encoder, untrained=True), encoder.name
+        timed[f"tuned-{name}"] = f"`{name}`, tuned", networks.tuned(encoder)
+        timed[f"scratch-{name}"] = f"`{name}`'s design from scratch", shape
     found += [Method(n, title, _plain(learn), timed=True) for n, (title, learn) in timed.items()]
     return {method.name: method for method in found}
 

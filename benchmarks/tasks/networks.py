@@ -198,13 +198,13 @@ def from_scratch(preset: str) -> Callable[[Task, int, float], Learnt]:
     return learn
 
 
-def tuned(encoder: Path) -> Callable[[Task, int, float], Learnt]:
-    """A pretrained encoder with a new head, trained whole."""
+def tuned(encoder: Path, *, untrained: bool = False) -> Callable[[Task, int, float], Learnt]:
+    """A pretrained encoder with a new head, or a network of the same shape with new values, trained whole."""
 
     def learn(task: Task, seed: int, minutes: float) -> Learnt:
         start = bundles.load(encoder, CPU)
         same = [f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")]
-        return _finetuned(task, seed, minutes, "sequences", same, start)
+        return _finetuned(task, seed, minutes, "sequences", same, None if untrained else start)
 
     return learn
 

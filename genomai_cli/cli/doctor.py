@@ -25,6 +25,7 @@ LIBRARIES = [
     "pysam",
     "pydantic",
     "safetensors",
+    "scipy",
     "threadpoolctl",
     "typer",
     "rich",

@@ -256,9 +256,7 @@ class SamplingOptions:
         """These for a next-token model."""
         from genomai_cli.inference.generate_causal import CausalSampling
 
-        top_p = 1.0 if self.top_p is None else self.top_p
-        temperature = 1.0 if self.temperature is None else self.temperature
-        return CausalSampling(temperature, self.top_k or 0, top_p, self.stop or "", seed)
+        return CausalSampling.of(self.temperature, self.top_k, self.top_p, self.stop, seed=seed)
 
     def settings(self, bundle: "Bundle", seed: int) -> "Settings":
         """These, and as the model says what is not given."""

@@ -43,6 +43,21 @@ class CausalSampling:
     stop: str = ""
     seed: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        temperature: float | None,
+        top_k: int | None,
+        top_p: float | None,
+        stop: str | None,
+        *,
+        seed: int,
+    ) -> "CausalSampling":
+        """These; what is None changes nothing."""
+        asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop}
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        return cls(**given, seed=seed)
+
 
 class CausalGenerator:
     """Draws DNA from a next-token model; BundleError for a model that was not made for it."""

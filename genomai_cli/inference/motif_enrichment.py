@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy import special
 
 from genomai_cli.alphabet import UNKNOWN_CODE, Codes
 from genomai_cli.inference.motifs import Array, Motif, Track, background_of, find
@@ -94,13 +95,7 @@ def _counted(real: NDArray[np.bool_], copies: NDArray[np.bool_]) -> tuple[int, i
 
 def at_least(wins: int, tosses: int) -> float:
     """The probability of so many heads or more among tosses of a fair coin."""
-    logs = [
-        math.lgamma(tosses + 1) - math.lgamma(k + 1) - math.lgamma(tosses - k + 1)
-        for k in range(wins, tosses + 1)
-    ]
-    top = max(logs)
-    total = top + math.log(math.fsum(math.exp(log - top) for log in logs)) - tosses * math.log(2)
-    return min(1.0, math.exp(total)) if total > -700 else 0.0
+    return float(special.bdtrc(wins - 1, tosses, 0.5)) if wins else 1.0
 
 
 def best_match(codes: Codes, odds_M5: Array) -> float:

@@ -10,7 +10,7 @@ from genomai_cli.errors import (
 )
 from genomai_cli.inference.classify import Call
 from genomai_cli.inference.explain import Explanation
-from genomai_cli.library.classifier import SequenceClassifier, train
+from genomai_cli.library.estimators import SequenceClassifier, SequenceRegressor, train
 from genomai_cli.library.generation import Sampling
 from genomai_cli.library.inputs import VcfReading
 from genomai_cli.library.model import (
@@ -39,6 +39,7 @@ __all__ = [
     "Sampling",
     "SequenceClassifier",
     "SequenceRecord",
+    "SequenceRegressor",
     "SequenceScores",
     "TrainingError",
     "UsageError",

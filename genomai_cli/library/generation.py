@@ -72,8 +72,9 @@ class Draws:
             require_unset(bundle.name, because, phenotype=phenotypes, guidance=guided)
         if predicts_next_token(bundle):
             require_unset(bundle.name, "draws token by token", steps=how.steps)
-            temperature = 1.0 if how.temperature is None else how.temperature
-            sampling = CausalSampling(temperature, how.top_k, how.top_p, how.stop, seed=self.seed)
+            sampling = CausalSampling.of(
+                how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
+            )
             return CausalGenerator(bundle, sampling).records(number, prompt, length)
         if kind.of_lineages:
             given = {"length": length, "prompt": prompt, "steps": how.steps}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.imputation import panel
+from benchmarks.imputation import panel, replaced
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 
 TRUTH = np.array([[0, 1, 2], [1, 0, -1]])
@@ -48,3 +48,10 @@ def test_called_populations_are_the_likeliest():
     shown = np.array([[[0, 0, -1], [0, 1, -1]], [[1, -1, -1], [1, -1, -1]]], np.int8)
     found = panel.called_population(fold, shown)
     assert found[:, 2] == pytest.approx(panel.of_frequencies(frequency[[1, 0]])[:, 2])
+
+
+def test_changes_of_replaced_genotypes_are_counted():
+    truth = np.array([[0, 1, 2, 0, 1]])
+    shown = np.array([[0, 2, 0, 2, 1]])  # three are replaced
+    found = np.array([[0, 1, 1, 2, 0]])  # mended, another error, passed by, and one spoilt
+    assert replaced.counts(truth, shown, found) == [5, 3, 3, 2, 1]

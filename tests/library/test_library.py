@@ -328,12 +328,28 @@ class TestTrain:
         with pytest.raises(genomai.UsageError, match="no setting 'depth'"):
             classifier.set_params(depth=3)
 
-    def test_a_model_that_predicts_numbers(self, short, labelled, tmp_path):
+    def test_numbers_are_predicted_as_by_the_command(self, short, labelled, tmp_path):
+        from sklearn.base import clone, is_regressor
+
         texts, _ = labelled
         shares = [text.count("G") / len(text) + 0.001 for text in texts]
         rows = "".join(f"{text},{share}\n" for text, share in zip(texts, shares, strict=True))
-        (tmp_path / "x.csv").write_text(f"sequence,share\n{rows}")
+        (tmp_path / "x.csv").write_text(f"sequence,label\n{rows}")
         command("train", tmp_path / "x.csv", "--time", "1s", "-o", tmp_path / "m")
+        regressor = clone(genomai.SequenceRegressor(time="1s", device="cpu"))
+        assert is_regressor(regressor)
+        regressor.fit(texts, shares).save(tmp_path / "library")
+        weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        found = regressor.predict([*texts, "N"])
+        assert np.isnan(found).tolist() == [False] * len(texts) + [True]
+        spread, error = np.var(shares), np.mean(np.square(found[:-1] - shares))
+        assert regressor.score(texts, shares) == pytest.approx(1 - error / spread)
+        away = (np.mean([*shares, 1]) - 1) ** 2  # nothing is explained of what cannot be told
+        error, spread = (error * len(texts) + away) / (len(texts) + 1), np.var([*shares, 1])
+        assert regressor.score([*texts, "N"], [*shares, 1]) == pytest.approx(1 - error / spread)
+        card = (tmp_path / "library" / "README.md").read_text()
+        assert "genomai_cli.SequenceRegressor(time='1s', device='cpu').fit(" in card
         calls = genomai.classify(texts, tmp_path / "m", device="cpu")
         wanted = command("classify", "--model", tmp_path / "m", tmp_path / "x.csv")
         assert [[f"{n:.6g}" for n in row] for row in calls.numbers()] == [
@@ -403,6 +419,12 @@ class TestErrors:
     def test_what_is_not_trained_has_no_answers(self):
         with pytest.raises(genomai.UsageError, match="call fit first"):
             genomai.SequenceClassifier().predict(["ACGT"])
+        with pytest.raises(genomai.UsageError, match="call fit first"):
+            genomai.SequenceRegressor().predict(["ACGT"])
+
+    def test_numbers_that_are_none(self):
+        with pytest.raises(genomai.InputError, match=r"<labels>:2: .*'x'"):
+            genomai.SequenceRegressor(device="cpu").fit(["ACGT", "ACGG", "TTTT"], [0.5, "x", 2])
 
     def test_names_that_are_not_there(self):
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):

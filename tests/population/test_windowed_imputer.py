@@ -11,12 +11,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.cli.app import app
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import haplotypes_of
-from genomai_cli.population.networks.kriging import (
-    RIDGE,
-    SPREAD,
-    KrigingReference,
-    cholesky_solve,
-)
+from genomai_cli.population.networks.kriging import RIDGE, SPREAD, KrigingReference
 from genomai_cli.population.networks.kriging_fit import fill, known_site_sets
 from genomai_cli.population.networks.windowed_imputer import (
     Neighbours,
@@ -127,16 +122,6 @@ def test_calibration_tells_the_masked_genotypes(copies, copying):
     fill(other, haplotypes_as(copies), PLACE)
     for name, values in library.calibration.arrays.items():
         np.testing.assert_array_equal(values, other.calibration.arrays[name])
-
-
-def test_blocks_solve_as_the_whole_matrix():
-    rng = np.random.default_rng(0)
-    root = rng.normal(size=(300, 400))
-    matrix = root @ root.T / 400 + np.eye(300)
-    right = rng.normal(size=(300, 5)).astype(np.float32)
-    factor = np.linalg.cholesky(matrix).astype(np.float32)
-    found = cholesky_solve(factor, right)
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, right), atol=1e-5)
 
 
 def test_known_sets_are_sparse_and_dense():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+from scipy import linalg
 
 from genomai_cli import threads
 from genomai_cli.population.networks.haplotype_copying import (
@@ -36,13 +37,12 @@ SMALLEST_COPIED = np.float32(1e-4)  # the same, of the copying model's
 FEATURES, COPIED = 12, 4  # of a prediction by kriging, and by copying
 HIDDEN = 16
 AT_ONCE = 32  # individuals that are told at once, by one thread
-ROWS = 128  # of a matrix that is solved in blocks
 
 
 @dataclass(frozen=True, eq=False)
 class Solved:
     """The training individuals at some `sites` (K,): their `mean` copies (K,), the `surplus` (N, K) over these, how far
-    `apart` two of them are in the mean, squared, and the Cholesky `factor` (N, N) of their kernel with the ridge."""
+    `apart` two of them are in the mean, squared, and the Cholesky `factor` U (N, N) of their kernel with the ridge."""
 
     sites: Numbers
     mean: Floats
@@ -133,7 +133,7 @@ class KrigingReference:
         factor_NN = self._at(sites_K).factor
         unit_NB = np.zeros((len(self.copies), len(some_B)), np.float32)
         unit_NB[some_B, np.arange(len(some_B))] = 1
-        inverse_NB = cholesky_solve(factor_NN, unit_NB)
+        inverse_NB = _solution(factor_NN, unit_NB)
         truth_N2S, mean_2S = self._targets()
         own_B1 = np.take_along_axis(inverse_NB, some_B[None], 0).T
         gap_BX = (inverse_NB.T @ truth_N2S.reshape(len(truth_N2S), -1)) / own_B1
@@ -146,7 +146,7 @@ class KrigingReference:
             return np.zeros((len(self.copies), len(copies_BK)), np.float32)
         solved = self._at(sites_K)
         surplus_BK = (copies_BK - solved.mean) * (copies_BK >= 0)
-        return cholesky_solve(solved.factor, _kernel(solved.surplus, surplus_BK, solved.apart))
+        return _solution(solved.factor, _kernel(solved.surplus, surplus_BK, solved.apart))
 
     def _predicted(self, weights_NB: Floats) -> Floats:
         """The predictions (B, S, 2)."""
@@ -167,7 +167,7 @@ class KrigingReference:
             apart = 2 * float(surplus_NK.var(axis=0).sum())
             like_NN = _kernel(surplus_NK, surplus_NK, apart)
             np.fill_diagonal(like_NN, like_NN.diagonal() + np.float32(RIDGE))
-            factor_NN = np.linalg.cholesky(like_NN)
+            factor_NN = linalg.cholesky(like_NN.T, overwrite_a=True, check_finite=False)
             self._solved = Solved(sites_K, mean_K, surplus_NK, apart, factor_NN)
         return self._solved
 
@@ -277,18 +277,9 @@ def softmax(logits: Floats) -> Floats:
     return weights
 
 
-def cholesky_solve(factor_NN: Floats, right_NB: Floats) -> Floats:
-    """The solution (N, B) of L L' X = R, by substitution in blocks of rows."""
-    found_NB = np.array(right_NB, order="C")
-    begins = range(0, len(factor_NN), ROWS)
-    for begin in begins:
-        rows, before = slice(begin, begin + ROWS), slice(0, begin)
-        found_NB[rows] -= factor_NN[rows, before] @ found_NB[before]
-        found_NB[rows] = np.linalg.solve(factor_NN[rows, rows], found_NB[rows])
-    for begin in reversed(begins):
-        rows, behind = slice(begin, begin + ROWS), slice(begin + ROWS, None)
-        found_NB[rows] -= factor_NN[behind, rows].T @ found_NB[behind]
-        found_NB[rows] = np.linalg.solve(factor_NN[rows, rows].T, found_NB[rows])
+def _solution(factor_NN: Floats, right_NB: Floats) -> Floats:
+    """The solution (N, B) of U' U X = R."""
+    found_NB: Floats = linalg.cho_solve((factor_NN, False), right_NB, check_finite=False)
     return found_NB
 
 
