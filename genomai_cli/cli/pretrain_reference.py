@@ -9,7 +9,7 @@ from genomai_cli.cli.corpus import signature
 from genomai_cli.cli.options import Compute, VariantOptions
 from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.pretrain_options import LearningOptions, ReadingOptions
-from genomai_cli.cli.run import Run, command_line
+from genomai_cli.cli.run import STANDARD_INPUT, Run, command_line
 from genomai_cli.cli.training_options import RestartOptions, named_after
 from genomai_cli.cli.training_report import finish_pretrained
 from genomai_cli.errors import TrainingError, UsageError
@@ -78,9 +78,10 @@ def _panel(learning: LearningOptions, reading: ReadingOptions, inputs: list[Path
     """The file of the sites: with --for the first input, unless there is a --panel."""
     if learning.purpose is None or reading.panel is not None:
         return reading.panel
-    if not inputs or not inputs[0].is_file():
+    first = inputs[0] if inputs else STANDARD_INPUT
+    if first == STANDARD_INPUT or (first.exists() and not first.is_file()):
         raise UsageError(f"--for {learning.purpose} needs a --panel where no file is read")
-    return inputs[0]
+    return first
 
 
 def _require_fitting(

@@ -241,6 +241,8 @@ def test_a_killed_run_is_begun_again(few, tmp_path, monkeypatch):
 def test_standard_input_needs_a_panel(tmp_path):
     done = run(["pretrain", "--for", "imputation", "-o", tmp_path / "m"], b"##fileformat=VCFv4.2\n")
     assert (done.status, "needs a --panel" in done.stderr) == (2, True)
+    done = run(["pretrain", "--for", "imputation", tmp_path / "x.vcf", "-o", tmp_path / "m"])
+    assert (done.status, "x.vcf: no such file" in done.stderr) == (1, True)
 
 
 def write_likelihoods(path, alleles):
