@@ -43,7 +43,7 @@ from benchmarks.imputation.methods import (
     times,
     without_phase,
 )
-from benchmarks.imputation.panel import PEOPLE, folds, made
+from benchmarks.imputation.panel import PEOPLE, everybody_else, folds, made
 from benchmarks.imputation.scores import Concordance, Row, markdown, tsv
 from genomai_cli import threads
 from genomai_cli.formats.outputs import atomic_output
@@ -130,7 +130,7 @@ def judged(cohort: Cohort, options: argparse.Namespace) -> Iterator[Row]:
     seconds: dict[tuple[str, str], Spent] = {}
     asked = list(conditions(options))
     for number, part in enumerate(parts):
-        learn = np.setdiff1d(np.arange(len(cohort.people)), part)
+        learn = everybody_else(cohort, part)
         folder = options.runs / f"fold{number}"
         how = ("--for", "imputation")
         made(cohort, learn, folder, options, how)

@@ -126,10 +126,9 @@ def folds(cohort: Cohort, count: int, seed: int) -> list[np.ndarray]:
 
 def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Namespace) -> Fold:
     """What can be learnt from all people but those of a part."""
-    others = np.setdiff1d(np.arange(len(cohort.people)), part)
-    how = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
+    others = everybody_else(cohort, part)
     bundle = bundles.load(
-        made(cohort, others, folder, options, how), torch.device("cpu"), torch.float64
+        generator_of(cohort, others, folder, options), torch.device("cpu"), torch.float64
     )
     phenotypes = Phenotypes.from_config(bundle.config)
     people = phenotypes.parts(REFERENCE)
@@ -139,6 +138,19 @@ def learn(cohort: Cohort, part: np.ndarray, folder: Path, options: argparse.Name
     true = np.array([list(people).index(name) for name in cohort.populations[part]])
     learnt = cohort.people.alleles[others].sum(axis=1)
     return Fold(model_of(bundle), frequency, prior, true, learnt)
+
+
+def everybody_else(cohort: Cohort, part: np.ndarray) -> np.ndarray:
+    """The numbers of all people but those of a part."""
+    return np.setdiff1d(np.arange(len(cohort.people)), part)
+
+
+def generator_of(
+    cohort: Cohort, rows: np.ndarray, folder: Path, options: argparse.Namespace
+) -> Path:
+    """The folder of `ancestry-generator` made from some of the people, now or before."""
+    how = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
+    return made(cohort, rows, folder, options, how)
 
 
 def made(

@@ -16,7 +16,7 @@ import numpy as np
 import pysam
 
 from benchmarks.command_line import DATA, parser_of, write_asked
-from benchmarks.generation.quality import LABELS, Cohort
+from benchmarks.generation.quality import Cohort
 from benchmarks.imputation import panel
 from genomai_cli.formats.outputs import atomic_output
 from genomai_cli.formats.vcf_rewrite import write_variants
@@ -53,10 +53,8 @@ def restored(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The genotypes (N, S) of the people as they are, as they are shown, and as they are restored."""
     part = panel.folds(cohort, options.folds, options.seed)[0]
-    others = np.setdiff1d(np.arange(len(cohort.people)), part)
-    how = ("--objective", "diffusion", "--labels", str(options.data / LABELS))
     folder = options.runs / "fold0"
-    model = panel.made(cohort, others, folder, options, how)
+    model = panel.generator_of(cohort, panel.everybody_else(cohort, part), folder, options)
     truth_NS = cohort.people.alleles[part].sum(axis=1)
     rng = np.random.default_rng([options.seed, 0xE44])
     wrong_NS = rng.random(truth_NS.shape) < options.share

@@ -35,7 +35,6 @@ from genomai_cli.bundles.writing import Extras, require_finite, write_bundle
 from genomai_cli.errors import BundleError, GenomaiError
 from genomai_cli.inputs.base import InputKind, input_class
 
-RECIPE = catalog.RECIPE
 AUXILIARY = "companions."  # begins the names of their tensors
 
 

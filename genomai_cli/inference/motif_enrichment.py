@@ -95,7 +95,7 @@ def _counted(real: NDArray[np.bool_], copies: NDArray[np.bool_]) -> tuple[int, i
 
 def at_least(wins: int, tosses: int) -> float:
     """The probability of so many heads or more among tosses of a fair coin."""
-    return float(special.bdtrc(wins - 1, tosses, 0.5)) if wins else 1.0
+    return float(special.bdtrc(wins - 1, tosses, 0.5))
 
 
 def best_match(codes: Codes, odds_M5: Array) -> float:
