@@ -1,11 +1,11 @@
 """Models trained on labelled sequences, as `genomai train` does, in the manner of scikit-learn.
 
-Shape suffixes: N records, C labels.
+Shape suffixes: N records, H heads, C labels.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import UsageError
 from genomai_cli.formats.tables import UNKNOWN_LABEL
-from genomai_cli.library.fitting import Labels, Settings, Training, text_of, values_of
+from genomai_cli.library.fitting import Labels, Settings, Training, columns_of, text_of
 from genomai_cli.library.inputs import File, Progress, Records
 from genomai_cli.library.results import Calls, Numbers
 from genomai_cli.metrics.numbers import explained
@@ -25,30 +25,17 @@ from genomai_cli.training.targets import CLASSES, REGRESSION
 Validation = tuple[Records, Labels | None]
 
 
-class SequenceEstimator(ABC):
+class SequenceEstimator(Settings, ABC):
     """What is fitted to labelled DNA.
 
     `time` bounds the training on two cores (`90s`, `15m`, `2h`; it counts letters, not the clock: the same samples and
     seed give the same model). The `recipe` is one of the program's or a TOML file, with `changes` to it,
     `SECTION.KEY=VALUE`. After `fit` there are `model_` and `validation_` (how it did on held-out samples). Settings are
-    looked at in `fit`.
+    looked at in `fit`. Of several heads, answers have a column each, in the order in which the labels were given.
     """
 
     _estimator_type: str
     _target: str
-
-    def __init__(
-        self,
-        *,
-        time: str = "15m",
-        seed: int = 0,
-        recipe: File = "auto",
-        changes: Sequence[str] = (),
-        device: str = "auto",
-        progress: Progress | None = None,
-    ) -> None:
-        self.time, self.seed, self.recipe = time, seed, recipe
-        self.changes, self.device, self.progress = changes, device, progress
 
     def fit(
         self,
@@ -62,19 +49,23 @@ class SequenceEstimator(ABC):
         `validation` are samples to choose, stop and calibrate by, and never to train on; else a part is held out,
         near-duplicates together. Raises InputError for bad records and labels, TrainingError where they cannot teach.
         """
-        settings = Settings(**self.get_params(), call=f"genomai_cli.{self!r}.fit(records, labels)")
-        self._fitted = Training(settings, self._target).fit(records, labels, validation)
+        training = Training(self, self._target, f"genomai_cli.{self!r}.fit(records, labels)")
+        self._fitted = training.fit(records, labels, validation)
         self.validation_: Mapping[str, Any] = self._fitted.found.validation
         self.model_ = self._fitted.model(self.device)
+        self._note_labels(labels)
         return self
+
+    def _note_labels(self, labels: Labels | None) -> None:
+        """Keep what answers need to know of the labels."""
 
     @abstractmethod
     def predict(self, records: Records) -> NDArray[Any]:
-        """One answer (N,) for each of the records."""
+        """One answer (N,) for each of the records, (N, H) of several heads."""
 
     @abstractmethod
-    def score(self, records: Records, labels: Sequence[object]) -> float:
-        """How good the answers are, 1 at best."""
+    def score(self, records: Records, labels: Labels) -> float:
+        """How good the answers are, 1 at best, for labels in memory."""
 
     def classify(self, records: Records) -> Calls:
         """What `genomai classify` tells of records, with flags."""
@@ -122,6 +113,18 @@ class SequenceEstimator(ABC):
             input_tags=utils.InputTags(two_d_array=False, string=True),
         )
 
+    def _by_head(self, labels: Labels) -> dict[str, list[object]]:
+        """Labels in memory of each of the heads; UsageError where some are missing."""
+        if isinstance(labels, str | os.PathLike):
+            raise UsageError(f"labels in memory are needed, not the file {labels}")
+        given, columns = columns_of(labels), self._fitted.columns
+        if len(given) == len(columns) == 1:
+            return dict(zip(columns, given.values(), strict=True))
+        for column in columns.values():
+            if column not in given:
+                raise UsageError(f"labels by the names of heads are needed: {column} is missing")
+        return {head: given[column] for head, column in columns.items()}
+
     def _require_fitted(self) -> None:
         if not hasattr(self, "model_"):
             raise UsageError("not fitted yet: call fit first")
@@ -130,44 +133,38 @@ class SequenceEstimator(ABC):
 class SequenceClassifier(SequenceEstimator):
     """A classifier of DNA with the methods of scikit-learn's.
 
-    After `fit` there are also `classes_`, the labels as they were given; for the rest see `SequenceEstimator`.
+    After `fit` there are also `classes_`, the labels as they were given, of several heads a list of such arrays; for
+    the rest see `SequenceEstimator`.
     """
 
     _estimator_type = "classifier"
     _target = CLASSES
 
-    def fit(
-        self,
-        records: Records,
-        labels: Labels | None = None,
-        *,
-        validation: Validation | None = None,
-    ) -> Self:
-        """See `SequenceEstimator`."""
-        super().fit(records, labels, validation=validation)
-        self.classes_ = self._classes(labels)
-        return self
-
     def predict(self, records: Records) -> NDArray[Any]:
-        """The labels (N,) of records; where the model can tell nothing `UNKNOWN`, or None if labels are no text."""
-        called = self.classify(records).labels(self._head())
-        texts = [str(label) for label in self.classes_]
-        if called.size and not set(called.tolist()) <= set(texts):
-            nothing = UNKNOWN_LABEL if self.classes_.dtype.kind == "U" else None
-            found = dict(zip(texts, self.classes_.tolist(), strict=True))
-            return np.array([found.get(label, nothing) for label in called.tolist()], object)
-        return self.classes_[[texts.index(label) for label in called.tolist()]]
+        """The labels (N,) of records, (N, H) of several heads; where the model can tell nothing `UNKNOWN`, or None if
+        labels are no text."""
+        calls = self.classify(records)
+        return _matrix([_as_given(calls.labels(head), c) for head, c in self._classes.items()])
 
     def predict_proba(self, records: Records) -> Numbers:
-        """Calibrated probabilities (N, C) in the order of `classes_`; NaN where the model can tell nothing."""
-        head = self._head()
-        known = self.model_.heads[head]
-        order = [known.index(str(label)) for label in self.classes_]
-        return self.classify(records).probabilities(head)[:, order]
+        """Calibrated probabilities (N, C) in the order of `classes_`; NaN where the model can tell nothing.
 
-    def score(self, records: Records, labels: Sequence[object]) -> float:
-        """The share of records whose label is right."""
-        return float(np.mean(np.asarray(labels) == self.predict(records)))
+        UsageError for several heads: `classify(records).probabilities(head)` has those of each.
+        """
+        self._require_fitted()
+        if len(self._classes) > 1:
+            heads = ", ".join(self._classes)
+            raise UsageError(f"there are several heads, {heads}: classify tells of all")
+        ((head, classes),) = self._classes.items()
+        calls = self.classify(records)
+        order = [calls.heads[head].index(str(text_of(label))) for label in classes.tolist()]
+        return calls.probabilities(head)[:, order]
+
+    def score(self, records: Records, labels: Labels) -> float:
+        """The share of records whose label is right, of several heads all of whose labels are."""
+        found = self.predict(records)
+        right = found == _matrix([np.array(column) for column in self._by_head(labels).values()])
+        return float(np.mean(right.reshape(len(right), -1).all(axis=1)))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""
@@ -175,20 +172,18 @@ class SequenceClassifier(SequenceEstimator):
         tags.classifier_tags = import_module("sklearn.utils").ClassifierTags()
         return tags
 
-    def _head(self) -> str:
-        self._require_fitted()
-        heads = list(self.model_.heads)
-        if len(heads) > 1:
-            raise UsageError(f"there are several heads, {', '.join(heads)}: classify tells of all")
-        return heads[0]
-
-    def _classes(self, labels: Labels | None) -> NDArray[Any]:
-        """The labels in the order of scikit-learn, as they were given."""
-        known = next(iter(self.model_.heads.values()))
+    def _note_labels(self, labels: Labels | None) -> None:
+        """Keep the labels of every head in the order of scikit-learn, as they were given."""
         if labels is None or isinstance(labels, str | os.PathLike):
-            return np.array(known)
-        given = [value for value in values_of(labels) if text_of(value) is not None]
-        return np.unique(np.array(given))
+            known: Mapping[str, Iterable[object]] = self.model_.heads
+        else:
+            known = {
+                head: np.unique([value for value in column if text_of(value) is not None])
+                for head, column in self._by_head(labels).items()
+            }
+        self._classes = {head: np.array(labels) for head, labels in known.items()}
+        several = list(self._classes.values())
+        self.classes_: Any = several if len(several) > 1 else several[0]
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -201,19 +196,43 @@ class SequenceRegressor(SequenceEstimator):
     _target = REGRESSION
 
     def predict(self, records: Records) -> Numbers:
-        """The number (N,) of each of the records; NaN where the model can tell nothing."""
-        return self.classify(records).numbers()[:, 0]
+        """The number (N,) of each of the records, (N, H) of several heads; NaN where the model can tell nothing."""
+        calls = self.classify(records)
+        return _matrix([calls.numbers(head)[:, 0] for head in calls.heads_of_numbers])
 
-    def score(self, records: Records, labels: Sequence[object]) -> float:
-        """R^2; where the model can tell nothing, nothing is explained: the mean is taken."""
-        truth_N, found_N = np.asarray(labels, np.float64), self.predict(records)
-        return explained(truth_N, np.where(np.isnan(found_N), truth_N.mean(), found_N))
+    def score(self, records: Records, labels: Labels) -> float:
+        """R^2, of several heads their mean; where the model can tell nothing, nothing is explained: the mean is
+        taken."""
+        calls, shares = self.classify(records), []
+        for head, column in self._by_head(labels).items():
+            truth_N, found_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
+            found_N = np.where(np.isnan(found_N), truth_N.mean(), found_N)
+            shares.append(explained(truth_N, found_N))
+        return float(np.mean(shares))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""
         tags = super().__sklearn_tags__()
         tags.regressor_tags = import_module("sklearn.utils").RegressorTags()
         return tags
+
+
+def _as_given(called_N: NDArray[np.str_], classes_C: NDArray[Any]) -> NDArray[Any]:
+    """Called labels as one of the classes each, those that are none `UNKNOWN`, or None where classes are no text."""
+    texts = [text_of(label) for label in classes_C.tolist()]
+    if called_N.size and not set(called_N.tolist()) <= set(texts):
+        nothing = UNKNOWN_LABEL if classes_C.dtype.kind == "U" else None
+        found = dict(zip(texts, classes_C.tolist(), strict=True))
+        return np.array([found.get(label, nothing) for label in called_N.tolist()], object)
+    return classes_C[[texts.index(label) for label in called_N.tolist()]]
+
+
+def _matrix(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Columns (N,) as one (N, H), a single one as it is."""
+    if len(columns) == 1:
+        return columns[0]
+    mixed = len({column.dtype.kind for column in columns}) > 1
+    return np.stack([c.astype(object) if mixed else c for c in columns], axis=1)
 
 
 def train(

@@ -3,7 +3,7 @@ does."""
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,28 +40,28 @@ from genomai_cli.training.targets import targets_for
 
 HEAD = "label"  # of labels that are given in memory
 SHOWN_LABELS = "<labels>"
-Labels = File | Iterable[object]
-"""A value for each record in order (None, NaN, '' or '.': no label), or a table whose first column names the record."""
+Labels = File | Iterable[object] | Mapping[str, Iterable[object]]
+"""A value for each record in order (None, NaN, '' or '.': no label), several such columns by the names of their heads
+(a mapping or a data frame), or a table whose first column names the record."""
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Settings:
-    """Those of an estimator; `call` is how a card says that it was made."""
+    """How an estimator is trained."""
 
-    time: str
-    seed: int
-    recipe: File
-    changes: Sequence[str]
-    device: str
-    progress: Progress | None
-    call: str
+    time: str = "15m"
+    seed: int = 0
+    recipe: File = "auto"
+    changes: Sequence[str] = ()
+    device: str = "auto"
+    progress: Progress | None = None
 
 
 class Training:
-    """One run of `fit`, on labels that are `target`s, of `training.targets`."""
+    """One run of `fit`, on labels that are `target`s, of `training.targets`; a card tells of it as `call`."""
 
-    def __init__(self, settings: Settings, target: str) -> None:
-        self.settings, self.target = settings, target
+    def __init__(self, settings: Settings, target: str, call: str) -> None:
+        self.settings, self.target, self.call = settings, target, call
         self.listener = Listener(settings.progress)
         self.budget = selection.seconds_of(settings.time)
         self.recipe, self.text = recipes.read(os.fspath(settings.recipe), settings.changes)
@@ -107,7 +107,7 @@ class Training:
                 report=self._step,
             )
         found.bundle.config["provenance"] |= gathered.facts()
-        return Fitted(found, gathered, self.recipe, self.text, self.settings.call)
+        return Fitted(found, gathered, targets.heads, self.recipe, self.text, self.call)
 
     def _labelled(self, inputs: Iterable[Input], labels: Labels | None) -> LabelledInput:
         """The samples, as one input, and a table of their labels."""
@@ -120,7 +120,7 @@ class Training:
         table = (
             read_labels(Path(labels))
             if isinstance(labels, str | os.PathLike)
-            else _table([record.name for record in records], values_of(labels))
+            else _table([record.name for record in records], columns_of(labels))
         )
         return LabelledInput(in_memory(records, SHOWN), table)
 
@@ -131,12 +131,19 @@ class Training:
 
 
 class Fitted:
-    """A trained model and what its bundle holds besides."""
+    """A trained model, the column of labels of every head, and what its bundle holds besides."""
 
     def __init__(
-        self, found: Finetuned, gathered: Gathered, recipe: Recipe, text: str, call: str
+        self,
+        found: Finetuned,
+        gathered: Gathered,
+        columns: Mapping[str, str],
+        recipe: Recipe,
+        text: str,
+        call: str,
     ) -> None:
-        self.found, self.recipe, self.text, self.call = found, recipe, text, call
+        self.found, self.columns = found, columns
+        self.recipe, self.text, self.call = recipe, text, call
         self.files = gathered.files()
 
     def model(self, device: str) -> Model:
@@ -159,9 +166,16 @@ class Fitted:
         bundles.save(found.bundle, folder, extras)
 
 
-def values_of(labels: Iterable[object]) -> list[object]:
-    """The labels as Python's own values."""
-    found: object = getattr(labels, "tolist", lambda: labels)()
+def columns_of(labels: Labels) -> dict[str, list[object]]:
+    """Labels in memory as Python's own values, by the head that learns them."""
+    if hasattr(labels, "items") and not hasattr(labels, "tolist"):  # no pandas.Series
+        return {str(head): values_of(column) for head, column in labels.items()}
+    return {HEAD: values_of(labels)}
+
+
+def values_of(column: object) -> list[object]:
+    """The labels of one head as Python's own values."""
+    found: object = getattr(column, "tolist", lambda: column)()
     return list(found) if isinstance(found, Iterable) else [found]
 
 
@@ -173,15 +187,21 @@ def text_of(value: object) -> str | None:
     return None if text in MISSING_VALUES else text
 
 
-def _table(names: list[str], labels: Sequence[object]) -> LabelTable:
-    """Labels in the order of records; InputError where there are not as many, and for two records of one name."""
-    if len(names) != len(labels):
-        message = f"{len(labels)} labels for {len(names)} records"
-        raise InputError(message, path=SHOWN_LABELS)
+def _table(names: list[str], columns: Mapping[str, Sequence[object]]) -> LabelTable:
+    """Labels in the order of records; InputError where there are not as many, for what is no label, and for two
+    records of one name."""
+    for head, column in columns.items():
+        if len(names) != len(column):
+            what = f"{len(column)} labels" if head == HEAD else f"{len(column)} labels of {head}"
+            raise InputError(f"{what} for {len(names)} records", path=SHOWN_LABELS)
+        for number, value in enumerate(column, start=1):
+            if isinstance(value, Collection) and not isinstance(value, str | bytes):
+                message = f"{value!r} is no label: several of a record are given as a mapping from heads to labels"
+                raise InputError(message, path=SHOWN_LABELS, line=number)
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if first.setdefault(name, number) != number:
             message = f"record {name} again (first is number {first[name]}): labels go by names"
             raise InputError(message, path=SHOWN, line=number)
-    column = tuple(map(text_of, labels))
-    return LabelTable(SHOWN_LABELS, tuple(names), {HEAD: column}, tuple(range(1, len(names) + 1)))
+    texts = {head: tuple(map(text_of, column)) for head, column in columns.items()}
+    return LabelTable(SHOWN_LABELS, tuple(names), texts, tuple(range(1, len(names) + 1)))

@@ -17,6 +17,7 @@ from genomai_cli.backbones.sequence_ensemble import ConvolutionConfig
 from genomai_cli.formats.fasta import write_fasta
 from genomai_cli.inference.classify import write_calls
 from genomai_cli.inference.effect_outputs import shown
+from genomai_cli.library.fitting import columns_of
 from genomai_cli.training import selection
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -290,6 +291,36 @@ class TestTrain:
         best = found.predict_proba(texts).argmax(axis=1)
         assert found.classes_[best].tolist() == found.predict(texts).tolist()
 
+    def test_several_labels_a_record(self, short, labelled, tmp_path):
+        texts, kinds = labelled
+        words = np.array(["low", "high"])[kinds]
+        rows = "".join(map("{},{},{}\n".format, texts, kinds, words))
+        (tmp_path / "x.csv").write_text(f"sequence,kind,word\n{rows}")
+        command("train", tmp_path / "x.csv", "--time", "1s", "-o", tmp_path / "m")
+        labels = {"kind": kinds, "word": words}
+        found = genomai.train(texts, labels, time="1s", device="cpu")
+        found.save(tmp_path / "library")
+        weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        assert [classes.tolist() for classes in found.classes_] == [[0, 1], ["high", "low"]]
+        called = found.predict([*texts, "N"])
+        assert called.shape == (len(texts) + 1, 2)
+        assert called[-1].tolist() == [None, "UNKNOWN"]
+        both_right = (called[:-1, 0] == kinds) & (called[:-1, 1] == words)
+        assert found.score(texts, labels) == np.mean(both_right) > 0.9
+        with pytest.raises(genomai.UsageError, match="several heads, kind, word: classify"):
+            found.predict_proba(texts)
+        with pytest.raises(genomai.UsageError, match="kind is missing"):
+            found.score(texts, {"word": words})
+        with pytest.raises(genomai.UsageError, match=r"in memory are needed, not the file x\.csv"):
+            found.score(texts, "x.csv")
+
+    def test_a_data_frame_of_labels(self):
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame({"kind": [0, 1], "word": ["low", None]})
+        assert columns_of(frame) == {"kind": [0, 1], "word": ["low", None]}
+        assert columns_of(frame["kind"]) == {"label": [0, 1]}
+
     def test_a_validation_set_and_missing_labels(self, short, labelled):
         texts, kinds = labelled
         given = [None, float("nan"), *kinds[2:30]]
@@ -358,6 +389,16 @@ class TestTrain:
         with pytest.raises(genomai.UsageError, match="none of this kind"):
             calls.labels()
 
+    def test_several_numbers_a_record(self, short, labelled):
+        texts, _ = labelled
+        shares = [text.count("G") / len(text) + 0.001 for text in texts]
+        labels = {"g": shares, "others": [1 - share for share in shares]}
+        found = genomai.SequenceRegressor(time="1s", device="cpu").fit(texts, labels)
+        predicted = found.predict(texts)
+        assert predicted.shape == (len(texts), 2)
+        errors = np.square(predicted - np.array(list(labels.values())).T).mean(axis=0)
+        assert found.score(texts, labels) == pytest.approx(1 - errors.mean() / np.var(shares))
+
 
 class TestErrors:
     @pytest.mark.parametrize(
@@ -406,6 +447,8 @@ class TestErrors:
             ([1, 1, 1], "<labels>:1: head label: needs two labels at least"),
             ([1, "x", 2], "<labels>:2: label 'x' is no number"),
             (["a", "b\x07", "c"], "<labels>:2: .* control characters"),
+            ([["a"], ["b"], ["a", "b"]], r"<labels>:1: \['a'\] is no label"),
+            ({"a": [1, 2, 1], "b": [1, 2]}, "2 labels of b for 3 records"),
         ],
     )
     def test_labels_that_are_wrong(self, labels, message):
