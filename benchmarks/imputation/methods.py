@@ -68,7 +68,7 @@ def copied(window: Window, phase: str, rate: float, error: float) -> np.ndarray:
     shapes = HaplotypeReference.shapes(2 * len(window.learnt), window.learnt.shape[2])
     arrays = {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
     reference = HaplotypeReference(arrays)
-    reference.learn(window.learnt, window.places.astype(np.float64))
+    reference.set_haplotypes(window.learnt, window.places.astype(np.float64))
     reference.rate[...], reference.error[...] = rate, error
     shown = np.full_like(window.judged, -1)
     shown[:, :, window.typed] = window.judged[:, :, window.typed]

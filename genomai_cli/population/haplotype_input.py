@@ -30,9 +30,9 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
-from genomai_cli.population.imputation.preparation import OF_LIBRARY
+from genomai_cli.population.imputation.preparation import PRIVACY_NOTE
 from genomai_cli.population.labels import HaplotypeRows
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser, People
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LabelledHaplotypes
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.packed_haplotypes import paired
 from genomai_cli.population.panel import Panel
@@ -208,7 +208,7 @@ class HaplotypeInput(PanelInput):
         del recipe, tokenizer
         for network in classifier.networks:
             assert isinstance(network, GenotypeDenoiser)
-            frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.rarest)
+            frequency_PS = frequencies(rows, self.rows, self.phenotypes, network.min_frequency)
             network.frequency.copy_(torch.from_numpy(frequency_PS))
             network.initialize(self.panel, lambda: _people(rows, self.rows))
 
@@ -245,7 +245,7 @@ class HaplotypeInput(PanelInput):
         people, copying = network_config.get("people", 0), network_config.get("copying", False)
         which = "independent sites, at the allele frequencies of the person's phenotype"
         what, tensors = HELD[copying]
-        held = OF_LIBRARY.format(people=people, what=what, tensors=tensors)
+        held = PRIVACY_NOTE.format(people=people, what=what, tensors=tensors)
         purpose += held + WITHOUT_LIBRARY if people else ""
         return CardText(purpose, OF_PEOPLE, {"diffusion": which})
 
@@ -322,7 +322,7 @@ def group_frequencies(
     return clipped_PS, np.where(present, worth_P, EVERYBODY)
 
 
-def _people(corpus: TrainingRows, rows: HaplotypeRows) -> People:
+def _people(corpus: TrainingRows, rows: HaplotypeRows) -> LabelledHaplotypes:
     """The people to train on."""
     alleles_N2S = np.empty((len(corpus), 2, rows.sites), np.int8)
     finest_N = np.zeros(len(corpus), np.int64)
@@ -332,7 +332,7 @@ def _people(corpus: TrainingRows, rows: HaplotypeRows) -> People:
         alleles_N2S[some] = rows.alleles(letters)
         if rows.labels:
             finest_N[some] = rows.numbers(letters)[:, -1]
-    return People(torch.from_numpy(alleles_N2S), torch.from_numpy(finest_N))
+    return LabelledHaplotypes(torch.from_numpy(alleles_N2S), torch.from_numpy(finest_N))
 
 
 def independent_loss(network: GenotypeDenoiser, views: Mapping[str, Tensor]) -> float:

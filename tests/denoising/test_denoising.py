@@ -135,7 +135,7 @@ class Fixed:
     def __init__(self, p_S):
         self.p_S = np.array(p_S)
         self.panel = panel(len(p_S))
-        self.windows = [Window.whole(len(p_S))]
+        self.windows = [Window.full(len(p_S))]
 
     def haplotypes(self, calls, window):
         assert window == self.windows[0]

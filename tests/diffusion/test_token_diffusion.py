@@ -16,7 +16,7 @@ from genomai_cli.diffusion.kernel import MASKED
 from genomai_cli.errors import BundleError, TrainingError
 from genomai_cli.objectives.base import NO_TARGET, Alone, Alphabet, Model
 from genomai_cli.objectives.diffusion import TICKS, Diffusion, DiffusionSettings
-from genomai_cli.population.networks.denoiser import expected
+from genomai_cli.population.networks.denoiser import expected_alleles
 from genomai_cli.training.baselines import Markov
 from genomai_cli.training.recipe import read
 
@@ -191,10 +191,10 @@ def test_networks_without_a_soft_mask_take_no_substitutions():
 def test_an_allele_in_doubt_is_expected_by_bayes_theorem():
     """By hand: frequency 0.2, kept with the probability 1/2: p(1 | 1) = 0.2 * 0.75 / (0.2 * 0.75 + 0.8 * 0.25)."""
     alleles, frequency = torch.tensor([[[1, 0]]]), torch.tensor([[[0.2, 0.2]]])
-    half = expected(alleles, frequency, torch.full((1, 1, 2), 0.5))
+    half = expected_alleles(alleles, frequency, torch.full((1, 1, 2), 0.5))
     assert half.flatten().tolist() == pytest.approx([0.15 / 0.35, 0.05 / 0.65])
-    assert torch.equal(expected(alleles, frequency, torch.ones(1, 1, 2)), alleles.float())
-    assert torch.allclose(expected(alleles, frequency, torch.zeros(1, 1, 2)), frequency)
+    assert torch.equal(expected_alleles(alleles, frequency, torch.ones(1, 1, 2)), alleles.float())
+    assert torch.allclose(expected_alleles(alleles, frequency, torch.zeros(1, 1, 2)), frequency)
 
 
 # --- the Markov model ----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from genomai_cli.population.networks.denoiser import (
     DenoiserNetwork,
     Linkage,
     PhenotypeAttention,
-    Visible,
+    VisibleAlleles,
 )
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.networks.linkage_fit import Effects
@@ -305,7 +305,7 @@ def visible_at(site, allele):
     """One person with a single visible allele, at a site where every frequency is a half."""
     parts = torch.zeros(3, 1, 2, SITES, dtype=torch.float64)
     parts[:, 0, 0, site] = torch.tensor([allele - 0.5, 1, allele])
-    return Visible(*parts)
+    return VisibleAlleles(*parts)
 
 
 def test_linkage_stays_on_the_haplotype_and_its_chromosome(network, panel):
@@ -326,10 +326,10 @@ def test_near_sites_that_repeat_each_other_do_not_add_up(panel):
     linkage.learn(torch.zeros(3, dtype=torch.int64), torch.arange(3.0), pairs, certain)
     alleles = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
     known = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
-    one = linkage(Visible(0 * alleles, known, alleles), linkage.blocks())
+    one = linkage(VisibleAlleles(0 * alleles, known, alleles), linkage.blocks())
     assert one[0, 0, 1:].tolist() == pytest.approx([3, 3], abs=1e-6)  # alone it says all of it
     both = torch.tensor([[[1.0, 1, 0], [0, 0, 0]]], dtype=torch.float64)
-    two = linkage(Visible(0 * both, both, both), linkage.blocks())
+    two = linkage(VisibleAlleles(0 * both, both, both), linkage.blocks())
     assert two[0, 0, 2].item() == pytest.approx(3, abs=0.1)
 
 
@@ -346,7 +346,7 @@ def test_what_one_allele_says_of_another_is_found_whatever_the_frequency():
     for label in (1, 2):
         known[label] = alleles[torch.from_numpy(phenotype == label)].float().mean(dim=(0, 1))
     pairs = torch.tensor([[0, 0], [1, 2]])
-    found = linkage_fit.of_pairs(alleles, torch.from_numpy(phenotype), known, pairs)
+    found = linkage_fit.pair_effects(alleles, torch.from_numpy(phenotype), known, pairs)
     for label in (1, 2):
         for allele, told in ((0, 0.05), (1, 0.95)):
             parts = torch.tensor([allele - known[label, 0], 1.0, allele])
@@ -354,7 +354,7 @@ def test_what_one_allele_says_of_another_is_found_whatever_the_frequency():
             assert torch.sigmoid(logit).item() == pytest.approx(told, abs=0.03)
     assert (found.weights[:, 1] == 0).all()
     assert found.share[0] > 0.2 > 0.011 > found.share[1]
-    partners = linkage_fit.of_partners(alleles, torch.from_numpy(phenotype), known)
+    partners = linkage_fit.partner_effects(alleles, torch.from_numpy(phenotype), known)
     assert (partners.weights == 0).all()  # these haplotypes are independent
 
 
@@ -362,7 +362,7 @@ def test_sites_that_are_hardly_ever_heterozygous_are_known_for_it():
     allele = np.random.default_rng(2).integers(0, 2, (2000, 1, 1))
     alleles = torch.from_numpy(np.repeat(allele, 2, axis=1).astype(np.int8))
     none = torch.zeros(2000, dtype=torch.int64)
-    found = linkage_fit.of_partners(alleles, none, torch.full((1, 1), 0.5))
+    found = linkage_fit.partner_effects(alleles, none, torch.full((1, 1), 0.5))
     for own in (0.0, 1.0):
         logit = torch.tensor([own - 0.5, 1, own]) @ found.weights[:, 0]
         assert abs(torch.sigmoid(logit).item() - own) < 0.01

@@ -13,38 +13,38 @@ from genomai_cli.population.networks.haplotype_blocks import blocks_of, refined
 from genomai_cli.population.networks.haplotype_copying import (
     HaplotypeReference,
     Mosaic,
-    _spread,
+    _thinned,
     genotypes_of,
     likelihoods_of,
 )
-from genomai_cli.population.networks.haplotype_phases import Pairs, phases
+from genomai_cli.population.networks.haplotype_phases import DiploidModel, phases
 
-PEOPLE, SITES = 2, 5
-PLACE = np.array([0.0, 4e5, 5e5, 9e5, 1.5e6])
+INDIVIDUALS, SITES = 2, 5
+POSITIONS = np.array([0.0, 4e5, 5e5, 9e5, 1.5e6])
 REFERENCE = np.array(
     [[[0, 0, 1, 0, 1], [1, 0, 1, 1, 0]], [[1, 1, 0, 0, 1], [0, 1, 0, 1, 1]]], np.int8
 )
 
 
-def reference_of(alleles, place):
+def reference_of(alleles, position):
     """The reference of these haplotypes."""
-    people, _, sites = alleles.shape
-    made = HaplotypeReference(empty_arrays(HaplotypeReference.shapes(2 * people, sites)))
-    made.learn(alleles, place)
+    individuals, _, sites = alleles.shape
+    made = HaplotypeReference(empty_arrays(HaplotypeReference.shapes(2 * individuals, sites)))
+    made.set_haplotypes(alleles, position)
     return made
 
 
 @pytest.fixture
 def reference():
-    made = reference_of(REFERENCE, PLACE)
+    made = reference_of(REFERENCE, POSITIONS)
     made.rate[...], made.error[...] = 1e-6, 0.02
     return made
 
 
-def enumerated(alleles, allowed=range(2 * PEOPLE)):
+def enumerated(alleles, allowed=range(2 * INDIVIDUALS)):
     """The probability of allele 1 at each site, by the sum over all paths."""
-    haplotypes, count = REFERENCE.reshape(-1, SITES), 2 * PEOPLE
-    stay = np.exp(-1e-6 * np.diff(PLACE)).tolist()
+    haplotypes, count = REFERENCE.reshape(-1, SITES), 2 * INDIVIDUALS
+    stay = np.exp(-1e-6 * np.diff(POSITIONS)).tolist()
     total, ones = 0.0, np.zeros(SITES)
     for path in product(allowed, repeat=SITES):
         weight = 1.0
@@ -68,29 +68,29 @@ def test_forward_backward_is_the_sum_over_all_paths(reference, typed):
     hidden = [s for s in range(SITES) if s not in typed]
     for number, columns in enumerate(((2, 3), (1, 3))):
         found = pairs[:, list(columns)].sum(1)
-        wanted = enumerated(alleles[0, number].tolist())
-        np.testing.assert_allclose(found[hidden], wanted[hidden], atol=1e-5, rtol=0)
+        expected = enumerated(alleles[0, number].tolist())
+        np.testing.assert_allclose(found[hidden], expected[hidden], atol=1e-5, rtol=0)
     np.testing.assert_allclose(pairs.sum(1), 1, rtol=1e-5)
 
 
 def test_nobody_copies_oneself(reference):
     alleles = np.full((1, 2, SITES), -1, np.int8)
     alleles[..., :4] = REFERENCE[:1, :, :4]
-    own = np.array([0])
-    (pairs,) = reference.pairs(alleles, np.array([True]), own)
+    excluded = np.array([0])
+    (pairs,) = reference.pairs(alleles, np.array([True]), excluded)
     (free,) = reference.pairs(alleles, np.array([True]))
     assert pairs[4, 2] < free[4, 2] - 0.1  # 1 | 0, as that individual has it
     near = reference
-    near.place[4] = near.place[3]
-    (pairs,) = near.pairs(alleles, np.array([True]), own)
+    near.position[4] = near.position[3]
+    (pairs,) = near.pairs(alleles, np.array([True]), excluded)
     assert pairs[4, 3] == pytest.approx(1.0)  # both others have 1 there
 
 
-def many(rng, people, sites=40, founders=6):
+def many(rng, individuals, sites=40, founders=6):
     """Mosaics of few founders."""
     pool = rng.integers(0, 2, (founders, sites))
-    switch = (rng.random((people, 2, sites)) < 0.01).cumsum(2)
-    start = rng.integers(0, founders, (people, 2, 1))
+    switch = (rng.random((individuals, 2, sites)) < 0.01).cumsum(2)
+    start = rng.integers(0, founders, (individuals, 2, 1))
     return pool[(start + switch) % founders, np.arange(sites)].astype(np.int8)
 
 
@@ -149,7 +149,7 @@ def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     alleles = np.array([[[1, 0], [1, -1]], [[-1, 1], [0, 0]]], np.int8)
     made = reference_of(alleles, np.array([5.0, 9.0]))
     assert made.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
-    assert made.place.tolist() == [0.0, 4.0]
+    assert made.position.tolist() == [0.0, 4.0]
 
 
 def test_haplotypes_packed_part_by_part_are_all_there(monkeypatch):
@@ -159,8 +159,8 @@ def test_haplotypes_packed_part_by_part_are_all_there(monkeypatch):
     assert (made.alleles() == alleles.reshape(6, 21)).all()
 
 
-def mosaic_of(reference, place, typed, rate, error):
-    return Mosaic(reference, place, typed, layout_of(blocks_of(reference, typed)), rate, error)
+def mosaic_of(reference, position, typed, rate, error):
+    return Mosaic(reference, position, typed, layout_of(blocks_of(reference, typed)), rate, error)
 
 
 def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
@@ -172,7 +172,7 @@ def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
     evidence = reference[typed][:, :40].T.astype(np.float32)
     found = made.imputed(evidence, np.arange(40) // 2)
     assert ((found >= 0) & (found <= 1)).all()
-    assert made.copied(evidence, np.arange(40) // 2)[0].max() <= 1
+    assert made.posteriors(evidence, np.arange(40) // 2)[0].max() <= 1
 
 
 @pytest.fixture
@@ -181,22 +181,22 @@ def mosaic(cohort):
     reference, alleles = cohort
     typed = np.arange(1, 40, 3)
     columns = np.ascontiguousarray(reference.alleles().T)
-    made = mosaic_of(columns, reference.place.astype(np.float64), typed, 1e-5, 0.01)
+    made = mosaic_of(columns, reference.position.astype(np.float64), typed, 1e-5, 0.01)
     return made, alleles
 
 
-def walked_one_by_one(made, one, own):
+def walked_one_by_one(made, evidence, excluded):
     """The probabilities of allele 1 at all sites and, of the other sites' evidence, at the typed ones, and the mean
     probability of each haplotype, by forward-backward over all sites and haplotypes in double precision."""
     allowed = np.ones(made.reference.shape[1])
-    if own >= 0:
-        allowed[2 * own : 2 * own + 2] = 0
+    if excluded >= 0:
+        allowed[2 * excluded : 2 * excluded + 2] = 0
     usual = allowed / allowed.sum()
-    sites = len(made.place)
-    stay = np.exp(-made.rate * np.diff(made.place)).tolist()
+    sites = len(made.position)
+    stay = np.exp(-made.rate * np.diff(made.position)).tolist()
     typed = {int(site): k for k, site in enumerate(made.typed)}
-    one = one.astype(np.float64)
-    likely = one * (1 - made.error) + (1 - one) * made.error
+    evidence = evidence.astype(np.float64)
+    likely = evidence * (1 - made.error) + (1 - evidence) * made.error
 
     def seen(s):
         if s not in typed:
@@ -217,21 +217,21 @@ def walked_one_by_one(made, one, own):
     return (here * made.reference).sum(1), share, here[made.typed].mean(0)
 
 
-@pytest.mark.parametrize("own", [-1, 7])
+@pytest.mark.parametrize("excluded", [-1, 7])
 @pytest.mark.parametrize("longest", [1, 3, 64])
 @pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
 def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
-    mosaic, typed, longest, own, monkeypatch
+    mosaic, typed, longest, excluded, monkeypatch
 ):
-    monkeypatch.setattr(haplotype_blocks, "LONGEST", longest)
-    monkeypatch.setattr(haplotype_blocks, "LEAST_KINDS", 100)
+    monkeypatch.setattr(haplotype_blocks, "MAX_BLOCK_SITES", longest)
+    monkeypatch.setattr(haplotype_blocks, "MIN_KINDS", 100)
     made, alleles = mosaic
-    made = mosaic_of(made.reference, made.place, made.typed[typed], made.rate, made.error)
-    one = alleles[0, 0][made.typed].astype(np.float32).clip(0.05, 0.9)
-    found = made.imputed(one[None], np.array([own]))[0]
-    without, mass = made.copied(one[None], np.array([own]))
-    wanted, share, mean = walked_one_by_one(made, one, own)
-    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+    made = mosaic_of(made.reference, made.position, made.typed[typed], made.rate, made.error)
+    evidence = alleles[0, 0][made.typed].astype(np.float32).clip(0.05, 0.9)
+    found = made.imputed(evidence[None], np.array([excluded]))[0]
+    without, mass = made.posteriors(evidence[None], np.array([excluded]))
+    expected, share, mean = walked_one_by_one(made, evidence, excluded)
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(without[0], share, atol=1e-5, rtol=0)
     if longest == 64:
         np.testing.assert_allclose(mass[0], 2 * mean, atol=1e-5, rtol=0)  # one block
@@ -242,8 +242,8 @@ def test_haplotypes_of_a_kind_are_alike_in_all_rows():
     kinds = refined(np.arange(30) % 2, rows)
     for i in range(30):
         for j in range(30):
-            alike = i % 2 == j % 2 and bool((rows[:, i] == rows[:, j]).all())
-            assert (kinds[i] == kinds[j]) == alike
+            equal = i % 2 == j % 2 and bool((rows[:, i] == rows[:, j]).all())
+            assert (kinds[i] == kinds[j]) == equal
 
 
 def test_haplotypes_of_a_group_are_walked_as_if_alone(mosaic, monkeypatch):
@@ -251,12 +251,13 @@ def test_haplotypes_of_a_group_are_walked_as_if_alone(mosaic, monkeypatch):
     monkeypatch.setattr(reduced_copying, "VECTOR", 8)
     made, alleles = mosaic
     evidence = alleles.reshape(20, -1)[:, made.typed].astype(np.float32).clip(0.1, 0.8)
-    owns = np.where(np.arange(20) % 3 == 0, -1, np.arange(20))
-    found = made.imputed(evidence, owns), *made.copied(evidence, owns)
+    excluded = np.where(np.arange(20) % 3 == 0, -1, np.arange(20))
+    found = made.imputed(evidence, excluded), *made.posteriors(evidence, excluded)
     for number in range(20):
-        one = evidence[number : number + 1], owns[number : number + 1]
-        for some, (alone,) in zip(found, (made.imputed(*one), *made.copied(*one)), strict=True):
-            np.testing.assert_allclose(some[number], alone, atol=1e-6, rtol=0)
+        one = evidence[number : number + 1], excluded[number : number + 1]
+        alone = made.imputed(*one), *made.posteriors(*one)
+        for together, (expected,) in zip(found, alone, strict=True):
+            np.testing.assert_allclose(together[number], expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -266,20 +267,20 @@ def test_threads_do_not_show(mosaic, monkeypatch, number):
     made, alleles = mosaic
     evidence = alleles.reshape(20, -1)[:, made.typed].astype(np.float32)
     nobody = np.full(20, -1)
-    alone = made.imputed(evidence, nobody), *made.copied(evidence, nobody)
+    alone = made.imputed(evidence, nobody), *made.posteriors(evidence, nobody)
     monkeypatch.setattr(threads, "count", lambda: number)
-    shared = made.imputed(evidence, nobody), *made.copied(evidence, nobody)
+    shared = made.imputed(evidence, nobody), *made.posteriors(evidence, nobody)
     for one, two in zip(alone, shared, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def drawn(pairs, told, draws):
+def drawn(pairs, likelihoods, draws):
     """The alleles (X, 2, K) that one individual copies, by draws (X, K) from the paths of all pairs of states."""
     alleles, states = pairs.alleles[0].astype(np.int64), pairs.alleles.shape[1]
     right = np.array([1 - pairs.error, pairs.error])
     by_one = np.stack([right, right[::-1]])  # of a copied allele, what it is read as
     seen = [np.outer(by_one[a], by_one[b]).ravel() for a in range(2) for b in range(2)]
-    seen = np.stack(seen) @ told[:, [0, 1, 1, 2]].T  # by the pair of copied alleles (4, K)
+    seen = np.stack(seen) @ likelihoods[:, [0, 1, 1, 2]].T  # by the pair of copied alleles (4, K)
     forward = []
     for k, stay in enumerate(pairs.stay.tolist()):
         move = np.full((states, states), (1 - stay) / states) + stay * np.eye(states)
@@ -304,23 +305,23 @@ def drawn(pairs, told, draws):
 def test_phases_are_drawn_from_the_paths_of_both_haplotypes(mosaic):
     made, alleles = mosaic
     rng = np.random.default_rng(1)
-    told = likelihoods_of(alleles)[:, made.typed]
-    told[::2] = (told[::2] + 0.1) * rng.random(told[::2].shape)
+    likelihoods = likelihoods_of(alleles)[:, made.typed]
+    likelihoods[::2] = (likelihoods[::2] + 0.1) * rng.random(likelihoods[::2].shape)
     states = rng.random((10, 100)).argsort(axis=1)[:, :16]
     draws = rng.random((5, len(made.typed))).astype(np.float32)
     of_states = np.ascontiguousarray(made.alleles.T[states])
-    found = Pairs(of_states, made.stay, made.error).paths(told, draws)
+    found = DiploidModel(of_states, made.stay, made.error).paths(likelihoods, draws)
     for number in range(10):
-        pairs = Pairs(of_states[number : number + 1], made.stay, made.error)
-        np.testing.assert_array_equal(found[number], drawn(pairs, told[number], draws))
+        pairs = DiploidModel(of_states[number : number + 1], made.stay, made.error)
+        np.testing.assert_array_equal(found[number], drawn(pairs, likelihoods[number], draws))
 
 
 def test_phases_keep_to_what_is_known(mosaic):
     made, alleles = mosaic
-    told = likelihoods_of(alleles)[:, made.typed]
-    one = phases(made, told, np.full(10, -1))
+    likelihoods = likelihoods_of(alleles)[:, made.typed]
+    evidence = phases(made, likelihoods, np.full(10, -1))
     copies = alleles.sum(1)[:, made.typed]
-    for draw in np.moveaxis(one, 1, 0):
+    for draw in np.moveaxis(evidence, 1, 0):
         np.testing.assert_allclose(draw[:, 0][copies == 0], 0)
         np.testing.assert_allclose(draw[:, 1][copies == 2], 1)
         np.testing.assert_allclose(draw.sum(1)[copies == 1], 1)
@@ -334,11 +335,11 @@ def test_likelihoods_are_evidence(cohort):
     depth = rng.poisson(1.0, copies.shape)
     p = np.array([0.01, 0.5, 0.99])
     ones = rng.binomial(depth, p[copies])
-    told = p ** ones[..., None] * (1 - p) ** (depth - ones)[..., None]
+    likelihoods = p ** ones[..., None] * (1 - p) ** (depth - ones)[..., None]
     unknown = np.full_like(alleles, -1)
     no_phase = np.zeros(10, np.bool_)
-    soft = called(reference.pairs(unknown, no_phase, None, told.astype(np.float32)))
-    best = np.where(depth == 0, -1, told.argmax(2))
+    soft = called(reference.pairs(unknown, no_phase, None, likelihoods.astype(np.float32)))
+    best = np.where(depth == 0, -1, likelihoods.argmax(2))
     hard_alleles = np.stack([best > 1, best > 0], axis=1).astype(np.int8)
     hard_alleles = np.where((best < 0)[:, None], np.int8(-1), hard_alleles)
     hard = called(reference.pairs(hard_alleles, no_phase))
@@ -350,7 +351,7 @@ def test_likelihoods_are_evidence(cohort):
 def test_of_many_known_sites_some_are_read_evenly():
     known = np.ones((2, 10), np.bool_)
     known[1, ::2] = False
-    read = _spread(known, 5)
+    read = _thinned(known, 5)
     assert read.sum(1).tolist() == [5, 5]
     np.testing.assert_array_equal(read[1], known[1])
     assert np.diff(np.flatnonzero(read[0])).tolist() == [2, 2, 2, 2]

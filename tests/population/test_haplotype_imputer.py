@@ -17,7 +17,7 @@ from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import (
     HaplotypeImputer,
     ImputerConfig,
-    restored,
+    allele_probabilities,
     windows_of,
 )
 from genomai_cli.training import run_folder
@@ -418,19 +418,21 @@ def test_windows_tell_every_site_once_within_what_they_read(sites):
     for w in windows:
         assert w.begin <= w.first < w.last <= w.end <= w.begin + 32
         assert w.begin % 8 == 0
-        assert len(range(w.begin, w.end)[w.told]) == w.last - w.first
+        assert len(range(w.begin, w.end)[w.output]) == w.last - w.first
 
 
 def test_a_window_is_what_its_own_sites_are():
     alleles = mosaics()
     config = ImputerConfig(people=PEOPLE, sites=SITES, window=32, overlap=16)
     imputer = HaplotypeImputer(config, empty_arrays(HaplotypeImputer.shapes(config)))
-    imputer.haplotypes.learn(alleles[:PEOPLE], np.arange(SITES) * float(GAP))
-    imputer.calibration.learn(alleles[:PEOPLE].sum(axis=1))
+    imputer.haplotypes.set_haplotypes(alleles[:PEOPLE], np.arange(SITES) * float(GAP))
+    imputer.calibration.set_frequencies(alleles[:PEOPLE].sum(axis=1))
     window = imputer.windows[2]
-    library = imputer.library(window)
-    np.testing.assert_array_equal(library.copies, alleles[:PEOPLE, :, window.read].sum(1))
-    np.testing.assert_array_equal(library.calibration.base, imputer.calibration.base[window.read])
-    p = restored(library, alleles[PEOPLE:, :, window.read], np.ones((6, 32), np.bool_))
-    assert p.shape == (6, 2, 32)
-    assert ((p >= 0) & (p <= 1)).all()
+    kriging = imputer.kriging_reference(window)
+    np.testing.assert_array_equal(kriging.copies, alleles[:PEOPLE, :, window.input].sum(1))
+    np.testing.assert_array_equal(kriging.calibration.base, imputer.calibration.base[window.input])
+    probabilities = allele_probabilities(
+        kriging, alleles[PEOPLE:, :, window.input], np.ones((6, 32), np.bool_)
+    )
+    assert probabilities.shape == (6, 2, 32)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()

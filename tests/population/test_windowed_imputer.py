@@ -11,7 +11,7 @@ from genomai_cli.bundles import bundle as bundles
 from genomai_cli.cli.app import app
 from genomai_cli.formats.vcf_rewrite import Site, write_variants
 from genomai_cli.population.networks.haplotype_imputer import haplotypes_of
-from genomai_cli.population.networks.kriging import RIDGE, SPREAD, KrigingReference
+from genomai_cli.population.networks.kriging import KERNEL_WIDTH, RIDGE, KrigingReference
 from genomai_cli.population.networks.kriging_fit import fill, known_site_sets
 from genomai_cli.population.networks.windowed_imputer import (
     Neighbours,
@@ -22,7 +22,7 @@ from genomai_cli.population.networks.windowed_imputer import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SITES, PEOPLE = 24, 40
-PLACE = np.arange(SITES) * 1000.0
+POSITIONS = np.arange(SITES) * 1000.0
 
 
 @pytest.fixture
@@ -48,79 +48,79 @@ def reference_of(people, sites, **options):
 
 
 @pytest.fixture
-def library(copies):
-    made = reference_of(PEOPLE, SITES)
-    made.learn(copies)
-    return made
+def kriging(copies):
+    kriging = reference_of(PEOPLE, SITES)
+    kriging.set_genotypes(copies)
+    return kriging
 
 
-def kriged(copies, sites, asked):
-    """The same as `KrigingReference._predicted` from one sample's copies at all sites, by the textbook (eq. 2.25)."""
+def kriged(copies, sites, query):
+    """The same as `KrigingReference._predictions` from one sample's copies at all sites, by the textbook (eq. 2.25)."""
     known = copies >= 0
     mean = (copies * known).sum(0) / known.sum(0)
     surplus = ((copies - mean) * known)[:, sites]
-    own = ((asked - mean) * (asked >= 0))[sites]
-    width = SPREAD * 2 * surplus.var(0).sum()
-    like = np.exp(-np.square(surplus[:, None] - surplus).sum(2) / width)
-    near = np.exp(-np.square(surplus - own).sum(1) / width)
-    weights = near @ np.linalg.inv(like + RIDGE * np.eye(len(like)))
-    answers = []
+    query_surplus = ((query - mean) * (query >= 0))[sites]
+    width = KERNEL_WIDTH * 2 * surplus.var(0).sum()
+    kernel = np.exp(-np.square(surplus[:, None] - surplus).sum(2) / width)
+    similarity = np.exp(-np.square(surplus - query_surplus).sum(1) / width)
+    weights = similarity @ np.linalg.inv(kernel + RIDGE * np.eye(len(kernel)))
+    predictions = []
     for genotype in (1, 2):
-        is_one = copies == genotype
-        usual = is_one.sum(0) / known.sum(0)
-        answers.append(usual + weights @ ((is_one - usual) * known))
-    return np.stack(answers, axis=1)
+        has_genotype = copies == genotype
+        frequency = has_genotype.sum(0) / known.sum(0)
+        predictions.append(frequency + weights @ ((has_genotype - frequency) * known))
+    return np.stack(predictions, axis=1)
 
 
-def test_kriging_as_the_textbook_says(library, copies):
+def test_kriging_as_the_textbook_says(kriging, copies):
     sites = np.arange(0, SITES, 3)
-    asked = copies[4:5, sites]
-    (found,) = library._predicted(library._weights(asked, sites))
-    np.testing.assert_allclose(found, kriged(copies, sites, copies[4]), atol=1e-4, rtol=1e-4)
+    query = copies[4:5, sites]
+    (predicted,) = kriging._predictions(kriging._weights(query, sites))
+    np.testing.assert_allclose(predicted, kriged(copies, sites, copies[4]), atol=1e-4, rtol=1e-4)
 
 
-def test_left_out_is_a_refit_without_the_sample(library, copies):
+def test_left_out_is_a_refit_without_the_sample(kriging, copies):
     """Up to the means, which are everybody's: that of a refit differs by one sample."""
     sites = np.arange(1, SITES, 2)
-    found = library.left_out(sites, np.array([3, 7]))[1]
-    rest = np.concatenate([copies[:7], copies[8:]])
-    np.testing.assert_allclose(found, kriged(rest, sites, copies[7]), atol=0.06, rtol=0)
-    inside = library._predicted(library._weights(copies[7:8, sites], sites))[0]
-    assert np.abs(found - inside).max() > 0.05  # it does make a difference
+    predicted = kriging.leave_one_out(sites, np.array([3, 7]))[1]
+    others = np.concatenate([copies[:7], copies[8:]])
+    np.testing.assert_allclose(predicted, kriged(others, sites, copies[7]), atol=0.06, rtol=0)
+    fitted = kriging._predictions(kriging._weights(copies[7:8, sites], sites))[0]
+    assert np.abs(predicted - fitted).max() > 0.05  # it does make a difference
 
 
-def test_a_sample_does_not_depend_on_the_others_of_its_batch(library, copies):
-    asked = copies[:6].copy()
-    asked[0, ::2] = -1
-    asked[1, 5:] = -1
-    asked[2] = -1
-    alleles = haplotypes_as(asked)
+def test_a_sample_does_not_depend_on_the_others_of_its_batch(kriging, copies):
+    queries = copies[:6].copy()
+    queries[0, ::2] = -1
+    queries[1, 5:] = -1
+    queries[2] = -1
+    alleles = haplotypes_as(queries)
     phased = np.zeros(6, np.bool_)
-    together, pairs = library.genotypes(alleles, phased)
+    together, pairs = kriging.genotypes(alleles, phased)
     assert pairs is None
     for number in range(6):
-        alone = library.genotypes(alleles[number : number + 1], phased[:1])[0][0]
+        alone = kriging.genotypes(alleles[number : number + 1], phased[:1])[0][0]
         np.testing.assert_allclose(together[number], alone, atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(together.sum(axis=2), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("copying", [False, True])
 def test_calibration_tells_the_masked_genotypes(copies, copying):
-    library = reference_of(PEOPLE, SITES, haplotypes=copying)
-    fill(library, haplotypes_as(copies), PLACE)
+    kriging = reference_of(PEOPLE, SITES, haplotypes=copying)
+    fill(kriging, haplotypes_as(copies), POSITIONS)
     hidden = np.arange(0, SITES, 2)
-    asked = copies.copy()
-    asked[:, hidden] = -1
+    queries = copies.copy()
+    queries[:, hidden] = -1
     phased = np.zeros(PEOPLE, np.bool_)
-    told = library.genotypes(haplotypes_as(asked), phased)[0][:, hidden].argmax(axis=2)
+    predicted = kriging.genotypes(haplotypes_as(queries), phased)[0][:, hidden].argmax(axis=2)
     truth = copies[:, hidden]
     known = truth >= 0
-    usual = np.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden]
-    right = (told == truth)[known].mean()
-    assert right > 0.95 > (usual == truth)[known].mean() + 0.1
+    most_frequent = np.stack([(copies == g).sum(0) for g in range(3)]).argmax(0)[hidden]
+    right = (predicted == truth)[known].mean()
+    assert right > 0.95 > (most_frequent == truth)[known].mean() + 0.1
     other = reference_of(PEOPLE, SITES, haplotypes=copying)
-    fill(other, haplotypes_as(copies), PLACE)
-    for name, values in library.calibration.arrays.items():
+    fill(other, haplotypes_as(copies), POSITIONS)
+    for name, values in kriging.calibration.arrays.items():
         np.testing.assert_array_equal(values, other.calibration.arrays[name])
 
 
@@ -146,9 +146,9 @@ def test_neighbours_hear_of_both_sides():
     torch.nn.init.ones_(layer.weight)
     evidence = torch.zeros(1, 2, 3, 10)
     evidence[0, 1, 0, 5] = 1.0  # in the second block of three
-    (said,) = layer(evidence)
-    assert said[0].tolist() == [0.0] * 10
-    assert said[1].tolist() == [1.0] * 10
+    (logits,) = layer(evidence)
+    assert logits[0].tolist() == [0.0] * 10
+    assert logits[1].tolist() == [1.0] * 10
     evidence[0, 1, 0, 5], evidence[0, 1, 0, 0] = 0.0, 1.0
     assert layer(evidence)[0, 1].tolist() == [1.0] * 8 + [0.0] * 2
 
@@ -156,11 +156,11 @@ def test_neighbours_hear_of_both_sides():
 @pytest.fixture
 def network(copies):
     torch.manual_seed(0)
-    made = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8)).eval()
-    made.frequency.uniform_(0.1, 0.9)
-    torch.nn.init.normal_(made.sites.weight)
-    made.reference.learn(copies)
-    return made.requires_grad_(False)
+    network = RegionNetwork(RegionConfig(PEOPLE, SITES, 3, width=16, layers=1, block=8)).eval()
+    network.frequency.uniform_(0.1, 0.9)
+    torch.nn.init.normal_(network.sites.weight)
+    network.reference.set_genotypes(copies)
+    return network.requires_grad_(False)
 
 
 def test_masked_sites_say_nothing(network):
@@ -176,16 +176,16 @@ def test_masked_sites_say_nothing(network):
 
 
 @pytest.mark.parametrize("standardized", [False, True])
-def test_alleles_that_are_asked_for_are_told_as_all_are(standardized):
+def test_logits_of_chosen_alleles_are_those_of_all(standardized):
     config = RegionConfig(0, SITES, 3, width=16, layers=1, block=8, standardized=standardized)
     network = RegionNetwork(config).eval().requires_grad_(False)
     for table in (network.neighbours.weight, network.sites.weight, network.frequency):
         table.uniform_(0.1, 0.9)
     alleles = torch.randint(-1, 2, (3, 2, SITES))
     weights, chosen = torch.eye(3), alleles < 0
-    told = network(alleles, weights)[chosen]
-    torch.testing.assert_close(network.of_chosen(alleles, weights, chosen), told)
-    torch.testing.assert_close(network.prepared()(alleles, weights, chosen), told)
+    expected = network(alleles, weights)[chosen]
+    torch.testing.assert_close(network.chosen_logits(alleles, weights, chosen), expected)
+    torch.testing.assert_close(network.prepared()(alleles, weights, chosen), expected)
 
 
 def test_who_shows_nothing_has_the_frequencies():
@@ -193,8 +193,8 @@ def test_who_shows_nothing_has_the_frequencies():
     network = RegionNetwork(config).eval().requires_grad_(False)
     network.sites.weight.normal_()
     network.frequency.uniform_(0.1, 0.9)
-    told = network(torch.full((3, 2, SITES), -1), torch.eye(3)).sigmoid()
-    torch.testing.assert_close(told, network.frequency[:, None].expand(-1, 2, -1))
+    predicted = network(torch.full((3, 2, SITES), -1), torch.eye(3)).sigmoid()
+    torch.testing.assert_close(predicted, network.frequency[:, None].expand(-1, 2, -1))
 
 
 def test_a_near_site_says_less_where_others_are_visible_that_may_repeat_it():
@@ -253,18 +253,30 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
     settings = {"input.phenotypes": '["side"]', "optimization.steps": 6, "split.holdout": 0.1}
     settings |= {f"network.{name}": size for name, size in sizes.items()}
     changes = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    given = ["--panel", "cohort.vcf", "--labels", "labels.tsv", "cohort.vcf", "-o", "window"]
-    made = CliRunner().invoke(app, ["pretrain", "--recipe", "region", *given, *changes, "--quiet"])
-    assert made.exit_code == 0, made.output
+    arguments = ["--panel", "cohort.vcf", "--labels", "labels.tsv", "cohort.vcf", "-o", "window"]
+    result = CliRunner().invoke(
+        app, ["pretrain", "--recipe", "region", *arguments, *changes, "--quiet"]
+    )
+    assert result.exit_code == 0, result.output
     bundle = bundles.load("./window", torch.device("cpu"))
     assert len(bundle.coordinates) == 60
     library = bundle.classifier.networks[0].library
     assert (library is None) == (people == 0)
     card = (tmp_path / "window" / "README.md").read_text()
     assert ("haplotypes of 36 people" in card) == (people > 0)
-    asked = ["generate", "--model", "./window", "--phenotype", "NORTH", "-n", "3", "--to", "vcf"]
-    done = CliRunner().invoke(app, [*asked, "-o", "new.vcf", "--steps", "4"])
-    assert done.exit_code == 0, done.output
+    arguments = [
+        "generate",
+        "--model",
+        "./window",
+        "--phenotype",
+        "NORTH",
+        "-n",
+        "3",
+        "--to",
+        "vcf",
+    ]
+    result = CliRunner().invoke(app, [*arguments, "-o", "new.vcf", "--steps", "4"])
+    assert result.exit_code == 0, result.output
     lines = (tmp_path / "new.vcf").read_text().splitlines()
     assert sum(not line.startswith("#") for line in lines) == 60
 
@@ -272,18 +284,18 @@ def test_a_bundle_of_a_window(tmp_path, monkeypatch, people):
 def test_the_number_of_threads_does_not_show():
     rng = np.random.default_rng(0)
     copies = rng.integers(0, 3, (600, 40)).astype(np.int8)
-    asked = haplotypes_as(copies[:100])
-    asked[..., ::2] = -1
-    found = []
+    queries = haplotypes_as(copies[:100])
+    queries[..., ::2] = -1
+    results = []
     try:
         for number in (1, 2):
             threads.use(number)
-            library = reference_of(600, 40)
-            library.learn(copies)
-            told = library.genotypes(asked, np.zeros(100, np.bool_))[0]
-            left_out = library.left_out(np.arange(0, 40, 2), np.arange(20))
-            found.append((told, left_out))
+            kriging = reference_of(600, 40)
+            kriging.set_genotypes(copies)
+            genotypes = kriging.genotypes(queries, np.zeros(100, np.bool_))[0]
+            predicted = kriging.leave_one_out(np.arange(0, 40, 2), np.arange(20))
+            results.append((genotypes, predicted))
     finally:
         threads.use(1)
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -24,7 +24,7 @@ from genomai_cli.diffusion.kernel import Denoiser, guided
 from genomai_cli.diffusion.phenotypes import given_phenotypes
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import HaplotypeRows
-from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
+from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LogitFunction
 from genomai_cli.population.networks.phenotype_embedding import Records, views_of
 
 ALLELES = 2
@@ -41,7 +41,7 @@ class HaplotypeDenoiser:
     phenotype: Tensor
     guidance: float = 1.0
     context_guidance: float = 1.0
-    prepared: Logits | None = None
+    prepared: LogitFunction | None = None
     soft_masked: bool = False
     records: Records | None = None
 
@@ -73,7 +73,7 @@ class HaplotypeDenoiser:
         more: dict[str, Any] = {} if records is None else {"records": records}
         if self.soft_masked:
             more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
-        logits = self.prepared or self.network.of_chosen
+        logits = self.prepared or self.network.chosen_logits
         chosen_B2S = chosen_BT.view(shape)
         logits_N = logits(tokens_BT.view(shape), weights_BP, chosen_B2S, **more)
         if self.context_guidance == 1:

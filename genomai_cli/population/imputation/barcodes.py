@@ -40,14 +40,14 @@ MAX_FOREIGN = 0.1  # of the letters; of random ones half or more are no genotype
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The barcodes of a panel; `letters` (S,) tells which of its letters each site of the model is, -1 for none."""
+    """The barcodes of a panel; `indices` (S,) are those of the model's sites among its letters, -1 for none."""
 
     sites: BarcodeSites
-    letters: NDArray[np.int64]
+    indices: NDArray[np.int64]
 
     @classmethod
     def of(cls, panel: Panel, model: Panel) -> "Layout":
-        """How the model's sites stand in barcodes of a panel."""
+        """The layout of a panel's barcodes for the sites of the model's panel."""
         return cls(BarcodeSites.of(panel), model.indices_in(panel))
 
     def fits(self, letters_L: Letters) -> bool:
@@ -70,16 +70,16 @@ class BarcodeReading:
 
 
 class BarcodeDenoiser:
-    """Restores barcodes of the model's panel, and of others for the sites that they share with it."""
+    """Restores barcodes of the model's panel, and those of other panels at the sites that they share with it."""
 
     def __init__(
-        self, model: GenotypeModel, others: Iterable[Panel], settings: Settings, name: str
+        self, model: GenotypeModel, other_panels: Iterable[Panel], settings: Settings, name: str
     ) -> None:
         self.name, self.batch_size = name, model.batch_size
         self._model, self._settings = model, settings
         panel = model.panel
-        layouts = [Layout.of(one, panel) for one in (panel, *others)]
-        self._layouts = [one for one in layouts if (one.letters >= 0).any()]
+        layouts = [Layout.of(barcode_panel, panel) for barcode_panel in (panel, *other_panels)]
+        self._layouts = [layout for layout in layouts if (layout.indices >= 0).any()]
         heterozygotes = heterozygote_codes(panel)
         self._alleles_S2 = np.stack([panel.ref_codes, panel.alt_codes], axis=1)
         columns = (panel.ref_codes, heterozygotes, panel.alt_codes)
@@ -87,19 +87,19 @@ class BarcodeDenoiser:
 
     def read(self, entries: Sequence[Entry]) -> BarcodeReading | None:
         """The sample in one entry, or in two of the haplotypes NAME_A and NAME_B."""
-        found = [entry.letters() for entry in entries]
-        given = [letters for letters in found if letters is not None]
-        if len(given) < len(entries):
+        maybe_letters = [entry.letters() for entry in entries]
+        barcodes = [letters for letters in maybe_letters if letters is not None]
+        if len(barcodes) < len(entries):
             return None
-        layout = next((one for one in self._layouts if all(map(one.fits, given))), None)
+        layout = next((layout for layout in self._layouts if all(map(layout.fits, barcodes))), None)
         if layout is None:
             return None
-        single = [is_haplotype(letters) for letters in given]
-        if len(entries) > 1 and not all(single):
+        are_haplotypes = [is_haplotype(letters) for letters in barcodes]
+        if len(entries) > 1 and not all(are_haplotypes):
             return None
-        calls = int((given[0] != UNKNOWN_LETTER).sum())
-        haploid = len(entries) > 1 or (single[0] and calls >= HAPLOID_CALLS)
-        at_sites = [np.where(layout.letters < 0, 0, x[layout.letters]) for x in given]
+        calls = int((barcodes[0] != UNKNOWN_LETTER).sum())
+        haploid = len(entries) > 1 or (are_haplotypes[0] and calls >= HAPLOID_CALLS)
+        at_sites = [np.where(layout.indices < 0, 0, x[layout.indices]) for x in barcodes]
         return BarcodeReading(entries[0].name, at_sites, layout, haploid)
 
     def read_vcf(self, again: Again, options: VcfOptions) -> VcfSamples:
@@ -107,7 +107,7 @@ class BarcodeDenoiser:
         return samples_of(again, self._model, options)
 
     def restore(self, readings: Sequence[BarcodeReading]) -> list[list[Proposal] | None]:
-        """The proposals for the entries of each sample; None for one of which nothing is known."""
+        """The proposals for the entries of each sample; None for one without a known allele."""
         alleles = np.stack([self._alleles(reading) for reading in readings])
         haploid_B = np.array([reading.haploid for reading in readings])
         phased_BS = haploid_B[:, None] | (alleles[:, 0] == alleles[:, 1])
@@ -119,7 +119,7 @@ class BarcodeDenoiser:
         ]
 
     def _alleles(self, reading: BarcodeReading) -> NDArray[np.int8]:
-        """The alleles (2, S); those of a single haplotype are the first, with nothing beside them."""
+        """The alleles (2, S); those of a single haplotype are the first, and the second are missing."""
         alleles = np.full((2, len(self._alleles_S2)), MISSING, np.int8)
         if reading.haploid:
             for row, letters_S in zip(alleles, reading.letters, strict=False):
@@ -133,8 +133,8 @@ class BarcodeDenoiser:
 
     def _proposals(self, reading: BarcodeReading, pairs_S4: Probabilities) -> list[Proposal]:
         if not reading.haploid:
-            found = genotypes_of(pairs_S4)
-            return [self._proposal(reading, 0, found, self._genotypes_S3)]
+            genotypes_S3 = genotypes_of(pairs_S4)
+            return [self._proposal(reading, 0, genotypes_S3, self._genotypes_S3)]
         return [
             self._proposal(reading, number, haplotype(pairs_S4, number), self._alleles_S2)
             for number in range(len(reading.letters))
@@ -147,18 +147,18 @@ class BarcodeDenoiser:
         posterior_SV: Probabilities,
         table_SV: Letters,
     ) -> Proposal:
-        """What to write into one barcode: at missing letters, and with an error rate at any."""
+        """The proposal for one barcode: letters at missing ones, and with an error rate at any."""
         letters_S = reading.letters[number]
         missing_S = letters_S == UNKNOWN_LETTER
-        open_S = missing_S if self._settings.error_rate is None else letters_S > 0
-        rows = np.flatnonzero(open_S & (letters_S != ord("-")))
+        restorable_S = missing_S if self._settings.error_rate is None else letters_S > 0
+        rows = np.flatnonzero(restorable_S & (letters_S != ord("-")))
         observed = _index(letters_S, table_SV)[rows]
-        positions = reading.layout.letters[rows]
+        positions = reading.layout.indices[rows]
         columns = (positions, posterior_SV[rows], observed, table_SV[rows], missing_S[rows])
         return propose(*columns, self._settings)
 
 
 def _index(letters_S: Letters, table_SV: Letters) -> Codes:
-    """Which of its possible letters each is (S,), `MISSING` for none of them."""
+    """The index of each letter among those of its site (S,), `MISSING` for none of them."""
     equal_SV = table_SV == letters_S[:, None]
     return np.where(equal_SV.any(axis=1), equal_SV.argmax(axis=1), MISSING)

@@ -1,6 +1,6 @@
-"""Models of individuals at a panel's sites, and the genotypes of individuals given what is known of them.
+"""Models of genotypes at a panel's sites, and the posterior genotypes of individuals given their calls.
 
-Reference haplotypes are asked here, networks in `network_models`.
+The model of reference haplotypes is here, those of networks in `network_models`.
 
 Shape suffixes: B individuals, S sites; 2 haplotypes; 3 genotypes, by copies of allele 1; 4 ordered pairs of alleles 00
 01 10 11.
@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 from genomai_cli.alphabet import MISSING
 from genomai_cli.denoising.base import Flags, Probabilities, Settings, leave_out, normalised
 from genomai_cli.population.networks.haplotype_copying import pairs_of
-from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, Window, restored
+from genomai_cli.population.networks.haplotype_imputer import (
+    HaplotypeImputer,
+    Window,
+    allele_probabilities,
+)
 from genomai_cli.population.networks.kriging import KrigingReference
 from genomai_cli.population.panel import Panel
 
@@ -26,43 +30,43 @@ MAX_BATCH = 128  # the system takes pages of larger arrays back each time: a ten
 
 
 class GenotypeModel(Protocol):
-    """Knows individuals at the sites of a panel."""
+    """Predicts alleles at the sites of a panel."""
 
     panel: Panel
-    batch_size: int  # the most individuals at once
+    batch_size: int  # the maximum number of individuals at once
     windows: list[Window]  # of the panel's sites
     frequency: NDArray[np.float64] | None  # of allele 1 (S,), of models that read likelihoods
 
     def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
-        """The probabilities (B, 2, S) of allele 1 on both haplotypes at every site that a window reads, given the calls
+        """The probabilities (B, 2, S) of allele 1 on both haplotypes at the input sites of a window, given the calls
         there; given these the two are independent.
 
-        At a site that is known in part or in full they need not agree with what is known.
+        At a site with known alleles they need not agree with these.
         """
 
 
-class ModelOfWindows:
-    """Asks a `HaplotypeImputer`, whose library of one window is kept until another one is asked for."""
+class ReferenceHaplotypeModel:
+    """The model of a `HaplotypeImputer`; the kriging of the last window is cached."""
 
     def __init__(self, imputer: HaplotypeImputer, panel: Panel) -> None:
         self.panel, self.windows = panel, imputer.windows
         self.frequency: NDArray[np.float64] | None = imputer.haplotypes.frequencies()
         self.batch_size = batch_size(max(w.end - w.begin for w in self.windows))
         self._imputer = imputer
-        self._library: tuple[Window, KrigingReference] | None = None
+        self._kriging: tuple[Window, KrigingReference] | None = None
 
     def haplotypes(self, calls: "Calls", window: Window) -> Probabilities:
         """See `GenotypeModel`."""
-        if self._library is None or self._library[0] != window:
-            self._library = None
-            self._library = window, self._imputer.library(window)
-        told = calls.alleles, calls.phased, calls.likelihoods
-        found: Probabilities = restored(self._library[1], *told)
-        return found
+        if self._kriging is None or self._kriging[0] != window:
+            self._kriging = None
+            self._kriging = window, self._imputer.kriging_reference(window)
+        known = calls.alleles, calls.phased, calls.likelihoods
+        probability_B2S: Probabilities = allele_probabilities(self._kriging[1], *known)
+        return probability_B2S
 
 
 def batch_size(sites: int) -> int:
-    """How many individuals at once, by their alleles."""
+    """The number of individuals of a batch, at so many sites."""
     return max(1, min(MAX_BATCH, ALLELES_PER_BATCH // sites))
 
 
@@ -72,9 +76,9 @@ COPIES = PAIRS.sum(axis=1)
 
 @dataclass(frozen=True, eq=False)
 class Calls:
-    """What is known of some individuals: alleles (B, 2, S), 0, 1 or `MISSING`; whether it is known (B, S) on which
-    haplotype each lies; who (B,) is haplotypes rather than genotypes, each allele read by itself; and, for models that
-    read them, likelihoods (B, S, 3) of genotypes that are unknown, all alike where nothing is said."""
+    """The calls of individuals: alleles (B, 2, S), 0, 1 or `MISSING`; whether they are `phased` (B, S); which
+    individuals (B,) are `haploid`: haplotypes rather than genotypes, each allele read by itself; and, for models that
+    read them, likelihoods (B, S, 3) of genotypes that are unknown, equal where there are none."""
 
     names: Sequence[str]
     alleles: Alleles
@@ -83,25 +87,25 @@ class Calls:
     likelihoods: NDArray[np.float32] | None = None
 
     def at(self, sites: slice) -> "Calls":
-        """The same at some of the sites."""
+        """The calls at some of the sites."""
         alleles, phased = self.alleles[..., sites], self.phased[:, sites]
-        told = None if self.likelihoods is None else self.likelihoods[:, sites]
-        return replace(self, alleles=alleles, phased=phased, likelihoods=told)
+        likelihoods = None if self.likelihoods is None else self.likelihoods[:, sites]
+        return replace(self, alleles=alleles, phased=phased, likelihoods=likelihoods)
 
     def of(self, rows: NDArray[np.int64]) -> "Calls":
-        """The same of some of the individuals."""
+        """The calls of some of the individuals."""
         columns = (self.alleles[rows], self.phased[rows], self.haploid[rows])
-        told = None if self.likelihoods is None else self.likelihoods[rows]
-        return Calls([self.names[row] for row in rows], *columns, told)
+        likelihoods = None if self.likelihoods is None else self.likelihoods[rows]
+        return Calls([self.names[row] for row in rows], *columns, likelihoods)
 
     def masked(self, sites_BS: Flags) -> "Calls":
-        """The same without the alleles at some sites."""
+        """The calls without the alleles at some sites."""
         alleles = np.where(sites_BS[:, None], np.int8(MISSING), self.alleles)
         return replace(self, alleles=alleles)
 
     @property
     def correctable(self) -> Flags:
-        """Where (B, S) something has been read that may be wrong: a whole genotype, or an allele of a haplotype."""
+        """Where (B, S) there is a call that may be wrong: a full genotype, or an allele of a haplotype."""
         known = self.alleles != MISSING
         correctable: Flags = known.all(axis=1) | (self.haploid[:, None] & known.any(axis=1))
         return correctable
@@ -110,7 +114,7 @@ class Calls:
 def posterior(model: GenotypeModel, calls: Calls, settings: Settings) -> Probabilities:
     """The probabilities (B, S, 4) of the ordered pairs at all sites of the panel; see `posterior_in`."""
     parts = [
-        posterior_in(window, model, calls.at(window.read), settings) for window in model.windows
+        posterior_in(window, model, calls.at(window.input), settings) for window in model.windows
     ]
     return np.concatenate(parts, axis=1)
 
@@ -118,18 +122,17 @@ def posterior(model: GenotypeModel, calls: Calls, settings: Settings) -> Probabi
 def posterior_in(
     window: Window, model: GenotypeModel, calls: Calls, settings: Settings
 ) -> Probabilities:
-    """The probabilities (B, S, 4) of the ordered pairs at the sites that a window tells, by the calls of those that it
-    reads.
+    """The probabilities (B, S, 4) of the ordered pairs at the output sites of a window, given the calls at its input.
 
-    Known alleles are certain; with an error rate, what has been read in full is as probable as it and all that is known
-    elsewhere make it. Not more individuals than the model's `batch_size`.
+    Known alleles are certain; with an error rate, a correctable call is the likelihood, and the model's prediction from
+    all other calls the prior. At most the model's `batch_size` individuals.
     """
-    one_B2S = model.haplotypes(calls, window)
-    one_B2S = np.where(calls.alleles == MISSING, one_B2S, calls.alleles)
+    probability_B2S = model.haplotypes(calls, window)
+    probability_B2S = np.where(calls.alleles == MISSING, probability_B2S, calls.alleles)
     correctable_BS = calls.correctable
     if settings.error_rate is None or not correctable_BS.any():
-        return pairs_of(one_B2S[..., window.told])
-    pairs_BS4: Probabilities = pairs_of(one_B2S)
+        return pairs_of(probability_B2S[..., window.output])
+    pairs_BS4: Probabilities = pairs_of(probability_B2S)
     left_out_BS2 = leave_out(
         lambda masked_BS: model.haplotypes(calls.masked(masked_BS), window).swapaxes(1, 2),
         correctable_BS,
@@ -139,18 +142,18 @@ def posterior_in(
     likelihood_BS4 = _likelihood(calls, settings.error_rate)
     corrected = normalised(left_out_BS4[correctable_BS] * likelihood_BS4[correctable_BS])
     pairs_BS4[correctable_BS] = corrected
-    return pairs_BS4[:, window.told]
+    return pairs_BS4[:, window.output]
 
 
 def _likelihood(calls: Calls, error_rate: float) -> Probabilities:
-    """How probable it is (B, S, 4) to read what was read: one of the two other genotypes at this rate, or of a
+    """The probability (B, S, 4) of the call given the true pair: one of the two other genotypes at this rate, or of a
     haplotype the other allele."""
     copies_BS1 = calls.alleles.sum(axis=1)[..., None]
     of_genotype = np.where(copies_BS1 == COPIES, 1 - error_rate, error_rate / 2)
     of_haplotypes = np.ones_like(of_genotype)
     for alleles_BS, pair_4 in zip(calls.alleles.swapaxes(0, 1), PAIRS.T, strict=True):
-        read = np.where(alleles_BS[..., None] == pair_4, 1 - error_rate, error_rate)
-        of_haplotypes *= np.where(alleles_BS[..., None] == MISSING, 1.0, read)
+        likelihood = np.where(alleles_BS[..., None] == pair_4, 1 - error_rate, error_rate)
+        of_haplotypes *= np.where(alleles_BS[..., None] == MISSING, 1.0, likelihood)
     return np.where(calls.haploid[:, None, None], of_haplotypes, of_genotype)
 
 

@@ -1,7 +1,7 @@
-"""Networks that predict alleles as models of individuals, and the denoiser of their bundles.
+"""Networks that predict alleles as genotype models, and the denoiser of their bundles.
 
-A model that knows populations is told which are likely; any other network that predicts alleles by itself is asked as
-it is.
+A network conditioned on populations gets the posterior probabilities of these; any other network that predicts alleles
+is used as it is.
 
 Shape suffixes: B individuals, S sites, P phenotypes, K populations; 2 haplotypes.
 """
@@ -24,7 +24,7 @@ from genomai_cli.population.imputation.models import (
     Alleles,
     Calls,
     GenotypeModel,
-    ModelOfWindows,
+    ReferenceHaplotypeModel,
     batch_size,
 )
 from genomai_cli.population.networks.denoiser import DenoiserNetwork
@@ -41,28 +41,28 @@ def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> Ba
 
 
 def model_of(bundle: Bundle) -> GenotypeModel:
-    """What the bundle predicts genotypes with; BundleError for one that predicts none."""
+    """The genotype model of a bundle; BundleError for one that predicts none."""
     panel, network = bundle.coordinates, bundle.classifier.networks[0]
     if isinstance(network, ImputerNetwork):
-        return ModelOfWindows(network.imputer, panel)
+        return ReferenceHaplotypeModel(network.imputer, panel)
     if isinstance(network, DenoiserNetwork):
-        return ModelOfPopulations(network, panel, Phenotypes.from_config(bundle.config))
-    able = [network, *(bundle.auxiliary[name] for name in sorted(bundle.auxiliary))]
-    for module in able:
+        return PopulationDenoiserModel(network, panel, Phenotypes.from_config(bundle.config))
+    candidates = [network, *(bundle.auxiliary[name] for name in sorted(bundle.auxiliary))]
+    for module in candidates:
         if hasattr(module, "allele_probabilities"):
-            return ModelOfHaplotypes(module, panel)
+            return AlleleNetworkModel(module, panel)
     raise BundleError(
         f"the model {bundle.name!r} restores nothing: it tells people apart, not alleles"
     )
 
 
-class ModelOfHaplotypes:
-    """Asks a module with `allele_probabilities`; its two haplotypes are independent given what is known."""
+class AlleleNetworkModel:
+    """The model of a module with `allele_probabilities`; its two haplotypes are independent given the calls."""
 
     def __init__(self, module: nn.Module, panel: Panel) -> None:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), module)
-        self.windows = [Window.whole(len(panel))]
+        self.windows = [Window.full(len(panel))]
         self.frequency: NDArray[np.float64] | None = None
         self._module = module
         self._device = next(iter(module.state_dict().values())).device
@@ -74,22 +74,22 @@ class ModelOfHaplotypes:
         alleles_B2S, phased_BS = calls.alleles, calls.phased
         alleles = torch.from_numpy(alleles_B2S).to(self._device)
         phased = torch.from_numpy(phased_BS).to(self._device)
-        p_B2S: Tensor = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
-        return p_B2S.double().cpu().numpy()
+        probability_B2S: Tensor = self._module.allele_probabilities(alleles, phased)  # type: ignore[operator]
+        return probability_B2S.double().cpu().numpy()
 
 
-class ModelOfPopulations:
-    """Asks a `DenoiserNetwork`, given the probability of each population to be the individual's.
+class PopulationDenoiserModel:
+    """The model of a `DenoiserNetwork`, given the posterior probability of each population.
 
-    That follows from the known alleles and the populations' frequencies, as if sites were independent. The
-    heterozygotes of unknown phase take turns on which haplotype the alternate allele lies: the genotype beside a
-    linked one is the same either way.
+    That follows from the known alleles and the populations' frequencies, as if sites were independent. Heterozygotes of
+    unknown phase have the alternate allele on either haplotype in turn: the genotype at a linked site is the same
+    either way.
     """
 
     def __init__(self, network: DenoiserNetwork, panel: Panel, phenotypes: Phenotypes) -> None:
         self.panel = panel
         self.batch_size = _batch_size(len(panel), network)
-        self.windows = [Window.whole(len(panel))]
+        self.windows = [Window.full(len(panel))]
         self.frequency: NDArray[np.float64] | None = None
         self._network = network
         sizes = phenotypes.parts(REFERENCE)
@@ -106,11 +106,11 @@ class ModelOfPopulations:
     def haplotypes(self, calls: Calls, window: Window) -> Probabilities:
         """See `GenotypeModel`."""
         del window
-        placed_B2S = alternate_phase(calls.alleles, calls.phased)
-        alleles = torch.from_numpy(placed_B2S).to(self._frequency_KS)
+        ordered_B2S = alternate_phase(calls.alleles, calls.phased)
+        alleles = torch.from_numpy(ordered_B2S).to(self._frequency_KS)
         weights_BP = self.populations(alleles) @ self._weights_KP
-        p_B2S: Tensor = self._network(alleles, weights_BP, self._blocks).sigmoid()
-        return p_B2S.double().cpu().numpy()
+        probability_B2S: Tensor = self._network(alleles, weights_BP, self._blocks).sigmoid()
+        return probability_B2S.double().cpu().numpy()
 
     def populations(self, alleles_B2S: Tensor) -> Tensor:
         """The posterior probabilities (B, K) of the populations."""
@@ -123,14 +123,14 @@ class ModelOfPopulations:
 
 
 def alternate_phase(alleles_B2S: Alleles, phased_BS: Flags) -> Alleles:
-    """The alleles, those of every other heterozygote of unknown phase the other way round than in the one before."""
+    """The alleles, with the two of every second heterozygote of unknown phase exchanged."""
     known_BS = (alleles_B2S != MISSING).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
     second_BS = np.cumsum(unordered_BS, axis=1) % 2
-    placed_B2S = alleles_B2S.copy()
+    ordered_B2S = alleles_B2S.copy()
     for number, row in enumerate((second_BS, 1 - second_BS)):
-        placed_B2S[:, number] = np.where(unordered_BS, row, alleles_B2S[:, number])
-    return placed_B2S
+        ordered_B2S[:, number] = np.where(unordered_BS, row, alleles_B2S[:, number])
+    return ordered_B2S
 
 
 def _batch_size(sites: int, module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Reference haplotypes made into a model: from haplotypes, a panel and a recipe to a config, arrays and what is told.
+"""Reference haplotypes made into a model: from haplotypes, a panel and a recipe to a config, arrays and a report.
 
 No network is trained, and nothing here needs torch.
 """
@@ -22,8 +22,8 @@ from genomai_cli.population.networks.haplotype_imputer import (
     KIND,
     HaplotypeImputer,
     ImputerConfig,
-    evenly,
-    places,
+    evenly_spaced,
+    linear_positions,
 )
 from genomai_cli.population.packed_haplotypes import PackedHaplotypes
 from genomai_cli.population.panel import Panel
@@ -31,21 +31,21 @@ from genomai_cli.records import add_to_digest
 from genomai_cli.training.pretraining_report import PretrainedReport
 from genomai_cli.training.recipe_tables import checked
 
-OF_LIBRARY = """
+PRIVACY_NOTE = """
 
 **It holds the {what} of {people} people it was trained on** ({tensors}), by which
 `genomai denoise` restores those of others: share it as you would share their data."""
 _PURPOSE = """\
 It restores the genotypes of others at its sites: `genomai denoise --model DIR`. It has no network, generates nobody and
 tells no labels."""
-_HELD = {"what": "haplotypes", "tensors": "the tensor `haplotypes.packed`"}
+_HAPLOTYPES = {"what": "haplotypes", "tensors": "the tensor `haplotypes.packed`"}
 _LIMITS = """\
 Variants that no individual of the reference has are never restored, and populations that it lacks less well. The losses
 above are of its own individuals, each left out in turn, at hidden genotypes where every tenth site is known."""
 # As `diffusion.phenotypes` writes them, which loads torch.
 _NO_PHENOTYPES: dict[str, Any] = {"labels": {}, "within": {}, "people": {}}
 # Sections of recipes, and `objectives`, of which there are none here.
-_OF_TRAINING = {"heads", "objectives", "split", "views", "optimization", "corpus"}.union(
+_TRAINING_SECTIONS = {"heads", "objectives", "split", "views", "optimization", "corpus"}.union(
     registry.OBJECTIVES, registry.EVIDENCE
 )
 _BASELINE = "how frequent genotypes are"
@@ -56,7 +56,7 @@ _LEFT_OUT = " of records left out one by one, on which nothing was fitted"
 
 @dataclass(frozen=True)
 class ReferenceInput:
-    """What is read: two haplotypes of an individual, and nothing else."""
+    """Settings of the input, both haplotypes of individuals; no others are possible."""
 
     kind: str = "people"
     haplotypes: bool = True
@@ -75,17 +75,19 @@ class ReferenceRecipe:
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> "ReferenceRecipe":
-        """The recipe of parsed TOML, in which what is about training counts for nothing; ValueError for a key that is
-        unknown, missing or of another type, TrainingError for one that asks for objectives."""
+        """The recipe of parsed TOML; sections about training are ignored. ValueError for a key that is unknown, missing
+        or of another type, TrainingError for a recipe with objectives."""
         if tables.get("objectives"):
             raise TrainingError(
                 f"recipe {tables.get('name')}: filled as it is, without objectives or --model"
             )
-        given = checked(ReferenceInput, tables.get("input", {}), "input.")
-        if given != ReferenceInput():
+        input_settings = checked(ReferenceInput, tables.get("input", {}), "input.")
+        if input_settings != ReferenceInput():
             raise ValueError('reference haplotypes have input.kind = "people", haplotypes = true')
-        own = {name: value for name, value in tables.items() if name not in _OF_TRAINING}
-        recipe: ReferenceRecipe = checked(cls, {**own, "input": given}, "")
+        own_tables = {
+            name: value for name, value in tables.items() if name not in _TRAINING_SECTIONS
+        }
+        recipe: ReferenceRecipe = checked(cls, {**own_tables, "input": input_settings}, "")
         if recipe.network.get("kind") != KIND:
             raise ValueError(f"network.kind is {KIND!r}, not {recipe.network.get('kind')!r}")
         return recipe
@@ -93,7 +95,7 @@ class ReferenceRecipe:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A model of reference haplotypes: its config, the arrays that it holds by name, and what is told of it."""
+    """A model of reference haplotypes: its config, its arrays by name, and the report on it."""
 
     config: dict[str, Any]
     arrays: Mapping[str, NDArray[Any]]
@@ -101,24 +103,24 @@ class Prepared:
 
 
 def prepare(
-    read: PackedHaplotypes, panel: Panel, recipe: ReferenceRecipe, *, seed: int
+    packed: PackedHaplotypes, panel: Panel, recipe: ReferenceRecipe, *, seed: int
 ) -> Prepared:
-    """The model that these haplotypes make; what is unknown of them is overwritten.
+    """The model of these haplotypes; unknown alleles are overwritten in them.
 
     Raises TrainingError where individuals are too few, BundleError for a recipe whose sizes contradict each other. The
-    `seed` is told, but nothing is drawn by it.
+    `seed` is recorded, but nothing is drawn by it.
     """
-    began = time.monotonic()
-    haplotypes = read.with_alleles()
+    start = time.monotonic()
+    haplotypes = packed.with_alleles()
     sizes = {name: value for name, value in recipe.network.items() if name != "kind"}
-    most = ImputerConfig.of(sizes).people
-    _require_enough(len(haplotypes), most)
-    corpus = _about(read, len(haplotypes))
-    kept = haplotypes.of(evenly(len(haplotypes), most))
-    config = ImputerConfig.of({**sizes, "people": len(kept), "sites": len(panel)})
-    imputer = HaplotypeImputer.learnt(config, kept, places(panel))
-    losses = imputer.losses(kept)
-    told = new_config(
+    max_individuals = ImputerConfig.of(sizes).people
+    _require_enough(len(haplotypes), max_individuals)
+    corpus = _corpus_facts(packed, len(haplotypes))
+    reference = haplotypes.of(evenly_spaced(len(haplotypes), max_individuals))
+    config = ImputerConfig.of({**sizes, "people": len(reference), "sites": len(panel)})
+    imputer = HaplotypeImputer.fitted(config, reference, linear_positions(panel))
+    losses = imputer.losses(reference)
+    config_dict = new_config(
         recipe,
         asdict(recipe.input),
         tokenizers.from_config(recipe.tokenizer).to_config(),
@@ -131,7 +133,7 @@ def prepare(
         "seed": seed,
         "device": "cpu",
         "processes": 1,
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(time.monotonic() - start),
         "corpus": corpus,
         "objectives": {},
         "steps": 0,
@@ -140,30 +142,33 @@ def prepare(
         "baseline": {name: round(baseline, 4) for name, (_, baseline) in losses.items()},
         "bits_per_base": {},
     }
-    told["provenance"] |= facts
-    told["phenotypes"] = _NO_PHENOTYPES
-    report = PretrainedReport(told, facts, _card(config, facts), KIND, 0, _READ, _METHOD, _LEFT_OUT)
-    return Prepared(told, imputer.arrays, report)
+    config_dict["provenance"] |= facts
+    config_dict["phenotypes"] = _NO_PHENOTYPES
+    report = PretrainedReport(
+        config_dict, facts, _card(config, facts), KIND, 0, _READ, _METHOD, _LEFT_OUT
+    )
+    return Prepared(config_dict, imputer.arrays, report)
 
 
-def _require_enough(individuals: int, most: int) -> None:
-    """TrainingError where those that there are, or those that are kept, are too few to be left out by turns."""
-    if min(individuals, most) < kriging_fit.FEWEST:
+def _require_enough(individuals: int, max_individuals: int) -> None:
+    """TrainingError where the individuals, or those that the recipe keeps, are too few to be left out in turn."""
+    if min(individuals, max_individuals) < kriging_fit.MIN_INDIVIDUALS:
         raise TrainingError(
-            f"{max(0, min(individuals, most))} individuals are too few for a reference: {kriging_fit.FEWEST} at least"
+            f"{max(0, min(individuals, max_individuals))} individuals are too few for a reference: "
+            f"{kriging_fit.MIN_INDIVIDUALS} at least"
         )
 
 
-def _about(read: PackedHaplotypes, used: int) -> dict[str, Any]:
-    """How many individuals were read and how many of them used, and the SHA-256 of their names and alleles, as a
-    corpus of them has it (`training.corpus.About`)."""
-    digest, layout = hashlib.sha256(), HaplotypeRows(read.sites, 0)
-    for number, name in enumerate(read.names):
-        alleles_2S = read.of(np.array([number])).alleles()[0]
+def _corpus_facts(packed: PackedHaplotypes, used: int) -> dict[str, Any]:
+    """The numbers of individuals that were read and used, and the SHA-256 of their names and alleles, as for a corpus
+    (`training.corpus.About`)."""
+    digest, layout = hashlib.sha256(), HaplotypeRows(packed.sites, 0)
+    for number, name in enumerate(packed.names):
+        alleles_2S = packed.of(np.array([number])).alleles()[0]
         add_to_digest(digest, name, layout.row(alleles_2S, []).tobytes())
     return {
-        "records": len(read),
-        "letters": len(read) * len(layout),
+        "records": len(packed),
+        "letters": len(packed) * len(layout),
         "pieces": used,
         "held_out": 0,
         "by_record": True,
@@ -173,6 +178,6 @@ def _about(read: PackedHaplotypes, used: int) -> dict[str, Any]:
 
 
 def _card(config: ImputerConfig, facts: Mapping[str, Any]) -> CardText:
-    """What the card says."""
-    purpose = _PURPOSE + OF_LIBRARY.format(people=config.people, **_HELD)
+    """The text of the card."""
+    purpose = _PURPOSE + PRIVACY_NOTE.format(people=config.people, **_HAPLOTYPES)
     return CardText(purpose, _LIMITS, dict.fromkeys(facts["held_out"], _BASELINE))

@@ -4,16 +4,16 @@ from genomai_cli.bundles import catalog
 from genomai_cli.bundles.stored import StoredBundle, damage
 from genomai_cli.denoising.base import Settings
 from genomai_cli.population.imputation.barcodes import BarcodeDenoiser
-from genomai_cli.population.imputation.models import ModelOfWindows
+from genomai_cli.population.imputation.models import ReferenceHaplotypeModel
 from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, ImputerConfig
 from genomai_cli.population.panel_files import panel_in
 
 
 def denoiser_of(bundle: StoredBundle, settings: Settings) -> BarcodeDenoiser:
-    """What restores by the bundle's haplotypes; BundleError for a config or arrays that are none."""
+    """The denoiser by the bundle's haplotypes; BundleError for a config or arrays of another kind."""
     with damage(bundle.path / catalog.CONFIG):
         panel = panel_in(bundle.path, bundle.config)
         config = ImputerConfig.of(bundle.network)
         shapes = HaplotypeImputer.shapes(config)
     imputer = HaplotypeImputer(config, bundle.arrays(shapes))
-    return BarcodeDenoiser(ModelOfWindows(imputer, panel), (), settings, bundle.name)
+    return BarcodeDenoiser(ReferenceHaplotypeModel(imputer, panel), (), settings, bundle.name)

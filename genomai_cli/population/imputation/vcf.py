@@ -53,16 +53,16 @@ def samples_of(again: Again, model: GenotypeModel, options: VcfOptions) -> VcfSa
         return VcfSamples(cohort.samples, None, (), (f"{error}: {UNCHANGED}",))
     if report.matched < min(MIN_SITES, len(model.panel) / 2):
         return VcfSamples(cohort.samples, None, (), (f"{report}: too few, {UNCHANGED}",))
-    found = PanelSiteModel(model, calls, report.build, cohort.samples, options.settings)
-    warnings = (*report.warnings, *_faults(found, cohort.samples))
-    return VcfSamples(cohort.samples, found, (str(report),), warnings)
+    site_model = PanelSiteModel(model, calls, report.build, cohort.samples, options.settings)
+    warnings = (*report.warnings, *_selection_warnings(site_model, cohort.samples))
+    return VcfSamples(cohort.samples, site_model, (str(report),), warnings)
 
 
-def _faults(model: "PanelSiteModel", samples: Sequence[str]) -> Iterator[str]:
+def _selection_warnings(model: "PanelSiteModel", samples: Sequence[str]) -> Iterator[str]:
     """A warning if some samples' calls were chosen by genotype, since missing ones are not missing by chance then."""
-    chosen = [name for name, selected in zip(samples, model.selected, strict=True) if selected]
-    if chosen:
-        yield f"{VARIANTS_ONLY}: {len(chosen)} of {len(samples)} samples, {chosen[0]} first: {RESTORED}"
+    names = [name for name, selected in zip(samples, model.selected, strict=True) if selected]
+    if names:
+        yield f"{VARIANTS_ONLY}: {len(names)} of {len(samples)} samples, {names[0]} first: {RESTORED}"
 
 
 class PanelSiteModel:
@@ -93,20 +93,20 @@ class PanelSiteModel:
         self.phased: Flags = phased(alleles_N2S, calls.phased.T)
         likelihoods_NS3 = _likelihoods(calls, model)
         if likelihoods_NS3 is not None:
-            soft_NS = (likelihoods_NS3 != likelihoods_NS3[..., :1]).any(axis=2)
-            alleles_N2S = np.where(soft_NS[:, None], np.int8(MISSING), alleles_N2S)
+            uncertain_NS = (likelihoods_NS3 != likelihoods_NS3[..., :1]).any(axis=2)
+            alleles_N2S = np.where(uncertain_NS[:, None], np.int8(MISSING), alleles_N2S)
         self._known_NS = (alleles_N2S != MISSING).all(axis=1)
         self.usable: Flags = (alleles_N2S != MISSING).any(axis=(1, 2))
         if likelihoods_NS3 is not None:
-            self.usable |= soft_NS.any(axis=1)
-        nobody = np.zeros(len(samples), np.bool_)
-        self._read = Calls(samples, alleles_N2S, calls.phased.T, nobody, likelihoods_NS3)
+            self.usable |= uncertain_NS.any(axis=1)
+        haploid_N = np.zeros(len(samples), np.bool_)
+        self._known_calls = Calls(samples, alleles_N2S, calls.phased.T, haploid_N, likelihoods_NS3)
         self._model, self._settings = model, settings
         self._restored: tuple[Window, Shares] | None = None
 
     def _window(self, site: int) -> tuple[Window, Shares]:
-        """The window that tells a site, and the pairs (S, N, 4) of its sites, which are kept until another one's are
-        asked for: files are in the order of their sites."""
+        """The window whose output has a site, and the pairs (S, N, 4) of its sites. Those of the last window are
+        cached: files are in the order of their sites."""
         if self._restored is not None:
             window = self._restored[0]
             if window.first <= site < window.last:
@@ -117,15 +117,15 @@ class PanelSiteModel:
         return self._restored
 
     def _pairs_in(self, window: Window) -> Shares:
-        everywhere = self._settings.error_rate is not None
+        corrects = self._settings.error_rate is not None
         known_N = self._known_NS[:, window.first : window.last].all(axis=1)
-        rows = np.flatnonzero(self.usable & (everywhere | ~known_N))
-        calls = self._read.at(window.read)
+        rows = np.flatnonzero(self.usable & (corrects | ~known_N))
+        calls = self._known_calls.at(window.input)
         pairs_SN4 = np.zeros((window.last - window.first, len(calls.names), 4), np.float32)
-        for at in range(0, len(rows), self._model.batch_size):
-            some = rows[at : at + self._model.batch_size]
-            found = posterior_in(window, self._model, calls.of(some), self._settings)
-            pairs_SN4[:, some] = found.swapaxes(0, 1)
+        for begin in range(0, len(rows), self._model.batch_size):
+            batch = rows[begin : begin + self._model.batch_size]
+            pairs_BS4 = posterior_in(window, self._model, calls.of(batch), self._settings)
+            pairs_SN4[:, batch] = pairs_BS4.swapaxes(0, 1)
         return pairs_SN4
 
     def sites(self, contig: str) -> Mapping[int, int]:
@@ -134,24 +134,24 @@ class PanelSiteModel:
 
     def alternates(self, site: int, ref: str, alts: Sequence[str]) -> tuple[str, ...] | None:
         """See `SiteModel`."""
-        own = set(self._own(site))
-        if ref not in own or len(alts) > 1 or not self._calls.strand[site]:
+        alleles = set(self._record_alleles(site))
+        if ref not in alleles or len(alts) > 1 or not self._calls.strand[site]:
             return None
-        other = (own - {ref}).pop()
+        other = (alleles - {ref}).pop()
         return (other,) if not alts or alts[0] == other else None
 
     def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`."""
         window, pairs_SN4 = self._window(site)
         table: Shares = pairs_SN4[site - window.first].reshape(-1, 2, 2)
-        return table if alleles[0] == self._own(site)[0] else table[:, ::-1, ::-1]
+        return table if alleles[0] == self._record_alleles(site)[0] else table[:, ::-1, ::-1]
 
-    def _own(self, site: int) -> tuple[str, str]:
+    def _record_alleles(self, site: int) -> tuple[str, str]:
         """The panel's alleles as the record has them: on its strand."""
-        own = self.panel.ref[site], self.panel.alt[site]
+        alleles = self.panel.ref[site], self.panel.alt[site]
         if self._calls.strand[site] >= 0:
-            return own
-        ref, alt = complements(own)
+            return alleles
+        ref, alt = complements(alleles)
         return ref, alt
 
     def known(self, site: int) -> Flags:
@@ -180,21 +180,21 @@ class PanelSiteModel:
 
 
 def _likelihoods(calls: SiteCalls, model: GenotypeModel) -> NDArray[np.float32] | None:
-    """Those of genotypes (N, S, 3) that are missing or doubtful, all alike elsewhere; None without any."""
+    """The likelihoods (N, S, 3) of genotypes that are missing or uncertain, equal elsewhere; None without any."""
     if calls.uncertain is None or model.frequency is None:
         return None
     samples = range(calls.codes.shape[1])
-    found = [likelihoods_of(calls.uncertain.of_sample(n), model.frequency) for n in samples]
-    return np.stack(found)
+    by_sample = [likelihoods_of(calls.uncertain.of_sample(n), model.frequency) for n in samples]
+    return np.stack(by_sample)
 
 
 def phased(alleles_N2S: Alleles, phased_NS: Flags) -> Flags:
-    """Whose (N,) haplotypes are known: all heterozygotes are phased, or without any, all known genotypes are."""
+    """Which individuals (N,) are phased: all heterozygotes are, or without any, all known genotypes."""
     known_NS = (alleles_N2S != MISSING).all(axis=1)
     heterozygous_NS = known_NS & (alleles_N2S[:, 0] != alleles_N2S[:, 1])
     decisive_NS = np.where(heterozygous_NS.any(axis=1)[:, None], heterozygous_NS, known_NS)
-    some_N = decisive_NS.any(axis=1)
-    phased: Flags = some_N & ~(decisive_NS & ~phased_NS).any(axis=1)
+    any_N = decisive_NS.any(axis=1)
+    phased: Flags = any_N & ~(decisive_NS & ~phased_NS).any(axis=1)
     return phased
 
 

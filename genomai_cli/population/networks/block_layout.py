@@ -18,16 +18,16 @@ Array = NDArray[Any]
 class Layout(NamedTuple):
     """The blocks of a walk, side by side.
 
-    The most typed sites, kinds and states of one of them; where each begins among typed sites and among kinds (X + 1),
-    and the states of each typed site (K + 1); the state and the kind of each haplotype (X, H); of kinds their state and
-    how many haplotypes they are (V,); whether states have allele 1 (U,); which of the sites are typed (K + 2), before
-    the first one 0 and behind the last one how many sites there are; and the kinds with allele 1 of each site, with
-    their states, which begin at `carriers_at` (S + 1). States and kinds are counted in their block.
+    The maxima of typed sites, kinds and states of a block; offsets of each block among typed sites and among kinds
+    (X + 1), and of the states of each typed site (K + 1); the state and the kind of each haplotype (X, H); of kinds
+    their state and number of haplotypes (V,); the alleles of states (U,); the indices of typed sites (K + 2), between 0
+    and the number of sites; and the kinds with allele 1 at each site, `carriers`, with their states, whose offsets are
+    `carriers_at` (S + 1). Numbers of states and kinds are those within a block.
     """
 
-    most_typed: int
-    most_kinds: int
-    most_states: int
+    max_typed: int
+    max_kinds: int
+    max_states: int
     typed_at: Array
     kinds_at: Array
     states_at: Array
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     kind: Array
     state_of_kind: Array
     sizes: Array
-    one: Array
+    state_allele: Array
     site: Array
     carriers_at: Array
     carriers: Array
@@ -44,15 +44,15 @@ class Layout(NamedTuple):
 
 def layout_of(blocks: Sequence[Block]) -> Layout:
     """The blocks of a walk side by side."""
-    typed = [len(block.one) for block in blocks]
-    states = [block.one.shape[1] for block in blocks]
+    typed = [len(block.state_alleles) for block in blocks]
+    states = [block.state_alleles.shape[1] for block in blocks]
     kinds = [len(block.state_of_kind) for block in blocks]
-    carriers = [np.nonzero(block.alleles) for block in blocks]
-    found = list(zip(blocks, carriers, strict=True))
+    carriers = [np.nonzero(block.kind_alleles) for block in blocks]
+    with_carriers = list(zip(blocks, carriers, strict=True))
     return Layout(
-        most_typed=max(typed),
-        most_kinds=max(kinds),
-        most_states=max(states),
+        max_typed=max(typed),
+        max_kinds=max(kinds),
+        max_states=max(states),
         typed_at=_starts(typed),
         kinds_at=_starts(kinds),
         states_at=_starts(np.repeat(states, typed)),
@@ -60,16 +60,24 @@ def layout_of(blocks: Sequence[Block]) -> Layout:
         kind=np.stack([block.kind for block in blocks]).astype(np.int32),
         state_of_kind=_joined([block.state_of_kind for block in blocks], np.int32),
         sizes=_joined([np.bincount(block.kind) for block in blocks], np.float32),
-        one=_joined([block.one.ravel() for block in blocks], np.uint8),
+        state_allele=_joined([block.state_alleles.ravel() for block in blocks], np.uint8),
         site=_joined(
             [[0], *(block.typed + block.sites.start for block in blocks), [blocks[-1].sites.stop]],
             np.int64,
         ),
         carriers_at=_starts(
-            _joined([np.bincount(at, minlength=len(b.alleles)) for b, (at, _) in found], np.int64)
+            _joined(
+                [
+                    np.bincount(rows, minlength=len(b.kind_alleles))
+                    for b, (rows, _) in with_carriers
+                ],
+                np.int64,
+            )
         ),
         carriers=_joined([kinds for _, kinds in carriers], np.int32),
-        carrier_state=_joined([b.state_of_kind[kinds] for b, (_, kinds) in found], np.int32),
+        carrier_state=_joined(
+            [b.state_of_kind[kinds] for b, (_, kinds) in with_carriers], np.int32
+        ),
     )
 
 

@@ -19,29 +19,29 @@ ONE: Any = np.float32(1)  # a plain 1 would make doubles of them
 TINY: Any = np.float32(1e-30)
 
 
-def paths(alleles_BJK: Array, stay_K: Array, seen_BK3: Array, draws_XK: Array) -> Array:
-    """The alleles (B, X, 2, K) of what both haplotypes copy; see `Pairs.paths`."""
-    people, states, typed = alleles_BJK.shape
-    path_BX2K = np.empty((people, len(draws_XK), 2, typed), np.uint8)
+def paths(alleles_BJK: Array, stay_K: Array, emission_BK3: Array, draws_XK: Array) -> Array:
+    """The alleles (B, X, 2, K) of what both haplotypes copy; see `DiploidModel.paths`."""
+    individuals, states, typed = alleles_BJK.shape
+    path_BX2K = np.empty((individuals, len(draws_XK), 2, typed), np.uint8)
 
     def walk(first: int, step: int) -> None:
         forward_KJJ = np.empty((typed, states, states), np.float32)
         rows_KJ, columns_KJ = np.empty((2, typed, states), np.float32)
-        seen_2J, from_J = np.empty((2, states), np.float32), np.empty(states, np.float32)
-        for b in range(first, people, step):
+        emission_2J, from_J = np.empty((2, states), np.float32), np.empty(states, np.float32)
+        for b in range(first, individuals, step):
             _draw(
-                alleles_BJK[b], stay_K, seen_BK3[b], draws_XK, forward_KJJ, rows_KJ, columns_KJ, seen_2J, from_J,
-                path_BX2K[b],
+                alleles_BJK[b], stay_K, emission_BK3[b], draws_XK, forward_KJJ, rows_KJ, columns_KJ, emission_2J,
+                from_J, path_BX2K[b],
             )  # fmt: skip
 
-    threads.each(threads.count(), people, walk)
+    threads.each(threads.count(), individuals, walk)
     return path_BX2K
 
 
 @compiled
 def _draw(
-    alleles_JK: Array, stay_K: Array, seen_K3: Array, draws_XK: Array, forward_KJJ: Array, rows_KJ: Array,
-    columns_KJ: Array, seen_2J: Array, from_J: Array, path_X2K: Array,
+    alleles_JK: Array, stay_K: Array, emission_K3: Array, draws_XK: Array, forward_KJJ: Array, rows_KJ: Array,
+    columns_KJ: Array, emission_2J: Array, from_J: Array, path_X2K: Array,
 ) -> None:  # fmt: skip
     """Both haplotypes of an individual."""
     states, typed = alleles_JK.shape
@@ -54,7 +54,7 @@ def _draw(
         before = k - 1 if k else 0
         for j in range(states):
             one = alleles_JK[j, k]
-            seen_2J[0, j], seen_2J[1, j] = seen_K3[k, one], seen_K3[k, one + 1]
+            emission_2J[0, j], emission_2J[1, j] = emission_K3[k, one], emission_K3[k, one + 1]
             from_J[j] = other * columns_KJ[before, j] if k else ZERO
         for j in range(states):
             columns_KJ[k, j] = ZERO
@@ -63,12 +63,12 @@ def _draw(
             base = switch * switch
             if k == 0:
                 for j in range(states):
-                    forward_KJJ[0, i, j] = base * seen_2J[one, j]
+                    forward_KJJ[0, i, j] = base * emission_2J[one, j]
             else:
                 base += other * rows_KJ[before, i]
                 for j in range(states):
                     here = same * forward_KJJ[before, i, j] + from_J[j] + base
-                    forward_KJJ[k, i, j] = here * seen_2J[one, j]
+                    forward_KJJ[k, i, j] = here * emission_2J[one, j]
             for j in range(states):
                 row += forward_KJJ[k, i, j]
             for j in range(states):
@@ -80,29 +80,29 @@ def _draw(
         for k in range(typed - 1, -1, -1):
             stay = stay_K[k + 1] if i >= 0 else ZERO
             switch = (ONE - stay) / np.float32(states)
-            sum_ = 0.0
+            cumulative = 0.0
             for row in range(states):
                 weight = switch * rows_KJ[k, row] + (
                     stay * forward_KJJ[k, row, j] if j >= 0 else ZERO
                 )
-                sum_ += weight * (switch + (stay if row == i else ZERO))
-            wanted, sum_ = draws_XK[x, k] * sum_, 0.0
+                cumulative += weight * (switch + (stay if row == i else ZERO))
+            threshold, cumulative = draws_XK[x, k] * cumulative, 0.0
             chosen = states - 1
             for row in range(states):
                 weight = switch * rows_KJ[k, row] + (
                     stay * forward_KJJ[k, row, j] if j >= 0 else ZERO
                 )
                 part = weight * (switch + (stay if row == i else ZERO))
-                if sum_ + part >= wanted:
+                if cumulative + part >= threshold:
                     chosen = row
                     break
-                sum_ += part
+                cumulative += part
             outer = switch + (stay if chosen == i else ZERO)
             other_chosen = states - 1
             for column in range(states):
                 weight = outer * forward_KJJ[k, chosen, column]
-                sum_ += weight * (switch + (stay if column == j else ZERO))
-                if sum_ >= wanted:
+                cumulative += weight * (switch + (stay if column == j else ZERO))
+                if cumulative >= threshold:
                     other_chosen = column
                     break
             i, j = chosen, other_chosen

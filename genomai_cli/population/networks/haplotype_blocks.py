@@ -16,9 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_KINDS, KINDS_SHARE = 16, 1 / 12  # of a block: a longer one has fewer walks over haplotypes
-LONGEST = 64  # typed sites of a block, which grows by the typed ones of so many sites
-STEP = 20
+MIN_KINDS, KINDS_SHARE = (
+    16,
+    1 / 12,
+)  # limit of the kinds of a block, absolute and as a share of the haplotypes
+MAX_BLOCK_SITES = 64  # typed sites of a block
+SITES_PER_STEP = 20  # a block grows by the typed ones among so many sites
 
 Numbers = NDArray[np.int64]
 Alleles = NDArray[np.uint8]
@@ -26,31 +29,30 @@ Alleles = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Typed sites (K,), and the `sites` from one to before another that are told by them.
+    """A range of `sites` (S,), of which the indices `typed` (K,) within it are typed.
 
-    The `state` and the `kind` (H,) of each haplotype, and the state of each kind (V,), in whose order kinds are; the
-    alleles of states at typed sites, `one` (K, U), and of kinds at all, `alleles` (S, V); and which of these sites are
-    `typed` (K,).
+    The `state` and the `kind` (H,) of each haplotype, and the state of each kind (V,), by which kinds are sorted; the
+    alleles of states at typed sites (K, U), and of kinds at all sites (S, V).
     """
 
     sites: slice
     state: Numbers
     kind: Numbers
     state_of_kind: Numbers
-    one: Alleles
-    alleles: Alleles
+    state_alleles: Alleles
+    kind_alleles: Alleles
     typed: Numbers
 
 
-def _block(alleles_SH: Alleles, typed_K: Numbers, sites: slice, kind_H: Numbers) -> Block:
-    """Of the alleles at the sites, of which these are typed; `kind_H` numbers haplotypes that are alike there."""
+def block_of(alleles_SH: Alleles, typed_K: Numbers, sites: slice, kind_H: Numbers) -> Block:
+    """The block of these sites, of which `typed_K` are typed; equal haplotypes have equal numbers `kind_H`."""
     state_H = refined(np.zeros_like(kind_H), alleles_SH[typed_K])
-    _, one_of_V = np.unique(kind_H, return_index=True)
-    by_state_V = np.argsort(state_H[one_of_V], kind="stable")
-    kind_H, one_of_V = np.argsort(by_state_V)[kind_H], one_of_V[by_state_V]
-    state_V = state_H[one_of_V]
+    _, representative_V = np.unique(kind_H, return_index=True)
+    order_V = np.argsort(state_H[representative_V], kind="stable")
+    kind_H, representative_V = np.argsort(order_V)[kind_H], representative_V[order_V]
+    state_V = state_H[representative_V]
     first_U = np.searchsorted(state_V, np.arange(state_V[-1] + 1))
-    alleles_SV = alleles_SH[:, one_of_V]
+    alleles_SV = alleles_SH[:, representative_V]
     return Block(
         sites, state_H, kind_H, state_V, alleles_SV[typed_K][:, first_U], alleles_SV, typed_K
     )
@@ -60,10 +62,10 @@ def refined(kind_H: Numbers, rows_SH: Alleles) -> Numbers:
     """Numbers of haplotypes, of which two are the same if they were before and alleles in all these rows are."""
     for byte_H in np.packbits(rows_SH, axis=0):
         key_H = kind_H << 8 | byte_H
-        there = np.zeros(int(key_H.max()) + 1, np.bool_)
-        there[key_H] = True
-        keys = np.flatnonzero(there)
-        number = np.empty(len(there), np.int64)
+        present = np.zeros(int(key_H.max()) + 1, np.bool_)
+        present[key_H] = True
+        keys = np.flatnonzero(present)
+        number = np.empty(len(present), np.int64)
         number[keys] = np.arange(len(keys))
         kind_H = number[key_H]
     return kind_H
@@ -72,21 +74,23 @@ def refined(kind_H: Numbers, rows_SH: Alleles) -> Numbers:
 def blocks_of(reference_SH: Alleles, typed_K: Numbers) -> list[Block]:
     """Blocks of neighbouring typed sites, as long as few kinds of haplotypes are in each."""
     sites, count = reference_SH.shape
-    most = max(LEAST_KINDS, int(count * KINDS_SHARE))
+    max_kinds = max(MIN_KINDS, int(count * KINDS_SHARE))
     begins, ends = np.append(0, typed_K[1:]), np.append(typed_K[1:], sites)
-    found, first, kind_H = [], 0, np.zeros(count, np.int64)
-    step = max(1, STEP * len(typed_K) // sites)
+    blocks, first, kind_H = [], 0, np.zeros(count, np.int64)
+    step = max(1, SITES_PER_STEP * len(typed_K) // sites)
     for k in range(0, len(typed_K), step):
         last = min(k + step, len(typed_K))
-        more = reference_SH[begins[k] : ends[last - 1]]
-        more_H = refined(kind_H, more)
-        if k > first and (more_H.max() >= most or last - first > LONGEST):
-            found.append((first, k, kind_H))
-            first, more_H = k, refined(np.zeros_like(kind_H), more)
-        kind_H = more_H
-    found.append((first, len(typed_K), kind_H))
-    spans = [(slice(a, b), slice(int(begins[a]), int(ends[b - 1])), kinds) for a, b, kinds in found]
+        rows_SH = reference_SH[begins[k] : ends[last - 1]]
+        refined_H = refined(kind_H, rows_SH)
+        if k > first and (refined_H.max() >= max_kinds or last - first > MAX_BLOCK_SITES):
+            blocks.append((first, k, kind_H))
+            first, refined_H = k, refined(np.zeros_like(kind_H), rows_SH)
+        kind_H = refined_H
+    blocks.append((first, len(typed_K), kind_H))
+    spans = [
+        (slice(a, b), slice(int(begins[a]), int(ends[b - 1])), kinds) for a, b, kinds in blocks
+    ]
     return [
-        _block(reference_SH[span], typed_K[which] - span.start, span, kinds)
-        for which, span, kinds in spans
+        block_of(reference_SH[span], typed_K[typed_span] - span.start, span, kinds)
+        for typed_span, span, kinds in spans
     ]

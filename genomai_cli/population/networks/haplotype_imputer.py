@@ -1,7 +1,7 @@
-"""Reference haplotypes that restore the genotypes of others, window by window, and nothing else: no network is trained.
+"""Reference haplotypes that impute the genotypes of others, window by window, and nothing else: no network is trained.
 
-What is told of a window is that of a `KrigingReference` of its sites. Haplotypes are kept once, packed, and the
-calibration is one for all windows, so that memory for whole chromosomes is that of a window.
+A window is imputed by a `KrigingReference` of its sites. Haplotypes are stored once, packed, and the calibration is
+shared by all windows, so that memory for whole chromosomes is that of a window.
 
 Shape suffixes: B individuals, N reference individuals, S sites; 2 haplotypes, 3 genotypes.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import BundleError
 from genomai_cli.population.networks import kriging_fit
 from genomai_cli.population.networks.haplotype_copying import (
-    APART,
+    CONTIG_GAP,
     Alleles,
     Array,
     Flags,
@@ -27,21 +27,21 @@ from genomai_cli.population.networks.haplotype_copying import (
 from genomai_cli.population.networks.kriging import (
     Calibration,
     KrigingReference,
+    arrays_within,
     copies_of,
-    within,
 )
 from genomai_cli.population.packed_haplotypes import SITES_AT_ONCE, PackedHaplotypes
 from genomai_cli.population.panel import Panel, coordinates
 
 KIND = "haplotypes"  # of the network, in configs and recipes
-FITTED = 4  # windows, at most, that rates and calibration are fitted on
-LETTERS = 8  # alleles of a packed byte: windows begin and end with one
+FITTING_WINDOWS = 4  # at most, on which rates and calibration are fitted
+ALLELES_PER_BYTE = 8  # of packed alleles: windows begin and end with a byte
 
 
 @dataclass(frozen=True)
 class ImputerConfig:
-    """How many individuals are kept, at most, of how many sites, and how many sites are read at once, of which those of
-    the `overlap` are read with the window before as well."""
+    """The maximum number of reference individuals, that of sites, and the sites of a window, of which those of the
+    `overlap` are in the window before as well."""
 
     people: int = 4096
     sites: int = 1
@@ -49,8 +49,10 @@ class ImputerConfig:
     overlap: int = 512
 
     def __post_init__(self) -> None:
-        if self.window % LETTERS or self.overlap % (2 * LETTERS):
-            raise ValueError(f"window is a multiple of {LETTERS}, overlap one of {2 * LETTERS}")
+        if self.window % ALLELES_PER_BYTE or self.overlap % (2 * ALLELES_PER_BYTE):
+            raise ValueError(
+                f"window is a multiple of {ALLELES_PER_BYTE}, overlap one of {2 * ALLELES_PER_BYTE}"
+            )
         if not 0 <= self.overlap <= self.window // 2:
             raise ValueError("overlap is at most half of the window")
 
@@ -65,7 +67,7 @@ class ImputerConfig:
 
 @dataclass(frozen=True)
 class Window:
-    """The sites from `begin` to before `end` are read together; what is told is taken from `first` to before `last`."""
+    """The sites from `begin` to before `end` are the input; the output is that from `first` to before `last`."""
 
     begin: int
     end: int
@@ -73,23 +75,23 @@ class Window:
     last: int
 
     @classmethod
-    def whole(cls, sites: int) -> "Window":
+    def full(cls, sites: int) -> "Window":
         """All sites at once."""
         return cls(0, sites, 0, sites)
 
     @property
-    def read(self) -> slice:
-        """The sites that are read."""
+    def input(self) -> slice:
+        """The sites that are read, among all."""
         return slice(self.begin, self.end)
 
     @property
-    def told(self) -> slice:
-        """Which of the sites that are read (not of all) are told."""
+    def output(self) -> slice:
+        """The sites that are imputed, among those of the input."""
         return slice(self.first - self.begin, self.last - self.begin)
 
 
 def windows_of(sites: int, size: int, overlap: int) -> list[Window]:
-    """Windows that tell every site once, each in the middle of what is read."""
+    """Windows that impute every site once, each in the middle of its input."""
     step = size - overlap
     begins = range(0, max(1, sites - overlap), step)
     firsts = [0, *(begin + overlap // 2 for begin in begins[1:])]
@@ -103,98 +105,98 @@ class HaplotypeImputer:
 
     def __init__(self, config: ImputerConfig, arrays: Mapping[str, Array]) -> None:
         self.config, self.arrays = config, arrays
-        self.haplotypes = HaplotypeReference(within(arrays, "haplotypes"))
-        self.calibration = Calibration(within(arrays, "calibration"))
+        self.haplotypes = HaplotypeReference(arrays_within(arrays, "haplotypes"))
+        self.calibration = Calibration(arrays_within(arrays, "calibration"))
         self.windows = windows_of(config.sites, config.window, config.overlap)
 
     @staticmethod
     def shapes(config: ImputerConfig) -> Shapes:
-        """What it is made of: all that a `KrigingReference` with haplotypes has but the copies, which follow."""
+        """Its arrays: all that a `KrigingReference` with haplotypes has but the copies, which follow from these."""
         shapes = KrigingReference.shapes(config.people, config.sites, haplotypes=True)
-        return {name: told for name, told in shapes.items() if "." in name}
+        return {name: shape for name, shape in shapes.items() if "." in name}
 
     @classmethod
-    def learnt(
-        cls, config: ImputerConfig, kept: PackedHaplotypes, place_S: NDArray[np.float64]
+    def fitted(
+        cls, config: ImputerConfig, packed: PackedHaplotypes, position_S: NDArray[np.float64]
     ) -> "HaplotypeImputer":
-        """One that holds these haplotypes, with the rates of the copying model and the calibration fitted on them.
+        """An imputer with these haplotypes, the rates of the copying model and the calibration fitted on them.
 
-        The packed ones become its own: alleles that are unknown are overwritten there.
+        The packed haplotypes are not copied: alleles that are unknown are overwritten in them.
         """
-        arrays: dict[str, Array] = {"haplotypes.packed": kept.ones}
+        arrays: dict[str, Array] = {"haplotypes.packed": packed.ones}
         for name, (shape, kind) in cls.shapes(config).items():
             arrays.setdefault(name, np.zeros(shape, kind))
-        made = cls(config, arrays)
+        imputer = cls(config, arrays)
         for begin in range(0, config.sites, SITES_AT_ONCE):
-            some = slice(begin, min(begin + SITES_AT_ONCE, config.sites))
-            alleles_N2S = kept.alleles(some)
-            made.haplotypes.part(some.start, some.stop).learn(alleles_N2S, place_S[some])
-            made.calibration.part(some).learn(copies_of(alleles_N2S))
-        made.haplotypes.place[...] = place_S - place_S[0]
-        kriging_fit.fit([(made.library(w), kept.alleles(w.read)) for w in made._fitted()])
-        return made
+            sites = slice(begin, min(begin + SITES_AT_ONCE, config.sites))
+            alleles_N2S = packed.alleles(sites)
+            imputer.haplotypes.part(sites.start, sites.stop).set_haplotypes(
+                alleles_N2S, position_S[sites]
+            )
+            imputer.calibration.part(sites).set_frequencies(copies_of(alleles_N2S))
+        imputer.haplotypes.position[...] = position_S - position_S[0]
+        windows = imputer._fitting_windows()
+        kriging_fit.fit([(imputer.kriging_reference(w), packed.alleles(w.input)) for w in windows])
+        return imputer
 
-    def losses(self, kept: PackedHaplotypes) -> Mapping[str, tuple[float, float]]:
-        """For individuals with phase and without, the nats a hidden genotype, and those of how frequent genotypes are:
-        of some of the individuals that it holds, each left out in turn.
+    def losses(self, packed: PackedHaplotypes) -> Mapping[str, tuple[float, float]]:
+        """The mean nats of hidden genotypes, with phase and without, and those of the genotypes' frequencies: of
+        reference individuals, each left out in turn, on whom the calibration was not fitted."""
+        window = self._fitting_windows()[0]
+        return kriging_fit.losses(self.kriging_reference(window), packed.alleles(window.input))
 
-        They were not among those whom the calibration was fitted on.
-        """
-        window = self._fitted()[0]
-        return kriging_fit.losses(self.library(window), kept.alleles(window.read))
-
-    def library(self, window: Window) -> KrigingReference:
-        """What restores the genotypes of a window, on the haplotypes and the calibration of all."""
+    def kriging_reference(self, window: Window) -> KrigingReference:
+        """The kriging of a window, on views of the haplotypes and the calibration of all."""
         haplotypes = self.haplotypes.part(window.begin, window.end)
         alleles_HS = haplotypes.alleles()
         copies_NS = (alleles_HS[::2] + alleles_HS[1::2]).astype(np.int8)
-        return KrigingReference(copies_NS, haplotypes, self.calibration.part(window.read))
+        return KrigingReference(copies_NS, haplotypes, self.calibration.part(window.input))
 
-    def _fitted(self) -> Sequence[Window]:
-        """Windows that stand for all."""
-        count = min(FITTED, len(self.windows))
+    def _fitting_windows(self) -> Sequence[Window]:
+        """Evenly spaced windows that stand for all."""
+        count = min(FITTING_WINDOWS, len(self.windows))
         chosen = np.linspace(0, len(self.windows) - 1, count + 2)[1:-1].round().astype(int)
         return [self.windows[number] for number in chosen]
 
 
-def evenly(individuals: int, people: int) -> NDArray[np.int64]:
-    """The numbers of so many of the individuals, evenly chosen, of all if there are no more."""
-    if people >= individuals:
+def evenly_spaced(individuals: int, count: int) -> NDArray[np.int64]:
+    """The indices of `count` evenly spaced individuals, of all if there are no more."""
+    if count >= individuals:
         return np.arange(individuals)
-    return np.linspace(0, individuals - 1, people).astype(np.int64)
+    return np.linspace(0, individuals - 1, count).astype(np.int64)
 
 
-def restored(
-    library: KrigingReference,
+def allele_probabilities(
+    kriging: KrigingReference,
     alleles_B2S: Alleles,
     phased_BS: Flags,
     likelihoods_BS3: Floats | None = None,
-    alone: Callable[[Alleles, Flags], Array] | None = None,
+    predict_unordered: Callable[[Alleles, Flags], Array] | None = None,
 ) -> Array:
     """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S).
 
-    Heterozygotes that are not phased may stand either way round. Two haplotypes are independent given what is known, as
-    far as genotypes allow it; where it does not matter which is which, the first has allele 1 rather. Likelihoods of
-    genotypes count where the alleles are unknown. Of a library without haplotypes `alone` tells them, from the alleles
-    and where phase is unknown.
+    Unphased heterozygotes have no order of alleles. Two haplotypes are independent given what is known, as far as
+    genotypes allow it; where their order is arbitrary, the first is the one with the higher probability of allele 1.
+    Likelihoods of genotypes are used where the alleles are unknown. For kriging without haplotypes,
+    `predict_unordered` gives the probabilities (B, 2, S) that order them, from the alleles and where phase is unknown.
     """
     known_BS = (alleles_B2S >= 0).all(axis=1)
     unordered_BS = known_BS & ~phased_BS & (alleles_B2S[:, 0] != alleles_B2S[:, 1])
-    genotypes_BS3, pairs_BS4 = library.genotypes(
+    genotypes_BS3, pairs_BS4 = kriging.genotypes(
         alleles_B2S, ~unordered_BS.any(axis=1), likelihoods_BS3
     )
     if pairs_BS4 is None:
-        assert alone is not None
-        alone_B2S = alone(alleles_B2S, unordered_BS)
+        assert predict_unordered is not None
+        unpaired_B2S = predict_unordered(alleles_B2S, unordered_BS)
     else:
         pairs_BS4 = pairs_BS4.astype(np.float64)
-        either = [pairs_BS4[..., 2:].sum(axis=2), pairs_BS4[..., 1::2].sum(axis=2)]
-        alone_B2S = np.stack(either, axis=1)
-    first_BS = alone_B2S[:, 0] >= alone_B2S[:, 1]
+        marginals = [pairs_BS4[..., 2:].sum(axis=2), pairs_BS4[..., 1::2].sum(axis=2)]
+        unpaired_B2S = np.stack(marginals, axis=1)
+    first_BS = unpaired_B2S[:, 0] >= unpaired_B2S[:, 1]
     paired_B2S = haplotypes_of(genotypes_BS3.astype(np.float64), first_BS)
-    halves_B = ((alleles_B2S >= 0).any(axis=1) & ~known_BS).sum(axis=1)
-    by_library_B = known_BS.sum(axis=1) >= halves_B
-    return np.where(by_library_B[:, None, None], paired_B2S, alone_B2S)
+    half_known_B = ((alleles_B2S >= 0).any(axis=1) & ~known_BS).sum(axis=1)
+    use_pairs_B = known_BS.sum(axis=1) >= half_known_B
+    return np.where(use_pairs_B[:, None, None], paired_B2S, unpaired_B2S)
 
 
 def haplotypes_of(genotypes_BS3: Array, first_BS: Flags) -> Array:
@@ -204,16 +206,16 @@ def haplotypes_of(genotypes_BS3: Array, first_BS: Flags) -> Array:
     haplotypes are equal and have the right mean.
     """
     copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
-    apart_BS = np.sqrt(np.maximum(copies_BS**2 - 4 * genotypes_BS3[..., 2], 0))
-    more_BS, less_BS = (copies_BS + apart_BS) / 2, (copies_BS - apart_BS) / 2
-    one_BS = np.where(first_BS, more_BS, less_BS)
-    found_B2S: Array = np.clip(np.stack([one_BS, copies_BS - one_BS], axis=1), 0, 1)
-    return found_B2S
+    difference_BS = np.sqrt(np.maximum(copies_BS**2 - 4 * genotypes_BS3[..., 2], 0))
+    larger_BS, smaller_BS = (copies_BS + difference_BS) / 2, (copies_BS - difference_BS) / 2
+    one_BS = np.where(first_BS, larger_BS, smaller_BS)
+    haplotypes_B2S: Array = np.clip(np.stack([one_BS, copies_BS - one_BS], axis=1), 0, 1)
+    return haplotypes_B2S
 
 
-def places(panel: Panel) -> NDArray[np.float64]:
-    """Where the sites lie (S,), in bases, contigs far apart."""
+def linear_positions(panel: Panel) -> NDArray[np.float64]:
+    """The sites' positions (S,) on one line, in bases, with contigs far apart."""
     contig_S, position_S = coordinates(panel)
     step_S = np.abs(np.diff(position_S, prepend=position_S[:1])).astype(np.float64)
-    step_S[1:][np.diff(contig_S) != 0] = APART
+    step_S[1:][np.diff(contig_S) != 0] = CONTIG_GAP
     return step_S.cumsum()

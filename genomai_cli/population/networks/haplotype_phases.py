@@ -1,7 +1,7 @@
 """Phases of genotypes, or of their likelihoods, by the copying model.
 
-1. Each of the two haplotypes is read with what the other is thought to have, by turns, beginning with the allele
-   frequencies; the surest heterozygote is laid down.
+1. Each of the two haplotypes is read given the expected alleles of the other, alternately, beginning with the allele
+   frequencies; the most certain heterozygote gets a phase at first.
 2. The reference haplotypes that these two may copy anywhere, `STATES` of them, make a model of both haplotypes at once,
    whose states are their pairs (as Browning and Browning 2009, Am J Hum Genet 84:210, use fewer states).
 3. Phases are drawn from it, each of which is then imputed.
@@ -16,18 +16,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-TURNS = 1
+ITERATIONS = 1
 STATES = 64
 DRAWS = 3
 SEED = 0x115
-LEAST = np.float32(1e-30)
+TINY = np.float32(1e-30)
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 
-class Copying(Protocol):
-    """What is asked of the copying model; see `haplotype_copying.Mosaic`."""
+class CopyingModel(Protocol):
+    """The copying model as phasing needs it; see `haplotype_copying.Mosaic`."""
 
     @property
     def alleles(self) -> NDArray[np.uint8]: ...
@@ -36,92 +36,98 @@ class Copying(Protocol):
     @property
     def error(self) -> float: ...
 
-    def copied(self, one_BK: Floats, own_B: Numbers) -> tuple[Floats, Floats]: ...
+    def posteriors(self, evidence_BK: Floats, excluded_B: Numbers) -> tuple[Floats, Floats]: ...
 
 
-def phases(mosaic: Copying, told_BK3: Floats, own_B: Numbers) -> Floats:
-    """Evidence (B, X, 2, K) for allele 1 on both haplotypes, of so many phases drawn by the likelihoods of
+def phases(mosaic: CopyingModel, likelihoods_BK3: Floats, excluded_B: Numbers) -> Floats:
+    """Evidence (B, X, 2, K) for allele 1 on both haplotypes, in `DRAWS` phases sampled given the likelihoods of
     genotypes."""
-    draws = np.random.default_rng(SEED).random((DRAWS, told_BK3.shape[1]))
-    states_BJ = _states(mosaic, told_BK3, own_B)
+    draws = np.random.default_rng(SEED).random((DRAWS, likelihoods_BK3.shape[1]))
+    states_BJ = _states(mosaic, likelihoods_BK3, excluded_B)
     alleles_BJK = np.ascontiguousarray(mosaic.alleles.T[states_BJ])
-    pairs = Pairs(alleles_BJK, mosaic.stay, mosaic.error)
-    path_BX2K = pairs.paths(told_BK3, draws.astype(np.float32))
-    return _evidence(told_BK3[:, None], path_BX2K, mosaic.error)
+    model = DiploidModel(alleles_BJK, mosaic.stay, mosaic.error)
+    path_BX2K = model.paths(likelihoods_BK3, draws.astype(np.float32))
+    return _path_evidence(likelihoods_BK3[:, None], path_BX2K, mosaic.error)
 
 
-def _states(mosaic: Copying, told_BK3: Floats, own_B: Numbers) -> Numbers:
-    """The reference haplotypes (B, J) that one of the two haplotypes copies, by how likely, on the whole and
-    anywhere."""
-    usual_K = mosaic.alleles.mean(axis=1, dtype=np.float32).clip(0.001, 0.999)
-    usual_BK = np.broadcast_to(usual_K, told_BK3.shape[:2])
-    apart_BK = told_BK3[..., 1] / np.maximum(told_BK3.sum(axis=2), LEAST)
-    surest_B1 = apart_BK.argmax(axis=1)[:, None]
-    first_BK = (np.arange(len(usual_K)) == surest_B1) & (apart_BK > 0.5)
-    mass_BH = mosaic.copied(beside(told_BK3, usual_BK), own_B)[1]
-    partner_BK = usual_BK
-    for turn in range(2 * TURNS):
-        laid = np.float32(turn % 2 == 0)
-        one_BK = np.where(first_BK, laid, beside(told_BK3, partner_BK))
-        partner_BK, copied_BH = mosaic.copied(one_BK, own_B)
-        if turn >= 2 * TURNS - 2:
-            mass_BH = mass_BH + copied_BH
-    return _greatest(mass_BH, min(STATES, mass_BH.shape[1]))
+def _states(mosaic: CopyingModel, likelihoods_BK3: Floats, excluded_B: Numbers) -> Numbers:
+    """The indices (B, J) of the reference haplotypes that either haplotype most probably copies, overall and in any
+    block."""
+    frequency_K = mosaic.alleles.mean(axis=1, dtype=np.float32).clip(0.001, 0.999)
+    frequency_BK = np.broadcast_to(frequency_K, likelihoods_BK3.shape[:2])
+    heterozygous_BK = likelihoods_BK3[..., 1] / np.maximum(likelihoods_BK3.sum(axis=2), TINY)
+    surest_site_B1 = heterozygous_BK.argmax(axis=1)[:, None]
+    assigned_BK = (np.arange(len(frequency_K)) == surest_site_B1) & (heterozygous_BK > 0.5)
+    evidence_BK = evidence_given_partner(likelihoods_BK3, frequency_BK)
+    _, mass_BH = mosaic.posteriors(evidence_BK, excluded_B)
+    partner_BK = frequency_BK
+    for iteration in range(2 * ITERATIONS):
+        assigned = np.float32(iteration % 2 == 0)
+        evidence_BK = np.where(
+            assigned_BK, assigned, evidence_given_partner(likelihoods_BK3, partner_BK)
+        )
+        partner_BK, added_BH = mosaic.posteriors(evidence_BK, excluded_B)
+        if iteration >= 2 * ITERATIONS - 2:
+            mass_BH = mass_BH + added_BH
+    return _largest(mass_BH, min(STATES, mass_BH.shape[1]))
 
 
-def _greatest(values_BH: Floats, count: int) -> Numbers:
-    """The numbers (B, J) of the greatest values, in descending order."""
-    found_BJ = np.sort(np.argpartition(-values_BH, count - 1, axis=1)[:, :count], axis=1)
-    order_BJ = np.argsort(-np.take_along_axis(values_BH, found_BJ, 1), axis=1, kind="stable")
-    return np.take_along_axis(found_BJ, order_BJ, 1)
+def _largest(values_BH: Floats, count: int) -> Numbers:
+    """The indices (B, J) of the largest values, in descending order."""
+    indices_BJ = np.sort(np.argpartition(-values_BH, count - 1, axis=1)[:, :count], axis=1)
+    order_BJ = np.argsort(-np.take_along_axis(values_BH, indices_BJ, 1), axis=1, kind="stable")
+    return np.take_along_axis(indices_BJ, order_BJ, 1)
 
 
-def beside(told_BK3: Floats, partner_BK: Floats) -> Floats:
+def evidence_given_partner(likelihoods_BK3: Floats, partner_BK: Floats) -> Floats:
     """The evidence (B, K) of genotypes' likelihoods for allele 1 of a haplotype whose partner has it with these
     probabilities."""
-    zero, one, two = np.moveaxis(told_BK3, -1, 0)
+    zero, one, two = np.moveaxis(likelihoods_BK3, -1, 0)
     for_one = one * (1 - partner_BK) + two * partner_BK
     for_none = zero * (1 - partner_BK) + one * partner_BK
     total = for_one + for_none
-    return np.where(total > 0, for_one / np.maximum(total, LEAST), np.float32(0.5))
+    return np.where(total > 0, for_one / np.maximum(total, TINY), np.float32(0.5))
 
 
-def _evidence(told: Floats, path_BX2K: NDArray[np.uint8], error: float) -> Floats:
-    """What the likelihoods of genotypes (B, 1, K, 3) say of each haplotype (B, X, 2, K), beside what its partner has by
-    the path: of known heterozygotes as the path has them, and nothing where that has one allele twice."""
+def _path_evidence(likelihoods: Floats, path_BX2K: NDArray[np.uint8], error: float) -> Floats:
+    """The evidence (B, X, 2, K) of genotypes' likelihoods (B, 1, K, 3) for allele 1 of each haplotype, given the
+    alleles of a sampled path: known heterozygotes are as in the path, or no evidence where that has one allele
+    twice."""
     path = path_BX2K.astype(np.float32)
-    one, other = np.moveaxis(path * (1 - 2 * error) + error, 2, 0)
-    zero_, one_, two_ = np.moveaxis(told, -1, 0)
-    partners = []
-    for own, its in ((one, other), (other, one)):
-        with_one = its * ((1 - own) * one_ + own * two_)
-        with_none = (1 - its) * ((1 - own) * zero_ + own * one_)
-        partners.append(with_one / np.maximum(with_one + with_none, LEAST))
-    return np.stack([beside(told, partner) for partner in partners], axis=2)
+    first, second = np.moveaxis(path * (1 - 2 * error) + error, 2, 0)
+    zero, one, two = np.moveaxis(likelihoods, -1, 0)
+    partner_probabilities = []
+    for own_allele, partner_allele in ((first, second), (second, first)):
+        with_one = partner_allele * ((1 - own_allele) * one + own_allele * two)
+        with_none = (1 - partner_allele) * ((1 - own_allele) * zero + own_allele * one)
+        partner_probabilities.append(with_one / np.maximum(with_one + with_none, TINY))
+    return np.stack(
+        [evidence_given_partner(likelihoods, partner) for partner in partner_probabilities], axis=2
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class DiploidModel:
     """Both haplotypes of individuals at once, each a mosaic of `alleles` (B, J, K), the individual's own states."""
 
     alleles: NDArray[np.uint8]
     stay: Floats
     error: float
 
-    def paths(self, told_BK3: Floats, draws_XK: Floats) -> NDArray[np.uint8]:
-        """The alleles (B, X, 2, K) of what both copy, for every row of numbers from 0 to 1 that choose one path."""
+    def paths(self, likelihoods_BK3: Floats, draws_XK: Floats) -> NDArray[np.uint8]:
+        """The alleles (B, X, 2, K) that both copy, in a path for each row of uniform random numbers."""
         from genomai_cli.population.networks.copying_kernel import paths  # noqa: PLC0415 - it loads numba
 
-        return paths(self.alleles, self.stay, self._seen(told_BK3), draws_XK)
+        return paths(self.alleles, self.stay, self._emissions(likelihoods_BK3), draws_XK)
 
-    def _seen(self, told_BK3: Floats) -> Floats:
-        """How likely genotypes are (B, K, 3), by how many of the two copied alleles are 1."""
-        right, wrong = 1 - self.error, self.error
-        zero, one, two = np.moveaxis(told_BK3, -1, 0)
-        mixed = 2 * right * wrong * one
-        none = right**2 * zero + mixed + wrong**2 * two
-        either = (right**2 + wrong**2) * one + right * wrong * (zero + two)
-        both = right**2 * two + mixed + wrong**2 * zero
-        seen_BK3 = np.stack([none, either, both], axis=-1)
-        seen_BK3 /= np.maximum(seen_BK3.max(axis=2, keepdims=True), LEAST)
-        return seen_BK3
+    def _emissions(self, likelihoods_BK3: Floats) -> Floats:
+        """The emission probabilities (B, K, 3) of the data, by how many of the two copied alleles are 1."""
+        match, mismatch = 1 - self.error, self.error
+        zero, one, two = np.moveaxis(likelihoods_BK3, -1, 0)
+        mixed = 2 * match * mismatch * one
+        none = match**2 * zero + mixed + mismatch**2 * two
+        either = (match**2 + mismatch**2) * one + match * mismatch * (zero + two)
+        both = match**2 * two + mixed + mismatch**2 * zero
+        emission_BK3 = np.stack([none, either, both], axis=-1)
+        emission_BK3 /= np.maximum(emission_BK3.max(axis=2, keepdims=True), TINY)
+        return emission_BK3
