@@ -24,7 +24,7 @@ from benchmarks.command_line import DATA, say
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.population.networks.likelihood_fit import shrunken_frequencies
 from genomai_cli.population.networks.novelty import confusion
-from genomai_cli.population.networks.novelty_trials import People
+from genomai_cli.population.networks.novelty_trials import LabelledGenotypes
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -59,7 +59,7 @@ def outsiders(data: Genotypes, group: str, sites: Rows) -> tuple[float, float]:
 def _frequencies(data: Genotypes, copies: Array, rows: NDArray[np.bool_]) -> Array:
     kept, numbers = np.unique(data.population[rows], return_inverse=True)
     groups = data.group_of[kept].tolist()
-    counts = People(copies[rows].astype(np.int8), numbers, groups).counts()
+    counts = LabelledGenotypes(copies[rows].astype(np.int8), numbers, groups).counts()
     return shrunken_frequencies(*counts, SHRINKAGE)
 
 

@@ -28,7 +28,7 @@ from genomai_cli.metrics.classification import wilson_interval
 from genomai_cli.population.networks.likelihood import NOVELTY, PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import fit_novelty
-from genomai_cli.population.networks.novelty_trials import People
+from genomai_cli.population.networks.novelty_trials import LabelledGenotypes
 from genomai_cli.training import recipe
 
 Array = NDArray[np.float64]
@@ -95,7 +95,7 @@ class Judge:
         )
         if novel:
             shrunken = partial(shrunken_frequencies, shrinkage=settings.shrinkage)
-            likelihood.novelty = fit_novelty(People(copies, numbers, groups), shrunken)
+            likelihood.novelty = fit_novelty(LabelledGenotypes(copies, numbers, groups), shrunken)
         return cls(likelihood.eval(), kept, group_of)
 
     @torch.inference_mode()
@@ -129,7 +129,9 @@ class Judge:
 def naive_bayes(copies: Copies, populations: Rows, group_of: Rows, judged: Copies) -> Rows:
     """The groups (N,) that naive Bayes says, from the pooled counts of their members."""
     present = np.unique(group_of[populations])
-    counts = People(copies, np.searchsorted(present, group_of[populations]), present.tolist())
+    counts = LabelledGenotypes(
+        copies, np.searchsorted(present, group_of[populations]), present.tolist()
+    )
     alternate_GS, total_GS = counts.counts()
     f_GS = (alternate_GS + 0.5) / (total_GS + 1)
     prior_G = np.log(total_GS.max(1) / total_GS.max(1).sum())

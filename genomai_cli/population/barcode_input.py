@@ -58,7 +58,7 @@ from genomai_cli.population.networks.genotype_mlp import Genotypes
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import fit_novelty
-from genomai_cli.population.networks.novelty_trials import People
+from genomai_cli.population.networks.novelty_trials import LabelledGenotypes
 from genomai_cli.population.panel import Panel, most_informative
 from genomai_cli.population.panel_files import panel_given, panel_in
 from genomai_cli.population.panel_input import PanelInput
@@ -320,7 +320,7 @@ class BarcodeInput(PanelInput):
         labels = samples.labels[settings.head]
         rows = np.flatnonzero(labels != MISSING)
         groups = min(nesting(samples, settings.head).values(), key=lambda of: len(set(of)))
-        people = People(
+        people = LabelledGenotypes(
             letters_to_genotypes(samples.letters[rows], self.panel), labels[rows], groups
         )
         evidence.novelty = fit_novelty(

@@ -13,7 +13,11 @@ from genomai_cli.population.networks.novelty import (
     novelty_axes,
 )
 from genomai_cli.population.networks.novelty_fit import fit_novelty
-from genomai_cli.population.networks.novelty_trials import People, information, population_axes
+from genomai_cli.population.networks.novelty_trials import (
+    LabelledGenotypes,
+    information,
+    population_axes,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SITES, MEMBERS = 600, 40
@@ -54,9 +58,9 @@ def fitted(world):
     copies = np.concatenate([copies, mixed])
     numbers = np.concatenate([numbers, np.full(len(mixed), 8)])
     groups = [0, 0, 1, 1, 2, 2, 3, 3, 0]
-    fit = People(copies, numbers, groups)
-    novelty = fit_novelty(fit, lambda *counts: shrunken_frequencies(*counts, 20.0))
-    return novelty, torch.from_numpy(shrunken_frequencies(*fit.counts(), 20.0))
+    samples = LabelledGenotypes(copies, numbers, groups)
+    novelty = fit_novelty(samples, lambda *counts: shrunken_frequencies(*counts, 20.0))
+    return novelty, torch.from_numpy(shrunken_frequencies(*samples.counts(), 20.0))
 
 
 def mixtures(rng, one, other, members=MEMBERS):
@@ -127,8 +131,8 @@ def test_information_is_the_mutual_information_of_genotype_and_group():
 
 def test_axes_tell_the_groups_apart(world):
     frequency = np.stack(world)
-    place = (np.log(frequency) - np.log1p(-frequency)) @ population_axes(frequency, 4)
-    of_group = place.reshape(5, 2, 4)
+    coordinates = (np.log(frequency) - np.log1p(-frequency)) @ population_axes(frequency, 4)
+    of_group = coordinates.reshape(5, 2, 4)
     within = np.abs(of_group[:, 0] - of_group[:, 1]).max()
     assert np.ptp(of_group.mean(1), axis=0).min() > 2 * within
 
@@ -141,7 +145,7 @@ def test_a_curve_goes_straight_from_point_to_point_and_on_flat():
 
 def test_two_groups_teach_nothing(rng, world):
     copies, numbers = people(rng, world[:4], 10)
-    few = People(copies, numbers, [0, 0, 1, 1])
+    few = LabelledGenotypes(copies, numbers, [0, 0, 1, 1])
     assert fit_novelty(few, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
     assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 4)
 
@@ -154,12 +158,12 @@ def test_a_new_novelty_is_finite_for_a_sample_without_sites():
 
 def test_an_outsider_is_more_probable_than_a_member(rng, world, fitted):
     novelty, frequency = fitted
-    chances = []
+    probabilities = []
     for populations in (world[:8], world[8:]):
         copies = torch.from_numpy(people(rng, populations)[0]).double()
-        found = novelty(copies, torch.full_like(copies, 2), frequency)
-        chances.append(found.outside)
-    assert float(chances[0].mean()) < 0.1 < 0.7 < float(chances[1].mean())
+        scores = novelty(copies, torch.full_like(copies, 2), frequency)
+        probabilities.append(scores.outsider_probability)
+    assert float(probabilities[0].mean()) < 0.1 < 0.7 < float(probabilities[1].mean())
 
 
 def test_confusion_goes_by_the_two_groups_that_are_told_worst():
@@ -174,8 +178,8 @@ def test_confusion_goes_by_the_two_groups_that_are_told_worst():
 def test_sites_beside_each_other_make_less_novel(world, fitted):
     outsiders = people(np.random.default_rng(11), world[8:])[0]
     apart = margin(fitted, outsiders, slice(0, SITES, 10))
-    beside = margin(fitted, outsiders, slice(0, SITES // 10))
-    assert (beside > 0).mean() < (apart > 0).mean()
+    adjacent = margin(fitted, outsiders, slice(0, SITES // 10))
+    assert (adjacent > 0).mean() < (apart > 0).mean()
 
 
 def test_few_sites_are_not_enough(world, fitted):
@@ -183,5 +187,5 @@ def test_few_sites_are_not_enough(world, fitted):
     means = torch.stack([frequency[[0, 1, 8]].mean(0), *frequency[2:8].reshape(3, 2, -1).mean(1)])
     total = torch.full((2, SITES), 2.0).double()
     total[1, 5:] = 0
-    whole, few = novelty.sufficiency(total, means).tolist()
-    assert few < 1 < whole
+    full, few = novelty.sufficiency(total, means).tolist()
+    assert few < 1 < full

@@ -10,7 +10,11 @@ import torch
 from genomai_cli.formats.streams import open_inputs
 from genomai_cli.population.barcode import Barcodes, read_barcodes
 from genomai_cli.population.barcode_reader import BarcodeReader
-from genomai_cli.population.networks.genotype_likelihoods import Polynomial, counts_at, surplus
+from genomai_cli.population.networks.genotype_likelihoods import (
+    Polynomial,
+    equivalent_counts,
+    surplus,
+)
 from genomai_cli.population.networks.genotype_regression import (
     GenotypeRegression,
     GenotypeRegressionConfig,
@@ -210,20 +214,22 @@ def test_one_read_is_one_allele(likelihood):
     """Of reads of reference and alternate alleles, whatever the frequency, up to errors."""
     f = torch.linspace(0.05, 0.95, 19).double()
     data = Polynomial.of(torch.tensor([[0.0, 0.5, 1.0]]).double())
-    torch.testing.assert_close(data.at(f.unsqueeze(1)).squeeze(1), f)
-    alternate, total = counts_at(torch.tensor([[[0.0, 0.5, 1.0]]]).double(), f[3:4].unsqueeze(1))
+    torch.testing.assert_close(data.probabilities(f.unsqueeze(1)).squeeze(1), f)
+    alternate, total = equivalent_counts(
+        torch.tensor([[[0.0, 0.5, 1.0]]]).double(), f[3:4].unsqueeze(1)
+    )
     assert (alternate.item(), total.item()) == pytest.approx((1, 1))
 
 
 def test_slope_and_curvature_are_derivatives_by_the_logit():
     data = Polynomial.of(torch.tensor([[1.0, 0.6, 0.1]]).double())
     x = torch.tensor([[0.4]]).double().requires_grad_()
-    value = data.at(torch.sigmoid(x)).log().sum()
+    value = data.probabilities(torch.sigmoid(x)).log().sum()
     (slope,) = torch.autograd.grad(value, x, create_graph=True)
     (second,) = torch.autograd.grad(slope.sum(), x)
-    _, found, bend = data.terms(torch.sigmoid(x.detach()))
+    _, found, curvature = data.terms(torch.sigmoid(x.detach()))
     torch.testing.assert_close(found, slope.detach())
-    torch.testing.assert_close(bend, -second)
+    torch.testing.assert_close(curvature, -second)
 
 
 def test_a_site_that_says_nothing_adds_nothing(likelihood):

@@ -9,7 +9,7 @@ the same way. Sites that are missing drop out.
 
 Beside the log odds it gives how unlike every population a barcode is (`novelty`; older bundles have a surprise
 instead), and by how much a mixture of groups explains it better than a single one. Calls that were chosen by genotype
-are judged given that choice (`selected_calls`), and the networks, which know no such condition, have no vote on them.
+are scored given that choice (`selected_calls`), and the networks, which cannot condition on it, do not vote on them.
 
 Shape suffixes: B samples, P populations, S sites, J axes, G groups.
 """
@@ -33,18 +33,18 @@ from genomai_cli.backbones.classifier import (
 )
 from genomai_cli.population.networks.genotype_likelihoods import (
     Populations,
-    counts_at,
+    equivalent_counts,
     log_likelihood,
 )
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
 from genomai_cli.population.networks.laplace import (
     MAX_STEP,
+    axis_products,
     candidates,
     curvature,
+    laplace_correction,
     mode,
-    products,
-    square,
-    volume,
+    symmetric_matrices,
 )
 from genomai_cli.population.networks.mixture_gain import mixture_gain, mixture_gain_of
 from genomai_cli.population.networks.novelty import Novelty, evenness, known_information
@@ -61,13 +61,13 @@ SELECTED = "selected"
 NUMBERS_PER_BLOCK = (
     1 << 19
 )  # pairs of a sample and a population x sites: a block should fit into a processor's cache
-FEW_SITES = 0.5  # share of sites below which a sample is taken by itself
-WHOLE_PANEL = 0.8  # share of sites above which leaving the others out is not worth the copies
+FEW_SITES = 0.5  # share of sites below which a sample is a block of its own
+FULL_PANEL = 0.8  # share of sites above which tables are those of all sites
 
 
-class Read(NamedTuple):
-    """Copies (B, S) as the likelihood takes them: alternate alleles and all alleles, both (B, S), whether the calls
-    were chosen by genotype (B,), and the log odds (B, P) if they were not."""
+class ScoredCalls(NamedTuple):
+    """Copies (B, S), the counts of alternate alleles and all alleles, both (B, S), whether the calls were chosen by
+    genotype (B,), and the log odds (B, P) if they were not."""
 
     copies: Tensor
     counts: tuple[Tensor, Tensor]
@@ -79,8 +79,8 @@ class PopulationLikelihood(nn.Module):
     """Allele counts (B, S) to log posterior odds (B, P), up to a constant a sample.
 
     `nesting` gives for each head the class that each population belongs to; the classes of the coarsest head are the
-    groups of which a sample may be a mixture. With `novelty_axes` it knows what to take for unlike everybody, with
-    `information` how much each site tells.
+    groups of which a sample may be a mixture. With `novelty_axes` it has a `Novelty`, with `information` the
+    information of each site about the populations.
     """
 
     name: ClassVar[str] = "likelihood"
@@ -105,7 +105,7 @@ class PopulationLikelihood(nn.Module):
         super().__init__()
         nested = (nesting or {"population": range(populations)}).values()
         self.groups = list(min(nested, key=lambda groups: len(set(groups))))
-        self._kept: tuple[Any, Tables] | None = None
+        self._cached_tables: tuple[Any, Tables] | None = None
         self.register_buffer("theta", torch.zeros(populations, sites))
         self.register_buffer("axes", torch.zeros(sites, axes))
         self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
@@ -118,29 +118,29 @@ class PopulationLikelihood(nn.Module):
     def scores(self, inputs: Tensor) -> dict[str, Tensor]:
         """From allele copies (B, S), -1 where missing, or likelihoods of genotypes (B, S, 3): the log odds (B, P), the
         known share of the information (B,), whether networks may vote and whether the calls were chosen by genotype
-        (B,), the gain of seeing the sample as a mixture of groups (B,), and the surprise at the sample (B,); or instead
-        of that the log odds of groups (B, G) with the doubt that gives them weight, the probability of an outsider, the
-        margin of novelty, and how well the groups can be told, relative to what is enough (B,)."""
+        (B,), the gain of a mixture of groups (B,), and the surprise at the sample (B,); or instead of that the log odds
+        of groups (B, G) with their weight, the probability of an outsider, the margin of novelty, and how well the
+        groups can be distinguished, relative to what is sufficient (B,)."""
         if inputs.dim() == 3:
             return self._scores_of_likelihoods(inputs.to(self.theta))
-        read = self._read(inputs)
-        counts, selected_B, log_BP = read.counts, read.selected, read.log_odds
+        calls = self._score_calls(inputs)
+        counts, selected_B, log_BP = calls.counts, calls.selected, calls.log_odds
         frequency_PS = torch.sigmoid(self.theta)
-        found = self._fused(read) | {
+        scores = self._fusion_scores(calls) | {
             VOTES: (~selected_B).to(log_BP.dtype),
             SELECTED: selected_B.to(log_BP.dtype),
             MIXTURE: mixture_gain(*counts, self._group_frequencies(frequency_PS)),
         }
         if self.novelty is None:
-            doubtful = {OUTSIDE: UNCERTAIN * found[SELECTED]}
-            return found | doubtful | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
-        judged = self.novelty(*counts, frequency_PS)
+            outsider = {OUTSIDE: UNCERTAIN * scores[SELECTED]}
+            return scores | outsider | {SURPRISE: self.surprise(*counts, log_BP.argmax(1))}
+        novelty = self.novelty(*counts, frequency_PS)
         by_group = naive_bayes(*counts, self._group_frequencies(frequency_PS))
-        return found | {
+        return scores | {
             GROUPS: self.group_log_odds(naive_bayes(*counts, frequency_PS), by_group),
-            DOUBT: self.novelty.doubt(counts[1]).masked_fill(selected_B, 0),
-            OUTSIDE: judged.outside.masked_fill(selected_B, UNCERTAIN),
-            NOVELTY: judged.margin,
+            DOUBT: self.novelty.naive_bayes_weight(counts[1]).masked_fill(selected_B, 0),
+            OUTSIDE: novelty.outsider_probability.masked_fill(selected_B, UNCERTAIN),
+            NOVELTY: novelty.margin,
             INFORMATION: self.novelty.sufficiency(counts[1], self._group_frequencies(frequency_PS)),
         }
 
@@ -152,27 +152,27 @@ class PopulationLikelihood(nn.Module):
         frequency_PS = torch.sigmoid(self.theta)
         frequency_GS = self._group_frequencies(frequency_PS)
         by_population_BP = log_likelihood(likelihood_BS3, frequency_PS)
-        counts = counts_at(likelihood_BS3, frequency_PS[by_population_BP.argmax(1)])
+        counts = equivalent_counts(likelihood_BS3, frequency_PS[by_population_BP.argmax(1)])
         known_BS = counts[1] / 2
         gain_B = torch.stack([mixture_gain_of(row, frequency_GS) for row in likelihood_BS3])
-        found = {LIKELIHOOD: log_BP, MIXTURE: gain_B, VOTES: torch.ones_like(gain_B)}
-        found[SELECTED] = torch.zeros_like(gain_B)
+        scores = {LIKELIHOOD: log_BP, MIXTURE: gain_B, VOTES: torch.ones_like(gain_B)}
+        scores[SELECTED] = torch.zeros_like(gain_B)
         if self.informed:
-            found |= self._known(known_BS)
+            scores |= self._information_scores(known_BS)
         if self.novelty is None:
             surprise_B = self.surprise(*counts, log_BP.argmax(1))
-            return found | {OUTSIDE: torch.zeros_like(gain_B), SURPRISE: surprise_B}
-        judged = self.novelty(*counts, frequency_PS, by_population_BP)
+            return scores | {OUTSIDE: torch.zeros_like(gain_B), SURPRISE: surprise_B}
+        novelty = self.novelty(*counts, frequency_PS, by_population_BP)
         by_group_BG = log_likelihood(likelihood_BS3, frequency_GS)
-        return found | {
+        return scores | {
             GROUPS: self.group_log_odds(by_population_BP, by_group_BG),
-            DOUBT: self.novelty.doubt(known_BS),
-            OUTSIDE: judged.outside,
-            NOVELTY: judged.margin,
+            DOUBT: self.novelty.naive_bayes_weight(known_BS),
+            OUTSIDE: novelty.outsider_probability,
+            NOVELTY: novelty.margin,
             INFORMATION: self.novelty.sufficiency(counts[1], frequency_GS),
         }
 
-    def _known(self, known_BS: Tensor) -> dict[str, Tensor]:
+    def _information_scores(self, known_BS: Tensor) -> dict[str, Tensor]:
         """The share of the information about the populations that the known sites have, and how even they are (B,)."""
         known_B = known_information(known_BS, self.information)
         share_B = known_B / self.information.sum().clamp(min=1e-9)
@@ -183,42 +183,46 @@ class PopulationLikelihood(nn.Module):
         return torch.sigmoid(self.theta).mean(0)
 
     def group_log_odds(self, by_population: Tensor, by_group: Tensor) -> Tensor:
-        """The log odds (B, G) of the groups without axes: the mean of what naive Bayes says over the populations
-        (B, P), summed up by group, and over the groups (B, G) at the mean frequencies of their populations."""
+        """The log odds (B, G) of the groups without axes: the mean of two posteriors by naive Bayes, that of the
+        populations (B, P), summed up by group, and that of the groups (B, G) at their populations' mean frequencies."""
         group_P = torch.tensor(self.groups, device=self.theta.device)
         members = [group_P == group for group in range(max(self.groups) + 1)]
         by_population = (by_population + self.log_prior).log_softmax(1)
-        prior_G = torch.stack([self.log_prior[of].logsumexp(0) for of in members])
-        sums_BG = torch.stack([by_population[:, of].logsumexp(1) for of in members], dim=1)
+        prior_G = torch.stack([self.log_prior[member_P].logsumexp(0) for member_P in members])
+        sums_BG = torch.stack(
+            [by_population[:, member_P].logsumexp(1) for member_P in members], dim=1
+        )
         return torch.logaddexp(sums_BG, (by_group + prior_G).log_softmax(1))
 
     def fused(self, copies_BS: Tensor) -> dict[str, Tensor]:
-        """Of the scores those that a fusion reads."""
-        return self._fused(self._read(copies_BS))
+        """The scores that a fusion reads."""
+        return self._fusion_scores(self._score_calls(copies_BS))
 
-    def _read(self, copies_BS: Tensor) -> Read:
+    def _score_calls(self, copies_BS: Tensor) -> ScoredCalls:
         # The likelihood may lie on another device than the networks.
         copies_BS = copies_BS.to(self.theta.device)
         counts = allele_counts(copies_BS, self.theta.dtype)
         selected_B, log_BP = is_selected(copies_BS, self.theta), self(*counts)
-        return Read(copies_BS, counts, selected_B, log_BP)
+        return ScoredCalls(copies_BS, counts, selected_B, log_BP)
 
-    def _fused(self, read: Read) -> dict[str, Tensor]:
+    def _fusion_scores(self, calls: ScoredCalls) -> dict[str, Tensor]:
         """The log odds, the share of the information about the populations that is known (B,), and how evenly (B,)."""
-        found = {LIKELIHOOD: self._given_selection(read)}
+        scores = {LIKELIHOOD: self._given_selection(calls)}
         if self.informed:
-            found |= self._known(read.counts[1])
-        return found
+            scores |= self._information_scores(calls.counts[1])
+        return scores
 
-    def _given_selection(self, read: Read) -> Tensor:
+    def _given_selection(self, calls: ScoredCalls) -> Tensor:
         """The log odds (B, P), those of calls that were chosen by genotype given that choice, at the populations' own
         frequencies."""
-        selected_B = read.selected
+        selected_B = calls.selected
         if not selected_B.any():
-            return read.log_odds
-        given_BP = log_likelihood_given_called(read.copies[selected_B], torch.sigmoid(self.theta))
-        log_BP = read.log_odds.clone()
-        log_BP[selected_B] = WEIGHT * given_BP + self.log_prior
+            return calls.log_odds
+        selected_BP = log_likelihood_given_called(
+            calls.copies[selected_B], torch.sigmoid(self.theta)
+        )
+        log_BP = calls.log_odds.clone()
+        log_BP[selected_B] = WEIGHT * selected_BP + self.log_prior
         return log_BP
 
     def _group_frequencies(self, frequency_PS: Tensor) -> Tensor:
@@ -233,26 +237,26 @@ class PopulationLikelihood(nn.Module):
         The integral is Laplace's for the populations that come near the best; for the others it is that of the
         quadratic at u = 0, whose slope and curvature are products of matrices.
         """
-        seen_S = (total_BS > 0).any(0)
-        tables = self._tables_at(seen_S)
+        known_S = (total_BS > 0).any(0)
+        tables = self._tables_at(known_S)
         if tables.sites is not None:
             alternate_BS, total_BS = alternate_BS[:, tables.sites], total_BS[:, tables.sites]
-        plain_BP = alternate_BS @ tables.theta.T - total_BS @ tables.softplus
-        near_BP, u_BPJ = self._near(alternate_BS, total_BS, plain_BP, tables)
-        chosen_BP = candidates(plain_BP, near_BP)
-        exact = [
-            self._exact(part, tables)
-            for part in _blocks(alternate_BS, total_BS, u_BPJ, chosen_BP, tables)
+        naive_BP = alternate_BS @ tables.theta.T - total_BS @ tables.softplus
+        quadratic_BP, u_BPJ = self._quadratic(alternate_BS, total_BS, naive_BP, tables)
+        chosen_BP = candidates(naive_BP, quadratic_BP)
+        laplace = [
+            self._laplace(block, tables)
+            for block in _blocks(alternate_BS, total_BS, u_BPJ, chosen_BP, tables)
         ]
-        exact_BP = near_BP.new_full(near_BP.shape, torch.inf)
-        exact_BP[chosen_BP] = torch.cat(exact) if exact else exact_BP[chosen_BP]
-        least_B1 = exact_BP.amin(1, keepdim=True)
-        odds_BP: Tensor = torch.where(chosen_BP, exact_BP, torch.minimum(near_BP, least_B1))
+        laplace_BP = quadratic_BP.new_full(quadratic_BP.shape, torch.inf)
+        laplace_BP[chosen_BP] = torch.cat(laplace) if laplace else laplace_BP[chosen_BP]
+        min_B1 = laplace_BP.amin(1, keepdim=True)
+        odds_BP: Tensor = torch.where(chosen_BP, laplace_BP, torch.minimum(quadratic_BP, min_B1))
         return odds_BP + self.log_prior
 
-    def _tables_at(self, seen_S: Tensor) -> "Tables":
-        """What follows from the parameters at the sites seen, of all sites where most are; the last are kept."""
-        sites = None if seen_S.double().mean() > WHOLE_PANEL else seen_S.nonzero().squeeze(1)
+    def _tables_at(self, known_S: Tensor) -> "Tables":
+        """The tables at the known sites, at all sites where most are known; the last tables are cached."""
+        sites = None if known_S.double().mean() > FULL_PANEL else known_S.nonzero().squeeze(1)
         versions = [t._version for t in (self.theta, self.axes, self.spread)]
         key = (
             None if sites is None else sites.tolist(),
@@ -260,37 +264,41 @@ class PopulationLikelihood(nn.Module):
             self.theta.device,
             versions,
         )
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, Tables.of(self, sites))
-        return self._kept[1]
+        if self._cached_tables is None or self._cached_tables[0] != key:
+            self._cached_tables = (key, Tables.of(self, sites))
+        return self._cached_tables[1]
 
-    def _near(
-        self, alternate_BS: Tensor, total_BS: Tensor, plain_BP: Tensor, tables: "Tables"
+    def _quadratic(
+        self, alternate_BS: Tensor, total_BS: Tensor, naive_BP: Tensor, tables: "Tables"
     ) -> tuple[Tensor, Tensor]:
         """The log likelihood (B, P) by the quadratic at u = 0, and its mode (B, P, J)."""
         axes = self.axes.shape[1]
         expected_BPJ = (total_BS @ tables.slope).reshape(len(total_BS), -1, axes)
         slope_BPJ = (alternate_BS @ tables.axes).unsqueeze(1) - expected_BPJ
-        bend_BPK = (total_BS @ tables.bend).reshape(len(total_BS), len(self.theta), -1)
-        bend_BPJJ = square(bend_BPK, axes)
-        volume_BP = volume(bend_BPJJ, tables.spread)
-        u_BPJ = torch.linalg.solve(bend_BPJJ + tables.precision, slope_BPJ.unsqueeze(-1))
+        curvature_BPK = (total_BS @ tables.curvature).reshape(len(total_BS), len(self.theta), -1)
+        curvature_BPJJ = symmetric_matrices(curvature_BPK, axes)
+        correction_BP = laplace_correction(curvature_BPJJ, tables.spread)
+        u_BPJ = torch.linalg.solve(curvature_BPJJ + tables.precision, slope_BPJ.unsqueeze(-1))
         u_BPJ = u_BPJ.squeeze(-1)
-        return plain_BP + 0.5 * (slope_BPJ * u_BPJ).sum(2) + volume_BP, u_BPJ
+        return naive_BP + 0.5 * (slope_BPJ * u_BPJ).sum(2) + correction_BP, u_BPJ
 
-    def _exact(self, part: "Block", tables: "Tables") -> Tensor:
+    def _laplace(self, block: "Block", tables: "Tables") -> Tensor:
         """The log likelihood (N,) of samples in one population each, by Laplace's approximation."""
-        theta_N1S, precision_NJJ = part.theta.unsqueeze(1), tables.precision[part.population]
-        start_N1J = part.u.clamp(-MAX_STEP, MAX_STEP).unsqueeze(1)
-        counts = part.alternate, part.total
-        u_N1J = mode(*counts, theta_N1S, part.axes, precision_NJJ.unsqueeze(1), start_N1J)
+        theta_N1S, precision_NJJ = block.theta.unsqueeze(1), tables.precision[block.population]
+        start_N1J = block.u.clamp(-MAX_STEP, MAX_STEP).unsqueeze(1)
+        counts = block.alternate, block.total
+        u_N1J = mode(*counts, theta_N1S, block.axes, precision_NJJ.unsqueeze(1), start_N1J)
         u_NJ = u_N1J.squeeze(1)
-        logit_NS = part.theta + u_NJ @ part.axes.T
+        logit_NS = block.theta + u_NJ @ block.axes.T
         # log f = logit - softplus(logit) and log(1 - f) = -softplus(logit).
-        fit_N = (part.alternate * logit_NS - part.total * softplus(logit_NS)).sum(1)
+        fit_N = (block.alternate * logit_NS - block.total * softplus(logit_NS)).sum(1)
         prior_N = -0.5 * torch.einsum("nj,njk,nk->n", u_NJ, precision_NJJ, u_NJ)
-        bend_NJJ = curvature(part.total, torch.sigmoid(logit_NS).unsqueeze(1), part.axes)
-        return fit_N + prior_N + volume(bend_NJJ.squeeze(1), tables.spread[part.population])
+        curvature_NJJ = curvature(block.total, torch.sigmoid(logit_NS).unsqueeze(1), block.axes)
+        return (
+            fit_N
+            + prior_N
+            + laplace_correction(curvature_NJJ.squeeze(1), tables.spread[block.population])
+        )
 
     def surprise(self, alternate_BS: Tensor, total_BS: Tensor, best_B: Tensor) -> Tensor:
         """How much less likely a barcode is than members of its best population are: a z-score (B,).
@@ -326,16 +334,19 @@ def _blocks(
     chosen_BP: Tensor,
     tables: "Tables",
 ) -> Iterator[Block]:
-    """The chosen pairs in their order: of a sample with few sites at these, of others together at all of the tables."""
+    """The chosen pairs in their order: a sample with few sites by itself at these, others together at all sites of the
+    tables."""
     known_BS = total_BS > 0
-    few_B = (known_BS.double().mean(1) < FEW_SITES).tolist()
+    is_sparse_B = (known_BS.double().mean(1) < FEW_SITES).tolist()
     start = 0
-    while start < len(few_B):
+    while start < len(is_sparse_B):
         end = start + 1
-        if not few_B[start]:
-            while end < len(few_B) and not few_B[end]:
+        if not is_sparse_B[start]:
+            while end < len(is_sparse_B) and not is_sparse_B[end]:
                 end += 1
-        sites: Tensor | slice = known_BS[start].nonzero()[:, 0] if few_B[start] else slice(None)
+        sites: Tensor | slice = (
+            known_BS[start].nonzero()[:, 0] if is_sparse_B[start] else slice(None)
+        )
         columns = alternate_BS[start:end, sites], total_BS[start:end, sites]
         theta_PS, axes_SJ = tables.theta[:, sites], tables.axes[sites]
         b_N, p_N = chosen_BP[start:end].nonzero(as_tuple=True)
@@ -349,22 +360,22 @@ def _blocks(
 
 @dataclass(frozen=True)
 class Tables:
-    """What the likelihood needs of its parameters, at the sites with these numbers; None for all."""
+    """Functions of the likelihood's parameters, at the sites with these indices; None for all."""
 
     sites: Tensor | None
     theta: Tensor  # (P, S)
     softplus: Tensor  # (S, P)
     axes: Tensor  # (S, J)
     slope: Tensor  # (S, P J)
-    bend: Tensor  # (S, P pairs of axes)
+    curvature: Tensor  # (S, P pairs of axes)
     spread: Tensor  # (P, J, J)
     precision: Tensor  # (P, J, J)
 
     @classmethod
     def of(cls, likelihood: PopulationLikelihood, sites: Tensor | None) -> "Tables":
-        """Those of a likelihood."""
-        chosen: Tensor | slice = slice(None) if sites is None else sites
-        theta_PS, axes_SJ = likelihood.theta[:, chosen], likelihood.axes[chosen]
+        """The tables of a likelihood."""
+        columns: Tensor | slice = slice(None) if sites is None else sites
+        theta_PS, axes_SJ = likelihood.theta[:, columns], likelihood.axes[columns]
         f_SP1 = torch.sigmoid(theta_PS).T.unsqueeze(2)
         return cls(
             sites,
@@ -372,7 +383,7 @@ class Tables:
             softplus(theta_PS).T.contiguous(),
             axes_SJ,
             (f_SP1 * axes_SJ.unsqueeze(1)).flatten(1),
-            (f_SP1 * (1 - f_SP1) * products(axes_SJ).unsqueeze(1)).flatten(1),
+            (f_SP1 * (1 - f_SP1) * axis_products(axes_SJ).unsqueeze(1)).flatten(1),
             likelihood.spread,
             torch.linalg.inv(likelihood.spread),
         )

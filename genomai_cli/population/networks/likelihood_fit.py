@@ -24,7 +24,7 @@ RIDGE = 0.03  # of the regression, per site
 MIN_FREQUENCY = 0.004  # no predicted frequency is nearer than this to 0 or 1
 AXIS_SCALE = 0.3  # root mean square of an axis, on the logit scale
 PRIOR_MEMBERS = 5  # without any spread, added to a population's own
-WORTH = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
+SHRINKAGES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 400.0)  # haplotypes
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class LikelihoodSettings:
     }
 
     def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
-        """What a bundle's config says of it."""
-        groups = min(len(set(of)) for of in nesting.values())
+        """Its part of a bundle's config."""
+        groups = min(len(set(group_of)) for group_of in nesting.values())
         return {
             "head": self.head,
             "axes": self.axes,
@@ -88,8 +88,10 @@ def fit_likelihood(
     for number in range(count):
         rows = copies_NS[populations == number]
         counts = allele_counts(torch.from_numpy(rows).long(), torch.float64)
-        own = Known(alternate_PS[number], total_PS[number], predicted_PS[number], shrinkage)
-        likelihood.spread[number].copy_(_spread(*counts, own, likelihood.axes))
+        own_counts = PopulationCounts(
+            alternate_PS[number], total_PS[number], predicted_PS[number], shrinkage
+        )
+        likelihood.spread[number].copy_(_spread(*counts, own_counts, likelihood.axes))
     return likelihood
 
 
@@ -108,16 +110,17 @@ def _shrunken(
 
 
 def predicted_frequencies(alternate_PS: Array, total_PS: Array) -> Array:
-    """What the other populations predict of each one (P, S)."""
+    """The frequencies (P, S) of each population as the others predict them."""
     raw_PS = (alternate_PS + 0.5) / (total_PS + 1)
     return np.stack([_predicted(raw_PS, number) for number in range(len(raw_PS))])
 
 
 def likeliest_shrinkage(alternate_PS: Array, total_PS: Array) -> Array:
-    """How many haplotypes the prediction is worth for each population (P, 1), by the marginal likelihood of its counts.
+    """The prior weight of the prediction for each population (P, 1), in haplotypes, by the marginal likelihood of its
+    counts.
 
     If frequencies vary about the predicted ones p as Beta(c p, c (1 - p)) does, the counts are beta-binomial; c is the
-    likeliest of `WORTH`. A population with close relatives has a large one, an isolated one a small one.
+    likeliest of `SHRINKAGES`. A population with close relatives has a large one, an isolated one a small one.
     """
     alternate, total, predicted = (
         torch.from_numpy(array)
@@ -133,10 +136,10 @@ def likeliest_shrinkage(alternate_PS: Array, total_PS: Array) -> Array:
                 log_beta(alternate + c * predicted, total - alternate + c * (1 - predicted))
                 - log_beta(c * predicted, c * (1 - predicted))
             ).sum(1)
-            for c in WORTH
+            for c in SHRINKAGES
         ]
     )
-    likeliest_P1: Array = np.array(WORTH)[logs_CP.argmax(0).numpy()][:, None]
+    likeliest_P1: Array = np.array(SHRINKAGES)[logs_CP.argmax(0).numpy()][:, None]
     return likeliest_P1
 
 
@@ -196,9 +199,9 @@ def population_counts(
     return alternate_PS.astype(np.float64), 2 * known_PS.astype(np.float64)
 
 
-class Known(NamedTuple):
-    """What is known of one population: its alternate alleles (S,), all its alleles (S,), the frequencies (S,) that the
-    others predict, and how many haplotypes these are worth."""
+class PopulationCounts(NamedTuple):
+    """The counts of one population's alternate alleles (S,) and all alleles (S,), the frequencies (S,) that the others
+    predict, and the weight of these in haplotypes."""
 
     alternate: Array
     total: Array
@@ -206,19 +209,24 @@ class Known(NamedTuple):
     shrinkage: float
 
 
-def _spread(alternate_NS: Tensor, total_NS: Tensor, own: Known, axes_SJ: Tensor) -> Tensor:
+def _spread(
+    alternate_NS: Tensor, total_NS: Tensor, population: PopulationCounts, axes_SJ: Tensor
+) -> Tensor:
     """The covariance (J, J) of the members' coordinates, less the mean covariance of their errors.
 
-    The counts of all members and the predicted frequencies give what is known of the population without each of them.
+    Each member's coordinates are relative to the population's frequencies without that member.
     """
-    flat = 1e-3 * torch.eye(axes_SJ.shape[1], dtype=axes_SJ.dtype)
-    alternate_1S, total_1S, predicted_1S = map(torch.from_numpy, own[:3])
-    worth = max(own.shrinkage, 1.0)  # of a population with one member, nothing else is left
-    others_NS = (alternate_1S - alternate_NS + worth * predicted_1S) / (total_1S - total_NS + worth)
-    theta_N1S = torch.logit(others_NS, MIN_FREQUENCY / 4).unsqueeze(1)
-    u_NJ = mode(alternate_NS, total_NS, theta_N1S, axes_SJ, flat[None, None]).squeeze(1)
+    ridge = 1e-3 * torch.eye(axes_SJ.shape[1], dtype=axes_SJ.dtype)
+    alternate_1S, total_1S, predicted_1S = map(torch.from_numpy, population[:3])
+    # Without its only member, a population has no other alleles.
+    shrinkage = max(population.shrinkage, 1.0)
+    frequency_NS = (alternate_1S - alternate_NS + shrinkage * predicted_1S) / (
+        total_1S - total_NS + shrinkage
+    )
+    theta_N1S = torch.logit(frequency_NS, MIN_FREQUENCY / 4).unsqueeze(1)
+    u_NJ = mode(alternate_NS, total_NS, theta_N1S, axes_SJ, ridge[None, None]).squeeze(1)
     f_N1S = torch.sigmoid(theta_N1S.squeeze(1) + u_NJ @ axes_SJ.T).unsqueeze(1)
-    information_NJJ = curvature(total_NS, f_N1S, axes_SJ).squeeze(1) + flat
+    information_NJJ = curvature(total_NS, f_N1S, axes_SJ).squeeze(1) + ridge
     error_JJ = torch.linalg.inv(information_NJJ).mean(0)
     members = len(u_NJ)
     covariance_JJ = (u_NJ.T @ u_NJ - members * error_JJ) / (members + PRIOR_MEMBERS)

@@ -36,11 +36,11 @@ def mixture_gain(alternate_BS: Tensor, total_BS: Tensor, frequency_GS: Tensor) -
 
 
 def mixture_gain_of(likelihood_S3: Tensor, frequency_GS: Tensor) -> Tensor:
-    """The same of one sample's likelihoods of genotypes: what is expected of the alleles, given the mixture, stands for
-    those that were seen (Skotte et al. 2013, Genetics 195:693)."""
+    """The gain of one sample from its genotypes' likelihoods: the expected alleles, given the mixture, replace the
+    observed ones (Skotte et al. 2013, Genetics 195:693)."""
     known_S = is_known(likelihood_S3)
     data, frequency_GS = Polynomial.of(likelihood_S3[known_S]), frequency_GS[:, known_S]
-    single_G = data.at(frequency_GS).log().sum(1)
+    single_G = data.probabilities(frequency_GS).log().sum(1)
     share_1G = _first_shares(single_G.unsqueeze(0))
     for _ in range(EM_STEPS):
         mixed_1S = share_1G @ frequency_GS
@@ -49,7 +49,7 @@ def mixture_gain_of(likelihood_S3: Tensor, frequency_GS: Tensor) -> Tensor:
         explained_1G = (alternate_1S / mixed_1S) @ frequency_GS.T
         explained_1G += ((2 - alternate_1S) / (1 - mixed_1S)) @ (1 - frequency_GS).T
         share_1G = share_1G * explained_1G / max(1, 2 * mixed_1S.shape[1])
-    return data.at(share_1G @ frequency_GS).log().sum() - single_G.max()
+    return data.probabilities(share_1G @ frequency_GS).log().sum() - single_G.max()
 
 
 def _first_shares(single_BG: Tensor) -> Tensor:

@@ -1,20 +1,21 @@
-"""How unlike every reference population a barcode is, and how much its sites can tell.
+"""How unlike every reference population a barcode is, and whether its sites are sufficient for a label.
 
-A person from outside the reference groups is given the group that is least wrong, and may fit there *better* than its
+A sample from outside the reference groups is given the group that is least wrong, and may fit there *better* than its
 members do: a likelihood is no measure of belonging. Two measures are, against that of the few likeliest populations to
 which it is nearest:
 
 - distance: where the sample lies on the axes on which populations differ (principal components of the logits of their
-  allele frequencies), by one step of Fisher's scoring from the population's own place, as a Mahalanobis distance under
-  the spread of its members and the error of the step. Members of admixed populations lie far out along a line, and are
-  expected there; an outsider lies beside it.
+  allele frequencies), by one step of Fisher's scoring from the population itself, as a Mahalanobis distance under the
+  spread of its members and the error of the step. Members of admixed populations lie far out along a line, and are
+  expected there; an outsider lies off that line.
 - drift: the sum over sites of (a1 - f)(a2 - f) for the two alleles. It is zero on average for members, whatever f, and
   positive for whoever has other frequencies in any direction, also those without an axis (the third estimator of Yang
   et al. 2011, Am J Hum Genet 88:76, weighted by f (1 - f)); children of relatives have some of it.
 
-Both are compared with members at the same amount of information. `novelty_fit` sets the bounds by people, populations
-and groups left out. Populations that nobody saw may belong to a group nevertheless, and for them naive Bayes without
-axes is right more often than a likelihood with the wide axes of admixed populations; `doubt` says how much it counts.
+Both are compared with members at the same amount of information. `novelty_fit` sets the bounds by individuals,
+populations and groups left out. Unseen populations may belong to a group nevertheless, and for them naive Bayes without
+axes is right more often than a likelihood with the wide axes of admixed populations; `naive_bayes_weight` is its
+weight.
 
 Shape suffixes: B samples, P populations, S sites, J axes, K points of a curve, M measures.
 """
@@ -30,54 +31,54 @@ DISTANCE, DRIFT = range(2)
 MEASURES = 2
 POINTS = 12
 AXES = 4
-CANDIDATES = 6  # populations from which the distance is measured; with more it is hardly ever less
-LEAST_OUTSIDE, MOST_OUTSIDE = (
+CANDIDATES = 6  # populations to which the distance is computed; more hardly change the minimum
+MIN_OUTSIDER, MAX_OUTSIDER = (
     0.02,
     0.9,
-)  # a smaller probability of an outsider than that is not counted, nor more
-FEWEST_GROUPS = 3
+)  # subtracted from the probability of an outsider, and its maximum
+MIN_GROUPS = 3
 
 
 def novelty_axes(populations: int, groups: int) -> int:
-    """How many axes a novelty of so many populations in so many groups has; 0 for no novelty, since leaving one of two
-    groups out tells nothing."""
-    return 0 if groups < FEWEST_GROUPS else min(AXES, populations - 1)
+    """The number of axes of a novelty of so many populations in so many groups; 0 for no novelty, since nothing follows
+    from leaving one of two groups out."""
+    return 0 if groups < MIN_GROUPS else min(AXES, populations - 1)
 
 
-class Reference(NamedTuple):
-    """What samples are compared with: allele frequencies (P, S), axes (S, J), and the spread (P, J, J) along them."""
+class PopulationReference(NamedTuple):
+    """The populations' allele frequencies (P, S), axes (S, J), and the spread (P, J, J) of members along them."""
 
     frequencies: Tensor
     axes: Tensor
     spread: Tensor
 
 
-class Measured(NamedTuple):
+class NoveltyMeasures(NamedTuple):
     """The measures (B, M) of samples against the nearest population (B,), the information (B,) at their sites, the
     likeliest population (B,), and how evenly the sites lie (B,)."""
 
     values: Tensor
-    best: Tensor
+    nearest_population: Tensor
     information: Tensor
-    likeliest: Tensor
-    even: Tensor
+    likeliest_population: Tensor
+    evenness: Tensor
 
 
-class Judged(NamedTuple):
+class NoveltyScores(NamedTuple):
     """The margin (B,): above 0 unlike the members of every population, above 1 too much so for a label; and the
-    probability (B,) of an outsider, where so many are to be expected as when the model was fitted."""
+    probability (B,) of an outsider, with the priors of the fit."""
 
     margin: Tensor
-    outside: Tensor
+    outsider_probability: Tensor
 
 
 class Novelty(nn.Module):
-    """Alleles (B, S) to how far a sample is beyond the bound that hardly a member reaches.
+    """Alleles (B, S) to how far a sample is beyond the bound that hardly a member exceeds.
 
-    `information` (S,) is what each site tells about the groups, in nats; `enough` the `confusion` at which the
-    likeliest population lies in the right group in nineteen of twenty cases. Curves are by log information: `curve`
-    (K,) are their points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K)
-    those of the score, `doubts` (K,) the weights of naive Bayes, `odds` (2, K) constant and slope of the log odds of an
+    `information` (S,) is that of each site about the groups, in nats; `enough` the `confusion` at which the likeliest
+    population lies in the right group in nineteen of twenty cases. Curves are by log information: `curve` (K,) are
+    their points, `deviations` (M, K) the standard deviations of the measures among members, `bounds` (2, K) those of
+    the score, `doubts` (K,) the weights of naive Bayes, `odds` (2, K) intercept and slope of the log odds of an
     outsider by the score.
     """
 
@@ -112,106 +113,114 @@ class Novelty(nn.Module):
         alternate_BS: Tensor,
         total_BS: Tensor,
         frequency_PS: Tensor,
-        plain_BP: Tensor | None = None,
-    ) -> "Judged":
-        """How unlike everybody samples are, see `Judged`; `plain_BP` as in `measure`."""
-        reference = Reference(frequency_PS, self.axes, self.spread)
-        measured = measure(alternate_BS, total_BS, reference, self.information, plain_BP)
-        score_B = self.score(measured)
-        flagged_B, withheld_B = (self._at(measured, bound_K) for bound_K in self.bounds)
+        naive_BP: Tensor | None = None,
+    ) -> "NoveltyScores":
+        """The scores of samples; `naive_BP` as in `measure`."""
+        reference = PopulationReference(frequency_PS, self.axes, self.spread)
+        measures = measure(alternate_BS, total_BS, reference, self.information, naive_BP)
+        score_B = self.score(measures)
+        flagged_B, withheld_B = (self._interpolated(measures, bound_K) for bound_K in self.bounds)
         margin_B = (score_B - flagged_B) / (withheld_B - flagged_B)
-        constant_B, slope_B = (self._at(measured, row_K) for row_K in self.odds)
-        outside_B = torch.sigmoid(constant_B + slope_B * score_B) - LEAST_OUTSIDE
-        return Judged(margin_B, outside_B.clamp(0, MOST_OUTSIDE))
+        constant_B, slope_B = (self._interpolated(measures, row_K) for row_K in self.odds)
+        outsider_B = torch.sigmoid(constant_B + slope_B * score_B) - MIN_OUTSIDER
+        return NoveltyScores(margin_B, outsider_B.clamp(0, MAX_OUTSIDER))
 
-    def doubt(self, total_BS: Tensor) -> Tensor:
-        """How much naive Bayes counts for the groups (B,), beside whatever else is known of them."""
+    def naive_bayes_weight(self, total_BS: Tensor) -> Tensor:
+        """The weight (B,) of naive Bayes for the groups, beside all other evidence."""
         log_B = known_information(total_BS, self.information).clamp(min=1e-6).log()
         return interpolate(log_B, self.curve, self.doubts)
 
     def sufficiency(self, total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
-        """How well the known alleles (B, S) tell the groups apart, relative to what is enough (B,)."""
+        """How well the known alleles (B, S) distinguish the groups, relative to what is sufficient (B,)."""
         relative_B: Tensor = self.enough / confusion(total_BS, frequency_GS).clamp(min=1e-30)
         return relative_B
 
-    def score(self, measured: Measured) -> Tensor:
-        """How far the measures are above those of members, in standard deviations (B,), together."""
-        together_B = (self.standardised(measured).clamp(min=0).square() @ self.weights).sqrt()
-        return together_B * measured.even**LINKED
+    def score(self, measures: NoveltyMeasures) -> Tensor:
+        """How far the measures together are above those of members, in standard deviations (B,)."""
+        combined_B = (self.standardised(measures).clamp(min=0).square() @ self.weights).sqrt()
+        return combined_B * measures.evenness**EVENNESS_EXPONENT
 
-    def standardised(self, measured: Measured) -> Tensor:
-        """The measures (B, M), less those expected of members of the best population, in standard deviations."""
-        deviation_BM = torch.stack([self._at(measured, row_K) for row_K in self.deviations], dim=1)
-        return self.surplus(measured) / deviation_BM
+    def standardised(self, measures: NoveltyMeasures) -> Tensor:
+        """The measures (B, M), less those expected of members of the nearest population, in standard deviations."""
+        deviation_BM = torch.stack(
+            [self._interpolated(measures, row_K) for row_K in self.deviations], dim=1
+        )
+        return self.surplus(measures) / deviation_BM
 
-    def surplus(self, measured: Measured) -> Tensor:
-        """The measures (B, M), less those expected of members of the best population."""
-        root_B1 = measured.information.sqrt().unsqueeze(1)
+    def surplus(self, measures: NoveltyMeasures) -> Tensor:
+        """The measures (B, M), less those expected of members of the nearest population."""
+        root_B1 = measures.information.sqrt().unsqueeze(1)
         constant_PM, slope_PM = self.expected
-        expected_BM = constant_PM[measured.best] + slope_PM[measured.best] * root_B1
-        surplus_BM: Tensor = measured.values - expected_BM
+        expected_BM = (
+            constant_PM[measures.nearest_population]
+            + slope_PM[measures.nearest_population] * root_B1
+        )
+        surplus_BM: Tensor = measures.values - expected_BM
         return surplus_BM
 
-    def _at(self, measured: Measured, values_K: Tensor) -> Tensor:
-        return interpolate(measured.information.clamp(min=1e-6).log(), self.curve, values_K)
+    def _interpolated(self, measures: NoveltyMeasures, values_K: Tensor) -> Tensor:
+        return interpolate(measures.information.clamp(min=1e-6).log(), self.curve, values_K)
 
 
 def measure(
     alternate_BS: Tensor,
     total_BS: Tensor,
-    reference: Reference,
+    reference: PopulationReference,
     information_S: Tensor,
-    plain_BP: Tensor | None = None,
-    even_B: Tensor | None = None,
-) -> Measured:
-    """The measures of samples against the nearest of the populations that are likeliest without any axes; `plain_BP`
-    are the scores of that, if the numbers of alleles do not give them, `even_B` how evenly the sites lie in the whole
-    panel, if these are a part."""
-    if plain_BP is None:
-        plain_BP = naive_bayes(alternate_BS, total_BS, reference.frequencies)
-    squared_B, best_B = nearest(alternate_BS, total_BS, plain_BP, reference)
+    naive_BP: Tensor | None = None,
+    evenness_B: Tensor | None = None,
+) -> NoveltyMeasures:
+    """The measures of samples against the nearest of the populations that are likeliest by naive Bayes; `naive_BP` are
+    its log likelihoods, where they do not follow from the numbers of alleles, `evenness_B` that of the sites in the
+    full panel, if these are a part."""
+    if naive_BP is None:
+        naive_BP = naive_bayes(alternate_BS, total_BS, reference.frequencies)
+    squared_B, nearest_B = nearest(alternate_BS, total_BS, naive_BP, reference)
     distance_B = squared_B.clamp(min=0).sqrt() - reference.axes.shape[1] ** 0.5
-    drift_B = drift(alternate_BS, total_BS, reference.frequencies[best_B])
+    drift_B = drift(alternate_BS, total_BS, reference.frequencies[nearest_B])
     values_BM = torch.stack([distance_B, drift_B], dim=1)
     known_B = known_information(total_BS, information_S)
-    even_B = evenness(total_BS) if even_B is None else even_B
-    return Measured(values_BM, best_B, known_B, plain_BP.argmax(1), even_B)
+    evenness_B = evenness(total_BS) if evenness_B is None else evenness_B
+    return NoveltyMeasures(values_BM, nearest_B, known_B, naive_BP.argmax(1), evenness_B)
 
 
 def nearest(
-    alternate_BS: Tensor, total_BS: Tensor, plain_BP: Tensor, reference: Reference
+    alternate_BS: Tensor, total_BS: Tensor, naive_BP: Tensor, reference: PopulationReference
 ) -> tuple[Tensor, Tensor]:
     """The least squared Mahalanobis distance (B,) from one of the populations with the highest scores, and its number
     (B,)."""
-    few = plain_BP.topk(min(CANDIDATES, plain_BP.shape[1]), dim=1).indices
-    likely_BP = torch.zeros_like(plain_BP, dtype=torch.bool).scatter(1, few, True)
-    squared_BP = torch.full_like(plain_BP, torch.inf)
-    for number in likely_BP.any(0).nonzero()[:, 0].tolist():
-        rows = likely_BP[:, number]
-        place_BJ, precision_BJJ = coordinates(
+    candidates_BK = naive_BP.topk(min(CANDIDATES, naive_BP.shape[1]), dim=1).indices
+    is_candidate_BP = torch.zeros_like(naive_BP, dtype=torch.bool).scatter(1, candidates_BK, True)
+    squared_BP = torch.full_like(naive_BP, torch.inf)
+    for number in is_candidate_BP.any(0).nonzero()[:, 0].tolist():
+        rows = is_candidate_BP[:, number]
+        coordinates_BJ, precision_BJJ = coordinates(
             alternate_BS[rows], total_BS[rows], reference.frequencies[number], reference.axes
         )
         covariance_BJJ = reference.spread[number] + torch.linalg.inv(precision_BJJ)
-        squared_B = (place_BJ * torch.linalg.solve(covariance_BJJ, place_BJ)).sum(1)
+        squared_B = (coordinates_BJ * torch.linalg.solve(covariance_BJJ, coordinates_BJ)).sum(1)
         squared_BP[rows, number] = squared_B
-    least_B, best_B = squared_BP.min(1)
-    return least_B, best_B
+    min_B, nearest_B = squared_BP.min(1)
+    return min_B, nearest_B
 
 
 def known_information(total_BS: Tensor, information_S: Tensor) -> Tensor:
-    """What the known sites of each sample (B,) tell, in nats: one allele as much as two, less of one in part."""
+    """The information of the known sites of each sample (B,), in nats: one allele counts like two, a part of one
+    less."""
     return total_BS.clamp(max=1).to(information_S.dtype) @ information_S
 
 
-STRETCHES = 100  # of a panel, of as many sites each
-LINKED = 0.08  # linked sites make the measures of members vary more: by a third where all lie in one chromosome
+MAX_STRETCHES = 100  # of a panel, with as many sites each
+EVENNESS_EXPONENT = (
+    0.08  # measures of members vary more at linked sites: by a third if all lie in one chromosome
+)
 
 
 def evenness(total_BS: Tensor) -> Tensor:
-    """How many of the stretches of a panel have a known site (B,), relative to as many sites at random: neighbours tell
-    the same twice."""
+    """The share of a panel's stretches with a known site (B,), relative to as many sites at random: adjacent sites are
+    redundant."""
     known_BS = (total_BS > 0).to(total_BS.dtype)
-    stretches = min(STRETCHES, known_BS.shape[1])
+    stretches = min(MAX_STRETCHES, known_BS.shape[1])
     stretch_S = torch.arange(known_BS.shape[1], device=known_BS.device) * stretches
     counts_BK = known_BS.new_zeros(len(known_BS), stretches)
     counts_BK.index_add_(1, stretch_S // known_BS.shape[1], known_BS)
@@ -222,7 +231,7 @@ def evenness(total_BS: Tensor) -> Tensor:
 
 def confusion(total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
     """How likely the known alleles are to mistake a group for another (B,): the sum over pairs of groups of a bound on
-    the chance of that (Bhattacharyya 1943, Bull Calcutta Math Soc 35:99), which goes by the pair that is told worst."""
+    the chance of that (Bhattacharyya 1943, Bull Calcutta Math Soc 35:99), which is dominated by the closest pair."""
     root_GS, other_GS = frequency_GS.sqrt(), (1 - frequency_GS).sqrt()
     first, second = torch.triu_indices(len(frequency_GS), len(frequency_GS), 1)
     overlap_QS = root_GS[first] * root_GS[second] + other_GS[first] * other_GS[second]
@@ -230,22 +239,22 @@ def confusion(total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
     return confusion_B
 
 
-LEAST_PRECISION = 1e-3
-LEAST_VARIANCE = 0.02  # of an allele: one that is almost never seen is no proof by itself
+MIN_PRECISION = 1e-3
+MIN_VARIANCE = 0.02  # of an allele: a very rare one is no proof by itself
 
 
 def coordinates(
     alternate_BS: Tensor, total_BS: Tensor, f_S: Tensor, axes_SJ: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Where samples lie on the axes (B, J), from the place of a population, and the precision (B, J, J) of that."""
+    """The coordinates (B, J) of samples on the axes, relative to a population, and their precision (B, J, J)."""
     axes = axes_SJ.shape[1]
     slope_BJ = alternate_BS @ axes_SJ - total_BS @ (f_S.unsqueeze(1) * axes_SJ)
-    variance_S = (f_S * (1 - f_S)).clamp(min=LEAST_VARIANCE)
+    variance_S = (f_S * (1 - f_S)).clamp(min=MIN_VARIANCE)
     weighted_SK = (variance_S[:, None, None] * axes_SJ.unsqueeze(2) * axes_SJ.unsqueeze(1)).flatten(
         1
     )
     precision_BJJ = (total_BS @ weighted_SK).reshape(-1, axes, axes)
-    precision_BJJ = precision_BJJ + LEAST_PRECISION * torch.eye(
+    precision_BJJ = precision_BJJ + MIN_PRECISION * torch.eye(
         axes, dtype=f_S.dtype, device=f_S.device
     )
     return torch.linalg.solve(precision_BJJ, slope_BJ), precision_BJJ
@@ -258,7 +267,7 @@ def drift(alternate_BS: Tensor, total_BS: Tensor, f_BS: Tensor) -> Tensor:
     """
     two_BS = (total_BS == 2).to(f_BS.dtype)
     pair_BS = alternate_BS * (alternate_BS - 1) / 2 - alternate_BS * f_BS + f_BS.square()
-    variance_BS = (f_BS * (1 - f_BS)).clamp(min=LEAST_VARIANCE).square()
+    variance_BS = (f_BS * (1 - f_BS)).clamp(min=MIN_VARIANCE).square()
     return (pair_BS * two_BS).sum(1) / (variance_BS * two_BS).sum(1).sqrt().clamp(min=1e-9)
 
 
