@@ -304,7 +304,7 @@ def group_frequencies(
     haplotypes it is worth (P,): their own and `PRIOR` at everybody's frequency.
 
     They are not drawn towards related groups', so that a person can be taken out of them again: see
-    `networks.towers.GroupEvidence.own`.
+    `networks.towers.GroupEvidence.own_evidence`.
     """
     pool, present = families.pool, families.numbers != MISSING
     alleles_HS = letters_to_alleles(pool.haplotypes, panel)

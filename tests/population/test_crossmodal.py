@@ -161,7 +161,7 @@ class TestEvidence:
         evidence.frequency.copy_(torch.tensor([[0.3, 0.5]]))
         evidence.worth.copy_(torch.tensor([10.0, 8.0]))
         genotypes = genotypes_of(torch.tensor([[1], [1]])).float()
-        due = evidence.own(genotypes, None, torch.tensor([0, -1]))
+        due = evidence.own_evidence(genotypes, None, torch.tensor([0, -1]))
         without = 2 / 8
         expected = np.log(0.3 * 0.7) - np.log(without * (1 - without))
         assert np.allclose(due.numpy(), [[expected, 0], [0, 0]], atol=1e-6)

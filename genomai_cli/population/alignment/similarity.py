@@ -120,12 +120,12 @@ class Aligner:
         similarity = self._similarity_to(self._records_PE[numbers])
         with torch.no_grad():
             genotypes_BSG = self._genotypes(copies_BS.to(self._device))
-            summed_BD = self._dna.summed(genotypes_BSG, self._tokens_SGD)
+            summed_BD = self._dna.token_sums(genotypes_BSG, self._tokens_SGD)
             baseline_BD = torch.zeros_like(summed_BD)
             ends = [similarity(point_BD) for point_BD in (summed_BD, baseline_BD)]
             attention_BHV = self._dna.vectors(summed_BD, self._vocabulary_VD)[1]
             gradients_BD = mean_gradients(similarity, summed_BD, baseline_BD)
-            weights_BD = gradients_BD * self._dna.shares(genotypes_BSG)
+            weights_BD = gradients_BD * self._dna.token_weights(genotypes_BSG)
             added_BSG = torch.einsum("bd,sgd->bsg", weights_BD, self._tokens_SGD)
             values_BS = (added_BSG * genotypes_BSG).sum(2)
         names = [found.name for found, _ in pairs]
@@ -145,7 +145,7 @@ class Aligner:
         del mask_BT  # what is missing is a token
         copies_BS = self.bundle.classifier.inputs(ids_BT)
         genotypes_BSG = self._genotypes(copies_BS)
-        vectors_BE = self._vectors(self._dna.summed(genotypes_BSG, self._tokens_SGD))
+        vectors_BE = self._vectors(self._dna.token_sums(genotypes_BSG, self._tokens_SGD))
         copies_BS = copies_BS.to(vectors_BE.dtype)
         return {SIMILARITY: vectors_BE @ self._records_PE.T, COPIES: copies_BS}
 

@@ -1,4 +1,4 @@
-"""Arrays that numpy computes with, as the buffers of a network: stored with it, and trained by no gradient."""
+"""Arrays of numpy as the buffers of a network: stored with it, and not trained by gradient."""
 
 from collections.abc import Mapping
 
@@ -14,21 +14,21 @@ class ArrayModule(nn.Module):
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        for name, (shape, kind) in shapes.items():
-            path, _, last = name.rpartition(".")
-            inside: nn.Module = self
+        for name, (shape, dtype) in shapes.items():
+            path, _, leaf = name.rpartition(".")
+            module: nn.Module = self
             if path:
                 if path not in self._modules:
                     self.add_module(path, nn.Module())
-                inside = self.get_submodule(path)
-            inside.register_buffer(last, torch.zeros(shape, dtype=getattr(torch, kind)))
+                module = self.get_submodule(path)
+            module.register_buffer(leaf, torch.zeros(shape, dtype=getattr(torch, dtype)))
 
     def arrays(self) -> dict[str, Array]:
         """The arrays by name, in single precision."""
         return {name: _array(buffer) for name, buffer in self.named_buffers()}
 
-    def take(self, arrays: Mapping[str, Array]) -> None:
-        """Take over the values of arrays."""
+    def load(self, arrays: Mapping[str, Array]) -> None:
+        """Copy the values of arrays."""
         for name, buffer in self.named_buffers():
             buffer.copy_(torch.from_numpy(arrays[name]))
 

@@ -33,7 +33,7 @@ from genomai_cli.population.networks.towers import (
 )
 from genomai_cli.population.phenotypes import Columns
 
-FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.07, 0.01  # as in CLIP
+INITIAL_TEMPERATURE, MIN_TEMPERATURE = 0.07, 0.01  # as in CLIP
 
 
 class CrossmodalNetwork(Network):
@@ -56,16 +56,16 @@ class CrossmodalNetwork(Network):
 
     def reset_parameters(self) -> None:
         """CLIP's first temperature; the layers draw their own values."""
-        nn.init.constant_(self.log_scale, -math.log(FIRST_TEMPERATURE))
+        nn.init.constant_(self.log_scale, -math.log(INITIAL_TEMPERATURE))
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied by: one over the temperature."""
-        return self.log_scale.clamp(max=-math.log(LEAST_TEMPERATURE)).exp()
+        """The factor of cosines: one over the temperature."""
+        return self.log_scale.clamp(max=-math.log(MIN_TEMPERATURE)).exp()
 
     @property
     def frequency(self) -> Tensor:
-        """How frequent the alternate alleles (S,) are, for what is expected at a site."""
+        """The alternate alleles' frequencies (S,), for the expected token of a site."""
         return self.dna.frequency
 
     def sample_vectors(
@@ -73,8 +73,8 @@ class CrossmodalNetwork(Network):
     ) -> Tensor:
         """The unit vectors (B, E) of samples with these copies at all sites, or at those with the indices `sites`.
 
-        `members` (B,) are the groups, -1 for none, whose frequencies these very samples are part of: in training, they
-        are taken out again.
+        `members` (B,) are the groups, -1 for none, whose frequencies include these samples: in training, their own
+        alleles are excluded.
         """
         return self.genotype_vectors(
             genotypes_of(copies_BS).to(self.log_scale.dtype), sites, members
@@ -97,15 +97,17 @@ class CrossmodalNetwork(Network):
         return functional.normalize(found_RE, dim=1)
 
     def site_attention(self) -> list[Tensor]:
-        """How the tokens of DNA attend to the vocabulary: (S, G, H, V) for each layer."""
+        """The attention of DNA tokens to the vocabulary: (S, G, H, V) for each layer."""
         _, attention = self.dna.tokens(self.vocabulary.embeddings)
         return [weights.permute(1, 2, 0, 3) for weights in attention]
 
     def record_attention(self, records: Records) -> list[Tensor]:
-        """How phenotype records attend to the sites: (R, H, S) for each layer."""
+        """The attention of phenotype records to the sites: (R, H, S) for each layer."""
         tokens_RKD, known_RK = self.vocabulary(records)
-        found: tuple[Tensor, list[Tensor]] = self.phenotypes(tokens_RKD, known_RK, self.dna.sites())
-        return found[1]
+        outputs: tuple[Tensor, list[Tensor]] = self.phenotypes(
+            tokens_RKD, known_RK, self.dna.sites()
+        )
+        return outputs[1]
 
     def pooled(
         self, inputs: Tensor, mask_BT: Tensor | None = None, layer: int | None = None

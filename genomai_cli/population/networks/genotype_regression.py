@@ -75,19 +75,21 @@ class GenotypeRegression(Network):
         x_NS = self._surplus(inputs)
         targets_NC, means = _indicators(labels, {n: h.out_features for n, h in self._heads})
         weight_SC, components_SD = _ridge(x_NS, targets_NC, self.config.penalty, self.hidden_size)
-        values_C, turn_CC = torch.linalg.eigh(weight_SC.T @ weight_SC)
-        used = min(self.hidden_size, int((values_C > NEGLIGIBLE * values_C.max()).sum()))
-        turn_CD = turn_CC.flip(1)[:, :used]
+        values_C, rotation_CC = torch.linalg.eigh(weight_SC.T @ weight_SC)
+        label_axes = min(self.hidden_size, int((values_C > NEGLIGIBLE * values_C.max()).sum()))
+        rotation_CD = rotation_CC.flip(1)[:, :label_axes]
         self.weight.zero_()
-        self.weight[:, :used] = (weight_SC @ turn_CD).to(self.weight.dtype)
-        rest = min(self.hidden_size - used, components_SD.shape[1])
-        self.weight[:, used : used + rest] = components_SD[:, :rest].to(self.weight.dtype)
-        at = 0
+        self.weight[:, :label_axes] = (weight_SC @ rotation_CD).to(self.weight.dtype)
+        component_axes = min(self.hidden_size - label_axes, components_SD.shape[1])
+        self.weight[:, label_axes : label_axes + component_axes] = components_SD[
+            :, :component_axes
+        ].to(self.weight.dtype)
+        begin = 0
         for name, head in self._heads:
             head.weight.zero_()
-            head.weight[:, :used] = turn_CD[at : at + head.out_features]
+            head.weight[:, :label_axes] = rotation_CD[begin : begin + head.out_features]
             head.bias.copy_(means[name])
-            at += head.out_features
+            begin += head.out_features
 
     @property
     def _heads(self) -> list[tuple[str, nn.Linear]]:
@@ -102,9 +104,9 @@ def _indicators(
     columns, means = [], {}
     for head, count in classes.items():
         known_N = labels[head] != MISSING
-        found_NC = nn.functional.one_hot(labels[head].clamp(min=0), count).double()
-        means[head] = found_NC[known_N].mean(0)
-        columns.append((found_NC - means[head]) * known_N.unsqueeze(1))
+        one_hot_NC = nn.functional.one_hot(labels[head].clamp(min=0), count).double()
+        means[head] = one_hot_NC[known_N].mean(0)
+        columns.append((one_hot_NC - means[head]) * known_N.unsqueeze(1))
     return torch.cat(columns, dim=1), means
 
 
@@ -112,16 +114,18 @@ def _ridge(x_NS: Tensor, y_NC: Tensor, penalty: float, width: int) -> tuple[Tens
     """Weights (S, C), and the leading principal axes (S, at most `width`), along which samples have unit variance."""
     samples, sites = x_NS.shape
     dual = samples < sites
-    inner_EE = (x_NS @ x_NS.T if dual else x_NS.T @ x_NS).double()
+    gram_EE = (x_NS @ x_NS.T if dual else x_NS.T @ x_NS).double()
     scale = float(x_NS.square().sum()) / samples
-    values_E, vectors_EE = torch.linalg.eigh(inner_EE / max(scale, 1e-12))
-    told_EC = y_NC if dual else (x_NS.T.double() @ y_NC) / scale
-    solved_EC = vectors_EE @ ((vectors_EE.T @ told_EC) / (values_E + penalty).unsqueeze(1))
+    values_E, vectors_EE = torch.linalg.eigh(gram_EE / max(scale, 1e-12))
+    targets_EC = y_NC if dual else (x_NS.T.double() @ y_NC) / scale
+    solved_EC = vectors_EE @ ((vectors_EE.T @ targets_EC) / (values_E + penalty).unsqueeze(1))
     leading_D = values_E.flip(0)[:width].clamp(min=NEGLIGIBLE)
     leading_ED = vectors_EE.flip(1)[:, :width] * (samples**0.5)
     if dual:
-        both = x_NS.T.double() @ torch.cat([solved_EC, leading_ED / leading_D], dim=1) / scale
-        return both[:, : y_NC.shape[1]], both[:, y_NC.shape[1] :] * _signs(both[:, y_NC.shape[1] :])
+        primal = x_NS.T.double() @ torch.cat([solved_EC, leading_ED / leading_D], dim=1) / scale
+        return primal[:, : y_NC.shape[1]], primal[:, y_NC.shape[1] :] * _signs(
+            primal[:, y_NC.shape[1] :]
+        )
     axes_SD = leading_ED / (scale * leading_D).sqrt()
     return solved_EC, axes_SD * _signs(axes_SD)
 

@@ -6,7 +6,7 @@ from genomai_cli.population.networks.haplotype_imputer import HaplotypeImputer, 
 
 
 class ImputerNetwork(Network, ArrayModule):
-    """Restores genotypes; it has no parameters, and `imputation.preparation` makes what it holds."""
+    """Imputes genotypes; it has no parameters, and `imputation.preparation` makes its arrays."""
 
     config_class = ImputerConfig
     has_vectors = False
@@ -19,5 +19,5 @@ class ImputerNetwork(Network, ArrayModule):
 
     @property
     def imputer(self) -> HaplotypeImputer:
-        """What restores, on the values that are here now."""
+        """The imputer on the present values of the buffers."""
         return HaplotypeImputer(self.config, self.arrays())

@@ -19,7 +19,7 @@ from genomai_cli.population.phenotypes import NUMBER_ANCHORS, Columns, location_
 
 NUMBER_REACH = 0.5  # standard deviations over which an anchor stands for a number
 LOCATION_REACH = 0.3  # radians, 1,900 km
-TICKS, NOTHING = 1 << 24, 1 << 40  # numbers are integers in views: their unit, and what is unknown
+TICKS_PER_UNIT, UNKNOWN_TICKS = 1 << 24, 1 << 40  # numbers are integers in views
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Records:
 
     @classmethod
     def of(cls, encoded: EncodedPhenotypes, device: torch.device | None = None) -> "Records":
-        """The same records."""
+        """The records as tensors."""
         arrays = (encoded.categories, encoded.numbers, encoded.locations)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
@@ -41,13 +41,13 @@ class Records:
 
     @classmethod
     def of_views(cls, views: Mapping[str, Tensor]) -> "Records":
-        """What `views_of` wrote."""
+        """The records of `views_of`."""
         return cls(
             views["categories"], *(from_ticks(views[name]) for name in ("numbers", "places"))
         )
 
     def known(self) -> Tensor:
-        """Which columns (R, K) are known."""
+        """Whether columns (R, K) are known."""
         parts = [self.categories >= 0, ~self.numbers.isnan(), ~self.locations[:, :1].isnan()]
         return torch.cat(parts, dim=1)
 
@@ -63,19 +63,23 @@ def views_of(encoded: EncodedPhenotypes) -> dict[str, NDArray[np.int64]]:
 
 def ticks(values: NDArray[Any]) -> NDArray[np.int64]:
     """Numbers as integers."""
-    whole = np.rint(np.nan_to_num(values) * TICKS).astype(np.int64)
-    return np.where(np.isnan(values), NOTHING, whole)
+    integers = np.rint(np.nan_to_num(values) * TICKS_PER_UNIT).astype(np.int64)
+    return np.where(np.isnan(values), UNKNOWN_TICKS, integers)
 
 
-def from_ticks(whole: Tensor) -> Tensor:
-    """What `ticks` has made integers."""
-    return (whole.double() / TICKS).float().masked_fill(whole == NOTHING, math.nan)
+def from_ticks(integers: Tensor) -> Tensor:
+    """The numbers of `ticks`."""
+    return (
+        (integers.double() / TICKS_PER_UNIT)
+        .float()
+        .masked_fill(integers == UNKNOWN_TICKS, math.nan)
+    )
 
 
 class Vocabulary(nn.Module):
     """An embedding for every token of the columns; a number or a location is a mean of the anchors near it.
 
-    An anchor that no training record was near keeps the value 0: a location without samples says nothing.
+    An anchor without a training record near it keeps the value 0: a location without samples has no effect.
     """
 
     numbers: Tensor
@@ -110,16 +114,16 @@ class Vocabulary(nn.Module):
         return torch.stack(tokens, dim=1), records.known()
 
     def weights(self, records: Records) -> list[Tensor]:
-        """How much each token of a column stands for its value: (R, A) for each column, 0 where it is unknown."""
-        found = []
+        """The weights (R, A) of each column's tokens for its value, 0 where it is unknown."""
+        weights = []
         for number_R, (begin, end) in zip(records.categories.T, self.bounds, strict=False):
             labels_RA = functional.one_hot(number_R.clamp(min=0), end - begin)
-            found.append(labels_RA * (number_R >= 0)[:, None])
+            weights.append(labels_RA * (number_R >= 0)[:, None])
         for value_R in records.numbers.T:
-            apart_RA = (value_R.nan_to_num()[:, None] - self.numbers) / NUMBER_REACH
-            found.append((-apart_RA.square() / 2).softmax(1) * ~value_R.isnan()[:, None])
+            distance_RA = (value_R.nan_to_num()[:, None] - self.numbers) / NUMBER_REACH
+            weights.append((-distance_RA.square() / 2).softmax(1) * ~value_R.isnan()[:, None])
         if records.locations.shape[1]:
             cosine_RA = records.locations.nan_to_num().to(self.locations.dtype) @ self.locations.T
-            near_RA = (cosine_RA / LOCATION_REACH**2).softmax(1)
-            found.append(near_RA * ~records.locations[:, :1].isnan())
-        return found
+            similarity_RA = (cosine_RA / LOCATION_REACH**2).softmax(1)
+            weights.append(similarity_RA * ~records.locations[:, :1].isnan())
+        return weights

@@ -1,8 +1,8 @@
-"""The two sides of a crossmodal network: what becomes of the genotypes of samples, and of phenotype records.
+"""The two towers of a crossmodal network: the encoders of samples' genotypes, and of phenotype records.
 
-In the tower of DNA, trained tokens are joined by evidence that is not: how much likelier genotypes are in each of some
-groups. There sites count as independent, in Hardy-Weinberg proportions: the sum over a sample's sites is that of naive
-Bayes.
+In the tower of DNA, trained tokens are concatenated with evidence that is not trained: the log likelihood ratios of
+genotypes in each of some groups. There sites are independent, in Hardy-Weinberg proportions: the sum over a sample's
+sites is that of naive Bayes.
 
 Shape suffixes: B samples, S sites, G genotypes, R records, K columns of phenotypes, V tokens of their vocabulary, D
 width, H attention heads, P groups whose allele frequencies are known, T = D + P numbers of a token, E of a vector.
@@ -19,12 +19,12 @@ from torch.nn import functional
 from genomai_cli.population.phenotypes import Columns
 
 GENOTYPES = 3  # 0, 1 and 2 copies of the alternate allele
-FEED = 2  # the hidden layer of a block is so many times as wide as its states
-RAREST = 1e-3  # no frequency is nearer to 0 or 1
+FEED_FORWARD_FACTOR = 2  # width of the hidden layer of a block, relative to its states
+MIN_FREQUENCY = 1e-3  # no frequency is nearer to 0 or 1
 
 
 class GroupEvidence(nn.Module):
-    """The allele frequencies (S, P) of groups, and how many haplotypes each group's are worth."""
+    """The allele frequencies (S, P) of groups, and the weight of each group's in haplotypes, `worth`."""
 
     frequency: Tensor
     worth: Tensor
@@ -38,42 +38,46 @@ class GroupEvidence(nn.Module):
         return self.frequency.shape[1]
 
     def forward(self, sites: Tensor | None = None) -> Tensor:
-        """How much likelier the genotypes (S, G, P) are in a group than in the others on average, in nats.
+        """The log likelihood (S, G, P) of each genotype in a group, less the mean over groups, in nats.
 
-        `sites` are the indices of those that are read, by default all.
+        `sites` are indices, by default all.
         """
         found_SGP = _logs(self._at(sites)[:, None])
         return found_SGP - found_SGP.mean(2, keepdim=True) if len(self) else found_SGP
 
-    def own(self, genotypes_BSG: Tensor, sites: Tensor | None, members: Tensor) -> Tensor:
-        """What of the evidence (B, P) of samples is due to their own alleles among those of the group that they are
+    def own_evidence(self, genotypes_BSG: Tensor, sites: Tensor | None, members: Tensor) -> Tensor:
+        """The part of the evidence (B, P) of samples that is due to their own alleles in the group that they are
         `members` (B,) of, -1 for none: the difference to frequencies without them."""
         frequency_SP = self._at(sites)
         copies_G1 = torch.arange(GENOTYPES, device=frequency_SP.device)[:, None]
         without_SGP = (frequency_SP[:, None] * self.worth - copies_G1) / (self.worth - 2)
-        due_SGP = _logs(frequency_SP[:, None]) - _logs(without_SGP.clamp(RAREST, 1 - RAREST))
-        own_BP = members[:, None] == torch.arange(len(self), device=members.device)
-        return genotypes_BSG.flatten(1) @ due_SGP.flatten(0, 1) * own_BP
+        difference_SGP = _logs(frequency_SP[:, None]) - _logs(
+            without_SGP.clamp(MIN_FREQUENCY, 1 - MIN_FREQUENCY)
+        )
+        is_member_BP = members[:, None] == torch.arange(len(self), device=members.device)
+        return genotypes_BSG.flatten(1) @ difference_SGP.flatten(0, 1) * is_member_BP
 
     def _at(self, sites: Tensor | None) -> Tensor:
         return self.frequency if sites is None else self.frequency[sites]
 
 
 def _logs(frequency_SGP: Tensor) -> Tensor:
-    """The logarithms of how likely each genotype (S, G, P) is at its frequency (S, G or 1, P), up to a constant."""
+    """The log probabilities (S, G, P) of genotypes at their frequencies (S, G or 1, P), up to a constant."""
     copies_G1 = torch.arange(GENOTYPES, device=frequency_SGP.device)[:, None]
     return copies_G1 * frequency_SGP.log() + (2 - copies_G1) * (-frequency_SGP).log1p()
 
 
 SITE_STRENGTH, SAMPLE_STRENGTH = 2.0, 0.5  # of the evidence of genotypes in the first head,
-SPREAD = 2.5  # so much less in each further one, which sees wider circles of relatives
-FIRST_GAIN = 0.25  # of the sum of tokens, which knows nothing at first, beside what it attends to
+HEAD_DECAY = 2.5  # and its quotient in each further one, which attends to more distant relatives
+INITIAL_GAIN = (
+    0.25  # of the sum of tokens, relative to what it attends to, since it is random at first
+)
 
 
 @dataclass(frozen=True)
 class CrossmodalConfig:
-    """Sizes of a `CrossmodalNetwork`; `columns` is `Columns.to_config()` of the phenotypes that it knows, `groups` the
-    category whose labels' allele frequencies it is given."""
+    """Sizes of a `CrossmodalNetwork`; `columns` is `Columns.to_config()` of its phenotypes, `groups` the category whose
+    labels' allele frequencies it holds."""
 
     sites: int = 1
     columns: dict[str, Any] = field(default_factory=dict)
@@ -101,24 +105,26 @@ class DnaTower(nn.Module):
         self.site = nn.Parameter(torch.empty(config.sites, width))
         self.allele = nn.Parameter(torch.empty(config.sites, width))
         self.heterozygote = nn.Parameter(torch.empty(config.sites, width))
-        of_sites, of_samples = (
-            [first * SPREAD**-head for head in range(heads)] if self.has_groups else None
+        site_strengths, sample_strengths = (
+            [first * HEAD_DECAY**-head for head in range(heads)] if self.has_groups else None
             for first in (SITE_STRENGTH, SAMPLE_STRENGTH)
         )
-        self.blocks = nn.ModuleList(Attention(width, heads, of_sites) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            Attention(width, heads, site_strengths) for _ in range(config.layers)
+        )
         self.gain = nn.Parameter(torch.empty(width))
         self.dropout = nn.Dropout(config.dropout)
-        self.person = Block(width, heads, of_samples)
+        self.person = Block(width, heads, sample_strengths)
         self.out = nn.Linear(width, config.size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Sites differ, but their genotypes mean nothing before training: few steps would leave
-        much of what they meant by chance, which attributions would show. The layers draw their own values."""
+        """Sites differ, but the embeddings of genotypes are 0 before training: few steps would leave much of random
+        values, which attributions would show. The layers draw their own values."""
         nn.init.normal_(self.site, std=self.site.shape[1] ** -0.5)
         nn.init.zeros_(self.allele)
         nn.init.zeros_(self.heterozygote)
-        nn.init.constant_(self.gain, FIRST_GAIN)
+        nn.init.constant_(self.gain, INITIAL_GAIN)
 
     def forward(
         self,
@@ -127,35 +133,37 @@ class DnaTower(nn.Module):
         sites: Tensor | None = None,
         members: Tensor | None = None,
     ) -> Tensor:
-        """What is to become the vectors (B, E) of samples; `sites` and `members` are those of `sample_vectors`."""
+        """The vectors (B, E) of samples before normalization; `sites` and `members` are those of `sample_vectors`."""
         tokens_SGT, _ = self.tokens(embeddings_VD, sites)
-        summed_BT = self.summed(genotypes_BSG, tokens_SGT)
+        summed_BT = self.token_sums(genotypes_BSG, tokens_SGT)
         if members is not None and self.has_groups:
-            own_BP = self.evidence.own(genotypes_BSG, sites, members)
+            own_BP = self.evidence.own_evidence(genotypes_BSG, sites, members)
             summed_BT = summed_BT - functional.pad(own_BP, (self.site.shape[1], 0))
         return self.vectors(summed_BT, embeddings_VD)[0]
 
-    def summed(self, genotypes_BSG: Tensor, tokens_SGT: Tensor) -> Tensor:
-        """The sums (B, T) of the tokens that samples have, in the shares that they count with."""
-        return genotypes_BSG.flatten(1) @ tokens_SGT.flatten(0, 1) * self.shares(genotypes_BSG)
+    def token_sums(self, genotypes_BSG: Tensor, tokens_SGT: Tensor) -> Tensor:
+        """The weighted sums (B, T) of samples' tokens."""
+        return (
+            genotypes_BSG.flatten(1) @ tokens_SGT.flatten(0, 1) * self.token_weights(genotypes_BSG)
+        )
 
-    def shares(self, genotypes_BSG: Tensor) -> Tensor:
-        """How much the numbers of a token count (B, T): what is trained, over the root of the number of known sites, so
-        that it does not depend on that; evidence as it is."""
+    def token_weights(self, genotypes_BSG: Tensor) -> Tensor:
+        """The weights (B, T) of a token's features: one over the root of the number of known sites for those that are
+        trained, so that the sum does not depend on that; 1 for evidence."""
         root_B1 = genotypes_BSG.sum((1, 2))[:, None].clamp(min=1).rsqrt()
         evidence_BP = torch.ones_like(root_B1).expand(-1, len(self.evidence))
         return torch.cat([root_B1.expand(-1, self.site.shape[1]), evidence_BP], dim=1)
 
     def vectors(self, summed_BT: Tensor, embeddings_VD: Tensor) -> tuple[Tensor, Tensor]:
-        """What is to become the vectors (B, E) of samples with these sums, and their attention (B, H, V)."""
+        """The vectors (B, E), before normalization, of samples with these sums, and their attention (B, H, V)."""
         width = self.site.shape[1]
-        seen_BD = self.dropout(self.gain * summed_BT[:, :width])
-        bias_BV = self._of_tokens(summed_BT[:, width:]) if self.has_groups else None
-        sample_BD, weights = self.person(seen_BD, embeddings_VD, bias=bias_BV)
+        query_BD = self.dropout(self.gain * summed_BT[:, :width])
+        bias_BV = self._vocabulary_bias(summed_BT[:, width:]) if self.has_groups else None
+        sample_BD, weights = self.person(query_BD, embeddings_VD, bias=bias_BV)
         return self.out(sample_BD), weights.transpose(0, 1)
 
     def sites(self, sites: Tensor | None = None) -> Tensor:
-        """The panel's sites (S, D), as records see them: what they are, and what their alternate alleles are."""
+        """The embeddings of the panel's sites (S, D), to which records attend: of the site and its alternate allele."""
         return self._at(self.site + self.allele, sites)
 
     def tokens(
@@ -163,7 +171,7 @@ class DnaTower(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """The tokens (S, G, T), each less what is expected at its site, and their attention (H, S, G, V) by layer.
 
-        The T numbers of a token are the D that are trained and its evidence for the groups.
+        The T features of a token are the D that are trained and its evidence for the groups.
         """
         copies_G = torch.arange(GENOTYPES, device=self.site.device, dtype=self.site.dtype)
         frequency_S = self._at(self.frequency, sites)
@@ -175,13 +183,15 @@ class DnaTower(nn.Module):
         )
         tokens_SGD = tokens_SGD + mixed_G1 * self._at(self.heterozygote, sites)[:, None]
         evidence_SGP = self.evidence(sites)
-        bias = self._of_tokens(evidence_SGP.flatten(0, 1)) if self.has_groups else None
+        bias = self._vocabulary_bias(evidence_SGP.flatten(0, 1)) if self.has_groups else None
         attention = []
         for layer in self.blocks:
-            found, weights = layer(tokens_SGD.flatten(0, 1), embeddings_VD, bias=bias)
-            tokens_SGD = tokens_SGD + found.view_as(tokens_SGD)
+            attended, weights = layer(tokens_SGD.flatten(0, 1), embeddings_VD, bias=bias)
+            tokens_SGD = tokens_SGD + attended.view_as(tokens_SGD)
             attention.append(weights.unflatten(1, (-1, GENOTYPES)))
-        expected_S1D = (chances(frequency_S)[..., None] * tokens_SGD).sum(1, keepdim=True)
+        expected_S1D = (genotype_frequencies(frequency_S)[..., None] * tokens_SGD).sum(
+            1, keepdim=True
+        )
         return torch.cat([tokens_SGD - expected_S1D, evidence_SGP], dim=2), attention
 
     @property
@@ -189,8 +199,8 @@ class DnaTower(nn.Module):
         """Whether there are groups whose frequencies are known."""
         return len(self.evidence) > 0
 
-    def _of_tokens(self, evidence_NP: Tensor) -> Tensor:
-        """Evidence for groups as evidence for tokens (N, V), 0 for those that are no groups."""
+    def _vocabulary_bias(self, evidence_NP: Tensor) -> Tensor:
+        """Evidence for groups as a bias on the vocabulary's tokens (N, V), 0 for those that are no groups."""
         begin, end = self.groups
         return functional.pad(evidence_NP, (begin, self.vocabulary_size - end))
 
@@ -219,7 +229,7 @@ class PhenotypeTower(nn.Module):
     def forward(
         self, tokens_RKD: Tensor, known_RK: Tensor, sites_SD: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """What is to become the vectors (R, E), and the attention to sites (R, H, S) by layer."""
+        """The vectors (R, E) before normalization, and the attention to sites (R, H, S) by layer."""
         summed_RD = (tokens_RKD * known_RK[..., None]).sum(1)
         state_RD = self.query + summed_RD
         attention = []
@@ -230,8 +240,8 @@ class PhenotypeTower(nn.Module):
         return self.out(state_RD), attention
 
 
-def chances(frequency_S: Tensor) -> Tensor:
-    """How frequent the genotypes (S, G) are, in Hardy-Weinberg proportions."""
+def genotype_frequencies(frequency_S: Tensor) -> Tensor:
+    """The frequencies of genotypes (S, G) in Hardy-Weinberg proportions."""
     other_S = 1 - frequency_S
     return torch.stack([other_S**2, 2 * frequency_S * other_S, frequency_S**2], dim=1)
 
@@ -239,8 +249,8 @@ def chances(frequency_S: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Scaled dot-product attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 
-    With `strengths`, one a head, it can be given a bias on the logits; a strength is what the bias is multiplied by at
-    first, and trained.
+    With `strengths`, one a head, it takes a bias on the logits; a strength is the factor of the bias at first, and is
+    trained.
     """
 
     def __init__(self, width: int, heads: int, strengths: Sequence[float] | None = None) -> None:
@@ -271,14 +281,18 @@ class Attention(nn.Module):
         known: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the queries (..., Q, D) find in the memory (..., M, D): (..., Q, D), and the weights (..., H, Q, M).
+        """The values (..., Q, D) that queries (..., Q, D) attend to in the memory (..., M, D), and the weights
+        (..., H, Q, M).
 
-        `known` (..., M) is False at padded positions; where all are, nothing is found. `bias` (..., Q, M) is added to
-        the logits, times the heads' strengths.
+        `known` (..., M) is False at padded positions; where all are, the attended values are 0. `bias` (..., Q, M) is
+        added to the logits, times the heads' strengths.
         """
-        query, seen = self.query_norm(queries), self.memory_norm(memory)
+        query, normed_memory = self.query_norm(queries), self.memory_norm(memory)
         query_HQC = self._split(self.query(query))
-        key_HMC, value_HMC = self._split(self.key(seen)), self._split(self.value(seen))
+        key_HMC, value_HMC = (
+            self._split(self.key(normed_memory)),
+            self._split(self.value(normed_memory)),
+        )
         logits_HQM = query_HQC @ key_HMC.transpose(-1, -2) * query_HQC.shape[-1] ** -0.5
         if bias is not None:
             logits_HQM = logits_HQM + self.log_strength.exp()[:, None, None] * bias[..., None, :, :]
@@ -288,9 +302,9 @@ class Attention(nn.Module):
         weights_HQM = logits_HQM.softmax(-1)
         if known is not None:
             weights_HQM = weights_HQM.masked_fill(masked, 0)
-        found = (weights_HQM @ value_HMC).transpose(-2, -3).flatten(-2)
-        out: Tensor = self.out(found)
-        return out, weights_HQM
+        attended = (weights_HQM @ value_HMC).transpose(-2, -3).flatten(-2)
+        output: Tensor = self.out(attended)
+        return output, weights_HQM
 
     def _split(self, states: Tensor) -> Tensor:
         """(..., Q, D) to (..., H, Q, C)."""
@@ -313,12 +327,16 @@ class Block(nn.Module):
         known: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The next states (..., Q, D), and how they attend to the memory (..., M, D), by head: see `Attention`."""
-        found, weights = self.attention(states, memory, known, bias)
-        states = states + found
+        """The next states (..., Q, D), and the attention to the memory (..., M, D) by head: see `Attention`."""
+        attended, weights = self.attention(states, memory, known, bias)
+        states = states + attended
         return states + self.feed(self.forward_norm(states)), weights
 
 
 def feed_forward(width: int) -> nn.Module:
     """The two layers that follow attention, position by position."""
-    return nn.Sequential(nn.Linear(width, FEED * width), nn.GELU(), nn.Linear(FEED * width, width))
+    return nn.Sequential(
+        nn.Linear(width, FEED_FORWARD_FACTOR * width),
+        nn.GELU(),
+        nn.Linear(FEED_FORWARD_FACTOR * width, width),
+    )

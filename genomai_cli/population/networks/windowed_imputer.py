@@ -182,7 +182,7 @@ class RegionNetwork(GenotypeDenoiser):
             kriging_fit.fill(
                 KrigingReference.of(arrays), reference_alleles, linear_positions(panel)
             )
-            self.library.take(arrays)
+            self.library.load(arrays)
 
     def allele_probabilities(self, alleles_B2S: Tensor, phased_BS: Tensor) -> Tensor:
         """The probability (B, 2, S) of allele 1 on each haplotype, given the alleles 0 and 1 among alleles (B, 2, S);
