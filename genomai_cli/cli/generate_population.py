@@ -183,18 +183,18 @@ class Report:
 
         if not self.wanted:
             return
-        people, panel = quality.gathered(self.made), bundle.coordinates
-        known = quality.Known.of(bundle, summary, everybody=everybody)
+        people, panel = quality.synthetic_genotypes(self.made), bundle.coordinates
+        known = quality.BundleStatistics.of(bundle, summary, representative=everybody)
         expected = known.frequencies(people)
-        parts = [quality.of_bundle(people, known)]
+        parts = [quality.compare_with_bundle(people, known)]
         if self.against is not None:
             real = read_genotypes(self.against, panel)
             expected = structure.frequencies(real)
             others = read_genotypes(self.held_out, panel) if self.held_out else None
             groups = read_labels(self.groups) if self.groups else None
-            parts.append(quality.against(people, panel, real, others, groups, seed))
+            parts.append(quality.compare_with_samples(people, panel, real, others, groups, seed))
         parts.append(_recognised(run, people, panel))
-        found = quality.complete(parts)
+        found = quality.merged(parts)
         for remark in found.remarks:
             run.console.say(f"quality: {remark}")
         for alarm in generation.alarms(found.report).values():
@@ -254,7 +254,7 @@ def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":
         return {call.name: list(call.labels.values()) for call in calls}
 
     known = frozenset(label for labels in classifier.heads.values() for label in labels)
-    return quality.recognition(made, panel, recognise, known)
+    return quality.compare_labels(made, panel, recognise, known)
 
 
 def _tsv(found: "Quality") -> str:

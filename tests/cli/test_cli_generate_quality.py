@@ -127,7 +127,7 @@ def test_summaries_can_be_added_to_a_bundle_that_has_none(generator, tmp_path):
     (old / summary.FILE).unlink()
     assert summary.read(old) is None
     _, file = reported(old, tmp_path, "-n", "6")
-    assert rows(file)["linkage", "r2_r"][-1] == quality.NO_SUMMARY
+    assert rows(file)["linkage", "r2_r"][-1] == quality.NEEDS_SUMMARY
     summary.add(old, summary.read(generator))
     assert catalog.problems(old) == []
     assert summary.read(old).samples == 75
@@ -152,15 +152,15 @@ def test_without_real_people_the_report_says_what_it_cannot_know(generator, tmp_
     known = "allele_frequency, linkage, components"
     assert f"quality: {known}: beside the model's summaries" in result.stderr
     found = rows(file)
-    for group, measures in quality.EXPECTED.items():
+    for group, measures in quality.MEASURES_BY_GROUP.items():
         for name in measures:
             assert (group, name) in found
     assert float(found["allele_frequency", "r"][0]) > 0.9
     assert 0 <= float(found["components", "overlap"][0]) <= 1
     assert found["data", "learnt_from"][0] == "75"
     for group in ("neighbours", "copies", "nearest_real", "privacy"):
-        assert found[group, quality.EXPECTED[group][0]][0] == "."
-        assert "--against" in found[group, quality.EXPECTED[group][0]][-1]
+        assert found[group, quality.MEASURES_BY_GROUP[group][0]][0] == "."
+        assert "--against" in found[group, quality.MEASURES_BY_GROUP[group][0]][-1]
     assert found["recognised", "all"][-1] == "the model ancestry-967 reads other sites"
 
 
@@ -186,10 +186,10 @@ def test_a_page_beside_the_same_people(generator, cohort, tmp_path):
 def test_some_are_compared_with_the_frequencies_of_their_phenotype(generator, tmp_path):
     _, file = reported(generator, tmp_path, "-n", "80", "--phenotype", "SOC")
     found = rows(file)
-    assert found["allele_frequency", "r"][-1] == quality.OF_FREQUENCIES
+    assert found["allele_frequency", "r"][-1] == quality.AGAINST_FREQUENCIES
     assert float(found["allele_frequency", "r"][0]) > 0.9
     assert found["linkage", "r2_r"][0] == "."
-    assert found["linkage", "r2_r"][-1] == quality.OTHER_PEOPLE
+    assert found["linkage", "r2_r"][-1] == quality.NEEDS_MATCHED
 
 
 @pytest.mark.parametrize("phenotype", ["NORTH", "null", "NOA:1,SOC:3"])
@@ -217,7 +217,7 @@ def test_the_report_as_json(generator, cohort, tmp_path):
     report = json.loads(file.read_text())
     assert (report["schema_version"], report["model"]) == (1, "maker@1.0.0")
     assert report["groups"]["privacy"]["membership_auc"]["value"] is None
-    assert report["notes"]["privacy"] == quality.NEEDS_OTHERS
+    assert report["notes"]["privacy"] == quality.NEEDS_HELD_OUT
     assert 0 <= report["groups"]["neighbours"]["aats"]["value"] <= 1
 
 
@@ -233,10 +233,10 @@ def test_recognition_is_of_those_whose_phenotype_the_classifier_knows(cohort):
         seen.extend(record.name for record in records)
         return {"a": ["EUR", "GBR"], "b": ["AFR", "YRI"]}
 
-    found = quality.recognition(made, panel, recognise, frozenset(["EUR", "AFR"]))
+    found = quality.compare_labels(made, panel, recognise, frozenset(["EUR", "AFR"]))
     assert seen == ["a", "b"]
     assert found.report["recognised"]["all"].value == 0.5
-    nobody = quality.recognition(made, panel, recognise, frozenset(["ABC"]))
+    nobody = quality.compare_labels(made, panel, recognise, frozenset(["ABC"]))
     assert "knows none" in nobody.notes["recognised"]
 
 

@@ -77,10 +77,10 @@ def test_items_do_not_see_each_other(net, copies, records):
 def test_a_missing_site_adds_nothing(net):
     tokens_SGT, _ = net.dna.tokens(net.vocabulary.embeddings)
     nothing = genotypes_of(torch.full((1, SITES), -1)).float()
-    assert (net.dna.summed(nothing, tokens_SGT) == 0).all()
+    assert (net.dna.token_sums(nothing, tokens_SGT) == 0).all()
     some = torch.full((1, SITES), -1)
     some[0, 4] = 2
-    found = net.dna.summed(genotypes_of(some).float(), tokens_SGT)
+    found = net.dna.token_sums(genotypes_of(some).float(), tokens_SGT)
     assert torch.allclose(found[0], tokens_SGT[4, 2])
 
 
@@ -105,7 +105,7 @@ def sample_attention(net, copies):
     """How samples as a whole attend to the vocabulary, after the layers of their tokens: (B, H, V)."""
     embeddings = net.vocabulary.embeddings
     tokens, _ = net.dna.tokens(embeddings)
-    return net.dna.vectors(net.dna.summed(genotypes_of(copies).float(), tokens), embeddings)[1]
+    return net.dna.vectors(net.dna.token_sums(genotypes_of(copies).float(), tokens), embeddings)[1]
 
 
 def test_attention_is_a_share_of_the_vocabulary(net, copies, records):

@@ -245,7 +245,7 @@ def network(panel):
     contig, position = map(torch.from_numpy, coordinates(panel))
     network.frequency.copy_(torch.rand(6, SITES) * 0.8 + 0.1)
     nothing = Effects(torch.zeros(3, 2), torch.full((2,), 0.5))
-    network.linkage.learn(contig, position, pairs, nothing)
+    network.linkage.set_pairs(contig, position, pairs, nothing)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return network.double().eval().requires_grad_(False)
@@ -323,7 +323,7 @@ def test_near_sites_that_repeat_each_other_do_not_add_up(panel):
     pairs = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
     weights = torch.tensor([[0.0], [-3.0], [6.0]]).expand(3, 6)
     certain = Effects(weights, torch.full((6,), 0.99))
-    linkage.learn(torch.zeros(3, dtype=torch.int64), torch.arange(3.0), pairs, certain)
+    linkage.set_pairs(torch.zeros(3, dtype=torch.int64), torch.arange(3.0), pairs, certain)
     alleles = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
     known = torch.tensor([[[1.0, 0, 0], [0, 0, 0]]], dtype=torch.float64)
     one = linkage(VisibleAlleles(0 * alleles, known, alleles), linkage.blocks())

@@ -1,7 +1,8 @@
 """The haplotypes of individuals as a diffusion process noises and denoises them, both of one after the other.
 
-Of an individual one phenotype is given, sometimes only a coarser one, sometimes none (classifier-free guidance: Ho and
-Salimans 2022, arXiv:2207.12598). A phenotype record is left out as often, by itself, and so is each of its columns.
+The condition of an individual is one phenotype, sometimes only a coarser one, sometimes none (classifier-free guidance:
+Ho and Salimans 2022, arXiv:2207.12598). A phenotype record is left out as often, independently, and so is each of its
+columns.
 
 Shape suffixes: B individuals, T alleles of both haplotypes, N chosen alleles, P phenotypes or labels, S sites; 2
 haplotypes.
@@ -33,15 +34,15 @@ ALLELES = 2
 @dataclass(frozen=True, eq=False)
 class HaplotypeDenoiser:
     """A `Denoiser` of the alleles of individuals of one phenotype each (B,), and one record, if there are `records`;
-    `prepared` is the network made ready for many calls, if it has been. What the visible alleles say of one, beside its
-    frequency, counts `context_guidance` times (as in context-aware decoding: Shi et al. 2023, arXiv:2305.14739). With
-    `soft_masked` the network is told the keep probabilities; BundleError for one that cannot be."""
+    `logit_function` is that of the network, by default `chosen_logits`. The difference of the logits from those of the
+    frequency is scaled by `context_guidance` (as in context-aware decoding: Shi et al. 2023, arXiv:2305.14739). With
+    `soft_masked` the network reads the keep probabilities; BundleError for one that cannot."""
 
     network: GenotypeDenoiser
     phenotype: Tensor
     guidance: float = 1.0
     context_guidance: float = 1.0
-    prepared: LogitFunction | None = None
+    logit_function: LogitFunction | None = None
     soft_masked: bool = False
     records: Records | None = None
 
@@ -51,10 +52,10 @@ class HaplotypeDenoiser:
 
     def __call__(self, tokens_BT: Tensor, chosen_BT: Tensor, keep_probability_BT: Tensor) -> Tensor:
         """The logits (N, 2) of both alleles."""
-        shown = tokens_BT, chosen_BT, keep_probability_BT
-        logits_N = self._logits(*shown, self.phenotype, self.records)
+        inputs = tokens_BT, chosen_BT, keep_probability_BT
+        logits_N = self._logits(*inputs, self.phenotype, self.records)
         if self.guidance != 1:
-            null_N = self._logits(*shown, torch.zeros_like(self.phenotype), None)
+            null_N = self._logits(*inputs, torch.zeros_like(self.phenotype), None)
             logits_N = guided(logits_N, null_N, self.guidance)
         return torch.stack([torch.zeros_like(logits_N), logits_N], dim=1)
 
@@ -70,22 +71,22 @@ class HaplotypeDenoiser:
         phenotypes, sites = frequency_PS.shape
         shape = (len(tokens_BT), 2, sites)
         weights_BP = functional.one_hot(phenotype_B, phenotypes).to(frequency_PS)
-        more: dict[str, Any] = {} if records is None else {"records": records}
+        options: dict[str, Any] = {} if records is None else {"records": records}
         if self.soft_masked:
-            more["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
-        logits = self.prepared or self.network.chosen_logits
+            options["keep_probability_B2S"] = keep_probability_BT.view(shape).to(frequency_PS)
+        logit_function = self.logit_function or self.network.chosen_logits
         chosen_B2S = chosen_BT.view(shape)
-        logits_N = logits(tokens_BT.view(shape), weights_BP, chosen_B2S, **more)
+        logits_N = logit_function(tokens_BT.view(shape), weights_BP, chosen_B2S, **options)
         if self.context_guidance == 1:
             return logits_N
         frequency_B1S = self.network.frequencies(weights_BP)[:, None]
-        frequent_N = torch.logit(frequency_B1S).expand(shape)[chosen_B2S]
-        return guided(logits_N, frequent_N, self.context_guidance)
+        prior_N = torch.logit(frequency_B1S).expand(shape)[chosen_B2S]
+        return guided(logits_N, prior_N, self.context_guidance)
 
 
 @dataclass(frozen=True)
 class HaplotypeNoising:
-    """A `Noising` of rows of haplotypes: the alleles are the tokens, and the network itself denoises."""
+    """A `Noising` of rows of haplotypes: the alleles are the tokens, and the network is the denoiser."""
 
     rows: HaplotypeRows
     vocabulary: int = ALLELES
@@ -106,7 +107,7 @@ class HaplotypeNoising:
         dropout: ConditionDropout,
         rng: np.random.Generator,
     ) -> dict[str, NDArray[np.int64]]:
-        """See `Noising`; the `phenotype` (B, 1) that is given is there too, and the records' views."""
+        """See `Noising`; with the `phenotype` (B, 1) of the condition, and the records' views."""
         alleles_BT = self.rows.alleles(samples_BL).reshape(len(samples_BL), -1).astype(np.int64)
         phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
         ids_BT = noise(alleles_BT, ALLELES)

@@ -39,16 +39,16 @@ def write_barcodes(
 def barcode_records(
     individuals: Iterable[SyntheticIndividual], panel: Panel, origin: str, *, haplotypes: bool
 ) -> Iterator[SequenceRecord]:
-    """The same as records."""
-    for one in individuals:
-        description = f"phenotype={one.phenotype} {origin}"
+    """The records of `write_barcodes`."""
+    for individual in individuals:
+        description = f"phenotype={individual.phenotype} {origin}"
         if not haplotypes:
-            letters_S = genotypes_to_letters(one.alleles.sum(axis=0, dtype=np.int8), panel)
-            yield SequenceRecord(one.name, letters_S.tobytes().decode("ascii"), description)
+            letters_S = genotypes_to_letters(individual.alleles.sum(axis=0, dtype=np.int8), panel)
+            yield SequenceRecord(individual.name, letters_S.tobytes().decode("ascii"), description)
             continue
-        for ending, alleles_S in zip("AB", one.alleles, strict=True):
+        for ending, alleles_S in zip("AB", individual.alleles, strict=True):
             letters_S = genotypes_to_letters(2 * alleles_S, panel)
-            name = f"{one.name}_{ending}"
+            name = f"{individual.name}_{ending}"
             yield SequenceRecord(name, letters_S.tobytes().decode("ascii"), description)
 
 
@@ -66,13 +66,15 @@ def write_table(
     text = text_over(out)
     writer = TableWriter(text, ["sample", "phenotype", *columns])
     written = 0
-    for one in individuals:
+    for individual in individuals:
         written += 1
         if not haplotypes:
-            writer.write([one.name, one.phenotype, *one.alleles.sum(axis=0).tolist()])
+            writer.write(
+                [individual.name, individual.phenotype, *individual.alleles.sum(axis=0).tolist()]
+            )
             continue
-        for ending, alleles_S in zip("AB", one.alleles, strict=True):
-            writer.write([f"{one.name}_{ending}", one.phenotype, *alleles_S.tolist()])
+        for ending, alleles_S in zip("AB", individual.alleles, strict=True):
+            writer.write([f"{individual.name}_{ending}", individual.phenotype, *alleles_S.tolist()])
     text.detach()
     return written
 
@@ -86,7 +88,7 @@ def write_vcf(
 ) -> tuple[int, int]:
     """A phased VCF, sorted, of the sites that have a position in the build; how many individuals, and how many sites
     are left out."""
-    held = list(individuals)
+    individuals = list(individuals)
     columns = sites(panel, build)
     lengths = contig_lengths(build)
     order = {_contig(name, build): rank for rank, name in enumerate(lengths)}
@@ -98,12 +100,12 @@ def write_vcf(
             columns[n].position,
         )
     )
-    alleles_N2S = np.stack([one.alleles for one in held])[:, :, chosen]
-    samples = {one.name: one.phenotype for one in held}
+    alleles_N2S = np.stack([individual.alleles for individual in individuals])[:, :, chosen]
+    samples = {individual.name: individual.phenotype for individual in individuals}
     contigs = {_contig(name, build): length for name, length in lengths.items()}
-    placed = [columns[number] for number in chosen]
-    write_variants(out, placed, samples, alleles_N2S, build=build, contigs=contigs, source=origin)
-    return len(held), len(columns) - len(chosen)
+    written = [columns[number] for number in chosen]
+    write_variants(out, written, samples, alleles_N2S, build=build, contigs=contigs, source=origin)
+    return len(individuals), len(columns) - len(chosen)
 
 
 def sites(panel: Panel, build: str) -> list[Site]:

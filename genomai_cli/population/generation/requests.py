@@ -1,8 +1,8 @@
-"""Whom to generate: `EUR`, `GBR`, `null`, `reference`, or a mixture, `EUR:0.7,AFR:0.3`; or phenotype records.
+"""Requests to a generator: `EUR`, `GBR`, `null`, `reference`, or a mixture, `EUR:0.7,AFR:0.3`; or phenotype records.
 
-Records describe by any attributes, such as a place, instead of names. A generator that was trained with records reads
-them itself. For another one the network that brings DNA and phenotype records into one space (`networks/crossmodal.py`)
-tells how similar a record is to that of each population; by these similarities each individual's population is drawn.
+Records have any attributes, such as a location, instead of names. A generator that was trained with records reads them
+itself. For another one each individual's population is drawn by the similarities of the record to those of populations,
+from the network that embeds DNA and phenotype records in one space (`networks/crossmodal.py`).
 
 Shape suffixes: R records requested, P records of populations, E size of the common space.
 """
@@ -30,17 +30,17 @@ MIN_SHARE = 0.005  # a population with a smaller share is left out
 
 @dataclass(frozen=True)
 class Request:
-    """So many individuals of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
+    """A number of `individuals` of one phenotype, or of a mixture of several; the weights in `parts` add up to 1.
 
-    `name` is what their names contain, `text` what their descriptions say. With the name of a `record`, each individual
-    is of one of the parts, drawn by their weights, instead of a mixture of all. `described` is what the generator reads
-    of the record itself.
+    `name` is part of their names, `text` of their descriptions. With the name of a `record`, each individual is of one
+    of the parts, drawn by their weights, instead of a mixture of all. `encoded` is the record for a generator that
+    reads records.
     """
 
     parts: tuple[tuple[str, float], ...]
     individuals: int
     record: str = ""
-    described: EncodedPhenotypes | None = None
+    encoded: EncodedPhenotypes | None = None
 
     @property
     def name(self) -> str:
@@ -56,8 +56,10 @@ class Request:
 
 
 def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) -> list[Request]:
-    """Those of several `--phenotype`, each for so many individuals; UsageError where two would give the same names."""
-    requests = [one for text in texts for one in parsed_request(text, individuals, phenotypes)]
+    """The requests of several `--phenotype`, each for so many individuals; UsageError where two give the same names."""
+    requests = [
+        request for text in texts for request in parsed_request(text, individuals, phenotypes)
+    ]
     if name := repeated(request.name for request in requests):
         raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
     return requests
@@ -139,7 +141,7 @@ def requests_of_records(
             for records in (table, populations)
         )
         shares_RP = (requested_RE @ known_PE[torch.tensor(known)].T * network.scale).softmax(1)
-    names = [name for name, there in zip(populations.names, known, strict=True) if there]
+    names = [name for name, is_known in zip(populations.names, known, strict=True) if is_known]
     return [
         Request(_parts(names, shares), individuals, record)
         for record, shares in zip(table.names, shares_RP.double().tolist(), strict=True)
@@ -171,6 +173,8 @@ def _check_names(table: PhenotypeTable) -> None:
 
 
 def _parts(names: list[str], shares: list[float]) -> tuple[tuple[str, float], ...]:
-    notable = {name: share for name, share in zip(names, shares, strict=True) if share >= MIN_SHARE}
-    total = sum(notable.values())
-    return tuple((name, share / total) for name, share in notable.items())
+    retained = {
+        name: share for name, share in zip(names, shares, strict=True) if share >= MIN_SHARE
+    }
+    total = sum(retained.values())
+    return tuple((name, share / total) for name, share in retained.items())

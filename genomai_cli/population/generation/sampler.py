@@ -1,11 +1,11 @@
 """New individuals from a denoiser of a panel's sites.
 
-Everything random about an individual follows from the seed, the request and the individual's number: neither the batch
-size nor the number of individuals shows. Of admixed individuals, each stretch of a haplotype comes from one of several
-ancestors' populations.
+All random draws of an individual follow from the seed, the request and the individual's number, and depend neither on
+the batch size nor on the number of individuals. In admixed individuals, each stretch of a haplotype comes from one of
+several ancestors' populations.
 
-Views by diffusion: a barcode is noised up to some time and drawn again from there, by the same code. What is drawn of a
-view follows from the view's own seed. Missing letters stay missing.
+Views by diffusion: a barcode is noised up to some time and denoised from there, by the same code. The draws of a view
+follow from the view's seed. Missing letters stay missing.
 
 Shape suffixes: B individuals or views of a batch, T alleles of both haplotypes, S sites; 2 haplotypes.
 """
@@ -77,17 +77,17 @@ class HaplotypeGenerator:
         self.columns = network.columns
         self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
-            self.logits = network.prepared()
+            self.logit_function = network.prepared()
 
     def individuals(self, requests: Sequence[Request]) -> Iterator[SyntheticIndividual]:
-        """Those of the requests, in order."""
-        planned = (
-            self._planned(request, number + 1)
+        """The individuals of the requests, in order."""
+        plans = (
+            self._plan(request, number + 1)
             for request in requests
             for number in range(request.individuals)
         )
-        while chunk := list(islice(planned, self.batch)):
-            yield from self._drawn(chunk)
+        while chunk := list(islice(plans, self.batch)):
+            yield from self._sampled(chunk)
 
     def sample(
         self,
@@ -103,76 +103,77 @@ class HaplotypeGenerator:
             initial = InitialTokens.masked(len(seeds), 2 * sites, device)
         denoiser = self.denoiser(torch.tensor(phenotypes, device=device), records)
         sampling = self.settings.sampling(self.schedule, ALLELES)
-        kin_S = self.chromosomes.stretches(max(1, sampling.steps // 2))
-        sampling = replace(sampling, groups=np.tile(kin_S, 2))
+        stretch_S = self.chromosomes.stretches(max(1, sampling.steps // 2))
+        sampling = replace(sampling, groups=np.tile(stretch_S, 2))
         alleles_BT = self.kernel.sample(denoiser, initial, seeds, sampling)
         alleles_B2S: NDArray[np.int8] = alleles_BT.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         return alleles_B2S
 
     def denoiser(self, phenotype_B: Tensor, records: Records | None = None) -> HaplotypeDenoiser:
-        """The network with phenotypes, records and guidance put in."""
+        """The network as a denoiser with these phenotypes and records, and the settings' guidance."""
         return HaplotypeDenoiser(
             self.network,
             phenotype_B,
             self.settings.guidance,
             self.settings.context_guidance,
-            self.logits,
+            self.logit_function,
             soft_masked=self.kernel.substitutions,
             records=records,
         )
 
-    def _planned(self, request: Request, number: int) -> "_Planned":
+    def _plan(self, request: Request, number: int) -> "_IndividualPlan":
         seed = [self.settings.seed, zlib.crc32(request.text.encode()), number]
         rng = np.random.default_rng([*seed, ADMIXTURE_STREAM])
         parts = request.parts
         if request.record:
-            chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
-            parts = ((parts[chosen][0], 1.0),)
+            index = rng.choice(len(parts), p=[weight for _, weight in parts])
+            parts = ((parts[index][0], 1.0),)
         ancestors = [self.phenotypes.drawn(name, rng) for name, _ in parts]
         weights = [weight for _, weight in parts]
         source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
         name = f"synthetic_{request.name}_{number}"
-        return _Planned(name, request.text, ancestors, seeds, source_2S, request.described)
+        return _IndividualPlan(name, request.text, ancestors, seeds, source_2S, request.encoded)
 
     @torch.inference_mode()
-    def _drawn(self, planned: "list[_Planned]") -> Iterator[SyntheticIndividual]:
-        """Each ancestor is drawn as an individual of its own, then the stretches are put together."""
-        ancestors = [number for one in planned for number in one.ancestors]
-        seeds = [seed for one in planned for seed in one.seeds]
-        alleles_B2S = self.sample(ancestors, seeds, records=self._records(planned))
+    def _sampled(self, plans: "list[_IndividualPlan]") -> Iterator[SyntheticIndividual]:
+        """Sample each ancestor as a separate individual, then join the stretches."""
+        ancestors = [number for plan in plans for number in plan.ancestors]
+        seeds = [seed for plan in plans for seed in plan.seeds]
+        alleles_B2S = self.sample(ancestors, seeds, records=self._records(plans))
         begin = 0
-        for one in planned:
-            parts = alleles_B2S[begin : begin + len(one.ancestors)]
-            begin += len(one.ancestors)
-            alleles_2S = np.take_along_axis(parts, one.source[None], axis=0)[0]
-            yield SyntheticIndividual(one.name, one.phenotype, alleles_2S)
+        for plan in plans:
+            parts = alleles_B2S[begin : begin + len(plan.ancestors)]
+            begin += len(plan.ancestors)
+            alleles_2S = np.take_along_axis(parts, plan.source[None], axis=0)[0]
+            yield SyntheticIndividual(plan.name, plan.phenotype, alleles_2S)
 
-    def _records(self, planned: "list[_Planned]") -> Records | None:
+    def _records(self, plans: "list[_IndividualPlan]") -> Records | None:
         """The records of the individuals, all of whom have one or none."""
-        described = [one.described for one in planned if one.described is not None]
-        return Records.of(joined(described), self.network.frequency.device) if described else None
+        records = [plan.record for plan in plans if plan.record is not None]
+        return Records.of(joined(records), self.network.frequency.device) if records else None
 
 
 @dataclass(frozen=True, eq=False)
-class _Planned:
-    """An individual to be drawn: one ancestor a part, and which of them each site comes from (2, S)."""
+class _IndividualPlan:
+    """An individual to be sampled: the phenotype and the seed of each ancestor, and the `source` (2, S), the index of
+    the ancestor that each site comes from."""
 
     name: str
     phenotype: str
     ancestors: list[int]
     seeds: list[list[int]]
     source: NDArray[np.int64]
-    described: EncodedPhenotypes | None = None
+    record: EncodedPhenotypes | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Chromosomes:
-    """The `order` in which the sites lie, how far each is from the one before it (infinite for the first of a
-    chromosome), and how likely it has another ancestor."""
+    """The `order` of the sites on the chromosomes, the `gap` to the site before (infinite for the first of a
+    chromosome), and the probability of a switch of the ancestor."""
 
     order: NDArray[np.int64]
-    apart: NDArray[np.float64]
+    gap: NDArray[np.float64]
     switch: NDArray[np.float64]
 
     @classmethod
@@ -180,32 +181,32 @@ class Chromosomes:
         """The chromosomes of a panel; each begins with an ancestor of its own."""
         contig_S, position_S = coordinates(panel)
         order = np.lexsort((position_S, contig_S))
-        apart = np.diff(position_S[order], prepend=0.0)
-        apart[np.diff(contig_S[order], prepend=-1) != 0] = np.inf
-        return cls(order, apart, 1 - np.exp(-apart / stretch))
+        gap = np.diff(position_S[order], prepend=0.0)
+        gap[np.diff(contig_S[order], prepend=-1) != 0] = np.inf
+        return cls(order, gap, 1 - np.exp(-gap / stretch))
 
-    def stretches(self, longest: int) -> NDArray[np.int64]:
-        """The number of each site's stretch (S,): sites in a row, each within reach of linkage of the one before it
-        (`REACH`), at most so many."""
-        begins = self.apart >= REACH
-        starts = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
-        begins |= (np.arange(len(begins)) - starts) % longest == 0
-        stretch_S = np.empty(len(begins), np.int64)
-        stretch_S[self.order] = np.cumsum(begins)
+    def stretches(self, max_sites: int) -> NDArray[np.int64]:
+        """The number of each site's stretch (S,): at most `max_sites` consecutive sites, each within `REACH` of linkage
+        of the one before it."""
+        is_start = self.gap >= REACH
+        starts = np.maximum.accumulate(np.where(is_start, np.arange(len(is_start)), 0))
+        is_start |= (np.arange(len(is_start)) - starts) % max_sites == 0
+        stretch_S = np.empty(len(is_start), np.int64)
+        stretch_S[self.order] = np.cumsum(is_start)
         return stretch_S
 
     def ancestors(self, weights: list[float], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Which of the ancestors, drawn with these weights, each site (S,) of one haplotype comes from."""
-        begins = rng.random(len(self.order)) < self.switch
-        drawn = rng.choice(len(weights), size=len(self.order), p=weights)
-        first = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+        """The index of the ancestor (S,), drawn with these weights, that each site of one haplotype comes from."""
+        is_start = rng.random(len(self.order)) < self.switch
+        candidates = rng.choice(len(weights), size=len(self.order), p=weights)
+        first = np.maximum.accumulate(np.where(is_start, np.arange(len(is_start)), 0))
         ancestors = np.empty(len(self.order), np.int64)
-        ancestors[self.order] = drawn[first]
+        ancestors[self.order] = candidates[first]
         return ancestors
 
 
 class HaplotypeDiffuser:
-    """Views of barcodes; `phenotype_of` gives the number of the phenotype by which a record's name is drawn, or 0."""
+    """Views of barcodes; `phenotype_of` maps a record's name to the number of its phenotype, or 0."""
 
     def __init__(
         self, bundle: Bundle, settings: Settings, phenotype_of: Callable[[str], int] = lambda _: 0
@@ -217,22 +218,22 @@ class HaplotypeDiffuser:
 
     def __call__(self, views: Iterable[UnchangedView]) -> Iterator[UnchangedView]:
         """The views drawn again; InputError for one that is no barcode of the model's panel."""
-        waiting = iter(views)
-        while chunk := list(islice(waiting, VIEWS_PER_BATCH)):
-            yield from self._diffused(chunk)
+        remaining = iter(views)
+        while chunk := list(islice(remaining, VIEWS_PER_BATCH)):
+            yield from self._diffuse(chunk)
 
     @torch.inference_mode()
-    def _diffused(self, views: list[UnchangedView]) -> Iterator[UnchangedView]:
-        haplotypes = [is_haplotype(view.letters) for view in views]
-        pairs = zip(views, haplotypes, strict=True)
+    def _diffuse(self, views: list[UnchangedView]) -> Iterator[UnchangedView]:
+        are_haploid = [is_haplotype(view.letters) for view in views]
+        pairs = zip(views, are_haploid, strict=True)
         alleles_BT = np.stack([self._alleles(view, haploid).ravel() for view, haploid in pairs])
         tokens_BT = torch.from_numpy(alleles_BT).to(self.generator.network.frequency.device)
-        drawn_B2S = self.generator.sample(
+        sampled_B2S = self.generator.sample(
             [self.phenotype_of(view.record.name) for view in views],
             [[*view.seed, STREAM] for view in views],
             InitialTokens(tokens_BT, tokens_BT == MASKED),
         )
-        for view, haploid, alleles_2S in zip(views, haplotypes, drawn_B2S, strict=True):
+        for view, haploid, alleles_2S in zip(views, are_haploid, sampled_B2S, strict=True):
             copies_S = 2 * alleles_2S[0] if haploid else alleles_2S.sum(axis=0, dtype=np.int8)
             known_S = alleles_2S[0] >= 0 if haploid else (alleles_2S >= 0).all(axis=0)
             letters_S = genotypes_to_letters(np.where(known_S, copies_S, np.int8(-1)), self.panel)
