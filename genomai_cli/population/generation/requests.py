@@ -68,7 +68,7 @@ def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) 
 def parsed_request(text: str, individuals: int, phenotypes: Phenotypes) -> list[Request]:
     """The requests of one `--phenotype`.
 
-    `reference` is everybody: each finest label with its share of the individuals, by largest remainders. Raises
+    `reference` is all labels: each finest label with its share of the individuals, by largest remainders. Raises
     UsageError for a name that is not known, with those that are, and for weights that are none.
     """
     if text == REFERENCE:

@@ -138,7 +138,7 @@ def prepare(
         "objectives": {},
         "steps": 0,
         "tokens": 0,
-        "held_out": {name: round(own, 4) for name, (own, _) in losses.items()},
+        "held_out": {name: round(loss, 4) for name, (loss, _) in losses.items()},
         "baseline": {name: round(baseline, 4) for name, (_, baseline) in losses.items()},
         "bits_per_base": {},
     }

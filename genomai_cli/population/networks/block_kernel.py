@@ -206,17 +206,17 @@ def imputed(
 def shares(
     x: int, typed_at: Array, states_at: Array, state_XH: Array, one_U: Array, stay_K: Array, emission_K2L: Array,
     alpha_XHL: Array, beta_HL: Array, forward_U2L: Array, state_sums_U4L: Array, backward_K2UL: Array,
-    here_4UL: Array, mean_4UL: Array, here_L: Array, site_L: Array, left_out_K2L: Array, sum_HL: Array, max_HL: Array,
+    product_4UL: Array, sum_4UL: Array, mass_L: Array, site_L: Array, left_out_K2L: Array, sum_HL: Array, max_HL: Array,
 ) -> None:  # fmt: skip
     """The probability of copying each allele at the typed sites of block x, by the evidence of all other sites, and of
     copying each haplotype, by all sites: its sum over typed sites, and the maximum of its means in blocks."""
-    pairs, _, lanes = here_4UL.shape
+    pairs, _, lanes = product_4UL.shape
     first, end = typed_at[x], typed_at[x + 1]
     states = states_at[first + 1] - states_at[first]
     for i in range(pairs):
         for u in range(states):
             for b in range(lanes):
-                mean_4UL[i, u, b] = ZERO
+                sum_4UL[i, u, b] = ZERO
     for k in range(first, end):
         at, row, stay = states_at[k], k - first + 1, stay_K[k + 1]
         for b in range(lanes):
@@ -227,33 +227,33 @@ def shares(
         for u in range(states):
             allele = one_U[at + u]
             for b in range(lanes):
-                here_L[b] = ZERO
+                mass_L[b] = ZERO
             for n in range(pairs):
                 i, j = n >> 1, n & 1
                 switch = ONE - stay if j else ZERO
                 for b in range(lanes):
                     coefficient = backward_K2UL[row, j, u, b] * stay + switch
-                    here_4UL[n, u, b] = forward_U2L[at + u, i, b] * coefficient
+                    product_4UL[n, u, b] = forward_U2L[at + u, i, b] * coefficient
                 for b in range(lanes):
-                    here_L[b] += here_4UL[n, u, b] * state_sums_U4L[u, n, b]
+                    mass_L[b] += product_4UL[n, u, b] * state_sums_U4L[u, n, b]
             for b in range(lanes):
-                site_L[b] += here_L[b]
+                site_L[b] += mass_L[b]
             for b in range(lanes):
-                left_out_K2L[k, allele, b] += here_L[b] / emission_K2L[k, allele, b]
+                left_out_K2L[k, allele, b] += mass_L[b] / emission_K2L[k, allele, b]
         for b in range(lanes):
             site_L[b] = ONE / site_L[b]
         for n in range(pairs):
             for u in range(states):
                 for b in range(lanes):
-                    mean_4UL[n, u, b] += here_4UL[n, u, b] * site_L[b]
+                    sum_4UL[n, u, b] += product_4UL[n, u, b] * site_L[b]
     per_site = ONE / np.float32(end - first)
     for h in range(beta_HL.shape[0]):
         u = state_XH[x, h]
         for b in range(lanes):
-            of_a = mean_4UL[0, u, b] * beta_HL[h, b] + mean_4UL[1, u, b]
-            of_1 = mean_4UL[3, u, b] + mean_4UL[2, u, b] * beta_HL[h, b]
-            here_L[b] = of_a * alpha_XHL[x, h, b] + of_1
+            of_a = sum_4UL[0, u, b] * beta_HL[h, b] + sum_4UL[1, u, b]
+            of_1 = sum_4UL[3, u, b] + sum_4UL[2, u, b] * beta_HL[h, b]
+            mass_L[b] = of_a * alpha_XHL[x, h, b] + of_1
         for b in range(lanes):
-            sum_HL[h, b] += here_L[b]
+            sum_HL[h, b] += mass_L[b]
         for b in range(lanes):
-            max_HL[h, b] = max(max_HL[h, b], here_L[b] * per_site)
+            max_HL[h, b] = max(max_HL[h, b], mass_L[b] * per_site)

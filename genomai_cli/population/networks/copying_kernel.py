@@ -67,8 +67,8 @@ def _draw(
             else:
                 base += other * rows_KJ[before, i]
                 for j in range(states):
-                    here = same * forward_KJJ[before, i, j] + from_J[j] + base
-                    forward_KJJ[k, i, j] = here * emission_2J[one, j]
+                    prior = same * forward_KJJ[before, i, j] + from_J[j] + base
+                    forward_KJJ[k, i, j] = prior * emission_2J[one, j]
             for j in range(states):
                 row += forward_KJJ[k, i, j]
             for j in range(states):

@@ -86,15 +86,15 @@ class CrossmodalNetwork(Network):
         sites: Tensor | None = None,
         members: Tensor | None = None,
     ) -> Tensor:
-        """The same of weights of genotypes, differentiable: (1, 0, 0) is surely 0 copies, (0, 0, 0) nothing known."""
-        found_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
-        return functional.normalize(found_BE, dim=1)
+        """The unit vectors of weights of genotypes, differentiable: (1, 0, 0) is 0 copies, (0, 0, 0) a missing site."""
+        vectors_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
+        return functional.normalize(vectors_BE, dim=1)
 
     def record_vectors(self, records: Records, sites: Tensor | None = None) -> Tensor:
         """The unit vectors (R, E) of records that attend to all sites, or to those with the indices `sites`."""
         tokens_RKD, known_RK = self.vocabulary(records)
-        found_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
-        return functional.normalize(found_RE, dim=1)
+        vectors_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
+        return functional.normalize(vectors_RE, dim=1)
 
     def site_attention(self) -> list[Tensor]:
         """The attention of DNA tokens to the vocabulary: (S, G, H, V) for each layer."""

@@ -66,7 +66,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class VisibleAlleles:
-    """Of alleles (B, 2, S), 0 where they are hidden: the surplus over the frequency, 1, and the allele itself."""
+    """Features of alleles (B, 2, S), 0 where masked: the surplus over the frequency, 1, and the allele itself."""
 
     surplus: Tensor
     known: Tensor

@@ -2,8 +2,8 @@
 
 A site with the likelihoods L of 0, 1 and 2 alternate alleles has, at the allele frequency f, the probability
 L0 (1 - f)^2 + L1 2 f (1 - f) + L2 f^2 (as in Li 2011, Bioinformatics 27:2987): one read of low coverage counts for one
-allele, a certain genotype for two, equal likelihoods for nothing. No number of alleles, whole or not, gives the same at
-all frequencies, so the polynomial itself is summed up.
+allele, a certain genotype for two, equal likelihoods for none. No number of alleles, integer or not, is equivalent at
+all frequencies, so the logarithms of the polynomials are summed.
 
 Shape suffixes: B samples, P populations or classes, S sites, J axes; 3 genotypes by copies of the alternate allele.
 """
@@ -49,7 +49,7 @@ class Polynomial(NamedTuple):
         """The log probability of all sites (P,), and each site's slope and curvature (P, S) by the logit of f.
 
         The slope is the number of alternate alleles to be expected beyond 2 f. A curvature is never negative: where a
-        likelihood is not concave, which needs rare alleles or two bad genotypes beside a good one, it is 0.
+        likelihood is not concave, which needs rare alleles or two unlikely genotypes and a likely one, it is 0.
         """
         p_PS = self.probabilities(frequency_PS)
         variance_PS = frequency_PS * (1 - frequency_PS)

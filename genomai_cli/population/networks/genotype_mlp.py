@@ -2,9 +2,9 @@
 
 A site and its letter enter as two numbers, the alternate alleles beyond those expected and whether the
 site is heterozygous; a site that is missing adds nothing. The sum is divided by the square root of the
-number of known sites, so that its size does not tell how many there were.
+number of known sites, so that its scale does not depend on it.
 
-Barcodes as numbers: how many alleles a site shows, and how many of them are the alternate one.
+Also allele counts of barcodes: all alleles of a site, and the alternate ones among them.
 
 Shape suffixes: B samples, S sites, D width, C classes.
 """
@@ -91,10 +91,10 @@ class SitesNetwork(Network):
 
 
 class Genotypes(nn.Module):
-    """Looks a barcode's ids up in its panel: ids (B, S) to allele counts.
+    """A barcode's ids (B, S) to allele counts, by a table of the panel.
 
-    The table (S, tokens) holds the copies of the alternate allele, 0, 1 or 2, that a token means at a
-    site, and -1 for a token that means nothing there (missing, masked, a third allele).
+    The table (S, tokens) holds the copies of the alternate allele, 0, 1 or 2, of a token at a site, and
+    -1 for a token without a genotype there (missing, masked, a third allele).
     """
 
     name = "genotypes"
@@ -117,7 +117,7 @@ def is_haploid(copies_BS: Tensor) -> Tensor:
 
 
 def naive_bayes(alternate_BS: Tensor, total_BS: Tensor, frequency_CS: Tensor) -> Tensor:
-    """The log likelihood (B, C) of alleles that are drawn by themselves at the frequencies of each class."""
+    """The log likelihood (B, C) of alleles that are independent at the frequencies of each class."""
     reference_BS = total_BS - alternate_BS
     return alternate_BS @ frequency_CS.log().T + reference_BS @ torch.log1p(-frequency_CS).T
 
@@ -125,7 +125,7 @@ def naive_bayes(alternate_BS: Tensor, total_BS: Tensor, frequency_CS: Tensor) ->
 def allele_counts(copies_BS: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Alternate alleles and all alleles seen at each site, both (B, S).
 
-    A haplotype shows one allele a site, a person two, a missing site none.
+    A haplotype has one allele a site, a genotype two, a missing site none.
     """
     ploidy_B1 = torch.where(is_haploid(copies_BS), 1, 2).unsqueeze(1)
     total_BS = (copies_BS >= 0) * ploidy_B1

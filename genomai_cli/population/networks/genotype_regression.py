@@ -2,9 +2,9 @@
 
 All heads are regressed together (Hastie et al. 2009, section 3.4). With more sites than samples the solution is in the
 dual, from the inner products of the samples (kernel ridge regression with the genomic relationship matrix, VanRaden
-2008), so that no matrix of sites by sites is made. A vector holds a sample's place along the directions that the heads
-use, the strongest first, and then along the leading principal components. A site that is missing adds nothing, and the
-sum is scaled up to the number of sites.
+2008), so that no matrix of sites by sites is made. A vector holds a sample's coordinates along the directions that the
+heads use, the strongest first, and then along the leading principal components. A site that is missing adds nothing,
+and the sum is scaled up to the number of sites.
 
 Shape suffixes: B and N samples, S sites, D width, C classes of all heads, E the smaller of samples and sites.
 """

@@ -1,9 +1,9 @@
-"""Forward-backward of the copying model in few states: haplotypes that are alike at a block of typed sites are one.
+"""Forward-backward of the copying model in few states: haplotypes that are equal at a block of typed sites are one.
 
-At site k of a block the probability of copying haplotype j is A_k(u) a(j) + B_k(u): a is what it was where the block
-begins, u the state of j, which is its alleles at the typed sites of the block. What the sites behind k say is
+At site k of a block the probability of copying haplotype j is A_k(u) a(j) + B_k(u): a is that where the block begins, u
+the state of j, which is its alleles at the typed sites of the block. The likelihood of the sites behind k is
 C_k(u) b(j) + D_k(u), with b of the block behind. So sites are walked in states, of which there are few, and haplotypes
-only from block to block; the sums of a, b and ab over haplotypes of one kind, alike at all sites of the block, serve
+only from block to block; the sums of a, b and ab over haplotypes of one kind, equal at all sites of the block, serve
 all its sites. Nothing is approximated (the reduction of states of Das et al. 2016, Nat Genet 48:1284, in which the
 untyped sites do not matter to the walk).
 

@@ -72,7 +72,7 @@ class HaplotypeReference:
         self._cached_layout = None
 
     def part(self, begin: int, end: int) -> "HaplotypeReference":
-        """The same at the sites from `begin`, a multiple of 8, to before `end`."""
+        """A view of the sites from `begin`, a multiple of 8, to before `end`."""
         packed, position = self.packed[:, begin // 8 : -(-end // 8)], self.position[begin:end]
         rates = {"rate": self.rate, "error": self.error}
         return HaplotypeReference({"packed": packed, "place": position, **rates})
@@ -82,7 +82,7 @@ class HaplotypeReference:
         return np.unpackbits(self.packed, axis=1, count=len(self.position))
 
     def frequencies(self) -> NDArray[np.float64]:
-        """How frequent allele 1 is (S,), a byte of sites at a time."""
+        """The frequency of allele 1 (S,), computed a byte of sites at a time."""
         columns = (np.unpackbits(column[:, None], axis=1).mean(axis=0) for column in self.packed.T)
         frequency_S: NDArray[np.float64] = np.concatenate(list(columns))[: len(self.position)]
         return frequency_S
@@ -225,7 +225,7 @@ class Mosaic:
     whose sites lie at `position` (S,).
 
     Evidence is the probability that a haplotype would be read as it is if it had allele 1, over the sum of those with 1
-    and with 0: 0.5 says nothing.
+    and with 0: 0.5 is uninformative.
     """
 
     reference: NDArray[np.uint8]
@@ -237,7 +237,7 @@ class Mosaic:
 
     @cached_property
     def alleles(self) -> NDArray[np.uint8]:
-        """Those at the typed sites (K, H)."""
+        """The alleles at the typed sites (K, H)."""
         return self.reference[self.typed]
 
     @cached_property

@@ -101,7 +101,7 @@ def windows_of(sites: int, size: int, overlap: int) -> list[Window]:
 
 
 class HaplotypeImputer:
-    """The haplotypes and the calibration of all windows; `arrays` are as `shapes` says."""
+    """The haplotypes and the calibration of all windows; `arrays` have these `shapes`."""
 
     def __init__(self, config: ImputerConfig, arrays: Mapping[str, Array]) -> None:
         self.config, self.arrays = config, arrays
@@ -202,8 +202,8 @@ def allele_probabilities(
 def haplotypes_of(genotypes_BS3: Array, first_BS: Flags) -> Array:
     """The probabilities (B, 2, S) of allele 1 on two independent haplotypes that make genotypes of these probabilities.
 
-    Allele 1 is likelier on haplotype A where `first_BS`. Where there are none such, as heterozygotes are too rare, the
-    haplotypes are equal and have the right mean.
+    Allele 1 is likelier on the first haplotype where `first_BS`. Where no such pair exists, as heterozygotes are too
+    rare, the haplotypes are equal and have the right mean.
     """
     copies_BS = genotypes_BS3[..., 1] + 2 * genotypes_BS3[..., 2]
     difference_BS = np.sqrt(np.maximum(copies_BS**2 - 4 * genotypes_BS3[..., 2], 0))

@@ -3,8 +3,8 @@
 The more similar two individuals are at the sites known of one, the more similar they are at the others: that is a
 Gaussian process over individuals (Rasmussen and Williams 2006, chapter 2), whose mean is that of a kernel ridge
 regression. It works for any set of known sites, needs no phase, and holds where genotypes are not made of long
-haplotypes. Where they are made of such, the copying model knows better (`haplotype_copying`). A small MLP makes
-probabilities of both predictions; `kriging_fit` calibrates it.
+haplotypes. Where they are, the copying model is more accurate (`haplotype_copying`). A small MLP turns both predictions
+into probabilities; `kriging_fit` calibrates it.
 
 Shape suffixes: B individuals, N reference individuals, S sites, K known sites, C features of a prediction; 3 genotypes
 by their copies of allele 1, 2 of them, the heterozygote and the homozygote of allele 1.
@@ -226,7 +226,7 @@ class Calibration:
         self.arrays["scale"][...] = 1
 
     def part(self, sites: slice) -> "Calibration":
-        """The same for some of the sites, on the same values."""
+        """A view of some of the sites."""
         return Calibration({**self.arrays, "base": self.base[sites]})
 
     def __call__(self, predicted_BS2: Floats, known: int, copying: Floats | None = None) -> Floats:

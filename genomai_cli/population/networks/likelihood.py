@@ -1,4 +1,4 @@
-"""How likely a barcode is in each population: a generative classifier with admixture built in.
+"""The likelihood of a barcode in each population: a generative classifier with admixture built in.
 
 A population p has an allele frequency at every site s, on the logit scale theta_ps. Its members differ in ancestry
 along a few axes V shared by all populations (the leading principal components): a member with coordinates
@@ -55,7 +55,7 @@ from genomai_cli.population.networks.selected_calls import (
     log_likelihood_given_called,
 )
 
-# Names of scores, beside those of heads.
+# Names of scores, in addition to those of heads.
 SURPRISE, MIXTURE, NOVELTY, INFORMATION = "surprise", "mixture", "novelty", "information"
 SELECTED = "selected"
 NUMBERS_PER_BLOCK = (
@@ -301,7 +301,7 @@ class PopulationLikelihood(nn.Module):
         )
 
     def surprise(self, alternate_BS: Tensor, total_BS: Tensor, best_B: Tensor) -> Tensor:
-        """How much less likely a barcode is than members of its best population are: a z-score (B,).
+        """How much less likely a barcode is than members of its best population, as a z-score (B,).
 
         The log-likelihood of the alleles, against its mean and standard deviation under the model.
         """

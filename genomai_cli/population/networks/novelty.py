@@ -230,7 +230,7 @@ def evenness(total_BS: Tensor) -> Tensor:
 
 
 def confusion(total_BS: Tensor, frequency_GS: Tensor) -> Tensor:
-    """How likely the known alleles are to mistake a group for another (B,): the sum over pairs of groups of a bound on
+    """The chance of mistaking a group for another by the known alleles (B,): the sum over pairs of groups of a bound on
     the chance of that (Bhattacharyya 1943, Bull Calcutta Math Soc 35:99), which is dominated by the closest pair."""
     root_GS, other_GS = frequency_GS.sqrt(), (1 - frequency_GS).sqrt()
     first, second = torch.triu_indices(len(frequency_GS), len(frequency_GS), 1)

@@ -41,15 +41,13 @@ MIN_GAP = 1.0  # standard deviations between both bounds
 BANDWIDTH = 0.35  # log information within which subsets share their bounds
 TARGET_ACCURACY = 0.95  # of the labels of groups, where sites are sufficient
 PRIOR_VALUES = 5.0  # on the mean line, added to those of the population itself
-DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # beside the weight 1 of the distance
+DRIFT_WEIGHTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # relative to the weight of the distance
 # By leaving populations out (benchmarks/ancestry/unlike.py): the weight of naive Bayes by the information in nats.
 WEIGHT_INFORMATION, NAIVE_BAYES_WEIGHTS = (20.0, 45.0, 200.0, 600.0), (0.8, 0.5, 0.5, 0.3)
 # The prior probability of an outsider by the information in nats. Where that is large the flag detects outsiders, and
 # the probabilities of all others need not be widened.
 PRIOR_INFORMATION, OUTSIDER_PRIORS = (20.0, 40.0, 200.0, 800.0), (0.15, 0.2, 0.07, 0.01)
-MAX_SCORE = (
-    8.0  # beyond it everybody is an outsider, which a straight line should not have to follow
-)
+MAX_SCORE = 8.0  # beyond it all are outsiders, and scores are clipped for the logistic regression
 LOGISTIC_STEPS = 30
 
 

@@ -52,8 +52,8 @@ class ReducedCopying:
         mass_BH = np.empty((len(evidence_BK), layout.state.shape[1]), np.float32)
 
         def sum_shares(group: "Group", rows: slice) -> None:
-            here_4UL, mean_4UL = (group.empty(4, layout.max_states) for _ in range(2))
-            here_L, site_L, left_out_K2L = (
+            product_4UL, sum_4UL = (group.empty(4, layout.max_states) for _ in range(2))
+            mass_L, site_L, left_out_K2L = (
                 group.empty(),
                 group.empty(),
                 group.empty(evidence_BK.shape[1], 2),
@@ -63,7 +63,7 @@ class ReducedCopying:
                 block_kernel.shares(
                     x, layout.typed_at, layout.states_at, layout.state, layout.state_allele, self._stay_K,
                     group.emission_K2L, group.alpha_XHL, group.beta_HL, group.forward_U2L, group.state_sums_U4L,
-                    group.backward_K2UL, here_4UL, mean_4UL, here_L, site_L, left_out_K2L, sum_HL, max_HL,
+                    group.backward_K2UL, product_4UL, sum_4UL, mass_L, site_L, left_out_K2L, sum_HL, max_HL,
                 )  # fmt: skip
             left_out_2BK = left_out_K2L.transpose(1, 2, 0)[:, : rows.stop - rows.start]
             share_BK = left_out_2BK[1] / (left_out_2BK.sum(axis=0) + block_kernel.TINY)

@@ -23,8 +23,8 @@ EXCHANGED = (
     0.02  # of chosen calls, the share in which the panel's reference is the file's other allele
 )
 WEIGHT = 0.6  # by calibration on members, five folds, at 55 to 23,530 sites
-# Members of mixed ancestry that lie at the edge of their group are called another one with confidence: six in a
-# thousand at 967 sites. So much of all probability is kept back that no label of five has more than 0.9.
+# Members of mixed ancestry at the edge of their group get the label of another one with confidence: six in a thousand
+# at 967 sites. So much of the probability is spread over all labels that none of five has more than 0.9.
 UNCERTAIN = 0.13
 
 

@@ -42,8 +42,8 @@ class GroupEvidence(nn.Module):
 
         `sites` are indices, by default all.
         """
-        found_SGP = _logs(self._at(sites)[:, None])
-        return found_SGP - found_SGP.mean(2, keepdim=True) if len(self) else found_SGP
+        log_SGP = _logs(self._at(sites)[:, None])
+        return log_SGP - log_SGP.mean(2, keepdim=True) if len(self) else log_SGP
 
     def own_evidence(self, genotypes_BSG: Tensor, sites: Tensor | None, members: Tensor) -> Tensor:
         """The part of the evidence (B, P) of samples that is due to their own alleles in the group that they are

@@ -1,7 +1,7 @@
 """The network that predicts the masked alleles of an individual in a window of linked sites, both haplotypes at once.
 
 It begins with the allele frequencies of the phenotype, a table, and adds two terms on the logit scale: a linear one of
-the sites around, with a table for every block of sites, and that of an MLP, which reads the whole window of the
+the sites around, with a table for every block of sites, and that of an MLP, which reads the full window of the
 haplotype and its partner, and the phenotype's embeddings, by cross-attention. Both read the alleles' surplus over their
 frequencies, in standard deviations, so that a masked site adds nothing and a rare allele as much as a frequent one.
 
@@ -255,19 +255,19 @@ class RegionNetwork(GenotypeDenoiser):
         return frequency_BS, torch.stack([surplus_B2S, known_B2S, surplus_B2S.flip(1)], dim=2)
 
     def _window_states(self, evidence_B2FS: Tensor, weights_BP: Tensor) -> Tensor:
-        """The MLP's states (B, 2, D), from the whole window, that of the partner and the phenotype."""
+        """The MLP's states (B, 2, D), from the full window, that of the partner and the phenotype."""
         surplus_B2S, known_B2S, partner_surplus_B2S = evidence_B2FS.unbind(2)
         count_B21 = known_B2S.sum(dim=2, keepdim=True)
         known_B21 = count_B21 + count_B21.flip(1)
-        read_B2D = self.own(surplus_B2S) + self.partner(partner_surplus_B2S)
+        input_B2D = self.own(surplus_B2S) + self.partner(partner_surplus_B2S)
         if self.norm is None:
-            read_B2D = WINDOW_SCALE * read_B2D
+            input_B2D = WINDOW_SCALE * input_B2D
         else:
-            read_B2D = read_B2D * (self.config.sites / known_B21.clamp(min=1)).sqrt() * 6
-            read_B2D = self.norm(read_B2D)
+            input_B2D = input_B2D * (self.config.sites / known_B21.clamp(min=1)).sqrt() * 6
+            input_B2D = self.norm(input_B2D)
         shares_B22 = torch.cat([count_B21, count_B21.flip(1)], dim=2) / self.config.sites
-        attended_B2D = self.attention(torch.cat([read_B2D, shares_B22], dim=2), weights_BP)
-        x_B2D = self.dropout(read_B2D + attended_B2D)
+        attended_B2D = self.attention(torch.cat([input_B2D, shares_B22], dim=2), weights_BP)
+        x_B2D = self.dropout(input_B2D + attended_B2D)
         for layer in self.layers:
             x_B2D = x_B2D + layer(x_B2D)
         if self.last is not None:
