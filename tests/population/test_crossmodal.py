@@ -30,12 +30,14 @@ def network(groups="pop"):
     """A network that is not trained, with frequencies of its groups, whose genotypes mean something by chance."""
     torch.manual_seed(5)
     config = CrossmodalConfig(SITES, COLUMNS.to_config(), groups, width=16, size=8, layers=2)
-    made = CrossmodalNetwork(config).eval()
-    made.dna.evidence.frequency.copy_(torch.rand(made.dna.evidence.frequency.shape) * 0.8 + 0.1)
-    made.frequency.copy_(torch.rand(SITES))
-    for parameter in (made.dna.allele, made.dna.heterozygote):
+    network = CrossmodalNetwork(config).eval()
+    network.dna.evidence.frequency.copy_(
+        torch.rand(network.dna.evidence.frequency.shape) * 0.8 + 0.1
+    )
+    network.frequency.copy_(torch.rand(SITES))
+    for parameter in (network.dna.allele, network.dna.heterozygote):
         torch.nn.init.normal_(parameter, std=0.25)
-    return made
+    return network
 
 
 def test_genotypes_mean_nothing_before_training():

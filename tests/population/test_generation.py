@@ -260,39 +260,41 @@ def test_an_untrained_network_gives_the_frequencies(panel, weights):
     network = DenoiserNetwork(DenoiserConfig(sites=SITES, phenotypes=6, width=16)).double()
     frequency = torch.linspace(0.1, 0.9, 30, dtype=torch.float64).view(6, SITES)
     network.frequency.copy_(frequency)
-    shown = torch.randint(-1, 2, (3, 2, SITES))
-    probability = torch.sigmoid(network.eval()(shown, weights))
+    alleles = torch.randint(-1, 2, (3, 2, SITES))
+    probability = torch.sigmoid(network.eval()(alleles, weights))
     assert torch.allclose(probability, frequency[[3, 4, 0]][:, None].expand(-1, 2, -1))
 
 
 def test_exchanging_the_haplotypes_exchanges_the_answers(network, weights):
-    shown = torch.randint(-1, 2, (3, 2, SITES))
-    assert torch.allclose(network(shown.flip(1), weights), network(shown, weights).flip(1))
+    alleles = torch.randint(-1, 2, (3, 2, SITES))
+    assert torch.allclose(network(alleles.flip(1), weights), network(alleles, weights).flip(1))
 
 
 def test_both_haplotypes_and_the_phenotype_matter(network, weights):
-    shown = torch.zeros(3, 2, SITES, dtype=torch.int64)
-    shown[:, 0, 0] = -1
-    before = network(shown, weights)
-    shown[:, 1, 3] = 1
-    after = network(shown, weights)
+    alleles = torch.zeros(3, 2, SITES, dtype=torch.int64)
+    alleles[:, 0, 0] = -1
+    before = network(alleles, weights)
+    alleles[:, 1, 3] = 1
+    after = network(alleles, weights)
     assert (before[:, 0, 0] - after[:, 0, 0]).abs().min() > 1e-6
     assert (after[0] - after[1]).abs().min() > 1e-9
 
 
-def test_context_guidance_moves_what_is_said_and_not_the_frequencies(network):
+def test_context_guidance_scales_the_difference_to_the_frequencies(network):
     phenotype = torch.tensor([3, 4, 0])
     tokens = torch.randint(-1, 2, (3, 2 * SITES), generator=torch.Generator().manual_seed(5))
     chosen = tokens < 0
-    frequent = torch.logit(network.frequency[phenotype]).repeat(1, 2)[chosen]
-    learnt, moved, none = (
-        HaplotypeDenoiser(network, phenotype, context_guidance=often)(tokens, chosen, 1.0 * ~chosen)
-        for often in (1.0, 1.5, 0.0)
+    frequency_logits = torch.logit(network.frequency[phenotype]).repeat(1, 2)[chosen]
+    unguided, moved, none = (
+        HaplotypeDenoiser(network, phenotype, context_guidance=guidance)(
+            tokens, chosen, 1.0 * ~chosen
+        )
+        for guidance in (1.0, 1.5, 0.0)
     )
-    said = learnt[:, 1] - frequent
-    assert said.abs().min() > 1e-3
-    assert torch.allclose(moved[:, 1], frequent + 1.5 * said)
-    assert torch.allclose(none[:, 1], frequent)
+    logits = unguided[:, 1] - frequency_logits
+    assert logits.abs().min() > 1e-3
+    assert torch.allclose(moved[:, 1], frequency_logits + 1.5 * logits)
+    assert torch.allclose(none[:, 1], frequency_logits)
 
 
 def test_context_guidance_of_tokens_is_refused():
@@ -312,10 +314,10 @@ def test_linkage_stays_on_the_haplotype_and_its_chromosome(network, panel):
     contig, _ = coordinates(panel)
     blocks = network.linkage.blocks()
     for site in range(SITES):
-        said = network.linkage(visible_at(site, 1.0), blocks)[0]
-        others = (contig == contig[site]) & (np.arange(SITES) != site)
-        assert (said[0].numpy() != 0).tolist() == others.tolist()
-        assert (said[1] == 0).all()
+        logits = network.linkage(visible_at(site, 1.0), blocks)[0]
+        other_sites = (contig == contig[site]) & (np.arange(SITES) != site)
+        assert (logits[0].numpy() != 0).tolist() == other_sites.tolist()
+        assert (logits[1] == 0).all()
 
 
 def test_near_sites_that_repeat_each_other_do_not_add_up(panel):

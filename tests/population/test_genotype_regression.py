@@ -20,7 +20,7 @@ def rng():
     return np.random.default_rng(5)
 
 
-def people(rng, count, sites):
+def samples_of(rng, count, sites):
     """Copies (N, S) of four places in two regions, and the labels."""
     frequency_PS = rng.uniform(0.1, 0.9, (2, sites))[[0, 0, 1, 1]] + rng.normal(0, 0.1, (4, sites))
     place_N = np.arange(count) % 4
@@ -37,7 +37,7 @@ def solved(copies, labels, width=12, penalty=0.1):
 
 @pytest.mark.parametrize(("count", "sites"), [(60, 200), (200, 60)], ids=["dual", "primal"])
 def test_logits_are_those_of_ridge_regression(rng, count, sites):
-    copies, labels = people(rng, count, sites)
+    copies, labels = samples_of(rng, count, sites)
     network = solved(copies, labels)
     x = copies.numpy() - copies.numpy().mean(axis=0)
     target = np.eye(4)[labels["place"].numpy()]
@@ -49,7 +49,7 @@ def test_logits_are_those_of_ridge_regression(rng, count, sites):
 
 
 def test_new_people_are_told_apart_with_half_of_the_sites(rng):
-    copies, labels = people(rng, 400, 300)
+    copies, labels = samples_of(rng, 400, 300)
     network = solved(copies[:200], {head: rows[:200] for head, rows in labels.items()})
     hidden = copies[200:].masked_fill(torch.from_numpy(rng.random((200, 300)) < 0.5), -1)
     right = logits(network, hidden)["region"].argmax(1) == labels["region"][200:]
@@ -57,7 +57,7 @@ def test_new_people_are_told_apart_with_half_of_the_sites(rng):
 
 
 def test_a_missing_site_adds_nothing_and_the_rest_is_scaled_up(rng):
-    copies, labels = people(rng, 60, 40)
+    copies, labels = samples_of(rng, 60, 40)
     network = solved(copies, labels)
     hidden = copies.clone()
     hidden[:, 20:] = -1
@@ -68,7 +68,7 @@ def test_a_missing_site_adds_nothing_and_the_rest_is_scaled_up(rng):
 
 
 def test_a_sample_without_a_label_of_a_head_teaches_the_others(rng):
-    copies, labels = people(rng, 80, 100)
+    copies, labels = samples_of(rng, 80, 100)
     labels["place"] = labels["place"].clone()
     labels["place"][::2] = -1
     found = logits(solved(copies, labels), copies)
@@ -77,7 +77,7 @@ def test_a_sample_without_a_label_of_a_head_teaches_the_others(rng):
 
 
 def test_what_heads_do_not_use_holds_principal_components(rng):
-    copies, labels = people(rng, 80, 100)
+    copies, labels = samples_of(rng, 80, 100)
     network = solved(copies, labels)
     used = (network.heads[1].weight.abs().sum(0) > 0).sum()
     assert 3 <= used <= 4

@@ -29,16 +29,16 @@ REFERENCE = np.array(
 def reference_of(alleles, position):
     """The reference of these haplotypes."""
     individuals, _, sites = alleles.shape
-    made = HaplotypeReference(empty_arrays(HaplotypeReference.shapes(2 * individuals, sites)))
-    made.set_haplotypes(alleles, position)
-    return made
+    reference = HaplotypeReference(empty_arrays(HaplotypeReference.shapes(2 * individuals, sites)))
+    reference.set_haplotypes(alleles, position)
+    return reference
 
 
 @pytest.fixture
 def reference():
-    made = reference_of(REFERENCE, POSITIONS)
-    made.rate[...], made.error[...] = 1e-6, 0.02
-    return made
+    reference = reference_of(REFERENCE, POSITIONS)
+    reference.rate[...], reference.error[...] = 1e-6, 0.02
+    return reference
 
 
 def enumerated(alleles, allowed=range(2 * INDIVIDUALS)):
@@ -80,9 +80,9 @@ def test_nobody_copies_oneself(reference):
     (pairs,) = reference.pairs(alleles, np.array([True]), excluded)
     (free,) = reference.pairs(alleles, np.array([True]))
     assert pairs[4, 2] < free[4, 2] - 0.1  # 1 | 0, as that individual has it
-    near = reference
-    near.position[4] = near.position[3]
-    (pairs,) = near.pairs(alleles, np.array([True]), excluded)
+    linked = reference
+    linked.position[4] = linked.position[3]
+    (pairs,) = linked.pairs(alleles, np.array([True]), excluded)
     assert pairs[4, 3] == pytest.approx(1.0)  # both others have 1 there
 
 
@@ -97,14 +97,14 @@ def many(rng, individuals, sites=40, founders=6):
 @pytest.fixture
 def cohort():
     alleles = many(np.random.default_rng(5), 60)
-    made = reference_of(alleles[:50], np.arange(40) * 1000.0)
-    made.rate[...] = 5e-5 / 100
-    return made, alleles[50:]
+    reference = reference_of(alleles[:50], np.arange(40) * 1000.0)
+    reference.rate[...] = 5e-5 / 100
+    return reference, alleles[50:]
 
 
 def hidden_copies(alleles):
-    shown = np.where(np.arange(40) % 3 == 0, alleles, np.int8(-1))
-    return shown, np.arange(40) % 3 != 0
+    typed = np.where(np.arange(40) % 3 == 0, alleles, np.int8(-1))
+    return typed, np.arange(40) % 3 != 0
 
 
 def called(pairs):
@@ -113,50 +113,50 @@ def called(pairs):
 
 def test_genotypes_without_phase_are_restored_nearly_as_well(cohort):
     reference, alleles = cohort
-    shown, hidden = hidden_copies(alleles)
-    turned = np.where(np.random.default_rng(0).random((10, 1, 40)) < 0.5, shown, shown[:, ::-1])
+    typed, hidden = hidden_copies(alleles)
+    unphased = np.where(np.random.default_rng(0).random((10, 1, 40)) < 0.5, typed, typed[:, ::-1])
     truth = alleles.sum(1)[:, hidden]
-    found = {}
-    for phased, given in ((True, shown), (False, turned)):
-        pairs = reference.pairs(given, np.full(10, phased))
-        found[phased] = (called(pairs)[:, hidden] == truth).mean()
-    usual = np.rint(reference.alleles().mean(0)[hidden] * 2)
-    assert found[True] > 0.95
-    assert found[False] > 0.9 > (usual == truth).mean() + 0.2
+    accuracy = {}
+    for phased, queries in ((True, typed), (False, unphased)):
+        pairs = reference.pairs(queries, np.full(10, phased))
+        accuracy[phased] = (called(pairs)[:, hidden] == truth).mean()
+    most_frequent = np.rint(reference.alleles().mean(0)[hidden] * 2)
+    assert accuracy[True] > 0.95
+    assert accuracy[False] > 0.9 > (most_frequent == truth).mean() + 0.2
 
 
 def test_the_order_of_two_alleles_without_phase_says_nothing(cohort):
     reference, alleles = cohort
-    shown, _ = hidden_copies(alleles)
-    one = reference.pairs(shown, np.zeros(10, np.bool_))
-    other = reference.pairs(shown[:, ::-1], np.zeros(10, np.bool_))
-    np.testing.assert_allclose(genotypes_of(one), genotypes_of(other), atol=1e-5)
+    typed, _ = hidden_copies(alleles)
+    pairs = reference.pairs(typed, np.zeros(10, np.bool_))
+    swapped = reference.pairs(typed[:, ::-1], np.zeros(10, np.bool_))
+    np.testing.assert_allclose(genotypes_of(pairs), genotypes_of(swapped), atol=1e-5)
 
 
 def test_an_individual_does_not_depend_on_the_others_of_its_batch(cohort):
     reference, alleles = cohort
-    shown, _ = hidden_copies(alleles)
-    shown[3, :, :20] = -1
-    shown[4] = -1
+    typed, _ = hidden_copies(alleles)
+    typed[3, :, :20] = -1
+    typed[4] = -1
     phased = np.array([True, False] * 5)
-    together = reference.pairs(shown, phased)
+    together = reference.pairs(typed, phased)
     for number in range(10):
-        alone = reference.pairs(shown[number : number + 1], phased[number : number + 1])[0]
+        alone = reference.pairs(typed[number : number + 1], phased[number : number + 1])[0]
         np.testing.assert_allclose(together[number], alone, atol=2e-4, rtol=0)
 
 
 def test_unknown_alleles_of_the_reference_count_as_the_usual_ones():
     alleles = np.array([[[1, 0], [1, -1]], [[-1, 1], [0, 0]]], np.int8)
-    made = reference_of(alleles, np.array([5.0, 9.0]))
-    assert made.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
-    assert made.position.tolist() == [0.0, 4.0]
+    reference = reference_of(alleles, np.array([5.0, 9.0]))
+    assert reference.alleles().tolist() == [[1, 0], [1, 0], [1, 1], [0, 0]]
+    assert reference.position.tolist() == [0.0, 4.0]
 
 
 def test_haplotypes_packed_part_by_part_are_all_there(monkeypatch):
     monkeypatch.setattr(haplotype_copying, "SITES_AT_ONCE", 8)
     alleles = np.random.default_rng(0).integers(0, 2, (3, 2, 21)).astype(np.int8)
-    made = reference_of(alleles, np.arange(21.0))
-    assert (made.alleles() == alleles.reshape(6, 21)).all()
+    reference = reference_of(alleles, np.arange(21.0))
+    assert (reference.alleles() == alleles.reshape(6, 21)).all()
 
 
 def mosaic_of(reference, position, typed, rate, error):
@@ -168,11 +168,11 @@ def test_thousands_of_haplotypes_leave_no_probability_outside_0_and_1():
     reference = (rng.random((60, 4000)) < np.linspace(0, 1, 60)[:, None]).astype(np.uint8)
     reference[::7], reference[1::7] = 1, 0
     typed = np.arange(0, 60, 3)
-    made = mosaic_of(reference, np.arange(60) * 100.0, typed, 1e-6, 1e-4)
+    model = mosaic_of(reference, np.arange(60) * 100.0, typed, 1e-6, 1e-4)
     evidence = reference[typed][:, :40].T.astype(np.float32)
-    found = made.imputed(evidence, np.arange(40) // 2)
-    assert ((found >= 0) & (found <= 1)).all()
-    assert made.posteriors(evidence, np.arange(40) // 2)[0].max() <= 1
+    probabilities = model.imputed(evidence, np.arange(40) // 2)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    assert model.posteriors(evidence, np.arange(40) // 2)[0].max() <= 1
 
 
 @pytest.fixture
@@ -181,59 +181,59 @@ def mosaic(cohort):
     reference, alleles = cohort
     typed = np.arange(1, 40, 3)
     columns = np.ascontiguousarray(reference.alleles().T)
-    made = mosaic_of(columns, reference.position.astype(np.float64), typed, 1e-5, 0.01)
-    return made, alleles
+    model = mosaic_of(columns, reference.position.astype(np.float64), typed, 1e-5, 0.01)
+    return model, alleles
 
 
-def walked_one_by_one(made, evidence, excluded):
+def walked_one_by_one(model, evidence, excluded):
     """The probabilities of allele 1 at all sites and, of the other sites' evidence, at the typed ones, and the mean
     probability of each haplotype, by forward-backward over all sites and haplotypes in double precision."""
-    allowed = np.ones(made.reference.shape[1])
+    allowed = np.ones(model.reference.shape[1])
     if excluded >= 0:
         allowed[2 * excluded : 2 * excluded + 2] = 0
-    usual = allowed / allowed.sum()
-    sites = len(made.position)
-    stay = np.exp(-made.rate * np.diff(made.position)).tolist()
-    typed = {int(site): k for k, site in enumerate(made.typed)}
+    prior = allowed / allowed.sum()
+    sites = len(model.position)
+    stay = np.exp(-model.rate * np.diff(model.position)).tolist()
+    typed = {int(site): k for k, site in enumerate(model.typed)}
     evidence = evidence.astype(np.float64)
-    likely = evidence * (1 - made.error) + (1 - evidence) * made.error
+    likely = evidence * (1 - model.error) + (1 - evidence) * model.error
 
-    def seen(s):
+    def emission(s):
         if s not in typed:
-            return np.ones_like(usual)
-        return np.where(made.reference[s] == 1, likely[typed[s]], 1 - likely[typed[s]])
+            return np.ones_like(prior)
+        return np.where(model.reference[s] == 1, likely[typed[s]], 1 - likely[typed[s]])
 
-    ahead, behind = [usual], [np.ones_like(usual)]
+    forward, backward = [prior], [np.ones_like(prior)]
     for s in range(1, sites):
-        last = ahead[-1] * seen(s - 1)
-        ahead.append(stay[s - 1] * last / last.sum() + (1 - stay[s - 1]) * usual)
-        after = behind[-1] * seen(sites - s)
-        behind.append(stay[-s] * after / (after @ usual) + 1 - stay[-s])
-    without = np.stack([a * b for a, b in zip(ahead, behind[::-1], strict=True)])
-    here = without * np.stack([seen(s) for s in range(sites)])
-    without, here = (x / x.sum(1, keepdims=True) for x in (without, here))
-    share = (without * made.reference).sum(1)[made.typed]
-    share = share * (1 - made.error) + (1 - share) * made.error
-    return (here * made.reference).sum(1), share, here[made.typed].mean(0)
+        emitted = forward[-1] * emission(s - 1)
+        forward.append(stay[s - 1] * emitted / emitted.sum() + (1 - stay[s - 1]) * prior)
+        emitted_after = backward[-1] * emission(sites - s)
+        backward.append(stay[-s] * emitted_after / (emitted_after @ prior) + 1 - stay[-s])
+    left_out = np.stack([a * b for a, b in zip(forward, backward[::-1], strict=True)])
+    posterior = left_out * np.stack([emission(s) for s in range(sites)])
+    left_out, posterior = (x / x.sum(1, keepdims=True) for x in (left_out, posterior))
+    share = (left_out * model.reference).sum(1)[model.typed]
+    share = share * (1 - model.error) + (1 - share) * model.error
+    return (posterior * model.reference).sum(1), share, posterior[model.typed].mean(0)
 
 
 @pytest.mark.parametrize("excluded", [-1, 7])
-@pytest.mark.parametrize("longest", [1, 3, 64])
+@pytest.mark.parametrize("max_sites", [1, 3, 64])
 @pytest.mark.parametrize("typed", [slice(None), slice(4, 5), slice(3, 9)])
 def test_blocks_of_any_length_give_the_answers_of_single_haplotypes(
-    mosaic, typed, longest, excluded, monkeypatch
+    mosaic, typed, max_sites, excluded, monkeypatch
 ):
-    monkeypatch.setattr(haplotype_blocks, "MAX_BLOCK_SITES", longest)
+    monkeypatch.setattr(haplotype_blocks, "MAX_BLOCK_SITES", max_sites)
     monkeypatch.setattr(haplotype_blocks, "MIN_KINDS", 100)
-    made, alleles = mosaic
-    made = mosaic_of(made.reference, made.position, made.typed[typed], made.rate, made.error)
-    evidence = alleles[0, 0][made.typed].astype(np.float32).clip(0.05, 0.9)
-    found = made.imputed(evidence[None], np.array([excluded]))[0]
-    without, mass = made.posteriors(evidence[None], np.array([excluded]))
-    expected, share, mean = walked_one_by_one(made, evidence, excluded)
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
-    np.testing.assert_allclose(without[0], share, atol=1e-5, rtol=0)
-    if longest == 64:
+    model, alleles = mosaic
+    model = mosaic_of(model.reference, model.position, model.typed[typed], model.rate, model.error)
+    evidence = alleles[0, 0][model.typed].astype(np.float32).clip(0.05, 0.9)
+    imputed = model.imputed(evidence[None], np.array([excluded]))[0]
+    left_out, mass = model.posteriors(evidence[None], np.array([excluded]))
+    expected, share, mean = walked_one_by_one(model, evidence, excluded)
+    np.testing.assert_allclose(imputed, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(left_out[0], share, atol=1e-5, rtol=0)
+    if max_sites == 64:
         np.testing.assert_allclose(mass[0], 2 * mean, atol=1e-5, rtol=0)  # one block
 
 
@@ -249,14 +249,14 @@ def test_haplotypes_of_a_kind_are_alike_in_all_rows():
 def test_haplotypes_of_a_group_are_walked_as_if_alone(mosaic, monkeypatch):
     monkeypatch.setattr(reduced_copying, "LANES", 8)  # three groups, of which one is not full
     monkeypatch.setattr(reduced_copying, "VECTOR", 8)
-    made, alleles = mosaic
-    evidence = alleles.reshape(20, -1)[:, made.typed].astype(np.float32).clip(0.1, 0.8)
+    model, alleles = mosaic
+    evidence = alleles.reshape(20, -1)[:, model.typed].astype(np.float32).clip(0.1, 0.8)
     excluded = np.where(np.arange(20) % 3 == 0, -1, np.arange(20))
-    found = made.imputed(evidence, excluded), *made.posteriors(evidence, excluded)
+    results = model.imputed(evidence, excluded), *model.posteriors(evidence, excluded)
     for number in range(20):
         one = evidence[number : number + 1], excluded[number : number + 1]
-        alone = made.imputed(*one), *made.posteriors(*one)
-        for together, (expected,) in zip(found, alone, strict=True):
+        alone = model.imputed(*one), *model.posteriors(*one)
+        for together, (expected,) in zip(results, alone, strict=True):
             np.testing.assert_allclose(together[number], expected, atol=1e-6, rtol=0)
 
 
@@ -264,13 +264,13 @@ def test_haplotypes_of_a_group_are_walked_as_if_alone(mosaic, monkeypatch):
 def test_threads_do_not_show(mosaic, monkeypatch, number):
     monkeypatch.setattr(reduced_copying, "LANES", 4)
     monkeypatch.setattr(reduced_copying, "VECTOR", 4)
-    made, alleles = mosaic
-    evidence = alleles.reshape(20, -1)[:, made.typed].astype(np.float32)
-    nobody = np.full(20, -1)
-    alone = made.imputed(evidence, nobody), *made.posteriors(evidence, nobody)
+    model, alleles = mosaic
+    evidence = alleles.reshape(20, -1)[:, model.typed].astype(np.float32)
+    none_excluded = np.full(20, -1)
+    serial = model.imputed(evidence, none_excluded), *model.posteriors(evidence, none_excluded)
     monkeypatch.setattr(threads, "count", lambda: number)
-    shared = made.imputed(evidence, nobody), *made.posteriors(evidence, nobody)
-    for one, two in zip(alone, shared, strict=True):
+    parallel = model.imputed(evidence, none_excluded), *model.posteriors(evidence, none_excluded)
+    for one, two in zip(serial, parallel, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
@@ -279,14 +279,18 @@ def drawn(pairs, likelihoods, draws):
     alleles, states = pairs.alleles[0].astype(np.int64), pairs.alleles.shape[1]
     right = np.array([1 - pairs.error, pairs.error])
     by_one = np.stack([right, right[::-1]])  # of a copied allele, what it is read as
-    seen = [np.outer(by_one[a], by_one[b]).ravel() for a in range(2) for b in range(2)]
-    seen = np.stack(seen) @ likelihoods[:, [0, 1, 1, 2]].T  # by the pair of copied alleles (4, K)
+    emissions = [np.outer(by_one[a], by_one[b]).ravel() for a in range(2) for b in range(2)]
+    emissions = (
+        np.stack(emissions) @ likelihoods[:, [0, 1, 1, 2]].T
+    )  # by the pair of copied alleles (4, K)
     forward = []
     for k, stay in enumerate(pairs.stay.tolist()):
         move = np.full((states, states), (1 - stay) / states) + stay * np.eye(states)
-        here = move.T @ forward[-1] @ move if k else np.ones((states, states))
-        here = here * seen[2 * alleles[:, None, k] + alleles[None, :, k], k]
-        forward.append(here / here.sum())
+        state_probability = move.T @ forward[-1] @ move if k else np.ones((states, states))
+        state_probability = (
+            state_probability * emissions[2 * alleles[:, None, k] + alleles[None, :, k], k]
+        )
+        forward.append(state_probability / state_probability.sum())
     paths = np.zeros((len(draws), 2, len(forward)))
     for x, numbers in enumerate(draws):
         weight = forward[-1]
@@ -303,24 +307,24 @@ def drawn(pairs, likelihoods, draws):
 
 
 def test_phases_are_drawn_from_the_paths_of_both_haplotypes(mosaic):
-    made, alleles = mosaic
+    model, alleles = mosaic
     rng = np.random.default_rng(1)
-    likelihoods = likelihoods_of(alleles)[:, made.typed]
+    likelihoods = likelihoods_of(alleles)[:, model.typed]
     likelihoods[::2] = (likelihoods[::2] + 0.1) * rng.random(likelihoods[::2].shape)
     states = rng.random((10, 100)).argsort(axis=1)[:, :16]
-    draws = rng.random((5, len(made.typed))).astype(np.float32)
-    of_states = np.ascontiguousarray(made.alleles.T[states])
-    found = DiploidModel(of_states, made.stay, made.error).paths(likelihoods, draws)
+    draws = rng.random((5, len(model.typed))).astype(np.float32)
+    state_alleles = np.ascontiguousarray(model.alleles.T[states])
+    paths = DiploidModel(state_alleles, model.stay, model.error).paths(likelihoods, draws)
     for number in range(10):
-        pairs = DiploidModel(of_states[number : number + 1], made.stay, made.error)
-        np.testing.assert_array_equal(found[number], drawn(pairs, likelihoods[number], draws))
+        pairs = DiploidModel(state_alleles[number : number + 1], model.stay, model.error)
+        np.testing.assert_array_equal(paths[number], drawn(pairs, likelihoods[number], draws))
 
 
 def test_phases_keep_to_what_is_known(mosaic):
-    made, alleles = mosaic
-    likelihoods = likelihoods_of(alleles)[:, made.typed]
-    evidence = phases(made, likelihoods, np.full(10, -1))
-    copies = alleles.sum(1)[:, made.typed]
+    model, alleles = mosaic
+    likelihoods = likelihoods_of(alleles)[:, model.typed]
+    evidence = phases(model, likelihoods, np.full(10, -1))
+    copies = alleles.sum(1)[:, model.typed]
     for draw in np.moveaxis(evidence, 1, 0):
         np.testing.assert_allclose(draw[:, 0][copies == 0], 0)
         np.testing.assert_allclose(draw[:, 1][copies == 2], 1)
@@ -338,14 +342,16 @@ def test_likelihoods_are_evidence(cohort):
     likelihoods = p ** ones[..., None] * (1 - p) ** (depth - ones)[..., None]
     unknown = np.full_like(alleles, -1)
     no_phase = np.zeros(10, np.bool_)
-    soft = called(reference.pairs(unknown, no_phase, None, likelihoods.astype(np.float32)))
+    by_likelihoods = called(
+        reference.pairs(unknown, no_phase, None, likelihoods.astype(np.float32))
+    )
     best = np.where(depth == 0, -1, likelihoods.argmax(2))
-    hard_alleles = np.stack([best > 1, best > 0], axis=1).astype(np.int8)
-    hard_alleles = np.where((best < 0)[:, None], np.int8(-1), hard_alleles)
-    hard = called(reference.pairs(hard_alleles, no_phase))
-    right = [(found == copies).mean() for found in (soft, hard)]
-    assert right[0] > right[1] + 0.05
-    assert right[0] > 0.85
+    called_alleles = np.stack([best > 1, best > 0], axis=1).astype(np.int8)
+    called_alleles = np.where((best < 0)[:, None], np.int8(-1), called_alleles)
+    by_calls = called(reference.pairs(called_alleles, no_phase))
+    accuracy = [(copies_found == copies).mean() for copies_found in (by_likelihoods, by_calls)]
+    assert accuracy[0] > accuracy[1] + 0.05
+    assert accuracy[0] > 0.85
 
 
 def test_of_many_known_sites_some_are_read_evenly():

@@ -26,12 +26,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SITES, PEOPLE, EVERY, GAP = 96, 40, 4, 1000
 
 
-def mosaics(seed=2, people=PEOPLE + 6):
+def mosaics(seed=2, individuals=PEOPLE + 6):
     """Alleles (N, 2, S) of mosaics of eight founders."""
     rng = np.random.default_rng(seed)
     founders = rng.integers(0, 2, (8, SITES))
-    switch = rng.random((people, 2, SITES)) < 0.01
-    row = (rng.integers(8, size=(people, 2, 1)) + switch.cumsum(axis=2)) % 8
+    switch = rng.random((individuals, 2, SITES)) < 0.01
+    row = (rng.integers(8, size=(individuals, 2, 1)) + switch.cumsum(axis=2)) % 8
     return founders[row, np.arange(SITES)].astype(np.int8)
 
 
@@ -64,10 +64,17 @@ def bundles(tmp_path_factory):
     write(folder / "reference.vcf", alleles[:PEOPLE])
     for name, window in (("one", 4096), ("several", 32)):
         sizes = ["--set", f"network.window={window}", "--set", f"network.overlap={window // 2}"]
-        words = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", folder / name]
-        made = run([*words, *sizes, "--device", "cpu"])
-        assert made.status == 0, made.stderr
-        assert "genotypes without phase: held-out loss" in made.stderr
+        arguments = [
+            "pretrain",
+            "--for",
+            "imputation",
+            folder / "reference.vcf",
+            "-o",
+            folder / name,
+        ]
+        result = run([*arguments, *sizes, "--device", "cpu"])
+        assert result.status == 0, result.stderr
+        assert "genotypes without phase: held-out loss" in result.stderr
     return folder, alleles[PEOPLE:]
 
 
@@ -77,14 +84,14 @@ def test_hidden_sites_are_added(bundles, tmp_path, name, phased):
     folder, alleles = bundles
     write(tmp_path / "typed.vcf", alleles, range(0, SITES, EVERY), phased)
     out = tmp_path / "restored.vcf"
-    done = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
-    assert done.status == 0, done.stderr
+    result = run(["denoise", "--model", folder / name, tmp_path / "typed.vcf", "-o", out])
+    assert result.status == 0, result.stderr
     found, truth = genotypes(out), alleles.sum(axis=1).T
     hidden = np.arange(SITES) % EVERY > 0
     assert found.shape == truth.shape
     assert (found[hidden] == truth[hidden]).mean() > 0.83
-    usual = np.rint(mosaics()[:PEOPLE].mean(axis=(0, 1)) * 2)[:, None]
-    assert (usual == truth)[hidden].mean() < 0.7
+    most_frequent = np.rint(mosaics()[:PEOPLE].mean(axis=(0, 1)) * 2)[:, None]
+    assert (most_frequent == truth)[hidden].mean() < 0.7
     text = out.read_text()
     assert text.count("##INFO=<ID=DR2,Number=1,Type=Float,") == 1
     assert text.count("\tIMPUTED;DR2=") == hidden.sum()
@@ -121,7 +128,7 @@ def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, words, 
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (["--objective", "diffusion"], "no --objective"),
         (["--recipe", "region"], "no --recipe"),
@@ -140,17 +147,17 @@ def test_what_needs_a_network_refuses_it(bundles, tmp_path, monkeypatch, words, 
         (["--set", "objectives={diffusion=1}"], "without objectives"),
     ],
 )
-def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, words, message):
+def test_options_without_use_are_refused(bundles, tmp_path, monkeypatch, options, message):
     folder, _ = bundles
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.tsv").write_text("sample\tside\np0\tNORTH\n")
     (tmp_path / "x.fa").write_text(">22\nACGT\n")
     (tmp_path / "x.bed").write_text("22\t0\t4\n")
-    asked = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", "m", *words]
-    done = run(asked)
-    assert done.status in (1, 2)
-    assert message in done.stderr.splitlines()[-1]
-    assert "unexpected:" not in done.stderr
+    arguments = ["pretrain", "--for", "imputation", folder / "reference.vcf", "-o", "m", *options]
+    result = run(arguments)
+    assert result.status in (1, 2)
+    assert message in result.stderr.splitlines()[-1]
+    assert "unexpected:" not in result.stderr
     assert not list(tmp_path.glob("m*"))
 
 
@@ -163,10 +170,10 @@ def test_torchrun_is_refused(bundles, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def small(folder, name, *words):
+def small(folder, name, *options):
     """A preparation on the fewest sites, with what the bundle's card does not tell of the run."""
-    asked = ["pretrain", "--recipe", "imputation", "-o", folder / name, *words]
-    return run([*map(str, asked), "--device", "cpu"])
+    arguments = ["pretrain", "--recipe", "imputation", "-o", folder / name, *options]
+    return run([*map(str, arguments), "--device", "cpu"])
 
 
 def without_clock(folder):
@@ -189,28 +196,28 @@ def few(tmp_path_factory):
 
 def test_records_of_haplotypes_make_the_same_bundle(few, tmp_path):
     panel, fasta = few / "vcf" / "panel.tsv", tmp_path / "few.fa"
-    told = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", panel, few / "few.vcf"]
-    assert run([*told, "-o", fasta]).status == 0
-    done = small(tmp_path, "fasta", fasta, "--panel", panel)
-    assert done.status == 0, done.stderr
-    assert "12 individuals at 16 sites" in done.stderr
+    arguments = ["tokenize", "--to", "fasta", "--haplotypes", "--panel", panel, few / "few.vcf"]
+    assert run([*arguments, "-o", fasta]).status == 0
+    result = small(tmp_path, "fasta", fasta, "--panel", panel)
+    assert result.status == 0, result.stderr
+    assert "12 individuals at 16 sites" in result.stderr
     weights = [f / "model.safetensors" for f in (few / "vcf", tmp_path / "fasta")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert without_clock(few / "vcf") == without_clock(tmp_path / "fasta")
 
 
 def test_of_many_individuals_some_are_kept(few, tmp_path):
-    words = [few / "few.vcf", "--panel", few / "few.vcf", "--set", "network.people=6"]
-    words += ["--set", "optimization.steps=3"]  # which counts for nothing
-    done = small(tmp_path, "m", *words, "--report", tmp_path / "page.html")
-    assert done.status == 0, done.stderr
+    arguments = [few / "few.vcf", "--panel", few / "few.vcf", "--set", "network.people=6"]
+    arguments += ["--set", "optimization.steps=3"]  # which counts for nothing
+    result = small(tmp_path, "m", *arguments, "--report", tmp_path / "page.html")
+    assert result.status == 0, result.stderr
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["network"]["people"] == 6
     assert config["provenance"]["corpus"]["records"] == 12
-    held = load_file(tmp_path / "m" / "model.safetensors")["members.0.haplotypes.packed"]
-    whole = load_file(few / "vcf" / "model.safetensors")["members.0.haplotypes.packed"]
-    assert held.shape == (12, 2)
-    assert (held[:2] == whole[:2]).mean() > 0.8  # the first; what is unknown is the usual allele
+    retained = load_file(tmp_path / "m" / "model.safetensors")["members.0.haplotypes.packed"]
+    full = load_file(few / "vcf" / "model.safetensors")["members.0.haplotypes.packed"]
+    assert retained.shape == (12, 2)
+    assert (retained[:2] == full[:2]).mean() > 0.8  # the first; what is unknown is the usual allele
     assert "genotypes with phase" in (tmp_path / "page.html").read_text()
 
 
@@ -249,12 +256,12 @@ def write_likelihoods(path, alleles):
     """A VCF in which no genotype is called, and PL alone tells them all but for a few reads."""
     write(path, alleles, phased=False)
     rng = np.random.default_rng(4)
-    told = {"0/0": "0,3,30", "0/1": "12,0,12", "1/0": "12,0,12", "1/1": "30,3,0"}
+    likelihoods = {"0/0": "0,3,30", "0/1": "12,0,12", "1/0": "12,0,12", "1/1": "30,3,0"}
     lines = []
     for line in path.read_text().splitlines():
         if line[0] != "#":
             fields = line.split("\t")
-            pl = [told[c] if rng.random() < 0.5 else "0,0,0" for c in fields[9:]]
+            pl = [likelihoods[c] if rng.random() < 0.5 else "0,0,0" for c in fields[9:]]
             line = "\t".join([*fields[:8], "GT:PL", *(f"./.:{x}" for x in pl)])
         lines.append(line)
     header = '##FORMAT=<ID=PL,Number=G,Type=Integer,Description="x">'
@@ -272,14 +279,16 @@ def test_likelihoods_of_missing_genotypes_are_evidence(bundles, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def asked(bundles):
+def command_lines(bundles):
     """Command lines that restore files of all kinds, without the output."""
     folder, alleles = bundles
     typed = range(0, SITES, EVERY)
-    few = np.where(np.random.default_rng(1).random((len(alleles), 1, SITES)) < 0.3, -1, alleles)
+    incomplete = np.where(
+        np.random.default_rng(1).random((len(alleles), 1, SITES)) < 0.3, -1, alleles
+    )
     write(folder / "phased.vcf", alleles, typed)
     write(folder / "unphased.vcf", alleles, typed, phased=False)
-    write(folder / "missing.vcf", few.astype(np.int8), phased=False)
+    write(folder / "missing.vcf", incomplete.astype(np.int8), phased=False)
     write_likelihoods(folder / "likelihoods.vcf", alleles)
     write(folder / "first.vcf", alleles, typed[:10])
     write(folder / "second.vcf", alleles, typed[10:])
@@ -288,23 +297,33 @@ def asked(bundles):
         "several": [["first", "second"]],
     }
     return [
-        ["denoise", "--model", str(folder / name), *(str(folder / f"{file}.vcf") for file in some)]
-        for name, each in files.items()
-        for some in each
+        ["denoise", "--model", str(folder / name), *(str(folder / f"{file}.vcf") for file in names)]
+        for name, files_of_each in files.items()
+        for names in files_of_each
     ]
 
 
 def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
-    asked, tmp_path, monkeypatch
+    command_lines, tmp_path, monkeypatch
 ):
     program = (
         "import json, sys; from genomai_cli.cli.app import main\n"
         "for words in json.loads(sys.argv[1]): assert main(words) == 0, words\n"
         "print(*sys.modules)"
     )
-    made = ["pretrain", "--for", "imputation", asked[0][3], "-o", str(tmp_path / "m"), "--report"]
-    lines = [[*words, "-o", str(tmp_path / f"{n}.vcf")] for n, words in enumerate(asked)]
-    lines.insert(0, [*made, str(tmp_path / "page.html")])
+    preparation = [
+        "pretrain",
+        "--for",
+        "imputation",
+        command_lines[0][3],
+        "-o",
+        str(tmp_path / "m"),
+        "--report",
+    ]
+    lines = [
+        [*arguments, "-o", str(tmp_path / f"{n}.vcf")] for n, arguments in enumerate(command_lines)
+    ]
+    lines.insert(0, [*preparation, str(tmp_path / "page.html")])
     command = [sys.executable, "-c", program, json.dumps(lines)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -312,9 +331,9 @@ def test_without_a_network_torch_stays_closed_and_the_bytes_are_the_same(
     assert "genomai_cli.population.networks.kriging" in opened
     assert not {"torch", "genomai_cli.device", "genomai_cli.bundles.bundle"} & opened
     monkeypatch.setattr(registry, "DENOISERS_OF_ARRAYS", {})
-    for number, words in enumerate(asked):
+    for number, arguments in enumerate(command_lines):
         out = tmp_path / "by_network.vcf"
-        assert run([*words, "-o", out]).status == 0
+        assert run([*arguments, "-o", out]).status == 0
         ours = without_command((tmp_path / f"{number}.vcf").read_text())
         assert ours == without_command(out.read_text())
 
@@ -327,8 +346,8 @@ def without_command(text):
 def change(folder, **arrays):
     """Other values of some arrays, with the checksum of the file."""
     file = folder / "model.safetensors"
-    held = {n: x for n, x in (load_file(file) | arrays).items() if x is not None}
-    save_file(held, file)
+    stored = {n: x for n, x in (load_file(file) | arrays).items() if x is not None}
+    save_file(stored, file)
     config = json.loads((folder / "config.json").read_text())
     config["files"][file.name] = sha256(file)
     (folder / "config.json").write_text(json.dumps(config))
@@ -380,8 +399,8 @@ def test_a_config_of_another_reference_is_refused(bundles, tmp_path, sizes, mess
     assert "unexpected:" not in done.stderr
 
 
-def test_a_device_that_is_not_there_is_refused(asked):
-    done = run([*asked[0], "--device", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused(command_lines):
+    done = run([*command_lines[0], "--device", "cuda:77"])
     assert (done.status, "no such CUDA device here" in done.stderr) == (2, True), done.stderr
 
 
@@ -403,18 +422,18 @@ def test_who_has_no_call_does_not_count():
 
 
 @pytest.mark.parametrize(
-    ("info", "wanted"), [(b".", b"DR2=0.500"), (b"AC=1;DR2=0.1;X", b"AC=1;X;DR2=0.500")]
+    ("info", "expected"), [(b".", b"DR2=0.500"), (b"AC=1;DR2=0.1;X", b"AC=1;X;DR2=0.500")]
 )
-def test_the_quality_takes_the_place_of_an_old_one(info, wanted):
-    assert with_quality(info, 0.5) == wanted
+def test_the_quality_replaces_an_old_one(info, expected):
+    assert with_quality(info, 0.5) == expected
     assert with_quality(info, None) == info
 
 
 @pytest.mark.parametrize("sites", [1, 31, 32, 33, 48, 49, 1000])
 def test_windows_tell_every_site_once_within_what_they_read(sites):
     windows = windows_of(sites, 32, 16)
-    told = [site for w in windows for site in range(w.first, w.last)]
-    assert told == list(range(sites))
+    output_sites = [site for w in windows for site in range(w.first, w.last)]
+    assert output_sites == list(range(sites))
     for w in windows:
         assert w.begin <= w.first < w.last <= w.end <= w.begin + 32
         assert w.begin % 8 == 0

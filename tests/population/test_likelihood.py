@@ -33,12 +33,12 @@ def sigmoid(values):
 
 def likelihood_of(theta, axes, spread, prior=None):
     """A likelihood with the given values."""
-    made = PopulationLikelihood(len(theta), theta.shape[1], axes.shape[1]).double()
-    made.theta.copy_(torch.from_numpy(theta))
-    made.axes.copy_(torch.from_numpy(axes))
-    made.spread.copy_(torch.from_numpy(spread))
-    made.log_prior.copy_(torch.from_numpy(np.zeros(len(theta)) if prior is None else prior))
-    return made
+    likelihood = PopulationLikelihood(len(theta), theta.shape[1], axes.shape[1]).double()
+    likelihood.theta.copy_(torch.from_numpy(theta))
+    likelihood.axes.copy_(torch.from_numpy(axes))
+    likelihood.spread.copy_(torch.from_numpy(spread))
+    likelihood.log_prior.copy_(torch.from_numpy(np.zeros(len(theta)) if prior is None else prior))
+    return likelihood
 
 
 def draw(rng, frequency, samples, ploidy=2):
@@ -125,16 +125,16 @@ def test_without_spread_it_is_naive_bayes(example):
 
 def test_missing_sites_drop_out(example):
     theta, axes, spread, alternate, total = example
-    kept = np.arange(0, SITES, 3)
-    alternate[:, np.setdiff1d(np.arange(SITES), kept)] = 0
-    total[:, np.setdiff1d(np.arange(SITES), kept)] = 0
-    whole = likelihood_of(theta, axes, spread)
-    smaller = likelihood_of(theta[:, kept], axes[kept], spread)
-    counts = alternate[:, kept], total[:, kept]
-    torch.testing.assert_close(whole(alternate, total), smaller(*counts))
+    known_sites = np.arange(0, SITES, 3)
+    alternate[:, np.setdiff1d(np.arange(SITES), known_sites)] = 0
+    total[:, np.setdiff1d(np.arange(SITES), known_sites)] = 0
+    full = likelihood_of(theta, axes, spread)
+    smaller = likelihood_of(theta[:, known_sites], axes[known_sites], spread)
+    counts = alternate[:, known_sites], total[:, known_sites]
+    torch.testing.assert_close(full(alternate, total), smaller(*counts))
     best = torch.zeros(len(total), dtype=torch.int64)
     torch.testing.assert_close(
-        whole.surprise(alternate, total, best), smaller.surprise(*counts, best)
+        full.surprise(alternate, total, best), smaller.surprise(*counts, best)
     )
 
 
@@ -193,11 +193,11 @@ def test_frequencies_without_shrinkage_are_those_counted(rng):
 def test_predicted_frequencies_agree_with_ridge_regression(rng):
     total = np.full((4, 30), 60.0)
     alternate = rng.binomial(60, sigmoid(rng.normal(0, 1, (4, 30)))).astype(float)
-    others = logit((alternate[:3] + 0.5) / 61).T
-    mean = others.mean(axis=1)
+    other_logits = logit((alternate[:3] + 0.5) / 61).T
+    mean = other_logits.mean(axis=1)
     ridge = Ridge(alpha=likelihood_fit.RIDGE * 30, fit_intercept=False)
-    ridge.fit(others - mean[:, None], logit((alternate[3] + 0.5) / 61) - mean)
-    predicted = sigmoid(mean + ridge.predict(others - mean[:, None]))
+    ridge.fit(other_logits - mean[:, None], logit((alternate[3] + 0.5) / 61) - mean)
+    predicted = sigmoid(mean + ridge.predict(other_logits - mean[:, None]))
     expected = (alternate[3] + 15 * predicted) / (60 + 15)
     np.testing.assert_allclose(shrunken_frequencies(alternate, total, 15.0)[3], expected)
 
@@ -274,10 +274,10 @@ def test_the_prior_is_the_share_of_samples(rng):
 
 def test_samples_that_differ_along_an_axis_widen_the_spread(rng):
     base, tilt = rng.normal(0, 1, 150), rng.normal(0, 0.5, 150)
-    places = rng.normal(0, 1.5, 150)
-    admixed = rng.binomial(2, sigmoid(base + np.outer(places, tilt)))
-    alike = rng.binomial(2, sigmoid(base), (150, 150))
-    copies = np.concatenate([admixed, alike]).astype(np.int8)
+    coordinates = rng.normal(0, 1.5, 150)
+    admixed = rng.binomial(2, sigmoid(base + np.outer(coordinates, tilt)))
+    homogeneous = rng.binomial(2, sigmoid(base), (150, 150))
+    copies = np.concatenate([admixed, homogeneous]).astype(np.int8)
     likelihood = fit_likelihood(copies, np.repeat([0, 1], 150), 2, axes=1, shrinkage=5.0)
     wide, narrow = likelihood.spread[:, 0, 0]
     assert float(wide) > 20 * float(narrow)

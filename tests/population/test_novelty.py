@@ -30,7 +30,7 @@ def drifted(rng, frequency, fst):
     return np.clip(rng.beta(frequency * scale, (1 - frequency) * scale), 0.02, 0.98)
 
 
-def people(rng, frequencies, members=MEMBERS):
+def samples_of(rng, frequencies, members=MEMBERS):
     """Allele copies of so many people of each population, and their populations' numbers."""
     copies = [rng.binomial(2, f, (members, len(f))) for f in frequencies]
     return np.concatenate(copies).astype(np.int8), np.repeat(np.arange(len(copies)), members)
@@ -53,7 +53,7 @@ def rng():
 @pytest.fixture(scope="module")
 def fitted(world):
     rng = np.random.default_rng(7)
-    copies, numbers = people(rng, world[:8])
+    copies, numbers = samples_of(rng, world[:8])
     mixed = mixtures(rng, world[0], world[2])
     copies = np.concatenate([copies, mixed])
     numbers = np.concatenate([numbers, np.full(len(mixed), 8)])
@@ -80,17 +80,17 @@ def margin(fitted, copies, known=slice(None)):
 
 @pytest.mark.parametrize("known", [slice(None), slice(0, SITES, 3)], ids=["all", "third"])
 def test_members_are_not_novel_and_outsiders_are(rng, world, fitted, known):
-    members, _ = people(rng, world[:8])
-    outsiders, _ = people(rng, world[8:])
+    members, _ = samples_of(rng, world[:8])
+    outsiders, _ = samples_of(rng, world[8:])
     assert (margin(fitted, members, known) > 0).mean() < 0.02
     assert (margin(fitted, outsiders, known) > 0).mean() > 0.8
 
 
 def test_members_of_an_admixed_population_are_not_novel(rng, world, fitted):
-    alike = mixtures(rng, world[0], world[2], 100)
-    unlike = mixtures(rng, world[4], world[6], 100)
-    assert (margin(fitted, alike) > 0).mean() < 0.05
-    assert (margin(fitted, unlike) > 0).mean() > 0.5
+    same_mixture = mixtures(rng, world[0], world[2], 100)
+    other_mixture = mixtures(rng, world[4], world[6], 100)
+    assert (margin(fitted, same_mixture) > 0).mean() < 0.05
+    assert (margin(fitted, other_mixture) > 0).mean() > 0.5
 
 
 def test_the_bound_of_a_label_lies_above_that_of_the_flag(fitted):
@@ -100,7 +100,7 @@ def test_the_bound_of_a_label_lies_above_that_of_the_flag(fitted):
 
 def test_populations_of_the_groups_that_nobody_saw_keep_their_label(rng, world, fitted):
     kin = [drifted(rng, world[number], WITHIN) for number in range(8)]
-    assert (margin(fitted, people(rng, kin)[0]) > 1).mean() < 0.05
+    assert (margin(fitted, samples_of(rng, kin)[0]) > 1).mean() < 0.05
 
 
 def test_a_haplotype_has_no_drift():
@@ -125,8 +125,8 @@ def test_drift_is_nothing_on_average_among_members_whatever_their_frequencies(rn
 
 
 def test_information_is_the_mutual_information_of_genotype_and_group():
-    alike, fixed = np.array([0.3, 0.3]), np.array([1e-9, 1 - 1e-9])
-    assert information(np.stack([alike, fixed], 1)) == pytest.approx([0, 2 * np.log(2)], abs=1e-6)
+    equal, fixed = np.array([0.3, 0.3]), np.array([1e-9, 1 - 1e-9])
+    assert information(np.stack([equal, fixed], 1)) == pytest.approx([0, 2 * np.log(2)], abs=1e-6)
 
 
 def test_axes_tell_the_groups_apart(world):
@@ -144,9 +144,9 @@ def test_a_curve_goes_straight_from_point_to_point_and_on_flat():
 
 
 def test_two_groups_teach_nothing(rng, world):
-    copies, numbers = people(rng, world[:4], 10)
-    few = LabelledGenotypes(copies, numbers, [0, 0, 1, 1])
-    assert fit_novelty(few, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
+    copies, numbers = samples_of(rng, world[:4], 10)
+    samples = LabelledGenotypes(copies, numbers, [0, 0, 1, 1])
+    assert fit_novelty(samples, lambda *counts: shrunken_frequencies(*counts, 20.0)) is None
     assert (novelty_axes(4, 2), novelty_axes(4, 3), novelty_axes(26, 5)) == (0, 3, 4)
 
 
@@ -160,7 +160,7 @@ def test_an_outsider_is_more_probable_than_a_member(rng, world, fitted):
     novelty, frequency = fitted
     probabilities = []
     for populations in (world[:8], world[8:]):
-        copies = torch.from_numpy(people(rng, populations)[0]).double()
+        copies = torch.from_numpy(samples_of(rng, populations)[0]).double()
         scores = novelty(copies, torch.full_like(copies, 2), frequency)
         probabilities.append(scores.outsider_probability)
     assert float(probabilities[0].mean()) < 0.1 < 0.7 < float(probabilities[1].mean())
@@ -176,10 +176,10 @@ def test_confusion_goes_by_the_two_groups_that_are_told_worst():
 
 
 def test_sites_beside_each_other_make_less_novel(world, fitted):
-    outsiders = people(np.random.default_rng(11), world[8:])[0]
-    apart = margin(fitted, outsiders, slice(0, SITES, 10))
+    outsiders = samples_of(np.random.default_rng(11), world[8:])[0]
+    spread = margin(fitted, outsiders, slice(0, SITES, 10))
     adjacent = margin(fitted, outsiders, slice(0, SITES // 10))
-    assert (adjacent > 0).mean() < (apart > 0).mean()
+    assert (adjacent > 0).mean() < (spread > 0).mean()
 
 
 def test_few_sites_are_not_enough(world, fitted):

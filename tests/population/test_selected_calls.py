@@ -97,11 +97,11 @@ def test_sites_whose_roles_are_exchanged_are_judged_the_other_way_round():
 def likelihood():
     """Two populations at 300 sites, without axes to speak of."""
     rng = np.random.default_rng(8)
-    made = PopulationLikelihood(2, 300, 1).double()
+    likelihood = PopulationLikelihood(2, 300, 1).double()
     theta = torch.from_numpy(rng.normal(-0.3, 0.8, (2, 300)))
-    made.theta.copy_(theta)
-    made.spread.copy_(1e-6 * made.spread)
-    return made
+    likelihood.theta.copy_(theta)
+    likelihood.spread.copy_(1e-6 * likelihood.spread)
+    return likelihood
 
 
 def test_variants_alone_still_tell_populations_apart(likelihood):

@@ -73,11 +73,11 @@ def uncertain(folder: Path, rows: list[Row], sample: int = 0) -> UncertainGenoty
 def likelihood() -> PopulationLikelihood:
     """Four populations of two groups on one axis."""
     nesting = {"group": [0, 0, 1, 1], "pop": [0, 1, 2, 3]}
-    made = PopulationLikelihood(POPULATIONS, SITES, 1, nesting).double()
-    made.theta.copy_(torch.from_numpy(THETA))
-    made.axes.copy_(torch.from_numpy(RNG.normal(0, 0.3, (SITES, 1))))
-    made.spread.mul_(0.5)
-    return made
+    likelihood = PopulationLikelihood(POPULATIONS, SITES, 1, nesting).double()
+    likelihood.theta.copy_(torch.from_numpy(THETA))
+    likelihood.axes.copy_(torch.from_numpy(RNG.normal(0, 0.3, (SITES, 1))))
+    likelihood.spread.mul_(0.5)
+    return likelihood
 
 
 def reader() -> BarcodeReader:
@@ -179,12 +179,12 @@ def test_models_of_letters_alone_read_the_calls(tmp_path):
 def test_probabilities_at_the_populations_frequencies_say_nothing():
     f = FREQUENCY.mean(axis=0).clip(0.02, 0.98)
     prior = np.stack([(1 - f) ** 2, 2 * f * (1 - f), f**2], axis=1)
-    told = np.array([0.9, 0.5, 0.1])
-    values = np.concatenate([prior[:30], (prior * told)[30:]])
+    likelihoods = np.array([0.9, 0.5, 0.1])
+    values = np.concatenate([prior[:30], (prior * likelihoods)[30:]])
     posterior = UncertainGenotypes(values.astype(np.float16), np.ones(SITES, np.bool_))
-    found = likelihoods_of(posterior, f)
-    np.testing.assert_allclose(found[:30], 1, rtol=1e-2)
-    np.testing.assert_allclose(found[30:], np.tile(told / 0.9, (30, 1)), rtol=1e-2)
+    recovered = likelihoods_of(posterior, f)
+    np.testing.assert_allclose(recovered[:30], 1, rtol=1e-2)
+    np.testing.assert_allclose(recovered[30:], np.tile(likelihoods / 0.9, (30, 1)), rtol=1e-2)
 
 
 # --- and what it makes of them

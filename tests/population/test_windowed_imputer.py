@@ -42,9 +42,9 @@ def haplotypes_as(copies):
     return np.where((copies < 0)[:, None], np.int8(-1), alleles)
 
 
-def reference_of(people, sites, **options):
+def reference_of(individuals, sites, **options):
     """An empty reference of so many."""
-    return KrigingReference.of(empty(KrigingReference.shapes(people, sites, **options)))
+    return KrigingReference.of(empty(KrigingReference.shapes(individuals, sites, **options)))
 
 
 @pytest.fixture
