@@ -36,7 +36,7 @@ from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.population.alignment.manhattan import GENES
 from genomai_cli.population.alignment.similarity import Aligned, Aligner
 from genomai_cli.population.networks.crossmodal import crossmodal_of
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.panel import informativeness
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
@@ -98,7 +98,7 @@ class Judge:
         self.network = crossmodal_of(bundle)
         with torch.inference_mode():
             self.records = self.network.record_vectors(
-                Records.of(encode(table, self.network.columns))
+                PhenotypeRecords.of(encode(table, self.network.columns))
             )
 
     @torch.inference_mode()

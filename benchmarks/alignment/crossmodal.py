@@ -14,7 +14,7 @@ from genomai_cli.formats.tables import read_labels
 from genomai_cli.inputs.samples import Samples
 from genomai_cli.population.barcode import letters_to_genotypes, read_barcodes
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.panel import Panel
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotype_input import PhenotypeInput
@@ -99,7 +99,9 @@ class Network:
         encoded = encode(table, self.network.columns)
         people_NE = self.network.sample_vectors(torch.from_numpy(copies.astype(np.int64)))
         found: Array = (
-            (people_NE @ self.network.record_vectors(Records.of(encoded)).T).double().numpy()
+            (people_NE @ self.network.record_vectors(PhenotypeRecords.of(encoded)).T)
+            .double()
+            .numpy()
         )
         return found
 

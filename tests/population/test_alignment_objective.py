@@ -22,7 +22,7 @@ from genomai_cli.population.alignment.objective import (
     some_columns,
 )
 from genomai_cli.population.networks.crossmodal import crossmodal_of
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.panel import GRCH37, GRCH38, Panel
 from genomai_cli.population.phenotype_encoding import HaplotypeGroups, PhenotypeLayout, encode
 from genomai_cli.population.phenotype_input import PhenotypeInput
@@ -199,7 +199,7 @@ class TestRuns:
         copies = torch.from_numpy(np.searchsorted(np.array(sorted(b"AGR")), letters))
         copies = torch.tensor([0, 2, 1])[copies]
         table = PhenotypeTable("r", ("X", "Y", "Z"), (2, 3, 4), {"pop": ("X", "Y", "Z")})
-        records = Records.of(encode(table, network.columns))
+        records = PhenotypeRecords.of(encode(table, network.columns))
         with torch.no_grad():
             best = (network.sample_vectors(copies) @ network.record_vectors(records).T).argmax(1)
         assert (best == torch.arange(SAMPLES) % 3).float().mean() > 0.9

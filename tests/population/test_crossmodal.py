@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork, genotypes_of
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.networks.towers import Attention, CrossmodalConfig, GroupEvidence
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
@@ -60,7 +60,7 @@ def copies():
 
 @pytest.fixture
 def records():
-    return Records.of(encode(TABLE, COLUMNS))
+    return PhenotypeRecords.of(encode(TABLE, COLUMNS))
 
 
 def test_both_sides_are_unit_vectors(net, copies, records):
@@ -72,7 +72,7 @@ def test_both_sides_are_unit_vectors(net, copies, records):
 def test_items_do_not_see_each_other(net, copies, records):
     together, alone = net.sample_vectors(copies), net.sample_vectors(copies[2:3])
     assert torch.allclose(together[2:3], alone, atol=1e-6)
-    one = Records(records.categories[3:], records.numbers[3:], records.locations[3:])
+    one = PhenotypeRecords(records.categories[3:], records.numbers[3:], records.locations[3:])
     assert torch.allclose(net.record_vectors(records)[3:], net.record_vectors(one), atol=1e-6)
 
 
@@ -129,8 +129,8 @@ def test_gradients_reach_genotypes_and_every_parameter(net, copies, records):
 
 
 def test_an_unknown_column_changes_nothing(net, records):
-    bare = Records(records.categories[2:3], records.numbers[2:3], records.locations[2:3])
-    other = Records(bare.categories, bare.numbers, bare.locations.clone())
+    bare = PhenotypeRecords(records.categories[2:3], records.numbers[2:3], records.locations[2:3])
+    other = PhenotypeRecords(bare.categories, bare.numbers, bare.locations.clone())
     assert net.vocabulary(bare)[1].tolist() == [[False, True, False]]
     before = net.record_vectors(bare)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_an_unknown_column_changes_nothing(net, records):
 def test_near_locations_are_much_the_same():
     vocabulary = network().vocabulary
     points = torch.tensor([[1.0, 0, 0], [0.999, 0.0447, 0], [0, 1, 0]])
-    records = Records(torch.full((3, 1), -1), torch.full((3, 1), torch.nan), points)
+    records = PhenotypeRecords(torch.full((3, 1), -1), torch.full((3, 1), torch.nan), points)
     *_, locations_RA = vocabulary.weights(records)
     assert torch.allclose(locations_RA.sum(1), torch.ones(3))
     near, far = locations_RA[0] @ locations_RA[1], locations_RA[0] @ locations_RA[2]

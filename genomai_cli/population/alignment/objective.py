@@ -25,7 +25,7 @@ from genomai_cli.augmentations import hide
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.population.barcode import join
 from genomai_cli.population.networks.phenotype_embedding import (
-    Records,
+    PhenotypeRecords,
     from_ticks,
     ticks,
     views_of,
@@ -198,13 +198,13 @@ class Facts:
         )
         return cls(views["categories"], numbers, locations, views["shown"] > 0, moved)
 
-    def records(self) -> Records:
+    def records(self) -> PhenotypeRecords:
         """What the records show."""
         sizes = [self.categories.shape[1], self.numbers.shape[1]]
         of_categories, of_numbers, of_location = self.shown.tensor_split(
             [sizes[0], sum(sizes)], dim=1
         )
-        return Records(
+        return PhenotypeRecords(
             self.categories.masked_fill(~of_categories, MISSING),
             self.numbers.masked_fill(~of_numbers, math.nan),
             self.shown_locations.masked_fill(~of_location, math.nan),

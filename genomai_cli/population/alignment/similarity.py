@@ -22,7 +22,7 @@ from genomai_cli.inference.integrated_gradients import METHOD, mean_gradients
 from genomai_cli.inputs.base import InputKind
 from genomai_cli.population.alignment.attributions_hdf5 import Attention, Explained
 from genomai_cli.population.networks.crossmodal import crossmodal_of, genotypes_of
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.phenotype_encoding import encode
 from genomai_cli.population.phenotypes import PhenotypeTable
 from genomai_cli.records import SequenceRecord
@@ -65,7 +65,7 @@ class Aligner:
         self._nothing = np.full(len(self.panel), -1)
         self._read = bundle.input.reader(bundle, {} if others is None else others)
         self._device = next(bundle.classifier.parameters()).device
-        self._records = Records.of(encode(table, self.network.columns), self._device)
+        self._records = PhenotypeRecords.of(encode(table, self.network.columns), self._device)
         self._dna, self._vocabulary_VD = self.network.dna, self.network.vocabulary.embeddings
         with torch.no_grad():
             self._records_PE = self.network.record_vectors(self._records)

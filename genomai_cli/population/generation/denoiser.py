@@ -26,7 +26,7 @@ from genomai_cli.diffusion.phenotypes import given_phenotypes
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, LogitFunction
-from genomai_cli.population.networks.phenotype_embedding import Records, views_of
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords, views_of
 
 ALLELES = 2
 
@@ -44,7 +44,7 @@ class HaplotypeDenoiser:
     context_guidance: float = 1.0
     logit_function: LogitFunction | None = None
     soft_masked: bool = False
-    records: Records | None = None
+    records: PhenotypeRecords | None = None
 
     def __post_init__(self) -> None:
         if self.soft_masked and not self.network.supports_soft_mask:
@@ -65,7 +65,7 @@ class HaplotypeDenoiser:
         chosen_BT: Tensor,
         keep_probability_BT: Tensor,
         phenotype_B: Tensor,
-        records: Records | None,
+        records: PhenotypeRecords | None,
     ) -> Tensor:
         frequency_PS = self.network.frequency
         phenotypes, sites = frequency_PS.shape
@@ -131,7 +131,7 @@ class HaplotypeNoising:
         """See `Noising`."""
         del head, inputs
         assert isinstance(network, GenotypeDenoiser)
-        records = Records.of_views(views) if len(self.rows.columns) else None
+        records = PhenotypeRecords.of_views(views) if len(self.rows.columns) else None
         return HaplotypeDenoiser(
             network, views["phenotype"][:, 0], soft_masked=soft_masked, records=records
         )

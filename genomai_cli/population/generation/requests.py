@@ -20,7 +20,7 @@ from genomai_cli.diffusion.phenotypes import NULL, REFERENCE, Phenotypes
 from genomai_cli.errors import InputError, UsageError
 from genomai_cli.names import repeated
 from genomai_cli.population.networks.crossmodal import crossmodal_of
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, encode, ignored
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable
 
@@ -137,7 +137,7 @@ def requests_of_records(
     network, device = crossmodal_of(bundle), next(bundle.classifier.parameters()).device
     with torch.inference_mode():
         requested_RE, known_PE = (
-            network.record_vectors(Records.of(encode(records, network.columns), device))
+            network.record_vectors(PhenotypeRecords.of(encode(records, network.columns), device))
             for records in (table, populations)
         )
         shares_RP = (requested_RE @ known_PE[torch.tensor(known)].T * network.scale).softmax(1)

@@ -42,7 +42,7 @@ from genomai_cli.population.barcode import (
 from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoiser
 from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
-from genomai_cli.population.networks.phenotype_embedding import Records
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.panel import REACH, Panel, coordinates
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, joined
 
@@ -94,7 +94,7 @@ class HaplotypeGenerator:
         phenotypes: Sequence[int],
         seeds: Sequence[Sequence[int]],
         initial: InitialTokens | None = None,
-        records: Records | None = None,
+        records: PhenotypeRecords | None = None,
     ) -> NDArray[np.int8]:
         """The alleles (B, 2, S) of individuals of these phenotypes and records, each by its own seed; `initial` alleles
         (B, T) are noised up to the settings' start time first. Alleles that stay unknown are `MASKED`."""
@@ -109,7 +109,9 @@ class HaplotypeGenerator:
         alleles_B2S: NDArray[np.int8] = alleles_BT.view(-1, 2, sites).to("cpu", torch.int8).numpy()
         return alleles_B2S
 
-    def denoiser(self, phenotype_B: Tensor, records: Records | None = None) -> HaplotypeDenoiser:
+    def denoiser(
+        self, phenotype_B: Tensor, records: PhenotypeRecords | None = None
+    ) -> HaplotypeDenoiser:
         """The network as a denoiser with these phenotypes and records, and the settings' guidance."""
         return HaplotypeDenoiser(
             self.network,
@@ -148,10 +150,12 @@ class HaplotypeGenerator:
             alleles_2S = np.take_along_axis(parts, plan.source[None], axis=0)[0]
             yield SyntheticIndividual(plan.name, plan.phenotype, alleles_2S)
 
-    def _records(self, plans: "list[_IndividualPlan]") -> Records | None:
+    def _records(self, plans: "list[_IndividualPlan]") -> PhenotypeRecords | None:
         """The records of the individuals, all of whom have one or none."""
         records = [plan.record for plan in plans if plan.record is not None]
-        return Records.of(joined(records), self.network.frequency.device) if records else None
+        return (
+            PhenotypeRecords.of(joined(records), self.network.frequency.device) if records else None
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from torch.nn import functional
 from genomai_cli.backbones.base import Network
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.errors import BundleError
-from genomai_cli.population.networks.phenotype_embedding import Records, Vocabulary
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords, Vocabulary
 from genomai_cli.population.networks.towers import (
     GENOTYPES,
     CrossmodalConfig,
@@ -90,7 +90,7 @@ class CrossmodalNetwork(Network):
         vectors_BE = self.dna(genotypes_BSG, self.vocabulary.embeddings, sites, members)
         return functional.normalize(vectors_BE, dim=1)
 
-    def record_vectors(self, records: Records, sites: Tensor | None = None) -> Tensor:
+    def record_vectors(self, records: PhenotypeRecords, sites: Tensor | None = None) -> Tensor:
         """The unit vectors (R, E) of records that attend to all sites, or to those with the indices `sites`."""
         tokens_RKD, known_RK = self.vocabulary(records)
         vectors_RE, _ = self.phenotypes(tokens_RKD, known_RK, self.dna.sites(sites))
@@ -101,7 +101,7 @@ class CrossmodalNetwork(Network):
         _, attention = self.dna.tokens(self.vocabulary.embeddings)
         return [weights.permute(1, 2, 0, 3) for weights in attention]
 
-    def record_attention(self, records: Records) -> list[Tensor]:
+    def record_attention(self, records: PhenotypeRecords) -> list[Tensor]:
         """The attention of phenotype records to the sites: (R, H, S) for each layer."""
         tokens_RKD, known_RK = self.vocabulary(records)
         outputs: tuple[Tensor, list[Tensor]] = self.phenotypes(

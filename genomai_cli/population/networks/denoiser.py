@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from genomai_cli.backbones.base import Network
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.linkage_fit import Effects
-from genomai_cli.population.networks.phenotype_embedding import Records, Vocabulary
+from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords, Vocabulary
 from genomai_cli.population.panel import Panel, coordinates, linked_pairs
 from genomai_cli.population.phenotypes import Columns
 
@@ -219,7 +219,7 @@ class RecordEncoder(nn.Module):
         self.vocabulary = Vocabulary(columns, width)
         self.sites = ZeroLinear(width, sites, bias=False)
 
-    def forward(self, records: Records) -> Tensor:
+    def forward(self, records: PhenotypeRecords) -> Tensor:
         """See the class."""
         tokens_BKD, known_BK = self.vocabulary(records)
         encoded_BD: Tensor = (tokens_BKD * known_BK[..., None]).sum(1)
@@ -346,7 +346,7 @@ class DenoiserNetwork(GenotypeDenoiser):
         weights_BP: Tensor,
         blocks: list[Block] | None = None,
         keep_probability_B2S: Tensor | None = None,
-        records: Records | None = None,
+        records: PhenotypeRecords | None = None,
     ) -> Tensor:
         """The logits of allele 1; `blocks` are those of `linkage`, if they have been computed already; `records` (B)
         are the individuals' phenotype records.

@@ -23,7 +23,7 @@ TICKS_PER_UNIT, UNKNOWN_TICKS = 1 << 24, 1 << 40  # numbers are integers in view
 
 
 @dataclass(frozen=True, eq=False)
-class Records:
+class PhenotypeRecords:
     """`EncodedPhenotypes` as tensors: categories (R, C), numbers (R, M) and locations (R, 3 or 0)."""
 
     categories: Tensor
@@ -31,7 +31,9 @@ class Records:
     locations: Tensor
 
     @classmethod
-    def of(cls, encoded: EncodedPhenotypes, device: torch.device | None = None) -> "Records":
+    def of(
+        cls, encoded: EncodedPhenotypes, device: torch.device | None = None
+    ) -> "PhenotypeRecords":
         """The records as tensors."""
         arrays = (encoded.categories, encoded.numbers, encoded.locations)
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))
@@ -40,7 +42,7 @@ class Records:
         return len(self.categories)
 
     @classmethod
-    def of_views(cls, views: Mapping[str, Tensor]) -> "Records":
+    def of_views(cls, views: Mapping[str, Tensor]) -> "PhenotypeRecords":
         """The records of `views_of`."""
         return cls(
             views["categories"], *(from_ticks(views[name]) for name in ("numbers", "places"))
@@ -103,7 +105,7 @@ class Vocabulary(nn.Module):
         nn.init.zeros_(self.embeddings[self.labels :])
         nn.init.normal_(self.column, std=self.column.shape[1] ** -0.5)
 
-    def forward(self, records: Records) -> tuple[Tensor, Tensor]:
+    def forward(self, records: PhenotypeRecords) -> tuple[Tensor, Tensor]:
         """A token (R, K, D) for every column, and which of them are known (R, K)."""
         tokens = [
             weights_RA.to(self.embeddings.dtype) @ self.embeddings[begin:end] + column_D
@@ -113,7 +115,7 @@ class Vocabulary(nn.Module):
         ]
         return torch.stack(tokens, dim=1), records.known()
 
-    def weights(self, records: Records) -> list[Tensor]:
+    def weights(self, records: PhenotypeRecords) -> list[Tensor]:
         """The weights (R, A) of each column's tokens for its value, 0 where it is unknown."""
         weights = []
         for number_R, (begin, end) in zip(records.categories.T, self.bounds, strict=False):
