@@ -54,7 +54,7 @@ from genomai_cli.population.barcode import (
 from genomai_cli.population.barcode_reader import BarcodeReader
 from genomai_cli.population.barcode_views import BarcodeViews, BarcodeViewsSettings
 from genomai_cli.population.measures import measures_of, reference_space_of
-from genomai_cli.population.networks.genotype_mlp import Genotypes
+from genomai_cli.population.networks.genotype_mlp import GenotypeLookup
 from genomai_cli.population.networks.likelihood import PopulationLikelihood
 from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrunken_frequencies
 from genomai_cli.population.networks.novelty_fit import fit_novelty
@@ -126,12 +126,12 @@ class BarcodeInput(PanelInput):
         told = {} if self.min_share == LOW_CALL_RATE_BELOW else {"min_share": self.min_share}
         return {"kind": self.name, "haplotypes": self.haplotypes, **told}
 
-    def encoder(self, config: Mapping[str, Any]) -> Genotypes | None:
+    def encoder(self, config: Mapping[str, Any]) -> GenotypeLookup | None:
         """The table of genotypes, for networks that read allele counts."""
         if not network_class(config["network"].get("kind")).reads_allele_counts:
             return None
         vocabulary = tokenizers.from_config(config["tokenizer"]).vocabulary
-        return Genotypes(torch.zeros(len(self.panel), len(vocabulary)))
+        return GenotypeLookup(torch.zeros(len(self.panel), len(vocabulary)))
 
     def evidence(self, config: Mapping[str, Any]) -> PopulationLikelihood | None:
         """The population likelihood, if the config has one."""

@@ -27,7 +27,7 @@ from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.call_patterns import HAPLOID_CALLS
 from genomai_cli.population.networks.genotype_mlp import (
     EXPECTED_HETEROZYGOSITY,
-    Genotypes,
+    GenotypeLookup,
     SitesConfig,
     SitesNetwork,
     allele_counts,
@@ -203,7 +203,7 @@ def test_a_barcode_without_any_site_gives_numbers(sites):
 def test_genotypes_look_a_letter_up_in_its_own_site():
     # words A C G M N; a site with ref A and alt C, one with ref C and alt A, one with ref C and alt G
     table = torch.tensor([[0, 2, -1, 1, -1], [2, 0, -1, 1, -1], [-1, 0, 2, -1, -1]])
-    genotypes = Genotypes(table)
+    genotypes = GenotypeLookup(table)
     ids = torch.tensor([[0, 0, 0], [1, 1, 1], [3, 3, 3], [4, 4, 4], [2, 2, 2]])
     expected = [[0, 2, -1], [2, 0, 0], [1, 1, -1], [-1, -1, -1], [-1, -1, 2]]
     assert genotypes(ids).tolist() == expected

@@ -90,7 +90,7 @@ class SitesNetwork(Network):
         return logits_BSV if chosen_BT is None else logits_BSV[chosen_BT]
 
 
-class Genotypes(nn.Module):
+class GenotypeLookup(nn.Module):
     """A barcode's ids (B, S) to allele counts, by a table of the panel.
 
     The table (S, tokens) holds the copies of the alternate allele, 0, 1 or 2, of a token at a site, and
