@@ -90,19 +90,19 @@ def _by_records(
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli.align import phenotype_records
     from genomai_cli.population.generation.requests import (
-        requests_by_records,
-        requests_of_records,
+        requests_by_similarity,
+        requests_for_records,
     )
     from genomai_cli.population.phenotypes import read_phenotypes
 
     if len(generator.columns):
         table = read_phenotypes(file)
         run.note(phenotypes={"file": str(file), "records": len(table), "ignored": []})
-        return requests_by_records(table, number, generator.columns)
+        return requests_for_records(table, number, generator.columns)
     bundle = bundles.load(ALIGNER, devices.choose("cpu"))
     table = phenotype_records(run, file, ALIGNER, bundle)
     populations = phenotype_records(run, None, ALIGNER, bundle)
-    return requests_of_records(table, number, populations, bundle, generator.phenotypes)
+    return requests_by_similarity(table, number, populations, bundle, generator.phenotypes)
 
 
 def _write(

@@ -117,7 +117,7 @@ def _weight(number: str, text: str) -> float:
     return weight
 
 
-def requests_of_records(
+def requests_by_similarity(
     table: PhenotypeTable,
     individuals: int,
     populations: PhenotypeTable,
@@ -148,7 +148,9 @@ def requests_of_records(
     ]
 
 
-def requests_by_records(table: PhenotypeTable, individuals: int, columns: Columns) -> list[Request]:
+def requests_for_records(
+    table: PhenotypeTable, individuals: int, columns: Columns
+) -> list[Request]:
     """So many individuals for each record, which a generator with these columns reads itself.
 
     Raises InputError for a column or a value that it does not know, and for names that cannot be part of a name.
