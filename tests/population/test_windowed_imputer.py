@@ -185,7 +185,7 @@ def test_logits_of_chosen_alleles_are_those_of_all(standardized):
     weights, chosen = torch.eye(3), alleles < 0
     expected = network(alleles, weights)[chosen]
     torch.testing.assert_close(network.chosen_logits(alleles, weights, chosen), expected)
-    torch.testing.assert_close(network.prepared()(alleles, weights, chosen), expected)
+    torch.testing.assert_close(network.prepared_logits()(alleles, weights, chosen), expected)
 
 
 def test_who_shows_nothing_has_the_frequencies():

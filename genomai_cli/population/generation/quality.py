@@ -129,7 +129,9 @@ class BundleStatistics:
 def compare_with_bundle(synthetic: SampleGenotypes, statistics: BundleStatistics) -> Quality:
     """The measures that need no genotypes of real samples."""
     report: Report = {
-        "data": _plain({"synthetic": len(synthetic), "sites": synthetic.alleles.shape[2]})
+        "data": _without_intervals(
+            {"synthetic": len(synthetic), "sites": synthetic.alleles.shape[2]}
+        )
     }
     summary = statistics.summary
     notes = dict.fromkeys(GROUPS_NEEDING_SAMPLES, NEEDS_REAL)
@@ -139,15 +141,17 @@ def compare_with_bundle(synthetic: SampleGenotypes, statistics: BundleStatistics
         )
         expected = statistics.frequencies(synthetic)
         if expected is not None:
-            report["allele_frequency"] = _plain(compare_frequencies(expected, synthetic))
+            report["allele_frequency"] = _without_intervals(
+                compare_frequencies(expected, synthetic)
+            )
         notes["allele_frequency"] = (
             NEEDS_SAMPLES_OF_RECORDS if expected is None else AGAINST_FREQUENCIES
         )
         return Quality(report, notes)
-    report["data"] |= _plain({"learnt_from": summary.samples})
-    report["allele_frequency"] = _plain(summary.frequency_measures(synthetic))
-    report["linkage"] = _plain(summary.linkage_measures(synthetic))
-    report["components"] = _plain(summary.component_measures(synthetic))
+    report["data"] |= _without_intervals({"learnt_from": summary.samples})
+    report["allele_frequency"] = _without_intervals(summary.frequency_measures(synthetic))
+    report["linkage"] = _without_intervals(summary.linkage_measures(synthetic))
+    report["components"] = _without_intervals(summary.component_measures(synthetic))
     notes |= dict.fromkeys(("allele_frequency", "linkage", "components"), AGAINST_SUMMARY)
     return Quality(report, notes)
 
@@ -222,12 +226,12 @@ def _frequencies(synthetic: SampleGenotypes, statistics: BundleStatistics) -> np
     for name in synthetic.names:
         for part in synthetic.requested[name].split(","):
             label, _, weight = part.partition(":")
-            shares_P += float(weight or 1) * _finest(label, statistics.phenotypes)
+            shares_P += float(weight or 1) * _phenotype_shares(label, statistics.phenotypes)
     expected_S: np.ndarray = shares_P @ table_PS / shares_P.sum()
     return expected_S
 
 
-def _finest(label: str, phenotypes: Phenotypes) -> np.ndarray:
+def _phenotype_shares(label: str, phenotypes: Phenotypes) -> np.ndarray:
     """The shares (P,) of the phenotypes by which individuals of a label are drawn."""
     parts = {label: 1} if label == phenotypes.names[0] else phenotypes.parts(label)
     shares_P = np.zeros(len(phenotypes))
@@ -236,5 +240,5 @@ def _finest(label: str, phenotypes: Phenotypes) -> np.ndarray:
     return shares_P
 
 
-def _plain(values: Mapping[str, float]) -> Measures:
+def _without_intervals(values: Mapping[str, float]) -> Measures:
     return {name: Estimate(value, NAN, NAN) for name, value in values.items()}

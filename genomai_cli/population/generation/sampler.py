@@ -77,7 +77,7 @@ class HaplotypeGenerator:
         self.columns = network.columns
         self.kernel, self.schedule = process_of(bundle)
         with torch.inference_mode():
-            self.logit_function = network.prepared()
+            self.logit_function = network.prepared_logits()
 
     def individuals(self, requests: Sequence[Request]) -> Iterator[SyntheticIndividual]:
         """The individuals of the requests, in order."""

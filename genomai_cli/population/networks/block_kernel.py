@@ -203,7 +203,7 @@ def imputed(
 
 
 @compiled
-def shares(
+def copying_shares(
     x: int, typed_at: Array, states_at: Array, state_XH: Array, one_U: Array, stay_K: Array, emission_K2L: Array,
     alpha_XHL: Array, beta_HL: Array, forward_U2L: Array, state_sums_U4L: Array, backward_K2UL: Array,
     product_4UL: Array, sum_4UL: Array, mass_L: Array, site_L: Array, left_out_K2L: Array, sum_HL: Array, max_HL: Array,

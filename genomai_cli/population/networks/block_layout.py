@@ -34,9 +34,9 @@ class Layout(NamedTuple):
     state: Array
     kind: Array
     state_of_kind: Array
-    sizes: Array
+    kind_sizes: Array
     state_allele: Array
-    site: Array
+    typed_sites: Array
     carriers_at: Array
     carriers: Array
     carrier_state: Array
@@ -59,9 +59,9 @@ def layout_of(blocks: Sequence[Block]) -> Layout:
         state=np.stack([block.state for block in blocks]).astype(np.int32),
         kind=np.stack([block.kind for block in blocks]).astype(np.int32),
         state_of_kind=_joined([block.state_of_kind for block in blocks], np.int32),
-        sizes=_joined([np.bincount(block.kind) for block in blocks], np.float32),
+        kind_sizes=_joined([np.bincount(block.kind) for block in blocks], np.float32),
         state_allele=_joined([block.state_alleles.ravel() for block in blocks], np.uint8),
-        site=_joined(
+        typed_sites=_joined(
             [[0], *(block.typed + block.sites.start for block in blocks), [blocks[-1].sites.stop]],
             np.int64,
         ),

@@ -280,7 +280,7 @@ class GenotypeDenoiser(Network):
         logits_N: Tensor = self(alleles_B2S, weights_BP, **options)[chosen_B2S]
         return logits_N
 
-    def prepared(self) -> LogitFunction:
+    def prepared_logits(self) -> LogitFunction:
         """`chosen_logits` for many calls with the present parameters: terms that do not depend on the individuals may
         be computed beforehand."""
         return self.chosen_logits
@@ -336,7 +336,7 @@ class DenoiserNetwork(GenotypeDenoiser):
         """The two haplotypes are independent site by site at first; the layers draw their own values."""
         nn.init.zeros_(self.partner)
 
-    def prepared(self) -> LogitFunction:
+    def prepared_logits(self) -> LogitFunction:
         """The network with its linkage tables computed."""
         return partial(self.chosen_logits, blocks=self.linkage.blocks())
 

@@ -101,19 +101,19 @@ class HaplotypeReference:
         """
         pairs_BS4 = np.empty((len(alleles_B2S), len(self.position), 4), np.float32)
         excluded_B = np.full(len(phased_B), -1) if excluded_B is None else excluded_B
-        for phased, rows, read_BS in self._parts(alleles_B2S, phased_B, likelihoods_BS3):
+        for phased, rows, read_BS in self._batches(alleles_B2S, phased_B, likelihoods_BS3):
             typed_K = np.flatnonzero(read_BS.any(axis=0))
             mosaic = self._mosaic(typed_K)
             typed_B2K = alleles_B2S[rows][:, :, typed_K]
             if phased:
                 known_B2K = (typed_B2K >= 0) & read_BS[:, None, typed_K]
                 evidence_B2K = np.where(known_B2K, typed_B2K, np.float32(0.5))
-                pairs_BS4[rows] = _pairs(mosaic, evidence_B2K, excluded_B[rows])
+                pairs_BS4[rows] = _phased_pairs(mosaic, evidence_B2K, excluded_B[rows])
             else:
                 soft_BS3 = likelihoods_BS3
                 soft_BK3 = None if soft_BS3 is None else soft_BS3[rows][:, typed_K]
                 likelihoods_BK3 = likelihoods_of(typed_B2K, soft_BK3)
-                pairs_BS4[rows] = _without_phase(mosaic, likelihoods_BK3, excluded_B[rows])
+                pairs_BS4[rows] = _unphased_pairs(mosaic, likelihoods_BK3, excluded_B[rows])
         return pairs_BS4
 
     def _mosaic(self, typed_K: Numbers) -> "Mosaic":
@@ -127,7 +127,7 @@ class HaplotypeReference:
         rates = float(self.rate), float(self.error)
         return Mosaic(reference_SH, self.position.astype(np.float64), typed_K, layout, *rates)
 
-    def _parts(
+    def _batches(
         self, alleles_B2S: Alleles, phased_B: Flags, likelihoods_BS3: Floats | None
     ) -> Iterator[tuple[bool, Numbers, Flags]]:
         """Whether phased, rows of individuals that are imputed together, and the sites (B, S) that are read of each:
@@ -184,18 +184,18 @@ def likelihoods_of(alleles_B2S: Alleles, fallback_BS3: Floats | None = None) -> 
     return np.asarray(likelihoods_BS3, np.float32)
 
 
-def _pairs(mosaic: "Mosaic", evidence_B2K: Floats, excluded_B: Numbers) -> Floats:
+def _phased_pairs(mosaic: "Mosaic", evidence_B2K: Floats, excluded_B: Numbers) -> Floats:
     """The pairs of haplotypes that are independent given the evidence (B, 2, K) for allele 1."""
     individuals, _, typed = evidence_B2K.shape
     imputed_BS = mosaic.imputed(evidence_B2K.reshape(2 * individuals, typed), excluded_B.repeat(2))
     return pairs_of(imputed_BS.reshape(individuals, 2, imputed_BS.shape[1]))
 
 
-def _without_phase(mosaic: "Mosaic", likelihoods_BK3: Floats, excluded_B: Numbers) -> Floats:
+def _unphased_pairs(mosaic: "Mosaic", likelihoods_BK3: Floats, excluded_B: Numbers) -> Floats:
     """The pairs (B, S, 4) of unphased genotypes: the mean over sampled phases, each imputed like a known one."""
     evidence_BX2K = phases(mosaic, likelihoods_BK3, excluded_B)
     individuals, draws, _, typed = evidence_BX2K.shape
-    pairs = _pairs(
+    pairs = _phased_pairs(
         mosaic, evidence_BX2K.reshape(individuals * draws, 2, typed), excluded_B.repeat(draws)
     )
     mean_BS4: Floats = pairs.reshape(individuals, draws, *pairs.shape[1:]).mean(axis=1)

@@ -82,10 +82,12 @@ def fit(parts: Sequence[WindowData]) -> None:
     _, training_B = _validation_split(len(alleles_N2S))
     if kriging.haplotypes is not None:
         choose_rates(kriging.haplotypes, alleles_N2S, _sampled(training_B, TRIAL_INDIVIDUALS, rng))
-    shares = [_examples(*part, training_B, EXAMPLES // len(parts), rng) for part in parts]
-    found = [examples for share in shares for examples in share]
-    features = np.concatenate([examples.features for examples in found])
-    genotypes = np.concatenate([examples.genotypes for examples in found])
+    by_window = [_examples(*part, training_B, EXAMPLES // len(parts), rng) for part in parts]
+    all_examples = [
+        part_examples for window_examples in by_window for part_examples in window_examples
+    ]
+    features = np.concatenate([part_examples.features for part_examples in all_examples])
+    genotypes = np.concatenate([part_examples.genotypes for part_examples in all_examples])
     calibrate(kriging.calibration, Examples(features, genotypes), rng)
 
 

@@ -111,7 +111,7 @@ class PopulationLikelihood(nn.Module):
         self.register_buffer("spread", torch.eye(axes).repeat(populations, 1, 1))
         self.register_buffer("log_prior", torch.zeros(populations))
         self.novelty = Novelty(populations, sites, novelty_axes) if novelty_axes else None
-        self.informed = information
+        self.has_information = information
         if information:
             self.register_buffer("information", torch.ones(sites))
 
@@ -157,7 +157,7 @@ class PopulationLikelihood(nn.Module):
         gain_B = torch.stack([mixture_gain_of(row, frequency_GS) for row in likelihood_BS3])
         scores = {LIKELIHOOD: log_BP, MIXTURE: gain_B, VOTES: torch.ones_like(gain_B)}
         scores[SELECTED] = torch.zeros_like(gain_B)
-        if self.informed:
+        if self.has_information:
             scores |= self._information_scores(known_BS)
         if self.novelty is None:
             surprise_B = self.surprise(*counts, log_BP.argmax(1))
@@ -208,7 +208,7 @@ class PopulationLikelihood(nn.Module):
     def _fusion_scores(self, calls: ScoredCalls) -> dict[str, Tensor]:
         """The log odds, the share of the information about the populations that is known (B,), and how evenly (B,)."""
         scores = {LIKELIHOOD: self._given_selection(calls)}
-        if self.informed:
+        if self.has_information:
             scores |= self._information_scores(calls.counts[1])
         return scores
 

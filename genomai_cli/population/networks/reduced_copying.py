@@ -35,7 +35,7 @@ class ReducedCopying:
             layout = self._layout
             for x in group.blocks():
                 block_kernel.imputed(
-                    x, layout.typed_at, layout.states_at, layout.site, layout.carriers_at, layout.carriers,
+                    x, layout.typed_at, layout.states_at, layout.typed_sites, layout.carriers_at, layout.carriers,
                     layout.carrier_state, stay_before_S, stay_behind_S, group.prior_L, group.forward_U2L,
                     group.kind_sums_V4L, group.state_sums_U4L, group.backward_K2UL, sums_4L, total_L, one_L,
                     imputed_BS[rows],
@@ -60,7 +60,7 @@ class ReducedCopying:
             )
             sum_HL, max_HL = np.zeros((2, *group.beta_HL.shape), np.float32)
             for x in group.blocks():
-                block_kernel.shares(
+                block_kernel.copying_shares(
                     x, layout.typed_at, layout.states_at, layout.state, layout.state_allele, self._stay_K,
                     group.emission_K2L, group.alpha_XHL, group.beta_HL, group.forward_U2L, group.state_sums_U4L,
                     group.backward_K2UL, product_4UL, sum_4UL, mass_L, site_L, left_out_K2L, sum_HL, max_HL,
@@ -102,7 +102,7 @@ class Group:
         self.excluded_L = np.empty(lanes, np.int32)
         self.prior_L, self._scale_L = self.empty(), self.empty()
         self.emission_K2L = self.empty(len(stay_K) - 1, 2)
-        self._counts_VL = self.empty(len(layout.sizes))
+        self._counts_VL = self.empty(len(layout.kind_sizes))
         self._weight_2UL, self._state_2UL = (self.empty(2, layout.max_states) for _ in range(2))
         self.alpha_XHL, self.beta_HL = self.empty(blocks, haplotypes), self.empty(haplotypes)
         self.forward_U2L = self.empty(len(layout.state_allele), 2)
@@ -128,7 +128,7 @@ class Group:
         reference_L = np.flatnonzero(self.excluded_L >= 0)
         self.prior_L[:] = 1 / haplotypes
         self.prior_L[reference_L] = 1 / (haplotypes - 2)
-        self._counts_VL[:] = layout.sizes[:, None]
+        self._counts_VL[:] = layout.kind_sizes[:, None]
         for haplotype in range(2):
             kinds_XL = (
                 layout.kinds_at[:-1, None]

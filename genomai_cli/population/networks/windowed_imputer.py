@@ -219,7 +219,7 @@ class RegionNetwork(GenotypeDenoiser):
         logits_B2S: Tensor = torch.logit(frequency_BS)[:, None] + near_B2S + window_B2S
         return logits_B2S
 
-    def prepared(self) -> LogitFunction:
+    def prepared_logits(self) -> LogitFunction:
         """Computes the logits of the chosen alleles only."""
         return partial(self._chosen_logits, weights=self.neighbours.weights_by_site())
 
