@@ -108,7 +108,7 @@ def devices() -> Iterator[Check]:
 
     yield Check("device", "cpu", OK, f"{os.cpu_count()} cores")
     for name, told in device.accelerators().items():
-        yield _tried("device", name, partial(device.adds_up, name), told)
+        yield _tried("device", name, partial(device.can_add, name), told)
 
 
 def _tried(check: str, name: str, action: Callable[[], object], detail: str) -> Check:

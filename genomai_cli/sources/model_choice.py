@@ -158,7 +158,7 @@ def load_model(observer: Observer, name: str, compute: Compute) -> Bundle:
 def record_device(observer: Observer, device: object, asked: str) -> None:
     """Note the device that a run came to, and warn of a GPU that is there and cannot be used."""
     observer.used_device(device)
-    if told := devices.fallback(asked):
+    if told := devices.fallback_warning(asked):
         observer.console.warn(told)
 
 
