@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 
-LONGEST_HELD = (
+MAX_LETTERS_IN_MEMORY = (
     1 << 29
 )  # letters of a sequence that a command holds whole: twice those of human chromosome 1
 
@@ -62,10 +62,10 @@ class SequenceRecord:
     @property
     def held(self) -> str:
         """The whole sequence in memory; InputError if it is too long for that."""
-        if len(self.sequence) > LONGEST_HELD:
+        if len(self.sequence) > MAX_LETTERS_IN_MEMORY:
             message = (
                 f"{self.name} has {len(self.sequence):,} letters: what is asked for needs a sequence in memory, "
-                f"of at most {LONGEST_HELD:,}; cut it into parts first"
+                f"of at most {MAX_LETTERS_IN_MEMORY:,}; cut it into parts first"
             )
             raise InputError(message, path=self.path, line=self.line or None)
         return self.sequence[:]

@@ -329,7 +329,7 @@ def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
         (overlap.repeated, "predicted more than once, every row counts"),
     ):
         if samples:
-            told.append(f"{len(samples)} samples {what}: {shown_names(samples, most=3)}")
+            told.append(f"{len(samples)} samples {what}: {shown_names(samples, limit=3)}")
             run.console.warn(told[-1])
     if overlap.only_known:
         told.append(f"{len(overlap.only_known)} samples of the truth are not predicted")

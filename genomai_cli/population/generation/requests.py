@@ -18,7 +18,7 @@ import torch
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.phenotypes import NULL, REFERENCE, Phenotypes
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.names import repeated
+from genomai_cli.names import first_duplicate
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import Records
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, encode, ignored
@@ -58,7 +58,7 @@ class Request:
 def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) -> list[Request]:
     """Those of several `--phenotype`, each for so many individuals; UsageError where two would give the same names."""
     requests = [one for text in texts for one in parsed_request(text, individuals, phenotypes)]
-    if name := repeated(request.name for request in requests):
+    if name := first_duplicate(request.name for request in requests):
         raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
     return requests
 

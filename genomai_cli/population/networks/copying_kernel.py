@@ -34,7 +34,7 @@ def paths(alleles_BJK: Array, stay_K: Array, seen_BK3: Array, draws_XK: Array) -
                 path_BX2K[b],
             )  # fmt: skip
 
-    threads.each(threads.count(), people, walk)
+    threads.run_strided(threads.count(), people, walk)
     return path_BX2K
 
 

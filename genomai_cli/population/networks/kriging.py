@@ -88,7 +88,7 @@ class KrigingReference:
         self._solved = self._truth = None
         self.calibration.learn(copies_NS)
 
-    @threads.one_for_linear_algebra()
+    @threads.single_threaded_blas()
     def genotypes(
         self, alleles_B2S: Alleles, phased_B: Flags, likelihoods_BS3: Floats | None = None
     ) -> tuple[Floats, Floats | None]:
@@ -117,14 +117,14 @@ class KrigingReference:
                     found_BS3[some] = softmax(self.calibration(told_BS2, known, beside))
 
             shared = rows, len(sites_K), weights_NB
-            threads.each(threads.count(), -(-len(rows) // AT_ONCE), tell, *shared)
+            threads.run_strided(threads.count(), -(-len(rows) // AT_ONCE), tell, *shared)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             says_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(axis=2)
             soft_B = (says_BS & (alleles_B2S < 0).all(axis=1)).any(axis=1)
             found_BS3[soft_B] = genotypes_of(pairs_BS4[soft_B])
         return found_BS3, pairs_BS4
 
-    @threads.one_for_linear_algebra()
+    @threads.single_threaded_blas()
     def left_out(self, sites_K: Numbers, some_B: Numbers) -> Floats:
         """What these sites would predict (B, S, 2) of some of the training individuals, each without that individual.
 

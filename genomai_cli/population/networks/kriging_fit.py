@@ -30,7 +30,7 @@ from genomai_cli.population.networks.kriging import (
     copies_of,
     softmax,
 )
-from genomai_cli.threads import one_for_linear_algebra
+from genomai_cli.threads import single_threaded_blas
 
 FEWEST = 4  # individuals of a reference that are left out by turns
 SETS = 8  # of known sites
@@ -68,7 +68,7 @@ def fill(library: KrigingReference, alleles_N2S: Alleles, place_S: NDArray[np.fl
     fit([(library, alleles_N2S)])
 
 
-@one_for_linear_algebra()
+@single_threaded_blas()
 def fit(parts: Sequence[Part]) -> None:
     """Choose the rates of the copying model and calibrate, on windows that have these values in common."""
     rng = np.random.default_rng(SEED)
@@ -83,7 +83,7 @@ def fit(parts: Sequence[Part]) -> None:
     calibrate(library.calibration, Examples(features, genotypes), rng)
 
 
-@one_for_linear_algebra()
+@single_threaded_blas()
 def losses(library: KrigingReference, alleles_N2S: Alleles) -> Mapping[str, tuple[float, float]]:
     """The nats a hidden genotype where every tenth site is known, with phase and without, and those of how frequent
     genotypes are: of individuals on whom nothing was fitted, each left out of the reference in turn."""

@@ -87,7 +87,7 @@ class ReducedCopying:
                 group.begin(one_BK[rows], own_B[rows], self._error)
                 told(group, rows)
 
-        threads.each(threads.count(), -(-count // lanes), walk)
+        threads.run_strided(threads.count(), -(-count // lanes), walk)
 
 
 class Group:
