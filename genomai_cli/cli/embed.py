@@ -174,7 +174,7 @@ def embed(
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
-    from genomai_cli.sources.installed import DEFAULT_OF_DNA
+    from genomai_cli.sources.installed import DEFAULT_DNA_MODEL
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     target = to or _target(output)
@@ -188,7 +188,7 @@ def embed(
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
     _, bundle, records = open_model(
-        run, sources, model, compute, variants=variants, part=part, of_dna=DEFAULT_OF_DNA
+        run, sources, model, compute, variants=variants, part=part, of_dna=DEFAULT_DNA_MODEL
     )
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)

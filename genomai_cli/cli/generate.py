@@ -368,7 +368,7 @@ def generate(
             }
             _refuse(bundle, for_dna | for_tokens, "makes genomes of its reference, by lineage")
         generator = generator_class(bundle, settings)
-        _write_drawn(run, generator, individuals.phenotype or [], number, sequences, output)
+        _write_generated(run, generator, individuals.phenotype or [], number, sequences, output)
         return
     _refuse(bundle, for_dna, "makes people of a panel, not DNA")
     requested = Requested(
@@ -399,7 +399,7 @@ def _next_tokens(
     return generator.records(number, sequences.prompt or "", sequences.length)
 
 
-def _write_drawn(
+def _write_generated(
     run: Run,
     generator: "SequenceGenerator | GenomeGenerator",
     phenotypes: list[str],
@@ -408,11 +408,11 @@ def _write_drawn(
     output: Path,
 ) -> None:
     from genomai_cli.inference.generate_diffusion import SequenceRequest
-    from genomai_cli.sources.drawn import drawn
+    from genomai_cli.sources.generation import generated_records
 
     request = SequenceRequest(number, sequences.length, sequences.prompt or "")
-    made = drawn(generator, request, phenotypes)
-    _write_dna(run, made.records, made.number, output)
+    generated = generated_records(generator, request, phenotypes)
+    _write_dna(run, generated.records, generated.number, output)
 
 
 def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, output: Path) -> None:

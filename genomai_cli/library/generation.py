@@ -15,7 +15,7 @@ from genomai_cli.population.generation.output import barcode_records
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
 from genomai_cli.records import SequenceRecord
-from genomai_cli.sources.drawn import drawn
+from genomai_cli.sources.generation import generated_records
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Draws:
             because = "makes genomes of its reference, by lineage"
             require_unset(bundle.name, because, **given, guidance=guided, temperature=cooled)
         generator = kind(bundle, self._diffusion())
-        return drawn(generator, SequenceRequest(number, length, prompt), phenotypes).records
+        return generated_records(
+            generator, SequenceRequest(number, length, prompt), phenotypes
+        ).records
 
     def _diffusion(self) -> DiffusionSettings:
         how, name = self.how, self.bundle.name

@@ -38,7 +38,7 @@ from genomai_cli.library.inputs import (
 )
 from genomai_cli.library.results import Calls, Embeddings, SequenceScores, VariantEffects
 from genomai_cli.records import SequenceRecord
-from genomai_cli.sources.installed import DEFAULT_GENERATOR, DEFAULT_OF_DNA
+from genomai_cli.sources.installed import DEFAULT_DNA_MODEL, DEFAULT_GENERATOR
 from genomai_cli.sources.model_choice import InstalledInputs, load_model, open_model, records_for
 from genomai_cli.sources.records import read_records
 
@@ -248,7 +248,7 @@ def embed(
     progress: Progress | None = None,
 ) -> Embeddings:
     """A vector a record, see `Model.embed`; without a model by the one that the first records speak for."""
-    used, given = _opened(records, model, vcf, device, progress, DEFAULT_OF_DNA)
+    used, given = _opened(records, model, vcf, device, progress, DEFAULT_DNA_MODEL)
     return _embedded(used, given, Settings(pool, layer, both_strands))
 
 
