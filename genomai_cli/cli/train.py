@@ -238,7 +238,7 @@ def train(
     given = {"panel": reading.panel, "reference": reading.reference}
     kind = recipes.input_of(chosen, given, start.input if start else None)
     reader = LabelledReader(run, kind, chosen, variants=reading)
-    gathered = reader.gather(sources, targets, data.beside(labels))
+    gathered = reader.gather(sources, targets, data.evaluation_inputs(labels))
     samples = gathered.samples
     same = {
         "samples": labelled_data.digest(samples),

@@ -51,7 +51,7 @@ class SequenceEstimator(Settings, ABC):
         """
         training = Training(self, self._target, f"genomai_cli.{self!r}.fit(records, labels)")
         self._fitted = training.fit(records, labels, validation)
-        self.validation_: Mapping[str, Any] = self._fitted.found.validation
+        self.validation_: Mapping[str, Any] = self._fitted.finetuned.validation
         self.model_ = self._fitted.model(self.device)
         self._note_labels(labels)
         return self
