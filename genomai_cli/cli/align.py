@@ -131,7 +131,7 @@ def align(
         )
     _, sources = open_run_inputs(run)
     name, bundle, records = open_model(
-        run, sources, model, compute, variants=variants, part=part, of_panel=DEFAULT_ALIGNER
+        run, sources, model, compute, variants=variants, part=part, panel_model=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, InstalledInputs())

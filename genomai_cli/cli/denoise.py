@@ -318,7 +318,7 @@ def _see(faults: "list[Faults]", item: "DenoisedEntry") -> None:
     if letters is not None:
         text = letters.tobytes().decode("ascii").replace("-", "N")
         for found in faults:
-            found.of(SequenceRecord(item.entry.name, text))
+            found.add(SequenceRecord(item.entry.name, text))
 
 
 def _count(run: Run, item: "DenoisedEntry", names: str, warn: Callable[[str], None]) -> None:

@@ -188,7 +188,7 @@ def embed(
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
     _, bundle, records = open_model(
-        run, sources, model, compute, variants=variants, part=part, of_dna=DEFAULT_DNA_MODEL
+        run, sources, model, compute, variants=variants, part=part, dna_model=DEFAULT_DNA_MODEL
     )
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)

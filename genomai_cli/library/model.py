@@ -313,14 +313,14 @@ def _opened(
     vcf: VcfReading,
     device: str,
     progress: Progress | None,
-    of_dna: str | None = None,
+    dna_model: str | None = None,
 ) -> tuple[Bundle, Iterator[SequenceRecord]]:
-    """The model, and the records as it reads them; `of_dna` is that of DNA which no other model knows."""
+    """The model, and the records as it reads them; `dna_model` is that of DNA which no other model knows."""
     listener, inputs = Listener(progress), inputs_of(records)
     if isinstance(model, Model):
         return model.bundle, records_for(model.bundle, listener, inputs, variants=vcf)
     name = None if model is None else _named(model)
-    found = open_model(listener, inputs, name, Compute(device), variants=vcf, of_dna=of_dna)
+    found = open_model(listener, inputs, name, Compute(device), variants=vcf, dna_model=dna_model)
     return found.bundle, found.records
 
 
