@@ -102,7 +102,7 @@ class RepeatedWarning:
     """A warning that a million records may call for: the first ones are told, and at the end how many there were."""
 
     console: Console
-    of_all: str
+    summary: str
     count: int = 0
 
     def __call__(self, message: str) -> None:
@@ -113,7 +113,7 @@ class RepeatedWarning:
     def sum_up(self) -> None:
         """Tell the number, if not all were told."""
         if self.count > MOST_WARNINGS:
-            self.console.warn(f"{self.count} {self.of_all}")
+            self.console.warn(f"{self.count} {self.summary}")
 
 
 ABSENT = "."

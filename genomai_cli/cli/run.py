@@ -151,9 +151,9 @@ class Run:
         self._opened.append(opened)
         return opened
 
-    def repeated_warning(self, of_all: str) -> "RepeatedWarning":
-        """Takes warnings of one kind, one a record; at the end `of_all` says what they were about."""
-        self._repeated.append(RepeatedWarning(self.console, of_all))
+    def repeated_warning(self, summary: str) -> "RepeatedWarning":
+        """Takes warnings of one kind, one a record; at the end `summary` says what they were about."""
+        self._repeated.append(RepeatedWarning(self.console, summary))
         return self._repeated[-1]
 
     def note(self, **facts: object) -> None:

@@ -87,9 +87,9 @@ class Listener:
         """As a `GenomaiWarning`."""
         warnings.warn(message, GenomaiWarning, stacklevel=2)
 
-    def repeated_warning(self, of_all: str) -> Callable[[str], object]:
+    def repeated_warning(self, summary: str) -> Callable[[str], object]:
         """Warns of the first few records only; the last of them says so."""
-        del of_all
+        del summary
         told = 0
 
         def warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""What records are read by that installed models have, panels and references; and the models where none is named."""
+"""Panels and references of the installed models, by which records are read; and the default models."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +11,7 @@ from genomai_cli.population.panel_files import read_panel
 
 DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
-DEFAULT_DNA_MODEL = "kmers"  # that embeds sequences which are no people's genotypes
+DEFAULT_DNA_MODEL = "kmers"  # embeds sequences that are not genotypes of people
 DEFAULT_GENERATOR = "ancestry-generator"
 PREFERRED_REFERENCE_MODEL = "mito"  # where several models have the same reference
 
