@@ -16,7 +16,7 @@ from genomai_cli.formats.streams import Input, in_memory
 from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, read_labels
 from genomai_cli.library.inputs import (
     AS_WRITTEN,
-    SHOWN,
+    RECORDS_PATH,
     File,
     Listener,
     Progress,
@@ -122,7 +122,7 @@ class Training:
             if isinstance(labels, str | os.PathLike)
             else _table([record.name for record in records], columns_of(labels))
         )
-        return LabelledInput(in_memory(records, SHOWN), table)
+        return LabelledInput(in_memory(records, RECORDS_PATH), table)
 
     def _step(self, member: int, step: int, loss: float, best: float) -> None:
         self.listener.say(
@@ -206,6 +206,6 @@ def _table(names: list[str], columns: Mapping[str, Sequence[object]]) -> LabelTa
     for number, name in enumerate(names, start=1):
         if first.setdefault(name, number) != number:
             message = f"record {name} again (first is number {first[name]}): labels go by names"
-            raise InputError(message, path=SHOWN, line=number)
+            raise InputError(message, path=RECORDS_PATH, line=number)
     texts = {head: tuple(map(text_of, column)) for head, column in columns.items()}
     return LabelTable(LABELS_PATH, tuple(names), texts, tuple(range(1, len(names) + 1)))
