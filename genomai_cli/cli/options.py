@@ -35,12 +35,12 @@ def check_finite(number: float | None) -> float | None:
     return number
 
 
-def model_option(what_for: str) -> Any:
+def model_option(purpose: str) -> Any:
     """`--model`, with the names of the installed ones."""
     return typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help=what_for,
+        help=purpose,
         show_default=False,
     )
 
@@ -55,20 +55,20 @@ def wants_parquet(to: str | None, output: Path) -> bool:
     return True
 
 
-def report_option(what_it_shows: str) -> Any:
+def report_option(contents: str) -> Any:
     """`--report`, the page that a command writes for people."""
     return typer.Option(
         "--report",
         metavar="FILE",
-        help=f"Write a page for people (HTML that stands alone): {what_it_shows}.",
+        help=f"Write a page for people (HTML that stands alone): {contents}.",
         show_default=False,
     )
 
 
-def either(names: Iterable[str]) -> str:
+def join_choices(names: Iterable[str]) -> str:
     """The names as help lists choices: "a, b, or c"."""
-    *others, last = names
-    return ", ".join([*others, f"or {last}"])
+    *first, last = names
+    return ", ".join([*first, f"or {last}"])
 
 
 Inputs = Annotated[

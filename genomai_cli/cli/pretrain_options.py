@@ -17,7 +17,7 @@ from genomai_cli.cli.corpus import (
     FOR_TRACKS,
     FOR_VARIANTS,
 )
-from genomai_cli.cli.options import VariantOptions, either, model_option, report_option
+from genomai_cli.cli.options import VariantOptions, join_choices, model_option, report_option
 from genomai_cli.cli.training_options import Changes, TrainingPanel, recipe_option
 from genomai_cli.errors import UsageError
 from genomai_cli.registry import OBJECTIVES
@@ -38,7 +38,7 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help=f"What to train by: {either(OBJECTIVES)}; several are weighted together.  [default: the recipe's]",
+        help=f"What to train by: {join_choices(OBJECTIVES)}; several are weighted together.  [default: the recipe's]",
         show_default=False,
     ),
 ]

@@ -28,11 +28,11 @@ def ending_signals() -> list[signal.Signals]:
 @contextmanager
 def signals_unwind() -> Iterator[None]:
     """Let the signals unwind the stack, as exceptions."""
-    before = {number: signal.signal(number, _unwind) for number in ending_signals()}
+    previous = {number: signal.signal(number, _unwind) for number in ending_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 

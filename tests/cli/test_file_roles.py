@@ -5,7 +5,7 @@ import os
 import pytest
 from conftest import run
 
-from genomai_cli.cli.app import COMMANDS, opened
+from genomai_cli.cli.app import COMMANDS, load_command
 from genomai_cli.cli.file_roles import OUTPUTS
 
 FASTA = b">a\nACGTACGTACGT\n"
@@ -20,7 +20,7 @@ def options_of(command):
 
 def test_every_option_that_says_it_writes_is_known_as_an_output():
     for name in COMMANDS:
-        for option in options_of(opened(name)):
+        for option in options_of(load_command(name)):
             help_text = getattr(option, "help", None) or ""
             writes = help_text.startswith("Write ") and "FILE" in str(option.metavar)
             assert not writes or option.name in OUTPUTS, f"{name}: {option.name}"
