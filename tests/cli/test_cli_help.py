@@ -37,7 +37,7 @@ def test_help_names_every_command():
 
 @pytest.mark.parametrize("command", app_module.COMMANDS)
 def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(command):
-    first, _, others = app_module.opened(command).help.partition("\n")
+    first, _, others = app_module.load_command(command).help.partition("\n")
     assert first == app_module.COMMANDS[command]
     assert not others.partition("\n")[0], "the first paragraph is this line"
 
