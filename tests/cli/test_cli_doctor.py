@@ -36,12 +36,14 @@ def test_a_damaged_model_and_a_missing_library_fail(models_folder, monkeypatch):
 def test_wrong_answers_fail_the_self_test(tmp_path):
     table = tmp_path / "calls.tsv"
     table.write_text("sample\tsuperpop\na\tEUR\n")
-    check = doctor._tried("self-test", "answers", lambda: doctor._compare(table), "fine")
+    check = doctor._check("self-test", "answers", lambda: doctor._require_groups(table), "fine")
     assert (check.result, check.detail) == (
         "FAILED",
         "EUR where AFR AMR EAS EUR SAS were made up",
     )
-    failed = doctor._tried("self-test", "x", lambda: doctor._ran(["classify", "/no-such"]), "fine")
+    failed = doctor._check(
+        "self-test", "x", lambda: doctor._run_program(["classify", "/no-such"]), "fine"
+    )
     assert "no such file" in failed.detail
 
 
@@ -80,7 +82,7 @@ def test_every_reference_belongs_to_something_that_is_known():
         "objective": OBJECTIVES,
         "evidence": EVIDENCE,
     }
-    for key, entry in cite.known().items():
+    for key, entry in cite.all_references().items():
         for piece in entry["with"]:
             kind, _, name = piece.partition(":")
             assert piece == "heads" or kind == "card" or name in tables[kind], key
