@@ -61,12 +61,12 @@ Resolution = Annotated[
         show_default=False,
     ),
 ]
-BINS = 128  # bases
+DEFAULT_RESOLUTION = 128  # bases of a bin
 
 
 @dataclass(eq=False, repr=False)
 class OmicsOptions:
-    """On what a model of tracks is measured."""
+    """The tracks and the genome on which a model of tracks is measured."""
 
     tracks: TracksFile = None
     reference: ReferenceFile = None
@@ -101,8 +101,8 @@ def measured_tracks(
     model, tracks, fasta = options.needed("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    kept = catalog.find(model) / GUESSES
-    if not isinstance(bundle.input, TrackInput) or not kept.is_file():
+    guesses_file = catalog.find(model) / GUESSES
+    if not isinstance(bundle.input, TrackInput) or not guesses_file.is_file():
         raise BundleError(f"the model {bundle.name!r} restores no tracks")
     table = read_track_table(tracks).selected(bundle.input.tracks)
     with open_reference(fasta) as reference:
@@ -113,12 +113,14 @@ def measured_tracks(
             reference,
             regions,
             aligned,
-            Guesses.from_bytes(kept.read_bytes(), str(kept)),
+            Guesses.from_bytes(guesses_file.read_bytes(), str(guesses_file)),
             seed=seed,
             threshold=options.threshold,
         )
-    fitted = "given" if options.threshold else "fitted to these masked values, which flatters F1"
-    run.console.say(f"values from {threshold:.4f} on are called ({fitted})")
+    threshold_source = (
+        "given" if options.threshold else "fitted to these masked values, which flatters F1"
+    )
+    run.console.say(f"values from {threshold:.4f} on are called ({threshold_source})")
     run.note(threshold=threshold)
     return rows, threshold
 
@@ -142,22 +144,30 @@ def predicted_tracks(
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
     table = read_track_table(tracks)
-    kept = catalog.find(model) / GUESSES
-    known = kept.read_bytes() if kept.is_file() else None
-    found: list[CoverageRow] = []
+    guesses_file = catalog.find(model) / GUESSES
+    guesses = guesses_file.read_bytes() if guesses_file.is_file() else None
+    rows: list[CoverageRow] = []
     with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
-        here = measured_here(bundle, table, options.only or (), options.organism)
-        for organism, names in here.items():
-            reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
+        tracks_by_organism = measured_here(bundle, table, options.only or (), options.organism)
+        for organism, names in tracks_by_organism.items():
+            reading = Reading(
+                resolution=options.resolution or DEFAULT_RESOLUTION, only=names, organism=organism
+            )
             predictor = TrackPredictor(bundle, reference, reading)
-            own = table.selected(predictor.reader.tracks)
-            aligned = AlignedTracks.open(own, reference.lengths, reference.path, run.console.warn)
-            means = None if known is None else means_of(known, str(kept), bundle, predictor.tracks)
-            found += compared(predictor, aligned, regions, means).rows(seed)
+            organism_table = table.selected(predictor.reader.tracks)
+            aligned = AlignedTracks.open(
+                organism_table, reference.lengths, reference.path, run.console.warn
+            )
+            means = (
+                None
+                if guesses is None
+                else means_of(guesses, str(guesses_file), bundle, predictor.tracks)
+            )
+            rows += compared(predictor, aligned, regions, means).rows(seed)
             run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
-    if not found:
+    if not rows:
         raise InputError("nothing of the model's tracks was measured in the regions", path=tracks)
-    if known is None:
+    if guesses is None:
         run.console.say("each track's mean is that of what is measured here, which flatters it")
-    return found
+    return rows
