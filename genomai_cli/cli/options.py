@@ -220,7 +220,7 @@ StrandOption = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Compute:
-    """On what a model runs, and what its random numbers begin with."""
+    """The device and the threads of a model, and the seed of random numbers."""
 
     seed: Seed = 0
     device: Device = "auto"
@@ -260,7 +260,7 @@ class PanelOptions:
 
 @dataclass(eq=False, repr=False)
 class VariantOptions:
-    """Which calls of a VCF count, and what it does not say."""
+    """Which calls of a VCF count, and what sites are that it lacks."""
 
     absent_is_ref: AbsentIsRef = False
     min_gq: MinGq = None

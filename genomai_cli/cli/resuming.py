@@ -1,4 +1,4 @@
-"""Long runs that go on after an interruption: `--resume` and `--force`, and what keeps the lines of a table."""
+"""Long runs that go on after an interruption: `--resume` and `--force`, and the journal of a table's lines."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an inter
 
 @dataclass(eq=False, repr=False)
 class Resuming:
-    """What becomes of the rows of an interrupted run."""
+    """Whether the rows of an interrupted run are kept or thrown away."""
 
     resume: Resume = False
     force: Force = False
@@ -39,7 +39,7 @@ def is_stream(output: Path) -> bool:
 def line_journal(
     run: Run, output: Path, resuming: Resuming, about: Mapping[str, Any]
 ) -> Iterator["LineJournal"]:
-    """What keeps the lines for a run that goes on, `about` which both must agree; nothing of a stream."""
+    """The journal of lines for a run that goes on, whose facts `about` must be the same; none for a stream."""
     from genomai_cli.formats.line_journal import LineJournal, NoJournal
 
     if is_stream(output):
@@ -54,6 +54,6 @@ def line_journal(
             yield journal
     except BaseException:
         if journal.kept:
-            kept = f"{journal.folder} keeps {journal.kept} records"
-            run.console.say(f"{kept}: the same command with --resume goes on")
+            message = f"{journal.folder} keeps {journal.kept} records"
+            run.console.say(f"{message}: the same command with --resume goes on")
         raise

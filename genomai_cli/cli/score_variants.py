@@ -1,4 +1,4 @@
-"""What `genomai score` does with variants: the effect of each allele, or of every substitution of regions."""
+"""`genomai score` of variants: the effect of each allele, or of every substitution of regions."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Target(StrEnum):
-    """What is written of variants."""
+    """The format of effects."""
 
     TSV = "tsv"
     VCF = "vcf"
@@ -73,7 +73,7 @@ To = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Variants:
-    """What is scored on a reference, and as what it is written."""
+    """The variants or regions to score on a reference, and the format."""
 
     reference: ReferenceFile = None
     mutate_all: MutateAll = False
@@ -87,7 +87,7 @@ class Variants:
         return self.to in (Target.TSV, Target.VCF)
 
     def settle(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
-        """Choose what is written by the name of the output; UsageError for options that do not go together."""
+        """Choose the format by the name of the output; UsageError for options that do not go together."""
         if wants_parquet(self.to, output):
             self.to = Target.PARQUET
         self.to = self.to or Target.TSV
@@ -136,8 +136,8 @@ def write_effects(
     from genomai_cli.inference.variant_effects import Site, effects
 
     assert variants.reference is not None
-    counts, shown = Counts(), _picture_rows() if plot else None
-    report = _effect_report(scorer) if page else None
+    counts, picture_rows = Counts(), _picture_rows() if plot else None
+    report = _make_report(scorer) if page else None
     about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
     with ExitStack() as stack:
         reference = stack.enter_context(open_reference(variants.reference))
@@ -147,29 +147,29 @@ def write_effects(
         warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
         site = Site(reference, warn)
         # What is about all effects together cannot go on where it stopped.
-        whole = bool(page) or plot is not None or not variants.in_lines
+        needs_all_effects = bool(page) or plot is not None or not variants.in_lines
         journal: LineJournal = NoJournal()
-        if not whole:
+        if not needs_all_effects:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         records = journal.unseen(shard.part(file.records), lambda record: record.where)
-        found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
-        found = shown.of(found) if shown else found
-        found = report.of(found) if report else found
+        variant_effects = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
+        variant_effects = picture_rows.of(variant_effects) if picture_rows else variant_effects
+        variant_effects = report.of(variant_effects) if report else variant_effects
         out = stack.enter_context(held_output(output))
         names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
-            write_substitutions(out, found, names, about)
+            write_substitutions(out, variant_effects, names, about)
         elif variants.to is Target.PARQUET:
-            write_table(out, found, names, reference, about)
+            write_table(out, variant_effects, names, reference, about)
         else:
             assert variants.to is not None
-            header, lines = _text(variants.to, file, found, scorer, reference, bundle)
-            told = ((record.where, text) for record, text in lines)
-            journal.write(out, header if shard.is_first else b"", told)
-        if shown and plot:
-            drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())
-            stack.enter_context(atomic_output(plot)).write(drawn)
+            header, lines = _text(variants.to, file, variant_effects, scorer, reference, bundle)
+            keyed_lines = ((record.where, text) for record, text in lines)
+            journal.write(out, header if shard.is_first else b"", keyed_lines)
+        if picture_rows and plot:
+            image = picture_rows.picture(_title(bundle, scorer), plot.suffix.lower())
+            stack.enter_context(atomic_output(plot)).write(image)
         if report:
             page.write(report.page(bundle.name, counts, _page_facts(run, bundle, scorer)))
     run.count(used=counts.scored, refused=sum(counts.skipped.values()))
@@ -181,7 +181,7 @@ def write_effects(
 def _text(
     to: Target,
     file: "AlleleFile",
-    found: "Iterator[Effect]",
+    effects: "Iterator[Effect]",
     scorer: "Scorer",
     reference: "IndexedFasta",
     bundle: "Bundle",
@@ -191,20 +191,20 @@ def _text(
 
     names = outputs.Names(scorer.labels, scorer.places)
     if to is Target.TSV:
-        return outputs.table_header(names), outputs.table_lines(found, reference)
-    header = outputs.vcf_header(file, names, _told(bundle, scorer))
-    return header, outputs.vcf_lines(found, names)
+        return outputs.table_header(names), outputs.table_lines(effects, reference)
+    header = outputs.vcf_header(file, names, _score_description(bundle, scorer))
+    return header, outputs.vcf_lines(effects, names)
 
 
 def _facts(
     bundle: "Bundle", scorer: "Scorer", variants: Variants, shard: "Shard"
 ) -> dict[str, object]:
-    """What a run that goes on with this one must have in common with it, besides the records."""
+    """Facts that a run that goes on with this one must share, besides the records."""
     assert variants.reference is not None
     settings = scorer.likelihood.settings if scorer.likelihood else None
     return {
         "program": __version__,
-        "model": _told(bundle, scorer),
+        "model": _score_description(bundle, scorer),
         "flank": scorer.flank,
         "settings": str(settings),
         "odds_of_both_strands": bool(scorer.odds and scorer.odds.both_strands),
@@ -217,7 +217,7 @@ def _facts(
     }
 
 
-def _effect_report(scorer: "Scorer") -> "EffectReport":
+def _make_report(scorer: "Scorer") -> "EffectReport":
     from genomai_cli.inference.score_report import EffectReport  # slow to load
 
     has_likelihood = scorer.likelihood is not None
@@ -225,7 +225,7 @@ def _effect_report(scorer: "Scorer") -> "EffectReport":
 
 
 def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:
-    """What a page says of the model, the reading and the run."""
+    """Facts of the model, its windows and the run for a page."""
     method = scorer.likelihood.description if scorer.likelihood else "answers of the model's heads"
     return {
         "model": f"{bundle.name} {bundle.version}",
@@ -255,15 +255,17 @@ def _alleles(run: Run, variants: Variants) -> "AlleleFile":
         raise UsageError("--to vcf: one input at a time, whose header it keeps")
     if variants.to is Target.VCF and first.kind is Kind.BCF:
         raise UsageError(f"--to vcf: {first.path} is BCF; pipe it through `bcftools view`")
-    begun = read_alleles(next(sources))
+    first_file = read_alleles(next(sources))
 
     def counted() -> "Iterator[AlleleRecord]":
-        for records in chain([begun.records], (read_alleles(source).records for source in sources)):
+        for records in chain(
+            [first_file.records], (read_alleles(source).records for source in sources)
+        ):
             for record in records:
                 run.count(read=1)
                 yield record
 
-    return AlleleFile(begun.header, counted())
+    return AlleleFile(first_file.header, counted())
 
 
 def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile":
@@ -277,16 +279,16 @@ def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile
     return AlleleFile((), every_substitution(regions, reference, str(variants.regions)))
 
 
-def _told(bundle: "Bundle", scorer: "Scorer") -> str:
-    """What a VCF's header says of the scores."""
+def _score_description(bundle: "Bundle", scorer: "Scorer") -> str:
+    """A description of the scores for a VCF's header."""
     method = scorer.likelihood.method if scorer.likelihood else "labels"
     model = f"model={bundle.name}@{bundle.version} sha256={bundle.weights_sha256}"
-    whose = f" organism={scorer.organism}" if scorer.organism else ""
-    return f"{model} method={method} window={scorer.window}{whose}"
+    organism = f" organism={scorer.organism}" if scorer.organism else ""
+    return f"{model} method={method} window={scorer.window}{organism}"
 
 
 def _title(bundle: "Bundle", scorer: "Scorer") -> str:
     from genomai_cli.inference.label_odds import what_it_is
 
-    what = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
-    return f"{bundle.name}: change of the {what} by each substitution"
+    quantity = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
+    return f"{bundle.name}: change of the {quantity} by each substitution"
