@@ -76,7 +76,7 @@ class HaplotypePool:
 
 
 def lengths(letters_BL: Letters) -> NDArray[np.int64]:
-    """How many letters each row (B,) has."""
+    """The number of letters (B,) of each row."""
     count_B: NDArray[np.int64] = np.count_nonzero(letters_BL != PADDING, axis=1)
     return count_B
 
@@ -85,14 +85,14 @@ def reverse_complement_rows(letters_BL: Letters, selected_B: NDArray[np.bool_]) 
     """The rows (B, L), those selected as their reverse complements."""
     if len(letters_BL) == 1:  # a chromosome needs no array of positions
         end = int(lengths(letters_BL)[0]) if selected_B[0] else 0
-        turned_1L = letters_BL.copy()
-        turned_1L[:, :end] = reverse_complement(letters_BL[:, :end])
-        return turned_1L
+        reversed_1L = letters_BL.copy()
+        reversed_1L[:, :end] = reverse_complement(letters_BL[:, :end])
+        return reversed_1L
     positions_L = np.arange(letters_BL.shape[1])
     mirrored_BL = lengths(letters_BL)[:, None] - 1 - positions_L
-    turned_BL = np.take_along_axis(COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
-    turned_BL[mirrored_BL < 0] = PADDING
-    return np.where(selected_B[:, None], turned_BL, letters_BL)
+    reversed_BL = np.take_along_axis(COMPLEMENT[letters_BL], np.maximum(mirrored_BL, 0), axis=1)
+    reversed_BL[mirrored_BL < 0] = PADDING
+    return np.where(selected_B[:, None], reversed_BL, letters_BL)
 
 
 def random_spans(
@@ -102,10 +102,10 @@ def random_spans(
     rows, length = shape
     begins = 1 - (1 - np.broadcast_to(np.asarray(share, np.float64), rows)) ** (1 / span)
     starts = rng.random((rows, length + span - 1), dtype=np.float32) < begins[:, None]
-    chosen = starts[:, :length].copy()
+    covered = starts[:, :length].copy()
     for shift in range(1, span):
-        chosen |= starts[:, shift : shift + length]
-    return chosen
+        covered |= starts[:, shift : shift + length]
+    return covered
 
 
 def mask(letters_BL: Letters, share: float, rng: np.random.Generator, *, span: int = 1) -> Letters:
@@ -148,13 +148,13 @@ def substitute(
     among them (a missing one) stays, and so does one that is the only choice.
     """
     count_L = np.count_nonzero(choices, axis=1)
-    chosen_BL = rng.random(letters_BL.shape, dtype=np.float32) < share
-    rows, positions = np.nonzero(chosen_BL)
+    selected_BL = rng.random(letters_BL.shape, dtype=np.float32) < share
+    rows, positions = np.nonzero(selected_BL)
     sites = positions if len(choices) > 1 else np.zeros_like(positions)
     old, last = letters_BL[rows, positions], count_L[sites] - 1
     # One of all choices but the last; where that is the letter itself, the last: uniform over the others.
-    drawn = (rng.random(len(rows)) * last).astype(np.int64)
-    new = choices[sites, drawn]
+    choice_index = (rng.random(len(rows)) * last).astype(np.int64)
+    new = choices[sites, choice_index]
     new = np.where(new == old, choices[sites, np.maximum(last, 0)], new)
     replaceable = (choices[sites] == old[:, None]).any(axis=1) & (last > 0) & (old != PADDING)
     replaced = letters_BL.copy()
@@ -165,7 +165,7 @@ def substitute(
 def _random_intervals(
     letters_BL: Letters, share: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where a random stretch of `share` of each sequence begins, and how long it is: both (B,)."""
+    """The starts (B,) and lengths (B,) of a random stretch of `share` of each sequence."""
     total_B = lengths(letters_BL)
     length_B = np.minimum(total_B, np.maximum(1, np.rint(share * total_B).astype(np.int64)))
     starts_B = (rng.random(len(letters_BL)) * (total_B - length_B + 1)).astype(np.int64)

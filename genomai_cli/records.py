@@ -19,7 +19,7 @@ MAX_LETTERS_IN_MEMORY = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UncertainGenotypes:
-    """What is known of genotypes that are not certain, at the sites of a barcode.
+    """Likelihoods or probabilities of genotypes that are not certain, at the sites of a barcode.
 
     `values` (S, 3) are of 0, 1 and 2 alternate alleles: likelihoods of which the largest is 1, or where `posterior`
     (S,) says so, probabilities given what was known besides the reads. Three equal ones say nothing: there the letter

@@ -169,7 +169,7 @@ class LabelOptions:
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions, PanelOptions):
-    """How records are read: by which panel or model, and what sites are that a VCF lacks."""
+    """How records are read: by which panel or model, and whether sites that a VCF lacks are homozygous reference."""
 
 
 @command

@@ -112,7 +112,7 @@ TableFormatOption = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Coordinates:
-    """Where samples lie: fractions, axes, and the files of other tools that they go into."""
+    """Ancestry fractions and coordinates on principal axes, and their files for other tools."""
 
     proportions: Proportions = None
     q: FractionsFile = None

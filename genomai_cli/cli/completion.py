@@ -78,7 +78,7 @@ def answer(program: Any, load_command: Callable[[str], Any]) -> str:
 
 
 def _letters_before_insertion(shell: str, line: Line) -> int:
-    """How many letters of the word stand before what the shell puts in."""
+    """The number of letters of the word before those that the shell inserts."""
     if shell == "bash":  # which takes : and = for ends of words
         inserted = os.environ.get("_GENOMAI_WORD", line.word)
         return len(line.word) - len(inserted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from genomai_cli.cli.process import tell
+from genomai_cli.cli.process import print_to_stderr
 from genomai_cli.names import printable
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ class Console:
                 progress.update(task, rate=_rate(progress.tasks[task].speed))
 
     def _write(self, message: str) -> None:
-        tell(f"{self.command}: {printable(message)}")
+        print_to_stderr(f"{self.command}: {printable(message)}")
 
 
 def _rate(per_second: float | None) -> str:
-    """How many items pass in a second, in words."""
+    """The number of items in a second, as text."""
     if not per_second:
         return ""
     return f"{per_second:.1f} a second" if per_second < 10 else f"{per_second:,.0f} a second"
@@ -150,7 +150,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def tell(self, metrics: "StepMetrics") -> None:
+    def report(self, metrics: "StepMetrics") -> None:
         """Log the step; show it, on a terminal always and elsewhere where there is a validation loss."""
         self._log.add(_row(metrics))
         text = self._text(metrics)

@@ -35,7 +35,7 @@ CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 @dataclass(eq=False, repr=False)
 class HaplotypeRegions:
-    """Where haplotype sequences are made from a VCF: in the regions of a BED file, on a reference."""
+    """The reference and the BED file of regions for which haplotype sequences are made from a VCF."""
 
     reference: Path
     regions: Path

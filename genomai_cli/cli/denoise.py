@@ -239,15 +239,15 @@ def _parts_of_vcf(run: Run, sources: list["Input"], model: str | None) -> tuple[
     from genomai_cli.sources.model_choice import model_of_variants
 
     choices = [model_of_variants(run, source, *DEFAULT_MODELS) for source in sources]
-    chosen, first = choices[0]
+    choice, first = choices[0]
     for name, source in choices[1:]:
-        if name != chosen:
+        if name != choice:
             message = (
-                f"its records are for the model {name}, those of {shown_path(first.path)} for {chosen}: one run has "
-                f"one, --model {chosen} or --model {name}"
+                f"its records are for the model {name}, those of {shown_path(first.path)} for {choice}: one run has "
+                f"one, --model {choice} or --model {name}"
             )
             raise InputError(message, path=source.path)
-    return chosen, [source for _, source in choices]
+    return choice, [source for _, source in choices]
 
 
 def _denoise_vcf(
@@ -325,8 +325,8 @@ def _count(run: Run, item: "DenoisedEntry", names: str, warn: Callable[[str], No
     """Count an entry, and warn of one that passes as it is since no model knows it."""
     if not item.entry.begun:
         return
-    known = item.proposal is not None
-    run.count(read=1, used=known, refused=not known)
-    if not known:
+    is_known = item.proposal is not None
+    run.count(read=1, used=is_known, refused=not is_known)
+    if not is_known:
         reason = f"nothing in it is known to {item.model}" if item.model else f"unknown to {names}"
         warn(f"{item.entry.name}: {reason}: unchanged")

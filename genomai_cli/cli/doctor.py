@@ -103,7 +103,7 @@ def versions() -> Iterator[Check]:
 
 
 def devices() -> Iterator[Check]:
-    """What models can run on."""
+    """The devices for models."""
     from genomai_cli import device
 
     yield Check("device", "cpu", OK, f"{os.cpu_count()} cores")
@@ -136,7 +136,7 @@ def models() -> Iterator[Check]:
 
 
 def extras() -> Iterator[Check]:
-    """The libraries that are not needed, and what for."""
+    """The optional libraries, and their purposes."""
     for library, (extra, purpose) in EXTRAS.items():
         try:
             yield Check("extra", library, OK, f"{metadata.version(library)}: {purpose}")

@@ -20,7 +20,7 @@ from genomai_cli.cli.options import (
     StrandOption,
     VariantOptions,
 )
-from genomai_cli.cli.resuming import Resuming, is_stream
+from genomai_cli.cli.resuming import ResumeOptions, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
@@ -127,13 +127,13 @@ class VectorOptions:
         """These options as the embedder reads them."""
         from genomai_cli.inference.embed import Settings
 
-        both = self.strand is Strand.BOTH
+        both_strands = self.strand is Strand.BOTH
         pool = self.pool.value
-        return Settings(pool, self.layer, both, self.per_token, self.window, self.stride)
+        return Settings(pool, self.layer, both_strands, self.per_token, self.window, self.stride)
 
 
 @dataclass(eq=False, repr=False)
-class FileOptions(Resuming):
+class FileOptions(ResumeOptions):
     """Whether vectors are added to those of a file, or to those of an interrupted run."""
 
     append: Append = False
@@ -233,13 +233,13 @@ class RecordVectors:
     def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
         """Names, each with some rows of the record's and whether they are its last."""
         counts = self.run.report.records
-        before = counts.refused
+        refused_before = counts.refused
         yield from self._tokens(records) if self.per_token else self._pooled(records)
-        empty = counts.refused - before
+        empty = counts.refused - refused_before
         if empty:
-            what = "no vectors" if self.per_token else "vectors of nan"
+            description = "no vectors" if self.per_token else "vectors of nan"
             self.run.console.warn(
-                f"{empty} records hold nothing that the model can read and have {what}"
+                f"{empty} records hold nothing that the model can read and have {description}"
             )
 
     def _pooled(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":

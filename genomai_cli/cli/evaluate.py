@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.evaluate_generation import GenerationOptions, measured_generation
-from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks, predicted_tracks
+from genomai_cli.cli.evaluate_generation import GenerationOptions, generation_measures
+from genomai_cli.cli.evaluate_tracks import OmicsOptions, coverage_measures, omics_measures
 from genomai_cli.cli.options import STANDARD_OUTPUT, Output, SeedOnly, report_option
 from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run, command
@@ -176,7 +176,7 @@ def _omics(
     from genomai_cli.cli import evaluation_report as texts
 
     _refuse(Task.OMICS, resolution=omics.resolution, only=omics.only, organism=omics.organism)
-    rows, threshold = measured_tracks(run, omics, model, seed)
+    rows, threshold = omics_measures(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import evaluation_page
 
@@ -191,7 +191,7 @@ def _tracks(
     from genomai_cli.cli import evaluation_report as texts
 
     _refuse(Task.TRACKS, threshold=omics.threshold)
-    rows = predicted_tracks(run, omics, model, seed)
+    rows = coverage_measures(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import coverage_page
 
@@ -207,7 +207,7 @@ def _generation(
     from genomai_cli.population.evaluation.generation import alarms
     from genomai_cli.population.generation.quality import Quality, notes_of
 
-    report, comparison, files = measured_generation(run, options, seed)
+    report, comparison, files = generation_measures(run, options, seed)
     notes = notes_of(comparison, report)
     for remark in Quality(report, notes).remarks:
         run.console.say(remark)

@@ -64,7 +64,7 @@ class ComparedFiles:
         return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
 
 
-def measured_generation(
+def generation_measures(
     run: Run, options: GenerationOptions, seed: int
 ) -> "tuple[Report, Comparison, ComparedFiles]":
     """The report on generated samples, what was compared, and the files; UsageError for another number of inputs than

@@ -1,4 +1,4 @@
-"""What `genomai evaluate --task omics` and `tracks` measure: how well a model restores tokens and tracks of a genome
+"""The measures of `genomai evaluate --task omics` and `tracks`: how well a model restores tokens and tracks of a genome
 aside, and how well it predicts tracks from DNA."""
 
 from dataclasses import dataclass
@@ -76,14 +76,14 @@ class OmicsOptions:
     only: Only = None
     organism: Organism = None
 
-    def needed(self, task: str, model: str | None) -> tuple[str, Path, Path]:
+    def require_files(self, task: str, model: str | None) -> tuple[str, Path, Path]:
         """The model, the tracks and the reference; UsageError without one of them."""
         if model is None or self.tracks is None or self.reference is None:
             raise UsageError(f"--task {task} needs --model, --tracks and a --reference")
         return model, self.tracks, self.reference
 
 
-def measured_tracks(
+def omics_measures(
     run: Run, options: OmicsOptions, model: str | None, seed: int
 ) -> "tuple[list[Row], float]":
     """The table of restored tokens and tracks, and the threshold of F1."""
@@ -98,7 +98,7 @@ def measured_tracks(
     from genomai_cli.inputs.tracks import TrackInput
     from genomai_cli.sources.model_choice import load_model
 
-    model, tracks, fasta = options.needed("omics", model)
+    model, tracks, fasta = options.require_files("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
     guesses_file = catalog.find(model) / GUESSES
@@ -125,7 +125,7 @@ def measured_tracks(
     return rows, threshold
 
 
-def predicted_tracks(
+def coverage_measures(
     run: Run, options: OmicsOptions, model: str | None, seed: int
 ) -> "list[CoverageRow]":
     """How well tracks are predicted from DNA, organism by organism of those that the table has tracks of."""
@@ -140,7 +140,7 @@ def predicted_tracks(
     from genomai_cli.inputs.track_guesses import GUESSES
     from genomai_cli.sources.model_choice import load_model
 
-    model, tracks, fasta = options.needed("tracks", model)
+    model, tracks, fasta = options.require_files("tracks", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
     table = read_track_table(tracks)

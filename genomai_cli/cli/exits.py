@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from genomai_cli.cli.process import BROKEN_PIPE, INTERRUPTED, drop_standard_output, tell
+from genomai_cli.cli.process import BROKEN_PIPE, INTERRUPTED, drop_standard_output, print_to_stderr
 from genomai_cli.errors import GenomaiError
 from genomai_cli.names import printable
 
@@ -59,7 +59,7 @@ def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
             _print_traceback(error)
         raise typer.Exit(fail(command, error)) from error
     except KeyboardInterrupt as error:
-        tell(f"{command}: interrupted")
+        print_to_stderr(f"{command}: interrupted")
         raise typer.Exit(INTERRUPTED) from error
 
 
@@ -90,7 +90,7 @@ def fail(command: str, error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         drop_standard_output()
         return BROKEN_PIPE
-    tell(f"{command}: {describe(error)}")
+    print_to_stderr(f"{command}: {describe(error)}")
     return error.exit_status if isinstance(error, GenomaiError) else 1
 
 

@@ -162,8 +162,8 @@ def explain(
     require_explainable(bundle, method)
     _check(bundle, genome, bool(inputs))
     labels = labels_asked(bundle, head, label, organism)
-    both, batching = strand is Strand.BOTH, Batching(windows=batch_size)
-    odds = readings(bundle, labels, both_strands=both, batching=batching, organism=organism)
+    both_strands, batching = strand is Strand.BOTH, Batching(windows=batch_size)
+    odds = readings(bundle, labels, both_strands=both_strands, batching=batching, organism=organism)
     explainer = Explainer(odds, labels, str(method))
     with _records(run, bundle, genome) as records:
         _write(run, bundle, explainer, records, pictures, compute.seed, output)
@@ -197,10 +197,10 @@ def _write(
     from genomai_cli.inference.explanation_outputs import explanation_writer
     from genomai_cli.inference.label_odds import TRACKS
 
-    about = _about(run, bundle, explainer)
+    model_facts = _report_method(run, bundle, explainer)
     explanations = _explained(run, explainer, records)
     with ExitStack() as stack:
-        out = stack.enter_context(explanation_writer(output, about))
+        out = stack.enter_context(explanation_writer(output, model_facts))
         if pictures.plot:
             plot = stack.enter_context(atomic_output(pictures.plot))
             value = "ln of the mean" if explainer.asked[0].startswith(TRACKS) else "log odds"
@@ -216,23 +216,23 @@ def _write(
             out.add(explanation)
 
 
-def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
+def _report_method(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
     """Say and record how the explanations are computed."""
     from genomai_cli.inference.label_odds import what_it_is
 
     strand = "mean of both strands" if explainer.odds.both_strands else "the strand given"
     labels = list(explainer.asked)
-    about = {
+    model_facts = {
         "model_name": bundle.name,
         "model_sha256": bundle.weights_sha256,
         "method": explainer.method,
         "strand": strand,
     }
-    run.note(**about, labels=labels)
+    run.note(**model_facts, labels=labels)
     choice = f"log odds of the most likely of {', '.join(labels)}"
     quantity = what_it_is(labels[0], "over the record") if len(labels) == 1 else choice
     run.console.say(f"{quantity}; {explainer.description}, {strand}")
-    return about
+    return model_facts
 
 
 @contextmanager

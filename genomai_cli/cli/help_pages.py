@@ -127,8 +127,8 @@ def man_name(page: Page) -> str:
     return page.path.replace(" ", "-") + ".1"
 
 
-def man_page(page: Page, version: str, others: Sequence[str] = ()) -> str:
-    """The page in the language of man(7); `others` are what it refers to."""
+def man_page(page: Page, version: str, see_also: Sequence[str] = ()) -> str:
+    """The page in the language of man(7); `see_also` are what it refers to."""
     name = page.path.replace(" ", "-")
     lines = [f'.TH "{name.upper()}" "1" "" "genomai {version}" "User Commands"', ".SH NAME"]
     lines += [rf"{_roff(name)} \- {_roff(page.summary.rstrip('.'))}", ".SH SYNOPSIS"]
@@ -142,8 +142,8 @@ def man_page(page: Page, version: str, others: Sequence[str] = ()) -> str:
         lines += [f".SH {title.upper()}", *_definitions(rows)]
     if page.examples:
         lines += [".SH EXAMPLES", ".nf", *map(_roff, page.examples), ".fi"]
-    if others:
-        lines += [".SH SEE ALSO", ", ".join(rf"\fB{_roff(other)}\fR(1)" for other in others)]
+    if see_also:
+        lines += [".SH SEE ALSO", ", ".join(rf"\fB{_roff(other)}\fR(1)" for other in see_also)]
     return "\n".join(lines) + "\n"
 
 

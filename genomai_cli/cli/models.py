@@ -167,7 +167,7 @@ def _verified(run: Run, name: str) -> tuple[str, str]:
 
 
 def _weight_problems(name: str) -> list[str]:
-    """What is wrong with a bundle whose files are as recorded: its weights are read, and fit its config or not."""
+    """The problems of a bundle whose files are as recorded: weights that do not fit its config."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.errors import GenomaiError

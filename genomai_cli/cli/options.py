@@ -229,14 +229,14 @@ class Compute:
 
 @dataclass(eq=False, repr=False)
 class ComputeWithoutSeed(Compute):
-    """The same where nothing is random."""
+    """The device and the threads, where nothing is random."""
 
     seed: UnusedSeed = 0
 
 
 @dataclass(eq=False, repr=False)
 class SeedOnly(Compute):
-    """The same without a model to run."""
+    """The seed, without a model to run."""
 
     device: UnusedDevice = "auto"
     threads: UnusedThreads = None
@@ -244,7 +244,7 @@ class SeedOnly(Compute):
 
 @dataclass(eq=False, repr=False)
 class NoCompute(SeedOnly):
-    """The same where nothing is random either."""
+    """None of the three has an effect: no model runs, and nothing is random."""
 
     seed: UnusedSeed = 0
 
@@ -260,7 +260,7 @@ class PanelOptions:
 
 @dataclass(eq=False, repr=False)
 class VariantOptions:
-    """Which calls of a VCF count, and what sites are that it lacks."""
+    """Which calls of a VCF count, and whether sites that it lacks are homozygous reference."""
 
     absent_is_ref: AbsentIsRef = False
     min_gq: MinGq = None
@@ -276,7 +276,7 @@ class VariantOptions:
 
 @dataclass(eq=False, repr=False)
 class Messages:
-    """How much is said, and where the run is recorded: options of every command."""
+    """The amount of messages, and the file of the run's record: options of every command."""
 
     quiet: Quiet = False
     verbose: Verbose = False

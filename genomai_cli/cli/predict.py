@@ -3,7 +3,7 @@
 from genomai_cli.cli.options import STANDARD_OUTPUT, ComputeWithoutSeed, Model, Output
 from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Drawing, GenomeOptions, TrackForm, write_tracks
+from genomai_cli.cli.track_outputs import DrawingOptions, GenomeOptions, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
 
 
@@ -14,7 +14,7 @@ def predict(
     *,
     genome: GenomeOptions,
     form: TrackForm,
-    drawing: Drawing,
+    drawing: DrawingOptions,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:

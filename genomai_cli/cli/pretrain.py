@@ -173,7 +173,7 @@ def _pretrained(
     ):
         surroundings = replace(surroundings, stop=stop)
         if surroundings.processes.rank == 0:
-            surroundings = replace(surroundings, report=progress.tell)
+            surroundings = replace(surroundings, report=progress.report)
         corpus = Corpus.open(workspace.folder / CORPUS)
         return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=surroundings)
 

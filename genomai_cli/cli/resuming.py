@@ -22,7 +22,7 @@ Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an inter
 
 
 @dataclass(eq=False, repr=False)
-class Resuming:
+class ResumeOptions:
     """Whether the rows of an interrupted run are kept or thrown away."""
 
     resume: Resume = False
@@ -37,15 +37,15 @@ def is_stream(output: Path) -> bool:
 
 @contextmanager
 def line_journal(
-    run: Run, output: Path, resuming: Resuming, about: Mapping[str, Any]
+    run: Run, output: Path, resuming: ResumeOptions, facts: Mapping[str, Any]
 ) -> Iterator["LineJournal"]:
-    """The journal of lines for a run that goes on, whose facts `about` must be the same; none for a stream."""
+    """The journal of lines for a run that goes on, whose facts `facts` must be the same; none for a stream."""
     from genomai_cli.formats.line_journal import LineJournal, NoJournal
 
     if is_stream(output):
         yield NoJournal()
         return
-    journal = LineJournal(output, about, resume=resuming.resume, force=resuming.force)
+    journal = LineJournal(output, facts, resume=resuming.resume, force=resuming.force)
     try:
         with journal:
             if resuming.resume:

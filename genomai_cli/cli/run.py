@@ -105,7 +105,7 @@ class Run:
         )
         self.report = RunReport(
             command=context.command_path.removeprefix("genomai "),
-            arguments=_plain(options),
+            arguments=_json_options(options),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=options.get("seed"),
             device=options.get("device"),
@@ -282,12 +282,12 @@ def command_line() -> str:
     return shlex.join(["genomai", *sys.argv[1:]])
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
+def _json_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as JSON can hold them, under their long names."""
-    return {name.replace("_", "-"): _plain_value(value) for name, value in options.items()}
+    return {name.replace("_", "-"): _json_value(value) for name, value in options.items()}
 
 
-def _plain_value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_plain_value(item) for item in value]
+        return [_json_value(item) for item in value]
     return value if isinstance(value, int | float | str | None) else str(value)

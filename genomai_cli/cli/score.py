@@ -20,10 +20,10 @@ from genomai_cli.cli.options import (
     report_option,
 )
 from genomai_cli.cli.pages import page_file
-from genomai_cli.cli.resuming import Resuming, is_stream
+from genomai_cli.cli.resuming import ResumeOptions, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.cli.score_sequences import report_likelihood, write_sequences
-from genomai_cli.cli.score_variants import Variants, write_effects
+from genomai_cli.cli.score_variants import EffectOptions, write_effects
 from genomai_cli.cli.track_outputs import Only, Organism
 from genomai_cli.errors import UsageError
 
@@ -110,7 +110,7 @@ ReportFile = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Reading:
+class ReadingOptions:
     """Windows and strands in which the model reads, and its tracks."""
 
     window: WindowLetters = None
@@ -125,12 +125,12 @@ class Reading:
         """These options as scorers read them."""
         from genomai_cli.inference.scorers import Reading as ModelReading
 
-        both = self.strand is Strand.BOTH
+        both_strands = self.strand is Strand.BOTH
         return ModelReading(
             self.window,
             self.flank,
             self.mask_every,
-            both,
+            both_strands,
             self.only or (),
             self.organism,
             self.aggregation.value,
@@ -143,13 +143,13 @@ def score(
     inputs: Inputs = None,
     model: Model = None,
     *,
-    variants: Variants,
-    reading: Reading,
+    variants: EffectOptions,
+    reading: ReadingOptions,
     per_base: PerBase = None,
     plot: Plot = None,
     report: ReportFile = None,
     shard: ShardOption = None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     batch_size: BatchSize = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -175,7 +175,7 @@ def score(
     from genomai_cli.inference.scorers import likelihood_for, scorer_for
     from genomai_cli.sources.model_choice import load_model
 
-    variants.settle(output, per_base, plot)
+    variants.resolve_format(output, per_base, plot)
     part = Shard.parsed(shard)
     needs_all_rows = plot is not None or report is not None
     in_lines = not needs_all_rows and variants.in_lines and not is_stream(output)

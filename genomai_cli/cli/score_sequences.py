@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from genomai_cli import __version__
 from genomai_cli.cli.options import VariantOptions
 from genomai_cli.cli.pages import PageFile
-from genomai_cli.cli.resuming import Resuming, line_journal
+from genomai_cli.cli.resuming import ResumeOptions, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 from genomai_cli.names import escaped
@@ -32,7 +32,7 @@ def write_sequences(
     shard: "Shard",
     output: Path,
     per_base: Path | None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     page: PageFile,
     *,
     parquet: bool = False,
@@ -58,13 +58,13 @@ def write_sequences(
         plain=lambda: True,
     )
     report_likelihood(run, likelihood)
-    about = {
+    model_facts = {
         "model_name": bundle.name,
         "model_sha256": bundle.weights_sha256,
         "method": likelihood.method,
     }
-    facts = {
-        **about,
+    run_facts = {
+        **model_facts,
         "program": __version__,
         "settings": str(likelihood.settings),
         "per_base": per_base is not None,
@@ -73,9 +73,9 @@ def write_sequences(
     with ExitStack() as stack:
         journal: LineJournal = NoJournal()  # a page is about all sequences together
         if not (parquet or page):
-            journal = stack.enter_context(line_journal(run, output, resuming, facts))
+            journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         out = stack.enter_context(held_output(output))
-        track = per_base and stack.enter_context(base_track(per_base, about))
+        track = per_base and stack.enter_context(base_track(per_base, model_facts))
         records = journal.unseen(shard.part(records), _record_key)
         pieces = score_sequences(likelihood, run.console.progress(records, "scoring"))
         if track:
@@ -85,7 +85,7 @@ def write_sequences(
         report = _make_report() if page else None
         rows = _rows(run, pieces, likelihood, report)
         if parquet:
-            table = stack.enter_context(parquet_table(out, COLUMNS, about))
+            table = stack.enter_context(parquet_table(out, COLUMNS, model_facts))
             for _, fields in rows:
                 table.write(fields)
         else:
@@ -160,12 +160,12 @@ def _rows(
     from genomai_cli.inference.effect_outputs import shown
     from genomai_cli.inference.score import totals
 
-    first = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
+    unscored_prefix = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
     unscored = 0.0
     for sequence in totals(pieces):
         score = sequence.score
         run.count(used=score.bases > 0, refused=score.bases == 0)
-        unscored += max(0.0, sequence.length - first - score.bases)
+        unscored += max(0.0, sequence.length - unscored_prefix - score.bases)
         if report:
             report.add(sequence.name, sequence.length, score)
         numbers = (score.total, score.per_base, score.perplexity)

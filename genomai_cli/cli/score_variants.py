@@ -12,7 +12,7 @@ import typer
 from genomai_cli import __version__
 from genomai_cli.cli.options import wants_parquet
 from genomai_cli.cli.pages import PageFile
-from genomai_cli.cli.resuming import Resuming, line_journal
+from genomai_cli.cli.resuming import ResumeOptions, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -72,7 +72,7 @@ To = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Variants:
+class EffectOptions:
     """The variants or regions to score on a reference, and the format."""
 
     reference: ReferenceFile = None
@@ -86,7 +86,7 @@ class Variants:
         """Whether the output has a line, or several, for each record, so that an interrupted run can go on."""
         return self.to in (Target.TSV, Target.VCF)
 
-    def settle(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
+    def resolve_format(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
         """Choose the format by the name of the output; UsageError for options that do not go together."""
         if wants_parquet(self.to, output):
             self.to = Target.PARQUET
@@ -116,11 +116,11 @@ def write_effects(
     run: Run,
     bundle: "Bundle",
     scorer: "Scorer",
-    variants: Variants,
+    variants: EffectOptions,
     shard: "Shard",
     output: Path,
     plot: Path | None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     page: PageFile,
 ) -> None:
     """Write the effects of the variants, and draw them and their page, if asked for."""
@@ -138,7 +138,7 @@ def write_effects(
     assert variants.reference is not None
     counts, picture_rows = Counts(), _picture_rows() if plot else None
     report = _make_report(scorer) if page else None
-    about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+    model_facts = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
     with ExitStack() as stack:
         reference = stack.enter_context(open_reference(variants.reference))
         file = (
@@ -159,9 +159,9 @@ def write_effects(
         out = stack.enter_context(held_output(output))
         names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
-            write_substitutions(out, variant_effects, names, about)
+            write_substitutions(out, variant_effects, names, model_facts)
         elif variants.to is Target.PARQUET:
-            write_table(out, variant_effects, names, reference, about)
+            write_table(out, variant_effects, names, reference, model_facts)
         else:
             assert variants.to is not None
             header, lines = _text(variants.to, file, variant_effects, scorer, reference, bundle)
@@ -197,7 +197,7 @@ def _text(
 
 
 def _facts(
-    bundle: "Bundle", scorer: "Scorer", variants: Variants, shard: "Shard"
+    bundle: "Bundle", scorer: "Scorer", variants: EffectOptions, shard: "Shard"
 ) -> dict[str, object]:
     """Facts that a run that goes on with this one must share, besides the records."""
     assert variants.reference is not None
@@ -242,7 +242,7 @@ def _picture_rows() -> "PictureRows":
     return PictureRows()
 
 
-def _alleles(run: Run, variants: Variants) -> "AlleleFile":
+def _alleles(run: Run, variants: EffectOptions) -> "AlleleFile":
     """The records of all inputs in their order, counted as read, under the header of the first."""
     from itertools import chain
 
@@ -268,7 +268,7 @@ def _alleles(run: Run, variants: Variants) -> "AlleleFile":
     return AlleleFile(first_file.header, counted())
 
 
-def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile":
+def _substitutions(variants: EffectOptions, reference: "IndexedFasta") -> "AlleleFile":
     """Every substitution of every base of the regions."""
     from genomai_cli.formats.consensus import read_regions
     from genomai_cli.formats.variant_alleles import AlleleFile

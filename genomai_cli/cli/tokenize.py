@@ -114,7 +114,7 @@ class TokenOptions:
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions, PanelOptions):
-    """How the samples of a VCF are read: as barcodes, haplotypes or genomes, and what sites are that it lacks."""
+    """How the samples of a VCF are read: as barcodes, haplotypes or genomes, and by which rules."""
 
     reference: Reference = None
     regions: Regions = None

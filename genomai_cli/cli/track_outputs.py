@@ -153,7 +153,7 @@ ReportFile = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Drawing:
+class DrawingOptions:
     """The pictures, contact maps and pages to write."""
 
     plot: Plot = None
@@ -218,12 +218,12 @@ def write_tracks(
     genome: GenomeOptions,
     form: TrackForm,
     output: Path,
-    known: Path | None = None,
-    drawing: Drawing | None = None,
+    known_tracks_file: Path | None = None,
+    drawing: DrawingOptions | None = None,
     page: PageFile | None = None,
 ) -> None:
-    """Write the model's tracks along the reference, and draw them and their page; with the table of `known` tracks,
-    these where they are known."""
+    """Write the model's tracks along the reference, and draw them and their page; with a table of known
+    tracks, their values where they are known."""
     from genomai_cli.device import to_single_precision
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
@@ -237,20 +237,20 @@ def write_tracks(
     with open_reference(genome.reference) as reference:
         predictor = TrackPredictor(bundle, reference, form.reading())
         regions = list(regions_of(reference, genome.regions))
-        drawing = drawing or Drawing()
+        drawing = drawing or DrawingOptions()
         drawing.check(len(regions))
         if not predictor.columns and (drawing.contacts is None or form.to is not Form.TSV):
             raise UsageError(
                 "the tracks chosen are contact maps: --contacts FILE writes them, without --to"
             )
         logo = _logo(predictor, regions, drawing)
-        known_tracks = _known(run, predictor, known)
+        known_tracks = _known_tracks(run, predictor, known_tracks_file)
         _report_windows(run, predictor, regions=len(regions))
         tracks = predictor.tracks
-        about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+        model_facts = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
         plotted: list[Stretch] = []
         report = _make_report(tracks, form) if page else None
-        with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
+        with track_output(output, form.to.value, tracks, reference.lengths, model_facts) as out:
             for region in run.console.progress(regions, "predicting"):
                 stretches = predictor.stretches(region, known_tracks, fill=known_tracks is not None)
                 for stretch in report.of_region(region, stretches) if report else stretches:
@@ -258,7 +258,7 @@ def write_tracks(
                     plotted += [stretch] if drawing.plot else []
                 run.count(read=1, used=1)
             observed = _observed(run, predictor, drawing, tracks)
-            contacts = _contacts(predictor, regions, drawing, about)
+            contacts = _contacts(predictor, regions, drawing, model_facts)
             if drawing.plot:
                 _draw(drawing.plot, tracks, plotted, bundle.name, observed, contacts, logo)
             if report and page:
@@ -285,7 +285,7 @@ def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict
 
 
 def _observed(
-    run: Run, predictor: "TrackPredictor", drawing: Drawing, tracks: "Sequence[Track]"
+    run: Run, predictor: "TrackPredictor", drawing: DrawingOptions, tracks: "Sequence[Track]"
 ) -> "AlignedTracks | None":
     """The tracks as they were measured, if they are given."""
     from genomai_cli.formats.track_table import read_track_table
@@ -301,8 +301,8 @@ def _observed(
 def _contacts(
     predictor: "TrackPredictor",
     regions: "Sequence[Region]",
-    drawing: Drawing,
-    about: dict[str, str],
+    drawing: DrawingOptions,
+    model_facts: dict[str, str],
 ) -> "Contacts | None":
     """The contact maps that are drawn, and written if they are asked for; None without any."""
     from genomai_cli.formats.contact_maps import ContactMaps
@@ -319,12 +319,12 @@ def _contacts(
         contact_maps = ContactMaps(maps, predictor.reference.lengths, size)
         contact_maps.of(pairs)
         with atomic_output(drawing.contacts) as out:
-            contact_maps.write(out, drawing.contacts.suffix.lower(), about)
+            contact_maps.write(out, drawing.contacts.suffix.lower(), model_facts)
     return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None
 
 
 def _logo(
-    predictor: "TrackPredictor", regions: "Sequence[Region]", drawing: Drawing
+    predictor: "TrackPredictor", regions: "Sequence[Region]", drawing: DrawingOptions
 ) -> "TrackLogo | None":
     """The letters that drive a track, if they are to be drawn."""
     if drawing.plot_logo is None:
@@ -352,7 +352,9 @@ def _draw(
         out.write(image)
 
 
-def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "AlignedTracks | None":
+def _known_tracks(
+    run: Run, predictor: "TrackPredictor", table: Path | None
+) -> "AlignedTracks | None":
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
 

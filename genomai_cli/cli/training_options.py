@@ -60,7 +60,7 @@ Force = Annotated[
 
 @dataclass(eq=False, repr=False)
 class RestartOptions:
-    """What becomes of an interrupted run, and of a bundle that is there already."""
+    """Whether an interrupted run goes on, and whether an existing bundle is replaced."""
 
     resume: Resume = False
     force: Force = False

@@ -30,13 +30,13 @@ def _library(name: str) -> Any:
         raise UsageError(f"{name} is not installed: pip install {name}") from None
 
 
-def _chosen(head: str | None, heads: Collection[str], model: str) -> str:
+def _resolve_head(head: str | None, heads: Collection[str], model: str) -> str:
     """The head of that name, or the only one; UsageError where that does not name one."""
     if head is None and len(heads) == 1:
         return next(iter(heads))
     if head is None or head not in heads:
-        known = ", ".join(heads) or "none of this kind"
-        raise UsageError(f"name a head of the model {model}: {known}")
+        names = ", ".join(heads) or "none of this kind"
+        raise UsageError(f"name a head of the model {model}: {names}")
     return head
 
 
@@ -69,12 +69,12 @@ class Calls(Sequence[Call]):
 
     def labels(self, head: str | None = None) -> NDArray[np.str_]:
         """The labels (N,) of a head; `UNKNOWN` where there is none."""
-        head = _chosen(head, self.heads, self.model)
+        head = _resolve_head(head, self.heads, self.model)
         return np.array([call.labels[head] for call in self.calls], np.str_)
 
     def probabilities(self, head: str | None = None) -> Numbers:
         """The calibrated probabilities (N, C) of a head's labels, in the order of `heads[head]`; NaN where UNKNOWN."""
-        head = _chosen(head, self.heads, self.model)
+        head = _resolve_head(head, self.heads, self.model)
         missing = np.full(len(self.heads[head]), np.nan)
         probabilities = [call.probabilities[head] for call in self.calls]
         rows = [missing if row is None else row for row in probabilities]
@@ -83,7 +83,7 @@ class Calls(Sequence[Call]):
     def numbers(self, head: str | None = None) -> Numbers:
         """What a head of numbers predicts (N, 3): the number, and the interval in which the true one lies in most
         cases; NaN where UNKNOWN."""
-        head = _chosen(head, self.heads_of_numbers, self.model)
+        head = _resolve_head(head, self.heads_of_numbers, self.model)
         predictions = [call.numbers[head] for call in self.calls]
         rows = [
             (np.nan,) * 3 if prediction is None else astuple(prediction)

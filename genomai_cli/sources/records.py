@@ -27,7 +27,7 @@ NOT_PHASED = "--haplotypes is about a panel's sites: the model reads genomes aga
 
 
 class VariantSettings(Protocol):
-    """Which calls of a VCF count, and what sites are that it lacks."""
+    """Which calls of a VCF count, and whether sites that it lacks are homozygous reference."""
 
     @property
     def absent_is_ref(self) -> bool:
