@@ -241,7 +241,7 @@ def _classification(
     table = evaluation.PredictionTable(read_table(run.inputs[0]))
     truth = evaluation.with_label_sets(read_labels(labels.truth), table)
     column_of = evaluation.columns_for(table, truth, _columns(labels.column or []))
-    remarks = _count(run, evaluation.overlap(table, truth), len(table.samples))
+    remarks = _count_overlap(run, evaluation.overlap(table, truth), len(table.samples))
     remarks += _report_leaks(run, labels)
     if novel := table.novel():
         remarks.append(
@@ -274,7 +274,7 @@ def _report_leaks(run: Run, labels: TruthOptions) -> list[str]:
     file = labels.sequences or labels.truth
     assert file is not None  # without LABELS there is nothing to evaluate
     tested = _sequences(file)
-    similar = len(shared_between(_trained_on(labels.trained_on), tested))
+    similar = len(shared_between(_training_sequences(labels.trained_on), tested))
     run.note(leaks={str(file): [similar, len(tested)]})
     message = (
         f"{file}: {similar} of {len(tested)} sequences have near-duplicates among those trained on"
@@ -285,7 +285,7 @@ def _report_leaks(run: Run, labels: TruthOptions) -> list[str]:
     return [message]
 
 
-def _trained_on(name: str) -> "KmerTable | list[str]":
+def _training_sequences(name: str) -> "KmerTable | list[str]":
     """The sequences of a file, or the k-mers that the model of that name keeps of those that it was trained on."""
     from genomai_cli.bundles import catalog
     from genomai_cli.training.similarity import KmerTable
@@ -322,7 +322,7 @@ def _columns(texts: list[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
-def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
+def _count_overlap(run: Run, overlap: "Overlap", rows: int) -> list[str]:
     """Count the rows, and warn about samples without a truth or with several predictions; the messages."""
     run.count(read=rows, used=overlap.common, refused=rows - overlap.common)
     messages = []

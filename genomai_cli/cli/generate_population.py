@@ -82,8 +82,10 @@ def write_individuals(
             used=_write(run, out, report.recorded(individuals), bundle, request, settings.seed)
         )
         all_populations = request.phenotypes == [ALL_POPULATIONS] and request.records is None
-        known = summary.read(request.model)
-        report.write(run, bundle, known, settings.seed, page, all_populations=all_populations)
+        training_summary = summary.read(request.model)
+        report.write(
+            run, bundle, training_summary, settings.seed, page, all_populations=all_populations
+        )
 
 
 def _requests_by_records(
@@ -267,8 +269,8 @@ def _recognised(run: Run, synthetic: "SampleGenotypes", panel: "Panel") -> "Qual
         calls = classify_records(classifier, records)
         return {call.name: list(call.labels.values()) for call in calls}
 
-    known = frozenset(label for labels in classifier.heads.values() for label in labels)
-    return quality.recognition(synthetic, panel, recognise, known)
+    known_labels = frozenset(label for labels in classifier.heads.values() for label in labels)
+    return quality.recognition(synthetic, panel, recognise, known_labels)
 
 
 def _tsv(quality_report: "Quality") -> str:

@@ -182,5 +182,5 @@ def _host(pretrained: "Pretrained", start: "Bundle | None", name: str | None) ->
     """The folder of the model to begin from, if that was kept and the network attached to it."""
     from genomai_cli.bundles import catalog
 
-    is_kept = start is not None and pretrained.bundle.classifier is start.classifier
-    return catalog.find(name) if is_kept and name else None
+    is_attached = start is not None and pretrained.bundle.classifier is start.classifier
+    return catalog.find(name) if is_attached and name else None

@@ -140,10 +140,10 @@ class Model:
         bundle = copy.deepcopy(self.bundle) if is_apart(self.bundle) else self.bundle
         scorer = scorer_for(bundle, Reading(window, flank, mask_every, both_strands))
         listener = Listener(progress)
-        with open_reference(Path(reference)) as opened:
-            site = Site(opened, listener.warn if skip_mismatches else None)
-            found = list(effects(_alleles(variants), site, scorer))
-        return VariantEffects.of(found, scorer.labels, scorer.places)
+        with open_reference(Path(reference)) as fasta:
+            site = Site(fasta, listener.warn if skip_mismatches else None)
+            allele_effects = list(effects(_alleles(variants), site, scorer))
+        return VariantEffects.of(allele_effects, scorer.labels, scorer.places)
 
     def explain(
         self,
@@ -167,7 +167,9 @@ class Model:
         require_explainable(self.bundle, method)
         odds = readings(self.bundle, both_strands=both_strands)
         explainer = Explainer(odds, labels_asked(self.bundle, head, label), method)
-        return [found for _, found in explainer.explain(self._sequences(records, progress))]
+        return [
+            explanation for _, explanation in explainer.explain(self._sequences(records, progress))
+        ]
 
     def generate(
         self,

@@ -100,14 +100,14 @@ def open_model(
     initial = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
     model, initial, reject_others = _model_of_sequences(observer, initial, panel_model, dna_model)
     bundle = load_model(observer, model, compute)
-    later = read_records(
+    remaining = read_records(
         observer,
         sources,
         lambda: bundle.coordinates,
         variants=variants,
         likelihoods=bundle.input.reads_likelihoods(bundle),
     )
-    records = part.part(reject_others(chain(initial, later)))
+    records = part.part(reject_others(chain(initial, remaining)))
     return OpenModel(model, bundle, _with_fault_warnings(observer, bundle, records))
 
 
@@ -185,9 +185,9 @@ def model_of_variants(
             message = f"the contig of {reference.name} {size}, not {len(reference)}"
             observer.console.warn(f"{message}: model {name} does not read it")
         else:
-            chosen = reference_model or name
-            observer.console.say(f"the records are on {reference.name}: model {chosen}")
-            return chosen, source
+            model = reference_model or name
+            observer.console.say(f"the records are on {reference.name}: model {model}")
+            return model, source
     return panel_model, source
 
 
@@ -232,8 +232,8 @@ def _model_of_sequences(
 def is_plain_dna(record: SequenceRecord) -> bool:
     """Whether hardly any letter is another than A, C, G, T and N: those of samples stand for two alleles."""
     letters_L = as_letters(record.held)
-    plain = int((IS_BASE[letters_L] | (letters_L == UNKNOWN_LETTER)).sum())
-    return plain >= MIN_PLAIN_SHARE * len(letters_L)
+    plain_letters = int((IS_BASE[letters_L] | (letters_L == UNKNOWN_LETTER)).sum())
+    return plain_letters >= MIN_PLAIN_SHARE * len(letters_L)
 
 
 @dataclass(frozen=True)
@@ -284,8 +284,8 @@ class _InstalledCoordinates:
         for record in records:
             name = None if len(record.sequence) in self.barcode_lengths else self.model_of(record)
             if name is not None:
-                what = f"a genome for the model {name}"
-                raise _mixed_kinds_error(record, what, "barcodes", self.panel_model)
+                kind = f"a genome for the model {name}"
+                raise _mixed_kinds_error(record, kind, "barcodes", self.panel_model)
             yield record
 
     def unread_error(self, record: SequenceRecord) -> InputError:
@@ -304,9 +304,9 @@ class _InstalledCoordinates:
         )
 
 
-def _mixed_kinds_error(record: SequenceRecord, what: str, others: str, model: str) -> InputError:
+def _mixed_kinds_error(record: SequenceRecord, kind: str, others: str, model: str) -> InputError:
     message = (
-        f"{record.name} is {what}, and the records before it are {others}, read by the model {model}: "
+        f"{record.name} is {kind}, and the records before it are {others}, read by the model {model}: "
         "one run reads one kind"
     )
     return InputError(message, path=record.path, line=record.line or None)
