@@ -47,7 +47,7 @@ def test_haplotypes_are_made_of_the_letters_bases(barcode, seed):
 def test_without_randomness_heterozygotes_take_turns(barcode):
     first, _ = map(text, resolve(codes(barcode)))
     low = [base == PAIRS[letter][0] for letter, base in zip(barcode, first, strict=True)]
-    assert low == [place % 2 == 0 for place in range(len(barcode))]
+    assert low == [site % 2 == 0 for site in range(len(barcode))]
 
 
 def test_turns_are_taken_in_each_barcode_by_itself():
@@ -104,10 +104,10 @@ def test_each_row_hides_its_own_share():
 
 def test_hidden_sites_are_spread_and_the_others_are_kept():
     hidden = mask_letters(LETTERS, np.full(3, 0.5), np.random.default_rng(3))
-    kept = hidden != ord("N")
-    assert np.array_equal(hidden[kept], LETTERS[kept])
-    assert not np.array_equal(kept[0], kept[1])
-    assert kept[:, :5000].mean() == pytest.approx(kept[:, 5000:].mean(), abs=0.03)
+    visible = hidden != ord("N")
+    assert np.array_equal(hidden[visible], LETTERS[visible])
+    assert not np.array_equal(visible[0], visible[1])
+    assert visible[:, :5000].mean() == pytest.approx(visible[:, 5000:].mean(), abs=0.03)
 
 
 def haplotypes_of_groups(rng, frequency, members):

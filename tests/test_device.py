@@ -27,8 +27,8 @@ class Small:
 
 def scored(network):
     windows = [(n, None if n == 3 else np.arange(n + 1)) for n in range(8)]
-    found = score_windows(network, windows, pad_id=9, device=torch.device("cpu"))
-    return [(n, None if scores is None else scores["sum"].item()) for n, scores in found]
+    results = score_windows(network, windows, pad_id=9, device=torch.device("cpu"))
+    return [(n, None if scores is None else scores["sum"].item()) for n, scores in results]
 
 
 @pytest.mark.parametrize("holds", [1, 2, 3, 4])
@@ -77,9 +77,10 @@ def gpu(monkeypatch):
 @pytest.mark.usefixtures("gpu")
 def test_a_gpu_that_does_not_work_is_passed_by_with_a_word():
     assert device.choose("auto") == torch.device("cpu")
-    told = device.fallback_warning("auto")
+    warning = device.fallback_warning("auto")
     assert (
-        told == "the GPU cannot be used, the processor is: CUDA error: no kernel image is available"
+        warning
+        == "the GPU cannot be used, the processor is: CUDA error: no kernel image is available"
     )
     assert device.fallback_warning("cpu") == ""
 
