@@ -12,23 +12,23 @@ from torch import nn
 from genomai_cli import threads as processor_threads
 from genomai_cli.errors import DeviceError, UsageError
 
-DOUBLED_UP_TO = 1 << 24  # values of a model
-CONVERTED_UP_TO = 1 << 30
+MAX_VALUES_IN_DOUBLE = 1 << 24  # values of a model
+MAX_VALUES_CONVERTED = 1 << 30
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Output = TypeVar("Output")
 
 
 def choose(name: str = "auto") -> torch.device:
     """The device called `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes the first GPU that works.
 
-    Raises UsageError if the device asked for is not there, or does not work.
+    Raises UsageError if that device is not there, or does not work.
     """
     if name == "auto":
         return torch.device(_best())
     device = torch.device(name)
-    if device.type == "cuda" and (why := broken_cuda()):
-        raise UsageError(f"--device {name}: {why} (`genomai doctor` tells more)")
+    if device.type == "cuda" and (failure := cuda_failure()):
+        raise UsageError(f"--device {name}: {failure} (`genomai doctor` tells more)")
     if device.type == "cuda" and not _has_cuda(device.index or 0):
         raise UsageError(f"--device {name}: no such CUDA device here")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -54,16 +54,16 @@ def exact_precision(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def affordable_precision(asked: torch.dtype, values: int) -> torch.dtype | None:
-    """The type for a model of so many values where `asked` is wanted; None for the types that its file has.
+def affordable_precision(requested: torch.dtype, values: int) -> torch.dtype | None:
+    """The type for a model of so many values, `requested` or a smaller one; None for the types that its file has.
 
     Double precision is for models that are small beside the program: above, it would cost twice the memory and more
     than twice the time for digits that such models do not have. The largest are not converted at all, since a file
     that is mapped as it is needs no memory of its own.
     """
-    if values > CONVERTED_UP_TO:
+    if values > MAX_VALUES_CONVERTED:
         return None
-    return torch.float32 if values > DOUBLED_UP_TO else asked
+    return torch.float32 if values > MAX_VALUES_IN_DOUBLE else requested
 
 
 def to_single_precision(modules: Iterable[nn.Module]) -> None:
@@ -73,8 +73,8 @@ def to_single_precision(modules: Iterable[nn.Module]) -> None:
             module.float()
 
 
-def each_on_one_thread(function: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """What the function makes of every item, several at once, each on a single thread of the processor.
+def map_single_threaded(function: Callable[[Item], Output], items: Iterable[Item]) -> list[Output]:
+    """The function's outputs for all items, several at once, each on a single thread of the processor.
 
     Small networks use processors better this way, and no item's sums are shared out among threads.
     """
@@ -96,33 +96,33 @@ def use_threads(threads: int | None) -> None:
 
 
 @cache
-def broken_cuda() -> str:
-    """Why the CUDA devices of this machine cannot be used, nothing if they can or there are none: a driver that is too
-    old, or a card that this torch has no code for, shows only when it is asked to add."""
-    with warnings.catch_warnings(record=True) as told:
+def cuda_failure() -> str:
+    """Why the CUDA devices of this machine cannot be used, '' if they can or there are none: a driver that is too old,
+    or a card that this torch has no code for, shows only when it computes."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if not torch.cuda.is_available():
-            return next((_first_line(one.message) for one in told), "")
+            return next((_first_line(warning.message) for warning in caught), "")
         try:
-            return "" if adds_up("cuda") else "it adds wrongly"
+            return "" if can_add("cuda") else "it adds wrongly"
         except RuntimeError as error:
             return _first_line(error)
 
 
-def fallback(name: str) -> str:
-    """What users should know of the device that `auto` came to: that there is a GPU, which cannot be used."""
-    why = broken_cuda() if name == "auto" else ""
-    return f"the GPU cannot be used, the processor is: {why}" if why else ""
+def fallback_warning(name: str) -> str:
+    """A warning that the device `auto` is not the GPU that is there, since it cannot be used; '' otherwise."""
+    failure = cuda_failure() if name == "auto" else ""
+    return f"the GPU cannot be used, the processor is: {failure}" if failure else ""
 
 
 def _first_line(message: object) -> str:
     return next(iter(str(message).strip().splitlines()), "it does not say why")
 
 
-def by_halves(
-    function: Callable[[Sequence[Item]], Sequence[Found]], batch: Sequence[Item]
-) -> list[Found]:
-    """What the function makes of the items of a batch, at once or, where a GPU's memory does not hold them, in halves.
+def run_with_batch_halving(
+    function: Callable[[Sequence[Item]], Sequence[Output]], batch: Sequence[Item]
+) -> list[Output]:
+    """The function's outputs for the items of a batch, at once or, where a GPU's memory does not hold them, in halves.
 
     Raises DeviceError if the memory does not hold a single one.
     """
@@ -137,7 +137,9 @@ def by_halves(
             ) from None
     torch.cuda.empty_cache()  # here: what the failed call held is let go with its error
     middle = len(batch) // 2
-    return by_halves(function, batch[:middle]) + by_halves(function, batch[middle:])
+    return run_with_batch_halving(function, batch[:middle]) + run_with_batch_halving(
+        function, batch[middle:]
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -146,7 +148,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _best() -> str:
-    if torch.cuda.is_available() and not broken_cuda():
+    if torch.cuda.is_available() and not cuda_failure():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
@@ -156,14 +158,16 @@ def _has_cuda(index: int) -> bool:
 
 
 def accelerators() -> dict[str, str]:
-    """The GPUs that are here, by the name that `choose` takes, with what they are called and their memory."""
-    found = {}
-    for number in range(torch.cuda.device_count()):
-        told = torch.cuda.get_device_properties(number)
-        found[f"cuda:{number}"] = f"{told.name}, {told.total_memory / (1 << 30):.0f} GiB"
-    return found | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
+    """The names and memory of the GPUs that are here, by the device name that `choose` takes."""
+    descriptions = {}
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        descriptions[f"cuda:{index}"] = (
+            f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
+        )
+    return descriptions | ({"mps": "Apple GPU"} if torch.backends.mps.is_available() else {})
 
 
-def adds_up(name: str) -> bool:
+def can_add(name: str) -> bool:
     """Whether the device can add two numbers, which needs a driver that fits; RuntimeError if it does not."""
     return float(torch.ones(2, device=name).sum()) == 2

@@ -15,9 +15,9 @@ def shown_path(path: str | Path) -> str:
     return "<stdin>" if str(path) == "-" else str(path)
 
 
-def shown_names(names: Sequence[str], most: int = 8) -> str:
-    """Names as messages show them: so many at most, and dots for the others."""
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+def shown_names(names: Sequence[str], limit: int = 8) -> str:
+    """Names as messages show them: at most `limit` of them, and dots for the others."""
+    return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
 
 
 class InputError(GenomaiError):
@@ -27,8 +27,8 @@ class InputError(GenomaiError):
         self.message = message
         self.path = shown_path(path)
         self.line = line
-        where = self.path if line is None else f"{self.path}:{line}"
-        super().__init__(f"{where}: {message}")
+        location = self.path if line is None else f"{self.path}:{line}"
+        super().__init__(f"{location}: {message}")
 
 
 class BundleError(GenomaiError):

@@ -1,4 +1,4 @@
-"""Names are text: what becomes of those that an output cannot hold as they are, and of those that come twice.
+"""Names are text: how outputs that cannot hold them as they are escape them, and a check for duplicates.
 
 Bytes that are no UTF-8 come in as lone surrogates (`formats.streams.text_of`), and go out as the same bytes.
 """
@@ -31,8 +31,8 @@ def is_plain(text: str) -> bool:
     return printable(text) == text
 
 
-def repeated(names: Iterable[str]) -> str | None:
-    """The first name that was there before; None if all differ."""
+def first_duplicate(names: Iterable[str]) -> str | None:
+    """The first name that is a duplicate of an earlier one; None if all differ."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from genomai_cli.errors import InputError
 
-LONGEST_HELD = (
+MAX_LETTERS_IN_MEMORY = (
     1 << 29
 )  # letters of a sequence that a command holds whole: twice those of human chromosome 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UncertainGenotypes:
-    """What is known of genotypes that are not certain, at the sites of a barcode.
+    """Likelihoods or probabilities of genotypes that are not certain, at the sites of a barcode.
 
     `values` (S, 3) are of 0, 1 and 2 alternate alleles: likelihoods of which the largest is 1, or where `posterior`
     (S,) says so, probabilities given what was known besides the reads. Three equal ones say nothing: there the letter
@@ -62,10 +62,10 @@ class SequenceRecord:
     @property
     def held(self) -> str:
         """The whole sequence in memory; InputError if it is too long for that."""
-        if len(self.sequence) > LONGEST_HELD:
+        if len(self.sequence) > MAX_LETTERS_IN_MEMORY:
             message = (
                 f"{self.name} has {len(self.sequence):,} letters: what is asked for needs a sequence in memory, "
-                f"of at most {LONGEST_HELD:,}; cut it into parts first"
+                f"of at most {MAX_LETTERS_IN_MEMORY:,}; cut it into parts first"
             )
             raise InputError(message, path=self.path, line=self.line or None)
         return self.sequence[:]

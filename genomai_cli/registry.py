@@ -1,4 +1,4 @@
-"""Where the things that configs and recipes name are: dotted paths, imported when they are asked for.
+"""Dotted paths of the things that configs and recipes name, imported when they are needed.
 
 The core finds its applications (`population`, `phylogeny`) here and nowhere else, and never imports them. A new network
 family, objective or kind of input is its own file and a line in one of these tables.
@@ -112,13 +112,13 @@ TOKENIZERS = {
 
 
 def resolve(path: str) -> Any:
-    """What stands at a dotted path `MODULE:NAME`, or the module `MODULE`."""
+    """The object at a dotted path `MODULE:NAME`, or the module `MODULE`."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name) if name else import_module(module)
 
 
 def find(table: Mapping[str, str], name: object) -> Any:
-    """What a table has under the name; KeyError that lists the names if there is none."""
+    """The object of that name in a table; KeyError that lists the names if there is none."""
     if name not in table:
         raise KeyError(f"no {name!r} (there are: {', '.join(table)})")
     return resolve(table[str(name)])

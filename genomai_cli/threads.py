@@ -14,46 +14,46 @@ from threadpoolctl import threadpool_limits
 
 
 @dataclass
-class _Chosen:
+class _ThreadCount:
     count: int | None = None
 
 
-_chosen = _Chosen()
+_setting = _ThreadCount()
 
 
 def use(count: int) -> None:
     """Compute with so many threads from now on."""
-    _chosen.count = min(count, 2 * (os.cpu_count() or 1))  # thousands end in a crash
+    _setting.count = min(count, 2 * (os.cpu_count() or 1))  # thousands end in a crash
 
 
 def count() -> int:
-    """With how many threads; as long as none are chosen, as OMP_NUM_THREADS says, or one a processor."""
-    if _chosen.count is not None:
-        return _chosen.count
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else _processors()
+    """The number of threads; as long as none is chosen, that of OMP_NUM_THREADS, or one a processor."""
+    if _setting.count is not None:
+        return _setting.count
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() and int(value) else _processors()
 
 
-def each(threads: int, rows: int, walk: Callable[..., None], *arrays: Any) -> None:
-    """Call `walk(first, step, *arrays)` so that each of so many rows is walked, by so many threads at most."""
+def run_strided(threads: int, rows: int, worker: Callable[..., None], *arrays: Any) -> None:
+    """Call `worker(first, step, *arrays)` in at most so many threads; each takes every step-th of the rows."""
     threads = min(rows, threads)
     if threads <= 1:
-        walk(0, 1, *arrays)
+        worker(0, 1, *arrays)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first: walk(first, threads, *arrays), range(threads)))
+        list(pool.map(lambda first: worker(first, threads, *arrays), range(threads)))
 
 
 @contextmanager
-def one_for_linear_algebra() -> Iterator[None]:
-    """What the linear algebra of numpy and scipy makes inside, or in a function with this decorator, does not depend
-    on how many threads it would take by itself, which the sums of products and factors of matrices do."""
+def single_threaded_blas() -> Iterator[None]:
+    """Linear algebra of numpy and scipy inside, or in a function with this decorator, runs on one thread: sums in
+    products and factors of matrices depend on the number of threads otherwise."""
     with threadpool_limits(limits=1, user_api="blas"):
         yield
 
 
 def _processors() -> int:
-    """Those that this process may run on."""
+    """The number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

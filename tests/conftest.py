@@ -90,7 +90,7 @@ def run_process(
 ) -> Result:
     """Run `python -m genomai_cli ARGUMENTS` in a fresh interpreter."""
     words = shlex.split(arguments) if isinstance(arguments, str) else arguments
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "genomai_cli", *map(str, words)],
         input=_bytes(stdin),
         capture_output=True,
@@ -99,7 +99,7 @@ def run_process(
         check=False,
         timeout=120,
     )
-    return Result(ended.returncode, ended.stdout, ended.stderr.decode())
+    return Result(result.returncode, result.stdout, result.stderr.decode())
 
 
 # The process's own peak; ru_maxrss would begin with the size of this one, which it is forked from.
@@ -119,9 +119,9 @@ def peak_memory(arguments: list[str | Path]) -> float:
         pytest.skip("the peak memory of a process is read from /proc, which is not here")
     words = [sys.executable, "-c", PEAK, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    return int(ended.stdout) / 1024
+    result = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout) / 1024
 
 
 def assert_expected(name: str, text: str) -> None:

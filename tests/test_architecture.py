@@ -183,17 +183,17 @@ def test_only_the_torch_rooms_import_torch(module):
 
 
 def test_imputation_by_haplotypes_opens_no_torch():
-    seen, open_ = set(), list(IMPUTATION)
+    visited, open_ = set(), list(IMPUTATION)
     while open_:
         name = open_.pop()
-        if name in seen:
+        if name in visited:
             continue
-        seen.add(name)
+        visited.add(name)
         path = next(path for path in MODULES if dotted(path) == name)
         opened = [n for n in imports(path, top_level_only=True) if n.startswith(TORCH_MODULES)]
         assert not opened, f"{name} imports torch"
         open_ += rooms_imported(path, top_level_only=True)
-    assert "population.networks.kriging" in seen
+    assert "population.networks.kriging" in visited
 
 
 def test_commands_open_the_rooms_inside_the_function(module):
@@ -253,16 +253,16 @@ def test_commands_and_the_library_do_not_know_each_other(module):
     ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_torch_stays_closed(arguments, tmp_path):
-    places = {
+    folders = {
         "tmp": tmp_path,
         "fasta": tmp_path / "a.fa",
         "predictions": tmp_path / "p.tsv",
         "truth": tmp_path / "t.tsv",
     }
-    places["fasta"].write_text(">a\nACGT\n")
-    places["predictions"].write_text("sample\tpop\tpop_p\na\tGBR\t0.5\n")
-    places["truth"].write_text("sample\tpop\na\tGBR\n")
-    modules = modules_after([word.format(**places) for word in arguments])
+    folders["fasta"].write_text(">a\nACGT\n")
+    folders["predictions"].write_text("sample\tpop\tpop_p\na\tGBR\t0.5\n")
+    folders["truth"].write_text("sample\tpop\na\tGBR\n")
+    modules = modules_after([word.format(**folders) for word in arguments])
     assert "torch" not in modules
     if "hdf5" not in arguments:
         assert not {"h5py", "rich"} & modules
@@ -281,9 +281,9 @@ def test_the_library_is_opened_when_one_of_its_names_is_asked_for():
 
 def modules_of(program):
     """What a program in a fresh interpreter prints."""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return set(ended.stdout.split())
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -302,18 +302,18 @@ def modules_after(arguments):
         "import sys; from genomai_cli.cli.app import main; status = main(sys.argv[1:]);"
         "print(*sys.modules, file=sys.stderr); sys.exit(status)"
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stderr
-    return set(ended.stderr.split())
+    assert result.returncode == 0, result.stderr
+    return set(result.stderr.split())
 
 
 def test_rooms_stand_where_the_plan_says():
     """The plan lists every room once, in the order of the floors."""
-    drawn = re.findall(r"^  (\w+)/? {2,}\S", PLAN, flags=re.MULTILINE)
+    planned = re.findall(r"^  (\w+)/? {2,}\S", PLAN, flags=re.MULTILINE)
     inside = [path for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"]
     names = {path.stem if path.is_file() else path.name for path in inside}
-    there = {name for name in names if not name.startswith(("_", "."))}
-    assert drawn == [name for name in FLOORS if name in there]
-    assert there <= set(drawn)
+    existing = {name for name in names if not name.startswith(("_", "."))}
+    assert planned == [name for name in FLOORS if name in existing]
+    assert existing <= set(planned)

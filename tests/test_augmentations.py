@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomai_cli.alphabet import reverse_complement
-from genomai_cli.augmentations import Pool, hide
+from genomai_cli.augmentations import HaplotypePool, mask_letters
 from genomai_cli.population.barcode import join, resolve
 
 PAIRS = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"}
@@ -47,7 +47,7 @@ def test_haplotypes_are_made_of_the_letters_bases(barcode, seed):
 def test_without_randomness_heterozygotes_take_turns(barcode):
     first, _ = map(text, resolve(codes(barcode)))
     low = [base == PAIRS[letter][0] for letter, base in zip(barcode, first, strict=True)]
-    assert low == [place % 2 == 0 for place in range(len(barcode))]
+    assert low == [site % 2 == 0 for site in range(len(barcode))]
 
 
 def test_turns_are_taken_in_each_barcode_by_itself():
@@ -91,23 +91,23 @@ LETTERS = np.tile(codes("ACGTR"), (3, 2000))
 
 
 def test_nothing_hidden_is_the_identity():
-    hidden = hide(LETTERS, np.zeros(3), np.random.default_rng(1))
+    hidden = mask_letters(LETTERS, np.zeros(3), np.random.default_rng(1))
     assert np.array_equal(hidden, LETTERS)
 
 
 def test_each_row_hides_its_own_share():
     before = LETTERS.copy()
-    hidden = hide(LETTERS, np.array([0.0, 0.3, 1.0]), np.random.default_rng(2)) == ord("N")
+    hidden = mask_letters(LETTERS, np.array([0.0, 0.3, 1.0]), np.random.default_rng(2)) == ord("N")
     assert hidden.mean(axis=1) == pytest.approx([0, 0.3, 1], abs=0.02)
     assert np.array_equal(LETTERS, before)
 
 
 def test_hidden_sites_are_spread_and_the_others_are_kept():
-    hidden = hide(LETTERS, np.full(3, 0.5), np.random.default_rng(3))
-    kept = hidden != ord("N")
-    assert np.array_equal(hidden[kept], LETTERS[kept])
-    assert not np.array_equal(kept[0], kept[1])
-    assert kept[:, :5000].mean() == pytest.approx(kept[:, 5000:].mean(), abs=0.03)
+    hidden = mask_letters(LETTERS, np.full(3, 0.5), np.random.default_rng(3))
+    visible = hidden != ord("N")
+    assert np.array_equal(hidden[visible], LETTERS[visible])
+    assert not np.array_equal(visible[0], visible[1])
+    assert visible[:, :5000].mean() == pytest.approx(visible[:, 5000:].mean(), abs=0.03)
 
 
 def haplotypes_of_groups(rng, frequency, members):
@@ -120,7 +120,7 @@ def haplotypes_of_groups(rng, frequency, members):
 def test_a_cross_has_its_own_groups_allele_frequencies():
     rng = np.random.default_rng(4)
     haplotypes, groups = haplotypes_of_groups(rng, rng.uniform(0.05, 0.95, (3, 40)), 30)
-    pool = Pool.of(haplotypes, groups)
+    pool = HaplotypePool.of(haplotypes, groups)
     crossed = pool.cross(np.repeat([2, 0, 1], 3000), rng) == ord("C")
     for rows, group in zip(crossed.reshape(3, 3000, 40), [2, 0, 1], strict=True):
         inside = (haplotypes[:, groups == group] == ord("C")).mean(axis=(0, 1))
@@ -130,7 +130,9 @@ def test_a_cross_has_its_own_groups_allele_frequencies():
 def test_a_cross_holds_only_alleles_that_its_group_has():
     rng = np.random.default_rng(5)
     haplotypes, groups = haplotypes_of_groups(rng, rng.choice([0.0, 0.5, 1.0], (2, 60)), 10)
-    crossed = Pool.of(haplotypes, groups).cross(np.repeat([0, 1], 500), rng).reshape(2, 500, 60)
+    crossed = (
+        HaplotypePool.of(haplotypes, groups).cross(np.repeat([0, 1], 500), rng).reshape(2, 500, 60)
+    )
     for group in range(2):
         members = haplotypes[:, groups == group].reshape(-1, 60)
         for site in range(60):
@@ -139,7 +141,7 @@ def test_a_cross_holds_only_alleles_that_its_group_has():
 
 def test_a_cross_breaks_the_linkage_between_sites():
     haplotypes = np.tile(np.array([ord("A"), ord("C")] * 10, np.uint8)[None, :, None], (2, 1, 2))
-    crossed = Pool.of(haplotypes, np.zeros(20, np.int64)).cross(
+    crossed = HaplotypePool.of(haplotypes, np.zeros(20, np.int64)).cross(
         np.zeros(4000, np.int64), np.random.default_rng(6)
     )
     assert (haplotypes[..., 0] == haplotypes[..., 1]).all()
@@ -148,7 +150,7 @@ def test_a_cross_breaks_the_linkage_between_sites():
 
 def test_a_group_of_one_person_is_crossed_from_both_haplotypes():
     haplotypes = np.array([[codes("AAAA")], [codes("CCCC")]])
-    crossed = Pool.of(haplotypes, np.zeros(1, np.int64)).cross(
+    crossed = HaplotypePool.of(haplotypes, np.zeros(1, np.int64)).cross(
         np.zeros(100, np.int64), np.random.default_rng(7)
     )
     assert set(text(crossed.ravel())) == {"A", "C"}
@@ -157,7 +159,7 @@ def test_a_group_of_one_person_is_crossed_from_both_haplotypes():
 def test_the_same_rng_crosses_the_same_way():
     rng = np.random.default_rng(8)
     haplotypes, groups = haplotypes_of_groups(rng, rng.uniform(0.2, 0.8, (2, 20)), 5)
-    pool = Pool.of(haplotypes, groups)
+    pool = HaplotypePool.of(haplotypes, groups)
     one, other = (pool.cross(groups, np.random.default_rng(9)) for _ in range(2))
     assert np.array_equal(one, other)
 

@@ -27,8 +27,8 @@ class Small:
 
 def scored(network):
     windows = [(n, None if n == 3 else np.arange(n + 1)) for n in range(8)]
-    found = score_windows(network, windows, pad_id=9, device=torch.device("cpu"))
-    return [(n, None if scores is None else scores["sum"].item()) for n, scores in found]
+    results = score_windows(network, windows, pad_id=9, device=torch.device("cpu"))
+    return [(n, None if scores is None else scores["sum"].item()) for n, scores in results]
 
 
 @pytest.mark.parametrize("holds", [1, 2, 3, 4])
@@ -68,20 +68,21 @@ def gpu(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(device, "adds_up", fails)
-    device.broken_cuda.cache_clear()
+    monkeypatch.setattr(device, "can_add", fails)
+    device.cuda_failure.cache_clear()
     yield
-    device.broken_cuda.cache_clear()
+    device.cuda_failure.cache_clear()
 
 
 @pytest.mark.usefixtures("gpu")
 def test_a_gpu_that_does_not_work_is_passed_by_with_a_word():
     assert device.choose("auto") == torch.device("cpu")
-    told = device.fallback("auto")
+    warning = device.fallback_warning("auto")
     assert (
-        told == "the GPU cannot be used, the processor is: CUDA error: no kernel image is available"
+        warning
+        == "the GPU cannot be used, the processor is: CUDA error: no kernel image is available"
     )
-    assert device.fallback("cpu") == ""
+    assert device.fallback_warning("cpu") == ""
 
 
 @pytest.mark.usefixtures("gpu")
@@ -100,6 +101,6 @@ def test_a_driver_that_is_too_old_is_told(monkeypatch):
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", without_driver)
-    device.broken_cuda.cache_clear()
-    assert "driver on your system is too old" in device.fallback("auto")
-    device.broken_cuda.cache_clear()
+    device.cuda_failure.cache_clear()
+    assert "driver on your system is too old" in device.fallback_warning("auto")
+    device.cuda_failure.cache_clear()

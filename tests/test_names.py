@@ -54,33 +54,33 @@ def plain_model() -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_table_and_fasta_holds_hostile_names(command: str, plain_model: Path) -> None:
-    ended = run(command.replace("PLAIN", str(plain_model)), fasta())
-    assert ended.status == 0, ended.stderr
-    assert not has_control(ended.output)
-    assert b"J\xf6rg" in ended.output
-    assert b"\\x1b[31mred" in ended.output
-    rows = [line for line in ended.output.split(b"\n") if line and not line.startswith(b">")]
+    result = run(command.replace("PLAIN", str(plain_model)), fasta())
+    assert result.status == 0, result.stderr
+    assert not has_control(result.output)
+    assert b"J\xf6rg" in result.output
+    assert b"\\x1b[31mred" in result.output
+    rows = [line for line in result.output.split(b"\n") if line and not line.startswith(b">")]
     assert len(rows) in (len(HOSTILE), len(HOSTILE) + 1)
 
 
 def test_hdf5_holds_hostile_names(tmp_path: Path) -> None:
-    ended = run(["tokenize", "--to", "hdf5", "-o", tmp_path / "x.h5"], fasta())
-    assert ended.status == 0, ended.stderr
+    result = run(["tokenize", "--to", "hdf5", "-o", tmp_path / "x.h5"], fasta())
+    assert result.status == 0, result.stderr
     with h5py.File(tmp_path / "x.h5") as file:
-        found = file["ids"].asstr()[:].tolist()
-    assert found == [names.printable(text_of(name)) for name in HOSTILE]
-    assert found[0] == "J\\xf6rg"
-    assert found[8] == "nul\\x00nul"
+        stored_names = file["ids"].asstr()[:].tolist()
+    assert stored_names == [names.printable(text_of(name)) for name in HOSTILE]
+    assert stored_names[0] == "J\\xf6rg"
+    assert stored_names[8] == "nul\\x00nul"
 
 
 @pytest.mark.parametrize("command", ["tokenize", "classify", "augment --mask 0.1", "embed"])
 def test_messages_have_no_control_codes(command: str) -> None:
     for name in HOSTILE[:8]:
-        ended = run(command, b">" + name + b"\nAC?T\n")
-        assert ended.status == 1
-        assert ended.stderr.count("\n") == 1
-        assert not has_control(ended.stderr.encode())
-        assert "unexpected" not in ended.stderr
+        result = run(command, b">" + name + b"\nAC?T\n")
+        assert result.status == 1
+        assert result.stderr.count("\n") == 1
+        assert not has_control(result.stderr.encode())
+        assert "unexpected" not in result.stderr
 
 
 def test_a_label_that_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_train_refuses_such_a_label_before_it_trains(tmp_path: Path) -> None:
     (tmp_path / "l.tsv").write_bytes(b"sample\tkind\na\tx\nb\tM\xfcller\n")
     (tmp_path / "s.fa").write_bytes(b">a\nACGTACGT\n>b\nACGTACGT\n")
     words = ["train", tmp_path / "s.fa", "--labels", tmp_path / "l.tsv", "-o", tmp_path / "m"]
-    ended = run(words)
-    assert ended.status == 1
-    assert "l.tsv:3: 'M\\xfcller'" in ended.stderr
+    result = run(words)
+    assert result.status == 1
+    assert "l.tsv:3: 'M\\xfcller'" in result.stderr
     assert not (tmp_path / "m.training").exists()
 
 

@@ -40,7 +40,7 @@ def test_the_wheel_holds_models_completions_man_pages_types_and_licence(wheel):
 def test_the_unpacked_wheel_finds_its_models_from_another_directory(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = "from genomai_cli.bundles import catalog; print(catalog.panel_of('ancestry-967'))"
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
@@ -49,4 +49,4 @@ def test_the_unpacked_wheel_finds_its_models_from_another_directory(wheel, tmp_p
         check=True,
     )
     expected = tmp_path / "site" / "genomai_cli" / "_models" / "ancestry-967" / "panel.tsv"
-    assert ended.stdout.strip() == str(expected)
+    assert result.stdout.strip() == str(expected)

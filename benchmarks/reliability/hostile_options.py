@@ -40,11 +40,11 @@ SECONDS = 60
 
 def options_of(command: str) -> list[Any]:
     """The options of a command, as click knows them."""
-    from genomai_cli.cli.app import opened
+    from genomai_cli.cli.app import load_command
 
     return [
         parameter
-        for parameter in opened(command).params
+        for parameter in load_command(command).params
         if parameter.param_type_name == "option" and parameter.name not in LEFT_OUT
     ]
 

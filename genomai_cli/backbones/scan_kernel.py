@@ -52,7 +52,7 @@ def forward(
     starts_KMNE = x_BGNE.new_empty(chunks, *x_BGNE.flatten(0, 1).shape)
     state_MNE = x_BGNE.flatten(0, 1).numpy()
     walked = (*steps, state_MNE, y_BTGE.numpy(), starts_KMNE.numpy())
-    threads.each(torch.get_num_threads(), len(state_MNE), _walk, *walked)
+    threads.run_strided(torch.get_num_threads(), len(state_MNE), _walk, *walked)
     return y_BTGE, x_BGNE.mT, starts_KMNE
 
 
@@ -68,7 +68,7 @@ def backward(
     da_BGNE = torch.zeros_like(dx_BGNE)
     out = [tensor.numpy() for tensor in (da_BGNE.flatten(0, 1), *found)]
     walked = (*steps, starts_KMNE.numpy(), _array(dy_BTGE), dx_MNE, *out)
-    threads.each(torch.get_num_threads(), len(dx_MNE), _walk_back, *walked)
+    threads.run_strided(torch.get_num_threads(), len(dx_MNE), _walk_back, *walked)
     du, ddelta, db, dc = found
     return du, ddelta, da_BGNE.sum(0).mT, db, dc, dx_BGNE.mT
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from genomai_cli.errors import BundleError
-from genomai_cli.names import is_plain, repeated
+from genomai_cli.names import first_duplicate, is_plain
 from genomai_cli.registry import EVIDENCE
 
 MOST_BYTES = 1 << 23  # of a config; those of the largest models have some thousand
@@ -42,7 +42,7 @@ def _file_name(name: str) -> str:
 
 
 def _once(names: list[str]) -> list[str]:
-    if twice := repeated(names):
+    if twice := first_duplicate(names):
         raise ValueError(f"{twice} is there twice")
     return names
 
@@ -159,7 +159,7 @@ def parsed(data: bytes, file: Path) -> Any:
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := repeated(name for name, _ in pairs):
+    if twice := first_duplicate(name for name, _ in pairs):
         raise ValueError(f"{twice!r} is there twice")
     return dict(pairs)
 

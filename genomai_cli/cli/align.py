@@ -131,7 +131,7 @@ def align(
         )
     _, sources = open_run_inputs(run)
     name, bundle, records = open_model(
-        run, sources, model, compute, variants=variants, part=part, of_panel=DEFAULT_ALIGNER
+        run, sources, model, compute, variants=variants, part=part, panel_model=DEFAULT_ALIGNER
     )
     table = phenotype_records(run, phenotypes, name, bundle)
     aligner = Aligner(bundle, table, InstalledInputs())
@@ -196,11 +196,11 @@ def _write(
 def _counted(run: Run, aligned: "Iterable[Aligned]") -> "Iterator[Aligned]":
     """The same samples, counted; at the end a warning about those without a usable site."""
     unusable = 0
-    for found in aligned:
-        usable = found.similarities is not None
+    for sample in aligned:
+        usable = sample.similarities is not None
         unusable += not usable
         run.count(used=usable, refused=not usable)
-        yield found
+        yield sample
     if unusable:
         run.console.warn(f"{unusable} samples have no site that the model can use")
 
@@ -211,16 +211,16 @@ def _write_pairs(
     """Write the pairs, then report and record how often chance aligns them as well."""
     from genomai_cli.population.alignment import tables
 
-    for found in aligned:
-        scorer.add(found)
+    for sample in aligned:
+        scorer.add(sample)
     scores = scorer.scores()
     pairs = zip(scorer.pairs.samples, scorer.pairs.phenotypes, strict=True)
     tables.write_pairs(out, pairs, scores.similarity, scores.rank)
     if len(scores.partners):
-        _test(run, scores, permutations)
+        _permutation_test(run, scores, permutations)
 
 
-def _test(run: Run, scores: "PairScores", permutations: int) -> None:
+def _permutation_test(run: Run, scores: "PairScores", permutations: int) -> None:
     import numpy as np
 
     from genomai_cli.metrics.resampling import permutation_test

@@ -86,27 +86,29 @@ def explain_passing(
 
     means = Means(len(aligner.table), len(aligner.panel))
     file = (
-        None if explanations.attention is None else _opened(explanations.attention, aligner, stack)
+        None
+        if explanations.attention is None
+        else _explanation_file(explanations.attention, aligner, stack)
     )
     receivers = [means.add] if file is None else [means.add, file.add]
-    draw = (
+    write_picture = (
         None
         if explanations.plot is None
-        else _drawing(run, explanations, explanations.plot, aligner, stack)
+        else _picture_writer(run, explanations, explanations.plot, aligner, stack)
     )
     explainer = Explainer(aligner, records_of or best_record, receivers)
-    for found in aligned:
-        explainer.add(found)
-        yield found
+    for sample in aligned:
+        explainer.add(sample)
+        yield sample
     explainer.flush()
     run.note(explained=explainer.rows)
     if file is not None:
         file.add_means(means)
-    if draw is not None:
-        draw(means)
+    if write_picture is not None:
+        write_picture(means)
 
 
-def _opened(path: Path, aligner: "Aligner", stack: ExitStack) -> "ExplanationFile":
+def _explanation_file(path: Path, aligner: "Aligner", stack: ExitStack) -> "ExplanationFile":
     """An HDF5 file that holds what is the same for all samples."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.population.alignment.attributions_hdf5 import ExplanationFile
@@ -117,7 +119,7 @@ def _opened(path: Path, aligner: "Aligner", stack: ExitStack) -> "ExplanationFil
     return stack.enter_context(file)
 
 
-def _drawing(
+def _picture_writer(
     run: Run, explanations: Explanations, path: Path, aligner: "Aligner", stack: ExitStack
 ) -> "Callable[[Means], None]":
     """The function that draws the picture at the end; groups and file are checked now, before the work."""
@@ -125,19 +127,19 @@ def _drawing(
     from genomai_cli.population.alignment.page import groups_named, groups_suggested, tracks_of
 
     table, categories = aligner.table, aligner.categories
-    named = groups_named(table, categories, explanations.plot_of or [])
+    named_groups = groups_named(table, categories, explanations.plot_of or [])
     out = stack.enter_context(atomic_output(path))
 
-    def draw(means: "Means") -> None:
-        groups = named or groups_suggested(table, categories, means)
+    def write_picture(means: "Means") -> None:
+        groups = named_groups or groups_suggested(table, categories, means)
         tracks = tracks_of(groups, means)
         if not tracks:
             raise InputError("no sample is explained for what is to be drawn", path=path)
-        if len(tracks) < len(groups) and named:
+        if len(tracks) < len(groups) and named_groups:
             run.console.warn(f"{len(groups) - len(tracks)} of the groups have no sample: not drawn")
         out.write(_picture(run, path.suffix, tracks, aligner))
 
-    return draw
+    return write_picture
 
 
 def _picture(run: Run, suffix: str, tracks: "list[Track]", aligner: "Aligner") -> bytes:

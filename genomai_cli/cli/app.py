@@ -51,16 +51,16 @@ class Program(Commands):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and opened(str(command.name)), rest
+        return name, command and load_command(str(command.name)), rest
 
 
-def opened(name: str) -> Any:
+def load_command(name: str) -> Any:
     """The command itself, or the group of commands, whose module is imported only now."""
-    found = getattr(import_module(f"genomai_cli.cli.{name}"), name)
-    if not isinstance(found, typer.Typer):
-        body, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-        found.command(cls=Command)(body)
-    return typer.main.get_command(found)
+    command = getattr(import_module(f"genomai_cli.cli.{name}"), name)
+    if not isinstance(command, typer.Typer):
+        body, command = command, typer.Typer(add_completion=False, rich_markup_mode=None)
+        command.command(cls=Command)(body)
+    return typer.main.get_command(command)
 
 
 app = typer.Typer(
@@ -73,8 +73,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"genomai {__version__}")
         raise typer.Exit()
 
@@ -98,23 +98,25 @@ def genomai(
 
 def help_pages() -> list[Page]:
     """The help of the program and of all its commands."""
-    return list(pages(typer.main.get_command(app), opened))
+    return list(pages(typer.main.get_command(app), load_command))
 
 
 def manual() -> dict[str, str]:
     """The man pages, by the name of their file."""
-    every = help_pages()
-    names = [page.path.replace(" ", "-") for page in every]
+    all_pages = help_pages()
+    names = [page.path.replace(" ", "-") for page in all_pages]
     return {
-        man_name(page): man_page(page, __version__, names[1:] if page is every[0] else names[:1])
-        for page in every
+        man_name(page): man_page(
+            page, __version__, names[1:] if page is all_pages[0] else names[:1]
+        )
+        for page in all_pages
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program on `argv` (default: the process's arguments); its exit status."""
     if completion.VARIABLE in os.environ:
-        return completion.main(typer.main.get_command(app), opened)
+        return completion.main(typer.main.get_command(app), load_command)
     open_streams()
     with signals_unwind():
         return _status_of(sys.argv[1:] if argv is None else list(argv))

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genomai_cli import registry
-from genomai_cli.cli.augment_groups import group_column, groups_to_cross, numbers, rows_of_views
+from genomai_cli.cli.augment_groups import (
+    group_column,
+    groups_to_cross,
+    phenotype_numbers,
+    rows_of_views,
+)
 from genomai_cli.cli.options import (
     STANDARD_OUTPUT,
     Compute,
@@ -29,7 +34,9 @@ if TYPE_CHECKING:
     from genomai_cli.records import SequenceRecord
 
 DEFAULT_DIFFUSER = "ancestry-generator"
-NOTHING_ASKED = "nothing to do: ask for --mask, --crop, --mutate, --revcomp, --diffuse or --cross"
+NO_CHANGE_MESSAGE = (
+    "nothing to do: ask for --mask, --crop, --mutate, --revcomp, --diffuse or --cross"
+)
 Views = Annotated[int, typer.Option("--views", metavar="N", min=1, help="Views of each record.")]
 Mask = Annotated[
     float | None,
@@ -118,7 +125,7 @@ LabelsOutput = Annotated[
 
 @dataclass(eq=False, repr=False)
 class ViewOptions:
-    """How many views of a record, and what is done to each."""
+    """How many views of a record, and the changes of each."""
 
     views: Views = 1
     mask: Mask = None
@@ -129,12 +136,12 @@ class ViewOptions:
     cross: Cross = False
 
     def changes(self) -> "Changes":
-        """What is done, but for crosses; UsageError for nothing at all."""
+        """The changes, except crosses; UsageError for none at all."""
         from genomai_cli.inference.augment import Changes
 
         changes = Changes(self.mask, self.crop, self.mutate, self.revcomp, self.diffuse)
         if not str(changes) and not self.cross:
-            raise UsageError(NOTHING_ASKED)
+            raise UsageError(NO_CHANGE_MESSAGE)
         return changes
 
 
@@ -162,7 +169,7 @@ class LabelOptions:
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions, PanelOptions):
-    """How records are read: by which panel or model, and what a VCF does not say."""
+    """How records are read: by which panel or model, and whether sites that a VCF lacks are homozygous reference."""
 
 
 @command
@@ -203,24 +210,27 @@ def augment(
     crosses = None
     if views.cross and table is not None:
         crosses, records = groups_to_cross(run, records, alignment, table, labels.group)
-    redrawn = None
+    diffuser = None
     if views.diffuse is not None:
-        redrawn = _diffuser(run, reading.model, views.diffuse, table, labels.group, compute)
-    made = augmented(
-        _used(run, part.part(records)),
+        diffuser = _diffuser(run, reading.model, views.diffuse, table, labels.group, compute)
+    augmented_records = augmented(
+        _counted(run, part.part(records)),
         changes,
         views=views.views,
         seed=compute.seed,
         alignment=alignment,
         crosses=crosses,
-        diffuser=redrawn,
+        diffuser=diffuser,
     )
-    with held_output(output) as out, rows_of_views(labels.labels_out, table, part) as passed:
-        write_fasta(out, passed(made))
+    with (
+        held_output(output) as out,
+        rows_of_views(labels.labels_out, table, part) as with_label_rows,
+    ):
+        write_fasta(out, with_label_rows(augmented_records))
 
 
 def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecord], Alignment]":
-    """The records of the run's inputs, and what their letters stand for; gaps of plain DNA are taken out."""
+    """The records of the run's inputs, and the sites of their letters; gaps of plain DNA are taken out."""
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.mapping.mapper import RecordMapper
     from genomai_cli.sources.installed import DEFAULT_ALIGNER, panel_of, reference_of
@@ -245,7 +255,7 @@ def _records(run: Run, reading: ReadingOptions) -> "tuple[Iterator[SequenceRecor
 
 
 def _alignment(reading: ReadingOptions, reference: "Reference | None") -> "Alignment":
-    """What the records' letters stand for: the sites of the panel that is named, or of any installed one."""
+    """The sites of the records' letters: those of the panel that is named, or of any installed one."""
     from genomai_cli.bundles import catalog
     from genomai_cli.inference.augment import Alignment
     from genomai_cli.population.augment import BarcodeAlignment
@@ -255,7 +265,7 @@ def _alignment(reading: ReadingOptions, reference: "Reference | None") -> "Align
     if reference is not None:
         return Alignment(length=len(reference))
     if reading.panel is None and reading.model is None:
-        panels = [BarcodeSites.of(found) for found in installed_panels().values()]
+        panels = [BarcodeSites.of(panel) for panel in installed_panels().values()]
         return BarcodeAlignment(panels=panels)
     try:
         sites = BarcodeSites.of(panel_of(reading.panel, reading.model))
@@ -273,25 +283,27 @@ def _diffuser(
     group: str | None,
     compute: Compute,
 ) -> "Diffuser":
-    """What noises views up to the time and draws them again; individuals by the phenotypes in the table's column."""
+    """The diffuser that noises views up to the time and denoises them; individuals by the phenotypes in the column."""
     from genomai_cli.inference.generate_diffusion import settings_of
     from genomai_cli.sources.model_choice import load_model
 
     bundle = load_model(run, model or DEFAULT_DIFFUSER, compute)
     settings = settings_of(bundle, seed=compute.seed, start_time=time)
-    made: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(bundle, settings)
+    diffuser: Any = registry.find(registry.DIFFUSERS, bundle.config["input"]["kind"])(
+        bundle, settings
+    )
     if table is not None and group is not None:
-        if not made.generator.of_individuals:
+        if not diffuser.generator.of_individuals:
             raise UsageError(
                 f"--group does not fit the model {bundle.name}: it knows no phenotypes"
             )
         column = group_column(table, group)
-        made.phenotype_of = numbers(run, table, column, made.generator.phenotypes)
-    found: Diffuser = made
-    return found
+        diffuser.phenotype_of = phenotype_numbers(run, table, column, diffuser.generator.phenotypes)
+    typed_diffuser: Diffuser = diffuser
+    return typed_diffuser
 
 
-def _used(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+def _counted(run: Run, records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
     for record in records:
         run.count(used=1)
         yield record

@@ -26,13 +26,13 @@ def groups_to_cross(
     """The groups to cross, and the records that have one; others are left out, with a warning."""
     from genomai_cli.population.augment import BarcodeCrosses, groups_of
 
-    named = group_column(table, group)
-    everyone = list(records)
-    group_of = groups_of((record.name for record in everyone), table.column(named))
-    grouped = [record for record in everyone if record.name in group_of]
-    left_out = len(everyone) - len(grouped)
+    column = group_column(table, group)
+    all_records = list(records)
+    group_of = groups_of((record.name for record in all_records), table.column(column))
+    grouped = [record for record in all_records if record.name in group_of]
+    left_out = len(all_records) - len(grouped)
     if not grouped:
-        raise InputError(f"none of the {left_out} records has a {named}", path=table.path)
+        raise InputError(f"none of the {left_out} records has a {column}", path=table.path)
     for record in grouped:
         if not alignment.holds(record, alignment.sites(record)):
             message = f"{record.name} is no barcode of an installed panel: --cross needs barcodes (see --panel)"
@@ -40,7 +40,7 @@ def groups_to_cross(
     if len({len(record.sequence) for record in grouped}) > 1:
         raise InputError("barcodes of different panels cannot be crossed", path=grouped[0].path)
     if left_out:
-        run.console.warn(f"{left_out} records without a {named} are left out")
+        run.console.warn(f"{left_out} records without a {column} are left out")
         run.count(refused=left_out)
     return BarcodeCrosses(grouped, group_of), iter(grouped)
 
@@ -52,7 +52,7 @@ def group_column(table: "LabelTable", group: str | None) -> str:
     return group or next(iter(table.columns))
 
 
-def numbers(
+def phenotype_numbers(
     run: Run, table: "LabelTable", column: str, phenotypes: "Phenotypes"
 ) -> Callable[[str], int]:
     """The number of the phenotype of a record's name; 0, none, for a label that the model does not know."""
@@ -69,19 +69,21 @@ def numbers(
         )
 
     def number(name: str) -> int:
-        known = known_name(name, labels)
-        label = None if known is None else labels[known]
+        sample = known_name(name, labels)
+        label = None if sample is None else labels[sample]
         return phenotypes.number(label) if label in phenotypes.names else 0
 
     return number
 
 
-Passed = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
+RecordFilter = Callable[[Iterable["SequenceRecord"]], Iterator["SequenceRecord"]]
 
 
 @contextmanager
-def rows_of_views(path: Path | None, table: "LabelTable | None", part: "Shard") -> Iterator[Passed]:
-    """Passes views on; each leaves a row of labels in the file, if one is asked for."""
+def rows_of_views(
+    path: Path | None, table: "LabelTable | None", part: "Shard"
+) -> Iterator[RecordFilter]:
+    """A function that passes views on and writes the labels of each to the file, if there is one."""
     if path is None or table is None:
         yield iter
         return
@@ -89,13 +91,13 @@ def rows_of_views(path: Path | None, table: "LabelTable | None", part: "Shard") 
     from genomai_cli.formats.tables import TableWriter
     from genomai_cli.population.augment import known_name
 
-    rows = frozenset(table.samples)
+    samples = frozenset(table.samples)
 
-    def passed(made: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
-        for record in made:
-            known = known_name(record.name.rpartition("_view")[0], rows)
-            if known is not None:
-                labels = table.row(known).values()
+    def with_label_rows(records: Iterable["SequenceRecord"]) -> Iterator["SequenceRecord"]:
+        for record in records:
+            sample = known_name(record.name.rpartition("_view")[0], samples)
+            if sample is not None:
+                labels = table.row(sample).values()
                 writer.write([record.name, *(label or "." for label in labels)])
             yield record
         if not writer.rows and part.is_whole:
@@ -103,4 +105,4 @@ def rows_of_views(path: Path | None, table: "LabelTable | None", part: "Shard") 
 
     with atomic_text(path) as handle:
         writer = TableWriter(handle, ["sample", *table.columns], header=part.is_first)
-        yield passed
+        yield with_label_rows

@@ -43,31 +43,33 @@ def cite(run: Run, model: Model = None, format_: StyleOption = Style.TEXT) -> No
     genomai cite --model ancestry --format bibtex > references.bib
     """
     entries = {"genomai": PROGRAM, **({} if model is None else _of_model(run, model))}
-    written = bibtex if format_ is Style.BIBTEX else text
-    typer.echo("\n\n".join(written(key, entry) for key, entry in entries.items()))
+    format_entry = bibtex if format_ is Style.BIBTEX else text
+    typer.echo("\n\n".join(format_entry(key, entry) for key, entry in entries.items()))
 
 
 def _of_model(run: Run, name: str) -> dict[str, Entry]:
-    """The model itself, and what it is made of."""
+    """The references of the model itself, and of its methods and data."""
     from genomai_cli.bundles import catalog
 
     folder = catalog.find(name)
     if not catalog.is_bundle(folder):
         from genomai_cli.bundles import adapters  # needs torch
 
-        config, card, told = adapters.config_of(folder), "", folder.name
+        config, card, title = adapters.config_of(folder), "", folder.name
     else:
         config = catalog.read_config(folder)
         card = catalog.card_summary(folder) + str(config.get("description", ""))
-        told = f"{config['name']} {config['version']}"
+        title = f"{config['name']} {config['version']}"
         weights = folder / catalog.WEIGHTS
         run.used_model(config["name"], config["version"], catalog.sha256(weights))
-    used = {key: entry for key, entry in known().items() if _is_used(entry, config, card)}
-    itself = {**PROGRAM, "title": f"{told}: a model of genomai {__version__}"}
-    return {"model": itself, **used}
+    entries = {
+        key: entry for key, entry in all_references().items() if _is_used(entry, config, card)
+    }
+    model_entry = {**PROGRAM, "title": f"{title}: a model of genomai {__version__}"}
+    return {"model": model_entry, **entries}
 
 
-def known() -> dict[str, Entry]:
+def all_references() -> dict[str, Entry]:
     """All references, by key."""
     import tomllib
 
@@ -75,15 +77,16 @@ def known() -> dict[str, Entry]:
 
 
 def _is_used(entry: Entry, config: Mapping[str, Any], card: str) -> bool:
-    pieces = set(_pieces(config))
+    components = set(_components(config))
     return any(
-        piece in pieces or (piece.startswith("card:") and piece.removeprefix("card:") in card)
-        for piece in entry["with"]
+        component in components
+        or (component.startswith("card:") and component.removeprefix("card:") in card)
+        for component in entry["with"]
     )
 
 
-def _pieces(config: Mapping[str, Any]) -> Iterator[str]:
-    """What a model's config says that it is made of."""
+def _components(config: Mapping[str, Any]) -> Iterator[str]:
+    """The components of a model, by its config."""
     yield f"network:{(config.get('network') or {}).get('kind')}"
     yield f"input:{(config.get('input') or {}).get('kind')}"
     yield from (f"objective:{name}" for name in config.get("companions") or {})
@@ -95,11 +98,11 @@ def _pieces(config: Mapping[str, Any]) -> Iterator[str]:
 def bibtex(key: str, entry: Entry) -> str:
     """The entry as BibTeX reads it."""
     kind = "article" if "journal" in entry else "software"
-    told = {name: value for name, value in entry.items() if name != "with"}
-    if "eprint" in told:
-        told["archiveprefix"] = "arXiv"
-    fields = ",\n".join(f"  {name} = {{{value}}}" for name, value in told.items())
-    return f"@{kind}{{{key},\n{fields}\n}}"
+    fields = {name: value for name, value in entry.items() if name != "with"}
+    if "eprint" in fields:
+        fields["archiveprefix"] = "arXiv"
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@{kind}{{{key},\n{lines}\n}}"
 
 
 def text(key: str, entry: Entry) -> str:
@@ -108,8 +111,10 @@ def text(key: str, entry: Entry) -> str:
     authors = entry["author"].strip("{}").replace(" and others", " et al.").replace(" and ", "; ")
     pages = str(entry.get("pages", "")).replace("--", "-")
     volume = ":".join(filter(None, (str(entry.get("volume", "")), pages)))
-    where = " ".join(filter(None, (entry.get("journal"), volume)))
+    journal = " ".join(filter(None, (entry.get("journal"), volume)))
     links = [f"doi:{entry['doi']}"] if "doi" in entry else []
     links += [f"arXiv:{entry['eprint']}"] if "eprint" in entry else []
     links += [entry["note"]] if "note" in entry else []
-    return ". ".join(filter(None, (f"{authors} ({entry['year']})", entry["title"], where, *links)))
+    return ". ".join(
+        filter(None, (f"{authors} ({entry['year']})", entry["title"], journal, *links))
+    )

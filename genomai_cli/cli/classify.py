@@ -92,7 +92,7 @@ ReferenceFile = Annotated[
 
 
 class TableFormat(StrEnum):
-    """What the table is written as."""
+    """The format of the table."""
 
     TSV = "tsv"
     MULTIQC = "multiqc"
@@ -112,40 +112,40 @@ TableFormatOption = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Coordinates:
-    """Where samples lie: fractions, axes, and the files of other tools that they go into."""
+    """Ancestry fractions and coordinates on principal axes, and their files for other tools."""
 
     proportions: Proportions = None
     q: FractionsFile = None
     pcs: Components = None
     eigenvec: AxesFile = None
 
-    def asked(self, bundle: "Bundle") -> dict[str, str | int]:
-        """What the model is to say of samples besides labels; `--q` alone is about its first head."""
+    def requested_measures(self, bundle: "Bundle") -> dict[str, str | int]:
+        """The measures of samples besides labels, by option; `--q` alone is about the first head."""
         if self.eigenvec is not None and self.pcs is None:
             raise UsageError("--eigenvec needs --pcs N: how many axes")
         if self.q is not None and self.proportions is None:
             bundle.require_heads()
             self.proportions = next(iter(bundle.heads))
-        asked = {"proportions": self.proportions, "pcs": self.pcs}
-        return {name: value for name, value in asked.items() if value is not None}
+        options = {"proportions": self.proportions, "pcs": self.pcs}
+        return {name: value for name, value in options.items() if value is not None}
 
     @property
     def files(self) -> list[Path]:
-        """Those that are asked for: fractions and names, axes."""
+        """The files that are asked for: fractions and names, axes."""
         fractions = [] if self.q is None else [self.q, Path(f"{self.q}.samples")]
         return [*fractions, *([] if self.eigenvec is None else [self.eigenvec])]
 
 
 @dataclass(eq=False, repr=False)
-class ForPeople:
-    """What people look at, beside the table."""
+class VisualOptions:
+    """The page and the picture for people, besides the table."""
 
     report: ReportFile = None
     plot: PlotFile = None
 
     @property
     def files(self) -> list[Path]:
-        """Those that are asked for."""
+        """The files that are asked for."""
         return [path for path in (self.report, self.plot) if path is not None]
 
     def check(self) -> None:
@@ -165,7 +165,7 @@ def classify(
     to: TableFormatOption = None,
     *,
     coordinates: Coordinates,
-    people: ForPeople,
+    visuals: VisualOptions,
     shard: ShardOption = None,
     batch_size: BatchSize = None,
     variants: VariantOptions,
@@ -202,16 +202,16 @@ def classify(
     )
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
-    people.check()
+    visuals.check()
     parquet = wants_parquet(to, output)
     part = Shard.parsed(shard)
-    _, opened = open_run_inputs(run)
-    sources = (replace(source, reference=reference) for source in opened)
+    _, opened_inputs = open_run_inputs(run)
+    sources = (replace(source, reference=reference) for source in opened_inputs)
     _, bundle, records = open_model(run, sources, model, compute, variants=variants, part=part)
-    wanted = coordinates.asked(bundle)
-    measures = bundle.input.measures(wanted) if wanted else ()
-    space = bundle.input.reference_space() if people.files else None
-    report = CallReport(bundle, space, measures_shown(measures, space)) if people.files else None
+    requested = coordinates.requested_measures(bundle)
+    measures = bundle.input.measures(requested) if requested else ()
+    space = bundle.input.reference_space() if visuals.files else None
+    report = CallReport(bundle, space, measures_shown(measures, space)) if visuals.files else None
     calls = classify_records(
         bundle,
         records,
@@ -219,14 +219,14 @@ def classify(
         measures=measures if report is None else report.measures,
         batching=Batching(windows=batch_size),
     )
-    with _outputs(output, coordinates.files, people) as (out, beside, pages):
+    with _outputs(output, coordinates.files, visuals) as (out, coordinate_files, pages):
         if report is not None:
             calls = report.watch(calls)
         if coordinates.q is not None:
             count = len(bundle.heads[str(coordinates.proportions)])
-            calls = write_fractions(beside[0], beside[1], calls, count)
+            calls = write_fractions(coordinate_files[0], coordinate_files[1], calls, count)
         if coordinates.eigenvec is not None:
-            calls = write_axes(beside[-1], calls, measures)
+            calls = write_axes(coordinate_files[-1], calls, measures)
         if to is TableFormat.MULTIQC and part.is_first:
             out.write(multiqc_header(bundle))
         counts = write_calls(
@@ -239,37 +239,39 @@ def classify(
             parquet=parquet,
         )
         if report is not None:
-            _write_pages(run, report, people, pages)
+            _write_pages(run, report, visuals, pages)
     run.count(used=counts.known, refused=counts.unknown)
     run.note(flags=counts.flags)
 
 
 @contextmanager
 def _outputs(
-    table: Path, further: list[Path], people: ForPeople
+    table: Path, coordinate_paths: list[Path], visuals: VisualOptions
 ) -> Iterator[tuple[IO[bytes], list[IO[bytes]], dict[Path, IO[bytes]]]]:
-    """The table, the files beside it and the pages for people: all appear, or none."""
+    """The table, the files of coordinates, and the page and the picture: all appear, or none."""
     from genomai_cli.formats.outputs import atomic_output, held_output
 
     with ExitStack() as stack:
-        pages = {path: stack.enter_context(atomic_output(path)) for path in people.files}
-        out, *beside = [stack.enter_context(held_output(path)) for path in (table, *further)]
-        yield out, beside, pages
+        pages = {path: stack.enter_context(atomic_output(path)) for path in visuals.files}
+        out, *coordinate_files = [
+            stack.enter_context(held_output(path)) for path in (table, *coordinate_paths)
+        ]
+        yield out, coordinate_files, pages
 
 
 def _write_pages(
-    run: Run, report: "CallReport", people: ForPeople, pages: dict[Path, IO[bytes]]
+    run: Run, report: "CallReport", visuals: VisualOptions, pages: dict[Path, IO[bytes]]
 ) -> None:
     """The page and the picture, when all samples have passed."""
-    if people.report is not None:
+    if visuals.report is not None:
         from genomai_cli.reports.page import rendered
 
-        pages[people.report].write(rendered(report.page(run.facts())))
-    if people.plot is not None:
+        pages[visuals.report].write(rendered(report.page(run.facts())))
+    if visuals.plot is not None:
         from genomai_cli.reports.pictures import require_ending, samples_picture
 
         bundle = report.bundle
         title = f"{report.count:,} samples classified by {bundle.name} {bundle.version}"
-        ending = require_ending("--plot", people.plot)
-        drawn = samples_picture(title, report.sample_map(), report.bars(), ending)
-        pages[people.plot].write(drawn)
+        ending = require_ending("--plot", visuals.plot)
+        image = samples_picture(title, report.sample_map(), report.bars(), ending)
+        pages[visuals.plot].write(image)

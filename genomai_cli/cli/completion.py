@@ -24,21 +24,23 @@ NO_FILES, ANY_FILE, FOLDERS = "none", "any", "folders"
 Values = list[tuple[str, str]]
 
 
-def _packed(endings: str) -> str:
-    return " ".join(f"{ending}{packed}" for ending in endings.split() for packed in ("", ".gz"))
+def _with_gzip(endings: str) -> str:
+    return " ".join(
+        f"{ending}{compression}" for ending in endings.split() for compression in ("", ".gz")
+    )
 
 
-TABLES, VARIANTS = _packed("tsv csv txt"), _packed("vcf") + " vcf.bgz bcf"
-FASTA = _packed("fa fasta fna")
-SEQUENCES = FASTA + " " + _packed("fq fastq tsv csv")
+TABLES, VARIANTS = _with_gzip("tsv csv txt"), _with_gzip("vcf") + " vcf.bgz bcf"
+FASTA = _with_gzip("fa fasta fna")
+SEQUENCES = FASTA + " " + _with_gzip("fq fastq tsv csv")
 # By what help calls a value: the endings of files that may be meant.
 FILES = {
     "FASTA": FASTA,
-    "BED": _packed("bed"),
+    "BED": _with_gzip("bed"),
     "TSV": TABLES,
     "LABELS": TABLES,
     "TSV|VCF": f"{TABLES} {VARIANTS}",
-    "TSV|BED": f"{TABLES} {_packed('bed')}",
+    "TSV|BED": f"{TABLES} {_with_gzip('bed')}",
     "PRESET|TOML": "toml",
     "DIR": FOLDERS,
     "NAME|DIR": FOLDERS,
@@ -54,28 +56,32 @@ class Line:
     """A command line up to the cursor: the command, the options that were given, and the parameter of the last word."""
 
     command: Any
-    given: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
     parameter: Any = None  # whose value the last word is, None for a command or an option
     prefix: str = ""  # of the last word, before its value
-    word: str = ""
-    nothing: bool = False  # fits
+    word: str = ""  # the last one, with its prefix
+    no_match: bool = False  # no word can stand at the cursor
 
 
-def answer(program: Any, opened: Callable[[str], Any]) -> str:
+def answer(program: Any, load_command: Callable[[str], Any]) -> str:
     """The answer to the request in the environment."""
     text = os.environ.get("_GENOMAI_LINE", "")
-    line = read_line(words_of(text), program, opened)
+    line = read_line(words_of(text), program, load_command)
     files, values = candidates(line)
-    cut = _cut(os.environ[VARIABLE], line)
-    rows = [f"{value[cut:]}\t{told}" for value, told in values if value.startswith(line.word)]
+    cut = _letters_before_insertion(os.environ[VARIABLE], line)
+    rows = [
+        f"{value[cut:]}\t{description}"
+        for value, description in values
+        if value.startswith(line.word)
+    ]
     return "\n".join([files, *rows])
 
 
-def _cut(shell: str, line: Line) -> int:
-    """How many letters of the word stand before what the shell puts in."""
+def _letters_before_insertion(shell: str, line: Line) -> int:
+    """The number of letters of the word before those that the shell inserts."""
     if shell == "bash":  # which takes : and = for ends of words
-        part = os.environ.get("_GENOMAI_WORD", line.word)
-        return len(line.word) - len(part)
+        inserted = os.environ.get("_GENOMAI_WORD", line.word)
+        return len(line.word) - len(inserted)
     return len(line.prefix) if shell == "zsh" else 0
 
 
@@ -92,42 +98,44 @@ def words_of(line: str) -> list[str]:
     return words[1:] + ([""] if line[-1:].isspace() else [])
 
 
-def read_line(words: list[str], program: Any, opened: Callable[[str], Any]) -> Line:
-    """What the words say, and what the last one begins to say."""
-    line, waiting = Line(program), None
+def read_line(words: list[str], program: Any, load_command: Callable[[str], Any]) -> Line:
+    """The words as a `Line`; the last one is to be completed."""
+    line, awaiting_value = Line(program), None
     for word in words[:-1]:
-        if waiting is not None:
-            line.given[waiting.name], waiting = word, None
+        if awaiting_value is not None:
+            line.options[awaiting_value.name], awaiting_value = word, None
         elif word.startswith("--") and "=" in word:
             name, _, value = word.partition("=")
             if (option := _option(line.command, name)) is not None:
-                line.given[option.name] = value
+                line.options[option.name] = value
         elif word.startswith("-") and len(word) > 1:
             option = _option(line.command, word)
-            waiting = option if option is not None and not option.is_flag else None
+            awaiting_value = option if option is not None and not option.is_flag else None
         elif hasattr(line.command, "commands"):
             if word not in line.command.commands:
-                line.nothing = True
+                line.no_match = True
                 return line
-            line.command = opened(word) if line.command is program else line.command.commands[word]
+            line.command = (
+                load_command(word) if line.command is program else line.command.commands[word]
+            )
     line.word = words[-1] if words else ""
-    _place(line, waiting)
+    _find_parameter(line, awaiting_value)
     return line
 
 
-def _place(line: Line, waiting: Any) -> None:
-    """Find of which parameter the last word is."""
+def _find_parameter(line: Line, awaiting_value: Any) -> None:
+    """Set the parameter whose value the last word is."""
     word = line.word
-    if waiting is not None:
-        line.parameter = waiting
+    if awaiting_value is not None:
+        line.parameter = awaiting_value
     elif word.startswith("--") and "=" in word:
-        name, mark, _ = word.partition("=")
-        line.parameter, line.prefix = _option(line.command, name), name + mark
-        line.nothing = line.parameter is None
+        name, equals, _ = word.partition("=")
+        line.parameter, line.prefix = _option(line.command, name), name + equals
+        line.no_match = line.parameter is None
     elif not word.startswith("-") and not hasattr(line.command, "commands"):
         arguments = (p for p in line.command.params if p.param_type_name == "argument")
         line.parameter = next(arguments, None)
-        line.nothing = line.parameter is None
+        line.no_match = line.parameter is None
 
 
 def _option(command: Any, name: str) -> Any:
@@ -136,25 +144,27 @@ def _option(command: Any, name: str) -> Any:
 
 def candidates(line: Line) -> tuple[str, Values]:
     """Which files fit, and the values."""
-    if line.nothing:
+    if line.no_match:
         return NO_FILES, []
     if line.parameter is None:
         if line.word.startswith("-"):
             return NO_FILES, list(_options(line.command))
         commands = line.command.commands.items()
-        return NO_FILES, [(name, _first(command.help)) for name, command in commands]
+        return NO_FILES, [(name, _first_sentence(command.help)) for name, command in commands]
     files, values = _of_parameter(line)
-    return files, [(line.prefix + value, told) for value, told in values]
+    return files, [(line.prefix + value, description) for value, description in values]
 
 
 def _options(command: Any) -> Iterator[tuple[str, str]]:
     for parameter in command.params:
         if parameter.param_type_name == "option" and not parameter.hidden:
-            yield from ((name, _first(parameter.help)) for name in parameter.opts if name[1] == "-")
+            yield from (
+                (name, _first_sentence(parameter.help)) for name in parameter.opts if name[1] == "-"
+            )
     yield "--help", "Show this message and exit."
 
 
-def _first(text: str | None) -> str:
+def _first_sentence(text: str | None) -> str:
     """The first sentence."""
     return " ".join((text or "").split()).partition(". ")[0]
 
@@ -167,11 +177,11 @@ def _of_parameter(line: Line) -> tuple[str, Values]:
         return NO_FILES, [(str(getattr(choice, "value", choice)), "") for choice in choices]
     is_input = parameter.param_type_name == "argument" and parameter.name == "inputs"
     files = INPUTS if is_input else FILES.get(kind, NO_FILES)
-    told = VALUES.get(parameter.name) or VALUES.get(kind)
-    if told is None:
+    suggest = VALUES.get(parameter.name) or VALUES.get(kind)
+    if suggest is None:
         return files, []
     with suppress(GenomaiError, OSError):
-        return files, list(told(line))
+        return files, list(suggest(line))
     return files, []
 
 
@@ -199,20 +209,22 @@ def _devices(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def _objectives(line: Line) -> Iterator[tuple[str, str]]:
-    return _listed(line, {name: "objective" for name in OBJECTIVES})
+    return _comma_separated(line, {name: "objective" for name in OBJECTIVES})
 
 
 def _phenotypes(line: Line) -> Iterator[tuple[str, str]]:
     columns = _config(line, "ancestry-generator").get("phenotypes") or {}
     columns = columns.get("labels") or {}
-    named = {str(name): column for column, names in columns.items() for name in names}
-    return _listed(line, {"reference": "all populations", **named})
+    column_of_label = {str(name): column for column, names in columns.items() for name in names}
+    return _comma_separated(line, {"reference": "all populations", **column_of_label})
 
 
-def _listed(line: Line, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _comma_separated(line: Line, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The names behind the last comma of the word."""
-    before = line.word.removeprefix(line.prefix).rpartition(",")
-    return ((before[0] + before[1] + name, told) for name, told in names.items())
+    preceding = line.word.removeprefix(line.prefix).rpartition(",")
+    return (
+        (preceding[0] + preceding[1] + name, description) for name, description in names.items()
+    )
 
 
 def _heads(line: Line) -> Iterator[tuple[str, str]]:
@@ -229,16 +241,16 @@ def _columns(line: Line) -> Iterator[tuple[str, str]]:
     """The columns of the table of labels on the line."""
     from genomai_cli.formats.tables import read_table
 
-    _, *names = read_table(line.given["labels"]).columns if "labels" in line.given else [""]
-    before = line.word.removeprefix(line.prefix).rpartition("=")
-    return ((before[0] + before[1] + name, "column") for name in names)
+    _, *names = read_table(line.options["labels"]).columns if "labels" in line.options else [""]
+    preceding = line.word.removeprefix(line.prefix).rpartition("=")
+    return ((preceding[0] + preceding[1] + name, "column") for name in names)
 
 
 def _config(line: Line, default: str) -> dict[str, Any]:
-    """What is said of the line's model."""
+    """The config of the line's model."""
     from genomai_cli.bundles import catalog
 
-    model = os.path.expanduser(line.given.get("model", default))
+    model = os.path.expanduser(line.options.get("model", default))
     return catalog.read_config(catalog.find(model))
 
 
@@ -268,12 +280,14 @@ def script(shell: str) -> str:
 SCRIPTS = {"bash": "genomai.bash", "zsh": "_genomai", "fish": "genomai.fish"}
 
 
-def main(program: Any, opened: Callable[[str], Any]) -> int:
+def main(program: Any, load_command: Callable[[str], Any]) -> int:
     """Answer the request that the environment holds; whatever goes wrong is silence."""
     request = os.environ[VARIABLE]
     try:
         source = request.removeprefix("source_")
-        sys.stdout.write(script(source) if source != request else answer(program, opened) + "\n")
+        sys.stdout.write(
+            script(source) if source != request else answer(program, load_command) + "\n"
+        )
         sys.stdout.flush()
     except Exception:
         return 1

@@ -1,4 +1,4 @@
-"""What the user reads while the program works: messages, progress bars, and the steps of a training run."""
+"""Messages for the user, progress bars, and the steps of a training run."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from genomai_cli.cli.process import tell
+from genomai_cli.cli.process import print_to_stderr
 from genomai_cli.names import printable
 
 if TYPE_CHECKING:
@@ -53,19 +53,19 @@ class Console:
 
         text = "{task.description}", "{task.fields[rate]}"
         columns = (BarColumn(), MofNCompleteColumn(), *map(TextColumn, text), TimeRemainingColumn())
-        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as shown:
-            task = shown.add_task(label, total=total, rate="")
+        with RichProgress(*columns, console=RichConsole(stderr=True), transient=True) as progress:
+            task = progress.add_task(label, total=total, rate="")
             for item in items:
                 yield item
-                shown.advance(task)
-                shown.update(task, rate=_rate(shown.tasks[task].speed))
+                progress.advance(task)
+                progress.update(task, rate=_rate(progress.tasks[task].speed))
 
     def _write(self, message: str) -> None:
-        tell(f"{self.command}: {printable(message)}")
+        print_to_stderr(f"{self.command}: {printable(message)}")
 
 
 def _rate(per_second: float | None) -> str:
-    """How many items pass in a second, in words."""
+    """The number of items in a second, as text."""
     if not per_second:
         return ""
     return f"{per_second:.1f} a second" if per_second < 10 else f"{per_second:,.0f} a second"
@@ -73,47 +73,47 @@ def _rate(per_second: float | None) -> str:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write a table to standard output: TSV, but on a terminal in columns, a row a line of it."""
-    every = [columns, *rows]
+    table = [columns, *rows]
     if not sys.stdout.isatty():
-        lines = ["\t".join(row) for row in every]
+        lines = ["\t".join(row) for row in table]
     else:
         from shutil import get_terminal_size
 
-        widths = [max(map(len, column)) for column in zip(*every, strict=True)][:-1]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
         padded = (
             [field.ljust(width) for field, width in zip(row, widths, strict=False)] + [row[-1]]
-            for row in every
+            for row in table
         )
         width = get_terminal_size().columns
-        lines = [_cut("  ".join(row), width) for row in padded]
+        lines = [_truncated("  ".join(row), width) for row in padded]
     for line in lines:
         print(line)
 
 
-def _cut(line: str, width: int) -> str:
+def _truncated(line: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
-MOST_WARNINGS = 10  # of one kind
+MAX_WARNINGS = 10  # of one kind
 
 
 @dataclass(slots=True)
 class RepeatedWarning:
-    """A warning that a million records may call for: the first ones are told, and at the end how many there were."""
+    """A warning that a million records may call for: the first ones are shown, and at the end their number."""
 
     console: Console
-    of_all: str
+    summary: str
     count: int = 0
 
     def __call__(self, message: str) -> None:
         self.count += 1
-        if self.count <= MOST_WARNINGS:
+        if self.count <= MAX_WARNINGS:
             self.console.warn(message)
 
     def sum_up(self) -> None:
-        """Tell the number, if not all were told."""
-        if self.count > MOST_WARNINGS:
-            self.console.warn(f"{self.count} {self.of_all}")
+        """Show the number, if not all were shown."""
+        if self.count > MAX_WARNINGS:
+            self.console.warn(f"{self.count} {self.summary}")
 
 
 ABSENT = "."
@@ -124,9 +124,9 @@ class Progress:
 
     def __init__(self, console: Console, steps: int, log: "MetricsLog") -> None:
         self._console, self._steps, self._log = console, steps, log
-        self._began = time.monotonic()
-        self._first: int | None = None
-        self._line: Any = None
+        self._start_time = time.monotonic()
+        self._first_step: int | None = None
+        self._bar: Any = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and not self._console.quiet:
@@ -136,9 +136,9 @@ class Progress:
 
             columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
             terminal = RichConsole(stderr=True)
-            self._line = RichProgress(*columns, console=terminal, transient=True)
-            self._line.start()
-            self._line.add_task("the first steps", total=self._steps)
+            self._bar = RichProgress(*columns, console=terminal, transient=True)
+            self._bar.start()
+            self._bar.add_task("the first steps", total=self._steps)
         return self
 
     def __exit__(
@@ -147,19 +147,19 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._line is not None:
-            self._line.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
-    def tell(self, metrics: "StepMetrics") -> None:
+    def report(self, metrics: "StepMetrics") -> None:
         """Log the step; show it, on a terminal always and elsewhere where there is a validation loss."""
         self._log.add(_row(metrics))
         text = self._text(metrics)
-        if self._line is not None:
-            task = self._line.task_ids[0]
-            self._line.update(task, completed=metrics.step, description=text)
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=metrics.step, description=text)
         if metrics.held_out is not None:
             self._console.say(text)
-        elif self._line is None:
+        elif self._bar is None:
             self._console.detail(text)
 
     def _text(self, metrics: "StepMetrics") -> str:
@@ -173,11 +173,11 @@ class Progress:
         from genomai_cli.training.progress import time_left
 
         now = time.monotonic()
-        if self._first is None:
-            self._first, self._began = step, now
-        if step == self._first:
+        if self._first_step is None:
+            self._first_step, self._start_time = step, now
+        if step == self._first_step:
             return "time left unknown"
-        seconds = (now - self._began) / (step - self._first) * (self._steps - step)
+        seconds = (now - self._start_time) / (step - self._first_step) * (self._steps - step)
         return time_left(seconds)
 
 

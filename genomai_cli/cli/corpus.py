@@ -18,22 +18,30 @@ if TYPE_CHECKING:
     from genomai_cli.training.corpus import Corpus
     from genomai_cli.training.recipe import Recipe
 
-FOR_VARIANTS, FOR_SEQUENCES = "barcodes", "dna"
-FOR_PEOPLE, FOR_DNA, FOR_DESCRIBED = "ancestry-generator", "dna-diffusion", "crossmodal"
-FOR_NEXT, FOR_TRACKS, FOR_COVERAGE = "hyenadna-tiny", "omicsfusion-tiny", "alphagenome-tiny"
+VARIANTS_PRESET, SEQUENCES_PRESET = "barcodes", "dna"
+INDIVIDUALS_PRESET, DNA_DIFFUSION_PRESET, PHENOTYPES_PRESET = (
+    "ancestry-generator",
+    "dna-diffusion",
+    "crossmodal",
+)
+CAUSAL_PRESET, OMICS_PRESET, COVERAGE_PRESET = (
+    "hyenadna-tiny",
+    "omicsfusion-tiny",
+    "alphagenome-tiny",
+)
 MAX_HEAD = 1 << 24  # bytes in which the names of two records are looked for
 CORPUS = "corpus"  # the folder of the letters, inside that of the run
 
 
 @dataclass(eq=False, repr=False)
 class HaplotypeRegions:
-    """Where haplotype sequences are made from a VCF: in the regions of a BED file, on a reference."""
+    """The reference and the BED file of regions for which haplotype sequences are made from a VCF."""
 
     reference: Path
     regions: Path
 
 
-class Unlabelled:
+class UnlabelledInputs:
     """The inputs of a run, opened once; sequences with labels are people if the first two are haplotypes."""
 
     def __init__(
@@ -48,16 +56,16 @@ class Unlabelled:
 
         self._run, self._regions, self._variants = run, regions, variants
         first, sources = open_run_inputs(run)
-        self.preset = FOR_VARIANTS if first.has_variants and not regions else FOR_SEQUENCES
-        if labelled and self.preset == FOR_SEQUENCES and regions is None:
-            of_people, first = _begins_with_haplotypes(first)
-            self.preset = FOR_PEOPLE if of_people else FOR_SEQUENCES
+        self.preset = VARIANTS_PRESET if first.has_variants and not regions else SEQUENCES_PRESET
+        if labelled and self.preset == SEQUENCES_PRESET and regions is None:
+            are_haplotypes, first = _begins_with_haplotypes(first)
+            self.preset = INDIVIDUALS_PRESET if are_haplotypes else SEQUENCES_PRESET
             sources = chain([first], islice(sources, 1, None))
         self._sources = sources
 
     def write(self, folder: Path, recipe: "Recipe", kind: "InputKind", seed: int) -> "Corpus":
         """Read everything into the folder's corpus."""
-        return _written(self._run, self._records(recipe, kind), folder, recipe, kind, seed)
+        return _write_corpus(self._run, self._records(recipe, kind), folder, recipe, kind, seed)
 
     def _records(self, recipe: "Recipe", kind: "InputKind") -> "Iterator[SequenceRecord]":
         from genomai_cli.cli.inputs import read_haplotype_sequences
@@ -67,9 +75,9 @@ class Unlabelled:
         if self._regions is not None:
             if kind.coordinates is not None:
                 raise UsageError(f"--regions make sequences; the recipe {recipe.name} reads none")
-            where = self._regions
+            haplotype_regions = self._regions
             return read_haplotype_sequences(
-                run, sources, where.reference, where.regions, self._variants
+                run, sources, haplotype_regions.reference, haplotype_regions.regions, self._variants
             )
         if kind.coordinates is None:
             sources = _without_variants(sources, recipe)
@@ -84,10 +92,10 @@ class Unlabelled:
         return in_coordinates(run, records, kind)
 
 
-class OverReference:
+class ReferenceInputs:
     """The rows of a reference that tracks lie over, instead of inputs."""
 
-    preset = FOR_TRACKS
+    preset = OMICS_PRESET
 
     def __init__(self, run: Run, inputs: list[Path] | None) -> None:
         if inputs:
@@ -99,10 +107,10 @@ class OverReference:
         from genomai_cli.inputs.tracks import TrackInput
 
         assert isinstance(kind, TrackInput)
-        return _written(self._run, kind.records(), folder, recipe, kind, seed)
+        return _write_corpus(self._run, kind.records(), folder, recipe, kind, seed)
 
 
-def _written(
+def _write_corpus(
     run: Run,
     records: "Iterable[SequenceRecord]",
     folder: Path,
@@ -116,19 +124,19 @@ def _written(
     rows = kind.corpus_rows(run.console.progress(records, "reading"), run.console.warn)
     cut = cut_for(recipe, kind)
     corpus = corpus_writer.write(folder, rows, cut, holdout=recipe.split.holdout, seed=seed)
-    about = corpus.about
-    run.count(used=about.records)
+    counts = corpus.about
+    run.count(used=counts.records)
     run.console.say(
-        f"{about.records:,} records, {about.letters:,} letters; {about.pieces:,} pieces, "
-        f"{about.held_out:,} of them held out"
+        f"{counts.records:,} records, {counts.letters:,} letters; {counts.pieces:,} pieces, "
+        f"{counts.held_out:,} of them held out"
     )
     return corpus
 
 
 def signature(inputs: list[Path]) -> list[list[object]]:
     """Name and size of every input, to tell whether a run is resumed with the same ones."""
-    given = inputs or [STANDARD_INPUT]
-    return [[path.name if path.is_file() else "-", _size(path)] for path in given]
+    paths = inputs or [STANDARD_INPUT]
+    return [[path.name if path.is_file() else "-", _size(path)] for path in paths]
 
 
 def regions_of(reference: Path | None, regions: Path | None) -> HaplotypeRegions | None:
@@ -146,9 +154,9 @@ def _begins_with_haplotypes(source: "Input") -> tuple[bool, "Input"]:
     from genomai_cli.formats.streams import peeked
 
     titles = re.compile(rb"^>(\S*).*\n", re.MULTILINE)
-    head, again = peeked(source, lambda head, _: len(titles.findall(head)) > 1, MAX_HEAD)
+    head, reopened = peeked(source, lambda head, _: len(titles.findall(head)) > 1, MAX_HEAD)
     first, second, *_ = (*titles.findall(head), b"", b"")
-    return first.endswith(b"_A") and second == first[:-1] + b"B", again
+    return first.endswith(b"_A") and second == first[:-1] + b"B", reopened
 
 
 def _without_variants(sources: "Iterable[Input]", recipe: "Recipe") -> "Iterator[Input]":

@@ -19,7 +19,7 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Along, Form, ToForm, TrackForm, write_tracks
+from genomai_cli.cli.track_outputs import Form, GenomeOptions, ToForm, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ class Changes:
     """Writes a row a change if there is a file for it, under a `header`, and counts in any case."""
 
     def __init__(self, handle: IO[str] | None, *, header: bool = True) -> None:
-        self._handle, self.wanted = handle, handle is not None
+        self._handle, self.has_file = handle, handle is not None
         self.counts = {"missing": 0, "restored": 0, "corrected": 0}
         if handle is not None and header:
             handle.write("\t".join(COLUMNS) + "\n")
 
-    def count(self, **more: int) -> None:
+    def count(self, **counts: int) -> None:
         """Add to the counts."""
-        for name, number in more.items():
+        for name, number in counts.items():
             self.counts[name] = self.counts.get(name, 0) + number
 
     def write(
@@ -57,26 +57,26 @@ class Changes:
         if self._handle is not None:
             self._handle.write(f"{sample}\t{position}\t{before}\t{after}\t{probability:.4f}\n")
 
-    def of_entry(self, item: "DenoisedEntry") -> None:
+    def add_entry(self, item: "DenoisedEntry") -> None:
         """The changes of a FASTA entry; positions count its letters from 1."""
         from genomai_cli.alphabet import UNKNOWN_LETTER
 
-        found, letters = item.proposal, item.entry.letters()
-        if found is None or letters is None:
+        proposal, letters = item.proposal, item.entry.letters()
+        if proposal is None or letters is None:
             return
-        before = letters[found.positions]
+        before = letters[proposal.positions]
         restored = int((before == UNKNOWN_LETTER).sum())
-        self.count(missing=found.missing, restored=restored, corrected=len(before) - restored)
+        self.count(missing=proposal.missing, restored=restored, corrected=len(before) - restored)
         if self._handle is None:
             return
-        rows = (found.positions.tolist(), before.tolist(), found.letters.tolist())
-        for number, old, new, p in zip(*rows, found.probabilities.tolist(), strict=True):
+        rows = (proposal.positions.tolist(), before.tolist(), proposal.letters.tolist())
+        for number, old, new, p in zip(*rows, proposal.probabilities.tolist(), strict=True):
             self.write(item.entry.name, str(number + 1), chr(old), chr(new), p)
 
 
 @contextmanager
 def changes_table(path: Path | None, part: "Shard") -> Iterator[Changes]:
-    """Takes changes; the file appears whole or not at all."""
+    """The writer of changes; its file appears whole or not at all."""
     if path is None:
         yield Changes(None)
         return
@@ -136,24 +136,24 @@ KnownTracks = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class TrackFilling(Along):
-    """Which tracks are filled, along what, and how they are written."""
+class TrackFilling(GenomeOptions):
+    """Which tracks are filled, along which regions, and their format."""
 
     tracks: KnownTracks = None
     to: ToForm = Form.BIGWIG
 
-    def check(self, **others: object) -> None:
+    def check(self, **other_options: object) -> None:
         """UsageError for options that are not of tracks, or of tracks without --tracks."""
         if self.tracks is None and (self.reference or self.regions or self.to is not Form.BIGWIG):
             raise UsageError("--reference, --regions and --to are of --tracks")
-        given = [name for name, value in others.items() if value]
-        if self.tracks is not None and given:
-            raise UsageError(f"--{given[0].replace('_', '-')} is not of --tracks")
+        options = [name for name, value in other_options.items() if value]
+        if self.tracks is not None and options:
+            raise UsageError(f"--{options[0].replace('_', '-')} is not of --tracks")
 
 
 @dataclass(eq=False, repr=False)
-class Restoring:
-    """What is restored, corrected and added, and where the changes are listed."""
+class RestorationOptions:
+    """Which letters and genotypes are restored, corrected and added, and the table of the changes."""
 
     error_rate: ErrorRate = None
     min_confidence: MinConfidence = 0.0
@@ -166,7 +166,7 @@ def denoise(
     run: Run,
     inputs: Inputs = None,
     *,
-    restoring: Restoring,
+    restoring: RestorationOptions,
     model: Model = None,
     variants: VariantOptions,
     filling: TrackFilling,
@@ -208,8 +208,8 @@ def denoise(
     with held_output(output) as out, changes_table(restoring.changes_file, part) as table:
         if first.has_variants:
             model, parts = _parts_of_vcf(run, list(sources), model)
-            opened = open_vcf_denoiser(run, model, compute, settings)
-            _denoise_vcf(run, parts, out, table, opened, options, part)
+            denoiser = open_vcf_denoiser(run, model, compute, settings)
+            _denoise_vcf(run, parts, out, table, denoiser, options, part)
         else:
             from genomai_cli.sources.model_choice import load_model
 
@@ -238,16 +238,16 @@ def _parts_of_vcf(run: Run, sources: list["Input"], model: str | None) -> tuple[
     from genomai_cli.errors import InputError, shown_path
     from genomai_cli.sources.model_choice import model_of_variants
 
-    found = [model_of_variants(run, source, *DEFAULT_MODELS) for source in sources]
-    chosen, first = found[0]
-    for name, source in found[1:]:
-        if name != chosen:
+    choices = [model_of_variants(run, source, *DEFAULT_MODELS) for source in sources]
+    choice, first = choices[0]
+    for name, source in choices[1:]:
+        if name != choice:
             message = (
-                f"its records are for the model {name}, those of {shown_path(first.path)} for {chosen}: one run has "
-                f"one, --model {chosen} or --model {name}"
+                f"its records are for the model {name}, those of {shown_path(first.path)} for {choice}: one run has "
+                f"one, --model {choice} or --model {name}"
             )
             raise InputError(message, path=source.path)
-    return chosen, [source for _, source in found]
+    return choice, [source for _, source in choices]
 
 
 def _denoise_vcf(
@@ -255,13 +255,13 @@ def _denoise_vcf(
     sources: list["Input"],
     out: IO[bytes],
     table: Changes,
-    opened: "VcfDenoiser",
+    vcf_denoiser: "VcfDenoiser",
     options: "VcfOptions",
     part: "Shard",
 ) -> None:
     from genomai_cli.denoising.vcf import denoise_vcf
 
-    (denoiser, origin), report = opened, table.write if table.wanted else None
+    (denoiser, origin), report = vcf_denoiser, table.write if table.has_file else None
     summary = denoise_vcf(sources, out, denoiser, options, origin=origin, report=report, part=part)
     for message in summary.messages:
         run.console.say(message)
@@ -292,12 +292,12 @@ def _denoise_fasta(
     warn = run.repeated_warning(f"records in all that are unknown to {names}: unchanged")
     for _, samples in groupby(part.part(_samples(sources)), key=lambda numbered: numbered[0]):
         for item in denoise_entries((entries for _, entries in samples), denoisers):
-            _see(faults, item)
+            _check_faults(faults, item)
             _count(run, item, names, warn)
-            table.of_entry(item)
+            table.add_entry(item)
             out.write(item.restored.raw)
-    for found in faults:
-        found.warn()
+    for faults_of_model in faults:
+        faults_of_model.warn()
 
 
 def _samples(sources: Iterable["Input"]) -> "Iterator[tuple[int, list[Entry]]]":
@@ -310,23 +310,23 @@ def _samples(sources: Iterable["Input"]) -> "Iterator[tuple[int, list[Entry]]]":
             yield from ((number, entries) for entries in entries_of_samples(read_entries(source)))
 
 
-def _see(faults: "list[Faults]", item: "DenoisedEntry") -> None:
-    """Take note of what is wrong with an entry that a model knows."""
+def _check_faults(faults: "list[Faults]", item: "DenoisedEntry") -> None:
+    """Count the faults of an entry that a model knows."""
     from genomai_cli.records import SequenceRecord
 
     letters = item.entry.letters() if item.proposal is not None else None
     if letters is not None:
         text = letters.tobytes().decode("ascii").replace("-", "N")
-        for found in faults:
-            found.of(SequenceRecord(item.entry.name, text))
+        for faults_of_model in faults:
+            faults_of_model.add(SequenceRecord(item.entry.name, text))
 
 
 def _count(run: Run, item: "DenoisedEntry", names: str, warn: Callable[[str], None]) -> None:
     """Count an entry, and warn of one that passes as it is since no model knows it."""
     if not item.entry.begun:
         return
-    known = item.proposal is not None
-    run.count(read=1, used=known, refused=not known)
-    if not known:
+    is_known = item.proposal is not None
+    run.count(read=1, used=is_known, refused=not is_known)
+    if not is_known:
         reason = f"nothing in it is known to {item.model}" if item.model else f"unknown to {names}"
         warn(f"{item.entry.name}: {reason}: unchanged")

@@ -33,7 +33,7 @@ LIBRARIES = [
     "isal",
     "numba",
 ]
-# What may be added, and what for: the extra of the package, and the library that it brings.
+# Optional libraries: the extra of the package that brings each, and its purpose.
 EXTRAS = {
     "anndata": ("dev", "AnnData in Python"),
     "bed-reader": ("plink", "PLINK .bed files"),
@@ -48,12 +48,12 @@ EXTRAS = {
 GROUPS = ["AFR", "AMR", "EAS", "EUR", "SAS"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
-Without = Annotated[bool, typer.Option("--no-self-test", help="Leave the self-test out.")]
+NoSelfTest = Annotated[bool, typer.Option("--no-self-test", help="Leave the self-test out.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `detail` is a version, a device, a checksum, or what is wrong."""
+    """The result of a check; `detail` is a version, a device, a checksum, or what is wrong."""
 
     check: str
     name: str
@@ -62,7 +62,7 @@ class Check:
 
 
 @command
-def doctor(run: Run, json_: AsJson = False, no_self_test: Without = False) -> None:
+def doctor(run: Run, json_: AsJson = False, no_self_test: NoSelfTest = False) -> None:
     """Check the installation: versions, devices, models, a self-test.
 
     Models are compared with their checksums. The self-test makes up five people, one of each super-population, writes
@@ -75,17 +75,17 @@ def doctor(run: Run, json_: AsJson = False, no_self_test: Without = False) -> No
     """
     import json
 
-    found = [*versions(), *devices(), *models(), *extras()]
+    checks = [*versions(), *devices(), *models(), *extras()]
     if not no_self_test:
-        found += self_test()
+        checks += self_test()
     if json_:
-        typer.echo(json.dumps([asdict(check) for check in found], indent=2))
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         show_table(
-            ("check", "name", "result", "detail"), [tuple(asdict(c).values()) for c in found]
+            ("check", "name", "result", "detail"), [tuple(asdict(c).values()) for c in checks]
         )
-    failed = [check.name for check in found if check.result == FAILED]
-    run.count(read=len(found), used=len(found) - len(failed), refused=len(failed))
+    failed = [check.name for check in checks if check.result == FAILED]
+    run.count(read=len(checks), used=len(checks) - len(failed), refused=len(failed))
     if failed:
         raise GenomaiError(f"failed: {', '.join(failed)}")
 
@@ -98,26 +98,26 @@ def versions() -> Iterator[Check]:
         try:
             yield Check("version", name, OK, metadata.version(name))
         except metadata.PackageNotFoundError:
-            missing = ABSENT if name == "isal" else FAILED  # gzip is slower without it
-            yield Check("version", name, missing, "not installed")
+            result = ABSENT if name == "isal" else FAILED  # gzip is slower without it
+            yield Check("version", name, result, "not installed")
 
 
 def devices() -> Iterator[Check]:
-    """What models can run on."""
+    """The devices for models."""
     from genomai_cli import device
 
     yield Check("device", "cpu", OK, f"{os.cpu_count()} cores")
-    for name, told in device.accelerators().items():
-        yield _tried("device", name, partial(device.adds_up, name), told)
+    for name, description in device.accelerators().items():
+        yield _check("device", name, partial(device.can_add, name), description)
 
 
-def _tried(check: str, name: str, action: Callable[[], object], detail: str) -> Check:
+def _check(check: str, name: str, action: Callable[[], object], detail: str) -> Check:
     """Ok with the detail, or failed with what went wrong."""
     try:
-        holds = action() is not False
+        passed = action() is not False
     except Exception as error:
         return Check(check, name, FAILED, " ".join(str(error).split()) or type(error).__name__)
-    return Check(check, name, OK if holds else FAILED, detail)
+    return Check(check, name, OK if passed else FAILED, detail)
 
 
 def models() -> Iterator[Check]:
@@ -125,9 +125,9 @@ def models() -> Iterator[Check]:
     from genomai_cli.bundles import catalog
 
     for name in catalog.names():
-        wrong = catalog.problems(name)
-        if wrong:
-            yield Check("model", name, FAILED, "; ".join(wrong))
+        problems = catalog.problems(name)
+        if problems:
+            yield Check("model", name, FAILED, "; ".join(problems))
             continue
         folder = catalog.find(name)
         config = catalog.read_config(folder)
@@ -136,13 +136,13 @@ def models() -> Iterator[Check]:
 
 
 def extras() -> Iterator[Check]:
-    """The libraries that are not needed, and what for."""
-    for library, (extra, what_for) in EXTRAS.items():
+    """The optional libraries, and their purposes."""
+    for library, (extra, purpose) in EXTRAS.items():
         try:
-            yield Check("extra", library, OK, f"{metadata.version(library)}: {what_for}")
+            yield Check("extra", library, OK, f"{metadata.version(library)}: {purpose}")
         except metadata.PackageNotFoundError:
-            how = f"pip install 'genomai[{extra}]' for {what_for}"
-            yield Check("extra", library, ABSENT, how)
+            detail = f"pip install 'genomai[{extra}]' for {purpose}"
+            yield Check("extra", library, ABSENT, detail)
 
 
 def self_test() -> Iterator[Check]:
@@ -150,35 +150,40 @@ def self_test() -> Iterator[Check]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        made, called = Path(folder) / "people.vcf.gz", Path(folder) / "calls.tsv"
-        asked = [word for group in GROUPS for word in ("--phenotype", group)]
+        vcf, calls = Path(folder) / "people.vcf.gz", Path(folder) / "calls.tsv"
+        phenotype_options = [argument for group in GROUPS for argument in ("--phenotype", group)]
         steps = {
-            "generate": ["generate", *asked, "--to", "vcf", "-o", str(made)],
-            "classify": ["classify", "--model", "ancestry-967", str(made), "-o", str(called)],
+            "generate": ["generate", *phenotype_options, "--to", "vcf", "-o", str(vcf)],
+            "classify": ["classify", "--model", "ancestry-967", str(vcf), "-o", str(calls)],
         }
-        for name, words in steps.items():
-            check = _tried("self-test", name, partial(_ran, words), "done")
+        for name, arguments in steps.items():
+            check = _check("self-test", name, partial(_run_program, arguments), "done")
             yield check
             if check.result == FAILED:
                 return
-        yield _tried(
-            "self-test", "answers", partial(_compare, called), f"as made up: {' '.join(GROUPS)}"
+        yield _check(
+            "self-test",
+            "answers",
+            partial(_require_groups, calls),
+            f"as made up: {' '.join(GROUPS)}",
         )
 
 
-def _ran(words: list[str]) -> None:
-    """Run a command in a process of its own, as a user would; GenomaiError with what it said if it failed."""
+def _run_program(arguments: list[str]) -> None:
+    """Run a command in a process of its own, as a user would; GenomaiError with its last message if it failed."""
     import subprocess
 
-    line = [sys.executable, "-m", "genomai_cli", *words]
-    ended = subprocess.run(line, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        raise GenomaiError(ended.stderr.strip().splitlines()[-1] if ended.stderr else "no message")
+    command_line = [sys.executable, "-m", "genomai_cli", *arguments]
+    process = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise GenomaiError(
+            process.stderr.strip().splitlines()[-1] if process.stderr else "no message"
+        )
 
 
-def _compare(table: Path) -> None:
+def _require_groups(table: Path) -> None:
     from genomai_cli.formats.tables import read_table
 
-    found = list(read_table(table).column("superpop"))
-    if found != GROUPS:
-        raise GenomaiError(f"{' '.join(found)} where {' '.join(GROUPS)} were made up")
+    groups = list(read_table(table).column("superpop"))
+    if groups != GROUPS:
+        raise GenomaiError(f"{' '.join(groups)} where {' '.join(GROUPS)} were made up")

@@ -20,7 +20,7 @@ from genomai_cli.cli.options import (
     StrandOption,
     VariantOptions,
 )
-from genomai_cli.cli.resuming import Resuming, is_stream
+from genomai_cli.cli.resuming import ResumeOptions, is_stream
 from genomai_cli.cli.run import Run, command
 from genomai_cli.errors import UsageError
 
@@ -37,7 +37,7 @@ TABLE_ENDINGS = (".tsv", ".txt", ".tab")
 
 
 class Target(StrEnum):
-    """What is written."""
+    """The format of the output."""
 
     TSV = "tsv"
     HDF5 = "hdf5"
@@ -124,17 +124,17 @@ class VectorOptions:
     stride: StrideLetters = None
 
     def settings(self) -> "Settings":
-        """The same as the embedder reads them."""
+        """These options as the embedder reads them."""
         from genomai_cli.inference.embed import Settings
 
-        both = self.strand is Strand.BOTH
+        both_strands = self.strand is Strand.BOTH
         pool = self.pool.value
-        return Settings(pool, self.layer, both, self.per_token, self.window, self.stride)
+        return Settings(pool, self.layer, both_strands, self.per_token, self.window, self.stride)
 
 
 @dataclass(eq=False, repr=False)
-class FileOptions(Resuming):
-    """What becomes of vectors that are there already."""
+class FileOptions(ResumeOptions):
+    """Whether vectors are added to those of a file, or to those of an interrupted run."""
 
     append: Append = False
 
@@ -174,7 +174,7 @@ def embed(
     from genomai_cli.formats.shards import Shard
     from genomai_cli.inference.batching import Batching
     from genomai_cli.inference.embed import Embedder
-    from genomai_cli.sources.installed import DEFAULT_OF_DNA
+    from genomai_cli.sources.installed import DEFAULT_DNA_MODEL
     from genomai_cli.sources.model_choice import InstalledInputs, open_model
 
     target = to or _target(output)
@@ -188,34 +188,34 @@ def embed(
     part = Shard.parsed(shard)
     _, sources = open_run_inputs(run)
     _, bundle, records = open_model(
-        run, sources, model, compute, variants=variants, part=part, of_dna=DEFAULT_OF_DNA
+        run, sources, model, compute, variants=variants, part=part, dna_model=DEFAULT_DNA_MODEL
     )
     embedder = Embedder(bundle, vectors.settings(), InstalledInputs())
     run.note(embedding=embedder.attributes)
-    made = Vectors(run, embedder, Batching(windows=batch_size), part)
+    record_vectors = RecordVectors(run, embedder, Batching(windows=batch_size), part)
     records = run.console.progress(records, "embedding")
     if target is Target.TSV:
-        write_table(output, made, records)
+        write_table(output, record_vectors, records)
     elif target is Target.PARQUET:
-        write_parquet(output, made, records)
+        write_parquet(output, record_vectors, records)
     elif target is Target.H5AD:
-        write_stream(output, made, records, write_h5ad)
+        write_stream(output, record_vectors, records, write_h5ad)
     elif _is_stream(output):
-        write_stream(output, made, records)
+        write_stream(output, record_vectors, records)
     else:
-        write_file(output, made, records, file)
+        write_file(output, record_vectors, records, file)
 
 
 def _target(output: Path) -> Target:
-    """What a file of this name is to be."""
+    """The format of a file of this name."""
     name = output.name.removesuffix(".gz")
-    table = output == STANDARD_OUTPUT or name.endswith(TABLE_ENDINGS)
-    device = output.exists() and not output.is_file()
+    is_table = output == STANDARD_OUTPUT or name.endswith(TABLE_ENDINGS)
+    is_device = output.exists() and not output.is_file()
     if output.suffix == ".h5ad":
         return Target.H5AD
     if output.suffix == ".parquet":
         return Target.PARQUET
-    return Target.TSV if table or device else Target.HDF5
+    return Target.TSV if is_table or is_device else Target.HDF5
 
 
 def _is_stream(output: Path) -> bool:
@@ -223,7 +223,7 @@ def _is_stream(output: Path) -> bool:
     return is_stream(output) or output.suffix == ".gz"
 
 
-class Vectors:
+class RecordVectors:
     """The vectors of a run's records, counted as they pass."""
 
     def __init__(self, run: Run, embedder: "Embedder", batching: "Batching", part: "Shard") -> None:
@@ -233,31 +233,31 @@ class Vectors:
     def of(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
         """Names, each with some rows of the record's and whether they are its last."""
         counts = self.run.report.records
-        before = counts.refused
+        refused_before = counts.refused
         yield from self._tokens(records) if self.per_token else self._pooled(records)
-        empty = counts.refused - before
+        empty = counts.refused - refused_before
         if empty:
-            what = "no vectors" if self.per_token else "vectors of nan"
+            description = "no vectors" if self.per_token else "vectors of nan"
             self.run.console.warn(
-                f"{empty} records hold nothing that the model can read and have {what}"
+                f"{empty} records hold nothing that the model can read and have {description}"
             )
 
     def _pooled(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
-        for found in self.embedder.embed(records, self.batching):
-            self.run.count(used=found.windows > 0, refused=found.windows == 0)
-            yield found.name, found.vector[None], True
+        for embedded in self.embedder.embed(records, self.batching):
+            self.run.count(used=embedded.windows > 0, refused=embedded.windows == 0)
+            yield embedded.name, embedded.vector[None], True
 
     def _tokens(self, records: Records) -> "Iterator[tuple[str, Rows, bool]]":
         rows = 0
-        for part in self.embedder.embed_tokens(records, self.batching):
-            rows += len(part.vectors)
-            if part.last:
+        for chunk in self.embedder.embed_tokens(records, self.batching):
+            rows += len(chunk.vectors)
+            if chunk.last:
                 self.run.count(used=rows > 0, refused=rows == 0)
                 rows = 0
-            yield part.name, part.vectors, part.last
+            yield chunk.name, chunk.vectors, chunk.last
 
 
-def write_table(output: Path, vectors: Vectors, records: Records) -> None:
+def write_table(output: Path, vectors: RecordVectors, records: Records) -> None:
     """Write the vectors of the records as TSV."""
     from genomai_cli.formats.embeddings import write_tsv
     from genomai_cli.formats.outputs import held_output
@@ -272,7 +272,7 @@ def write_table(output: Path, vectors: Vectors, records: Records) -> None:
         )
 
 
-def write_parquet(output: Path, vectors: Vectors, records: Records) -> None:
+def write_parquet(output: Path, vectors: RecordVectors, records: Records) -> None:
     """Write them as Parquet."""
     from genomai_cli.formats.outputs import held_output
     from genomai_cli.formats.parquet import write_vectors
@@ -290,12 +290,12 @@ def write_parquet(output: Path, vectors: Vectors, records: Records) -> None:
 
 def write_stream(
     output: Path,
-    vectors: Vectors,
+    vectors: RecordVectors,
     records: Records,
-    turned: "Callable[[Hdf5Reader, Path], None] | None" = None,
+    convert: "Callable[[Hdf5Reader, Path], None] | None" = None,
 ) -> None:
-    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot; or as what it is `turned`
-    into."""
+    """Write them as HDF5 by way of a temporary file, because HDF5 seeks and a stream cannot; or in the format to which
+    `convert` turns that file."""
     import shutil
     import tempfile
 
@@ -303,19 +303,21 @@ def write_stream(
     from genomai_cli.formats.outputs import held_output
 
     with held_output(output) as out, tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "embeddings.h5"
-        with _file(whole, vectors) as file:
+        path = Path(folder) / "embeddings.h5"
+        with _file(path, vectors) as file:
             _fill(file, vectors, records)
-        if turned is not None:
-            reader = Hdf5Reader(whole)
-            whole = Path(folder) / "turned.h5"
-            turned(reader, whole)
+        if convert is not None:
+            reader = Hdf5Reader(path)
+            path = Path(folder) / "turned.h5"
+            convert(reader, path)
             reader.close()
-        with whole.open("rb") as handle:
+        with path.open("rb") as handle:
             shutil.copyfileobj(handle, out, 1 << 20)
 
 
-def write_file(output: Path, vectors: Vectors, records: Records, options: FileOptions) -> None:
+def write_file(
+    output: Path, vectors: RecordVectors, records: Records, options: FileOptions
+) -> None:
     """Write them as an HDF5 file, add them to one, or go on with the interrupted run that was to write it."""
     from genomai_cli.formats.embeddings import Unseen
 
@@ -334,7 +336,7 @@ def write_file(output: Path, vectors: Vectors, records: Records, options: FileOp
     vectors.run.note(skipped=unseen.skipped)
 
 
-def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
+def _file(output: Path, vectors: RecordVectors, **restart: bool) -> "EmbeddingFile":
     from genomai_cli.formats.embeddings import EmbeddingFile
 
     embedder = vectors.embedder
@@ -344,10 +346,10 @@ def _file(output: Path, vectors: Vectors, **how: bool) -> "EmbeddingFile":
         embedder.width,
         per_token=vectors.per_token,
         shard=str(vectors.part),
-        **how,
+        **restart,
     )
 
 
-def _fill(file: "EmbeddingFile", vectors: Vectors, records: Records) -> None:
+def _fill(file: "EmbeddingFile", vectors: RecordVectors, records: Records) -> None:
     for name, rows, last in vectors.of(records):
         file.add(name, rows, last)

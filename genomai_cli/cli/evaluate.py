@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genomai_cli.cli.evaluate_generation import GenerationOptions, measured_generation
-from genomai_cli.cli.evaluate_tracks import OmicsOptions, measured_tracks, predicted_tracks
+from genomai_cli.cli.evaluate_generation import GenerationOptions, generation_measures
+from genomai_cli.cli.evaluate_tracks import OmicsOptions, coverage_measures, omics_measures
 from genomai_cli.cli.options import STANDARD_OUTPUT, Output, SeedOnly, report_option
 from genomai_cli.cli.pages import PageFile, page_file
 from genomai_cli.cli.run import Run, command
@@ -154,10 +154,12 @@ def evaluate(
         _refuse(task, **vars(omics))
     with page_file(report) as page:
         if task in (Task.OMICS, Task.TRACKS):
-            others = {name: value for name, value in vars(generation).items() if name != "model"}
-            _refuse(task, inputs=inputs, **vars(labels), **others, confusion=confusion)
-            measured = _omics if task is Task.OMICS else _tracks
-            text = measured(run, format_, omics, generation.model, page, random.seed)
+            generation_options = {
+                name: value for name, value in vars(generation).items() if name != "model"
+            }
+            _refuse(task, inputs=inputs, **vars(labels), **generation_options, confusion=confusion)
+            evaluate_task = _omics if task is Task.OMICS else _tracks
+            text = evaluate_task(run, format_, omics, generation.model, page, random.seed)
         elif task is Task.GENERATION:
             _refuse(task, **vars(labels), confusion=confusion)
             text = _generation(run, format_, generation, page, random.seed)
@@ -174,7 +176,7 @@ def _omics(
     from genomai_cli.cli import evaluation_report as texts
 
     _refuse(Task.OMICS, resolution=omics.resolution, only=omics.only, organism=omics.organism)
-    rows, threshold = measured_tracks(run, omics, model, seed)
+    rows, threshold = omics_measures(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import evaluation_page
 
@@ -189,7 +191,7 @@ def _tracks(
     from genomai_cli.cli import evaluation_report as texts
 
     _refuse(Task.TRACKS, threshold=omics.threshold)
-    rows = predicted_tracks(run, omics, model, seed)
+    rows = coverage_measures(run, omics, model, seed)
     if page:
         from genomai_cli.inference.track_report import coverage_page
 
@@ -205,7 +207,7 @@ def _generation(
     from genomai_cli.population.evaluation.generation import alarms
     from genomai_cli.population.generation.quality import Quality, notes_of
 
-    report, comparison, files = measured_generation(run, options, seed)
+    report, comparison, files = generation_measures(run, options, seed)
     notes = notes_of(comparison, report)
     for remark in Quality(report, notes).remarks:
         run.console.say(remark)
@@ -214,8 +216,8 @@ def _generation(
 
         title = f"{len(comparison.synthetic):,} generated samples beside real ones"
         facts = run.facts() | {"seed": str(seed)}
-        told = notes | alarms(report)
-        page.write(quality_page(title, report, told, Frequencies.of(comparison), facts))
+        all_notes = notes | alarms(report)
+        page.write(quality_page(title, report, all_notes, Frequencies.of(comparison), facts))
     if format_ is Format.TSV:
         return texts.generation_tsv(report)
     return texts.generation_json(report, asdict(files))
@@ -237,32 +239,32 @@ def _classification(
     if labels.truth is None or len(run.inputs) > 1:
         raise UsageError("one table of predictions and --truth LABELS are needed")
     table = evaluation.PredictionTable(read_table(run.inputs[0]))
-    known = evaluation.with_label_sets(read_labels(labels.truth), table)
-    column_of = evaluation.columns_for(table, known, _columns(labels.column or []))
-    remarks = _count(run, evaluation.overlap(table, known), len(table.samples))
-    remarks += _tell_leaks(run, labels)
+    truth = evaluation.with_label_sets(read_labels(labels.truth), table)
+    column_of = evaluation.columns_for(table, truth, _columns(labels.column or []))
+    remarks = _count_overlap(run, evaluation.overlap(table, truth), len(table.samples))
+    remarks += _report_leaks(run, labels)
     if novel := table.novel():
         remarks.append(
             f"{novel} of {len(table.samples)} samples are unlike what the model knows (NOVEL)"
         )
         run.console.say(remarks[-1])
-    scores = evaluation.score_heads(table, known, column_of, seed)
+    scores = evaluation.score_heads(table, truth, column_of, seed)
     if confusion is not None:
         _write(confusion, texts.confusion_tsv(scores))
     if page:
         from genomai_cli.reports.evaluation import page as page_of
 
-        cases = evaluation.cases_of(table, known, column_of)
+        cases = evaluation.cases_of(table, truth, column_of)
         facts = run.facts() | {"seed": str(seed)}
         page.write(page_of(scores, cases, facts=facts, remarks=remarks, seed=seed))
     if format_ is Format.TSV:
         return texts.classification_tsv(scores)
-    facts = {"task": Task.CLASSIFICATION, "predictions": table.path, "truth": known.path}
+    facts = {"task": Task.CLASSIFICATION, "predictions": table.path, "truth": truth.path}
     return texts.classification_json(scores, **facts)
 
 
-def _tell_leaks(run: Run, labels: TruthOptions) -> list[str]:
-    """Warn of sequences that the model may know from training, if it was said what that was; what was told."""
+def _report_leaks(run: Run, labels: TruthOptions) -> list[str]:
+    """Warn of sequences that are like those trained on, if these were named; the messages."""
     from genomai_cli.training.similarity import shared_between
 
     if labels.trained_on is None:
@@ -272,29 +274,29 @@ def _tell_leaks(run: Run, labels: TruthOptions) -> list[str]:
     file = labels.sequences or labels.truth
     assert file is not None  # without LABELS there is nothing to evaluate
     tested = _sequences(file)
-    found = len(shared_between(_trained_on(labels.trained_on), tested))
-    run.note(leaks={str(file): [found, len(tested)]})
+    similar = len(shared_between(_training_sequences(labels.trained_on), tested))
+    run.note(leaks={str(file): [similar, len(tested)]})
     message = (
-        f"{file}: {found} of {len(tested)} sequences have near-duplicates among those trained on"
+        f"{file}: {similar} of {len(tested)} sequences have near-duplicates among those trained on"
     )
-    if found:
+    if similar:
         message += ": what is measured on them is partly memory"
-    (run.console.warn if found else run.console.say)(message)
+    (run.console.warn if similar else run.console.say)(message)
     return [message]
 
 
-def _trained_on(name: str) -> "KmerTable | list[str]":
-    """The sequences of a file, or what the model of that name keeps of those that it was trained on."""
+def _training_sequences(name: str) -> "KmerTable | list[str]":
+    """The sequences of a file, or the k-mers that the model of that name keeps of those that it was trained on."""
     from genomai_cli.bundles import catalog
     from genomai_cli.training.similarity import KmerTable
 
     if Path(name).is_file():
         return _sequences(Path(name))
-    kept = catalog.find(name) / catalog.TRAINING_KMERS
-    if not kept.is_file():
+    kmers_file = catalog.find(name) / catalog.TRAINING_KMERS
+    if not kmers_file.is_file():
         message = f"{name} keeps nothing of what it was trained on: --trained-on the file itself"
         raise BundleError(message)
-    return KmerTable.from_file(kept)
+    return KmerTable.from_file(kmers_file)
 
 
 def _sequences(path: Path) -> list[str]:
@@ -305,36 +307,36 @@ def _sequences(path: Path) -> list[str]:
         return [record.held for record in read_sequences(source)]
 
 
-def _refuse(task: Task, **given: object) -> None:
+def _refuse(task: Task, **options: object) -> None:
     """UsageError if an option is given that is for another task."""
-    for option, value in given.items():
+    for option, value in options.items():
         if value:
             raise UsageError(f"--{option.replace('_', '-')} is not for --task {task}")
 
 
-def _columns(given: list[str]) -> dict[str, str]:
+def _columns(texts: list[str]) -> dict[str, str]:
     """`HEAD=COLUMN` as a mapping."""
-    for text in given:
+    for text in texts:
         if not all(text.partition("=")):
             raise UsageError(f"--column {text}: not HEAD=COLUMN")
-    return dict(text.split("=", 1) for text in given)
+    return dict(text.split("=", 1) for text in texts)
 
 
-def _count(run: Run, overlap: "Overlap", rows: int) -> list[str]:
-    """Count the rows, and warn about samples that have no partner or several; what was told."""
+def _count_overlap(run: Run, overlap: "Overlap", rows: int) -> list[str]:
+    """Count the rows, and warn about samples without a truth or with several predictions; the messages."""
     run.count(read=rows, used=overlap.common, refused=rows - overlap.common)
-    told = []
-    for samples, what in (
+    messages = []
+    for samples, problem in (
         (overlap.only_predicted, "predicted but without a truth, left out"),
         (overlap.repeated, "predicted more than once, every row counts"),
     ):
         if samples:
-            told.append(f"{len(samples)} samples {what}: {shown_names(samples, most=3)}")
-            run.console.warn(told[-1])
+            messages.append(f"{len(samples)} samples {problem}: {shown_names(samples, limit=3)}")
+            run.console.warn(messages[-1])
     if overlap.only_known:
-        told.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
-        run.console.say(told[-1])
-    return told
+        messages.append(f"{len(overlap.only_known)} samples of the truth are not predicted")
+        run.console.say(messages[-1])
+    return messages
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What `genomai evaluate --task generation` measures: generated samples beside real ones."""
+"""The measures of `genomai evaluate --task generation`: generated samples compared with real ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ Predictions = Annotated[
 
 @dataclass(eq=False, repr=False)
 class GenerationOptions:
-    """What generated samples are compared with besides the real ones, and at which sites."""
+    """Further samples for the comparison of generated with real ones, and its sites."""
 
     held_out: HeldOut = None
     groups: Groups = None
@@ -49,8 +49,8 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """The files of real and of generated samples, and what they are compared with besides."""
+class ComparedFiles:
+    """The files of real, generated and held-out samples, of their groups, and of predictions."""
 
     real: Path
     synthetic: Path
@@ -64,9 +64,9 @@ class Compared:
         return [self.real, self.synthetic, *([self.held_out] if self.held_out else [])]
 
 
-def measured_generation(
+def generation_measures(
     run: Run, options: GenerationOptions, seed: int
-) -> "tuple[Report, Comparison, Compared]":
+) -> "tuple[Report, Comparison, ComparedFiles]":
     """The report on generated samples, what was compared, and the files; UsageError for another number of inputs than
     two."""
     from genomai_cli.sources.installed import panel_of
@@ -74,14 +74,14 @@ def measured_generation(
     if len(run.inputs) != 2:
         raise UsageError("--task generation compares two files: REAL SYNTHETIC")
     real, synthetic = run.inputs
-    files = Compared(real, synthetic, options.held_out, options.groups, options.predictions)
-    given = options.panel or options.model
-    panel = panel_of(options.panel, options.model) if given else None
+    files = ComparedFiles(real, synthetic, options.held_out, options.groups, options.predictions)
+    has_panel = options.panel or options.model
+    panel = panel_of(options.panel, options.model) if has_panel else None
     return *_compare(run, files, panel, seed), files
 
 
 def _compare(
-    run: Run, files: Compared, panel: "Panel | None", seed: int
+    run: Run, files: ComparedFiles, panel: "Panel | None", seed: int
 ) -> "tuple[Report, Comparison]":
     """The report at the sites of the panel.
 
@@ -95,7 +95,9 @@ def _compare(
 
     sources = list(open_inputs(files.genotypes))
     records = [read_records(source) for source in sources]
-    sites = panel or _panel(sources[0], [found for found in records if found is not None])
+    sites = panel or _panel(
+        sources[0], [sequences for sequences in records if sequences is not None]
+    )
     genotypes = [genotypes_of(*pair, sites) for pair in zip(sources, records, strict=True)]
     for path, samples in zip(files.genotypes, genotypes, strict=True):
         phase = "phased" if samples.phased else "without phase"
@@ -103,8 +105,8 @@ def _compare(
         run.count(read=len(samples), used=len(samples))
     real, synthetic, *held_out = genotypes
     groups = read_labels(files.groups) if files.groups else None
-    others = held_out[0] if held_out else None
-    comparison = generation.Comparison.of(sites, real, synthetic, others, groups)
+    held_out_samples = held_out[0] if held_out else None
+    comparison = generation.Comparison.of(sites, real, synthetic, held_out_samples, groups)
     left_out = len(sites) - len(comparison.panel)
     if left_out:
         run.console.warn(f"{left_out} sites are missing in one of the files: left out")
@@ -132,8 +134,8 @@ def _panel(real: "Input", sequences: "list[list[SequenceRecord]]") -> "Panel":
         raise InputError(message, path=record.path, line=record.line or None)
     if real.file is None:
         raise UsageError("real samples from a pipe need --panel or --model")
-    with open_input(real.path) as again:  # once for the sites, once for the samples
-        return panel_of_variants(again)
+    with open_input(real.path) as reopened:  # once for the sites, once for the samples
+        return panel_of_variants(reopened)
 
 
 def _recognised(path: Path, synthetic: "SampleGenotypes") -> "Measures":
@@ -143,8 +145,8 @@ def _recognised(path: Path, synthetic: "SampleGenotypes") -> "Measures":
 
     predictions = PredictionTable(read_table(path))
     columns = [predictions.table.column(head) for head in predictions.heads]
-    called = dict(zip(predictions.samples, zip(*columns, strict=True), strict=True))
-    measures = recognition_measures(synthetic.requested, called)
+    labels_of_sample = dict(zip(predictions.samples, zip(*columns, strict=True), strict=True))
+    measures = recognition_measures(synthetic.requested, labels_of_sample)
     if not measures:
         message = "names none of the generated samples whose record has a phenotype="
         raise InputError(message, path=path)

@@ -1,4 +1,4 @@
-"""What `genomai evaluate --task omics` and `tracks` measure: how well a model restores tokens and tracks of a genome
+"""The measures of `genomai evaluate --task omics` and `tracks`: how well a model restores tokens and tracks of a genome
 aside, and how well it predicts tracks from DNA."""
 
 from dataclasses import dataclass
@@ -61,12 +61,12 @@ Resolution = Annotated[
         show_default=False,
     ),
 ]
-BINS = 128  # bases
+DEFAULT_RESOLUTION = 128  # bases of a bin
 
 
 @dataclass(eq=False, repr=False)
 class OmicsOptions:
-    """On what a model of tracks is measured."""
+    """The tracks and the genome on which a model of tracks is measured."""
 
     tracks: TracksFile = None
     reference: ReferenceFile = None
@@ -76,14 +76,14 @@ class OmicsOptions:
     only: Only = None
     organism: Organism = None
 
-    def needed(self, task: str, model: str | None) -> tuple[str, Path, Path]:
+    def require_files(self, task: str, model: str | None) -> tuple[str, Path, Path]:
         """The model, the tracks and the reference; UsageError without one of them."""
         if model is None or self.tracks is None or self.reference is None:
             raise UsageError(f"--task {task} needs --model, --tracks and a --reference")
         return model, self.tracks, self.reference
 
 
-def measured_tracks(
+def omics_measures(
     run: Run, options: OmicsOptions, model: str | None, seed: int
 ) -> "tuple[list[Row], float]":
     """The table of restored tokens and tracks, and the threshold of F1."""
@@ -98,11 +98,11 @@ def measured_tracks(
     from genomai_cli.inputs.tracks import TrackInput
     from genomai_cli.sources.model_choice import load_model
 
-    model, tracks, fasta = options.needed("omics", model)
+    model, tracks, fasta = options.require_files("omics", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier, *bundle.auxiliary.values()])
-    kept = catalog.find(model) / GUESSES
-    if not isinstance(bundle.input, TrackInput) or not kept.is_file():
+    guesses_file = catalog.find(model) / GUESSES
+    if not isinstance(bundle.input, TrackInput) or not guesses_file.is_file():
         raise BundleError(f"the model {bundle.name!r} restores no tracks")
     table = read_track_table(tracks).selected(bundle.input.tracks)
     with open_reference(fasta) as reference:
@@ -113,17 +113,19 @@ def measured_tracks(
             reference,
             regions,
             aligned,
-            Guesses.from_bytes(kept.read_bytes(), str(kept)),
+            Guesses.from_bytes(guesses_file.read_bytes(), str(guesses_file)),
             seed=seed,
             threshold=options.threshold,
         )
-    fitted = "given" if options.threshold else "fitted to these masked values, which flatters F1"
-    run.console.say(f"values from {threshold:.4f} on are called ({fitted})")
+    threshold_source = (
+        "given" if options.threshold else "fitted to these masked values, which flatters F1"
+    )
+    run.console.say(f"values from {threshold:.4f} on are called ({threshold_source})")
     run.note(threshold=threshold)
     return rows, threshold
 
 
-def predicted_tracks(
+def coverage_measures(
     run: Run, options: OmicsOptions, model: str | None, seed: int
 ) -> "list[CoverageRow]":
     """How well tracks are predicted from DNA, organism by organism of those that the table has tracks of."""
@@ -138,26 +140,34 @@ def predicted_tracks(
     from genomai_cli.inputs.track_guesses import GUESSES
     from genomai_cli.sources.model_choice import load_model
 
-    model, tracks, fasta = options.needed("tracks", model)
+    model, tracks, fasta = options.require_files("tracks", model)
     bundle = load_model(run, model, Compute(device="cpu"))
     to_single_precision([bundle.classifier])
     table = read_track_table(tracks)
-    kept = catalog.find(model) / GUESSES
-    known = kept.read_bytes() if kept.is_file() else None
-    found: list[CoverageRow] = []
+    guesses_file = catalog.find(model) / GUESSES
+    guesses = guesses_file.read_bytes() if guesses_file.is_file() else None
+    rows: list[CoverageRow] = []
     with open_reference(fasta) as reference:
         regions = list(regions_of(reference, options.regions))
-        here = measured_here(bundle, table, options.only or (), options.organism)
-        for organism, names in here.items():
-            reading = Reading(resolution=options.resolution or BINS, only=names, organism=organism)
+        tracks_by_organism = measured_here(bundle, table, options.only or (), options.organism)
+        for organism, names in tracks_by_organism.items():
+            reading = Reading(
+                resolution=options.resolution or DEFAULT_RESOLUTION, only=names, organism=organism
+            )
             predictor = TrackPredictor(bundle, reference, reading)
-            own = table.selected(predictor.reader.tracks)
-            aligned = AlignedTracks.open(own, reference.lengths, reference.path, run.console.warn)
-            means = None if known is None else means_of(known, str(kept), bundle, predictor.tracks)
-            found += compared(predictor, aligned, regions, means).rows(seed)
+            organism_table = table.selected(predictor.reader.tracks)
+            aligned = AlignedTracks.open(
+                organism_table, reference.lengths, reference.path, run.console.warn
+            )
+            means = (
+                None
+                if guesses is None
+                else means_of(guesses, str(guesses_file), bundle, predictor.tracks)
+            )
+            rows += compared(predictor, aligned, regions, means).rows(seed)
             run.console.say(f"{len(predictor.tracks)} tracks {organism or ''}; {predictor.rules}")
-    if not found:
+    if not rows:
         raise InputError("nothing of the model's tracks was measured in the regions", path=tracks)
-    if known is None:
+    if guesses is None:
         run.console.say("each track's mean is that of what is measured here, which flatters it")
-    return found
+    return rows

@@ -1,4 +1,4 @@
-"""What `genomai evaluate` has measured, as TSV and as JSON: of classification by head, of generation by group."""
+"""The measures of `genomai evaluate` as TSV and as JSON: of classification by head, of generation by group."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -38,36 +38,40 @@ def classification_json(scores: Scores, **facts: str) -> str:
 
 
 def _head(result: "HeadScores | NumberScores") -> dict[str, Any]:
-    told = {
+    fields = {
         "n": result.samples,
         "unknown": result.unknown,
         "metrics": {name: estimate_fields(value) for name, value in result.measures.items()},
     }
-    for _, of in _of_labels({"": result}):
-        told |= {"labels": of.labels, "confusion": of.confusion.tolist()}
-    return told
+    for _, head_scores in _of_labels({"": result}):
+        fields |= {"labels": head_scores.labels, "confusion": head_scores.confusion.tolist()}
+    return fields
 
 
 def _of_labels(scores: Scores) -> "Iterator[tuple[str, HeadScores]]":
     """The heads of labels, which have a confusion matrix, with their scores."""
     from genomai_cli.metrics.classification import HeadScores
 
-    return ((head, of) for head, of in scores.items() if isinstance(of, HeadScores))
+    return (
+        (head, head_scores)
+        for head, head_scores in scores.items()
+        if isinstance(head_scores, HeadScores)
+    )
 
 
-GUESSES = ("nothing", "rate", "other_tracks", "last_seen", "next_base")
+BASELINES = ("nothing", "rate", "other_tracks", "last_seen", "next_base")
 
 
 def omics_tsv(rows: "list[Row]") -> str:
     """A line a measure: part, group, measure, cases, the model's value with its 95 % interval, and those of guesses."""
-    header = ("part", "group", "measure", "n", "model", "low", "high", *GUESSES)
+    header = ("part", "group", "measure", "n", "model", "low", "high", *BASELINES)
     return _lines([header, *map(_omics_row, rows)])
 
 
 def _omics_row(row: "Row") -> tuple[str, ...]:
     numbers = [row.model, *(row.interval or (math.nan, math.nan))]
-    guesses = [row.guesses.get(name, math.nan) for name in GUESSES]
-    return (row.part, row.group, row.measure, str(row.n), *map(_decimal, numbers + guesses))
+    baselines = [row.guesses.get(name, math.nan) for name in BASELINES]
+    return (row.part, row.group, row.measure, str(row.n), *map(_decimal, numbers + baselines))
 
 
 def omics_json(rows: "list[Row]", threshold: float) -> str:
@@ -77,13 +81,13 @@ def omics_json(rows: "list[Row]", threshold: float) -> str:
     )
 
 
-TOLD = ("model", "other_tracks", "track_mean")
+PREDICTORS = ("model", "other_tracks", "track_mean")
 
 
 def coverage_tsv(rows: "list[CoverageRow]") -> str:
     """A line a measure of a track, or of an assay's tracks together: the model's value, those of guesses, and their
     95 % intervals."""
-    names = [name + part for name in TOLD for part in ("", "_low", "_high")]
+    names = [name + part for name in PREDICTORS for part in ("", "_low", "_high")]
     return _lines([(*COVERAGE, *names), *map(_coverage_row, rows)])
 
 
@@ -91,9 +95,9 @@ COVERAGE = ("organism", "assay", "track", "measure", "tracks", "windows", "bins"
 
 
 def _coverage_row(row: "CoverageRow") -> tuple[str, ...]:
-    told = [str(getattr(row, column)) or "." for column in COVERAGE]
-    numbers = [number for name in TOLD for number in asdict(row.told[name]).values()]
-    return (*told, *map(_decimal, numbers))
+    columns = [str(getattr(row, column)) or "." for column in COVERAGE]
+    numbers = [number for name in PREDICTORS for number in asdict(row.told[name]).values()]
+    return (*columns, *map(_decimal, numbers))
 
 
 def coverage_json(rows: "list[CoverageRow]") -> str:
@@ -129,8 +133,8 @@ def generation_json(report: "Report", files: Mapping[str, Path | None]) -> str:
         group: {name: estimate_fields(estimate) for name, estimate in measures.items()}
         for group, measures in report.items()
     }
-    named = {name: str(path) for name, path in files.items() if path is not None}
-    return _document({"task": "generation", **named, "groups": groups})
+    paths = {name: str(path) for name, path in files.items() if path is not None}
+    return _document({"task": "generation", **paths, "groups": groups})
 
 
 def number(value: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from genomai_cli.cli.process import BROKEN_PIPE, INTERRUPTED, drop_standard_output, tell
+from genomai_cli.cli.process import BROKEN_PIPE, INTERRUPTED, drop_standard_output, print_to_stderr
 from genomai_cli.errors import GenomaiError
 from genomai_cli.names import printable
 
@@ -37,9 +37,9 @@ class Commands(TyperGroup):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        words = [*ctx._protected_args, *ctx.args]
-        command = " ".join([ctx.command_path, *words[:1]])
-        with exit_statuses(command, verbose=_is_verbose(words)):
+        arguments = [*ctx._protected_args, *ctx.args]
+        command = " ".join([ctx.command_path, *arguments[:1]])
+        with exit_statuses(command, verbose=_is_verbose(arguments)):
             return super().invoke(ctx)
 
 
@@ -59,12 +59,12 @@ def exit_statuses(command: str, *, verbose: bool) -> Iterator[None]:
             _print_traceback(error)
         raise typer.Exit(fail(command, error)) from error
     except KeyboardInterrupt as error:
-        tell(f"{command}: interrupted")
+        print_to_stderr(f"{command}: interrupted")
         raise typer.Exit(INTERRUPTED) from error
 
 
-# What a library of types says of a value, and what a user reads.
-_WORDS = (
+# Messages of the libraries that check values, and their rewording for users.
+_REWORDINGS = (
     (r"Value error, ", ""),
     (r"Input should be a valid integer.*", "not a whole number"),
     (r"Input should be a valid number.*", "not a number"),
@@ -75,11 +75,14 @@ _WORDS = (
 
 
 def reword(error: Any) -> None:
-    """Say what is wrong with an option, and which one may be meant, as the rest of the program says it."""
-    for pattern, words in _WORDS:
-        error.message = re.sub(pattern, words, error.message)
-    if near := getattr(error, "possibilities", None):
-        error.message, error.possibilities = f"{error.message}. Did you mean {near[0]}?", None
+    """Reword an error about an option, and the suggestions of others, in the style of the program."""
+    for pattern, replacement in _REWORDINGS:
+        error.message = re.sub(pattern, replacement, error.message)
+    if suggestions := getattr(error, "possibilities", None):
+        error.message, error.possibilities = (
+            f"{error.message}. Did you mean {suggestions[0]}?",
+            None,
+        )
 
 
 def fail(command: str, error: Exception) -> int:
@@ -87,7 +90,7 @@ def fail(command: str, error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         drop_standard_output()
         return BROKEN_PIPE
-    tell(f"{command}: {describe(error)}")
+    print_to_stderr(f"{command}: {describe(error)}")
     return error.exit_status if isinstance(error, GenomaiError) else 1
 
 
@@ -115,8 +118,8 @@ def describe(error: Exception) -> str:
     return printable(" ".join(text.split()))
 
 
-def _is_verbose(words: Sequence[str]) -> bool:
-    return any(word in ("-v", "--verbose") for word in words)
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    return any(argument in ("-v", "--verbose") for argument in arguments)
 
 
 def _print_traceback(error: Exception) -> None:

@@ -21,7 +21,7 @@ from genomai_cli.cli.options import (
     VariantOptions,
 )
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Along, Organism
+from genomai_cli.cli.track_outputs import GenomeOptions, Organism
 from genomai_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PICTURES = (".png", ".svg")
 
 
 class Method(StrEnum):
-    """How effects of substitutions are had (the same as `inference.explain.METHODS`, which would need torch)."""
+    """How effects of substitutions are computed (the same as `inference.explain.METHODS`, which would need torch)."""
 
     ISM = "ism"
     GRADIENT = "gradient"
@@ -97,7 +97,7 @@ MotifPlot = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Pictures:
-    """What else is made of the explanations."""
+    """Pictures and motifs of the explanations."""
 
     plot: Plot = None
     motifs: MotifsFile = None
@@ -123,7 +123,7 @@ def explain(
     method: MethodOption = Method.ISM,
     strand: StrandOption = Strand.FORWARD,
     organism: Organism = None,
-    along: Along,
+    genome: GenomeOptions,
     pictures: Pictures,
     batch_size: BatchSize = None,
     compute: Compute,
@@ -160,26 +160,26 @@ def explain(
         )
     bundle = load_model(run, model, compute)
     require_explainable(bundle, method)
-    _check(bundle, along, bool(inputs))
-    asked = labels_asked(bundle, head, label, organism)
-    both, batching = strand is Strand.BOTH, Batching(windows=batch_size)
-    odds = readings(bundle, asked, both_strands=both, batching=batching, organism=organism)
-    explainer = Explainer(odds, asked, str(method))
-    with _records(run, bundle, along) as records:
+    _check(bundle, genome, bool(inputs))
+    labels = labels_asked(bundle, head, label, organism)
+    both_strands, batching = strand is Strand.BOTH, Batching(windows=batch_size)
+    odds = readings(bundle, labels, both_strands=both_strands, batching=batching, organism=organism)
+    explainer = Explainer(odds, labels, str(method))
+    with _records(run, bundle, genome) as records:
         _write(run, bundle, explainer, records, pictures, compute.seed, output)
 
 
-def _check(bundle: "Bundle", along: Along, others: bool) -> None:
-    """UsageError for a reference that is not for the model, or beside other sequences, and for regions without one."""
+def _check(bundle: "Bundle", genome: GenomeOptions, has_inputs: bool) -> None:
+    """UsageError for a reference that is not for the model, or besides other sequences, and for regions without one."""
     from genomai_cli.inference.track_readers import has_tracks
 
-    if along.reference is None:
-        if along.regions is not None:
+    if genome.reference is None:
+        if genome.regions is not None:
             raise UsageError("--regions need a --reference")
         return
     if not has_tracks(bundle):
         raise UsageError(f"--reference: the model {bundle.name!r} has no tracks")
-    if others:
+    if has_inputs:
         raise UsageError("--reference is for its own regions: leave the other sequences out")
 
 
@@ -192,60 +192,62 @@ def _write(
     seed: int,
     output: Path,
 ) -> None:
-    """The explanations where they were asked for; all files appear, or none."""
+    """Write the explanations to all files; all appear, or none."""
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.inference.explanation_outputs import explanation_writer
     from genomai_cli.inference.label_odds import TRACKS
 
-    about = _about(run, bundle, explainer)
+    model_facts = _report_method(run, bundle, explainer)
     explanations = _explained(run, explainer, records)
     with ExitStack() as stack:
-        out = stack.enter_context(explanation_writer(output, about))
+        out = stack.enter_context(explanation_writer(output, model_facts))
         if pictures.plot:
             plot = stack.enter_context(atomic_output(pictures.plot))
             value = "ln of the mean" if explainer.asked[0].startswith(TRACKS) else "log odds"
             title = f"{bundle.name}: change of the {value} by each substitution"
-            explanations = _drawn(explanations, plot, title, pictures.plot.suffix.lower())
+            explanations = _with_picture(explanations, plot, title, pictures.plot.suffix.lower())
         if pictures.motifs:
             motifs = stack.enter_context(atomic_output(pictures.motifs))
             logos = None
             if pictures.motif_plot:
                 logos = stack.enter_context(atomic_output(pictures.motif_plot))
-            explanations = _searched(run, explanations, motifs, logos, pictures.motif_plot, seed)
+            explanations = _with_motifs(run, explanations, motifs, logos, pictures.motif_plot, seed)
         for explanation in explanations:
             out.add(explanation)
 
 
-def _about(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
-    """Say and record how the explanations are had."""
+def _report_method(run: Run, bundle: "Bundle", explainer: "Explainer") -> dict[str, str]:
+    """Say and record how the explanations are computed."""
     from genomai_cli.inference.label_odds import what_it_is
 
     strand = "mean of both strands" if explainer.odds.both_strands else "the strand given"
-    asked = list(explainer.asked)
-    about = {
+    labels = list(explainer.asked)
+    model_facts = {
         "model_name": bundle.name,
         "model_sha256": bundle.weights_sha256,
         "method": explainer.method,
         "strand": strand,
     }
-    run.note(**about, labels=asked)
-    several = f"log odds of the most likely of {', '.join(asked)}"
-    what = what_it_is(asked[0], "over the record") if len(asked) == 1 else several
-    run.console.say(f"{what}; {explainer.description}, {strand}")
-    return about
+    run.note(**model_facts, labels=labels)
+    choice = f"log odds of the most likely of {', '.join(labels)}"
+    quantity = what_it_is(labels[0], "over the record") if len(labels) == 1 else choice
+    run.console.say(f"{quantity}; {explainer.description}, {strand}")
+    return model_facts
 
 
 @contextmanager
-def _records(run: Run, bundle: "Bundle", along: Along) -> "Iterator[Iterator[SequenceRecord]]":
+def _records(
+    run: Run, bundle: "Bundle", genome: GenomeOptions
+) -> "Iterator[Iterator[SequenceRecord]]":
     """The sequences of all inputs, counted as read, or the regions of the reference."""
     from genomai_cli.cli.inputs import open_run_inputs
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.inference.explain import stretches_of
     from genomai_cli.sources.records import read_records
 
-    if along.reference is not None:
-        with open_reference(along.reference) as reference:
-            yield _counted(run, stretches_of(reference, along.regions))
+    if genome.reference is not None:
+        with open_reference(genome.reference) as reference:
+            yield _counted(run, stretches_of(reference, genome.regions))
         return
     _, sources = open_run_inputs(run)
     yield read_records(
@@ -268,18 +270,18 @@ def _explained(
     run: Run, explainer: "Explainer", records: "Iterator[SequenceRecord]"
 ) -> "Iterator[Explanation]":
     """The explanations of the records of which the model can read something; a warning tells how many there are not."""
-    nothing = 0
+    unreadable = 0
     for _, explanation in explainer.explain(run.console.progress(records, "explaining")):
         if explanation is None:
-            nothing += 1
+            unreadable += 1
         else:
             yield explanation
         run.count(used=explanation is not None, refused=explanation is None)
-    if nothing:
-        run.console.warn(f"{nothing} records have no letter that the model can read: left out")
+    if unreadable:
+        run.console.warn(f"{unreadable} records have no letter that the model can read: left out")
 
 
-def _drawn(
+def _with_picture(
     explanations: "Iterable[Explanation]", out: IO[bytes], title: str, ending: str
 ) -> "Iterator[Explanation]":
     """The explanations as they come, and at the end their picture."""
@@ -295,7 +297,7 @@ def _drawn(
     out.write(drawn(rows, title, ending))
 
 
-def _searched(
+def _with_motifs(
     run: Run,
     explanations: "Iterable[Explanation]",
     out: IO[bytes],
@@ -310,8 +312,8 @@ def _searched(
     for explanation in explanations:
         search.add(explanation)
         yield explanation
-    for told in search.run(seed):
-        run.console.say(told)
+    for message in search.run(seed):
+        run.console.say(message)
     run.note(motifs=search.facts)
     search.write(out)
     if logos is not None and picture is not None:

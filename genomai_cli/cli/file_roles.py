@@ -18,68 +18,73 @@ OUTPUTS = frozenset(
     ("output", "report_json", "changes_file", "attention", "plot", "quality", "per_base", "labels_out", "confusion",
      "q", "eigenvec", "motifs", "motif_plot", "report")
 )  # fmt: skip
-SPELLED = {"inputs": "the input", "changes_file": "--changes"}  # parameters called otherwise
-BESIDE = {"q": ".samples"}  # what is written beside a file as well
+OPTION_NAMES = {
+    "inputs": "the input",
+    "changes_file": "--changes",
+}  # of parameters with another name than their option
+COMPANION_SUFFIXES = {"q": ".samples"}  # suffixes of files that are written with that of an option
 STANDARD_INPUTS = ("-", "/dev/stdin")
 STANDARD_OUTPUTS = ("-", "/dev/stdout")
 
 
-def require_apart(options: Mapping[str, Any]) -> None:
-    """UsageError where an output of these options, by name, would overwrite an input or another output."""
-    written = list(_written(options))
-    for (first, one), (second, other) in combinations(written, 2):
-        if first != second and _same(one, other):
-            raise UsageError(f"{_shown(first)} and {_shown(second)} are the same file")
-        _require_outside({first: one, second: other})
-    for name, path in _read(options):
-        for output, target in written:
-            within = name != "model" and _inside(
+def require_distinct_files(options: Mapping[str, Any]) -> None:
+    """UsageError where one of the outputs that options name would overwrite an input or another output."""
+    outputs = list(_output_paths(options))
+    for (first_option, first_path), (second_option, second_path) in combinations(outputs, 2):
+        if first_option != second_option and _is_same_file(first_path, second_path):
+            raise UsageError(
+                f"{_option(first_option)} and {_option(second_option)} are the same file"
+            )
+        _require_outside({first_option: first_path, second_option: second_path})
+    for name, path in _input_paths(options):
+        for output, target in outputs:
+            overwritten = name != "model" and _is_inside(
                 path, target
             )  # a model may be replaced by what begins with it
-            if not _is_stream(target) and (within or _same(path, target)):
-                what = f"{_shown(output)} would overwrite {_shown(name)}, {path}"
-                raise UsageError(f"{what}: write to another file")
+            if not _is_stream(target) and (overwritten or _is_same_file(path, target)):
+                message = f"{_option(output)} would overwrite {_option(name)}, {path}"
+                raise UsageError(f"{message}: write to another file")
 
 
-def _require_outside(written: Mapping[str, str]) -> None:
+def _require_outside(outputs: Mapping[str, str]) -> None:
     """UsageError for a file in a folder that is replaced as a whole; the run's record comes when that has happened."""
-    for name, path in written.items():
-        for folder, target in written.items():
-            if folder != name != "report_json" and _inside(path, target):
+    for name, path in outputs.items():
+        for folder, target in outputs.items():
+            if folder != name != "report_json" and _is_inside(path, target):
                 raise UsageError(
-                    f"{_shown(name)} would lie in {_shown(folder)}, which is replaced: write to another file"
+                    f"{_option(name)} would lie in {_option(folder)}, which is replaced: write to another file"
                 )
 
 
 def files_read(options: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """The regular files that these options name to be read, by option; not those of the model."""
-    for name, path in _read({**options, "model": None}):
+    for name, path in _input_paths({**options, "model": None}):
         if Path(path).is_file():
             yield name, Path(path)
 
 
-def _written(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _output_paths(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The outputs that are files, or standard output, by option."""
     for name in sorted(OUTPUTS & options.keys()):
         if options[name] is not None and not _is_sink(str(options[name])):
-            yield name, _named(str(options[name]), STANDARD_OUTPUTS)
-            if name in BESIDE:
-                yield name, str(options[name]) + BESIDE[name]
+            yield name, _canonical(str(options[name]), STANDARD_OUTPUTS)
+            if name in COMPANION_SUFFIXES:
+                yield name, str(options[name]) + COMPANION_SUFFIXES[name]
 
 
-def _read(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _input_paths(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The files that are read, by option."""
     model = Path(str(options.get("model")))
     if model.is_dir():
         yield from (("model", str(file)) for file in model.iterdir() if file.is_file())
     for name, value in options.items():
         if name not in OUTPUTS:
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, Path) and str(one) not in STANDARD_INPUTS:
-                    yield name, str(one)
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path) and str(path) not in STANDARD_INPUTS:
+                    yield name, str(path)
 
 
-def _named(path: str, streams: tuple[str, ...]) -> str:
+def _canonical(path: str, streams: tuple[str, ...]) -> str:
     return streams[0] if path in streams else path
 
 
@@ -96,18 +101,18 @@ def _is_sink(path: str) -> bool:
     )
 
 
-def _same(one: str, other: str) -> bool:
-    if one == other:
+def _is_same_file(first: str, second: str) -> bool:
+    if first == second:
         return True
-    if _is_stream(one) or _is_stream(other):
+    if _is_stream(first) or _is_stream(second):
         return False
     try:
-        return os.path.samefile(one, other)
+        return os.path.samefile(first, second)
     except OSError:
-        return os.path.realpath(one) == os.path.realpath(other)
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _inside(path: str, folder: str) -> bool:
+def _is_inside(path: str, folder: str) -> bool:
     """Whether the file lies in a folder that would be replaced, which one without a name is not."""
     if Path(folder).name in ("", ".."):
         return False
@@ -116,5 +121,5 @@ def _inside(path: str, folder: str) -> bool:
     )
 
 
-def _shown(name: str) -> str:
-    return SPELLED.get(name, f"--{name.replace('_', '-')}")
+def _option(name: str) -> str:
+    return OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")

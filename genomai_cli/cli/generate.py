@@ -10,9 +10,9 @@ import typer
 
 from genomai_cli import registry
 from genomai_cli.cli.generate_population import (
-    EVERYBODY,
+    ALL_POPULATIONS,
+    IndividualsRequest,
     Report,
-    Requested,
     Target,
     write_individuals,
 )
@@ -54,7 +54,7 @@ PhenotypeNames = Annotated[
         show_default=False,
     ),
 ]
-Described = Annotated[
+PhenotypesFile = Annotated[
     Path | None,
     typer.Option(
         "--phenotypes",
@@ -208,10 +208,10 @@ ReportFile = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Individuals:
-    """Whom a model of a panel draws."""
+    """The individuals that a model of a panel generates."""
 
     phenotype: PhenotypeNames = None
-    phenotypes: Described = None
+    phenotypes: PhenotypesFile = None
 
     def check(self) -> None:
         """UsageError for both."""
@@ -235,7 +235,7 @@ class Layout:
 
 @dataclass(eq=False, repr=False)
 class Sequences:
-    """What a model of DNA draws."""
+    """The sequences that a model of DNA generates."""
 
     length: Length = None
     prompt: Prompt = None
@@ -253,13 +253,13 @@ class SamplingOptions:
     stop: Stop = None
 
     def causal(self, seed: int) -> "CausalSampling":
-        """These for a next-token model."""
+        """These options for a next-token model."""
         from genomai_cli.inference.generate_causal import CausalSampling
 
         return CausalSampling.of(self.temperature, self.top_k, self.top_p, self.stop, seed=seed)
 
     def settings(self, bundle: "Bundle", seed: int) -> "Settings":
-        """These, and as the model says what is not given."""
+        """These options, with the model's values for those not given."""
         from genomai_cli.inference.generate_diffusion import settings_of
 
         return settings_of(
@@ -282,8 +282,8 @@ class QualityOptions:
     groups: Groups = None
 
     @property
-    def wanted(self) -> Report:
-        """The report as it was asked for; UsageError for options without it."""
+    def requested_report(self) -> Report:
+        """The report; UsageError for options without it."""
         return Report(self.quality, self.report, self.against, self.held_out, self.groups)
 
 
@@ -325,17 +325,17 @@ def generate(
 
     layout.check()
     individuals.check()
-    report = assessment.wanted
+    report = assessment.requested_report
     bundle = load_model(run, model or DEFAULT_GENERATOR, compute)
     next_token = predicts_next_token(bundle)
-    for_next_token = {
+    next_token_options = {
         "--top-k": sampling.top_k,
         "--top-p": sampling.top_p is not None,
         "--stop": sampling.stop,
     }
     if not next_token:
-        _refuse(bundle, for_next_token, "does not predict next tokens")
-    for_panel = {
+        _refuse(bundle, next_token_options, "does not predict next tokens")
+    panel_options = {
         "--phenotypes": individuals.phenotypes,
         "--haplotypes": layout.haplotypes,
         "--build": layout.build,
@@ -343,51 +343,53 @@ def generate(
         "--quality": assessment.quality,
         "--report": assessment.report,
     }
-    for_dna = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
+    dna_options = {"--length": sequences.length, "--prompt": sequences.prompt is not None}
     settings = sampling.settings(bundle, compute.seed)
     generator_class = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
     if not generator_class.of_individuals:
-        _refuse(bundle, for_panel, "makes DNA, in FASTA")
-        for_labelled = {
+        _refuse(bundle, panel_options, "makes DNA, in FASTA")
+        phenotype_options = {
             "--phenotype": individuals.phenotype,
             "--guidance": sampling.guidance != 1,
         }
         if "phenotypes" not in bundle.config and not generator_class.of_lineages:
-            because = "makes DNA without phenotypes: it was trained without labels"
-            _refuse(bundle, for_labelled, because)
+            reason = "makes DNA without phenotypes: it was trained without labels"
+            _refuse(bundle, phenotype_options, reason)
         if next_token:
             _refuse(bundle, {"--steps": sampling.steps}, "draws token by token")
             records = _next_tokens(bundle, sampling.causal(compute.seed), number, sequences)
             _write_dna(run, records, number, output)
             return
         if generator_class.of_lineages:
-            for_tokens = {
+            sampling_options = {
                 "--steps": sampling.steps,
                 "--guidance": sampling.guidance != 1,
                 "--temperature": sampling.temperature is not None,
             }
-            _refuse(bundle, for_dna | for_tokens, "makes genomes of its reference, by lineage")
+            _refuse(
+                bundle, dna_options | sampling_options, "makes genomes of its reference, by lineage"
+            )
         generator = generator_class(bundle, settings)
-        _write_drawn(run, generator, individuals.phenotype or [], number, sequences, output)
+        _write_generated(run, generator, individuals.phenotype or [], number, sequences, output)
         return
-    _refuse(bundle, for_dna, "makes people of a panel, not DNA")
-    requested = Requested(
+    _refuse(bundle, dna_options, "makes people of a panel, not DNA")
+    request = IndividualsRequest(
         model or DEFAULT_GENERATOR,
-        individuals.phenotype or [EVERYBODY],
+        individuals.phenotype or [ALL_POPULATIONS],
         number,
         layout.to,
         str(layout.build or Build.GRCH37),
         layout.haplotypes,
         individuals.phenotypes,
     )
-    write_individuals(run, bundle, settings, requested, report, output)
+    write_individuals(run, bundle, settings, request, report, output)
 
 
-def _refuse(bundle: "Bundle", given: Mapping[str, object], because: str) -> None:
+def _refuse(bundle: "Bundle", options: Mapping[str, object], reason: str) -> None:
     """UsageError if an option is given that the model has no use for."""
-    for option, value in given.items():
+    for option, value in options.items():
         if value:
-            raise UsageError(f"{option} does not fit the model {bundle.name}: it {because}")
+            raise UsageError(f"{option} does not fit the model {bundle.name}: it {reason}")
 
 
 def _next_tokens(
@@ -399,7 +401,7 @@ def _next_tokens(
     return generator.records(number, sequences.prompt or "", sequences.length)
 
 
-def _write_drawn(
+def _write_generated(
     run: Run,
     generator: "SequenceGenerator | GenomeGenerator",
     phenotypes: list[str],
@@ -408,11 +410,11 @@ def _write_drawn(
     output: Path,
 ) -> None:
     from genomai_cli.inference.generate_diffusion import SequenceRequest
-    from genomai_cli.sources.drawn import drawn
+    from genomai_cli.sources.generation import generated_records
 
     request = SequenceRequest(number, sequences.length, sequences.prompt or "")
-    made = drawn(generator, request, phenotypes)
-    _write_dna(run, made.records, made.number, output)
+    generated = generated_records(generator, request, phenotypes)
+    _write_dna(run, generated.records, generated.number, output)
 
 
 def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, output: Path) -> None:
@@ -420,6 +422,6 @@ def _write_dna(run: Run, records: "Iterator[SequenceRecord]", number: int, outpu
     from genomai_cli.formats.fasta import write_fasta
     from genomai_cli.formats.outputs import atomic_output
 
-    counted = run.console.progress(records, "generating", total=number)
+    progress = run.console.progress(records, "generating", total=number)
     with atomic_output(output) as out:
-        run.count(used=write_fasta(out, counted))
+        run.count(used=write_fasta(out, progress))

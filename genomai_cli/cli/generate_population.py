@@ -1,5 +1,5 @@
-"""What `genomai generate` makes with a model of a panel: individuals, from the request to the file, and the report on
-their quality, TSV or JSON by the file's name."""
+"""`genomai generate` with a model of a panel: individuals, from the request to the file, and the report on their
+quality, TSV or JSON by the file's name."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from genomai_cli.records import SequenceRecord
     from genomai_cli.reports.page import Page
 
-EVERYBODY = "reference"
-ALIGNER = "ancestry-967"  # whose network says how like phenotype records are
+ALL_POPULATIONS = "reference"
+ALIGNER = "ancestry-967"  # its network measures the similarity of phenotype records
 CLASSIFIER = "ancestry-967"
 COLUMNS = ("group", "metric", "value", "low", "high", "baseline", "note")
 
 
 class Target(StrEnum):
-    """What is written."""
+    """The format of the output."""
 
     FASTA = "fasta"
     VCF = "vcf"
@@ -42,8 +42,8 @@ class Target(StrEnum):
 
 
 @dataclass(eq=False, repr=False)
-class Requested:
-    """Which people of which model, how many of each phenotype or record, and how they are written."""
+class IndividualsRequest:
+    """A request for individuals: the model, phenotypes or records, the number of each, and the format."""
 
     model: str
     phenotypes: list[str]
@@ -58,7 +58,7 @@ def write_individuals(
     run: Run,
     bundle: "Bundle",
     settings: "Settings",
-    requested: Requested,
+    request: IndividualsRequest,
     report: "Report",
     output: Path,
 ) -> None:
@@ -69,23 +69,29 @@ def write_individuals(
     from genomai_cli.population.generation.sampler import HaplotypeGenerator
 
     generator = HaplotypeGenerator(bundle, settings)
-    requests = requests_of(requested.phenotypes, requested.number, generator.phenotypes)
-    if requested.records is not None:
-        requests = _by_records(run, requested.records, requested.number, generator)
-    total = sum(request.individuals for request in requests)
-    made = run.console.progress(generator.individuals(requests), "generating", total=total)
+    sample_requests = requests_of(request.phenotypes, request.number, generator.phenotypes)
+    if request.records is not None:
+        sample_requests = _requests_by_records(run, request.records, request.number, generator)
+    total = sum(sample_request.individuals for sample_request in sample_requests)
+    individuals = run.console.progress(
+        generator.individuals(sample_requests), "generating", total=total
+    )
     # Nothing is read that could be bad: people come at once.
     with page_file(report.page) as page, atomic_output(output) as out:
-        run.count(used=_write(run, out, report.passed(made), bundle, requested, settings.seed))
-        everybody = requested.phenotypes == [EVERYBODY] and requested.records is None
-        known = summary.read(requested.model)
-        report.write(run, bundle, known, settings.seed, page, everybody=everybody)
+        run.count(
+            used=_write(run, out, report.recorded(individuals), bundle, request, settings.seed)
+        )
+        all_populations = request.phenotypes == [ALL_POPULATIONS] and request.records is None
+        training_summary = summary.read(request.model)
+        report.write(
+            run, bundle, training_summary, settings.seed, page, all_populations=all_populations
+        )
 
 
-def _by_records(
+def _requests_by_records(
     run: Run, file: Path, number: int, generator: "HaplotypeGenerator"
 ) -> "list[Request]":
-    """Those asked for by the phenotype records of a file: read by the generator if it has columns, or by similarity."""
+    """The requests of a file's phenotype records: read by the generator if it has columns, or by similarity."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.cli.align import phenotype_records
@@ -108,9 +114,9 @@ def _by_records(
 def _write(
     run: Run,
     out: IO[bytes],
-    people: Iterable["SyntheticIndividual"],
+    individuals: Iterable["SyntheticIndividual"],
     bundle: "Bundle",
-    requested: Requested,
+    request: IndividualsRequest,
     seed: int,
 ) -> int:
     """Write the people; how many there are."""
@@ -118,51 +124,53 @@ def _write(
 
     panel = bundle.coordinates
     origin = f"model={bundle.name} seed={seed}"
-    if requested.to is Target.FASTA:
-        return output.write_barcodes(out, people, panel, origin, haplotypes=requested.haplotypes)
-    if requested.to is Target.TSV:
+    if request.to is Target.FASTA:
+        return output.write_barcodes(out, individuals, panel, origin, haplotypes=request.haplotypes)
+    if request.to is Target.TSV:
         return output.write_table(
-            out, people, panel, requested.build, haplotypes=requested.haplotypes
+            out, individuals, panel, request.build, haplotypes=request.haplotypes
         )
     source = f"genomai {origin}"
-    count, absent = output.write_vcf(out, people, panel, requested.build, source)
-    if absent:
+    count, missing_sites = output.write_vcf(out, individuals, panel, request.build, source)
+    if missing_sites:
         run.console.say(
-            f"{absent} sites of the panel have no position in {requested.build}: left out"
+            f"{missing_sites} sites of the panel have no position in {request.build}: left out"
         )
     return count
 
 
 @dataclass
 class Report:
-    """What is to be reported, and in which files; it keeps the people that pass by."""
+    """The files of the report, those it compares with, and the individuals generated so far."""
 
     path: Path | None
     page: Path | None = None
     against: Path | None = None
     held_out: Path | None = None
     groups: Path | None = None
-    made: "list[SyntheticIndividual]" = field(default_factory=list)
+    individuals: "list[SyntheticIndividual]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        beside = {"--held-out": self.held_out, "--groups": self.groups}
-        if not self.wanted and (self.against or any(beside.values())):
+        comparison_options = {"--held-out": self.held_out, "--groups": self.groups}
+        if not self.is_requested and (self.against or any(comparison_options.values())):
             raise UsageError("--against, --held-out and --groups are for --quality and --report")
-        for option, file in beside.items():
+        for option, file in comparison_options.items():
             if file and not self.against:
                 raise UsageError(f"{option} needs --against")
 
     @property
-    def wanted(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether there is to be a report at all."""
         return self.path is not None or self.page is not None
 
-    def passed(self, people: "Iterable[SyntheticIndividual]") -> "Iterator[SyntheticIndividual]":
-        """The same people; they are remembered if there is to be a report."""
-        for person in people:
-            if self.wanted:
-                self.made.append(person)
-            yield person
+    def recorded(
+        self, individuals: "Iterable[SyntheticIndividual]"
+    ) -> "Iterator[SyntheticIndividual]":
+        """The same individuals; they are kept if there is to be a report."""
+        for individual in individuals:
+            if self.is_requested:
+                self.individuals.append(individual)
+            yield individual
 
     def write(
         self,
@@ -172,7 +180,7 @@ class Report:
         seed: int,
         page: PageFile,
         *,
-        everybody: bool,
+        all_populations: bool,
     ) -> None:
         """Write the report and its page, as far as they were asked for."""
         from genomai_cli.formats.outputs import atomic_text
@@ -181,36 +189,40 @@ class Report:
         from genomai_cli.population.evaluation.genotypes import read_genotypes
         from genomai_cli.population.generation import quality
 
-        if not self.wanted:
+        if not self.is_requested:
             return
-        people, panel = quality.synthetic_genotypes(self.made), bundle.coordinates
-        known = quality.BundleStatistics.of(bundle, summary, representative=everybody)
-        expected = known.frequencies(people)
-        parts = [quality.compare_with_bundle(people, known)]
+        synthetic, panel = quality.synthetic_genotypes(self.individuals), bundle.coordinates
+        known = quality.BundleStatistics.of(bundle, summary, representative=all_populations)
+        expected = known.frequencies(synthetic)
+        parts = [quality.compare_with_bundle(synthetic, known)]
         if self.against is not None:
             real = read_genotypes(self.against, panel)
             expected = structure.frequencies(real)
-            others = read_genotypes(self.held_out, panel) if self.held_out else None
+            held_out = read_genotypes(self.held_out, panel) if self.held_out else None
             groups = read_labels(self.groups) if self.groups else None
-            parts.append(quality.compare_with_samples(people, panel, real, others, groups, seed))
-        parts.append(_recognised(run, people, panel))
-        found = quality.merged(parts)
-        for remark in found.remarks:
+            parts.append(quality.compare_with_samples(synthetic, panel, real, held_out, groups, seed))
+        parts.append(_recognised(run, synthetic, panel))
+        quality_report = quality.merged(parts)
+        for remark in quality_report.remarks:
             run.console.say(f"quality: {remark}")
-        for alarm in generation.alarms(found.report).values():
+        for alarm in generation.alarms(quality_report.report).values():
             run.console.warn(alarm)
         if self.path is not None:
-            text = _json(found, bundle, seed) if self.path.suffix == ".json" else _tsv(found)
+            text = (
+                _json(quality_report, bundle, seed)
+                if self.path.suffix == ".json"
+                else _tsv(quality_report)
+            )
             with atomic_text(self.path) as file:
                 file.write(text)
         if page:
-            page.write(_page(run, found, people, expected, bundle, seed))
+            page.write(_page(run, quality_report, synthetic, expected, bundle, seed))
 
 
 def _page(
     run: Run,
-    found: "Quality",
-    people: "SampleGenotypes",
+    quality_report: "Quality",
+    synthetic: "SampleGenotypes",
     expected: "NDArray[np.float64] | None",
     bundle: "Bundle",
     seed: int,
@@ -220,18 +232,22 @@ def _page(
 
     frequencies = None
     if expected is not None:
-        frequencies = Frequencies.beside(expected, people, bundle.coordinates)
+        frequencies = Frequencies.beside(expected, synthetic, bundle.coordinates)
     model = {
         "model": f"{bundle.name} {bundle.version}",
         "SHA-256 of its weights": bundle.weights_sha256,
         "seed": str(seed),
     }
-    title = f"{counted(len(people), 'person', 'people')} made up by {bundle.name} {bundle.version}"
-    return quality_page(title, found.report, found.notes, frequencies, model | run.facts())
+    title = (
+        f"{counted(len(synthetic), 'person', 'people')} made up by {bundle.name} {bundle.version}"
+    )
+    return quality_page(
+        title, quality_report.report, quality_report.notes, frequencies, model | run.facts()
+    )
 
 
-def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":
-    """What the classifier of the package makes of the people, if it reads their sites."""
+def _recognised(run: Run, synthetic: "SampleGenotypes", panel: "Panel") -> "Quality":
+    """Calls of the package's classifier for the individuals, if it reads their sites."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.bundles import catalog
@@ -240,47 +256,47 @@ def _recognised(run: Run, made: "SampleGenotypes", panel: "Panel") -> "Quality":
     from genomai_cli.population.panel import Panel
 
     try:
-        reads = Panel.read(catalog.panel_of(CLASSIFIER)).sha256 == panel.sha256
-        where = devices.choose("cpu")
-        classifier = bundles.load(CLASSIFIER, where, devices.exact_precision(where))
+        same_sites = Panel.read(catalog.panel_of(CLASSIFIER)).sha256 == panel.sha256
+        device = devices.choose("cpu")
+        classifier = bundles.load(CLASSIFIER, device, devices.exact_precision(device))
     except BundleError as error:
         run.console.warn(f"nobody is recognised: {error}")
         return quality.Quality({}, {"recognised": f"no model {CLASSIFIER}"})
-    if not reads:
+    if not same_sites:
         return quality.Quality({}, {"recognised": f"the model {CLASSIFIER} reads other sites"})
 
     def recognise(records: "Sequence[SequenceRecord]") -> dict[str, list[str]]:
         calls = classify_records(classifier, records)
         return {call.name: list(call.labels.values()) for call in calls}
 
-    known = frozenset(label for labels in classifier.heads.values() for label in labels)
-    return quality.compare_labels(made, panel, recognise, known)
+    known_labels = frozenset(label for labels in classifier.heads.values() for label in labels)
+    return quality.compare_labels(synthetic, panel, recognise, known_labels)
 
 
-def _tsv(found: "Quality") -> str:
-    rows = [COLUMNS, *_rows(found)]
+def _tsv(quality_report: "Quality") -> str:
+    rows = [COLUMNS, *_rows(quality_report)]
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def _rows(found: "Quality") -> "Iterator[tuple[str, ...]]":
-    for group, measures in found.report.items():
+def _rows(quality_report: "Quality") -> "Iterator[tuple[str, ...]]":
+    for group, measures in quality_report.report.items():
         for name, estimate in measures.items():
             numbers = map(number, asdict(estimate).values())
-            yield (group, name, *numbers, found.notes.get(group, "."))
+            yield (group, name, *numbers, quality_report.notes.get(group, "."))
 
 
-def _json(found: "Quality", bundle: "Bundle", seed: int) -> str:
+def _json(quality_report: "Quality", bundle: "Bundle", seed: int) -> str:
     import json
 
     groups = {
         group: {name: estimate_fields(estimate) for name, estimate in measures.items()}
-        for group, measures in found.report.items()
+        for group, measures in quality_report.report.items()
     }
     facts = {
         "schema_version": SCHEMA_VERSION,
         "model": f"{bundle.name}@{bundle.version}",
         "seed": seed,
         "groups": groups,
-        "notes": dict(found.notes),
+        "notes": dict(quality_report.notes),
     }
     return json.dumps(facts, indent=2) + "\n"

@@ -16,10 +16,10 @@ def help(context: typer.Context, words: Words = None) -> None:
     \b
     genomai help classify
     """
-    shown: Any = context.find_root()
+    current: Any = context.find_root()
     for word in words or []:
-        if not hasattr(shown.command, "commands"):
-            shown.fail(f"{shown.command_path} has no commands of its own.")
-        name, command, _ = shown.command.resolve_command(shown, [word])
-        shown = command.make_context(name, [], parent=shown, resilient_parsing=True)
-    typer.echo(shown.get_help())
+        if not hasattr(current.command, "commands"):
+            current.fail(f"{current.command_path} has no commands of its own.")
+        name, command, _ = current.command.resolve_command(current, [word])
+        current = command.make_context(name, [], parent=current, resilient_parsing=True)
+    typer.echo(current.get_help())

@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-OWN, ARGUMENTS, MESSAGES = "Options", "Arguments", "Messages"
+OTHER_OPTIONS, ARGUMENTS, MESSAGES = "Options", "Arguments", "Messages"
 GROUPS = {
     "Input": "absent_is_ref min_gq min_dp panel haplotypes shard_of reference regions tracks observed labels dev "
     "dev_labels phenotypes test truth column trained_on predictions sequences against held_out groups pairs",
@@ -24,7 +24,7 @@ GROUPS = {
     MESSAGES: "quiet verbose report_json version help",
 }
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names.split()}
-_ORDER = [ARGUMENTS, OWN, *GROUPS]
+_ORDER = [ARGUMENTS, OTHER_OPTIONS, *GROUPS]
 _EXAMPLE = re.compile(r"^\s*\x08\s*$")
 
 
@@ -57,20 +57,22 @@ class Command(TyperCommand):
 
 def grouped(command: Any, context: Any) -> dict[str, list[tuple[str, str]]]:
     """The rows of help, an option and what it is for, by group in the order of reading."""
-    found: dict[str, list[tuple[str, str]]] = {title: [] for title in _ORDER}
+    rows_by_group: dict[str, list[tuple[str, str]]] = {title: [] for title in _ORDER}
     for parameter in command.get_params(context):
         row = parameter.get_help_record(context)
         if row is None:
             continue
         if parameter.param_type_name == "argument":
-            found[ARGUMENTS].append((parameter.metavar or parameter.name, row[1]))
+            rows_by_group[ARGUMENTS].append((parameter.metavar or parameter.name, row[1]))
         else:
-            found[_GROUP_OF.get(parameter.name, OWN)].append((row[0], _in_words(row[1])))
-    return {title: rows for title, rows in found.items() if rows}
+            rows_by_group[_GROUP_OF.get(parameter.name, OTHER_OPTIONS)].append(
+                (row[0], _readable(row[1]))
+            )
+    return {title: rows for title, rows in rows_by_group.items() if rows}
 
 
-def _in_words(text: str) -> str:
-    """The text with its default as one reads it, and without bounds that go without saying."""
+def _readable(text: str) -> str:
+    """The text with a readable default, and without obvious bounds."""
     text = text.replace("[default: -]", "[default: standard output]")
     text = re.sub(r"; (x>=[\d.]+|0\.0<=x<=1\.0)\]", "]", text)
     return re.sub(r"\s*\[(x>=[\d.]+|0\.0<=x<=1\.0)\]", "", text)
@@ -80,7 +82,9 @@ def page_of(command: Any, context: Any) -> Page:
     """The help of a command, or of a group of commands."""
     paragraphs, examples = _text(command.help or "")
     commands = getattr(command, "commands", {})
-    summaries = [(name, (one.help or "").partition("\n")[0]) for name, one in commands.items()]
+    summaries = [
+        (name, (subcommand.help or "").partition("\n")[0]) for name, subcommand in commands.items()
+    ]
     usage = context.get_usage().removeprefix("Usage: ")
     path = context.command_path
     return Page(path, usage, paragraphs, examples, grouped(command, context), summaries)
@@ -98,16 +102,21 @@ def _text(text: str) -> tuple[list[str], list[str]]:
     return paragraphs, examples
 
 
-def pages(program: Any, opened: Any) -> Iterator[Page]:
+def pages(program: Any, load_command: Any) -> Iterator[Page]:
     """The page of the program, and one of every command; `opened(name)` gives a command by its name."""
-    top = program.make_context("genomai", [], resilient_parsing=True)
-    yield page_of(program, top)
+    root_context = program.make_context("genomai", [], resilient_parsing=True)
+    yield page_of(program, root_context)
     for name in program.commands:
-        command = opened(name)
-        below = command.make_context(name, [], parent=top, resilient_parsing=True)
-        yield page_of(command, below)
-        for inner, one in getattr(command, "commands", {}).items():
-            yield page_of(one, one.make_context(inner, [], parent=below, resilient_parsing=True))
+        command = load_command(name)
+        context = command.make_context(name, [], parent=root_context, resilient_parsing=True)
+        yield page_of(command, context)
+        for subcommand_name, subcommand in getattr(command, "commands", {}).items():
+            yield page_of(
+                subcommand,
+                subcommand.make_context(
+                    subcommand_name, [], parent=context, resilient_parsing=True
+                ),
+            )
 
 
 # --- man pages ---------------------------------------------------------------------------------
@@ -118,8 +127,8 @@ def man_name(page: Page) -> str:
     return page.path.replace(" ", "-") + ".1"
 
 
-def man_page(page: Page, version: str, others: Sequence[str] = ()) -> str:
-    """The page in the language of man(7); `others` are what it refers to."""
+def man_page(page: Page, version: str, see_also: Sequence[str] = ()) -> str:
+    """The page in the language of man(7); `see_also` are what it refers to."""
     name = page.path.replace(" ", "-")
     lines = [f'.TH "{name.upper()}" "1" "" "genomai {version}" "User Commands"', ".SH NAME"]
     lines += [rf"{_roff(name)} \- {_roff(page.summary.rstrip('.'))}", ".SH SYNOPSIS"]
@@ -133,8 +142,8 @@ def man_page(page: Page, version: str, others: Sequence[str] = ()) -> str:
         lines += [f".SH {title.upper()}", *_definitions(rows)]
     if page.examples:
         lines += [".SH EXAMPLES", ".nf", *map(_roff, page.examples), ".fi"]
-    if others:
-        lines += [".SH SEE ALSO", ", ".join(rf"\fB{_roff(other)}\fR(1)" for other in others)]
+    if see_also:
+        lines += [".SH SEE ALSO", ", ".join(rf"\fB{_roff(other)}\fR(1)" for other in see_also)]
     return "\n".join(lines) + "\n"
 
 
@@ -151,10 +160,10 @@ def _roff(text: str) -> str:
 # --- a page of the documentation --------------------------------------------------------------
 
 
-def markdown(every: Sequence[Page]) -> str:
+def markdown(pages: Sequence[Page]) -> str:
     """All commands on one page, each with its examples and its options."""
     lines = ["# Reference", "", "Made from the program itself: what `genomai help COMMAND` says."]
-    for page in every:
+    for page in pages:
         lines += ["", f"## {page.path}", "", *_joined(page.paragraphs)]
         lines += ["```text", page.usage, "```", ""]
         if page.examples:
@@ -179,5 +188,7 @@ def _table_row(row: tuple[str, str]) -> str:
 def _cell(text: str) -> str:
     """The text as Markdown shows it: nothing in it is markup but what stands in backquotes."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    shown = [p if p.startswith("`") else re.sub(r"([<>\[\]_*])", r"\\\1", p) for p in parts]
-    return "".join(shown).replace("|", "\\|")
+    escaped = [
+        part if part.startswith("`") else re.sub(r"([<>\[\]_*])", r"\\\1", part) for part in parts
+    ]
+    return "".join(escaped).replace("|", "\\|")

@@ -17,7 +17,7 @@ def open_run_inputs(run: Run) -> tuple["Input", Iterator["Input"]]:
     """The run's first input, whose kind may decide something, and all inputs, each opened in its turn."""
     from genomai_cli.formats.streams import open_inputs
 
-    inputs = map(run.reads, open_inputs(run.inputs))
+    inputs = map(run.register, open_inputs(run.inputs))
     first = next(inputs)
     return first, chain([first], inputs)
 

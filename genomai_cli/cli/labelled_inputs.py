@@ -1,4 +1,4 @@
-"""What `train` learns from: labelled samples, a validation set, and test sequences that it should not know."""
+"""The data of `train`: labelled samples, a validation set, and test sequences that are checked for leaks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from genomai_cli.errors import UsageError
 if TYPE_CHECKING:
     from genomai_cli.formats.streams import Input
     from genomai_cli.formats.tables import LabelTable
-    from genomai_cli.sources.labelled import Beside, LabelledInput
+    from genomai_cli.sources.labelled import EvaluationInputs, LabelledInput
 
 Labels = Annotated[
     Path | None,
@@ -64,18 +64,18 @@ class DataOptions:
     dev_labels: DevLabels = None
     test: Tests = None
 
-    def beside(self, table: "LabelTable") -> "Beside":
+    def evaluation_inputs(self, table: "LabelTable") -> "EvaluationInputs":
         """The validation set and the tests, opened when their turn comes; UsageError for labels without a set."""
         from genomai_cli.formats.streams import open_input
-        from genomai_cli.sources.labelled import Beside
+        from genomai_cli.sources.labelled import EvaluationInputs
 
         dev = self.dev
         if dev is None:
             if self.dev_labels is not None:
                 raise UsageError("--dev-labels are those of --dev FILE")
-            return Beside(None, map(open_input, self.test or ()))
-        opened = partial(open_validation, dev, self.dev_labels, table)
-        return Beside(opened, map(open_input, self.test or ()))
+            return EvaluationInputs(None, map(open_input, self.test or ()))
+        validation = partial(open_validation, dev, self.dev_labels, table)
+        return EvaluationInputs(validation, map(open_input, self.test or ()))
 
 
 def open_labels(
@@ -83,14 +83,14 @@ def open_labels(
 ) -> "tuple[LabelTable, Iterator[Input]]":
     """The labels, from their own file or from the only input, and the inputs with nothing lost of them."""
     from genomai_cli.formats.tables import read_labels
-    from genomai_cli.sources.labelled import labels_within
+    from genomai_cli.sources.labelled import labels_in_table
 
     if labels is not None:
         return read_labels(labels), sources
     if len(run.inputs) > 1:
         raise UsageError("the labels of several inputs are in a file of their own: --labels TSV")
-    again, table = labels_within(first, "--labels")
-    return table, iter([again])
+    reopened, table = labels_in_table(first, "--labels")
+    return table, iter([reopened])
 
 
 def open_validation(dev: Path, labels: Path | None, table: "LabelTable") -> "LabelledInput":
@@ -98,11 +98,11 @@ def open_validation(dev: Path, labels: Path | None, table: "LabelTable") -> "Lab
     from genomai_cli.formats.kinds import Kind
     from genomai_cli.formats.streams import open_input
     from genomai_cli.formats.tables import read_labels
-    from genomai_cli.sources.labelled import LabelledInput, labels_within
+    from genomai_cli.sources.labelled import LabelledInput, labels_in_table
 
     source = open_input(dev)
     if labels is not None:
         return LabelledInput(source, read_labels(labels))
     if source.kind is Kind.TABLE:
-        return labels_within(source, "--dev-labels")
+        return labels_in_table(source, "--dev-labels")
     return LabelledInput(source, table)

@@ -143,11 +143,11 @@ def _verify_files(run: Run, names: list[str] | None) -> None:
 
     damaged = []
     for name in names or catalog.names():
-        result, told = _verified(run, name)
-        typer.echo(f"{name}\t{result}\t{told}")
-        wrong = result in ("DAMAGED", "DIFFERENT")
-        run.count(read=1, used=not wrong, refused=wrong)
-        damaged += [name] if wrong else []
+        result, detail = _verified(run, name)
+        typer.echo(f"{name}\t{result}\t{detail}")
+        is_damaged = result in ("DAMAGED", "DIFFERENT")
+        run.count(read=1, used=not is_damaged, refused=is_damaged)
+        damaged += [name] if is_damaged else []
     if damaged:
         raise BundleError(f"damaged: {', '.join(damaged)}")
 
@@ -159,15 +159,15 @@ def _verified(run: Run, name: str) -> tuple[str, str]:
 
     try:
         if not catalog.is_bundle(catalog.find(name)):
-            return _released(run, name)
+            return _verified_checkpoint(run, name)
     except BundleError as error:
         return "DAMAGED", str(error)
-    problems = catalog.problems(name) or _faults_of_values(name)
+    problems = catalog.problems(name) or _weight_problems(name)
     return ("DAMAGED" if problems else "OK"), "; ".join(problems) or "."
 
 
-def _faults_of_values(name: str) -> list[str]:
-    """What is wrong with a bundle whose files are as recorded: its weights are read, and fit its config or not."""
+def _weight_problems(name: str) -> list[str]:
+    """The problems of a bundle whose files are as recorded: weights that do not fit its config."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
     from genomai_cli.errors import GenomaiError
@@ -179,7 +179,7 @@ def _faults_of_values(name: str) -> list[str]:
     return []
 
 
-def _released(run: Run, name: str) -> tuple[str, str]:
+def _verified_checkpoint(run: Run, name: str) -> tuple[str, str]:
     """Whether a checkpoint in a released layout gives what others published of the same weights."""
     from genomai_cli import device as devices
     from genomai_cli.bundles import bundle as bundles
@@ -188,16 +188,14 @@ def _released(run: Run, name: str) -> tuple[str, str]:
     bundle = bundles.load(name, devices.choose("cpu"))
     for remark in bundle.remarks:
         run.console.warn(remark)
-    found = vector_agreement(bundle)
-    if found is None:
+    agreement = vector_agreement(bundle)
+    if agreement is None:
         return (
             "UNKNOWN",
             f"every tensor fits; no published output of SHA-256 {bundle.weights_sha256}",
         )
-    told = (
-        f"published vector of {found.of}: off by {found.deviation:.2g}, {found.tolerance:g} allowed"
-    )
-    return ("OK" if found.holds else "DIFFERENT"), told
+    detail = f"published vector of {agreement.of}: off by {agreement.deviation:.2g}, {agreement.tolerance:g} allowed"
+    return ("OK" if agreement.holds else "DIFFERENT"), detail
 
 
 def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) -> None:
@@ -215,11 +213,13 @@ def _verify_outputs(run: Run, names: list[str], folder: Path, tolerance: float) 
         run.console.warn(remark)
     typer.echo("output\tdeviation\tresult")
     failed = []
-    for found in compare(bundle, folder):
-        result = "OK" if found.passes(tolerance) else "DIFFERENT"
-        deviation = "." if found.deviation is None else f"{found.deviation:.3g}"
-        typer.echo(f"{found.name}\t{deviation}\t{'not compared' if deviation == '.' else result}")
-        failed += [found.name] if result == "DIFFERENT" else []
+    for comparison in compare(bundle, folder):
+        result = "OK" if comparison.passes(tolerance) else "DIFFERENT"
+        deviation = "." if comparison.deviation is None else f"{comparison.deviation:.3g}"
+        typer.echo(
+            f"{comparison.name}\t{deviation}\t{'not compared' if deviation == '.' else result}"
+        )
+        failed += [comparison.name] if result == "DIFFERENT" else []
     if failed:
         raise InputError(f"above the tolerance of {tolerance:g}: {', '.join(failed)}", path=folder)
 
@@ -248,10 +248,10 @@ def new(
     from genomai_cli.training.initialization import untrained
     from genomai_cli.training.model_card import untrained_card
 
-    chosen, text = recipes.read(recipe, changes or [])
-    made = untrained(named_after(chosen, output, changes or []), seed=seed)
-    card = untrained_card(made, command_line())
-    bundles.save(made, output, Extras(card, text))
+    base_recipe, text = recipes.read(recipe, changes or [])
+    bundle = untrained(named_after(base_recipe, output, changes or []), seed=seed)
+    card = untrained_card(bundle, command_line())
+    bundles.save(bundle, output, Extras(card, text))
     run.count(read=1, used=1)
     run.console.say(f"wrote {output}")
 
@@ -308,8 +308,8 @@ def convert(
     for remark in released.remarks:
         run.console.warn(remark)
     config = released.config | {"name": output.resolve().name, "version": "1.0.0"}
-    made = dataclasses.replace(released, config=config)
-    card = f"# {made.name} {made.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
-    bundles.save(made, output, Extras(card, ""))
+    renamed = dataclasses.replace(released, config=config)
+    card = f"# {renamed.name} {renamed.version}\n\nConverted from {path.name} (SHA-256 {released.weights_sha256}).\n"
+    bundles.save(renamed, output, Extras(card, ""))
     run.count(read=1, used=1)
     run.console.say(f"wrote {output}")

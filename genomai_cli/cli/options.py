@@ -35,12 +35,12 @@ def check_finite(number: float | None) -> float | None:
     return number
 
 
-def model_option(what_for: str) -> Any:
+def model_option(purpose: str) -> Any:
     """`--model`, with the names of the installed ones."""
     return typer.Option(
         "--model",
         metavar="NAME|DIR",
-        help=what_for,
+        help=purpose,
         show_default=False,
     )
 
@@ -55,20 +55,20 @@ def wants_parquet(to: str | None, output: Path) -> bool:
     return True
 
 
-def report_option(what_it_shows: str) -> Any:
+def report_option(contents: str) -> Any:
     """`--report`, the page that a command writes for people."""
     return typer.Option(
         "--report",
         metavar="FILE",
-        help=f"Write a page for people (HTML that stands alone): {what_it_shows}.",
+        help=f"Write a page for people (HTML that stands alone): {contents}.",
         show_default=False,
     )
 
 
-def either(names: Iterable[str]) -> str:
+def join_choices(names: Iterable[str]) -> str:
     """The names as help lists choices: "a, b, or c"."""
-    *others, last = names
-    return ", ".join([*others, f"or {last}"])
+    *first, last = names
+    return ", ".join([*first, f"or {last}"])
 
 
 Inputs = Annotated[
@@ -220,7 +220,7 @@ StrandOption = Annotated[
 
 @dataclass(eq=False, repr=False)
 class Compute:
-    """On what a model runs, and what its random numbers begin with."""
+    """The device and the threads of a model, and the seed of random numbers."""
 
     seed: Seed = 0
     device: Device = "auto"
@@ -229,14 +229,14 @@ class Compute:
 
 @dataclass(eq=False, repr=False)
 class ComputeWithoutSeed(Compute):
-    """The same where nothing is random."""
+    """The device and the threads, where nothing is random."""
 
     seed: UnusedSeed = 0
 
 
 @dataclass(eq=False, repr=False)
 class SeedOnly(Compute):
-    """The same without a model to run."""
+    """The seed, without a model to run."""
 
     device: UnusedDevice = "auto"
     threads: UnusedThreads = None
@@ -244,7 +244,7 @@ class SeedOnly(Compute):
 
 @dataclass(eq=False, repr=False)
 class NoCompute(SeedOnly):
-    """The same where nothing is random either."""
+    """None of the three has an effect: no model runs, and nothing is random."""
 
     seed: UnusedSeed = 0
 
@@ -260,7 +260,7 @@ class PanelOptions:
 
 @dataclass(eq=False, repr=False)
 class VariantOptions:
-    """Which calls of a VCF count, and what it does not say."""
+    """Which calls of a VCF count, and whether sites that it lacks are homozygous reference."""
 
     absent_is_ref: AbsentIsRef = False
     min_gq: MinGq = None
@@ -276,7 +276,7 @@ class VariantOptions:
 
 @dataclass(eq=False, repr=False)
 class Messages:
-    """How much is said, and where the run is recorded: options of every command."""
+    """The amount of messages, and the file of the run's record: options of every command."""
 
     quiet: Quiet = False
     verbose: Verbose = False

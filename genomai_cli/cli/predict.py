@@ -3,7 +3,7 @@
 from genomai_cli.cli.options import STANDARD_OUTPUT, ComputeWithoutSeed, Model, Output
 from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.track_outputs import Along, Drawing, TrackForm, write_tracks
+from genomai_cli.cli.track_outputs import DrawingOptions, GenomeOptions, TrackForm, write_tracks
 from genomai_cli.errors import UsageError
 
 
@@ -12,9 +12,9 @@ def predict(
     run: Run,
     model: Model = None,
     *,
-    along: Along,
+    genome: GenomeOptions,
     form: TrackForm,
-    drawing: Drawing,
+    drawing: DrawingOptions,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
 ) -> None:
@@ -33,9 +33,9 @@ def predict(
     """
     from genomai_cli.sources.model_choice import load_model
 
-    if model is None or along.reference is None:
+    if model is None or genome.reference is None:
         raise UsageError("--model and a --reference are needed")
     drawing.check()
     bundle = load_model(run, model, compute)
     with page_file(drawing.report) as page:
-        write_tracks(run, bundle, along, form, output, drawing=drawing, page=page)
+        write_tracks(run, bundle, genome, form, output, drawing=drawing, page=page)

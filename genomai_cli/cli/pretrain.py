@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genomai_cli.cli.console import Progress
-from genomai_cli.cli.corpus import CORPUS, OverReference, Unlabelled, regions_of, signature
+from genomai_cli.cli.corpus import CORPUS, ReferenceInputs, UnlabelledInputs, regions_of, signature
 from genomai_cli.cli.options import Compute, Inputs
 from genomai_cli.cli.pages import page_file
 from genomai_cli.cli.pretrain_options import LearningOptions, ReadingOptions, ReportFile, Shard
@@ -71,71 +71,75 @@ def pretrain(
     from genomai_cli.training.recipe import input_of
 
     with (
-        distributed.joined(compute.device, shard=shard) as (processes, where),
+        distributed.joined(compute.device, shard=shard) as (processes, device),
         page_file(None if processes.rank else report) as page,
     ):
         if processes.rank:
             run.keep_quiet()
         devices.use_threads(compute.threads)
-        record_device(run, where, compute.device)
+        record_device(run, device, compute.device)
         folder = run_folder.folder_for(output)
-        before = run_folder.remembered(folder) if restart.resume else {}
-        dna: Unlabelled | OverReference | None = None
-        preset = str(before.get("preset"))
+        previous = run_folder.remembered(folder) if restart.resume else {}
+        source: UnlabelledInputs | ReferenceInputs | None = None
+        preset = str(previous.get("preset"))
         if processes.rank == 0 and restart.resume and corpora.is_finished(folder / CORPUS):
             corpora.require_unchanged(folder / CORPUS)
         elif processes.rank == 0:
-            dna = _source(run, inputs, learning, reading)
-            preset = dna.preset
+            source = _source(run, inputs, learning, reading)
+            preset = source.preset
         preset = distributed.from_first(processes, preset)
-        chosen, text = learning.read(preset, reading.panel)
-        start = bundles.load(reading.model, where) if reading.model else None
-        begins = start.input if start else None
-        kind = input_of(chosen, _files(learning, reading), begins)
-        chosen = named_after(chosen, output, learning.wanted)
-        same = {
+        recipe, recipe_text = learning.read(preset, reading.panel)
+        start = bundles.load(reading.model, device) if reading.model else None
+        start_input = start.input if start else None
+        kind = input_of(recipe, _files(learning, reading), start_input)
+        recipe = named_after(recipe, output, learning.recipe_changes)
+        fingerprint = {
             "seed": compute.seed,
             "panel": kind.signature().get("panel"),
             "start": start.weights_sha256 if start else None,
             "inputs": _signature(inputs, learning, reading)
-            if dna or inputs
-            else before.get("inputs"),
+            if source or inputs
+            else previous.get("inputs"),
             "preset": preset,
             "labels": signature([learning.labels]) if learning.labels else None,
             "phenotypes": signature([learning.phenotypes]) if learning.phenotypes else None,
             "tracks": signature([learning.tracks]) if learning.tracks else None,
         }
-        work = run_folder.Workspace(folder, text)
+        workspace = run_folder.Workspace(folder, recipe_text)
         if processes.rank == 0:
-            work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
-        with work.kept_once_begun() if processes.rank == 0 else nullcontext():
-            if dna is not None:
-                dna.write(folder / CORPUS, chosen, kind, compute.seed)
+            workspace = run_folder.claim(
+                output, recipe_text, fingerprint, resume=restart.resume, force=restart.force
+            )
+        with workspace.kept_once_begun() if processes.rank == 0 else nullcontext():
+            if source is not None:
+                source.write(folder / CORPUS, recipe, kind, compute.seed)
             distributed.wait_for_all(processes)
-            around = Surroundings(where, folder, processes)
-            made = _pretrained(run, work, chosen, kind, around, compute.seed, start)
+            surroundings = Surroundings(device, folder, processes)
+            pretrained = _pretrained(
+                run, workspace, recipe, kind, surroundings, compute.seed, start
+            )
         if processes.rank == 0:
-            host = _host(made, start, reading.model)
-            write_pretrained(run, made, output, work, host, page)
+            host = _host(pretrained, start, reading.model)
+            write_pretrained(run, pretrained, output, workspace, host, page)
         distributed.wait_for_all(processes)
 
 
 def _source(
     run: Run, inputs: list[Path] | None, learning: LearningOptions, reading: ReadingOptions
-) -> Unlabelled | OverReference:
-    """Where the letters of the corpus come from."""
+) -> UnlabelledInputs | ReferenceInputs:
+    """The inputs that the corpus is written from."""
     if learning.tracks is not None:
-        return OverReference(run, inputs)
+        return ReferenceInputs(run, inputs)
     regions = regions_of(reading.reference, reading.regions)
-    return Unlabelled(run, regions, reading, labelled=learning.labels is not None)
+    return UnlabelledInputs(run, regions, reading, labelled=learning.labels is not None)
 
 
 def _signature(
     inputs: list[Path] | None, learning: LearningOptions, reading: ReadingOptions
 ) -> list[list[object]]:
-    """Of the files that the letters come from."""
-    over = [file for file in (reading.reference, reading.regions) if file is not None]
-    return signature(over if learning.tracks else inputs or [])
+    """The signature of the files that the corpus is written from."""
+    reference_files = [file for file in (reading.reference, reading.regions) if file is not None]
+    return signature(reference_files if learning.tracks else inputs or [])
 
 
 def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path | None]:
@@ -152,10 +156,10 @@ def _files(learning: LearningOptions, reading: ReadingOptions) -> dict[str, Path
 
 def _pretrained(
     run: Run,
-    work: "Workspace",
+    workspace: "Workspace",
     recipe: "Recipe",
     kind: "InputKind",
-    around: "Surroundings",
+    surroundings: "Surroundings",
     seed: int,
     start: "Bundle | None",
 ) -> "Pretrained":
@@ -164,19 +168,19 @@ def _pretrained(
     from genomai_cli.training.pretraining import pretrain
 
     with (
-        Progress(run.console, recipe.optimization.steps, work.log) as progress,
+        Progress(run.console, recipe.optimization.steps, workspace.log) as progress,
         stop_requests() as stop,
     ):
-        around = replace(around, stop=stop)
-        if around.processes.rank == 0:
-            around = replace(around, report=progress.tell)
-        corpus = Corpus.open(work.folder / CORPUS)
-        return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=around)
+        surroundings = replace(surroundings, stop=stop)
+        if surroundings.processes.rank == 0:
+            surroundings = replace(surroundings, report=progress.report)
+        corpus = Corpus.open(workspace.folder / CORPUS)
+        return pretrain(corpus, recipe, kind, seed=seed, start=start, surroundings=surroundings)
 
 
-def _host(made: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:
-    """The folder of the model begun from, if that was kept and the network put beside it."""
+def _host(pretrained: "Pretrained", start: "Bundle | None", name: str | None) -> Path | None:
+    """The folder of the model to begin from, if that was kept and the network attached to it."""
     from genomai_cli.bundles import catalog
 
-    kept = start is not None and made.bundle.classifier is start.classifier
-    return catalog.find(name) if kept and name else None
+    is_attached = start is not None and pretrained.bundle.classifier is start.classifier
+    return catalog.find(name) if is_attached and name else None

@@ -1,4 +1,4 @@
-"""The options of `genomai pretrain`: what is learnt, how, and by what records are read."""
+"""The options of `genomai pretrain`: objectives and recipe, and how records are read."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genomai_cli.cli.corpus import (
-    FOR_COVERAGE,
-    FOR_DESCRIBED,
-    FOR_DNA,
-    FOR_NEXT,
-    FOR_PEOPLE,
-    FOR_SEQUENCES,
-    FOR_TRACKS,
-    FOR_VARIANTS,
+    CAUSAL_PRESET,
+    COVERAGE_PRESET,
+    DNA_DIFFUSION_PRESET,
+    INDIVIDUALS_PRESET,
+    OMICS_PRESET,
+    PHENOTYPES_PRESET,
+    SEQUENCES_PRESET,
+    VARIANTS_PRESET,
 )
-from genomai_cli.cli.options import VariantOptions, either, model_option, report_option
+from genomai_cli.cli.options import VariantOptions, join_choices, model_option, report_option
 from genomai_cli.cli.training_options import Changes, TrainingPanel, recipe_option
 from genomai_cli.errors import UsageError
 from genomai_cli.registry import OBJECTIVES
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 RecipeName = Annotated[
     str | None,
     recipe_option(
-        f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA; for crossmodal {FOR_DESCRIBED}, for diffusion "
-        f"{FOR_PEOPLE}, or {FOR_DNA} for FASTA but that of haplotypes; for causal {FOR_NEXT}; for omics {FOR_TRACKS}; "
-        f"for tracks {FOR_COVERAGE}"
+        f"{VARIANTS_PRESET} for VCF, {SEQUENCES_PRESET} for FASTA; for crossmodal {PHENOTYPES_PRESET}, for diffusion "
+        f"{INDIVIDUALS_PRESET}, or {DNA_DIFFUSION_PRESET} for FASTA but that of haplotypes; for causal {CAUSAL_PRESET}"
+        f"; for omics {OMICS_PRESET}; for tracks {COVERAGE_PRESET}"
     ),
 ]
 Objectives = Annotated[
@@ -38,14 +38,14 @@ Objectives = Annotated[
     typer.Option(
         "--objective",
         metavar="NAME[:WEIGHT],...",
-        help=f"What to train by: {either(OBJECTIVES)}; several are weighted together.  [default: the recipe's]",
+        help=f"What to train by: {join_choices(OBJECTIVES)}; several are weighted together.  [default: the recipe's]",
         show_default=False,
     ),
 ]
 
 
 class PurposeName(StrEnum):
-    """What a model is for that needs no network."""
+    """The purpose of a model that needs no network."""
 
     IMPUTATION = "imputation"
 
@@ -130,7 +130,7 @@ ReportFile = Annotated[
 
 @dataclass(eq=False, repr=False)
 class LearningOptions:
-    """What is learnt, how, and what is told beside the DNA."""
+    """The objectives, the recipe, and what is known besides the DNA."""
 
     objective: Objectives = None
     purpose: Purpose = None
@@ -141,29 +141,29 @@ class LearningOptions:
     changes: Changes = None
 
     @property
-    def wanted(self) -> list[str]:
+    def recipe_changes(self) -> list[str]:
         """The changes of the recipe, the objectives among them."""
         return [*(self.changes or []), *_objectives(self.objective)]
 
     @property
-    def named(self) -> str | None:
-        """The recipe that is asked for by name; UsageError for another one beside --for."""
+    def recipe_name(self) -> str | None:
+        """The recipe that is named; UsageError for another one together with --for."""
         if self.purpose is not None and (self.recipe or self.objective):
-            other = "--recipe" if self.recipe else "--objective"
-            raise UsageError(f"--for {self.purpose} is a recipe of its own: no {other}")
+            conflicting = "--recipe" if self.recipe else "--objective"
+            raise UsageError(f"--for {self.purpose} is a recipe of its own: no {conflicting}")
         return self.recipe or self.purpose
 
-    def read(self, for_input: str, panel: Path | None) -> "tuple[Recipe, str]":
-        """The recipe, `for_input` or the objective's own if none is asked for, as it is and as text."""
+    def read(self, input_preset: str, panel: Path | None) -> "tuple[Recipe, str]":
+        """The recipe, `input_preset` or the objective's own if none is asked for, as it is and as text."""
         from genomai_cli.training import recipe as recipes
 
-        fits = _preset(for_input, self.objective, of_people=panel is not None)
-        return recipes.read(self.named or fits, self.wanted)
+        default = _preset(input_preset, self.objective, has_panel=panel is not None)
+        return recipes.read(self.recipe_name or default, self.recipe_changes)
 
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions):
-    """What records are read by: sites, a reference, or what the model to begin from has."""
+    """How records are read: at sites, along a reference, or as by the model to begin from."""
 
     panel: TrainingPanel = None
     reference: ReferenceFile = None
@@ -171,35 +171,41 @@ class ReadingOptions(VariantOptions):
     model: Start = None
 
 
-def _objectives(given: str | None) -> list[str]:
+def _objectives(text: str | None) -> list[str]:
     """`--objective` as a change of the recipe."""
-    if given is None:
+    if text is None:
         return []
     from genomai_cli.objectives.base import check_objective
 
     weights = {}
-    for part in given.split(","):
+    for part in text.split(","):
         name, _, weight = part.strip().partition(":")
         try:
             weights[name] = float(weight or 1)
             check_objective(name, weights[name])
         except ValueError as error:
-            raise UsageError(f"--objective {given}: {error}") from error
-    return ["objectives={" + ", ".join(f"{n} = {w}" for n, w in weights.items()) + "}"]
+            raise UsageError(f"--objective {text}: {error}") from error
+    return [
+        "objectives={"
+        + ", ".join(f"{objective} = {value}" for objective, value in weights.items())
+        + "}"
+    ]
 
 
-def _preset(for_input: str, objective: str | None, *, of_people: bool) -> str:
+def _preset(input_preset: str, objective: str | None, *, has_panel: bool) -> str:
     """The recipe where none is named: that of the objective if it has its own, else the one for the kind of input.
 
-    Diffusion of sequences is that of DNA, unless their names or a panel say that they are people.
+    Diffusion of sequences is that of DNA, unless their names or a panel say that they are haplotypes.
     """
     names = [part.partition(":")[0].strip() for part in (objective or "").split(",")]
-    of_dna = for_input == FOR_SEQUENCES and not of_people
-    own = {
-        "diffusion": FOR_DNA if of_dna else FOR_PEOPLE,
-        "crossmodal": FOR_DESCRIBED,
-        "causal": FOR_NEXT,
-        "omics": FOR_TRACKS,
-        "tracks": FOR_COVERAGE,
+    is_dna = input_preset == SEQUENCES_PRESET and not has_panel
+    preset_of_objective = {
+        "diffusion": DNA_DIFFUSION_PRESET if is_dna else INDIVIDUALS_PRESET,
+        "crossmodal": PHENOTYPES_PRESET,
+        "causal": CAUSAL_PRESET,
+        "omics": OMICS_PRESET,
+        "tracks": COVERAGE_PRESET,
     }
-    return next((own[name] for name in names if name in own), for_input)
+    return next(
+        (preset_of_objective[name] for name in names if name in preset_of_objective), input_preset
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from genomai_cli.population.imputation.preparation import Prepared, ReferenceRecipe
     from genomai_cli.population.panel import Panel
 
-MANY = "WORLD_SIZE"  # of processes, as torchrun tells each
+WORLD_SIZE = "WORLD_SIZE"  # the number of processes, set by torchrun
 
 
 def keeps_haplotypes(learning: LearningOptions) -> bool:
@@ -27,10 +27,10 @@ def keeps_haplotypes(learning: LearningOptions) -> bool:
     from genomai_cli.population.networks.haplotype_imputer import KIND
     from genomai_cli.training.recipe_tables import network_kind
 
-    named = learning.named
-    if named is None or learning.purpose is not None:
-        return named is not None
-    return network_kind(named, learning.wanted) == KIND
+    recipe = learning.recipe_name
+    if recipe is None or learning.purpose is not None:
+        return recipe is not None
+    return network_kind(recipe, learning.recipe_changes) == KIND
 
 
 def prepare_reference(
@@ -52,26 +52,28 @@ def prepare_reference(
     from genomai_cli.training import run_folder
     from genomai_cli.training.recipe_tables import read_as
 
-    recipe = learning.named
-    assert recipe is not None
+    recipe_name = learning.recipe_name
+    assert recipe_name is not None
     with page_file(report) as page:
-        chosen, text = read_as(ReferenceRecipe.from_tables, recipe, learning.wanted)
-        _require_fitting(chosen.name, learning, reading, shard=shard)
+        recipe, recipe_text = read_as(
+            ReferenceRecipe.from_tables, recipe_name, learning.recipe_changes
+        )
+        _require_fitting(recipe.name, learning, reading, shard=shard)
         use_processor(run, compute)
         panel = panel_given(_panel(learning, reading, inputs or []))
-        same = {
+        fingerprint = {
             "seed": compute.seed,
             "panel": panel.sha256,
             "inputs": signature(inputs or []),
-            "preset": recipe,
+            "preset": recipe_name,
         }
         resume, force = restart.resume, restart.force
-        work = run_folder.claim(output, text, same, resume=resume, force=force)
-        with work.kept_once_begun():
-            named = named_after(chosen, output, learning.wanted)
-            made = _prepared(run, named, panel, reading, compute.seed)
-            _write(made, panel, output, work.recipe)
-        finish_pretrained(run, made.report, [], output, work, page)
+        workspace = run_folder.claim(output, recipe_text, fingerprint, resume=resume, force=force)
+        with workspace.kept_once_begun():
+            named_recipe = named_after(recipe, output, learning.recipe_changes)
+            prepared = _prepared(run, named_recipe, panel, reading, compute.seed)
+            _write(prepared, panel, output, workspace.recipe)
+        finish_pretrained(run, prepared.report, [], output, workspace, page)
 
 
 def _panel(learning: LearningOptions, reading: ReadingOptions, inputs: list[Path]) -> Path | None:
@@ -88,7 +90,7 @@ def _require_fitting(
     recipe: str, learning: LearningOptions, reading: ReadingOptions, *, shard: bool
 ) -> None:
     """TrainingError for an option that says nothing to reference haplotypes, UsageError for several processes."""
-    without_use = {
+    unused_options = {
         "--labels": learning.labels,
         "--phenotypes": learning.phenotypes,
         "--tracks": learning.tracks,
@@ -97,10 +99,10 @@ def _require_fitting(
         "--model": reading.model,
         "--shard": shard,
     }
-    given = [option for option, value in without_use.items() if value]
-    if given:
-        raise TrainingError(f"recipe {recipe}: imputation has no use for {given[0]}")
-    if int(os.environ.get(MANY, "1")) > 1:
+    given_options = [option for option, value in unused_options.items() if value]
+    if given_options:
+        raise TrainingError(f"recipe {recipe}: imputation has no use for {given_options[0]}")
+    if int(os.environ.get(WORLD_SIZE, "1")) > 1:
         raise UsageError(f"recipe {recipe}: nothing is trained: run it without torchrun")
 
 
@@ -113,26 +115,26 @@ def _prepared(
     from genomai_cli.sources.reference_haplotypes import read_reference
 
     _, sources = open_run_inputs(run)
-    read = read_reference(run, sources, panel, variants)
-    run.count(used=len(read))
-    run.console.say(f"{len(read):,} individuals at {read.sites:,} sites")
-    made = prepare(read, panel, recipe, seed=seed)
-    corpus = made.report.facts["corpus"]
-    if without := corpus["records"] - corpus["pieces"]:
-        run.console.warn(f"{without} individuals without a known allele are left out")
-    return made
+    haplotypes = read_reference(run, sources, panel, variants)
+    run.count(used=len(haplotypes))
+    run.console.say(f"{len(haplotypes):,} individuals at {haplotypes.sites:,} sites")
+    prepared = prepare(haplotypes, panel, recipe, seed=seed)
+    corpus = prepared.report.facts["corpus"]
+    if left_out := corpus["records"] - corpus["pieces"]:
+        run.console.warn(f"{left_out} individuals without a known allele are left out")
+    return prepared
 
 
-def _write(made: "Prepared", panel: "Panel", output: Path, recipe: str) -> None:
+def _write(prepared: "Prepared", panel: "Panel", output: Path, recipe: str) -> None:
     """Save the model with its card."""
     from genomai_cli.bundles import catalog
     from genomai_cli.bundles.writing import Extras, save_arrays
 
-    extras = Extras(made.report.card(command_line()), recipe)
+    extras = Extras(prepared.report.card(command_line()), recipe)
     save_arrays(
         output,
-        made.config,
-        made.arrays,
+        prepared.config,
+        prepared.arrays,
         lambda folder: panel.write(folder / catalog.PANEL),
         extras,
     )

@@ -1,4 +1,4 @@
-"""What the program owes the system around it: its standard streams, and the signals that end it.
+"""The program as a process: its standard streams, and the signals that end it.
 
 Streams: a descriptor that is closed at the start is never given to a file, so that messages cannot end up in data; what
 standard error cannot take is lost without harm. Signals unwind the stack, so that unfinished outputs are removed,
@@ -21,18 +21,18 @@ ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 def ending_signals() -> list[signal.Signals]:
     """The signals that ask the program to end; those that its parent has it ignore (nohup, &) are none."""
-    known = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+    available = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    return [number for number in available if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def signals_unwind() -> Iterator[None]:
     """Let the signals unwind the stack, as exceptions."""
-    before = {number: signal.signal(number, _unwind) for number in ending_signals()}
+    previous = {number: signal.signal(number, _unwind) for number in ending_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -84,7 +84,7 @@ def require_working_directory() -> None:
         raise UsageError("the working directory was removed: go to another one") from None
 
 
-def tell(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """A line on standard error, or nothing where it takes none."""
     try:
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Long runs that go on after an interruption: `--resume` and `--force`, and what keeps the lines of a table."""
+"""Long runs that go on after an interruption: `--resume` and `--force`, and the journal of a table's lines."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +22,8 @@ Force = Annotated[bool, typer.Option("--force", help="Throw the rows of an inter
 
 
 @dataclass(eq=False, repr=False)
-class Resuming:
-    """What becomes of the rows of an interrupted run."""
+class ResumeOptions:
+    """Whether the rows of an interrupted run are kept or thrown away."""
 
     resume: Resume = False
     force: Force = False
@@ -37,15 +37,15 @@ def is_stream(output: Path) -> bool:
 
 @contextmanager
 def line_journal(
-    run: Run, output: Path, resuming: Resuming, about: Mapping[str, Any]
+    run: Run, output: Path, resuming: ResumeOptions, facts: Mapping[str, Any]
 ) -> Iterator["LineJournal"]:
-    """What keeps the lines for a run that goes on, `about` which both must agree; nothing of a stream."""
+    """The journal of lines for a run that goes on, whose facts `facts` must be the same; none for a stream."""
     from genomai_cli.formats.line_journal import LineJournal, NoJournal
 
     if is_stream(output):
         yield NoJournal()
         return
-    journal = LineJournal(output, about, resume=resuming.resume, force=resuming.force)
+    journal = LineJournal(output, facts, resume=resuming.resume, force=resuming.force)
     try:
         with journal:
             if resuming.resume:
@@ -54,6 +54,6 @@ def line_journal(
             yield journal
     except BaseException:
         if journal.kept:
-            kept = f"{journal.folder} keeps {journal.kept} records"
-            run.console.say(f"{kept}: the same command with --resume goes on")
+            message = f"{journal.folder} keeps {journal.kept} records"
+            run.console.say(f"{message}: the same command with --resume goes on")
         raise

@@ -28,7 +28,7 @@ import typer
 
 from genomai_cli import __version__
 from genomai_cli.cli.console import Console, RepeatedWarning
-from genomai_cli.cli.file_roles import files_read, require_apart
+from genomai_cli.cli.file_roles import files_read, require_distinct_files
 from genomai_cli.cli.options import Messages
 from genomai_cli.cli.process import require_working_directory
 from genomai_cli.errors import GenomaiError, UsageError
@@ -46,10 +46,10 @@ def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None
     A parameter that is a dataclass stands for its fields (without `eq` and `repr`, which `--help` would wait for); the
     options of every command come behind the others.
     """
-    _, *taken = inspect.signature(body).parameters.values()
+    _, *body_parameters = inspect.signature(body).parameters.values()
     parameters = [_keyword("context", typer.Context)]
     groups: dict[str, type] = {}
-    for parameter in taken:
+    for parameter in body_parameters:
         if _is_group(parameter.annotation):
             groups[parameter.name] = parameter.annotation
             parameters += _options(parameter.annotation)
@@ -58,19 +58,21 @@ def command(body: Callable[Concatenate["Run", ...], None]) -> Callable[..., None
     parameters += _options(Messages)
 
     @wraps(body)
-    def called(context: typer.Context, **given: Any) -> None:
+    def invoke(context: typer.Context, **options: Any) -> None:
         require_working_directory()
-        require_apart(context.params)
+        require_distinct_files(context.params)
         for option in fields(Messages):
-            del given[option.name]  # the run reads them from the context
+            del options[option.name]  # the run reads them from the context
         for name, group in groups.items():
-            given[name] = group(**{option.name: given.pop(option.name) for option in fields(group)})
+            options[name] = group(
+                **{option.name: options.pop(option.name) for option in fields(group)}
+            )
         with Run(context) as run:
-            body(run, **given)
+            body(run, **options)
 
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {option.name: option.annotation for option in parameters}
-    return called
+    invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    invoke.__annotations__ = {option.name: option.annotation for option in parameters}
+    return invoke
 
 
 def _is_group(annotation: object) -> bool:
@@ -91,7 +93,7 @@ def _keyword(
 
 
 class Run:
-    """What every command needs, read from its own options (`-q`, `-v`, `--report-json`...)."""
+    """The console and the record of a command, by its own options (`-q`, `-v`, `--report-json`...)."""
 
     def __init__(self, context: typer.Context) -> None:
         # Opened here, since `--help` has no run and should not wait for them.
@@ -103,24 +105,24 @@ class Run:
         )
         self.report = RunReport(
             command=context.command_path.removeprefix("genomai "),
-            arguments=_plain(options),
+            arguments=_json_options(options),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             seed=options.get("seed"),
             device=options.get("device"),
         )
         self._report_path: Path | None = options.get("report_json")
-        given = options.get("inputs") or []
-        self._given: list[Path] = given if isinstance(given, list) else [given]
-        self._clock = time.monotonic()
-        self._opened: list[Input] = []
+        inputs = options.get("inputs") or []
+        self._inputs: list[Path] = inputs if isinstance(inputs, list) else [inputs]
+        self._start_time = time.monotonic()
+        self._sources: list[Input] = []
         self._repeated: list[RepeatedWarning] = []
 
     @property
     def inputs(self) -> list[Path]:
         """The files to read, `-` for standard input, which is also what no file at all means."""
-        if not self._given and sys.stdin is not None and sys.stdin.isatty():
+        if not self._inputs and sys.stdin is not None and sys.stdin.isatty():
             raise UsageError("no input: name a file, or pipe data in (- reads the terminal)")
-        paths = self._given or [STANDARD_INPUT]
+        paths = self._inputs or [STANDARD_INPUT]
         if paths.count(STANDARD_INPUT) > 1:
             raise UsageError("standard input (-) can be read only once")
         self.report.inputs = [str(path) for path in paths]
@@ -146,14 +148,14 @@ class Run:
         self.console = Console(self.console.command, quiet=True)
         self._report_path = None
 
-    def reads(self, opened: "Input") -> "Input":
-        """The same input, which is closed if the command fails; at the end it is told if it looks cut off."""
-        self._opened.append(opened)
-        return opened
+    def register(self, source: "Input") -> "Input":
+        """The same input; the run closes it, and warns at the end if it looks truncated."""
+        self._sources.append(source)
+        return source
 
-    def repeated_warning(self, of_all: str) -> "RepeatedWarning":
-        """Takes warnings of one kind, one a record; at the end `of_all` says what they were about."""
-        self._repeated.append(RepeatedWarning(self.console, of_all))
+    def repeated_warning(self, summary: str) -> "RepeatedWarning":
+        """Takes warnings of one kind, one a record; at the end `summary` says what they were about."""
+        self._repeated.append(RepeatedWarning(self.console, summary))
         return self._repeated[-1]
 
     def note(self, **facts: object) -> None:
@@ -165,23 +167,23 @@ class Run:
         """The files that the options name to be read, with their checksums: a second reading of each."""
         from genomai_cli.bundles import catalog
 
-        found = []
+        files = []
         for option, path in files_read(self._options):
             with suppress(OSError):  # it may be gone by now
-                found.append(FileRead(option, str(path), path.stat().st_size, catalog.sha256(path)))
-        return found
+                files.append(FileRead(option, str(path), path.stat().st_size, catalog.sha256(path)))
+        return files
 
     def facts(self) -> dict[str, str]:
-        """What a page says of the run: the program, how it was started, and what it has read."""
-        told = {
+        """Facts of the run for a page: the program, its command line, and the files it has read."""
+        facts = {
             "program": f"genomai {__version__}, {self.report.command}",
             "command": command_line(),
         }
-        told |= {f"input {n}": "standard input" for n in self.report.inputs if n == "-"}
+        facts |= {f"input {path}": "standard input" for path in self.report.inputs if path == "-"}
         for file in self.files:
-            what = "input" if file.option == "inputs" else f"--{file.option.replace('_', '-')}"
-            told[f"{what} {file.path}"] = f"{file.bytes:,} bytes, SHA-256 {file.sha256}"
-        return told
+            option = "input" if file.option == "inputs" else f"--{file.option.replace('_', '-')}"
+            facts[f"{option} {file.path}"] = f"{file.bytes:,} bytes, SHA-256 {file.sha256}"
+        return facts
 
     def __enter__(self) -> Self:
         return self
@@ -194,20 +196,20 @@ class Run:
     ) -> None:
         for warning in self._repeated if error is None else ():
             warning.sum_up()
-        for source in self._opened:
+        for source in self._sources:
             if error is None:
-                self._tell_cut(source)
+                self._warn_if_truncated(source)
             with suppress(OSError, GenomaiError):  # it is the first error that counts
                 source.close()
         if self._report_path is None:
             return
-        self.report.elapsed_seconds = round(time.monotonic() - self._clock, 3)
+        self.report.elapsed_seconds = round(time.monotonic() - self._start_time, 3)
         self.report.status = "done" if error is None else "failed"
         self.report.error = None if error is None else str(error) or type(error).__name__
         self.report.files = self.files
         self.report.write(self._report_path)
 
-    def _tell_cut(self, source: "Input") -> None:
+    def _warn_if_truncated(self, source: "Input") -> None:
         if source.ends_within_line:
             self.console.warn(
                 f"{source.path}: the last line has no line end: if the file was cut, its last record is not whole"
@@ -280,12 +282,12 @@ def command_line() -> str:
     return shlex.join(["genomai", *sys.argv[1:]])
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
+def _json_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as JSON can hold them, under their long names."""
-    return {name.replace("_", "-"): _plain_value(value) for name, value in options.items()}
+    return {name.replace("_", "-"): _json_value(value) for name, value in options.items()}
 
 
-def _plain_value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [_plain_value(item) for item in value]
+        return [_json_value(item) for item in value]
     return value if isinstance(value, int | float | str | None) else str(value)

@@ -20,10 +20,10 @@ from genomai_cli.cli.options import (
     report_option,
 )
 from genomai_cli.cli.pages import page_file
-from genomai_cli.cli.resuming import Resuming, is_stream
+from genomai_cli.cli.resuming import ResumeOptions, is_stream
 from genomai_cli.cli.run import Run, command
-from genomai_cli.cli.score_sequences import tell, write_sequences
-from genomai_cli.cli.score_variants import Variants, write_effects
+from genomai_cli.cli.score_sequences import report_likelihood, write_sequences
+from genomai_cli.cli.score_variants import EffectOptions, write_effects
 from genomai_cli.cli.track_outputs import Only, Organism
 from genomai_cli.errors import UsageError
 
@@ -90,7 +90,7 @@ Plot = Annotated[
 
 
 class Aggregation(StrEnum):
-    """What a track has of the bases around a variant."""
+    """How a track's values around a variant become one."""
 
     MEAN = "mean"
     MAX = "max"
@@ -110,8 +110,8 @@ ReportFile = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Reading:
-    """How the model reads."""
+class ReadingOptions:
+    """Windows and strands in which the model reads, and its tracks."""
 
     window: WindowLetters = None
     flank: Flank = None
@@ -122,15 +122,15 @@ class Reading:
     aggregation: AggregationOption = Aggregation.MEAN
 
     def reading(self) -> "ModelReading":
-        """The same for scorers."""
+        """These options as scorers read them."""
         from genomai_cli.inference.scorers import Reading as ModelReading
 
-        both = self.strand is Strand.BOTH
+        both_strands = self.strand is Strand.BOTH
         return ModelReading(
             self.window,
             self.flank,
             self.mask_every,
-            both,
+            both_strands,
             self.only or (),
             self.organism,
             self.aggregation.value,
@@ -143,13 +143,13 @@ def score(
     inputs: Inputs = None,
     model: Model = None,
     *,
-    variants: Variants,
-    reading: Reading,
+    variants: EffectOptions,
+    reading: ReadingOptions,
     per_base: PerBase = None,
     plot: Plot = None,
     report: ReportFile = None,
     shard: ShardOption = None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     batch_size: BatchSize = None,
     compute: ComputeWithoutSeed,
     output: Output = STANDARD_OUTPUT,
@@ -175,11 +175,11 @@ def score(
     from genomai_cli.inference.scorers import likelihood_for, scorer_for
     from genomai_cli.sources.model_choice import load_model
 
-    variants.settle(output, per_base, plot)
+    variants.resolve_format(output, per_base, plot)
     part = Shard.parsed(shard)
-    drawn = plot is not None or report is not None
-    lines = not drawn and variants.in_lines and not is_stream(output)
-    if any(vars(resuming).values()) and not lines:
+    needs_all_rows = plot is not None or report is not None
+    in_lines = not needs_all_rows and variants.in_lines and not is_stream(output)
+    if any(vars(resuming).values()) and not in_lines:
         raise UsageError(
             "--resume and --force are for a table or VCF in a file, without --plot and --report"
         )
@@ -205,29 +205,29 @@ def score(
             )
             return
         scorer = scorer_for(bundle, reading.reading(), batching)
-        _tell(run, scorer)
+        _report_scorer(run, scorer)
         write_effects(run, bundle, scorer, variants, part, output, plot, resuming, page)
 
 
-def _tell(run: Run, scorer: "Scorer") -> None:
+def _report_scorer(run: Run, scorer: "Scorer") -> None:
     """Say and record how variants are scored."""
     from genomai_cli.inference.label_odds import OF_TRACKS
     from genomai_cli.inference.likelihood import MASKED
 
     if scorer.likelihood is not None:
-        tell(run, scorer.likelihood)
+        report_likelihood(run, scorer.likelihood)
     window, flank = scorer.window, scorer.flank
-    told = f"each variant in the middle of {window} letters, moved inward at the ends of contigs"
+    message = f"each variant in the middle of {window} letters, moved inward at the ends of contigs"
     masked = scorer.likelihood is not None and scorer.likelihood.method == MASKED
-    scored = f"; its bases and {flank} on each side are scored" if masked else ""
+    suffix = f"; its bases and {flank} on each side are scored" if masked else ""
     kinds = [
-        what
-        for begin, what in OF_TRACKS.items()
-        if any(label.startswith(begin) for label in scorer.labels)
+        quantity
+        for prefix, quantity in OF_TRACKS.items()
+        if any(label.startswith(prefix) for label in scorer.labels)
     ]
     if kinds:
-        scored = f"; {', '.join(kinds)} over its bases and {flank} on each side"
+        suffix = f"; {', '.join(kinds)} over its bases and {flank} on each side"
     if scorer.contrasts is not None:
-        scored += f"; {scorer.contrasts.description}"
-    run.console.say(told + scored)
+        suffix += f"; {scorer.contrasts.description}"
+    run.console.say(message + suffix)
     run.note(window=window, flank=flank, labels=scorer.labels)

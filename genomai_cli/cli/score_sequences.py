@@ -1,4 +1,4 @@
-"""What `genomai score` does with sequences: a row each, and a value for each base."""
+"""`genomai score` of sequences: a row each, and a value for each base."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from genomai_cli import __version__
 from genomai_cli.cli.options import VariantOptions
 from genomai_cli.cli.pages import PageFile
-from genomai_cli.cli.resuming import Resuming, line_journal
+from genomai_cli.cli.resuming import ResumeOptions, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 from genomai_cli.names import escaped
@@ -32,7 +32,7 @@ def write_sequences(
     shard: "Shard",
     output: Path,
     per_base: Path | None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     page: PageFile,
     *,
     parquet: bool = False,
@@ -57,14 +57,14 @@ def write_sequences(
         tokenizer=lambda: bundle.tokenizer,
         plain=lambda: True,
     )
-    tell(run, likelihood)
-    about = {
+    report_likelihood(run, likelihood)
+    model_facts = {
         "model_name": bundle.name,
         "model_sha256": bundle.weights_sha256,
         "method": likelihood.method,
     }
-    facts = {
-        **about,
+    run_facts = {
+        **model_facts,
         "program": __version__,
         "settings": str(likelihood.settings),
         "per_base": per_base is not None,
@@ -73,24 +73,24 @@ def write_sequences(
     with ExitStack() as stack:
         journal: LineJournal = NoJournal()  # a page is about all sequences together
         if not (parquet or page):
-            journal = stack.enter_context(line_journal(run, output, resuming, facts))
+            journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         out = stack.enter_context(held_output(output))
-        track = per_base and stack.enter_context(base_track(per_base, about))
-        records = journal.unseen(shard.part(records), _told)
+        track = per_base and stack.enter_context(base_track(per_base, model_facts))
+        records = journal.unseen(shard.part(records), _record_key)
         pieces = score_sequences(likelihood, run.console.progress(records, "scoring"))
         if track:
             for name, values, last in journal.values():
-                track.add(_name(name), values, last=last)
-            pieces = _tracked(pieces, track, journal)
-        report = _report() if page else None
+                track.add(_name_of_key(name), values, last=last)
+            pieces = _with_track(pieces, track, journal)
+        report = _make_report() if page else None
         rows = _rows(run, pieces, likelihood, report)
         if parquet:
-            table = stack.enter_context(parquet_table(out, COLUMNS, about))
+            table = stack.enter_context(parquet_table(out, COLUMNS, model_facts))
             for _, fields in rows:
                 table.write(fields)
         else:
             names = "\t".join(name for name, _ in COLUMNS) + "\n"
-            lines = ((told, _line(fields)) for told, fields in rows)
+            lines = ((key, _line(fields)) for key, fields in rows)
             journal.write(out, names.encode() if shard.is_first else b"", lines)
         if report:
             model = {"model": f"{bundle.name} {bundle.version}"}
@@ -99,7 +99,7 @@ def write_sequences(
             page.write(report.page(bundle.name, model | run.facts()))
 
 
-def _report() -> "LikelihoodReport":
+def _make_report() -> "LikelihoodReport":
     from genomai_cli.inference.score_report import LikelihoodReport  # slow to load
 
     return LikelihoodReport()
@@ -109,13 +109,13 @@ def _line(fields: list[str]) -> bytes:
     return ("\t".join(map(escaped, fields)) + "\n").encode("utf-8", "surrogateescape")
 
 
-def _told(record: "SequenceRecord") -> str:
-    """What tells the record from others, for a run that goes on."""
+def _record_key(record: "SequenceRecord") -> str:
+    """The key of a record in the journal of a run that goes on."""
     return f"{record.name} of {len(record.sequence)} letters"
 
 
-def _name(told: str) -> str:
-    return told.rsplit(" of ", 1)[0]
+def _name_of_key(key: str) -> str:
+    return key.rsplit(" of ", 1)[0]
 
 
 def _without_variants(source: "Input") -> "Input":
@@ -124,8 +124,8 @@ def _without_variants(source: "Input") -> "Input":
     return source
 
 
-def tell(run: Run, likelihood: "Likelihood") -> None:
-    """Say and record how the likelihood is had."""
+def report_likelihood(run: Run, likelihood: "Likelihood") -> None:
+    """Say and record how the likelihood is computed."""
     strand = "both strands" if likelihood.settings.both_strands else "forward strand"
     window = (
         "any length at once"
@@ -141,7 +141,7 @@ def tell(run: Run, likelihood: "Likelihood") -> None:
     )
 
 
-def _tracked(
+def _with_track(
     pieces: "Iterable[Piece]", track: "BaseTrack", journal: "LineJournal"
 ) -> "Iterator[Piece]":
     for piece in pieces:
@@ -156,21 +156,21 @@ def _rows(
     likelihood: "Likelihood",
     report: "LikelihoodReport | None",
 ) -> Iterator[tuple[str, list[str]]]:
-    """What tells each record from others, and its row's fields."""
+    """The key of each record in the journal, and its row's fields."""
     from genomai_cli.inference.effect_outputs import shown
     from genomai_cli.inference.score import totals
 
-    first = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
+    unscored_prefix = 0 if likelihood.tokenizer.prefix or likelihood.method == "masked" else 1
     unscored = 0.0
-    for found in totals(pieces):
-        score = found.score
+    for sequence in totals(pieces):
+        score = sequence.score
         run.count(used=score.bases > 0, refused=score.bases == 0)
-        unscored += max(0.0, found.length - first - score.bases)
+        unscored += max(0.0, sequence.length - unscored_prefix - score.bases)
         if report:
-            report.add(found.name, found.length, score)
+            report.add(sequence.name, sequence.length, score)
         numbers = (score.total, score.per_base, score.perplexity)
-        fields = [found.name, str(found.length), *map(shown, numbers), f"{score.bases:g}"]
-        yield f"{found.name} of {found.length} letters", [*fields, likelihood.method]
+        fields = [sequence.name, str(sequence.length), *map(shown, numbers), f"{score.bases:g}"]
+        yield f"{sequence.name} of {sequence.length} letters", [*fields, likelihood.method]
     if unscored:
         run.console.warn(
             f"{unscored:g} letters are not scored: the model does not know them (N, other letters; lower case, if it "

@@ -1,4 +1,4 @@
-"""What `genomai score` does with variants: the effect of each allele, or of every substitution of regions."""
+"""`genomai score` of variants: the effect of each allele, or of every substitution of regions."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ import typer
 from genomai_cli import __version__
 from genomai_cli.cli.options import wants_parquet
 from genomai_cli.cli.pages import PageFile
-from genomai_cli.cli.resuming import Resuming, line_journal
+from genomai_cli.cli.resuming import ResumeOptions, line_journal
 from genomai_cli.cli.run import Run
 from genomai_cli.errors import UsageError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Target(StrEnum):
-    """What is written of variants."""
+    """The format of effects."""
 
     TSV = "tsv"
     VCF = "vcf"
@@ -72,8 +72,8 @@ To = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Variants:
-    """What is scored on a reference, and as what it is written."""
+class EffectOptions:
+    """The variants or regions to score on a reference, and the format."""
 
     reference: ReferenceFile = None
     mutate_all: MutateAll = False
@@ -86,8 +86,8 @@ class Variants:
         """Whether the output has a line, or several, for each record, so that an interrupted run can go on."""
         return self.to in (Target.TSV, Target.VCF)
 
-    def settle(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
-        """Choose what is written by the name of the output; UsageError for options that do not go together."""
+    def resolve_format(self, output: Path, per_base: Path | None, plot: Path | None) -> None:
+        """Choose the format by the name of the output; UsageError for options that do not go together."""
         if wants_parquet(self.to, output):
             self.to = Target.PARQUET
         self.to = self.to or Target.TSV
@@ -116,11 +116,11 @@ def write_effects(
     run: Run,
     bundle: "Bundle",
     scorer: "Scorer",
-    variants: Variants,
+    variants: EffectOptions,
     shard: "Shard",
     output: Path,
     plot: Path | None,
-    resuming: Resuming,
+    resuming: ResumeOptions,
     page: PageFile,
 ) -> None:
     """Write the effects of the variants, and draw them and their page, if asked for."""
@@ -136,9 +136,9 @@ def write_effects(
     from genomai_cli.inference.variant_effects import Site, effects
 
     assert variants.reference is not None
-    counts, shown = Counts(), _picture_rows() if plot else None
-    report = _effect_report(scorer) if page else None
-    about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+    counts, picture_rows = Counts(), _picture_rows() if plot else None
+    report = _make_report(scorer) if page else None
+    model_facts = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
     with ExitStack() as stack:
         reference = stack.enter_context(open_reference(variants.reference))
         file = (
@@ -147,29 +147,29 @@ def write_effects(
         warn = run.repeated_warning("such warnings in all") if variants.skip_mismatches else None
         site = Site(reference, warn)
         # What is about all effects together cannot go on where it stopped.
-        whole = bool(page) or plot is not None or not variants.in_lines
+        needs_all_effects = bool(page) or plot is not None or not variants.in_lines
         journal: LineJournal = NoJournal()
-        if not whole:
+        if not needs_all_effects:
             run_facts = _facts(bundle, scorer, variants, shard)
             journal = stack.enter_context(line_journal(run, output, resuming, run_facts))
         records = journal.unseen(shard.part(file.records), lambda record: record.where)
-        found = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
-        found = shown.of(found) if shown else found
-        found = report.of(found) if report else found
+        variant_effects = counts.of(effects(run.console.progress(records, "scoring"), site, scorer))
+        variant_effects = picture_rows.of(variant_effects) if picture_rows else variant_effects
+        variant_effects = report.of(variant_effects) if report else variant_effects
         out = stack.enter_context(held_output(output))
         names = Names(scorer.labels, scorer.places)
         if variants.to is Target.HDF5:
-            write_substitutions(out, found, names, about)
+            write_substitutions(out, variant_effects, names, model_facts)
         elif variants.to is Target.PARQUET:
-            write_table(out, found, names, reference, about)
+            write_table(out, variant_effects, names, reference, model_facts)
         else:
             assert variants.to is not None
-            header, lines = _text(variants.to, file, found, scorer, reference, bundle)
-            told = ((record.where, text) for record, text in lines)
-            journal.write(out, header if shard.is_first else b"", told)
-        if shown and plot:
-            drawn = shown.picture(_title(bundle, scorer), plot.suffix.lower())
-            stack.enter_context(atomic_output(plot)).write(drawn)
+            header, lines = _text(variants.to, file, variant_effects, scorer, reference, bundle)
+            keyed_lines = ((record.where, text) for record, text in lines)
+            journal.write(out, header if shard.is_first else b"", keyed_lines)
+        if picture_rows and plot:
+            image = picture_rows.picture(_title(bundle, scorer), plot.suffix.lower())
+            stack.enter_context(atomic_output(plot)).write(image)
         if report:
             page.write(report.page(bundle.name, counts, _page_facts(run, bundle, scorer)))
     run.count(used=counts.scored, refused=sum(counts.skipped.values()))
@@ -181,7 +181,7 @@ def write_effects(
 def _text(
     to: Target,
     file: "AlleleFile",
-    found: "Iterator[Effect]",
+    effects: "Iterator[Effect]",
     scorer: "Scorer",
     reference: "IndexedFasta",
     bundle: "Bundle",
@@ -191,20 +191,20 @@ def _text(
 
     names = outputs.Names(scorer.labels, scorer.places)
     if to is Target.TSV:
-        return outputs.table_header(names), outputs.table_lines(found, reference)
-    header = outputs.vcf_header(file, names, _told(bundle, scorer))
-    return header, outputs.vcf_lines(found, names)
+        return outputs.table_header(names), outputs.table_lines(effects, reference)
+    header = outputs.vcf_header(file, names, _score_description(bundle, scorer))
+    return header, outputs.vcf_lines(effects, names)
 
 
 def _facts(
-    bundle: "Bundle", scorer: "Scorer", variants: Variants, shard: "Shard"
+    bundle: "Bundle", scorer: "Scorer", variants: EffectOptions, shard: "Shard"
 ) -> dict[str, object]:
-    """What a run that goes on with this one must have in common with it, besides the records."""
+    """Facts that a run that goes on with this one must share, besides the records."""
     assert variants.reference is not None
     settings = scorer.likelihood.settings if scorer.likelihood else None
     return {
         "program": __version__,
-        "model": _told(bundle, scorer),
+        "model": _score_description(bundle, scorer),
         "flank": scorer.flank,
         "settings": str(settings),
         "odds_of_both_strands": bool(scorer.odds and scorer.odds.both_strands),
@@ -217,7 +217,7 @@ def _facts(
     }
 
 
-def _effect_report(scorer: "Scorer") -> "EffectReport":
+def _make_report(scorer: "Scorer") -> "EffectReport":
     from genomai_cli.inference.score_report import EffectReport  # slow to load
 
     has_likelihood = scorer.likelihood is not None
@@ -225,7 +225,7 @@ def _effect_report(scorer: "Scorer") -> "EffectReport":
 
 
 def _page_facts(run: Run, bundle: "Bundle", scorer: "Scorer") -> dict[str, str]:
-    """What a page says of the model, the reading and the run."""
+    """Facts of the model, its windows and the run for a page."""
     method = scorer.likelihood.description if scorer.likelihood else "answers of the model's heads"
     return {
         "model": f"{bundle.name} {bundle.version}",
@@ -242,7 +242,7 @@ def _picture_rows() -> "PictureRows":
     return PictureRows()
 
 
-def _alleles(run: Run, variants: Variants) -> "AlleleFile":
+def _alleles(run: Run, variants: EffectOptions) -> "AlleleFile":
     """The records of all inputs in their order, counted as read, under the header of the first."""
     from itertools import chain
 
@@ -255,18 +255,20 @@ def _alleles(run: Run, variants: Variants) -> "AlleleFile":
         raise UsageError("--to vcf: one input at a time, whose header it keeps")
     if variants.to is Target.VCF and first.kind is Kind.BCF:
         raise UsageError(f"--to vcf: {first.path} is BCF; pipe it through `bcftools view`")
-    begun = read_alleles(next(sources))
+    first_file = read_alleles(next(sources))
 
     def counted() -> "Iterator[AlleleRecord]":
-        for records in chain([begun.records], (read_alleles(source).records for source in sources)):
+        for records in chain(
+            [first_file.records], (read_alleles(source).records for source in sources)
+        ):
             for record in records:
                 run.count(read=1)
                 yield record
 
-    return AlleleFile(begun.header, counted())
+    return AlleleFile(first_file.header, counted())
 
 
-def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile":
+def _substitutions(variants: EffectOptions, reference: "IndexedFasta") -> "AlleleFile":
     """Every substitution of every base of the regions."""
     from genomai_cli.formats.consensus import read_regions
     from genomai_cli.formats.variant_alleles import AlleleFile
@@ -277,16 +279,16 @@ def _substitutions(variants: Variants, reference: "IndexedFasta") -> "AlleleFile
     return AlleleFile((), every_substitution(regions, reference, str(variants.regions)))
 
 
-def _told(bundle: "Bundle", scorer: "Scorer") -> str:
-    """What a VCF's header says of the scores."""
+def _score_description(bundle: "Bundle", scorer: "Scorer") -> str:
+    """A description of the scores for a VCF's header."""
     method = scorer.likelihood.method if scorer.likelihood else "labels"
     model = f"model={bundle.name}@{bundle.version} sha256={bundle.weights_sha256}"
-    whose = f" organism={scorer.organism}" if scorer.organism else ""
-    return f"{model} method={method} window={scorer.window}{whose}"
+    organism = f" organism={scorer.organism}" if scorer.organism else ""
+    return f"{model} method={method} window={scorer.window}{organism}"
 
 
 def _title(bundle: "Bundle", scorer: "Scorer") -> str:
     from genomai_cli.inference.label_odds import what_it_is
 
-    what = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
-    return f"{bundle.name}: change of the {what} by each substitution"
+    quantity = "log-likelihood (nats)" if scorer.likelihood else what_it_is(scorer.labels[0])
+    return f"{bundle.name}: change of the {quantity} by each substitution"

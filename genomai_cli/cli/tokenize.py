@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Target(StrEnum):
-    """What is written."""
+    """The format of the output."""
 
     TSV = "tsv"
     FASTA = "fasta"
@@ -91,30 +91,30 @@ Regions = Annotated[
 
 @dataclass(eq=False, repr=False)
 class TokenOptions:
-    """Which tokens."""
+    """The tokenizer and its sizes."""
 
     tokenizer: KindOption = None
     k: K = None
     stride: Stride = None
 
-    def chosen(self, model: str | None, default: Kind) -> "Tokenizer":
+    def build(self, model: str | None, default: Kind) -> "Tokenizer":
         """The tokenizer that is asked for, else the model's, else the default; UsageError for sizes that it lacks."""
         from genomai_cli.tokenizers import from_config
 
-        given = {name: value for name in ("k", "stride") if (value := getattr(self, name))}
+        sizes = {name: value for name in ("k", "stride") if (value := getattr(self, name))}
         if model and not self.tokenizer:
-            if given:
+            if sizes:
                 raise UsageError("-k and --stride contradict --model, which has its own tokenizer")
             return _of_model(model)
         kind = self.tokenizer or default
-        if given and kind not in (Kind.KMERS, Kind.SYMMETRIC):
+        if sizes and kind not in (Kind.KMERS, Kind.SYMMETRIC):
             raise UsageError(f"-k and --stride are not for the tokenizer {kind}")
-        return from_config({"kind": str(kind), **given})
+        return from_config({"kind": str(kind), **sizes})
 
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions, PanelOptions):
-    """As what the samples of a VCF are read, and what it does not say."""
+    """How the samples of a VCF are read: as barcodes, haplotypes or genomes, and by which rules."""
 
     reference: Reference = None
     regions: Regions = None
@@ -165,7 +165,7 @@ def tokenize(
     part = Shard.parsed(shard)
     first, sources = open_run_inputs(run)
     reading.check(has_variants=first.has_variants)
-    tokenizer = tokens.chosen(reading.model, _default_kind(first.has_variants, reading))
+    tokenizer = tokens.build(reading.model, _default_kind(first.has_variants, reading))
     records = part.part(_records(run, sources, reading, tokenizer, to))
     with held_output(output) as out:
         if to is Target.TSV:
@@ -190,17 +190,17 @@ def _of_model(model: str) -> "Tokenizer":
 
 
 def _config_of(model: str) -> dict[str, Any]:
-    """What the model's config says, of a checkpoint in a released layout what a bundle's would."""
+    """The config of a model, or of a checkpoint in a released layout as a bundle's."""
     from genomai_cli.bundles import catalog
 
-    found = catalog.find(model)
-    if catalog.is_bundle(found):
-        return catalog.read_config(found)
+    folder = catalog.find(model)
+    if catalog.is_bundle(folder):
+        return catalog.read_config(folder)
     from genomai_cli.bundles import (
         adapters,  # needs torch, which a bundle's config need not wait for
     )
 
-    config: dict[str, Any] = adapters.config_of(found)
+    config: dict[str, Any] = adapters.config_of(folder)
     return config
 
 
@@ -211,7 +211,7 @@ def _records(
     tokenizer: "Tokenizer",
     to: Target,
 ) -> "Iterator[SequenceRecord]":
-    """What the inputs hold: sequences, barcodes, haplotypes, or genomes in the coordinates of a model's reference."""
+    """The records of the inputs: sequences, barcodes, haplotypes, or genomes along a model's reference."""
     from genomai_cli.sources import records as readers
     from genomai_cli.sources.installed import panel_of, reference_of
 
@@ -219,29 +219,29 @@ def _records(
         from genomai_cli.cli.inputs import read_haplotype_sequences
 
         return read_haplotype_sequences(run, sources, reading.reference, reading.regions, reading)
-    against = None if reading.panel else reference_of(reading.model)
+    reference = None if reading.panel else reference_of(reading.model)
     records = readers.read_records(
         run,
         sources,
-        lambda: against or panel_of(reading.panel, reading.model),
+        lambda: reference or panel_of(reading.panel, reading.model),
         variants=reading,
         haplotypes=reading.haplotypes,
         tokenizer=lambda: tokenizer,
         plain=lambda: _is_plain(reading, tokenizer),
     )
-    if against is None:
+    if reference is None:
         return records
     from genomai_cli.mapping.mapper import RecordMapper
 
     sites = None if to is Target.FASTA else _sites_of(reading.model)
-    return readers.in_coordinates(run, records, RecordMapper(against), sites)
+    return readers.in_coordinates(run, records, RecordMapper(reference), sites)
 
 
 def _is_plain(reading: ReadingOptions, tokenizer: "Tokenizer") -> bool:
     """Whether sequences are DNA in no coordinates, and neither barcodes nor genomes of a reference."""
     if reading.model:
-        told = _config_of(reading.model).get("input") or {}
-        return bool(told.get("kind") == "sequence")
+        input_config = _config_of(reading.model).get("input") or {}
+        return bool(input_config.get("kind") == "sequence")
     return reading.panel is None and tokenizer.to_config()["kind"] != Kind.IUPAC
 
 

@@ -1,4 +1,4 @@
-"""What `predict` and `denoise` of tracks share: their options, and how tracks along a reference are written."""
+"""Shared by `predict` and `denoise` of tracks: options, and the writing of tracks along a reference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Form(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """What a bin has of its bases."""
+    """How the bases of a bin become its value."""
 
     MEAN = "mean"
     MAX = "max"
@@ -153,8 +153,8 @@ ReportFile = Annotated[
 
 
 @dataclass(eq=False, repr=False)
-class Drawing:
-    """What is drawn."""
+class DrawingOptions:
+    """The pictures, contact maps and pages to write."""
 
     plot: Plot = None
     plot_logo: PlotLogo = None
@@ -177,8 +177,8 @@ class Drawing:
 
 
 @dataclass(eq=False, repr=False)
-class Along:
-    """Along what tracks are predicted."""
+class GenomeOptions:
+    """The reference, and the regions of it, along which tracks are predicted."""
 
     reference: ReferenceFile = None
     regions: RegionsFile = None
@@ -198,7 +198,7 @@ class TrackForm:
     organism: Organism = None
 
     def reading(self) -> "Reading":
-        """The same for predictors."""
+        """These options as predictors read them."""
         from genomai_cli.inference.track_predictions import Reading
 
         return Reading(
@@ -215,64 +215,64 @@ class TrackForm:
 def write_tracks(
     run: Run,
     bundle: "Bundle",
-    along: Along,
+    genome: GenomeOptions,
     form: TrackForm,
     output: Path,
-    known: Path | None = None,
-    drawing: Drawing | None = None,
+    known_tracks_file: Path | None = None,
+    drawing: DrawingOptions | None = None,
     page: PageFile | None = None,
 ) -> None:
-    """Write the model's tracks along the reference, and draw them and their page; with the table of `known` tracks,
-    these where they are known."""
+    """Write the model's tracks along the reference, and draw them and their page; with a table of known
+    tracks, their values where they are known."""
     from genomai_cli.device import to_single_precision
     from genomai_cli.formats.indexed_fasta import open_reference
     from genomai_cli.formats.reference_regions import regions_of
     from genomai_cli.formats.track_outputs import track_output
     from genomai_cli.inference.track_predictions import TrackPredictor
 
-    assert along.reference is not None
+    assert genome.reference is not None
     to_single_precision([bundle.classifier])
     if output == STANDARD_OUTPUT and form.to in (Form.BIGWIG, Form.BEDGRAPH):
         raise UsageError(f"--to {form.to} writes a folder: name it with -o")
-    with open_reference(along.reference) as reference:
+    with open_reference(genome.reference) as reference:
         predictor = TrackPredictor(bundle, reference, form.reading())
-        regions = list(regions_of(reference, along.regions))
-        drawing = drawing or Drawing()
+        regions = list(regions_of(reference, genome.regions))
+        drawing = drawing or DrawingOptions()
         drawing.check(len(regions))
         if not predictor.columns and (drawing.contacts is None or form.to is not Form.TSV):
             raise UsageError(
                 "the tracks chosen are contact maps: --contacts FILE writes them, without --to"
             )
         logo = _logo(predictor, regions, drawing)
-        given = _known(run, predictor, known)
-        _tell(run, predictor, regions=len(regions))
+        known_tracks = _known_tracks(run, predictor, known_tracks_file)
+        _report_windows(run, predictor, regions=len(regions))
         tracks = predictor.tracks
-        about = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
-        shown: list[Stretch] = []
-        report = _track_report(tracks, form) if page else None
-        with track_output(output, form.to.value, tracks, reference.lengths, about) as out:
+        model_facts = {"model_name": bundle.name, "model_sha256": bundle.weights_sha256}
+        plotted: list[Stretch] = []
+        report = _make_report(tracks, form) if page else None
+        with track_output(output, form.to.value, tracks, reference.lengths, model_facts) as out:
             for region in run.console.progress(regions, "predicting"):
-                stretches = predictor.stretches(region, given, fill=given is not None)
+                stretches = predictor.stretches(region, known_tracks, fill=known_tracks is not None)
                 for stretch in report.of_region(region, stretches) if report else stretches:
                     out.add(stretch)
-                    shown += [stretch] if drawing.plot else []
+                    plotted += [stretch] if drawing.plot else []
                 run.count(read=1, used=1)
             observed = _observed(run, predictor, drawing, tracks)
-            contacts = _contacts(predictor, regions, drawing, about)
+            contacts = _contacts(predictor, regions, drawing, model_facts)
             if drawing.plot:
-                _draw(drawing.plot, tracks, shown, bundle.name, observed, contacts, logo)
+                _draw(drawing.plot, tracks, plotted, bundle.name, observed, contacts, logo)
             if report and page:
                 page.write(report.page(bundle.name, observed, _page_facts(run, bundle, predictor)))
 
 
-def _track_report(tracks: "Sequence[Track]", form: TrackForm) -> "TrackReport":
+def _make_report(tracks: "Sequence[Track]", form: TrackForm) -> "TrackReport":
     from genomai_cli.inference.track_report import TrackReport  # slow to load
 
     return TrackReport(tracks, form.resolution)
 
 
 def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict[str, str]:
-    """What a page says of the model, the reading and the run."""
+    """Facts of the model, its windows and the run for a page."""
     reading = predictor.reading
     return {
         "model": f"{bundle.name} {bundle.version}",
@@ -285,7 +285,7 @@ def _page_facts(run: Run, bundle: "Bundle", predictor: "TrackPredictor") -> dict
 
 
 def _observed(
-    run: Run, predictor: "TrackPredictor", drawing: Drawing, tracks: "Sequence[Track]"
+    run: Run, predictor: "TrackPredictor", drawing: DrawingOptions, tracks: "Sequence[Track]"
 ) -> "AlignedTracks | None":
     """The tracks as they were measured, if they are given."""
     from genomai_cli.formats.track_table import read_track_table
@@ -301,8 +301,8 @@ def _observed(
 def _contacts(
     predictor: "TrackPredictor",
     regions: "Sequence[Region]",
-    drawing: Drawing,
-    about: dict[str, str],
+    drawing: DrawingOptions,
+    model_facts: dict[str, str],
 ) -> "Contacts | None":
     """The contact maps that are drawn, and written if they are asked for; None without any."""
     from genomai_cli.formats.contact_maps import ContactMaps
@@ -316,15 +316,15 @@ def _contacts(
     maps = [predictor.reader.tracks[column] for column in predictor.map_columns]
     pairs = [part for region in regions for part in contacts.pairs(region)]
     if drawing.contacts:
-        gathered = ContactMaps(maps, predictor.reference.lengths, size)
-        gathered.of(pairs)
+        contact_maps = ContactMaps(maps, predictor.reference.lengths, size)
+        contact_maps.of(pairs)
         with atomic_output(drawing.contacts) as out:
-            gathered.write(out, drawing.contacts.suffix.lower(), about)
+            contact_maps.write(out, drawing.contacts.suffix.lower(), model_facts)
     return Contacts(maps, pairs, size) if any(len(part.first) for part in pairs) else None
 
 
 def _logo(
-    predictor: "TrackPredictor", regions: "Sequence[Region]", drawing: Drawing
+    predictor: "TrackPredictor", regions: "Sequence[Region]", drawing: DrawingOptions
 ) -> "TrackLogo | None":
     """The letters that drive a track, if they are to be drawn."""
     if drawing.plot_logo is None:
@@ -337,7 +337,7 @@ def _logo(
 def _draw(
     plot: Path,
     tracks: "Sequence[Track]",
-    shown: "list[Stretch]",
+    stretches: "list[Stretch]",
     name: str,
     observed: "AlignedTracks | None",
     contacts: "Contacts | None",
@@ -346,27 +346,29 @@ def _draw(
     from genomai_cli.formats.outputs import atomic_output
     from genomai_cli.inference.track_picture import track_picture  # slow to load
 
-    title = f"{name}: {shown[0].contig}:{shown[0].start + 1:,}-{shown[-1].end:,}"
-    drawn = track_picture(title, tracks, shown, plot.suffix.lower(), observed, contacts, logo)
+    title = f"{name}: {stretches[0].contig}:{stretches[0].start + 1:,}-{stretches[-1].end:,}"
+    image = track_picture(title, tracks, stretches, plot.suffix.lower(), observed, contacts, logo)
     with atomic_output(plot) as out:
-        out.write(drawn)
+        out.write(image)
 
 
-def _known(run: Run, predictor: "TrackPredictor", table: Path | None) -> "AlignedTracks | None":
+def _known_tracks(
+    run: Run, predictor: "TrackPredictor", table: Path | None
+) -> "AlignedTracks | None":
     from genomai_cli.formats.track_table import read_track_table
     from genomai_cli.formats.tracks import AlignedTracks
 
     if table is None:
         return None
-    found = read_track_table(table).selected(predictor.reader.tracks)
+    selected = read_track_table(table).selected(predictor.reader.tracks)
     reference = predictor.reference
-    absent = sum(track.file is None for track in found.tracks)
-    run.console.say(f"{absent} of the model's {len(found.tracks)} tracks are not in {table}")
-    aligned = AlignedTracks.open(found, reference.lengths, reference.path, run.console.warn)
+    absent = sum(track.file is None for track in selected.tracks)
+    run.console.say(f"{absent} of the model's {len(selected.tracks)} tracks are not in {table}")
+    aligned = AlignedTracks.open(selected, reference.lengths, reference.path, run.console.warn)
     return predictor.known(aligned)
 
 
-def _tell(run: Run, predictor: "TrackPredictor", regions: int) -> None:
+def _report_windows(run: Run, predictor: "TrackPredictor", regions: int) -> None:
     """Say and record how regions are cut into windows."""
     strands = "both strands" if predictor.reading.both_strands else "the forward strand"
     run.console.say(

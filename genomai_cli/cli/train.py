@@ -58,13 +58,13 @@ class AdaptKind(StrEnum):
     LORA = "lora"
 
 
-FOR_VARIANTS, FOR_SEQUENCES, FOR_GENOMES = "ancestry", "auto", "mito"
-FROM_SEQUENCES = "sequences"  # whose network is that of a model to begin with
-FROM_VARIANTS = "ancestry-967"  # whose networks can begin with those of another model
+VARIANTS_PRESET, SEQUENCES_PRESET, GENOMES_PRESET = "ancestry", "auto", "mito"
+FINETUNED_SEQUENCES_PRESET = "sequences"  # its network is that of the model to begin with
+FINETUNED_VARIANTS_PRESET = "ancestry-967"  # its networks can begin with those of another model
 RecipeName = Annotated[
     str | None,
     recipe_option(
-        f"{FOR_VARIANTS} for VCF, {FOR_SEQUENCES} for FASTA, {FOR_GENOMES} to begin with a model of genomes"
+        f"{VARIANTS_PRESET} for VCF, {SEQUENCES_PRESET} for FASTA, {GENOMES_PRESET} to begin with a model of genomes"
     ),
 ]
 HeadColumns = Annotated[
@@ -95,7 +95,7 @@ Budget = Annotated[
         "the same samples give the same model.",
     ),
 ]
-Targeted = Annotated[
+TargetOption = Annotated[
     TargetKind,
     typer.Option(
         "--target",
@@ -111,10 +111,10 @@ Adapt = Annotated[
         "linear layers (LoRA), which are added to the weights at the end.",
     ),
 ]
-Rank = Annotated[
+LoraRank = Annotated[
     int, typer.Option("--lora-rank", metavar="N", min=1, help="The rank of LoRA's changes.")
 ]
-Alpha = Annotated[
+LoraAlpha = Annotated[
     float,
     typer.Option("--lora-alpha", metavar="A", min=0.0, help="Their scale: alpha/rank times."),
 ]
@@ -140,7 +140,7 @@ class LearningOptions:
     changes: Changes = None
     head: HeadColumns = None
     time: Budget = "15m"
-    target: Targeted = TargetKind.AUTO
+    target: TargetOption = TargetKind.AUTO
 
     def read(
         self, preset: str, labels: "LabelTable", output: Path, start: "Bundle | None"
@@ -152,22 +152,24 @@ class LearningOptions:
         from genomai_cli.training import recipe as recipes
 
         changes = self.changes or []
-        same = (
-            _same_network(start) if start and not self.recipe and preset == FROM_SEQUENCES else []
+        same_network = (
+            _same_network(start)
+            if start and not self.recipe and preset == FINETUNED_SEQUENCES_PRESET
+            else []
         )
-        chosen, text = recipes.read(self.recipe or preset, [*same, *changes])
-        if start is not None and recipes.is_selected(chosen):
+        recipe, recipe_text = recipes.read(self.recipe or preset, [*same_network, *changes])
+        if start is not None and recipes.is_selected(recipe):
             message = "a model whose parts are chosen begins with no other: name another --recipe"
             raise UsageError(message)
-        heads = _heads(chosen, labels, self.head or [])
+        heads = _heads(recipe, labels, self.head or [])
         if self.head:
-            chosen = recipes.about(chosen, heads)
-        return named_after(chosen, output, changes), text, heads
+            recipe = recipes.about(recipe, heads)
+        return named_after(recipe, output, changes), recipe_text, heads
 
 
 @dataclass(eq=False, repr=False)
 class ReadingOptions(VariantOptions):
-    """What records are read by: sites, a reference, or what the model to begin from has."""
+    """How records are read: at sites, along a reference, or as by the model to begin from."""
 
     panel: TrainingPanel = None
     reference: ReferenceFile = None
@@ -179,11 +181,11 @@ class AdaptOptions:
     """How much of the model to begin from is trained."""
 
     adapt: Adapt = AdaptKind.FULL
-    lora_rank: Rank = 8
-    lora_alpha: Alpha = 16.0
+    lora_rank: LoraRank = 8
+    lora_alpha: LoraAlpha = 16.0
 
     def adaptation(self) -> "Adaptation":
-        """The same for training."""
+        """These options as training reads them."""
         from genomai_cli.training.adaptation import Adaptation
 
         return Adaptation(self.adapt.value, self.lora_rank, self.lora_alpha)
@@ -230,17 +232,17 @@ def train(
     preset = _preset(reading.model, first.has_variants)
     labels, sources = open_labels(run, data.labels, first, sources)
     devices.use_threads(compute.threads)
-    where = devices.choose(compute.device)
-    record_device(run, where, compute.device)
-    start = bundles.load(reading.model, where) if reading.model else None
-    chosen, text, heads = learning.read(preset, labels, output, start)
-    targets = _targets(run, chosen, labels, heads, learning.target)
-    given = {"panel": reading.panel, "reference": reading.reference}
-    kind = recipes.input_of(chosen, given, start.input if start else None)
-    reader = LabelledReader(run, kind, chosen, variants=reading)
-    gathered = reader.gather(sources, targets, data.beside(labels))
+    device = devices.choose(compute.device)
+    record_device(run, device, compute.device)
+    start = bundles.load(reading.model, device) if reading.model else None
+    recipe, recipe_text, heads = learning.read(preset, labels, output, start)
+    targets = _targets(run, recipe, labels, heads, learning.target)
+    files = {"panel": reading.panel, "reference": reading.reference}
+    kind = recipes.input_of(recipe, files, start.input if start else None)
+    reader = LabelledReader(run, kind, recipe, variants=reading)
+    gathered = reader.gather(sources, targets, data.evaluation_inputs(labels))
     samples = gathered.samples
-    same = {
+    fingerprint = {
         "samples": labelled_data.digest(samples),
         "validation": None if gathered.validation is None else len(gathered.validation),
         "seed": compute.seed,
@@ -252,21 +254,23 @@ def train(
         "target": learning.target.value,
     }
     with page_file(report) as page:
-        work = run_folder.claim(output, text, same, resume=restart.resume, force=restart.force)
-        with work.kept_once_begun():
-            fitted = _fitter(run, chosen, budget, adapting, start, work)(
+        workspace = run_folder.claim(
+            output, recipe_text, fingerprint, resume=restart.resume, force=restart.force
+        )
+        with workspace.kept_once_begun():
+            finetuned = _fitter(run, recipe, budget, adapting, start, workspace)(
                 samples,
-                chosen,
+                recipe,
                 kind,
                 seed=compute.seed,
-                device=where,
-                work=work.folder,
+                device=device,
+                work=workspace.folder,
                 validation=gathered.validation,
                 stopping=stop_requests,
             )
-        fitted.bundle.config["provenance"] |= gathered.facts()
+        finetuned.bundle.config["provenance"] |= gathered.facts()
         run.count(used=len(samples))
-        write_classifier(run, fitted, output, work, gathered.files(), page)
+        write_classifier(run, finetuned, output, workspace, gathered.files(), page)
 
 
 def _fitter(
@@ -275,17 +279,17 @@ def _fitter(
     budget: float,
     adapting: AdaptOptions,
     start: "Bundle | None",
-    work: "Workspace",
+    workspace: "Workspace",
 ) -> "Callable[..., Finetuned]":
-    """What trains by this recipe: one network, or whatever parts do best."""
+    """The function that trains by this recipe: one network, or whatever parts do best."""
     from genomai_cli.training import finetuning, selection
     from genomai_cli.training.recipe import is_selected
 
     if is_selected(recipe):
         adapting.adaptation().check(begins=False, solved=False)
-        add = partial(work.log.add, part=selection.PART)
-        return partial(selection.fit, budget=budget, report=run.console.say, log=add)
-    report = reporter(run, recipe, work)
+        log = partial(workspace.log.add, part=selection.PART)
+        return partial(selection.fit, budget=budget, report=run.console.say, log=log)
+    report = reporter(run, recipe, workspace)
     return partial(finetuning.fit, start=start, report=report, adaptation=adapting.adaptation())
 
 
@@ -294,15 +298,15 @@ def _targets(
     recipe: "Recipe",
     labels: "LabelTable",
     heads: "Mapping[str, str]",
-    asked: TargetKind,
+    target: TargetKind,
 ) -> "Targets":
-    """What the heads are to learn, told where it was chosen."""
+    """The targets of the heads; those that were chosen are reported."""
     from genomai_cli.training.targets import targets_for
 
-    found = targets_for(recipe, labels, heads, asked.value)
-    for line in found.told:
+    targets = targets_for(recipe, labels, heads, target.value)
+    for line in targets.told:
         run.console.say(line)
-    return found
+    return targets
 
 
 def _preset(model: str | None, has_variants: bool) -> str:
@@ -310,10 +314,10 @@ def _preset(model: str | None, has_variants: bool) -> str:
     from genomai_cli.bundles import catalog
 
     if model and (catalog.find(model) / catalog.REFERENCE).is_file():
-        return FOR_GENOMES
+        return GENOMES_PRESET
     if has_variants:
-        return FROM_VARIANTS if model else FOR_VARIANTS
-    return FROM_SEQUENCES if model else FOR_SEQUENCES
+        return FINETUNED_VARIANTS_PRESET if model else VARIANTS_PRESET
+    return FINETUNED_SEQUENCES_PRESET if model else SEQUENCES_PRESET
 
 
 def _same_network(start: "Bundle") -> list[str]:
@@ -325,11 +329,11 @@ def _same_network(start: "Bundle") -> list[str]:
     return [f"{part}={as_toml(start.config[part])}" for part in ("tokenizer", "network")]
 
 
-def _heads(recipe: "Recipe", table: "LabelTable", given: list[str]) -> "Mapping[str, str]":
+def _heads(recipe: "Recipe", table: "LabelTable", head_options: list[str]) -> "Mapping[str, str]":
     """The column of every head: as the command line says, else the recipe, else every column."""
     from genomai_cli.training.recipe import heads_of
 
-    pairs = [_head(text) for text in given]
+    pairs = [_head(text) for text in head_options]
     if len(dict(pairs)) < len(pairs):
         raise UsageError("--head: two heads of one name")
     return heads_of(recipe, table.columns, dict(pairs))

@@ -1,4 +1,4 @@
-"""What `train` and `pretrain` share: their options, the recipe they read, and how they are stopped."""
+"""Shared by `train` and `pretrain`: options, the names of recipes, and requests to stop."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import typer
 from genomai_cli.cli.process import ending_signals
 from genomai_cli.errors import Stopped
 
-Made = TypeVar("Made")
+AnyRecipe = TypeVar("AnyRecipe")
 Target = Annotated[
     Path,
     typer.Option(
@@ -60,13 +60,13 @@ Force = Annotated[
 
 @dataclass(eq=False, repr=False)
 class RestartOptions:
-    """What becomes of an interrupted run, and of a bundle that is there already."""
+    """Whether an interrupted run goes on, and whether an existing bundle is replaced."""
 
     resume: Resume = False
     force: Force = False
 
 
-def named_after(recipe: Made, output: Path, changes: list[str]) -> Made:
+def named_after(recipe: AnyRecipe, output: Path, changes: list[str]) -> AnyRecipe:
     """The recipe for a model called as its folder, unless `--set name=` says otherwise."""
     from genomai_cli.training.recipe_tables import named
 
@@ -97,21 +97,21 @@ def stop_requests() -> Iterator[StopRequest]:
     A run that stops in the block says how it goes on, and ends as if the signal had ended it.
     """
     request = StopRequest()
-    before = {number: signal.getsignal(number) for number in ending_signals()}
+    previous_handlers = {number: signal.getsignal(number) for number in ending_signals()}
 
     def remember(number: int, frame: FrameType | None) -> None:
         del frame
         request.signal = number
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, previous_handlers[signal.Signals(number)])
 
-    for number in before:
+    for number in previous_handlers:
         signal.signal(number, remember)
     try:
         yield request
-    except Stopped as stopped:
-        told = Stopped(f"{stopped}: the same command with --resume goes on")
-        told.exit_status = request.exit_status
-        raise told from stopped
+    except Stopped as stop:
+        error = Stopped(f"{stop}: the same command with --resume goes on")
+        error.exit_status = request.exit_status
+        raise error from stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

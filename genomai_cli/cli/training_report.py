@@ -1,4 +1,4 @@
-"""What `genomai train` and `pretrain` tell, and what they write when they are done: the bundle, and the page."""
+"""Messages and results of `genomai train` and `pretrain`: the bundle, and the page."""
 
 import time
 from pathlib import Path
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def reporter(
-    run: Run, recipe: "Recipe", work: "Workspace"
+    run: Run, recipe: "Recipe", workspace: "Workspace"
 ) -> "Callable[[int, int, float, float], None]":
     members, steps = max(1, recipe.split.folds), recipe.optimization.steps
-    log = work.log
+    log = workspace.log
 
     def report(member: int, step: int, loss: float, best: float) -> None:
         row = {
@@ -33,17 +33,19 @@ def reporter(
             "time": f"{time.time():.0f}",
         }
         log.add(row, "member")
-        part = f"network {member + 1} of {members}, " if members > 1 else ""
-        run.console.say(f"{part}step {step} of {steps}: loss {loss:.4f}, best held out {best:.4f}")
+        prefix = f"network {member + 1} of {members}, " if members > 1 else ""
+        run.console.say(
+            f"{prefix}step {step} of {steps}: loss {loss:.4f}, best held out {best:.4f}"
+        )
 
     return report
 
 
 def write_classifier(
     run: Run,
-    fitted: "Finetuned",
+    finetuned: "Finetuned",
     output: Path,
-    work: "Workspace",
+    workspace: "Workspace",
     files: "Mapping[str, bytes]",
     page: PageFile,
 ) -> None:
@@ -53,69 +55,75 @@ def write_classifier(
     from genomai_cli.training.model_card import classifier_card
     from genomai_cli.training.run_folder import LOG, PICTURE
 
-    rows = work.log.rows()
-    others: dict[str, str | bytes] = {**files}
+    rows = workspace.log.rows()
+    extra_files: dict[str, str | bytes] = {**files}
     if rows:  # a model that is solved has no steps
         from genomai_cli.training.loss_pictures import steps_picture
 
-        others |= {LOG: work.log.text(), PICTURE: steps_picture(rows, fitted.bundle.name)}
-    card = classifier_card(fitted, command_line())
-    bundles.save(fitted.bundle, output, Extras(card, work.recipe, others))
-    work.remove()
-    _tell_classifier(run, fitted, output)
+        extra_files |= {
+            LOG: workspace.log.text(),
+            PICTURE: steps_picture(rows, finetuned.bundle.name),
+        }
+    card = classifier_card(finetuned, command_line())
+    bundles.save(finetuned.bundle, output, Extras(card, workspace.recipe, extra_files))
+    workspace.remove()
+    _report_classifier(run, finetuned, output)
     if page:
         from genomai_cli.training.pages import training_page
 
-        page.write(training_page(fitted, rows, _facts(run)))
+        page.write(training_page(finetuned, rows, _facts(run)))
 
 
 def _facts(run: Run) -> dict[str, str]:
-    """What a page says of the run, with the model's checksum."""
+    """Facts of the run for a page, with the model's checksum."""
     assert run.report.model is not None
     return {"SHA-256 of its weights": run.report.model.sha256, **run.facts()}
 
 
-def _tell_classifier(run: Run, fitted: "Finetuned", output: Path) -> None:
+def _report_classifier(run: Run, finetuned: "Finetuned", output: Path) -> None:
     from genomai_cli.bundles import catalog
 
     weights = catalog.sha256(output / catalog.WEIGHTS)
-    run.used_model(fitted.bundle.name, fitted.bundle.version, weights)
-    for head, found in fitted.validation.items():
-        run.console.say(f"{head}: {_result(found)} on {found['n']} held-out samples")
-    _tell_mean(run, fitted.validation)
-    run.note(validation=fitted.validation)
+    run.used_model(finetuned.bundle.name, finetuned.bundle.version, weights)
+    for head, scores in finetuned.validation.items():
+        run.console.say(f"{head}: {_result(scores)} on {scores['n']} held-out samples")
+    _report_mean(run, finetuned.validation)
+    run.note(validation=finetuned.validation)
     run.console.say(f"wrote {output}")
 
 
-def _tell_mean(run: Run, validation: "Mapping[str, Any]") -> None:
+def _report_mean(run: Run, validation: "Mapping[str, Any]") -> None:
     """The mean Matthews correlation, if there are several heads of classes that have one."""
-    found = [of for of in validation.values() if "mcc" in of]
-    if len(found) > 1:
-        first = next(iter(found[0]["candidates"]))
-        mean, plain = (
-            sum(of["candidates"][name]["mcc"] for of in found) / len(found)
-            for name in ("together", first)
+    scores_by_head = [scores for scores in validation.values() if "mcc" in scores]
+    if len(scores_by_head) > 1:
+        baseline_name = next(iter(scores_by_head[0]["candidates"]))
+        mean, baseline = (
+            sum(scores["candidates"][name]["mcc"] for scores in scores_by_head)
+            / len(scores_by_head)
+            for name in ("together", baseline_name)
         )
-        run.console.say(f"mean of {len(found)} heads: MCC {mean:.4f} ({first}: {plain:.4f})")
+        run.console.say(
+            f"mean of {len(scores_by_head)} heads: MCC {mean:.4f} ({baseline_name}: {baseline:.4f})"
+        )
 
 
-def _result(found: "Mapping[str, Any]") -> str:
-    """How the model did; beside it, of a model of parts, the k-mer regression."""
-    candidates = found.get("candidates")
+def _result(scores: "Mapping[str, Any]") -> str:
+    """Scores of the model, and of a model of parts those of the k-mer regression."""
+    candidates = scores.get("candidates")
     if candidates is None:
-        return f"accuracy {found['accuracy']:.4f}"
-    first, plain = next(iter(candidates.items()))
-    if "r2" in found:
-        beside = f"{first}: {plain['pearson']:.4f}, {plain['r2']:.4f}"
-        return f"r {found['pearson']:.4f}, R2 {found['r2']:.4f} ({beside})"
-    return f"accuracy {found['accuracy']:.4f}, MCC {found['mcc']:.4f} ({first}: {plain['mcc']:.4f})"
+        return f"accuracy {scores['accuracy']:.4f}"
+    baseline_name, baseline = next(iter(candidates.items()))
+    if "r2" in scores:
+        baseline_result = f"{baseline_name}: {baseline['pearson']:.4f}, {baseline['r2']:.4f}"
+        return f"r {scores['pearson']:.4f}, R2 {scores['r2']:.4f} ({baseline_result})"
+    return f"accuracy {scores['accuracy']:.4f}, MCC {scores['mcc']:.4f} ({baseline_name}: {baseline['mcc']:.4f})"
 
 
 def write_pretrained(
     run: Run,
-    made: "Pretrained",
+    pretrained: "Pretrained",
     output: Path,
-    work: "Workspace",
+    workspace: "Workspace",
     host: Path | None,
     page: PageFile,
 ) -> None:
@@ -127,17 +135,22 @@ def write_pretrained(
     from genomai_cli.training.model_card import pretrained_report
     from genomai_cli.training.run_folder import LOG, PICTURE
 
-    report, rows = pretrained_report(made), work.log.rows()
-    others: dict[str, str | bytes] = {**made.files}
+    report, rows = pretrained_report(pretrained), workspace.log.rows()
+    extra_files: dict[str, str | bytes] = {**pretrained.files}
     if rows:
         from genomai_cli.training.loss_pictures import loss_picture
 
-        others |= {LOG: work.log.text(), PICTURE: loss_picture(rows, made.bundle.name)}
-    extras = Extras(report.card(command_line()), work.recipe, others, list(made.files))
+        extra_files |= {
+            LOG: workspace.log.text(),
+            PICTURE: loss_picture(rows, pretrained.bundle.name),
+        }
+    extras = Extras(
+        report.card(command_line()), workspace.recipe, extra_files, list(pretrained.files)
+    )
     if host is not None:
-        extras = attached_files(extras, host, made.network_kind, kept=made.files)
-    bundles.save(made.bundle, output, extras)
-    finish_pretrained(run, report, rows, output, work, page)
+        extras = attached_files(extras, host, pretrained.network_kind, kept=pretrained.files)
+    bundles.save(pretrained.bundle, output, extras)
+    finish_pretrained(run, report, rows, output, workspace, page)
 
 
 def finish_pretrained(
@@ -145,29 +158,31 @@ def finish_pretrained(
     report: "PretrainedReport",
     rows: "Rows",
     output: Path,
-    work: "Workspace",
+    workspace: "Workspace",
     page: PageFile,
 ) -> None:
     """Clear the run's folder away once the bundle is written, tell how the model did, and write the page."""
-    work.remove()
-    _tell_pretrained(run, report, output)
+    workspace.remove()
+    _report_pretrained(run, report, output)
     if page:
         from genomai_cli.training.pretraining_page import pretraining_page
 
         page.write(pretraining_page(report, rows, _facts(run)))
 
 
-def _tell_pretrained(run: Run, report: "PretrainedReport", output: Path) -> None:
+def _report_pretrained(run: Run, report: "PretrainedReport", output: Path) -> None:
     from genomai_cli.bundles import catalog
 
     facts, config = report.facts, report.config
     weights = catalog.sha256(output / catalog.WEIGHTS)
     run.used_model(config["name"], config["version"], weights)
     for name, loss in facts["held_out"].items():
-        beside = "without a network" if facts["steps"] else "of the baseline"
-        run.console.say(f"{name}: held-out loss {loss:.4f}, {facts['baseline'][name]:.4f} {beside}")
+        baseline_kind = "without a network" if facts["steps"] else "of the baseline"
+        run.console.say(
+            f"{name}: held-out loss {loss:.4f}, {facts['baseline'][name]:.4f} {baseline_kind}"
+        )
     for name, (bits, baseline) in facts["bits_per_base"].items():
         run.console.say(f"{name}: {bits:.4f} bits a base, {baseline:.4f} without a network")
-    told = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
-    run.note(**{key: facts[key] for key in told})
+    fact_names = ("held_out", "baseline", "bits_per_base", "steps", "tokens")
+    run.note(**{key: facts[key] for key in fact_names})
     run.console.say(f"wrote {output}")

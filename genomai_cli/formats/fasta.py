@@ -25,7 +25,7 @@ from genomai_cli.formats.stored_text import StoredText
 from genomai_cli.formats.streams import Input, text_of
 from genomai_cli.formats.tables import LARGEST, parse_table, sequence_column, sequences_of
 from genomai_cli.names import escaped
-from genomai_cli.records import LONGEST_HELD, SequenceRecord
+from genomai_cli.records import MAX_LETTERS_IN_MEMORY, SequenceRecord
 
 _LETTERS = "".join(IUPAC).encode()
 _BLANKS = b" \t\r\n\v\f"
@@ -179,7 +179,7 @@ class _Entry:
     def _store(self) -> None:
         """Move the letters into a file; text of any kind, whose bytes may not be characters, stays in memory."""
         if self._table is _ANY_TEXT:
-            _check_length(self._held, self._path, self._line, LONGEST_HELD)
+            _check_length(self._held, self._path, self._line, MAX_LETTERS_IN_MEMORY)
             return
         self._stored = self._stored or StoredText()
         for letters in self._letters:
@@ -267,7 +267,7 @@ def _fastq_sequence(
             raise InputError("white space within a sequence", path=path, line=number)
         pieces.append(_cleaned_letters(text, table, path, number))
         letters += len(text)
-        _check_length(letters, path, line, LONGEST_HELD)
+        _check_length(letters, path, line, MAX_LETTERS_IN_MEMORY)
     raise InputError("truncated: the last entry has no '+' line", path=path, line=line)
 
 
@@ -382,7 +382,7 @@ def read_entries(source: Input) -> Iterator[Entry]:
             line = next_line
         pieces.append(text)
         letters += len(text)
-        _check_length(letters, source.path, line, LONGEST_HELD)
+        _check_length(letters, source.path, line, MAX_LETTERS_IN_MEMORY)
         next_line += text.count(b"\n")
     yield _entry(b"".join(pieces), source.path, line, begun)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.tables import LabelTable
-from genomai_cli.names import repeated
+from genomai_cli.names import first_duplicate
 
 BETWEEN = ";"
 NONE = "-"  # a sample that has none of the labels
@@ -40,7 +40,7 @@ def with_members(table: LabelTable, column: str, names: Iterable[str] | None = N
     if names is None:
         labels = sorted({label for found in sets if found for label in found})
         names = [member_column(column, label) for label in labels]
-        if twice := repeated([*names, *table.columns]):
+        if twice := first_duplicate([*names, *table.columns]):
             raise InputError(
                 f"column {column}: two labels would be called {twice}", path=table.path
             )

@@ -10,7 +10,7 @@ from typing import IO
 
 from genomai_cli.errors import InputError
 from genomai_cli.formats.streams import open_bytes, text_of
-from genomai_cli.names import escaped, is_plain, printable, repeated
+from genomai_cli.names import escaped, first_duplicate, is_plain, printable
 
 MISSING_VALUES = ("", ".")
 _FAMILIES = {("FID", "IID"), ("FAMILY ID", "INDIVIDUAL ID")}
@@ -159,7 +159,7 @@ def _header(fields: Sequence[str], path: str, line: int) -> list[str]:
     if "" in header:
         message = f"a column without a name, number {header.index('') + 1}"
         raise InputError(message, path=path, line=line)
-    if twice := repeated(header):
+    if twice := first_duplicate(header):
         raise InputError(f"column {twice} is there twice", path=path, line=line)
     return header
 

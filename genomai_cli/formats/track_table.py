@@ -17,7 +17,7 @@ from genomai_cli.errors import InputError, UsageError
 from genomai_cli.formats.cool_maps import BALANCED, RAW, WITHIN
 from genomai_cli.formats.streams import open_bytes, text_of
 from genomai_cli.formats.tables import MISSING_VALUES, Table, TableWriter, read_table
-from genomai_cli.names import is_plain, repeated
+from genomai_cli.names import first_duplicate, is_plain
 
 MOST_TRACKS = 100_000
 ZERO, MISSING = "zero", "missing"
@@ -89,7 +89,7 @@ def read_track_table(path: str | Path) -> TrackTable:
     tracks = tuple(_track(table, row, names[row], files[row].strip()) for row in range(len(table)))
     if not tracks:
         raise InputError("a header, but no tracks", path=table.path)
-    if twice := repeated(names):
+    if twice := first_duplicate(names):
         line = table.lines[len(names) - 1 - names[::-1].index(twice)]
         raise InputError(f"track {twice} is there twice", path=table.path, line=line)
     return TrackTable(table.path, tracks)

@@ -34,7 +34,7 @@ from genomai_cli.formats.regions import (
 )
 from genomai_cli.formats.sample_fields import SampleFields, TextFields
 from genomai_cli.formats.streams import Input, text_of
-from genomai_cli.names import repeated
+from genomai_cli.names import first_duplicate
 
 _INFO_REACH = 1000  # END stands within so many bytes after POS in the blocks of every known caller
 _Row = tuple[bytes, int | None, int]  # the line, its number, a position within its block or 0
@@ -229,7 +229,7 @@ def _samples(columns: list[str], path: str, line: int | None) -> tuple[str, ...]
         raise InputError(message, path=path, line=line)
     if "" in samples:
         raise InputError("a sample without a name", path=path, line=line)
-    if twice := repeated(samples):
+    if twice := first_duplicate(samples):
         raise InputError(f"sample {twice} is there twice", path=path, line=line)
     return samples
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from genomai_cli.alphabet import BASES, Letters, as_letters, letter_set
-from genomai_cli.augmentations import crop, hide_outside, mask, substitute, turn
+from genomai_cli.augmentations import crop, mask, mask_outside, reverse_complement_rows, substitute
 from genomai_cli.errors import UsageError
 from genomai_cli.records import SequenceRecord
 
@@ -179,9 +179,9 @@ def _changed(
     if changes.mutate is not None:
         letters_BL = _mutated(letters_BL, changes.mutate, sites, rng)
     if changes.crop is not None:
-        letters_BL = (hide_outside if aligned else crop)(letters_BL, changes.crop, rng)
+        letters_BL = (mask_outside if aligned else crop)(letters_BL, changes.crop, rng)
     if changes.revcomp:
-        letters_BL = turn(letters_BL, np.ones(1, np.bool_))
+        letters_BL = reverse_complement_rows(letters_BL, np.ones(1, np.bool_))
     if changes.mask is not None:
         share = changes.mask
         letters_BL = _in_chunks(letters_BL, lambda part, _: mask(part, share, rng))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genomai_cli.device import by_halves
+from genomai_cli.device import run_with_batch_halving
 from genomai_cli.tokenizers.base import Ids
 from genomai_cli.tokenizers.batch import padded
 
@@ -117,7 +117,7 @@ def score_windows(
         at_once = _AtOnce(network, pad_id, device, left, likelihoods if uncertain else None)
         for batch in batches(alike, batching):
             known = [(item, ids) for item, ids in batch if ids is not None]
-            rows = iter(by_halves(at_once, known) if known else ())
+            rows = iter(run_with_batch_halving(at_once, known) if known else ())
             for item, ids in batch:
                 yield item, None if ids is None else next(rows)
 

@@ -29,7 +29,7 @@ from genomai_cli.alphabet import (
 )
 from genomai_cli.backbones.heads import token_slopes
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.device import by_halves
+from genomai_cli.device import run_with_batch_halving
 from genomai_cli.inference.batching import Batching, batches, padding_mask
 from genomai_cli.inference.label_odds import LabelOdds, fused_odds, mean_scores
 from genomai_cli.inference.likelihood import chunks
@@ -125,7 +125,7 @@ class Slopes:
         for batch in batches(windows, self._batching):
             known = [(number, ids) for (number, _, _), ids in batch]
             counts = [len(entries) for entries in placed]
-            slopes_BTV = by_halves(partial(self._of_tokens, weights, counts), known)
+            slopes_BTV = run_with_batch_halving(partial(self._of_tokens, weights, counts), known)
             for ((number, at, ids), _), slopes_TV in zip(batch, slopes_BTV, strict=True):
                 text = texts[number][at:]
                 change_LA = of_letters(self.bundle.tokenizer, text, ids, slopes_TV)

@@ -26,7 +26,7 @@ from torch import Tensor
 from genomai_cli.alphabet import BASES, as_letters, as_text, codes_of, reverse_complement
 from genomai_cli.backbones.base import Backbone
 from genomai_cli.bundles.bundle import Bundle
-from genomai_cli.device import by_halves, each_on_one_thread
+from genomai_cli.device import map_single_threaded, run_with_batch_halving
 from genomai_cli.errors import BundleError, UsageError
 from genomai_cli.inference.batching import AS_FITS, Batching, batches, padding_mask
 from genomai_cli.tokenizers import Tokenizer
@@ -287,14 +287,14 @@ class Likelihood:
 
     def _answered(self, asked: Iterable[tuple[int, Question]]) -> Iterator[tuple[int, Logs]]:
         if self.settings.apart:
-            yield from each_on_one_thread(lambda entry: self._together([entry])[0], asked)
+            yield from map_single_threaded(lambda entry: self._together([entry])[0], asked)
             return
         windows = ((entry, entry[1].ids) for entry in asked)
         pairs = PAIRS_PER_BATCH if self.network.max_length is not None else None
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         tokens = TOKENS_ON_CPU if on_cpu else TOKENS_PER_BATCH
         for batch in batches(windows, replace(self.batching, tokens=tokens, pairs=pairs)):
-            yield from by_halves(self._together, [entry for entry, _ in batch])
+            yield from run_with_batch_halving(self._together, [entry for entry, _ in batch])
 
     @torch.inference_mode()
     def _together(self, batch: Sequence[tuple[int, Question]]) -> list[tuple[int, Logs]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genomai_cli import registry, tokenizers
 from genomai_cli.alphabet import IS_BASE, UNKNOWN_LETTER, as_letters, as_text, reverse_complement
-from genomai_cli.augmentations import hide
+from genomai_cli.augmentations import mask_letters
 from genomai_cli.backbones.base import Network, max_length, network_class
 from genomai_cli.backbones.sequence_novelty import NOVELTY, SequenceNovelty
 from genomai_cli.diffusion.labelled import LabelledNoising, SequenceRows
@@ -311,7 +311,7 @@ class SequenceViews(Views):
         ]
         shares = rng.random(len(rows)) * self.settings.hide
         shares *= rng.random(len(rows)) < self.settings.hide_often
-        seen = [hide(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(turned)]
+        seen = [mask_letters(s[None], shares[i : i + 1], rng)[0] for i, s in enumerate(turned)]
         starts = [rng.integers(max(1, len(s) - self._room(s) + 1)) for s in seen]
         return self._batch(
             rows, [s[a : a + self._room(s)] for s, a in zip(seen, starts, strict=True)]
@@ -320,7 +320,9 @@ class SequenceViews(Views):
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        sequences = (hide(self._letters(row)[None], np.array([masked]), rng)[0] for row in rows)
+        sequences = (
+            mask_letters(self._letters(row)[None], np.array([masked]), rng)[0] for row in rows
+        )
         return self._batch(rows, [letters[: self._room(letters)] for letters in sequences])
 
     def _room(self, letters: Letters) -> int:

@@ -51,13 +51,13 @@ class SequenceEstimator(Settings, ABC):
         """
         training = Training(self, self._target, f"genomai_cli.{self!r}.fit(records, labels)")
         self._fitted = training.fit(records, labels, validation)
-        self.validation_: Mapping[str, Any] = self._fitted.found.validation
+        self.validation_: Mapping[str, Any] = self._fitted.finetuned.validation
         self.model_ = self._fitted.model(self.device)
         self._note_labels(labels)
         return self
 
     def _note_labels(self, labels: Labels | None) -> None:
-        """Keep what answers need to know of the labels."""
+        """Keep the labels that predictions are given as."""
 
     @abstractmethod
     def predict(self, records: Records) -> NDArray[Any]:
@@ -95,17 +95,19 @@ class SequenceEstimator(Settings, ABC):
         return self
 
     def __repr__(self) -> str:
-        """The call that makes it, without what is as it comes."""
-        usual = {name: one.default for name, one in signature(type(self)).parameters.items()}
-        told = (
+        """The call that makes it, without arguments that have their defaults."""
+        defaults = {
+            name: parameter.default for name, parameter in signature(type(self)).parameters.items()
+        }
+        arguments = (
             f"{name}={value!r}"
             for name, value in self.get_params().items()
-            if name != "progress" and value != usual[name]
+            if name != "progress" and value != defaults[name]
         )
-        return f"{type(self).__name__}({', '.join(told)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn, which alone asks, wants to know: something of one label, of any input."""
+        """The tags that scikit-learn asks for: an estimator of one label, of any input."""
         utils = import_module("sklearn.utils")
         return utils.Tags(
             estimator_type=self._estimator_type,
@@ -117,13 +119,13 @@ class SequenceEstimator(Settings, ABC):
         """Labels in memory of each of the heads; UsageError where some are missing."""
         if isinstance(labels, str | os.PathLike):
             raise UsageError(f"labels in memory are needed, not the file {labels}")
-        given, columns = columns_of(labels), self._fitted.columns
-        if len(given) == len(columns) == 1:
-            return dict(zip(columns, given.values(), strict=True))
+        labels_by_column, columns = columns_of(labels), self._fitted.columns
+        if len(labels_by_column) == len(columns) == 1:
+            return dict(zip(columns, labels_by_column.values(), strict=True))
         for column in columns.values():
-            if column not in given:
+            if column not in labels_by_column:
                 raise UsageError(f"labels by the names of heads are needed: {column} is missing")
-        return {head: given[column] for head, column in columns.items()}
+        return {head: labels_by_column[column] for head, column in columns.items()}
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "model_"):
@@ -144,7 +146,9 @@ class SequenceClassifier(SequenceEstimator):
         """The labels (N,) of records, (N, H) of several heads; where the model can tell nothing `UNKNOWN`, or None if
         labels are no text."""
         calls = self.classify(records)
-        return _matrix([_as_given(calls.labels(head), c) for head, c in self._classes.items()])
+        return _matrix(
+            [_original_labels(calls.labels(head), c) for head, c in self._classes.items()]
+        )
 
     def predict_proba(self, records: Records) -> Numbers:
         """Calibrated probabilities (N, C) in the order of `classes_`; NaN where the model can tell nothing.
@@ -162,9 +166,11 @@ class SequenceClassifier(SequenceEstimator):
 
     def score(self, records: Records, labels: Labels) -> float:
         """The share of records whose label is right, of several heads all of whose labels are."""
-        found = self.predict(records)
-        right = found == _matrix([np.array(column) for column in self._by_head(labels).values()])
-        return float(np.mean(right.reshape(len(right), -1).all(axis=1)))
+        predicted = self.predict(records)
+        correct = predicted == _matrix(
+            [np.array(column) for column in self._by_head(labels).values()]
+        )
+        return float(np.mean(correct.reshape(len(correct), -1).all(axis=1)))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""
@@ -175,15 +181,15 @@ class SequenceClassifier(SequenceEstimator):
     def _note_labels(self, labels: Labels | None) -> None:
         """Keep the labels of every head in the order of scikit-learn, as they were given."""
         if labels is None or isinstance(labels, str | os.PathLike):
-            known: Mapping[str, Iterable[object]] = self.model_.heads
+            values_by_head: Mapping[str, Iterable[object]] = self.model_.heads
         else:
-            known = {
+            values_by_head = {
                 head: np.unique([value for value in column if text_of(value) is not None])
                 for head, column in self._by_head(labels).items()
             }
-        self._classes = {head: np.array(labels) for head, labels in known.items()}
-        several = list(self._classes.values())
-        self.classes_: Any = several if len(several) > 1 else several[0]
+        self._classes = {head: np.array(labels) for head, labels in values_by_head.items()}
+        classes = list(self._classes.values())
+        self.classes_: Any = classes if len(classes) > 1 else classes[0]
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -203,12 +209,12 @@ class SequenceRegressor(SequenceEstimator):
     def score(self, records: Records, labels: Labels) -> float:
         """R^2, of several heads their mean; where the model can tell nothing, nothing is explained: the mean is
         taken."""
-        calls, shares = self.classify(records), []
+        calls, r_squared = self.classify(records), []
         for head, column in self._by_head(labels).items():
-            truth_N, found_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
-            found_N = np.where(np.isnan(found_N), truth_N.mean(), found_N)
-            shares.append(explained(truth_N, found_N))
-        return float(np.mean(shares))
+            true_N, predicted_N = np.array(column, np.float64), calls.numbers(head)[:, 0]
+            predicted_N = np.where(np.isnan(predicted_N), true_N.mean(), predicted_N)
+            r_squared.append(explained(true_N, predicted_N))
+        return float(np.mean(r_squared))
 
     def __sklearn_tags__(self) -> Any:
         """See `SequenceEstimator`."""
@@ -217,14 +223,14 @@ class SequenceRegressor(SequenceEstimator):
         return tags
 
 
-def _as_given(called_N: NDArray[np.str_], classes_C: NDArray[Any]) -> NDArray[Any]:
-    """Called labels as one of the classes each, those that are none `UNKNOWN`, or None where classes are no text."""
+def _original_labels(predicted_N: NDArray[np.str_], classes_C: NDArray[Any]) -> NDArray[Any]:
+    """Predicted labels as the classes were given; others are `UNKNOWN`, or None where classes are no text."""
     texts = [text_of(label) for label in classes_C.tolist()]
-    if called_N.size and not set(called_N.tolist()) <= set(texts):
-        nothing = UNKNOWN_LABEL if classes_C.dtype.kind == "U" else None
-        found = dict(zip(texts, classes_C.tolist(), strict=True))
-        return np.array([found.get(label, nothing) for label in called_N.tolist()], object)
-    return classes_C[[texts.index(label) for label in called_N.tolist()]]
+    if predicted_N.size and not set(predicted_N.tolist()) <= set(texts):
+        unknown = UNKNOWN_LABEL if classes_C.dtype.kind == "U" else None
+        originals = dict(zip(texts, classes_C.tolist(), strict=True))
+        return np.array([originals.get(label, unknown) for label in predicted_N.tolist()], object)
+    return classes_C[[texts.index(label) for label in predicted_N.tolist()]]
 
 
 def _matrix(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -247,5 +253,7 @@ def train(
     progress: Progress | None = None,
 ) -> SequenceClassifier:
     """A `SequenceClassifier` trained on labelled sequences, as by `genomai train`; see its `fit`."""
-    made = SequenceClassifier(time=time, seed=seed, recipe=recipe, device=device, progress=progress)
-    return made.fit(records, labels, validation=validation)
+    classifier = SequenceClassifier(
+        time=time, seed=seed, recipe=recipe, device=device, progress=progress
+    )
+    return classifier.fit(records, labels, validation=validation)

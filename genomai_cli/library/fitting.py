@@ -16,7 +16,7 @@ from genomai_cli.formats.streams import Input, in_memory
 from genomai_cli.formats.tables import MISSING_VALUES, LabelTable, read_labels
 from genomai_cli.library.inputs import (
     AS_WRITTEN,
-    SHOWN,
+    RECORDS_PATH,
     File,
     Listener,
     Progress,
@@ -25,11 +25,11 @@ from genomai_cli.library.inputs import (
 )
 from genomai_cli.library.model import Model, load
 from genomai_cli.sources.labelled import (
-    Beside,
-    Gathered,
+    EvaluationInputs,
+    LabelledData,
     LabelledInput,
     LabelledReader,
-    labels_within,
+    labels_in_table,
 )
 from genomai_cli.training import finetuning, recipe_tables, selection
 from genomai_cli.training import recipe as recipes
@@ -39,7 +39,7 @@ from genomai_cli.training.recipe import Recipe
 from genomai_cli.training.targets import targets_for
 
 HEAD = "label"  # of labels that are given in memory
-SHOWN_LABELS = "<labels>"
+LABELS_PATH = "<labels>"
 Labels = File | Iterable[object] | Mapping[str, Iterable[object]]
 """A value for each record in order (None, NaN, '' or '.': no label), several such columns by the names of their heads
 (a mapping or a data frame), or a table whose first column names the record."""
@@ -78,51 +78,51 @@ class Training:
         samples = self._labelled(inputs_of(records), labels)
         heads = recipes.heads_of(self.recipe, samples.labels.columns)
         targets = targets_for(self.recipe, samples.labels, heads, self.target)
-        beside = Beside()
+        evaluation = EvaluationInputs()
         if validation is not None:
             held_out = self._labelled(inputs_of(validation[0]), validation[1])
-            beside = Beside(lambda: held_out)
-        gathered = self.reader.gather([samples.source], targets, beside)
+            evaluation = EvaluationInputs(lambda: held_out)
+        gathered = self.reader.gather([samples.source], targets, evaluation)
         device = devices.choose(self.settings.device)
-        given, seed = gathered.validation, self.settings.seed
+        validation_rows, seed = gathered.validation, self.settings.seed
         if recipes.is_selected(self.recipe):
-            found = selection.fit(
+            finetuned = selection.fit(
                 gathered.samples,
                 self.recipe,
                 self.kind,
                 budget=self.budget,
                 seed=seed,
                 device=device,
-                validation=given,
+                validation=validation_rows,
                 report=self.listener.say,
             )
         else:
-            found = finetuning.fit(
+            finetuned = finetuning.fit(
                 gathered.samples,
                 self.recipe,
                 self.kind,
                 seed=seed,
                 device=device,
-                validation=given,
+                validation=validation_rows,
                 report=self._step,
             )
-        found.bundle.config["provenance"] |= gathered.facts()
-        return Fitted(found, gathered, targets.heads, self.recipe, self.text, self.call)
+        finetuned.bundle.config["provenance"] |= gathered.facts()
+        return Fitted(finetuned, gathered, targets.heads, self.recipe, self.text, self.call)
 
     def _labelled(self, inputs: Iterable[Input], labels: Labels | None) -> LabelledInput:
         """The samples, as one input, and a table of their labels."""
         if labels is None:
-            only, *others = inputs
+            source, *others = inputs
             if others:
                 raise UsageError("labels are needed: only a single table has its own")
-            return labels_within(only, "labels: a")
+            return labels_in_table(source, "labels: a")
         records = list(self.reader.read(inputs))
         table = (
             read_labels(Path(labels))
             if isinstance(labels, str | os.PathLike)
             else _table([record.name for record in records], columns_of(labels))
         )
-        return LabelledInput(in_memory(records, SHOWN), table)
+        return LabelledInput(in_memory(records, RECORDS_PATH), table)
 
     def _step(self, member: int, step: int, loss: float, best: float) -> None:
         self.listener.say(
@@ -135,22 +135,22 @@ class Fitted:
 
     def __init__(
         self,
-        found: Finetuned,
-        gathered: Gathered,
+        finetuned: Finetuned,
+        data: LabelledData,
         columns: Mapping[str, str],
         recipe: Recipe,
         text: str,
         call: str,
     ) -> None:
-        self.found, self.columns = found, columns
+        self.finetuned, self.columns = finetuned, columns
         self.recipe, self.text, self.call = recipe, text, call
-        self.files = gathered.files()
+        self.files = data.files()
 
     def model(self, device: str) -> Model:
         """As it is when it has been saved, with weights in the file's precision."""
         with tempfile.TemporaryDirectory() as folder:
-            self._write(Path(folder) / self.found.bundle.name)
-            return load(Path(folder) / self.found.bundle.name, device=device)
+            self._write(Path(folder) / self.finetuned.bundle.name)
+            return load(Path(folder) / self.finetuned.bundle.name, device=device)
 
     def save(self, folder: Path, *, force: bool) -> None:
         """Write the bundle, called as its folder."""
@@ -159,11 +159,15 @@ class Fitted:
         self._write(folder)
 
     def _write(self, folder: Path) -> None:
-        named = recipe_tables.named(self.recipe, folder.resolve().name)
-        config = {**self.found.bundle.config, "name": named.name, "description": named.description}
-        found = replace(self.found, bundle=replace(self.found.bundle, config=config))
-        extras = Extras(classifier_card(found, self.call), self.text, self.files)
-        bundles.save(found.bundle, folder, extras)
+        recipe = recipe_tables.named(self.recipe, folder.resolve().name)
+        config = {
+            **self.finetuned.bundle.config,
+            "name": recipe.name,
+            "description": recipe.description,
+        }
+        finetuned = replace(self.finetuned, bundle=replace(self.finetuned.bundle, config=config))
+        extras = Extras(classifier_card(finetuned, self.call), self.text, self.files)
+        bundles.save(finetuned.bundle, folder, extras)
 
 
 def columns_of(labels: Labels) -> dict[str, list[object]]:
@@ -175,8 +179,8 @@ def columns_of(labels: Labels) -> dict[str, list[object]]:
 
 def values_of(column: object) -> list[object]:
     """The labels of one head as Python's own values."""
-    found: object = getattr(column, "tolist", lambda: column)()
-    return list(found) if isinstance(found, Iterable) else [found]
+    values: object = getattr(column, "tolist", lambda: column)()
+    return list(values) if isinstance(values, Iterable) else [values]
 
 
 def text_of(value: object) -> str | None:
@@ -192,16 +196,16 @@ def _table(names: list[str], columns: Mapping[str, Sequence[object]]) -> LabelTa
     records of one name."""
     for head, column in columns.items():
         if len(names) != len(column):
-            what = f"{len(column)} labels" if head == HEAD else f"{len(column)} labels of {head}"
-            raise InputError(f"{what} for {len(names)} records", path=SHOWN_LABELS)
+            counted = f"{len(column)} labels" if head == HEAD else f"{len(column)} labels of {head}"
+            raise InputError(f"{counted} for {len(names)} records", path=LABELS_PATH)
         for number, value in enumerate(column, start=1):
             if isinstance(value, Collection) and not isinstance(value, str | bytes):
                 message = f"{value!r} is no label: several of a record are given as a mapping from heads to labels"
-                raise InputError(message, path=SHOWN_LABELS, line=number)
+                raise InputError(message, path=LABELS_PATH, line=number)
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if first.setdefault(name, number) != number:
             message = f"record {name} again (first is number {first[name]}): labels go by names"
-            raise InputError(message, path=SHOWN, line=number)
+            raise InputError(message, path=RECORDS_PATH, line=number)
     texts = {head: tuple(map(text_of, column)) for head, column in columns.items()}
-    return LabelTable(SHOWN_LABELS, tuple(names), texts, tuple(range(1, len(names) + 1)))
+    return LabelTable(LABELS_PATH, tuple(names), texts, tuple(range(1, len(names) + 1)))

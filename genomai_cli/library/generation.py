@@ -1,4 +1,4 @@
-"""What a model draws, whatever it draws: people of a panel, or DNA."""
+"""New records from a model: individuals at the sites of a panel, or DNA."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from genomai_cli.population.generation.output import barcode_records
 from genomai_cli.population.generation.requests import requests_of
 from genomai_cli.population.generation.sampler import HaplotypeGenerator
 from genomai_cli.records import SequenceRecord
-from genomai_cli.sources.drawn import drawn
+from genomai_cli.sources.generation import generated_records
 
 
 @dataclass(frozen=True)
@@ -36,69 +36,73 @@ AS_TRAINED: Sampling = Sampling()
 
 
 @dataclass(frozen=True)
-class Draws:
-    """What a model draws, by one seed."""
+class Generation:
+    """New records from one model, by one seed."""
 
     bundle: Bundle
     seed: int
-    how: Sampling
+    sampling: Sampling
 
     @property
-    def of_people(self) -> bool:
-        """Whether it draws individuals of a panel."""
+    def draws_individuals(self) -> bool:
+        """Whether the model generates individuals at the sites of a panel."""
         kind = self.bundle.config["input"]["kind"]
         return bool(registry.find(registry.GENERATORS, kind).of_individuals)
 
-    def people(
+    def individuals(
         self, phenotypes: Sequence[str], number: int, *, haplotypes: bool
     ) -> Iterator[SequenceRecord]:
-        """Barcodes."""
+        """New individuals of each phenotype, as barcodes or haplotypes."""
         bundle, generator = self.bundle, HaplotypeGenerator(self.bundle, self._diffusion())
-        made = generator.individuals(
+        individuals = generator.individuals(
             requests_of(phenotypes or [REFERENCE], number, generator.phenotypes)
         )
         origin = f"model={bundle.name} seed={self.seed}"
-        return barcode_records(made, bundle.coordinates, origin, haplotypes=haplotypes)
+        return barcode_records(individuals, bundle.coordinates, origin, haplotypes=haplotypes)
 
     def dna(
         self, phenotypes: Sequence[str], number: int, length: int | None, prompt: str
     ) -> Iterator[SequenceRecord]:
-        """Sequences, of a model with labels those of the phenotypes."""
-        how, bundle = self.how, self.bundle
+        """New sequences; of each phenotype, if the model was trained with labels."""
+        sampling, bundle = self.sampling, self.bundle
         kind = registry.find(registry.GENERATORS, bundle.config["input"]["kind"])
-        guided = how.guidance != 1
+        guided = sampling.guidance != 1
         if "phenotypes" not in bundle.config and not kind.of_lineages:
-            because = "makes DNA without phenotypes"
-            require_unset(bundle.name, because, phenotype=phenotypes, guidance=guided)
+            reason = "makes DNA without phenotypes"
+            require_unset(bundle.name, reason, phenotype=phenotypes, guidance=guided)
         if predicts_next_token(bundle):
-            require_unset(bundle.name, "draws token by token", steps=how.steps)
-            sampling = CausalSampling.of(
-                how.temperature, how.top_k, how.top_p, how.stop, seed=self.seed
+            require_unset(bundle.name, "draws token by token", steps=sampling.steps)
+            causal_sampling = CausalSampling.of(
+                sampling.temperature, sampling.top_k, sampling.top_p, sampling.stop, seed=self.seed
             )
-            return CausalGenerator(bundle, sampling).records(number, prompt, length)
+            return CausalGenerator(bundle, causal_sampling).records(number, prompt, length)
         if kind.of_lineages:
-            given = {"length": length, "prompt": prompt, "steps": how.steps}
-            cooled = how.temperature is not None
-            because = "makes genomes of its reference, by lineage"
-            require_unset(bundle.name, because, **given, guidance=guided, temperature=cooled)
+            settings = {"length": length, "prompt": prompt, "steps": sampling.steps}
+            has_temperature = sampling.temperature is not None
+            reason = "makes genomes of its reference, by lineage"
+            require_unset(
+                bundle.name, reason, **settings, guidance=guided, temperature=has_temperature
+            )
         generator = kind(bundle, self._diffusion())
-        return drawn(generator, SequenceRequest(number, length, prompt), phenotypes).records
+        return generated_records(
+            generator, SequenceRequest(number, length, prompt), phenotypes
+        ).records
 
     def _diffusion(self) -> DiffusionSettings:
-        how, name = self.how, self.bundle.name
-        others = {"top_k": how.top_k, "top_p": how.top_p != 1, "stop": how.stop}
-        require_unset(name, "does not predict next tokens", **others)
+        sampling, name = self.sampling, self.bundle.name
+        options = {"top_k": sampling.top_k, "top_p": sampling.top_p != 1, "stop": sampling.stop}
+        require_unset(name, "does not predict next tokens", **options)
         return settings_of(
             self.bundle,
-            steps=how.steps,
-            temperature=how.temperature,
-            guidance=how.guidance,
+            steps=sampling.steps,
+            temperature=sampling.temperature,
+            guidance=sampling.guidance,
             seed=self.seed,
         )
 
 
-def require_unset(model: str, because: str, **given: object) -> None:
-    """UsageError if something is asked for that the model has no use for."""
-    for name, value in given.items():
+def require_unset(model: str, reason: str, **options: object) -> None:
+    """UsageError if an option is set that the model has no use for."""
+    for name, value in options.items():
         if value:
-            raise UsageError(f"{name} does not fit the model {model}: it {because}")
+            raise UsageError(f"{name} does not fit the model {model}: it {reason}")

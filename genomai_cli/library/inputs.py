@@ -1,4 +1,4 @@
-"""What a caller in Python hands in, as inputs like those of commands: files, open files, and records in memory."""
+"""Inputs from Python, as those of commands: files, open files, and records in memory."""
 
 import os
 import warnings
@@ -13,10 +13,10 @@ from genomai_cli.formats.call_quality import CallRules
 from genomai_cli.formats.streams import Input, in_memory, open_inputs, open_stream
 from genomai_cli.records import SequenceRecord
 
-SHOWN = "<records>"  # in messages, with the record's number as its line
-MOST_TOLD = 10  # warnings of one kind
+RECORDS_PATH = "<records>"  # in messages, with the record's number as its line
+MAX_WARNINGS = 10  # warnings of one kind
 Progress = Callable[[str], object]
-"""Told a line of text now and then: which model reads, what a file holds, how a training goes."""
+"""Called with a line of text now and then: which model reads, what a file holds, how a training goes."""
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class NamedSequence(Protocol):
 
     @property
     def seq(self) -> object:
-        """What is the sequence as text."""
+        """Its sequence; `str` of it is the text."""
 
 
 File = str | os.PathLike[str]
@@ -52,7 +52,7 @@ class VcfReading:
 
     @property
     def rules(self) -> CallRules:
-        """The same for readers."""
+        """The rules of calls for readers of VCFs."""
         return CallRules(self.min_gq, self.min_dp)
 
 
@@ -61,14 +61,14 @@ AS_WRITTEN = VcfReading()
 
 @dataclass(frozen=True)
 class Compute:
-    """On what a model runs: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; with so many CPU threads (None: all)."""
+    """The device of a model: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; with so many CPU threads (None: all)."""
 
     device: str = "auto"
     threads: int | None = None
 
 
 class Listener:
-    """Hears of a run: its warnings become Python's, the rest of what it says goes to the caller's `progress`."""
+    """Observes a run: its warnings become Python's, its other messages go to the caller's `progress`."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
@@ -79,7 +79,7 @@ class Listener:
         return self
 
     def say(self, message: str) -> None:
-        """To whoever asked for it."""
+        """Pass the message to `progress`, if there is one."""
         if self._progress is not None:
             self._progress(message)
 
@@ -87,17 +87,17 @@ class Listener:
         """As a `GenomaiWarning`."""
         warnings.warn(message, GenomaiWarning, stacklevel=2)
 
-    def repeated_warning(self, of_all: str) -> Callable[[str], object]:
+    def repeated_warning(self, summary: str) -> Callable[[str], object]:
         """Warns of the first few records only; the last of them says so."""
-        del of_all
-        told = 0
+        del summary
+        count = 0
 
         def warn(message: str) -> None:
-            nonlocal told
-            told += 1
-            if told < MOST_TOLD:
+            nonlocal count
+            count += 1
+            if count < MAX_WARNINGS:
                 self.warn(message)
-            elif told == MOST_TOLD:
+            elif count == MAX_WARNINGS:
                 self.warn(f"{message}; further such warnings are not told")
 
         return warn
@@ -115,26 +115,26 @@ class Listener:
         """The caller chose it."""
 
 
-def inputs_of(given: Records) -> Iterator[Input]:
+def inputs_of(records: Records) -> Iterator[Input]:
     """The inputs, each opened when its turn comes.
 
     Raises InputError for a file that is not there, UsageError for what is no record.
     """
-    if isinstance(given, str | os.PathLike):
-        return open_inputs([_file(os.fspath(given))])
-    if hasattr(given, "read"):
-        name = getattr(given, "name", None)
+    if isinstance(records, str | os.PathLike):
+        return open_inputs([_file(os.fspath(records))])
+    if hasattr(records, "read"):
+        name = getattr(records, "name", None)
         return iter(
-            [open_stream(cast(IO[bytes], given), name if isinstance(name, str) else "<stream>")]
+            [open_stream(cast(IO[bytes], records), name if isinstance(name, str) else "<stream>")]
         )
-    if isinstance(given, SequenceRecord | NamedSequence):
-        return iter([in_memory([_record(1, given)], SHOWN)])
-    if isinstance(given, Mapping):
-        return iter([in_memory(_records(given.items()), SHOWN)])
-    if hasattr(given, "columns") or not isinstance(given, Iterable):
-        what = f"{type(given).__name__}: neither a file nor records"
-        raise UsageError(f"{what}; of a data frame, give the column of sequences")
-    return _of_several(given)
+    if isinstance(records, SequenceRecord | NamedSequence):
+        return iter([in_memory([_record(1, records)], RECORDS_PATH)])
+    if isinstance(records, Mapping):
+        return iter([in_memory(_records(records.items()), RECORDS_PATH)])
+    if hasattr(records, "columns") or not isinstance(records, Iterable):
+        message = f"{type(records).__name__}: neither a file nor records"
+        raise UsageError(f"{message}; of a data frame, give the column of sequences")
+    return _several_inputs(records)
 
 
 def _file(name: str) -> str:
@@ -144,15 +144,15 @@ def _file(name: str) -> str:
     return name
 
 
-def _of_several(given: Iterable[Item]) -> Iterator[Input]:
-    items = iter(given)
-    first = next(items, None)
+def _several_inputs(items: Iterable[Item]) -> Iterator[Input]:
+    iterator = iter(items)
+    first = next(iterator, None)
     if isinstance(first, os.PathLike):
-        return open_inputs([Path(first), *map(_path, items)])
+        return open_inputs([Path(first), *map(_path, iterator)])
     if isinstance(first, str) and os.path.isfile(first):
         raise UsageError(f"{first:.80} is a file: among several, files are given as pathlib.Path")
-    several = () if first is None else chain([first], items)
-    return iter([in_memory(_records(several), SHOWN)])
+    records = () if first is None else chain([first], iterator)
+    return iter([in_memory(_records(records), RECORDS_PATH)])
 
 
 def _path(item: Item) -> Path:
@@ -175,4 +175,4 @@ def _record(number: int, item: Item) -> SequenceRecord:
     if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(t, str) for t in item):
         return SequenceRecord(str(item[0]), str(item[1]))
     message = f"{item!r:.80} is no record: give a sequence, (name, sequence), or a SequenceRecord"
-    raise InputError(message, path=SHOWN, line=number)
+    raise InputError(message, path=RECORDS_PATH, line=number)

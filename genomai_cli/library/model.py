@@ -1,4 +1,4 @@
-"""A model in memory and what it can be asked, the same as the commands of that name."""
+"""A model in memory; its methods do the same as the commands of that name."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from genomai_cli.inference.letter_effects import MUTAGENESIS
 from genomai_cli.inference.score import score_sequences, totals
 from genomai_cli.inference.scorers import Reading, is_apart, likelihood_for, scorer_for
 from genomai_cli.inference.variant_effects import Site, effects
-from genomai_cli.library.generation import AS_TRAINED, Draws, Sampling, require_unset
+from genomai_cli.library.generation import AS_TRAINED, Generation, Sampling, require_unset
 from genomai_cli.library.inputs import (
     AS_WRITTEN,
     Compute,
@@ -38,7 +38,7 @@ from genomai_cli.library.inputs import (
 )
 from genomai_cli.library.results import Calls, Embeddings, SequenceScores, VariantEffects
 from genomai_cli.records import SequenceRecord
-from genomai_cli.sources.installed import DEFAULT_GENERATOR, DEFAULT_OF_DNA
+from genomai_cli.sources.installed import DEFAULT_DNA_MODEL, DEFAULT_GENERATOR
 from genomai_cli.sources.model_choice import InstalledInputs, load_model, open_model, records_for
 from genomai_cli.sources.records import read_records
 
@@ -83,8 +83,8 @@ class Model:
         `proportions` of ancestry by the labels of a head and so many coordinates, `pcs`, are in `Calls.measured`.
         Raises InputError for a record that the model cannot read, BundleError for a model without heads.
         """
-        given = self._records(records, vcf, progress)
-        return _classified(self.bundle, given, proportions, pcs)
+        input_records = self._records(records, vcf, progress)
+        return _classify(self.bundle, input_records, proportions, pcs)
 
     def embed(
         self,
@@ -103,7 +103,7 @@ class Model:
         Raises InputError for a record that the model cannot read, UsageError for settings that it cannot follow.
         """
         settings = Settings(pool, layer, both_strands, window=window, stride=stride)
-        return _embedded(self.bundle, self._records(records, vcf, progress), settings)
+        return _embed(self.bundle, self._records(records, vcf, progress), settings)
 
     def score(
         self,
@@ -117,8 +117,8 @@ class Model:
         """Log-likelihoods of sequences in nats, as `genomai score`; BundleError for a model that has none."""
         reading = Reading(window, None, mask_every, both_strands)
         likelihood = likelihood_for(self.bundle, reading)
-        found = list(totals(score_sequences(likelihood, self._sequences(records, progress))))
-        return SequenceScores.of(found, likelihood.method)
+        scores = list(totals(score_sequences(likelihood, self._sequences(records, progress))))
+        return SequenceScores.of(scores, likelihood.method)
 
     def score_variants(
         self,
@@ -140,10 +140,10 @@ class Model:
         bundle = copy.deepcopy(self.bundle) if is_apart(self.bundle) else self.bundle
         scorer = scorer_for(bundle, Reading(window, flank, mask_every, both_strands))
         listener = Listener(progress)
-        with open_reference(Path(reference)) as opened:
-            site = Site(opened, listener.warn if skip_mismatches else None)
-            found = list(effects(_alleles(variants), site, scorer))
-        return VariantEffects.of(found, scorer.labels, scorer.places)
+        with open_reference(Path(reference)) as fasta:
+            site = Site(fasta, listener.warn if skip_mismatches else None)
+            allele_effects = list(effects(_alleles(variants), site, scorer))
+        return VariantEffects.of(allele_effects, scorer.labels, scorer.places)
 
     def explain(
         self,
@@ -167,7 +167,9 @@ class Model:
         require_explainable(self.bundle, method)
         odds = readings(self.bundle, both_strands=both_strands)
         explainer = Explainer(odds, labels_asked(self.bundle, head, label), method)
-        return [found for _, found in explainer.explain(self._sequences(records, progress))]
+        return [
+            explanation for _, explanation in explainer.explain(self._sequences(records, progress))
+        ]
 
     def generate(
         self,
@@ -188,13 +190,13 @@ class Model:
         """
         if number < 1:
             raise UsageError(f"number {number}: 1 or more")
-        draws = Draws(self.bundle, seed, sampling)
+        generation = Generation(self.bundle, seed, sampling)
         phenotypes = [phenotype] if isinstance(phenotype, str) else list(phenotype or ())
-        if draws.of_people:
+        if generation.draws_individuals:
             require_unset(self.name, "makes people of a panel", length=length, prompt=prompt)
-            return list(draws.people(phenotypes, number, haplotypes=haplotypes))
+            return list(generation.individuals(phenotypes, number, haplotypes=haplotypes))
         require_unset(self.name, "makes DNA", haplotypes=haplotypes)
-        return list(draws.dna(phenotypes, number, length, prompt))
+        return list(generation.dna(phenotypes, number, length, prompt))
 
     def _sequences(self, records: Records, progress: Progress | None) -> Iterator[SequenceRecord]:
         return read_records(
@@ -217,7 +219,7 @@ def load(name: File, *, device: str = "auto", threads: int | None = None) -> Mod
 
     Raises BundleError if it is not there, damaged, or made for a newer program; UsageError for a device that is not.
     """
-    return Model(load_model(Listener(), _named(name), Compute(device, threads)))
+    return Model(load_model(Listener(), _catalog_name(name), Compute(device, threads)))
 
 
 def classify(
@@ -232,8 +234,8 @@ def classify(
 ) -> Calls:
     """Labels with calibrated probabilities, see `Model.classify`; without a model by the one that the first records
     speak for, as `genomai classify`."""
-    used, given = _opened(records, model, vcf, device, progress)
-    return _classified(used, given, proportions, pcs)
+    bundle, input_records = _open(records, model, vcf, device, progress)
+    return _classify(bundle, input_records, proportions, pcs)
 
 
 def embed(
@@ -248,8 +250,8 @@ def embed(
     progress: Progress | None = None,
 ) -> Embeddings:
     """A vector a record, see `Model.embed`; without a model by the one that the first records speak for."""
-    used, given = _opened(records, model, vcf, device, progress, DEFAULT_OF_DNA)
-    return _embedded(used, given, Settings(pool, layer, both_strands))
+    bundle, input_records = _open(records, model, vcf, device, progress, DEFAULT_DNA_MODEL)
+    return _embed(bundle, input_records, Settings(pool, layer, both_strands))
 
 
 def generate(
@@ -298,8 +300,8 @@ def explain(
     return _model(model, device).explain(records, label=label)
 
 
-def _named(model: File) -> str:
-    """What the catalog finds a model by: a path is always that of a folder or file."""
+def _catalog_name(model: File) -> str:
+    """The name by which the catalog finds a model: a path is always that of a folder or file."""
     return model if isinstance(model, str) else str(Path(model).absolute())
 
 
@@ -307,40 +309,42 @@ def _model(model: File | Model, device: str) -> Model:
     return model if isinstance(model, Model) else load(model, device=device)
 
 
-def _opened(
+def _open(
     records: Records,
     model: File | Model | None,
     vcf: VcfReading,
     device: str,
     progress: Progress | None,
-    of_dna: str | None = None,
+    dna_model: str | None = None,
 ) -> tuple[Bundle, Iterator[SequenceRecord]]:
-    """The model, and the records as it reads them; `of_dna` is that of DNA which no other model knows."""
+    """The model, and the records as it reads them; `dna_model` is that of DNA that no other model reads."""
     listener, inputs = Listener(progress), inputs_of(records)
     if isinstance(model, Model):
         return model.bundle, records_for(model.bundle, listener, inputs, variants=vcf)
-    name = None if model is None else _named(model)
-    found = open_model(listener, inputs, name, Compute(device), variants=vcf, of_dna=of_dna)
-    return found.bundle, found.records
+    name = None if model is None else _catalog_name(model)
+    opened = open_model(listener, inputs, name, Compute(device), variants=vcf, dna_model=dna_model)
+    return opened.bundle, opened.records
 
 
-def _classified(
+def _classify(
     bundle: Bundle, records: Iterator[SequenceRecord], proportions: str | None, pcs: int | None
 ) -> Calls:
-    asked = {"proportions": proportions, "pcs": pcs}
-    wanted = {name: value for name, value in asked.items() if value is not None}
-    measures = bundle.input.measures(wanted) if wanted else ()
+    options = {"proportions": proportions, "pcs": pcs}
+    requested = {name: value for name, value in options.items() if value is not None}
+    measures = bundle.input.measures(requested) if requested else ()
     calls = classify_records(bundle, records, others=InstalledInputs(), measures=measures)
     columns = tuple(column for measure in measures for column in measure.columns)
     model = f"{bundle.name}@{bundle.version}"
     return Calls(tuple(calls), bundle.heads, model, columns, tuple(bundle.numbers))
 
 
-def _embedded(bundle: Bundle, records: Iterator[SequenceRecord], settings: Settings) -> Embeddings:
+def _embed(bundle: Bundle, records: Iterator[SequenceRecord], settings: Settings) -> Embeddings:
     embedder = Embedder(bundle, settings, InstalledInputs())
-    found = list(embedder.embed(records))
-    vectors = np.array([one.vector for one in found], np.float32).reshape(-1, embedder.width)
-    return Embeddings([one.name for one in found], vectors, embedder.attributes)
+    embedded = list(embedder.embed(records))
+    vectors = np.array([record.vector for record in embedded], np.float32).reshape(
+        -1, embedder.width
+    )
+    return Embeddings([record.name for record in embedded], vectors, embedder.attributes)
 
 
 def _alleles(variants: Records) -> Iterator[AlleleRecord]:

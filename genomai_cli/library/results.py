@@ -1,4 +1,4 @@
-"""What the library gives back: numpy arrays with names; data frames where pandas or anndata are installed.
+"""Results of the library: numpy arrays with names; data frames where pandas or anndata are installed.
 
 Shape suffixes: N records, C labels of a head, D numbers of a vector, L labels of all heads.
 """
@@ -30,13 +30,13 @@ def _library(name: str) -> Any:
         raise UsageError(f"{name} is not installed: pip install {name}") from None
 
 
-def _chosen(head: str | None, heads: Collection[str], model: str) -> str:
+def _resolve_head(head: str | None, heads: Collection[str], model: str) -> str:
     """The head of that name, or the only one; UsageError where that does not name one."""
     if head is None and len(heads) == 1:
         return next(iter(heads))
     if head is None or head not in heads:
-        known = ", ".join(heads) or "none of this kind"
-        raise UsageError(f"name a head of the model {model}: {known}")
+        names = ", ".join(heads) or "none of this kind"
+        raise UsageError(f"name a head of the model {model}: {names}")
     return head
 
 
@@ -69,23 +69,26 @@ class Calls(Sequence[Call]):
 
     def labels(self, head: str | None = None) -> NDArray[np.str_]:
         """The labels (N,) of a head; `UNKNOWN` where there is none."""
-        head = _chosen(head, self.heads, self.model)
+        head = _resolve_head(head, self.heads, self.model)
         return np.array([call.labels[head] for call in self.calls], np.str_)
 
     def probabilities(self, head: str | None = None) -> Numbers:
         """The calibrated probabilities (N, C) of a head's labels, in the order of `heads[head]`; NaN where UNKNOWN."""
-        head = _chosen(head, self.heads, self.model)
-        nothing = np.full(len(self.heads[head]), np.nan)
-        found = [call.probabilities[head] for call in self.calls]
-        rows = [nothing if row is None else row for row in found]
-        return np.array(rows, np.float64).reshape(len(rows), len(nothing))
+        head = _resolve_head(head, self.heads, self.model)
+        missing = np.full(len(self.heads[head]), np.nan)
+        probabilities = [call.probabilities[head] for call in self.calls]
+        rows = [missing if row is None else row for row in probabilities]
+        return np.array(rows, np.float64).reshape(len(rows), len(missing))
 
     def numbers(self, head: str | None = None) -> Numbers:
         """What a head of numbers predicts (N, 3): the number, and the interval in which the true one lies in most
         cases; NaN where UNKNOWN."""
-        head = _chosen(head, self.heads_of_numbers, self.model)
-        found = [call.numbers[head] for call in self.calls]
-        rows = [(np.nan,) * 3 if one is None else astuple(one) for one in found]
+        head = _resolve_head(head, self.heads_of_numbers, self.model)
+        predictions = [call.numbers[head] for call in self.calls]
+        rows = [
+            (np.nan,) * 3 if prediction is None else astuple(prediction)
+            for prediction in predictions
+        ]
         return np.array(rows, np.float64).reshape(len(rows), 3)
 
     @property
@@ -107,17 +110,19 @@ class Calls(Sequence[Call]):
     def measured(self) -> dict[str, Numbers]:
         """The further columns that were asked for (N,), NaN where nothing can be said."""
         columns = zip(*(call.measured for call in self.calls), strict=True)
-        found = {name: np.array(c) for name, c in zip(self.measures, columns, strict=False)}
-        return found or {name: np.empty(0) for name in self.measures}
+        arrays = {name: np.array(c) for name, c in zip(self.measures, columns, strict=False)}
+        return arrays or {name: np.empty(0) for name in self.measures}
 
     def to_pandas(self) -> Any:
         """A pandas.DataFrame by sample with the columns of `genomai classify --probs`, numbers as they are."""
         columns: dict[str, Any] = {}
-        several: dict[str, Numbers] = {}
+        probability_columns: dict[str, Numbers] = {}
         for head, labels in self.heads.items():
-            chances = self.probabilities(head)
-            columns |= {head: self.labels(head), f"{head}_p": chances.max(axis=1)}
-            several |= {f"{head}:{label}": chances[:, at] for at, label in enumerate(labels)}
+            probabilities = self.probabilities(head)
+            columns |= {head: self.labels(head), f"{head}_p": probabilities.max(axis=1)}
+            probability_columns |= {
+                f"{head}:{label}": probabilities[:, index] for index, label in enumerate(labels)
+            }
         for head in self.heads_of_numbers:
             ends = ("", "_low", "_high")
             columns |= {
@@ -129,7 +134,7 @@ class Calls(Sequence[Call]):
             "flags": [",".join(flags) for flags in self.flags],
             "model": self.model,
         }
-        table = {**columns, **several, **self.measured}
+        table = {**columns, **probability_columns, **self.measured}
         return _library("pandas").DataFrame(table, index=_index(self.names, SAMPLE))
 
 
@@ -145,9 +150,9 @@ class Embeddings(tuple[list[str], Vectors]):
         cls, names: list[str], vectors: Vectors, attributes: Mapping[str, str | int]
     ) -> Self:
         """Both as a tuple."""
-        made = super().__new__(cls, (names, vectors))
-        made.attributes = attributes
-        return made
+        embeddings = super().__new__(cls, (names, vectors))
+        embeddings.attributes = attributes
+        return embeddings
 
     @property
     def names(self) -> list[str]:
@@ -167,10 +172,10 @@ class Embeddings(tuple[list[str], Vectors]):
 
     def to_anndata(self) -> Any:
         """An anndata.AnnData with the vectors as X, names as obs_names, and in `uns["genomai"]` how they were made."""
-        made = _library("anndata").AnnData(self.vectors, uns={"genomai": dict(self.attributes)})
-        made.obs_names = self.names
-        made.var_names = [f"e{number}" for number in range(1, self.vectors.shape[1] + 1)]
-        return made
+        anndata = _library("anndata").AnnData(self.vectors, uns={"genomai": dict(self.attributes)})
+        anndata.obs_names = self.names
+        anndata.var_names = [f"e{number}" for number in range(1, self.vectors.shape[1] + 1)]
+        return anndata
 
 
 def _index(names: list[str], name: str) -> Any:
@@ -195,10 +200,10 @@ class SequenceScores:
     @classmethod
     def of(cls, found: Sequence[SequenceScore], method: str) -> Self:
         """From each sequence's score."""
-        scores = [one.score for one in found]
+        scores = [sequence.score for sequence in found]
         return cls(
-            [one.name for one in found],
-            np.array([one.length for one in found], np.int64),
+            [sequence.name for sequence in found],
+            np.array([sequence.length for sequence in found], np.int64),
             np.array([score.total for score in scores], np.float64),
             np.array([score.per_base for score in scores], np.float64),
             np.array([score.perplexity for score in scores], np.float64),
@@ -245,11 +250,17 @@ class VariantEffects:
     @classmethod
     def of(cls, effects: Sequence[Effect], labels: list[str], places: Sequence[str] = ()) -> Self:
         """From each allele's effect."""
-        nothing = np.full(len(labels), np.nan)
-        found: list[Comparison | None] = [effect.compared for effect in effects]
-        refs = [np.nan if one is None else one.ref.score.total for one in found]
-        alts = [np.nan if one is None else one.alt.score.total for one in found]
-        odds = [nothing if one is None else one.odds for one in found]
+        missing = np.full(len(labels), np.nan)
+        comparisons: list[Comparison | None] = [effect.compared for effect in effects]
+        refs = [
+            np.nan if comparison is None else comparison.ref.score.total
+            for comparison in comparisons
+        ]
+        alts = [
+            np.nan if comparison is None else comparison.alt.score.total
+            for comparison in comparisons
+        ]
+        odds = [missing if comparison is None else comparison.odds for comparison in comparisons]
         return cls(
             [effect.record.contig for effect in effects],
             np.array([effect.record.position for effect in effects], np.int64),
@@ -261,8 +272,11 @@ class VariantEffects:
             np.array(odds, np.float64).reshape(len(odds), len(labels)),
             [effect.skipped for effect in effects],
             {
-                name: [NOTHING if one is None else one.places[at] for one in found]
-                for at, name in enumerate(places)
+                name: [
+                    NOTHING if comparison is None else comparison.places[index]
+                    for comparison in comparisons
+                ]
+                for index, name in enumerate(places)
             },
         )
 
@@ -285,5 +299,5 @@ class VariantEffects:
             "alt_score": self.alt_scores,
             "delta": self.deltas,
         }
-        columns |= {label: self.label_changes[:, at] for at, label in enumerate(self.labels)}
+        columns |= {label: self.label_changes[:, index] for index, label in enumerate(self.labels)}
         return _library("pandas").DataFrame({**columns, **self.places, "skipped": self.skipped})

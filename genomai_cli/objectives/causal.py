@@ -17,7 +17,7 @@ from torch import Tensor
 
 from genomai_cli import registry
 from genomai_cli.alphabet import Letters
-from genomai_cli.augmentations import turn
+from genomai_cli.augmentations import reverse_complement_rows
 from genomai_cli.backbones.base import Backbone, network_class
 from genomai_cli.errors import TrainingError
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
@@ -66,7 +66,7 @@ class Causal:
         """The `ids`, and as `targets` the token that follows each, where that spells DNA."""
         tokenizer = self.alphabet.tokenizer
         turned_B = rng.random(len(letters_BL)) < self.settings.reverse_complement
-        ids_BT = encode_rows(tokenizer, turn(letters_BL, turned_B))
+        ids_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, turned_B))
         next_BT = np.pad(ids_BT[:, 1:], ((0, 0), (0, 1)), constant_values=tokenizer.pad_id)
         told_BT = tokenizer.is_dna(next_BT) & (ids_BT != tokenizer.pad_id)
         return {"ids": ids_BT, "targets": np.where(told_BT, next_BT, NO_TARGET)}

@@ -19,7 +19,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.alphabet import Letters
-from genomai_cli.augmentations import crop, hide_outside, runs, substitute, turn
+from genomai_cli.augmentations import (
+    crop,
+    mask_outside,
+    random_spans,
+    reverse_complement_rows,
+    substitute,
+)
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.batch import encode_rows
 
@@ -89,13 +95,15 @@ class Contrastive:
         settings, alphabet = self.settings, self.alphabet
         seen_BL = substitute(letters_BL, settings.substitute, rng, choices=alphabet.choices)
         if alphabet.aligned:
-            seen_BL = hide_outside(seen_BL, settings.crop, rng)
+            seen_BL = mask_outside(seen_BL, settings.crop, rng)
         else:
             seen_BL = crop(seen_BL, settings.crop, rng)
-            seen_BL = turn(seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement)
+            seen_BL = reverse_complement_rows(
+                seen_BL, rng.random(len(seen_BL)) < settings.reverse_complement
+            )
         # A token is hidden with any of its k letters: so few letters hide that share of the tokens.
         share = 1 - (1 - settings.mask) ** (1 / alphabet.tokenizer.k)
-        return encode_rows(alphabet.tokenizer, seen_BL, runs(seen_BL.shape, share, rng, 1))
+        return encode_rows(alphabet.tokenizer, seen_BL, random_spans(seen_BL.shape, share, rng, 1))
 
 
 def info_nce(first_BD: Tensor, second_BD: Tensor, temperature: float, group: Group) -> Tensor:

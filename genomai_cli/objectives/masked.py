@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.alphabet import Letters
-from genomai_cli.augmentations import NOTHING, runs, substitute
+from genomai_cli.augmentations import PADDING, random_spans, substitute
 from genomai_cli.objectives.base import NO_TARGET, Alphabet, Group, Model, Views
 from genomai_cli.tokenizers.batch import covering, encode_rows
 
@@ -97,12 +97,12 @@ class Masked:
         shares_B = np.full(len(letters_BL), settings.share)
         if settings.most > settings.share:
             shares_B = rng.uniform(settings.share, settings.most, len(letters_BL))
-        chosen_BL = runs(letters_BL.shape, shares_B, rng, settings.span)
-        length_B = np.count_nonzero(letters_BL != NOTHING, axis=1)
+        chosen_BL = random_spans(letters_BL.shape, shares_B, rng, settings.span)
+        length_B = np.count_nonzero(letters_BL != PADDING, axis=1)
         places_B = (rng.random(len(letters_BL)) * length_B).astype(np.int64)
-        none_B = ~(chosen_BL & (letters_BL != NOTHING)).any(axis=1)
+        none_B = ~(chosen_BL & (letters_BL != PADDING)).any(axis=1)
         chosen_BL[none_B, places_B[none_B]] = True
-        known_BL: Places = chosen_BL & (letters_BL != NOTHING)
+        known_BL: Places = chosen_BL & (letters_BL != PADDING)
         return known_BL
 
     def _shown(

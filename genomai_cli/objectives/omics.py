@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.alphabet import Letters
-from genomai_cli.augmentations import lengths, runs, turn
+from genomai_cli.augmentations import lengths, random_spans, reverse_complement_rows
 from genomai_cli.backbones.base import Network, network_class
 from genomai_cli.backbones.omicsfusion import KNOWN, VALUES
 from genomai_cli.errors import TrainingError
@@ -116,7 +116,7 @@ class Omics:
         other strand, and its letters."""
         settings, tokenizer = self.settings, self.alphabet.tokenizer
         flipped_B = rng.random(len(letters_BL)) < settings.reverse_complement
-        whole_BT = encode_rows(tokenizer, turn(letters_BL, flipped_B))
+        whole_BT = encode_rows(tokenizer, reverse_complement_rows(letters_BL, flipped_B))
         spelt_BT = tokenizer.is_dna(whole_BT)
         masked_BT = alone(whole_BT.shape, settings.tokens, rng) & spelt_BT
         shown_BT = ~masked_BT & spelt_BT & (rng.random(whole_BT.shape) < settings.visible)
@@ -126,9 +126,9 @@ class Omics:
             "ids": np.where(masked_BT, tokenizer.mask_id, whole_BT),
             "targets": np.where(masked_BT, whole_BT, NO_TARGET),
             "targets_visible": np.where(shown_BT, whole_BT, NO_TARGET),
-            "masked_positions": runs(whole_BT.shape, settings.positions, rng, settings.span).astype(
-                np.int64
-            ),
+            "masked_positions": random_spans(
+                whole_BT.shape, settings.positions, rng, settings.span
+            ).astype(np.int64),
             "masked_tracks": masked_tracks_BC.astype(np.int64),
             "flipped": flipped_B[:, None].astype(np.int64),
             "sizes": lengths(letters_BL)[:, None],

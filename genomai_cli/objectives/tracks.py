@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genomai_cli.alphabet import Letters
-from genomai_cli.augmentations import lengths, turn
+from genomai_cli.augmentations import lengths, reverse_complement_rows
 from genomai_cli.backbones.alphagenome_heads import BASES, TrackHead
 from genomai_cli.backbones.alphagenome_layers import STEP, TOKEN
 from genomai_cli.backbones.alphagenome_tracks import CONTACTS, SPLICING, organisms_of, places_of
@@ -120,7 +120,9 @@ class Tracks:
         flipped_B = rng.random(len(letters_BL)) < self.settings.reverse_complement
         told_B = rng.random(len(letters_BL)) < self.settings.bases
         return {
-            "ids": encode_rows(self.alphabet.tokenizer, turn(letters_BL, flipped_B)),
+            "ids": encode_rows(
+                self.alphabet.tokenizer, reverse_complement_rows(letters_BL, flipped_B)
+            ),
             "flipped": flipped_B[:, None].astype(np.int64),
             "sizes": lengths(letters_BL)[:, None],
             "told": told_B[:, None].astype(np.int64),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import MISSING, UNKNOWN_LETTER
-from genomai_cli.augmentations import outside
+from genomai_cli.augmentations import outside_arcs
 from genomai_cli.backbones.base import complete_config, network_class
 from genomai_cli.backbones.classifier import Classifier, Evidence
 from genomai_cli.bundles import catalog
@@ -383,12 +383,12 @@ class GenomeViews(Views):
         lengths = np.where(
             rng.random(len(rows)) < self.settings.partial, rng.random(len(rows)), 1.0
         )
-        return self._batch(rows, masked_BS | outside(self.positions, lengths, rng))
+        return self._batch(rows, masked_BS | outside_arcs(self.positions, lengths, rng))
 
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        return self._batch(rows, outside(self.positions, np.full(len(rows), 1 - masked), rng))
+        return self._batch(rows, outside_arcs(self.positions, np.full(len(rows), 1 - masked), rng))
 
     def _batch(self, rows: Rows, masked_BS: NDArray[np.bool_]) -> TrainingBatch:
         ids_BS = np.where(masked_BS, np.int8(self.unknown), self.ids[rows])

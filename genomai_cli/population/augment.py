@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genomai_cli.alphabet import Letters, as_letters
-from genomai_cli.augmentations import Pool
+from genomai_cli.augmentations import HaplotypePool
 from genomai_cli.inference.augment import Alignment
 from genomai_cli.population.barcode import (
     BarcodeSites,
@@ -57,7 +57,7 @@ class BarcodeCrosses:
         letters_BS = np.concatenate([as_letters(record.held)[None] for record in members])
         self._number = {str(name): number for number, name in enumerate(names)}
         self._group_of = group_of
-        self._pool = Pool.of(resolve(letters_BS), numbers)
+        self._pool = HaplotypePool.of(resolve(letters_BS), numbers)
         self._haplotypes = is_haplotype(letters_BS)
 
     def group(self, name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from genomai_cli.alphabet import UNKNOWN_LETTER
-from genomai_cli.augmentations import Pool, hide
+from genomai_cli.augmentations import HaplotypePool, mask_letters
 from genomai_cli.inputs.samples import (
     Hints,
     Letters,
@@ -71,7 +71,7 @@ class BarcodeViews(Views):
         self.tokenizer, self.settings, self.haplotypes = tokenizer, settings, haplotypes
         self.groups = np.unique(samples.groups(), return_inverse=True)[1]
         present, numbers = np.unique(self.groups[parents], return_inverse=True)
-        self.pool = Pool.of(resolve(letters[parents]), numbers)
+        self.pool = HaplotypePool.of(resolve(letters[parents]), numbers)
         self.pool_of_group = {int(group): number for number, group in enumerate(present)}
         self.hints = LetterHints.fit(letters[parents], numbers, panel) if settings.hints else None
 
@@ -86,7 +86,7 @@ class BarcodeViews(Views):
         pair_2BS[1, alone] = pair_2BS[0, alone]
         shares = rng.random(len(rows)) * self.settings.hide
         shares *= rng.random(len(rows)) < self.settings.hide_often
-        masked_BS = hide(join(*pair_2BS), shares, rng) == UNKNOWN_LETTER
+        masked_BS = mask_letters(join(*pair_2BS), shares, rng) == UNKNOWN_LETTER
         pair_2BS = np.where(masked_BS, np.uint8(UNKNOWN_LETTER), pair_2BS)
         # One haplotype of each of many people teaches more than both of half as many.
         seen_PBS = pair_2BS[:1] if self.haplotypes else join(*pair_2BS)[None]
@@ -99,7 +99,7 @@ class BarcodeViews(Views):
     def plain(self, rows: Rows, masked: float = 0.0, seed: int = 0) -> TrainingBatch:
         """See `Views`."""
         rng = np.random.default_rng([seed, len(rows)])
-        letters_BS = hide(self.letters[rows], np.full(len(rows), masked), rng)
+        letters_BS = mask_letters(self.letters[rows], np.full(len(rows), masked), rng)
         pair_2BS = resolve(letters_BS)
         return self._batch(rows, pair_2BS if self.haplotypes else letters_BS[None])
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genomai_cli.alphabet import MISSING
-from genomai_cli.augmentations import Pool
+from genomai_cli.augmentations import HaplotypePool
 from genomai_cli.errors import InputError
 from genomai_cli.population.barcode import resolve
 from genomai_cli.population.phenotypes import Columns, Location, PhenotypeTable, unit_vectors
@@ -216,7 +216,7 @@ class HaplotypeGroups:
 
     column: int
     numbers: NDArray[np.int64]
-    pool: Pool
+    pool: HaplotypePool
     members: frozenset[int] = field(repr=False)  # hashes of their letters
 
     @classmethod
@@ -231,7 +231,12 @@ class HaplotypeGroups:
         numbers = np.full(len(layout.columns.categories[column].labels), MISSING)
         numbers[present] = np.arange(len(present))
         letters = layout.letters(rows)[known_N]
-        return cls(column, numbers, Pool.of(resolve(letters), group_N), frozenset(_hashes(letters)))
+        return cls(
+            column,
+            numbers,
+            HaplotypePool.of(resolve(letters), group_N),
+            frozenset(_hashes(letters)),
+        )
 
     def contain(self, letters_NS: Bytes) -> NDArray[np.bool_]:
         """Which samples (N,) are members of the groups."""

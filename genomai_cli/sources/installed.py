@@ -1,4 +1,4 @@
-"""What records are read by that installed models have, panels and references; and the models where none is named."""
+"""Panels and references of the installed models, by which records are read; and the default models."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +11,9 @@ from genomai_cli.population.panel_files import read_panel
 
 DEFAULT_MODEL = "ancestry"
 DEFAULT_ALIGNER = "ancestry-967"  # whose second network has the space of phenotype records
-DEFAULT_OF_DNA = "kmers"  # that embeds sequences which are no people's genotypes
+DEFAULT_DNA_MODEL = "kmers"  # embeds sequences that are not genotypes of people
 DEFAULT_GENERATOR = "ancestry-generator"
-FIRST_OF_REFERENCES = "mito"  # where several models have the same reference
+PREFERRED_REFERENCE_MODEL = "mito"  # where several models have the same reference
 
 
 def installed_panels() -> dict[str, Panel]:
@@ -28,7 +28,7 @@ def installed_panels() -> dict[str, Panel]:
 def installed_references() -> dict[str, Reference]:
     """The references of the installed models that have heads, by the model's name."""
     references = {}
-    for name in sorted(catalog.names(), key=lambda name: (name != FIRST_OF_REFERENCES, name)):
+    for name in sorted(catalog.names(), key=lambda name: (name != PREFERRED_REFERENCE_MODEL, name)):
         with suppress(GenomaiError):
             folder = catalog.find(name)
             file = catalog.file_in(folder, catalog.REFERENCE)

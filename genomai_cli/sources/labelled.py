@@ -1,4 +1,4 @@
-"""What a classifier learns from: labelled samples, a validation set, and test sequences that it should not know."""
+"""The data of a classifier: labelled samples, a validation set, and test sequences that are checked for leaks."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,47 +32,47 @@ class LabelledInput(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
-    """What is read after the samples to train on: a set to choose, stop and calibrate by, and sequences to be tested on
+class EvaluationInputs:
+    """Inputs read after the samples to train on: a set to choose, stop and calibrate by, and sequences to be tested on
     later."""
 
     validation: Callable[[], LabelledInput] | None = None
     tests: Iterable[Input] = ()
 
 
-ALONE = Beside()
+NO_EVALUATION = EvaluationInputs()
 
 
-def labels_within(source: Input, option: str) -> LabelledInput:
-    """The labels of a table of sequences, and the same input once more; UsageError for any other input."""
+def labels_in_table(source: Input, option: str) -> LabelledInput:
+    """A table of sequences, reopened, and the labels in its other columns; UsageError for any other input."""
     if source.kind is not Kind.TABLE:
         source.close()
         message = f"{option} TSV is needed: only a table with a column `sequence` has labels itself"
         raise UsageError(message)
     with source:
         data = source.stream.read()
-    again = replace(source, stream=io.BytesIO(data))
-    return LabelledInput(again, labels_of(parse_table(data, source.path)))
+    reopened = replace(source, stream=io.BytesIO(data))
+    return LabelledInput(reopened, labels_of(parse_table(data, source.path)))
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """The samples, the rows to validate on if they were given, and what a record of the run says of leaks: by file how
-    many sequences have near-duplicates in training, of how many."""
+class LabelledData:
+    """The samples, the rows to validate on if they were given, and leaks: by file the number of sequences that have
+    near-duplicates in training, and of all sequences."""
 
     samples: Samples
     validation: Rows | None
     leaks: dict[str, list[int]]
-    kept: bool  # whether the bundle keeps k-mers of the sequences
+    keeps_kmers: bool  # whether the bundle keeps k-mers of the sequences
 
     def files(self) -> dict[str, bytes]:
-        """What the bundle keeps of the sequences, so that `evaluate` can tell leaks."""
-        if not self.kept:
+        """Files of the bundle with k-mers of the sequences, by which `evaluate` finds leaks."""
+        if not self.keeps_kmers:
             return {}
         return {TRAINING_KMERS: KmerTable.to_store(self.samples.sequences).to_bytes()}
 
     def facts(self) -> dict[str, Any]:
-        """What the model's provenance says of them."""
+        """Leaks, for the model's provenance."""
         return {"leaks": self.leaks} if self.leaks else {}
 
 
@@ -91,27 +91,33 @@ class LabelledReader:
         self,
         sources: Iterable[Input],
         targets: Targets,
-        beside: Beside = ALONE,
-    ) -> Gathered:
-        """The samples of the inputs and beside them; InputError for labels that are wrong, told by file and line."""
-        table, alike = targets.table, self.kind.similar_are_one
-        check_labels(table, targets.heads, words_or_numbers=alike, numbers=targets.numbers)
+        evaluation: EvaluationInputs = NO_EVALUATION,
+    ) -> LabelledData:
+        """The samples of all inputs, also those for validation; InputError for wrong labels, by file and line."""
+        table, similar_are_one = targets.table, self.kind.similar_are_one
+        check_labels(
+            table, targets.heads, words_or_numbers=similar_are_one, numbers=targets.numbers
+        )
         strata = self._strata(table)
-        samples = self._samples(sources, table, targets, strata=strata, similar_are_one=alike)
-        self._tell(samples, split=beside.validation is None)
-        tests = {source.path: self._sequences(source) for source in beside.tests}
-        both, rows = samples, None
-        if beside.validation is not None:
-            source, given = beside.validation()
-            dev = self._samples([source], targets.of(given), targets, classes=samples.classes)
-            both, rows = with_validation(samples, dev)
-            self._compare(samples, {source.path: dev.sequences})
-        if alike:
+        samples = self._samples(
+            sources, table, targets, strata=strata, similar_are_one=similar_are_one
+        )
+        self._report_near_duplicates(samples, split=evaluation.validation is None)
+        tests = {source.path: self._sequences(source) for source in evaluation.tests}
+        combined, rows = samples, None
+        if evaluation.validation is not None:
+            source, validation_labels = evaluation.validation()
+            dev = self._samples(
+                [source], targets.of(validation_labels), targets, classes=samples.classes
+            )
+            combined, rows = with_validation(samples, dev)
+            self._warn_of_leaks(samples, {source.path: dev.sequences})
+        if similar_are_one:
             check_names(table, self.names)
-        self._compare(both, tests)
+        self._warn_of_leaks(combined, tests)
         if self.leaks:
             self.observer.note(leaks=self.leaks)
-        return Gathered(both, rows, self.leaks, kept=alike)
+        return LabelledData(combined, rows, self.leaks, keeps_kmers=similar_are_one)
 
     def read(self, sources: Iterable[Input]) -> Iterator[SequenceRecord]:
         """The records of inputs, in the coordinates of a reference if the kind of input has one."""
@@ -125,11 +131,11 @@ class LabelledReader:
         return in_coordinates(self.observer, records, self.kind)
 
     def _coordinates(self) -> Panel | Reference:
-        """What a VCF is read by; UsageError for a recipe that reads sequences."""
+        """The panel or reference by which a VCF is read; UsageError for a recipe that reads sequences."""
         if self.kind.coordinates is None:
             raise UsageError(f"the recipe {self.recipe.name} reads sequences, not a VCF")
-        where: Panel | Reference = self.kind.coordinates
-        return where
+        coordinates: Panel | Reference = self.kind.coordinates
+        return coordinates
 
     def _strata(self, table: LabelTable) -> Mapping[str, str] | None:
         """The column of the recipe's strata; None, and a warning, where the labels have no such column."""
@@ -167,16 +173,16 @@ class LabelledReader:
             self.names.add(record.name)
             yield record
 
-    def _tell(self, samples: Samples, *, split: bool) -> None:
-        """How many near-duplicates there are among the samples, where it was looked for."""
+    def _report_near_duplicates(self, samples: Samples, *, split: bool) -> None:
+        """Report the number of near-duplicates among the samples, where they were searched for."""
         count = samples.near_duplicates
         if count is None:
             return
         self.observer.note(near_duplicates=count)
         if count:
-            what = ": none is held out while its near-duplicates are trained on" if split else ""
+            suffix = ": none is held out while its near-duplicates are trained on" if split else ""
             self.observer.console.say(
-                f"{count} of {len(samples)} sequences have near-duplicates among the others{what}"
+                f"{count} of {len(samples)} sequences have near-duplicates among the others{suffix}"
             )
 
     def _sequences(self, source: Input) -> list[str]:
@@ -185,16 +191,16 @@ class LabelledReader:
             raise UsageError("--test is for plain sequences, which are compared letter by letter")
         return [record.held for record in self._named([source])]
 
-    def _compare(self, samples: Samples, files: Mapping[str, list[str]]) -> None:
+    def _warn_of_leaks(self, samples: Samples, files: Mapping[str, list[str]]) -> None:
         """Warn of those sequences of the files that have near-duplicates among the samples."""
         if not self.kind.similar_are_one or not files:
             return
-        known = KmerTable.of(samples.sequences)
+        training_kmers = KmerTable.of(samples.sequences)
         for path, sequences in files.items():
-            found = len(shared_between(known, sequences))
-            self.leaks[path] = [found, len(sequences)]
-            if found:
+            leaks = len(shared_between(training_kmers, sequences))
+            self.leaks[path] = [leaks, len(sequences)]
+            if leaks:
                 self.observer.console.warn(
-                    f"{path}: {found} of {len(sequences)} sequences have near-duplicates among those trained on: what "
+                    f"{path}: {leaks} of {len(sequences)} sequences have near-duplicates among those trained on: what "
                     "is measured on them is partly memory"
                 )

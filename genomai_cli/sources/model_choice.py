@@ -37,8 +37,8 @@ from genomai_cli.sources.installed import DEFAULT_MODEL, installed_panels, insta
 from genomai_cli.sources.observer import Observer
 from genomai_cli.sources.records import VariantSettings, read_records
 
-LOOKED_AT = 16  # records
-PLAIN_SHARE = 0.99  # of the letters of DNA that is nobody's genotypes: A, C, G, T or N
+PEEKED_RECORDS = 16  # records
+MIN_PLAIN_SHARE = 0.99  # of the letters of DNA that is nobody's genotypes: A, C, G, T or N
 MAX_HEAD = 1 << 26  # bytes of a VCF's header and first records
 FILE_HEAD = 1 << 20  # bytes that are looked at of a file
 
@@ -54,15 +54,15 @@ class OpenModel(NamedTuple):
 
 
 class Compute(Protocol):
-    """On what a model runs."""
+    """The device and the threads of a model."""
 
     @property
     def device(self) -> str:
-        """`auto`, or the name of one."""
+        """A device's name, or `auto`."""
 
     @property
     def threads(self) -> int | None:
-        """Of the CPU; None for all."""
+        """The number of CPU threads; None for all."""
 
 
 def open_model(
@@ -73,19 +73,19 @@ def open_model(
     *,
     variants: VariantSettings,
     part: Shard = WHOLE,
-    of_panel: str = DEFAULT_MODEL,
-    of_dna: str | None = None,
+    panel_model: str = DEFAULT_MODEL,
+    dna_model: str | None = None,
 ) -> OpenModel:
-    """The model that is named, or that fits the first of the inputs, and of the records of all of them the `part`.
+    """The model that is named, or that fits the first of the inputs, and the records of all inputs in the shard `part`.
 
-    `of_panel` is the model of barcodes, and of a VCF on no contig of a reference; `of_dna` that of sequences which are
-    neither, if there is one.
+    `panel_model` is the model of barcodes, and of a VCF on no contig of a reference; `dna_model` that of other
+    sequences, if there is one.
     Raises InputError if no model is named and none fits, and BundleError if the model is missing or damaged.
     """
     first, refusal = next(sources), ""
     if model is None and first.has_variants:
-        model, first = model_of_variants(observer, first, of_panel)
-        refusal = f"name the model, --model {of_panel} or --model {model}"
+        model, first = model_of_variants(observer, first, panel_model)
+        refusal = f"name the model, --model {panel_model} or --model {model}"
     if model is not None:
         bundle = load_model(observer, model, compute)
         records = records_for(
@@ -97,18 +97,18 @@ def open_model(
             part=part,
         )
         return OpenModel(model, bundle, records)
-    begun = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
-    model, seen, guard = _model_of_sequences(observer, begun, of_panel, of_dna)
+    initial = read_records(observer, [first], lambda: bundle.coordinates, variants=variants)
+    model, initial, reject_others = _model_of_sequences(observer, initial, panel_model, dna_model)
     bundle = load_model(observer, model, compute)
-    others = read_records(
+    remaining = read_records(
         observer,
         sources,
         lambda: bundle.coordinates,
         variants=variants,
         likelihoods=bundle.input.reads_likelihoods(bundle),
     )
-    records = part.part(guard(chain(seen, others)))
-    return OpenModel(model, bundle, _watched(observer, bundle, records))
+    records = part.part(reject_others(chain(initial, remaining)))
+    return OpenModel(model, bundle, _with_fault_warnings(observer, bundle, records))
 
 
 def records_for(
@@ -120,7 +120,7 @@ def records_for(
     refuse_others: str = "",
     part: Shard = WHOLE,
 ) -> Records:
-    """Of the records of all inputs the `part`, as the model reads them."""
+    """The records of all inputs in the shard `part`, as the model reads them."""
     records = read_records(
         observer,
         sources,
@@ -131,14 +131,14 @@ def records_for(
         tokenizer=lambda: bundle.tokenizer,
         plain=lambda: bundle.input.coordinates is None,
     )
-    return _watched(observer, bundle, part.part(records))
+    return _with_fault_warnings(observer, bundle, part.part(records))
 
 
-def _watched(observer: Observer, bundle: Bundle, records: Records) -> Records:
+def _with_fault_warnings(observer: Observer, bundle: Bundle, records: Records) -> Records:
     """The same records; at the end a warning with the input kind's advice, if it finds fault with some."""
     faults = Faults(observer, bundle.input, InstalledInputs())
     for record in records:
-        faults.of(record)
+        faults.add(record)
         yield record
     faults.warn()
 
@@ -155,25 +155,25 @@ def load_model(observer: Observer, name: str, compute: Compute) -> Bundle:
     return bundle
 
 
-def record_device(observer: Observer, device: object, asked: str) -> None:
+def record_device(observer: Observer, device: object, requested: str) -> None:
     """Note the device that a run came to, and warn of a GPU that is there and cannot be used."""
     observer.used_device(device)
-    if told := devices.fallback(asked):
-        observer.console.warn(told)
+    if warning := devices.fallback_warning(requested):
+        observer.console.warn(warning)
 
 
 def model_of_variants(
     observer: Observer,
     source: Input,
-    of_panel: str = DEFAULT_MODEL,
-    of_reference: str | None = None,
+    panel_model: str = DEFAULT_MODEL,
+    reference_model: str | None = None,
 ) -> tuple[str, Input]:
     """The model that the first records of a VCF or BCF speak for, and the input with nothing lost of it.
 
-    `of_panel` unless they are on the contig of a reference; then the model of that, or the one that is named.
+    `panel_model` unless they are on the contig of a reference; then the model of that, or the one that is named.
     """
     if source.kind not in (Kind.VCF, Kind.BCF):  # others are of all chromosomes
-        return of_panel, source
+        return panel_model, source
     first, source = first_records(source, most=MAX_HEAD, of_file=FILE_HEAD)
     for name, reference in installed_references().items():
         length = other_length(first.header, reference)
@@ -185,70 +185,72 @@ def model_of_variants(
             message = f"the contig of {reference.name} {size}, not {len(reference)}"
             observer.console.warn(f"{message}: model {name} does not read it")
         else:
-            chosen = of_reference or name
-            observer.console.say(f"the records are on {reference.name}: model {chosen}")
-            return chosen, source
-    return of_panel, source
+            model = reference_model or name
+            observer.console.say(f"the records are on {reference.name}: model {model}")
+            return model, source
+    return panel_model, source
 
 
 # --- sequences
 
 
 def _model_of_sequences(
-    observer: Observer, records: Records, of_panel: str, of_dna: str | None
+    observer: Observer, records: Records, panel_model: str, dna_model: str | None
 ) -> tuple[str, Records, Callable[[Records], Records]]:
-    """The model that the first records speak for, all records, and what refuses records of another kind.
+    """The model that the first records speak for, all records, and a filter that refuses records of another kind.
 
     A record of a panel's length whose letters are alleles is a barcode unless it belongs to a reference. If none of the
-    first records is either, they are for the model `of_dna`; InputError if there is none, or they have other letters.
+    first records is either, `dna_model` is chosen; InputError if there is none, or they have other letters.
     """
-    installed = _Installed(installed_references(), installed_panels(), of_panel)
+    installed = _InstalledCoordinates(installed_references(), installed_panels(), panel_model)
     if not installed.references:
-        return of_panel, records, iter
-    seen: list[SequenceRecord] = []
-    for record in islice(records, LOOKED_AT):
-        seen.append(record)
+        return panel_model, records, iter
+    peeked: list[SequenceRecord] = []
+    for record in islice(records, PEEKED_RECORDS):
+        peeked.append(record)
         name = installed.model_of(record)
         if name in installed.references:
             reference = installed.references[name]
             observer.console.say(f"{record.name} belongs to {reference.name}: model {name}")
-            return name, chain(seen, records), partial(installed.without_barcodes, model=name)
+            return name, chain(peeked, records), partial(installed.reject_barcodes, model=name)
         if name is not None:
-            return name, chain(seen, records), installed.without_genomes
-    if of_dna is not None and seen and all(map(is_plain_dna, seen)):
-        observer.console.say(f"{seen[0].name} belongs to no other installed model: model {of_dna}")
-        return (
-            of_dna,
-            chain(seen, records),
-            partial(installed.without_barcodes, model=of_dna, others="other DNA"),
+            return name, chain(peeked, records), installed.reject_genomes
+    if dna_model is not None and peeked and all(map(is_plain_dna, peeked)):
+        observer.console.say(
+            f"{peeked[0].name} belongs to no other installed model: model {dna_model}"
         )
-    if seen:
-        raise installed.refusal(seen[0])
-    return of_panel, records, iter
+        return (
+            dna_model,
+            chain(peeked, records),
+            partial(installed.reject_barcodes, model=dna_model, others="other DNA"),
+        )
+    if peeked:
+        raise installed.unread_error(peeked[0])
+    return panel_model, records, iter
 
 
 def is_plain_dna(record: SequenceRecord) -> bool:
     """Whether hardly any letter is another than A, C, G, T and N: those of samples stand for two alleles."""
     letters_L = as_letters(record.held)
-    plain = int((IS_BASE[letters_L] | (letters_L == UNKNOWN_LETTER)).sum())
-    return plain >= PLAIN_SHARE * len(letters_L)
+    plain_letters = int((IS_BASE[letters_L] | (letters_L == UNKNOWN_LETTER)).sum())
+    return plain_letters >= MIN_PLAIN_SHARE * len(letters_L)
 
 
 @dataclass(frozen=True)
-class _Installed:
-    """What the installed models read: genomes that belong to a reference, and barcodes of a panel."""
+class _InstalledCoordinates:
+    """The references and panels of the installed models, to which genomes and barcodes belong."""
 
     references: dict[str, Reference]
     panels: dict[str, Panel]
-    of_panel: str = DEFAULT_MODEL  # the model of barcodes
+    panel_model: str = DEFAULT_MODEL  # the model of barcodes
 
     @cached_property
     def mappers(self) -> dict[str, Mapper]:
-        """What tells whether a sequence belongs to a reference."""
+        """Mappers by model; they find whether a sequence belongs to the reference."""
         return {name: Mapper(reference) for name, reference in self.references.items()}
 
     @cached_property
-    def sizes(self) -> set[int]:
+    def barcode_lengths(self) -> set[int]:
         """The lengths of barcodes."""
         return {len(panel) for panel in self.panels.values()}
 
@@ -257,7 +259,7 @@ class _Installed:
         for name, mapper in self.mappers.items():
             if mapper(record.held) is not None:
                 return name
-        return self.of_panel if self._is_barcode(record) else None
+        return self.panel_model if self._is_barcode(record) else None
 
     def _is_barcode(self, record: SequenceRecord) -> bool:
         """Whether the record has the length of a panel, and letters of its sites."""
@@ -267,48 +269,50 @@ class _Installed:
         letters_S = as_letters(record.held)
         return any(not too_foreign(*foreign_letters(letters_S, panel)) for panel in panels)
 
-    def without_barcodes(self, records: Records, model: str, others: str = "genomes") -> Records:
+    def reject_barcodes(self, records: Records, model: str, others: str = "genomes") -> Records:
         """The records; InputError for a barcode, which another model would take for something unheard of."""
         sites = [BarcodeSites.of(panel) for panel in self.panels.values()]
         for record in records:
-            if len(record.sequence) in self.sizes and sites_of(as_letters(record.held), sites):
-                raise _other_kind(record, "a barcode", others, model)
+            if len(record.sequence) in self.barcode_lengths and sites_of(
+                as_letters(record.held), sites
+            ):
+                raise _mixed_kinds_error(record, "a barcode", others, model)
             yield record
 
-    def without_genomes(self, records: Records) -> Records:
+    def reject_genomes(self, records: Records) -> Records:
         """The records; InputError for a genome, which is no barcode. What is neither is left to the model to refuse."""
         for record in records:
-            name = None if len(record.sequence) in self.sizes else self.model_of(record)
+            name = None if len(record.sequence) in self.barcode_lengths else self.model_of(record)
             if name is not None:
-                what = f"a genome for the model {name}"
-                raise _other_kind(record, what, "barcodes", self.of_panel)
+                kind = f"a genome for the model {name}"
+                raise _mixed_kinds_error(record, kind, "barcodes", self.panel_model)
             yield record
 
-    def refusal(self, record: SequenceRecord) -> InputError:
-        """What to say of a record that none of the models reads."""
-        barcodes = " or ".join(map(str, sorted(self.sizes)))
-        named = (f"{reference.name} ({name})" for name, reference in self.references.items())
-        why = f"no barcode ({barcodes} letters)"
-        if len(record.sequence) in self.sizes:
-            why = "not the alleles of a barcode's sites in their order and strand"
+    def unread_error(self, record: SequenceRecord) -> InputError:
+        """The error for a record that none of the models reads."""
+        barcodes = " or ".join(map(str, sorted(self.barcode_lengths)))
+        references = (f"{reference.name} ({name})" for name, reference in self.references.items())
+        reason = f"no barcode ({barcodes} letters)"
+        if len(record.sequence) in self.barcode_lengths:
+            reason = "not the alleles of a barcode's sites in their order and strand"
         return InputError(
-            f"{record.name} has {len(record.sequence)} letters: {why}, and it does not "
-            f"belong to the reference of a model, {', '.join(named)}; if another model reads it, "
+            f"{record.name} has {len(record.sequence)} letters: {reason}, and it does not "
+            f"belong to the reference of a model, {', '.join(references)}; if another model reads it, "
             "name that with --model",
             path=record.path,
             line=record.line or None,
         )
 
 
-def _other_kind(record: SequenceRecord, what: str, others: str, model: str) -> InputError:
+def _mixed_kinds_error(record: SequenceRecord, kind: str, others: str, model: str) -> InputError:
     message = (
-        f"{record.name} is {what}, and the records before it are {others}, read by the model {model}: "
+        f"{record.name} is {kind}, and the records before it are {others}, read by the model {model}: "
         "one run reads one kind"
     )
     return InputError(message, path=record.path, line=record.line or None)
 
 
-# --- what other models read, and what is wrong with records
+# --- inputs of other models, and faults of records
 
 
 class InstalledInputs(Mapping[str, InputKind]):
@@ -329,32 +333,34 @@ class InstalledInputs(Mapping[str, InputKind]):
 
 
 class Faults:
-    """What an input kind finds fault with in the records that pass, to be told once at the end; `others` are those of
-    other models, whose records may be read too."""
+    """Counts of the faults that an input kind finds in the records that pass, for one warning each at the end; `others`
+    are input kinds of other models, whose records may be read too."""
 
     def __init__(
         self, observer: Observer, kind: InputKind, others: Mapping[str, InputKind] | None = None
     ) -> None:
-        self.observer, self.kind, self.count = observer, kind, 0
+        self.observer, self.kind, self.records = observer, kind, 0
         self.others = {} if others is None else others
-        self.found: dict[str, tuple[str, int]] = {}  # the first name, and how many
+        self.counts: dict[
+            str, tuple[str, int]
+        ] = {}  # by fault: the first record with it, and how many
 
-    def of(self, record: SequenceRecord) -> None:
-        """Take note of a record."""
-        self.count += 1
+    def add(self, record: SequenceRecord) -> None:
+        """Count the faults of a record."""
+        self.records += 1
         for fault in self._kind_of(record).faults(record):
-            first, before = self.found.get(fault, (record.name, 0))
-            self.found[fault] = first, before + 1
+            example, count = self.counts.get(fault, (record.name, 0))
+            self.counts[fault] = example, count + 1
 
     def _kind_of(self, record: SequenceRecord) -> InputKind:
         length = len(record.sequence)
         if self.kind.row_length in (None, length):
             return self.kind
-        return next((k for k in self.others.values() if k.row_length == length), self.kind)
+        return next((kind for kind in self.others.values() if kind.row_length == length), self.kind)
 
     def warn(self) -> None:
-        """A warning a fault, with the samples that have it and what to do."""
-        for fault, (first, number) in self.found.items():
-            many = f"{number} of {self.count} samples, {first} first"
-            who = first if self.count == 1 else many
-            self.observer.console.warn(f"{fault}: {who}: {self.kind.advice(fault)}")
+        """A warning for each fault, with the samples that have it and the input kind's advice."""
+        for fault, (example, count) in self.counts.items():
+            several = f"{count} of {self.records} samples, {example} first"
+            samples = example if self.records == 1 else several
+            self.observer.console.warn(f"{fault}: {samples}: {self.kind.advice(fault)}")

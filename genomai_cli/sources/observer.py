@@ -1,31 +1,31 @@
-"""Who is told how a run goes while its inputs are read: a command's `Run`, or whoever called from Python."""
+"""The observer of a run while its inputs are read: a command's `Run`, or the listener of a call from Python."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Messages(Protocol):
-    """Where messages go."""
+    """Takes messages for the user."""
 
     def say(self, message: str) -> None:
-        """Something worth knowing about a run that goes well."""
+        """A message about a run that goes well."""
 
     def warn(self, message: str) -> None:
-        """Something that may make the results other than expected."""
+        """A message about what may make the results other than expected."""
 
 
 class Observer(Protocol):
-    """Gets messages, and keeps count of records."""
+    """Takes messages and facts, and counts records."""
 
     @property
     def console(self) -> Messages:
-        """Who reads the messages."""
+        """Takes the messages."""
 
     def count(self, *, read: int = 0, used: int = 0, refused: int = 0) -> None:
-        """So many more records."""
+        """Add to the numbers of records."""
 
-    def repeated_warning(self, of_all: str) -> Callable[[str], object]:
-        """Takes warnings of one kind, one a record; `of_all` says what they were about, after their number."""
+    def repeated_warning(self, summary: str) -> Callable[[str], object]:
+        """Takes warnings of one kind, one a record; `summary` says what they were about, after their number."""
 
     def note(self, **facts: object) -> None:
         """Facts for the record of the run."""

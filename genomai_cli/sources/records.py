@@ -27,7 +27,7 @@ NOT_PHASED = "--haplotypes is about a panel's sites: the model reads genomes aga
 
 
 class VariantSettings(Protocol):
-    """Which calls of a VCF count, and what it does not say."""
+    """Which calls of a VCF count, and whether sites that it lacks are homozygous reference."""
 
     @property
     def absent_is_ref(self) -> bool:
@@ -39,7 +39,7 @@ class VariantSettings(Protocol):
 
 
 class MapsRecords(Protocol):
-    """What brings records into the coordinates of a reference, if it has one."""
+    """Maps records to the coordinates of a reference, if it has one."""
 
     @property
     def coordinates(self) -> Any:
@@ -73,25 +73,27 @@ def read_records(
     other_letters = OtherLetters()
     for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
         if has_variants:
-            where = coordinates()
-            if not where.full_genomes:
+            panel_or_reference = coordinates()
+            if not panel_or_reference.full_genomes:
                 read = _panel_reader(variants, haplotypes=haplotypes, likelihoods=likelihoods)
-                yield from _of_variants(observer, group, where, read)
+                yield from _barcode_records(observer, group, panel_or_reference, read)
             elif haplotypes:
                 raise UsageError(NOT_PHASED)
             else:
-                yield from _of_genomes(observer, group, where, variants, refuse_others)
+                yield from _genome_records(
+                    observer, group, panel_or_reference, variants, refuse_others
+                )
             continue
         for source in group:
             with source:
-                chosen, is_plain = tokenizer and tokenizer(), plain()
-                options = _reading(chosen)
+                loaded_tokenizer, is_plain = tokenizer and tokenizer(), plain()
+                options = _read_options(loaded_tokenizer)
                 records = read_sequences(source, **options, keep_gaps=is_plain)
-                taken_out = is_plain and not options.get("any_text")
-                for record in _without_gaps(observer, records) if taken_out else records:
+                remove_gaps = is_plain and not options.get("any_text")
+                for record in _without_gaps(observer, records) if remove_gaps else records:
                     observer.count(read=1)
-                    if chosen is not None:
-                        other_letters.count(record, chosen)
+                    if loaded_tokenizer is not None:
+                        other_letters.count(record, loaded_tokenizer)
                     yield record
     if other_letters.letters:
         observer.console.warn(str(other_letters))
@@ -103,18 +105,18 @@ class OtherLetters:
 
     sequences: int = 0
     letters: int = 0
-    known: bool = False  # as letters of their own
+    distinguished: bool = False  # as letters of their own
 
     def count(self, record: SequenceRecord, tokenizer: Tokenizer) -> None:
-        """Those of a record."""
-        self.known, found = tokenizer.any_text, tokenizer.other_letters(record.sequence)
-        self.sequences, self.letters = self.sequences + bool(found), self.letters + found
+        """Count those of a record."""
+        self.distinguished, count = tokenizer.any_text, tokenizer.other_letters(record.sequence)
+        self.sequences, self.letters = self.sequences + bool(count), self.letters + count
 
     def __str__(self) -> str:
-        how = "other letters than A, C, G and T" if self.known else "unknown letters"
+        reading = "other letters than A, C, G and T" if self.distinguished else "unknown letters"
         return (
             f"{self.letters} letters of {self.sequences} sequences are lower case or U, which this model reads as "
-            f"{how}: `genomai tokenize --to fasta FILE` writes them in upper case, and U as T"
+            f"{reading}: `genomai tokenize --to fasta FILE` writes them in upper case, and U as T"
         )
 
 
@@ -133,13 +135,13 @@ def _without_gaps(
         )
 
 
-def _reading(chosen: Tokenizer | None) -> dict[str, bool]:
-    if chosen is None:
+def _read_options(tokenizer: Tokenizer | None) -> dict[str, bool]:
+    if tokenizer is None:
         return {}
     return {
-        "case_sensitive": chosen.case_sensitive,
-        "keep_u": chosen.keeps_u,
-        "any_text": chosen.any_text,
+        "case_sensitive": tokenizer.case_sensitive,
+        "keep_u": tokenizer.keeps_u,
+        "any_text": tokenizer.any_text,
     }
 
 
@@ -165,32 +167,32 @@ def in_coordinates(
             yield mapped
         else:
             letters = mapped.held
-            yield replace(mapped, sequence="".join(letters[at] for at in positions))
+            yield replace(mapped, sequence="".join(letters[position] for position in positions))
 
 
 def _panel_reader(
     variants: VariantSettings, *, haplotypes: bool, likelihoods: bool
 ) -> Callable[..., Barcodes | Haplotypes]:
-    """What reads inputs at the sites of a panel."""
+    """The function that reads inputs at the sites of a panel."""
     read = read_haplotypes if haplotypes else partial(read_barcodes, likelihoods=likelihoods)
     return partial(read, absent_is_ref=variants.absent_is_ref, rules=variants.rules)
 
 
-def _of_variants(
+def _barcode_records(
     observer: Observer,
     inputs: Iterable[Input],
     panel: Panel,
     read: Callable[..., Barcodes | Haplotypes],
 ) -> Iterator[SequenceRecord]:
     samples = read(inputs, panel)
-    tell_matches(observer, panel, samples.reports, len(samples.names))
+    report_matches(observer, panel, samples.reports, len(samples.names))
     yield from samples.records()
 
 
-def tell_matches(
+def report_matches(
     observer: Observer, panel: Panel, reports: Sequence[MatchReport], samples: int
 ) -> None:
-    """Tell how the files of so many samples match the panel's sites."""
+    """Report how the files of so many samples match the panel's sites."""
     for report in reports:
         observer.console.say(str(report))
         for warning in report.warnings:
@@ -203,7 +205,7 @@ def tell_matches(
     observer.count(read=samples)
 
 
-def _of_genomes(
+def _genome_records(
     observer: Observer,
     inputs: Iterable[Input],
     reference: Reference,

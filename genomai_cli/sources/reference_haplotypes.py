@@ -12,7 +12,7 @@ from genomai_cli.population.packed_haplotypes import (
 )
 from genomai_cli.population.panel import Panel
 from genomai_cli.sources.observer import Observer
-from genomai_cli.sources.records import VariantSettings, read_records, tell_matches
+from genomai_cli.sources.records import VariantSettings, read_records, report_matches
 
 
 def read_reference(
@@ -26,11 +26,11 @@ def read_reference(
     parts = []
     for has_variants, group in groupby(inputs, key=lambda source: source.has_variants):
         if has_variants:
-            read = read_packed_haplotypes(
+            packed = read_packed_haplotypes(
                 group, panel, absent_is_ref=variants.absent_is_ref, rules=variants.rules
             )
-            tell_matches(observer, panel, read.reports, len(read.haplotypes))
-            parts.append(read.haplotypes)
+            report_matches(observer, panel, packed.reports, len(packed.haplotypes))
+            parts.append(packed.haplotypes)
         else:
             records = read_records(observer, group, lambda: panel, variants=variants)
             parts += filter(None, [packed_records(records, panel)])

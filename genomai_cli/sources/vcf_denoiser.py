@@ -1,4 +1,4 @@
-"""What restores the genotypes of VCFs, by the name of a model; torch is loaded only where that is a network."""
+"""Denoisers of VCFs, by the name of a model; torch is loaded only where that is a network."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,8 +25,8 @@ def open_vcf_denoiser(
     observer: Observer, name: str, compute: "Compute", settings: Settings
 ) -> VcfDenoiser:
     """The denoiser of the model of that name; BundleError if it is missing or damaged, or restores nothing."""
-    made = _of_arrays(name)
-    if made is None:
+    dotted_path = _array_denoiser(name)
+    if dotted_path is None:
         from genomai_cli.sources.model_choice import load_model  # noqa: PLC0415 - it loads torch
 
         bundle = load_model(observer, name, compute)
@@ -34,12 +34,12 @@ def open_vcf_denoiser(
     use_processor(observer, compute)
     stored = StoredBundle.open(catalog.find(name))
     observer.used_model(stored.name, stored.version, stored.sha256(catalog.WEIGHTS))
-    denoiser: Denoiser = registry.resolve(made)(stored, settings)
+    denoiser: Denoiser = registry.resolve(dotted_path)(stored, settings)
     return VcfDenoiser(denoiser, f"{stored.name}@{stored.version}")
 
 
-def _of_arrays(name: str) -> str | None:
-    """Where the denoiser is of a bundle with that kind of network, None where a network has to be made of it."""
+def _array_denoiser(name: str) -> str | None:
+    """The dotted path of the denoiser that works on a bundle's arrays; None where a network has to be made of them."""
     if name.startswith(hub.PREFIX):  # to be fetched, and looked at, once
         return None
     path = catalog.find(name)

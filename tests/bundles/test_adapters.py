@@ -268,9 +268,9 @@ def test_a_model_of_more_values_is_not_doubled_and_one_of_many_more_not_converte
         return {parameter.dtype for parameter in classifier.parameters()}
 
     assert types() == {torch.float64}
-    monkeypatch.setattr(devices, "DOUBLED_UP_TO", 100)
+    monkeypatch.setattr(devices, "MAX_VALUES_IN_DOUBLE", 100)
     assert types() == {torch.float32}
-    monkeypatch.setattr(devices, "CONVERTED_UP_TO", 100)
+    monkeypatch.setattr(devices, "MAX_VALUES_CONVERTED", 100)
     assert types() == {torch.bfloat16}
     assert run(["models", "convert", folder, "-o", tmp_path / "y"]).status == 0
     again, first = (bundles.load(f, CPU).classifier.state_dict() for f in (tmp_path / "y", folder))

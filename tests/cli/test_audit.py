@@ -32,9 +32,9 @@ sys.exit(main(sys.argv[1:]))
 )
 def test_no_network_no_pickle_no_shell(tmp_path, words):
     command = [sys.executable, "-c", PROGRAM, *map(str, words)]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "audited" not in ended.stderr
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "audited" not in result.stderr
 
 
 def test_the_audit_hears_what_it_should():
@@ -42,7 +42,7 @@ def test_the_audit_hears_what_it_should():
         "from genomai_cli.cli.app import main",
         "import pickle, collections; pickle.loads(pickle.dumps(collections.OrderedDict()))\nmain = len",
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert "audited: pickle.find_class" in ended.stderr
+    assert "audited: pickle.find_class" in result.stderr

@@ -109,8 +109,10 @@ def test_similarities_by_hand(align):
     parents = {s: sum(axes[p] for p in LABELS if POPULATIONS[p] == s) for s in ("NORTH", "SOUTH")}
     for sample, record, similarity, _ in rows:
         if record != "UNKNOWN":
-            told = axes[record] + parents[POPULATIONS[record]]
-            assert float(similarity) == pytest.approx(cosine(vector(sample), told), abs=1e-6)
+            phenotype_vector = axes[record] + parents[POPULATIONS[record]]
+            assert float(similarity) == pytest.approx(
+                cosine(vector(sample), phenotype_vector), abs=1e-6
+            )
 
 
 def test_records_of_a_file(align, records):
@@ -127,9 +129,9 @@ def test_ranks_are_those_of_the_similarities(align, cohort, records):
         if sample != "nobody":
             by_sample.setdefault(sample, []).append((float(similarity), int(rank)))
     assert list(by_sample) == [name for name in cohort.names if name != "nobody"]
-    for found in by_sample.values():
-        assert [rank for _, rank in found] == [1, 2, 3, 4]
-        assert found == sorted(found, reverse=True, key=lambda pair: pair[0])
+    for sample_rows in by_sample.values():
+        assert [rank for _, rank in sample_rows] == [1, 2, 3, 4]
+        assert sample_rows == sorted(sample_rows, reverse=True, key=lambda pair: pair[0])
 
 
 def test_equally_similar_records_keep_their_order(align, tmp_path):
@@ -142,30 +144,30 @@ def test_equally_similar_records_keep_their_order(align, tmp_path):
 
 @pytest.mark.parametrize("top", [1, 2, 9])
 def test_top(align, cohort, top):
-    every = align(cohort.newcomers).rows[1:]
-    some = align("--top", str(top), cohort.newcomers).rows[1:]
-    assert some == [row for row in every if row[3] == "." or int(row[3]) <= top]
+    all_rows = align(cohort.newcomers).rows[1:]
+    top_rows = align("--top", str(top), cohort.newcomers).rows[1:]
+    assert top_rows == [row for row in all_rows if row[3] == "." or int(row[3]) <= top]
 
 
 def test_reverse(align, cohort, records):
-    every = align("--phenotypes", records, cohort.newcomers).rows[1:]
+    all_rows = align("--phenotypes", records, cohort.newcomers).rows[1:]
     result = align("--phenotypes", records, "--reverse", cohort.newcomers)
     assert result.rows[0] == HEADER
     rows = result.rows[1:]
-    assert {tuple(row[:3]) for row in rows} == {tuple(row[:3]) for row in every if row[3] != "."}
-    people = len(cohort.names) - 1  # nobody is not among them
-    assert [int(row[3]) for row in rows] == [*range(1, people + 1)] * 4
+    assert {tuple(row[:3]) for row in rows} == {tuple(row[:3]) for row in all_rows if row[3] != "."}
+    samples = len(cohort.names) - 1  # nobody is not among them
+    assert [int(row[3]) for row in rows] == [*range(1, samples + 1)] * 4
     names = [line.split("\t")[0] for line in RECORDS.splitlines()[1:]]
-    assert [row[1] for row in rows[::people]] == names
-    for start in range(0, len(rows), people):
-        similarities = [float(row[2]) for row in rows[start : start + people]]
+    assert [row[1] for row in rows[::samples]] == names
+    for start in range(0, len(rows), samples):
+        similarities = [float(row[2]) for row in rows[start : start + samples]]
         assert similarities == sorted(similarities, reverse=True)
 
 
 def test_reverse_with_top_is_the_beginning_of_each(align, cohort, records):
-    every = align("--phenotypes", records, "--reverse", cohort.newcomers).rows[1:]
-    some = align("--phenotypes", records, "--reverse", "--top", "2", cohort.newcomers).rows[1:]
-    assert some == [row for row in every if int(row[3]) <= 2]
+    all_rows = align("--phenotypes", records, "--reverse", cohort.newcomers).rows[1:]
+    top_rows = align("--phenotypes", records, "--reverse", "--top", "2", cohort.newcomers).rows[1:]
+    assert top_rows == [row for row in all_rows if int(row[3]) <= 2]
 
 
 def test_reverse_holds_no_more_samples_than_asked_for(align, cohort, records, monkeypatch):
@@ -228,8 +230,8 @@ def test_the_report(align, cohort, records, tmp_path):
     path = tmp_path / "report.json"
     assert align("--phenotypes", records, "--report-json", path, cohort.newcomers).status == 0
     report = json.loads(path.read_text())
-    people = len(cohort.names)
-    assert report["records"] == {"read": people, "used": people - 1, "refused": 1}
+    samples = len(cohort.names)
+    assert report["records"] == {"read": samples, "used": samples - 1, "refused": 1}
     assert report["details"]["phenotypes"] == {"file": str(records), "records": 4, "ignored": []}
     assert report["model"]["name"] == "handmade"
 
@@ -327,17 +329,17 @@ PAIRED = "phenotype\tsample\nSOC\tfew\nNOA\tnoa\nNOB\tmixed\nSOC\tmixed\n"
 
 
 def test_pairs(align, pairs):
-    every = {tuple(row[:2]): row for row in align(stdin=FASTA).rows[1:]}
+    rows_by_pair = {tuple(row[:2]): row for row in align(stdin=FASTA).rows[1:]}
     result = align("--pairs", pairs(PAIRED), stdin=FASTA)
     assert result.status == 0
-    wanted = [("few", "SOC"), ("noa", "NOA"), ("mixed", "NOB"), ("mixed", "SOC")]
-    assert result.rows == [HEADER, *(every[pair] for pair in wanted)]
+    expected = [("few", "SOC"), ("noa", "NOA"), ("mixed", "NOB"), ("mixed", "SOC")]
+    assert result.rows == [HEADER, *(rows_by_pair[pair] for pair in expected)]
 
 
 def test_pairs_that_belong_together_are_told_from_chance(align, pairs, tmp_path):
-    people = {f"{p}_{n}": barcode(p, p, range(n, SITES)) for p in LABELS for n in range(4)}
-    fasta = "".join(f">{name}\n{letters}\n" for name, letters in people.items())
-    text = "".join(f"{name}\t{name.split('_')[0]}\n" for name in people)
+    barcodes = {f"{p}_{n}": barcode(p, p, range(n, SITES)) for p in LABELS for n in range(4)}
+    fasta = "".join(f">{name}\n{letters}\n" for name, letters in barcodes.items())
+    text = "".join(f"{name}\t{name.split('_')[0]}\n" for name in barcodes)
     report = tmp_path / "report.json"
     file = pairs(f"sample\tphenotype\n{text}")
     result = align("--pairs", file, "--report-json", report, stdin=fasta)
@@ -346,8 +348,8 @@ def test_pairs_that_belong_together_are_told_from_chance(align, pairs, tmp_path)
     assert test["permutations"] == 9999
     assert test["p"] < 0.001
     assert test["observed"] > test["expected"] + 3 * test["spread"]
-    shown = [float(row[2]) for row in result.rows[1:]]
-    assert test["observed"] == pytest.approx(np.mean(shown), abs=1e-6)
+    similarities = [float(row[2]) for row in result.rows[1:]]
+    assert test["observed"] == pytest.approx(np.mean(similarities), abs=1e-6)
     assert f"p = {test['p']:.4g} in 9999 permutations" in result.stderr
 
 

@@ -66,8 +66,8 @@ def test_the_sites_are_those_of_the_panel(explained):
         chrom, position, ref, alt = site(number)
         assert sites["pos_grch37"][number] == position
         assert sites["pos_grch38"][number] == position + 1000
-        told = [sites[name].asstr()[number] for name in ("chrom", "ref", "alt")]
-        assert told == [str(chrom), ref, alt]
+        site_columns = [sites[name].asstr()[number] for name in ("chrom", "ref", "alt")]
+        assert site_columns == [str(chrom), ref, alt]
 
 
 def test_a_row_is_a_sample_and_its_most_similar_record(explained):
@@ -75,8 +75,8 @@ def test_a_row_is_a_sample_and_its_most_similar_record(explained):
     best = [(row[0], row[1], float(row[2])) for row in table if row[3] == "1"]
     assert words(file["phenotypes/ids"]) == LABELS
     named = [LABELS[number] for number in file["phenotype"]]
-    shown = file["similarity"][:].round(6)
-    assert list(zip(words(file["ids"]), named, shown, strict=True)) == best
+    similarities = file["similarity"][:].round(6)
+    assert list(zip(words(file["ids"]), named, similarities, strict=True)) == best
     assert words(file["phenotypes/columns/superpop"]) == ["NORTH", "NORTH", "SOUTH"]
 
 
@@ -158,9 +158,9 @@ def test_h5dump_reads_the_file(align, tmp_path):
     path = tmp_path / "why.h5"
     align("--attention", path)
     command = ["h5dump", "-d", "/ids", "-d", "/attention/words", path]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert '"noa", "mixed", "few"' in shown
-    assert '"pop=NOA"' in shown
+    dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert '"noa", "mixed", "few"' in dump
+    assert '"pop=NOA"' in dump
 
 
 def test_nobody_to_explain_is_an_empty_file(align, tmp_path):
@@ -238,9 +238,9 @@ def test_a_picture_as_svg_names_the_top_sites(align, tmp_path):
     assert "SOUTH  (1 sample)" in texts
     assert any(text.startswith("rs") for text in texts)
     assert texts.count("1") >= 1  # chromosomes
-    again = tmp_path / "again.svg"
-    align("--plot", again)
-    assert again.read_bytes() == path.read_bytes()
+    second = tmp_path / "again.svg"
+    align("--plot", second)
+    assert second.read_bytes() == path.read_bytes()
 
 
 def test_a_page_stands_alone_and_has_a_tip_at_every_point(align, tmp_path):

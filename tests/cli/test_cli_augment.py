@@ -81,9 +81,9 @@ def test_barcodes_of_a_vcf_and_in_fasta_have_the_same_views(cohort):
     of_vcf = run(["augment", *words, cohort.newcomers])
     fasta = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers]).output
     assert run(["augment", *words], stdin=fasta).output == of_vcf.output
-    made = records(of_vcf.stdout)
-    assert len(made) == len(cohort.names)
-    assert {len(letters) for letters in made.values()} == {120}
+    views = records(of_vcf.stdout)
+    assert len(views) == len(cohort.names)
+    assert {len(letters) for letters in views.values()} == {120}
 
 
 def test_the_panel_is_that_of_the_model(cohort, handmade_bundle):
@@ -125,10 +125,10 @@ def test_crosses_and_their_labels(cohort, tmp_path):
     result = crossing(cohort, "--group", "population", "--views", "2", *files)
     assert result.status == 0, result.stderr
     assert ">NOA_0_view2 cross=NOA seed=0\n" in result.stdout
-    made = records(result.stdout)
+    crosses = records(result.stdout)
     rows = [line.split("\t") for line in (tmp_path / "labels.tsv").read_text().splitlines()]
     assert rows[0] == ["sample", "population", "superpopulation"]
-    assert [row[0] for row in rows[1:]] == list(made)
+    assert [row[0] for row in rows[1:]] == list(crosses)
     assert {tuple(row[1:]) for row in rows[1:]} == set(POPULATIONS.items())
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["records"] == {"read": 75, "used": 75, "refused": 0}

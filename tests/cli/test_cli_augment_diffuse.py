@@ -85,25 +85,25 @@ def test_with_labels_people_are_drawn_as_members_of_their_group(generator, cohor
     from conftest import frequencies
 
     words = ["--diffuse", "1", "--labels", cohort.labels, "--group", "population", cohort.vcf]
-    made = copies(augmented(generator, *words, "--views", "3").stdout, cohort.panel)
+    views = copies(augmented(generator, *words, "--views", "3").stdout, cohort.panel)
     population = np.repeat(np.arange(3), 25 * 3)  # NOA, NOB, SOC in the order of the file
     expected = frequencies()
     for number, name in enumerate(("NOA", "NOB", "SOC")):
-        found = made[population == number].mean(axis=0) / 2
-        assert np.corrcoef(found, expected[name])[0, 1] > 0.85
+        group_frequencies = views[population == number].mean(axis=0) / 2
+        assert np.corrcoef(group_frequencies, expected[name])[0, 1] > 0.85
 
 
 def test_haplotypes_stay_haplotypes(generator, cohort):
-    made = augmented(generator, "--diffuse", "0.5", "--haplotypes", cohort.newcomers).stdout
-    views = records(made)
+    fasta = augmented(generator, "--diffuse", "0.5", "--haplotypes", cohort.newcomers).stdout
+    views = records(fasta)
     assert set("".join(views.values())) <= set("ACGTN")
     assert {name.rsplit("_", 2)[1] for name in views} == {"A", "B"}
 
 
 def test_it_composes_with_crosses(generator, cohort):
     words = ["--diffuse", "0.2", "--cross", "--labels", cohort.labels, "--group", "population"]
-    made = augmented(generator, *words, cohort.vcf)
-    assert "cross=NOA diffuse=0.2 seed=0" in made.stdout
+    result = augmented(generator, *words, cohort.vcf)
+    assert "cross=NOA diffuse=0.2 seed=0" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -159,18 +159,20 @@ def test_dna_is_drawn_again(dna, tmp_path):
     sequences["s0"] = sequences["s0"][:30] + "NNRN" + sequences["s0"][34:]
     fasta = tmp_path / "in.fa"
     fasta.write_text("".join(f">{name}\n{letters}\n" for name, letters in sequences.items()))
-    made = records(augmented(dna, "--diffuse", "0.4", "--views", "2", fasta).stdout)
-    assert made["s0_view1"][30:34] == "NNRN"
-    same = [
+    views = records(augmented(dna, "--diffuse", "0.4", "--views", "2", fasta).stdout)
+    assert views["s0_view1"][30:34] == "NNRN"
+    unchanged = [
         np.mean([a == b for a, b in zip(sequences[name.split("_")[0]], letters, strict=True)])
-        for name, letters in made.items()
+        for name, letters in views.items()
     ]
-    assert 0.6 < np.mean(same) < 0.95
-    kinds = [set(letters) & set("ACGT") for letters in made.values()]
+    assert 0.6 < np.mean(unchanged) < 0.95
+    kinds = [set(letters) & set("ACGT") for letters in views.values()]
     assert np.mean([kind in ({"A", "C"}, {"G", "T"}) for kind in kinds]) > 0.2
     alone = tmp_path / "alone.fa"
     alone.write_text(f">s3\n{sequences['s3']}\n")
-    assert records(augmented(dna, "--diffuse", "0.4", alone).stdout)["s3_view1"] == made["s3_view1"]
+    assert (
+        records(augmented(dna, "--diffuse", "0.4", alone).stdout)["s3_view1"] == views["s3_view1"]
+    )
 
 
 def test_groups_are_for_people(dna, cohort, tmp_path):
@@ -182,5 +184,5 @@ def test_groups_are_for_people(dna, cohort, tmp_path):
 
 
 def test_an_empty_sequence_has_an_empty_view(dna):
-    made = augmented(dna, "--diffuse", "0.5", stdin=">none\n\n>one\nACGT\n")
-    assert ">none_view1 diffuse=0.5 seed=0\n\n" in made.stdout
+    result = augmented(dna, "--diffuse", "0.5", stdin=">none\n\n>one\nACGT\n")
+    assert ">none_view1 diffuse=0.5 seed=0\n\n" in result.stdout

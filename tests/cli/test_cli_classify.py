@@ -240,20 +240,20 @@ def test_a_cohort_in_pieces_is_read_as_one(tiny, cohort, expected, tmp_path):
 def test_absent_is_ref_reads_a_list_of_variants(tiny, tiny_bundle, cohort):
     alleles = cohort.alleles[:6]
     lines = variant_text(cohort.names[:6], alleles).splitlines(keepends=True)
-    whole = tiny(stdin="".join(lines))
+    full = tiny(stdin="".join(lines))
     monomorphic = [line for line in lines if "1|" not in line and "|1" not in line and "|" in line]
     assert monomorphic
     shorter = "".join(line for line in lines if line not in monomorphic)
-    found = tiny("--absent-is-ref", stdin=shorter)
+    shortened = tiny("--absent-is-ref", stdin=shorter)
     rate = HEADER.index("call_rate")
-    assert [row[:rate] + row[rate + 1 :] for row in found.rows] == [
-        row[:rate] + row[rate + 1 :] for row in whole.rows
+    assert [row[:rate] + row[rate + 1 :] for row in shortened.rows] == [
+        row[:rate] + row[rate + 1 :] for row in full.rows
     ]
-    assert {row[rate] for row in found.rows[1:]} == {f"{1 - len(monomorphic) / SITES:.4f}"}
+    assert {row[rate] for row in shortened.rows[1:]} == {f"{1 - len(monomorphic) / SITES:.4f}"}
     panel = tiny_bundle / "panel.tsv"
     words = ["tokenize", "--to", "fasta", "--absent-is-ref", "--panel", panel]
-    assert tiny(stdin=run(words, stdin=shorter).output).output == found.output
-    assert tiny(stdin=shorter).output != whole.output
+    assert tiny(stdin=run(words, stdin=shorter).output).output == shortened.output
+    assert tiny(stdin=shorter).output != full.output
 
 
 def fasta_of(*names):
@@ -488,9 +488,9 @@ def test_report_json(tiny, tiny_bundle, cohort, tmp_path):
 @pytest.fixture(scope="module")
 def variants_only(cohort):
     """The newcomers as a VCF without homozygous reference calls."""
-    kept = cohort.alleles.copy()
-    kept.transpose(0, 2, 1)[(cohort.alleles == 0).all(axis=1)] = -1
-    return variant_text(cohort.names, kept)
+    alleles = cohort.alleles.copy()
+    alleles.transpose(0, 2, 1)[(cohort.alleles == 0).all(axis=1)] = -1
+    return variant_text(cohort.names, alleles)
 
 
 def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_only):
@@ -500,8 +500,8 @@ def test_a_list_of_variants_is_told_with_its_remedy(tiny, expected, variants_onl
     (line,) = [line for line in result.stderr.splitlines() if "VARIANTS_ONLY" in line]
     assert "7 of 9 samples" in line
     assert "--absent-is-ref" in line
-    told = {row[0]: row[1] for row in expected.rows[1:]}
-    assert sum(told[row[0]] == row[1] for row in result.rows[1:7]) >= 5
+    labels = {row[0]: row[1] for row in expected.rows[1:]}
+    assert sum(labels[row[0]] == row[1] for row in result.rows[1:7]) >= 5
 
 
 def test_whole_calls_are_no_list_of_variants(expected):
@@ -525,7 +525,7 @@ def test_report_json_of_a_failure(tiny, tmp_path):
 def test_a_closed_pipe_ends_it_in_silence(tiny_bundle, cohort, tmp_path):
     (tmp_path / "many.fa").write_text(fasta_of(*["northerner"] * 3000))
     command = f"{sys.executable} -m genomai_cli classify --threads 1 --model {tiny_bundle} {tmp_path}/many.fa"
-    ended = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", f"{command} | head -1; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,
         text=True,
@@ -533,10 +533,10 @@ def test_a_closed_pipe_ends_it_in_silence(tiny_bundle, cohort, tmp_path):
         env=os.environ,
         timeout=120,
     )
-    first, status = ended.stdout.splitlines()
+    first, status = result.stdout.splitlines()
     assert first == "\t".join(HEADER)
     assert status == "141"
-    assert ended.stderr == ""
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -584,9 +584,9 @@ class TestMeasures:
         result = tiny("--eigenvec", "x.eigenvec", "--pcs", "2", *more, cohort.newcomers)
         header, *axes = [line.split("\t") for line in Path("x.eigenvec").read_text().splitlines()]
         assert header == ["#IID", "PC1", "PC2"]
-        shown = [row for row in result.rows[1:] if row[-1] != "."]
-        assert len(axes) == len(shown) > 0
-        for (name, *values), row in zip(axes, shown, strict=True):
+        measured_rows = [row for row in result.rows[1:] if row[-1] != "."]
+        assert len(axes) == len(measured_rows) > 0
+        for (name, *values), row in zip(axes, measured_rows, strict=True):
             assert name == row[0]
             assert [float(value) for value in values] == pytest.approx(
                 [float(value) for value in row[-2:]], abs=6e-5

@@ -61,15 +61,15 @@ def test_the_page_says_what_to_do_about_each_flag(reported):
 
 
 def test_map_and_bars_draw_what_the_table_measures(reported, tiny_bundle, cohort):
-    drawn, bars = data_of(reported[1])
+    sample_map, bars = data_of(reported[1])
     options = ("--proportions", "superpop", "--pcs", "2")
     rows = classify(tiny_bundle, cohort.newcomers, *options).rows
-    places = {name: rows[0].index(name) for name in ("PC1", "fraction:NORTH")}
-    for values, name in ((drawn["points"][0], "PC1"), (bars["values"][0], "fraction:NORTH")):
+    columns = {name: rows[0].index(name) for name in ("PC1", "fraction:NORTH")}
+    for values, name in ((sample_map["points"][0], "PC1"), (bars["values"][0], "fraction:NORTH")):
         for row, value in zip(rows[1:], values, strict=True):
-            told = row[places[name]]
-            assert (value is None) == (told == ".")
-            assert value is None or abs(value - float(told)) < 1e-3
+            cell = row[columns[name]]
+            assert (value is None) == (cell == ".")
+            assert value is None or abs(value - float(cell)) < 1e-3
 
 
 def test_the_reference_is_a_mean_and_a_spread_for_each_population(reported):
@@ -82,9 +82,9 @@ def test_the_reference_is_a_mean_and_a_spread_for_each_population(reported):
 def test_the_page_names_model_and_inputs(reported, tiny_bundle, cohort):
     page = reported[1]
     weights = hashlib.sha256((tiny_bundle / "model.safetensors").read_bytes()).hexdigest()
-    given = hashlib.sha256(cohort.newcomers.read_bytes()).hexdigest()
+    checksum = hashlib.sha256(cohort.newcomers.read_bytes()).hexdigest()
     assert weights in page
-    assert f"SHA-256 {given}" in page
+    assert f"SHA-256 {checksum}" in page
     assert "neither race nor ethnicity" in page
 
 
@@ -147,18 +147,18 @@ def test_the_page_may_not_overwrite_the_input(tiny_bundle, cohort):
 def test_the_record_of_the_run_has_checksums_and_counts_of_flags(tiny_bundle, cohort, tmp_path):
     record = tmp_path / "run.json"
     result = classify(tiny_bundle, cohort.newcomers, "--report-json", record)
-    told = json.loads(record.read_text())
-    given = cohort.newcomers.read_bytes()
-    assert told["files"] == [
+    record_of_run = json.loads(record.read_text())
+    content = cohort.newcomers.read_bytes()
+    assert record_of_run["files"] == [
         {
             "option": "inputs",
             "path": str(cohort.newcomers),
-            "bytes": len(given),
-            "sha256": hashlib.sha256(given).hexdigest(),
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
         }
     ]
     flags = [flag for row in result.rows[1:] for flag in row[-2].split(",") if flag != "."]
-    assert told["details"]["flags"] == {flag: flags.count(flag) for flag in set(flags)}
+    assert record_of_run["details"]["flags"] == {flag: flags.count(flag) for flag in set(flags)}
 
 
 def test_of_standard_input_there_is_no_checksum(tiny_bundle, cohort, tmp_path):
@@ -181,8 +181,8 @@ def test_multiqc_shows_the_table(tiny_bundle, cohort, tmp_path):
     table = tmp_path / "populations_mqc.tsv"
     assert classify(tiny_bundle, cohort.newcomers, "--to", "multiqc", "-o", table).status == 0
     words = [MULTIQC, tmp_path, "-o", tmp_path / "mqc", "--no-version-check", "-q"]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     found = list(Path(tmp_path / "mqc").rglob("*genomai_classify*"))
     texts = [path.read_text() for path in found if path.suffix == ".txt"]
     assert any("NOA_new1" in text and "NORTH" in text for text in texts)

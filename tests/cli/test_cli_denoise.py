@@ -77,10 +77,10 @@ def assert_only_missing_changed(before, after):
 
 
 def test_missing_letters_of_barcodes_become_genotypes_of_their_sites():
-    given_ = {name: hidden(row, 0.5, n) for n, (name, row) in enumerate(barcodes().items())}
-    text = fasta(given_, width=70)
+    masked = {name: hidden(row, 0.5, n) for n, (name, row) in enumerate(barcodes().items())}
+    text = fasta(masked, width=70)
     after = sequences(restored(stdin=text))
-    for name, row in given_.items():
+    for name, row in masked.items():
         assert_only_missing_changed(row, after[name])
         assert all(new in site for new, site in zip(after[name], SITES, strict=True))
 
@@ -93,11 +93,11 @@ def test_everything_but_the_letters_stays_byte_for_byte():
     result = denoise(stdin=text)
     assert result.status == 0
     before, after = text.encode(), result.output
-    places = [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    positions = [at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     assert len(before) == len(after)
-    assert [before[at : at + 1] for at in places] == [b"n", b"N"]
-    assert after[places[0] : places[0] + 1].islower()
-    assert after[places[1] : places[1] + 1].isupper()
+    assert [before[at : at + 1] for at in positions] == [b"n", b"N"]
+    assert after[positions[0] : positions[0] + 1].islower()
+    assert after[positions[1] : positions[1] + 1].isupper()
 
 
 def test_two_haplotypes_are_restored_as_haplotypes():
@@ -118,10 +118,10 @@ def test_golden_barcode():
 
 
 def test_a_record_does_not_depend_on_the_others():
-    given_ = {name: hidden(row, 0.4, n) for n, (name, row) in enumerate(barcodes().items())}
-    together = sequences(restored("--error-rate", 0.01, stdin=fasta(given_)))
-    name = list(given_)[3]
-    alone = sequences(restored("--error-rate", 0.01, stdin=fasta({name: given_[name]})))
+    masked = {name: hidden(row, 0.4, n) for n, (name, row) in enumerate(barcodes().items())}
+    together = sequences(restored("--error-rate", 0.01, stdin=fasta(masked)))
+    name = list(masked)[3]
+    alone = sequences(restored("--error-rate", 0.01, stdin=fasta({name: masked[name]})))
     assert alone[name] == together[name]
 
 
@@ -163,9 +163,9 @@ def test_min_confidence_leaves_the_less_certain_letters_missing():
     name, row = next(iter(barcodes().items()))
     text = fasta({name: hidden(row, 0.5)})
     all_of_them = sequences(restored(stdin=text))[name]
-    some = sequences(restored("--min-confidence", 0.8, stdin=text))[name]
-    assert 0 < some.count("N") < text.count("N")
-    assert all(b in ("N", a) for a, b in zip(all_of_them, some, strict=True))
+    confident = sequences(restored("--min-confidence", 0.8, stdin=text))[name]
+    assert 0 < confident.count("N") < text.count("N")
+    assert all(b in ("N", a) for a, b in zip(all_of_them, confident, strict=True))
 
 
 def test_changes_are_the_differences(tmp_path):
@@ -176,7 +176,7 @@ def test_changes_are_the_differences(tmp_path):
     assert head == ["sample", "place", "from", "to", "probability"]
     before = sequences(text)[name]
     differ = [at for at in range(967) if before[at] != after[at]]
-    assert [int(place) - 1 for _, place, *_ in rows] == differ
+    assert [int(position) - 1 for _, position, *_ in rows] == differ
     assert [(old, new) for _, _, old, new, _ in rows] == [(before[at], after[at]) for at in differ]
     assert all(row[0] == name and 0 < float(row[4]) <= 1 for row in rows)
 
@@ -200,8 +200,8 @@ def test_the_report_counts(tmp_path):
 @given(st.sets(st.integers(0, 966), min_size=1, max_size=900), st.integers(1, 200))
 def test_restored_letters_stand_only_where_one_was_missing(places, width):
     name, row = list(barcodes().items())[4]
-    given_ = "".join("N" if at in places else letter for at, letter in enumerate(row))
-    text = fasta({name: given_}, width)
+    masked = "".join("N" if at in places else letter for at, letter in enumerate(row))
+    text = fasta({name: masked}, width)
     after = restored(stdin=text)
     assert_only_missing_changed(text, after)
     assert "N" not in sequences(after)[name]
@@ -219,21 +219,21 @@ def test_a_genome_in_the_coordinates_of_the_reference():
 
 def test_a_part_on_the_other_strand_is_restored_where_it_stands():
     part = (MITO[9000:] + MITO[:2000]).replace("N", "")
-    turned = part.translate(COMPLEMENT)[::-1]
-    given_ = hidden(turned, 0.02, 3)
-    given_ = given_[:500] + "N" * 200 + given_[700:]
-    after = sequences(restored(stdin=fasta({"g": given_})))["g"]
-    assert_only_missing_changed(given_, after)
-    wrong = [at for at in range(len(turned)) if after[at] != turned[at]]
+    reverse_complement = part.translate(COMPLEMENT)[::-1]
+    masked = hidden(reverse_complement, 0.02, 3)
+    masked = masked[:500] + "N" * 200 + masked[700:]
+    after = sequences(restored(stdin=fasta({"g": masked})))["g"]
+    assert_only_missing_changed(masked, after)
+    wrong = [at for at in range(len(reverse_complement)) if after[at] != reverse_complement[at]]
     assert len(wrong) < 5
 
 
 def test_another_species_stays_as_it_is():
     rng = np.random.default_rng(2)
     letters = np.array(list(MITO))
-    places = rng.random(len(letters)) < 0.09
+    mutated = rng.random(len(letters)) < 0.09
     transition = {"A": "G", "G": "A", "C": "T", "T": "C", "N": "N"}
-    letters[places] = [transition[letter] for letter in letters[places]]
+    letters[mutated] = [transition[letter] for letter in letters[mutated]]
     text = fasta({"ape": hidden("".join(letters), 0.02)})
     result = denoise(stdin=text)
     assert result.output.decode() == text
@@ -241,14 +241,14 @@ def test_another_species_stays_as_it_is():
 
 
 def test_doubtful_letters_of_a_genome_are_corrected(tmp_path):
-    places = [2000, 5003, 11000]
+    positions = [2000, 5003, 11000]
     letters = list(MITO)
-    for at in places:
+    for at in positions:
         letters[at] = letters[at].translate(COMPLEMENT)
     text = fasta({"g": "".join(letters)})
     assert restored(stdin=text) == text
     after = restored("--error-rate", 0.001, "--changes", tmp_path / "c.tsv", stdin=text)
-    assert all(sequences(after)["g"][at] == MITO[at] for at in places)
+    assert all(sequences(after)["g"][at] == MITO[at] for at in positions)
     rows = (tmp_path / "c.tsv").read_text().splitlines()
     assert len(rows) < 8
 
@@ -299,18 +299,18 @@ def dna_model(one_thread, tmp_path_factory):
     torch.manual_seed(3)
     kind = SequenceInput()
     classifier = build(config, kind).requires_grad_(False)
-    beside = build_auxiliary(config["companions"], classifier.networks[0]).requires_grad_(False)
+    heads = build_auxiliary(config["companions"], classifier.networks[0]).requires_grad_(False)
     folder = tmp_path_factory.mktemp("models") / "dna"
-    bundle = Bundle(config, classifier, kind, auxiliary=dict(beside.items()))
+    bundle = Bundle(config, classifier, kind, auxiliary=dict(heads.items()))
     save(bundle, folder, Extras("# dna\n", ""))
     return folder
 
 
 def test_plain_dna_is_restored_where_enough_is_known(dna_model):
     rng = np.random.default_rng(8)
-    known = "".join(rng.choice(list("ACGT"), 300))
-    given_ = hidden(known, 0.1, 1)[:150] + "N" * 100 + known[250:]
-    text = fasta({"a": given_, "b": known[:60], "c": "N" * 50}, width=61)
+    sequence = "".join(rng.choice(list("ACGT"), 300))
+    masked = hidden(sequence, 0.1, 1)[:150] + "N" * 100 + sequence[250:]
+    text = fasta({"a": masked, "b": sequence[:60], "c": "N" * 50}, width=61)
     after = restored("--model", dna_model, stdin=text)
     assert_only_missing_changed(text, after)
     a = sequences(after)["a"]

@@ -98,24 +98,28 @@ def test_golden_vcf():
 def test_sites_that_the_file_lacks_are_added_in_their_place():
     text = people()
     _, records = table(text)
-    kept = [columns for number, columns in enumerate(records) if number % 3 and columns[0] != "7"]
-    result = restored(stdin=with_records(text, kept))
+    retained = [
+        columns for number, columns in enumerate(records) if number % 3 and columns[0] != "7"
+    ]
+    result = restored(stdin=with_records(text, retained))
     _, after = table(result)
     assert [columns[:5] for columns in after] == [columns[:5] for columns in records]
     added = [columns for columns in after if columns[7] == "IMPUTED"]
-    assert len(added) == len(records) - len(kept)
+    assert len(added) == len(records) - len(retained)
     assert "##INFO=<ID=IMPUTED," in result
-    assert restored("--only-present", stdin=with_records(text, kept)) == with_records(text, kept)
+    assert restored("--only-present", stdin=with_records(text, retained)) == with_records(
+        text, retained
+    )
 
 
 def test_contigs_and_builds_are_named_as_in_the_file():
     text = people()
     _, records = table(text)
     columns = (PANEL.chrom, *(PANEL.positions[b].tolist() for b in ("GRCh37", "GRCh38")))
-    place = {(chrom, old): new for chrom, old, new in zip(*columns, strict=True)}
+    new_position = {(chrom, old): new for chrom, old, new in zip(*columns, strict=True)}
     moved = []
     for columns in records[5:]:
-        position = place[columns[0], int(columns[1])]
+        position = new_position[columns[0], int(columns[1])]
         if position and columns[0] != "9":
             moved.append([f"chr{columns[0]}", str(position), *columns[2:]])
     moved.sort(key=lambda columns: (int(columns[0][3:]), int(columns[1])))
@@ -123,8 +127,8 @@ def test_contigs_and_builds_are_named_as_in_the_file():
     result = denoise(stdin=with_records(bare, moved))
     assert "GRCh38" in result.stderr
     _, after = table(result.output.decode())
-    places = [(int(columns[0][3:]), int(columns[1])) for columns in after]
-    assert places == sorted(places)
+    positions = [(int(columns[0][3:]), int(columns[1])) for columns in after]
+    assert positions == sorted(positions)
     assert sum(columns[0] == "chr9" for columns in after) > 10
     assert len(after) == 964  # three sites have no position in GRCh38
 
@@ -132,12 +136,12 @@ def test_contigs_and_builds_are_named_as_in_the_file():
 def test_swapped_alleles_give_the_same_genotypes():
     text = incomplete()
     _, records = table(text)
-    turned = []
+    swapped = []
     for columns in records:
         calls = [call.translate(str.maketrans("01", "10")) for call in columns[9:]]
-        turned.append([*columns[:3], columns[4], columns[3], *columns[5:9], *calls])
+        swapped.append([*columns[:3], columns[4], columns[3], *columns[5:9], *calls])
     _, one = table(restored(stdin=text))
-    _, other = table(restored(stdin=with_records(text, turned)))
+    _, other = table(restored(stdin=with_records(text, swapped)))
     for a, b in zip(one, other, strict=True):
         for x, y in zip(a[9:], b[9:], strict=True):
             first, second = x.split(":"), y.split(":")
@@ -154,10 +158,10 @@ def test_half_a_genotype_keeps_its_known_half():
             if "." in was:
                 genotype = call.split(":")[0]
                 assert "." not in genotype
-                known = was.strip("./|")
-                assert known in genotype
+                known_allele = was.strip("./|")
+                assert known_allele in genotype
                 if "|" in was:
-                    assert genotype[was.index(known)] == known
+                    assert genotype[was.index(known_allele)] == known_allele
 
 
 def test_other_fields_are_kept_and_padded():
@@ -388,12 +392,12 @@ def test_absent_sites_of_a_genome_are_added_unless_they_are_reference():
     text = mito_vcf(calls)
     result = restored(stdin=text)
     _, after = table(result)
-    places = [int(columns[1]) for columns in after]
-    assert places == sorted(places)
+    positions = [int(columns[1]) for columns in after]
+    assert positions == sorted(positions)
     assert len(after) > 3000
     assert all(columns[0] == "chrM" for columns in after)
-    _, some = table(restored("--absent-is-ref", stdin=text))
-    assert len(some) == len(COMMON)
+    _, added = table(restored("--absent-is-ref", stdin=text))
+    assert len(added) == len(COMMON)
 
 
 def test_same_bytes_in_a_process_of_its_own():
@@ -407,14 +411,14 @@ def test_a_file_on_the_other_strand_is_restored_alike():
     text = incomplete()
     _, records = table(text)
     complement = str.maketrans("ACGT", "TGCA")
-    turned = [
+    complemented = [
         [*columns[:3], *(bases.translate(complement) for bases in columns[3:5]), *columns[5:]]
         for columns in records
     ]
     _, expected = table(restored(stdin=text))
-    _, found = table(restored(stdin=with_records(text, turned)))
-    assert [columns[9:] for columns in found] == [columns[9:] for columns in expected]
-    assert [columns[3:5] for columns in found] == [columns[3:5] for columns in turned]
+    _, restored_rows = table(restored(stdin=with_records(text, complemented)))
+    assert [columns[9:] for columns in restored_rows] == [columns[9:] for columns in expected]
+    assert [columns[3:5] for columns in restored_rows] == [columns[3:5] for columns in complemented]
 
 
 def test_a_list_of_variants_is_told():

@@ -29,35 +29,37 @@ def test_a_damaged_model_and_a_missing_library_fail(models_folder, monkeypatch):
     result = run("doctor --no-self-test")
     assert result.status == 1
     assert result.stderr == "genomai doctor: failed: no-such-library, broken\n"
-    found = {row[1]: row[2] for row in result.rows}
-    assert (found["numpy"], found["broken"], found["mito"]) == ("ok", "FAILED", "ok")
+    results = {row[1]: row[2] for row in result.rows}
+    assert (results["numpy"], results["broken"], results["mito"]) == ("ok", "FAILED", "ok")
 
 
 def test_wrong_answers_fail_the_self_test(tmp_path):
     table = tmp_path / "calls.tsv"
     table.write_text("sample\tsuperpop\na\tEUR\n")
-    check = doctor._tried("self-test", "answers", lambda: doctor._compare(table), "fine")
+    check = doctor._check("self-test", "answers", lambda: doctor._require_groups(table), "fine")
     assert (check.result, check.detail) == (
         "FAILED",
         "EUR where AFR AMR EAS EUR SAS were made up",
     )
-    failed = doctor._tried("self-test", "x", lambda: doctor._ran(["classify", "/no-such"]), "fine")
+    failed = doctor._check(
+        "self-test", "x", lambda: doctor._run_program(["classify", "/no-such"]), "fine"
+    )
     assert "no such file" in failed.detail
 
 
 def test_extras_are_those_of_the_package():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     for library, (extra, _) in doctor.EXTRAS.items():
-        wanted = project["optional-dependencies"][extra]
-        assert any(re.match(rf"{library}\b", requirement) for requirement in wanted), library
+        expected = project["optional-dependencies"][extra]
+        assert any(re.match(rf"{library}\b", requirement) for requirement in expected), library
 
 
 def test_what_to_cite():
     assert f"genomai {__version__}" in run("cite").stdout
-    told = run("cite --model ancestry").stdout
-    assert "doi:10.1038/nature15393" in told
-    assert "calibration" in told
-    assert "Caduceus" not in told
+    text = run("cite --model ancestry").stdout
+    assert "doi:10.1038/nature15393" in text
+    assert "calibration" in text
+    assert "Caduceus" not in text
     assert "Cambridge reference" in run("cite --model mito").stdout
     assert run("cite --model nothing").status == 1
 
@@ -80,7 +82,7 @@ def test_every_reference_belongs_to_something_that_is_known():
         "objective": OBJECTIVES,
         "evidence": EVIDENCE,
     }
-    for key, entry in cite.known().items():
+    for key, entry in cite.all_references().items():
         for piece in entry["with"]:
             kind, _, name = piece.partition(":")
             assert piece == "heads" or kind == "card" or name in tables[kind], key

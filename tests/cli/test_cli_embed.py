@@ -32,8 +32,8 @@ EXAMPLES = REPOSITORY / "examples"
 def saved_model(folder, *, positions=32, **sizes):
     """The folder of a model of plain DNA with one layer and random weights."""
     small = {"heads": 1, "layers": 1, "feed_forward": 4}
-    made = random_bundle(seed=3, positions=positions, **(small | sizes))
-    bundles.save(made, folder, Extras("# random\n", ""))
+    bundle = random_bundle(seed=3, positions=positions, **(small | sizes))
+    bundles.save(bundle, folder, Extras("# random\n", ""))
     return folder
 
 
@@ -181,28 +181,33 @@ def test_batches_and_threads_do_not_show(options, model, genes, tmp_path):
 
 
 def test_a_vcf_gives_what_its_barcodes_give(tiny_bundle, cohort):
-    there = embed("--model", tiny_bundle, cohort.newcomers)
+    of_vcf = embed("--model", tiny_bundle, cohort.newcomers)
     barcodes = run(["tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers])
-    assert embed("--model", tiny_bundle, stdin=barcodes.output).output == there.output
-    assert len(there.rows) == 1 + len(cohort.names)
-    assert len(there.rows[0]) == 1 + 2 * 16  # two folds
-    assert set(there.rows[-1][1:]) == {"nan"}  # nobody
+    assert embed("--model", tiny_bundle, stdin=barcodes.output).output == of_vcf.output
+    assert len(of_vcf.rows) == 1 + len(cohort.names)
+    assert len(of_vcf.rows[0]) == 1 + 2 * 16  # two folds
+    assert set(of_vcf.rows[-1][1:]) == {"nan"}  # nobody
 
 
 def test_a_vcf_and_a_barcode_need_no_model():
-    there = embed(EXAMPLES / "samples.vcf.gz")
-    assert embed(EXAMPLES / "samples.fa").output == there.output
-    assert len(there.rows[0]) == 1 + 32
+    of_vcf = embed(EXAMPLES / "samples.vcf.gz")
+    assert embed(EXAMPLES / "samples.fa").output == of_vcf.output
+    assert len(of_vcf.rows[0]) == 1 + 32
 
 
 def test_a_list_of_variants_is_told_at_the_sites_of_another_model():
     panel = Panel.read(REPOSITORY / "models" / "ancestry-967" / "panel.tsv")
     entries = (REPOSITORY / "examples" / "samples.fa").read_text().split(">")
     letters = "".join(entries[1].splitlines()[1:])
-    kept = "".join("N" if x == ref else x for x, ref in zip(letters, panel.ref, strict=True))
-    told = [run(["embed", "--model", "ancestry"], stdin=f">one\n{x}\n") for x in (letters, kept)]
-    assert [result.status for result in told] == [0, 0]
-    assert ["VARIANTS_ONLY" in result.stderr for result in told] == [False, True]
+    variants_only = "".join(
+        "N" if x == ref else x for x, ref in zip(letters, panel.ref, strict=True)
+    )
+    results = [
+        run(["embed", "--model", "ancestry"], stdin=f">one\n{x}\n")
+        for x in (letters, variants_only)
+    ]
+    assert [result.status for result in results] == [0, 0]
+    assert ["VARIANTS_ONLY" in result.stderr for result in results] == [False, True]
 
 
 def test_plain_dna_has_a_model_of_its_own(genes):
@@ -245,10 +250,10 @@ def test_records_that_cannot_be_read_are_told(model, tmp_path):
     assert [row[0] for row in result.rows[1:]] == ["a", "b", "c", "a"]
     assert [set(row[1:]) == {"nan"} for row in result.rows[1:]] == [False, True, True, False]
     assert "warning: 2 records hold nothing that the model can read" in result.stderr
-    found = json.loads(report.read_text())
-    assert found["records"] == {"read": 4, "used": 2, "refused": 2}
-    assert found["details"]["embedding"]["window"] == 34
-    assert found["model"]["name"] == "random"
+    run_record = json.loads(report.read_text())
+    assert run_record["records"] == {"read": 4, "used": 2, "refused": 2}
+    assert run_record["details"]["embedding"]["window"] == 34
+    assert run_record["model"]["name"] == "random"
 
 
 def test_bad_data_leave_nothing_behind(model, tmp_path):
@@ -550,13 +555,15 @@ def test_a_journal_cut_anywhere_holds_whole_records(tmp_path_factory, data):
             file.truncate(data.draw(st.integers(0, size)))
     resumed = RowJournal(folder, {}, 3)
     resumed.resume()
-    kept = resumed.record_count
+    record_count = resumed.record_count
     resumed.add("new", rows(9))
     resumed.flush()
     records, blocks = list(resumed.records()), list(resumed.blocks())
     resumed.close()
-    assert records == [(name, len(values)) for name, values in JOURNAL[:kept]] + [("new", 1)]
-    expected = [value for _, values in JOURNAL[:kept] for value in values] + [9]
+    assert records == [(name, len(values)) for name, values in JOURNAL[:record_count]] + [
+        ("new", 1)
+    ]
+    expected = [value for _, values in JOURNAL[:record_count] for value in values] + [9]
     assert np.concatenate(blocks).tolist() == rows(*expected).tolist()
 
 

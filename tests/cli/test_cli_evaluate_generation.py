@@ -42,8 +42,8 @@ def test_the_table(cohort, files):
     assert result.rows[0] == ["group", "metric", "value", "low", "high", "baseline"]
     assert list(groups) == GROUPS.split()
     # Counts and shares do not depend on the machine's arithmetic.
-    kept = [row for group in ("data", "neighbours", "copies") for row in groups[group]]
-    assert_expected("evaluate-generation.tsv", "".join("\t".join(row) + "\n" for row in kept))
+    retained = [row for group in ("data", "neighbours", "copies") for row in groups[group]]
+    assert_expected("evaluate-generation.tsv", "".join("\t".join(row) + "\n" for row in retained))
     assert "synthetic.vcf: 20 samples at 120 sites, phased" in result.stderr
 
 
@@ -80,10 +80,10 @@ def test_people_who_are_nearer_to_those_learnt_from_are_told_of(cohort, files, t
 
 
 def _by_group(rows):
-    found = {}
+    groups = {}
     for row in rows:
-        found.setdefault(row[0], []).append(row)
-    return found.items()
+        groups.setdefault(row[0], []).append(row)
+    return groups.items()
 
 
 def test_json_holds_the_same(cohort, files):

@@ -86,9 +86,9 @@ def test_hdf5_holds_the_changes_too(model, tmp_path):
     file, report = tmp_path / "x.h5", tmp_path / "r.json"
     result = explain(model, "-o", file, "--report-json", report)
     assert result.status == 0, result.stderr
-    told = json.loads(report.read_text())
-    assert told["records"] == {"read": 3, "used": 2, "refused": 1}
-    assert told["details"]["method"] == "ism"
+    run_record = json.loads(report.read_text())
+    assert run_record["records"] == {"read": 3, "used": 2, "refused": 1}
+    assert run_record["details"]["method"] == "ism"
     rows = table(explain(model))
     with h5py.File(file) as read:
         assert read["ids"].asstr()[:].tolist() == ["a", "b"]
@@ -98,10 +98,12 @@ def test_hdf5_holds_the_changes_too(model, tmp_path):
         changes, attributions = read["changes"][:], read["attributions"][:]
         labels = np.repeat(read["labels"].asstr()[:], [12, 6]).tolist()
     assert labels == [row["label"] for row in rows]
-    shown = [np.nan if row["attribution"] == "." else float(row["attribution"]) for row in rows]
-    np.testing.assert_allclose(attributions, shown, atol=2e-6)
-    known = np.isfinite(attributions)
-    np.testing.assert_allclose(attributions[known], -np.nanmean(changes[known], axis=1), atol=1e-6)
+    expected = [np.nan if row["attribution"] == "." else float(row["attribution"]) for row in rows]
+    np.testing.assert_allclose(attributions, expected, atol=2e-6)
+    finite = np.isfinite(attributions)
+    np.testing.assert_allclose(
+        attributions[finite], -np.nanmean(changes[finite], axis=1), atol=1e-6
+    )
     assert np.isnan(changes[0, 0])
     assert np.isnan(changes[14]).all()
 
@@ -142,10 +144,10 @@ def test_motifs_of_a_set(binder, tmp_path):
     result = explain(binder, *options, "-o", tmp_path / "x.tsv", stdin=fasta)
     assert result.status == 0, result.stderr
     with open(files[0]) as handle:
-        (found,) = biopython.parse(handle, "minimal")
-    assert found.name == "bound_1"
-    assert found.evalue < 1e-6
-    consensus = str(found.consensus)
+        (motif,) = biopython.parse(handle, "minimal")
+    assert motif.name == "bound_1"
+    assert motif.evalue < 1e-6
+    consensus = str(motif.consensus)
     assert "TGACTCA" in consensus or "TGAGTCA" in consensus
     assert "label:bound: of 1 motifs in 60 sequences 1 are enriched" in result.stderr
     assert files[1].read_bytes().startswith(b"<?xml")
@@ -172,8 +174,8 @@ def refused(result, status, told):
 
 
 def test_a_model_of_barcodes_is_refused_with_what_there_is_instead(handmade_bundle):
-    told = "does not read plain DNA: it reads the sites of a panel; `genomai align --attention"
-    refused(explain(handmade_bundle), 1, told)
+    message = "does not read plain DNA: it reads the sites of a panel; `genomai align --attention"
+    refused(explain(handmade_bundle), 1, message)
 
 
 def test_a_model_of_mitochondrial_genomes_is_refused():
@@ -189,8 +191,8 @@ def test_a_network_without_a_gradient_by_letters_is_refused(model, monkeypatch):
     from genomai_cli.backbones.sequence_ensemble import SequenceEnsemble
 
     monkeypatch.setattr(SequenceEnsemble, "has_token_slopes", False)
-    told = "a network 'sequence_ensemble' has no gradient by letters: --method ism"
-    refused(explain(model, "--method", "gradient"), 1, told)
+    message = "a network 'sequence_ensemble' has no gradient by letters: --method ism"
+    refused(explain(model, "--method", "gradient"), 1, message)
     assert explain(model).status == 0
 
 

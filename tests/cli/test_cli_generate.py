@@ -58,13 +58,13 @@ def records(result):
 
 
 def test_a_generator_knows_its_phenotypes_and_how_many_people_had_them(generator):
-    told = json.loads((generator / "config.json").read_text())["phenotypes"]
-    assert told["labels"] == {
+    phenotypes = json.loads((generator / "config.json").read_text())["phenotypes"]
+    assert phenotypes["labels"] == {
         "superpopulation": ["NORTH", "SOUTH"],
         "population": ["NOA", "NOB", "SOC"],
     }
-    assert told["within"] == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
-    assert sum(told["people"].values()) == 75 - 8  # those held out are not counted
+    assert phenotypes["within"] == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+    assert sum(phenotypes["people"].values()) == 75 - 8  # those held out are not counted
 
 
 def rows_of_sites(tensors, sites):
@@ -151,8 +151,8 @@ def test_barcodes_can_be_noised_as_tokens(cohort, tmp_path):
         "independent sites, at the frequencies of their tokens"
         in (tmp_path / "m" / "README.md").read_text()
     )
-    made = run(["generate", "--model", tmp_path / "m"])
-    assert (made.status, "generates nobody" in made.stderr) == (1, True)
+    generation = run(["generate", "--model", tmp_path / "m"])
+    assert (generation.status, "generates nobody" in generation.stderr) == (1, True)
 
 
 def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
@@ -160,22 +160,22 @@ def test_people_can_be_blurred_by_uniform_noise(cohort, tmp_path):
     assert pretrained(cohort, tmp_path / "maker", *words).status == 0
     facts = json.loads((tmp_path / "maker" / "config.json").read_text())["provenance"]
     assert 0.4 < facts["held_out"]["diffusion"] < 1.0
-    made = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "3", "--steps", "8"))
-    again = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "1", "--steps", "8"))
-    assert made[:1] == again
-    assert len({sequence for *_, sequence in made}) == 3
+    three = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "3", "--steps", "8"))
+    one = records(generated(tmp_path / "maker", "--phenotype", "NOA", "-n", "1", "--steps", "8"))
+    assert three[:1] == one
+    assert len({sequence for *_, sequence in three}) == 3
 
 
 def test_people_are_drawn_as_the_recipe_says_unless_a_temperature_is_given(generator, tmp_path):
-    asked = ["--phenotype", "NOA", "-n", "3", "--steps", "8"]
-    as_trained = records(generated(generator, *asked))
+    options = ["--phenotype", "NOA", "-n", "3", "--steps", "8"]
+    as_trained = records(generated(generator, *options))
     cool = shutil.copytree(generator, tmp_path / generator.name)
     config = json.loads((cool / "config.json").read_text())
     config["provenance"]["settings"]["diffusion"] |= {"temperature": 0.1}
     (cool / "config.json").write_text(json.dumps(config))
-    cooled = records(generated(cool, *asked))
-    assert cooled == records(generated(generator, *asked, "--temperature", "0.1"))
-    assert cooled != as_trained == records(generated(cool, *asked, "--temperature", "1"))
+    cooled = records(generated(cool, *options))
+    assert cooled == records(generated(generator, *options, "--temperature", "0.1"))
+    assert cooled != as_trained == records(generated(cool, *options, "--temperature", "1"))
 
 
 def test_labels_are_for_people(cohort, tmp_path):
@@ -207,14 +207,14 @@ def test_people_in_fasta_are_pairs_of_haplotypes(cohort, tmp_path):
 
 
 def test_people_are_named_after_what_was_asked_for(generator):
-    found = records(generated(generator, "--phenotype", "NORTH", "-n", "2", "--seed", "5"))
-    told = "phenotype=NORTH model=maker seed=5"
-    assert [entry[:2] for entry in found] == [
-        ("synthetic_NORTH_1", told),
-        ("synthetic_NORTH_2", told),
+    barcodes = records(generated(generator, "--phenotype", "NORTH", "-n", "2", "--seed", "5"))
+    description = "phenotype=NORTH model=maker seed=5"
+    assert [entry[:2] for entry in barcodes] == [
+        ("synthetic_NORTH_1", description),
+        ("synthetic_NORTH_2", description),
     ]
-    assert all(len(sequence) == SITES for *_, sequence in found)
-    assert found[0][2] != found[1][2]
+    assert all(len(sequence) == SITES for *_, sequence in barcodes)
+    assert barcodes[0][2] != barcodes[1][2]
 
 
 def test_the_reference_is_the_default_and_everybody_in_proportion(generator):
@@ -237,23 +237,23 @@ def test_more_people_begin_with_the_same_ones(generator):
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
 def test_the_batch_size_does_not_show(generator, guidance):
     bundle = bundles.load(generator, torch.device("cpu"), torch.float64)
-    made = []
+    outputs = []
     for batch in (1, 3, 100):
         maker = HaplotypeGenerator(bundle, Settings(steps=5, guidance=guidance), batch=batch)
         requests = requests_of(["NOA:0.5,SOC:0.5", "null"], 5, maker.phenotypes)
-        made.append(np.stack([person.alleles for person in maker.individuals(requests)]))
-    assert (made[0] == made[1]).all()
-    assert (made[0] == made[2]).all()
+        outputs.append(np.stack([person.alleles for person in maker.individuals(requests)]))
+    assert (outputs[0] == outputs[1]).all()
+    assert (outputs[0] == outputs[2]).all()
 
 
 def test_haplotypes_make_up_the_barcodes(generator):
     options = ["--phenotype", "NOB", "-n", "2"]
-    whole = records(generated(generator, *options))
+    barcodes = records(generated(generator, *options))
     halves = records(generated(generator, *options, "--haplotypes"))
     assert [name for name, *_ in halves[:2]] == ["synthetic_NOB_1_A", "synthetic_NOB_1_B"]
     assert set("".join(sequence for *_, sequence in halves)) <= set("ACGT")
     pairs = zip(halves[0][2], halves[1][2], strict=True)
-    for letter, pair in zip(whole[0][2], pairs, strict=True):
+    for letter, pair in zip(barcodes[0][2], pairs, strict=True):
         assert (letter in "ACGT") == (pair[0] == pair[1])
 
 
@@ -274,12 +274,12 @@ def test_bcftools_has_nothing_to_say_about_the_vcf(generator, tmp_path):
     file = tmp_path / "people.vcf.gz"
     generated(generator, "-n", "5", "--to", "vcf", "-o", file)
     for command in (["index", file], ["view", file], ["query", "-f", "%CHROM %POS[ %GT]\n", file]):
-        ended = subprocess.run(["bcftools", *command], capture_output=True, text=True, check=True)
-        assert ended.stderr == ""
-    rows = [line.split() for line in ended.stdout.splitlines()]
-    places = [(int(row[0]), int(row[1])) for row in rows]
+        result = subprocess.run(["bcftools", *command], capture_output=True, text=True, check=True)
+        assert result.stderr == ""
+    rows = [line.split() for line in result.stdout.splitlines()]
+    positions = [(int(row[0]), int(row[1])) for row in rows]
     assert len(rows) == SITES
-    assert places == sorted(places)
+    assert positions == sorted(positions)
     assert {call for row in rows for call in row[2:]} <= {"0|0", "0|1", "1|0", "1|1"}
 
 
@@ -287,14 +287,14 @@ def test_bcftools_has_nothing_to_say_about_the_vcf(generator, tmp_path):
 def test_plink2_reads_the_vcf_and_loses_nothing(generator, cohort, tmp_path):
     """As a .pgen, which it makes of it, it gives the same barcodes."""
     pytest.importorskip("pgenlib")
-    file, made = tmp_path / "people.vcf.gz", tmp_path / "people"
+    file, prefix = tmp_path / "people.vcf.gz", tmp_path / "people"
     generated(generator, "-n", "5", "--to", "vcf", "-o", file)
-    words = ["plink2", "--vcf", file, "--make-pgen", "--out", made]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "Warning" not in ended.stdout + ended.stderr
+    words = ["plink2", "--vcf", file, "--make-pgen", "--out", prefix]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stdout + result.stderr
     barcodes = ["tokenize", "--to", "fasta", "--panel", cohort.panel]
-    read = run([*barcodes, made.with_suffix(".pgen")])
+    read = run([*barcodes, prefix.with_suffix(".pgen")])
     assert read.status == 0, read.stderr
     assert read.stdout == run([*barcodes, file]).stdout
 
@@ -365,8 +365,8 @@ RECORDS = "record\tpop\tlatitude\tlongitude\nHelsinki\t.\t60.2\t24.9\nwhoever\tY
 def test_people_are_described_by_records(tmp_path):
     file = tmp_path / "records.tsv"
     file.write_text(RECORDS)
-    asked = ["--phenotypes", file, "-n", "6", "--steps", "4", "--device", "cpu"]
-    result = run(["generate", *asked])
+    options = ["--phenotypes", file, "-n", "6", "--steps", "4", "--device", "cpu"]
+    result = run(["generate", *options])
     assert result.status == 0, result.stderr
     titles = [line[1:].split() for line in result.stdout.splitlines() if line.startswith(">")]
     assert [title[0] for title in titles] == [
@@ -376,9 +376,9 @@ def test_people_are_described_by_records(tmp_path):
     ]
     assert {title[1] for title in titles[:6]} == {"phenotype=Helsinki"}
     rows = run(["classify", "--device", "cpu"], stdin=result.output).stdout.splitlines()[1:]
-    called = [row.split("\t")[1] for row in rows]
-    assert called[6:] == ["AFR"] * 6
-    assert called[:6].count("EUR") >= 4  # the place says Finland for nine in ten
+    predicted = [row.split("\t")[1] for row in rows]
+    assert predicted[6:] == ["AFR"] * 6
+    assert predicted[:6].count("EUR") >= 4  # the place says Finland for nine in ten
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,14 @@ def pretrained(folder, *options, objective="diffusion"):
     sequences = ["".join(rng.choice(list(KINDS[n % 2]), 200)) for n in range(200)]
     fasta.write_text("".join(f">s{n}\n{sequence}\n" for n, sequence in enumerate(sequences)))
     words = [word for option in options for word in ("--set", option)]
-    made = folder / "model"
-    how = ["--objective", objective]
+    model = folder / "model"
+    objective_options = ["--objective", objective]
     if objective != "diffusion":  # for which the recipe is chosen by itself
-        how += ["--recipe", "dna-diffusion"]
-    command = ["pretrain", fasta, "-o", made, "--device", "cpu", *how]
+        objective_options += ["--recipe", "dna-diffusion"]
+    command = ["pretrain", fasta, "-o", model, "--device", "cpu", *objective_options]
     result = run([*command, *changes(TINY), *words])
     assert result.status == 0, result.stderr
-    return made
+    return model
 
 
 @pytest.fixture(scope="module", params=[(k, w) for k in ("absorbing", "uniform") for w in WORDS])
@@ -56,12 +56,12 @@ def generated(model, *arguments):
 
 
 def test_sequences_have_names_and_the_length_asked_for(model):
-    found = generated(model, "-n", "3", "--length", "20", "--seed", "5")
-    assert [entry[:2] for entry in found] == [
+    sequences = generated(model, "-n", "3", "--length", "20", "--seed", "5")
+    assert [entry[:2] for entry in sequences] == [
         (f"synthetic_{number}", "model=model seed=5") for number in (1, 2, 3)
     ]
-    assert all(len(sequence) == 20 and set(sequence) <= set("ACGT") for *_, sequence in found)
-    assert len({sequence for *_, sequence in found}) > 1
+    assert all(len(sequence) == 20 and set(sequence) <= set("ACGT") for *_, sequence in sequences)
+    assert len({sequence for *_, sequence in sequences}) > 1
     assert [len(sequence) for *_, sequence in generated(model)] == [WINDOW]
 
 
@@ -89,13 +89,13 @@ def test_a_whole_prompt_comes_back(model):
 
 def test_seed_batch_and_number_do_what_they_say(model):
     bundle = bundles.load(model, torch.device("cpu"), torch.float64)
-    made = []
+    outputs = []
     for seed, batch in ((1, 1), (1, 3), (2, 3)):
         generator = SequenceGenerator(bundle, Settings(8, seed=seed), batch=batch)
-        made.append(
+        outputs.append(
             [record.sequence for record in generator.records(SequenceRequest(5, 40, "ACGN"))]
         )
-    assert made[0] == made[1] != made[2]
+    assert outputs[0] == outputs[1] != outputs[2]
     assert generated(model, "-n", "4")[:2] == generated(model, "-n", "2")
 
 
@@ -105,10 +105,10 @@ def test_windows_cover_everything_and_overlap_by_half(model):
     k, longest = bundle.tokenizer.k, bundle.config["network"]["positions"]
     for tokens in (1, longest, longest + 1, 2 * longest, 5 * longest + 3):
         length = k * tokens
-        starts, seen = list(windows.starts(length)), np.zeros(length, int)
+        starts, coverage = list(windows.starts(length)), np.zeros(length, int)
         for start in starts:
-            seen[start : start + windows.width(length)] += 1
-        assert seen.min() >= 1
+            coverage[start : start + windows.width(length)] += 1
+        assert coverage.min() >= 1
         assert starts[-1] + windows.width(length) == length
         assert all(gap <= k * (longest // 2) for gap in np.diff(starts))
 
@@ -143,7 +143,7 @@ def test_the_card_and_the_config_tell_of_the_markov_model(model):
 
 
 def test_a_model_of_another_objective_generates_no_dna(tmp_path):
-    made = pretrained(tmp_path, "optimization.steps=1", objective="masked")
-    result = run(["generate", "--model", made])
+    model = pretrained(tmp_path, "optimization.steps=1", objective="masked")
+    result = run(["generate", "--model", model])
     assert (result.status, result.stdout) == (1, "")
     assert "generates no DNA" in result.stderr

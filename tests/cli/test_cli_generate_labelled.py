@@ -62,11 +62,11 @@ def pretrain(data, output, *options, settings=TINY):
 
 @pytest.fixture(scope="module", params=["absorbing", "uniform"])
 def model(request, data, one_thread, tmp_path_factory):
-    made = tmp_path_factory.mktemp("made") / "model"
-    result = pretrain(data, made, "--set", f"diffusion.kernel={request.param}")
+    folder = tmp_path_factory.mktemp("made") / "model"
+    result = pretrain(data, folder, "--set", f"diffusion.kernel={request.param}")
     assert result.status == 0, result.stderr
     assert "1 sequences have no labels" in result.stderr
-    return made
+    return folder
 
 
 def generated(model, *arguments):
@@ -186,11 +186,11 @@ def test_haplotypes_with_labels_are_people(data, tmp_path):
 
 def test_python_gives_what_the_command_gives(model):
     loaded = genomai.load(model, device="cpu")
-    how = genomai.Sampling(steps=10, guidance=2)
-    made = loaded.generate(3, phenotype="high", sampling=how)
-    assert [record.sequence for record in made] == [
+    sampling = genomai.Sampling(steps=10, guidance=2)
+    records = loaded.generate(3, phenotype="high", sampling=sampling)
+    assert [record.sequence for record in records] == [
         sequence
         for *_, sequence in generated(model, "--phenotype", "high", "-n", 3, "--guidance", 2)
     ]
-    names = [record.name for record in loaded.generate(4, sampling=how)]
+    names = [record.name for record in loaded.generate(4, sampling=sampling)]
     assert names[-1] == "synthetic_low_3"

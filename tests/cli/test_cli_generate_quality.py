@@ -199,11 +199,11 @@ def test_coarse_mixed_and_unknown_phenotypes_have_frequencies_too(generator, tmp
 
 
 def test_against_real_people_it_is_what_evaluate_says(generator, cohort, tmp_path):
-    beside = ["--held-out", cohort.newcomers, "--groups", cohort.labels]
-    options = ["-n", "10", "--against", cohort.vcf, *beside]
+    comparison_options = ["--held-out", cohort.newcomers, "--groups", cohort.labels]
+    options = ["-n", "10", "--against", cohort.vcf, *comparison_options]
     fasta = tmp_path / "made.fa"
     _, file = reported(generator, tmp_path, *options, "--haplotypes", "-o", fasta)
-    words = ["--panel", cohort.panel, *beside, cohort.vcf, fasta]
+    words = ["--panel", cohort.panel, *comparison_options, cohort.vcf, fasta]
     expected = run(["evaluate", "--task", "generation", *words])
     assert expected.status == 0, expected.stderr
     found = rows(file)

@@ -37,7 +37,7 @@ def test_help_names_every_command():
 
 @pytest.mark.parametrize("command", app_module.COMMANDS)
 def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(command):
-    first, _, others = app_module.opened(command).help.partition("\n")
+    first, _, others = app_module.load_command(command).help.partition("\n")
     assert first == app_module.COMMANDS[command]
     assert not others.partition("\n")[0], "the first paragraph is this line"
 
@@ -95,14 +95,14 @@ def test_the_first_screen_shows_every_command(monkeypatch):
 @pytest.mark.parametrize("command", app_module.COMMANDS)
 def test_help_says_what_a_value_is_and_never_its_type(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    said = run(f"{command} --help").stdout
-    assert not re.search(r"list\[|<\w+>|Path|x>=", said)
-    assert "[default: -]" not in said
+    text = run(f"{command} --help").stdout
+    assert not re.search(r"list\[|<\w+>|Path|x>=", text)
+    assert "[default: -]" not in text
 
 
 def test_options_are_in_groups():
-    said = run("classify --help").stdout
-    groups = re.findall(r"^(\w+):", said, re.MULTILINE)
+    text = run("classify --help").stdout
+    groups = re.findall(r"^(\w+):", text, re.MULTILINE)
     assert groups[1:] == [
         "Arguments",
         "Input",
@@ -111,7 +111,7 @@ def test_options_are_in_groups():
         "Performance",
         "Messages",
     ]
-    assert said.index("Performance:") < said.index("--threads") < said.index("Messages:")
+    assert text.index("Performance:") < text.index("--threads") < text.index("Messages:")
 
 
 @pytest.mark.parametrize("option", ["--only", "--organism"])
@@ -170,8 +170,8 @@ def test_man_pages_hold_every_option_and_are_roff():
     if shutil.which("man"):
         words = ["man", "--warnings", "-l", "-"]
         for text in (pages["genomai-classify.1"], pages["genomai.1"]):
-            ended = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
-            assert ended.stderr == ""
+            result = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
+            assert result.stderr == ""
 
 
 def test_the_reference_page_has_every_command():
@@ -258,28 +258,28 @@ def test_a_reader_that_leaves_ends_the_program_as_sigpipe_would():
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb") as output:
-        ended = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "genomai_cli", "models", "list"],
             stdout=output,
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert ended.stderr == b""
-    assert ended.returncode == 141
+    assert result.stderr == b""
+    assert result.returncode == 141
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_an_error():
     with open("/dev/full", "wb") as output:
-        ended = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "genomai_cli", "models", "list"],
             stdout=output,
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert ended.returncode == 1
-    assert b"No space left on device" in ended.stderr
-    assert ended.stderr.count(b"\n") == 1
+    assert result.returncode == 1
+    assert b"No space left on device" in result.stderr
+    assert result.stderr.count(b"\n") == 1
 
 
 def test_termination_unwinds_the_stack(monkeypatch, tmp_path):
@@ -529,12 +529,12 @@ def test_documented_commands_have_such_options_and_choices(page, line):
     command, *words = line.replace("...", "").split()
     if command not in COMMANDS:
         pytest.skip("prose")
-    said = help_of(command)
+    text = help_of(command)
     choices = {option: listed for name, option, listed in CHOICES if name == command}
     for number, word in enumerate(words):
         if not re.fullmatch(r"--[a-z][a-z-]*", word):
             continue
-        assert re.search(rf"{word}\b", said), f"{page}: {command} has no {word}"
+        assert re.search(rf"{word}\b", text), f"{page}: {command} has no {word}"
         if word in choices:
             assert words[number + 1] in choices[word], f"{page}: {line}"
         if word == "--objective":

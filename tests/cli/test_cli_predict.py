@@ -31,8 +31,8 @@ def pretrained(genome, target, *more):
 
 @pytest.fixture(scope="module")
 def model(genome):
-    ended = pretrained(genome, genome / "model")
-    assert ended.status == 0, ended.stderr
+    result = pretrained(genome, genome / "model")
+    assert result.status == 0, result.stderr
     return genome / "model"
 
 
@@ -83,10 +83,10 @@ class TestPretraining:
         ],
     )
     def test_what_does_not_fit_is_refused(self, genome, tmp_path, words, said):
-        told = [word.format(t=genome / "tracks.bed", r=genome / "ref.fa") for word in words]
-        ended = run(["pretrain", "--objective", "omics", "-o", tmp_path / "m", *told])
-        assert ended.status != 0
-        assert said in ended.stderr
+        arguments = [word.format(t=genome / "tracks.bed", r=genome / "ref.fa") for word in words]
+        result = run(["pretrain", "--objective", "omics", "-o", tmp_path / "m", *arguments])
+        assert result.status != 0
+        assert said in result.stderr
         assert not any(tmp_path.iterdir())
 
     def test_tracks_are_of_the_objective_omics(self, genome, tmp_path):
@@ -98,32 +98,32 @@ class TestPretraining:
             "--reference",
             genome / "ref.fa",
         ]
-        ended = run(["pretrain", "-o", tmp_path / "m", *words])
-        assert ended.status == 2
-        assert "--tracks are for --objective omics or tracks" in ended.stderr
+        result = run(["pretrain", "-o", tmp_path / "m", *words])
+        assert result.status == 2
+        assert "--tracks are for --objective omics or tracks" in result.stderr
 
     def test_a_folder_without_its_tracks_is_refused(self, model, genome, tmp_path):
         import shutil
 
         shutil.copytree(model, tmp_path / "m")
         (tmp_path / "m" / "tracks.tsv").unlink()
-        ended = predicted(tmp_path / "m", genome)
-        assert ended.status == 1
-        assert "tracks.tsv" in ended.stderr
+        result = predicted(tmp_path / "m", genome)
+        assert result.status == 1
+        assert "tracks.tsv" in result.stderr
 
 
 class TestPredict:
     def test_means_of_regions_in_the_references_order(self, model, genome, tmp_path):
         regions = bed(tmp_path, "chr2\t10\t300\tb\nchr1\t1000\t2000\n")
-        ended = predicted(model, genome, "--regions", regions)
-        rows = [line.split("\t") for line in ended.stdout.splitlines()]
+        result = predicted(model, genome, "--regions", regions)
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
         assert rows[0] == ["region", "contig", "start", "end", "gc", "half"]
         assert [row[:4] for row in rows[1:]] == [
             ["chr1:1001-2000", "chr1", "1000", "2000"],
             ["b", "chr2", "10", "300"],
         ]
         assert all(0 < float(value) < 1 for row in rows[1:] for value in row[4:])
-        assert "windows of 256 bases that begin 64 before what is taken" in ended.stderr
+        assert "windows of 256 bases that begin 64 before what is taken" in result.stderr
 
     @pytest.mark.parametrize("form", ["bigwig", "bedgraph"])
     def test_a_folder_of_files_has_the_values_of_hdf5(self, model, genome, tmp_path, form):
@@ -168,8 +168,8 @@ class TestPredict:
         with open_reference(genome / "ref.fa") as reference:
             text = reference.fetch("chr1", 0, LETTERS)
         (tmp_path / "ref.fa").write_text(f">chr1\n{complement(text)[::-1]}\n")
-        places = ((genome, "a.h5", 3000), (tmp_path, "b.h5", LETTERS - 3400))
-        for folder, name, start in places:
+        runs = ((genome, "a.h5", 3000), (tmp_path, "b.h5", LETTERS - 3400))
+        for folder, name, start in runs:
             regions = bed(tmp_path, f"chr1\t{start}\t{start + 400}\n")
             words = [
                 "--regions",
@@ -201,11 +201,11 @@ class TestPredict:
 
     def test_some_tracks_by_name(self, model, genome, tmp_path):
         regions = bed(tmp_path, "chr1\t0\t300\n")
-        ended = predicted(model, genome, "--regions", regions, "--only", "half")
-        assert ended.stdout.splitlines()[0].split("\t")[4:] == ["half"]
-        ended = predicted(model, genome, "--only", "none")
-        assert (ended.status, ended.stdout) == (2, "")
-        assert "--only none: no track has this name, assay or tissue" in ended.stderr
+        result = predicted(model, genome, "--regions", regions, "--only", "half")
+        assert result.stdout.splitlines()[0].split("\t")[4:] == ["half"]
+        result = predicted(model, genome, "--only", "none")
+        assert (result.status, result.stdout) == (2, "")
+        assert "--only none: no track has this name, assay or tissue" in result.stderr
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -219,22 +219,22 @@ class TestPredict:
         ],
     )
     def test_bad_regions_are_one_line(self, model, genome, tmp_path, text, said):
-        ended = predicted(model, genome, "--regions", bed(tmp_path, text))
-        assert ended.status == 1
-        assert ended.stdout == ""
-        assert said in ended.stderr
+        result = predicted(model, genome, "--regions", bed(tmp_path, text))
+        assert result.status == 1
+        assert result.stdout == ""
+        assert said in result.stderr
 
     def test_a_model_without_tracks_is_refused(self, genome):
-        ended = predicted("genomai-v2", genome)
-        assert ended.status == 1
-        assert "has no tracks" in ended.stderr
+        result = predicted("genomai-v2", genome)
+        assert result.status == 1
+        assert "has no tracks" in result.stderr
 
     def test_a_folder_needs_a_name_and_others_stay(self, model, genome, tmp_path):
         assert "writes a folder" in predicted(model, genome, "--to", "bedgraph").stderr
         (tmp_path / "mine").mkdir()
-        ended = predicted(model, genome, "--to", "bedgraph", "-o", tmp_path / "mine")
-        assert ended.status == 2
-        assert "would not be replaced" in ended.stderr
+        result = predicted(model, genome, "--to", "bedgraph", "-o", tmp_path / "mine")
+        assert result.status == 2
+        assert "would not be replaced" in result.stderr
 
 
 class TestPlot:
@@ -242,16 +242,16 @@ class TestPlot:
     def test_a_region_is_drawn_with_what_was_observed(self, model, genome, tmp_path, ending):
         regions = bed(tmp_path, "chr1\t0\t3000\n")
         words = ["--regions", regions, "--resolution", "10", "--observed", genome / "tracks.bed"]
-        drawn = []
+        pictures = []
         for name in ("a", "b"):
-            ended = predicted(model, genome, *words, "--plot", tmp_path / f"{name}.{ending}")
-            assert ended.status == 0, ended.stderr
-            assert len(ended.stdout.splitlines()) == 2
-            drawn.append((tmp_path / f"{name}.{ending}").read_bytes())
-        assert drawn[0] == drawn[1]
-        assert drawn[0].startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
+            result = predicted(model, genome, *words, "--plot", tmp_path / f"{name}.{ending}")
+            assert result.status == 0, result.stderr
+            assert len(result.stdout.splitlines()) == 2
+            pictures.append((tmp_path / f"{name}.{ending}").read_bytes())
+        assert pictures[0] == pictures[1]
+        assert pictures[0].startswith({"png": b"\x89PNG", "svg": b"<?xml"}[ending])
         predicted(model, genome, *words[:4], "--plot", tmp_path / f"c.{ending}")
-        assert (tmp_path / f"c.{ending}").read_bytes() != drawn[0], "without what was observed"
+        assert (tmp_path / f"c.{ending}").read_bytes() != pictures[0], "without what was observed"
 
     @pytest.mark.parametrize(
         ("text", "words", "said"),
@@ -262,10 +262,10 @@ class TestPlot:
         ],
     )
     def test_what_cannot_be_drawn_is_refused(self, model, genome, tmp_path, text, words, said):
-        told = [str(w).format(t=genome / "tracks.bed", o=tmp_path / "x.png") for w in words]
-        ended = predicted(model, genome, "--regions", bed(tmp_path, text), *told)
-        assert (ended.status, ended.stdout) == (2, "")
-        assert said in ended.stderr
+        arguments = [str(w).format(t=genome / "tracks.bed", o=tmp_path / "x.png") for w in words]
+        result = predicted(model, genome, "--regions", bed(tmp_path, text), *arguments)
+        assert (result.status, result.stdout) == (2, "")
+        assert said in result.stderr
         assert not (tmp_path / "x.png").exists()
 
 
@@ -274,13 +274,13 @@ class TestReport:
         regions = bed(tmp_path, "chr1\t0\t3000\tfirst\nchr2\t100\t700\t<second>\n")
         words, page = ["--regions", regions], tmp_path / "page.html"
         observed = ["--observed", genome / "tracks.bed"]
-        ended = predicted(model, genome, *words, "--report", page, *observed)
-        assert ended.output == predicted(model, genome, *words).output
+        result = predicted(model, genome, *words, "--report", page, *observed)
+        assert result.output == predicted(model, genome, *words).output
         text = page.read_text()
         assert "2 tracks along 2 regions" in text
         assert "Grey is what was observed" in text
         assert "&lt;second&gt;" in text
-        for row in ended.rows[1:]:
+        for row in result.rows[1:]:
             for mean in row[-2:]:
                 assert f'<td class="n">{mean}</td>' in text
 
@@ -297,9 +297,9 @@ class TestDenoise:
         (tmp_path / "t.tsv").write_text("name\tfile\ngc\tknown.bedGraph\n")
         regions = bed(tmp_path, "chr1\t500\t1500\n")
         words = ["--tracks", tmp_path / "t.tsv", "--regions", regions, "--to", "bedgraph"]
-        ended = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
-        assert ended.status == 0, ended.stderr
-        assert "1 of the model's 2 tracks are not in" in ended.stderr
+        result = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        assert result.status == 0, result.stderr
+        assert "1 of the model's 2 tracks are not in" in result.stderr
         tracks = AlignedTracks.open(
             read_track_table(tmp_path / "out" / "tracks.tsv"), LENGTHS, "ref.fa"
         )
@@ -311,9 +311,9 @@ class TestDenoise:
 
     def test_options_of_other_inputs_are_refused(self, model, genome, tmp_path):
         words = ["--tracks", genome / "tracks.bed", "--error-rate", "0.1"]
-        ended = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
-        assert ended.status == 2
-        assert "--error-rate is not of --tracks" in ended.stderr
+        result = predicted(model, genome, *words, "-o", tmp_path / "out", command="denoise")
+        assert result.status == 2
+        assert "--error-rate is not of --tracks" in result.stderr
 
 
 class TestEvaluate:
@@ -322,9 +322,9 @@ class TestEvaluate:
         return run(["evaluate", "--task", "omics", "--model", model, *words, *more])
 
     def test_the_table_has_both_maskings_and_the_guesses(self, model, genome, tmp_path):
-        ended = self.evaluated(model, genome, "--regions", bed(tmp_path, "chr2\t0\t20000\n"))
-        assert ended.status == 0, ended.stderr
-        header, *lines = ended.stdout.splitlines()
+        result = self.evaluated(model, genome, "--regions", bed(tmp_path, "chr2\t0\t20000\n"))
+        assert result.status == 0, result.stderr
+        header, *lines = result.stdout.splitlines()
         names = header.split("\t")
         rows = {
             tuple(line.split("\t")[:3]): dict(zip(names, line.split("\t"), strict=True))
@@ -344,7 +344,7 @@ class TestEvaluate:
         )
         halves = [int(rows["tracks", g, "auc"]["n"]) for g in groups[1:]]
         assert halves[0] == halves[1] + halves[2]
-        assert "fitted to these masked values" in ended.stderr
+        assert "fitted to these masked values" in result.stderr
 
     def test_a_threshold_from_elsewhere_and_json(self, model, genome, tmp_path):
         regions = bed(tmp_path, "chr2\t0\t3000\n")
@@ -360,8 +360,8 @@ class TestEvaluate:
         (tmp_path / "one.bed").write_text(only)
         words = ["--tracks", tmp_path / "one.bed", "--reference", genome / "ref.fa", "--regions"]
         regions = bed(tmp_path, "chr2\t0\t3000\n")
-        ended = run(["evaluate", "--task", "omics", "--model", model, *words, regions])
-        rows = [line.split("\t") for line in ended.stdout.splitlines()[1:]]
+        result = run(["evaluate", "--task", "omics", "--model", model, *words, regions])
+        rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
         assert all((int(row[3]) == 0) == (row[0] == "tracks") for row in rows)
 
 
@@ -400,20 +400,20 @@ class TestEvaluateTracks:
         words = ["--regions", bed(tmp_path, f"chr1\t0\t{LETTERS}\n")]
         assert self.evaluated(model, genome, *words, tracks=tracks).stdout == whole
         words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n")]
-        ended = self.evaluated(model, genome, *words, tracks=tracks)
-        assert ended.status == 1
-        assert "nothing of the model's tracks was measured" in ended.stderr
+        result = self.evaluated(model, genome, *words, tracks=tracks)
+        assert result.status == 1
+        assert "nothing of the model's tracks was measured" in result.stderr
 
     def test_tracks_are_chosen(self, model, genome, tmp_path):
         words = ["--regions", bed(tmp_path, "chr2\t0\t3000\n"), "--only", "half"]
         rows = self.rows(self.evaluated(model, genome, *words))
         assert {track for track, _ in rows} == {"half", "."}
         assert rows["half", "pearson"]["other_tracks"] == "."
-        ended = self.evaluated(model, genome, "--only", "liver")
-        assert ended.status == 2
-        assert "--only liver: no track" in ended.stderr
+        result = self.evaluated(model, genome, "--only", "liver")
+        assert result.status == 2
+        assert "--only liver: no track" in result.stderr
 
     def test_options_of_the_other_task_are_refused(self, model, genome):
-        ended = self.evaluated(model, genome, "--threshold", "0.5")
-        assert ended.status == 2
-        assert "--threshold is not for --task tracks" in ended.stderr
+        result = self.evaluated(model, genome, "--threshold", "0.5")
+        assert result.status == 2
+        assert "--threshold is not for --task tracks" in result.stderr

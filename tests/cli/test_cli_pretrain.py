@@ -111,9 +111,9 @@ class TestBundle:
     def test_auxiliary_heads_have_tensors_of_their_own_and_are_not_counted(self, pretrained):
         tensors = load_file(pretrained / "model.safetensors")
         config = json.loads((pretrained / "config.json").read_text())
-        beside = {name for name in tensors if name.startswith("companions.")}
-        assert {name.split(".")[1] for name in beside} == {"contrastive", "masked"}
-        counted = sum(tensors[name].numel() for name in tensors.keys() - beside)
+        auxiliary = {name for name in tensors if name.startswith("companions.")}
+        assert {name.split(".")[1] for name in auxiliary} == {"contrastive", "masked"}
+        counted = sum(tensors[name].numel() for name in tensors.keys() - auxiliary)
         assert config["trainable_parameters"] == counted
         assert config["companions"]["masked"] == {"kind": "words", "vocabulary": 67}
 
@@ -309,8 +309,8 @@ def interrupted(arguments, output, number):
     while process.poll() is None and not (waiting / "pretraining.pt").exists():
         time.sleep(0.005)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1].decode()
-    return process.returncode, told
+    stderr = process.communicate(timeout=60)[1].decode()
+    return process.returncode, stderr
 
 
 @pytest.fixture
@@ -334,12 +334,12 @@ def test_a_second_signal_acts_as_usual(usual_interrupt):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_resumes_to_the_same_bytes(long_run, output, number):
     arguments, undisturbed = long_run
-    status, told = interrupted(arguments, output, number)
+    status, stderr = interrupted(arguments, output, number)
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
     else:
         assert status == 128 + number
-        assert "the same command with --resume goes on" in told.splitlines()[-1]
+        assert "the same command with --resume goes on" in stderr.splitlines()[-1]
     assert not output.exists()
     assert refused(run([*arguments, "-o", output]), 2, "holds an interrupted run")
     assert refused(run([*arguments, "-o", output, "--resume", "--seed", "9"]), 2, "other seed")
@@ -368,15 +368,15 @@ def together(arguments, *, shard=False):
         *map(str, arguments),
         *(["--shard"] if shard else []),
     ]
-    ended = subprocess.run(
+    result = subprocess.run(
         command,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         check=False,
         timeout=200,
     )
-    assert ended.returncode == 0, ended.stderr.decode()
-    return ended
+    assert result.returncode == 0, result.stderr.decode()
+    return result
 
 
 @pytest.mark.slow
@@ -409,8 +409,10 @@ def test_two_processes_learn_what_one_does(pretrain, fasta, output, tmp_path, sh
 def test_a_page_of_the_model(pretrain, output, tmp_path):
     page = tmp_path / "page.html"
     assert pretrain("--report", page).status == 0
-    made = json.loads((output / "config.json").read_text())["provenance"]
+    provenance = json.loads((output / "config.json").read_text())["provenance"]
     text = page.read_text()
     assert "Losses by step" in text
-    for name, loss in made["held_out"].items():
-        assert f'<td class="n">{loss:.4f}</td><td class="n">{made["baseline"][name]:.4f}' in text
+    for name, loss in provenance["held_out"].items():
+        assert (
+            f'<td class="n">{loss:.4f}</td><td class="n">{provenance["baseline"][name]:.4f}' in text
+        )

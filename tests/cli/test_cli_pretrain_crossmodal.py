@@ -31,10 +31,10 @@ def pretrain(cohort, phenotypes, tmp_path):
     """Pretrains for a few steps."""
 
     def start(*options, table=phenotypes, output=tmp_path / "model"):
-        given = ["--objective", "crossmodal", "--panel", cohort.panel, *changes(TINY)]
+        arguments = ["--objective", "crossmodal", "--panel", cohort.panel, *changes(TINY)]
         if table is not None:
-            given += ["--phenotypes", table]
-        return run(["pretrain", cohort.vcf, "-o", output, "--device", "cpu", *given, *options])
+            arguments += ["--phenotypes", table]
+        return run(["pretrain", cohort.vcf, "-o", output, "--device", "cpu", *arguments, *options])
 
     return start
 
@@ -81,9 +81,9 @@ def test_attached_to_another_model_that_stays_as_it_is(pretrain, tiny_bundle, co
         file.name for file in target.iterdir()
     }
     card = (target / "README.md").read_text()
-    heading, kept = (tiny_bundle / "README.md").read_text().rstrip().split("\n", 1)
+    heading, body = (tiny_bundle / "README.md").read_text().rstrip().split("\n", 1)
     assert (heading, card.split("\n")[0]) == ("# tiny 1.0.0", "# both 1.1.0")
-    assert kept in card
+    assert body in card
     assert "\n# crossmodal\n" in card
     calls = [
         run(["classify", cohort.newcomers, "--model", f, "-q"]).rows for f in (tiny_bundle, target)

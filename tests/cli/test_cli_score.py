@@ -418,8 +418,8 @@ class TestResume:
 
     def interrupted(self, score, out, *options, on_reference=False, text="", bad=""):
         """What the run says that meets something bad behind the first of the records."""
-        asked = dict(on_reference=on_reference)
-        result = score("-o", out, *options, stdin=text + bad, **asked)
+        keywords = dict(on_reference=on_reference)
+        result = score("-o", out, *options, stdin=text + bad, **keywords)
         assert result.status == 1
         assert "the same command with --resume goes on" in result.stderr
         assert not out.exists()
@@ -456,14 +456,14 @@ class TestResume:
     @pytest.mark.parametrize("to", ["tsv", "vcf"])
     @pytest.mark.parametrize("model", ["causal", "labels"])
     def test_variants(self, score, tmp_path, to, model):
-        whole, out, asked = tmp_path / "whole", tmp_path / "out", ["--to", to, "--window", 40]
+        whole, out, options = tmp_path / "whole", tmp_path / "out", ["--to", to, "--window", 40]
         text = vcf(*VARIED)
-        assert score("-o", whole, *asked, model=model, stdin=text).status == 0
+        assert score("-o", whole, *options, model=model, stdin=text).status == 0
         bad = "1\t400\t.\tN\tA\t.\t.\t.\n"
         lines = text.splitlines(keepends=True)
-        result = score("-o", out, *asked, model=model, stdin="".join(lines[:8]) + bad)
+        result = score("-o", out, *options, model=model, stdin="".join(lines[:8]) + bad)
         assert "the same command with --resume goes on" in result.stderr
-        result = score("-o", out, *asked, "--resume", model=model, stdin=text)
+        result = score("-o", out, *options, "--resume", model=model, stdin=text)
         assert result.status == 0, result.stderr
         assert "records were done already" in result.stderr
         assert out.read_bytes() == whole.read_bytes()
@@ -545,8 +545,8 @@ def test_parquet_has_the_values_of_the_table(how, models, reference, tmp_path):
     table = parquet.read_table(tmp_path / "x.parquet")
     header, *rows = text.rows
     assert table.column_names == header
-    for found, wanted in zip(zip(*table.to_pydict().values(), strict=True), rows, strict=True):
-        for value, shown in zip(found, wanted, strict=True):
+    for found, expected in zip(zip(*table.to_pydict().values(), strict=True), rows, strict=True):
+        for value, shown in zip(found, expected, strict=True):
             if isinstance(value, float):
                 assert value == float(shown)
             else:

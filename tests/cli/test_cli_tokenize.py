@@ -379,10 +379,10 @@ def test_ids_of_a_model_have_its_special_tokens(tmp_path, config, ids):
 
 def test_an_input_that_ends_within_a_line_is_told(tmp_path):
     (tmp_path / "cut.fa").write_text(">a\nACGT\nACG")
-    told = (
+    warning = (
         "cut.fa: the last line has no line end: if the file was cut, its last record is not whole"
     )
-    assert told in run(["tokenize", tmp_path / "cut.fa"]).stderr
+    assert warning in run(["tokenize", tmp_path / "cut.fa"]).stderr
     assert "warning: -: the last line has no line end" in run("tokenize", ">a\nACGT\nACG").stderr
     assert run("tokenize", ">a\nACGT\nACG\n").stderr == ""
     assert run("tokenize -q", ">a\nACGT\nACG").stderr == ""

@@ -69,8 +69,8 @@ def train_sequences(train, sequences):
 def edited(path, table, edit):
     """The labels with every row (a list of fields) edited; None drops it."""
     header, *rows = (line.split("\t") for line in table.read_text().splitlines())
-    kept = [edit(number, row) for number, row in enumerate(rows)]
-    path.write_text("".join("\t".join(row) + "\n" for row in [header, *filter(None, kept)]))
+    retained = [edit(number, row) for number, row in enumerate(rows)]
+    path.write_text("".join("\t".join(row) + "\n" for row in [header, *filter(None, retained)]))
     return path
 
 

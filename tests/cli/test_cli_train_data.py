@@ -92,20 +92,20 @@ def test_a_validation_set_and_leaks(tmp_path, rows, files):
     record = tmp_path / "run.json"
     result = run([*words, "-o", tmp_path / "m", "--report-json", record, *RECIPE])
     assert result.status == 0, result.stderr
-    told = "sequences have near-duplicates among those trained on"
-    assert f"warning: {dev}: 1 of 7 {told}" in result.stderr
-    assert f"warning: {test}: 2 of 6 {told}" in result.stderr
+    warning = "sequences have near-duplicates among those trained on"
+    assert f"warning: {dev}: 1 of 7 {warning}" in result.stderr
+    assert f"warning: {test}: 2 of 6 {warning}" in result.stderr
     leaks = {str(dev): [1, 7], str(test): [2, 6]}
-    made = config_of(tmp_path / "m")["provenance"]
-    assert made["leaks"] == json.loads(record.read_text())["details"]["leaks"] == leaks
-    assert made["validation_samples"] == made["validation"]["kind"]["n"] == 7
+    provenance = config_of(tmp_path / "m")["provenance"]
+    assert provenance["leaks"] == json.loads(record.read_text())["details"]["leaks"] == leaks
+    assert provenance["validation_samples"] == provenance["validation"]["kind"]["n"] == 7
     for trained_on, count in (
         (tmp_path / "m", 2),
         (fasta, 1),
     ):  # the model knows its validation set
         calls = run(["classify", "--model", tmp_path / "m", test]).output
         words = ["evaluate", "--truth", labels, "--sequences", test, "--trained-on", trained_on]
-        assert f"{test}: {count} of 6 {told}" in run(words, calls).stderr
+        assert f"{test}: {count} of 6 {warning}" in run(words, calls).stderr
     card = (tmp_path / "m" / "README.md").read_text()
     assert f"Of the 6 sequences of `{test}`, 2 have near-duplicates among them." in card
     assert "the 7 samples of the validation set that was given" in card
@@ -166,8 +166,8 @@ def test_a_label_of_the_validation_set_that_nothing_is_trained_on(tmp_path, rows
     ],
 )
 def test_wrong_usage(tmp_path, files, options, message):
-    places = dict(zip(("fasta", "labels"), files, strict=True))
-    words = [word.format(**places) for word in options]
+    paths = dict(zip(("fasta", "labels"), files, strict=True))
+    words = [word.format(**paths) for word in options]
     assert refused(run(["train", *words, "-o", tmp_path / "m", *RECIPE]), 2, message)
 
 

@@ -57,26 +57,26 @@ def number(text):
 
 
 def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
-    made = trained(tmp_path, table(sequences(90), ("score", number)))
-    assert made.status == 0, made.stderr
-    assert "score: numbers to be predicted (--target classes" in made.stderr
-    assert "score: r 0.9" in made.stderr.splitlines()[-2]
-    assert "(k-mer regression, " in made.stderr.splitlines()[-2]
+    trained_run = trained(tmp_path, table(sequences(90), ("score", number)))
+    assert trained_run.status == 0, trained_run.stderr
+    assert "score: numbers to be predicted (--target classes" in trained_run.stderr
+    assert "score: r 0.9" in trained_run.stderr.splitlines()[-2]
+    assert "(k-mer regression, " in trained_run.stderr.splitlines()[-2]
     test = tmp_path / "test.csv"
     test.write_text(table(sequences(40, 1), ("score", number)))
-    called = run(["classify", "--model", tmp_path / "m", "--device", "cpu", test])
-    header, *rows = called.rows
+    calls = run(["classify", "--model", tmp_path / "m", "--device", "cpu", test])
+    header, *rows = calls.rows
     assert header[:6] == ["sample", "score", "score_low", "score_high", "used", "call_rate"]
-    known = [row for row in rows if row[1] != "."]
-    assert len(known) > 30
-    low, value, high = (np.array([float(row[at]) for row in known]) for at in (2, 1, 3))
+    predicted = [row for row in rows if row[1] != "."]
+    assert len(predicted) > 30
+    low, value, high = (np.array([float(row[at]) for row in predicted]) for at in (2, 1, 3))
     assert ((low < value) & (value < high)).all()
-    measured = run(["evaluate", "--truth", test], called.output)
-    found = {row[1]: row[2:] for row in measured.rows[1:]}
-    assert found["n"][0] == "40"
-    assert float(found["r2"][0]) > 0.8
-    assert float(found["covered"][0]) > 0.7
-    as_json = run(["evaluate", "--truth", test, "--format", "json"], called.output)
+    measured = run(["evaluate", "--truth", test], calls.output)
+    measures = {row[1]: row[2:] for row in measured.rows[1:]}
+    assert measures["n"][0] == "40"
+    assert float(measures["r2"][0]) > 0.8
+    assert float(measures["covered"][0]) > 0.7
+    as_json = run(["evaluate", "--truth", test, "--format", "json"], calls.output)
     assert json.loads(as_json.stdout)["heads"]["score"]["metrics"]["pearson"]["value"] > 0.9
     strange = run(["classify", "--model", tmp_path / "m", "--device", "cpu"], b">s\nACGTA\n")
     assert strange.rows[1][1:4] == [".", ".", "."]
@@ -89,29 +89,33 @@ def test_numbers_are_predicted_with_an_interval_and_evaluated(tmp_path):
         assert head == "score"
         added["GC" if base in "GC" else "AT"].append(float(value))
     assert np.mean(added["GC"]) > np.mean(added["AT"])
-    shown = run(["models", "show", tmp_path / "m"])
-    assert "heads\tscore:1" in shown.stdout
+    page = run(["models", "show", tmp_path / "m"])
+    assert "heads\tscore:1" in page.stdout
 
 
 def tags(text):
     """Labels for sequences of much G and C, and for long ones."""
-    found = [name for name, has in (("rich", gc(text) > 0.5), ("long one", len(text) > 34)) if has]
-    return ";".join(found) or "-"
+    stored_names = [
+        name for name, has in (("rich", gc(text) > 0.5), ("long one", len(text) > 34)) if has
+    ]
+    return ";".join(stored_names) or "-"
 
 
 def test_several_labels_a_sequence(tmp_path):
-    made = trained(tmp_path, table(sequences(80), ("tags", tags)))
-    assert made.status == 0, made.stderr
-    assert "tags: several labels a sequence, learnt as yes or no for each of 2" in made.stderr
-    assert "mean of 2 heads: MCC 0." in made.stderr
+    trained_run = trained(tmp_path, table(sequences(80), ("tags", tags)))
+    assert trained_run.status == 0, trained_run.stderr
+    assert (
+        "tags: several labels a sequence, learnt as yes or no for each of 2" in trained_run.stderr
+    )
+    assert "mean of 2 heads: MCC 0." in trained_run.stderr
     test = tmp_path / "test.csv"
     test.write_text(table(sequences(40, 1), ("tags", tags)))
-    called = run(["classify", "--model", tmp_path / "m", "--probs", "--device", "cpu", test])
-    assert called.rows[0][1:5] == ["tags_long_one", "tags_long_one_p", "tags_rich", "tags_rich_p"]
-    measured = run(["evaluate", "--truth", test], called.output)
-    found = {(row[0], row[1]): row[2] for row in measured.rows[1:]}
-    assert float(found["tags_rich", "mcc"]) > 0.6
-    assert found["tags_long_one", "n"] == "40"
+    calls = run(["classify", "--model", tmp_path / "m", "--probs", "--device", "cpu", test])
+    assert calls.rows[0][1:5] == ["tags_long_one", "tags_long_one_p", "tags_rich", "tags_rich_p"]
+    measured = run(["evaluate", "--truth", test], calls.output)
+    measures = {(row[0], row[1]): row[2] for row in measured.rows[1:]}
+    assert float(measures["tags_rich", "mcc"]) > 0.6
+    assert measures["tags_long_one", "n"] == "40"
 
 
 def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
@@ -152,16 +156,16 @@ def test_classes_and_numbers_side_by_side_with_missing_values(tmp_path):
 def test_faults(tmp_path, value, words, status, message):
     lines = table(sequences(20), ("score", number)).split("\n")
     lines[2] = f"{lines[2].split(',')[0]},{value}"
-    made = trained(tmp_path, "\n".join(lines), *words)
-    assert made.status == status
-    assert message in made.stderr.splitlines()[-1]
+    result = trained(tmp_path, "\n".join(lines), *words)
+    assert result.status == status
+    assert message in result.stderr.splitlines()[-1]
     assert not (tmp_path / "m").exists()
 
 
 def test_equal_numbers_are_refused(tmp_path):
-    made = trained(tmp_path, table(sequences(20), ("score", lambda _: "0.5")))
-    assert "train.csv:2: head score: needs two labels at least, and all are 0.5" in made.stderr
-    assert made.status == 1
+    result = trained(tmp_path, table(sequences(20), ("score", lambda _: "0.5")))
+    assert "train.csv:2: head score: needs two labels at least, and all are 0.5" in result.stderr
+    assert result.status == 1
 
 
 def test_a_validation_set_of_numbers(tmp_path):

@@ -96,11 +96,11 @@ def test_neither_torch_nor_numpy_is_loaded_for_a_name():
     for line in ("train --recipe ", "classify --model ", "generate --phenotype ", "train --"):
         environment = {"_GENOMAI_COMPLETE": "bash", "_GENOMAI_LINE": f"genomai {line}"}
         words = [sys.executable, "-c", program]
-        ended = subprocess.run(
+        result = subprocess.run(
             words, env=os.environ | environment, capture_output=True, text=True, check=True
         )
-        assert len(ended.stdout.splitlines()) > 3
-        assert ended.stdout.splitlines()[-1] == "set()"
+        assert len(result.stdout.splitlines()) > 3
+        assert result.stdout.splitlines()[-1] == "set()"
 
 
 def test_ctrl_c_is_silent(monkeypatch):
@@ -118,8 +118,8 @@ def test_ctrl_c_is_silent(monkeypatch):
         "m.main([])"
     )
     words = [sys.executable, "-c", program]
-    ended = subprocess.run(words, capture_output=True, env=environment, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
+    result = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
 
 
 @pytest.mark.parametrize("shell", completion.SCRIPTS)

@@ -5,7 +5,7 @@ import os
 import pytest
 from conftest import run
 
-from genomai_cli.cli.app import COMMANDS, opened
+from genomai_cli.cli.app import COMMANDS, load_command
 from genomai_cli.cli.file_roles import OUTPUTS
 
 FASTA = b">a\nACGTACGTACGT\n"
@@ -20,7 +20,7 @@ def options_of(command):
 
 def test_every_option_that_says_it_writes_is_known_as_an_output():
     for name in COMMANDS:
-        for option in options_of(opened(name)):
+        for option in options_of(load_command(name)):
             help_text = getattr(option, "help", None) or ""
             writes = help_text.startswith("Write ") and "FILE" in str(option.metavar)
             assert not writes or option.name in OUTPUTS, f"{name}: {option.name}"
@@ -41,17 +41,17 @@ def soft(target, link):
     ["tokenize", "classify", "augment --mask 0.1", "embed", "denoise", "score", "explain"],
 )
 def test_an_input_is_not_overwritten(tmp_path, command, option, spelling):
-    given, target = tmp_path / "x.fa", tmp_path / "link"
-    given.write_bytes(FASTA)
+    source, target = tmp_path / "x.fa", tmp_path / "link"
+    source.write_bytes(FASTA)
     (tmp_path / "sub").mkdir()
     if spelling in ("hard", "soft"):
-        {"hard": hard, "soft": soft}[spelling](given, target)
+        {"hard": hard, "soft": soft}[spelling](source, target)
     else:
-        target = {"same": given, "dots": tmp_path / "sub" / ".." / "x.fa"}[spelling]
-    ended = run([*command.split(), given, option, target])
-    assert ended.status == 2
-    assert "would overwrite the input" in ended.stderr
-    assert given.read_bytes() == FASTA
+        target = {"same": source, "dots": tmp_path / "sub" / ".." / "x.fa"}[spelling]
+    result = run([*command.split(), source, option, target])
+    assert result.status == 2
+    assert "would overwrite the input" in result.stderr
+    assert source.read_bytes() == FASTA
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_outputs_are_apart_from_all_files(tmp_path, monkeypatch, command, messag
     (tmp_path / "m").mkdir()
     for name in ("x.fa", "p.tsv", "m/l.tsv"):
         (tmp_path / name).write_bytes(FASTA)
-    ended = run(command)
-    assert ended.status == 2
-    assert message in ended.stderr
+    result = run(command)
+    assert result.status == 2
+    assert message in result.stderr
     assert {(tmp_path / name).read_bytes() for name in ("x.fa", "p.tsv", "m/l.tsv")} == {FASTA}
 
 
 def test_devices_take_any_number_of_outputs(tmp_path):
-    ended = run("tokenize -o /dev/null --report-json /dev/null", FASTA)
-    assert ended.status == 0, ended.stderr
+    result = run("tokenize -o /dev/null --report-json /dev/null", FASTA)
+    assert result.status == 0, result.stderr

@@ -24,10 +24,10 @@ PROGRAM = [sys.executable, "-m", "genomai_cli"]
 def shell(command: str, folder: Path) -> tuple[int, str]:
     """Run `genomai` in a shell, with its redirections; status and standard error."""
     words = command.replace("genomai", " ".join(PROGRAM))
-    ended = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", words], cwd=folder, capture_output=True, text=True, check=False
     )
-    return ended.returncode, ended.stderr
+    return result.returncode, result.stderr
 
 
 def test_a_closed_standard_error_gets_no_file(tmp_path):
@@ -229,7 +229,7 @@ sys.exit(main(sys.argv[1:]))
 )
 def test_a_signal_while_modules_load_ends_at_once(tmp_path, module, number):
     (tmp_path / "x.fa").write_bytes(FASTA)
-    ended = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -245,8 +245,8 @@ def test_a_signal_while_modules_load_ends_at_once(tmp_path, module, number):
         preexec_fn=heed_signals,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert ended.returncode == 128 + number
-    assert ended.stderr == b""
+    assert result.returncode == 128 + number
+    assert result.stderr == b""
     assert [file.name for file in tmp_path.iterdir()] == ["x.fa"]
 
 
@@ -268,12 +268,12 @@ def test_threads_are_capped(monkeypatch):
 
 def test_a_warning_of_a_million_records_is_told_ten_times_and_summed(tmp_path):
     records = "".join(f">r{number}\n{'ACGT' * 5}\n" for number in range(30))
-    told = run("denoise -o " + str(tmp_path / "y.fa"), records).stderr.splitlines()
-    assert sum("unknown to" in line and "unchanged" in line for line in told) == 11
-    assert "30 records in all that are unknown to" in told[-1]
-    told = run("tokenize --model mito", records).stderr.splitlines()
-    assert len(told) == 11
-    assert "30 records in all are left out" in told[-1]
+    lines = run("denoise -o " + str(tmp_path / "y.fa"), records).stderr.splitlines()
+    assert sum("unknown to" in line and "unchanged" in line for line in lines) == 11
+    assert "30 records in all that are unknown to" in lines[-1]
+    lines = run("tokenize --model mito", records).stderr.splitlines()
+    assert len(lines) == 11
+    assert "30 records in all are left out" in lines[-1]
 
 
 def test_a_removed_working_directory_is_one_line(tmp_path):
@@ -298,12 +298,12 @@ def test_what_the_disk_cannot_take_is_told_and_goes_on(
     records = "".join(f">r{number}\nACGTACGTACGTACGTAGGT\n" for number in range(64))
     (tmp_path / "x.fa").write_text(records)
     command = f"ulimit -f {blocks}; genomai embed --model {tiny_sequence_bundle} x.fa -o rows.h5"
-    status, told = shell(command, tmp_path)
+    status, stderr = shell(command, tmp_path)
     assert status == 1
     first = (
         f"{tmp_path}/rows.h5.partial keeps {kept} records: the same command with --resume goes on"
     )
-    assert told.splitlines() == [
+    assert stderr.splitlines() == [
         *([f"genomai embed: {first}"] if kept else []),
         f"genomai embed: {tmp_path}/{where}: cannot be written (File too large)",
     ]

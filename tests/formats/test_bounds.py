@@ -13,7 +13,7 @@ from genomai_cli.formats.kinds import Kind
 from genomai_cli.formats.streams import open_input, peeked
 from genomai_cli.formats.vcf import read_variants
 from genomai_cli.formats.vcf_replay import first_records
-from genomai_cli.names import repeated
+from genomai_cli.names import first_duplicate
 
 HEAD = b"##fileformat=VCFv4.2\n"
 COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT"
@@ -58,7 +58,7 @@ def test_a_sequence_without_end_is_refused(
     tmp_path: Path, monkeypatch, read, sequence: bytes
 ) -> None:
     monkeypatch.setattr(fasta, "LONGEST_SEQUENCE", 3000)
-    monkeypatch.setattr(fasta, "LONGEST_HELD", 3000)
+    monkeypatch.setattr(fasta, "MAX_LETTERS_IN_MEMORY", 3000)
     monkeypatch.setattr(fasta, "_STORED_ABOVE", 1000)
     path = write(tmp_path, b">short\nACGT\n>long\n" + sequence)
     with (
@@ -79,9 +79,9 @@ def test_a_table_of_any_size_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_first_name_that_comes_again_is_found_in_one_pass() -> None:
     asked = []
     names = (asked.append(n) or str(n % 100_000) for n in range(200_000))
-    assert repeated(names) == "0"
+    assert first_duplicate(names) == "0"
     assert len(asked) == 100_001
-    assert repeated("abc") is None
+    assert first_duplicate("abc") is None
 
 
 def test_a_long_header_is_looked_at_once(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_stored_sequences_give_the_same_bytes(tmp_path, request, words):
 def test_a_sequence_too_long_for_memory_is_refused_where_it_is_needed_whole(
     tmp_path, monkeypatch, small
 ):
-    monkeypatch.setattr(records, "LONGEST_HELD", 2000)
+    monkeypatch.setattr(records, "MAX_LETTERS_IN_MEMORY", 2000)
     (tmp_path / "x.fa").write_text(">a\nACGT\n>b\n" + "ACGT" * 600 + "\n")
     assert run(["tokenize", tmp_path / "x.fa"]).status == 0
     refused = run(["augment", "--mask", "0.2", tmp_path / "x.fa", "-o", tmp_path / "y.fa"])

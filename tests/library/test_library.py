@@ -55,8 +55,8 @@ def likely(tmp_path_factory):
     folder = tmp_path_factory.mktemp("likely")
     with pytest.MonkeyPatch.context() as patch:
         tiny_causal.register(patch)
-        made = {"causal": likelihood_bundles.causal(), "masked": likelihood_bundles.masked()}
-        yield {name: likelihood_bundles.saved(one, folder / name) for name, one in made.items()}
+        bundles = {"causal": likelihood_bundles.causal(), "masked": likelihood_bundles.masked()}
+        yield {name: likelihood_bundles.saved(one, folder / name) for name, one in bundles.items()}
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def labelled():
 class TestClassify:
     def test_a_vcf_is_called_as_by_the_command(self, tiny_bundle, cohort):
         model = genomai.load(tiny_bundle, device="cpu")
-        wanted = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers).output
-        assert table(model.classify(cohort.newcomers), model) == wanted
-        assert table(genomai.classify(str(cohort.newcomers), model), model) == wanted
+        expected = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers).output
+        assert table(model.classify(cohort.newcomers), model) == expected
+        assert table(genomai.classify(str(cohort.newcomers), model), model) == expected
         with cohort.newcomers.open("rb") as handle:
-            assert table(model.classify(handle), model) == wanted
+            assert table(model.classify(handle), model) == expected
             assert not handle.closed
         with cohort.newcomers.open() as handle:
-            assert table(model.classify(handle), model) == wanted
+            assert table(model.classify(handle), model) == expected
 
     def test_columns_of_all_calls(self, tiny_bundle, cohort):
         calls = genomai.classify(cohort.newcomers, tiny_bundle, device="cpu")
@@ -118,17 +118,23 @@ class TestClassify:
 
     def test_barcodes_in_memory(self, tiny_bundle, cohort):
         model = genomai.load(tiny_bundle, device="cpu")
-        wanted = model.classify(cohort.newcomers)
+        expected = model.classify(cohort.newcomers)
         written = command("tokenize", "--to", "fasta", "--panel", cohort.panel, cohort.newcomers)
         lines = written.stdout.split()
         pairs = dict(zip((name[1:] for name in lines[::2]), lines[1::2], strict=True))
-        others = [SeqRecord(Seq(letters), id=name) for name, letters in pairs.items()]
-        own = [genomai.SequenceRecord(name, letters) for name, letters in pairs.items()]
-        for given in (pairs, list(pairs.items()), others, iter(own), io.StringIO(written.stdout)):
-            assert table(model.classify(given), model) == table(wanted, model)
-        for given in (own[0], others[0]):
-            (call,) = model.classify(given)
-            assert call.labels == wanted[0].labels
+        biopython_records = [SeqRecord(Seq(letters), id=name) for name, letters in pairs.items()]
+        own_records = [genomai.SequenceRecord(name, letters) for name, letters in pairs.items()]
+        for records in (
+            pairs,
+            list(pairs.items()),
+            biopython_records,
+            iter(own_records),
+            io.StringIO(written.stdout),
+        ):
+            assert table(model.classify(records), model) == table(expected, model)
+        for records in (own_records[0], biopython_records[0]):
+            (call,) = model.classify(records)
+            assert call.labels == expected[0].labels
         assert model.classify(list(pairs.values())).names[:2] == ["1", "2"]
 
     def test_several_files_are_paths(self, tiny_sequence_bundle, sequences):
@@ -138,16 +144,16 @@ class TestClassify:
         assert twice.names == once.names * 2
 
     def test_without_a_model_the_records_choose(self, shipped_only):
-        seen = []
+        messages = []
         file = REPOSITORY / "examples" / "samples.vcf.gz"
-        calls = genomai.classify(file, proportions="superpop", progress=seen.append)
-        wanted = command("classify", "--proportions", "superpop", file)
+        calls = genomai.classify(file, proportions="superpop", progress=messages.append)
+        expected = command("classify", "--proportions", "superpop", file)
         assert calls.model == "ancestry@2.0.0"
-        assert calls.labels("pop").tolist() == [row[3] for row in wanted.rows[1:]]
-        column = wanted.rows[0].index("fraction:EUR")
-        found = [f"{value:.4f}" for value in calls.measured["fraction:EUR"]]
-        assert found == [row[column] for row in wanted.rows[1:]]
-        assert any("sites" in line for line in seen)
+        assert calls.labels("pop").tolist() == [row[3] for row in expected.rows[1:]]
+        column = expected.rows[0].index("fraction:EUR")
+        fractions = [f"{value:.4f}" for value in calls.measured["fraction:EUR"]]
+        assert fractions == [row[column] for row in expected.rows[1:]]
+        assert any("sites" in line for line in messages)
 
 
 class TestVectorsAndScores:
@@ -155,65 +161,71 @@ class TestVectorsAndScores:
         names, vectors = genomai.embed(
             sequences[0], tiny_sequence_bundle, both_strands=True, device="cpu"
         )
-        wanted = command("embed", "--model", tiny_sequence_bundle, "--strand", "both", sequences[0])
+        expected = command(
+            "embed", "--model", tiny_sequence_bundle, "--strand", "both", sequences[0]
+        )
         assert vectors.dtype == np.float32
-        assert names == [row[0] for row in wanted.rows[1:]]
+        assert names == [row[0] for row in expected.rows[1:]]
         assert vectors == pytest.approx(
-            np.array([row[1:] for row in wanted.rows[1:]], np.float32), rel=1e-5
+            np.array([row[1:] for row in expected.rows[1:]], np.float32), rel=1e-5
         )
 
     def test_a_record_that_cannot_be_read_has_no_numbers(self, tiny_sequence_bundle):
-        found = genomai.load(tiny_sequence_bundle, device="cpu").embed(["NN", "ACGTACGT"])
-        assert np.isnan(found.vectors).all(axis=1).tolist() == [True, False]
-        assert found.attributes["model_name"] == "tiny-sequences"
-        assert found.names == ["1", "2"]
+        embeddings = genomai.load(tiny_sequence_bundle, device="cpu").embed(["NN", "ACGTACGT"])
+        assert np.isnan(embeddings.vectors).all(axis=1).tolist() == [True, False]
+        assert embeddings.attributes["model_name"] == "tiny-sequences"
+        assert embeddings.names == ["1", "2"]
 
     @pytest.mark.parametrize("which", ["causal", "masked"])
     def test_likelihoods_are_those_of_the_command(self, likely, tmp_path, which):
         file = tmp_path / "x.fa"
         file.write_text(f">a\n{CONTIG}\n>b\nN\n")
-        wanted = command("score", "--model", likely[which], file).rows[1:]
-        found = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
-        columns = (found.log_likelihoods, found.per_base, found.perplexities)
+        expected = command("score", "--model", likely[which], file).rows[1:]
+        scores = genomai.score({"a": CONTIG, "b": "N"}, likely[which], device="cpu")
+        columns = (scores.log_likelihoods, scores.per_base, scores.perplexities)
         rows = [list(map(shown, values)) for values in zip(*columns, strict=True)]
-        assert rows == [row[2:5] for row in wanted]
-        assert found.names == ["a", "b"]
-        assert found.lengths.tolist() == [len(CONTIG), 1]
-        assert found.method == wanted[0][-1]
+        assert rows == [row[2:5] for row in expected]
+        assert scores.names == ["a", "b"]
+        assert scores.lengths.tolist() == [len(CONTIG), 1]
+        assert scores.method == expected[0][-1]
 
     @pytest.mark.parametrize("which", ["causal", "masked"])
     def test_effects_are_those_of_the_command(self, likely, variants, which):
         reference, vcf = variants
-        wanted = command("score", "--model", likely[which], "--reference", reference, vcf).rows[1:]
+        expected = command("score", "--model", likely[which], "--reference", reference, vcf).rows[
+            1:
+        ]
         model = genomai.load(likely[which], device="cpu")
         before = model.score([CONTIG]).log_likelihoods
-        found = model.score_variants(vcf, reference)
-        scored = [at for at, reason in enumerate(found.skipped) if not reason]
-        assert found.alts == ["C", "T", CONTIG[19], "<DEL>"]
+        effects = model.score_variants(vcf, reference)
+        scored = [at for at, reason in enumerate(effects.skipped) if not reason]
+        assert effects.alts == ["C", "T", CONTIG[19], "<DEL>"]
         assert scored == [0, 1, 2]
-        assert [shown(found.deltas[at]) for at in scored] == [row[6] for row in wanted]
-        assert [str(found.positions[at]) for at in scored] == [row[1] for row in wanted]
-        assert np.isnan(found.deltas[3])
+        assert [shown(effects.deltas[at]) for at in scored] == [row[6] for row in expected]
+        assert [str(effects.positions[at]) for at in scored] == [row[1] for row in expected]
+        assert np.isnan(effects.deltas[3])
         assert model.score([CONTIG]).log_likelihoods == before  # variants change no model
 
     def test_effects_on_labels(self, tiny_sequence_bundle, variants):
         reference, vcf = variants
         model = ("--model", tiny_sequence_bundle, "--reference", reference)
-        wanted = command("score", *model, vcf)
-        found = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
-        at = wanted.rows[0].index(found.labels[0])
-        rows = found.label_changes[:3, 0]
-        assert list(map(shown, rows)) == [row[at] for row in wanted.rows[1:]]
+        expected = command("score", *model, vcf)
+        effects = genomai.score_variants(vcf, reference, tiny_sequence_bundle, device="cpu")
+        at = expected.rows[0].index(effects.labels[0])
+        rows = effects.label_changes[:3, 0]
+        assert list(map(shown, rows)) == [row[at] for row in expected.rows[1:]]
 
 
 class TestExplain:
     def test_attributions_are_those_of_the_command(self, tiny_sequence_bundle, tmp_path):
         (tmp_path / "x.fa").write_text(f">a\n{CONTIG[:12]}\n")
-        wanted = command("explain", "--model", tiny_sequence_bundle, tmp_path / "x.fa")
+        expected = command("explain", "--model", tiny_sequence_bundle, tmp_path / "x.fa")
         model = genomai.load(tiny_sequence_bundle, device="cpu")
-        found, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
-        column = wanted.rows[0].index("attribution")
-        assert list(map(shown, found.attributions)) == [row[column] for row in wanted.rows[1:]]
+        explanation, nothing = model.explain({"a": CONTIG[:12], "b": "NN"})
+        column = expected.rows[0].index("attribution")
+        assert list(map(shown, explanation.attributions)) == [
+            row[column] for row in expected.rows[1:]
+        ]
         assert nothing is None
         assert genomai.explain(["NN"], model) == [None]
         with pytest.raises(genomai.UsageError, match="method guess: there are ism, gradient"):
@@ -223,21 +235,33 @@ class TestExplain:
 class TestGenerate:
     def test_people_are_those_of_the_command(self, shipped_only):
         model = genomai.load("ancestry-generator", device="cpu")
-        how = genomai.Sampling(steps=2)
+        sampling = genomai.Sampling(steps=2)
         for further in ({}, {"haplotypes": True}):
-            made = model.generate(
-                2, phenotype=["GBR", "EUR:1,AFR:1"], seed=3, sampling=how, **further
+            records = model.generate(
+                2, phenotype=["GBR", "EUR:1,AFR:1"], seed=3, sampling=sampling, **further
             )
-            asked = ["--phenotype", "GBR", "--phenotype", "EUR:1,AFR:1", "-n", "2", "--seed", "3"]
+            phenotype_options = [
+                "--phenotype",
+                "GBR",
+                "--phenotype",
+                "EUR:1,AFR:1",
+                "-n",
+                "2",
+                "--seed",
+                "3",
+            ]
             options = ["--haplotypes"] if further else []
-            assert fasta(made) == command("generate", *asked, "--steps", "2", *options).output
+            assert (
+                fasta(records)
+                == command("generate", *phenotype_options, "--steps", "2", *options).output
+            )
         with pytest.raises(genomai.UsageError, match="length does not fit the model"):
             model.generate(length=5)
 
     def test_dna_is_that_of_the_command(self, likely):
-        made = genomai.load(likely["causal"], device="cpu").generate(3, prompt="ACGT", length=30)
-        asked = ["--prompt", "ACGT", "--length", "30", "-n", "3"]
-        assert fasta(made) == command("generate", "--model", likely["causal"], *asked).output
+        records = genomai.load(likely["causal"], device="cpu").generate(3, prompt="ACGT", length=30)
+        options = ["--prompt", "ACGT", "--length", "30", "-n", "3"]
+        assert fasta(records) == command("generate", "--model", likely["causal"], *options).output
         with pytest.raises(genomai.UsageError, match="steps does not fit"):
             genomai.load(likely["causal"], device="cpu").generate(
                 sampling=genomai.Sampling(steps=3)
@@ -255,9 +279,9 @@ class TestTrain:
         classifier.save(tmp_path / "library")
         weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        called = genomai.load(tmp_path / "library", device="cpu").classify(texts)
-        assert np.array_equal(called.probabilities(), classifier.predict_proba(texts))
-        assert called.labels().tolist() == [str(kind) for kind in classifier.predict(texts)]
+        calls = genomai.load(tmp_path / "library", device="cpu").classify(texts)
+        assert np.array_equal(calls.probabilities(), classifier.predict_proba(texts))
+        assert calls.labels().tolist() == [str(kind) for kind in classifier.predict(texts)]
         assert classifier.classes_.tolist() == [0, 1]
         assert classifier.score(texts, kinds) > 0.9
         card = (tmp_path / "library" / "README.md").read_text()
@@ -270,10 +294,10 @@ class TestTrain:
     def test_labels_of_any_type_come_back(self, short, labelled):
         texts, kinds = labelled
         words = np.array(["low", "high"])[kinds]
-        found = genomai.train(texts, words, time="1s", device="cpu")
-        assert found.classes_.tolist() == ["high", "low"]
-        assert set(found.predict([*texts[:4], "N"])) == {"high", "low", "UNKNOWN"}
-        assert np.isnan(found.predict_proba(["N"])).all()
+        classifier = genomai.train(texts, words, time="1s", device="cpu")
+        assert classifier.classes_.tolist() == ["high", "low"]
+        assert set(classifier.predict([*texts[:4], "N"])) == {"high", "low", "UNKNOWN"}
+        assert np.isnan(classifier.predict_proba(["N"])).all()
 
     def test_numbers_that_are_labels_are_in_their_own_order(self, short, labelled, tmp_path):
         texts, kinds = labelled
@@ -285,11 +309,11 @@ class TestTrain:
             "10",
             "9",
         ]
-        found = genomai.train(texts, [10 - kind for kind in kinds], time="1s", device="cpu")
-        assert found.classes_.tolist() == [9, 10]
-        assert set(found.predict([*texts[:4], "N"]).tolist()) == {9, 10, None}
-        best = found.predict_proba(texts).argmax(axis=1)
-        assert found.classes_[best].tolist() == found.predict(texts).tolist()
+        classifier = genomai.train(texts, [10 - kind for kind in kinds], time="1s", device="cpu")
+        assert classifier.classes_.tolist() == [9, 10]
+        assert set(classifier.predict([*texts[:4], "N"]).tolist()) == {9, 10, None}
+        best = classifier.predict_proba(texts).argmax(axis=1)
+        assert classifier.classes_[best].tolist() == classifier.predict(texts).tolist()
 
     def test_several_labels_a_record(self, short, labelled, tmp_path):
         texts, kinds = labelled
@@ -298,22 +322,22 @@ class TestTrain:
         (tmp_path / "x.csv").write_text(f"sequence,kind,word\n{rows}")
         command("train", tmp_path / "x.csv", "--time", "1s", "-o", tmp_path / "m")
         labels = {"kind": kinds, "word": words}
-        found = genomai.train(texts, labels, time="1s", device="cpu")
-        found.save(tmp_path / "library")
+        classifier = genomai.train(texts, labels, time="1s", device="cpu")
+        classifier.save(tmp_path / "library")
         weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        assert [classes.tolist() for classes in found.classes_] == [[0, 1], ["high", "low"]]
-        called = found.predict([*texts, "N"])
-        assert called.shape == (len(texts) + 1, 2)
-        assert called[-1].tolist() == [None, "UNKNOWN"]
-        both_right = (called[:-1, 0] == kinds) & (called[:-1, 1] == words)
-        assert found.score(texts, labels) == np.mean(both_right) > 0.9
+        assert [classes.tolist() for classes in classifier.classes_] == [[0, 1], ["high", "low"]]
+        predicted = classifier.predict([*texts, "N"])
+        assert predicted.shape == (len(texts) + 1, 2)
+        assert predicted[-1].tolist() == [None, "UNKNOWN"]
+        both_right = (predicted[:-1, 0] == kinds) & (predicted[:-1, 1] == words)
+        assert classifier.score(texts, labels) == np.mean(both_right) > 0.9
         with pytest.raises(genomai.UsageError, match="several heads, kind, word: classify"):
-            found.predict_proba(texts)
+            classifier.predict_proba(texts)
         with pytest.raises(genomai.UsageError, match="kind is missing"):
-            found.score(texts, {"word": words})
+            classifier.score(texts, {"word": words})
         with pytest.raises(genomai.UsageError, match=r"in memory are needed, not the file x\.csv"):
-            found.score(texts, "x.csv")
+            classifier.score(texts, "x.csv")
 
     def test_a_data_frame_of_labels(self):
         pandas = pytest.importorskip("pandas")
@@ -323,26 +347,26 @@ class TestTrain:
 
     def test_a_validation_set_and_missing_labels(self, short, labelled):
         texts, kinds = labelled
-        given = [None, float("nan"), *kinds[2:30]]
+        labels = [None, float("nan"), *kinds[2:30]]
         with pytest.warns(genomai.GenomaiWarning, match="2 samples have no label"):
-            found = genomai.train(
-                texts[:30], given, validation=(texts[30:], kinds[30:]), time="1s", device="cpu"
+            classifier = genomai.train(
+                texts[:30], labels, validation=(texts[30:], kinds[30:]), time="1s", device="cpu"
             )
-        assert found.validation_["label"]["n"] == 10
+        assert classifier.validation_["label"]["n"] == 10
 
     def test_another_recipe(self, labelled):
         texts, kinds = labelled
         small = "network.width=16 network.heads=2 network.layers=1 network.feed_forward=32"
         steps = "network.positions=64 optimization.steps=4 optimization.evaluate_every=2"
-        seen = []
-        found = genomai.SequenceClassifier(
+        messages = []
+        classifier = genomai.SequenceClassifier(
             recipe="sequences",
             changes=f"{small} {steps}".split(),
             device="cpu",
-            progress=seen.append,
+            progress=messages.append,
         ).fit(texts, kinds)
-        assert found.model_.bundle.config["network"]["kind"] == "transformer"
-        assert seen[-1].startswith("network 1, step 4: loss ")
+        assert classifier.model_.bundle.config["network"]["kind"] == "transformer"
+        assert messages[-1].startswith("network 1, step 4: loss ")
 
     def test_scikit_learn_crosses_it(self, short, labelled):
         selection_ = pytest.importorskip("sklearn.model_selection")
@@ -372,9 +396,9 @@ class TestTrain:
         regressor.fit(texts, shares).save(tmp_path / "library")
         weights = [tmp_path / name / "model.safetensors" for name in ("m", "library")]
         assert weights[0].read_bytes() == weights[1].read_bytes()
-        found = regressor.predict([*texts, "N"])
-        assert np.isnan(found).tolist() == [False] * len(texts) + [True]
-        spread, error = np.var(shares), np.mean(np.square(found[:-1] - shares))
+        predicted = regressor.predict([*texts, "N"])
+        assert np.isnan(predicted).tolist() == [False] * len(texts) + [True]
+        spread, error = np.var(shares), np.mean(np.square(predicted[:-1] - shares))
         assert regressor.score(texts, shares) == pytest.approx(1 - error / spread)
         away = (np.mean([*shares, 1]) - 1) ** 2  # nothing is explained of what cannot be told
         error, spread = (error * len(texts) + away) / (len(texts) + 1), np.var([*shares, 1])
@@ -382,9 +406,9 @@ class TestTrain:
         card = (tmp_path / "library" / "README.md").read_text()
         assert "genomai_cli.SequenceRegressor(time='1s', device='cpu').fit(" in card
         calls = genomai.classify(texts, tmp_path / "m", device="cpu")
-        wanted = command("classify", "--model", tmp_path / "m", tmp_path / "x.csv")
+        expected = command("classify", "--model", tmp_path / "m", tmp_path / "x.csv")
         assert [[f"{n:.6g}" for n in row] for row in calls.numbers()] == [
-            row[1:4] for row in wanted.rows[1:]
+            row[1:4] for row in expected.rows[1:]
         ]
         with pytest.raises(genomai.UsageError, match="none of this kind"):
             calls.labels()
@@ -393,11 +417,11 @@ class TestTrain:
         texts, _ = labelled
         shares = [text.count("G") / len(text) + 0.001 for text in texts]
         labels = {"g": shares, "others": [1 - share for share in shares]}
-        found = genomai.SequenceRegressor(time="1s", device="cpu").fit(texts, labels)
-        predicted = found.predict(texts)
+        regressor = genomai.SequenceRegressor(time="1s", device="cpu").fit(texts, labels)
+        predicted = regressor.predict(texts)
         assert predicted.shape == (len(texts), 2)
         errors = np.square(predicted - np.array(list(labels.values())).T).mean(axis=0)
-        assert found.score(texts, labels) == pytest.approx(1 - errors.mean() / np.var(shares))
+        assert regressor.score(texts, labels) == pytest.approx(1 - errors.mean() / np.var(shares))
 
 
 class TestErrors:
@@ -479,10 +503,10 @@ class TestFrames:
         pytest.importorskip("pandas")
         calls = genomai.classify(cohort.newcomers, tiny_bundle, device="cpu")
         frame = calls.to_pandas()
-        wanted = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers)
-        assert [frame.index.name, *frame.columns] == wanted.rows[0]
-        assert frame["pop"].tolist() == [row[3] for row in wanted.rows[1:]]
-        assert f"{frame['pop_p'].iloc[0]:.4f}" == wanted.rows[1][4]
+        expected = command("classify", "--probs", "--model", tiny_bundle, cohort.newcomers)
+        assert [frame.index.name, *frame.columns] == expected.rows[0]
+        assert frame["pop"].tolist() == [row[3] for row in expected.rows[1:]]
+        assert f"{frame['pop_p'].iloc[0]:.4f}" == expected.rows[1][4]
         assert frame.loc["nobody"].isna().sum() == 2 + sum(map(len, calls.heads.values()))
 
     def test_vectors_and_scores(self, likely, variants):
@@ -497,10 +521,10 @@ class TestFrames:
     def test_an_anndata_of_vectors(self, likely):
         pytest.importorskip("anndata")
         vectors = genomai.embed({"a": CONTIG}, likely["causal"], device="cpu")
-        made = vectors.to_anndata()
-        assert made.obs_names.tolist() == ["a"]
-        assert made.uns["genomai"]["model_name"] == "likely"
-        assert np.array_equal(made.X, vectors.vectors)
+        anndata = vectors.to_anndata()
+        assert anndata.obs_names.tolist() == ["a"]
+        assert anndata.uns["genomai"]["model_name"] == "likely"
+        assert np.array_equal(anndata.X, vectors.vectors)
 
     def test_what_is_not_installed_is_named(self, likely, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "pandas", None)

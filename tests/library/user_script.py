@@ -36,14 +36,16 @@ def likelihoods(model_folder: str, reference: Path, vcf: Path) -> tuple[float, f
 
 def cross_checked(sequences: list[str], labels: list[int]) -> float:
     """The share of held-out sequences that a classifier calls right."""
-    seen: list[str] = []
-    classifier = genomai.SequenceClassifier(time="1s", seed=1, device="cpu", progress=seen.append)
+    messages: list[str] = []
+    classifier = genomai.SequenceClassifier(
+        time="1s", seed=1, device="cpu", progress=messages.append
+    )
     half = len(sequences) // 2
     try:
         classifier.fit(sequences[:half], labels[:half])
     except genomai.TrainingError as error:
         raise SystemExit(str(error)) from error
     chances: NDArray[np.float64] = classifier.predict_proba(sequences[half:])
-    assert seen
+    assert messages
     assert chances.shape == (len(sequences) - half, len(classifier.classes_))
     return classifier.score(sequences[half:], labels[half:])

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from genomai_cli import tokenizers
 from genomai_cli.alphabet import reverse_complement
 from genomai_cli.augmentations import (
-    NOTHING,
+    PADDING,
     crop,
-    hide_outside,
     lengths,
     mask,
-    runs,
+    mask_outside,
+    random_spans,
+    reverse_complement_rows,
     substitute,
-    turn,
 )
 from genomai_cli.backbones import heads
 from genomai_cli.backbones.base import build_network
@@ -51,7 +51,7 @@ ANYTHING = dict(contrastive=ContrastiveSettings(), masked=MaskedSettings())
 
 def rows(*sequences):
     """Sequences as rows, filled up."""
-    array = np.full((len(sequences), max(map(len, sequences))), NOTHING, np.uint8)
+    array = np.full((len(sequences), max(map(len, sequences))), PADDING, np.uint8)
     for row, sequence in zip(array, sequences, strict=True):
         row[: len(sequence)] = np.frombuffer(sequence.encode(), np.uint8)
     return array
@@ -59,7 +59,7 @@ def rows(*sequences):
 
 def text(row):
     """A row's letters."""
-    return row[row != NOTHING].tobytes().decode()
+    return row[row != PADDING].tobytes().decode()
 
 
 def rng(seed=0):
@@ -86,16 +86,18 @@ class TestRows:
 
 class TestAugmentations:
     def test_turned_rows_are_reverse_complements(self):
-        turned = turn(rows("AACG", "TG", "AC"), np.array([True, True, False]))
+        turned = reverse_complement_rows(rows("AACG", "TG", "AC"), np.array([True, True, False]))
         assert [text(row) for row in turned] == ["CGTT", "CA", "AC"]
 
     @given(SEQUENCES)
     def test_turning_twice_changes_nothing(self, sequences):
         letters = rows(*sequences)
         every = np.ones(len(letters), np.bool_)
-        assert (turn(turn(letters, every), every) == letters).all()
         assert (
-            text(turn(letters, every)[0])
+            reverse_complement_rows(reverse_complement_rows(letters, every), every) == letters
+        ).all()
+        assert (
+            text(reverse_complement_rows(letters, every)[0])
             == reverse_complement(np.frombuffer(sequences[0].encode(), np.uint8)).tobytes().decode()
         )
 
@@ -114,18 +116,18 @@ class TestAugmentations:
     @given(SEQUENCES, st.floats(0.1, 1))
     def test_hiding_outside_keeps_positions(self, sequences, share):
         letters = rows(*sequences)
-        shown = hide_outside(letters, share, rng())
+        shown = mask_outside(letters, share, rng())
         assert (lengths(shown) == lengths(letters)).all()
         assert ((shown == letters) | (shown == ord("N"))).all()
 
     @pytest.mark.parametrize("span", [1, 3, 6])
     def test_runs_cover_the_share_asked_for(self, span):
-        chosen = runs((200, 500), 0.15, rng(), span)
+        chosen = random_spans((200, 500), 0.15, rng(), span)
         assert chosen.mean() == pytest.approx(0.15, abs=0.01)
 
     @given(st.integers(1, 6), st.integers(0, 50))
     def test_runs_are_as_long_as_asked_for(self, span, seed):
-        chosen = runs((1, 200), 0.1, rng(seed), span)[0]
+        chosen = random_spans((1, 200), 0.1, rng(seed), span)[0]
         edges = np.flatnonzero(np.diff(chosen.astype(int)))  # runs at the ends may be cut short
         inside = edges[chosen[edges + 1].argmax() :] if len(edges) else edges
         assert (np.diff(inside)[::2] >= span).all()

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genomai_cli.alphabet import MISSING, Letters
-from genomai_cli.augmentations import hide
+from genomai_cli.augmentations import mask_letters
 from genomai_cli.objectives.base import Alphabet, Group, Model, Views
 from genomai_cli.population.barcode import join
 from genomai_cli.population.networks.phenotype_embedding import (
@@ -103,7 +103,7 @@ class Crossmodal:
             np.isnan(truth.locations), truth.locations, self._moved(truth.locations, rng)
         )
         return {
-            "ids": encode_rows(self.alphabet.tokenizer, hide(letters_BS, shares_B, rng)),
+            "ids": encode_rows(self.alphabet.tokenizer, mask_letters(letters_BS, shares_B, rng)),
             **views_of(truth),
             "shown": some_columns(truth.known, self.settings.whole, rng).astype(np.int64),
             "shown_places": ticks(moved),

@@ -18,7 +18,7 @@ import torch
 from genomai_cli.bundles.bundle import Bundle
 from genomai_cli.diffusion.phenotypes import NULL, REFERENCE, Phenotypes
 from genomai_cli.errors import InputError, UsageError
-from genomai_cli.names import repeated
+from genomai_cli.names import first_duplicate
 from genomai_cli.population.networks.crossmodal import crossmodal_of
 from genomai_cli.population.networks.phenotype_embedding import PhenotypeRecords
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, encode, ignored
@@ -60,7 +60,7 @@ def requests_of(texts: Sequence[str], individuals: int, phenotypes: Phenotypes) 
     requests = [
         request for text in texts for request in parsed_request(text, individuals, phenotypes)
     ]
-    if name := repeated(request.name for request in requests):
+    if name := first_duplicate(request.name for request in requests):
         raise UsageError(f"--phenotype asks for {name} twice: people would have the same names")
     return requests
 

@@ -34,7 +34,7 @@ def paths(alleles_BJK: Array, stay_K: Array, emission_BK3: Array, draws_XK: Arra
                 from_J, path_BX2K[b],
             )  # fmt: skip
 
-    threads.each(threads.count(), individuals, walk)
+    threads.run_strided(threads.count(), individuals, walk)
     return path_BX2K
 
 

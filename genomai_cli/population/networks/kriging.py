@@ -92,7 +92,7 @@ class KrigingReference:
         self._system = self._cached_targets = None
         self.calibration.set_frequencies(copies_NS)
 
-    @threads.one_for_linear_algebra()
+    @threads.single_threaded_blas()
     def genotypes(
         self, alleles_B2S: Alleles, phased_B: Flags, likelihoods_BS3: Floats | None = None
     ) -> tuple[Floats, Floats | None]:
@@ -124,14 +124,14 @@ class KrigingReference:
                     genotypes_BS3[batch] = softmax(self.calibration(predicted_BS2, known, copying))
 
             shared = rows, len(sites_K), weights_NB
-            threads.each(threads.count(), -(-len(rows) // BATCH_SIZE), calibrate_rows, *shared)
+            threads.run_strided(threads.count(), -(-len(rows) // BATCH_SIZE), calibrate_rows, *shared)
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             informative_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(axis=2)
             soft_B = (informative_BS & (alleles_B2S < 0).all(axis=1)).any(axis=1)
             genotypes_BS3[soft_B] = genotypes_of(pairs_BS4[soft_B])
         return genotypes_BS3, pairs_BS4
 
-    @threads.one_for_linear_algebra()
+    @threads.single_threaded_blas()
     def leave_one_out(self, sites_K: Numbers, rows_B: Numbers) -> Floats:
         """The predictions (B, S, 2) from these sites of some of the training individuals, each without that individual.
 

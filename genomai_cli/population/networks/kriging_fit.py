@@ -30,7 +30,7 @@ from genomai_cli.population.networks.kriging import (
     copying_features,
     softmax,
 )
-from genomai_cli.threads import one_for_linear_algebra
+from genomai_cli.threads import single_threaded_blas
 
 MIN_INDIVIDUALS = 4  # of a reference, whose individuals are left out in turn
 SETS = 8  # of known sites
@@ -74,7 +74,7 @@ def fill(kriging: KrigingReference, alleles_N2S: Alleles, position_S: NDArray[np
     fit([(kriging, alleles_N2S)])
 
 
-@one_for_linear_algebra()
+@single_threaded_blas()
 def fit(parts: Sequence[WindowData]) -> None:
     """Choose the rates of the copying model and calibrate, on windows that share these values."""
     rng = np.random.default_rng(SEED)
@@ -91,7 +91,7 @@ def fit(parts: Sequence[WindowData]) -> None:
     calibrate(kriging.calibration, Examples(features, genotypes), rng)
 
 
-@one_for_linear_algebra()
+@single_threaded_blas()
 def losses(kriging: KrigingReference, alleles_N2S: Alleles) -> Mapping[str, tuple[float, float]]:
     """The mean nats of hidden genotypes where every tenth site is known, with phase and without, and those of the
     genotypes' frequencies: of validation individuals, on whom nothing was fitted, each left out of the reference."""

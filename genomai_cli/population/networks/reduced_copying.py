@@ -90,7 +90,7 @@ class ReducedCopying:
                 group.begin(evidence_BK[rows], excluded_B[rows], self._error)
                 visit(group, rows)
 
-        threads.each(threads.count(), -(-count // lanes), walk)
+        threads.run_strided(threads.count(), -(-count // lanes), walk)
 
 
 class Group:
