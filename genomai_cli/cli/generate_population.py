@@ -200,7 +200,9 @@ class Report:
             expected = structure.frequencies(real)
             held_out = read_genotypes(self.held_out, panel) if self.held_out else None
             groups = read_labels(self.groups) if self.groups else None
-            parts.append(quality.compare_with_samples(synthetic, panel, real, held_out, groups, seed))
+            parts.append(
+                quality.compare_with_samples(synthetic, panel, real, held_out, groups, seed)
+            )
         parts.append(_recognised(run, synthetic, panel))
         quality_report = quality.merged(parts)
         for remark in quality_report.remarks:

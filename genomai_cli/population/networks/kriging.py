@@ -124,7 +124,9 @@ class KrigingReference:
                     genotypes_BS3[batch] = softmax(self.calibration(predicted_BS2, known, copying))
 
             shared = rows, len(sites_K), weights_NB
-            threads.run_strided(threads.count(), -(-len(rows) // BATCH_SIZE), calibrate_rows, *shared)
+            threads.run_strided(
+                threads.count(), -(-len(rows) // BATCH_SIZE), calibrate_rows, *shared
+            )
         if likelihoods_BS3 is not None and pairs_BS4 is not None:
             informative_BS = (likelihoods_BS3 != likelihoods_BS3[..., :1]).any(axis=2)
             soft_B = (informative_BS & (alleles_B2S < 0).all(axis=1)).any(axis=1)
