@@ -62,9 +62,11 @@ class SequenceModel(Protocol):
         `MISSING`."""
 
 
-def denoiser_of(bundle: Bundle, settings: Settings, others: Iterable[Any]) -> "SequenceDenoiser":
+def denoiser_of(
+    bundle: Bundle, settings: Settings, other_coordinates: Iterable[Any]
+) -> "SequenceDenoiser":
     """The denoiser of a bundle of sequences; BundleError for one that predicts no bases."""
-    del others
+    del other_coordinates
     head, tokenizer = auxiliary_head(bundle), bundle.tokenizer
     if tokenizer.length(len(BASES)) != len(BASES):
         raise BundleError(
@@ -115,21 +117,21 @@ class SequenceDenoiser:
         if not known_L.any():
             return None
         missing_L = reading.letters == UNKNOWN_LETTER
-        found_L4 = self._predicted(codes_L, missing_L)
+        posterior_L4 = self._predicted(codes_L, missing_L)
         if self._settings.error_rate is not None:
-            left_L4 = self._leave_out(codes_L, known_L, reading.name)
-            found_L4[known_L] = corrected(
-                left_L4[known_L], codes_L[known_L], self._settings.error_rate
+            left_out_L4 = self._leave_out(codes_L, known_L, reading.name)
+            posterior_L4[known_L] = corrected(
+                left_out_L4[known_L], codes_L[known_L], self._settings.error_rate
             )
-        rows = np.flatnonzero(found_L4.any(axis=1))
+        rows = np.flatnonzero(posterior_L4.any(axis=1))
         alphabet = np.broadcast_to(BASE_LETTERS, (len(rows), len(BASES)))
-        columns = (rows, found_L4[rows], codes_L[rows], alphabet, missing_L[rows])
+        columns = (rows, posterior_L4[rows], codes_L[rows], alphabet, missing_L[rows])
         return [propose(*columns, self._settings)]
 
     def _leave_out(self, codes_L: Codes, known_L: Flags, name: str) -> Probabilities:
         def without(masked_1L: Flags) -> Probabilities:
-            shown_L = np.where(masked_1L[0], MISSING, codes_L)
-            return self._predicted(shown_L, masked_1L[0])[None]
+            visible_L = np.where(masked_1L[0], MISSING, codes_L)
+            return self._predicted(visible_L, masked_1L[0])[None]
 
         seeds = [self._settings.seeds(name)]
         # Bases that no window predicts are as likely as any.
@@ -147,10 +149,10 @@ class SequenceDenoiser:
                 log_L4[start : start + width] += log_T4
                 windows_L[start : start + width] += 1
         predicted_L = chosen_L & (windows_L > 0)
-        found_L4 = np.zeros_like(log_L4)
+        probabilities_L4 = np.zeros_like(log_L4)
         mean_K4 = log_L4[predicted_L] / windows_L[predicted_L, None]
-        found_L4[predicted_L] = normalised(np.exp(mean_K4))
-        return found_L4
+        probabilities_L4[predicted_L] = normalised(np.exp(mean_K4))
+        return probabilities_L4
 
     def _starts(self, codes_L: Codes, chosen_L: Flags, width: int) -> Iterator[int]:
         """Where the windows begin that hold a chosen base, and enough known ones."""
@@ -177,8 +179,8 @@ class MaskedBases:
     @torch.inference_mode()
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
         """See `SequenceModel`."""
-        shown_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
-        ids_BT = torch.from_numpy(shown_BT).to(self._device)
+        known_ids_BT = np.where(codes_BT < 0, self._mask_id, self._ids[codes_BT])
+        ids_BT = torch.from_numpy(known_ids_BT).to(self._device)
         logits_BTV = self._network.predict_masked(self._head, ids_BT)
         log_BT4 = logits_BTV[..., self._ids].double().log_softmax(2)
         return log_BT4.cpu().numpy()

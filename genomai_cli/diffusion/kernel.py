@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MASKED = -1  # among tokens: not to be seen, or not known
-EARLIEST = 1e-3  # no time of a loss is nearer to 0, where its weight has no bound
+MIN_TIME = 1e-3  # no time of a loss is nearer to 0, where its weight has no bound
 
 Times = NDArray[np.float64]
 Tokens = NDArray[np.int64]
@@ -89,7 +89,7 @@ class Kernel(Protocol):
     def substitutions(self) -> bool:
         """Whether a token may be another than it was: then the network needs to be told each one's keep probability."""
 
-    def times(self, even_B: Times) -> Times:
+    def times(self, uniform_B: Times) -> Times:
         """The times (B,) of a loss, from numbers that are spread evenly from 0 to 1."""
 
     def time_derivative(self, times_B: Times) -> Times:
@@ -124,20 +124,20 @@ class Kernel(Protocol):
 
 
 def spread_times(count: int, rng: np.random.Generator) -> Times:
-    """Times (count,), each uniform from `EARLIEST` to 1, and together spread evenly.
+    """Times (count,), each uniform from `MIN_TIME` to 1, and together spread evenly.
 
     With one draw for all of them the loss of a batch varies less (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
     """
     times_B = (rng.random() + np.arange(count) / max(count, 1)) % 1.0
-    spread_B: Times = EARLIEST + (1 - EARLIEST) * times_B
-    return spread_B
+    scaled_B: Times = MIN_TIME + (1 - MIN_TIME) * times_B
+    return scaled_B
 
 
 def sample_categorical(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """The tokens (N,) that uniform numbers choose: the first whose cumulative probability exceeds the number."""
     cumulative_NV = probabilities_NV.cumsum(1)
-    above_N: Tensor = (uniform_N[:, None] >= cumulative_NV[:, :-1]).sum(1)
-    return above_N
+    tokens_N: Tensor = (uniform_N[:, None] >= cumulative_NV[:, :-1]).sum(1)
+    return tokens_N
 
 
 def uniform_numbers(generators: Sequence[np.random.Generator], like: Tensor) -> Tensor:
@@ -173,5 +173,5 @@ def spaced_numbers(
 def guided(conditional: Tensor, unconditional: Tensor, guidance: float) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598): logits moved away from those without a
     condition; 1 leaves the conditional ones as they are, 0 takes the others."""
-    moved: Tensor = unconditional + guidance * (conditional - unconditional)
-    return moved
+    logits: Tensor = unconditional + guidance * (conditional - unconditional)
+    return logits

@@ -35,8 +35,8 @@ class SequenceRows:
 
     def row(self, letters_L: Letters, numbers_P: list[int]) -> Letters:
         """One sequence as a row."""
-        filled = np.pad(letters_L, (0, self.letters - len(letters_L)))
-        return np.concatenate([filled, np.array(numbers_P, np.uint8)])
+        padded_L = np.pad(letters_L, (0, self.letters - len(letters_L)))
+        return np.concatenate([padded_L, np.array(numbers_P, np.uint8)])
 
     def sequences(self, rows: Letters) -> Letters:
         """The letters (B, L)."""
@@ -75,5 +75,7 @@ class LabelledNoising(TokenNoising):
         inputs: Callable[[Tensor], Tensor] | None,
     ) -> TokenDenoiser:
         """See `Noising`."""
-        of_tokens = super().denoiser(network, head, views, soft_masked=soft_masked, inputs=inputs)
-        return replace(of_tokens, condition=views["phenotype"][:, 0])
+        unconditional = super().denoiser(
+            network, head, views, soft_masked=soft_masked, inputs=inputs
+        )
+        return replace(unconditional, condition=views["phenotype"][:, 0])
