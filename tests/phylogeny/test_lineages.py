@@ -10,7 +10,13 @@ from conftest import run
 from genomai_cli.bundles import bundle as bundles
 from genomai_cli.phylogeny import generate
 from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.lineages import MANY, GenotypeMatrix, reported, reporting_styles, summary
+from genomai_cli.phylogeny.lineages import (
+    MIN_STYLE_GENOMES,
+    GenotypeMatrix,
+    reported,
+    reporting_styles,
+    summary,
+)
 from genomai_cli.phylogeny.variant_clustering import Lists, Tree, grow
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
 
@@ -76,13 +82,13 @@ def test_the_posterior_is_that_of_bayes(network):
 def test_a_masked_variant_is_the_mean_over_lineages_and_styles(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     expected = (network.posterior(ids)[:, :, 0, None] * dense_shares(network)).sum((0, 1))
-    assert torch.allclose(network.restored(ids)[0], expected, atol=1e-12)
+    assert torch.allclose(network.variant_probabilities(ids)[0], expected, atol=1e-12)
 
 
 def test_the_variants_of_a_lineage_are_those_of_a_complete_genome(network):
     complete = dense_shares(network) / torch.sigmoid(network.reported)[:, None]
     lineages = torch.tensor([2, 0, 2])
-    assert torch.allclose(network.variants_in(lineages), complete[0, lineages], atol=1e-12)
+    assert torch.allclose(network.lineage_variants(lineages), complete[0, lineages], atol=1e-12)
     style = torch.sigmoid(network.reported).mean(1).argmax()
     assert torch.allclose(network.frequency(), network.weight[style].softmax(0), atol=1e-12)
 
@@ -90,7 +96,7 @@ def test_the_variants_of_a_lineage_are_those_of_a_complete_genome(network):
 def test_the_letters_of_a_site_are_a_distribution_with_the_reference_s(network):
     ids = torch.tensor([[1, 1, 4, 3, 2]])
     p = network.predict_masked(None, ids).softmax(2)[0]
-    restored = network.restored(ids)[0]
+    restored = network.variant_probabilities(ids)[0]
     assert torch.allclose(
         p[0, 1], restored[0], atol=1e-4
     )  # the letters that nobody has get a little
@@ -186,7 +192,7 @@ def census_of(has):
 def test_a_share_is_drawn_towards_that_of_the_node_above():
     has = clades(9, np.random.default_rng(3))
     matrix = census_of(has)
-    tree = grow(matrix.has, 5, np.ones(14, bool))
+    tree = grow(matrix.present, 5, np.ones(14, bool))
     found = summary(matrix, tree)
     leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
     own = found.lineage == leaf
@@ -199,7 +205,7 @@ def test_a_share_is_drawn_towards_that_of_the_node_above():
 def test_no_lineage_is_one_genome():
     rng = np.random.default_rng(6)
     matrix = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
-    tree = grow(matrix.has, 3, np.ones(60, bool))
+    tree = grow(matrix.present, 3, np.ones(60, bool))
     found = summary(matrix, tree)
     members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
     assert found.frequency.shape == (1, len(members))
@@ -209,7 +215,7 @@ def test_no_lineage_is_one_genome():
 @pytest.fixture(scope="module")
 def with_pipeline():
     """Genomes of four clades of which a pipeline has left out two common variants and a clade's own, in one of ten."""
-    has = clades(8 * MANY, np.random.default_rng(7))
+    has = clades(8 * MIN_STYLE_GENOMES, np.random.default_rng(7))
     has = np.concatenate([has, np.ones((len(has), 3), bool)], axis=1)  # three that everybody has
     left_out = np.random.default_rng(8).random(len(has)) < 0.095
     has[np.ix_(left_out, [14, 15, 5])] = False
@@ -232,7 +238,7 @@ def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
 def test_what_a_style_does_not_report_is_found(with_pipeline):
     has, left_out = with_pipeline
     complete, members = census_of(has[~left_out]), census_of(has[left_out])
-    found = summary(complete, grow(complete.has, 5, np.ones(17, bool)))
+    found = summary(complete, grow(complete.present, 5, np.ones(17, bool)))
     assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
 
 
@@ -333,7 +339,7 @@ def named(world, monkeypatch):
     monkeypatch.setattr(
         generate.bundles,
         "load",
-        lambda name, *_: namer if name == generate.NAMED_BY else load(name, *_),
+        lambda name, *_: namer if name == generate.HAPLOGROUP_MODEL else load(name, *_),
     )
     monkeypatch.setattr(generate, "classify_records", classified)
     return folder, places
