@@ -91,10 +91,8 @@ def variants_of(sites: VariableSites, reference: Reference, min_count: int) -> V
 
 PARENT_WEIGHT = 0.5  # in genomes, of the shares of the node above
 PRIVATE_PSEUDOCOUNT = 0.3  # genomes that a variant is believed to be in by chance, beside those in which it was seen so
-ENTRY_THRESHOLDS = (
-    3.0,
-    0.01,
-)  # ratio to the share by chance, and share, at least
+# Ratio to the share by chance, and share, at least.
+ENTRY_THRESHOLDS = (3.0, 0.01)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,14 +206,12 @@ def _logit(share: Floats) -> Floats:
 
 COMMON_FREQUENCY = 0.9  # a variant that more genomes have shows who lacks it
 MIN_LACKING = 2  # of the common variants, for a suspected style
-MIN_RELATIVE_DIVERSITY = (
-    0.5  # to all genomes; genomes that lack the same variants and are more diverse are no clade
-)
+# To all genomes; genomes that lack the same variants and are more diverse are no clade.
+MIN_RELATIVE_DIVERSITY = 0.5
 MIN_STYLE_GENOMES = 200  # of the same pattern
 EM_ROUNDS = 3
-REPORTED_SHARE = (
-    0.2  # of a variant's carriers: where fewer are reported, a letter of this style tells nothing
-)
+# Of a variant's carriers: where fewer are reported, a letter of this style tells nothing.
+REPORTED_SHARE = 0.2
 REPORTING_PSEUDOCOUNT = 2.0  # carriers, all of them reported
 
 

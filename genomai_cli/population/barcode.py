@@ -36,8 +36,8 @@ from genomai_cli.population.uncertain_calls import UncertainCalls
 from genomai_cli.records import SequenceRecord, UncertainGenotypes
 
 MISSING_LETTERS = letter_set("NBDHV")  # three bases or more: no genotype of two alleles
-MOST_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
-MOST_FOREIGN_SHARE = 0.25  # of the letters that are known
+MAX_FOREIGN = 4  # letters that are no genotype of their site, in any barcode
+MAX_FOREIGN_SHARE = 0.25  # of the letters that are known
 
 
 def _split_tables() -> tuple[Letters, Letters]:
@@ -61,7 +61,7 @@ def _join_table() -> Letters:
 
 
 _FIRST, _SECOND = _split_tables()
-_JOINED = _join_table()
+_LETTER_OF_BASES = _join_table()
 
 
 ASSUMED = "assumed="  # in a barcode's description: how many of its letters stand for calls that no file has
@@ -91,12 +91,12 @@ def resolve(letters: Letters, rng: np.random.Generator | None = None) -> Letters
 
 def join(first: Letters, second: Letters) -> Letters:
     """The barcode of two haplotypes: R for A and G, and so on; N where either is missing."""
-    return _JOINED[first, second]
+    return _LETTER_OF_BASES[first, second]
 
 
 # Rows and columns are A C G T N: the letter of two alleles.
-_SITES_AT_ONCE = 64
-_PAIRS = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
+_SITES_PER_BLOCK = 64
+_LETTER_OF_CODES = np.frombuffer(b"AMRWNMCSYNRSGKNWYKTNNNNNN", np.uint8).reshape(5, 5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,9 @@ class Barcodes(PanelSamples):
         assumed = self.assumed or (0,) * len(self.names)
         rows = zip(self.names, self.letters, assumed, self.paths, self._uncertain(), strict=True)
         for name, row, count, path, uncertain in rows:
-            described = f"{ASSUMED}{count}" if count else ""
+            description = f"{ASSUMED}{count}" if count else ""
             sequence = row.tobytes().decode("ascii")
-            yield SequenceRecord(name, sequence, described, path, uncertain=uncertain)
+            yield SequenceRecord(name, sequence, description, path, uncertain=uncertain)
 
     def _uncertain(self) -> Iterator[UncertainGenotypes | None]:
         """What is known of each sample's uncertain genotypes."""
@@ -205,21 +205,23 @@ def _stacked(blocks: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 def _barcode_letters(calls: SiteCalls) -> NDArray[np.uint8]:
     sites, samples, _ = calls.codes.shape
     letters = np.empty((samples, sites), np.uint8)
-    for first in range(0, sites, _SITES_AT_ONCE):  # so many stay in the cache when they are turned
-        codes = calls.codes[first : first + _SITES_AT_ONCE]
-        pairs = codes[:, :, 0] * np.uint8(len(_PAIRS)) + codes[:, :, 1]
-        letters[:, first : first + len(codes)] = _PAIRS.ravel().take(pairs).T
+    for start in range(
+        0, sites, _SITES_PER_BLOCK
+    ):  # a block stays in the cache while it is transposed
+        codes = calls.codes[start : start + _SITES_PER_BLOCK]
+        pairs = codes[:, :, 0] * np.uint8(len(_LETTER_OF_CODES)) + codes[:, :, 1]
+        letters[:, start : start + len(codes)] = _LETTER_OF_CODES.ravel().take(pairs).T
     return letters
 
 
 def _haplotype_letters(calls: SiteCalls) -> NDArray[np.uint8]:
     sites, samples, _ = calls.codes.shape
     letters = np.empty((samples, 2, sites), np.uint8)
-    for first in range(0, sites, _SITES_AT_ONCE):
-        some = slice(first, first + _SITES_AT_ONCE)
-        turned = CODE_LETTERS[calls.codes[some]]  # (sites, samples, 2)
-        turned[calls.unordered(some)] = UNKNOWN_LETTER
-        letters[:, :, some] = turned.transpose(1, 2, 0)
+    for start in range(0, sites, _SITES_PER_BLOCK):
+        block = slice(start, start + _SITES_PER_BLOCK)
+        block_letters = CODE_LETTERS[calls.codes[block]]  # (sites, samples, 2)
+        block_letters[calls.unordered(block)] = UNKNOWN_LETTER
+        letters[:, :, block] = block_letters.transpose(1, 2, 0)
     return letters
 
 
@@ -238,11 +240,11 @@ def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np
     `letters` ends with the axis of sites; a haplotype's letters give 0 and 2.
     """
     ref, alt = panel.ref_codes, panel.alt_codes
-    states = np.full(letters.shape, -1, np.int8)
-    states[letters == ref] = 0
-    states[letters == heterozygote_codes(panel)] = 1
-    states[letters == alt] = 2
-    return states
+    copies = np.full(letters.shape, -1, np.int8)
+    copies[letters == ref] = 0
+    copies[letters == heterozygote_codes(panel)] = 1
+    copies[letters == alt] = 2
+    return copies
 
 
 def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
@@ -297,14 +299,14 @@ def foreign_letters(letters_S: Letters, panel: Panel) -> tuple[int, int]:
 
 def too_foreign(foreign: int, known: int) -> bool:
     """Whether letters are no barcode: real ones have a foreign letter only where a site has a third allele."""
-    return foreign > max(MOST_FOREIGN, known * MOST_FOREIGN_SHARE)
+    return foreign > max(MAX_FOREIGN, known * MAX_FOREIGN_SHARE)
 
 
-def genotypes_to_letters(states: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
+def genotypes_to_letters(copies: NDArray[np.int8], panel: Panel) -> NDArray[np.uint8]:
     """The letters of alt allele counts, N for -1: the inverse of `letters_to_genotypes`."""
     missing = np.full(len(panel), UNKNOWN_LETTER, np.uint8)
     table = np.stack([panel.ref_codes, heterozygote_codes(panel), panel.alt_codes, missing])
-    letters: NDArray[np.uint8] = table[states, np.arange(len(panel))]
+    letters: NDArray[np.uint8] = table[copies, np.arange(len(panel))]
     return letters
 
 
@@ -351,9 +353,9 @@ def sites_of(letters: Letters, panels: Iterable[BarcodeSites]) -> BarcodeSites |
     return next((sites for sites in panels if sites.fit(letters)), None)
 
 
-_OF_HAPLOTYPES = letter_set(BASES + UNKNOWN)
+_HAPLOTYPE_LETTERS = letter_set(BASES + UNKNOWN)
 
 
 def is_haplotype(letters: Letters) -> bool:
     """Whether there is no letter of two bases: one haplotype, or a sample without heterozygous sites."""
-    return bool(_OF_HAPLOTYPES[letters].all())
+    return bool(_HAPLOTYPE_LETTERS[letters].all())

@@ -1,4 +1,4 @@
-"""What to mind about the call of a barcode: its flags, and when it bears no label.
+"""Flags of the call of a barcode, and when its label is withheld.
 
 Shape suffix: S sites.
 """
@@ -88,8 +88,8 @@ class BarcodeModelInput(ModelInput):
     @property
     def share(self) -> float:
         """See `ModelInput`."""
-        worth = self.letters if self.weight is None else self.weight
-        return worth / self.known if self.known else 0.0
+        effective_letters = self.letters if self.weight is None else self.weight
+        return effective_letters / self.known if self.known else 0.0
 
     @property
     def call_rate(self) -> float:
