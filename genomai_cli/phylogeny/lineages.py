@@ -206,7 +206,7 @@ def _logit(share: Floats) -> Floats:
 
 COMMON_FREQUENCY = 0.9  # a variant that more genomes have shows who lacks it
 MIN_LACKING = 2  # of the common variants, for a suspected style
-# To all genomes; genomes that lack the same variants and are more diverse are no clade.
+# Relative to that of all genomes; genomes that lack the same variants and are more diverse are no clade.
 MIN_RELATIVE_DIVERSITY = 0.5
 MIN_STYLE_GENOMES = 200  # of the same pattern
 EM_ROUNDS = 3
