@@ -196,7 +196,7 @@ def _laplace_errors(q_NK: Array, gradient_NK: Array, curvature_NKK: Array) -> Ar
 # --- alleles that lie near each other together
 
 WINDOW_SIZE = 3_000_000  # base pairs within which a haplotype has one source
-CENTIMORGANS_PER_BASE = 1e-6  # a base pair
+CENTIMORGANS_PER_BASE = 1e-6
 GENERATIONS = (2.0, 8.0, 20.0)  # since the mixture; the likeliest is taken for each sample
 START_CHAIN, START_STEPS = 1, 4  # of the search for fractions by which that is chosen
 LINKED_SITES = 0.01  # the share of a site's information that each other one in its window repeats
@@ -386,9 +386,8 @@ class _Chain:
         stay_N = self.stay[window]
         if not stay_N.any():
             return np.ones_like(after_CN)
-        partner_KN = (after_CN[self.pair_KK] * q_KN).sum(
-            1
-        )  # one haplotype stays with its source, the other switches
+        # One haplotype stays with its source, the other switches.
+        partner_KN = (after_CN[self.pair_KK] * q_KN).sum(1)
         backward_CN = stay_N * stay_N * after_CN
         backward_CN += stay_N * (1 - stay_N) * (partner_KN[self.first] + partner_KN[self.second])
         backward_CN += (1 - stay_N) ** 2 * (partner_KN * q_KN).sum(0)

@@ -162,7 +162,7 @@ def _stacked_columns(parts: list[NDArray[Any]], rows: int, dtype: type) -> NDArr
 
 
 Bytes = NDArray[np.uint8]
-_BYTES_PER_VALUE = 4  # bytes of a number
+_BYTES_PER_VALUE = 4
 
 
 @dataclass(frozen=True, eq=False)
