@@ -180,7 +180,7 @@ class Trial:
     ) -> Row:
         began = time.perf_counter()
         compared = Comparison.of(self.cohort.panel, self.real, made, self.held_out)
-        found = report(compared, seed, simple=(), usual=self.usual)
+        found = report(compared, seed, simple=(), baseline_areas=self.usual)
         if made is self.held_out:  # they cannot be told from themselves
             del found["privacy"]
         seconds = time.perf_counter() - began

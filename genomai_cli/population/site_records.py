@@ -34,7 +34,7 @@ _DELETED = "*"  # the allele has no base there
 
 # Of the records whose strand shows: below the first share no palindromic site is doubted, and below the same share of
 # exchanged REF and ALT their order tells the strand, if there are enough records to say so.
-_NEGLIGIBLE_SHARE, _MIN_ORDERED = 0.01, 50
+_NEGLIGIBLE_SHARE, _MIN_DETERMINED = 0.01, 50
 # Exchanged palindromic sites, and their share, that are too many if hardly any other site is.
 _MIN_SWAPPED_PALINDROMES, _MIN_SWAPPED_SHARE = 5, 0.1
 # Complemented records for each of altogether other alleles, in a file that has some.
@@ -172,7 +172,9 @@ class _StrandCounts:
 
     @property
     def order_shows_strand(self) -> bool:
-        return self.determined >= _MIN_ORDERED and self.swapped <= _NEGLIGIBLE_SHARE * self.ordered
+        return (
+            self.determined >= _MIN_DETERMINED and self.swapped <= _NEGLIGIBLE_SHARE * self.ordered
+        )
 
 
 @dataclass(eq=False)
