@@ -44,8 +44,8 @@ class Noising(Protocol):
     def bases(self) -> int:
         """How many bases a token spells: the loss is in nats a base."""
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
-        """The tokens (B, T) that `ids` of views show, `MASKED` where there is none."""
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
+        """The tokens (B, T) of the `ids` in views, `MASKED` where an id is no token."""
 
     def head(self) -> dict[str, Any]:
         """The config of the auxiliary head, for `backbones.heads.build`."""
@@ -76,7 +76,9 @@ class NoisedTokens:
     """The tokens that a process noises, numbered from 0: the tokenizer's `dna_ids` (V,), of `bases` each."""
 
     ids: NDArray[np.int64]
-    numbers: NDArray[np.int64]  # of every id of the vocabulary, MASKED for one that is not noised
+    token_of_id: NDArray[
+        np.int64
+    ]  # of every id of the vocabulary, MASKED for one that is not noised
     bases: int
     mask_id: int
 
@@ -97,9 +99,9 @@ class NoisedTokens:
         """The number of tokens that are noised."""
         return len(self.ids)
 
-    def numbered(self, ids: Tensor) -> Tensor:
-        """The tokens' numbers, `MASKED` for every other id."""
-        return torch.from_numpy(self.numbers).to(ids.device)[ids]
+    def tokens_of(self, ids: Tensor) -> Tensor:
+        """The tokens of ids, `MASKED` for every id that is not noised."""
+        return torch.from_numpy(self.token_of_id).to(ids.device)[ids]
 
     def ids_of(self, tokens: Tensor, fallback_ids: Tensor | int) -> Tensor:
         """The ids of tokens, and `fallback_ids` where there is `MASKED`."""
@@ -110,7 +112,7 @@ class NoisedTokens:
     def columns(self) -> slice | NDArray[np.int64]:
         """The columns of these tokens among the vocabulary's logits: a slice where they come first."""
         first = slice(self.size)
-        return first if np.array_equal(self.numbers[first], np.arange(self.size)) else self.ids
+        return first if np.array_equal(self.token_of_id[first], np.arange(self.size)) else self.ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +164,7 @@ class TokenDenoiser:
         features: dict[str, Any] = {} if condition_B is None else {"condition": condition_B}
         inputs = ids_BT
         if self.soft_masked:
-            known_BT = self.vocabulary.numbered(ids_BT) != MASKED
+            known_BT = self.vocabulary.tokens_of(ids_BT) != MASKED
             mask_share_BT = (1 - keep_probability_BT) * known_BT
             features["soft_mask"] = SoftMask(self.vocabulary.mask_id, mask_share_BT)
         elif self.inputs is not None:
@@ -194,9 +196,9 @@ class TokenNoising:
         """See `Noising`."""
         return self._tokens.bases
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
         """See `Noising`."""
-        return self._tokens.numbered(ids_BT)
+        return self._tokens.tokens_of(ids_BT)
 
     def head(self) -> dict[str, Any]:
         """See `Noising`."""
@@ -212,7 +214,7 @@ class TokenNoising:
         """See `Noising`."""
         del dropout, rng
         tokens, ids_BT = self._tokens, encode_rows(self.tokenizer, samples_BL)
-        truth_BT = tokens.numbers[ids_BT]
+        truth_BT = tokens.token_of_id[ids_BT]
         noised_BT = noise(truth_BT, tokens.size)
         noised_ids_BT = np.where(noised_BT == MASKED, tokens.mask_id, tokens.ids[noised_BT])
         return {"ids": np.where(truth_BT == MASKED, ids_BT, noised_ids_BT), "targets": truth_BT}
@@ -228,7 +230,7 @@ class TokenNoising:
     ) -> TokenDenoiser:
         """See `Noising`."""
         tokens, ids_BT = self._tokens, views["ids"]
-        fallback_ids_BT = torch.where(tokens.numbered(ids_BT) == MASKED, ids_BT, tokens.mask_id)
+        fallback_ids_BT = torch.where(tokens.tokens_of(ids_BT) == MASKED, ids_BT, tokens.mask_id)
         return TokenDenoiser(
             network,
             head,

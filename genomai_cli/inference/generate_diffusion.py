@@ -278,7 +278,7 @@ class SequenceGenerator:
     def _tokens(self, codes_BL: Codes) -> NDArray[np.int64]:
         """The tokens (B, T) of bases, `MASKED` where one is unknown."""
         ids_BT = encode_rows(self.tokenizer, CODE_LETTERS[codes_BL])
-        return self.tokens.numbers[ids_BT]
+        return self.tokens.token_of_id[ids_BT]
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

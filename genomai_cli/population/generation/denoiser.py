@@ -91,7 +91,7 @@ class HaplotypeNoising:
     vocabulary: int = ALLELES
     bases: int = 1
 
-    def numbered(self, ids_BT: Tensor) -> Tensor:
+    def tokens_of(self, ids_BT: Tensor) -> Tensor:
         """See `Noising`: ids are alleles."""
         return ids_BT
 
