@@ -20,7 +20,7 @@ from genomai_cli.diffusion.denoisers import (
     TokenDenoiser,
     TokenNoising,
 )
-from genomai_cli.diffusion.phenotypes import given_phenotypes
+from genomai_cli.diffusion.phenotypes import draw_conditions
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class LabelledNoising(TokenNoising):
         rng: np.random.Generator,
     ) -> dict[str, NDArray[np.int64]]:
         """See `Noising`; the `phenotype` (B, 1) that is given is there too."""
-        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        phenotype_B = draw_conditions(self.rows.numbers(samples_BL), dropout, rng)
         views = super().views(self.rows.sequences(samples_BL), noise, dropout, rng)
         return views | {"phenotype": phenotype_B[:, None]}
 

@@ -134,7 +134,7 @@ def _nesting(table: LabelTable, coarse: str, fine: str) -> dict[str, str]:
     return {label: str(parents.pop()) for label, parents in sorted(parents_of_label.items())}
 
 
-def given_phenotypes(
+def draw_conditions(
     numbers_BP: NDArray[np.int64], dropout: ConditionDropout, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """The label (B,) that each sample is conditioned on: the finest known one, or a coarser one, or 0, none."""

@@ -18,7 +18,7 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.generation.denoiser import (
     HaplotypeDenoiser,
     HaplotypeNoising,
-    given_phenotypes,
+    draw_conditions,
 )
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
@@ -432,11 +432,11 @@ def test_phenotypes_are_given_fine_coarse_or_not_at_all():
     numbers = np.tile([[2, 5]], (6000, 1))
     settings = DiffusionSettings(null=0.1, coarse=0.2)
     shares = (
-        np.bincount(given_phenotypes(numbers, settings, np.random.default_rng(4)), minlength=6)
+        np.bincount(draw_conditions(numbers, settings, np.random.default_rng(4)), minlength=6)
         / 6000
     )
     assert shares[[0, 2, 5]] == pytest.approx([0.1, 0.2, 0.7], abs=0.02)
-    unknown = given_phenotypes(
+    unknown = draw_conditions(
         np.array([[2, 0], [0, 0]]), DiffusionSettings(null=0), np.random.default_rng(5)
     )
     assert unknown.tolist() == [2, 0]

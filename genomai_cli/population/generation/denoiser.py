@@ -21,7 +21,7 @@ from genomai_cli.alphabet import Letters
 from genomai_cli.backbones.base import Network
 from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
-from genomai_cli.diffusion.phenotypes import given_phenotypes
+from genomai_cli.diffusion.phenotypes import draw_conditions
 from genomai_cli.errors import BundleError
 from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
@@ -108,7 +108,7 @@ class HaplotypeNoising:
     ) -> dict[str, NDArray[np.int64]]:
         """See `Noising`; the `phenotype` (B, 1) that is given is there too, and the records' views."""
         alleles_BT = self.rows.alleles(samples_BL).reshape(len(samples_BL), -1).astype(np.int64)
-        phenotype_B = given_phenotypes(self.rows.numbers(samples_BL), dropout, rng)
+        phenotype_B = draw_conditions(self.rows.numbers(samples_BL), dropout, rng)
         ids_BT = noise(alleles_BT, ALLELES)
         views = {"ids": ids_BT, "targets": alleles_BT, "phenotype": phenotype_B[:, None]}
         if not len(self.rows.columns):
