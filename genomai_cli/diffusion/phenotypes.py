@@ -31,12 +31,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 class Phenotypes:
     """`labels[column]` in alphabetical order, columns from coarse to fine.
 
-    `counts` are the numbers of training samples by their finest label, `within` gives for each label of the last
+    `counts` are the numbers of training samples by their finest label, `parents` gives for each label of the last
     column, if all its samples have the same one, the label of the column before.
     """
 
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    within: Mapping[str, str] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -53,8 +53,8 @@ class Phenotypes:
             raise InputError(
                 f"{len(names)} labels: at most {MAX_LABELS} phenotypes", path=table.path
             )
-        within = _nesting(table, *columns[-2:]) if len(columns) > 1 else {}
-        return cls(found, within)
+        parents = _nesting(table, *columns[-2:]) if len(columns) > 1 else {}
+        return cls(found, parents)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Phenotypes":
@@ -68,7 +68,7 @@ class Phenotypes:
     def to_config(self) -> dict[str, Any]:
         """What `from_config` reads."""
         labels = {column: list(labels) for column, labels in self.labels.items()}
-        return {"labels": labels, "within": dict(self.within), "people": dict(self.counts)}
+        return {"labels": labels, "within": dict(self.parents), "people": dict(self.counts)}
 
     @cached_property
     def names(self) -> list[str]:
@@ -87,7 +87,7 @@ class Phenotypes:
         labels = [row.get(column) for column in self.labels]
         return [0 if label is None else self.number(label) for label in labels]
 
-    def parts(self, name: str) -> dict[str, int]:
+    def finest_labels(self, name: str) -> dict[str, int]:
         """The finest labels that a name stands for, with their numbers of samples.
 
         Itself for one of the last column; of a coarser column those within it, if there are; all of them for
@@ -98,12 +98,12 @@ class Phenotypes:
         children = {p: self.counts.get(p, 0) for p in self._children(name)}
         return {p: count for p, count in children.items() if count} or {name: 1}
 
-    def drawn(self, name: str, rng: np.random.Generator) -> int:
+    def draw_label(self, name: str, rng: np.random.Generator) -> int:
         """The number of the label by which to draw: of a coarse one one of the finest within it, by their sample
         sizes."""
         if name == NULL:
             return 0
-        parts = self.parts(name)
+        parts = self.finest_labels(name)
         counts = np.array(list(parts.values()), np.float64)
         return self.number(list(parts)[rng.choice(len(parts), p=counts / counts.sum())])
 
@@ -115,9 +115,9 @@ class Phenotypes:
 
     def _children(self, name: str) -> list[str]:
         """The finest labels within a coarser one."""
-        return [part for part, parent in self.within.items() if parent == name]
+        return [part for part, parent in self.parents.items() if parent == name]
 
-    def counted(self, finest: Iterable[int]) -> "Phenotypes":
+    def with_counts(self, finest: Iterable[int]) -> "Phenotypes":
         """The same with the numbers of samples that have these finest labels."""
         counts = Counter(self.names[number] for number in finest)
         return replace(self, counts={name: counts[name] for name in self.names if counts[name]})

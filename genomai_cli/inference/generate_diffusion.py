@@ -210,7 +210,7 @@ class SequenceGenerator:
         if not request.parts:
             return [0] * len(seeds)
         rngs = [np.random.default_rng([*seed, LABEL_STREAM]) for seed in seeds]
-        return [self.phenotypes.drawn(request.part(rng), rng) for rng in rngs]
+        return [self.phenotypes.draw_label(request.part(rng), rng) for rng in rngs]
 
     def filled(
         self,

@@ -273,7 +273,7 @@ def with_sample_counts(
     numbers_NP = rows.numbers(corpus.training_letters())
     if not numbers_NP.shape[1]:
         return phenotypes
-    return phenotypes.counted(int(n) for n in numbers_NP[:, -1] if n)
+    return phenotypes.with_counts(int(n) for n in numbers_NP[:, -1] if n)
 
 
 def frequencies(

@@ -81,33 +81,33 @@ def test_phenotypes_are_null_and_the_labels_of_the_columns(phenotypes):
     assert phenotypes.names == ["null", "NORTH", "SOUTH", "NOA", "NOB", "SOC"]
     assert phenotypes.numbers({"continent": "SOUTH", "country": None}) == [2, 0]
     assert phenotypes.numbers({}) == [0, 0]
-    assert phenotypes.within == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
+    assert phenotypes.parents == {"NOA": "NORTH", "NOB": "NORTH", "SOC": "SOUTH"}
 
 
 def test_a_name_stands_for_its_finest_parts(phenotypes):
-    assert phenotypes.parts("NORTH") == {"NOA": 6, "NOB": 3}
-    assert phenotypes.parts("NOB") == {"NOB": 1}
-    assert phenotypes.parts("reference") == {"NOA": 6, "NOB": 3, "SOC": 1}
-    assert Phenotypes().parts("reference") == {"null": 1}
+    assert phenotypes.finest_labels("NORTH") == {"NOA": 6, "NOB": 3}
+    assert phenotypes.finest_labels("NOB") == {"NOB": 1}
+    assert phenotypes.finest_labels("reference") == {"NOA": 6, "NOB": 3, "SOC": 1}
+    assert Phenotypes().finest_labels("reference") == {"null": 1}
 
 
 def test_labels_without_samples_are_no_parts_and_cannot_be_requested(phenotypes):
     """A window of the panel may be trained on fewer individuals than the table of labels names."""
     fewer = replace(phenotypes, counts={"NOA": 6})
-    assert fewer.parts("NORTH") == {"NOA": 6}
-    assert fewer.parts("reference") == {"NOA": 6}
+    assert fewer.finest_labels("NORTH") == {"NOA": 6}
+    assert fewer.finest_labels("reference") == {"NOA": 6}
     assert parsed_request("NORTH", 2, fewer)[0].parts == (("NORTH", 1.0),)
     for name in ("NOB", "SOUTH", "SOC", "NOA:0.5,NOB:0.5"):
         with pytest.raises(UsageError, match="the model was trained on nobody of it"):
             parsed_request(name, 2, fewer)
-    assert replace(phenotypes, counts={}).parts("SOUTH") == {"SOUTH": 1}
+    assert replace(phenotypes, counts={}).finest_labels("SOUTH") == {"SOUTH": 1}
     assert parsed_request("SOUTH", 1, replace(phenotypes, counts={}))[0].name == "SOUTH"
 
 
 def test_labels_that_cross_are_not_nested(labels):
     crossing = Phenotypes.of(labels, ["country", "sex"])
-    assert crossing.within == {}
-    assert crossing.parts("NOA") == {"NOA": 1}
+    assert crossing.parents == {}
+    assert crossing.finest_labels("NOA") == {"NOA": 1}
 
 
 def test_phenotypes_survive_a_config(phenotypes):

@@ -214,7 +214,7 @@ def _frequencies(made: SampleGenotypes, known: Known) -> np.ndarray:
 
 def _finest(label: str, phenotypes: Phenotypes) -> np.ndarray:
     """The phenotypes (P,) by which people of a label are drawn, with their shares."""
-    parts = {label: 1} if label == phenotypes.names[0] else phenotypes.parts(label)
+    parts = {label: 1} if label == phenotypes.names[0] else phenotypes.finest_labels(label)
     shares_P = np.zeros(len(phenotypes))
     for part, count in parts.items():
         shares_P[phenotypes.number(part)] = count / sum(parts.values())

@@ -128,7 +128,7 @@ class HaplotypeGenerator:
         if request.record:
             chosen = rng.choice(len(parts), p=[weight for _, weight in parts])
             parts = ((parts[chosen][0], 1.0),)
-        ancestors = [self.phenotypes.drawn(name, rng) for name, _ in parts]
+        ancestors = [self.phenotypes.draw_label(name, rng) for name, _ in parts]
         weights = [weight for _, weight in parts]
         source_2S = np.stack([self.chromosomes.ancestors(weights, rng) for _ in range(2)])
         seeds = [[*seed, ALLELE_STREAM, part] for part in range(len(ancestors))]
