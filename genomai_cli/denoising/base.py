@@ -86,7 +86,7 @@ class SiteModel(Protocol):
     """A model's predictions for the samples of one VCF at its sites, made before anything is written."""
 
     haploid: bool  # whether a call that is a single dot is one allele
-    tells_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
+    reports_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
     usable: Flags  # (N,) who has anything known
     phased: Flags  # (N,) of whom it is known which allele lies on which haplotype
     present: Collection[str]  # contigs that the file has a site of

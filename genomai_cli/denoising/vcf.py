@@ -215,7 +215,7 @@ class RecordEditor:
         columns[4] = ",".join(alternates).encode() or b"."
         counts = [allele_counts(parsed, new, len(alternates) + 1) for new in (None, restored)]
         columns[7] = recounted(columns[7], *counts)
-        if self.model.tells_quality:
+        if self.model.reports_quality:
             (r2,) = dosage_r2(restored.genotypes[None, ~parsed.haploid])
             columns[7] = with_quality(columns[7], r2)
         format_column, field_indices = fields_of(columns[8])
@@ -337,7 +337,7 @@ class RecordEditor:
             [call_N[:, None], *probability_words(restored, haploid, pairs[0].shape[1])]
         )
         calls_SNG = restored.genotypes.reshape(len(sites), samples, -1)
-        has_quality = self.model.tells_quality and not self.model.haploid
+        has_quality = self.model.reports_quality and not self.model.haploid
         r2_S = dosage_r2(calls_SNG) if has_quality else [None] * len(sites)
         for row, (_, position, site) in enumerate(sites):
             rows = slice(row * samples, (row + 1) * samples)
@@ -351,7 +351,7 @@ class RecordEditor:
         new_lines = [
             b"##" + begin + rest
             for begin, rest in (
-                _HEADER_LINES | (_QUALITY_HEADER_LINES if self.model.tells_quality else {})
+                _HEADER_LINES | (_QUALITY_HEADER_LINES if self.model.reports_quality else {})
             ).items()
             if not any(line.startswith(b"##" + begin) for line in lines)
         ]

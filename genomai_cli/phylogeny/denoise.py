@@ -225,7 +225,7 @@ class GenomeSiteModel:
     def __init__(self, model: GenomeModel, genomes: Genomes, settings: Settings) -> None:
         contig = genomes.contig
         self.haploid: bool = genomes.haploid
-        self.tells_quality: bool = False
+        self.reports_quality: bool = False
         self.present: Collection[str] = {contig}
         self.lengths: Mapping[str, int] = {contig: len(model.reference)}
         self._contig, self._genomes, self._settings = contig, genomes, settings

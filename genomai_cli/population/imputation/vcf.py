@@ -79,7 +79,7 @@ class PanelSiteModel:
         settings: Settings,
     ) -> None:
         self.panel: Panel = model.panel
-        self.tells_quality: bool = model.frequency is not None
+        self.reports_quality: bool = model.frequency is not None
         self._calls, self._index = calls, _by_contig(self.panel, build)
         self._positions = self.panel.positions[build]
         self.lengths: Mapping[str, int] = contig_lengths(build)
