@@ -103,10 +103,10 @@ class SiteModel(Protocol):
         """The probabilities (N, A, A) of ordered pairs of a record's alleles; what they lack to 1 is other alleles."""
 
     def known(self, site: int) -> Flags:
-        """Who (N,) has something known there that the pairs are about."""
+        """Which samples (N,) have a known allele there."""
 
-    def closed(self, site: int) -> Flags:
-        """Whose (N,) call is not to be changed, whatever it is."""
+    def locked(self, site: int) -> Flags:
+        """Which samples' (N,) calls must not be changed."""
 
     def site(self, number: int) -> "Site":
         """The first columns of a record of the site."""

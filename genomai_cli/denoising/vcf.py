@@ -240,7 +240,7 @@ class RecordEditor:
         phased &= ~haploid
         if not self.model.haploid:
             haploid &= ~missing
-        changeable_N = ~self.model.closed(number)
+        changeable_N = ~self.model.locked(number)
         if missing.any():
             texts = calls.split(b"\t")
             for sample in np.flatnonzero(missing):
@@ -264,7 +264,7 @@ class RecordEditor:
         pairs = self.model.pairs(number, alleles)
         correctable = np.zeros(len(self._samples), np.bool_)
         if self._settings.error_rate is not None:
-            correctable = self.model.known(number) & ~self.model.closed(number) & ~parsed.missing
+            correctable = self.model.known(number) & ~self.model.locked(number) & ~parsed.missing
         return outcome(parsed, pairs, correctable, self._settings)
 
     def _written(
@@ -317,7 +317,7 @@ class RecordEditor:
         unknown = np.full((count, 2), MISSING, np.int16)
         unknown[haploid, 1] = ABSENT
         no_call, every_call = np.zeros(count, np.bool_), np.ones(count, np.bool_)
-        changeable_N = ~np.concatenate([self.model.closed(number) for number, _, _ in sites])
+        changeable_N = ~np.concatenate([self.model.locked(number) for number, _, _ in sites])
         parsed = ParsedCalls(unknown, no_call, haploid, every_call, changeable_N)
         pairs = [self.model.pairs(number, [site.ref, *site.alts]) for number, _, site in sites]
         restored = outcome(parsed, np.concatenate(pairs), no_call, self._settings)

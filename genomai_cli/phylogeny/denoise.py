@@ -299,7 +299,7 @@ class GenomeSiteModel:
         known: Flags = self._codes_NP[:, site] != UNKNOWN_CODE
         return known
 
-    def closed(self, site: int) -> Flags:
+    def locked(self, site: int) -> Flags:
         """See `SiteModel`: those who have no letter there."""
         closed: Flags = self._genomes.deleted(self._positions[site]) | ~self.usable
         return closed

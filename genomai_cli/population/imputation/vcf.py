@@ -159,7 +159,7 @@ class PanelSiteModel:
         known: Flags = self._known_NS[:, site]
         return known
 
-    def closed(self, site: int) -> Flags:
+    def locked(self, site: int) -> Flags:
         """See `SiteModel`: those with another allele in a record of its own."""
         closed: Flags = self._calls.foreign[site] | ~self.usable
         return closed
