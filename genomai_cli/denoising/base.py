@@ -89,8 +89,8 @@ class SiteModel(Protocol):
     reports_quality: bool  # of each site it restores, see `vcf_calls.dosage_r2`
     usable: Flags  # (N,) who has anything known
     phased: Flags  # (N,) of whom it is known which allele lies on which haplotype
-    present: Collection[str]  # contigs that the file has a site of
-    lengths: Mapping[str, int]  # of contigs, by their normal names
+    file_contigs: Collection[str]  # contigs that the file has a site of
+    contig_lengths: Mapping[str, int]  # of contigs, by their normal names
 
     def sites(self, contig: str) -> Mapping[int, int]:
         """The sites of a contig by their positions."""

@@ -130,8 +130,8 @@ def _rewrite(
         passage = Passage(
             editor,
             additions,
-            there=model.present,
-            natural=list(model.lengths),
+            there=model.file_contigs,
+            natural=list(model.contig_lengths),
             part=part,
             lines=lines,
         )
@@ -357,7 +357,7 @@ class RecordEditor:
         ]
         declared = [line for line in lines if line.startswith(b"##contig=")]
         if declared:
-            new_lines = [*_undeclared(declared, contigs, self.model.lengths), *new_lines]
+            new_lines = [*_undeclared(declared, contigs, self.model.contig_lengths), *new_lines]
         return [*lines[:-1], *new_lines, f"##genomai_denoise={self._origin}".encode(), lines[-1]]
 
 

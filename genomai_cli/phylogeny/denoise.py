@@ -226,8 +226,8 @@ class GenomeSiteModel:
         contig = genomes.contig
         self.haploid: bool = genomes.haploid
         self.reports_quality: bool = False
-        self.present: Collection[str] = {contig}
-        self.lengths: Mapping[str, int] = {contig: len(model.reference)}
+        self.file_contigs: Collection[str] = {contig}
+        self.contig_lengths: Mapping[str, int] = {contig: len(model.reference)}
         self._contig, self._genomes, self._settings = contig, genomes, settings
         self._reference, self._sites = model.reference, model.sites
         self._site_of = {int(p): site for site, p in enumerate(model.sites.positions)}

@@ -82,8 +82,8 @@ class PanelSiteModel:
         self.reports_quality: bool = model.frequency is not None
         self._calls, self._index = calls, _by_contig(self.panel, build)
         self._positions = self.panel.positions[build]
-        self.lengths: Mapping[str, int] = contig_lengths(build)
-        self.present: Collection[str] = {
+        self.contig_lengths: Mapping[str, int] = contig_lengths(build)
+        self.file_contigs: Collection[str] = {
             self.panel.chrom[site] for site in np.flatnonzero(calls.recorded)
         }
         alleles_N2S = calls.alleles(self.panel)
