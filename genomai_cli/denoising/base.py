@@ -99,7 +99,7 @@ class SiteModel(Protocol):
         """The alternate alleles of a record of the site, after it has been restored; None for a record of another
         variant."""
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """The probabilities (N, A, A) of ordered pairs of a record's alleles; what they lack to 1 is other alleles."""
 
     def known(self, site: int) -> Flags:

@@ -261,7 +261,7 @@ class RecordEditor:
         self._report(self._samples[sample], where, text_of(before), text_of(after), float(p))
 
     def _outcome(self, number: int, alleles: Sequence[str], parsed: ParsedCalls) -> Outcome:
-        pairs = self.model.pairs(number, alleles)
+        pairs = self.model.pair_probabilities(number, alleles)
         correctable = np.zeros(len(self._samples), np.bool_)
         if self._settings.error_rate is not None:
             correctable = self.model.known(number) & ~self.model.locked(number) & ~parsed.missing
@@ -319,7 +319,10 @@ class RecordEditor:
         no_call, every_call = np.zeros(count, np.bool_), np.ones(count, np.bool_)
         changeable_N = ~np.concatenate([self.model.locked(number) for number, _, _ in sites])
         parsed = ParsedCalls(unknown, no_call, haploid, every_call, changeable_N)
-        pairs = [self.model.pairs(number, [site.ref, *site.alts]) for number, _, site in sites]
+        pairs = [
+            self.model.pair_probabilities(number, [site.ref, *site.alts])
+            for number, _, site in sites
+        ]
         restored = outcome(parsed, np.concatenate(pairs), no_call, self._settings)
         self._count(restored, parsed)
         texts, text_of_call_N = new_calls(restored, haploid, np.tile(self.model.phased, len(sites)))

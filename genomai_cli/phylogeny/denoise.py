@@ -274,7 +274,7 @@ class GenomeSiteModel:
             return (tuple(alts) or (reference_site.ref,)) if is_swapped else None
         return tuple(alts) or reference_site.alts
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`: both alleles are the same."""
         numbers = [BASES.index(allele) for allele in alleles]
         p_NA = self._bases(site)[:, numbers].astype(np.float32)

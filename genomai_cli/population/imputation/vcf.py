@@ -140,7 +140,7 @@ class PanelSiteModel:
         other = (own - {ref}).pop()
         return (other,) if not alts or alts[0] == other else None
 
-    def pairs(self, site: int, alleles: Sequence[str]) -> Shares:
+    def pair_probabilities(self, site: int, alleles: Sequence[str]) -> Shares:
         """See `SiteModel`."""
         window, pairs_SN4 = self._window(site)
         table: Shares = pairs_SN4[site - window.first].reshape(-1, 2, 2)
