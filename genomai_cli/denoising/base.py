@@ -237,15 +237,17 @@ def leave_out(
     return predict(known_BS) * 0 if left_out is None else left_out
 
 
-def corrected(found: Probabilities, observed: np.ndarray, error_rate: float) -> Probabilities:
+def posterior_given_observed(
+    predicted: Probabilities, observed: np.ndarray, error_rate: float
+) -> Probabilities:
     """Posterior probabilities (..., V) of V tokens, of which the `observed` (...) one was read: it is the true one with
     the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` says nothing."""
-    count = found.shape[-1]
+    count = predicted.shape[-1]
     likelihood = np.where(
         np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)
     )
     likelihood = np.where(observed[..., None] < 0, 1.0, likelihood)
-    return normalised(found * likelihood)
+    return normalised(predicted * likelihood)
 
 
 def normalised(weights: Probabilities) -> Probabilities:

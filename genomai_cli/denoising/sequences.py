@@ -35,9 +35,9 @@ from genomai_cli.denoising.base import (
     VcfOptions,
     VcfSamples,
     auxiliary_head,
-    corrected,
     leave_out,
     normalised,
+    posterior_given_observed,
     propose,
 )
 from genomai_cli.errors import BundleError
@@ -120,7 +120,7 @@ class SequenceDenoiser:
         posterior_L4 = self._predicted(codes_L, missing_L)
         if self._settings.error_rate is not None:
             left_out_L4 = self._leave_out(codes_L, known_L, reading.name)
-            posterior_L4[known_L] = corrected(
+            posterior_L4[known_L] = posterior_given_observed(
                 left_out_L4[known_L], codes_L[known_L], self._settings.error_rate
             )
         rows = np.flatnonzero(posterior_L4.any(axis=1))

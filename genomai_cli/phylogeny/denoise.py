@@ -39,8 +39,8 @@ from genomai_cli.denoising.base import (
     VcfOptions,
     VcfSamples,
     auxiliary_head,
-    corrected,
     leave_out,
+    posterior_given_observed,
     propose,
 )
 from genomai_cli.errors import BundleError
@@ -180,7 +180,7 @@ class GenomeDenoiser:
         if self._settings.error_rate is None:
             return self._prior_R4.copy()
         observed = np.where(codes_R == UNKNOWN_CODE, MISSING, codes_R.astype(np.int64))
-        return corrected(self._prior_R4, observed, self._settings.error_rate)
+        return posterior_given_observed(self._prior_R4, observed, self._settings.error_rate)
 
 
 def prior(model: GenomeModel) -> Probabilities:
@@ -215,7 +215,9 @@ def posterior(
         [settings.seeds(name) for name in names],
     )
     observed_K = observed_BS[known_BS]
-    posterior_BS4[known_BS] = corrected(left_out_BS4[known_BS], observed_K, settings.error_rate)
+    posterior_BS4[known_BS] = posterior_given_observed(
+        left_out_BS4[known_BS], observed_K, settings.error_rate
+    )
     return posterior_BS4
 
 
@@ -292,7 +294,7 @@ class GenomeSiteModel:
         if self._settings.error_rate is None:
             return prior_N4
         observed = np.where(codes_N == UNKNOWN_CODE, MISSING, codes_N.astype(np.int64))
-        return corrected(prior_N4, observed, self._settings.error_rate)
+        return posterior_given_observed(prior_N4, observed, self._settings.error_rate)
 
     def known(self, site: int) -> Flags:
         """See `SiteModel`."""

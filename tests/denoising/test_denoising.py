@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genomai_cli.denoising import vcf_calls as writing
-from genomai_cli.denoising.base import Settings, choose, corrected, leave_out
+from genomai_cli.denoising.base import Settings, choose, leave_out, posterior_given_observed
 from genomai_cli.denoising.fasta import DenoisedEntry, denoise_entries, entries_of_samples
 from genomai_cli.denoising.vcf_calls import ParsedCalls, outcome
 from genomai_cli.formats.fasta import read_entries
@@ -113,10 +113,10 @@ def test_the_groups_left_out_are_the_records_own():
 
 
 def test_a_letter_is_doubted_as_by_hand():
-    found = corrected(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
+    found = posterior_given_observed(np.array([[0.7, 0.2, 0.1, 0.0]]), np.array([1]), 0.3)
     weights = np.array([0.7 * 0.1, 0.2 * 0.7, 0.1 * 0.1, 0])
     assert found[0] == pytest.approx(weights / weights.sum())
-    unseen = corrected(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
+    unseen = posterior_given_observed(np.array([[0.7, 0.3]]), np.array([-1]), 0.3)
     assert unseen[0] == pytest.approx([0.7, 0.3])
 
 
