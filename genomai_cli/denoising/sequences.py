@@ -52,9 +52,9 @@ MAX_WINDOW = 1 << 13  # of a network that reads sequences of any length
 
 
 class SequenceModel(Protocol):
-    """Predicts the bases of windows of at most `longest` bases."""
+    """Predicts the bases of windows of at most `max_length` bases."""
 
-    longest: int
+    max_length: int
     batch_size: int
 
     def log_probabilities(self, codes_BT: Codes) -> Probabilities:
@@ -73,8 +73,8 @@ def denoiser_of(
             f"the model {bundle.name!r} restores nothing: its tokens, {tokenizer.kind!r}, are not single letters"
         )
     network = bundle.classifier.networks[0]
-    longest = network.max_length or MAX_WINDOW
-    model = MaskedBases(network, head, tokenizer, longest)
+    max_length = network.max_length or MAX_WINDOW
+    model = MaskedBases(network, head, tokenizer, max_length)
     return SequenceDenoiser(model, settings, bundle.name)
 
 
@@ -94,7 +94,7 @@ class SequenceDenoiser:
     def __init__(self, model: SequenceModel, settings: Settings, name: str) -> None:
         self.name = name
         self._model, self._settings = model, settings
-        self._windows = Windows(model.longest, max(1, model.longest // 2))
+        self._windows = Windows(model.max_length, max(1, model.max_length // 2))
 
     def read(self, entries: Sequence[Entry]) -> SequenceReading | None:
         """The sequence of one entry."""
@@ -169,9 +169,9 @@ class MaskedBases:
     """A `SequenceModel`: a network of tokens that are bases, with its head."""
 
     def __init__(
-        self, network: Network, head: nn.Module, tokenizer: Tokenizer, longest: int
+        self, network: Network, head: nn.Module, tokenizer: Tokenizer, max_length: int
     ) -> None:
-        self.longest, self.batch_size = longest, max(1, BASES_PER_BATCH // longest)
+        self.max_length, self.batch_size = max_length, max(1, BASES_PER_BATCH // max_length)
         self._network, self._head, self._mask_id = network, head, tokenizer.mask_id
         self._device = next(network.parameters()).device
         self._ids = np.asarray(tokenizer.encode(BASES), np.int64)
