@@ -22,7 +22,14 @@ from genomai_cli.alphabet import codes_of
 from genomai_cli.inputs.samples import TrainingRows
 from genomai_cli.mapping.reference import Reference, VariableSites
 from genomai_cli.phylogeny.lineage_mixture import MIN_PROBABILITY, LineageNetwork, LineagesConfig
-from genomai_cli.phylogeny.variant_clustering import Flags, Floats, Lists, Numbers, Tree, grow
+from genomai_cli.phylogeny.variant_clustering import (
+    Flags,
+    Floats,
+    Numbers,
+    Tree,
+    VariantLists,
+    grow_tree,
+)
 from genomai_cli.phylogeny.variant_network import BASES, GenomeNetwork, VariantTable, known_variants
 from genomai_cli.tokenizers import Tokenizer
 from genomai_cli.tokenizers.batch import encode_rows
@@ -36,8 +43,8 @@ class GenotypeMatrix:
 
     table: VariantTable
     ids: NDArray[np.uint8]
-    present: Lists
-    unknown: Lists
+    present: VariantLists
+    unknown: VariantLists
 
     @classmethod
     def of(
@@ -51,7 +58,7 @@ class GenotypeMatrix:
             letters_MV = ids[-1][:, site_V]
             present.append(letters_MV == letter_V)
             unknown.append(letters_MV >= BASES)
-        return cls(table, np.concatenate(ids), Lists.of(present), Lists.of(unknown))
+        return cls(table, np.concatenate(ids), VariantLists.of(present), VariantLists.of(unknown))
 
     def without(self, genomes_N: Flags, variants_V: Flags) -> "GenotypeMatrix":
         """The same, with nothing known of some variants of some genomes."""
@@ -225,13 +232,13 @@ def lineages_of(
     reported_ZV = np.ones((int(style_N.max()) + 1, matrix.present.variants))
     if len(reported_ZV) > 1:
         complete = matrix.at(np.flatnonzero(style_N == 0))
-        lineages = summary(complete, grow(complete.present, min_genomes, everything_V))
+        lineages = summary(complete, grow_tree(complete.present, min_genomes, everything_V))
         for style in range(1, len(reported_ZV)):
             members = matrix.at(np.flatnonzero(style_N == style))
             reported_ZV[style] = reported(members, lineages)
             matrix = matrix.without(style_N == style, reported_ZV[style] < REPORTED_SHARE)
     reliable_V: Flags = (reported_ZV >= REPORTED_SHARE).min(axis=0)
-    return summary(matrix, grow(matrix.present, min_genomes, reliable_V), style_N, reported_ZV)
+    return summary(matrix, grow_tree(matrix.present, min_genomes, reliable_V), style_N, reported_ZV)
 
 
 def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
@@ -261,7 +268,7 @@ def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     return style_N
 
 
-def diversity(genomes: Lists) -> float:
+def diversity(genomes: VariantLists) -> float:
     """In how many variants two of the genomes differ, on average."""
     share_V = genomes.total() / len(genomes)
     return float((2 * share_V * (1 - share_V)).sum())

@@ -24,7 +24,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
+class VariantLists:
     """The variants of genomes: those of genome n are `items[starts[n] : starts[n + 1]]`, ascending."""
 
     starts: Numbers
@@ -32,7 +32,7 @@ class Lists:
     variants: int
 
     @classmethod
-    def of(cls, blocks: Sequence[Flags]) -> "Lists":
+    def of(cls, blocks: Sequence[Flags]) -> "VariantLists":
         """Blocks of flags (M, V), one after another, as lists."""
         sizes_N = np.concatenate([block.sum(axis=1) for block in blocks])
         items_X = np.concatenate([np.nonzero(block)[1] for block in blocks])
@@ -49,18 +49,18 @@ class Lists:
         within_X = np.arange(len(owner_X)) - np.repeat(ends_M - sizes_M, sizes_M)
         return self.items[self.starts[rows_M][owner_X] + within_X], owner_X
 
-    def at(self, rows_M: Numbers) -> "Lists":
+    def at(self, rows_M: Numbers) -> "VariantLists":
         """The lists of some genomes."""
         items_X, owner_X = self.of_rows(rows_M)
         return self._sorted(items_X, owner_X, len(rows_M))
 
-    def without(self, genomes_N: Flags, variants_V: Flags) -> "Lists":
+    def without(self, genomes_N: Flags, variants_V: Flags) -> "VariantLists":
         """The lists without some variants of some genomes."""
         items_X, owner_X = self.of_rows(np.arange(len(self)))
         retained_X = ~(genomes_N[owner_X] & variants_V[items_X])
         return self._sorted(items_X[retained_X], owner_X[retained_X], len(self))
 
-    def joined(self, genomes_N: Flags, variants_V: Flags) -> "Lists":
+    def joined(self, genomes_N: Flags, variants_V: Flags) -> "VariantLists":
         """The lists with further variants added to some genomes."""
         items_X, owner_X = self.of_rows(np.arange(len(self)))
         added, rows = np.flatnonzero(variants_V), np.flatnonzero(genomes_N)
@@ -83,9 +83,9 @@ class Lists:
         flags_NC[owner_X[selected_X], column_V[items_X[selected_X]]] = True
         return flags_NC
 
-    def _sorted(self, items_X: Numbers, owner_X: Numbers, size: int) -> "Lists":
+    def _sorted(self, items_X: Numbers, owner_X: Numbers, size: int) -> "VariantLists":
         starts = np.concatenate([[0], np.cumsum(np.bincount(owner_X, minlength=size))])
-        return Lists(starts, items_X, self.variants)
+        return VariantLists(starts, items_X, self.variants)
 
     def counts(self, group_N: Numbers, groups: int) -> NDArray[np.float32]:
         """How many genomes of each group have each variant (groups, V)."""
@@ -111,7 +111,7 @@ class Tree:
         return sums_JV
 
 
-def grow(genomes: Lists, min_genomes: int, usable_V: Flags) -> Tree:
+def grow_tree(genomes: VariantLists, min_genomes: int, usable_V: Flags) -> Tree:
     """The tree of the genomes, by the usable variants."""
     parent = [-1]
     leaf_N = np.zeros(len(genomes), np.int64)
@@ -128,7 +128,9 @@ def grow(genomes: Lists, min_genomes: int, usable_V: Flags) -> Tree:
     return Tree(np.array(parent), leaf_N)
 
 
-def _best_split(genomes: Lists, rows_M: Numbers, min_genomes: int, usable_V: Flags) -> Flags | None:
+def _best_split(
+    genomes: VariantLists, rows_M: Numbers, min_genomes: int, usable_V: Flags
+) -> Flags | None:
     """Which of a node's genomes (M,) have the variant that it is divided by; None for a leaf."""
     items_X, owner_X = genomes.of_rows(rows_M)
     counts_V = np.bincount(items_X, minlength=genomes.variants)

@@ -17,7 +17,7 @@ from genomai_cli.phylogeny.lineages import (
     reporting_styles,
     summary,
 )
-from genomai_cli.phylogeny.variant_clustering import Lists, Tree, grow
+from genomai_cli.phylogeny.variant_clustering import Tree, VariantLists, grow_tree
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,7 +132,7 @@ def clades(per_leaf, rng):
 
 def test_the_tree_has_the_clades_as_leaves():
     has = clades(9, np.random.default_rng(3))
-    tree = grow(Lists.of([has]), 5, np.ones(14, bool))
+    tree = grow_tree(VariantLists.of([has]), 5, np.ones(14, bool))
     groups = [np.unique(tree.leaf[i * 9 : (i + 1) * 9]) for i in range(4)]
     assert [len(group) for group in groups] == [1] * 4
     assert len({int(group[0]) for group in groups}) == 4
@@ -143,7 +143,7 @@ def test_the_tree_has_the_clades_as_leaves():
 def test_no_leaf_has_fewer_genomes_than_asked_for(least):
     rng = np.random.default_rng(4)
     has = rng.random((120, 40)) < rng.random(40) * 0.6
-    tree = grow(Lists.of([has[:50], has[50:]]), least, np.ones(40, bool))
+    tree = grow_tree(VariantLists.of([has[:50], has[50:]]), least, np.ones(40, bool))
     sizes = np.bincount(tree.leaf)
     assert sizes[sizes > 0].min() >= least
     assert np.count_nonzero(sizes) > 5
@@ -153,14 +153,14 @@ def test_a_variant_that_is_not_usable_divides_nothing():
     has = clades(9, np.random.default_rng(3))
     usable = np.ones(14, bool)
     usable[:9] = False
-    tree = grow(Lists.of([has[:, :9]]), 5, usable[:9])
+    tree = grow_tree(VariantLists.of([has[:, :9]]), 5, usable[:9])
     assert len(tree.parent) == 1
 
 
 def test_lists_can_be_taken_apart_and_put_together():
     rng = np.random.default_rng(5)
     has = rng.random((30, 20)) < 0.3
-    lists = Lists.of([has[:7], has[7:]])
+    lists = VariantLists.of([has[:7], has[7:]])
     assert np.array_equal(lists.flags(np.arange(20)), has)
     rows = rng.permutation(30)[:11]
     assert np.array_equal(lists.at(rows).flags(np.arange(20)), has[rows])
@@ -185,14 +185,14 @@ def census_of(has):
     table.site.copy_(torch.arange(variants))
     table.letter.fill_(1)
     return GenotypeMatrix(
-        table, has.astype(np.uint8), Lists.of([has]), Lists.of([np.zeros_like(has)])
+        table, has.astype(np.uint8), VariantLists.of([has]), VariantLists.of([np.zeros_like(has)])
     )
 
 
 def test_a_share_is_drawn_towards_that_of_the_node_above():
     has = clades(9, np.random.default_rng(3))
     matrix = census_of(has)
-    tree = grow(matrix.present, 5, np.ones(14, bool))
+    tree = grow_tree(matrix.present, 5, np.ones(14, bool))
     found = summary(matrix, tree)
     leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
     own = found.lineage == leaf
@@ -205,7 +205,7 @@ def test_a_share_is_drawn_towards_that_of_the_node_above():
 def test_no_lineage_is_one_genome():
     rng = np.random.default_rng(6)
     matrix = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
-    tree = grow(matrix.present, 3, np.ones(60, bool))
+    tree = grow_tree(matrix.present, 3, np.ones(60, bool))
     found = summary(matrix, tree)
     members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
     assert found.frequency.shape == (1, len(members))
@@ -238,7 +238,7 @@ def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
 def test_what_a_style_does_not_report_is_found(with_pipeline):
     has, left_out = with_pipeline
     complete, members = census_of(has[~left_out]), census_of(has[left_out])
-    found = summary(complete, grow(complete.present, 5, np.ones(17, bool)))
+    found = summary(complete, grow_tree(complete.present, 5, np.ones(17, bool)))
     assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
 
 
