@@ -46,7 +46,7 @@ from genomai_cli.inputs.samples import (
 from genomai_cli.mapping.mapper import MappedSequence, Mapper, RecordMapper
 from genomai_cli.mapping.reference import MIN_LETTERS, Reference, VariableSites
 from genomai_cli.objectives.base import Alphabet
-from genomai_cli.phylogeny.lineages import Lineages, lineages_of, variants_of
+from genomai_cli.phylogeny.lineages import Lineages, fit_lineages, variant_table_of
 from genomai_cli.phylogeny.regression import VariantRegression, fit_regression
 from genomai_cli.phylogeny.variant_network import GenomeNetwork, VariantTable, known_variants
 from genomai_cli.records import SequenceRecord
@@ -252,8 +252,8 @@ class GenomeInput(InputKind):
             return self
         assert self.sites is not None
         min_genomes = int(complete_config(recipe.network)["least"])
-        table = variants_of(self.sites, self.reference, recipe.input.fewest)
-        return replace(self, lineages=lineages_of(rows, table, tokenizer, min_genomes))
+        table = variant_table_of(self.sites, self.reference, recipe.input.fewest)
+        return replace(self, lineages=fit_lineages(rows, table, tokenizer, min_genomes))
 
     def sizes(self, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer) -> dict[str, Any]:
         """The numbers of sites and variants, and of lineages if there are any."""

@@ -83,7 +83,7 @@ def blocks(rows: Numbers) -> Iterator[Numbers]:
     )
 
 
-def variants_of(sites: VariableSites, reference: Reference, min_count: int) -> VariantTable:
+def variant_table_of(sites: VariableSites, reference: Reference, min_count: int) -> VariantTable:
     """The letters that are not the reference's and that `min_count` genomes have."""
     reference_S = codes_of(reference.letters)[sites.positions]
     counts_SW = sites.counts.copy()
@@ -148,7 +148,7 @@ class Lineages:
         return network.eval().requires_grad_(False)
 
 
-def summary(
+def summarize_lineages(
     matrix: GenotypeMatrix,
     tree: Tree,
     style_N: Numbers | None = None,
@@ -222,7 +222,7 @@ REPORTED_SHARE = 0.2
 REPORTING_PSEUDOCOUNT = 2.0  # carriers, all of them reported
 
 
-def lineages_of(
+def fit_lineages(
     corpus: TrainingRows, table: VariantTable, tokenizer: Tokenizer, min_genomes: int
 ) -> Lineages:
     """The lineages of the corpus's genomes to train on, of at least `min_genomes` genomes each."""
@@ -232,13 +232,17 @@ def lineages_of(
     reported_ZV = np.ones((int(style_N.max()) + 1, matrix.present.variants))
     if len(reported_ZV) > 1:
         complete = matrix.at(np.flatnonzero(style_N == 0))
-        lineages = summary(complete, grow_tree(complete.present, min_genomes, everything_V))
+        lineages = summarize_lineages(
+            complete, grow_tree(complete.present, min_genomes, everything_V)
+        )
         for style in range(1, len(reported_ZV)):
             members = matrix.at(np.flatnonzero(style_N == style))
-            reported_ZV[style] = reported(members, lineages)
+            reported_ZV[style] = reported_shares(members, lineages)
             matrix = matrix.without(style_N == style, reported_ZV[style] < REPORTED_SHARE)
     reliable_V: Flags = (reported_ZV >= REPORTED_SHARE).min(axis=0)
-    return summary(matrix, grow_tree(matrix.present, min_genomes, reliable_V), style_N, reported_ZV)
+    return summarize_lineages(
+        matrix, grow_tree(matrix.present, min_genomes, reliable_V), style_N, reported_ZV
+    )
 
 
 def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
@@ -274,7 +278,7 @@ def diversity(genomes: VariantLists) -> float:
     return float((2 * share_V * (1 - share_V)).sum())
 
 
-def reported(members: GenotypeMatrix, lineages: Lineages) -> Floats:
+def reported_shares(members: GenotypeMatrix, lineages: Lineages) -> Floats:
     """The share of carriers (V,) that the genomes of a style report, given the lineages of complete ones: few or all.
 
     By rounds of expectation and maximisation: which variants they should have, given what is reported.

@@ -15,7 +15,7 @@ from genomai_cli.phylogeny.lineages import (
     GenotypeMatrix,
     reported,
     reporting_styles,
-    summary,
+    summarize_lineages,
 )
 from genomai_cli.phylogeny.variant_clustering import Tree, VariantLists, grow_tree
 from genomai_cli.phylogeny.variant_network import BASES, VariantTable
@@ -193,7 +193,7 @@ def test_a_share_is_drawn_towards_that_of_the_node_above():
     has = clades(9, np.random.default_rng(3))
     matrix = census_of(has)
     tree = grow_tree(matrix.present, 5, np.ones(14, bool))
-    found = summary(matrix, tree)
+    found = summarize_lineages(matrix, tree)
     leaf = np.searchsorted(np.unique(tree.leaf), tree.leaf[0])
     own = found.lineage == leaf
     shares = dict(zip(found.variant[own].tolist(), found.share[own].tolist(), strict=True))
@@ -206,7 +206,7 @@ def test_no_lineage_is_one_genome():
     rng = np.random.default_rng(6)
     matrix = census_of(rng.random((200, 60)) < rng.random(60) * 0.5)
     tree = grow_tree(matrix.present, 3, np.ones(60, bool))
-    found = summary(matrix, tree)
+    found = summarize_lineages(matrix, tree)
     members = np.bincount(tree.leaf)[np.unique(tree.leaf)]
     assert found.frequency.shape == (1, len(members))
     assert members.min() >= 3
@@ -238,7 +238,7 @@ def test_a_clade_that_lacks_what_all_others_have_is_none(with_pipeline):
 def test_what_a_style_does_not_report_is_found(with_pipeline):
     has, left_out = with_pipeline
     complete, members = census_of(has[~left_out]), census_of(has[left_out])
-    found = summary(complete, grow_tree(complete.present, 5, np.ones(17, bool)))
+    found = summarize_lineages(complete, grow_tree(complete.present, 5, np.ones(17, bool)))
     assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
 
 
