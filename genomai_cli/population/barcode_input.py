@@ -60,7 +60,7 @@ from genomai_cli.population.networks.likelihood_fit import fit_likelihood, shrun
 from genomai_cli.population.networks.novelty_fit import fit_novelty
 from genomai_cli.population.networks.novelty_trials import People
 from genomai_cli.population.panel import Panel, most_informative
-from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_files import panel_in, panel_or_default
 from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.structure import Structure, fit_structure
 from genomai_cli.records import SequenceRecord
@@ -207,7 +207,7 @@ class BarcodeInput(PanelInput):
         del start
         settings = recipe.input
         return cls(
-            panel_given(files.get("panel")), settings.haplotypes, min_share=settings.min_share
+            panel_or_default(files.get("panel")), settings.haplotypes, min_share=settings.min_share
         )
 
     def corpus_rows(

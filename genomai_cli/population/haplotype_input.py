@@ -36,7 +36,7 @@ from genomai_cli.population.networks.denoiser import GenotypeDenoiser, People
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.packed_haplotypes import paired
 from genomai_cli.population.panel import Panel
-from genomai_cli.population.panel_files import panel_given, panel_in
+from genomai_cli.population.panel_files import panel_in, panel_or_default
 from genomai_cli.population.panel_input import PanelInput
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, HaplotypeGroups, encode
 from genomai_cli.population.phenotypes import Columns, PhenotypeTable, read_phenotypes
@@ -115,7 +115,7 @@ class HaplotypeInput(PanelInput):
         if labels is not None:
             columns = recipe.input.phenotypes or list(labels.columns)
             phenotypes = Phenotypes.of(labels, columns)
-        panel, records_file = panel_given(files.get("panel")), files.get("phenotypes")
+        panel, records_file = panel_or_default(files.get("panel")), files.get("phenotypes")
         if records_file is None:
             return cls(panel, phenotypes, labels)
         records = read_phenotypes(records_file)

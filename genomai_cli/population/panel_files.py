@@ -31,7 +31,7 @@ def panel_in(folder: Path, config: Mapping[str, Any]) -> Panel:
     return panel
 
 
-def panel_given(file: Path | None) -> Panel:
+def panel_or_default(file: Path | None) -> Panel:
     """The panel in a file, TSV or VCF, or else the default one."""
     if file is None:
         return Panel.read(catalog.panel_of(DEFAULT_PANEL))

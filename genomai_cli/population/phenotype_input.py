@@ -20,7 +20,7 @@ from genomai_cli.population.alignment.objective import chance_loss
 from genomai_cli.population.barcode_input import BarcodeInput
 from genomai_cli.population.haplotype_input import group_frequencies
 from genomai_cli.population.networks.crossmodal import CrossmodalNetwork
-from genomai_cli.population.panel_files import panel_given
+from genomai_cli.population.panel_files import panel_or_default
 from genomai_cli.population.phenotype_encoding import (
     HaplotypeGroups,
     PhenotypeLayout,
@@ -63,7 +63,7 @@ class PhenotypeInput(BarcodeInput):
             raise UsageError("--objective crossmodal needs --phenotypes")
         table, settings = read_phenotypes(file), recipe.settings["crossmodal"]
         columns = Columns.of(table, categories=settings.categories, numbers=settings.numbers)
-        panel = panel_given(files.get("panel"))
+        panel = panel_or_default(files.get("panel"))
         return cls(panel, recipe.input.haplotypes, columns_read=columns, table=table)
 
     @property
