@@ -241,7 +241,8 @@ def _entropy(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
     return entropy
 
 
-REACH = 2_000_000  # base pairs, beyond which two sites show no linkage within a population
+# Base pairs, beyond which two sites show no linkage within a population.
+LINKAGE_DISTANCE = 2_000_000
 
 
 def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -258,10 +259,10 @@ def coordinates(panel: Panel) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return contig_S, position_S
 
 
-def linked_pairs(panel: Panel, reach: float = REACH) -> NDArray[np.int64]:
-    """All ordered pairs (2, E) of different sites less than `reach` base pairs apart."""
+def linked_pairs(panel: Panel, max_distance: float = LINKAGE_DISTANCE) -> NDArray[np.int64]:
+    """All ordered pairs (2, E) of different sites less than `max_distance` base pairs apart."""
     contig_S, position_S = coordinates(panel)
-    near_SS = np.abs(position_S[:, None] - position_S) < reach
+    near_SS = np.abs(position_S[:, None] - position_S) < max_distance
     near_SS &= contig_S[:, None] == contig_S
     np.fill_diagonal(near_SS, False)
     return np.stack(np.nonzero(near_SS)).astype(np.int64)

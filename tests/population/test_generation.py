@@ -33,7 +33,7 @@ from genomai_cli.population.networks.denoiser import (
 )
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.networks.linkage_fit import Effects
-from genomai_cli.population.panel import REACH, Panel, coordinates, linked_pairs
+from genomai_cli.population.panel import LINKAGE_DISTANCE, Panel, coordinates, linked_pairs
 from genomai_cli.tokenizers.characters import iupac
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -373,7 +373,10 @@ def test_stretches_of_near_sites_are_no_longer_than_asked(panel):
     contig, position = coordinates(panel)
     one = chromosomes.stretches(SITES)
     for first, second in zip(chromosomes.order[:-1], chromosomes.order[1:], strict=True):
-        near = contig[first] == contig[second] and position[second] - position[first] < REACH
+        near = (
+            contig[first] == contig[second]
+            and position[second] - position[first] < LINKAGE_DISTANCE
+        )
         assert (one[first] == one[second]) == near
     assert len(set(chromosomes.stretches(1))) == SITES
 

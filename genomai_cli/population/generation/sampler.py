@@ -43,7 +43,7 @@ from genomai_cli.population.generation.denoiser import ALLELES, HaplotypeDenoise
 from genomai_cli.population.generation.requests import Request
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser
 from genomai_cli.population.networks.phenotype_embedding import Records
-from genomai_cli.population.panel import REACH, Panel, coordinates
+from genomai_cli.population.panel import LINKAGE_DISTANCE, Panel, coordinates
 from genomai_cli.population.phenotype_encoding import EncodedPhenotypes, joined
 
 STRETCH = 2e7  # base pairs, on average, between two redraws of the ancestor: admixture some five generations ago
@@ -186,8 +186,8 @@ class Chromosomes:
 
     def stretches(self, longest: int) -> NDArray[np.int64]:
         """The number of each site's stretch (S,): sites in a row, each within reach of linkage of the one before it
-        (`REACH`), at most so many."""
-        begins = self.apart >= REACH
+        (`LINKAGE_DISTANCE`), at most so many."""
+        begins = self.apart >= LINKAGE_DISTANCE
         starts = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
         begins |= (np.arange(len(begins)) - starts) % longest == 0
         stretch_S = np.empty(len(begins), np.int64)
