@@ -25,7 +25,7 @@ from genomai_cli.records import SequenceRecord
 
 Alleles = NDArray[np.int8]
 Packed = NDArray[np.uint8]
-SITES_AT_ONCE = 1 << 10  # a multiple of 8
+SITES_PER_BLOCK = 1 << 10  # a multiple of 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,8 @@ def _packed_calls(calls: PlacedCalls, names: Sequence[str]) -> PackedHaplotypes:
     ref_S, alt_S = (np.array([CODES[base] for base in bases]) for bases in (panel.ref, panel.alt))
     ones = np.empty((2 * len(names), -(-sites // 8)), np.uint8)
     unknown: Packed | None = None
-    for start in range(0, sites, SITES_AT_ONCE):
-        block = slice(start, start + SITES_AT_ONCE)
+    for start in range(0, sites, SITES_PER_BLOCK):
+        block = slice(start, start + SITES_PER_BLOCK)
         block_calls = calls.at(block)
         block_calls.codes[block_calls.unordered()] = UNKNOWN_CODE
         codes_SH = block_calls.codes.reshape(len(block_calls.codes), -1)

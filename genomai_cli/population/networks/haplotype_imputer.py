@@ -30,7 +30,7 @@ from genomai_cli.population.networks.kriging import (
     copies_of,
     within,
 )
-from genomai_cli.population.packed_haplotypes import SITES_AT_ONCE, PackedHaplotypes
+from genomai_cli.population.packed_haplotypes import SITES_PER_BLOCK, PackedHaplotypes
 from genomai_cli.population.panel import Panel, coordinates
 
 KIND = "haplotypes"  # of the network, in configs and recipes
@@ -125,8 +125,8 @@ class HaplotypeImputer:
         for name, (shape, kind) in cls.shapes(config).items():
             arrays.setdefault(name, np.zeros(shape, kind))
         made = cls(config, arrays)
-        for begin in range(0, config.sites, SITES_AT_ONCE):
-            some = slice(begin, min(begin + SITES_AT_ONCE, config.sites))
+        for begin in range(0, config.sites, SITES_PER_BLOCK):
+            some = slice(begin, min(begin + SITES_PER_BLOCK, config.sites))
             alleles_N2S = kept.alleles(some)
             made.haplotypes.part(some.start, some.stop).learn(alleles_N2S, place_S[some])
             made.calibration.part(some).learn(copies_of(alleles_N2S))
