@@ -15,15 +15,13 @@ import math
 import torch
 from torch import Tensor
 
-from genomai_cli.population.call_patterns import MOST_REFERENCE
+from genomai_cli.population.call_patterns import MAX_REFERENCE_SHARE
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
 
-OUT_OF_QUESTION = (
-    1.5  # nats: by chance, calls are so much less likely than as chosen ones in one sample in five
-)
-EXCHANGED = (
-    0.02  # of chosen calls, the share in which the panel's reference is the file's other allele
-)
+# Nats: by chance, calls are so much less likely than as chosen ones in one sample in five.
+OUT_OF_QUESTION = 1.5
+# Of chosen calls, the share in which the panel's reference is the file's other allele.
+EXCHANGED = 0.02
 WEIGHT = 0.6  # by calibration on members, five folds, at 55 to 23,530 sites
 # Members of mixed ancestry that lie at the edge of their group are called another one with confidence: six in a
 # thousand at 967 sites. So much of all probability is kept back that no label of five has more than 0.9.
@@ -37,7 +35,7 @@ def is_selected(copies_BS: Tensor, theta_PS: Tensor) -> Tensor:
     hypothesis stands for it: where hardly anybody is homozygous for the reference, nothing follows from that.
     """
     calls_B, reference_B = (copies_BS >= 0).sum(1), (copies_BS == 0).sum(1)
-    selected_B = (calls_B > 0) & (reference_B <= MOST_REFERENCE * calls_B)
+    selected_B = (calls_B > 0) & (reference_B <= MAX_REFERENCE_SHARE * calls_B)
     if not selected_B.any():
         return selected_B
     copies_CS, frequency_PS = copies_BS[selected_B], torch.sigmoid(theta_PS)
