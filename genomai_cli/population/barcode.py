@@ -280,7 +280,7 @@ def require_alleles(record: SequenceRecord, letters_S: Letters, panel: Panel) ->
     """InputError if many of the letters that are known are no genotype of their site: of DNA that is no barcode, half
     are; on the other strand or at other sites nearly as many, and would be taken for calls that are missing."""
     foreign, known = foreign_letters(letters_S, panel)
-    if too_foreign(foreign, known):
+    if has_too_many_foreign(foreign, known):
         raise InputError(
             f"{record.name}: {foreign} of {known} letters are no allele of their site: it is no barcode, or one on the "
             "other strand or in another order; DNA that is no barcode needs a model of DNA (--model)",
@@ -297,7 +297,7 @@ def foreign_letters(letters_S: Letters, panel: Panel) -> tuple[int, int]:
     return int(foreign_S.sum()), int(known_S.sum())
 
 
-def too_foreign(foreign: int, known: int) -> bool:
+def has_too_many_foreign(foreign: int, known: int) -> bool:
     """Whether letters are no barcode: real ones have a foreign letter only where a site has a third allele."""
     return foreign > max(MAX_FOREIGN, known * MAX_FOREIGN_SHARE)
 
