@@ -162,7 +162,7 @@ class HaplotypeInput(PanelInput):
         if self.records is None:
             return lambda _: None
         encoded = encode(self.records, self.described)
-        empty = encoded.rows(np.zeros(1, np.int64)).shown(
+        empty = encoded.rows(np.zeros(1, np.int64)).with_columns(
             np.zeros((1, len(self.described)), np.bool_)
         )
         row_of = {name: row for row, name in enumerate(self.records.names)}

@@ -48,10 +48,10 @@ class EncodedPhenotypes:
         """The records of these indices."""
         return EncodedPhenotypes(self.categories[rows], self.numbers[rows], self.locations[rows])
 
-    def shown(self, shown_NK: NDArray[np.bool_]) -> "EncodedPhenotypes":
+    def with_columns(self, visible_NK: NDArray[np.bool_]) -> "EncodedPhenotypes":
         """The same records with the other columns unknown."""
         split = self.categories.shape[1], self.categories.shape[1] + self.numbers.shape[1]
-        of_categories, of_numbers, of_location = np.split(shown_NK, split, axis=1)
+        of_categories, of_numbers, of_location = np.split(visible_NK, split, axis=1)
         return replace(
             self,
             categories=np.where(of_categories, self.categories, MISSING),

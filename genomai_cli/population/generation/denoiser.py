@@ -116,7 +116,7 @@ class HaplotypeNoising:
         records = self.rows.records(samples_BL)
         shown_BK = rng.random(records.known.shape) >= dropout.coarse
         shown_BK &= rng.random((len(samples_BL), 1)) >= dropout.null
-        return views | views_of(records.shown(shown_BK))
+        return views | views_of(records.with_columns(shown_BK))
 
     def denoiser(
         self,
