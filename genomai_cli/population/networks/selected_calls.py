@@ -18,10 +18,12 @@ from torch import Tensor
 from genomai_cli.population.call_patterns import MAX_REFERENCE_SHARE
 from genomai_cli.population.networks.genotype_mlp import allele_counts, naive_bayes
 
-# Nats: by chance, calls are so much less likely than as chosen ones in one sample in five.
-OUT_OF_QUESTION = 1.5
-# Of chosen calls, the share in which the panel's reference is the file's other allele.
-EXCHANGED = 0.02
+OUT_OF_QUESTION = (
+    1.5  # nats: by chance, calls are so much less likely than as chosen ones in one sample in five
+)
+EXCHANGED = (
+    0.02  # of chosen calls, the share in which the panel's reference is the file's other allele
+)
 WEIGHT = 0.6  # by calibration on members, five folds, at 55 to 23,530 sites
 # Members of mixed ancestry that lie at the edge of their group are called another one with confidence: six in a
 # thousand at 967 sites. So much of all probability is kept back that no label of five has more than 0.9.
