@@ -13,7 +13,7 @@ from genomai_cli.phylogeny.lineage_mixture import LineageNetwork, LineagesConfig
 from genomai_cli.phylogeny.lineages import (
     MIN_STYLE_GENOMES,
     GenotypeMatrix,
-    reported,
+    reported_shares,
     reporting_styles,
     summarize_lineages,
 )
@@ -239,7 +239,7 @@ def test_what_a_style_does_not_report_is_found(with_pipeline):
     has, left_out = with_pipeline
     complete, members = census_of(has[~left_out]), census_of(has[left_out])
     found = summarize_lineages(complete, grow_tree(complete.present, 5, np.ones(17, bool)))
-    assert (reported(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
+    assert (reported_shares(members, found) < 0.5).nonzero()[0].tolist() == [5, 14, 15]
 
 
 @pytest.fixture(scope="module")
