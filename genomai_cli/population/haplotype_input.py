@@ -75,11 +75,11 @@ class NoViews:
 @dataclass(frozen=True, eq=False)
 class HaplotypeInput(PanelInput):
     """Pairs of haplotypes at a panel's sites, with the labels of their individuals, and their phenotype records in the
-    columns `described`, if there are any."""
+    columns `record_columns`, if there are any."""
 
     phenotypes: Phenotypes
     labels: LabelTable | None = None
-    described: Columns = field(default_factory=Columns)
+    record_columns: Columns = field(default_factory=Columns)
     records: PhenotypeTable | None = None
 
     name = "people"
@@ -124,7 +124,7 @@ class HaplotypeInput(PanelInput):
     @property
     def rows(self) -> HaplotypeRows:
         """The layout of a row."""
-        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels), self.described)
+        return HaplotypeRows(len(self.panel), len(self.phenotypes.labels), self.record_columns)
 
     @property
     def row_length(self) -> int | None:
@@ -161,9 +161,9 @@ class HaplotypeInput(PanelInput):
         """The record of a person of this name, an empty one where there is none; None without columns."""
         if self.records is None:
             return lambda _: None
-        encoded = encode(self.records, self.described)
+        encoded = encode(self.records, self.record_columns)
         empty = encoded.rows(np.zeros(1, np.int64)).with_columns(
-            np.zeros((1, len(self.described)), np.bool_)
+            np.zeros((1, len(self.record_columns)), np.bool_)
         )
         row_of = {name: row for row, name in enumerate(self.records.names)}
         return lambda name: encoded.rows(np.array([row_of[name]])) if name in row_of else empty
@@ -197,8 +197,8 @@ class HaplotypeInput(PanelInput):
         kind = network_class(recipe.network.get("kind"))
         assert issubclass(kind, GenotypeDenoiser)
         sizes: dict[str, Any] = {"sites": len(self.panel), "phenotypes": len(self.phenotypes)}
-        if len(self.described):
-            sizes["columns"] = self.described.to_config()
+        if len(self.record_columns):
+            sizes["columns"] = self.record_columns.to_config()
         return sizes | kind.sizes_of(recipe.network, self.panel, len(rows))
 
     def initialize(
@@ -239,8 +239,9 @@ class HaplotypeInput(PanelInput):
             "It makes new people: `genomai generate --model DIR --phenotype NAME`. "
             f"It knows {names}."
         )
-        if len(self.described):
-            purpose += f" With `--phenotypes TSV` it makes people by records of {', '.join(self.described.fields)}."
+        if len(self.record_columns):
+            fields = ", ".join(self.record_columns.fields)
+            purpose += f" With `--phenotypes TSV` it makes people by records of {fields}."
         network_config = config["network"]
         sample_count, copying = (
             network_config.get("people", 0),
