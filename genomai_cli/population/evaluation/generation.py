@@ -72,7 +72,7 @@ class Comparison:
         held_out_samples = others[0] if others else None
         return cls(panel.subset(sites), real, synthetic, held_out_samples, group_of)
 
-    def drawn(self, generator: Generator, seed: int) -> SampleGenotypes | None:
+    def generate(self, generator: Generator, seed: int) -> SampleGenotypes | None:
         """What a simple generator makes of the real samples, as many as there are generated ones, at most as many as
         real ones; None if it needs haplotypes, which are not known."""
         real, rng = self.real, np.random.default_rng(seed)
@@ -80,7 +80,7 @@ class Comparison:
             return None
         names = [self.groups.get(name, "") for name in real.names]
         group_N = np.unique(names, return_inverse=True)[1]
-        generated = replace(real, alleles=generator.people(real.alleles, group_N, rng))
+        generated = replace(real, alleles=generator.generate(real.alleles, group_N, rng))
         generated = generated if real.phased else replace(generated, phased=True).without_phase()
         chosen = rng.permutation(len(generated))[: len(self.synthetic)]
         return generated.chosen(np.sort(chosen))
@@ -294,7 +294,7 @@ def _halves(samples: SampleGenotypes, seed: int) -> tuple[SampleGenotypes, Sampl
 def simple_measures(comparison: Comparison, generator: Generator, seed: int) -> Measures:
     """Linkage, neighbours, copies and telling apart, `group:metric`, of samples that a simple generator makes of the
     real ones; nothing if it cannot."""
-    generated, real = comparison.drawn(generator, seed), comparison.real
+    generated, real = comparison.generate(generator, seed), comparison.real
     if generated is None:
         return {}
     groups = {

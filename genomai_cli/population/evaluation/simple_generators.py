@@ -24,11 +24,11 @@ class Generator:
     and whether these must be known."""
 
     name: str
-    words: str
+    description: str
     draw: Callable[[Alleles, np.random.Generator], Alleles]
     needs_phase: bool = True
 
-    def people(self, alleles: Alleles, groups: Groups, rng: np.random.Generator) -> Alleles:
+    def generate(self, alleles: Alleles, groups: Groups, rng: np.random.Generator) -> Alleles:
         """New samples (N, P, S), of the groups (N,)."""
         generated = np.empty_like(alleles)
         for group in np.unique(groups):

@@ -161,7 +161,9 @@ def notes_of(comparison: Comparison, report: Report) -> dict[str, str]:
     count = len(set(comparison.groups.values()))
     where = f"within {count} groups of the real samples" if count else "among all real samples"
     notes = {
-        generator.name: f"{generator.words}, {where}" if generator.name in report else NEEDS_PHASE
+        generator.name: f"{generator.description}, {where}"
+        if generator.name in report
+        else NEEDS_PHASE
         for generator in SIMPLE
     }
     if "auc_trees" not in report["told_apart"]:
