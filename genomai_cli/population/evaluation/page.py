@@ -97,10 +97,10 @@ class Frequencies:
     def of(cls, comparison: Comparison) -> "Frequencies":
         """Those of the samples that are compared."""
         real = structure.frequencies(comparison.real)
-        return cls.beside(real, comparison.synthetic, comparison.panel)
+        return cls.compared(real, comparison.synthetic, comparison.panel)
 
     @classmethod
-    def beside(
+    def compared(
         cls, real: NDArray[np.float64], generated: SampleGenotypes, panel: Panel
     ) -> "Frequencies":
         """Those of generated samples beside known ones."""
