@@ -185,7 +185,7 @@ class SequenceGenerator:
         self.windows = Windows.of_half_overlap(self.tokenizer, network.max_length)
         self.device = next(self.network.parameters()).device
         self.phenotypes = phenotypes_of(bundle)
-        self.usual = [REFERENCE] if self.phenotypes else []  # where none is asked for
+        self.default_phenotypes = [REFERENCE] if self.phenotypes else []  # where none is asked for
         self.usual_length = int(bundle.config.get("letters", self.windows.size))
 
     def records(self, request: SequenceRequest) -> Iterator[SequenceRecord]:
