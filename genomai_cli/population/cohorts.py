@@ -89,7 +89,7 @@ class Cohort:
         self._header += file.header
         self._count_contigs(file.contigs)
         self._with_genotypes += file_records.with_genotypes
-        self._other_alleles |= file_records.others
+        self._other_alleles |= file_records.other_allele_sites
         for cohort_flags, file_flags in (
             (self._carriers, file_records.carriers),
             (self._removed, file_records.removed),

@@ -181,16 +181,16 @@ class _StrandCounts:
 class FileRecords:
     """The records of one file at a panel's sites.
 
-    records: those with the panel's alleles; others: sites with other alleles only; carriers: the samples that carry
-    such an allele in a row of its own; removed: those that carry a deletion, or another base, in a record that begins
-    before the site. `ordered` is False for a file whose REF means nothing.
+    records: those with the panel's alleles; other_allele_sites: with other alleles only; carriers: the samples that
+    carry such an allele in a row of its own; removed: those that carry a deletion, or another base, in a record that
+    begins before the site. `ordered` is False for a file whose REF means nothing.
     """
 
     panel: Panel
     path: str
     ordered: bool = True
     records: dict[SiteKey, SiteRecord] = field(default_factory=dict)
-    others: set[SiteKey] = field(default_factory=set)
+    other_allele_sites: set[SiteKey] = field(default_factory=set)
     carriers: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
     removed: dict[SiteKey, NDArray[np.bool_]] = field(default_factory=dict)
     with_genotypes: int = 0
@@ -278,7 +278,7 @@ class FileRecords:
         _add_carriers(self.carriers, key, variant.genotypes > 0)
         # An indel next to the site does not say whether the site itself was called.
         if len(letters) == 1 or any(letters[1:]):
-            self.others.add(key)
+            self.other_allele_sites.add(key)
 
     def _resolve_strands(self) -> None:
         """Put every record on the panel's strand, where it is known."""
