@@ -30,8 +30,8 @@ from genomai_cli.population.barcode import letters_to_alleles
 from genomai_cli.population.evaluation.genotypes import SampleGenotypes
 from genomai_cli.population.evaluation.summary import FILE, Summary, to_bytes
 from genomai_cli.population.generation.denoiser import HaplotypeNoising
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.imputation.preparation import OF_LIBRARY
-from genomai_cli.population.labels import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, People
 from genomai_cli.population.networks.likelihood_fit import likeliest_shrinkage, shrunken_frequencies
 from genomai_cli.population.packed_haplotypes import paired

@@ -22,7 +22,7 @@ from genomai_cli.population.generation.denoiser import (
 )
 from genomai_cli.population.generation.requests import parsed_request, quotas_of, requests_of
 from genomai_cli.population.generation.sampler import Chromosomes
-from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks import linkage_fit
 from genomai_cli.population.networks.denoiser import (
     DenoiserConfig,

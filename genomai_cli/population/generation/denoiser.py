@@ -23,7 +23,7 @@ from genomai_cli.diffusion.denoisers import ConditionDropout, Noise
 from genomai_cli.diffusion.kernel import Denoiser, guided
 from genomai_cli.diffusion.phenotypes import draw_conditions
 from genomai_cli.errors import BundleError
-from genomai_cli.population.labels import HaplotypeRows
+from genomai_cli.population.haplotype_rows import HaplotypeRows
 from genomai_cli.population.networks.denoiser import GenotypeDenoiser, Logits
 from genomai_cli.population.networks.phenotype_embedding import Records, views_of
 
