@@ -113,8 +113,8 @@ def _pass_on(again: Again, out: IO[bytes], part: Shard) -> None:
             return
         header, _ = read_header(source)
         out.writelines(header if part.is_first else ())
-        own = part.span(lines)
-        out.writelines(islice(source.stream, own.start, own.stop))
+        lines_of_part = part.span(lines)
+        out.writelines(islice(source.stream, lines_of_part.start, lines_of_part.stop))
 
 
 def _rewrite(
@@ -127,7 +127,7 @@ def _rewrite(
     model, lines = editor.model, _lines(again, part)
     with again() as source:
         editor.path = source.path
-        passage = Passage(
+        rewrite = Passage(
             editor,
             additions,
             there=model.file_contigs,
@@ -135,7 +135,7 @@ def _rewrite(
             part=part,
             lines=lines,
         )
-        passage.run(source, out)
+        rewrite.run(source, out)
 
 
 def _lines(again: Again, part: Shard) -> int:
@@ -219,10 +219,10 @@ class RecordEditor:
             (r2,) = dosage_r2(restored.genotypes[None, ~parsed.haploid])
             columns[7] = with_quality(columns[7], r2)
         format_column, field_indices = fields_of(columns[8])
-        where = f"{text_of(columns[0])}:{text_of(columns[1])}"
+        location = f"{text_of(columns[0])}:{text_of(columns[1])}"
         columns[8:] = [
             format_column,
-            self._written(restored, parsed, columns[9], [gt_index, *field_indices], where),
+            self._written(restored, parsed, columns[9], [gt_index, *field_indices], location),
         ]
         return b"\t".join(columns) + raw[len(text) :]
 
@@ -254,11 +254,11 @@ class RecordEditor:
         self.counts["corrected"] += int(restored.corrected.sum())
 
     def _report_change(
-        self, sample: int, where: str, before: bytes, after: bytes, p: np.float32
+        self, sample: int, location: str, before: bytes, after: bytes, p: np.float32
     ) -> None:
         """Report a change."""
         assert self._report is not None
-        self._report(self._samples[sample], where, text_of(before), text_of(after), float(p))
+        self._report(self._samples[sample], location, text_of(before), text_of(after), float(p))
 
     def _outcome(self, number: int, alleles: Sequence[str], parsed: ParsedCalls) -> Outcome:
         pairs = self.model.pair_probabilities(number, alleles)
@@ -273,7 +273,7 @@ class RecordEditor:
         parsed: ParsedCalls,
         calls: bytes,
         field_indices: list[int],
-        where: str,
+        location: str,
     ) -> bytes:
         """The calls as they leave, new ones reported: GT, GP and DS stand at these `field_indices` of their fields."""
         alleles = restored.genotypes.shape[1]
@@ -287,7 +287,7 @@ class RecordEditor:
             for n in changed:
                 before = old[n].split(b":")[field_indices[0]]
                 self._report_change(
-                    n, where, before, texts[text_of_call_N[n]], restored.probability[n]
+                    n, location, before, texts[text_of_call_N[n]], restored.probability[n]
                 )
         gp, ds = probability_words(restored, parsed.haploid, count)
         if field_indices == [0, 1, 2] and b":" not in calls:
@@ -329,9 +329,9 @@ class RecordEditor:
         before = b"." if self.model.haploid else b"./."
         if self._report is not None:
             for n in np.flatnonzero(restored.changed).tolist():
-                where = f"{text_of(contig)}:{sites[n // samples][1]}"
+                location = f"{text_of(contig)}:{sites[n // samples][1]}"
                 self._report_change(
-                    n % samples, where, before, texts[text_of_call_N[n]], restored.probability[n]
+                    n % samples, location, before, texts[text_of_call_N[n]], restored.probability[n]
                 )
         calls = call_words([before, *texts])
         assert calls is not None  # alleles of sites are few

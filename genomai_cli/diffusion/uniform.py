@@ -55,8 +55,8 @@ class Uniform:
     ) -> Tokens:
         """Each known token replaced with the probability 1 - alpha by one of all, itself included."""
         replaced_BT = rng.random(tokens_BT.shape) >= alpha_B[:, None]
-        others_BT = rng.integers(0, vocabulary, tokens_BT.shape)
-        return np.where(replaced_BT & (tokens_BT != MASKED), others_BT, tokens_BT)
+        random_BT = rng.integers(0, vocabulary, tokens_BT.shape)
+        return np.where(replaced_BT & (tokens_BT != MASKED), random_BT, tokens_BT)
 
     def scored(self, noised_BT: Tensor, truth_BT: Tensor) -> Tensor:
         """All tokens that are known."""
