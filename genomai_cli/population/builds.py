@@ -157,24 +157,24 @@ def mixed_builds(header: Iterable[str], contigs: Iterable[str]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Matches:
+class BuildMatches:
     """Matches of a file's records with a panel's sites in one build.
 
-    matched: sites with a record of the panel's alleles; others: with other alleles only; blocks: within reference
-    blocks only; present: sites on the contigs that the file has records of; chance: how many positions so many records
-    would hit anywhere, None where the number of records is not known.
+    matched: sites with a record of the panel's alleles; other_alleles: with other alleles only; blocks: within
+    reference blocks only; present: sites on the contigs that the file has records of; expected_by_chance: how many
+    positions so many records would hit anywhere, None where the number of records is not known.
     """
 
     build: str
     matched: int
-    others: int
+    other_alleles: int
     blocks: int
     present: int
-    chance: float | None
+    expected_by_chance: float | None
 
     def contradiction(self, assembly: str | None) -> str | None:
         """Why these are not coordinates of the build, None if they are; `assembly` is another that the header names."""
-        recorded = self.matched + self.others
+        recorded = self.matched + self.other_alleles
         is_consistent = recorded >= _MIN_SITES and self.matched > _MIN_MATCHING_SHARE * recorded
         if assembly is not None and not (is_consistent and not self._by_chance):
             return (
@@ -188,7 +188,7 @@ class Matches:
             )
         if recorded >= _MIN_COMPARED and self.matched < _MIN_ALLELE_SHARE * recorded:
             return (
-                f"at {self.others} of {recorded} sites the alleles are not the panel's: "
+                f"at {self.other_alleles} of {recorded} sites the alleles are not the panel's: "
                 f"neither {GRCH37} nor {GRCH38}?"
             )
         if self.blocks >= _MIN_BLOCKS and self.matched < _MIN_VARIANT_SHARE * self.blocks:
@@ -200,10 +200,10 @@ class Matches:
 
     @property
     def _by_chance(self) -> bool:
-        if self.chance is None:
+        if self.expected_by_chance is None:
             return self.matched < _MIN_INDEXED_SHARE * self.present
         return (
-            self.matched <= _CHANCE_RATIO * self.chance
+            self.matched <= _CHANCE_RATIO * self.expected_by_chance
             and self.matched < _MIN_MATCHED_SHARE * self.present
         )
 

@@ -25,7 +25,7 @@ from genomai_cli.population.absent_sites import (
 )
 from genomai_cli.population.builds import (
     KNOWN_CONTIGS,
-    Matches,
+    BuildMatches,
     choose_build,
     expected_by_chance,
     header_assembly,
@@ -192,7 +192,7 @@ class Cohort:
         assert build is not None
         return build
 
-    def _matches(self, build: str) -> Matches:
+    def _matches(self, build: str) -> BuildMatches:
         # Blocks cover the positions of either build, so they cannot tell which one it is.
         records = [record for key, record in self._records.items() if key[0] == build]
         in_blocks = [record for record in records if record.rank == BLOCK]
@@ -204,7 +204,7 @@ class Cohort:
         present = sum(by_contig.get(contig, 0) for contig in map(human_contig, self._contigs))
         chance = expected_by_chance(self._contigs, by_contig, build)
         matched = len(records) - len(in_blocks)
-        return Matches(build, matched, others, blocks, present, chance)
+        return BuildMatches(build, matched, others, blocks, present, chance)
 
     def _no_match_reason(
         self, matched: dict[str, int], assembly: str | None, absent_is_ref: bool
