@@ -87,9 +87,11 @@ class GenomeGenerator:
         cumulative_BV = probability_BV.cumsum(axis=1)
         site_start_BV = np.pad(cumulative_BV, ((0, 0), (1, 0)))[:, np.searchsorted(site_V, site_V)]
         threshold_BV = uniform_BS[:, site_V] + site_start_BV  # on the cumulative scale of all sites
-        has_BV = (cumulative_BV - probability_BV <= threshold_BV) & (threshold_BV < cumulative_BV)
+        present_BV = (cumulative_BV - probability_BV <= threshold_BV) & (
+            threshold_BV < cumulative_BV
+        )
         letters_BS = np.tile(BASE_LETTERS[table.major.cpu().numpy()], (len(lineages_B), 1))
-        rows, variants = np.nonzero(has_BV)
+        rows, variants = np.nonzero(present_BV)
         letters_BS[rows, site_V[variants]] = BASE_LETTERS[letter_V[variants]]
         letters_BL = np.tile(self.reference.letters, (len(lineages_B), 1))
         letters_BL[:, self.positions] = letters_BS

@@ -100,11 +100,11 @@ class LineageNetwork(GenomeNetwork):
     def posterior(self, ids_BS: Tensor) -> Tensor:
         """The probabilities (Z, K, B) of styles and lineages, given the letters that are visible."""
         letters_VB = ids_BS.T[self.table.site]
-        has_VB = (letters_VB == self.table.letter[:, None]).to(self.odds.dtype)
-        lacks_VB = (letters_VB < BASES).to(self.odds.dtype) - has_VB
+        present_VB = (letters_VB == self.table.letter[:, None]).to(self.odds.dtype)
+        absent_VB = (letters_VB < BASES).to(self.odds.dtype) - present_VB
         log_likelihood_ZKB = torch.stack(
             [
-                self._log_likelihood(has_VB, lacks_VB, *of)
+                self._log_likelihood(present_VB, absent_VB, *of)
                 for of in zip(*self._reported_shares(), strict=True)
             ]
         )
@@ -137,13 +137,13 @@ class LineageNetwork(GenomeNetwork):
         return p_ZE, chance_ZV
 
     def _log_likelihood(
-        self, has_VB: Tensor, lacks_VB: Tensor, p_E: Tensor, chance_V: Tensor
+        self, present_VB: Tensor, absent_VB: Tensor, p_E: Tensor, chance_V: Tensor
     ) -> Tensor:
         """The log-likelihood (K, B) of the genomes in each lineage."""
         log_chance_V, log_absent_V = _log(chance_V), _log(1 - chance_V)
-        background_B = log_chance_V @ has_VB + log_absent_V @ lacks_VB
-        present_KB = self._by_lineage(has_VB, _log(p_E) - log_chance_V[self.variant])
-        absent_KB = self._by_lineage(lacks_VB, _log(1 - p_E) - log_absent_V[self.variant])
+        background_B = log_chance_V @ present_VB + log_absent_V @ absent_VB
+        present_KB = self._by_lineage(present_VB, _log(p_E) - log_chance_V[self.variant])
+        absent_KB = self._by_lineage(absent_VB, _log(1 - p_E) - log_absent_V[self.variant])
         return background_B + present_KB + absent_KB
 
     def _by_lineage(self, values_VB: Tensor, factors_E: Tensor) -> Tensor:

@@ -193,13 +193,13 @@ def _frequencies(members_ZK: Numbers) -> Floats:
 
 
 def _shares(
-    tree: Tree, has_JV: NDArray[np.float32], known_JV: NDArray[np.float32]
+    tree: Tree, present_JV: NDArray[np.float32], known_JV: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The share of each node's genomes with each variant (J, V), drawn towards that of the node above."""
-    shares_JV = np.empty_like(has_JV)
-    shares_JV[0] = (has_JV[0] + 0.01) / (known_JV[0] + 1)
+    shares_JV = np.empty_like(present_JV)
+    shares_JV[0] = (present_JV[0] + 0.01) / (known_JV[0] + 1)
     for node, parent in enumerate(tree.parent[1:].tolist(), start=1):
-        shares_JV[node] = (has_JV[node] + PARENT_WEIGHT * shares_JV[parent]) / (
+        shares_JV[node] = (present_JV[node] + PARENT_WEIGHT * shares_JV[parent]) / (
             known_JV[node] + PARENT_WEIGHT
         )
     return shares_JV
@@ -253,8 +253,8 @@ def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     """
     known_V = len(matrix.present) - matrix.unknown.total()
     common_V = np.flatnonzero(matrix.present.total() > COMMON_FREQUENCY * known_V)
-    lacks_NC = ~(matrix.present.flags(common_V) | matrix.unknown.flags(common_V))
-    patterns, pattern_N = np.unique(lacks_NC, axis=0, return_inverse=True)
+    absent_NC = ~(matrix.present.flags(common_V) | matrix.unknown.flags(common_V))
+    patterns, pattern_N = np.unique(absent_NC, axis=0, return_inverse=True)
     pattern_N = pattern_N.reshape(-1)
     min_diversity = MIN_RELATIVE_DIVERSITY * diversity(matrix.present)
     suspects = [

@@ -118,11 +118,11 @@ def grow_tree(genomes: VariantLists, min_genomes: int, usable_V: Flags) -> Tree:
     stack = [(0, np.arange(len(genomes)))]
     while stack:
         node, rows_M = stack.pop()
-        has_M = _best_split(genomes, rows_M, min_genomes, usable_V)
-        if has_M is None:
+        carrier_M = _best_split(genomes, rows_M, min_genomes, usable_V)
+        if carrier_M is None:
             leaf_N[rows_M] = node
             continue
-        for part in (rows_M[has_M], rows_M[~has_M]):
+        for part in (rows_M[carrier_M], rows_M[~carrier_M]):
             stack.append((len(parent), part))
             parent.append(node)
     return Tree(np.array(parent), leaf_N)

@@ -99,9 +99,11 @@ class SiteRecord:
 
     def conflict(self, other: "SiteRecord") -> NDArray[np.bool_]:
         """The samples that both records call, and call differently (phase aside)."""
-        mine, theirs = np.sort(self.codes, axis=1), np.sort(other.codes, axis=1)
-        known = (mine != UNKNOWN_CODE).all(axis=1) & (theirs != UNKNOWN_CODE).all(axis=1)
-        conflict: NDArray[np.bool_] = known & (mine != theirs).any(axis=1)
+        codes_N2, other_codes_N2 = np.sort(self.codes, axis=1), np.sort(other.codes, axis=1)
+        known = (codes_N2 != UNKNOWN_CODE).all(axis=1) & (other_codes_N2 != UNKNOWN_CODE).all(
+            axis=1
+        )
+        conflict: NDArray[np.bool_] = known & (codes_N2 != other_codes_N2).any(axis=1)
         return conflict
 
     def joined(self, other: "SiteRecord") -> "SiteRecord":
@@ -235,11 +237,11 @@ class FileRecords:
         self.with_genotypes += variant.has_genotypes
         codes = [CODES[letter] if letter in site_alleles else UNKNOWN_CODE for letter in letters]
         table = np.array([*codes, _SAME_AS_FIRST, UNKNOWN_CODE], np.uint8)
-        called = table.take(variant.genotypes, mode="wrap")
-        haploid = called[:, 1] == _SAME_AS_FIRST
+        codes_N2 = table.take(variant.genotypes, mode="wrap")
+        haploid = codes_N2[:, 1] == _SAME_AS_FIRST
         if haploid.any():
-            called[haploid, 1] = called[haploid, 0]
-        record = SiteRecord.of(called, variant.phased, rank, self.path)
+            codes_N2[haploid, 1] = codes_N2[haploid, 0]
+        record = SiteRecord.of(codes_N2, variant.phased, rank, self.path)
         record.swapped = self.ordered and letters[0] == site_alleles[1]
         record.no_calls, record.filters = variant.no_calls, variant.filters
         if variant.evidence is not None:

@@ -221,17 +221,19 @@ class PhenotypeViews:
 
 def compatible(records: PhenotypeViews, samples: PhenotypeViews) -> Tensor:
     """Which records (R, B) are compatible with which samples: each value shown is the sample's, or unknown of it."""
-    same = [
+    agreeing = [
         (record_R[:, None] == sample_B) | (sample_B == MISSING)
         for record_R, sample_B in zip(records.categories.T, samples.categories.T, strict=True)
     ]
     for record_R, sample_B in zip(records.numbers.T, samples.numbers.T, strict=True):
-        same.append(~((record_R[:, None] - sample_B).abs() >= MAX_NUMBER_DIFFERENCE))  # so is NaN
+        agreeing.append(
+            ~((record_R[:, None] - sample_B).abs() >= MAX_NUMBER_DIFFERENCE)
+        )  # so is NaN
     if records.locations.shape[1]:
-        same.append(~(records.locations @ samples.locations.T < MIN_LOCATION_COSINE))
+        agreeing.append(~(records.locations @ samples.locations.T < MIN_LOCATION_COSINE))
     masked = ~records.shown.T[..., None]
     return torch.stack(
-        [masked_R1 | same_RB for masked_R1, same_RB in zip(masked, same, strict=True)]
+        [masked_R1 | agreeing_RB for masked_R1, agreeing_RB in zip(masked, agreeing, strict=True)]
     ).all(0)
 
 

@@ -30,11 +30,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def require_phenotypes(self, known: Container[str], where: str) -> None:
-        """InputError for the first phenotype that is not among the `known` ones of the file `where`."""
+    def require_phenotypes(self, known: Container[str], records_path: str) -> None:
+        """InputError for the first phenotype that is not among the `known` ones of the file `records_path`."""
         for phenotype, line in zip(self.phenotypes, self.lines, strict=True):
             if phenotype not in known:
-                message = f"no phenotype '{phenotype}' in {where}"
+                message = f"no phenotype '{phenotype}' in {records_path}"
                 raise InputError(message, path=self.path, line=line)
 
     def require_samples(self, known: Container[str]) -> None:
@@ -91,12 +91,12 @@ class PairScores:
 class PairScorer:
     """Gathers the similarities of the samples in pairs from those of all samples, one after the other.
 
-    InputError, with the line of the pair, for a phenotype that is no record of the table `where`.
+    InputError, with the line of the pair, for a phenotype that is no record of the table `records_path`.
     """
 
-    def __init__(self, pairs: Pairs, records: Sequence[str], where: str) -> None:
+    def __init__(self, pairs: Pairs, records: Sequence[str], records_path: str) -> None:
         index = {name: number for number, name in enumerate(records)}
-        pairs.require_phenotypes(index, where)
+        pairs.require_phenotypes(index, records_path)
         self.pairs = pairs
         self._record_indices = sorted({index[name] for name in pairs.phenotypes})
         self._column_of = {

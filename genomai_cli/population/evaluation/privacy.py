@@ -38,9 +38,9 @@ def distances(first_RA: Alleles, second_QA: Alleles) -> Distances:
     if known_RA.all() and known_QA.all():
         differing = first.sum(1)[:, None] + second.sum(1) - 2 * (first @ second.T)
         return np.asarray(differing / np.float32(max(1, first.shape[1])), np.float32)
-    seen_R, seen_Q = known_RA.astype(np.float32), known_QA.astype(np.float32)
-    differing = first @ seen_Q.T + seen_R @ second.T - 2 * (first @ second.T)
-    common = seen_R @ seen_Q.T
+    known_R, known_Q = known_RA.astype(np.float32), known_QA.astype(np.float32)
+    differing = first @ known_Q.T + known_R @ second.T - 2 * (first @ second.T)
+    common = known_R @ known_Q.T
     return np.where(common > 0, differing / np.maximum(common, 1), np.float32(np.inf))
 
 
@@ -124,9 +124,9 @@ def exact_copies(synthetic: SampleGenotypes, real: SampleGenotypes) -> tuple[int
 
 
 def _equal(first: NDArray[np.int8], second: NDArray[np.int8]) -> int:
-    known = {row.tobytes() for row in second}
-    called = (first >= 0).any(axis=1)  # a row without a known allele is no copy
-    return sum(row.tobytes() in known for row in first[called])
+    real_rows = {row.tobytes() for row in second}
+    has_known_allele = (first >= 0).any(axis=1)  # a row without a known allele is no copy
+    return sum(row.tobytes() in real_rows for row in first[has_known_allele])
 
 
 def nearest_by_sample(samples: SampleGenotypes, others: SampleGenotypes) -> Distances:
@@ -167,13 +167,13 @@ def extremes(generated: Distances, others: Distances) -> Extremes:
     )
 
 
-def _hypergeometric_tail(drawn: int, other: int, size: int, other_size: int) -> float:
+def _hypergeometric_tail(near: int, near_others: int, size: int, other_size: int) -> float:
     """The probability of so many of a kind or more among those drawn from both kinds without replacement."""
-    total = drawn + other
+    total = near + near_others
     log_total = _log_choices(size + other_size, total)
     logs = [
         _log_choices(size, k) + _log_choices(other_size, total - k) - log_total
-        for k in range(drawn, min(size, total) + 1)
+        for k in range(near, min(size, total) + 1)
     ]
     return min(1.0, math.fsum(map(math.exp, logs)))
 
@@ -196,11 +196,14 @@ def nearer_training(
     """
     count = min(len(training), len(held_out))
     training, held_out = (_thinned(samples, count, rng) for samples in (training, held_out))
-    (own_R, owner_R), (other_R, other_owner_R) = (
+    (training_R, training_owner_R), (held_out_R, held_out_owner_R) = (
         _nearest_sample(generated.rows, samples) for samples in (training, held_out)
     )
-    nearer_R = (own_R < other_R) + (own_R == other_R) / 2
-    weights = np.bincount(owner_R, nearer_R, count), np.bincount(other_owner_R, 1 - nearer_R, count)
+    nearer_R = (training_R < held_out_R) + (training_R == held_out_R) / 2
+    weights = (
+        np.bincount(training_owner_R, nearer_R, count),
+        np.bincount(held_out_owner_R, 1 - nearer_R, count),
+    )
     share = float(nearer_R.mean())
     half = Z_95 / 2 * math.sqrt(sum(float((each**2).sum()) for each in weights)) / len(nearer_R)
     return share, (max(0.0, share - half), min(1.0, share + half))
