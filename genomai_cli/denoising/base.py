@@ -1,8 +1,8 @@
 """Restoring tokens: the protocols of models (`Denoiser`, `SiteModel`), and proposals from a posterior.
 
-A denoiser reads the entries of a FASTA file and the samples of a VCF as its model knows them, and says how probable
-each token is; what is restored or corrected then follows from `Settings` alone. The registry names the denoiser of each
-kind of input.
+A denoiser reads the entries of a FASTA file and the samples of a VCF as its model's input, and predicts the
+probabilities of tokens; which are restored or corrected then follows from `Settings` alone. The registry names the
+denoiser of each kind of input.
 
 Shape suffixes: B records, N samples, S positions or sites, K tokens of a record, V tokens that can stand there, A
 alleles of a VCF record.
@@ -162,14 +162,14 @@ def auxiliary_head(bundle: "Bundle") -> "nn.Module":
     return bundle.auxiliary[found]
 
 
-# --- from a posterior to what is written
+# --- from a posterior to proposals
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """New letters (K,) of a record for those at `positions` (K,), counted from 0, with their probabilities.
 
-    `missing` counts the letters that were missing where the model could tell.
+    `missing` counts the missing letters at positions that the model predicts.
     """
 
     positions: NDArray[np.int64]
@@ -241,7 +241,7 @@ def posterior_given_observed(
     predicted: Probabilities, observed: np.ndarray, error_rate: float
 ) -> Probabilities:
     """Posterior probabilities (..., V) of V tokens, of which the `observed` (...) one was read: it is the true one with
-    the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` says nothing."""
+    the probability 1 - `error_rate`, each other one with an equal share of the rest. `MISSING` is no evidence."""
     count = predicted.shape[-1]
     likelihood = np.where(
         np.arange(count) == observed[..., None], 1 - error_rate, error_rate / (count - 1)

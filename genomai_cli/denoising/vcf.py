@@ -164,7 +164,7 @@ def _warnings(counts: Mapping[str, int], unusable: int) -> Iterator[str]:
 
 
 class RecordEditor:
-    """Restores the calls of a file's records as a `SiteModel` says, and counts; see `vcf_rewrite.Editor`.
+    """Restores the calls of a file's records by a `SiteModel`, and counts; see `vcf_rewrite.Editor`.
 
     `counts`: missing calls at records that could be restored, those `restored`, known ones `corrected`, records `added`
     and records of other alleles that were `left_alone` with missing calls.

@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def changed(self) -> Flags:
-        """Whose call (N,) is another than before."""
+        """Which samples' (N,) calls are changed."""
         changed: Flags = self.filled | self.corrected
         return changed
 

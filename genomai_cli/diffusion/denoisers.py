@@ -1,4 +1,4 @@
-"""What a diffusion objective noises and which network call denoises it (`Noising`); here, the tokens of sequences.
+"""The data that a diffusion objective noises, and the network call that denoises them (`Noising`); here, tokens.
 
 Shape suffixes: B samples, L letters, T tokens, N chosen tokens of all samples, V tokens of the vocabulary.
 """

@@ -66,7 +66,7 @@ class Phenotypes:
             raise BundleError(f"the model {config.get('name')!r} generates nobody") from error
 
     def to_config(self) -> dict[str, Any]:
-        """What `from_config` reads."""
+        """The inverse of `from_config`."""
         labels = {column: list(labels) for column, labels in self.labels.items()}
         return {"labels": labels, "within": dict(self.parents), "people": dict(self.counts)}
 

@@ -1,8 +1,8 @@
 """The uniform process: a token is replaced by any token, again and again (Austin et al. 2021, arXiv:2107.03006).
 
-Nothing tells which tokens are still those of the beginning. A network predicts each token from the others and their
-keep probability; what the token itself shows is added by Bayes' theorem here, so that the network need not be trained
-for it. With pi the network's probabilities and x-bar = V alpha x + (1 - alpha), the bound on the negative
+Nothing marks the tokens that are still those of the beginning. A network predicts each token from the others and their
+keep probability; the evidence of the token itself is added by Bayes' theorem here, so that the network need not be
+trained for it. With pi the network's probabilities and x-bar = V alpha x + (1 - alpha), the bound on the negative
 log-likelihood in continuous time compares the rates of the way back with the true ones (Campbell et al. 2022,
 arXiv:2205.14987; the closed form is eq. 13 of Schiff et al. 2024, arXiv:2412.10193, who call it UDLM). It is tight for
 pi(x) = p(token = x | the other noised tokens): then x-bar of pi has the ratios of the noised distribution itself, the

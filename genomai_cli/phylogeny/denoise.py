@@ -202,7 +202,8 @@ def posterior(
 ) -> Probabilities:
     """The probabilities (B, S, 4) of the letters at the model's sites.
 
-    What is predicted for a known base is of use with an error rate only: then it is what it and all others make likely.
+    Predictions for known bases are used with an error rate only: then from the others, and by Bayes from the base
+    itself.
     """
     observed_BS: Codes = codes_BS.astype(np.int64)
     known_BS: Flags = observed_BS != UNKNOWN_CODE

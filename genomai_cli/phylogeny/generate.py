@@ -42,7 +42,7 @@ class GenomeGenerator:
 
     of_individuals = False
     of_lineages = True
-    default_phenotypes: Sequence[str] = ()  # haplogroups, where none is asked for
+    default_phenotypes: Sequence[str] = ()  # haplogroups, where none is requested
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         network, genomes = bundle.classifier.networks[0], bundle.input
@@ -77,7 +77,7 @@ class GenomeGenerator:
 
     @torch.inference_mode()
     def _genomes(self, lineages_B: Numbers, uniform_BS: Floats) -> NDArray[np.uint8]:
-        """The letters (B, L) of genomes of these lineages; a number a site, from 0 to 1, says which letter it has: the
+        """The letters (B, L) of genomes of these lineages; a number a site, from 0 to 1, selects its letter: the
         variants' first, then the most frequent one."""
         table = self.network.table
         site_V, letter_V = table.site.cpu().numpy(), table.letter.cpu().numpy()

@@ -355,9 +355,9 @@ def identity_of(mapped: MappedSequence) -> float:
 
 
 class GenomeViews(Views):
-    """Views of mapped genomes, one letter a site; `positions` (S,) tells where on the genome, from 0 to 1.
+    """Views of mapped genomes, one letter a site; `positions` (S,) are those on the genome, from 0 to 1.
 
-    What is missing of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
+    The missing part of a genome is mostly a stretch (a partial sequence) and sometimes single letters.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The lineages of genomes: the leaves of their tree, each summed up by the shares of its genomes that have a variant.
 
-The share is drawn towards that of the node above, and so on to the root: a few genomes say little by themselves. What
-chance does, the mutations of one genome, is counted in those that nobody else of a lineage has.
+The share is drawn towards that of the node above, and so on to the root: a few genomes are little evidence by
+themselves. The rate of chance, mutations of one genome, is counted from those that no other genome of a lineage has.
 
 Some pipelines leave the reference's base where they cannot call. Such genomes lack what nearly everyone has, and they
 are no clade: their reporting style is another one than that of complete genomes. Which variants each style does not
@@ -97,7 +97,7 @@ def variant_table_of(sites: VariableSites, reference: Reference, min_count: int)
 
 
 PARENT_WEIGHT = 0.5  # in genomes, of the shares of the node above
-PRIVATE_PSEUDOCOUNT = 0.3  # genomes that a variant is believed to be in by chance, beside those in which it was seen so
+PRIVATE_PSEUDOCOUNT = 0.3  # genomes with a variant by chance, added to those counted
 # Ratio to the share by chance, and share, at least.
 ENTRY_THRESHOLDS = (3.0, 0.01)
 
@@ -182,8 +182,8 @@ def summarize_lineages(
 
 
 def _frequencies(members_ZK: Numbers) -> Floats:
-    """How frequent each style and lineage is: a style half as in the corpus and half as all styles, since nobody
-    knows what files there will be; a lineage half as in the style and half as in all genomes."""
+    """How frequent each style and lineage is: a style half as in the corpus and half as all styles, since the
+    styles of future files are unknown; a lineage half as in the style and half as in all genomes."""
     style_Z1 = members_ZK.sum(axis=1, keepdims=True) / members_ZK.sum()
     style_Z1 = (style_Z1 + 1 / len(members_ZK)) / 2
     within_style_ZK = members_ZK / np.maximum(members_ZK.sum(axis=1, keepdims=True), 1)
@@ -217,7 +217,7 @@ MIN_LACKING = 2  # of the common variants, for a suspected style
 MIN_RELATIVE_DIVERSITY = 0.5
 MIN_STYLE_GENOMES = 200  # of the same pattern
 EM_ROUNDS = 3
-# Of a variant's carriers: where fewer are reported, a letter of this style tells nothing.
+# Of a variant's carriers: where fewer are reported, a letter of this style is no evidence.
 REPORTED_SHARE = 0.2
 REPORTING_PSEUDOCOUNT = 2.0  # carriers, all of them reported
 
@@ -249,7 +249,7 @@ def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     """The style of each genome (N,): 0, complete, or one of those that lack variants which nearly everyone has.
 
     A clade's genomes are like each other; those that a pipeline has left incomplete are nearly as unlike as all genomes
-    are. So much tells which lacks are a pipeline's; where it lacks more by chance, the style is the same.
+    are. By that, patterns of lacks are told to be a pipeline's; genomes that lack more by chance are of the same style.
     """
     known_V = len(matrix.present) - matrix.unknown.total()
     common_V = np.flatnonzero(matrix.present.total() > COMMON_FREQUENCY * known_V)

@@ -32,7 +32,7 @@ class RegressionSettings:
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {"penalty": (0, math.inf)}
 
     def config(self, nesting: Mapping[str, list[int]]) -> dict[str, Any]:
-        """What a bundle's config says of it."""
+        """Its entry in a bundle's config."""
         return {"head": self.head, "nesting": dict(nesting)}
 
 
@@ -74,7 +74,7 @@ def fit_regression(
     section 4.4; scikit-learn's C is 1 / `penalty`).
     """
     centred_NV = table.centred_presence(ids_NS).double()
-    present_V = (centred_NV > 0).any(0)  # the others could say nothing but what the bias says
+    present_V = (centred_NV > 0).any(0)  # the others are collinear with the bias
     x_NV = centred_NV[:, present_V]
     weight_VP = torch.zeros(x_NV.shape[1], count, dtype=torch.float64, requires_grad=True)
     bias_P = torch.zeros(count, dtype=torch.float64, requires_grad=True)

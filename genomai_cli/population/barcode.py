@@ -129,7 +129,7 @@ class Barcodes(PanelSamples):
             yield SequenceRecord(name, sequence, description, path, uncertain=uncertain)
 
     def _uncertain(self) -> Iterator[UncertainGenotypes | None]:
-        """What is known of each sample's uncertain genotypes."""
+        """The evidence of each sample's uncertain genotypes."""
         for report, calls in zip(self.reports, self.uncertain, strict=True):
             for number in range(report.samples):
                 yield None if calls is None else calls.of_sample(number)
@@ -158,7 +158,7 @@ def read_barcodes(
     Inputs with the same samples in the same order are parts of one cohort (one file a chromosome).
     `absent_is_ref` reads a site that the file does not list as two copies of the panel's ref. In GRCh38
     the reference genome may carry the panel's alt at a few sites, which a panel cannot know. With `likelihoods` records
-    have what the files say of genotypes that are missing or doubtful.
+    have the files' evidence of genotypes that are missing or doubtful.
     """
     names, blocks, paths, reports = [], [], [], []
     assumed: list[int] = []
@@ -248,7 +248,7 @@ def letters_to_genotypes(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np
 
 
 def copies_of_letters(letters: NDArray[np.uint8], panel: Panel) -> NDArray[np.int8]:
-    """What each of these letters means at each site (letters, sites), as `letters_to_genotypes` counts."""
+    """The genotypes of these letters at each site (letters, sites), as `letters_to_genotypes` counts."""
     return letters_to_genotypes(np.tile(letters[:, None], (1, len(panel))), panel)
 
 
@@ -334,7 +334,7 @@ class BarcodeSites:
         return len(self.alleles)
 
     def choices(self, letters_BS: Letters) -> Letters:
-        """What can stand at each site of such letters: alleles for haplotypes, else genotypes (S, A)."""
+        """The possible letters at each site: alleles for haplotypes, else genotypes (S, A)."""
         return self.alleles if is_haplotype(letters_BS) else self.genotypes
 
     def fit(self, letters: Letters) -> bool:

@@ -129,12 +129,12 @@ def flags(read: ModelInput, scores: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def is_enough(scores: Mapping[str, Tensor]) -> bool | None:
-    """Whether the known sites tell enough for labels; None of a model that does not know."""
+    """Whether the known sites are informative enough for labels; None for a model without this score."""
     return float(scores[INFORMATION]) >= 1 if INFORMATION in scores else None
 
 
 def withheld(read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-    """Whether there is to be no label: calls chosen by genotype that say nothing, at all or to a model without a
+    """Whether there is to be no label: calls chosen by genotype that are no evidence, at all or to a model without a
     likelihood, and samples far from every population."""
     assert isinstance(read, BarcodeModelInput)
     if _is_selected(read, scores):

@@ -71,11 +71,11 @@ from genomai_cli.training.labelled_data import nesting
 
 @dataclass(frozen=True)
 class BarcodeSettings:
-    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel,
-    those most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
+    """A barcode is read as two `haplotypes`, or as it is. `best_sites` keeps only so many sites of the panel, those
+    most informative about the head `best_for`. `mixtures` are labels whose members are themselves mixtures of the
     coarser labels, and no sources of others (`population.structure`). `strata` is a column of the labels, finer than
-    the heads, that only training knows (`Samples.strata`). With less than `min_share` of its sites a sample is flagged
-    LOW_CALL_RATE by a model that does not know what its sites tell."""
+    the heads, that is used in training only (`Samples.strata`). With less than `min_share` of its sites a sample is
+    flagged LOW_CALL_RATE by a model that does not score how informative its sites are."""
 
     kind: str = "barcode"
     haplotypes: bool = False
@@ -166,7 +166,7 @@ class BarcodeInput(PanelInput):
         )
 
     def reads_likelihoods(self, model: Model) -> bool:
-        """If its networks do, beside a population likelihood."""
+        """If its networks do, and there is a population likelihood."""
         likelihood = isinstance(model.classifier.evidence, PopulationLikelihood)
         return likelihood and all(net.reads_likelihoods for net in model.classifier.networks)
 
@@ -181,12 +181,12 @@ class BarcodeInput(PanelInput):
         yield from barcode_calls.flags(read, scores)
 
     def tells_little(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-        """By what the known sites tell; of a model that does not know that, by their share."""
+        """By how informative the known sites are; for a model without this score, by their share."""
         enough = barcode_calls.is_enough(scores)
         return read.share < self.min_share if enough is None else not enough
 
     def withheld(self, read: ModelInput, scores: Mapping[str, Tensor]) -> bool:
-        """Calls chosen by genotype that say nothing, and samples far from every population."""
+        """Calls chosen by genotype that are no evidence, and samples far from every population."""
         return barcode_calls.withheld(read, scores)
 
     def measures(self, asked: Mapping[str, str | int]) -> Sequence[Measure]:

@@ -94,7 +94,7 @@ def with_uncertain(
 ) -> BarcodeModelInput:
     """The same with likelihoods of uncertain genotypes, given the mean allele frequencies of a model's populations.
 
-    Genotypes that were chosen by what they are remain as they are called: what is left out there is not missing.
+    Calls that were chosen by genotype remain as they are: genotypes left out there are not missing.
     """
     likelihood_S3 = likelihoods_of(uncertain, frequency_S)
     uncertain_S = (likelihood_S3 != likelihood_S3[:, :1]).any(axis=1)

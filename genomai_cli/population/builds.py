@@ -13,7 +13,7 @@ from genomai_cli.population.panel import BUILDS, GRCH37, GRCH38
 _CONTIGS = [*(str(number) for number in range(1, 23)), "X"]
 KNOWN_CONTIGS = frozenset([*_CONTIGS, "Y", "MT", *PLINK_CODES])
 CHM13, NCBI36 = "T2T-CHM13", "NCBI36 (hg18)"
-# Lengths of the autosomes and X, enough to tell the assemblies apart.
+# Lengths of the autosomes and X, enough to distinguish the assemblies.
 _LENGTHS_IN_ORDER = {
     GRCH37: "249250621 243199373 198022430 191154276 180915260 171115067 159138663 146364022 "
     "141213431 135534747 135006516 133851895 115169878 107349540 102531392 90354753 "
@@ -52,7 +52,7 @@ _MIN_SITES = 10  # matching sites from which they count more than a header
 _MIN_MATCHING_SHARE = 0.9  # share of the sites with a record that match in a file's true build
 # Times as many matches as positions are hit by chance (a third of which would match).
 _CHANCE_RATIO = 3.0
-_MIN_MATCHED_SHARE = 0.3  # share of the sites that match, above which chance is not asked
+_MIN_MATCHED_SHARE = 0.3  # share of the sites that match, above which chance is not considered
 # Share of the sites that must match where the number of records is not known.
 _MIN_INDEXED_SHARE = 0.01
 # Of so many sites this share must have the panel's alleles.

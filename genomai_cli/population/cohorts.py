@@ -51,7 +51,7 @@ MAX_GENOTYPES = 1 << 30  # of all samples at all sites, of two bytes each
 MAX_PACKED_GENOTYPES = 1 << 33  # the same, of two bits each
 # Share of common sites above which equal names cannot be the same individuals.
 _MAX_DISAGREEMENT = 0.1
-# Records, without any homozygous reference call, from which a list of variants says nothing.
+# Records, without any homozygous reference call, from which a list of variants is evidence.
 _MIN_RECORDS = 30
 _NO_MATCH_HINT = (
     "nothing to use; its records are of other sites, its coordinates of another assembly (lift them over: bcftools "
@@ -308,10 +308,10 @@ def read_cohorts(
 ) -> list[Cohort]:
     """The cohorts in the order of their first files; each input is read to its end and closed.
 
-    If `packed`, more calls may be read than `Cohort.calls` has room for: they are asked for by `Cohort.placed`.
+    If `packed`, more calls may be read than `Cohort.calls` has room for: `Cohort.placed` gives them.
 
     If `phased`, heterozygotes outside the largest phase set of their chromosome are not. With `likelihoods` calls that
-    are missing or doubtful come with what the files say of them.
+    are missing or doubtful come with the files' evidence of them.
     """
     sites = site_index(panel)
     cohorts: dict[tuple[str, ...], Cohort] = {}

@@ -232,7 +232,7 @@ class HaplotypeInput(PanelInput):
     def card(
         self, config: Mapping[str, Any], objectives: Sequence[str], network: Network
     ) -> CardText:
-        """Who can be generated, and whose genotypes the model holds."""
+        """The phenotypes that can be generated, and the reference genotypes in the model."""
         del objectives, network
         names = ", ".join(self.phenotypes.names)
         purpose = (
@@ -286,7 +286,8 @@ def frequencies(
     """The frequency (P, S) of allele 1 among the people to train on, for `null` and every label; none below
     `min_frequency`.
 
-    Those of the finest labels are drawn towards what the other labels predict, as far as that is likely for each.
+    The frequencies of the finest labels are shrunken towards the prediction from the other labels, as far as that is
+    likely for each.
     """
     train_NL = corpus.training_letters()
     alleles_N2S, numbers_NP = rows.alleles(train_NL), rows.numbers(train_NL)

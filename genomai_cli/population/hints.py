@@ -1,7 +1,7 @@
 """The log odds of groups of samples given a letter of a barcode: hints to the tokens of a network in training.
 
-A label says one thing about hundreds of letters at once, and a network needs many samples to find which of them
-mattered. A hint tells it token by token (deep supervision, Lee et al. 2015, arXiv:1409.5185; the teacher is naive
+A label is one target for hundreds of letters at once, and a network needs many samples to find which of them
+mattered. A hint is a target token by token (deep supervision, Lee et al. 2015, arXiv:1409.5185; the teacher is naive
 Bayes on the same training samples, as in distillation, Hinton et al. 2015, arXiv:1503.02531). Nothing is added to the
 network, and nothing of it is needed afterwards.
 

@@ -22,7 +22,7 @@ from genomai_cli.population.structure import Axes, Sources, Structure
 from genomai_cli.reports.sections import ReferenceGroup
 
 Array = NDArray[np.float64]
-PROPORTIONS, PCS = "proportions", "pcs"  # what can be asked for
+PROPORTIONS, PCS = "proportions", "pcs"  # the measures that can be requested
 MAX_LINKED_SOURCES = 8  # sources; the chain's states are the pairs of them
 
 
@@ -32,7 +32,7 @@ class Proportions:
 
     sources: Sources
     windows: Windows
-    needs_label: ClassVar[bool] = True  # whoever is like nobody is no mixture either
+    needs_label: ClassVar[bool] = True  # a sample unlike all groups is no mixture either
 
     @property
     def columns(self) -> list[str]:

@@ -1,7 +1,7 @@
 """How sites are missing in files: by published panel, by chromosome, in stretches, and at random on top of that.
 
 A classifier that is calibrated with sites missing at random alone is wrong about an array, an exome or one chromosome,
-whose sites tell more or less than as many random ones.
+whose sites are more or less informative than as many random ones.
 
 Shape suffix: S sites.
 """
@@ -23,7 +23,7 @@ ALL_BELOW, TAGS_BELOW, CHROMOSOMES_BELOW, STRETCHES_BELOW = (
 
 
 class MissingSites:
-    """Draws which sites of a panel a file knows."""
+    """Draws which sites of a panel a file has calls at."""
 
     def __init__(self, panel: Panel) -> None:
         self.sites = len(panel)

@@ -7,7 +7,7 @@ The sources' allele frequencies are held fixed. Two models give the fractions:
   Newton's method on the simplex.
 - `linked_fractions`: alleles that lie near each other come from the same source, until a recombination since the
   mixture; a hidden Markov chain over the pairs of sources of both haplotypes (Falush et al. 2003, Genetics 164:1567;
-  Tang et al. 2006, Am J Hum Genet 79:1). That tells long pieces apart by all their sites, and is far more precise.
+  Tang et al. 2006, Am J Hum Genet 79:1). That separates long pieces by all their sites, and is far more precise.
 
 Genotypes enter by their likelihoods, so uncertain ones count by their information and missing ones not at all.
 

@@ -132,7 +132,7 @@ def _packed_calls(calls: PlacedCalls, names: Sequence[str]) -> PackedHaplotypes:
 
 
 def packed_records(records: Iterable[SequenceRecord], panel: Panel) -> PackedHaplotypes | None:
-    """The individuals whose records these are, NAME_A and NAME_B; None if there are none.
+    """The individuals of these records, NAME_A and NAME_B; None if there are none.
 
     Raises InputError for records that are not such pairs, or no barcodes of the panel.
     """

@@ -35,7 +35,7 @@ class Panel:
     """Sites in the order of a barcode's letters; two panels are the same if their digests are.
 
     `positions` holds for each build an int64 array, 0 where the site has no position in that build.
-    `tags` says which published panels a site comes from.
+    `tags` are the published panels that a site comes from.
     """
 
     full_genomes: ClassVar[Literal[False]] = False  # a sample of a VCF is read at the sites alone

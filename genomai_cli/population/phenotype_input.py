@@ -139,7 +139,7 @@ class PhenotypeInput(BarcodeInput):
     def initialize(
         self, classifier: Classifier, rows: TrainingRows, recipe: Recipe, tokenizer: Tokenizer
     ) -> None:
-        """Besides what barcodes tell, how frequent alleles are in the groups."""
+        """As for barcodes, and the allele frequencies of the groups."""
         super().initialize(classifier, rows, recipe, tokenizer)
         if self.groups is None:
             return
@@ -173,7 +173,7 @@ class PhenotypeInput(BarcodeInput):
         return CardText(purpose, LIMITATIONS, {"crossmodal": baseline_text})
 
     def extra_files(self, rows: TrainingRows, recipe: Recipe) -> dict[str, bytes]:
-        """The records that the model is asked about by default."""
+        """The records that the model ranks by default."""
         del rows
         assert self.table is not None
         groups = recipe.settings["crossmodal"].groups

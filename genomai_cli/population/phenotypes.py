@@ -1,4 +1,4 @@
-"""Tables of phenotype records, and the columns of them that a model knows: categories, numbers, and a location.
+"""Tables of phenotype records, and the columns of a model: categories, numbers, and a location.
 
 A table is a TSV whose first column names the record, with values that may be missing. To a model each value is a
 weighting of a small vocabulary: of a category, its label has the weight 1; of a number or a location, the weight is
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from genomai_cli.errors import BundleError, InputError
 from genomai_cli.formats.tables import read_table, require_text
 
-RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model is asked about by default
+RECORDS = "phenotypes.tsv"  # in a bundle: the records that its model ranks by default
 MISSING = frozenset(("", ".", "NA"))
 
 
@@ -178,7 +178,7 @@ class Columns:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Columns":
-        """What `to_config` wrote; BundleError for something else."""
+        """The inverse of `to_config`; BundleError for something else."""
         try:
             categories = tuple(
                 Category(c["name"], tuple(c["labels"])) for c in config["categories"]

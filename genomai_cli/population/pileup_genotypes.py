@@ -5,7 +5,7 @@ then it is any of the three others. The likeliest of the ten genotypes of A, C, 
 is as likely as a hundredth of it (GQ 20) and seven reads support it: so many take homozygotes to be that sure, and two
 would do for heterozygotes, so that fewer would call these only. Else the call is missing, and its likelihoods are kept
 as evidence. Reads that do not fit their own likeliest genotype (more other bases
-than the qualities allow, or the two alleles too far from halves), as contamination gives them, say nothing.
+than the qualities allow, or the two alleles too far from halves), as contamination gives them, are not used.
 
 Shape suffixes: N bases, G genotypes.
 """
@@ -54,7 +54,7 @@ class GenotypeCall:
         return self.quality >= CERTAIN_GQ and self.depth >= _MIN_DEPTH
 
     def likelihoods(self, alleles: tuple[str, str]) -> NDArray[np.float32]:
-        """Those (1, 3) of 0, 1 and 2 of the second of two alleles, the largest 1."""
+        """The likelihoods (1, 3) of 0, 1 and 2 copies of the second of two alleles, the largest 1."""
         codes = [tuple(sorted(map(BASES.index, pair))) for pair in _genotypes_of(*alleles)]
         log10 = np.array([self.log10[_NUMBER_OF_PAIR[pair]] for pair in codes])
         scaled: NDArray[np.float32] = (10 ** (log10 - log10.max()))[None].astype(np.float32)

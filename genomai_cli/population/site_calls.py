@@ -21,8 +21,8 @@ class SiteCalls:
     `recorded` (sites,) is where there is a record of the site, or a reference block; `foreign` (sites, samples) who
     carries another allele than the panel's there; `strand` (sites,) is 1 where the record has the panel's letters, -1
     where it has their complements and 0 where that is not known. `assumed` (samples,) counts the calls that are not
-    in the file, but taken for reference. `uncertain` is what is known of genotypes that are missing or doubtful, if it
-    was asked for.
+    in the file, but taken for reference. `uncertain` are likelihoods of genotypes that are missing or doubtful, if
+    requested.
     """
 
     codes: NDArray[np.uint8]
@@ -52,7 +52,7 @@ class SiteCalls:
 class PlacedCalls:
     """The calls of so many samples in the build that their sites match, of some of the sites at a time.
 
-    `records` (sites,) are those found; `assumed` (sites,) is what is taken for reference; `carriers` and `removed` are
+    `records` (sites,) are those found; `assumed` (sites,) are sites taken for reference; `carriers` and `removed` are
     who (samples,) has another allele, by site.
     """
 
@@ -65,7 +65,7 @@ class PlacedCalls:
     removed: Mapping[int, Flags]
 
     def at(self, sites: slice = slice(None)) -> SiteCalls:
-        """Those of some of the sites."""
+        """The calls at some of the sites."""
         site_indices = range(len(self.records))[sites]
         records, assumed = self.records[sites], self.assumed[sites]
         shape = (len(site_indices), self.samples)

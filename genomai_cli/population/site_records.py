@@ -33,7 +33,7 @@ _NO_VARIANT = NOT_SEEN  # no variant was seen
 _DELETED = "*"  # the allele has no base there
 
 # Of the records whose strand shows: below the first share no palindromic site is doubted, and below the same share of
-# exchanged REF and ALT their order tells the strand, if there are enough records to say so.
+# exchanged REF and ALT their order shows the strand, if there are enough records.
 _NEGLIGIBLE_SHARE, _MIN_DETERMINED = 0.01, 50
 # Exchanged palindromic sites, and their share, that are too many if hardly any other site is.
 _MIN_SWAPPED_PALINDROMES, _MIN_SWAPPED_SHARE = 5, 0.1
@@ -52,7 +52,7 @@ class SiteRecord:
     turned: its letters are the complement of the panel's; unclear: palindromic, on a strand that is not known;
     alternate: which samples have an alternate allele, where the record begins before the site or has several bases;
     no_calls: why calls that the file writes are none; filters: what the record failed by; uncertain: (samples, 3) what
-    `source` says of 0, 1 and 2 of the panel's alternate alleles, three equal values where the letters count.
+    `source` has for 0, 1 and 2 of the panel's alternate alleles, three equal values where the letters count.
     """
 
     packed_codes: BitPlanes

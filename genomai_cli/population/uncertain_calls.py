@@ -31,7 +31,7 @@ class UncertainRecord(Protocol):
 @dataclass(frozen=True, eq=False)
 class UncertainCalls:
     """`values` (sites, samples, 3) and `posterior` (sites,) of all samples, as `records.UncertainGenotypes` has them of
-    one; `counts` are of calls, by the field that tells of them."""
+    one; `counts` are of calls, by the field that they are from."""
 
     values: Uncertain
     posterior: Flags
@@ -44,7 +44,8 @@ class UncertainCalls:
         samples: int,
         uncalled: dict[int, Flags],
     ) -> "UncertainCalls | None":
-        """Those of so many samples from a panel's records, less those of `uncalled` by site; None if there are none."""
+        """The values of so many samples from a panel's records, except `uncalled` samples by site; None if there are
+        none."""
         records = [(s, r) for s, r in enumerate(site_records) if r and r.uncertain is not None]
         if not records:
             return None
@@ -59,7 +60,7 @@ class UncertainCalls:
         return cls(values, posterior, dict(counts))
 
     def of_sample(self, number: int) -> UncertainGenotypes:
-        """Those of one."""
+        """The uncertain genotypes of one sample."""
         return UncertainGenotypes(np.ascontiguousarray(self.values[:, number]), self.posterior)
 
 
@@ -72,9 +73,9 @@ def uncertain_at_site(
 
 
 def _roles(letters: Sequence[str], site_alleles: tuple[str, str]) -> list[int]:
-    """What each allele of a record is to the panel: 0 its ref, 1 its alt, -1 neither.
+    """The role of each allele of a record in the panel: 0 its ref, 1 its alt, -1 neither.
 
-    What stands for whichever allele was not seen (<NON_REF>, <*>) is the one of the two that is not named.
+    The symbol of any allele that was not seen (<NON_REF>, <*>) is the one of the two that is not named.
     """
     unnamed = [role for role, base in enumerate(site_alleles) if base not in letters]
     symbol = unnamed[0] if len(unnamed) == 1 else -1
@@ -114,7 +115,7 @@ def likelihoods_of(
 ) -> NDArray[np.float32]:
     """The likelihoods (S, 3), the largest of each site 1.
 
-    Of probabilities these are what is left of them when the prior is divided out that says nothing: that of the
+    Probabilities are divided by their uninformative prior: that of the
     populations' mean frequencies.
     """
     values_S3 = uncertain.values.astype(np.float32)

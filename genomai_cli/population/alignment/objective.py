@@ -52,8 +52,8 @@ class CrossmodalSettings:
     """How samples and records are augmented in training.
 
     `categories` and `numbers` declare columns of the phenotypes; the others are what they look like. `groups` names the
-    category whose members are crossed, the share `cross` of them; its labels are the records that the model is asked
-    about by default. `hide` is the largest share of sites masked, in the share `hide_often` of the samples; in each
+    category whose members are crossed, the share `cross` of them; its labels are the records that the model ranks by
+    default. `hide` is the largest share of sites masked, in the share `hide_often` of the samples; in each
     step, a random share of the sites is read, at least `sites` of them. `whole` is the share of records with all of
     their columns, `jitter` how far (km) their locations are moved, in the share `smear` of them ten times as far.
     """
@@ -246,7 +246,7 @@ def partner_loss(logits_BG: Tensor, compatible_BG: Tensor, partners_B: Tensor) -
 
 
 def chance_loss(views: Mapping[str, Tensor]) -> float:
-    """The loss of a network that knows nothing, for which all vectors are the same."""
+    """The loss at chance, of a network whose vectors are all the same."""
     phenotypes = PhenotypeViews.of(views)
     compatible_RB = compatible(phenotypes, phenotypes)
     partners_B = torch.arange(len(compatible_RB))

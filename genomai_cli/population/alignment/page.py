@@ -35,7 +35,7 @@ LIMITS = (
 def page(
     svg: bytes, panel: Panel, tracks: Sequence[Track], *, title: str, facts: Mapping[str, object]
 ) -> Page:
-    """The picture, whose points tell their site, the top sites of every track, and the facts of the run."""
+    """The picture, with the site at each point, the top sites of every track, and the facts of the run."""
     names = site_names(panel)
     fact_texts = {name: str(value) for name, value in facts.items()}
     sections: list[Section] = [

@@ -129,7 +129,7 @@ class PairScorer:
             self._scores_of[name] = similarity_P[self._record_indices], rank_P[self._record_indices]
 
     def scores(self) -> PairScores:
-        """Those of the pairs; InputError, with the line, for a pair whose sample was not seen."""
+        """The scores of the pairs; InputError, with the line, for a pair whose sample was not seen."""
         self.pairs.require_samples(self._scores_of)
         rows, partners = [], []
         similarity: list[float | None] = []

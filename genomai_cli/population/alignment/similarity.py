@@ -54,7 +54,7 @@ class Aligner:
     """A model, and the phenotype records that samples are compared with.
 
     `others` are the input kinds of other models, whose barcodes are read too where they hold the model's sites. Raises
-    BundleError for a model that knows no phenotypes, InputError for records that it does not understand.
+    BundleError for a model without phenotypes, InputError for records with unknown columns or labels.
     """
 
     def __init__(

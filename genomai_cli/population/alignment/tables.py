@@ -17,7 +17,7 @@ from genomai_cli.population.alignment.similarity import Aligned
 COLUMNS = ("sample", "phenotype", "similarity", "rank")
 MISSING_VALUE = "."
 DIGITS = 6
-_SAMPLES_PER_MERGE = 4096  # samples held besides the best so far, before the others are dropped
+_SAMPLES_PER_MERGE = 4096  # samples in memory besides the best so far
 Array = NDArray[np.float64]
 
 
@@ -104,7 +104,7 @@ def _most_similar(
 def _merged(
     best: tuple[Array, NDArray[np.int64]], pending: list[Array], total: int, top: int | None
 ) -> tuple[Array, NDArray[np.int64]]:
-    """The best of those that were best before and of the samples held, the last of `total`."""
+    """The best of the previous best and of the pending samples, which are the last of `total`."""
     if not pending:
         return best
     numbers = np.arange(total - len(pending), total)

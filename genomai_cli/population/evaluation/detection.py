@@ -89,8 +89,8 @@ def _areas(
 def _by_classifier(
     name: str, sites: tuple[str, Features], pairs: Features, generated_N: Flags, half_N: Flags
 ) -> dict[str, Estimate]:
-    """The areas of regressions without what pairs say and with it, and of trees; rows are samples, or all haplotypes
-    of each."""
+    """The areas of regressions without features of pairs and with them, and of trees; rows are samples, or all
+    haplotypes of each."""
     sites_only, site_features = sites
     all_features = np.concatenate([site_features, pairs], axis=1)
     classifiers: dict[str, tuple[Classifier, Features]] = {

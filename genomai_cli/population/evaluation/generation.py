@@ -51,7 +51,7 @@ class Comparison:
         held_out: SampleGenotypes | None = None,
         groups: LabelTable | None = None,
     ) -> "Comparison":
-        """The samples at the sites where all files say something; without phase if one of them has none.
+        """The samples at the sites with calls in all files; without phase if one of them has none.
 
         InputError if there are no such sites, too few samples, haplotypes beside genotypes without phase, or groups of
         nobody.
@@ -73,8 +73,8 @@ class Comparison:
         return cls(panel.subset(sites), real, synthetic, held_out_samples, group_of)
 
     def generate(self, generator: Generator, seed: int) -> SampleGenotypes | None:
-        """What a simple generator makes of the real samples, as many as there are generated ones, at most as many as
-        real ones; None if it needs haplotypes, which are not known."""
+        """The samples that a simple generator makes of the real ones, as many as there are generated ones, at most as
+        many as real ones; None if it needs haplotypes, which are not known."""
         real, rng = self.real, np.random.default_rng(seed)
         if generator.needs_phase and not real.phased:
             return None
@@ -140,7 +140,7 @@ def report(
 
 
 def alarms(report: Report) -> dict[str, str]:
-    """By group, what says that generated samples are nearer to those trained on than other real samples are."""
+    """By group, a message where generated samples are nearer to those trained on than other real samples are."""
     messages, near = {}, report.get("nearest_real", {})
     if "extreme_p" in near and near["extreme_p"].value < ALARM_P:
         generated, real, p = (
@@ -222,7 +222,7 @@ def copy_measures(real: SampleGenotypes, other: SampleGenotypes) -> Measures:
 
 def distance_measures(comparison: Comparison) -> Measures:
     """Quantiles of the distance from the nearest real samples, `privacy.nearest_by_sample`, and whether generated ones
-    are extremely near, `privacy.extremes`; beside that, held-out real samples, or each real one beside the others."""
+    are extremely near, `privacy.extremes`; as baseline, held-out real samples, or each real one and the others."""
     real, held_out = comparison.real, comparison.held_out
     gaps = _known(privacy.nearest_by_sample(comparison.synthetic, real))
     others = privacy.nearest_by_sample(held_out, real) if held_out else None
@@ -272,7 +272,7 @@ def real_areas(comparison: Comparison, seed: int) -> Measures:
 
 
 def detection_measures(comparison: Comparison, baseline_areas: Measures, seed: int) -> Measures:
-    """How well classifiers tell generated samples, `detection.detection`, beside the `baseline_areas` areas; then the
+    """How well classifiers tell generated samples, `detection.detection`, with `baseline_areas`; then the
     sites and pairs that differ most."""
     panel, real = comparison.panel, comparison.real
     found = detection(real, comparison.synthetic, panel, np.random.default_rng(seed))

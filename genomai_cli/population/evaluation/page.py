@@ -95,7 +95,7 @@ class Frequencies:
 
     @classmethod
     def of(cls, comparison: Comparison) -> "Frequencies":
-        """Those of the samples that are compared."""
+        """The frequencies of the samples that are compared."""
         real = structure.frequencies(comparison.real)
         return cls.compared(real, comparison.synthetic, comparison.panel)
 
@@ -103,7 +103,7 @@ class Frequencies:
     def compared(
         cls, real: NDArray[np.float64], generated: SampleGenotypes, panel: Panel
     ) -> "Frequencies":
-        """Those of generated samples beside known ones."""
+        """The frequencies of generated samples, and given ones of real samples."""
         positions = panel.positions[BUILDS[0]].tolist()
         names = [f"{c}:{p}" for c, p in zip(panel.chrom, positions, strict=True)]
         return cls(names, real, structure.frequencies(generated))
@@ -116,7 +116,7 @@ def quality_page(
     frequencies: Frequencies | None,
     facts: Mapping[str, str],
 ) -> Page:
-    """The page of a report, with what is to be said of its groups."""
+    """The page of a report, with notes on its groups."""
     pictures = [*_frequencies(frequencies), *_decay(report.get("linkage", {}))]
     sections: list[Section] = [_tiles(report)]
     sections += (
@@ -200,7 +200,7 @@ def _table(report: Report) -> Table:
 
 
 def _description(group: str, name: str) -> str:
-    """What a measure is; those of simple generators are named `group:measure`."""
+    """The description of a measure; those of simple generators are named `group:measure`."""
     inner_group, _, measure = name.partition(":")
     return DESCRIPTIONS.get(group, {}).get(name) or DESCRIPTIONS.get(inner_group, {}).get(
         measure, ""

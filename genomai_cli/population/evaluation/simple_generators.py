@@ -1,4 +1,4 @@
-"""What anyone would try first to make new samples: draw sites by themselves, piece haplotypes together, copy.
+"""Simple baselines that make new samples: independent sites, mosaics of haplotypes, copies.
 
 A generator takes alleles (N, P, S), 0, 1 or -1 where missing, and the groups (N,) of the samples that it is given,
 and makes as many samples of every group. What is missing is drawn by the frequency in the group first.

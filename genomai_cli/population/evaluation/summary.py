@@ -81,7 +81,7 @@ class Summary:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> "Summary":
-        """What `to_arrays` gave; KeyError if something is missing."""
+        """The inverse of `to_arrays`; KeyError if something is missing."""
         values = {name: array.astype(np.float64) for name, array in arrays.items()}
         names = ("means", "scales", "axes", "deviations")
         components = structure.Components(*(values[f"components.{name}"] for name in names))
