@@ -202,7 +202,7 @@ def posterior(
 ) -> Probabilities:
     """The probabilities (B, S, 4) of the letters at the model's sites.
 
-    Predictions for known bases are used with an error rate only: then from the others, and by Bayes from the base
+    Known bases are predicted only with an error rate: from all other bases, then by Bayes' theorem from the base
     itself.
     """
     observed_BS: Codes = codes_BS.astype(np.int64)

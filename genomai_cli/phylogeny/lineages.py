@@ -249,7 +249,8 @@ def reporting_styles(matrix: GenotypeMatrix) -> Numbers:
     """The style of each genome (N,): 0, complete, or one of those that lack variants which nearly everyone has.
 
     A clade's genomes are like each other; those that a pipeline has left incomplete are nearly as unlike as all genomes
-    are. By that, patterns of lacks are told to be a pipeline's; genomes that lack more by chance are of the same style.
+    are. By that diversity, patterns of missing variants are a pipeline's; genomes that lack more by chance are of the
+    same style.
     """
     known_V = len(matrix.present) - matrix.unknown.total()
     common_V = np.flatnonzero(matrix.present.total() > COMMON_FREQUENCY * known_V)
